@@ -1,0 +1,183 @@
+"""The configuration file: TOML to frozen dataclasses.
+
+One file serves the agent and the bridge. Every key has a default except those that only the operator can know. An
+error names the key, the value and what is allowed; an unknown key is an error, so that a typing mistake never
+turns a rule off.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmvpn_agent import config_values as parse
+from dmvpn_agent.config_values import REQUIRED, ConfigError, Endpoint, Table
+from dmvpn_agent.core.desired import BgpSettings
+from dmvpn_agent.core.model import Role
+from dmvpn_agent.core.policy import Policy
+from dmvpn_agent.core.redirect import RedirectRule
+
+MAX_CONFIG_BYTES = 1 << 20
+PRIVATE_AS_RANGES = ["64512-65534", "4200000000-4294967294"]  # RFC 6996
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """``level`` as Python's logging names it, in lower case; ``format`` is ``json`` or ``console``."""
+
+    level: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bgp:
+    """BGP towards the spokes. Times are seconds.
+
+    ``coalesce``: how long changes are collected before they are applied together. ``resync_interval``: how often FRR
+    is read though nothing happened. ``linger``: how long a peer that left nhrpd's cache keeps its neighbor.
+    """
+
+    settings: BgpSettings
+    vtysh: str
+    coalesce: float
+    resync_interval: float
+    linger: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The bridge's own part: where nhrpd looks for charon, the profile it may bring up, its metrics."""
+
+    listen: Path
+    profile: str
+    metrics: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, valid configuration. ``bgp`` and ``redirect`` are ``None`` where the agent is to leave them alone."""
+
+    role: Role
+    state_directory: Path
+    control_socket: Path
+    log: Log
+    interface: str
+    event_socket: Path
+    charon_socket: Path
+    policy: Policy
+    bgp: Bgp | None
+    redirect: RedirectRule | None
+    metrics: Endpoint | None
+    bridge: Bridge
+
+
+def load(file: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises ``ConfigError``: unreadable, over 1 MiB, no TOML, an unknown key, or a value that is not allowed.
+    """
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}; expected a TOML file") from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes")
+    try:
+        raw = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+    try:
+        return from_toml(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def from_toml(raw: dict[str, Any]) -> Config:
+    """Validate a parsed TOML document. Raises ``ConfigError``."""
+    top = Table("", raw)
+    role = Role(top.get("role", parse.one_of(*Role)))
+    nhrp = top.table("nhrp")
+    interface = nhrp.get("interface", parse.interface, "gre1")
+    bgp_table, policy_table = top.table("bgp"), top.table("policy")
+    max_prefix_length = policy_table.get("max_prefix_length", parse.integer(0, 32), 32)
+    bgp = _bgp(bgp_table, role, max_prefix_length)
+    ike, metrics = top.table("ike"), top.table("metrics")
+    config = Config(
+        role=role,
+        state_directory=top.get("state_directory", parse.path, "/var/lib/dmvpn-agent"),
+        control_socket=top.get("control_socket", parse.path, "/run/dmvpn-agent/control.sock"),
+        log=_log(top.table("log")),
+        interface=interface,
+        event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
+        charon_socket=ike.get("vici_socket", parse.path, "/run/charon.vici"),
+        policy=_policy(policy_table, role, interface, needs_as_number=bgp is not None),
+        bgp=bgp,
+        redirect=_redirect(top.table("redirect"), role, interface),
+        metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:9342"),
+        bridge=_bridge(top.table("bridge")),
+    )
+    top.finish()
+    if config.bridge.listen == config.charon_socket and "bridge" in raw:
+        raise ConfigError(
+            f"bridge.listen and ike.vici_socket are both {config.charon_socket}; charon's own socket must be another"
+            " (strongswan.conf: charon.plugins.vici.socket)"
+        )
+    return config
+
+
+def _log(table: Table) -> Log:
+    return Log(
+        level=table.get("level", parse.one_of("debug", "info", "warning", "error"), "info"),
+        format=table.get("format", parse.one_of("json", "console"), "json"),
+    )
+
+
+def _policy(table: Table, role: Role, interface: str, *, needs_as_number: bool) -> Policy:
+    return Policy(
+        interface=interface,
+        tunnel_networks=table.get("tunnel_networks", parse.networks(at_least=1)),
+        allowed_networks=table.get(
+            "allowed_networks", parse.networks(), REQUIRED if role is Role.HUB else ["0.0.0.0/0", "::/0"]
+        ),
+        as_ranges=table.get("as_numbers", parse.as_ranges, PRIVATE_AS_RANGES),
+        needs_as_number=needs_as_number,
+    )
+
+
+def _bgp(table: Table, role: Role, max_prefix_length: int) -> Bgp | None:
+    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
+    as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
+    bgp = Bgp(
+        settings=BgpSettings(
+            as_number=as_number,
+            peer_group=table.get("peer_group", parse.word, "spokes"),
+            max_prefix_length=max_prefix_length,
+        ),
+        vtysh=table.get("vtysh", parse.text, "vtysh"),
+        coalesce=table.get("coalesce_seconds", parse.seconds(0, 60), 0.2),
+        resync_interval=table.get("resync_seconds", parse.seconds(1, 3600), 30),
+        linger=table.get("linger_seconds", parse.seconds(0, 86400), 600),
+    )
+    return bgp if enabled else None
+
+
+def _redirect(table: Table, role: Role, interface: str) -> RedirectRule | None:
+    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
+    rule = RedirectRule(
+        interface=interface,
+        nflog_group=table.get("nflog_group", parse.integer(1, 65535), 1),
+        source_prefix_length=table.get("source_prefix_length", parse.integer(1, 32), 24),
+        destination_prefix_length=table.get("destination_prefix_length", parse.integer(1, 32), 24),
+        rate_per_minute=table.get("rate_per_minute", parse.integer(1, 60000), 4),
+        burst=table.get("burst", parse.integer(1, 60000), 1),
+    )
+    return rule if enabled else None
+
+
+def _bridge(table: Table) -> Bridge:
+    return Bridge(
+        listen=table.get("listen", parse.path, "/run/charon.vici"),
+        profile=table.get("profile", parse.word, "dmvpn"),
+        metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:9343"),
+    )

@@ -1,0 +1,182 @@
+"""Reading single configuration values: a table that knows its keys, and one parser for each kind of value.
+
+A parser raises ``ValueError`` and says in its ``expected`` what is allowed; the table adds the key and the value.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from dmvpn_agent.core.model import Network
+
+V = TypeVar("V")
+REQUIRED: Any = object()
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The text names the key, the value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A TCP address to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parser(Generic[V]):
+    """Turns a TOML value into ``V`` or raises ``ValueError``; ``expected`` completes «expected …»."""
+
+    expected: str
+    parse: Callable[[Any], V]
+
+
+class Table:
+    """One TOML table, read key by key; a key that nobody asked for is an error."""
+
+    def __init__(self, name: str, raw: Any) -> None:
+        self._name = name
+        self._raw: dict[str, Any] = dict(raw)
+        self._asked: list[str] = []
+        self._tables: list[Table] = []
+
+    def _path(self, key: str) -> str:
+        return f"{self._name}.{key}" if self._name else key
+
+    def get(self, key: str, parser: Parser[V], default: Any = REQUIRED) -> V:
+        """Return the value of ``key``. Raises ``ConfigError`` where it is not allowed, or missing and required."""
+        self._asked.append(key)
+        value = self._raw.get(key, default)
+        if value is REQUIRED:
+            raise ConfigError(f"{self._path(key)} is missing; expected {parser.expected}")
+        try:
+            return parser.parse(value)
+        except (ValueError, TypeError, AttributeError):
+            raise ConfigError(f"{self._path(key)} is {value!r}; expected {parser.expected}") from None
+
+    def table(self, key: str) -> "Table":
+        """Return the table ``key``, empty where the file has none."""
+        self._asked.append(key)
+        raw = self._raw.get(key, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{self._path(key)} is {raw!r}; expected a table: [{self._path(key)}]")
+        table = Table(self._path(key), raw)
+        self._tables.append(table)
+        return table
+
+    def finish(self) -> None:
+        """Raise ``ConfigError`` for a key that was not asked for, here or in a table below."""
+        for key in self._raw:
+            if key not in self._asked:
+                where = f"in [{self._name}]" if self._name else "at the top"
+                raise ConfigError(f"{self._path(key)} is unknown; allowed {where}: {', '.join(sorted(self._asked))}")
+        for table in self._tables:
+            table.finish()
+
+
+def _check(condition: object) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _text(value: Any) -> str:
+    _check(isinstance(value, str) and value)
+    return str(value)
+
+
+def _matching(pattern: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        _check(re.fullmatch(pattern, value))
+        return str(value)
+
+    return parse
+
+
+def _boolean(value: Any) -> bool:
+    _check(isinstance(value, bool))
+    return bool(value)
+
+
+def _path(value: Any) -> Path:
+    path = Path(_text(value))
+    _check(path.is_absolute())
+    return path
+
+
+def _endpoint(value: Any) -> Endpoint | None:
+    if value == "":
+        return None
+    host, _, port = value.rpartition(":")
+    ip_address(host.strip("[]"))
+    _check(port.isdecimal() and 0 < int(port) < 65536)
+    return Endpoint(host.strip("[]"), int(port))
+
+
+def _as_ranges(value: Any) -> tuple[tuple[int, int], ...]:
+    _check(isinstance(value, list) and value)
+    ranges = []
+    for item in value:
+        low, _, high = str(item).partition("-")
+        pair = int(low), int(high or low)
+        _check(0 < pair[0] <= pair[1] < 2**32)
+        ranges.append(pair)
+    return tuple(ranges)
+
+
+boolean: Parser[bool] = Parser("true or false", _boolean)
+text: Parser[str] = Parser("a text", _text)
+word: Parser[str] = Parser("a name of letters, digits, '.', '_' and '-'", _matching(r"[A-Za-z][A-Za-z0-9._-]{0,63}"))
+interface: Parser[str] = Parser("the name of an interface, 15 characters at most", _matching(r"[A-Za-z0-9._-]{1,15}"))
+path: Parser[Path] = Parser("an absolute path", _path)
+endpoint: Parser[Endpoint | None] = Parser('"address:port" with an IP address, or "" for none', _endpoint)
+as_ranges: Parser[tuple[tuple[int, int], ...]] = Parser(
+    'a list of AS numbers or ranges, as ["64512-65534"]', _as_ranges
+)
+
+
+def one_of(*words: str) -> Parser[str]:
+    """Return a parser for one of these words."""
+
+    def parse(value: Any) -> str:
+        _check(value in words)
+        return str(value)
+
+    return Parser("one of " + ", ".join(words), parse)
+
+
+def integer(low: int, high: int) -> Parser[int]:
+    """Return a parser for a whole number in an inclusive range."""
+
+    def parse(value: Any) -> int:
+        _check(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
+        return int(value)
+
+    return Parser(f"a whole number from {low} to {high}", parse)
+
+
+def seconds(low: float, high: float) -> Parser[float]:
+    """Return a parser for a time in seconds in an inclusive range."""
+
+    def parse(value: Any) -> float:
+        _check(isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high)
+        return float(value)
+
+    return Parser(f"seconds, from {low} to {high}", parse)
+
+
+def networks(*, at_least: int = 0) -> Parser[tuple[Network, ...]]:
+    """Return a parser for a list of IPv4 and IPv6 networks."""
+
+    def parse(value: Any) -> tuple[Network, ...]:
+        _check(isinstance(value, list) and len(value) >= at_least)
+        return tuple(ip_network(_text(item)) for item in value)
+
+    return Parser('a list of networks without host bits, as ["10.255.0.0/24"]', parse)

@@ -1,0 +1,91 @@
+"""The metrics catalogue: every series the agent and the bridge export, and nothing else.
+
+Labels are bounded: closed lists, or one value per peer. Certificate subjects appear on ``peer_info`` only.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PREFIX = "dmvpn_agent_"
+
+
+class Kind(StrEnum):
+    """Prometheus metric types in use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family; ``name`` is without prefix and, for counters, without ``_total``."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, Kind.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, Kind.GAUGE, text, labels)
+
+
+BUILD_INFO = _gauge("build_info", "Version of the running program; always 1.", "version", "process")
+START_TIME = _gauge("start_time_seconds", "When the process started, Unix time.")
+
+# nhrpd's questions and our answers
+DECISIONS = _counter("decisions", "Answers to nhrpd's binding requests.", "decision", "reason")
+DECISION_SECONDS = _counter("decision_seconds", "Time spent from a whole event to its answer.")
+EVENT_CONNECTIONS = _counter("event_connections", "Connections to the event socket by how they went.", "outcome")
+EVENT_CONNECTIONS_OPEN = _gauge("event_connections_open", "Connections open on the event socket (nhrpd holds one).")
+
+# peers
+PEERS = _gauge("peers", "Accepted peers by state: bound in nhrpd's cache, or lingering after leaving it.", "state")
+PEER_INFO = _gauge("peer_info", "One series for each accepted peer; always 1.",
+                   "protocol_address", "nbma_address", "as_number", "subject")  # fmt: skip
+PEER_DEPARTURES = _counter("peer_departures", "Peers whose neighbor and filter were taken back.", "cause")
+
+# reconciling FRR
+RECONCILES = _counter("reconciles", "Passes of the reconciler by outcome.", "outcome")
+RECONCILE_SECONDS = _counter("reconcile_seconds", "Time spent in passes of the reconciler.")
+CHANGES = _counter("changes", "Changes sent to FRR by kind and outcome.", "kind", "outcome")
+PENDING_CHANGES = _gauge("pending_changes", "Changes FRR still lacks after the last pass.")
+LAST_SYNC = _gauge("last_sync_timestamp_seconds", "When FRR was last seen exactly as desired, Unix time.")
+FOREIGN_NEIGHBORS = _gauge("foreign_neighbors", "Peers whose neighbor in FRR was written by somebody else.")
+NEIGHBOR_ESTABLISHED = _gauge("bgp_neighbor_established", "1 if the peer's BGP session is Established.", "neighbor")
+NEIGHBOR_PREFIXES = _gauge("bgp_neighbor_prefixes_received", "Prefixes accepted from the peer.", "neighbor")
+
+# redirect rule
+REDIRECT_INSTALLED = _gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last look.")
+REDIRECT_INSTALLS = _counter("redirect_rule_installs", "Times the redirect rule was written, by cause.", "cause")
+REDIRECT_FAILURES = _counter("redirect_rule_failures", "Times nft could not read or write the redirect rule.")
+REDIRECT_PACKETS = _gauge("redirect_rule_packets", "Packets the rule logged to nhrpd since it was last written.")
+
+# the kernel
+TUNNEL_UP = _gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")
+KERNEL_EVENTS = _counter("kernel_events", "Netlink notifications that mattered.", "kind")
+KERNEL_RESYNCS = _counter("kernel_resyncs", "Times the netlink socket was (re)opened and the state read anew.")
+
+# charon
+VICI_CONNECTED = _gauge("vici_connected", "1 if connected to charon.")
+VICI_EVENTS = _counter("vici_events", "Events received from charon.", "event")
+VICI_RECONNECTS = _counter("vici_reconnects", "Times the connection to charon was set up.")
+IKE_SAS = _gauge("ike_sas", "IKE_SAs charon has, by state.", "state")
+CHILD_SAS = _gauge("child_sas", "CHILD_SAs charon has, by state.", "state")
+
+# the bridge
+BRIDGE_CLIENTS = _gauge("bridge_clients", "VICI clients connected to the bridge (nhrpd is one).")
+BRIDGE_REQUESTS = _counter("bridge_requests", "Commands from clients.", "command", "outcome")
+BRIDGE_EVENTS = _counter("bridge_events", "Events sent to clients.", "event")
+BRIDGE_CLIENTS_DROPPED = _counter("bridge_clients_dropped", "Clients the bridge closed, by cause.", "cause")
+BRIDGE_CERTIFICATES = _gauge("bridge_certificates", "Peer certificates held, one an IKE_SA.")
+BRIDGE_CERTIFICATES_MISSING = _counter("bridge_certificates_missing", "IKE_SAs announced without a certificate.")
+BRIDGE_TRIGGERS = _counter("bridge_triggers", "GRE packets sent to make the kernel ask for an SA.", "outcome")
+
+CONFIG_RELOADS = _counter("config_reloads", "Times the configuration was read again.", "outcome")
+
+CATALOGUE: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))

@@ -1,0 +1,171 @@
+"""The values everything else speaks in.
+
+They are immutable and already validated: whoever holds one need not check it again. Bytes and text from
+outside become these values in ``wire``; ``core`` never sees a string that it would have to parse.
+"""
+
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Generic, TypeVar
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Role(StrEnum):
+    """What this node is in the DMVPN."""
+
+    HUB = "hub"
+    SPOKE = "spoke"
+
+
+class BindingType(StrEnum):
+    """Kinds of NHRP cache entry, in nhrpd's own words (``nhrp_cache_type_str``)."""
+
+    INVALID = "invalid"
+    INCOMPLETE = "incomplete"
+    NEGATIVE = "negative"
+    CACHED = "cached"
+    DYNAMIC = "dynamic"
+    NHS = "nhs"
+    STATIC = "static"
+    LOCAL = "local"
+
+
+class Reason(StrEnum):
+    """Why a binding is denied. The list is closed: it is also a metric's label."""
+
+    MALFORMED_EVENT = "malformed_event"
+    UNKNOWN_INTERFACE = "unknown_interface"
+    UNEXPECTED_BINDING_TYPE = "unexpected_binding_type"
+    NO_CERTIFICATE = "no_certificate"
+    MALFORMED_CERTIFICATE = "malformed_certificate"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    NO_PROTOCOL_ADDRESS = "no_protocol_address"
+    MALFORMED_PROTOCOL_ADDRESS = "malformed_protocol_address"
+    PROTOCOL_ADDRESS_MISMATCH = "protocol_address_mismatch"
+    PROTOCOL_ADDRESS_OUTSIDE_TUNNEL = "protocol_address_outside_tunnel"
+    NO_AS_NUMBER = "no_as_number"
+    SEVERAL_AS_NUMBERS = "several_as_numbers"
+    MALFORMED_AS_NUMBER = "malformed_as_number"
+    AS_NUMBER_NOT_ALLOWED = "as_number_not_allowed"
+    MALFORMED_PREFIX = "malformed_prefix"
+    PREFIX_NOT_ALLOWED = "prefix_not_allowed"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Generic[T_co]):
+    """One resource a certificate names: where it stands, as what, and its value.
+
+    ``field`` is the place (``OU GRE``), ``text`` what is written there, shortened and with control characters
+    escaped, for people only. ``value`` is ``None`` where the text is not what the field asks for.
+    """
+
+    field: str
+    text: str
+    value: T_co | None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the policy reads from a peer's X.509 certificate.
+
+    ``subject`` is for people only (logs, the info series); nothing is ever parsed back out of it.
+    ``fingerprint`` is the SHA-256 of the DER, in lower-case hex: the certificate's identity. ``not_before`` and
+    ``not_after`` are aware, UTC. Claims stand in the order
+    of the certificate.
+    """
+
+    fingerprint: str
+    subject: str
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    protocol_addresses: tuple[Claim[Address], ...] = ()
+    as_numbers: tuple[Claim[int], ...] = ()
+    prefixes: tuple[Claim[Network], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BadCertificate:
+    """A certificate that could not be read; ``why`` names the part that failed."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRequest:
+    """nhrpd's question: may this protocol address be bound to this NBMA address?
+
+    ``certificate`` is ``None`` where nhrpd sent none: the peer authenticated without one, or nhrpd cannot hold it
+    (2048 bytes and more).
+    """
+
+    interface: str
+    binding_type: BindingType
+    protocol_address: Address
+    nbma_address: Address
+    certificate: Certificate | BadCertificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An accepted peer: one binding and what its certificate entitles it to.
+
+    ``as_number`` is ``None`` where the node runs no BGP towards it.
+    """
+
+    protocol_address: Address
+    nbma_address: Address
+    interface: str
+    as_number: int | None
+    prefixes: tuple[Network, ...]
+    fingerprint: str
+    subject: str
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule applied to one value: what an operator is shown.
+
+    ``field`` is where the value stands (``OU=GRE``), ``found`` the value, ``expected`` what the rule asks.
+    """
+
+    reason: Reason
+    field: str
+    found: str
+    expected: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The binding is authorized; ``checks`` are the rules it passed."""
+
+    peer: Peer
+    checks: tuple[Check, ...] = dataclass_field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The binding is refused for ``reason``; ``field``, ``found`` and ``expected`` say what failed."""
+
+    reason: Reason
+    field: str
+    found: str
+    expected: str
+    checks: tuple[Check, ...] = dataclass_field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.field} is {self.found}, expected {self.expected}"
+
+
+Decision = Accept | Deny

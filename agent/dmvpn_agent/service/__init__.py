@@ -1,0 +1,1 @@
+"""Asyncio behaviours over narrow typed boundaries; they know no socket, program or library."""

@@ -1,0 +1,56 @@
+"""Counters as plain numbers, and gauges read when somebody asks.
+
+Code that counts knows neither Prometheus nor threads; the exposition adapter reads ``samples`` from its own
+thread, which is safe because a family's values are copied whole before they are looked at.
+"""
+
+from collections.abc import Callable, Iterable
+
+from dmvpn_agent.core.metrics import Kind, Metric
+
+Labels = tuple[str, ...]
+Samples = dict[Labels, float]
+
+
+class Telemetry:
+    """The values of all metrics of one process."""
+
+    def __init__(self) -> None:
+        self._counters: dict[Metric, Samples] = {}
+        self._gauges: dict[Metric, Callable[[], Samples]] = {}
+
+    def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
+        """Add to a counter; the labels are given in the order of the catalogue.
+
+        Raises ``ValueError`` for a metric that is no counter or another number of labels: a programming error.
+        """
+        if metric.kind is not Kind.COUNTER or len(labels) != len(metric.labels):
+            raise ValueError(f"{metric.name} takes the labels {metric.labels}, not {labels}")
+        samples = self._counters.setdefault(metric, {})
+        samples[labels] = samples.get(labels, 0) + by
+
+    def observe(self, metric: Metric, read: Callable[[], Samples | float | bool]) -> None:
+        """Have a gauge read by ``read``, which returns one number or numbers by label values."""
+        if metric.kind is not Kind.GAUGE:
+            raise ValueError(f"{metric.name} is not a gauge")
+
+        def samples() -> Samples:
+            value = read()
+            return dict(value) if isinstance(value, dict) else {(): float(value)}
+
+        self._gauges[metric] = samples
+
+    def value(self, metric: Metric, *labels: str) -> float:
+        """Return one current value; 0 where nothing was counted yet."""
+        return self.samples(metric).get(labels, 0)
+
+    def samples(self, metric: Metric) -> Samples:
+        """Return all current values of a metric."""
+        if metric.kind is Kind.GAUGE:
+            return self._gauges[metric]() if metric in self._gauges else {}
+        zero: Samples = {} if metric.labels else {(): 0}
+        return dict(self._counters.get(metric, zero))
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the metrics this process has counted or can read."""
+        return [*self._counters, *self._gauges]

@@ -1,0 +1,223 @@
+"""FRR's running configuration and JSON output to core values, and changes to vtysh lines.
+
+Lines are built from parsed addresses, networks and integers, and from names in the operator's own configuration.
+Only what the agent works with is read; everything else in the configuration is the operator's and passed over.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, ip_address
+from typing import Any
+
+from dmvpn_agent.core.desired import Entry, Neighbor, Observed
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.plan import (
+    AddEntry,
+    Change,
+    RefreshInbound,
+    RemoveEntry,
+    RemoveList,
+    RemoveNeighbor,
+    SetNeighbor,
+)
+
+
+class FrrFormatError(Exception):
+    """FRR printed something that is not in the form this program knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One row of ``show ip nhrp cache json``."""
+
+    interface: str
+    binding_type: str
+    protocol_address: Address
+    nbma_address: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One row of ``show bgp ipv4 unicast summary json``; ``prefixes`` are those accepted."""
+
+    state: str
+    prefixes: int
+
+
+def parse_running_config(text: str) -> Observed:
+    """Read ``show running-config`` of FRR 8.4 to 10.6."""
+    reader = _ConfigReader()
+    for line in text.splitlines():
+        reader.line(line)
+    return reader.observed()
+
+
+class _ConfigReader:
+    """Keeps the place in the configuration: the default BGP instance, and in it the address family."""
+
+    def __init__(self) -> None:
+        self._in_bgp = False
+        self._family: str | None = None
+        self._as_number: int | None = None
+        self._requires_policy = True
+        self._groups: set[str] = set()
+        self._neighbors: dict[Address, Neighbor] = {}
+        self._lists: dict[str, dict[int, Entry]] = {}
+
+    def observed(self) -> Observed:
+        return Observed(self._as_number, self._requires_policy, frozenset(self._groups), self._neighbors, self._lists)
+
+    def line(self, line: str) -> None:
+        words = line.split()
+        if not line.startswith(" "):
+            self._in_bgp = False
+            self._family = None
+            if words[:2] == ["router", "bgp"] and len(words) == 3:
+                self._in_bgp, self._as_number = True, _as_number(words[2])
+            elif words[:2] == ["ip", "prefix-list"]:
+                self._prefix_list(words[2:])
+        elif self._in_bgp:
+            self._bgp_line(words)
+
+    def _bgp_line(self, words: list[str]) -> None:
+        match words:
+            case ["address-family", *family]:
+                self._family = " ".join(family)
+            case ["exit-address-family"]:
+                self._family = None
+            case ["no", "bgp", "ebgp-requires-policy"]:
+                self._requires_policy = False
+            case ["neighbor", name, "peer-group"]:
+                self._groups.add(name)
+            case ["neighbor", name, *rest]:
+                self._neighbor(name, rest)
+
+    def _neighbor(self, name: str, words: list[str]) -> None:
+        try:
+            address = ip_address(name)
+        except ValueError:
+            return  # a peer-group's or an interface's line
+        neighbor = self._neighbors.get(address, Neighbor(address))
+        match words:
+            case ["remote-as", number]:
+                # `internal` and `external` are never ours: the neighbor counts as the operator's.
+                neighbor = replace(neighbor, as_number=int(number) if number.isdecimal() else None)
+            case ["peer-group", group]:
+                neighbor = replace(neighbor, peer_group=group)
+            case ["description", *text]:
+                neighbor = replace(neighbor, description=" ".join(text))
+            case ["prefix-list", prefix_list, "in"] if self._family == "ipv4 unicast":
+                neighbor = replace(neighbor, prefix_list=prefix_list)
+        self._neighbors[address] = neighbor
+
+    def _prefix_list(self, words: list[str]) -> None:
+        match words:
+            case [name, "seq", seq, ("permit" | "deny") as action, prefix, *limits]:
+                entry = Entry(
+                    permit=action == "permit",
+                    prefix=IPv4Network("0.0.0.0/0" if prefix == "any" else prefix),
+                    **{key: int(value) for key, value in zip(limits[::2], limits[1::2], strict=True)},
+                )
+                if prefix == "any":
+                    entry = replace(entry, le=32)
+                self._lists.setdefault(name, {})[int(seq)] = entry
+            case [name, "description", *_]:
+                self._lists.setdefault(name, {})
+
+
+def _as_number(text: str) -> int:
+    high, _, low = text.rpartition(".")  # `bgp asnotation dot` writes 1.10
+    return (int(high) << 16) + int(low) if high else int(low)
+
+
+def parse_nhrp_cache(text: str) -> tuple[CacheEntry, ...]:
+    """Read ``show ip nhrp cache json``; rows without addresses are passed over. Raises ``FrrFormatError``."""
+    rows = _object(text, "show ip nhrp cache json").get("table")
+    if not isinstance(rows, list):
+        raise FrrFormatError("show ip nhrp cache json has no table")
+    entries = []
+    for row in rows:
+        try:
+            nbma = row.get("nbma")
+            entries.append(
+                CacheEntry(
+                    interface=str(row["interface"]),
+                    binding_type=str(row["type"]),
+                    protocol_address=ip_address(row["protocol"]),
+                    nbma_address=ip_address(nbma) if nbma and nbma != "-" else None,
+                )
+            )
+        except (KeyError, AttributeError, ValueError) as error:
+            raise FrrFormatError(f"show ip nhrp cache json: a row is not as known: {row!r:.200}") from error
+    return tuple(entries)
+
+
+def parse_bgp_summary(text: str) -> Mapping[Address, Session]:
+    """Read ``show bgp ipv4 unicast summary json``. Raises ``FrrFormatError``."""
+    peers = _object(text, "show bgp ipv4 unicast summary json").get("peers", {})
+    sessions: dict[Address, Session] = {}
+    try:
+        for name, row in peers.items():
+            sessions[ip_address(name)] = Session(str(row["state"]), int(row.get("pfxRcd", 0)))
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise FrrFormatError("show bgp ipv4 unicast summary json: a row is not as known") from error
+    return sessions
+
+
+def _object(text: str, command: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise FrrFormatError(f"{command} printed no JSON: {text[:200]!r}") from error
+    if not isinstance(value, dict):
+        raise FrrFormatError(f"{command} printed no JSON object")
+    return value
+
+
+def render(change: Change, as_number: int) -> tuple[str, ...]:
+    """Return a change's vtysh lines, complete from the top: ``configure terminal`` or an exec command."""
+    match change:
+        case AddEntry(name, seq, entry):
+            return ("configure terminal", f"ip prefix-list {name} seq {seq} {_entry(entry)}", "end")
+        case RemoveEntry(name, seq, entry):
+            return ("configure terminal", f"no ip prefix-list {name} seq {seq} {_entry(entry)}", "end")
+        case RemoveList(name):
+            return ("configure terminal", f"no ip prefix-list {name}", "end")
+        case SetNeighbor(neighbor, before):
+            return (
+                "configure terminal", f"router bgp {as_number}", *_neighbor_lines(neighbor, before), "end",
+            )  # fmt: skip
+        case RemoveNeighbor(address):
+            return ("configure terminal", f"router bgp {as_number}", f"no neighbor {address}", "end")
+        case RefreshInbound(address):
+            return (f"clear bgp ipv4 unicast {address} soft in",)
+
+
+def _entry(entry: Entry) -> str:
+    words = ["permit" if entry.permit else "deny", str(entry.prefix)]
+    if entry.prefix.prefixlen == 0 and entry.le == 32 and entry.ge is None:
+        words[1] = "any"
+    else:
+        words += ["ge", str(entry.ge)] if entry.ge is not None else []
+        words += ["le", str(entry.le)] if entry.le is not None else []
+    return " ".join(words)
+
+
+def _neighbor_lines(neighbor: Neighbor, before: Neighbor) -> list[str]:
+    start = f"neighbor {neighbor.address}"
+    lines = []
+    if neighbor.as_number != before.as_number:
+        lines.append(f"{start} remote-as {neighbor.as_number}")
+    # The description follows at once: it marks the neighbor as ours should the rest not come through.
+    if neighbor.description != before.description:
+        lines.append(f"{start} description {neighbor.description}")
+    if neighbor.peer_group != before.peer_group:
+        lines.append(f"{start} peer-group {neighbor.peer_group}")
+    if neighbor.prefix_list != before.prefix_list:
+        lines += [
+            "address-family ipv4 unicast",
+            f"{start} prefix-list {neighbor.prefix_list} in",
+            "exit-address-family",
+        ]
+    return lines

@@ -1,0 +1,83 @@
+"""The redirect rule as an nftables script, and what nft shows of it.
+
+A table of our own holds it, so that it is replaced in one transaction and nothing of the operator's is touched.
+It is written as text: nft 1.0.6 reads no ``dynamic`` flag from JSON.
+"""
+
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from dmvpn_agent.core.redirect import RedirectRule
+
+TABLE = "inet dmvpn_agent"
+
+
+class NftFormatError(Exception):
+    """nft printed something that is not in the form this program knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTable:
+    """Our table as nft shows it: ``content`` without handles and counts, and the packets that the rule has logged.
+
+    How nft words a rule differs by version, so ``content`` is only good for comparing two looks with one another.
+    """
+
+    content: str
+    packets: int
+
+
+def render(rule: RedirectRule) -> str:
+    """Return the script for ``nft -f -`` that makes our table hold just this rule, in one transaction.
+
+    The table is named before it is deleted, so that the deletion succeeds where there is none yet.
+    """
+    source = IPv4Network((0, rule.source_prefix_length)).netmask
+    destination = IPv4Network((0, rule.destination_prefix_length)).netmask
+    return f"""\
+table {TABLE}
+delete table {TABLE}
+table {TABLE} {{
+  set redirected {{
+    type ipv4_addr . ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1m
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname "{rule.interface}" oifname "{rule.interface}" \
+update @redirected {{ ip saddr & {source} . ip daddr & {destination} \
+limit rate {rule.rate_per_minute}/minute burst {rule.burst} packets }} \
+counter log group {rule.nflog_group} snaplen {rule.snaplen}
+  }}
+}}
+"""
+
+
+def parse_table(text: str) -> ShownTable:
+    """Read ``nft -j list table``. Raises ``NftFormatError``."""
+    try:
+        items = json.loads(text)["nftables"]
+        packets = sum(
+            expression["counter"]["packets"]
+            for item in items
+            for expression in item.get("rule", {}).get("expr", ())
+            if "counter" in expression
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NftFormatError(f"nft printed no table: {text[:200]!r}") from error
+    content = [_without_counts(item) for item in items if "metainfo" not in item]
+    return ShownTable(json.dumps(content, sort_keys=True), packets)
+
+
+def _without_counts(value: Any) -> Any:
+    if isinstance(value, dict):
+        # `elem` of a set are the pairs seen lately.
+        return {key: _without_counts(item) for key, item in value.items() if key not in {"handle", "counter"}
+                and not (key == "elem" and "flags" in value)}  # fmt: skip
+    if isinstance(value, list):
+        return [_without_counts(item) for item in value]
+    return value

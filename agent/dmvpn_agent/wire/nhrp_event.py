@@ -1,0 +1,117 @@
+"""nhrpd's event protocol: bytes to messages, and the answer.
+
+A message is ``key=value`` lines ended by an empty line (FRR ``nhrpd/nhrp_event.c``). The only event is
+``authorize-binding``; the answer names the event and says ``accept``, or any other word to deny. Everything is
+bounded: nhrpd's own largest message is two certificates of under 2048 bytes in hex and a few short lines.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+
+from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate
+from dmvpn_agent.wire.certificate import read_certificate
+
+MAX_MESSAGE_BYTES = 16 * 1024
+MAX_EVENT_ID = 2**32 - 1
+
+
+class EventError(Exception):
+    """What the client sent is no event protocol; the connection cannot be trusted to be in step any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadEvent:
+    """A whole message that asks something we cannot understand; it is to be denied where it has an id."""
+
+    event_id: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizeBinding:
+    """``authorize-binding``: the question, and the id under which nhrpd waits for the answer."""
+
+    event_id: int
+    request: BindingRequest
+
+
+class EventReader:
+    """Splits the byte stream into messages; holds at most one unfinished message."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[AuthorizeBinding | BadEvent]:
+        """Yield the messages that are complete now. Raises ``EventError`` for one that grows too long."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\n\n")) >= 0:
+            if end > MAX_MESSAGE_BYTES:
+                break
+            message = bytes(self._buffer[:end])
+            del self._buffer[: end + 2]
+            yield parse_event(message)
+        if len(self._buffer) > MAX_MESSAGE_BYTES:
+            raise EventError(f"a message is longer than {MAX_MESSAGE_BYTES} bytes")
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether part of a message is waiting for its rest."""
+        return bool(self._buffer)
+
+
+def parse_event(message: bytes) -> AuthorizeBinding | BadEvent:
+    """Read one message, without the empty line that ends it."""
+    fields: dict[str, str] = {}
+    for line in message.split(b"\n"):
+        key, equals, value = line.partition(b"=")
+        try:
+            name, text = key.decode("ascii"), value.decode("ascii")
+        except UnicodeDecodeError:
+            return BadEvent(_event_id(fields), "a line is not ASCII")
+        if not equals or name in fields:
+            return BadEvent(_event_id(fields), f"line {name[:40]!r} is no key=value or stands twice")
+        fields[name] = text
+    event_id = _event_id(fields)
+    if event_id is None:
+        return BadEvent(None, f"eventid is {fields.get('eventid', 'missing')[:40]!r}, not a number")
+    if fields.get("event") != "authorize-binding":
+        return BadEvent(event_id, f"event is {fields.get('event', 'missing')[:40]!r}, not authorize-binding")
+    try:
+        return AuthorizeBinding(event_id, _request(fields))
+    except KeyError as error:
+        return BadEvent(event_id, f"{error.args[0]} is missing")
+    except ValueError as error:
+        return BadEvent(event_id, str(error)[:200])
+
+
+def _event_id(fields: Mapping[str, str]) -> int | None:
+    text = fields.get("eventid", "")
+    # nhrpd takes 0 for no id.
+    return number if text.isdecimal() and len(text) <= 10 and 0 < (number := int(text)) <= MAX_EVENT_ID else None
+
+
+def _request(fields: Mapping[str, str]) -> BindingRequest:
+    return BindingRequest(
+        interface=fields["interface"][:64],
+        binding_type=BindingType(fields["type"]),
+        protocol_address=ip_address(fields["remote_addr"]),
+        nbma_address=ip_address(fields["remote_nbma"]),
+        certificate=_certificate(fields["remote_cert"]),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _certificate(text: str) -> Certificate | BadCertificate | None:
+    if not text:
+        return None
+    try:
+        return read_certificate(bytes.fromhex(text))
+    except ValueError:
+        return BadCertificate("not hexadecimal")
+
+
+def answer(event_id: int, accept: bool) -> bytes:
+    """Return the bytes that answer an event."""
+    return f"eventid={event_id}\nresult={'accept' if accept else 'deny'}\n\n".encode()
