@@ -125,7 +125,4 @@ def problems(observed: Observed, settings: BgpSettings) -> tuple[str, ...]:
             f"FRR has no peer-group {settings.peer_group}; add `neighbor {settings.peer_group} peer-group`"
             " or set bgp.peer_group"
         )
-    if not observed.requires_policy:
-        found.append("FRR has `no bgp ebgp-requires-policy`, so a neighbor without a filter could announce"
-                     " anything; remove that line")  # fmt: skip
     return tuple(found)

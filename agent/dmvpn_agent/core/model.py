@@ -91,6 +91,7 @@ class Certificate:
     protocol_addresses: tuple[Claim[Address], ...] = ()
     as_numbers: tuple[Claim[int], ...] = ()
     prefixes: tuple[Claim[Network], ...] = ()
+    der: bytes = dataclass_field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def _read(der: bytes) -> Certificate | BadCertificate:
         protocol_addresses=_claims(units, "GRE", _address),
         as_numbers=_claims(units, "AS", _as_number),
         prefixes=_claims(units, "NET", _prefix),
+        der=der,
     )
 
 

@@ -1,0 +1,87 @@
+"""nftables by way of nft, and the kernel's word that the rule set changed."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from dmvpn_agent.adapters.process import Completed, ProgramError, run
+from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.service.redirect import FirewallError
+from dmvpn_agent.wire.nft import TABLE, NftFormatError, ShownTable, parse_table, render
+
+TIMEOUT = 10.0
+MAX_OUTPUT = 16 << 20
+
+# linux/netlink.h, linux/netfilter/nfnetlink.h
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+NFNLGRP_NFTABLES = 7
+
+
+class Nftables:
+    """Our own table, and nothing else."""
+
+    async def show(self) -> ShownTable | None:
+        """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
+        done = await self._nft("-j", "list", "table", *TABLE.split())
+        if done.status != 0:
+            if "No such file or directory" in done.stderr:
+                return None
+            raise FirewallError(f"nft cannot list table {TABLE}: {_words(done)}")
+        try:
+            return parse_table(done.stdout)
+        except NftFormatError as error:
+            raise FirewallError(str(error)) from error
+
+    async def install(self, rule: RedirectRule) -> None:
+        """Write our table in place of what is there. Raises ``FirewallError``."""
+        done = await self._nft("-f", "-", stdin=render(rule))
+        if done.status != 0:
+            raise FirewallError(f"nft refuses the redirect rule: {_words(done)}")
+
+    async def _nft(self, *words: str, stdin: str = "") -> Completed:
+        try:
+            return await run(("nft", *words), stdin=stdin, timeout=TIMEOUT, max_output=MAX_OUTPUT)
+        except ProgramError as error:
+            raise FirewallError(str(error)) from error
+
+
+def _words(done: Completed) -> str:
+    return " ".join(done.stderr.split())[:300] or f"status {done.status}"
+
+
+class NftablesNotifications:
+    """Calls back when anybody changes any rule set; what changed is for the listener to look at."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Listen. Raises ``OSError`` where the kernel has no nf_tables or the capability CAP_NET_ADMIN is missing."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+        try:
+            self._socket.bind((0, 0))
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+        except OSError:
+            self._socket.close()
+            raise
+        asyncio.get_running_loop().add_reader(self._socket, self._readable)
+
+    def stop(self) -> None:
+        """Stop listening."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _readable(self) -> None:
+        assert self._socket is not None  # noqa: S101  the reader is removed before the socket
+        try:
+            while self._socket.recv(65536):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError:
+            pass  # ENOBUFS: notifications were lost; the look that follows sees all
+        self._changed()

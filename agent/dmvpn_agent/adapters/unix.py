@@ -1,0 +1,38 @@
+"""Listening on a Unix socket: a stale file is replaced, a living owner is not."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class SocketInUse(Exception):
+    """Another process answers on the path; the text says what to do."""
+
+
+async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
+    """Listen on ``path`` with file permissions ``mode``; the file's group is the directory's where that is setgid.
+
+    Raises ``SocketInUse``, or ``OSError`` that names the path where the directory is missing or not writable.
+    """
+    if path.is_socket():
+        if _answered(path):
+            raise SocketInUse(f"another process listens on {path}; stop it, or configure another path")
+        path.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(handler, path)
+    path.chmod(mode)
+    return server
+
+
+def _answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True  # no right to ask, or it is too busy to answer: in either case somebody is there
+        return True

@@ -1,0 +1,37 @@
+"""What the reconciler needs of FRR: the seam between deciding what to configure and the program that does it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dmvpn_agent.core.desired import Observed
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.plan import Change
+from dmvpn_agent.wire.frr import Session
+
+
+class FrrUnavailable(Exception):
+    """FRR cannot be reached now: a daemon or vtysh is missing, hangs, or does not answer. Worth trying again."""
+
+
+class FrrRefused(Exception):
+    """FRR did not take a command; the text names it and gives FRR's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """FRR at one moment. ``bound`` is ``None`` where nhrpd did not answer: who is bound is then unknown."""
+
+    config: Observed
+    bound: frozenset[Address] | None
+    sessions: Mapping[Address, Session]
+
+
+class Frr(Protocol):
+    """The FRR of this node."""
+
+    async def observe(self) -> Snapshot:
+        """Read configuration and state. Raises ``FrrUnavailable``."""
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""

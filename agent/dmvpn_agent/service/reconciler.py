@@ -1,0 +1,204 @@
+"""Keeps FRR in step with who is accepted: observe, compare, correct, read back.
+
+One writer. What arrives within the coalescing time is applied together. Nothing that was missed matters for
+long: every pass starts from what FRR shows, and a pass is made at each resync even if nothing seems to have happened.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+
+from dmvpn_agent.config import Bgp
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.desired import Desired, Observed, desired, owns_neighbor, problems
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.plan import Change, Plan, plan
+from dmvpn_agent.service.frr import Frr, FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+
+class NotReady(Exception):
+    """The pass could not bring FRR to the desired state; it is tried again."""
+
+
+class Reconciler:
+    """The one writer to FRR."""
+
+    def __init__(
+        self,
+        bgp: Bgp,
+        peers: Peers,
+        frr: Frr,
+        telemetry: Telemetry,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bgp = bgp
+        self._peers = peers
+        self._frr = frr
+        self._telemetry = telemetry
+        self._clock = clock
+        self._triggered = asyncio.Event()
+        self._warned = False
+        self._orphans_until: datetime | None = None
+        self._orphans: frozenset[Address] | None = None
+        self.snapshot: Snapshot | None = None
+        self.pending: tuple[Change, ...] = ()
+        self.foreign: tuple[Address, ...] = ()
+        self.last_sync: datetime | None = None
+        self.trouble: str | None = None
+
+    def trigger(self) -> None:
+        """Ask for a pass soon."""
+        self._triggered.set()
+
+    def reload(self, bgp: Bgp) -> None:
+        """Put new settings in force."""
+        self._bgp = bgp
+        self.trigger()
+
+    async def run(self) -> None:
+        """Make passes until cancelled; failed ones are tried again with back-off."""
+        self._orphans_until = self._clock() + self._linger()
+        while True:
+            retrying = AsyncRetrying(
+                wait=wait_exponential(multiplier=0.5, max=self._bgp.resync_interval),
+                retry=retry_if_exception_type((NotReady, FrrUnavailable)),
+                before_sleep=self._say_trouble,
+                sleep=self._wait,
+            )
+            await retrying(self._pass)
+            await self._wait(self._bgp.resync_interval)
+            await asyncio.sleep(self._bgp.coalesce)
+            self._triggered.clear()
+
+    def _linger(self) -> timedelta:
+        return timedelta(seconds=self._bgp.linger)
+
+    async def _wait(self, seconds: float) -> None:
+        """Return when triggered, at the latest after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._triggered.wait()
+        except TimeoutError:
+            pass
+        self._triggered.clear()
+
+    def _say_trouble(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._telemetry.increment(metrics.RECONCILES, "failed")
+        if str(error) != self.trouble:  # said once, not at every attempt
+            self.trouble = str(error)
+            log.warning("reconcile_failed", why=self.trouble, pending=len(self.pending))
+
+    async def _pass(self) -> None:
+        started = self._clock()
+        try:
+            outcome = await self._reconcile()
+        finally:
+            self._telemetry.increment(metrics.RECONCILE_SECONDS, by=(self._clock() - started).total_seconds())
+        self._telemetry.increment(metrics.RECONCILES, outcome)
+        if self.trouble is not None:
+            log.info("reconcile_recovered", after=self.trouble)
+        self.trouble, self.last_sync = None, self._clock()
+
+    async def _reconcile(self) -> str:
+        observed = await self._observe()
+        wanted = self._wanted(observed)
+        todo = self._plan(wanted, observed)
+        if not todo.changes:
+            return "unchanged"
+        if found := problems(observed, self._bgp.settings):
+            raise NotReady("; ".join(found))
+        if not observed.requires_policy and not self._warned:
+            self._warned = True
+            log.warning(
+                "ebgp_policy_not_required",
+                why="FRR has `no bgp ebgp-requires-policy`: a new neighbor is unfiltered for an instant",
+                do="remove that line, and give the spokes' peer-group an outbound policy",
+            )
+        await self._apply(todo.changes, wanted)
+        left = self._plan(wanted, await self._observe()).changes
+        if left:
+            raise NotReady(f"FRR lacks {len(left)} changes after they were written; the first: {left[0]}")
+        log.info("reconciled", changes=len(todo.changes), neighbors=len(wanted.neighbors))
+        return "applied"
+
+    async def _observe(self) -> Observed:
+        self.snapshot = await self._frr.observe()
+        now = self._clock()
+        if self.snapshot.bound is not None:
+            self._peers.observe(self.snapshot.bound, now)
+            for peer in self._peers.depart(self._linger(), now):
+                self._telemetry.increment(metrics.PEER_DEPARTURES, "left")
+                log.info("peer_left", protocol_address=str(peer.protocol_address), subject=peer.subject)
+        return self.snapshot.config
+
+    def _plan(self, wanted: Desired, observed: Observed) -> Plan:
+        todo = plan(wanted, observed)
+        self.pending = todo.changes
+        if set(todo.foreign) - set(self.foreign):
+            log.warning("neighbor_not_ours", neighbors=[str(address) for address in todo.foreign],
+                        do="remove the neighbor from FRR, and the agent will write it")  # fmt: skip
+        self.foreign = todo.foreign
+        return todo
+
+    def _wanted(self, observed: Observed) -> Desired:
+        wanted = desired(self._peers, self._bgp.settings)
+        if self._orphans is None:
+            self._orphans = frozenset(
+                address for address, neighbor in observed.neighbors.items()
+                if owns_neighbor(neighbor) and address not in self._peers
+            )  # fmt: skip
+        if self._orphans_until is None or self._clock() > self._orphans_until:
+            self._orphans = frozenset()
+        return _with_orphans(wanted, observed, self._orphans)
+
+    async def _apply(self, changes: tuple[Change, ...], wanted: Desired) -> None:
+        try:
+            await self._frr.apply(changes)
+        except FrrRefused as refusal:
+            log.warning("batch_refused", why=str(refusal), changes=len(changes))
+        else:
+            self._count(changes, "applied")
+            return
+        # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone.
+        for change in plan(wanted, await self._observe()).changes:
+            try:
+                await self._frr.apply((change,))
+            except FrrRefused as refusal:
+                self._count((change,), "refused")
+                log.error("change_refused", change=str(change), why=str(refusal))
+            else:
+                self._count((change,), "applied")
+
+    def _count(self, changes: tuple[Change, ...], outcome: str) -> None:
+        for change in changes:
+            self._telemetry.increment(metrics.CHANGES, type(change).__name__, outcome)
+
+
+def _with_orphans(wanted: Desired, observed: Observed, orphans: frozenset[Address]) -> Desired:
+    """Keep, as they are, neighbors of ours whose peers we do not know, after our memory of them was lost."""
+    kept = {
+        address: neighbor
+        for address, neighbor in observed.neighbors.items()
+        if address in orphans and address not in wanted.neighbors and owns_neighbor(neighbor)
+    }
+    lists = {
+        neighbor.prefix_list: frozenset(
+            entry for entry in observed.prefix_lists.get(neighbor.prefix_list, {}).values() if entry.permit
+        )
+        for neighbor in kept.values()
+        if neighbor.prefix_list is not None
+    }
+    return replace(
+        wanted,
+        neighbors={**kept, **wanted.neighbors},
+        prefix_lists={**lists, **wanted.prefix_lists},
+    )

@@ -1,0 +1,85 @@
+"""Keeps the redirect rule in place, whoever flushes it."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.nft import ShownTable
+
+log = structlog.get_logger()
+
+CHECK_INTERVAL = 15.0
+
+
+class FirewallError(Exception):
+    """nft could not be run or did not take the rule; the text gives its own words."""
+
+
+class Firewall(Protocol):
+    """The nftables of this node, as far as our table goes."""
+
+    async def show(self) -> ShownTable | None:
+        """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
+
+    async def install(self, rule: RedirectRule) -> None:
+        """Write our table in place of what is there. Raises ``FirewallError``."""
+
+
+class RedirectKeeper:
+    """Compares our table with what it looked like right after it was written, and writes it again if it differs."""
+
+    def __init__(self, rule: RedirectRule, firewall: Firewall, telemetry: Telemetry) -> None:
+        self._rule = rule
+        self._firewall = firewall
+        self._telemetry = telemetry
+        self._triggered = asyncio.Event()
+        self._written: str | None = None
+        self._trouble: str | None = None
+        self.installed = False
+        self.packets = 0
+
+    def trigger(self) -> None:
+        """Ask for a look now: something in nftables changed."""
+        self._triggered.set()
+
+    def reload(self, rule: RedirectRule) -> None:
+        """Put a new rule in force."""
+        if rule != self._rule:
+            self._rule, self._written = rule, None
+            self.trigger()
+
+    async def run(self) -> None:
+        """Look after the rule until cancelled."""
+        while True:
+            try:
+                await self._check()
+                self._trouble = None
+            except FirewallError as error:
+                self.installed = False
+                self._telemetry.increment(metrics.REDIRECT_FAILURES)
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    log.error("redirect_rule_failed", why=self._trouble)
+            try:
+                async with asyncio.timeout(CHECK_INTERVAL):
+                    await self._triggered.wait()
+            except TimeoutError:
+                pass
+            self._triggered.clear()
+
+    async def _check(self) -> None:
+        shown = await self._firewall.show()
+        if shown is None or shown.content != self._written:
+            cause = "start" if self._written is None else "missing" if shown is None else "changed"
+            await self._firewall.install(self._rule)
+            shown = await self._firewall.show()
+            if shown is None:
+                raise FirewallError("nft took the redirect rule, but does not show it")
+            self._written = shown.content
+            self._telemetry.increment(metrics.REDIRECT_INSTALLS, cause)
+            (log.info if cause == "start" else log.warning)("redirect_rule_installed", cause=cause)
+        self.installed, self.packets = True, shown.packets
