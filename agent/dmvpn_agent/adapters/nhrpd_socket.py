@@ -1,7 +1,6 @@
 """The Unix socket that nhrpd connects to, as a client, to ask who may join (``nhrp event socket PATH``)."""
 
 import asyncio
-import os
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,12 +1,12 @@
 """FRR by way of vtysh: reading configuration and state, writing changes.
 
-``vtysh -c A -c B`` stops at the first command that fails and keeps what was before it. Some failures print no ``%`` and
-give status 0, and an empty table gives status 1, so the reconciler reads back what it wrote. One process at a
-time: concurrent ones collide ("could not lock candidate DS").
+``vtysh -c A -c B`` stops at the first command that fails and keeps what was before it. Some failures print no ``%``
+and give status 0, and an empty table gives status 1, so the reconciler reads back what it wrote. One process at
+a time: concurrent ones collide ("could not lock candidate DS").
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from dmvpn_agent.adapters.process import Completed, ProgramError, run
@@ -24,7 +24,8 @@ from dmvpn_agent.wire.frr import (
 
 TIMEOUT = 15.0
 MAX_OUTPUT = 32 << 20
-MAX_BATCH_LINES = 2000
+#: Keeps the argument list well under the kernel's limit of 2 MiB.
+MAX_BATCH = 500
 #: vtysh is done with a daemon that is not there.
 NOT_RUNNING = "is not running"
 
@@ -68,7 +69,8 @@ class Vtysh:
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
-        for lines in _batches(changes, self._as_number):
+        for start in range(0, len(changes), MAX_BATCH):
+            lines = render(changes[start : start + MAX_BATCH], self._as_number)
             done = await self._run("bgpd", lines)
             if done.status != 0 or any(line.startswith("%") for line in done.stdout.splitlines()):
                 if NOT_RUNNING in done.stdout + done.stderr:
@@ -82,17 +84,6 @@ class Vtysh:
                 return await run(argv, timeout=TIMEOUT, max_output=MAX_OUTPUT)
             except ProgramError as error:
                 raise FrrUnavailable(str(error)) from error
-
-
-def _batches(changes: Sequence[Change], as_number: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for change in changes:
-        batch += render(change, as_number)
-        if len(batch) >= MAX_BATCH_LINES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _words(done: Completed) -> str:

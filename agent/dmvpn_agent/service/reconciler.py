@@ -20,6 +20,7 @@ from dmvpn_agent.core.plan import Change, Plan, plan
 from dmvpn_agent.service.frr import Frr, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.frr import Session
 
 log = structlog.get_logger()
 
@@ -57,6 +58,17 @@ class Reconciler:
     def trigger(self) -> None:
         """Ask for a pass soon."""
         self._triggered.set()
+
+    def sessions(self) -> tuple[tuple[Address, Session], ...]:
+        """Return the BGP sessions of the neighbors that are ours, as last seen."""
+        if self.snapshot is None:
+            return ()
+        neighbors = self.snapshot.config.neighbors
+        return tuple(
+            (address, session)
+            for address, session in self.snapshot.sessions.items()
+            if address in neighbors and owns_neighbor(neighbors[address])
+        )
 
     def reload(self, bgp: Bgp) -> None:
         """Put new settings in force."""

@@ -5,9 +5,10 @@ Only what the agent works with is read; everything else in the configuration is 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_address
+from itertools import groupby
 from typing import Any
 
 from dmvpn_agent.core.desired import Entry, Neighbor, Observed
@@ -175,23 +176,40 @@ def _object(text: str, command: str) -> dict[str, Any]:
     return value
 
 
-def render(change: Change, as_number: int) -> tuple[str, ...]:
-    """Return a change's vtysh lines, complete from the top: ``configure terminal`` or an exec command."""
+def render(changes: Iterable[Change], as_number: int) -> list[str]:
+    """Return the vtysh lines of changes, in their order, that begin and end at the top (``enable``)."""
+    lines: list[str] = []
+    for opening, group in groupby(changes, lambda change: _opening(change, as_number)):
+        lines += opening
+        lines += [line for change in group for line in _lines(change)]
+        lines += ["end"] if opening else []
+    return lines
+
+
+def _opening(change: Change, as_number: int) -> tuple[str, ...]:
+    match change:
+        case AddEntry() | RemoveEntry() | RemoveList():
+            return ("configure terminal",)
+        case SetNeighbor() | RemoveNeighbor():
+            return ("configure terminal", f"router bgp {as_number}")
+        case RefreshInbound():
+            return ()
+
+
+def _lines(change: Change) -> list[str]:
     match change:
         case AddEntry(name, seq, entry):
-            return ("configure terminal", f"ip prefix-list {name} seq {seq} {_entry(entry)}", "end")
+            return [f"ip prefix-list {name} seq {seq} {_entry(entry)}"]
         case RemoveEntry(name, seq, entry):
-            return ("configure terminal", f"no ip prefix-list {name} seq {seq} {_entry(entry)}", "end")
+            return [f"no ip prefix-list {name} seq {seq} {_entry(entry)}"]
         case RemoveList(name):
-            return ("configure terminal", f"no ip prefix-list {name}", "end")
+            return [f"no ip prefix-list {name}"]
         case SetNeighbor(neighbor, before):
-            return (
-                "configure terminal", f"router bgp {as_number}", *_neighbor_lines(neighbor, before), "end",
-            )  # fmt: skip
+            return _neighbor_lines(neighbor, before)
         case RemoveNeighbor(address):
-            return ("configure terminal", f"router bgp {as_number}", f"no neighbor {address}", "end")
+            return [f"no neighbor {address}"]
         case RefreshInbound(address):
-            return (f"clear bgp ipv4 unicast {address} soft in",)
+            return [f"clear bgp ipv4 unicast {address} soft in"]
 
 
 def _entry(entry: Entry) -> str:

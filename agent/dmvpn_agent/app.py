@@ -1,0 +1,147 @@
+"""The agent put together: the only place that knows all its parts. Constructors do nothing; ``start`` does."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from dmvpn_agent import __version__
+from dmvpn_agent.adapters.control import ControlSocket
+from dmvpn_agent.adapters.exposition import Exposition
+from dmvpn_agent.adapters.kernel import KernelWatch
+from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
+from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
+from dmvpn_agent.adapters.peer_store import PeerTable
+from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.config import Config
+from dmvpn_agent.core import metrics
+from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.reconciler import Reconciler
+from dmvpn_agent.service.redirect import RedirectKeeper
+from dmvpn_agent.service.status import decisions_status, frr_status, peers_status, redirect_status
+from dmvpn_agent.service.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AgentApp:
+    """One agent process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._started = _now()
+        self._telemetry = Telemetry()
+        self._store = PeerTable(config.state_directory / "agent.sqlite")
+        self._peers = Peers(self._store)
+        self._authorizer = Authorizer(config.policy, self._peers, self._telemetry, _now, self._trigger)
+        self._kernel = KernelWatch(config.interface, self._telemetry, self._trigger)
+        self._events = NhrpdSocket(config.event_socket, self._authorizer, self._telemetry)
+        self._control = ControlSocket(config.control_socket, self.status)
+        self._metrics = Exposition(config.metrics, self._telemetry) if config.metrics else None
+        self._reconciler: Reconciler | None = None
+        if bgp := config.bgp:
+            vtysh = Vtysh(bgp.vtysh, config.interface, bgp.settings.as_number)
+            self._reconciler = Reconciler(bgp, self._peers, vtysh, self._telemetry, _now)
+        self._redirect: RedirectKeeper | None = None
+        self._notifications: NftablesNotifications | None = None
+        if config.redirect:
+            self._redirect = RedirectKeeper(config.redirect, Nftables(), self._telemetry)
+            self._notifications = NftablesNotifications(self._redirect.trigger)
+        self._observe()
+
+    def _observe(self) -> None:
+        telemetry, interface = self._telemetry, self._config.interface
+        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
+        telemetry.observe(metrics.START_TIME, self._started.timestamp)
+        telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
+        telemetry.observe(metrics.TUNNEL_UP, lambda: {(interface,): float(self._kernel.up is True)})
+        observe_peers(telemetry, self._peers)
+        if self._reconciler:
+            observe_reconciler(telemetry, self._reconciler)
+        if self._redirect:
+            observe_redirect(telemetry, self._redirect)
+
+    def _trigger(self) -> None:
+        if self._reconciler:
+            self._reconciler.trigger()
+
+    async def start(self) -> None:
+        """Open the sockets and take up the peers of before. Raises ``OSError`` or ``SocketInUse``, with the path."""
+        log.info("agent_starting", version=__version__, role=str(self._config.role))
+        self._store.open()
+        self._authorizer.start()
+        if self._metrics:
+            self._metrics.start()
+        await self._control.start()
+        await self._events.start()
+        log.info(
+            "agent_ready",
+            event_socket=str(self._config.event_socket),
+            peers=len(self._peers),
+            bgp=self._reconciler is not None,
+            redirect=self._redirect is not None,
+        )
+
+    async def run(self) -> None:
+        """Do the work until cancelled."""
+        if self._notifications:
+            self._notifications.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._kernel.run())
+            if self._reconciler:
+                tasks.create_task(self._reconciler.run())
+            if self._redirect:
+                tasks.create_task(self._redirect.run())
+
+    async def stop(self) -> None:
+        """Close everything. What works is left: bindings, neighbors and the rule stay for the next start."""
+        if self._notifications:
+            self._notifications.stop()
+        await self._events.stop()
+        await self._control.stop()
+        if self._metrics:
+            self._metrics.stop()
+        self._store.close()
+        log.info("agent_stopped")
+
+    def reload(self, config: Config) -> None:
+        """Put a changed configuration in force, as far as that goes without a restart; say what does not."""
+        now = self._config
+        same = replace(config, policy=now.policy, log=now.log, bgp=now.bgp, redirect=now.redirect)
+        switched = bool(config.bgp) != bool(now.bgp) or bool(config.redirect) != bool(now.redirect)
+        if same != now or switched:
+            log.warning("restart_needed", why="only policy, log, bgp and redirect are read again while running")
+        self._config = replace(now, policy=config.policy, log=config.log)
+        if self._reconciler and config.bgp:
+            self._reconciler.reload(config.bgp)
+        if self._redirect and config.redirect:
+            self._redirect.reload(config.redirect)
+        self._authorizer.reload(config.policy)
+        self.count_reload("applied")
+        log.info("config_reloaded")
+
+    def count_reload(self, outcome: str) -> None:
+        """Count a reload; ``refused`` where the new configuration was not valid."""
+        self._telemetry.increment(metrics.CONFIG_RELOADS, outcome)
+
+    def status(self) -> dict[str, Any]:
+        """Return the whole state, as ``dmvpn-agent status`` shows it."""
+        return {
+            "version": __version__,
+            "role": str(self._config.role),
+            "started": self._started.isoformat(timespec="seconds"),
+            "tunnel_interface": {"name": self._config.interface, "up": self._kernel.up},
+            "nhrpd_connected": self._events.open_connections > 0,
+            "peers": peers_status(self._peers, self._reconciler),
+            "decisions": decisions_status(self._authorizer),
+            "frr": frr_status(self._reconciler),
+            "redirect": redirect_status(self._redirect),
+        }

@@ -1,0 +1,86 @@
+"""Running one process from its configuration file to its end: signals, start, work, stop."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent import logs
+from dmvpn_agent.adapters.unix import SocketInUse
+from dmvpn_agent.config import Config, load
+from dmvpn_agent.config_values import ConfigError
+
+log = structlog.get_logger()
+
+
+class App(Protocol):
+    """What the agent and the bridge have in common."""
+
+    async def start(self) -> None:
+        """Open everything. Raises ``OSError`` or ``SocketInUse``."""
+
+    async def run(self) -> None:
+        """Do the work until cancelled."""
+
+    async def stop(self) -> None:
+        """Close everything that was opened."""
+
+    def reload(self, config: Config) -> None:
+        """Put a changed configuration in force."""
+
+    def count_reload(self, outcome: str) -> None:
+        """Count a reload by how it went."""
+
+
+async def serve(build: Callable[[Config], App], file: Path) -> int:
+    """Run an application until SIGTERM or SIGINT; SIGHUP rereads its configuration.
+
+    Returns the exit status. Raises ``ConfigError`` where the configuration cannot be used at start; a bad one at
+    a reload is reported, and the old one stays in force.
+    """
+    config = load(file)
+    logs.set_up(config.log)
+    app = build(config)
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, app, file)
+    try:
+        await app.start()
+        return await _work(app, stopping)
+    except (OSError, SocketInUse) as error:
+        log.error("start_failed", why=str(error))
+        return 1
+    finally:
+        await app.stop()
+
+
+async def _work(app: App, stopping: asyncio.Event) -> int:
+    work = asyncio.ensure_future(app.run())
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not work.done():
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        return 0
+    if (error := work.exception()) is not None:
+        log.error("failed", exc_info=error)
+    return 1
+
+
+def _reload(app: App, file: Path) -> None:
+    try:
+        config = load(file)
+    except ConfigError as error:
+        log.error("config_refused", why=str(error), kept="the configuration in force")
+        app.count_reload("refused")
+        return
+    logs.set_up(config.log)
+    app.reload(config)

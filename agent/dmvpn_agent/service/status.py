@@ -1,0 +1,68 @@
+"""What ``dmvpn-agent status`` tells: the state of the agent as plain JSON values."""
+
+from datetime import datetime
+from typing import Any
+
+from dmvpn_agent.service.authorizer import Authorizer, Judgement, describe
+from dmvpn_agent.service.peers import Membership, Peers
+from dmvpn_agent.service.reconciler import Reconciler
+from dmvpn_agent.service.redirect import RedirectKeeper
+
+
+def peers_status(peers: Peers, reconciler: Reconciler | None) -> list[dict[str, Any]]:
+    """Return each accepted peer, with its BGP session where the agent keeps one."""
+    snapshot = reconciler.snapshot if reconciler else None
+    sessions = snapshot.sessions if snapshot else {}
+    shown = []
+    for member in peers.memberships():
+        session = sessions.get(member.peer.protocol_address)
+        bgp = {"state": session.state, "prefixes_received": session.prefixes} if session else None
+        shown.append(_peer(member) | {"bgp": bgp})
+    return shown
+
+
+def _peer(member: Membership) -> dict[str, Any]:
+    peer = member.peer
+    return {
+        "protocol_address": str(peer.protocol_address),
+        "nbma_address": str(peer.nbma_address),
+        "interface": peer.interface,
+        "as_number": peer.as_number,
+        "prefixes": [str(prefix) for prefix in peer.prefixes],
+        "subject": peer.subject,
+        "fingerprint": peer.fingerprint,
+        "certificate_expires": peer.not_after.isoformat(),
+        "bound": member.absent_since is None,
+        "absent_since": _time(member.absent_since),
+    }
+
+
+def decisions_status(authorizer: Authorizer) -> list[dict[str, Any]]:
+    """Return the latest decisions, oldest first."""
+    return [_decision(judgement) for judgement in authorizer.judgements]
+
+
+def _decision(judgement: Judgement) -> dict[str, Any]:
+    return {"time": judgement.time.isoformat(timespec="milliseconds"), **describe(judgement)}
+
+
+def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
+    """Return how FRR stands against what is desired, ``None`` where the agent does not manage BGP."""
+    if reconciler is None:
+        return None
+    return {
+        "in_sync": not reconciler.pending and reconciler.trouble is None and reconciler.last_sync is not None,
+        "last_sync": _time(reconciler.last_sync),
+        "pending_changes": [str(change) for change in reconciler.pending],
+        "foreign_neighbors": [str(address) for address in reconciler.foreign],
+        "trouble": reconciler.trouble,
+    }
+
+
+def redirect_status(keeper: RedirectKeeper | None) -> dict[str, Any] | None:
+    """Return whether the redirect rule stands, ``None`` where the agent does not keep one."""
+    return None if keeper is None else {"installed": keeper.installed, "packets": keeper.packets}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
