@@ -14,10 +14,11 @@ from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
 from dmvpn_agent.adapters.peer_store import PeerTable
-from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd, VtyshNhrpd
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.reconciler import Reconciler
@@ -41,15 +42,18 @@ class AgentApp:
         self._telemetry = Telemetry()
         self._store = PeerTable(config.state_directory / "agent.sqlite")
         self._peers = Peers(self._store)
-        self._authorizer = Authorizer(config.policy, self._peers, self._telemetry, _now, self._trigger)
-        self._kernel = KernelWatch(config.interface, self._telemetry, self._trigger)
+        self._authorizer = Authorizer(config.policy, self._peers, self._telemetry, _now, self._changed)
         self._events = NhrpdSocket(config.event_socket, self._authorizer, self._telemetry)
         self._control = ControlSocket(config.control_socket, self.status)
         self._metrics = Exposition(config.metrics, self._telemetry) if config.metrics else None
+        vtysh = Vtysh(config.frr.vtysh)
+        nhrpd = VtyshNhrpd(vtysh, config.interface)
+        self._bindings = BindingWatch(config.frr, nhrpd, self._peers, self._telemetry, _now, self._changed)
+        self._kernel = KernelWatch(config.interface, self._telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
-            vtysh = Vtysh(bgp.vtysh, config.interface, bgp.settings.as_number)
-            self._reconciler = Reconciler(bgp, self._peers, vtysh, self._telemetry, _now)
+            bgpd = VtyshBgpd(vtysh, bgp.as_number)
+            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, self._telemetry, _now)
         self._redirect: RedirectKeeper | None = None
         self._notifications: NftablesNotifications | None = None
         if config.redirect:
@@ -69,7 +73,7 @@ class AgentApp:
         if self._redirect:
             observe_redirect(telemetry, self._redirect)
 
-    def _trigger(self) -> None:
+    def _changed(self) -> None:
         if self._reconciler:
             self._reconciler.trigger()
 
@@ -96,6 +100,7 @@ class AgentApp:
             self._notifications.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._kernel.run())
+            tasks.create_task(self._bindings.run())
             if self._reconciler:
                 tasks.create_task(self._reconciler.run())
             if self._redirect:
@@ -115,13 +120,14 @@ class AgentApp:
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force, as far as that goes without a restart; say what does not."""
         now = self._config
-        same = replace(config, policy=now.policy, log=now.log, bgp=now.bgp, redirect=now.redirect)
+        same = replace(config, policy=now.policy, log=now.log, frr=now.frr, bgp=now.bgp, redirect=now.redirect)
         switched = bool(config.bgp) != bool(now.bgp) or bool(config.redirect) != bool(now.redirect)
         if same != now or switched:
-            log.warning("restart_needed", why="only policy, log, bgp and redirect are read again while running")
+            log.warning("restart_needed", why="only policy, log, frr, bgp and redirect are read again while running")
         self._config = replace(now, policy=config.policy, log=config.log)
+        self._bindings.reload(config.frr)
         if self._reconciler and config.bgp:
-            self._reconciler.reload(config.bgp)
+            self._reconciler.reload(config.frr, config.bgp)
         if self._redirect and config.redirect:
             self._redirect.reload(config.redirect)
         self._authorizer.reload(config.policy)
@@ -139,7 +145,7 @@ class AgentApp:
             "role": str(self._config.role),
             "started": self._started.isoformat(timespec="seconds"),
             "tunnel_interface": {"name": self._config.interface, "up": self._kernel.up},
-            "nhrpd_connected": self._events.open_connections > 0,
+            "nhrpd": {"connected": self._events.open_connections > 0, "trouble": self._bindings.trouble},
             "peers": peers_status(self._peers, self._reconciler),
             "decisions": decisions_status(self._authorizer),
             "frr": frr_status(self._reconciler),

@@ -30,14 +30,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Bgp:
-    """BGP towards the spokes. Times are seconds.
+class Frr:
+    """How FRR is reached and how often. Times are seconds.
 
-    ``coalesce``: how long changes are collected before they are applied together. ``resync_interval``: how often FRR
-    is read though nothing happened. ``linger``: how long a peer that left nhrpd's cache keeps its neighbor.
+    ``coalesce``: how long what happens is collected before it is acted upon together. ``resync_interval``: how often
+    FRR is read though nothing happened. ``linger``: how long a peer that left nhrpd's cache keeps what it has.
     """
 
-    settings: BgpSettings
     vtysh: str
     coalesce: float
     resync_interval: float
@@ -65,7 +64,8 @@ class Config:
     event_socket: Path
     charon_socket: Path
     policy: Policy
-    bgp: Bgp | None
+    frr: Frr
+    bgp: BgpSettings | None
     redirect: RedirectRule | None
     metrics: Endpoint | None
     bridge: Bridge
@@ -112,6 +112,7 @@ def from_toml(raw: dict[str, Any]) -> Config:
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
         charon_socket=ike.get("vici_socket", parse.path, "/run/charon.vici"),
         policy=_policy(policy_table, role, interface, needs_as_number=bgp is not None),
+        frr=_frr(top.table("frr")),
         bgp=bgp,
         redirect=_redirect(top.table("redirect"), role, interface),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:9342"),
@@ -145,19 +146,22 @@ def _policy(table: Table, role: Role, interface: str, *, needs_as_number: bool) 
     )
 
 
-def _bgp(table: Table, role: Role, max_prefix_length: int) -> Bgp | None:
-    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
-    as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
-    bgp = Bgp(
-        settings=BgpSettings(
-            as_number=as_number,
-            peer_group=table.get("peer_group", parse.word, "spokes"),
-            max_prefix_length=max_prefix_length,
-        ),
+def _frr(table: Table) -> Frr:
+    return Frr(
         vtysh=table.get("vtysh", parse.text, "vtysh"),
         coalesce=table.get("coalesce_seconds", parse.seconds(0, 60), 0.2),
         resync_interval=table.get("resync_seconds", parse.seconds(1, 3600), 30),
         linger=table.get("linger_seconds", parse.seconds(0, 86400), 600),
+    )
+
+
+def _bgp(table: Table, role: Role, max_prefix_length: int) -> BgpSettings | None:
+    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
+    as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
+    bgp = BgpSettings(
+        as_number=as_number,
+        peer_group=table.get("peer_group", parse.word, "spokes"),
+        max_prefix_length=max_prefix_length,
     )
     return bgp if enabled else None
 
@@ -177,7 +181,7 @@ def _redirect(table: Table, role: Role, interface: str) -> RedirectRule | None:
 
 def _bridge(table: Table) -> Bridge:
     return Bridge(
-        listen=table.get("listen", parse.path, "/run/charon.vici"),
+        listen=table.get("listen", parse.path, "/run/dmvpn-agent/charon.vici"),
         profile=table.get("profile", parse.word, "dmvpn"),
         metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:9343"),
     )

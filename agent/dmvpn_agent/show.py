@@ -29,7 +29,7 @@ def status(state: dict[str, Any]) -> str:
     parts = [
         f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}",
         f"tunnel interface   {tunnel['name']} is {up}",
-        f"nhrpd              {'connected' if state['nhrpd_connected'] else 'not connected (it tries every 10 s)'}",
+        f"nhrpd              {_nhrpd(state['nhrpd'])}",
         f"charon             {_charon(state.get('charon'))}",
         f"FRR                {_frr(frr)}",
         f"redirect rule      {_redirect(redirect)}",
@@ -39,6 +39,11 @@ def status(state: dict[str, Any]) -> str:
         _decisions(state["decisions"][-20:]),
     ]
     return "\n".join(parts)
+
+
+def _nhrpd(nhrpd: dict[str, Any]) -> str:
+    asks = "connected" if nhrpd["connected"] else "NOT CONNECTED to the event socket (it tries every 10 s)"
+    return f"{asks}; its cache cannot be read: {nhrpd['trouble']}" if nhrpd["trouble"] else asks
 
 
 def _charon(charon: dict[str, Any] | None) -> str:
@@ -130,7 +135,7 @@ def configuration(config: Config) -> str:
         lines.append(f"  nhrp nflog-group {config.redirect.nflog_group}")
         lines += [f"  interface {config.interface}", "   ip nhrp redirect"]
     if config.bgp:
-        settings = config.bgp.settings
+        settings = config.bgp
         lines += [f"  router bgp {settings.as_number}", f"   neighbor {settings.peer_group} peer-group"]
         lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 vtysh would be given:"]
         lines += [f"  {line}" for line in _example(config)]
@@ -155,5 +160,5 @@ def _example(config: Config) -> list[str]:
         subject="",
         not_after=datetime.max,
     )
-    settings = config.bgp.settings
+    settings = config.bgp
     return render(plan(desired([peer], settings), Observed()).changes, settings.as_number)

@@ -47,6 +47,7 @@ EVENT_CONNECTIONS_OPEN = _gauge("event_connections_open", "Connections open on t
 PEERS = _gauge("peers", "Accepted peers by state: bound in nhrpd's cache, or lingering after leaving it.", "state")
 PEER_INFO = _gauge("peer_info", "One series for each accepted peer; always 1.",
                    "protocol_address", "nbma_address", "as_number", "subject")  # fmt: skip
+CACHE_READS = _counter("nhrp_cache_reads", "Reads of nhrpd's cache by outcome.", "outcome")
 PEER_DEPARTURES = _counter("peer_departures", "Peers whose neighbor and filter were taken back.", "cause")
 
 # reconciling FRR

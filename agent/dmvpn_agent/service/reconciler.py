@@ -4,7 +4,6 @@ One writer. What arrives within the coalescing time is applied together. Nothing
 long: every pass starts from what FRR shows, and a pass is made at each resync even if nothing seems to have happened.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,14 +11,15 @@ from datetime import datetime, timedelta
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from dmvpn_agent.config import Bgp
+from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.desired import Desired, Observed, desired, owns_neighbor, problems
+from dmvpn_agent.core.desired import BgpSettings, Desired, Observed, desired, owns_neighbor, problems
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.plan import Change, Plan, plan
-from dmvpn_agent.service.frr import Frr, FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.frr import Session
 
 log = structlog.get_logger()
@@ -34,18 +34,20 @@ class Reconciler:
 
     def __init__(
         self,
-        bgp: Bgp,
-        peers: Peers,
         frr: Frr,
+        bgp: BgpSettings,
+        peers: Peers,
+        bgpd: Bgpd,
         telemetry: Telemetry,
         clock: Callable[[], datetime],
     ) -> None:
-        self._bgp = bgp
-        self._peers = peers
         self._frr = frr
+        self._settings = bgp
+        self._peers = peers
+        self._bgpd = bgpd
         self._telemetry = telemetry
         self._clock = clock
-        self._triggered = asyncio.Event()
+        self._trigger = Trigger()
         self._warned = False
         self._orphans_until: datetime | None = None
         self._orphans: frozenset[Address] | None = None
@@ -57,7 +59,7 @@ class Reconciler:
 
     def trigger(self) -> None:
         """Ask for a pass soon."""
-        self._triggered.set()
+        self._trigger.set()
 
     def sessions(self) -> tuple[tuple[Address, Session], ...]:
         """Return the BGP sessions of the neighbors that are ours, as last seen."""
@@ -70,37 +72,26 @@ class Reconciler:
             if address in neighbors and owns_neighbor(neighbors[address])
         )
 
-    def reload(self, bgp: Bgp) -> None:
+    def reload(self, frr: Frr, bgp: BgpSettings) -> None:
         """Put new settings in force."""
-        self._bgp = bgp
+        self._frr, self._settings = frr, bgp
         self.trigger()
 
     async def run(self) -> None:
         """Make passes until cancelled; failed ones are tried again with back-off."""
-        self._orphans_until = self._clock() + self._linger()
+        self._orphans_until = self._clock() + timedelta(seconds=self._frr.linger)
         while True:
             retrying = AsyncRetrying(
-                wait=wait_exponential(multiplier=0.5, max=self._bgp.resync_interval),
+                wait=wait_exponential(multiplier=0.5, max=self._frr.resync_interval),
                 retry=retry_if_exception_type((NotReady, FrrUnavailable)),
                 before_sleep=self._say_trouble,
-                sleep=self._wait,
+                sleep=self._back_off,
             )
             await retrying(self._pass)
-            await self._wait(self._bgp.resync_interval)
-            await asyncio.sleep(self._bgp.coalesce)
-            self._triggered.clear()
+            await self._trigger.wait(within=self._frr.resync_interval, then=self._frr.coalesce)
 
-    def _linger(self) -> timedelta:
-        return timedelta(seconds=self._bgp.linger)
-
-    async def _wait(self, seconds: float) -> None:
-        """Return when triggered, at the latest after so many seconds."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._triggered.wait()
-        except TimeoutError:
-            pass
-        self._triggered.clear()
+    async def _back_off(self, seconds: float) -> None:
+        await self._trigger.wait(within=seconds)
 
     def _say_trouble(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -126,7 +117,7 @@ class Reconciler:
         todo = self._plan(wanted, observed)
         if not todo.changes:
             return "unchanged"
-        if found := problems(observed, self._bgp.settings):
+        if found := problems(observed, self._settings):
             raise NotReady("; ".join(found))
         if not observed.requires_policy and not self._warned:
             self._warned = True
@@ -143,13 +134,7 @@ class Reconciler:
         return "applied"
 
     async def _observe(self) -> Observed:
-        self.snapshot = await self._frr.observe()
-        now = self._clock()
-        if self.snapshot.bound is not None:
-            self._peers.observe(self.snapshot.bound, now)
-            for peer in self._peers.depart(self._linger(), now):
-                self._telemetry.increment(metrics.PEER_DEPARTURES, "left")
-                log.info("peer_left", protocol_address=str(peer.protocol_address), subject=peer.subject)
+        self.snapshot = await self._bgpd.observe()
         return self.snapshot.config
 
     def _plan(self, wanted: Desired, observed: Observed) -> Plan:
@@ -162,7 +147,7 @@ class Reconciler:
         return todo
 
     def _wanted(self, observed: Observed) -> Desired:
-        wanted = desired(self._peers, self._bgp.settings)
+        wanted = desired(self._peers, self._settings)
         if self._orphans is None:
             self._orphans = frozenset(
                 address for address, neighbor in observed.neighbors.items()
@@ -174,7 +159,7 @@ class Reconciler:
 
     async def _apply(self, changes: tuple[Change, ...], wanted: Desired) -> None:
         try:
-            await self._frr.apply(changes)
+            await self._bgpd.apply(changes)
         except FrrRefused as refusal:
             log.warning("batch_refused", why=str(refusal), changes=len(changes))
         else:
@@ -183,7 +168,7 @@ class Reconciler:
         # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone.
         for change in plan(wanted, await self._observe()).changes:
             try:
-                await self._frr.apply((change,))
+                await self._bgpd.apply((change,))
             except FrrRefused as refusal:
                 self._count((change,), "refused")
                 log.error("change_refused", change=str(change), why=str(refusal))

@@ -1,6 +1,5 @@
 """Keeps the redirect rule in place, whoever flushes it."""
 
-import asyncio
 from typing import Protocol
 
 import structlog
@@ -8,6 +7,7 @@ import structlog
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.redirect import RedirectRule
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.nft import ShownTable
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class RedirectKeeper:
         self._rule = rule
         self._firewall = firewall
         self._telemetry = telemetry
-        self._triggered = asyncio.Event()
+        self._trigger = Trigger()
         self._written: str | None = None
         self._trouble: str | None = None
         self.installed = False
@@ -44,7 +44,7 @@ class RedirectKeeper:
 
     def trigger(self) -> None:
         """Ask for a look now: something in nftables changed."""
-        self._triggered.set()
+        self._trigger.set()
 
     def reload(self, rule: RedirectRule) -> None:
         """Put a new rule in force."""
@@ -64,12 +64,7 @@ class RedirectKeeper:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     log.error("redirect_rule_failed", why=self._trouble)
-            try:
-                async with asyncio.timeout(CHECK_INTERVAL):
-                    await self._triggered.wait()
-            except TimeoutError:
-                pass
-            self._triggered.clear()
+            await self._trigger.wait(within=CHECK_INTERVAL)
 
     async def _check(self) -> None:
         shown = await self._firewall.show()

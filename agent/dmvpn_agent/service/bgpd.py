@@ -1,4 +1,4 @@
-"""What the reconciler needs of FRR: the seam between deciding what to configure and the program that does it."""
+"""What the reconciler needs of bgpd: the seam between deciding what to configure and the program that does it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,14 @@ class FrrRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """FRR at one moment. ``bound`` is ``None`` where nhrpd did not answer: who is bound is then unknown."""
+    """bgpd at one moment: its configuration and its sessions by neighbor."""
 
     config: Observed
-    bound: frozenset[Address] | None
     sessions: Mapping[Address, Session]
 
 
-class Frr(Protocol):
-    """The FRR of this node."""
+class Bgpd(Protocol):
+    """The bgpd of this node."""
 
     async def observe(self) -> Snapshot:
         """Read configuration and state. Raises ``FrrUnavailable``."""

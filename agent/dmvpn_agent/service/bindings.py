@@ -1,0 +1,87 @@
+"""Keeps in step with whom nhrpd has bound.
+
+nhrpd has no event for a binding that ends, so its cache is read: soon after anything that may have changed it, and
+at intervals. A peer that is not in it any more keeps what it has for the linger time, and then departs.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.config import Frr
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.trigger import Trigger
+
+log = structlog.get_logger()
+
+
+class NhrpdUnavailable(Exception):
+    """nhrpd's cache cannot be read now: who is bound is unknown, which is not the same as nobody."""
+
+
+class Nhrpd(Protocol):
+    """The nhrpd of this node."""
+
+    async def bound(self) -> frozenset[Address]:
+        """Return the protocol addresses of the peers in its cache. Raises ``NhrpdUnavailable``."""
+
+
+class BindingWatch:
+    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten."""
+
+    def __init__(
+        self,
+        frr: Frr,
+        nhrpd: Nhrpd,
+        peers: Peers,
+        telemetry: Telemetry,
+        clock: Callable[[], datetime],
+        departed: Callable[[], None],
+    ) -> None:
+        self._frr = frr
+        self._nhrpd = nhrpd
+        self._peers = peers
+        self._telemetry = telemetry
+        self._clock = clock
+        self._departed = departed
+        self._trigger = Trigger()
+        self.trouble: str | None = None
+
+    def trigger(self) -> None:
+        """Ask for a look soon."""
+        self._trigger.set()
+
+    def reload(self, frr: Frr) -> None:
+        """Put new intervals in force."""
+        self._frr = frr
+        self.trigger()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await self._trigger.wait(within=self._frr.resync_interval, then=self._frr.coalesce)
+
+    async def look(self) -> None:
+        """Read the cache once, and let go of the peers that have been gone for too long."""
+        try:
+            bound = await self._nhrpd.bound()
+        except NhrpdUnavailable as error:
+            self._telemetry.increment(metrics.CACHE_READS, "failed")
+            if str(error) != self.trouble:  # said once, not at every attempt
+                self.trouble = str(error)
+                log.warning("nhrpd_unavailable", why=self.trouble)
+            return
+        self._telemetry.increment(metrics.CACHE_READS, "read")
+        self.trouble = None
+        now = self._clock()
+        self._peers.observe(bound, now)
+        gone = self._peers.depart(timedelta(seconds=self._frr.linger), now)
+        self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
+        if gone:
+            self._departed()
