@@ -37,10 +37,13 @@ class Vtysh:
         self._turn = asyncio.Lock()
 
     async def run(self, daemon: str, lines: Sequence[str]) -> Completed:
-        """Give lines to one daemon. Raises ``ProgramError``."""
+        """Give lines to one daemon. Raises ``ProgramError``; a command that failed is for the caller to see."""
         argv = [self._program, "-d", daemon, *(word for line in lines for word in ("-c", line))]
         async with self._turn:
-            return await run(argv, timeout=self._timeout, max_output=MAX_OUTPUT)
+            done = await run(argv, timeout=self._timeout, max_output=MAX_OUTPUT)
+        if "failed to connect to any daemons" in done.stdout + done.stderr:
+            raise ProgramError(f"{daemon} is not running, or its vty socket may not be opened (group frrvty)")
+        return done
 
 
 class VtyshBgpd:
@@ -65,8 +68,6 @@ class VtyshBgpd:
         """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
         for start in range(0, len(changes), MAX_BATCH):
             done = await self._run(render(changes[start : start + MAX_BATCH], self._as_number))
-            if "failed to connect" in done.stdout + done.stderr:
-                raise FrrUnavailable(f"bgpd is not running: {_words(done)}")
             if done.status != 0 or any(line.startswith("%") for line in done.stdout.splitlines()):
                 raise FrrRefused(_words(done))
 
