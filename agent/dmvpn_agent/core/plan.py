@@ -5,7 +5,7 @@ Hence a filter stands before its neighbor and goes after it; a list loses entrie
 list always ends in ``deny any``, because FRR takes an empty prefix-list as permit everything.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -42,7 +42,7 @@ class RemoveEntry:
 
 @dataclass(frozen=True, slots=True)
 class RemoveList:
-    """Take away a prefix-list that no neighbor uses any more."""
+    """Take away a prefix-list with all its entries; a neighbor that uses it can announce nothing."""
 
     prefix_list: str
 
@@ -72,6 +72,17 @@ class RefreshInbound:
 Change = AddEntry | RemoveEntry | RemoveList | SetNeighbor | RemoveNeighbor | RefreshInbound
 
 
+def subject(change: Change) -> str:
+    """Return the name of the prefix-list or neighbor that a change is about."""
+    match change:
+        case AddEntry(name) | RemoveEntry(name) | RemoveList(name):
+            return name
+        case SetNeighbor(neighbor):
+            return str(neighbor.address)
+        case RemoveNeighbor(address) | RefreshInbound(address):
+            return str(address)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Changes in order; ``foreign`` are desired neighbors whose address an operator's own neighbor has."""
@@ -80,8 +91,11 @@ class Plan:
     foreign: tuple[Address, ...]
 
 
-def plan(wanted: Desired, observed: Observed) -> Plan:
-    """Return what turns the observed configuration into the desired one. Applied whole, the next plan is empty."""
+def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -> Plan:
+    """Return what turns the observed configuration into the desired one. Applied whole, the next plan is empty.
+
+    ``stale``: neighbors whose filter was changed before, and whose announcements were not judged again yet.
+    """
     foreign = tuple(
         address
         for address, neighbor in wanted.neighbors.items()
@@ -90,7 +104,7 @@ def plan(wanted: Desired, observed: Observed) -> Plan:
     lists = {
         neighbor.prefix_list: wanted.prefix_lists[neighbor.prefix_list]
         for address, neighbor in wanted.neighbors.items()
-        if address not in foreign and neighbor.prefix_list is not None
+        if address not in foreign and neighbor.prefix_list is not None and neighbor.prefix_list in wanted.prefix_lists
     }
     changes = (
         *_fill_lists(lists, observed),
@@ -98,7 +112,7 @@ def plan(wanted: Desired, observed: Observed) -> Plan:
         *_set_neighbors(wanted, observed, foreign),
         *_drop_lists(lists, observed),
     )
-    return Plan((*changes, *_refreshes(changes, observed)), foreign)
+    return Plan((*changes, *_refreshes(changes, observed, stale)), foreign)
 
 
 def _ours(found: Neighbor, neighbor: Neighbor) -> bool:
@@ -109,8 +123,11 @@ def _ours(found: Neighbor, neighbor: Neighbor) -> bool:
 def _fill_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:
     for name, permits in sorted(lists.items()):
         present = observed.prefix_lists.get(name, {})
-        last = present.get(DENY_ANY_SEQ)
-        if last != DENY_ANY:
+        if DENY_ANY in present.values() and present.get(DENY_ANY_SEQ) != DENY_ANY:
+            # FRR takes the same entry at another seq for done, without a word: it could not be put last.
+            yield RemoveList(name)
+            present = {}
+        if present.get(DENY_ANY_SEQ) != DENY_ANY:
             # A line with an existing seq replaces the entry there.
             yield AddEntry(name, DENY_ANY_SEQ, DENY_ANY)
         kept: set[Entry] = set()
@@ -148,14 +165,19 @@ def _set_neighbors(wanted: Desired, observed: Observed, foreign: tuple[Address, 
 
 
 def _drop_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:
+    # A neighbor that the operator made his own keeps the filter it has.
+    foreign = {found.prefix_list for found in observed.neighbors.values() if not owns_neighbor(found)}
     for name in sorted(observed.prefix_lists):
-        if owns_list(name) and name not in lists:
+        if owns_list(name) and name not in lists and name not in foreign:
             yield RemoveList(name)
 
 
-def _refreshes(changes: tuple[Change, ...], observed: Observed) -> Iterator[Change]:
+def _refreshes(
+    changes: tuple[Change, ...], observed: Observed, stale: Collection[Address]
+) -> Iterator[RefreshInbound]:
+    # bgpd judges nothing again by itself when a prefix-list changes.
     edited = {change.prefix_list for change in changes if isinstance(change, AddEntry | RemoveEntry)}
     removed = {change.address for change in changes if isinstance(change, RemoveNeighbor)}
     for address, found in observed.neighbors.items():
-        if found.prefix_list in edited and address not in removed:
+        if (found.prefix_list in edited or address in stale) and address not in removed:
             yield RefreshInbound(address)

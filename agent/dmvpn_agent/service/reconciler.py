@@ -13,9 +13,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.desired import BgpSettings, Desired, Observed, desired, owns_neighbor, problems
+from dmvpn_agent.core.desired import BgpSettings, Desired, Observed, desired, owns_list, owns_neighbor, problems
 from dmvpn_agent.core.model import Address
-from dmvpn_agent.core.plan import Change, Plan, plan
+from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
@@ -51,6 +51,8 @@ class Reconciler:
         self._warned = False
         self._orphans_until: datetime | None = None
         self._orphans: frozenset[Address] | None = None
+        # bgpd judges no announcement again by itself, nor does its configuration tell that one waits for that.
+        self._stale: set[Address] = set()
         self.snapshot: Snapshot | None = None
         self.pending: tuple[Change, ...] = ()
         self.foreign: tuple[Address, ...] = ()
@@ -91,7 +93,7 @@ class Reconciler:
             await self._trigger.wait(within=self._frr.resync_interval, then=self._frr.coalesce)
 
     async def _back_off(self, seconds: float) -> None:
-        await self._trigger.wait(within=seconds)
+        await self._trigger.wait(within=seconds, then=self._frr.coalesce)
 
     def _say_trouble(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -138,7 +140,8 @@ class Reconciler:
         return self.snapshot.config
 
     def _plan(self, wanted: Desired, observed: Observed) -> Plan:
-        todo = plan(wanted, observed)
+        todo = plan(wanted, observed, self._stale)
+        self._stale = {change.address for change in todo.changes if isinstance(change, RefreshInbound)}
         self.pending = todo.changes
         if set(todo.foreign) - set(self.foreign):
             log.warning("neighbor_not_ours", neighbors=[str(address) for address in todo.foreign],
@@ -163,20 +166,27 @@ class Reconciler:
         except FrrRefused as refusal:
             log.warning("batch_refused", why=str(refusal), changes=len(changes))
         else:
-            self._count(changes, "applied")
+            self._done(changes, "applied")
             return
-        # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone.
-        for change in plan(wanted, await self._observe()).changes:
+        # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone. What
+        # else is to be done to the same list or neighbor counts on the refused one, and is left for the next pass.
+        refused: set[str] = set()
+        for change in self._plan(wanted, await self._observe()).changes:
+            if subject(change) in refused:
+                continue
             try:
                 await self._bgpd.apply((change,))
             except FrrRefused as refusal:
-                self._count((change,), "refused")
+                refused.add(subject(change))
+                self._done((change,), "refused")
                 log.error("change_refused", change=str(change), why=str(refusal))
             else:
-                self._count((change,), "applied")
+                self._done((change,), "applied")
 
-    def _count(self, changes: tuple[Change, ...], outcome: str) -> None:
+    def _done(self, changes: tuple[Change, ...], outcome: str) -> None:
         for change in changes:
+            if isinstance(change, RefreshInbound):
+                self._stale.discard(change.address)
             self._telemetry.increment(metrics.CHANGES, type(change).__name__, outcome)
 
 
@@ -192,7 +202,7 @@ def _with_orphans(wanted: Desired, observed: Observed, orphans: frozenset[Addres
             entry for entry in observed.prefix_lists.get(neighbor.prefix_list, {}).values() if entry.permit
         )
         for neighbor in kept.values()
-        if neighbor.prefix_list is not None
+        if neighbor.prefix_list is not None and owns_list(neighbor.prefix_list)
     }
     return replace(
         wanted,
