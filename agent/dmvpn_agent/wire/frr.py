@@ -74,7 +74,7 @@ class _ConfigReader:
         if not line.startswith(" "):
             self._in_bgp = False
             self._family = None
-            if words[:2] == ["router", "bgp"] and len(words) == 3:
+            if words[:2] == ["router", "bgp"] and words[3:4] in ([], ["as-notation"]):  # no `view` or `vrf`
                 self._in_bgp, self._as_number = True, _as_number(words[2])
             elif words[:2] == ["ip", "prefix-list"]:
                 self._prefix_list(words[2:])
@@ -102,8 +102,9 @@ class _ConfigReader:
         neighbor = self._neighbors.get(address, Neighbor(address))
         match words:
             case ["remote-as", number]:
-                # `internal` and `external` are never ours: the neighbor counts as the operator's.
-                neighbor = replace(neighbor, as_number=int(number) if number.isdecimal() else None)
+                # A word instead of a number is never ours: the neighbor counts as the operator's.
+                named = number in {"internal", "external", "auto"}
+                neighbor = replace(neighbor, as_number=None if named else _as_number(number))
             case ["peer-group", group]:
                 neighbor = replace(neighbor, peer_group=group)
             case ["description", *text]:
@@ -155,12 +156,16 @@ def parse_nhrp_cache(text: str) -> tuple[CacheEntry, ...]:
 
 
 def parse_bgp_summary(text: str) -> Mapping[Address, Session]:
-    """Read ``show bgp ipv4 unicast summary json``. Raises ``FrrFormatError``."""
+    """Read ``show bgp ipv4 unicast summary json``; neighbors named by interface are passed over.
+
+    Raises ``FrrFormatError``.
+    """
     peers = _object(text, "show bgp ipv4 unicast summary json").get("peers", {})
     sessions: dict[Address, Session] = {}
     try:
         for name, row in peers.items():
-            sessions[ip_address(name)] = Session(str(row["state"]), int(row.get("pfxRcd", 0)))
+            if row.get("idType") != "interface":
+                sessions[ip_address(name)] = Session(str(row["state"]), int(row.get("pfxRcd", 0)))
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise FrrFormatError("show bgp ipv4 unicast summary json: a row is not as known") from error
     return sessions
@@ -230,12 +235,13 @@ def _neighbor_lines(neighbor: Neighbor, before: Neighbor) -> list[str]:
     # The description follows at once: it marks the neighbor as ours should the rest not come through.
     if neighbor.description != before.description:
         lines.append(f"{start} description {neighbor.description}")
-    if neighbor.peer_group != before.peer_group:
-        lines.append(f"{start} peer-group {neighbor.peer_group}")
+    # The filter comes before the group, which may bring a policy of its own: that alone would let everything in.
     if neighbor.prefix_list != before.prefix_list:
         lines += [
             "address-family ipv4 unicast",
             f"{start} prefix-list {neighbor.prefix_list} in",
             "exit-address-family",
         ]
+    if neighbor.peer_group != before.peer_group:
+        lines.append(f"{start} peer-group {neighbor.peer_group}")
     return lines

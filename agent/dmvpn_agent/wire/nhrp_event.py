@@ -52,7 +52,8 @@ class EventReader:
             message = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
             yield parse_event(message)
-        if len(self._buffer) > MAX_MESSAGE_BYTES:
+        # The last byte may be the first half of the empty line that ends a message of just that length.
+        if len(self._buffer) > MAX_MESSAGE_BYTES + 1:
             raise EventError(f"a message is longer than {MAX_MESSAGE_BYTES} bytes")
 
     @property
