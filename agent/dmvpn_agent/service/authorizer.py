@@ -58,11 +58,7 @@ class Authorizer:
         if isinstance(event, BadEvent):
             decision = Deny(Reason.MALFORMED_EVENT, "event", event.why, "an authorize-binding event of nhrpd")
         else:
-            try:
-                decision = decide(event.request, self._policy, started)
-            except Exception:
-                log.exception("decision_failed")
-                decision = Deny(Reason.INTERNAL_ERROR, "decision", "an exception", "a decision; see the log")
+            decision = self._judge(event.request)
         reason = "" if isinstance(decision, Accept) else decision.reason
         self._telemetry.increment(metrics.DECISIONS, _word(decision), reason)
         self._telemetry.increment(metrics.DECISION_SECONDS, by=(self._clock() - started).total_seconds())
@@ -85,7 +81,11 @@ class Authorizer:
         self._changed()
 
     def _judge(self, request: BindingRequest) -> Decision:
-        return decide(request, self._policy, self._clock())
+        try:
+            return decide(request, self._policy, self._clock())
+        except Exception:
+            log.exception("decision_failed")
+            return Deny(Reason.INTERNAL_ERROR, "decision", "an exception", "a decision; see the log")
 
 
 def _word(decision: Decision) -> str:

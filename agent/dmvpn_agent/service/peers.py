@@ -82,8 +82,8 @@ class Peers:
     def settle(self, request: BindingRequest, decision: Decision, now: datetime) -> bool:
         """Record a decision; return whether that changed who is accepted, or as what.
 
-        A denial takes back an earlier acceptance of the same certificate; one of another certificate does not, or
-        whoever asks for a peer's address could throw that peer out.
+        A denial takes back an earlier acceptance of the same certificate on the same interface; one of another
+        certificate does not, or whoever asks for a peer's address could throw that peer out.
         """
         address = request.protocol_address
         member = self._members.get(address)
@@ -92,7 +92,9 @@ class Peers:
             self._members[address] = Membership(request, decision.peer, now)
             self._store.save(request)
             return member is None or member.peer != decision.peer
-        if member is not None and member.request.certificate == request.certificate:
+        if member is not None and (member.request.certificate, member.request.interface) == (
+            request.certificate, request.interface,
+        ):  # fmt: skip
             self._forget(address, str(decision))
             return True
         return False
