@@ -36,7 +36,7 @@ class ControlSocket:
             async with asyncio.timeout(TIMEOUT):
                 await writer.drain()
         except (ConnectionError, TimeoutError):
-            pass
+            writer.transport.abort()  # close() would wait for a client that does not read
         finally:
             writer.close()
 

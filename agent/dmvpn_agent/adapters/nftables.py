@@ -23,7 +23,8 @@ class Nftables:
 
     async def show(self) -> ShownTable | None:
         """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
-        done = await self._nft("-j", "list", "table", *TABLE.split())
+        # Terse: without the up to 65535 pairs that the set holds.
+        done = await self._nft("-j", "-t", "list", "table", *TABLE.split())
         if done.status != 0:
             if "No such file or directory" in done.stderr:
                 return None

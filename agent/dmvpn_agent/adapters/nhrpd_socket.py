@@ -17,17 +17,31 @@ log = structlog.get_logger()
 
 MAX_CONNECTIONS = 8
 #: nhrpd writes a message at once; a client that leaves one unfinished this long is not nhrpd.
-UNFINISHED_TIMEOUT = 10.0
+MESSAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 5.0
 
 
 class NhrpdSocket:
-    """Serves nhrpd's questions. nhrpd holds one connection; a few more are allowed for its restart."""
+    """Serves nhrpd's questions. nhrpd holds one connection; a few more are allowed for its restart.
 
-    def __init__(self, path: Path, authorizer: Authorizer, telemetry: Telemetry) -> None:
+    ``message_timeout``: seconds from the first byte of a message to its last. ``write_timeout``: seconds within which
+    an answer must be taken.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        authorizer: Authorizer,
+        telemetry: Telemetry,
+        *,
+        message_timeout: float = MESSAGE_TIMEOUT,
+        write_timeout: float = WRITE_TIMEOUT,
+    ) -> None:
         self._path = path
         self._authorizer = authorizer
         self._telemetry = telemetry
+        self._message_timeout = message_timeout
+        self._write_timeout = write_timeout
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -42,8 +56,9 @@ class NhrpdSocket:
 
     async def stop(self) -> None:
         """Close the socket and all connections."""
-        if self._server is not None:
-            self._server.close()
+        if self._server is None:
+            return  # the path is not ours
+        self._server.close()
         for task in tuple(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -53,43 +68,57 @@ class NhrpdSocket:
         task = asyncio.current_task()
         if len(self._connections) >= MAX_CONNECTIONS or task is None:
             self._telemetry.increment(metrics.EVENT_CONNECTIONS, "refused")
+            log.warning("event_connection_refused", why=f"{len(self._connections)} are open; nhrpd needs one")
             writer.close()
             return
         self._connections.add(task)
+        outcome = "failed"
         try:
             outcome = await self._serve(reader, writer)
         except (ConnectionError, TimeoutError):
             outcome = "broken"
         except asyncio.CancelledError:
             outcome = "stopped"
+        except Exception:
+            log.exception("event_connection_failed")
         finally:
             self._connections.discard(task)
-            writer.close()
+            # Not close(): that would wait, without end, for a client that does not read.
+            writer.transport.abort()
         self._telemetry.increment(metrics.EVENT_CONNECTIONS, outcome)
         log.info("event_connection_closed", outcome=outcome)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         log.info("event_connection_opened")
         events = EventReader()
+        clock = asyncio.get_running_loop().time
+        deadline: float | None = None
         while True:
             try:
-                async with asyncio.timeout(UNFINISHED_TIMEOUT if events.unfinished else None):
+                async with asyncio.timeout_at(deadline):
                     data = await reader.read(65536)
             except TimeoutError:
                 return "unfinished_message"
             if not data:
                 return "closed_by_client"
             try:
-                await self._answer(events.feed(data), writer)
+                answered = await self._answer(events.feed(data), writer)
             except EventError as error:
                 log.warning("event_stream_refused", why=str(error))
                 return "message_too_long"
+            if not events.unfinished:
+                deadline = None
+            elif deadline is None or answered:
+                deadline = clock() + self._message_timeout
 
-    async def _answer(self, events: Iterable[AuthorizeBinding | BadEvent], writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, events: Iterable[AuthorizeBinding | BadEvent], writer: asyncio.StreamWriter) -> bool:
+        answered = False
         for event in events:
+            answered = True
             judgement = self._authorizer.decide(event)
             if event.event_id is not None:
                 writer.write(answer(event.event_id, accept=isinstance(judgement.decision, Accept)))
-                async with asyncio.timeout(WRITE_TIMEOUT):
+                async with asyncio.timeout(self._write_timeout):
                     await writer.drain()
             self._authorizer.settle(judgement)
+        return answered

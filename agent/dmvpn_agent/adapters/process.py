@@ -1,6 +1,9 @@
 """Running a program: an argv list, bounded in time and output. No shell, ever."""
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +29,11 @@ async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_outpu
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a process group of its own, so that its children can be ended with it
         )
     except OSError as error:
         raise ProgramError(f"{argv[0]} cannot be started: {error.strerror}; is it installed?") from error
@@ -42,7 +49,8 @@ async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_outpu
         raise ProgramError(f"{argv[0]} printed more than {max_output} bytes and was killed") from None
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     return Completed(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 

@@ -21,7 +21,10 @@ async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
         if _answered(path):
             raise SocketInUse(f"another process listens on {path}; stop it, or configure another path")
         path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(handler, path)
+    try:
+        server = await asyncio.start_unix_server(handler, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen: {error.strerror or error}", str(path)) from error
     path.chmod(mode)
     return server
 
