@@ -45,6 +45,7 @@ EVENT_CONNECTIONS_OPEN = _gauge("event_connections_open", "Connections open on t
 
 # peers
 PEERS = _gauge("peers", "Accepted peers by state: bound in nhrpd's cache, or lingering after leaving it.", "state")
+PEER_BOUND = _gauge("peer_bound", "1 if nhrpd has the accepted peer bound, 0 while it lingers.", "neighbor")
 PEER_INFO = _gauge("peer_info", "One series for each accepted peer; always 1.",
                    "protocol_address", "nbma_address", "as_number", "subject")  # fmt: skip
 CACHE_READS = _counter("nhrp_cache_reads", "Reads of nhrpd's cache by outcome.", "outcome")

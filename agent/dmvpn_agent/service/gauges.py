@@ -10,11 +10,16 @@ from dmvpn_agent.service.telemetry import Samples, Telemetry
 
 
 def observe_peers(telemetry: Telemetry, peers: Peers) -> None:
-    """Export how many peers there are, and one info series for each."""
+    """Export how many peers there are, and two series for each: whether it is bound, and who it is."""
 
     def states() -> Samples:
         count = Counter("bound" if member.absent_since is None else "absent" for member in peers.memberships())
         return {(state,): count[state] for state in ("bound", "absent")}
+
+    def bound() -> Samples:
+        return {
+            (str(member.peer.protocol_address),): float(member.absent_since is None) for member in peers.memberships()
+        }
 
     def info() -> Samples:
         return {
@@ -23,6 +28,7 @@ def observe_peers(telemetry: Telemetry, peers: Peers) -> None:
         }
 
     telemetry.observe(metrics.PEERS, states)
+    telemetry.observe(metrics.PEER_BOUND, bound)
     telemetry.observe(metrics.PEER_INFO, info)
 
 
