@@ -8,22 +8,24 @@ from typing import Any
 import structlog
 
 from dmvpn_agent import __version__
+from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.control import ControlSocket
 from dmvpn_agent.adapters.exposition import Exposition
 from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
-from dmvpn_agent.adapters.peer_store import PeerTable
+from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd, VtyshNhrpd
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.bindings import BindingWatch
+from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
-from dmvpn_agent.service.status import decisions_status, frr_status, peers_status, redirect_status
+from dmvpn_agent.service.status import charon_status, decisions_status, frr_status, peers_status, redirect_status
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -40,8 +42,8 @@ class AgentApp:
         self._config = config
         self._started = _now()
         self._telemetry = Telemetry()
-        self._store = PeerTable(config.state_directory / "agent.sqlite")
-        self._peers = Peers(self._store)
+        self._store = Store(config.state_directory / "agent.sqlite")
+        self._peers = Peers(PeerTable(self._store))
         self._authorizer = Authorizer(config.policy, self._peers, self._telemetry, _now, self._changed)
         self._events = NhrpdSocket(config.event_socket, self._authorizer, self._telemetry)
         self._control = ControlSocket(config.control_socket, self.status)
@@ -49,6 +51,7 @@ class AgentApp:
         vtysh = Vtysh(config.frr.vtysh)
         nhrpd = VtyshNhrpd(vtysh, config.interface)
         self._bindings = BindingWatch(config.frr, nhrpd, self._peers, self._telemetry, _now, self._changed)
+        self._charon = CharonWatch(ViciCharon(config.charon_socket, self._telemetry), self._telemetry)
         self._kernel = KernelWatch(config.interface, self._telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
@@ -100,6 +103,7 @@ class AgentApp:
             self._notifications.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._kernel.run())
+            tasks.create_task(self._charon.run())
             tasks.create_task(self._bindings.run())
             if self._reconciler:
                 tasks.create_task(self._reconciler.run())
@@ -146,6 +150,7 @@ class AgentApp:
             "started": self._started.isoformat(timespec="seconds"),
             "tunnel_interface": {"name": self._config.interface, "up": self._kernel.up},
             "nhrpd": {"connected": self._events.open_connections > 0, "trouble": self._bindings.trouble},
+            "charon": charon_status(self._charon),
             "peers": peers_status(self._peers, self._reconciler),
             "decisions": decisions_status(self._authorizer),
             "frr": frr_status(self._reconciler),

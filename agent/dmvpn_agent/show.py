@@ -30,7 +30,7 @@ def status(state: dict[str, Any]) -> str:
         f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}",
         f"tunnel interface   {tunnel['name']} is {up}",
         f"nhrpd              {_nhrpd(state['nhrpd'])}",
-        f"charon             {_charon(state.get('charon'))}",
+        f"charon             {_charon(state['charon'])}",
         f"FRR                {_frr(frr)}",
         f"redirect rule      {_redirect(redirect)}",
         "",
@@ -46,12 +46,11 @@ def _nhrpd(nhrpd: dict[str, Any]) -> str:
     return f"{asks}; its cache cannot be read: {nhrpd['trouble']}" if nhrpd["trouble"] else asks
 
 
-def _charon(charon: dict[str, Any] | None) -> str:
-    if charon is None:
-        return "not watched"
+def _charon(charon: dict[str, Any]) -> str:
     if not charon["connected"]:
-        return "not connected"
-    return f"connected, {charon['ike_sas']} IKE_SAs, {'patched' if charon['patched'] else 'unpatched: bridge needed'}"
+        return "NOT CONNECTED"
+    kind = "patched: no bridge needed" if charon["patched"] else "unpatched: nhrpd needs the bridge"
+    return f"connected, {len(charon['ike_sas'])} IKE_SAs, {kind}"
 
 
 def _frr(frr: dict[str, Any] | None) -> str:

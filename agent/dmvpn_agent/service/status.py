@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from dmvpn_agent.service.authorizer import Authorizer, Judgement, describe
+from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.peers import Membership, Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
@@ -44,6 +45,26 @@ def decisions_status(authorizer: Authorizer) -> list[dict[str, Any]]:
 
 def _decision(judgement: Judgement) -> dict[str, Any]:
     return {"time": judgement.time.isoformat(timespec="milliseconds"), **describe(judgement)}
+
+
+def charon_status(watch: CharonWatch) -> dict[str, Any]:
+    """Return whether charon is there, which kind it is, and its IKE_SAs."""
+    return {
+        "connected": watch.connected,
+        "patched": watch.patched,
+        "ike_sas": [
+            {
+                "unique_id": sa.unique_id,
+                "state": sa.state,
+                "remote_host": str(sa.remote_host),
+                "remote_port": sa.remote_port,
+                "remote_id": sa.remote_id,
+                "spis": sa.spis,
+                "children": [{"unique_id": child.unique_id, "state": child.state} for child in sa.children],
+            }
+            for sa in watch.ike_sas
+        ],
+    }
 
 
 def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:

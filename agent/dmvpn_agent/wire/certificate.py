@@ -8,7 +8,6 @@ certificate is untrusted text all the same.
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
 from cryptography import x509
@@ -42,19 +41,13 @@ def _read(der: bytes) -> Certificate | BadCertificate:
         fingerprint=hashlib.sha256(der).hexdigest(),
         subject=shown(certificate.subject.rfc4514_string(), 1000),
         serial=certificate.serial_number,
-        not_before=_utc(certificate, "not_valid_before"),
-        not_after=_utc(certificate, "not_valid_after"),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
         protocol_addresses=_claims(units, "GRE", _address),
         as_numbers=_claims(units, "AS", _as_number),
         prefixes=_claims(units, "NET", _prefix),
         der=der,
     )
-
-
-def _utc(certificate: x509.Certificate, name: str) -> datetime:
-    # The aware properties came with cryptography 42; Debian 12 has 38.
-    aware = getattr(certificate, f"{name}_utc", None)
-    return aware if isinstance(aware, datetime) else getattr(certificate, name).replace(tzinfo=UTC)
 
 
 def _claims(units: list[str], key: str, parse: Callable[[str], T_co]) -> tuple[Claim[T_co], ...]:

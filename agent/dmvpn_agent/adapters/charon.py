@@ -1,0 +1,166 @@
+"""charon by way of its VICI socket, on one asyncio connection."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+
+from dmvpn_agent.core import metrics
+from dmvpn_agent.service.charon import CharonLost, CommandFailed
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, ViciError, encode, text
+
+log = structlog.get_logger()
+
+#: charon answers from memory; one that takes longer hangs.
+REQUEST_TIMEOUT = 20.0
+#: charon queues events for us without bound, we do not: beyond this many the state is read anew.
+MAX_WAITING_EVENTS = 10_000
+MAX_RETRY_INTERVAL = 5.0
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class ViciCharon:
+    """Connects to charon's socket, again and again with back-off where it is not there."""
+
+    def __init__(self, path: Path, telemetry: Telemetry) -> None:
+        self._path = path
+        self._telemetry = telemetry
+        self._trouble: str | None = None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["ViciSession"]:
+        """Connect, however long that takes; the connection is closed at the end of the block."""
+        retrying = AsyncRetrying(
+            wait=wait_exponential(multiplier=0.2, max=MAX_RETRY_INTERVAL),
+            retry=retry_if_exception_type(OSError),
+            before_sleep=self._say_trouble,
+        )
+        streams: Streams = await retrying(asyncio.open_unix_connection, self._path)
+        self._trouble = None
+        self._telemetry.increment(metrics.VICI_RECONNECTS)
+        session = ViciSession(*streams, self._telemetry)
+        try:
+            yield session
+        finally:
+            await session.close()
+
+    def _say_trouble(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if str(error) != self._trouble:  # said once, not at every attempt
+            self._trouble = str(error)
+            log.warning("charon_unreachable", socket=str(self._path), why=self._trouble,
+                        do="is charon running with plugin vici on this socket, and may this user open it?")  # fmt: skip
+
+
+class ViciSession:
+    """One connection. charon answers commands in order; a streaming command's events come before its answer."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, telemetry: Telemetry) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._telemetry = telemetry
+        self._answers: deque[asyncio.Future[Packet]] = deque()
+        self._streamed: dict[str, list[Section]] = {}
+        self._events: asyncio.Queue[tuple[str, Section] | None] = asyncio.Queue(MAX_WAITING_EVENTS)
+        self._turn = asyncio.Lock()
+        self._lost: str | None = None
+        self._receiver = asyncio.create_task(self._receive())
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._receiver.cancel()
+        await asyncio.gather(self._receiver, return_exceptions=True)
+        self._writer.close()
+
+    async def request(self, command: str, message: Section) -> Section:
+        """Run a command and return its answer. Raises ``CommandFailed``, ``CharonLost``."""
+        answer = await self._exchange(Packet(PacketType.CMD_REQUEST, command, message))
+        if answer.type is not PacketType.CMD_RESPONSE:
+            raise CommandFailed(f"charon does not know the command {command}")
+        if text(answer.message, "success") == "no":
+            raise CommandFailed(f"{command}: {text(answer.message, 'errmsg') or 'failed'}")
+        return answer.message
+
+    async def stream(self, command: str, message: Section, event: str) -> list[Section]:
+        """Run a command that answers by events; return their messages. Raises ``CommandFailed``, ``CharonLost``."""
+        async with self._turn:
+            if not await self.register(event):
+                raise CommandFailed(f"charon does not know the event {event}")
+            collected: list[Section] = []
+            self._streamed[event] = collected
+            try:
+                await self.request(command, message)
+            finally:
+                del self._streamed[event]
+                await self._exchange(Packet(PacketType.EVENT_UNREGISTER, event))
+            return collected
+
+    async def register(self, event: str) -> bool:
+        """Ask for an event; return whether charon knows it. Raises ``CharonLost``."""
+        answer = await self._exchange(Packet(PacketType.EVENT_REGISTER, event))
+        return answer.type is PacketType.EVENT_CONFIRM
+
+    async def events(self) -> AsyncIterator[tuple[str, Section]]:
+        """Yield events as they come. Raises ``CharonLost``."""
+        while (event := await self._events.get()) is not None:
+            yield event
+        raise CharonLost(self._lost or "the connection was closed")
+
+    async def _exchange(self, packet: Packet) -> Packet:
+        if self._lost is not None:
+            raise CharonLost(self._lost)
+        answer: asyncio.Future[Packet] = asyncio.get_running_loop().create_future()
+        self._answers.append(answer)
+        self._writer.write(encode(packet))
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                await self._writer.drain()
+                return await answer
+        except TimeoutError:
+            self._lose(f"charon did not answer {packet.name} within {REQUEST_TIMEOUT:g} s")
+            raise CharonLost(self._lost) from None
+        except ConnectionError as error:
+            raise CharonLost(str(error)) from error
+
+    async def _receive(self) -> None:
+        packets = PacketReader()
+        try:
+            while data := await self._reader.read(1 << 16):
+                for packet in packets.feed(data):
+                    self._packet(packet)
+            self._lose("charon closed the connection")
+        except (ViciError, OSError) as error:
+            self._lose(str(error))
+
+    def _packet(self, packet: Packet) -> None:
+        if packet.type is not PacketType.EVENT:
+            if not self._answers:
+                raise ViciError("charon answered what was not asked")
+            answer = self._answers.popleft()
+            if not answer.done():
+                answer.set_result(packet)
+        elif packet.name in self._streamed:
+            self._streamed[packet.name].append(packet.message)
+        else:
+            self._telemetry.increment(metrics.VICI_EVENTS, packet.name)
+            try:
+                self._events.put_nowait((packet.name, packet.message))
+            except asyncio.QueueFull:
+                raise ViciError(f"more than {MAX_WAITING_EVENTS} events wait; reading the state anew") from None
+
+    def _lose(self, why: str | None) -> None:
+        self._lost = why
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(CharonLost(why))
+                answer.exception()  # looked at here, in case nobody waits any more
+        self._answers.clear()
+        while self._events.full():
+            self._events.get_nowait()
+        self._events.put_nowait(None)

@@ -1,0 +1,90 @@
+"""The certificates that each IKE_SA was authenticated with, for a charon that does not tell.
+
+charon's cache holds a peer's certificate right after its IKE_AUTH, but only 32 verified relations in all, evicted
+at random. So it is taken at once and kept as long as the IKE_SA, through rekeying and restarts of either process.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.identity import newest_by_subject
+
+log = structlog.get_logger()
+
+Pair = tuple[bytes, bytes]
+
+
+class CertificateStore(Protocol):
+    """Keeps certificates across restarts, by the IKE_SA's SPIs."""
+
+    def load(self) -> Iterable[tuple[str, bytes, bytes]]:
+        """Return SPIs, local and remote certificate of all that was saved."""
+
+    def save(self, spis: str, local: bytes, remote: bytes) -> None:
+        """Keep an IKE_SA's certificates."""
+
+    def remove(self, spis: str) -> None:
+        """Forget an IKE_SA; it need not be there."""
+
+
+class Certificates:
+    """Local and remote certificate (DER; empty where not known) by IKE_SA."""
+
+    def __init__(self, store: CertificateStore, telemetry: Telemetry) -> None:
+        self._store = store
+        self._telemetry = telemetry
+        self._pairs: dict[str, Pair] = {}
+        telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
+
+    def start(self) -> None:
+        """Take up what was stored."""
+        self._pairs = {spis: (local, remote) for spis, local, remote in self._store.load()}
+
+    def of(self, sa: IkeSa) -> Pair:
+        """Return an IKE_SA's certificates."""
+        return self._pairs.get(sa.spis, (b"", b""))
+
+    async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
+        """Ask charon for the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
+        unknown = [sa for sa in sas if sa.spis not in self._pairs]
+        if not unknown:
+            return
+        try:
+            listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert")
+        except CommandFailed as error:
+            raise CharonLost(f"list-certs: {error}") from error
+        by_subject = newest_by_subject(item["data"] for item in listed if isinstance(item.get("data"), bytes))
+        for sa in unknown:
+            remote = by_subject.get(sa.remote_id)
+            if remote is None:
+                self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
+                log.warning(
+                    "certificate_not_found",
+                    remote_id=sa.remote_id,
+                    nbma_address=str(sa.remote_host),
+                    consequence="nhrpd is given none, and the agent denies the peer",
+                    do="the peer's IKE identity must be its certificate's subject (swanctl: no `id` in `local`)",
+                )
+                continue
+            self._keep(sa.spis, (by_subject.get(sa.local_id, b""), remote))
+
+    def move(self, old: str, new: str) -> None:
+        """Have the IKE_SA ``new`` take over the certificates of ``old``, which it replaced."""
+        if old in self._pairs:
+            self._keep(new, self._pairs[old])
+
+    def prune(self, sas: Iterable[IkeSa]) -> None:
+        """Forget the certificates of all IKE_SAs but these."""
+        for spis in self._pairs.keys() - {sa.spis for sa in sas}:
+            del self._pairs[spis]
+            self._store.remove(spis)
+
+    def _keep(self, spis: str, pair: Pair) -> None:
+        self._pairs[spis] = pair
+        self._store.save(spis, *pair)

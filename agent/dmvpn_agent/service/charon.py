@@ -1,0 +1,49 @@
+"""What the watcher and the bridge need of charon: one connection for commands and events."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.wire.charon import parse_ike_sas
+from dmvpn_agent.wire.vici import Section, ViciError
+
+
+class CharonLost(Exception):
+    """The connection to charon ended or is of no further use; what was known of its SAs is stale."""
+
+
+class CommandFailed(Exception):
+    """charon does not know a command, or says that it failed; the text gives its own words."""
+
+
+class CharonSession(Protocol):
+    """An open connection to charon. Every method raises ``CharonLost`` when it ends."""
+
+    async def request(self, command: str, message: Section) -> Section:
+        """Run a command and return its answer. Raises ``CommandFailed``."""
+
+    async def stream(self, command: str, message: Section, event: str) -> list[Section]:
+        """Run a command that answers by events; return their messages. Raises ``CommandFailed``."""
+
+    async def register(self, event: str) -> bool:
+        """Ask for an event; return whether charon knows it."""
+
+    def events(self) -> AsyncIterator[tuple[str, Section]]:
+        """Yield the events asked for by name, as they come."""
+
+
+class Charon(Protocol):
+    """The charon of this node."""
+
+    def session(self) -> AbstractAsyncContextManager[CharonSession]:
+        """Connect, however long that takes."""
+
+
+async def list_sas(session: CharonSession, **selection: str) -> list[IkeSa]:
+    """Return all IKE_SAs, or those selected as ``list-sas`` does. Raises ``CharonLost``."""
+    try:
+        messages = await session.stream("list-sas", selection, "list-sa")
+        return [sa for message in messages for sa in parse_ike_sas(message)]
+    except (ViciError, CommandFailed) as error:
+        raise CharonLost(f"list-sas: {error}") from error

@@ -1,0 +1,97 @@
+"""charon's SAs: from VICI's sections, and into the form that nhrpd reads."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from dmvpn_agent.core.sa import ChildSa, IkeSa
+from dmvpn_agent.wire.vici import Section, ViciError, number, sections, text
+
+#: nhrpd keeps no longer certificate (``blob2buf`` into 2048 bytes) and would keep the former peer's instead.
+NHRPD_MAX_CERTIFICATE = 2047
+
+
+def parse_ike_sas(message: Section) -> Iterator[IkeSa]:
+    """Yield the IKE_SAs of a ``list-sa`` event; ones without addresses (not yet connected) are left out.
+
+    Raises ``ViciError``.
+    """
+    for name, section in sections(message):
+        if not text(section, "local-host") or text(section, "remote-host") in {"", "%any"}:
+            continue
+        try:
+            yield _ike_sa(name, section)
+        except ValueError as error:
+            raise ViciError(f"IKE_SA {name}: {error}") from error
+
+
+def _ike_sa(name: str, section: Section) -> IkeSa:
+    children = section.get("child-sas", {})
+    return IkeSa(
+        unique_id=number(section, "uniqueid"),
+        name=name,
+        state=text(section, "state"),
+        local_host=ip_address(text(section, "local-host")),
+        remote_host=ip_address(text(section, "remote-host")),
+        remote_port=int(text(section, "remote-port") or 0),
+        local_id=text(section, "local-id"),
+        remote_id=text(section, "remote-id"),
+        initiator_spi=text(section, "initiator-spi"),
+        responder_spi=text(section, "responder-spi"),
+        children=tuple(
+            ChildSa(number(child, "uniqueid"), text(child, "name") or key, text(child, "state"))
+            for key, child in sections(children)
+        ),
+    )
+
+
+def ike_ids(message: Section) -> frozenset[int]:
+    """Return the unique ids of the IKE_SAs that an ``ike-*`` or ``child-*`` event is about, new and old ones."""
+    found = set()
+    for _, section in sections(message):
+        for part in (section, *(inner for key, inner in sections(section) if key in {"old", "new"})):
+            if text(part, "uniqueid").isdecimal():
+                found.add(number(part, "uniqueid"))
+    return frozenset(found)
+
+
+def rekeyed_spis(message: Section) -> tuple[str, str] | None:
+    """Return the SPIs of the old and the new IKE_SA of an ``ike-rekey`` event."""
+    for _, section in sections(message):
+        old, new = section.get("old"), section.get("new")
+        if isinstance(old, dict) and isinstance(new, dict):
+            return _spis(old), _spis(new)
+    return None
+
+
+def _spis(section: Section) -> str:
+    return f"{text(section, 'initiator-spi')}:{text(section, 'responder-spi')}"
+
+
+def render_for_nhrpd(sa: IkeSa, child: ChildSa, local: bytes, remote: bytes) -> Section:
+    """Return the message of a ``list-sa`` or ``child-state-*`` event about one CHILD_SA.
+
+    nhrpd reads from the top and acts where the CHILD_SA's section ends, so everything else stands before it. A
+    certificate it cannot hold is sent as an empty one: nhrpd would otherwise keep what it had for these addresses.
+    """
+    return {
+        sa.name: {
+            "uniqueid": str(sa.unique_id),
+            "local-host": str(sa.local_host),
+            "remote-host": str(sa.remote_host),
+            "local-id": sa.local_id,
+            "remote-id": sa.remote_id,
+            "local-cert-data": _holdable(local),
+            "remote-cert-data": _holdable(remote),
+            "child-sas": {
+                child.name: {
+                    "name": child.name,
+                    "uniqueid": str(child.unique_id),
+                    "state": "INSTALLED" if child.installed else child.state,
+                }
+            },
+        }
+    }
+
+
+def _holdable(der: bytes) -> bytes:
+    return der if len(der) <= NHRPD_MAX_CERTIFICATE else b""

@@ -1,0 +1,121 @@
+"""VICI, strongSwan's control protocol: packets to bytes and back, for either side of the connection.
+
+A packet is a four-byte length, a type, for some types a name, and a message of sections, lists and values
+(strongSwan ``src/libcharon/plugins/vici/README.md``). The messages themselves are coded by the package ``vici``.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from vici.exception import DeserializationException
+from vici.protocol import FiniteStream, Message
+
+#: charon drops longer ones.
+MAX_PACKET = 512 * 1024
+
+#: Values of a message are bytes, lists of bytes or sections; when encoding, text and numbers too.
+Section = Mapping[str, Any]
+
+
+class ViciError(Exception):
+    """What came is not VICI; the connection is of no further use."""
+
+
+class PacketType(IntEnum):
+    """Types of packet; the first three and their direction as README.md has them."""
+
+    CMD_REQUEST = 0
+    CMD_RESPONSE = 1
+    CMD_UNKNOWN = 2
+    EVENT_REGISTER = 3
+    EVENT_UNREGISTER = 4
+    EVENT_CONFIRM = 5
+    EVENT_UNKNOWN = 6
+    EVENT = 7
+
+
+_NAMED = frozenset({PacketType.CMD_REQUEST, PacketType.EVENT_REGISTER, PacketType.EVENT_UNREGISTER, PacketType.EVENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet; ``name`` is a command's or an event's, empty for types that have none."""
+
+    type: PacketType
+    name: str = ""
+    message: Section = field(default_factory=dict)
+
+
+def encode(packet: Packet) -> bytes:
+    """Return a packet's bytes. Raises ``ViciError`` where something does not fit its length field."""
+    try:
+        head = struct.pack("!B", packet.type)
+        if packet.type in _NAMED:
+            name = packet.name.encode()
+            head += struct.pack("!B", len(name)) + name
+        body: bytes = head + Message.serialize(packet.message)
+    except struct.error as error:
+        raise ViciError(f"packet {packet.name} does not fit: {error}") from error
+    if len(body) > MAX_PACKET:
+        raise ViciError(f"packet {packet.name} is {len(body)} bytes long, more than {MAX_PACKET}")
+    return struct.pack("!I", len(body)) + body
+
+
+class PacketReader:
+    """Splits a byte stream into packets; holds at most one unfinished packet."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Packet]:
+        """Yield the packets that are complete now. Raises ``ViciError``."""
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            (length,) = struct.unpack_from("!I", self._buffer)
+            if length > MAX_PACKET:
+                raise ViciError(f"a packet of {length} bytes is announced, more than {MAX_PACKET}")
+            if len(self._buffer) < 4 + length:
+                return
+            body = bytes(self._buffer[4 : 4 + length])
+            del self._buffer[: 4 + length]
+            yield decode(body)
+
+
+def decode(body: bytes) -> Packet:
+    """Read one packet, without its length. Raises ``ViciError``."""
+    try:
+        kind = PacketType(body[0])
+        rest = body[1:]
+        name = ""
+        if kind in _NAMED:
+            end = 1 + rest[0]
+            if len(rest) < end:
+                raise ViciError("a packet ends within its name")
+            name, rest = rest[1:end].decode(), rest[end:]
+        return Packet(kind, name, Message.deserialize(FiniteStream(rest)))
+    except (IndexError, ValueError, struct.error, DeserializationException) as error:
+        raise ViciError(f"a packet cannot be read: {error}") from error
+
+
+def text(section: Section, key: str) -> str:
+    """Return a value as text; empty where it is missing or no value. Bytes that are no UTF-8 are replaced."""
+    value = section.get(key, b"")
+    return value.decode(errors="replace") if isinstance(value, bytes) else ""
+
+
+def number(section: Section, key: str) -> int:
+    """Return a value as a number. Raises ``ViciError`` where it is missing or not one."""
+    value = text(section, key)
+    if not value.isdecimal():
+        raise ViciError(f"{key} is {value[:40]!r}, not a number")
+    return int(value)
+
+
+def sections(section: Section) -> Iterator[tuple[str, Section]]:
+    """Yield the sections within a section by name."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield key, value
