@@ -59,7 +59,7 @@ class ViciCharon:
 
 
 class ViciSession:
-    """One connection. charon answers commands in order; a streaming command's events come before its answer."""
+    """One connection. charon answers commands in order, and sends a streaming one's events before its answer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, telemetry: Telemetry) -> None:
         self._reader = reader
