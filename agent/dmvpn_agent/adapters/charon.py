@@ -55,7 +55,7 @@ class ViciCharon:
         if str(error) != self._trouble:  # said once, not at every attempt
             self._trouble = str(error)
             log.warning("charon_unreachable", socket=str(self._path), why=self._trouble,
-                        do="is charon running with plugin vici on this socket, and may this user open it?")  # fmt: skip
+                        do="is charon running, with its vici plugin on this socket, for this user?")  # fmt: skip
 
 
 class ViciSession:
