@@ -1,0 +1,218 @@
+"""Writes ``dashboard.json``, the Grafana dashboard of one DMVPN node.
+
+Run it after a change here; a test holds the committed file to it. Needs grafana-foundation-sdk (the ``dev`` extra).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import BigValueColorMode, BigValueGraphMode
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DataSourceRef,
+    DataTransformerConfig,
+    GridPos,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
+    VariableRefresh,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+OUTPUT = Path(__file__).with_name("dashboard.json")
+SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
+#: The label matcher of the chosen node.
+NODE = 'instance="$instance"'
+GRID_WIDTH = 24
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One value now. ``good`` maps what is shown as text and green or red; otherwise ``limits`` colour a number."""
+
+    title: str
+    expression: str
+    meaning: str
+    good: tuple[str, str] | None = None
+    limits: tuple[float, float] = (1, 1)
+    unit: str = "none"
+    empty: str = "no data"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One panel over time; ``queries`` are pairs of expression and legend."""
+
+    title: str
+    meaning: str
+    queries: tuple[tuple[str, str], ...]
+    unit: str = "none"
+
+
+STATES = (
+    State("Agent", f'up{{job="dmvpn-agent",{NODE}}}', "The agent answers Prometheus.", ("up", "DOWN")),
+    State("nhrpd", f"dmvpn_agent_event_connections_open{{{NODE}}} > bool 0",
+          "nhrpd is connected to the event socket.", ("connected", "AWAY")),
+    State("charon", f'dmvpn_agent_vici_connected{{job="dmvpn-agent",{NODE}}}',
+          "The agent is connected to charon.", ("connected", "AWAY")),
+    State("Tunnel", f"dmvpn_agent_tunnel_interface_up{{{NODE}}}", "The tunnel interface is up.", ("up", "DOWN")),
+    State("FRR as desired, age", f"time() - dmvpn_agent_last_sync_timestamp_seconds{{{NODE}}}",
+          "How long ago FRR was last seen exactly as desired; the resync interval (30 s) at most.",
+          limits=(90, 300), unit="s", empty="not managed"),
+    State("Pending changes", f"dmvpn_agent_pending_changes{{{NODE}}}", "Changes that FRR still lacks.",
+          limits=(1, 10), empty="not managed"),
+    State("Redirect rule", f"dmvpn_agent_redirect_rule_installed{{{NODE}}}", "The redirect rule is in place.",
+          ("in place", "MISSING"), empty="not managed"),
+    State("Bridge", f"dmvpn_agent_bridge_clients{{{NODE}}} > bool 0", "nhrpd is connected to the bridge.",
+          ("in use", "NO CLIENT"), empty="no bridge"),
+)  # fmt: skip
+
+ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
+    ("Peers", (
+        Graph("Peers", "Accepted peers: bound in nhrpd's cache, or lingering after leaving it.",
+              ((f"dmvpn_agent_peers{{{NODE}}}", "{{state}}"),)),
+        Graph("Decisions", "Answers to nhrpd by reason; accepts have none.",
+              ((f"sum by (decision, reason) (increase(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))",
+                "{{decision}} {{reason}}"),)),
+        Graph("Time to decide", "Mean time from a whole event to its answer; nhrpd waits for 10 s.",
+              ((f"rate(dmvpn_agent_decision_seconds_total{{{NODE}}}[$__rate_interval])"
+                f" / sum without (decision, reason)"
+                f" (rate(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))", "mean"),), "s"),
+        Graph("Departures", "Peers whose neighbor and filter were taken back, by cause.",
+              ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
+    )),
+    ("BGP and FRR", (
+        Graph("BGP sessions", "1 where the session with an accepted peer is Established.",
+              ((f"dmvpn_agent_bgp_neighbor_established{{{NODE}}}", "{{neighbor}}"),)),
+        Graph("Prefixes", "Prefixes accepted from each neighbor.",
+              ((f"dmvpn_agent_bgp_neighbor_prefixes_received{{{NODE}}}", "{{neighbor}}"),)),
+        Graph("Passes of the reconciler", "By outcome: unchanged, applied, failed.",
+              ((f"increase(dmvpn_agent_reconciles_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),)),
+        Graph("Changes", "Changes sent to FRR, what it still lacks, and neighbors somebody else wrote.",
+              ((f"sum by (kind, outcome) (increase(dmvpn_agent_changes_total{{{NODE}}}[$__rate_interval]))",
+                "{{kind}} {{outcome}}"),
+               (f"dmvpn_agent_pending_changes{{{NODE}}}", "pending"),
+               (f"dmvpn_agent_foreign_neighbors{{{NODE}}}", "foreign neighbors"))),
+    )),
+    ("Redirect and IPsec", (
+        Graph("Redirected packets", "Packets logged to nhrpd, each a traffic indication to a spoke.",
+              ((f"rate(dmvpn_agent_redirect_rule_packets{{{NODE}}}[$__rate_interval])", "packets"),), "pps"),
+        Graph("IKE_SAs", "charon's IKE_SAs by state.",
+              ((f'dmvpn_agent_ike_sas{{job="dmvpn-agent",{NODE}}}', "{{state}}"),)),
+        Graph("CHILD_SAs", "charon's CHILD_SAs by state.",
+              ((f'dmvpn_agent_child_sas{{job="dmvpn-agent",{NODE}}}', "{{state}}"),)),
+        Graph("Events of charon", "Events received over VICI.",
+              ((f"sum by (event) (increase(dmvpn_agent_vici_events_total{{{NODE}}}[$__rate_interval]))",
+                "{{event}}"),)),
+    )),
+    ("Bridge", (
+        Graph("Requests", "What nhrpd asked of charon.",
+              ((f"increase(dmvpn_agent_bridge_requests_total{{{NODE}}}[$__rate_interval])",
+                "{{command}} {{outcome}}"),)),
+        Graph("Events", "What nhrpd was told.",
+              ((f"increase(dmvpn_agent_bridge_events_total{{{NODE}}}[$__rate_interval])", "{{event}}"),)),
+        Graph("Certificates", "Peer certificates held, and IKE_SAs announced without one.",
+              ((f"dmvpn_agent_bridge_certificates{{{NODE}}}", "held"),
+               (f"increase(dmvpn_agent_bridge_certificates_missing_total{{{NODE}}}[$__rate_interval])",
+                "missing"))),
+        Graph("Triggers", "GRE packets sent to make the kernel ask for an SA, and clients that were closed.",
+              ((f"increase(dmvpn_agent_bridge_triggers_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),
+               (f"increase(dmvpn_agent_bridge_clients_dropped_total{{{NODE}}}[$__rate_interval])",
+                "closed: {{cause}}"))),
+    )),
+)  # fmt: skip
+
+
+def _query(expression: str, legend: str = "", name: str = "A") -> prometheus.Dataquery:
+    return prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(name)
+
+
+def _stat(state: State) -> stat.Panel:
+    first, second = ("green", "orange") if state.good is None else ("red", "green")
+    steps = [Threshold(value=None, color=first), Threshold(value=state.limits[0], color=second)]
+    if state.good is None:
+        steps.append(Threshold(value=state.limits[1], color="red"))
+    panel = (
+        stat.Panel()
+        .title(state.title)
+        .description(state.meaning)
+        .datasource(SOURCE)
+        .unit(state.unit)
+        .no_value(state.empty)
+        .decimals(0)
+        .graph_mode(BigValueGraphMode.NONE)
+        .color_mode(BigValueColorMode.BACKGROUND)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+        .with_target(_query(state.expression).instant())
+    )
+    if state.good is not None:
+        good, bad = state.good
+        texts = {"1": ValueMappingResult(text=good), "0": ValueMappingResult(text=bad)}
+        panel.mappings([ValueMap(options=texts)])
+    return panel
+
+
+def _graph(graph: Graph) -> timeseries.Panel:
+    panel = (
+        timeseries.Panel().title(graph.title).description(graph.meaning).datasource(SOURCE).unit(graph.unit).min(0)
+    )
+    for name, (expression, legend) in zip("ABC", graph.queries, strict=False):
+        panel.with_target(_query(expression, legend, name))
+    return panel
+
+
+def _peer_table() -> table.Panel:
+    hidden = dict.fromkeys(("Time", "Value", "__name__", "job", "instance"), True)
+    return (
+        table.Panel()
+        .title("Who is accepted")
+        .description("One line a peer: addresses, AS number and the subject of its certificate.")
+        .datasource(SOURCE)
+        .with_target(_query(f"dmvpn_agent_peer_info{{{NODE}}}").instant().format(PromQueryFormat.TABLE))
+        .with_transformation(DataTransformerConfig(id_val="organize", options={"excludeByName": hidden}))
+    )
+
+
+def build() -> str:
+    """Return the dashboard as JSON."""
+    board = (
+        dashboard.Dashboard("DMVPN node")
+        .uid("dmvpn-agent")
+        .tags(["dmvpn", "dmvpn-agent"])
+        .refresh("30s")
+        .time("now-3h", "now")
+        .timezone("browser")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .with_variable(
+            dashboard.QueryVariable("instance")
+            .label("Node")
+            .datasource(SOURCE)
+            .query('label_values(up{job="dmvpn-agent"}, instance)')
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        )
+    )
+    y = 0
+    for column, state in enumerate(STATES):
+        width = GRID_WIDTH // len(STATES)
+        board.with_panel(_stat(state).grid_pos(GridPos(x=column * width, y=y, w=width, h=4)))
+    y += 4
+    for title, graphs in ROWS:
+        board.with_row(dashboard.Row(title).grid_pos(GridPos(x=0, y=y, w=GRID_WIDTH, h=1)))
+        y += 1
+        for column, graph in enumerate(graphs):
+            width = GRID_WIDTH // len(graphs)
+            board.with_panel(_graph(graph).grid_pos(GridPos(x=column * width, y=y, w=width, h=8)))
+        y += 8
+        if title == "Peers":
+            board.with_panel(_peer_table().grid_pos(GridPos(x=0, y=y, w=GRID_WIDTH, h=8)))
+            y += 8
+    return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
+
+
+if __name__ == "__main__":
+    OUTPUT.write_text(build())
