@@ -1,0 +1,32 @@
+"""``docs/metrics.md`` is the metrics catalogue for people."""
+
+import re
+from pathlib import Path
+
+from dmvpn_agent.core.metrics import CATALOGUE, Kind
+from dmvpn_agent.core.model import Reason
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    """Name, labels, type and meaning are those of the catalogue, and each says what to do when it moves."""
+    rows = re.findall(r"^\| `(\w+)(?:\{(.*)\})?` \| (counter|gauge) \| (.+?) \| .+ \|$", DOCUMENT, re.MULTILINE)
+    catalogue = {
+        (
+            metric.name + ("_total" if metric.kind is Kind.COUNTER else ""),
+            ", ".join(metric.labels),
+            metric.kind,
+            metric.help,
+        )
+        for metric in CATALOGUE
+    }
+    assert len(rows) == len(CATALOGUE)
+    assert set(rows) == catalogue
+
+
+def test_every_reason_is_documented() -> None:
+    """Each reason for a denial is explained."""
+    table = DOCUMENT.split("## Reasons")[1]
+    rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    assert sorted(reason for row in rows for reason in re.findall(r"\w+", row)) == sorted(Reason)
