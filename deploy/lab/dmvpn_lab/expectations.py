@@ -1,0 +1,261 @@
+"""What can be expected of the lab. The fields of each class are its keys in a scenario file.
+
+Each is observed on the real thing: the answers of nhrpd, bgpd and charon, the kernel, the agent's status and metrics.
+"""
+
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from dmvpn_lab import readings
+from dmvpn_lab.actions import snapshot
+
+if TYPE_CHECKING:
+    from dmvpn_lab.lab import Lab
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Whether it is true, and what shows it; the evidence can be written as JSON."""
+
+    true: bool
+    evidence: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The agent ``on`` a node decided so about a binding of ``protocol_address``. Keys left out are not looked at."""
+
+    on: str
+    decision: str
+    protocol_address: IPv4Address
+    reason: str | None = None
+    field: str | None = None
+    found: str | None = None
+    expected: str | None = None
+
+    def observe(self, lab: "Lab") -> Observation:
+        """True if the newest decision about the address has all the values."""
+        about = [
+            item
+            for item in readings.status(lab.nodes[self.on])["decisions"]
+            if item.get("protocol_address") == str(self.protocol_address)
+        ]
+        newest: dict[str, Any] = max(about, key=lambda item: str(item["time"]), default={})
+        wanted = {key: str(value) for key, value in asdict(self).items() if key != "on" and value is not None}
+        return Observation(all(str(newest.get(key)) == value for key, value in wanted.items()), newest)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The agent ``on`` a node lists the other node as a peer that may be there (or does not: ``present = false``)."""
+
+    on: str
+    protocol_address: IPv4Address
+    present: bool = True
+
+    def observe(self, lab: "Lab") -> Observation:
+        """Looks at the agent's status."""
+        peers = readings.status(lab.nodes[self.on])["peers"]
+        found = [peer for peer in peers if peer.get("protocol_address") == str(self.protocol_address)]
+        return Observation(bool(found) == self.present, found or peers)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """nhrpd ``on`` a node has a binding of ``protocol_address`` (or has not: ``present = false``)."""
+
+    on: str
+    protocol_address: IPv4Address
+    present: bool = True
+
+    def observe(self, lab: "Lab") -> Observation:
+        """A binding that only waits for its decision, or was refused, is ``incomplete`` or ``invalid``."""
+        cache = readings.nhrp_cache(lab.nodes[self.on])
+        found = [
+            entry
+            for entry in cache
+            if entry["protocol"] == str(self.protocol_address)
+            and entry["type"] in ("dynamic", "nhs", "cached", "static")
+        ]
+        return Observation(bool(found) == self.present, found or cache)
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityAssociation:
+    """Between two nodes there is an IKE_SA ESTABLISHED, and in it a CHILD_SA INSTALLED, transport mode."""
+
+    on: str
+    to: str
+
+    def observe(self, lab: "Lab") -> Observation:
+        """Seen from the node ``on``; the other is known by its NBMA address, or its router's."""
+        node = lab.scenario.nodes[self.to]
+        address = str(lab.scenario.routers[node.behind].outside if node.behind else node.nbma_address)
+        sas = [sa for sa in readings.ike_sas(lab.nodes[self.on]) if sa["remote_host"] == address]
+        up = any(
+            sa["state"] == "ESTABLISHED"
+            and any(child["state"] == "INSTALLED" and child["mode"] == "TRANSPORT" for child in sa["child_sas"])
+            for sa in sas
+        )
+        return Observation(up, sas)
+
+
+@dataclass(frozen=True, slots=True)
+class BgpSession:
+    """bgpd ``on`` a node has the other node as a neighbor, and the session is ``state``."""
+
+    on: str
+    to: str
+    state: str = "Established"
+
+    def observe(self, lab: "Lab") -> Observation:
+        """The state ``absent`` stands for no such neighbor."""
+        address = str(lab.scenario.nodes[self.to].protocol_address)
+        neighbors = [peer for peer in readings.bgp_neighbors(lab.nodes[self.on]) if peer["address"] == address]
+        state = neighbors[0]["state"] if neighbors else "absent"
+        return Observation(state == self.state, neighbors or state)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """bgpd ``on`` a node has the prefix (or has not: ``present = false``), from the given node if one is given."""
+
+    on: str
+    prefix: IPv4Network
+    sender: str | None = None
+    present: bool = True
+
+    def observe(self, lab: "Lab") -> Observation:
+        """For an absent prefix with a sender, the sender must really announce it."""
+        paths = readings.bgp_prefixes(lab.nodes[self.on]).get(str(self.prefix), [])
+        if self.sender is None:
+            return Observation(bool(paths) == self.present, {"received_from": paths})
+        address = str(lab.scenario.nodes[self.sender].protocol_address)
+        if self.present:
+            return Observation(address in paths, {"received_from": paths})
+        to = str(lab.scenario.nodes[self.on].protocol_address)
+        announced = str(self.prefix) in readings.bgp_advertised(lab.nodes[self.sender], to)
+        evidence = {"announced_by_sender": announced, "received_from": paths}
+        return Observation(announced and address not in paths, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The kernel ``on`` a node has a route to the prefix (or has not), with these words in it, such as a device."""
+
+    on: str
+    prefix: IPv4Network
+    words: str = ""
+    present: bool = True
+
+    def observe(self, lab: "Lab") -> Observation:
+        """``words`` are compared with the line that ``ip route`` prints."""
+        target = str(self.prefix).removesuffix("/32")
+        found = [line for line in readings.routes(lab.nodes[self.on]) if line.split()[0] == target]
+        return Observation(any(self.words in line for line in found) == self.present, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """The last ping between two LANs began through the hub, went direct within some packets, and lost none after."""
+
+    source: str
+    destination: str
+    direct_within: int = 10
+
+    def observe(self, lab: "Lab") -> Observation:
+        """Three routers lie on the path through the hub, two on the direct one: a reply's TTL shows which it took."""
+        count, ttls = lab.replies.get((self.source, self.destination), (0, {}))
+        through_hub, direct = 64 - 3, 64 - 2
+        first_direct = min((number for number, ttl in ttls.items() if ttl == direct), default=0)
+        lost = [number for number in range(1, count + 1) if number not in ttls]
+        lost_after = [number for number in lost if number > first_direct]
+        before = ttls[min(ttls)] if ttls else None
+        evidence = {
+            "ttl_before": before,
+            "ttl_after": ttls[max(ttls)] if ttls else None,
+            "first_direct_packet": first_direct or None,
+            "packets": count,
+            "lost": lost,
+            "lost_after_direct": lost_after,
+            "ttls": ttls,
+        }
+        went_direct = 0 < first_direct <= self.direct_within and ttls[max(ttls)] == direct
+        return Observation(went_direct and before == through_hub and not lost_after, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectRule:
+    """nftables ``on`` a node has the rule that logs what enters and leaves through the tunnel to the NFLOG group."""
+
+    on: str
+    group: int = 1
+
+    def observe(self, lab: "Lab") -> Observation:
+        """Looks for the rule as nft lists it."""
+        words = ('iifname "gre1"', 'oifname "gre1"', f"group {self.group}")
+        rules = [line for line in readings.ruleset(lab.nodes[self.on]) if all(word in line for word in words)]
+        return Observation(bool(rules), rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """IKE_SAs, BGP sessions and routes of a node are those remembered; new ones may have come."""
+
+    on: str
+
+    def observe(self, lab: "Lab") -> Observation:
+        """Compares IKE SPIs and unique ids, how often each BGP session was established and dropped, and routes."""
+        before, now = lab.remembered[self.on], snapshot(lab, self.on)
+        gone = {
+            "ike_sas": {k: v for k, v in before["ike_sas"].items() if now["ike_sas"].get(k) != v},
+            "bgp_sessions": {k: v for k, v in before["bgp_sessions"].items() if now["bgp_sessions"].get(k) != v},
+            "routes": [line for line in before["routes"] if line not in now["routes"]],
+        }
+        return Observation(not any(gone.values()), {"before": before, "gone_or_changed": gone})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A sample of the agent's /metrics ``on`` a node is at least so much. ``name`` includes the labels, if any."""
+
+    on: str
+    name: str
+    at_least: int
+
+    def observe(self, lab: "Lab") -> Observation:
+        """A sample that is not there is not true."""
+        try:
+            value = readings.metrics(lab.nodes[self.on]).get(self.name)
+        except OSError as error:
+            return Observation(False, str(error))
+        return Observation(value is not None and value >= self.at_least, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Every daemon that was started on a node runs."""
+
+    on: str
+
+    def observe(self, lab: "Lab") -> Observation:
+        """The evidence names those that ended."""
+        dead = lab.nodes[self.on].dead()
+        return Observation(not dead, {"ended": dead})
+
+
+EXPECTATIONS = {
+    "decision": Decision,
+    "peer": Peer,
+    "binding": Binding,
+    "security-association": SecurityAssociation,
+    "bgp-session": BgpSession,
+    "prefix": Prefix,
+    "route": Route,
+    "shortcut": Shortcut,
+    "redirect-rule": RedirectRule,
+    "unchanged": Unchanged,
+    "metric": Metric,
+    "alive": Alive,
+}

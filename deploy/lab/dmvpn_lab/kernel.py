@@ -1,0 +1,85 @@
+"""Which kernel the lab runs on: this one if it has GRE and ESP, else Debian's or Alpine's own in a VM (virtme-ng)."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmvpn_lab.namespace import CommandError, run
+
+MODULES = ("ip_gre", "esp4", "xfrm_user", "nfnetlink_log", "nf_tables", "nft_log", "nft_limit", "veth", "bridge")
+_PROBES = {
+    "GRE": "ip link add probe type gre local 192.0.2.1 key 1",
+    "ESP": "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport reqid 1 "
+    "aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128",
+}
+_APART = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+
+
+def lacking() -> list[str]:
+    """What this kernel does not offer; an empty list means the lab can run on it."""
+    return [name for name, probe in _PROBES.items() if not _works("unshare", "--net", "sh", "-c", probe)]
+
+
+def _works(*argv: str) -> bool:
+    try:
+        run(*argv)
+    except CommandError:
+        return False
+    return True
+
+
+def run_here(argv: Sequence[str]) -> int:
+    """Run a command with namespaces of its own, so that nothing of it stays. Returns its status."""
+    return subprocess.run([*_APART, *argv], check=False).returncode
+
+
+def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float) -> int:
+    """Run a command likewise in a VM on this file system, which it can write only in ``result``.
+
+    Raises ``CommandError`` if there is no kernel for it, or no end after ``seconds``.
+    """
+    cached = ("/usr", sys.prefix, f"{checkout}/agent", f"{checkout}/deploy")
+    inside = [
+        f"modprobe -a {' '.join(MODULES)}",
+        # Programs are read from a second share that the guest may cache: each start costs a third of the time.
+        "mkdir /run/cached",
+        "mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=512000,cache=loose cached /run/cached",
+        *(f"mount --bind /run/cached{folder} {folder}" for folder in map(shlex.quote, cached)),
+        f"cd {shlex.quote(str(checkout))}",
+        f"PYTHONPATH={shlex.quote(os.environ.get('PYTHONPATH', ''))} {shlex.join([*_APART, *argv])}",
+    ]
+    programs = Path(sys.executable).parent
+    share = "-fsdev local,id=cached,path=/,security_model=none,readonly=on,multidevs=remap"
+    share += " -device virtio-9p-pci,fsdev=cached,mount_tag=cached"
+    command = [
+        *(str(programs / "vng"), "-r", str(image()), "--disable-kvm", "--force-9p"),
+        *("--cpus", str(os.cpu_count() or 2), "--memory", "3G", "--user", "root", f"--rwdir={result}"),
+        *("--overlay-rwdir=/etc", "--overlay-rwdir=/var", f"--qemu-opts={share}", "--", "; ".join(inside)),
+    ]
+    # vng looks for its own programs on the PATH.
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
+    try:
+        return process.wait(seconds or None)
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"the VM: no end after {seconds:.0f} s") from None
+    finally:
+        process.terminate()
+
+
+def image() -> Path:
+    """The newest kernel image that has its modules installed. Raises ``CommandError``."""
+    images = [file for file in Path("/boot").glob("vmlinuz-*") if _modules(file).is_dir()]
+    if not images:
+        raise CommandError(
+            "no kernel for the VM: /boot has no vmlinuz with modules in /lib/modules; run deploy/lab/setup.sh"
+        )
+    return max(images, key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)])
+
+
+def _modules(file: Path) -> Path:
+    return Path("/lib/modules", file.name.removeprefix("vmlinuz-"))

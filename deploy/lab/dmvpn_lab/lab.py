@@ -1,0 +1,105 @@
+"""A running lab: the nodes of a scenario on one machine, and its steps, done and observed one after another."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vici.exception import SessionException
+
+from dmvpn_lab import wiring
+from dmvpn_lab.certificates import Authority
+from dmvpn_lab.expectations import Observation
+from dmvpn_lab.namespace import CommandError, Namespace
+from dmvpn_lab.node import LabNode
+from dmvpn_lab.scenario import Scenario, Step
+
+POLL_SECONDS = 0.5
+# What a daemon that is not up yet, or is just gone, makes of a look at it.
+NOT_NOW = (CommandError, OSError, SessionException, KeyError, ValueError)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One expectation, as the scenario states it, and what was observed last."""
+
+    expectation: Any
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """A step, how long it took in seconds, and what failed before anything could be observed, if so."""
+
+    step: Step
+    seconds: float
+    outcomes: Sequence[Outcome]
+    error: str | None
+
+    @property
+    def true(self) -> bool:
+        """Whether everything expected became true."""
+        return self.error is None and all(outcome.observation.true for outcome in self.outcomes)
+
+
+class Lab:
+    """Runs a scenario. What actions leave for expectations is in ``remembered`` and ``replies``."""
+
+    def __init__(self, scenario: Scenario, work: Path, say: Say) -> None:
+        authority = Authority()
+        self.scenario = scenario
+        self.nodes = {
+            name: LabNode(node, scenario, authority.issue(name, node.certificate), authority.certificate, work)
+            for name, node in scenario.nodes.items()
+        }
+        self.remembered: dict[str, dict[str, Any]] = {}
+        self.replies: dict[tuple[str, str], tuple[int, dict[int, int]]] = {}
+        self._routers = {name: Namespace(name) for name in scenario.routers}
+        self._say = say
+
+    def start(self) -> None:
+        """Bring up the internet, the routers and every node that is not late. Raises ``CommandError``."""
+        wiring.make_internet()
+        for name, space in self._routers.items():
+            space.start()
+            wiring.attach_router(self.scenario.routers[name], space, self.scenario)
+        self.start_nodes([name for name, node in self.scenario.nodes.items() if not node.late])
+
+    def start_nodes(self, names: Sequence[str]) -> None:
+        """Start nodes side by side. Raises ``CommandError`` for the first that fails."""
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            list(pool.map(self._start_node, names))
+
+    def _start_node(self, name: str) -> None:
+        behind = self.scenario.nodes[name].behind
+        for done in self.nodes[name].start(self._routers[behind] if behind else None):
+            self._say(f"  {name}: {done}")
+
+    def run(self, step: Step) -> StepOutcome:
+        """Do a step's actions, then wait until all its expectations are true at once."""
+        begin = time.monotonic()
+        try:
+            for action in step.do:
+                action.perform(self)
+        except NOT_NOW as error:
+            return StepOutcome(step, time.monotonic() - begin, (), f"{action}: {error}")
+        deadline = time.monotonic() + step.seconds
+        waiting: str | None = None
+        while True:
+            outcomes = [Outcome(expectation, self._observe(expectation)) for expectation in step.expect]
+            lacking = next((outcome for outcome in outcomes if not outcome.observation.true), None)
+            if lacking is None or time.monotonic() > deadline:
+                return StepOutcome(step, time.monotonic() - begin, outcomes, None)
+            if waiting != (waiting := str(lacking.expectation)):
+                self._say(f"  waiting for {waiting}")
+            time.sleep(POLL_SECONDS)
+
+    def _observe(self, expectation: Any) -> Observation:
+        try:
+            observation: Observation = expectation.observe(self)
+        except NOT_NOW as error:
+            return Observation(False, f"{type(error).__name__}: {error}")
+        return observation

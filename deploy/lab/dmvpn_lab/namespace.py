@@ -1,0 +1,109 @@
+"""A network namespace with a private mount namespace, held open by a process, and programs run in it.
+
+The holder is a child of the lab's process, which is the first of a PID namespace: when the lab ends, however it
+ends, the kernel ends everything in it, and with the processes the namespaces and their mounts go.
+"""
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+_CLONE_NEWNET = 0x40000000
+_HOLD = """
+set -e
+mount --make-rprivate /
+sysctl -q -w net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+ip link set lo up
+{mounts}
+echo ready
+exec cat
+"""
+
+
+class CommandError(Exception):
+    """A program ended with a status other than 0. The text holds the command and what it printed."""
+
+
+class Namespace:
+    """One namespace pair.
+
+    ``tmpfs`` are folders that are empty and private in it, ``bind`` maps paths to what stands there instead.
+    """
+
+    def __init__(self, name: str, tmpfs: Sequence[str] = (), bind: Mapping[str, Path] | None = None) -> None:
+        self.name = name
+        self._tmpfs = tmpfs
+        self._bind = bind or {}
+        self._holder: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Make the namespaces. Raises ``CommandError``."""
+        mounts = [f"mount --bind {source} {target}" for target, source in self._bind.items()]
+        mounts += [f"mount -t tmpfs -o mode=0755 tmpfs {target}" for target in self._tmpfs]
+        script = _HOLD.format(mounts="\n".join(mounts))
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"ready\n":
+            raise CommandError(f"{self.name}: the namespace could not be made")
+
+    @property
+    def pid(self) -> int:
+        """The process that holds the namespaces."""
+        assert self._holder is not None, f"{self.name} is not started"
+        return self._holder.pid
+
+    def path(self, inside: str) -> Path:
+        """Where a path of the namespace is found from outside; sockets may be connected through it too."""
+        return Path(f"/proc/{self.pid}/root{inside}")
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs ``argv`` in the namespace."""
+        return ["nsenter", "-t", str(self.pid), "-n", "-m", "--", *argv]
+
+    def run(self, *argv: str, text: str | None = None, statuses: Sequence[int] = (0,)) -> str:
+        """Run a program and return what it printed. Raises ``CommandError`` for another status, or after 60 s."""
+        return run(*self.command(argv), text=text, statuses=statuses)
+
+    def spawn(self, argv: Sequence[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+        """Start a program that stays, its output appended to ``log``."""
+        return subprocess.Popen(self.command(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A TCP connection made inside the namespace. Raises ``OSError``."""
+        result: list[socket.socket | OSError] = []
+
+        def attempt() -> None:
+            # setns(2) concerns the calling thread only, and this one ends here.
+            try:
+                with Path(f"/proc/{self.pid}/ns/net").open() as handle:
+                    if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), _CLONE_NEWNET) != 0:
+                        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+                result.append(socket.create_connection((host, port), timeout=10))
+            except OSError as error:
+                result.append(error)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+        if isinstance(result[0], OSError):
+            raise result[0]
+        return result[0]
+
+
+def run(*argv: str, text: str | None = None, statuses: Sequence[int] = (0,)) -> str:
+    """Run a program and return what it printed. Raises ``CommandError`` for another status, or after 60 s."""
+    try:
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"{' '.join(argv)}: no end after 60 s") from None
+    if done.returncode not in statuses:
+        output = (done.stdout + done.stderr).strip()
+        raise CommandError(f"{' '.join(argv)}: status {done.returncode}: {output}")
+    return done.stdout

@@ -1,0 +1,206 @@
+"""A node: its namespaces, the rendered files that users take, and the daemons in the order a boot starts them."""
+
+import grp
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmvpn_lab import wiring
+from dmvpn_lab.certificates import Credentials
+from dmvpn_lab.namespace import CommandError, Namespace
+from dmvpn_lab.render import render
+from dmvpn_lab.scenario import Node, Scenario
+
+CHECKOUT = Path(__file__).parents[3]
+AGENT = Path(sys.executable).with_name("dmvpn-agent")
+AGENT_USER = 9342
+CONFIG = "/run/lab/agent.toml"
+CHARON_SOCKET = "/run/charon-real.vici"
+BRIDGE_SOCKET = "/run/dmvpn-agent/charon.vici"
+CONTROL_SOCKET = "/run/dmvpn-agent/control.sock"
+READY_SECONDS = 90.0
+# Where a user would put them is empty in a node, so that nothing of the machine's own is seen or changed.
+_PRIVATE = ("/run", "/etc/frr", "/etc/swanctl", "/var/lib", "/var/log", "/var/tmp")
+_CHARONS = ("/usr/lib/ipsec/charon", "/usr/lib/strongswan/charon", "/usr/libexec/ipsec/charon")
+_FRR = "/usr/lib/frr"
+# Nodes differ from a machine only in where charon logs, and in which plugins are loaded: the machine may have many,
+# some of which test all algorithms for half a minute in an emulated VM.
+_STRONGSWAN = """
+charon {
+    load_modular = no
+    load = random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm \
+           kernel-netlink socket-default vici updown counters
+    filelog {
+        stderr {
+            time_format = %H:%M:%S
+            default = 1
+            flush_line = yes
+        }
+    }
+}
+swanctl {
+    load = random pem pkcs1 pkcs8 x509 pubkey openssl
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon of a node; it serves as soon as its Unix socket takes a connection."""
+
+    name: str
+    argv: tuple[str, ...]
+    socket: str
+
+
+def _as_service_user(*argv: str) -> tuple[str, ...]:
+    """As deploy/openrc starts it: an own user, FRR's vty group, and no more than the two capabilities."""
+    return (
+        *("sh", "-c", 'umask 007; exec "$@"', "sh", "setpriv", f"--reuid={AGENT_USER}", "--regid=frrvty"),
+        *("--clear-groups", "--inh-caps=+net_admin,+net_raw", "--ambient-caps=+net_admin,+net_raw", "--"),
+        *argv,
+    )
+
+
+def _frr(name: str) -> Daemon:
+    return Daemon(name, (f"{_FRR}/{name}", "-A", "127.0.0.1", "--log", "stdout"), f"/run/frr/{name}.vty")
+
+
+def daemons() -> tuple[Daemon, ...]:
+    """All daemons of a node in starting order: the VICI socket must be served before nhrpd starts."""
+    charon = next((path for path in _CHARONS if Path(path).exists()), _CHARONS[0])
+    return (
+        Daemon("charon", (charon,), CHARON_SOCKET),
+        Daemon("bridge", _as_service_user(str(AGENT), "bridge", "--config", CONFIG), BRIDGE_SOCKET),
+        Daemon("agent", _as_service_user(str(AGENT), "run", "--config", CONFIG), CONTROL_SOCKET),
+        *(_frr(name) for name in ("zebra", "staticd", "bgpd", "nhrpd")),
+    )
+
+
+class LabNode:
+    """A running node and the host behind it."""
+
+    def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, ca: bytes, work: Path) -> None:
+        self.node = node
+        self.logs = work / "logs" / node.name
+        self._scenario = scenario
+        self._credentials = credentials
+        self._ca = ca
+        self._etc = work / "etc" / node.name
+        binds = {f"/etc/{name}": self._etc / name for name in ("passwd", "strongswan.d")}
+        self.space = Namespace(node.name, _PRIVATE, binds)
+        self.host = Namespace(f"{node.name}-lan")
+        self._daemons = {daemon.name: daemon for daemon in daemons()}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, router: Namespace | None) -> Iterator[str]:
+        """Bring the node up, yielding what is done. Raises ``CommandError``."""
+        yield "namespaces and links"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._prepare_etc()
+        self.space.start()
+        self.host.start()
+        wiring.attach_node(self.node, self.space, self._scenario, router)
+        wiring.attach_host(self.node, self.space, self.host)
+        self._write_files()
+        for name in self._daemons:
+            yield name
+            self.start_daemon(name)
+        yield "FRR configuration"
+        self.space.run("vtysh", "-b")
+
+    def start_daemon(self, name: str) -> None:
+        """Start one daemon and wait until it serves. Raises ``CommandError``."""
+        daemon = self._daemons[name]
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._running[name] = self.space.spawn(daemon.argv, log)
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._serves(daemon):
+            if self._running[name].poll() is not None or time.monotonic() > deadline:
+                last = (self.logs / f"{name}.log").read_text(errors="replace")[-2000:]
+                raise CommandError(f"{self.node.name}: {name} does not serve {daemon.socket}; its log ends:\n{last}")
+            time.sleep(0.1)
+        if name == "charon":
+            self.space.run("swanctl", "--load-all", "--noprompt")
+
+    def kill(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a daemon and wait for its end. Raises ``CommandError`` if it stays."""
+        self._running[name].send_signal(number)
+        try:
+            self._running[name].wait(30)
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"{self.node.name}: {name} stays 30 s after {number.name}") from None
+
+    @property
+    def started(self) -> bool:
+        """Whether the node was started, all its daemons or some."""
+        return bool(self._running)
+
+    def dead(self) -> list[str]:
+        """The daemons that were started and have ended."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def _serves(self, daemon: Daemon) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self.space.path(daemon.socket)))
+            except OSError:
+                return False
+        return True
+
+    def _prepare_etc(self) -> None:
+        folder = self._etc / "strongswan.d"
+        shutil.copytree("/etc/strongswan.d", folder)
+        shutil.copy(CHECKOUT / "swanctl/strongswan-bridged.conf", folder / "dmvpn-bridged.conf")
+        (folder / "lab.conf").write_text(_STRONGSWAN)
+        # vtysh refuses a user without a name.
+        user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
+        (self._etc / "passwd").write_text(Path("/etc/passwd").read_text() + user)
+
+    def _write_files(self) -> None:
+        node = self.node
+        values = template_values(node, self._scenario)
+        self._write(CONFIG, render(_text(f"deploy/agent.{node.role}.toml"), values), mode=0o644)
+        self._write("/etc/frr/frr.conf", render(_text(f"frr/{node.role}.conf"), values), group="frrvty")
+        self._write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\n", group="frrvty")
+        self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
+        self._write("/etc/swanctl/conf.d/dmvpn.conf", _text("swanctl/bridged.conf"))
+        self._write("/etc/swanctl/x509ca/ca.pem", self._ca.decode())
+        self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
+        self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
+        self.space.run("install", "-d", "-o", "frr", "-g", "frrvty", "-m", "0755", "/run/frr")
+        self.space.run("install", "-d", "-m", "1777", "/var/tmp")
+        for folder in ("/run/dmvpn-agent", "/var/lib/dmvpn-agent"):
+            self.space.run("install", "-d", "-o", str(AGENT_USER), "-g", "frrvty", "-m", "0750", folder)
+        self.space.run("ln", "-s", BRIDGE_SOCKET, "/run/charon.vici")
+
+    def _write(self, inside: str, text: str, *, group: str = "root", mode: int = 0o640) -> None:
+        file = self.space.path(inside)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.chown(file, 0, grp.getgrnam(group).gr_gid)
+        file.chmod(mode)
+
+
+def template_values(node: Node, scenario: Scenario) -> dict[str, object]:
+    """What the placeholders of the files that users take stand for on one node."""
+    return {
+        "AS_NUMBER": node.as_number,
+        "LAN_NETWORK": node.lan,
+        "TUNNEL_NETWORK": scenario.networks.tunnel,
+        "ALLOWED_NETWORK": scenario.networks.allowed,
+        "HUB_AS_NUMBER": scenario.hub.as_number,
+        "HUB_PROTOCOL_ADDRESS": scenario.hub.protocol_address,
+        "HUB_NBMA_ADDRESS": scenario.hub.nbma_address,
+    }
+
+
+def _text(file: str) -> str:
+    return (CHECKOUT / file).read_text()

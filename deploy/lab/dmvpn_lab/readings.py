@@ -1,0 +1,118 @@
+"""What the daemons and the kernel of a node say about themselves, as plain values."""
+
+import json
+import re
+import socket
+from typing import Any
+
+from vici import Session
+
+from dmvpn_lab.namespace import CommandError
+from dmvpn_lab.node import AGENT, CHARON_SOCKET, CONTROL_SOCKET, LabNode
+
+Record = dict[str, Any]
+_SAMPLE = re.compile(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+
+
+def ike_sas(node: LabNode) -> list[Record]:
+    """All IKE_SAs with their CHILD_SAs, from charon's own VICI socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(node.space.path(CHARON_SOCKET)))
+        listed = [sa for entry in Session(client).list_sas() for sa in entry.values()]
+    return [_ike_sa(sa) for sa in listed]
+
+
+def _ike_sa(sa: Record) -> Record:
+    children = [
+        {
+            "unique_id": int(child["uniqueid"]),
+            "state": _text(child, "state"),
+            "mode": _text(child, "mode"),
+            "spi_in": _text(child, "spi-in"),
+            "spi_out": _text(child, "spi-out"),
+            "packets_in": int(_text(child, "packets-in") or 0),
+            "packets_out": int(_text(child, "packets-out") or 0),
+        }
+        for child in sa.get("child-sas", {}).values()
+    ]
+    return {
+        "unique_id": int(sa["uniqueid"]),
+        "state": _text(sa, "state"),
+        "initiator_spi": _text(sa, "initiator-spi"),
+        "responder_spi": _text(sa, "responder-spi"),
+        "remote_host": _text(sa, "remote-host"),
+        "remote_id": _text(sa, "remote-id"),
+        "child_sas": children,
+    }
+
+
+def _text(section: Record, key: str) -> str:
+    value = section.get(key, b"")
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def vtysh(node: LabNode, command: str) -> Any:
+    """The JSON that one show command prints. An empty table comes with status 1."""
+    text = node.space.run("vtysh", "-c", command, statuses=(0, 1))
+    try:
+        return json.loads(text or "{}")
+    except json.JSONDecodeError:
+        raise CommandError(f"{node.node.name}: {command}: no JSON: {text[:200]}") from None
+
+
+def bgp_neighbors(node: LabNode) -> list[Record]:
+    """BGP neighbors with state and counts."""
+    summary = vtysh(node, "show bgp ipv4 unicast summary json")
+    return [
+        {
+            "address": address,
+            "remote_as": peer["remoteAs"],
+            "state": peer["state"],
+            "prefixes_received": peer.get("pfxRcd", 0),
+            "connections_established": peer.get("connectionsEstablished", 0),
+            "connections_dropped": peer.get("connectionsDropped", 0),
+        }
+        for address, peer in sorted(summary.get("peers", {}).items())
+    ]
+
+
+def bgp_prefixes(node: LabNode) -> dict[str, list[str]]:
+    """Which prefixes bgpd has in its table, from which neighbor; ``(unspec)`` are its own."""
+    table = vtysh(node, "show bgp ipv4 unicast json")
+    return {prefix: [path.get("peerId", "") for path in paths] for prefix, paths in table.get("routes", {}).items()}
+
+
+def bgp_advertised(node: LabNode, neighbor: str) -> list[str]:
+    """The prefixes bgpd announces to a neighbor."""
+    table = vtysh(node, f"show bgp ipv4 unicast neighbors {neighbor} advertised-routes json")
+    return sorted(table.get("advertisedRoutes", {}))
+
+
+def nhrp_cache(node: LabNode) -> list[Record]:
+    """nhrpd's bindings."""
+    return list(vtysh(node, "show ip nhrp cache json").get("table", []))
+
+
+def routes(node: LabNode) -> list[str]:
+    """The kernel's IPv4 routes, one line each, sorted."""
+    return sorted(line.strip() for line in node.space.run("ip", "-4", "route", "show").splitlines())
+
+
+def ruleset(node: LabNode) -> list[str]:
+    """nftables' rules, one line each."""
+    return [line.strip() for line in node.space.run("nft", "list", "ruleset").splitlines()]
+
+
+def status(node: LabNode) -> Record:
+    """What the agent says of itself. Raises ``CommandError`` while it does not serve."""
+    return dict(json.loads(node.space.run(str(AGENT), "status", "--json", "--socket", CONTROL_SOCKET)))
+
+
+def metrics(node: LabNode, port: int = 9342) -> dict[str, float]:
+    """The samples of /metrics, by name with labels. Raises ``OSError`` while nobody serves it."""
+    with node.space.connect("127.0.0.1", port) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        with connection.makefile("rb") as stream:
+            text = stream.read().decode()
+    return {name: float(value) for name, value in _SAMPLE.findall(text)}

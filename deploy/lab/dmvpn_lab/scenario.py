@@ -1,0 +1,142 @@
+"""A scenario as data: which nodes there are, how they are linked, what is done to them and what must become true.
+
+The TOML form is described in ``scenarios/README.md``.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from dmvpn_lab.tables import ScenarioError, build, build_tagged
+
+ROLES = ("hub", "spoke")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A DMVPN node with a host behind it.
+
+    ``certificate`` holds the OUs of its subject, ``behind`` the name of the NAT router it sits at, if any;
+    a ``late`` node is started by an action.
+    """
+
+    name: str
+    role: str
+    nbma_address: IPv4Address
+    protocol_address: IPv4Address
+    as_number: int
+    lan: IPv4Network
+    certificate: tuple[str, ...]
+    behind: str | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router that translates what comes from its ``inside`` to its address ``outside`` on the internet."""
+
+    name: str
+    outside: IPv4Address
+    inside: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """``internet`` is where NBMA addresses and routers' outsides lie, ``tunnel`` the overlay, ``allowed`` LANs."""
+
+    internet: IPv4Network
+    tunnel: IPv4Network
+    allowed: IPv4Network
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``do`` in order, then wait until all of ``expect`` is true at once, at most ``seconds``.
+
+    The members of ``do`` are actions, those of ``expect`` expectations.
+    """
+
+    title: str
+    do: tuple[Any, ...]
+    expect: tuple[Any, ...]
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A whole scenario."""
+
+    name: str
+    title: str
+    networks: Networks
+    nodes: Mapping[str, Node]
+    routers: Mapping[str, Router]
+    steps: tuple[Step, ...]
+
+    @property
+    def hub(self) -> Node:
+        """The first hub of the file: the one a spoke's configuration names."""
+        return next(node for node in self.nodes.values() if node.role == "hub")
+
+
+Vocabulary = Mapping[str, type[Any]]
+
+
+def load(file: Path, actions: Vocabulary, expectations: Vocabulary) -> Scenario:
+    """Read a scenario file. Raises ``ScenarioError``."""
+    try:
+        return parse(file.stem, tomllib.loads(file.read_text()), actions, expectations)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ScenarioError(f"{file}: {error}") from None
+
+
+def parse(name: str, raw: Mapping[str, Any], actions: Vocabulary, expectations: Vocabulary) -> Scenario:
+    """Make a scenario from its parsed TOML. Raises ``ScenarioError``."""
+    for key in raw:
+        if key not in ("title", "networks", "nodes", "routers", "steps"):
+            raise ScenarioError(
+                f"{name}: {key} is not a key; here are allowed: title, networks, nodes, routers, steps"
+            )
+    scenario = Scenario(
+        name=name,
+        title=raw.get("title", name),
+        networks=build(Networks, raw.get("networks", {}), f"{name}: networks"),
+        nodes={k: build(Node, {"name": k, **v}, f"{name}: nodes.{k}") for k, v in raw.get("nodes", {}).items()},
+        routers={
+            k: build(Router, {"name": k, **v}, f"{name}: routers.{k}") for k, v in raw.get("routers", {}).items()
+        },
+        steps=tuple(
+            _step(f"{name}: steps[{i}]", v, actions, expectations) for i, v in enumerate(raw.get("steps", ()))
+        ),
+    )
+    _check(scenario)
+    return scenario
+
+
+def _step(where: str, raw: Mapping[str, Any], actions: Vocabulary, expectations: Vocabulary) -> Step:
+    for key in raw:
+        if key not in ("title", "do", "expect", "seconds"):
+            raise ScenarioError(f"{where}: {key} is not a key; here are allowed: title, do, expect, seconds")
+    return Step(
+        title=raw.get("title", where),
+        do=tuple(build_tagged("action", actions, item, f"{where}.do") for item in raw.get("do", ())),
+        expect=tuple(build_tagged("that", expectations, item, f"{where}.expect") for item in raw.get("expect", ())),
+        seconds=raw.get("seconds", 60),
+    )
+
+
+def _check(scenario: Scenario) -> None:
+    if not any(node.role == "hub" for node in scenario.nodes.values()):
+        raise ScenarioError(f"{scenario.name}: nodes: none has role = 'hub'; a scenario needs one")
+    for node in scenario.nodes.values():
+        where = f"{scenario.name}: nodes.{node.name}"
+        if node.role not in ROLES:
+            raise ScenarioError(f"{where}: role = {node.role!r}; expected one of {', '.join(ROLES)}")
+        if node.behind is not None and node.behind not in scenario.routers:
+            raise ScenarioError(f"{where}: behind = {node.behind!r}; expected one of {', '.join(scenario.routers)}")
+        network = scenario.routers[node.behind].inside.network if node.behind else scenario.networks.internet
+        if node.nbma_address not in network:
+            raise ScenarioError(f"{where}: nbma_address = {node.nbma_address} lies not in {network}")

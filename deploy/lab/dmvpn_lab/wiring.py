@@ -1,0 +1,81 @@
+"""Links: the internet as one bridge, NAT routers, the tunnel interface of each node and the host behind it."""
+
+from dmvpn_lab.namespace import Namespace, run
+from dmvpn_lab.scenario import Node, Router, Scenario
+
+GRE = "gre1"
+_BRIDGE = "internet"
+
+
+def make_internet() -> None:
+    """The bridge that joins all, in the lab's own network namespace."""
+    _batch(f"link add {_BRIDGE} type bridge", f"link set {_BRIDGE} up")
+
+
+def attach_router(router: Router, space: Namespace, scenario: Scenario) -> None:
+    """Put a router on the internet; its inside is a bridge of its own, for several nodes."""
+    _plug(space, router.name, _BRIDGE)
+    outside = f"{router.outside}/{scenario.networks.internet.prefixlen}"
+    _batch_in(
+        space,
+        f"address add {outside} dev eth0",
+        "link set eth0 up",
+        "link add inside type bridge",
+        f"address add {router.inside} dev inside",
+        "link set inside up",
+    )
+    space.run("nft", "add table ip nat; add chain ip nat post { type nat hook postrouting priority srcnat; }")
+    space.run("nft", "add rule ip nat post oifname eth0 masquerade")
+
+
+def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namespace | None) -> None:
+    """Put a node on the internet, or behind its router, and make its tunnel interface."""
+    if router is None:
+        _plug(space, node.name, _BRIDGE)
+        address, gateway = f"{node.nbma_address}/{scenario.networks.internet.prefixlen}", ""
+    else:
+        assert node.behind is not None
+        inside = scenario.routers[node.behind].inside
+        name = f"v-{node.name}"[:15]
+        _batch_in(router, f"link add {name} type veth peer name eth0 netns {space.pid}")
+        _batch_in(router, f"link set {name} master inside up")
+        address, gateway = f"{node.nbma_address}/{inside.network.prefixlen}", f"route add default via {inside.ip}"
+    _batch_in(
+        space,
+        f"address add {address} dev eth0",
+        "link set eth0 up",
+        gateway,
+        f"link add {GRE} type gre local {node.nbma_address} key 42 ttl 64",
+        f"address add {node.protocol_address}/32 dev {GRE}",
+        f"link set {GRE} mtu 1400 up",
+    )
+
+
+def attach_host(node: Node, space: Namespace, host: Namespace) -> None:
+    """Put a host behind a node: the node is the first address of the LAN, the host the second."""
+    prefix = node.lan.prefixlen
+    _batch_in(
+        space,
+        f"link add lan0 type veth peer name eth0 netns {host.pid}",
+        f"address add {node.lan[1]}/{prefix} dev lan0",
+        "link set lan0 up",
+    )
+    _batch_in(
+        host,
+        f"address add {node.lan[2]}/{prefix} dev eth0",
+        "link set eth0 up",
+        f"route add default via {node.lan[1]}",
+    )
+
+
+def _plug(space: Namespace, name: str, bridge: str) -> None:
+    port = f"v-{name}"[:15]
+    _batch(f"link add {port} type veth peer name eth0 netns {space.pid}", f"link set {port} master {bridge} up")
+
+
+def _batch(*lines: str) -> None:
+    run("ip", "-batch", "-", text="\n".join(lines) + "\n")
+
+
+def _batch_in(space: Namespace, *lines: str) -> None:
+    space.run("ip", "-batch", "-", text="\n".join(line for line in lines if line) + "\n")
