@@ -16,7 +16,9 @@ _PROBES = {
     "ESP": "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport reqid 1 "
     "aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128",
 }
-_APART = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+# A PID namespace that ends with whoever started it, however that ends: nothing that runs in it can stay.
+_TIED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+_APART = (*_TIED, "--net", "--mount", "--")
 
 
 def lacking() -> list[str]:
@@ -56,7 +58,7 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
     share = "-fsdev local,id=cached,path=/,security_model=none,readonly=on,multidevs=remap"
     share += " -device virtio-9p-pci,fsdev=cached,mount_tag=cached"
     command = [
-        *(str(programs / "vng"), "-r", str(image()), "--disable-kvm", "--force-9p"),
+        *(*_TIED, "--", str(programs / "vng"), "-r", str(image()), "--disable-kvm", "--force-9p"),
         *("--cpus", str(os.cpu_count() or 2), "--memory", "3G", "--user", "root", f"--rwdir={result}"),
         *("--overlay-rwdir=/etc", "--overlay-rwdir=/var", f"--qemu-opts={share}", "--", "; ".join(inside)),
     ]
@@ -68,7 +70,7 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
     except subprocess.TimeoutExpired:
         raise CommandError(f"the VM: no end after {seconds:.0f} s") from None
     finally:
-        process.terminate()
+        process.kill()
 
 
 def image() -> Path:

@@ -1,0 +1,28 @@
+# The commands of the checkout. demo and test need root and install what they need, on Debian or Alpine (deploy/lab/setup.sh).
+
+bin := .venv/bin
+SCENARIO ?= policy
+
+.PHONY: demo test lint bench setup clean
+
+demo: setup ## two spokes join, an impostor is refused; KEEP=1 leaves it up, SCENARIO= takes another file of deploy/lab/scenarios
+	@PYTHONPATH=deploy/lab $(bin)/python -m dmvpn_lab $(SCENARIO) $(if $(KEEP),--keep)
+
+test: lint ## every tier, end to end last
+	$(bin)/pytest --ignore=tests/e2e --ignore=tests/bench
+	$(bin)/pytest tests/e2e
+
+lint: setup
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports --no-logo
+
+bench: setup
+	$(bin)/pytest tests/bench
+
+setup:
+	@sh deploy/lab/setup.sh
+
+clean:
+	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,53 @@
+"""The scenario ``policy`` is run once, on the real daemons; every test reads its report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+TIMEOUT = 25 * 60
+
+
+class Report:
+    """What a run of the lab found."""
+
+    def __init__(self, raw: dict[str, Any], folder: Path) -> None:
+        self._raw = raw
+        self._folder = folder
+
+    def evidence(self, title: str, that: str, **keys: str) -> Any:
+        """The evidence for one expectation of a step; the test fails if it did not become true."""
+        for step in self._raw["steps"]:
+            if step["title"] != title:
+                continue
+            for item in step["expect"]:
+                if item["that"] == that and keys.items() <= item["keys"].items():
+                    assert item["true"], f"{that} {item['keys']}: {item['evidence']}; logs: {self._folder / 'logs'}"
+                    return item["evidence"]
+            pytest.fail(f"{title}: {step['error'] or f'no {that} with {keys}'}; logs: {self._folder / 'logs'}")
+        pytest.fail(f"not reached: {title}; {self._raw['error'] or 'an earlier step was not true'}")
+
+    def node(self, name: str) -> dict[str, Any]:
+        """What a node showed at the end."""
+        node: dict[str, Any] = self._raw["nodes"][name]
+        return node
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    if os.geteuid() != 0:
+        pytest.fail("the end to end tests need root: they make network namespaces and run the daemons in them")
+    folder = CHECKOUT / ".lab" / "policy-e2e"
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "deploy/lab")}
+    run = [sys.executable, "-m", "dmvpn_lab", "policy", "--result", str(folder)]
+    # Where the terminal is, progress is shown: a run takes minutes.
+    subprocess.run(run, cwd=CHECKOUT, env=environment, stdout=sys.__stderr__, timeout=TIMEOUT, check=False)
+    file = folder / "report.json"
+    if not file.exists():
+        pytest.fail(f"the lab wrote no report; what there is of logs lies in {folder}")
+    return Report(json.loads(file.read_text()), folder)

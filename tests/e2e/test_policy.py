@@ -1,0 +1,115 @@
+"""A hub with two spokes and an impostor, on the real daemons."""
+
+import pytest
+
+from e2e.conftest import TIMEOUT, Report
+
+# The first test that asks for the report runs the scenario.
+pytestmark = pytest.mark.timeout(TIMEOUT + 60)
+
+JOIN = "both spokes are accepted"
+BGP = "BGP is Established, each spoke has the other's LAN"
+SHORTCUT = "a ping from LAN to LAN starts through the hub and goes direct"
+IMPOSTOR = "the impostor is denied, with the field and the value"
+OUTSIDE = "a prefix outside a spoke's NETs is announced, and the hub does not take it"
+FLUSH = "the hub's nftables rules are flushed, and the redirect rule comes back"
+KILL = "the hub's agent is killed and restarted, and nothing changes"
+LATE = "a spoke that comes after the restart is served"
+
+
+@pytest.mark.parametrize("address", ["10.255.0.11", "10.255.0.12"])
+def test_spokes_are_accepted(report: Report, address: str) -> None:
+    """A spoke that registers the protocol address of its certificate is accepted by the hub."""
+    assert report.evidence(JOIN, "Decision", on="hub", protocol_address=address)["decision"] == "accept"
+
+
+def test_spoke_checks_the_hub(report: Report) -> None:
+    """A spoke decides about the hub's binding too, by the hub's certificate."""
+    assert "CN=hub" in report.evidence(JOIN, "Decision", on="spoke1", protocol_address="10.255.0.1")["subject"]
+
+
+@pytest.mark.parametrize("spoke", ["spoke1", "spoke2"])
+def test_traffic_is_encrypted(report: Report, spoke: str) -> None:
+    """Between the hub and each spoke there is a CHILD_SA in transport mode, and it carries packets."""
+    sas = report.evidence(JOIN, "SecurityAssociation", on="hub", to=spoke)
+    assert [child["mode"] for sa in sas for child in sa["child_sas"]] == ["TRANSPORT"]
+
+
+@pytest.mark.parametrize("spoke", ["spoke1", "spoke2"])
+def test_bgp_is_established(report: Report, spoke: str) -> None:
+    """The agent's neighbor for an accepted spoke comes up."""
+    assert report.evidence(BGP, "BgpSession", on="hub", to=spoke)[0]["state"] == "Established"
+
+
+@pytest.mark.parametrize(("spoke", "lan"), [("spoke1", "192.168.2.0/24"), ("spoke2", "192.168.1.0/24")])
+def test_spokes_have_each_others_lan(report: Report, spoke: str, lan: str) -> None:
+    """Each spoke receives the other's LAN from the hub and routes it into the tunnel."""
+    assert report.evidence(BGP, "Prefix", on=spoke, prefix=lan)["received_from"] == ["10.255.0.1"]
+    assert "dev gre1" in report.evidence(BGP, "Route", on=spoke, prefix=lan)[0]
+
+
+def test_path_goes_direct(report: Report) -> None:
+    """The first packet passes the hub, the path is direct within 10 packets, and none is lost after."""
+    seen = report.evidence(SHORTCUT, "Shortcut")
+    assert (seen["ttl_before"], seen["ttl_after"]) == (61, 62)
+    assert seen["first_direct_packet"] <= 10
+    assert seen["lost_after_direct"] == []
+
+
+def test_shortcut_is_authorized(report: Report) -> None:
+    """A spoke decides about another spoke's binding before a shortcut is made."""
+    assert "CN=spoke2" in report.evidence(SHORTCUT, "Decision", on="spoke1")["subject"]
+
+
+def test_impostor_is_denied_with_a_reason(report: Report) -> None:
+    """A valid certificate for another protocol address denies, and the decision says field, value and expectation."""
+    denied = report.evidence(IMPOSTOR, "Decision")
+    assert denied["reason"] == "protocol_address_mismatch"
+    assert (denied["field"], denied["found"]) == ("OU GRE", "GRE=10.255.0.99")
+    assert "10.255.0.9" in denied["expected"]
+
+
+def test_impostor_gets_nothing(report: Report) -> None:
+    """A denied node has no binding, no route, no neighbor on the hub."""
+    report.evidence(IMPOSTOR, "Binding", protocol_address="10.255.0.9", present="False")
+    report.evidence(IMPOSTOR, "Route", prefix="10.255.0.9/32", present="False")
+    report.evidence(IMPOSTOR, "BgpSession", to="impostor", state="absent")
+
+
+def test_prefix_outside_the_certificate_is_not_taken(report: Report) -> None:
+    """The hub takes a prefix inside a spoke's NETs and leaves one outside, which the spoke really announced."""
+    seen = report.evidence(OUTSIDE, "Prefix", on="hub", prefix="192.168.66.0/24")
+    assert seen == {"announced_by_sender": True, "received_from": []}
+    report.evidence(OUTSIDE, "Prefix", on="hub", prefix="192.168.1.128/26", sender="spoke1")
+    report.evidence(OUTSIDE, "Prefix", on="spoke2", prefix="192.168.66.0/24", present="False")
+
+
+def test_redirect_rule_comes_back(report: Report) -> None:
+    """Whoever flushes nftables does not end shortcuts."""
+    assert len(report.evidence(FLUSH, "RedirectRule", on="hub")) == 1
+
+
+def test_killing_the_agent_changes_nothing(report: Report) -> None:
+    """After kill -9 and a new start SAs, BGP sessions and routes of the hub are the same, and the peers known."""
+    seen = report.evidence(KILL, "Unchanged", on="hub")
+    assert len(seen["before"]["bgp_sessions"]) == 2
+    assert len(seen["before"]["ike_sas"]) >= 2
+    report.evidence(KILL, "Peer", protocol_address="10.255.0.11")
+
+
+def test_late_spoke_is_served(report: Report) -> None:
+    """A spoke that registers after the agent's restart is accepted, its LAN taken; the others stay as they were."""
+    report.evidence(LATE, "Decision", protocol_address="10.255.0.13")
+    report.evidence(LATE, "Prefix", on="hub", prefix="192.168.3.0/24")
+    report.evidence(LATE, "Unchanged", on="hub")
+
+
+def test_hub_exports_its_decisions(report: Report) -> None:
+    """The hub's metrics count what was decided."""
+    metrics = report.node("hub")["metrics"]
+    assert any(name.startswith("dmvpn_agent_decisions_total") and 'decision="accept"' in name for name in metrics)
+
+
+def test_every_daemon_lives(report: Report) -> None:
+    """No daemon of the hub ended during the run."""
+    assert report.evidence(LATE, "Alive", on="hub") == {"ended": []}
