@@ -75,6 +75,13 @@ class Store:
             raise
         return db
 
+    def write(self, statement: str, values: tuple[str | bytes, ...]) -> None:
+        """Change a row. A full disk or a locked file is logged: it costs what a restart would have known, no more."""
+        try:
+            self.db.execute(statement, values)
+        except sqlite3.Error as error:
+            log.error("store_not_written", file=str(self._path), why=str(error))
+
     def close(self) -> None:
         """Close the file; closing twice is nothing."""
         if self._db is not None:
@@ -104,7 +111,7 @@ class PeerTable:
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one; one without certificate is never an accepted one."""
         if isinstance(request.certificate, Certificate):
-            self._store.db.execute(
+            self._store.write(
                 "REPLACE INTO peers (protocol_address, interface, binding_type, nbma_address, certificate)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (
@@ -118,7 +125,7 @@ class PeerTable:
 
     def remove(self, address: Address) -> None:
         """Forget an address; it need not be there."""
-        self._store.db.execute("DELETE FROM peers WHERE protocol_address = ?", (str(address),))
+        self._store.write("DELETE FROM peers WHERE protocol_address = ?", (str(address),))
 
 
 class CertificateTable:
@@ -133,10 +140,8 @@ class CertificateTable:
 
     def save(self, spis: str, local: bytes, remote: bytes) -> None:
         """Keep an IKE_SA's certificates."""
-        self._store.db.execute(
-            "REPLACE INTO certificates (spis, local, remote) VALUES (?, ?, ?)", (spis, local, remote)
-        )
+        self._store.write("REPLACE INTO certificates (spis, local, remote) VALUES (?, ?, ?)", (spis, local, remote))
 
     def remove(self, spis: str) -> None:
         """Forget an IKE_SA; it need not be there."""
-        self._store.db.execute("DELETE FROM certificates WHERE spis = ?", (spis,))
+        self._store.write("DELETE FROM certificates WHERE spis = ?", (spis,))
