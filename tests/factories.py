@@ -1,0 +1,153 @@
+"""Values the tests begin with: certificates as a CA would issue them, events as nhrpd writes them, a policy."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from dmvpn_agent.config import Frr
+from dmvpn_agent.core.desired import BgpSettings
+from dmvpn_agent.core.model import BindingRequest, BindingType, Certificate, Peer
+from dmvpn_agent.core.policy import Policy
+from dmvpn_agent.wire.certificate import read_certificate
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+YEAR = timedelta(days=365)
+ADDRESS = ip_address("10.255.0.2")
+NBMA = ip_address("203.0.113.2")
+UNITS = ("GRE=10.255.0.2", "AS=64512", "NET=192.168.2.0/24")
+SETTINGS = BgpSettings(as_number=65000, peer_group="spokes", max_prefix_length=26)
+FRR = Frr(vtysh="vtysh", coalesce=0, resync_interval=30, linger=600)
+POLICY = Policy(
+    interface="gre1",
+    tunnel_networks=(ip_network("10.255.0.0/24"),),
+    allowed_networks=(ip_network("192.168.0.0/16"),),
+    as_ranges=((64512, 65534), (4200000000, 4294967294)),
+    needs_as_number=True,
+)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@lru_cache
+def key() -> ec.EllipticCurvePrivateKey:
+    """Return one key for all: its strength is nothing the tests look at."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@lru_cache(maxsize=4096)
+def der(
+    units: tuple[str, ...] = UNITS,
+    name: str = "spoke1",
+    not_before: datetime = NOW - YEAR,
+    not_after: datetime = NOW + YEAR,
+    padding: int = 0,
+) -> bytes:
+    """Return a certificate with these subject OUs; ``padding`` bytes make it larger."""
+    subject = x509.Name(
+        [
+            *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")]))
+        .public_key(key().public_key())
+        .serial_number(1 + abs(hash((units, name))))
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+    )
+    if padding:
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(padding))
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def certificate(*units: str, **options: Any) -> Certificate:
+    """Return a certificate as the policy sees it; the default OUs where none are given."""
+    read = read_certificate(der(units or UNITS, **options))
+    assert isinstance(read, Certificate)
+    return read
+
+
+def request(*units: str, **changes: Any) -> BindingRequest:
+    """Return a request with a certificate of these OUs; ``changes`` replace fields of it."""
+    fields: dict[str, Any] = {
+        "interface": "gre1",
+        "binding_type": BindingType.DYNAMIC,
+        "protocol_address": ADDRESS,
+        "nbma_address": NBMA,
+        **changes,
+    }
+    if "certificate" not in fields:
+        fields["certificate"] = certificate(*units)
+    return BindingRequest(**fields)
+
+
+def event(event_id: int = 1, der_hex: str | None = None, **changes: str) -> bytes:
+    """Return an ``authorize-binding`` event as nhrpd writes it, fields in its order."""
+    fields = {
+        "eventid": str(event_id),
+        "event": "authorize-binding",
+        "type": "dynamic",
+        "old_type": "invalid",
+        "num_nhs": "0",
+        "interface": "gre1",
+        "local_addr": "10.255.0.1",
+        "vc_initiated": "no",
+        "local_nbma": "203.0.113.1",
+        "local_cert": "",
+        "remote_addr": str(ADDRESS),
+        "remote_nbma": str(NBMA),
+        "remote_cert": der().hex() if der_hex is None else der_hex,
+        **changes,
+    }
+    return "".join(f"{name}={value}\n" for name, value in fields.items()).encode() + b"\n"
+
+
+def spoke(number: int, *networks: str, as_number: int | None = None, fingerprint: str | None = None) -> Peer:
+    """Return the accepted peer 10.255.0.<number>; by default AS 64512+number and one network of its own."""
+    return Peer(
+        protocol_address=ip_address("10.255.0.0") + number,
+        nbma_address=ip_address("203.0.113.0") + number,
+        interface="gre1",
+        as_number=64512 + number if as_number is None else as_number,
+        prefixes=tuple(ip_network(text) for text in networks or (f"192.168.{number}.0/24",)),
+        fingerprint=fingerprint or f"{number:064x}",
+        subject=f"CN=spoke{number}",
+        not_after=NOW + YEAR,
+    )
+
+
+def spoke_request(number: int, *networks: str, as_number: int | None = None) -> BindingRequest:
+    """Return the request of the spoke that ``spoke`` describes."""
+    peer = spoke(number, *networks, as_number=as_number)
+    units = (
+        f"GRE={peer.protocol_address}",
+        f"AS={peer.as_number}",
+        *(f"NET={prefix}" for prefix in peer.prefixes),
+    )
+    return request(
+        protocol_address=peer.protocol_address,
+        nbma_address=peer.nbma_address,
+        certificate=certificate(*units, name=f"spoke{number}"),
+    )

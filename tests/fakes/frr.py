@@ -1,0 +1,77 @@
+"""bgpd and nhrpd for the services, without programs: the model behind the seams, and switches for trouble."""
+
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+
+from dmvpn_agent.core.model import Address, BindingRequest
+from dmvpn_agent.core.plan import Change
+from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.service.bindings import NhrpdUnavailable
+from dmvpn_agent.wire.frr import Session, parse_running_config, render
+from fakes.bgpd_model import BgpdModel, Refused
+
+
+class FakeBgpd:
+    """Implements ``Bgpd`` over a model. ``down`` makes it unreachable; ``refuse`` tells of lines not taken."""
+
+    def __init__(self, model: BgpdModel | None = None) -> None:
+        self.model = model or BgpdModel()
+        self.down = False
+        self.refuse: Callable[[str], bool] = lambda line: False
+        #: Lines after which the connection breaks, once.
+        self.breaks_after: int | None = None
+        self.attempts = 0
+        self.batches: list[tuple[Change, ...]] = []
+
+    async def observe(self) -> Snapshot:
+        self.attempts += 1
+        if self.down:
+            raise FrrUnavailable("bgpd is not running")
+        sessions = {ip_address(address): Session("Active", 0) for address in self.model.neighbors}
+        return Snapshot(parse_running_config(self.model.running_config()), sessions)
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if self.down:
+            raise FrrUnavailable("bgpd is not running")
+        self.batches.append(tuple(changes))
+        self.model.run(())
+        for line in render(changes, 65000):
+            if self.breaks_after == 0:
+                self.breaks_after = None
+                raise FrrUnavailable("vtysh did not end within 15 s and was killed")
+            if self.breaks_after is not None:
+                self.breaks_after -= 1
+            if self.refuse(line):
+                raise FrrRefused(f"% refused: {line}")
+            try:
+                self.model.line(line)
+            except Refused as error:
+                raise FrrRefused(str(error)) from error
+
+
+class FakeNhrpd:
+    """Implements ``Nhrpd``: ``cache`` is who is bound, ``None`` while nhrpd is not running."""
+
+    def __init__(self, *bound: Address) -> None:
+        self.cache: frozenset[Address] | None = frozenset(bound)
+
+    async def bound(self) -> frozenset[Address]:
+        if self.cache is None:
+            raise NhrpdUnavailable("nhrpd is not running")
+        return self.cache
+
+
+class MemoryStore:
+    """Implements ``PeerStore`` in memory; survives what is called a restart in a test."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Address, BindingRequest] = {}
+
+    def load(self) -> Iterable[BindingRequest]:
+        return list(self.rows.values())
+
+    def save(self, request: BindingRequest) -> None:
+        self.rows[request.protocol_address] = request
+
+    def remove(self, address: Address) -> None:
+        self.rows.pop(address, None)

@@ -1,0 +1,149 @@
+"""Plans on a model of bgpd: from any state to the desired one, safe to interrupt anywhere."""
+
+from ipaddress import IPv4Network, ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmvpn_agent.core.desired import Observed, owns_list, owns_neighbor
+from dmvpn_agent.core.model import Peer
+from dmvpn_agent.core.plan import plan
+from dmvpn_agent.wire.frr import parse_running_config, render
+from fakes.bgpd_model import BgpdModel
+from fakes.frr_states import UNIVERSE, Edit, edits, lines_for, populations, wanted
+
+Announcements = dict[str, frozenset[IPv4Network]]
+STATES = st.tuples(populations, st.lists(edits, max_size=6), st.booleans())
+
+
+def _model(state: tuple[list[Peer], list[Edit], bool]) -> BgpdModel:
+    before, hand_made, requires_policy = state
+    model = BgpdModel(UNIVERSE, requires_policy=requires_policy)
+    model.run(lines_for(before))
+    for edit in hand_made:
+        model.run(edit.typed())
+    return model
+
+
+def _observe(model: BgpdModel) -> Observed:
+    return parse_running_config(model.running_config())
+
+
+def _announcements(model: BgpdModel) -> Announcements:
+    return {address: model.permitted(address) | model.neighbors[address].taken for address in model.neighbors}
+
+
+def _without_seq(observed: Observed) -> tuple[object, ...]:
+    return observed.neighbors, {name: frozenset(entries.values()) for name, entries in observed.prefix_lists.items()}
+
+
+def _foreign(model: BgpdModel) -> tuple[object, ...]:
+    observed = _observe(model)
+    neighbors = {
+        address: neighbor
+        for address, neighbor in observed.neighbors.items()
+        if neighbor.description is not None and not owns_neighbor(neighbor)
+    }
+    lists = {name: entries for name, entries in observed.prefix_lists.items() if not owns_list(name)}
+    return neighbors, lists, observed.peer_groups, observed.as_number
+
+
+@given(STATES, populations)
+def test_a_plan_applied_whole_reaches_what_is_desired(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer]
+) -> None:
+    """Every neighbor and list is as desired, nothing of ours is left over, and there is nothing more to do."""
+    model, goal = _model(state), wanted(population)
+    foreign = _foreign(model)
+    todo = plan(goal, _observe(model))
+    model.run(render(todo.changes, 65000))
+
+    observed = _observe(model)
+    assert plan(goal, observed).changes == ()
+    mine = {address: found for address, found in observed.neighbors.items() if owns_neighbor(found)}
+    assert mine == {address: item for address, item in goal.neighbors.items() if address not in todo.foreign}
+    for address, neighbor in mine.items():
+        entries = observed.prefix_lists[neighbor.prefix_list or ""]
+        assert (
+            frozenset(entry for entry in entries.values() if entry.permit)
+            == goal.prefix_lists[neighbor.prefix_list or ""]
+        )
+        assert not entries[max(entries)].permit
+        assert model.neighbors[str(address)].taken == model.permitted(str(address))
+    assert _foreign(model) == foreign
+
+
+@given(STATES, populations)
+def test_after_any_change_nobody_can_announce_more(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer]
+) -> None:
+    """At every change, a neighbor may announce at most what it could before or may afterwards."""
+    final = _model(state)
+    changes = plan(wanted(population), _observe(final)).changes
+    before = _announcements(final)
+    for change in changes:
+        final.run(render([change], 65000))
+    after = {address: final.permitted(address) for address in final.neighbors}
+
+    model = _model(state)
+    already_empty = model.empty_lists_in_use()
+    for change in changes:
+        model.run(render([change], 65000))
+        assert model.empty_lists_in_use() <= already_empty
+        for address in model.neighbors:
+            allowed = before.get(address, frozenset()) | after.get(address, frozenset())
+            assert model.permitted(address) <= allowed, (change, address)
+
+
+@given(STATES.map(lambda state: (*state[:2], True)), populations, st.integers(0, 60))
+def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], lines: int
+) -> None:
+    """Cut off within a change, too, while bgpd asks for a policy; the next plan ends where this one would have."""
+    goal = wanted(population)
+    final = _model(state)
+    before = _announcements(final)
+    whole = render(plan(goal, _observe(final)).changes, 65000)
+    final.run(whole)
+    after = {address: final.permitted(address) for address in final.neighbors}
+
+    model = _model(state)
+    model.run(whole[:lines])
+    for address in model.neighbors:
+        allowed = before.get(address, frozenset()) | after.get(address, frozenset())
+        assert model.permitted(address) <= allowed, address
+    model.run(render(plan(goal, _observe(model)).changes, 65000))
+    assert _without_seq(_observe(model)) == _without_seq(_observe(final))
+
+
+@given(STATES, populations)
+def test_rendered_lines_hold_nothing_but_parsed_values(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer]
+) -> None:
+    """No line has a second one in it, and each but the navigation names a list, a neighbor or a network."""
+    lines = render(plan(wanted(population), _observe(_model(state))).changes, 65000)
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    for line in lines:
+        words = line.split()
+        if "neighbor" in words:
+            assert ip_address(words[words.index("neighbor") + 1])
+
+
+@given(STATES)
+def test_what_the_model_prints_is_read_back(state: tuple[list[Peer], list[Edit], bool]) -> None:
+    """The running configuration is read without loss, as far as the agent looks at it."""
+    model = _model(state)
+    observed = _observe(model)
+    assert {str(address) for address in observed.neighbors} == set(model.neighbors)
+    for address, found in observed.neighbors.items():
+        there = model.neighbors[str(address)]
+        assert (found.description, found.peer_group, found.prefix_list) == (
+            there.description,
+            there.peer_group,
+            there.prefix_list,
+        )
+        assert str(found.as_number) == there.remote_as
+    assert {name: set(entries) for name, entries in observed.prefix_lists.items()} == {
+        name: set(defined.entries) for name, defined in model.lists.items()
+    }
+    assert observed.requires_policy == model.requires_policy

@@ -1,0 +1,185 @@
+"""FRR's output to values, and changes to vtysh lines."""
+
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Entry, Neighbor, Observed
+from dmvpn_agent.core.plan import (
+    AddEntry,
+    Change,
+    RefreshInbound,
+    RemoveEntry,
+    RemoveList,
+    RemoveNeighbor,
+    SetNeighbor,
+)
+from dmvpn_agent.wire.frr import (
+    CacheEntry,
+    FrrFormatError,
+    Session,
+    parse_bgp_summary,
+    parse_nhrp_cache,
+    parse_running_config,
+    render,
+)
+
+RECORDED = Path(__file__).parents[1] / "data" / "frr-8.4.4"
+A = ip_address("10.255.0.2")
+LIST = "dmvpn-agent-10.255.0.2-in"
+NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
+
+
+def test_a_recorded_configuration_is_read() -> None:
+    """Our neighbor whole, the operator's as far as it matters; other instances and families do not mix in."""
+    observed = parse_running_config((RECORDED / "running-config.txt").read_text())
+    assert (observed.as_number, observed.requires_policy) == (65000, True)
+    assert observed.peer_groups == {"q", "spokes"}
+    assert observed.neighbors == {
+        A: Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 0123456789abcdef", LIST),
+        ip_address("10.255.0.8"): Neighbor(ip_address("10.255.0.8")),
+        ip_address("10.255.0.77"): Neighbor(ip_address("10.255.0.77"), 64999, description="the operator's own"),
+        ip_address("2001:db8::1"): Neighbor(ip_address("2001:db8::1"), 64777),
+    }
+
+
+def test_recorded_prefix_lists_are_read() -> None:
+    """Every form of an entry; FRR does not print them in the order of seq."""
+    lists = parse_running_config((RECORDED / "running-config.txt").read_text()).prefix_lists
+    assert lists[LIST] == {5: NET, DENY_ANY_SEQ: DENY_ANY}
+    assert lists["zero"] == {
+        5: Entry(permit=True, prefix=IPv4Network("0.0.0.0/0"), le=32),
+        10: Entry(permit=True, prefix=IPv4Network("10.0.0.0/8"), ge=9, le=20),
+    }
+    assert lists["anything"] == {5: Entry(permit=True, prefix=IPv4Network("0.0.0.0/0"), le=32)}
+
+
+@pytest.mark.parametrize(
+    ("text", "observed"),
+    [
+        ("", Observed()),
+        ("router bgp 65001 vrf red\n neighbor 10.0.0.1 remote-as 1\n", Observed()),
+        ("router bgp 65001 view red\n", Observed()),
+        ("router bgp 65001\n no bgp ebgp-requires-policy\n", Observed(65001, requires_policy=False)),
+        # `as-notation` is of FRR 9 and later
+        (
+            "router bgp 1.10 as-notation dot\n neighbor 10.255.0.2 remote-as 2.3\n",
+            Observed(65546, neighbors={A: Neighbor(A, 131075)}),
+        ),
+        (
+            "router bgp 1\n address-family ipv4 multicast\n  neighbor 10.255.0.2 prefix-list x in\n",
+            Observed(1, neighbors={A: Neighbor(A)}),
+        ),
+        (
+            "router bgp 1\n address-family ipv4 unicast\n  neighbor 10.255.0.2 prefix-list x out\n",
+            Observed(1, neighbors={A: Neighbor(A)}),
+        ),
+        ("ip prefix-list x description only\n", Observed(prefix_lists={"x": {}})),
+        ("ipv6 prefix-list x seq 5 permit any\n", Observed()),
+    ],
+)
+def test_configurations_are_read_for_what_they_are(text: str, observed: Observed) -> None:
+    """The default instance and IPv4 unicast are meant, and nothing else."""
+    assert parse_running_config(text) == observed
+
+
+def test_a_recorded_summary_is_read() -> None:
+    """Neighbors that FRR names by interface are passed over; all others are there."""
+    sessions = parse_bgp_summary((RECORDED / "bgp-summary.json").read_text())
+    assert sessions[A] == Session("Idle", 0)
+    assert set(map(str, sessions)) == {"10.255.0.2", "10.255.0.8", "10.255.0.77", "2001:db8::1"}
+
+
+def test_a_bgpd_without_instance_has_no_sessions() -> None:
+    """FRR prints an empty object."""
+    assert parse_bgp_summary("{}") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"peers": []}', '{"peers": {"10.0.0.1": {}}}', '{"peers": {"x": 1}}',
+     '{"peers": {"x": {"state": "Idle"}}}'],
+)  # fmt: skip
+def test_another_summary_is_a_format_error(text: str) -> None:
+    """What FRR never printed before is told, not guessed at."""
+    with pytest.raises(FrrFormatError, match="summary json"):
+        parse_bgp_summary(text)
+
+
+def test_a_recorded_cache_is_read() -> None:
+    """nhrpd writes ``-`` where there is no NBMA address."""
+    entries = parse_nhrp_cache((RECORDED / "nhrp-cache.json").read_text())
+    assert entries == (CacheEntry("gre1", "local", ip_address("10.255.0.7"), None),)
+
+
+def test_a_dynamic_entry_of_the_cache_is_read() -> None:
+    """A spoke as the hub's nhrpd shows it."""
+    row = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2","auth":true}'
+    entries = parse_nhrp_cache(f'{{"attr":{{"entriesCount":1}},"table":[{row}]}}')
+    assert entries == (CacheEntry("gre1", "dynamic", A, ip_address("203.0.113.2")),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"table": 1}', '{"table": [1]}', '{"table": [{"interface": "gre1"}]}',
+     '{"table": [{"interface": "gre1", "type": "dynamic", "protocol": "x"}]}'],
+)  # fmt: skip
+def test_another_cache_is_a_format_error(text: str) -> None:
+    """An unreadable cache must not be taken for an empty one."""
+    with pytest.raises(FrrFormatError, match="cache json"):
+        parse_nhrp_cache(text)
+
+
+def test_changes_become_lines_in_their_order() -> None:
+    """Each kind in the node it belongs to, beginning and ending at the top."""
+    neighbor = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 01", LIST)
+    changes: list[Change] = [
+        AddEntry(LIST, DENY_ANY_SEQ, DENY_ANY),
+        AddEntry(LIST, 5, NET),
+        SetNeighbor(neighbor, Neighbor(A)),
+        RemoveEntry(LIST, 5, NET),
+        RemoveNeighbor(A),
+        RemoveList(LIST),
+        RefreshInbound(A),
+    ]
+    assert render(changes, 65000) == [
+        "configure terminal",
+        f"ip prefix-list {LIST} seq 4294967295 deny any",
+        f"ip prefix-list {LIST} seq 5 permit 192.168.2.0/24 le 26",
+        "end",
+        "configure terminal",
+        "router bgp 65000",
+        "neighbor 10.255.0.2 remote-as 64512",
+        "neighbor 10.255.0.2 description dmvpn-agent certificate 01",
+        "address-family ipv4 unicast",
+        f"neighbor 10.255.0.2 prefix-list {LIST} in",
+        "exit-address-family",
+        "neighbor 10.255.0.2 peer-group spokes",
+        "end",
+        "configure terminal",
+        f"no ip prefix-list {LIST} seq 5 permit 192.168.2.0/24 le 26",
+        "end",
+        "configure terminal",
+        "router bgp 65000",
+        "no neighbor 10.255.0.2",
+        "end",
+        "configure terminal",
+        f"no ip prefix-list {LIST}",
+        "end",
+        "clear bgp ipv4 unicast 10.255.0.2 soft in",
+    ]
+
+
+def test_only_what_differs_of_a_neighbor_is_written() -> None:
+    """An unchanged line could reset the session."""
+    before = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 01", LIST)
+    after = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 02", LIST)
+    assert render([SetNeighbor(after, before)], 65000)[2:-1] == [
+        "neighbor 10.255.0.2 description dmvpn-agent certificate 02"
+    ]
+
+
+def test_nothing_to_change_is_nothing_to_run() -> None:
+    """vtysh without commands would wait for a terminal."""
+    assert render([], 65000) == []

@@ -1,0 +1,62 @@
+"""The redirect rule as nft reads and shows it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.wire.nft import NftFormatError, parse_table, render
+
+RECORDED = (Path(__file__).parents[1] / "data" / "nft-1.0.6" / "table.json").read_text()
+RULE = RedirectRule("gre1", 1, 24, 16, rate_per_minute=4, burst=1)
+
+GOLDEN = """\
+table inet dmvpn_agent
+delete table inet dmvpn_agent
+table inet dmvpn_agent {
+  set redirected {
+    type ipv4_addr . ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1m
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
+limit rate 4/minute burst 1 packets } counter log group 1 snaplen 128
+  }
+}
+"""
+
+
+def test_the_rule_is_written_as_known_to_work() -> None:
+    """One transaction that makes our table hold just this; the contract tests give it to the real nft."""
+    assert render(RULE) == GOLDEN
+
+
+def test_counts_and_seen_pairs_do_not_matter_for_comparison() -> None:
+    """A table through which packets went is the same table."""
+    quiet = json.loads(RECORDED)
+    for item in quiet["nftables"]:
+        item.get("set", {}).pop("elem", None)
+        for part in item.values():
+            part["handle"] = 77
+    busy = json.loads(RECORDED)
+    (counter,) = [part["counter"] for part in busy["nftables"][-1]["rule"]["expr"] if "counter" in part]
+    counter |= {"packets": 12, "bytes": 1200}
+    shown = parse_table(json.dumps(busy))
+    assert shown.content == parse_table(json.dumps(quiet)).content
+    assert shown.packets == 12
+
+
+def test_a_changed_rule_is_seen() -> None:
+    """Any value that is not a count tells."""
+    assert parse_table(RECORDED).content != parse_table(RECORDED.replace('"rate": 4', '"rate": 5')).content
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nftables": 1}', '{"nftables": [1]}'])
+def test_other_output_is_a_format_error(text: str) -> None:
+    """What nft never printed before is told."""
+    with pytest.raises(NftFormatError):
+        parse_table(text)

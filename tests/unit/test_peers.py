@@ -1,0 +1,147 @@
+"""Who is accepted, over time."""
+
+from datetime import timedelta
+
+from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Reason
+from dmvpn_agent.core.policy import decide
+from dmvpn_agent.service.peers import Peers
+from factories import ADDRESS, NOW, POLICY, UNITS, Clock, certificate, request
+from fakes.frr import MemoryStore
+
+LINGER = timedelta(seconds=600)
+NOBODY = frozenset[object]()
+DENY = Deny(Reason.INTERNAL_ERROR, "x", "y", "z")
+
+
+def _accept(wanted: BindingRequest) -> Decision:
+    decision = decide(wanted, POLICY, NOW)
+    assert isinstance(decision, Accept)
+    return decision
+
+
+def _with_peer(store: MemoryStore) -> Peers:
+    peers = Peers(store)
+    assert peers.settle(request(), _accept(request()), NOW)
+    return peers
+
+
+def test_an_accepted_peer_is_there_and_stored(store: MemoryStore) -> None:
+    """It survives a restart."""
+    peers = _with_peer(store)
+    assert ADDRESS in peers
+    assert len(peers) == 1
+    assert store.rows == {ADDRESS: request()}
+
+
+def test_the_same_acceptance_changes_nothing(store: MemoryStore) -> None:
+    """A peer that registers again gives the reconciler nothing to do."""
+    assert not _with_peer(store).settle(request(), _accept(request()), NOW)
+
+
+def test_a_new_certificate_is_a_change(store: MemoryStore) -> None:
+    """The peer is what its latest accepted certificate says."""
+    peers = _with_peer(store)
+    renewed = request(*UNITS, "NET=192.168.9.0/24")
+    assert peers.settle(renewed, _accept(renewed), NOW)
+    (peer,) = peers
+    assert len(peer.prefixes) == 2
+    assert store.rows == {ADDRESS: renewed}
+
+
+def test_a_denial_of_the_same_certificate_takes_the_peer_back(store: MemoryStore) -> None:
+    """It was accepted, and by the rules of now is not."""
+    peers = _with_peer(store)
+    assert peers.settle(request(), DENY, NOW)
+    assert ADDRESS not in peers
+    assert store.rows == {}
+
+
+def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> None:
+    """Whoever asks for a peer's address cannot throw that peer out."""
+    peers = _with_peer(store)
+    assert not peers.settle(request("GRE=10.255.0.9"), DENY, NOW)
+    assert not peers.settle(request(certificate=None), DENY, NOW)
+    assert ADDRESS in peers
+
+
+def test_a_denial_on_another_interface_leaves_the_peer(store: MemoryStore) -> None:
+    """The binding that was accepted stands on its own interface."""
+    peers = _with_peer(store)
+    assert not peers.settle(request(interface="gre2"), DENY, NOW)
+    assert ADDRESS in peers
+
+
+def test_a_denied_stranger_is_no_change(store: MemoryStore) -> None:
+    """Nothing of a denied peer is kept."""
+    peers = Peers(store)
+    assert not peers.settle(request(), DENY, NOW)
+    assert (len(peers), store.rows) == (0, {})
+
+
+def test_a_bound_peer_stays(store: MemoryStore, clock: Clock) -> None:
+    """As long as nhrpd has it, no time is too long."""
+    peers = _with_peer(store)
+    for _ in range(3):
+        clock.advance(10_000)
+        peers.observe(frozenset({ADDRESS}), clock())
+        assert peers.depart(LINGER, clock()) == ()
+    assert ADDRESS in peers
+
+
+def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock: Clock) -> None:
+    """Not at the first look that misses it, and not at the linger time, but after."""
+    peers = _with_peer(store)
+    peers.observe(frozenset({ADDRESS}), clock())
+    peers.observe(frozenset(), clock())
+    clock.advance(600)
+    peers.observe(frozenset(), clock())
+    assert peers.depart(LINGER, clock()) == ()
+    clock.advance(1)
+    (gone,) = peers.depart(LINGER, clock())
+    assert gone.protocol_address == ADDRESS
+    assert (len(peers), store.rows) == (0, {})
+
+
+def test_a_peer_that_comes_back_in_time_stays(store: MemoryStore, clock: Clock) -> None:
+    """The time counts from the last absence."""
+    peers = _with_peer(store)
+    peers.observe(frozenset(), clock())
+    clock.advance(599)
+    peers.observe(frozenset({ADDRESS}), clock())
+    peers.observe(frozenset(), clock())
+    clock.advance(599)
+    assert peers.depart(LINGER, clock()) == ()
+
+
+def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Clock) -> None:
+    """An accept that nhrpd made nothing of does not stay for ever."""
+    peers = _with_peer(store)
+    clock.advance(601)
+    peers.observe(frozenset(), clock())
+    assert len(peers.depart(LINGER, clock())) == 1
+
+
+def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:
+    """Those who pass stay, those who do not are forgotten and returned."""
+    peers = _with_peer(store)
+    assert peers.rejudge(_accept) == ()
+    (failed,) = peers.rejudge(lambda _: DENY)
+    assert failed.protocol_address == ADDRESS
+    assert (len(peers), store.rows) == (0, {})
+
+
+def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock) -> None:
+    """What is stored is the question, not the answer; the linger time begins anew."""
+    _with_peer(store)
+    again = Peers(store)
+    again.load(_accept, clock())
+    (member,) = again.memberships()
+    assert (member.peer.protocol_address, member.absent_since) == (ADDRESS, clock())
+    third = Peers(store)
+    third.load(lambda _: DENY, clock())
+    assert (len(third), store.rows) == (0, {})
+
+
+def test_two_requests_with_equal_certificates_are_the_same() -> None:
+    """The certificate's identity is its fingerprint, wherever it came from."""
+    assert certificate() == certificate()

@@ -1,0 +1,52 @@
+"""Running a program, bounded."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.adapters.process import Completed, ProgramError, run
+
+
+async def test_a_program_is_run_with_its_input() -> None:
+    """Status, output and errors are told apart."""
+    done = await run(("sh", "-c", "cat; echo err >&2; exit 3"), stdin="in", timeout=20, max_output=100)
+    assert done == Completed(3, "in", "err\n")
+
+
+async def test_a_missing_program_is_named() -> None:
+    """The operator is asked whether it is installed."""
+    with pytest.raises(ProgramError, match=r"^/no/vtysh cannot be started: No such file or directory; is it"):
+        await run(("/no/vtysh",), timeout=20, max_output=100)
+
+
+async def test_a_program_that_prints_too_much_is_killed() -> None:
+    """The limit holds for what is kept in memory."""
+    with pytest.raises(ProgramError, match="printed more than 1000 bytes and was killed"):
+        await run(("yes",), timeout=20, max_output=1000)
+
+
+async def test_input_that_nobody_reads_is_no_error() -> None:
+    """The program's status says the rest."""
+    done = await run(("true",), stdin="x" * 1_000_000, timeout=20, max_output=100)
+    assert done.status == 0
+
+
+async def test_output_that_is_no_text_is_read() -> None:
+    """Bytes that are no UTF-8 are replaced."""
+    done = await run(("printf", r"\377"), timeout=20, max_output=100)
+    assert done.stdout == "\ufffd"
+
+
+async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    """Also where the program is a script, whose child holds the pipes open."""
+    child = tmp_path / "pid"
+    script = tmp_path / "wrapper"
+    script.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {child}.new\nmv {child}.new {child}\nwait\n")
+    script.chmod(0o755)
+    with pytest.raises(ProgramError, match=r"wrapper did not end within 0\.5 s and was killed"):
+        await run((str(script),), timeout=0.5, max_output=100)
+    stat = Path(f"/proc/{child.read_text().strip()}/stat")
+    async with asyncio.timeout(20):
+        while stat.exists() and stat.read_text().split()[2] != "Z":
+            await asyncio.sleep(0)

@@ -1,0 +1,97 @@
+"""What people are shown."""
+
+from typing import Any
+
+from dmvpn_agent import show
+from dmvpn_agent.config import from_toml
+
+PEER = {
+    "protocol_address": "10.255.0.2", "nbma_address": "203.0.113.2", "as_number": 64512, "bound": True,
+    "absent_since": None, "prefixes": ["192.168.2.0/24"], "subject": "CN=spoke1",
+    "bgp": {"state": "Established", "prefixes_received": 1},
+}  # fmt: skip
+DENIED = {
+    "time": "2026-03-01T12:00:00.000+00:00", "decision": "deny", "reason": "protocol_address_mismatch",
+    "field": "OU GRE", "found": "GRE=10.255.0.99", "expected": "the protocol address the peer registers: 10.255.0.9",
+    "protocol_address": "10.255.0.9", "nbma_address": "203.0.113.9",
+}  # fmt: skip
+
+
+def _state(**changes: object) -> dict[str, Any]:
+    return {
+        "version": "0.1.0", "role": "hub", "started": "2026-03-01T12:00:00+00:00",
+        "tunnel_interface": {"name": "gre1", "up": True}, "nhrpd": {"connected": True, "trouble": None},
+        "peers": [PEER], "decisions": [DENIED],
+        "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [], "trouble": None},
+        "charon": {"connected": True, "patched": False, "ike_sas": []},
+        "redirect": {"installed": True, "packets": 3}, **changes,
+    }  # fmt: skip
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    """And no line ends in blanks."""
+    assert show.table(("A", "B"), [("long", 1), ("x", "")]) == "A     B\nlong  1\nx"
+
+
+def test_the_state_of_a_hub_is_shown() -> None:
+    """Every part has its line; a denial says field, value and rule."""
+    text = show.status(_state())
+    assert "gre1 is up" in text
+    assert "connected, 0 IKE_SAs, unpatched: nhrpd needs the bridge" in text
+    assert "as desired" in text
+    assert "in place, 3 packets logged" in text
+    assert "10.255.0.2  203.0.113.2  64512  yes    Established  1" in text
+    assert "OU GRE is GRE=10.255.0.99; expected the protocol address the peer registers: 10.255.0.9" in text
+
+
+def test_trouble_stands_out() -> None:
+    """What does not work is in capitals, with why."""
+    text = show.status(
+        _state(
+            nhrpd={"connected": False, "trouble": "nhrpd is not running"},
+            frr={"in_sync": False, "last_sync": None, "pending_changes": [], "trouble": "bgpd is not running"},
+            redirect={"installed": False, "packets": 0},
+            tunnel_interface={"name": "gre1", "up": None},
+        )
+    )
+    assert "NOT CONNECTED" in text
+    assert "nhrpd is not running" in text
+    assert "NOT IN STEP: bgpd is not running" in text
+    assert "NOT IN PLACE" in text
+    assert "gre1 is absent" in text
+
+
+def test_a_node_with_nothing_yet_is_shown() -> None:
+    """No peers, no decisions, nothing managed."""
+    text = show.status(_state(peers=[], decisions=[], frr=None, redirect=None))
+    assert "no peers" in text
+    assert "no decisions since the start" in text
+    assert "BGP is not managed" in text
+
+
+def test_a_peer_without_session_is_shown() -> None:
+    """Blanks are dashes; an absent peer tells since when."""
+    text = show.status(
+        _state(peers=[PEER | {"bgp": None, "bound": False, "absent_since": "12:00", "as_number": None}])
+    )
+    assert "10.255.0.2  203.0.113.2  -   not since 12:00  -    -" in text
+
+
+def test_a_configuration_is_shown_with_what_it_would_do() -> None:
+    """check prints what FRR must contain, and an example of what vtysh and nft would be given."""
+    text = show.configuration(
+        from_toml(
+            {
+                "role": "hub",
+                "policy": {"tunnel_networks": ["10.255.0.0/24"], "allowed_networks": ["192.168.0.0/16"]},
+                "bgp": {"as_number": 65000},
+            }
+        )
+    )
+    for line in (
+        "nhrp event socket /run/dmvpn-agent/nhrp.sock",
+        "router bgp 65000",
+        "neighbor 192.0.2.1 prefix-list dmvpn-agent-192.0.2.1-in in",
+        'iifname "gre1" oifname "gre1"',
+    ):
+        assert line in text
