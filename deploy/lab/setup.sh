@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what the lab and the tests need: Debian's packages by apt, Alpine's by apk, Python's into .venv of the checkout.
-# Says what it installs. A second run finds its stamp and ends at once.
+# Says what it installs (prometheus for its promtool, which checks the alerts). A second run finds its stamp and ends at once.
 set -eu
 
 checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -39,7 +39,7 @@ debian_install() {
         apt-get -qq update || say "apt-get update failed; going on with the lists that are there"
         updated=yes
     fi
-    # Unquoted: one word a package.
+    # shellcheck disable=SC2086  # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
 }
 
@@ -56,15 +56,16 @@ deny_services() {
 debian() {
     deny_services
     debian_install frr strongswan-charon strongswan-swanctl libstrongswan-standard-plugins nftables iproute2 \
-        iputils-ping procps util-linux python3 python3-venv
+        iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"
-        debian_install "linux-image-$(dpkg --print-architecture)" qemu-system-x86 busybox-static cpio kmod
+        debian_install linux-image-amd64 qemu-system-x86 busybox-static cpio kmod
     fi
 }
 
 alpine() {
-    set -- frr strongswan nftables iproute2 iputils-ping procps-ng util-linux-misc setpriv python3 py3-pip
+    set -- frr strongswan nftables iproute2 iputils-ping procps-ng util-linux-misc setpriv make python3 py3-pip \
+        prometheus shellcheck
     say "installing with apk: $*"
     apk add --quiet "$@"
     if ! has_gre_and_esp; then
@@ -95,7 +96,7 @@ fi
 
 [ -x "$venv/bin/python" ] || "$(find_python)" -m venv "$venv"
 say "installing with pip into $venv: the package and its development tools"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$checkout[dev]"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "${checkout}[dev]"
 # A VM sees the checkout read-only, so what can be compiled is compiled here.
 "$venv/bin/python" -m compileall -q "$checkout/agent" "$checkout/deploy/lab" "$venv"/lib/python3*/site-packages >/dev/null || true
 echo "$want" >"$stamp"

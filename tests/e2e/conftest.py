@@ -39,14 +39,16 @@ class Report:
 
 
 @pytest.fixture(scope="session")
-def report() -> Report:
+def report(request: pytest.FixtureRequest) -> Report:
     if os.geteuid() != 0:
         pytest.fail("the end to end tests need root: they make network namespaces and run the daemons in them")
     folder = CHECKOUT / ".lab" / "policy-e2e"
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "deploy/lab")}
     run = [sys.executable, "-m", "dmvpn_lab", "policy", "--result", str(folder)]
-    # Where the terminal is, progress is shown: a run takes minutes.
-    subprocess.run(run, cwd=CHECKOUT, env=environment, stdout=sys.__stderr__, timeout=TIMEOUT, check=False)
+    # Progress is shown, for a run takes minutes.
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(flush=True)
+        subprocess.run(run, cwd=CHECKOUT, env=environment, timeout=TIMEOUT, check=False)
     file = folder / "report.json"
     if not file.exists():
         pytest.fail(f"the lab wrote no report; what there is of logs lies in {folder}")

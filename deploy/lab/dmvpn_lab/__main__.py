@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from dmvpn_lab import keep, kernel, report
+from dmvpn_lab import keep, kernel, report, summary
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
 from dmvpn_lab.lab import Lab, StepOutcome
@@ -97,7 +97,7 @@ def _inside(scenario: Scenario, result: Path, keep_up: bool) -> int:
         found = report.make(lab, outcomes, error, platform.release(), time.monotonic() - begin)
         (result / "report.json").write_text(json.dumps(found, indent=1, default=str))
         shutil.copytree(work / "logs", result / "logs", dirs_exist_ok=True)
-        print("\n".join(["", *report.summary(found, scenario.hub.name), ""]))
+        print("\n".join(["", *summary.lines(found, scenario.hub.name), ""]))
         print(f"report: {result / 'report.json'}   logs: {result / 'logs'}", flush=True)
         if keep_up:
             print(_KEPT.format(nodes=", ".join(lab.nodes)), flush=True)

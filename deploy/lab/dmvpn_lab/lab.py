@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Lab:
             lacking = next((outcome for outcome in outcomes if not outcome.observation.true), None)
             if lacking is None or time.monotonic() > deadline:
                 return StepOutcome(step, time.monotonic() - begin, outcomes, None)
-            if waiting != (waiting := str(lacking.expectation)):
+            if waiting != (waiting := _text(lacking.expectation)):
                 self._say(f"  waiting for {waiting}")
             time.sleep(POLL_SECONDS)
 
@@ -103,3 +103,8 @@ class Lab:
         except NOT_NOW as error:
             return Observation(False, f"{type(error).__name__}: {error}")
         return observation
+
+
+def _text(expectation: Any) -> str:
+    keys = ", ".join(f"{key} {value}" for key, value in asdict(expectation).items() if value is not None)
+    return f"{type(expectation).__name__}: {keys}"
