@@ -28,6 +28,7 @@ class KernelWatch:
         self._telemetry = telemetry
         self._changed = changed
         self.up: bool | None = None
+        self._index: int | None = None
 
     async def run(self) -> None:
         """Watch until cancelled; a broken or overrun netlink socket is opened again and the state read anew."""
@@ -59,8 +60,13 @@ class KernelWatch:
         event = message.get("event")
         if event in {"RTM_NEWLINK", "RTM_DELLINK"}:
             if message.get_attr("IFLA_IFNAME") == self._interface:
+                self._index = message["index"]
                 self._count("link")
                 self._set_link(None if event == "RTM_DELLINK" else bool(message["flags"] & IFF_UP))
+            elif message["index"] == self._index:  # it was given another name
+                self._index = None
+                self._count("link")
+                self._set_link(None)
         elif event in {"RTM_NEWROUTE", "RTM_DELROUTE"} and message.get("proto") == RTPROT_NHRP:
             self._count("route")
             self._changed()
