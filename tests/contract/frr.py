@@ -1,0 +1,102 @@
+"""A real bgpd for the contract tests: alone in a network namespace, without zebra, spoken to through vtysh."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
+from fakes.waiting import until_now
+
+BGPD = "/usr/lib/frr/bgpd"
+HUB = """\
+router bgp 65000
+ bgp router-id 10.255.0.1
+ neighbor spokes peer-group
+ neighbor spokes passive
+ neighbor spokes disable-connected-check
+ neighbor others peer-group
+"""
+
+
+class Refused(Exception):
+    """vtysh ended with an error."""
+
+
+class RealBgpd:
+    """One bgpd process; ``namespace`` is the process whose network namespace it shares, by default it has its own."""
+
+    def __init__(self, config: str = HUB, namespace: int | None = None, address: str = "10.255.0.1") -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="bgpd-"))
+        self._config = config
+        self._namespace = namespace
+        self._address = address
+        self._process: subprocess.Popen[bytes] | None = None
+        (self.directory / "bgpd.conf").write_text(config)
+        self.vtysh = self.directory / "vtysh"
+        self.vtysh.write_text(f'#!/bin/sh\nexec vtysh --vty_socket {self.directory} "$@"\n')
+        self.vtysh.chmod(0o755)
+        self.directory.chmod(0o755)
+        for path in (self.directory, *self.directory.iterdir()):
+            shutil.chown(path, "frr", "frr")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def adapter(self) -> VtyshBgpd:
+        return VtyshBgpd(Vtysh(str(self.vtysh)), 65000)
+
+    def start(self) -> None:
+        path = self.directory
+        enter = ["unshare", "-n"] if self._namespace is None else ["nsenter", "-n", "-t", str(self._namespace)]
+        command = (
+            f"ip link set lo up; ip addr add {self._address}/32 dev lo; exec {BGPD} -Z -n --vty_socket {path}"
+            f" -i {path}/bgpd.pid -f {path}/bgpd.conf -A 127.0.0.1 -P 0 -l {self._address} --log file:{path}/log"
+        )
+        with (path / "output").open("ab") as output:
+            self._process = subprocess.Popen([*enter, "sh", "-c", command], stdout=output, stderr=output)
+        until_now(self._answers)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.directory / "output").read_text()
+        return self._vtysh(["show running-config"]).returncode == 0
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _vtysh(self, lines: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        argv = [str(self.vtysh), "-d", "bgpd", *(word for line in lines for word in ("-c", line))]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+
+    def type(self, *lines: str) -> str:
+        """Run lines and return what they print. Raises ``Refused``."""
+        done = self._vtysh(lines)
+        if done.returncode != 0:
+            raise Refused(done.stdout + done.stderr)
+        return done.stdout
+
+    def fresh(self, *lines: str) -> str:
+        """Put back the configuration of the start, run lines on top of it, and return what they print."""
+        config = self.type("show running-config")
+        lists = {line.split()[2] for line in config.splitlines() if line.startswith("ip prefix-list ")}
+        remove = [f"no ip prefix-list {name}" for name in sorted(lists)]
+        router = ["no router bgp"] if "\nrouter bgp" in config else []
+        return self.type("configure terminal", *router, *remove, *self._config.splitlines(), "end", *lines)
+
+
+def available() -> bool:
+    """Tell whether a bgpd can be run here."""
+    return os.geteuid() == 0 and Path(BGPD).exists() and shutil.which("vtysh") is not None

@@ -1,0 +1,337 @@
+"""What the reconciler relies on, asked of the fake bgpd and of a real one through vtysh."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from contract.frr import HUB, RealBgpd, available
+from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
+from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Desired, Entry, Neighbor, problems
+from dmvpn_agent.core.model import Peer
+from dmvpn_agent.core.plan import AddEntry, Change, SetNeighbor, plan
+from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable
+from dmvpn_agent.wire.frr import parse_bgp_summary, parse_running_config, render
+from factories import SETTINGS, spoke
+from fakes.bgpd_model import BgpdModel
+from fakes.frr import FakeBgpd
+from fakes.frr_states import Edit, edits, lines_for, populations, wanted
+from fakes.waiting import until_now
+
+NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
+
+needs_bgpd = pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")
+
+
+class Subject(Protocol):
+    """A bgpd with the hub's configuration, and what may happen to it."""
+
+    bgpd: Bgpd
+
+    def type(self, *lines: str) -> object: ...
+    def kill(self) -> None: ...
+    def start(self) -> None: ...
+
+
+class FakeSubject:
+    def __init__(self) -> None:
+        self.fake = FakeBgpd()
+        self.bgpd: Bgpd = self.fake
+
+    def type(self, *lines: str) -> None:
+        self.fake.model.run(lines)
+
+    def kill(self) -> None:
+        self.fake.down = True
+
+    def start(self) -> None:
+        self.fake.model, self.fake.down = BgpdModel(), False
+
+
+class RealSubject:
+    def __init__(self, real: RealBgpd) -> None:
+        self.real = real
+        self.bgpd: Bgpd = real.adapter()
+
+    def type(self, *lines: str) -> str:
+        return self.real.type(*lines)
+
+    def kill(self) -> None:
+        self.real.kill()
+
+    def start(self) -> None:
+        self.real.start()
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[RealBgpd]:
+    real = RealBgpd()
+    real.start()
+    yield real
+    real.stop()
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.contract, needs_bgpd])])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "fake":
+        return FakeSubject()
+    real: RealBgpd = request.getfixturevalue("real")
+    real.fresh()
+    return RealSubject(real)
+
+
+async def _apply(subject: Subject, goal: Desired) -> None:
+    await subject.bgpd.apply(plan(goal, (await subject.bgpd.observe()).config).changes)
+
+
+async def _assert_is(subject: Subject, goal: Desired) -> None:
+    observed = (await subject.bgpd.observe()).config
+    assert plan(goal, observed).changes == ()
+    assert observed.neighbors == goal.neighbors
+    assert {name: frozenset(entries.values()) - {DENY_ANY} for name, entries in observed.prefix_lists.items()} == (
+        goal.prefix_lists
+    )
+    assert all(entries[DENY_ANY_SEQ] == DENY_ANY for entries in observed.prefix_lists.values())
+
+
+async def test_what_was_applied_is_observed(subject: Subject) -> None:
+    """After one batch FRR is as desired, and there is nothing more to do."""
+    goal = wanted([spoke(2), spoke(3, "192.168.3.0/24", "192.168.0.0/22", "192.168.1.0/28")])
+    await _apply(subject, goal)
+    await _assert_is(subject, goal)
+    sessions = (await subject.bgpd.observe()).sessions
+    assert sessions.keys() == goal.neighbors.keys()
+    assert all(session.state != "Established" for session in sessions.values())
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        [],
+        [spoke(2, "192.168.9.0/24")],
+        [spoke(2, "192.168.2.0/25", "192.168.9.0/24"), spoke(4)],
+        [spoke(2, as_number=64999)],
+        [spoke(2, fingerprint="ab" * 32)],
+    ],
+    ids=["removed", "other network", "more", "other AS", "renewed"],
+)
+async def test_what_is_there_becomes_what_is_desired(subject: Subject, then: list[Peer]) -> None:
+    """Removing, editing a list in use, changing a neighbor."""
+    await _apply(subject, wanted([spoke(2), spoke(3)]))
+    await _apply(subject, wanted(then))
+    await _assert_is(subject, wanted(then))
+
+
+async def test_a_neighbor_in_another_group_is_made_anew(subject: Subject) -> None:
+    """bgpd changes no peer-group in place."""
+    await _apply(subject, wanted([spoke(2)]))
+    subject.type("configure terminal", "router bgp 65000", "no neighbor 10.255.0.2",
+                 "neighbor 10.255.0.2 remote-as 64514", "neighbor 10.255.0.2 description dmvpn-agent x",
+                 "neighbor 10.255.0.2 peer-group others", "end")  # fmt: skip
+    await _apply(subject, wanted([spoke(2)]))
+    await _assert_is(subject, wanted([spoke(2)]))
+
+
+async def test_a_misplaced_end_of_a_list_is_repaired_at_once(subject: Subject) -> None:
+    """FRR takes an entry that is there already for done, at whatever seq."""
+    await _apply(subject, wanted([spoke(2)]))
+    name = "ip prefix-list dmvpn-agent-10.255.0.2-in"
+    subject.type("configure terminal", f"no {name} seq 4294967295 deny any", f"{name} seq 3 deny any", "end")
+    await _apply(subject, wanted([spoke(2)]))
+    await _assert_is(subject, wanted([spoke(2)]))
+
+
+async def test_what_the_operator_wrote_stays(subject: Subject) -> None:
+    """Neighbors, lists and groups that are not ours are the same after as before."""
+    subject.type("configure terminal", "ip prefix-list operators seq 5 permit 10.0.0.0/8 le 24", "router bgp 65000",
+                 "neighbor 10.255.0.77 remote-as 64999", "neighbor 10.255.0.77 description mine", "end")  # fmt: skip
+    before = (await subject.bgpd.observe()).config
+    await _apply(subject, wanted([spoke(2)]))
+    await _apply(subject, wanted([]))
+    assert (await subject.bgpd.observe()).config == before
+
+
+async def test_a_refused_change_ends_the_batch(subject: Subject) -> None:
+    """What was before it is kept, what is after it is not done, and FRR's words are told."""
+    goal = wanted([spoke(2)])
+    neighbor = replace(goal.neighbors[ip_address("10.255.0.2")], peer_group="absent")
+    batch: list[Change] = [
+        AddEntry("dmvpn-agent-a-in", 5, NET),
+        SetNeighbor(neighbor, Neighbor(neighbor.address)),
+        AddEntry("dmvpn-agent-b-in", 5, NET),
+    ]
+    with pytest.raises(FrrRefused, match=r"% Configure the peer-group first"):
+        await subject.bgpd.apply(batch)
+    assert (await subject.bgpd.observe()).config.prefix_lists.keys() == {"dmvpn-agent-a-in"}
+
+
+async def test_a_bgpd_that_died_is_unavailable_until_it_is_back(subject: Subject) -> None:
+    """Reading and writing say so; the same adapter works again after the restart."""
+    subject.kill()
+    with pytest.raises(FrrUnavailable, match="bgpd is not running"):
+        await subject.bgpd.observe()
+    with pytest.raises(FrrUnavailable, match="bgpd is not running"):
+        await subject.bgpd.apply([AddEntry("dmvpn-agent-a-in", 5, NET)])
+    subject.start()
+    await _apply(subject, wanted([spoke(2)]))
+    await _assert_is(subject, wanted([spoke(2)]))
+
+
+STATES = st.tuples(populations, st.lists(edits, max_size=5))
+
+
+@pytest.mark.contract
+@needs_bgpd
+@settings(
+    max_examples=25,
+    phases=[Phase.generate],
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(STATES, populations, st.integers(0, 40))
+def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
+    real: RealBgpd, state: tuple[list[Peer], list[Edit]], population: list[Peer], cut: int
+) -> None:
+    """The model behaves as bgpd does, at the cut and after the next plan, which leaves nothing to do."""
+    before, hand_made = state
+    model, goal = BgpdModel(), wanted(population)
+    beginning = [*lines_for(before), *(line for edit in hand_made for line in edit.typed())]
+    model.run(beginning)
+    lines = render(plan(goal, parse_running_config(model.running_config())).changes, 65000)[:cut]
+    model.run(lines)
+    printed = real.fresh(*beginning, *lines, "end", "show running-config")
+    observed = parse_running_config(printed)
+    assert observed == parse_running_config(model.running_config())
+
+    rest = render(plan(goal, observed).changes, 65000)
+    model.run(rest)
+    observed = parse_running_config(real.type(*rest, "show running-config"))
+    assert observed == parse_running_config(model.running_config())
+    assert plan(goal, observed).changes == ()
+
+
+@pytest.mark.contract
+@needs_bgpd
+class TestRealBgpd:
+    """What only the real one can show."""
+
+    async def test_without_bgp_instance_the_operator_is_told(self, real: RealBgpd) -> None:
+        """An empty bgpd is observed, not taken for an unavailable one."""
+        real.fresh("configure terminal", "no router bgp")
+        observed = (await real.adapter().observe()).config
+        assert problems(observed, SETTINGS) == ("FRR has no BGP instance; add `router bgp 65000`",)
+
+    async def test_neighbors_named_by_interface_do_not_disturb(self, real: RealBgpd) -> None:
+        """Unnumbered neighbors of the operator are passed over."""
+        real.fresh("configure terminal", "router bgp 65000", "neighbor eth9 interface remote-as external")
+        await real.adapter().apply(plan(wanted([spoke(2)]), (await real.adapter().observe()).config).changes)
+        assert [str(address) for address in (await real.adapter().observe()).sessions] == ["10.255.0.2"]
+
+    async def test_a_large_batch_is_taken(self, real: RealBgpd) -> None:
+        """More changes than one vtysh is given."""
+        real.fresh()
+        goal = wanted(
+            [replace(spoke(2), protocol_address=ip_address("10.255.1.0") + number) for number in range(200)]
+        )
+        changes = plan(goal, (await real.adapter().observe()).config).changes
+        assert len(changes) == 600
+        await real.adapter().apply(changes)
+        assert plan(goal, (await real.adapter().observe()).config).changes == ()
+
+
+SPEAKER = """\
+router bgp 64514
+ bgp router-id 10.255.0.2
+ no bgp network import-check
+ no bgp ebgp-requires-policy
+ timers bgp 1 3
+ neighbor 10.255.0.1 remote-as 65000
+ neighbor 10.255.0.1 timers connect 1
+ neighbor 10.255.0.1 disable-connected-check
+ neighbor 10.255.0.1 update-source 10.255.0.2
+ address-family ipv4 unicast
+  network 192.168.2.0/24
+  network 192.168.2.64/26
+  network 192.168.3.0/24
+  network 10.0.0.0/8
+ exit-address-family
+"""
+
+
+@pytest.mark.contract
+@needs_bgpd
+async def test_a_live_neighbor_gets_in_what_its_filter_permits() -> None:
+    """Only its own networks; after an edit only the new ones, in the same session; after the end of it nothing."""
+    hub = RealBgpd(HUB)
+    hub.start()
+    speaker = RealBgpd(SPEAKER, namespace=hub.pid, address="10.255.0.2")
+    speaker.start()
+    try:
+        bgpd = hub.adapter()
+
+        async def apply(*peers: Peer) -> None:
+            await bgpd.apply(plan(wanted(list(peers)), (await bgpd.observe()).config).changes)
+
+        def received() -> int:
+            sessions = parse_bgp_summary(hub.type("show bgp ipv4 unicast summary json"))
+            session = sessions.get(ip_address("10.255.0.2"))
+            return session.prefixes if session and session.state == "Established" else 0
+
+        await apply(spoke(2, "192.168.2.0/24"))
+        until_now(lambda: received() == 2)
+        established = _established(hub)
+        await apply(spoke(2, "192.168.3.0/24"))
+        until_now(lambda: received() == 1)
+        assert "192.168.3.0" in hub.type("show bgp ipv4 unicast neighbors 10.255.0.2 routes")
+        await apply(spoke(2, "192.168.2.0/24", "192.168.3.0/24"))
+        until_now(lambda: received() == 3)
+        assert _established(hub) == established
+        await apply()
+        until_now(lambda: "192.168" not in hub.type("show bgp ipv4 unicast"))
+    finally:
+        speaker.stop()
+        hub.stop()
+
+
+def _established(hub: RealBgpd) -> str:
+    text = hub.type("show bgp ipv4 unicast summary json")
+    return next(line for line in text.splitlines() if "connectionsEstablished" in line)
+
+
+def _script(path: Path, text: str) -> VtyshBgpd:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return VtyshBgpd(Vtysh(str(path), timeout=0.2), 65000)
+
+
+async def test_a_missing_vtysh_is_unavailable() -> None:
+    """The operator is told which program."""
+    bgpd = VtyshBgpd(Vtysh("/no/vtysh"), 65000)
+    with pytest.raises(FrrUnavailable, match=r"/no/vtysh cannot be started"):
+        await bgpd.observe()
+
+
+async def test_a_hanging_vtysh_is_unavailable(tmp_path: Path) -> None:
+    """It is killed when its time is over."""
+    with pytest.raises(FrrUnavailable, match=r"vtysh did not end within 0\.2 s"):
+        await _script(tmp_path / "vtysh", "sleep 1000").observe()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "true",
+        "echo oops",
+        "echo Current configuration; exit 1",
+        'echo "Current configuration:"; echo "ip prefix-list x seq y permit any"',
+    ],
+)
+async def test_another_answer_is_unavailable(tmp_path: Path, text: str) -> None:
+    """What cannot be understood is not taken for an empty configuration: everything would be written anew."""
+    with pytest.raises(FrrUnavailable):
+        await _script(tmp_path / "vtysh", text).observe()

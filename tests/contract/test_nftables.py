@@ -1,0 +1,148 @@
+"""The redirect rule in a real kernel, by way of the real nft."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.service.redirect import FirewallError, RedirectKeeper
+from dmvpn_agent.service.telemetry import Telemetry
+from fakes.waiting import until
+
+RULE = RedirectRule("gre1", 1, 24, 16, rate_per_minute=4, burst=1)
+OPERATORS = """\
+table inet filter {
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname "eth0" counter accept
+  }
+}
+table ip nat {
+}
+"""
+
+pytestmark = [pytest.mark.contract, needs("nft")]
+
+
+@asynccontextmanager
+async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
+    """A keeper at work, woken by the kernel."""
+    keeper = RedirectKeeper(RULE, Nftables(), telemetry)
+    notifications = NftablesNotifications(keeper.trigger)
+    notifications.start()
+    task = asyncio.ensure_future(keeper.run())
+    try:
+        await until(lambda: keeper.installed)
+        yield keeper
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        notifications.stop()
+
+
+@in_network_namespace
+async def test_nft_shows_the_same_at_every_look() -> None:
+    """No table, then ours; nothing of it changes by itself, also where pairs were seen."""
+    firewall = Nftables()
+    assert await firewall.show() is None
+    await firewall.install(RULE)
+    first = await firewall.show()
+    assert first is not None
+    command("nft", "add", "element", "inet", "dmvpn_agent", "redirected", "{ 10.0.0.0 . 10.1.0.0 }")
+    assert await firewall.show() == first
+    await firewall.install(RULE)
+    assert await firewall.show() == first
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RULE,
+        replace(RULE, source_prefix_length=32, destination_prefix_length=1, burst=60000),
+        replace(RULE, nflog_group=65535, rate_per_minute=60000, interface="a.b-c_d"),
+    ],
+)
+@in_network_namespace
+async def test_nft_takes_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
+    """The ends of what the configuration allows."""
+    await Nftables().install(rule)
+    assert f'iifname "{rule.interface}"' in command("nft", "list", "ruleset")
+
+
+@in_network_namespace
+async def test_a_rule_that_nft_refuses_is_told_and_leaves_what_was() -> None:
+    """The script is one transaction; nft's own words say what is wrong."""
+    firewall = Nftables()
+    await firewall.install(RULE)
+    before = await firewall.show()
+    with pytest.raises(FirewallError, match=r"nft refuses the redirect rule: .*Error"):
+        await firewall.install(replace(RULE, interface="x" * 40))
+    assert await firewall.show() == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        ("flush", "ruleset"),
+        ("delete", "table", "inet", "dmvpn_agent"),
+        ("flush", "chain", "inet", "dmvpn_agent", "forward"),
+        ("insert", "rule", "inet", "dmvpn_agent", "forward", "drop"),
+    ],
+    ids=" ".join,
+)
+@in_network_namespace
+async def test_whoever_harms_the_rule_it_is_written_again(harm: tuple[str, ...]) -> None:
+    """The kernel tells, and the keeper looks at once."""
+    telemetry = Telemetry()
+    async with _kept(telemetry):
+        good = command("nft", "-s", "list", "table", "inet", "dmvpn_agent")
+        command("nft", *harm)
+        await until(lambda: sum(telemetry.samples(metrics.REDIRECT_INSTALLS).values()) == 2)
+        assert command("nft", "-s", "list", "table", "inet", "dmvpn_agent") == good
+
+
+@in_network_namespace
+async def test_the_operators_tables_are_not_touched() -> None:
+    """Installing and repairing leave them byte for byte."""
+    command("nft", "-f", "-", stdin=OPERATORS)
+    before = command("nft", "list", "table", "inet", "filter") + command("nft", "list", "table", "ip", "nat")
+    telemetry = Telemetry()
+    async with _kept(telemetry):
+        command("nft", "delete", "table", "inet", "dmvpn_agent")
+        await until(lambda: sum(telemetry.samples(metrics.REDIRECT_INSTALLS).values()) == 2)
+    after = command("nft", "list", "table", "inet", "filter") + command("nft", "list", "table", "ip", "nat")
+    assert after == before
+
+
+@in_network_namespace
+async def test_a_change_of_another_table_writes_nothing() -> None:
+    """The keeper looks, sees its rule, and leaves it: the limits' state is not lost."""
+    telemetry = Telemetry()
+    async with _kept(telemetry) as keeper:
+        handle = command("nft", "-a", "list", "table", "inet", "dmvpn_agent")
+        looked = asyncio.Event()
+        show = keeper._firewall.show
+
+        async def seen() -> object:
+            shown = await show()
+            looked.set()
+            return shown
+
+        keeper._firewall.show = seen  # type: ignore[method-assign,assignment]
+        command("nft", "-f", "-", stdin=OPERATORS)
+        await until(looked.is_set)
+        assert command("nft", "-a", "list", "table", "inet", "dmvpn_agent") == handle
+    assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {("start",): 1}
+
+
+async def test_a_missing_nft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator is told which program."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(FirewallError, match="nft cannot be started"):
+        await Nftables().show()

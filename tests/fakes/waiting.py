@@ -1,0 +1,23 @@
+"""Waiting for a condition instead of for a time."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+LIMIT = 30.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let everything else run until the condition holds. Raises ``TimeoutError`` after half a minute."""
+    async with asyncio.timeout(LIMIT):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def until_now(condition: Callable[[], object]) -> None:
+    """Wait, without an event loop, until the condition holds. Raises ``TimeoutError`` after half a minute."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.005)
