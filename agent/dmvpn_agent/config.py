@@ -143,6 +143,7 @@ def _policy(table: Table, role: Role, interface: str, *, needs_as_number: bool) 
         ),
         as_ranges=table.get("as_numbers", parse.as_ranges, PRIVATE_AS_RANGES),
         needs_as_number=needs_as_number,
+        allows_hosts=role is Role.SPOKE,
     )
 
 

@@ -48,6 +48,7 @@ def test_an_accept_is_borne_out_by_the_certificate(units: tuple[str, ...]) -> No
     assert isinstance(decision, Accept)
     assert isinstance(read, Certificate)
     peer = decision.peer
+    assert peer is not None
     assert peer.protocol_address == ADDRESS
     assert "GRE=10.255.0.2" in units
     assert [unit for unit in units if unit.startswith("AS=")] == [f"AS={peer.as_number}"]

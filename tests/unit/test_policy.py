@@ -6,13 +6,14 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from dmvpn_agent.core.model import Accept, BadCertificate, BindingRequest, BindingType, Deny, Reason
+from dmvpn_agent.core.model import Accept, BadCertificate, BindingRequest, BindingType, Deny, Peer, Reason
 from dmvpn_agent.core.policy import PEER_BINDINGS, Policy, decide
 from factories import ADDRESS, NBMA, NOW, POLICY, UNITS, YEAR, certificate, request
 
 GRE, AS, NET = UNITS
 
-SPOKE_POLICY = replace(POLICY, needs_as_number=False)
+SPOKE_POLICY = replace(POLICY, needs_as_number=False, allows_hosts=True)
+HOST = ip_address("192.168.2.7")
 
 
 def _deny(wanted: BindingRequest, policy: Policy = POLICY) -> Deny:
@@ -67,16 +68,39 @@ def test_a_rule_that_fails_denies_and_says_why(asked: BindingRequest, reason: st
 
 
 def test_every_reason_of_the_policy_has_a_row() -> None:
-    """No rule is without a test; the two other reasons are the authorizer's."""
+    """No rule is without a test; two reasons are the authorizer's, and one is a spoke's."""
     tested = {reason for _, reason, _, _ in DENIED}
-    assert tested == {*Reason} - {Reason.MALFORMED_EVENT, Reason.INTERNAL_ERROR}
+    assert tested == {*Reason} - {Reason.MALFORMED_EVENT, Reason.INTERNAL_ERROR, Reason.HOST_OUTSIDE_PREFIXES}
+
+
+def _peer(wanted: BindingRequest, policy: Policy = POLICY) -> Peer:
+    decision = decide(wanted, policy, NOW)
+    assert isinstance(decision, Accept), decision
+    assert decision.peer is not None
+    return decision.peer
+
+
+def test_a_spoke_accepts_a_host_in_a_prefix_of_its_peer() -> None:
+    """nhrpd binds the host it has a shortcut to as well; that makes nobody a peer."""
+    decision = decide(request(protocol_address=HOST), SPOKE_POLICY, NOW)
+    assert isinstance(decision, Accept)
+    assert decision.peer is None
+
+
+def test_a_spoke_denies_a_host_outside_its_peers_prefixes() -> None:
+    """A peer can have no traffic of a host drawn to it that is not its own."""
+    denied = _deny(request(protocol_address=ip_address("192.168.3.7")), SPOKE_POLICY)
+    assert (denied.reason, denied.found) == (Reason.HOST_OUTSIDE_PREFIXES, "NET=192.168.2.0/24")
+
+
+def test_a_hub_makes_no_binding_for_a_host() -> None:
+    """What registers at a hub is a protocol address, even if the host lies in the peer's prefix."""
+    assert _deny(request(protocol_address=HOST)).reason is Reason.PROTOCOL_ADDRESS_MISMATCH
 
 
 def test_a_certificate_in_order_is_accepted() -> None:
     """An accept carries the binding and what the certificate entitles to."""
-    decision = decide(request(), POLICY, NOW)
-    assert isinstance(decision, Accept)
-    peer = decision.peer
+    peer = _peer(request())
     assert (peer.protocol_address, peer.nbma_address, peer.as_number) == (ADDRESS, NBMA, 64512)
     assert peer.prefixes == (ip_network("192.168.2.0/24"),)
     assert peer.fingerprint == certificate().fingerprint
@@ -89,16 +113,12 @@ def test_any_of_several_protocol_addresses_may_be_registered() -> None:
 
 def test_a_certificate_without_prefixes_is_accepted() -> None:
     """A peer may have nothing to announce."""
-    decision = decide(request(GRE, AS), POLICY, NOW)
-    assert isinstance(decision, Accept)
-    assert decision.peer.prefixes == ()
+    assert _peer(request(GRE, AS)).prefixes == ()
 
 
 def test_a_node_without_bgp_needs_no_as_number() -> None:
     """A spoke that only checks certificates asks for no AS."""
-    decision = decide(request(GRE), SPOKE_POLICY, NOW)
-    assert isinstance(decision, Accept)
-    assert decision.peer.as_number is None
+    assert _peer(request(GRE), SPOKE_POLICY).as_number is None
 
 
 def test_an_as_number_that_nobody_needs_is_still_checked() -> None:

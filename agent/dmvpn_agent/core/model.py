@@ -50,6 +50,7 @@ class Reason(StrEnum):
     NO_PROTOCOL_ADDRESS = "no_protocol_address"
     MALFORMED_PROTOCOL_ADDRESS = "malformed_protocol_address"
     PROTOCOL_ADDRESS_MISMATCH = "protocol_address_mismatch"
+    HOST_OUTSIDE_PREFIXES = "host_outside_prefixes"
     PROTOCOL_ADDRESS_OUTSIDE_TUNNEL = "protocol_address_outside_tunnel"
     NO_AS_NUMBER = "no_as_number"
     SEVERAL_AS_NUMBERS = "several_as_numbers"
@@ -149,9 +150,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The binding is authorized; ``checks`` are the rules it passed."""
+    """The binding is authorized; ``checks`` are the rules it passed.
 
-    peer: Peer
+    ``peer`` is ``None`` where the binding is that of a host behind a peer: it makes nobody a peer.
+    """
+
+    peer: Peer | None
     checks: tuple[Check, ...] = dataclass_field(default=(), compare=False)
 
 

@@ -39,7 +39,9 @@ class Policy:
 
     ``tunnel_networks``: where protocol addresses must lie. ``allowed_networks``: where prefixes must lie; an empty
     tuple allows none. ``as_ranges``: AS numbers that peers may have, as inclusive ranges. ``needs_as_number``: the
-    node runs BGP towards its peers, so each must have exactly one.
+    node runs BGP towards its peers, so each must have exactly one. ``allows_hosts``: addresses outside the tunnel
+    networks are bound where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a
+    shortcut to (FRR ``nhrp_shortcut_recv_resolution_rep``).
     """
 
     interface: str
@@ -47,6 +49,7 @@ class Policy:
     allowed_networks: tuple[Network, ...]
     as_ranges: tuple[tuple[int, int], ...]
     needs_as_number: bool
+    allows_hosts: bool = False
 
 
 def decide(request: BindingRequest, policy: Policy, now: datetime) -> Decision:
@@ -59,7 +62,8 @@ def decide(request: BindingRequest, policy: Policy, now: datetime) -> Decision:
     certificate = request.certificate
     if not isinstance(certificate, Certificate):  # the checks have seen to that; fail closed if ever they do not
         return Deny(Reason.INTERNAL_ERROR, "certificate", "unchecked", "a checked certificate", tuple(trail))
-    return Accept(_peer(request, certificate), tuple(trail))
+    is_peer = _in_tunnel(request.protocol_address, policy)
+    return Accept(_peer(request, certificate) if is_peer else None, tuple(trail))
 
 
 def _peer(request: BindingRequest, certificate: Certificate) -> Peer:
@@ -95,7 +99,10 @@ def _checks(request: BindingRequest, policy: Policy, now: datetime) -> Iterator[
         yield Check(Reason.MALFORMED_CERTIFICATE, "remote_cert", why, "an X.509 certificate", False)
         return
     yield from _validity(certificate, now)
-    yield from _protocol_address(request.protocol_address, certificate.protocol_addresses, policy)
+    if policy.allows_hosts and not _in_tunnel(request.protocol_address, policy):
+        yield from _host(request.protocol_address, certificate.prefixes)
+    else:
+        yield from _protocol_address(request.protocol_address, certificate.protocol_addresses, policy)
     yield from _as_number(certificate.as_numbers, policy)
     yield from _prefixes(certificate.prefixes, policy)
 
@@ -123,8 +130,18 @@ def _protocol_address(address: Address, claims: tuple[Claim[Address], ...], poli
     )  # fmt: skip
     yield Check(
         Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, "protocol address", str(address),
-        f"an address in {_one_of(policy.tunnel_networks)}",
-        any(address in network for network in policy.tunnel_networks),
+        f"an address in {_one_of(policy.tunnel_networks)}", _in_tunnel(address, policy),
+    )  # fmt: skip
+
+
+def _in_tunnel(address: Address, policy: Policy) -> bool:
+    return any(address in network for network in policy.tunnel_networks)
+
+
+def _host(address: Address, claims: tuple[Claim[Network], ...]) -> Iterator[Check]:
+    yield Check(
+        Reason.HOST_OUTSIDE_PREFIXES, "OU NET", _texts(claims) or "absent", f"a prefix that has the host {address}",
+        any(address in prefix for prefix in _values(claims)),
     )  # fmt: skip
 
 

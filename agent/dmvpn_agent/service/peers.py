@@ -62,7 +62,7 @@ class Peers:
         """Take up what was stored, judged anew; those who fail are forgotten."""
         for request in self._store.load():
             decision = judge(request)
-            if isinstance(decision, Accept):
+            if isinstance(decision, Accept) and decision.peer is not None:
                 self._members[request.protocol_address] = Membership(request, decision.peer, now)
             else:
                 self._forget(request.protocol_address, str(decision))
@@ -72,7 +72,7 @@ class Peers:
         failed = []
         for member in self.memberships():
             decision = judge(member.request)
-            if isinstance(decision, Accept):
+            if isinstance(decision, Accept) and decision.peer is not None:
                 member.peer = decision.peer
             else:
                 failed.append(member.peer)
@@ -88,6 +88,8 @@ class Peers:
         address = request.protocol_address
         member = self._members.get(address)
         if isinstance(decision, Accept):
+            if decision.peer is None:
+                return False
             # `now` and not `None`: nhrpd makes the binding only after it has the answer.
             self._members[address] = Membership(request, decision.peer, now)
             self._store.save(request)

@@ -39,7 +39,7 @@ def _read(der: bytes) -> Certificate | BadCertificate:
         return BadCertificate(f"more than {MAX_CLAIMS} OUs")
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
-        subject=shown(certificate.subject.rfc4514_string(), 1000),
+        subject=shown(_subject(certificate), 1000),
         serial=certificate.serial_number,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
@@ -48,6 +48,11 @@ def _read(der: bytes) -> Certificate | BadCertificate:
         prefixes=_claims(units, "NET", _prefix),
         der=der,
     )
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    """Return the subject in the order of the certificate, as charon's log and swanctl have it."""
+    return ", ".join(f"{item.rfc4514_attribute_name}={item.value!s}" for item in certificate.subject)
 
 
 def _claims(units: list[str], key: str, parse: Callable[[str], T_co]) -> tuple[Claim[T_co], ...]:
