@@ -1,0 +1,87 @@
+"""Decisions per second through the real event socket.
+
+nhrpd sends its questions one after another without waiting, on one connection; so does this. Each of a thousand
+spokes has a certificate of its own. The first sight of a certificate parses it and writes the peer to the store;
+later ones find it parsed.
+"""
+
+import asyncio
+import socket
+import tempfile
+import time
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
+from dmvpn_agent.adapters.store import PeerTable, Store
+from dmvpn_agent.core import metrics
+from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.show import table
+from factories import NOW, POLICY, der, event
+
+SPOKES = 1000
+ROUNDS = ("first sight", "repeated", "repeated again")
+
+
+def _questions() -> bytes:
+    """One question of each spoke; there are 250 addresses, which four spokes each share as after a move."""
+    blobs = []
+    for number in range(SPOKES):
+        address = f"10.255.0.{1 + number % 250}"
+        units = (f"GRE={address}", f"AS={64512 + number % 1000}", f"NET=192.168.{number % 250}.0/24")
+        blobs.append(event(number + 1, der(units, name=f"spoke{number}").hex(), remote_addr=address))
+    return b"".join(blobs)
+
+
+def _clock() -> datetime:
+    """The time within the certificates' validity, and finer than a wall clock."""
+    return NOW + timedelta(seconds=time.perf_counter())
+
+
+def _ask(path: Path, questions: bytes) -> float:
+    """Send all, read all answers, and return the seconds that took."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        started = time.perf_counter()
+        client.sendall(questions)
+        with client.makefile("rb") as stream:
+            answers = list(islice(stream, 3 * SPOKES))
+        took = time.perf_counter() - started
+    accepted = answers.count(b"result=accept\n")
+    if accepted != SPOKES:
+        raise SystemExit(f"{accepted} of {SPOKES} were accepted")
+    return took
+
+
+async def _measure(directory: Path) -> list[tuple[object, ...]]:
+    questions = _questions()
+    telemetry = Telemetry()
+    store = Store(directory / "agent.sqlite")
+    store.open()
+    authorizer = Authorizer(POLICY, Peers(PeerTable(store)), telemetry, _clock, lambda: None)
+    events = NhrpdSocket(directory / "nhrp.sock", authorizer, telemetry)
+    await events.start()
+    rows: list[tuple[object, ...]] = []
+    decided = 0.0
+    for name in ROUNDS:
+        took = await asyncio.to_thread(_ask, directory / "nhrp.sock", questions)
+        spent = telemetry.value(metrics.DECISION_SECONDS) - decided
+        decided += spent
+        rows.append((name, f"{SPOKES / took:.0f}", f"{took / SPOKES * 1e6:.0f}", f"{spent / SPOKES * 1e6:.0f}"))
+    await events.stop()
+    store.close()
+    return rows
+
+
+def main() -> None:
+    """Measure and print one table."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with tempfile.TemporaryDirectory() as directory:
+        rows = asyncio.run(_measure(Path(directory)))
+    print(f"{SPOKES} spokes with a certificate each, one connection, logging off")
+    print(table(("CERTIFICATES", "DECISIONS/S", "US EACH", "US DECIDING"), rows))

@@ -1,0 +1,158 @@
+"""The agent as a process: signals, restarts, and a second one on the same sockets."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.adapters.control import read_status
+from factories import der, event
+from fakes.waiting import until_now
+
+CONFIG = """\
+role = "spoke"
+state_directory = "{directory}"
+control_socket = "{directory}/control.sock"
+[nhrp]
+event_socket = "{directory}/nhrp.sock"
+[ike]
+vici_socket = "{directory}/no.vici"
+[policy]
+tunnel_networks = ["10.255.0.0/24"]
+[frr]
+vtysh = "{directory}/no-vtysh"
+[metrics]
+listen = ""
+"""
+TODAY = datetime.now(UTC).replace(microsecond=0)
+VALID = der(not_before=TODAY - timedelta(days=1), not_after=TODAY + timedelta(days=1)).hex()
+
+
+class Agent:
+    """An agent process, its files in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "agent.toml"
+        self.config.write_text(CONFIG.format(directory=directory))
+        self.log = directory / "log"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "dmvpn_agent.cli", "run", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+        return self.processes[-1]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry["event"] == name]
+
+    def wait_for(self, name: str, count: int = 1) -> None:
+        with contextlib.suppress(TimeoutError):
+            until_now(lambda: len(self.events(name)) >= count)
+        assert len(self.events(name)) >= count, self.log.read_text()
+
+    def ask(self) -> bytes:
+        with socket.socket(socket.AF_UNIX) as nhrpd:
+            nhrpd.settimeout(30)
+            nhrpd.connect(str(self.directory / "nhrp.sock"))
+            nhrpd.sendall(event(der_hex=VALID))
+            return nhrpd.recv(1000)
+
+    def status(self) -> dict[str, Any]:
+        return asyncio.run(read_status(self.directory / "control.sock"))
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    yield agent
+    for process in agent.processes:
+        process.kill()
+        process.wait()
+
+
+def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    process.send_signal(number)
+    return process.wait(timeout=30)
+
+
+def test_an_agent_without_anything_around_it_decides(agent: Agent) -> None:
+    """No vtysh, no charon, no tunnel: nhrpd is answered all the same, and SIGTERM ends it cleanly."""
+    process = agent.start()
+    agent.wait_for("agent_ready")
+    assert agent.ask() == b"eventid=1\nresult=accept\n\n"
+    assert [peer["protocol_address"] for peer in agent.status()["peers"]] == ["10.255.0.2"]
+    agent.wait_for("nhrpd_unavailable")
+    assert _end(process, signal.SIGTERM) == 0
+    assert not (agent.directory / "nhrp.sock").exists()
+    assert not agent.events("failed")
+
+
+def test_a_killed_agent_knows_its_peers_after_the_restart(agent: Agent) -> None:
+    """The stale sockets are replaced, and the peer is there without having asked again."""
+    process = agent.start()
+    agent.wait_for("agent_ready")
+    agent.ask()
+    until_now(lambda: agent.status()["peers"])
+    _end(process, signal.SIGKILL)
+    agent.start()
+    agent.wait_for("agent_ready", 2)
+    assert len(agent.status()["peers"]) == 1
+    assert agent.ask() == b"eventid=1\nresult=accept\n\n"
+
+
+def test_a_second_agent_does_not_start_and_harms_nothing(agent: Agent) -> None:
+    """It says whose socket is in the way and exits 1; the first goes on serving on its sockets."""
+    agent.start()
+    agent.wait_for("agent_ready")
+    assert agent.start().wait(timeout=30) == 1
+    (failure,) = agent.events("start_failed")
+    assert "another process listens on" in failure["why"]
+    assert agent.ask() == b"eventid=1\nresult=accept\n\n"
+    assert len(agent.status()["peers"]) == 1
+
+
+def _spoil(config: str) -> str:
+    return config.replace("10.255.0.0/24", "10.255.0.1/24")
+
+
+def _narrow(config: str) -> str:
+    return config.replace("10.255.0.0/24", "10.1.0.0/24")
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "result"), [(_spoil, "config_refused", b"accept"), (_narrow, "config_reloaded", b"deny")]
+)
+def test_a_reload_takes_a_good_configuration_and_no_other(
+    agent: Agent, change: Callable[[str], str], told: str, result: bytes
+) -> None:
+    """A bad one is told and the old one stays in force; a good one judges the next question, and the peers."""
+    process = agent.start()
+    agent.wait_for("agent_ready")
+    agent.ask()
+    agent.config.write_text(change(agent.config.read_text()))
+    process.send_signal(signal.SIGHUP)
+    agent.wait_for(told)
+    assert agent.ask() == b"eventid=1\nresult=" + result + b"\n\n"
+    assert len(agent.status()["peers"]) == (1 if result == b"accept" else 0)
+
+
+def test_a_state_directory_that_is_missing_is_told(agent: Agent) -> None:
+    """Exit status 1, one line that names it, and no traceback."""
+    agent.config.write_text(agent.config.read_text().replace('state_directory = "', 'state_directory = "/nowhere'))
+    assert agent.start().wait(timeout=30) == 1
+    (failure,) = agent.events("start_failed")
+    assert "/nowhere" in failure["why"]
+    assert "Traceback" not in agent.log.read_text()

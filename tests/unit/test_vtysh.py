@@ -1,0 +1,61 @@
+"""Reading nhrpd's cache through a program that stands in for vtysh."""
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.adapters.vtysh import Vtysh, VtyshNhrpd
+from dmvpn_agent.service.bindings import NhrpdUnavailable
+
+ROW = '{{"interface":"{}","type":"{}","protocol":"{}","nbma":"203.0.113.2"}}'
+
+
+def _nhrpd(path: Path, output: str, status: int = 0) -> VtyshNhrpd:
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\nexit {status}\n")
+    path.chmod(0o755)
+    return VtyshNhrpd(Vtysh(str(path)), "gre1")
+
+
+async def test_peers_on_the_tunnel_interface_are_bound(tmp_path: Path) -> None:
+    """Of this interface, and what a peer caused: not nhrpd's own address."""
+    rows = [
+        ROW.format("gre1", "dynamic", "10.255.0.2"),
+        ROW.format("gre1", "nhs", "10.255.0.3"),
+        ROW.format("gre1", "cached", "10.255.0.4"),
+        ROW.format("gre1", "local", "10.255.0.1"),
+        ROW.format("gre1", "incomplete", "10.255.0.5"),
+        ROW.format("gre2", "dynamic", "10.254.0.2"),
+    ]
+    nhrpd = _nhrpd(tmp_path / "vtysh", f'{{"attr":{{"entriesCount":6}},"table":[{",".join(rows)}]}}')
+    assert await nhrpd.bound() == {ip_address(f"10.255.0.{number}") for number in (2, 3, 4)}
+
+
+@pytest.mark.parametrize("status", [0, 1])
+async def test_an_empty_cache_is_nobody_whatever_the_status(tmp_path: Path, status: int) -> None:
+    """nhrpd was seen to end with either."""
+    nhrpd = _nhrpd(tmp_path / "vtysh", '{"attr":{"entriesCount":0},"table":[]}', status)
+    assert await nhrpd.bound() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("Exiting: failed to connect to any daemons.", "nhrpd is not running, or its vty socket may not be opened"),
+        ("", "printed no JSON.*vtysh said: no output"),
+        ("% Unknown command", "vtysh said: % Unknown command"),
+    ],
+)
+async def test_what_is_no_cache_is_unavailable(tmp_path: Path, output: str, told: str) -> None:
+    """Not knowing who is bound is not the same as nobody being bound."""
+    with pytest.raises(NhrpdUnavailable, match=told):
+        await _nhrpd(tmp_path / "vtysh", output, 1).bound()
+
+
+async def test_lines_go_to_one_daemon_as_they_are(tmp_path: Path) -> None:
+    """No shell looks at them."""
+    program = tmp_path / "vtysh"
+    program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    program.chmod(0o755)
+    done = await Vtysh(str(program)).run("bgpd", ["show $HOME; `id`", "end"])
+    assert done.stdout == "-d|bgpd|-c|show $HOME; `id`|-c|end|"
