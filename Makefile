@@ -19,7 +19,7 @@ lint: setup
 	$(bin)/lint-imports --no-logo
 
 bench: setup
-	$(bin)/pytest tests/bench
+	@PYTHONPATH=tests $(bin)/python -m bench
 
 setup:
 	@sh deploy/lab/setup.sh
