@@ -99,8 +99,7 @@ class AgentApp:
 
     async def run(self) -> None:
         """Do the work until cancelled."""
-        if self._notifications:
-            self._notifications.start()
+        self._watch_nftables()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._kernel.run())
             tasks.create_task(self._charon.run())
@@ -109,6 +108,14 @@ class AgentApp:
                 tasks.create_task(self._reconciler.run())
             if self._redirect:
                 tasks.create_task(self._redirect.run())
+
+    def _watch_nftables(self) -> None:
+        if self._notifications:
+            try:
+                self._notifications.start()
+            except OSError as error:
+                log.warning("nftables_unwatched", why=str(error), consequence="a flushed rule is seen at the next look",
+                            do="give the agent CAP_NET_ADMIN, and the kernel nf_tables")  # fmt: skip
 
     async def stop(self) -> None:
         """Close everything. What works is left: bindings, neighbors and the rule stay for the next start."""
@@ -125,13 +132,15 @@ class AgentApp:
         """Put a changed configuration in force, as far as that goes without a restart; say what does not."""
         now = self._config
         same = replace(config, policy=now.policy, log=now.log, frr=now.frr, bgp=now.bgp, redirect=now.redirect)
-        switched = bool(config.bgp) != bool(now.bgp) or bool(config.redirect) != bool(now.redirect)
-        if same != now or switched:
-            log.warning("restart_needed", why="only policy, log, frr, bgp and redirect are read again while running")
+        bgp = config.bgp and now.bgp and replace(config.bgp, as_number=now.bgp.as_number)
+        switched = bool(config.redirect) != bool(now.redirect)
+        if same != now or bgp != config.bgp or switched:
+            log.warning("restart_needed", why="only policy, log, frr, bgp (not its AS number) and redirect are read"
+                        " again while running, and no part is switched on or off")  # fmt: skip
         self._config = replace(now, policy=config.policy, log=config.log)
         self._bindings.reload(config.frr)
-        if self._reconciler and config.bgp:
-            self._reconciler.reload(config.frr, config.bgp)
+        if self._reconciler and bgp:
+            self._reconciler.reload(config.frr, bgp)
         if self._redirect and config.redirect:
             self._redirect.reload(config.redirect)
         self._authorizer.reload(config.policy)

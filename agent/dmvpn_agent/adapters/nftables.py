@@ -66,6 +66,7 @@ class NftablesNotifications:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         except OSError:
             self._socket.close()
+            self._socket = None
             raise
         asyncio.get_running_loop().add_reader(self._socket, self._readable)
 

@@ -61,7 +61,8 @@ class Authorizer:
             decision = self._judge(event.request)
         reason = "" if isinstance(decision, Accept) else decision.reason
         self._telemetry.increment(metrics.DECISIONS, _word(decision), reason)
-        self._telemetry.increment(metrics.DECISION_SECONDS, by=(self._clock() - started).total_seconds())
+        spent = (self._clock() - started).total_seconds()
+        self._telemetry.increment(metrics.DECISION_SECONDS, by=max(spent, 0))  # the system's clock may be set back
         return Judgement(started, request, decision)
 
     def settle(self, judgement: Judgement) -> None:

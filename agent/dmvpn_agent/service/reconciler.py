@@ -107,7 +107,8 @@ class Reconciler:
         try:
             outcome = await self._reconcile()
         finally:
-            self._telemetry.increment(metrics.RECONCILE_SECONDS, by=(self._clock() - started).total_seconds())
+            spent = (self._clock() - started).total_seconds()
+            self._telemetry.increment(metrics.RECONCILE_SECONDS, by=max(spent, 0))
         self._telemetry.increment(metrics.RECONCILES, outcome)
         if self.trouble is not None:
             log.info("reconcile_recovered", after=self.trouble)
