@@ -114,7 +114,7 @@ class AgentApp:
             try:
                 self._notifications.start()
             except OSError as error:
-                log.warning("nftables_unwatched", why=str(error), consequence="a flushed rule is seen at the next look",
+                log.warning("nftables_unwatched", why=str(error), effect="a flushed rule is seen at the next look",
                             do="give the agent CAP_NET_ADMIN, and the kernel nf_tables")  # fmt: skip
 
     async def stop(self) -> None:
