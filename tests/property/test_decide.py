@@ -31,10 +31,18 @@ UNIT = st.one_of(
     st.builds("{}={}".format, st.sampled_from(["GRE", "AS", "NET", "gre", "GRE ", "ＧRE"]), ANY_TEXT),
     ANY_TEXT,
 ).filter(bool)
-GOOD_UNITS = st.sampled_from(["GRE=10.255.0.2", "AS=64512", "NET=192.168.1.0/24"])
+GOOD = ("GRE=10.255.0.2", "AS=64512", "NET=192.168.9.0/24")
+#: Anything, and what would be accepted but for one or two units.
+UNITS = st.one_of(
+    st.lists(st.sampled_from(GOOD) | UNIT, min_size=1, max_size=6).map(tuple),
+    st.lists(UNIT, min_size=1, max_size=2).map(lambda odd: (*odd, *GOOD)),
+    NETWORKS.map(lambda text: (f"NET={text}", *GOOD)),
+    ADDRESSES.map(lambda text: (f"GRE={text}", *GOOD[1:])),
+    NUMBERS.map(lambda text: (f"AS={text}", *GOOD[::2])),
+)
 
 
-@given(st.lists(GOOD_UNITS | UNIT, min_size=1, max_size=6).map(tuple))
+@given(UNITS)
 @example(("GRE=10.255.0.2", "AS=64512"))
 @example(("GRE=::ffff:10.255.0.2", "AS=64512"))
 def test_an_accept_is_borne_out_by_the_certificate(units: tuple[str, ...]) -> None:
