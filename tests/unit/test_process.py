@@ -26,6 +26,25 @@ async def test_a_program_that_prints_too_much_is_killed() -> None:
         await run(("yes",), timeout=20, max_output=1000)
 
 
+async def test_a_program_that_prints_without_end_is_killed_at_any_limit() -> None:
+    """Also where a lot is on its way already when the limit is passed."""
+    for limit in (0, 100_000, 1_000_000):
+        with pytest.raises(ProgramError, match="was killed"):
+            await run(("yes",), timeout=20, max_output=limit)
+
+
+async def test_as_much_as_allowed_is_kept() -> None:
+    """The limit itself is not too much, whatever the size of a pipe."""
+    done = await run(("head", "-c", "1000000", "/dev/zero"), timeout=20, max_output=1_000_000)
+    assert len(done.stdout) == 1_000_000
+
+
+async def test_a_lot_goes_in_and_out_at_once() -> None:
+    """Neither side waits for the other."""
+    text = "x" * 3_000_000
+    assert (await run(("cat",), stdin=text, timeout=20, max_output=4_000_000)).stdout == text
+
+
 async def test_input_that_nobody_reads_is_no_error() -> None:
     """The program's status says the rest."""
     done = await run(("true",), stdin="x" * 1_000_000, timeout=20, max_output=100)

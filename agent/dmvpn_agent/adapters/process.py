@@ -22,59 +22,72 @@ class Completed:
 
 
 async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_output: int) -> Completed:
-    """Run a program to its end.
+    """Run a program to its end, which is when it and whoever inherited its output are gone.
 
-    Raises ``ProgramError``: not found or not executable, not done within ``timeout`` seconds (it is killed), or it
-    printed more than ``max_output`` bytes.
+    Raises ``ProgramError``: not found or not executable, not done within ``timeout`` seconds, or it printed more than
+    ``max_output`` bytes. In the last two cases it is killed with its children, and not waited for.
     """
+    program = _Program(max_output)
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: program,
             *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # a process group of its own, so that its children can be ended with it
         )
     except OSError as error:
         raise ProgramError(f"{argv[0]} cannot be started: {error.strerror}; is it installed?") from error
     try:
+        _feed(transport, stdin)
         async with asyncio.timeout(timeout):
-            stdout, stderr, _ = await asyncio.gather(
-                _read(process.stdout, max_output), _read(process.stderr, max_output), _feed(process.stdin, stdin)
-            )
-            status = await process.wait()
+            await program.ended
     except TimeoutError:
         raise ProgramError(f"{argv[0]} did not end within {timeout:g} s and was killed") from None
     except _TooMuch:
         raise ProgramError(f"{argv[0]} printed more than {max_output} bytes and was killed") from None
     finally:
-        if process.returncode is None:
+        if not program.gone:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    return Completed(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+                os.killpg(transport.get_pid(), signal.SIGKILL)
+        transport.close()
+    status = transport.get_returncode()
+    assert status is not None  # noqa: S101  it has ended
+    return Completed(status, program.printed(1), program.printed(2))
 
 
 class _TooMuch(Exception):
     pass
 
 
-async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
-    assert stream is not None  # noqa: S101  PIPE was asked for
-    data = bytearray()
-    while chunk := await stream.read(65536):
-        data += chunk
-        if len(data) > limit:
-            raise _TooMuch
-    return bytes(data)
+class _Program(asyncio.SubprocessProtocol):
+    """Collects what a program prints; ``ended`` is done when it is gone, or fails once it printed too much.
+
+    Not asyncio's streams: those stop reading when nobody takes their data, and then never see a killed program end.
+    """
+
+    def __init__(self, max_output: int) -> None:
+        self._max_output = max_output
+        self._output = {1: bytearray(), 2: bytearray()}
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone = False
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self.ended.done():
+            return
+        self._output[fd] += data
+        if len(self._output[fd]) > self._max_output:
+            self.ended.set_exception(_TooMuch())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def printed(self, fd: int) -> str:
+        return self._output[fd].decode(errors="replace")
 
 
-async def _feed(stream: asyncio.StreamWriter | None, text: str) -> None:
-    assert stream is not None  # noqa: S101  PIPE was asked for
-    try:
-        stream.write(text.encode())
-        await stream.drain()
-        stream.close()
-        await stream.wait_closed()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # it ended without reading; its status says the rest
+def _feed(transport: asyncio.SubprocessTransport, text: str) -> None:
+    pipe = transport.get_pipe_transport(0)
+    assert isinstance(pipe, asyncio.WriteTransport)  # noqa: S101  a pipe is the default
+    pipe.write(text.encode())
+    pipe.close()
