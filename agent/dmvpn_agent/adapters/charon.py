@@ -26,11 +26,23 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ViciCharon:
-    """Connects to charon's socket, again and again with back-off where it is not there."""
+    """Connects to charon's socket, again and again with back-off where it is not there.
 
-    def __init__(self, path: Path, telemetry: Telemetry) -> None:
+    ``timeout``: seconds for one answer. ``max_waiting_events``: how many events may wait to be looked at.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        telemetry: Telemetry,
+        *,
+        timeout: float = REQUEST_TIMEOUT,
+        max_waiting_events: int = MAX_WAITING_EVENTS,
+    ) -> None:
         self._path = path
         self._telemetry = telemetry
+        self._timeout = timeout
+        self._max_waiting_events = max_waiting_events
         self._trouble: str | None = None
 
     @asynccontextmanager
@@ -44,7 +56,7 @@ class ViciCharon:
         streams: Streams = await retrying(asyncio.open_unix_connection, self._path)
         self._trouble = None
         self._telemetry.increment(metrics.VICI_RECONNECTS)
-        session = ViciSession(*streams, self._telemetry)
+        session = ViciSession(*streams, self._telemetry, self._timeout, self._max_waiting_events)
         try:
             yield session
         finally:
@@ -61,16 +73,29 @@ class ViciCharon:
 class ViciSession:
     """One connection. charon answers commands in order, and sends a streaming one's events before its answer."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        telemetry: Telemetry,
+        timeout: float,
+        max_waiting_events: int,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._telemetry = telemetry
+        self._timeout = timeout
         self._answers: deque[asyncio.Future[Packet]] = deque()
         self._streamed: dict[str, list[Section]] = {}
-        self._events: asyncio.Queue[tuple[str, Section] | None] = asyncio.Queue(MAX_WAITING_EVENTS)
+        self._events: asyncio.Queue[tuple[str, Section] | None] = asyncio.Queue(max_waiting_events)
         self._turn = asyncio.Lock()
         self._lost: str | None = None
         self._receiver = asyncio.create_task(self._receive())
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether the connection has ended."""
+        return self._lost is not None
 
     async def close(self) -> None:
         """Close the connection."""
@@ -119,11 +144,11 @@ class ViciSession:
         self._answers.append(answer)
         self._writer.write(encode(packet))
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 await self._writer.drain()
                 return await answer
         except TimeoutError:
-            self._lose(f"charon did not answer {packet.name} within {REQUEST_TIMEOUT:g} s")
+            self._lose(f"charon did not answer {packet.name} within {self._timeout:g} s")
             raise CharonLost(self._lost) from None
         except ConnectionError as error:
             raise CharonLost(str(error)) from error
@@ -152,7 +177,8 @@ class ViciSession:
             try:
                 self._events.put_nowait((packet.name, packet.message))
             except asyncio.QueueFull:
-                raise ViciError(f"more than {MAX_WAITING_EVENTS} events wait; reading the state anew") from None
+                limit = self._events.maxsize
+                raise ViciError(f"more than {limit} events wait; reading the state anew") from None
 
     def _lose(self, why: str | None) -> None:
         self._lost = why

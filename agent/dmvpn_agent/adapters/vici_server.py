@@ -21,9 +21,10 @@ MAX_WAITING_BYTES = 8 << 20
 class ViciClient:
     """One connected client; ``events`` are those it registered."""
 
-    def __init__(self, writer: asyncio.StreamWriter, telemetry: Telemetry) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, telemetry: Telemetry, max_waiting: int) -> None:
         self._writer = writer
         self._telemetry = telemetry
+        self._max_waiting = max_waiting
         self._closed = False
         self.events: set[str] = set()
 
@@ -32,7 +33,7 @@ class ViciClient:
         if self._closed:
             return
         self._writer.write(encode(packet))
-        if self._writer.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
+        if self._writer.transport.get_write_buffer_size() > self._max_waiting:
             self.close("does_not_read")
 
     def close(self, cause: str) -> None:
@@ -44,12 +45,15 @@ class ViciClient:
 
 
 class ViciServer:
-    """Serves VICI clients from the bridge."""
+    """Serves VICI clients from the bridge; ``max_waiting`` is how many bytes a client may let wait."""
 
-    def __init__(self, path: Path, bridge: Bridge, telemetry: Telemetry) -> None:
+    def __init__(
+        self, path: Path, bridge: Bridge, telemetry: Telemetry, *, max_waiting: int = MAX_WAITING_BYTES
+    ) -> None:
         self._path = path
         self._bridge = bridge
         self._telemetry = telemetry
+        self._max_waiting = max_waiting
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,7 +71,7 @@ class ViciServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = ViciClient(writer, self._telemetry)
+        client = ViciClient(writer, self._telemetry, self._max_waiting)
         task = asyncio.current_task()
         if len(self._tasks) >= MAX_CLIENTS or task is None:
             client.close("too_many")

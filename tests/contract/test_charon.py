@@ -1,0 +1,240 @@
+"""What we take for granted of charon: one suite for the fake one and for the real one."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from dmvpn_agent.adapters.charon import ViciCharon
+from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, list_sas
+from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.vici import text
+from factories import der
+from fakes.charon import FakeCharon, FakeSa
+from fakes.waiting import until
+
+pytestmark = pytest.mark.contract
+
+CHARON = Path("/usr/lib/ipsec/charon")
+PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
+STRONGSWAN_CONF = """
+charon {{
+    load_modular = no
+    load = {plugins} kernel-netlink socket-default vici
+    plugins {{ vici {{ socket = unix://{socket} }} }}
+    filelog {{ file {{ path = {log} }} }}
+}}
+"""
+
+
+@asynccontextmanager
+async def _fake(folder: Path) -> AsyncIterator[Path]:
+    charon = FakeCharon(folder / "charon.vici")
+    await charon.start()
+    try:
+        yield charon.path
+    finally:
+        await charon.stop()
+
+
+@asynccontextmanager
+async def _real(folder: Path) -> AsyncIterator[Path]:
+    """A charon with namespaces of its own, so that its pid file and ports are nobody else's."""
+    vici, conf = folder / "charon.vici", folder / "strongswan.conf"
+    conf.write_text(STRONGSWAN_CONF.format(plugins=PLUGINS, socket=vici, log=folder / "charon.log"))
+    inside = f"ip link set lo up && mount -t tmpfs tmpfs /run && exec {CHARON}"
+    if str(folder).startswith("/run"):
+        raise RuntimeError(f"{folder} would be hidden from charon")
+    process = subprocess.Popen(
+        ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside],
+        env={**os.environ, "STRONGSWAN_CONF": str(conf)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        await until(vici.is_socket)
+        yield vici
+    finally:
+        process.kill()
+        process.wait()
+
+
+KINDS = [
+    pytest.param(_fake, id="fake"),
+    pytest.param(
+        _real,
+        id="real",
+        marks=pytest.mark.skipif(
+            os.geteuid() != 0 or not CHARON.exists() or not shutil.which("unshare"), reason="needs root and charon"
+        ),
+    ),
+]
+
+
+@pytest.fixture(params=KINDS)
+async def path(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Path]:
+    async with request.param(tmp_path) as path:
+        yield path
+
+
+@pytest.fixture
+async def session(path: Path, telemetry: Telemetry) -> AsyncIterator[CharonSession]:
+    connect: AbstractAsyncContextManager[CharonSession] = ViciCharon(path, telemetry).session()
+    async with connect as session:
+        yield session
+
+
+async def test_a_command_is_answered(session: CharonSession) -> None:
+    """``version`` names the daemon."""
+    assert text(await session.request("version", {}), "daemon").startswith("charon")
+
+
+async def test_an_unknown_command_fails_and_the_connection_goes_on(session: CharonSession) -> None:
+    """It is said, not met with silence."""
+    with pytest.raises(CommandFailed, match="does not know"):
+        await session.request("make-coffee", {})
+    assert await session.request("version", {})
+
+
+async def test_events_are_known_or_not(session: CharonSession) -> None:
+    """All that the bridge asks for, and not the one of patched daemons."""
+    for event in ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey"):
+        assert await session.register(event)
+    assert not await session.register("child-state-installed")
+
+
+async def test_there_are_no_sas_at_first(session: CharonSession) -> None:
+    """An empty list, of all and of one that is not there."""
+    assert await list_sas(session) == []
+    assert await list_sas(session, **{"ike-id": "4711"}) == []
+
+
+async def test_terminating_nothing_fails_with_words(session: CharonSession) -> None:
+    """charon says that there is no such SA."""
+    with pytest.raises(CommandFailed, match="no matching SAs"):
+        await session.request("terminate", {"ike-id": "4711", "timeout": "-1"})
+
+
+async def test_answers_keep_their_order(session: CharonSession) -> None:
+    """Commands given together, streaming ones among them, get each its own answer."""
+    answers = await asyncio.gather(
+        session.request("version", {}), list_sas(session), session.request("version", {}), list_sas(session)
+    )
+    assert (answers[1], answers[3]) == ([], [])
+    assert text(answers[0], "version")
+    assert text(answers[2], "version")
+
+
+async def test_what_is_no_vici_ends_the_connection(path: Path) -> None:
+    """Whoever talks nonsense is closed."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write((600 * 1024).to_bytes(4, "big") + b"nonsense")
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_certificates_are_listed_as_der(session: CharonSession) -> None:
+    """``list-certs`` gives what charon holds, byte for byte."""
+    pem = x509.load_der_x509_certificate(der()).public_bytes(Encoding.PEM)
+    await session.request("load-cert", {"type": "X509", "flag": "NONE", "data": pem})
+    listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert")
+    assert [item["data"] for item in listed] == [der()]
+
+
+async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:
+    """Neither of the two is patched."""
+    watch = CharonWatch(ViciCharon(path, telemetry), telemetry)
+    task = asyncio.create_task(watch.run())
+    try:
+        await until(lambda: watch.connected)
+        assert (watch.patched, watch.ike_sas) == (False, ())
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _watched(charon: FakeCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), telemetry)
+    task = asyncio.create_task(watch.run())
+    try:
+        await until(lambda: watch.connected)
+        yield watch
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def charon(tmp_path: Path) -> AsyncIterator[FakeCharon]:
+    charon = FakeCharon(tmp_path / "charon.vici", patched=True)
+    await charon.start()
+    yield charon
+    await charon.stop()
+
+
+async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It knows the event that nhrpd needs."""
+    async with _watched(charon, telemetry) as watch:
+        assert watch.patched is True
+
+
+async def test_the_watch_follows_sas_and_charons_restart(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """SAs that come are seen; with charon they are gone, and it is found again."""
+    async with _watched(charon, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}))
+        await until(lambda: [sa.unique_id for sa in watch.ike_sas] == [1])
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        assert watch.ike_sas == ()
+        charon.sas.clear()
+        await charon.start()
+        await until(lambda: watch.connected)
+
+
+async def test_a_charon_that_does_not_answer_is_lost(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Waiting is bounded."""
+    charon.hang = True
+    async with ViciCharon(charon.path, telemetry, timeout=0.05).session() as session:
+        with pytest.raises(CharonLost, match="did not answer"):
+            await session.request("version", {})
+
+
+async def test_a_flood_of_events_loses_the_connection_and_not_the_memory(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """Beyond the bound the state is read anew; the session that is lost says why."""
+    async with ViciCharon(charon.path, telemetry, max_waiting_events=10).session() as session:
+        await session.register("ike-update")
+        for _ in range(12):
+            charon.raise_event("ike-update", {})
+        await until(lambda: session.lost)
+        with pytest.raises(CharonLost, match="more than 10 events"):
+            await _drain(session)
+
+
+async def _drain(session: CharonSession) -> None:
+    async for _ in session.events():
+        pass
+
+
+async def test_a_connection_lost_in_a_stream_is_said(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Half a list is no list."""
+    async with ViciCharon(charon.path, telemetry).session() as session:
+        charon.hang = True
+        listing = asyncio.create_task(list_sas(session))
+        await asyncio.sleep(0)
+        await charon.stop()
+        with pytest.raises(CharonLost):
+            await listing

@@ -1,0 +1,176 @@
+"""A charon on a real Unix socket: SAs, certificates, events; and faults that the real one has not on demand."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, text
+
+#: What unpatched strongSwan knows of the events that anybody here asks for.
+EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert"})
+PATCHED_EVENTS = EVENTS | {"child-state-installed", "child-state-rekeyed", "child-state-destroying"}
+
+
+@dataclass
+class FakeSa:
+    """An IKE_SA with its CHILD_SAs by unique id."""
+
+    unique_id: int
+    remote_host: str
+    remote_id: str
+    local_host: str = "203.0.113.1"
+    local_id: str = "CN=hub"
+    name: str = "dmvpn"
+    spi: str = ""
+    children: dict[int, str] = field(default_factory=dict)
+
+    def section(self, **changes: Any) -> Section:
+        """Return the SA as charon 5.9.8 lists it, as far as anybody reads it."""
+        spi = self.spi or f"{self.unique_id:016x}"
+        return {
+            "uniqueid": str(self.unique_id),
+            "version": "2",
+            "state": "ESTABLISHED",
+            "local-host": self.local_host,
+            "local-port": "500",
+            "local-id": self.local_id,
+            "remote-host": self.remote_host,
+            "remote-port": "500",
+            "remote-id": self.remote_id,
+            "initiator-spi": spi,
+            "responder-spi": spi[::-1],
+            "child-sas": {
+                f"dmvpn-{number}": {"name": "dmvpn", "uniqueid": str(number), "state": state, "mode": "TRANSPORT"}
+                for number, state in self.children.items()
+            },
+            **changes,
+        }
+
+
+class FakeCharon:
+    """Serves VICI; ``hang`` makes it answer nothing, ``requests`` are the commands it was given."""
+
+    def __init__(self, path: Path, *, patched: bool = False) -> None:
+        self.path = path
+        self.sas: dict[int, FakeSa] = {}
+        self.certificates: list[bytes] = []
+        self.requests: list[tuple[str, Section]] = []
+        self.hang = False
+        self._known = PATCHED_EVENTS if patched else EVENTS
+        self._server: asyncio.Server | None = None
+        self._clients: dict[asyncio.StreamWriter, set[str]] = {}
+
+    async def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def stop(self) -> None:
+        """Go away as a killed charon does: connections closed, the socket's file left."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in tuple(self._clients):
+            writer.transport.abort()
+
+    def listeners(self, event: str) -> int:
+        return sum(event in events for events in self._clients.values())
+
+    def raise_event(self, name: str, message: Section) -> None:
+        self.send_raw(encode(Packet(PacketType.EVENT, name, message)), name)
+
+    def send_raw(self, data: bytes, event: str | None = None) -> None:
+        """Send bytes to all clients, or to those that registered an event."""
+        for writer, events in self._clients.items():
+            if event is None or event in events:
+                writer.write(data)
+
+    def up(self, sa: FakeSa, *, told: bool = True) -> None:
+        """Have an SA come up with its children; ``told`` is whether anybody is."""
+        self.sas[sa.unique_id] = sa
+        if told:
+            self.raise_event("child-updown", {"up": "yes", sa.name: sa.section()})
+
+    def down(self, unique_id: int) -> None:
+        sa = self.sas.pop(unique_id)
+        self.raise_event("child-updown", {sa.name: sa.section()})  # down events carry no `up`
+
+    def rekey_child(self, unique_id: int, old: int, new: int) -> None:
+        """Replace a CHILD_SA; the old and the new one stand one section deeper in the event."""
+        sa = self.sas[unique_id]
+        sa.children = {old: "REKEYED", new: "INSTALLED"}
+        children = sa.section()["child-sas"]
+        pair = {"old": children[f"dmvpn-{old}"], "new": children[f"dmvpn-{new}"]}
+        self.raise_event("child-rekey", {sa.name: sa.section(**{"child-sas": {"dmvpn": pair}})})
+
+    def rekey_ike(self, old: int, new: int) -> None:
+        """Replace an IKE_SA; its CHILD_SAs move to the new one."""
+        before = self.sas.pop(old)
+        after = FakeSa(new, before.remote_host, before.remote_id, children=before.children)
+        self.sas[new] = after
+        pair = {"old": before.section(), "new": after.section()}
+        self.raise_event("ike-rekey", {before.name: pair})
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients[writer] = set()
+        packets = PacketReader()
+        try:
+            while data := await reader.read(1 << 16):
+                for packet in packets.feed(data):
+                    if not self.hang:
+                        self._answer(packet, writer)
+        except Exception:
+            writer.transport.abort()  # as charon does with what it cannot read
+        finally:
+            del self._clients[writer]
+            writer.close()
+
+    def _answer(self, packet: Packet, writer: asyncio.StreamWriter) -> None:
+        events = self._clients[writer]
+        answer = Packet(PacketType.CMD_RESPONSE)
+        match packet.type:
+            case PacketType.EVENT_REGISTER | PacketType.EVENT_UNREGISTER if packet.name not in self._known:
+                answer = Packet(PacketType.EVENT_UNKNOWN)
+            case PacketType.EVENT_REGISTER:
+                events.add(packet.name)
+                answer = Packet(PacketType.EVENT_CONFIRM)
+            case PacketType.EVENT_UNREGISTER:
+                events.discard(packet.name)
+                answer = Packet(PacketType.EVENT_CONFIRM)
+            case PacketType.CMD_REQUEST:
+                self.requests.append((packet.name, packet.message))
+                answer = self._command(packet, writer)
+        writer.write(encode(answer))
+
+    def _command(self, packet: Packet, writer: asyncio.StreamWriter) -> Packet:
+        message: Section = {}
+        match packet.name:
+            case "version":
+                message = {"daemon": "charon", "version": "5.9.8"}
+            case "list-sas":
+                wanted = text(packet.message, "ike-id")
+                for sa in self.sas.values():
+                    if wanted in {"", str(sa.unique_id)}:
+                        self._stream(writer, "list-sa", {sa.name: sa.section()})
+            case "list-certs":
+                for der in self.certificates:
+                    self._stream(writer, "list-cert", {"type": "X509", "flag": "NONE", "data": der})
+            case "load-cert":
+                certificate = x509.load_pem_x509_certificate(packet.message["data"])
+                self.certificates.append(certificate.public_bytes(Encoding.DER))
+                message = {"success": "yes"}
+            case "terminate":
+                found = int(text(packet.message, "ike-id") or 0) in self.sas
+                message = (
+                    {"success": "yes"} if found else {"success": "no", "errmsg": "no matching SAs to terminate found"}
+                )
+            case _:
+                return Packet(PacketType.CMD_UNKNOWN)
+        return Packet(PacketType.CMD_RESPONSE, message=message)
+
+    def _stream(self, writer: asyncio.StreamWriter, event: str, message: Section) -> None:
+        if event in self._clients[writer]:
+            writer.write(encode(Packet(PacketType.EVENT, event, message)))

@@ -1,0 +1,66 @@
+"""nhrpd's side of VICI: what FRR's ``nhrpd/vici.c`` sends once connected, and what it keeps of the answers."""
+
+import asyncio
+from pathlib import Path
+
+from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
+
+EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa")
+
+
+class NhrpdVici:
+    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, bytes]] = []
+        self.answers: list[Packet] = []
+        self.closed = False
+
+    async def connect(self, path: Path) -> None:
+        reader, self._writer = await asyncio.open_unix_connection(path)
+        self._reading = asyncio.create_task(self._read(reader))
+        for event in EVENTS:
+            self.send(Packet(PacketType.EVENT_REGISTER, event))
+        self.request("list-sas")
+
+    def request(self, command: str, **message: str) -> None:
+        self.send(
+            Packet(PacketType.CMD_REQUEST, command, {key.replace("_", "-"): value for key, value in message.items()})
+        )
+
+    def initiate(self, profile: str, local: str, remote: str) -> None:
+        self.request("initiate", child=profile, timeout="-1", init_limits="1", my_host=local, other_host=remote,
+                     **{"async": "1"})  # fmt: skip
+
+    def send(self, packet: Packet) -> None:
+        self._writer.write(encode(packet))
+
+    def send_raw(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def close(self) -> None:
+        self._writer.close()
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    def events(self, name: str) -> list[int]:
+        return [child for event, child, _ in self.told if event == name]
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        packets = PacketReader()
+        try:
+            while data := await reader.read(1 << 16):
+                for packet in packets.feed(data):
+                    if packet.type is PacketType.EVENT:
+                        self.told.append(_what(packet.name, packet.message))
+                    else:
+                        self.answers.append(packet)
+        except ConnectionError:
+            pass
+        self.closed = True
+
+
+def _what(event: str, message: Section) -> tuple[str, int, bytes]:
+    ((_, sa),) = sections(message)
+    ((_, child),) = sections(sa["child-sas"])
+    return event, int(text(child, "uniqueid")), sa["remote-cert-data"]

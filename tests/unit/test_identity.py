@@ -1,0 +1,82 @@
+"""Finding the certificate of an identity as charon prints it."""
+
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from dmvpn_agent.wire.identity import MAX_PRINTED, newest_by_subject, printed_subject
+from factories import NOW, YEAR, der, key
+
+SUBJECTS = [
+    [(NameOID.COMMON_NAME, "hub")],
+    [(NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_NAME, "DMVPN lab"),
+     (NameOID.ORGANIZATIONAL_UNIT_NAME, "GRE=10.255.0.1"), (NameOID.ORGANIZATIONAL_UNIT_NAME, "NET=192.168.1.0/24"),
+     (NameOID.COMMON_NAME, "spoke1")],
+    [(NameOID.ORGANIZATION_NAME, "a, OU=b"), (NameOID.COMMON_NAME, "Zürich")],
+    [(NameOID.SURNAME, "s"), (NameOID.GIVEN_NAME, "g"), (NameOID.SERIAL_NUMBER, "12"), (NameOID.TITLE, "t"),
+     (NameOID.LOCALITY_NAME, "l"), (NameOID.STATE_OR_PROVINCE_NAME, "st"), (NameOID.STREET_ADDRESS, "str"),
+     (NameOID.EMAIL_ADDRESS, "a@b"), (NameOID.USER_ID, "u"), (NameOID.DOMAIN_COMPONENT, "dc"),
+     (NameOID.PSEUDONYM, "p"), (NameOID.POSTAL_CODE, "1")],
+    [(NameOID.COMMON_NAME, "tab\there")],
+]  # fmt: skip
+
+
+def _certificate(subject: list[tuple[x509.ObjectIdentifier, str]]) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key().public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - YEAR)
+        .not_valid_after(NOW + YEAR)
+        .sign(key(), hashes.SHA256())
+    )
+
+
+@pytest.mark.contract
+@pytest.mark.skipif(shutil.which("pki") is None, reason="needs strongSwan's pki")
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject[0][1])
+def test_a_subject_is_printed_as_strongswan_does(
+    subject: list[tuple[x509.ObjectIdentifier, str]], tmp_path: Path
+) -> None:
+    """strongSwan's own `pki --print` says the same."""
+    certificate = _certificate(subject)
+    file = tmp_path / "certificate.der"
+    file.write_bytes(certificate.public_bytes(Encoding.DER))
+    shown = subprocess.run(["pki", "--print", "--in", file], capture_output=True, check=True).stdout.decode("latin-1")
+    line = next(line for line in shown.splitlines() if "subject:" in line)
+    assert line.split('"', 1)[1].rsplit('"', 1)[0] == printed_subject(certificate)
+
+
+def test_a_subject_that_charon_would_cut_is_not_printed() -> None:
+    """Two long names could look alike once they are cut."""
+    units = [(NameOID.ORGANIZATIONAL_UNIT_NAME, f"NET=192.168.{number}.0/24") for number in range(30)]
+    assert printed_subject(_certificate(units)) is None
+    fits = [(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 60)] * 7
+    assert len(printed_subject(_certificate(fits)) or "") <= MAX_PRINTED
+
+
+def test_an_attribute_without_a_short_name_is_not_printed() -> None:
+    """Nobody is identified by what we cannot compare."""
+    assert printed_subject(_certificate([(x509.ObjectIdentifier("1.2.3.4"), "x")])) is None
+
+
+def test_of_two_certificates_the_newer_counts() -> None:
+    """A renewed certificate has the same subject; what the CA said last is in force."""
+    old, new = der(not_before=NOW - YEAR), der(not_before=NOW - YEAR + timedelta(days=1))
+    for order in ([old, new], [new, old]):
+        assert list(newest_by_subject(order).values()) == [new]
+
+
+def test_what_is_no_certificate_is_left_out() -> None:
+    """Bytes of a cache are not trusted to be certificates."""
+    assert list(newest_by_subject([b"", b"\x30\x00", der()]).values()) == [der()]
