@@ -65,7 +65,7 @@ debian() {
         iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"
-        debian_install linux-image-amd64 qemu-system-x86 busybox-static cpio kmod
+        debian_install linux-image-amd64 qemu-system-x86 busybox-static cpio kmod file
     fi
 }
 
@@ -76,7 +76,7 @@ alpine() {
     apk add --quiet "$@"
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"
-        apk add --quiet linux-lts qemu-system-x86_64 busybox-static cpio kmod
+        apk add --quiet linux-lts qemu-system-x86_64 busybox-static cpio kmod file
     fi
 }
 

@@ -232,6 +232,7 @@ async def _drain(session: CharonSession) -> None:
 async def test_a_connection_lost_in_a_stream_is_said(charon: FakeCharon, telemetry: Telemetry) -> None:
     """Half a list is no list."""
     async with ViciCharon(charon.path, telemetry).session() as session:
+        await session.request("version", {})
         charon.hang = True
         listing = asyncio.create_task(list_sas(session))
         await asyncio.sleep(0)
