@@ -6,7 +6,6 @@ never leaves it without a circuit. When charon is lost, so are the circuits: nhr
 resets them.
 """
 
-import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol
@@ -17,16 +16,22 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.sa import Circuit, IkeSa, circuits, same_circuit
 from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.charon import Charon, CharonLost, CharonSession, CommandFailed, list_sas
+from dmvpn_agent.service.charon import (
+    PATCHED_EVENT,
+    SA_EVENTS,
+    Charon,
+    CharonLost,
+    CharonSession,
+    CommandFailed,
+    follow,
+    list_sas,
+)
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.charon import ike_ids, rekeyed_spis, render_for_nhrpd
 from dmvpn_agent.wire.vici import Packet, PacketType, Section, text
 
 log = structlog.get_logger()
 
-UPSTREAM_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
-PATCHED_EVENT = "child-state-installed"
 #: The events that nhrpd asks for.
 CLIENT_EVENTS = frozenset({"child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa"})
 RESYNC_INTERVAL = 30.0
@@ -64,7 +69,6 @@ class Bridge:
         self._send_trigger = send_trigger
         self._profile = profile
         self._telemetry = telemetry
-        self._trigger = Trigger()
         self._stale: set[int] = set()
         self._picture: dict[int, IkeSa] = {}
         self._session: CharonSession | None = None
@@ -103,7 +107,7 @@ class Bridge:
                     self._picture = {}
 
     async def _follow(self, session: CharonSession) -> None:
-        for event in UPSTREAM_EVENTS:
+        for event in SA_EVENTS:
             if not await session.register(event):
                 log.warning("event_unknown", event_name=event, consequence="seen at the next resync instead")
         if await session.register(PATCHED_EVENT):
@@ -112,29 +116,20 @@ class Bridge:
                 bridge="not needed",
                 do="stop it, and give charon its own socket back (charon.plugins.vici.socket)",
             )
-        listener = asyncio.create_task(self._listen(session))
-        try:
-            await self._look(session, None)
-            self._session = session
-            log.info("bridge_ready", ike_sas=len(self._picture), circuits=len(circuits(self._picture.values())))
-            while not listener.done():
-                await self._trigger.wait(within=RESYNC_INTERVAL)
-                stale, self._stale = self._stale, set()
-                await self._look(session, stale or None)
-            await listener
-        finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
 
-    async def _listen(self, session: CharonSession) -> None:
-        try:
-            async for name, message in session.events():
-                if name == "ike-rekey" and (spis := rekeyed_spis(message)):
-                    self._certificates.move(*spis)
-                self._stale |= ike_ids(message)
-                self._trigger.set()
-        finally:
-            self._trigger.set()
+        async def look() -> None:
+            stale, self._stale = self._stale, set()
+            await self._look(session, stale if stale and self.ready else None)
+            if not self.ready:
+                self._session = session
+                log.info("bridge_ready", ike_sas=len(self._picture), circuits=len(circuits(self._picture.values())))
+
+        await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
+
+    def _heard(self, event: str, message: Section) -> None:
+        if event == "ike-rekey" and (spis := rekeyed_spis(message)):
+            self._certificates.move(*spis)
+        self._stale |= ike_ids(message)
 
     async def _look(self, session: CharonSession, ids: set[int] | None) -> None:
         """Look at these IKE_SAs, or at all, and tell the clients what is different. Raises ``CharonLost``."""

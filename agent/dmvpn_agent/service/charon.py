@@ -1,12 +1,19 @@
 """What the watcher and the bridge need of charon: one connection for commands and events."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.charon import parse_ike_sas
 from dmvpn_agent.wire.vici import Section, ViciError
+
+#: What charon tells of SAs that come, go and change.
+SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
+#: Only strongSwan with Alpine's patches knows this event, without which nhrpd cannot work with it.
+PATCHED_EVENT = "child-state-installed"
 
 
 class CharonLost(Exception):
@@ -47,3 +54,36 @@ async def list_sas(session: CharonSession, **selection: str) -> list[IkeSa]:
         return [sa for message in messages for sa in parse_ike_sas(message)]
     except (ViciError, CommandFailed) as error:
         raise CharonLost(f"list-sas: {error}") from error
+
+
+async def follow(
+    session: CharonSession,
+    heard: Callable[[str, Section], None],
+    look: Callable[[], Awaitable[None]],
+    *,
+    resync_interval: float,
+    coalesce: float = 0,
+) -> None:
+    """Look at once, after events, and at intervals (seconds), until the connection ends: raises ``CharonLost``.
+
+    ``heard`` is told each event as it comes; ``look`` is then called once for all that came within ``coalesce``.
+    """
+    trigger = Trigger()
+
+    async def listen() -> None:
+        try:
+            async for name, message in session.events():
+                heard(name, message)
+                trigger.set()
+        finally:
+            trigger.set()
+
+    listener = asyncio.create_task(listen())
+    try:
+        while not listener.done():
+            await look()
+            await trigger.wait(within=resync_interval, then=coalesce)
+        await listener
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)

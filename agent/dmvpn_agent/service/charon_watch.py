@@ -1,21 +1,16 @@
 """Keeps the agent's picture of charon's SAs, and finds out which kind of strongSwan this is."""
 
-import asyncio
 from collections import Counter
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import Charon, CharonLost, CharonSession, list_sas
+from dmvpn_agent.service.charon import PATCHED_EVENT, SA_EVENTS, Charon, CharonLost, CharonSession, follow, list_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
-from dmvpn_agent.service.trigger import Trigger
 
 log = structlog.get_logger()
 
-EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
-#: Only strongSwan with Alpine's patches knows this event, without which nhrpd cannot work with it.
-PATCHED_EVENT = "child-state-installed"
 COALESCE = 0.2
 RESYNC_INTERVAL = 60.0
 
@@ -25,7 +20,6 @@ class CharonWatch:
 
     def __init__(self, charon: Charon, telemetry: Telemetry) -> None:
         self._charon = charon
-        self._trigger = Trigger()
         self.connected = False
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
@@ -45,25 +39,14 @@ class CharonWatch:
                     self.connected, self.ike_sas = False, ()
 
     async def _watch(self, session: CharonSession) -> None:
-        for event in EVENTS:
+        for event in SA_EVENTS:
             await session.register(event)
         self._say_kind(await session.register(PATCHED_EVENT))
-        listener = asyncio.create_task(self._listen(session))
-        try:
-            while not listener.done():
-                self.ike_sas, self.connected = tuple(await list_sas(session)), True
-                await self._trigger.wait(within=RESYNC_INTERVAL, then=COALESCE)
-            await listener
-        finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
 
-    async def _listen(self, session: CharonSession) -> None:
-        try:
-            async for _ in session.events():
-                self._trigger.set()
-        finally:
-            self._trigger.set()
+        async def look() -> None:
+            self.ike_sas, self.connected = tuple(await list_sas(session)), True
+
+        await follow(session, lambda *_: None, look, resync_interval=RESYNC_INTERVAL, coalesce=COALESCE)
 
     def _say_kind(self, patched: bool) -> None:
         if patched is self.patched:
