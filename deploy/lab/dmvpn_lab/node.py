@@ -19,7 +19,9 @@ from dmvpn_lab.render import render
 from dmvpn_lab.scenario import Node, Scenario
 
 CHECKOUT = Path(__file__).parents[3]
-AGENT = Path(sys.executable).with_name("dmvpn-agent")
+# The service user may not enter the folder that the checkout lies in (a home is often 0700): it has these instead.
+_INSTALLED = {"/run/lab/venv": Path(sys.prefix), "/run/lab/agent": CHECKOUT / "agent"}
+AGENT = ("env", "PYTHONPATH=/run/lab/agent", "/run/lab/venv/bin/python", "-m", "dmvpn_agent.cli")
 AGENT_USER = 9342
 CONFIG = "/run/lab/agent.toml"
 CHARON_SOCKET = "/run/charon-real.vici"
@@ -78,8 +80,8 @@ def daemons() -> tuple[Daemon, ...]:
     charon = next((path for path in _CHARONS if Path(path).exists()), _CHARONS[0])
     return (
         Daemon("charon", (charon,), CHARON_SOCKET),
-        Daemon("bridge", _as_service_user(str(AGENT), "bridge", "--config", CONFIG), BRIDGE_SOCKET),
-        Daemon("agent", _as_service_user(str(AGENT), "run", "--config", CONFIG), CONTROL_SOCKET),
+        Daemon("bridge", _as_service_user(*AGENT, "bridge", "--config", CONFIG), BRIDGE_SOCKET),
+        Daemon("agent", _as_service_user(*AGENT, "run", "--config", CONFIG), CONTROL_SOCKET),
         *(_frr(name) for name in ("zebra", "staticd", "bgpd", "nhrpd")),
     )
 
@@ -175,6 +177,9 @@ class LabNode:
         self._write("/etc/swanctl/x509ca/ca.pem", self._ca.decode())
         self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
         self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
+        for target, source in _INSTALLED.items():
+            self.space.run("install", "-d", target)
+            self.space.run("mount", "--bind", str(source), target)
         self.space.run("install", "-d", "-o", "frr", "-g", "frrvty", "-m", "0755", "/run/frr")
         self.space.run("install", "-d", "-m", "1777", "/var/tmp")
         for folder in ("/run/dmvpn-agent", "/var/lib/dmvpn-agent"):

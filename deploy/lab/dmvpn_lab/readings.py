@@ -106,7 +106,7 @@ def ruleset(node: LabNode) -> list[str]:
 
 def status(node: LabNode) -> Record:
     """What the agent says of itself. Raises ``CommandError`` while it does not serve."""
-    return dict(json.loads(node.space.run(str(AGENT), "status", "--json", "--socket", CONTROL_SOCKET)))
+    return dict(json.loads(node.space.run(*AGENT, "status", "--json", "--socket", CONTROL_SOCKET)))
 
 
 def metrics(node: LabNode, port: int = 9342) -> dict[str, float]:
