@@ -64,13 +64,17 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
     ]
     # vng looks for its own programs on the PATH.
     environment = {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"}
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
-    try:
-        return process.wait(seconds or None)
-    except subprocess.TimeoutExpired:
-        raise CommandError(f"the VM: no end after {seconds:.0f} s") from None
-    finally:
-        process.kill()
+    # qemu opens what it is given as output anew, which would empty a file; a pipe it leaves alone.
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as relay:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=relay.stdin, stderr=relay.stdin, env=environment
+        )
+        try:
+            return process.wait(seconds or None)
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"the VM: no end after {seconds:.0f} s") from None
+        finally:
+            process.kill()
 
 
 def image() -> Path:
