@@ -4,12 +4,13 @@ They are immutable and already validated: whoever holds one need not check it ag
 outside become these values in ``wire``; ``core`` never sees a string that it would have to parse.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -74,14 +75,63 @@ class Claim(Generic[T_co]):
     value: T_co | None
 
 
+class AsRange(NamedTuple):
+    """AS numbers from ``low`` to ``high``, both included; most often one number."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}-{self.high}"
+
+
+class Source(StrEnum):
+    """Where resources are named."""
+
+    #: OUs of the subject: ``GRE=``, ``AS=``, ``NET=`` (the Alpine guide), ``Hubs``.
+    SUBJECT = "subject"
+    #: subjectAltName: IP addresses are protocol addresses.
+    SUBJECT_ALT_NAME = "subject_alt_name"
+    #: RFC 3779 and RFC 8360: IPAddrBlocks are prefixes, ASIdentifiers are AS numbers.
+    RFC3779 = "rfc3779"
+    #: The private extensions of dmvpn-ca (1.3.6.1.4.1.31536.1): the role.
+    DMVPN_CA = "dmvpn_ca"
+    #: The operator's own table, by IKE identity.
+    STATIC = "static"
+
+
+class Inheritable(StrEnum):
+    """What an RFC 3779 extension can leave to the issuer's certificate (``inherit``)."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    AS_NUMBER = "as_number"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one source entitles to, in the order of the source.
+
+    ``inherits``: what the source leaves to the issuer's certificate instead of naming it.
+    """
+
+    protocol_addresses: tuple[Claim[Address], ...] = ()
+    as_numbers: tuple[Claim[AsRange], ...] = ()
+    prefixes: tuple[Claim[Network], ...] = ()
+    roles: tuple[Claim[Role], ...] = ()
+    inherits: frozenset[Inheritable] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """What the policy reads from a peer's X.509 certificate.
 
-    ``subject`` is for people only (logs, the info series); nothing is ever parsed back out of it.
-    ``fingerprint`` is the SHA-256 of the DER, in lower-case hex: the certificate's identity. ``not_before`` and
-    ``not_after`` are aware, UTC. Claims stand in the order
-    of the certificate.
+    ``subject`` and ``issuer`` are for people and for the operator's patterns (logs, the info series); no resource
+    is ever parsed back out of them. ``subject_name`` and ``issuer_name`` are the same names in DER: what identity is
+    compared by. ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are
+    aware, UTC. ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject
+    (missing where charon's form of it is not known for certain) and its subjectAltNames. ``resources``: what each
+    source names; a source that names nothing is missing. ``hub_hosts``: where dmvpn-ca says that hubs are, for people.
     """
 
     fingerprint: str
@@ -89,9 +139,12 @@ class Certificate:
     serial: int
     not_before: datetime
     not_after: datetime
-    protocol_addresses: tuple[Claim[Address], ...] = ()
-    as_numbers: tuple[Claim[int], ...] = ()
-    prefixes: tuple[Claim[Network], ...] = ()
+    issuer: str = ""
+    subject_name: bytes = b""
+    issuer_name: bytes = b""
+    identities: frozenset[str] = frozenset()
+    resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
+    hub_hosts: tuple[str, ...] = ()
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)
 
 
