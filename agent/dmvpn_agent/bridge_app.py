@@ -27,8 +27,8 @@ class BridgeApp:
         self._telemetry = Telemetry()
         self._store = Store(config.state_directory / "bridge.sqlite")
         self._certificates = Certificates(CertificateTable(self._store), self._telemetry)
-        charon = ViciCharon(config.charon_socket, self._telemetry)
-        self._bridge = Bridge(charon, self._certificates, send_trigger, config.bridge.profile, self._telemetry)
+        charon = ViciCharon(config.ike.vici_socket, self._telemetry)
+        self._bridge = Bridge(charon, self._certificates, send_trigger, config.ike.profile, self._telemetry)
         self._server = ViciServer(config.bridge.listen, self._bridge, self._telemetry)
         self._metrics = Exposition(config.bridge.metrics, self._telemetry) if config.bridge.metrics else None
         started = datetime.now(UTC)
@@ -43,7 +43,7 @@ class BridgeApp:
         if self._metrics:
             self._metrics.start()
         await self._server.start()
-        log.info("bridge_listening", socket=str(self._config.bridge.listen), charon=str(self._config.charon_socket))
+        log.info("bridge_listening", socket=str(self._config.bridge.listen), charon=str(self._config.ike.vici_socket))
 
     async def run(self) -> None:
         """Do the work until cancelled."""
@@ -59,7 +59,7 @@ class BridgeApp:
 
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force: of the bridge's, only the log is read again while running."""
-        if (config.bridge, config.charon_socket) != (self._config.bridge, self._config.charon_socket):
+        if (config.bridge, config.ike) != (self._config.bridge, self._config.ike.vici_socket):
             log.warning("restart_needed", why="the bridge's sockets and profile are read at start only")
         self.count_reload("applied")
 

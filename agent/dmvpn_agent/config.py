@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dmvpn_agent import config_values as parse
+from dmvpn_agent.config_policy import Node, read_policy
 from dmvpn_agent.config_values import REQUIRED, ConfigError, Endpoint, Table
 from dmvpn_agent.core.desired import BgpSettings
 from dmvpn_agent.core.model import Role
@@ -18,7 +19,6 @@ from dmvpn_agent.core.policy import Policy
 from dmvpn_agent.core.redirect import RedirectRule
 
 MAX_CONFIG_BYTES = 1 << 20
-PRIVATE_AS_RANGES = ["64512-65534", "4200000000-4294967294"]  # RFC 6996
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,32 @@ class Frr:
 
 
 @dataclass(frozen=True, slots=True)
+class Ike:
+    """charon: its socket, the one connection that is the DMVPN's, and what the agent may do there.
+
+    ``ends_denied``: the IKE_SA of a peer that is denied is ended. ``loads_crls``: charon is given the CRLs too, so
+    that it refuses revoked peers itself.
+    """
+
+    vici_socket: Path
+    profile: str
+    ends_denied: bool
+    loads_crls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFiles:
+    """The files and directories with the certificates of the CAs, and with their CRLs."""
+
+    authorities: tuple[Path, ...]
+    crls: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Bridge:
-    """The bridge's own part: where nhrpd looks for charon, the profile it may bring up, its metrics."""
+    """The bridge's own part: where nhrpd looks for charon, its metrics."""
 
     listen: Path
-    profile: str
     metrics: Endpoint | None
 
 
@@ -62,8 +83,9 @@ class Config:
     log: Log
     interface: str
     event_socket: Path
-    charon_socket: Path
+    ike: Ike
     policy: Policy
+    trust_files: TrustFiles
     frr: Frr
     bgp: BgpSettings | None
     redirect: RedirectRule | None
@@ -99,10 +121,8 @@ def from_toml(raw: dict[str, Any]) -> Config:
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp = top.table("nhrp")
     interface = nhrp.get("interface", parse.interface, "gre1")
-    bgp_table, policy_table = top.table("bgp"), top.table("policy")
-    max_prefix_length = policy_table.get("max_prefix_length", parse.integer(0, 32), 32)
-    bgp = _bgp(bgp_table, role, max_prefix_length)
-    ike, metrics = top.table("ike"), top.table("metrics")
+    bgp = _bgp(top.table("bgp"), role)
+    policy_table, metrics = top.table("policy"), top.table("metrics")
     config = Config(
         role=role,
         state_directory=top.get("state_directory", parse.path, "/var/lib/dmvpn-agent"),
@@ -110,8 +130,12 @@ def from_toml(raw: dict[str, Any]) -> Config:
         log=_log(top.table("log")),
         interface=interface,
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
-        charon_socket=ike.get("vici_socket", parse.path, "/run/charon.vici"),
-        policy=_policy(policy_table, role, interface, needs_as_number=bgp is not None),
+        ike=_ike(top.table("ike")),
+        policy=read_policy(policy_table, Node(role, interface, bgp.as_number if bgp else None)),
+        trust_files=TrustFiles(
+            authorities=policy_table.get("ca_certificates", parse.paths, ["/etc/swanctl/x509ca"]),
+            crls=policy_table.get("crls", parse.paths, []),
+        ),
         frr=_frr(top.table("frr")),
         bgp=bgp,
         redirect=_redirect(top.table("redirect"), role, interface),
@@ -119,9 +143,10 @@ def from_toml(raw: dict[str, Any]) -> Config:
         bridge=_bridge(top.table("bridge")),
     )
     top.finish()
-    if config.bridge.listen == config.charon_socket and "bridge" in raw:
+    charon_socket = config.ike.vici_socket
+    if config.bridge.listen == charon_socket and "bridge" in raw:
         raise ConfigError(
-            f"bridge.listen and ike.vici_socket are both {config.charon_socket}; charon's own socket must be another"
+            f"bridge.listen and ike.vici_socket are both {charon_socket}; charon's own socket must be another"
             " (strongswan.conf: charon.plugins.vici.socket)"
         )
     return config
@@ -134,19 +159,6 @@ def _log(table: Table) -> Log:
     )
 
 
-def _policy(table: Table, role: Role, interface: str, *, needs_as_number: bool) -> Policy:
-    return Policy(
-        interface=interface,
-        tunnel_networks=table.get("tunnel_networks", parse.networks(at_least=1)),
-        allowed_networks=table.get(
-            "allowed_networks", parse.networks(), REQUIRED if role is Role.HUB else ["0.0.0.0/0", "::/0"]
-        ),
-        as_ranges=table.get("as_numbers", parse.as_ranges, PRIVATE_AS_RANGES),
-        needs_as_number=needs_as_number,
-        allows_hosts=role is Role.SPOKE,
-    )
-
-
 def _frr(table: Table) -> Frr:
     return Frr(
         vtysh=table.get("vtysh", parse.text, "vtysh"),
@@ -156,13 +168,21 @@ def _frr(table: Table) -> Frr:
     )
 
 
-def _bgp(table: Table, role: Role, max_prefix_length: int) -> BgpSettings | None:
+def _ike(table: Table) -> Ike:
+    return Ike(
+        vici_socket=table.get("vici_socket", parse.path, "/run/charon.vici"),
+        profile=table.get("profile", parse.word, "dmvpn"),
+        ends_denied=table.get("end_denied", parse.boolean, True),
+        loads_crls=table.get("load_crls", parse.boolean, True),
+    )
+
+
+def _bgp(table: Table, role: Role) -> BgpSettings | None:
     enabled = table.get("enabled", parse.boolean, role is Role.HUB)
     as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
     bgp = BgpSettings(
         as_number=as_number,
         peer_group=table.get("peer_group", parse.word, "spokes"),
-        max_prefix_length=max_prefix_length,
     )
     return bgp if enabled else None
 
@@ -183,6 +203,5 @@ def _redirect(table: Table, role: Role, interface: str) -> RedirectRule | None:
 def _bridge(table: Table) -> Bridge:
     return Bridge(
         listen=table.get("listen", parse.path, "/run/dmvpn-agent/charon.vici"),
-        profile=table.get("profile", parse.word, "dmvpn"),
         metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:9343"),
     )

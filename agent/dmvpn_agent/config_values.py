@@ -10,9 +10,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from dmvpn_agent.core.model import Network
+from dmvpn_agent.core.model import Address, AsRange, Network
 
 V = TypeVar("V")
+W = TypeVar("W")
 REQUIRED: Any = object()
 
 
@@ -48,6 +49,11 @@ class Table:
         self._asked: list[str] = []
         self._tables: list[Table] = []
 
+    @property
+    def name(self) -> str:
+        """Return the path of the table in the file."""
+        return self._name
+
     def _path(self, key: str) -> str:
         return f"{self._name}.{key}" if self._name else key
 
@@ -62,6 +68,13 @@ class Table:
         except (ValueError, TypeError, AttributeError):
             raise ConfigError(f"{self._path(key)} is {value!r}; expected {parser.expected}") from None
 
+    def get_or(self, key: str, parser: Parser[V], otherwise: W) -> V | W:
+        """Return the value of ``key``, or ``otherwise`` where the table has none. Raises ``ConfigError``."""
+        if key in self._raw:
+            return self.get(key, parser)
+        self._asked.append(key)
+        return otherwise
+
     def table(self, key: str) -> "Table":
         """Return the table ``key``, empty where the file has none."""
         self._asked.append(key)
@@ -71,6 +84,27 @@ class Table:
         table = Table(self._path(key), raw)
         self._tables.append(table)
         return table
+
+    def tables(self, key: str, name: Parser[str]) -> list[tuple[str, "Table"]]:
+        """Return the tables in the table ``key``, by their names."""
+        outer = self.table(key)
+        return [(outer._named(inner, name), outer.table(inner)) for inner in outer._raw]
+
+    def _named(self, key: str, name: Parser[str]) -> str:
+        try:
+            return name.parse(key)
+        except ValueError:
+            raise ConfigError(f"{self._path(key)}: expected {name.expected}") from None
+
+    def rows(self, key: str) -> list["Table"]:
+        """Return the array of tables ``key`` (``[[key]]``), empty where the file has none."""
+        self._asked.append(key)
+        raw = self._raw.get(key, [])
+        if not isinstance(raw, list) or not all(isinstance(row, dict) for row in raw):
+            raise ConfigError(f"{self._path(key)} is {raw!r}; expected tables: [[{self._path(key)}]]")
+        rows = [Table(f"{self._path(key)}[{number}]", row) for number, row in enumerate(raw, start=1)]
+        self._tables += rows
+        return rows
 
     def finish(self) -> None:
         """Raise ``ConfigError`` for a key that was not asked for, here or in a table below."""
@@ -120,15 +154,33 @@ def _endpoint(value: Any) -> Endpoint | None:
     return Endpoint(host.strip("[]"), int(port))
 
 
-def _as_ranges(value: Any) -> tuple[tuple[int, int], ...]:
+def _as_ranges(value: Any) -> tuple[AsRange, ...]:
     _check(isinstance(value, list) and value)
     ranges = []
     for item in value:
         low, _, high = str(item).partition("-")
-        pair = int(low), int(high or low)
-        _check(0 < pair[0] <= pair[1] < 2**32)
-        ranges.append(pair)
+        numbers = AsRange(int(low), int(high or low))
+        _check(0 < numbers.low <= numbers.high < 2**32)
+        ranges.append(numbers)
     return tuple(ranges)
+
+
+def _serial(value: Any) -> int:
+    digits = _text(value).replace(":", "")
+    _check(re.fullmatch("[0-9A-Fa-f]{1,40}", digits))
+    return int(digits, 16)
+
+
+def _list(item: Callable[[Any], V]) -> Callable[[Any], tuple[V, ...]]:
+    def parse(value: Any) -> tuple[V, ...]:
+        _check(isinstance(value, list | tuple))
+        return tuple(item(one) for one in value)
+
+    return parse
+
+
+def _address(value: Any) -> Address:
+    return ip_address(_text(value))
 
 
 boolean: Parser[bool] = Parser("true or false", _boolean)
@@ -137,9 +189,11 @@ word: Parser[str] = Parser("a name of letters, digits, '.', '_' and '-'", _match
 interface: Parser[str] = Parser("the name of an interface, 15 characters at most", _matching(r"[A-Za-z0-9._-]{1,15}"))
 path: Parser[Path] = Parser("an absolute path", _path)
 endpoint: Parser[Endpoint | None] = Parser('"address:port" with an IP address, or "" for none', _endpoint)
-as_ranges: Parser[tuple[tuple[int, int], ...]] = Parser(
-    'a list of AS numbers or ranges, as ["64512-65534"]', _as_ranges
-)
+as_ranges: Parser[tuple[AsRange, ...]] = Parser('a list of AS numbers or ranges, as ["64512-65534"]', _as_ranges)
+serial: Parser[int] = Parser("a serial number in hexadecimal, as openssl and pki print it", _serial)
+paths: Parser[tuple[Path, ...]] = Parser("a list of absolute paths", _list(_path))
+patterns: Parser[tuple[str, ...]] = Parser('a list of shell patterns, as ["C=DE, O=lab, *"]', _list(_text))
+addresses: Parser[tuple[Address, ...]] = Parser('a list of addresses, as ["10.255.0.2"]', _list(_address))
 
 
 def one_of(*words: str) -> Parser[str]:
@@ -150,6 +204,16 @@ def one_of(*words: str) -> Parser[str]:
         return str(value)
 
     return Parser("one of " + ", ".join(words), parse)
+
+
+def several_of(*words: W) -> Parser[tuple[W, ...]]:
+    """Return a parser for a list of some of these words, each once."""
+
+    def parse(value: Any) -> tuple[W, ...]:
+        _check(isinstance(value, list | tuple) and value and len(set(value)) == len(value))
+        return tuple(words[words.index(item)] for item in value)
+
+    return Parser("a list of some of " + ", ".join(str(word) for word in words), parse)
 
 
 def integer(low: int, high: int) -> Parser[int]:

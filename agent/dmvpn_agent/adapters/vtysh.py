@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dmvpn_agent.adapters.process import Completed, ProgramError, run
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.plan import Change
-from dmvpn_agent.core.policy import PEER_BINDINGS
+from dmvpn_agent.core.standing import PEER_BINDINGS
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.bindings import NhrpdUnavailable
 from dmvpn_agent.wire.frr import (

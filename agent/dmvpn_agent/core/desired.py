@@ -15,11 +15,10 @@ OWNER = "dmvpn-agent"
 
 @dataclass(frozen=True, slots=True)
 class BgpSettings:
-    """The operator's BGP: own AS, the spokes' peer-group, the longest prefix (IPv4) that is taken from a spoke."""
+    """The operator's BGP: own AS, the spokes' peer-group."""
 
     as_number: int
     peer_group: str
-    max_prefix_length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
             continue
         name = list_name(peer.protocol_address)
         prefix_lists[name] = frozenset(
-            _permit(prefix, settings.max_prefix_length) for prefix in peer.prefixes if isinstance(prefix, IPv4Network)
+            _permit(prefix, peer.max_prefix_length[0]) for prefix in peer.prefixes if isinstance(prefix, IPv4Network)
         )
         neighbors[peer.protocol_address] = Neighbor(
             address=peer.protocol_address,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, NamedTuple, TypeVar
 
@@ -38,6 +39,17 @@ class BindingType(StrEnum):
     LOCAL = "local"
 
 
+class PeerKind(StrEnum):
+    """What a peer is to this node: each kind may have rules of its own."""
+
+    #: A hub: by the role in its certificate, or because this node registers with it.
+    HUB = "hub"
+    #: A spoke, to a hub.
+    SPOKE = "spoke"
+    #: A spoke, to another spoke.
+    SHORTCUT = "shortcut"
+
+
 class Reason(StrEnum):
     """Why a binding is denied. The list is closed: it is also a metric's label."""
 
@@ -46,19 +58,37 @@ class Reason(StrEnum):
     UNEXPECTED_BINDING_TYPE = "unexpected_binding_type"
     NO_CERTIFICATE = "no_certificate"
     MALFORMED_CERTIFICATE = "malformed_certificate"
+    DENIED_BY_MAINTENANCE = "denied_by_maintenance"
     CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
     CERTIFICATE_EXPIRED = "certificate_expired"
+    REVOCATION_UNKNOWN = "revocation_unknown"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    CERTIFICATE_UNCONFIRMED = "certificate_unconfirmed"
+    ISSUER_NOT_ALLOWED = "issuer_not_allowed"
+    SUBJECT_NOT_ALLOWED = "subject_not_allowed"
+    SOURCES_DISAGREE = "sources_disagree"
+    INHERITANCE_UNRESOLVED = "inheritance_unresolved"
+    MALFORMED_ROLE = "malformed_role"
+    ROLE_NOT_ALLOWED = "role_not_allowed"
     NO_PROTOCOL_ADDRESS = "no_protocol_address"
     MALFORMED_PROTOCOL_ADDRESS = "malformed_protocol_address"
+    TOO_MANY_PROTOCOL_ADDRESSES = "too_many_protocol_addresses"
     PROTOCOL_ADDRESS_MISMATCH = "protocol_address_mismatch"
-    HOST_OUTSIDE_PREFIXES = "host_outside_prefixes"
     PROTOCOL_ADDRESS_OUTSIDE_TUNNEL = "protocol_address_outside_tunnel"
+    PROTOCOL_ADDRESS_CONFLICT = "protocol_address_conflict"
+    HOST_OUTSIDE_PREFIXES = "host_outside_prefixes"
     NO_AS_NUMBER = "no_as_number"
     SEVERAL_AS_NUMBERS = "several_as_numbers"
     MALFORMED_AS_NUMBER = "malformed_as_number"
+    AS_NUMBER_RESERVED = "as_number_reserved"
     AS_NUMBER_NOT_ALLOWED = "as_number_not_allowed"
+    IBGP_NOT_ALLOWED = "ibgp_not_allowed"
     MALFORMED_PREFIX = "malformed_prefix"
+    TOO_MANY_PREFIXES = "too_many_prefixes"
+    PREFIX_TOO_LONG = "prefix_too_long"
+    PREFIX_FORBIDDEN = "prefix_forbidden"
     PREFIX_NOT_ALLOWED = "prefix_not_allowed"
+    PREFIX_CONFLICT = "prefix_conflict"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -131,7 +161,7 @@ class Certificate:
     compared by. ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are
     aware, UTC. ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject
     (missing where charon's form of it is not known for certain) and its subjectAltNames. ``resources``: what each
-    source names; a source that names nothing is missing. ``hub_hosts``: where dmvpn-ca says that hubs are, for people.
+    source names; a source that names nothing is missing. ``hub_hosts``: the hubs' hosts by dmvpn-ca, for people.
     """
 
     fingerprint: str
@@ -147,6 +177,11 @@ class Certificate:
     hub_hosts: tuple[str, ...] = ()
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)
 
+    @property
+    def identity(self) -> str:
+        """Return what stays the same when the certificate is renewed: who it names, and by which issuer."""
+        return sha256(len(self.issuer_name).to_bytes(4) + self.issuer_name + self.subject_name).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class BadCertificate:
@@ -156,11 +191,22 @@ class BadCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class IkePeer:
+    """Who authenticated in an IKE_SA, as charon says.
+
+    ``identity`` is as charon prints it. ``has_certificate``: charon asks the peers of this connection for one.
+    """
+
+    identity: str
+    has_certificate: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BindingRequest:
     """nhrpd's question: may this protocol address be bound to this NBMA address?
 
     ``certificate`` is ``None`` where nhrpd sent none: the peer authenticated without one, or nhrpd cannot hold it
-    (2048 bytes and more).
+    (2048 bytes and more). ``ike_peers``: who has an IKE_SA with the NBMA address; empty where that is not known.
     """
 
     interface: str
@@ -168,13 +214,17 @@ class BindingRequest:
     protocol_address: Address
     nbma_address: Address
     certificate: Certificate | BadCertificate | None
+    ike_peers: frozenset[IkePeer] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An accepted peer: one binding and what its certificate entitles it to.
+    """An accepted peer: one binding and what its certificate, or the static table, entitles it to.
 
-    ``as_number`` is ``None`` where the node runs no BGP towards it.
+    ``as_number`` is ``None`` where the node runs no BGP towards it, as for one in quarantine. ``identity`` names
+    whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
+    ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
+    from it inside its prefixes, IPv4 and IPv6.
     """
 
     protocol_address: Address
@@ -184,14 +234,18 @@ class Peer:
     prefixes: tuple[Network, ...]
     fingerprint: str
     subject: str
-    not_after: datetime
+    not_after: datetime | None
+    kind: PeerKind = PeerKind.SPOKE
+    identity: str = ""
+    quarantined: bool = False
+    max_prefix_length: tuple[int, int] = (32, 128)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One rule applied to one value: what an operator is shown.
 
-    ``field`` is where the value stands (``OU=GRE``), ``found`` the value, ``expected`` what the rule asks.
+    ``field`` is where the value stands (``OU GRE``), ``found`` the value, ``expected`` what the rule asks.
     """
 
     reason: Reason
@@ -203,13 +257,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The binding is authorized; ``checks`` are the rules it passed.
+    """The binding is authorized.
 
-    ``peer`` is ``None`` where the binding is that of a host behind a peer: it makes nobody a peer.
+    ``peer`` is ``None`` where the binding is that of a host behind a peer: it makes nobody a peer. ``replaces`` are
+    the peers that lose an address or a prefix to this one.
     """
 
     peer: Peer | None
-    checks: tuple[Check, ...] = dataclass_field(default=(), compare=False)
+    replaces: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +275,6 @@ class Deny:
     field: str
     found: str
     expected: str
-    checks: tuple[Check, ...] = dataclass_field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.field} is {self.found}, expected {self.expected}"

@@ -1,199 +1,145 @@
-"""The decision: may this binding be made, and what is its peer entitled to?
+"""The operator's policy, as values. ``decision`` applies it."""
 
-A pure function of the request, the operator's policy and the time. It goes through the rules one after another
-and stops at the first that fails; every rule it looked at is kept, so that a decision can be explained. All
-values are parsed and compared whole: ``GRE=10.0.0.1`` says nothing about 10.0.0.10.
-"""
-
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
 
-from dmvpn_agent.core.model import (
-    Accept,
-    Address,
-    BadCertificate,
-    BindingRequest,
-    BindingType,
-    Certificate,
-    Check,
-    Claim,
-    Decision,
-    Deny,
-    Network,
-    Peer,
-    Reason,
-    T_co,
-)
-
-#: What nhrpd binds because a peer asked or answered; the other types are its own bookkeeping.
-PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
+from dmvpn_agent.core.model import Address, AsRange, Certificate, Network, PeerKind, Resources, Role, Source
 
 #: RFC 7607 (0), RFC 6793 (AS_TRANS), RFC 7300 (the last of 16 and of 32 bits).
 RESERVED_AS_NUMBERS = frozenset({0, 23456, 65535, 4294967295})
 
 
+class Combination(StrEnum):
+    """How several sources are put together, for addresses, AS numbers, prefixes and role each."""
+
+    #: The first source, in the order of the policy, that names any.
+    FIRST = "first"
+    #: All that any source names.
+    UNION = "union"
+    #: The sources that name any must name the same.
+    AGREE = "agree"
+
+
+class OnConflict(StrEnum):
+    """What happens to a peer whose address, or part of whose prefixes, another live peer holds."""
+
+    DENY = "deny"
+    TAKE_OVER = "take_over"
+
+
+class Action(StrEnum):
+    """What maintenance does to a peer."""
+
+    DENY = "deny"
+    #: The binding is accepted; the peer gets no BGP neighbor, and what it had is taken back.
+    QUARANTINE = "quarantine"
+
+
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The operator's rules over resources.
+class Rules:
+    """What one kind of peer may have on one interface.
 
     ``tunnel_networks``: where protocol addresses must lie. ``allowed_networks``: where prefixes must lie; an empty
-    tuple allows none. ``as_ranges``: AS numbers that peers may have, as inclusive ranges. ``needs_as_number``: the
-    node runs BGP towards its peers, so each must have exactly one. ``allows_hosts``: addresses outside the tunnel
-    networks are bound where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a
-    shortcut to (FRR ``nhrp_shortcut_recv_resolution_rep``).
+    tuple allows none. ``forbidden_networks``: what no prefix may overlap. ``as_ranges``: AS numbers it may have.
+    ``allows_ibgp``: it may have this node's own AS number. ``needs_as_number``: the node runs BGP towards it, so it
+    must have exactly one. ``max_prefix_length``: IPv4 and IPv6. ``issuers``, ``subjects``: shell patterns of which
+    one must match; empty tuples ask nothing. ``allows_hosts``: addresses outside the tunnel networks are bound
+    where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a shortcut to (FRR
+    ``nhrp_shortcut_recv_resolution_rep``).
     """
 
-    interface: str
     tunnel_networks: tuple[Network, ...]
     allowed_networks: tuple[Network, ...]
-    as_ranges: tuple[tuple[int, int], ...]
+    as_ranges: tuple[AsRange, ...]
     needs_as_number: bool
+    allowed: bool = True
+    requires_hub_role: bool = False
+    forbidden_networks: tuple[Network, ...] = ()
+    allows_default_route: bool = False
+    allows_ibgp: bool = False
+    max_prefix_length: tuple[int, int] = (32, 128)
+    max_protocol_addresses: int = 16
+    max_prefixes: int = 200
+    issuers: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    on_conflict: OnConflict = OnConflict.DENY
     allows_hosts: bool = False
 
 
-def decide(request: BindingRequest, policy: Policy, now: datetime) -> Decision:
-    """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
-    trail: list[Check] = []
-    for check in _checks(request, policy, now):
-        trail.append(check)
-        if not check.passed:
-            return Deny(check.reason, check.field, check.found, check.expected, tuple(trail))
-    certificate = request.certificate
-    if not isinstance(certificate, Certificate):  # the checks have seen to that; fail closed if ever they do not
-        return Deny(Reason.INTERNAL_ERROR, "certificate", "unchecked", "a checked certificate", tuple(trail))
-    is_peer = _in_tunnel(request.protocol_address, policy)
-    return Accept(_peer(request, certificate) if is_peer else None, tuple(trail))
+@dataclass(frozen=True, slots=True)
+class StaticPeer:
+    """A row of the operator's own table: the peers whose IKE identity matches the shell pattern ``identity``.
+
+    ``overrides``: it holds for peers with a certificate too, in place of what the certificate names; otherwise it is
+    for peers without.
+    """
+
+    identity: str
+    resources: Resources
+    overrides: bool = False
 
 
-def _peer(request: BindingRequest, certificate: Certificate) -> Peer:
-    return Peer(
-        protocol_address=request.protocol_address,
-        nbma_address=request.nbma_address,
-        interface=request.interface,
-        as_number=next(iter(_values(certificate.as_numbers)), None),
-        prefixes=_values(certificate.prefixes),
-        fingerprint=certificate.fingerprint,
-        subject=certificate.subject,
-        not_after=certificate.not_after,
-    )
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Something done to peers by hand: by a shell pattern of their identity or by their certificate's serial."""
+
+    action: Action
+    identity: str | None = None
+    serial: int | None = None
+
+    def __str__(self) -> str:
+        what = f"serial {self.serial:x}" if self.serial is not None else f"identity {self.identity}"
+        return f"{self.action} of {what}"
 
 
-def _checks(request: BindingRequest, policy: Policy, now: datetime) -> Iterator[Check]:
-    """Yield the rules in order; whoever resumes it after a failed one gets no sensible answer."""
-    yield Check(
-        Reason.UNKNOWN_INTERFACE, "interface", request.interface, policy.interface,
-        request.interface == policy.interface,
-    )  # fmt: skip
-    yield Check(
-        Reason.UNEXPECTED_BINDING_TYPE, "type", request.binding_type, _one_of(sorted(PEER_BINDINGS)),
-        request.binding_type in PEER_BINDINGS,
-    )  # fmt: skip
-    certificate = request.certificate
-    yield Check(
-        Reason.NO_CERTIFICATE, "remote_cert", "present" if certificate else "empty",
-        "the peer's certificate (under 2048 bytes: nhrpd keeps no larger one)", certificate is not None,
-    )  # fmt: skip
-    if not isinstance(certificate, Certificate):
-        why = certificate.why if isinstance(certificate, BadCertificate) else "absent"
-        yield Check(Reason.MALFORMED_CERTIFICATE, "remote_cert", why, "an X.509 certificate", False)
-        return
-    yield from _validity(certificate, now)
-    if policy.allows_hosts and not _in_tunnel(request.protocol_address, policy):
-        yield from _host(request.protocol_address, certificate.prefixes)
-    else:
-        yield from _protocol_address(request.protocol_address, certificate.protocol_addresses, policy)
-    yield from _as_number(certificate.as_numbers, policy)
-    yield from _prefixes(certificate.prefixes, policy)
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All of the operator's rules.
+
+    ``rules``: by tunnel interface, for every kind of peer. ``own_as_number`` is the node's own, ``None`` where it
+    runs no BGP. ``sources`` are those that count, in their order. ``requires_crl``: a certificate is accepted only
+    while a CRL of its issuer that is not outdated is known. ``confirms``: a certificate must be that of somebody who
+    has an IKE_SA with the NBMA address.
+    """
+
+    role: Role
+    rules: Mapping[str, Mapping[PeerKind, Rules]]
+    own_as_number: int | None = None
+    sources: tuple[Source, ...] = (Source.SUBJECT, Source.SUBJECT_ALT_NAME, Source.RFC3779, Source.DMVPN_CA)
+    combination: Combination = Combination.FIRST
+    static_peers: tuple[StaticPeer, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+    requires_crl: bool = False
+    confirms: bool = True
 
 
-def _validity(certificate: Certificate, now: datetime) -> Iterator[Check]:
-    yield Check(
-        Reason.CERTIFICATE_NOT_YET_VALID, "notBefore", certificate.not_before.isoformat(),
-        f"at or before {now.isoformat(timespec='seconds')}", certificate.not_before <= now,
-    )  # fmt: skip
-    yield Check(
-        Reason.CERTIFICATE_EXPIRED, "notAfter", certificate.not_after.isoformat(),
-        f"at or after {now.isoformat(timespec='seconds')}", now <= certificate.not_after,
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """A CRL whose signature was verified; ``serials`` are revoked. Times are aware, UTC."""
+
+    issuer: str
+    number: int | None
+    this_update: datetime
+    next_update: datetime | None
+    serials: frozenset[int]
 
 
-def _protocol_address(address: Address, claims: tuple[Claim[Address], ...], policy: Policy) -> Iterator[Check]:
-    yield Check(
-        Reason.NO_PROTOCOL_ADDRESS, "OU GRE", _texts(claims) or "absent", "at least one GRE=<protocol address>",
-        bool(claims),
-    )  # fmt: skip
-    yield from _well_formed(claims, Reason.MALFORMED_PROTOCOL_ADDRESS, "an IPv4 or IPv6 address")
-    yield Check(
-        Reason.PROTOCOL_ADDRESS_MISMATCH, "OU GRE", _texts(claims),
-        f"the protocol address the peer registers: {address}", address in _values(claims),
-    )  # fmt: skip
-    yield Check(
-        Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, "protocol address", str(address),
-        f"an address in {_one_of(policy.tunnel_networks)}", _in_tunnel(address, policy),
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the operator's CA files and CRLs say: authorities by their subject, CRLs by their issuer, in DER."""
+
+    authorities: Mapping[bytes, Certificate] = field(default_factory=dict)
+    revocations: Mapping[bytes, RevocationList] = field(default_factory=dict)
 
 
-def _in_tunnel(address: Address, policy: Policy) -> bool:
-    return any(address in network for network in policy.tunnel_networks)
+def matches(pattern: str, texts: frozenset[str] | tuple[str, ...]) -> bool:
+    """Tell whether one of the texts matches a shell pattern, capitals told apart."""
+    return any(fnmatchcase(text, pattern) for text in texts)
 
 
-def _host(address: Address, claims: tuple[Claim[Network], ...]) -> Iterator[Check]:
-    yield Check(
-        Reason.HOST_OUTSIDE_PREFIXES, "OU NET", _texts(claims) or "absent", f"a prefix that has the host {address}",
-        any(address in prefix for prefix in _values(claims)),
-    )  # fmt: skip
-
-
-def _as_number(claims: tuple[Claim[int], ...], policy: Policy) -> Iterator[Check]:
-    if policy.needs_as_number:
-        yield Check(Reason.NO_AS_NUMBER, "OU AS", _texts(claims) or "absent", "one AS=<number>", bool(claims))
-    yield from _well_formed(claims, Reason.MALFORMED_AS_NUMBER, "a decimal number from 1 to 4294967294")
-    yield Check(
-        Reason.SEVERAL_AS_NUMBERS, "OU AS", _texts(claims) or "absent", "not more than one AS=<number>",
-        len(claims) <= 1,
-    )  # fmt: skip
-    for claim, number in _pairs(claims):
-        yield Check(
-            Reason.AS_NUMBER_NOT_ALLOWED, claim.field, claim.text,
-            f"an AS number in {_one_of(f'{low}-{high}' for low, high in policy.as_ranges)} that is not reserved",
-            number not in RESERVED_AS_NUMBERS and any(low <= number <= high for low, high in policy.as_ranges),
-        )  # fmt: skip
-
-
-def _prefixes(claims: tuple[Claim[Network], ...], policy: Policy) -> Iterator[Check]:
-    yield from _well_formed(claims, Reason.MALFORMED_PREFIX, "a prefix without host bits, as 192.0.2.0/24")
-    for claim, prefix in _pairs(claims):
-        yield Check(
-            Reason.PREFIX_NOT_ALLOWED, claim.field, claim.text,
-            f"a prefix inside {_one_of(policy.allowed_networks)} and outside the tunnel networks",
-            any(_inside(prefix, network) for network in policy.allowed_networks)
-            and not any(prefix.overlaps(network) for network in policy.tunnel_networks),
-        )  # fmt: skip
-
-
-def _inside(prefix: Network, network: Network) -> bool:
-    return prefix.version == network.version and prefix.subnet_of(network)  # type: ignore[arg-type]
-
-
-def _well_formed(claims: Iterable[Claim[object]], reason: Reason, expected: str) -> Iterator[Check]:
-    for claim in claims:
-        yield Check(reason, claim.field, claim.text, expected, claim.value is not None)
-
-
-def _pairs(claims: Iterable[Claim[T_co]]) -> Iterator[tuple[Claim[T_co], T_co]]:
-    for claim in claims:
-        if claim.value is not None:
-            yield claim, claim.value
-
-
-def _values(claims: Iterable[Claim[T_co]]) -> tuple[T_co, ...]:
-    return tuple(value for _, value in _pairs(claims))
-
-
-def _texts(claims: Iterable[Claim[object]]) -> str:
-    return ", ".join(claim.text for claim in claims)
-
-
-def _one_of(values: Iterable[object]) -> str:
-    return " or ".join(str(value) for value in values) or "(none is allowed)"
+def contains(networks: tuple[Network, ...], address: Address) -> bool:
+    """Tell whether an address lies in one of the networks."""
+    return any(address in network for network in networks)

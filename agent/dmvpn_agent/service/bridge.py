@@ -200,7 +200,7 @@ class Bridge:
 
     def _initiate(self, client: Client, message: Section) -> str | None:
         if text(message, "child") != self._profile:
-            return f"profile {text(message, 'child')[:64]!r} is not served; bridge.profile is {self._profile}"
+            return f"profile {text(message, 'child')[:64]!r} is not served; ike.profile is {self._profile}"
         try:
             local, remote = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
         except ValueError as error:

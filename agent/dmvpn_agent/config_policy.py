@@ -1,0 +1,119 @@
+"""The ``[policy]`` tables: rules for everybody, and what is different on an interface or for a kind of peer.
+
+What a more special table leaves out is as in the more general one: ``[policy]``, then ``[policy.interfaces.<name>]``,
+then ``[policy.hub]``, ``[policy.spoke]`` or ``[policy.shortcut]``.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from dmvpn_agent import config_values as parse
+from dmvpn_agent.config_values import REQUIRED, ConfigError, Table
+from dmvpn_agent.core.model import Address, AsRange, Claim, Network, PeerKind, Resources, Role, Source
+from dmvpn_agent.core.policy import (
+    Action,
+    Combination,
+    Maintenance,
+    OnConflict,
+    Policy,
+    Rules,
+    StaticPeer,
+)
+
+PRIVATE_AS_RANGES = (AsRange(64512, 65534), AsRange(4200000000, 4294967294))  # RFC 6996
+EVERYTHING: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+CERTIFICATE_SOURCES = tuple(source for source in Source if source is not Source.STATIC)
+
+_STATIC = "policy.peer"
+
+
+class Node(NamedTuple):
+    """What the policy must know of the rest of the configuration; ``as_number`` is ``None`` without BGP."""
+
+    role: Role
+    interface: str
+    as_number: int | None
+
+
+def read_policy(table: Table, node: Node) -> Policy:
+    """Read ``[policy]`` and the tables in it. Raises ``ConfigError``."""
+    hub = node.role is Role.HUB
+    general = _rules(
+        table,
+        Rules(
+            tunnel_networks=table.get("tunnel_networks", parse.networks(at_least=1)),
+            allowed_networks=table.get("allowed_networks", parse.networks(), REQUIRED) if hub else EVERYTHING,
+            as_ranges=PRIVATE_AS_RANGES,
+            needs_as_number=node.as_number is not None,
+            allows_hosts=not hub,
+        ),
+    )
+    kinds = {kind: table.table(kind) for kind in PeerKind}
+    interfaces = {node.interface: general} | {
+        name: _rules(special, general) for name, special in table.tables("interfaces", parse.interface)
+    }
+    sources = table.table("sources")
+    return Policy(
+        role=node.role,
+        rules={name: {kind: _rules(kinds[kind], rules) for kind in PeerKind} for name, rules in interfaces.items()},
+        own_as_number=node.as_number,
+        sources=sources.get("order", parse.several_of(*CERTIFICATE_SOURCES), CERTIFICATE_SOURCES),
+        combination=Combination(sources.get("combine", parse.one_of(*Combination), Combination.FIRST)),
+        static_peers=tuple(_static_peer(row) for row in table.rows("peer")),
+        maintenance=tuple(_maintenance(row) for row in table.rows("maintenance")),
+        requires_crl=table.get("require_crl", parse.boolean, False),
+        confirms=table.get("confirm_certificates", parse.boolean, True),
+    )
+
+
+def _rules(table: Table, otherwise: Rules) -> Rules:
+    """Read the rules that a table has; the others are as they were ``otherwise``."""
+    ipv4, ipv6 = otherwise.max_prefix_length
+    return replace(
+        otherwise,
+        allowed=table.get_or("allowed", parse.boolean, otherwise.allowed),
+        requires_hub_role=table.get_or("require_hub_role", parse.boolean, otherwise.requires_hub_role),
+        tunnel_networks=table.get_or("tunnel_networks", parse.networks(at_least=1), otherwise.tunnel_networks),
+        allowed_networks=table.get_or("allowed_networks", parse.networks(), otherwise.allowed_networks),
+        forbidden_networks=table.get_or("forbidden_networks", parse.networks(), otherwise.forbidden_networks),
+        allows_default_route=table.get_or("allow_default_route", parse.boolean, otherwise.allows_default_route),
+        as_ranges=table.get_or("as_numbers", parse.as_ranges, otherwise.as_ranges),
+        allows_ibgp=table.get_or("allow_ibgp", parse.boolean, otherwise.allows_ibgp),
+        max_prefix_length=(
+            table.get_or("max_prefix_length", parse.integer(0, 32), ipv4),
+            table.get_or("max_prefix_length_ipv6", parse.integer(0, 128), ipv6),
+        ),
+        max_protocol_addresses=table.get_or(
+            "max_protocol_addresses", parse.integer(1, 1000), otherwise.max_protocol_addresses
+        ),
+        max_prefixes=table.get_or("max_prefixes", parse.integer(0, 1000), otherwise.max_prefixes),
+        issuers=table.get_or("issuers", parse.patterns, otherwise.issuers),
+        subjects=table.get_or("subjects", parse.patterns, otherwise.subjects),
+        on_conflict=OnConflict(table.get_or("on_conflict", parse.one_of(*OnConflict), otherwise.on_conflict)),
+    )
+
+
+def _static_peer(row: Table) -> StaticPeer:
+    addresses: tuple[Address, ...] = row.get("protocol_addresses", parse.addresses)
+    as_number: int | None = row.get_or("as_number", parse.integer(1, 4294967294), None)
+    prefixes = row.get("prefixes", parse.networks(), [])
+    role = Role(row.get("role", parse.one_of(*Role), Role.SPOKE))
+    return StaticPeer(
+        identity=row.get("identity", parse.text),
+        overrides=row.get("override", parse.boolean, False),
+        resources=Resources(
+            protocol_addresses=tuple(Claim(_STATIC, str(address), address) for address in addresses),
+            as_numbers=() if as_number is None else (Claim(_STATIC, str(as_number), AsRange(as_number, as_number)),),
+            prefixes=tuple(Claim(_STATIC, str(prefix), prefix) for prefix in prefixes),
+            roles=(Claim(_STATIC, str(role), role),),
+        ),
+    )
+
+
+def _maintenance(row: Table) -> Maintenance:
+    identity: str | None = row.get_or("identity", parse.text, None)
+    serial: int | None = row.get_or("serial", parse.serial, None)
+    if (identity is None) is (serial is None):
+        raise ConfigError(f"{row.name}: expected either identity or serial")
+    return Maintenance(Action(row.get("action", parse.one_of(*Action))), identity, serial)

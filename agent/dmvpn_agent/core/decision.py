@@ -1,0 +1,210 @@
+"""The decision: may this binding be made, and what is its peer entitled to?
+
+A pure function of the request, the operator's policy, the CAs and CRLs, what other peers hold, and the time. Every
+rule has a reason of its own; the first that fails denies. ``explain`` goes through all of them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from dmvpn_agent.core.entitlement import Entitlement, OneOf, Rule, entitlement, entitlement_rules, gather, role_of
+from dmvpn_agent.core.model import (
+    Accept,
+    BindingRequest,
+    BindingType,
+    Certificate,
+    Check,
+    Decision,
+    Deny,
+    Peer,
+    PeerKind,
+    Reason,
+    Resources,
+    Role,
+)
+from dmvpn_agent.core.policy import Action, OnConflict, Policy, Rules, StaticPeer, Trust, contains
+from dmvpn_agent.core.resources import Combined
+from dmvpn_agent.core.standing import maintained, standing_rules, static_peer_of
+
+#: How many certificates' entitlements are remembered.
+REMEMBERED = 20_000
+
+#: Returns the live peers of another identity that hold the peer's address or overlap its prefixes.
+Holders = Callable[[Peer], tuple[Peer, ...]]
+
+
+def nobody(_: Peer) -> tuple[Peer, ...]:
+    """Return no holders: for judging by certificate and policy alone."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with every rule that was looked at.
+
+    ``kind`` and ``resources`` are what was judged; ``kind`` is ``None`` where it did not come to that.
+    """
+
+    decision: Decision
+    checks: tuple[Check, ...]
+    kind: PeerKind | None
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Who is judged: by which rules, with which resources."""
+
+    rules: Rules
+    kind: PeerKind
+    combined: Combined
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What remains of a subject once judged: what it may have, or the first rule it failed."""
+
+    rules: Rules
+    kind: PeerKind
+    identity: str
+    outcome: Entitlement | Rule
+
+
+class Judge:
+    """A policy in force, with the trust it rests on. It remembers what certificates come to, and nothing else."""
+
+    def __init__(self, policy: Policy, trust: Trust) -> None:
+        self.policy = policy
+        self.trust = trust
+        self._verdicts: dict[tuple[str, str, str, bool], _Verdict] = {}
+
+    def decide(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Decision:
+        """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
+        row = static_peer_of(request, self.policy)
+        for rule in standing_rules(request, row, self.policy, self.trust, now):
+            if not rule.passed:
+                return _deny(rule)
+        verdict = self._verdict(request, row)
+        if verdict is None:
+            return Deny(Reason.INTERNAL_ERROR, "peer", "unjudged", "a certificate or a row of the static table")
+        if isinstance(verdict.outcome, Rule):
+            return _deny(verdict.outcome)
+        for rule in _address_rules(request, verdict.rules, verdict.outcome):
+            if not rule.passed:
+                return _deny(rule)
+        if not contains(verdict.rules.tunnel_networks, request.protocol_address):
+            return Accept(None)
+        peer = self._peer(request, verdict, verdict.outcome)
+        held = holders(peer)
+        if held and verdict.rules.on_conflict is OnConflict.DENY:
+            return _conflict(peer, held[0])
+        return Accept(peer, held)
+
+    def explain(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Explanation:
+        """Decide, and keep every rule: those after a failed one too, as far as they still say something."""
+        row = static_peer_of(request, self.policy)
+        rules = list(standing_rules(request, row, self.policy, self.trust, now))
+        subject = self._subject(request, row)
+        resources = Resources()
+        if subject is not None:
+            resources = subject.combined.resources
+            rules += self._entitlement_rules(subject)
+            rules += _address_rules(request, subject.rules, entitlement(resources))
+        decision = self.decide(request, now, holders)
+        checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
+        if isinstance(decision, Deny) and all(check.passed for check in checks):
+            checks.append(Check(decision.reason, decision.field, decision.found, decision.expected, passed=False))
+        return Explanation(decision, tuple(checks), subject.kind if subject else None, resources)
+
+    def _subject(self, request: BindingRequest, row: StaticPeer | None) -> _Subject | None:
+        certificate = request.certificate if isinstance(request.certificate, Certificate) else None
+        if certificate is None and row is None:
+            return None
+        combined = gather(certificate, row, self.policy, self.trust)
+        kind = self._kind(request.binding_type, role_of(combined.resources))
+        rules = self.policy.rules.get(request.interface)
+        return None if rules is None else _Subject(rules[kind], kind, combined, certificate)
+
+    def _kind(self, binding_type: BindingType, role: Role) -> PeerKind:
+        if binding_type is BindingType.NHS or role is Role.HUB:
+            return PeerKind.HUB
+        return PeerKind.SPOKE if self.policy.role is Role.HUB else PeerKind.SHORTCUT
+
+    def _entitlement_rules(self, subject: _Subject) -> Iterator[Rule]:
+        own = self.policy.own_as_number
+        return entitlement_rules(subject.combined, subject.certificate, subject.kind, subject.rules, own)
+
+    def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
+        certificate = request.certificate
+        fingerprint = certificate.fingerprint if isinstance(certificate, Certificate) else ""
+        key = fingerprint, row.identity if row else "", request.interface, request.binding_type is BindingType.NHS
+        if (known := self._verdicts.get(key)) is not None:
+            return known
+        subject = self._subject(request, row)
+        if subject is None:
+            return None
+        failed = next((rule for rule in self._entitlement_rules(subject) if not rule.passed), None)
+        verdict = _Verdict(
+            rules=subject.rules,
+            kind=subject.kind,
+            identity=subject.certificate.identity if subject.certificate else "",
+            outcome=failed or entitlement(subject.combined.resources),
+        )
+        if len(self._verdicts) >= REMEMBERED:
+            self._verdicts.clear()
+        self._verdicts[key] = verdict
+        return verdict
+
+    def _peer(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement) -> Peer:
+        certificate = request.certificate if isinstance(request.certificate, Certificate) else None
+        quarantined = maintained(request, self.policy, Action.QUARANTINE) is not None
+        ike_identity = "" if certificate else next(ike_peer.identity for ike_peer in request.ike_peers)
+        return Peer(
+            protocol_address=request.protocol_address,
+            nbma_address=request.nbma_address,
+            interface=request.interface,
+            as_number=None if quarantined else entitled.as_number,
+            prefixes=() if quarantined else entitled.prefixes,
+            fingerprint=certificate.fingerprint if certificate else "",
+            subject=certificate.subject if certificate else ike_identity,
+            not_after=certificate.not_after if certificate else None,
+            kind=verdict.kind,
+            identity=verdict.identity or f"ike:{ike_identity}",
+            quarantined=quarantined,
+            max_prefix_length=verdict.rules.max_prefix_length,
+        )
+
+
+def _address_rules(request: BindingRequest, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
+    """Yield the rules over the address that is asked for."""
+    address = request.protocol_address
+    in_tunnel = contains(rules.tunnel_networks, address)
+    if rules.allows_hosts and not in_tunnel:
+        held = contains(entitled.prefixes, address)
+        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", OneOf(entitled.prefixes),
+                   "a prefix that has the host ", address)  # fmt: skip
+        return
+    named = address in entitled.protocol_addresses
+    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, OneOf(entitled.protocol_addresses),
+               "the protocol address the peer registers: ", address)  # fmt: skip
+    yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
+               "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
+
+
+def _texts(rule: Rule) -> tuple[str, str]:
+    return str(rule.found), f"{rule.expected}{rule.about}"
+
+
+def _deny(rule: Rule) -> Deny:
+    return Deny(rule.reason, rule.field, *_texts(rule))
+
+
+def _conflict(peer: Peer, holder: Peer) -> Deny:
+    expected = f"what no other live peer holds: {holder.subject} ({holder.protocol_address}) has it"
+    if holder.protocol_address == peer.protocol_address:
+        address = str(peer.protocol_address)
+        return Deny(Reason.PROTOCOL_ADDRESS_CONFLICT, "protocol address", address, expected)
+    shared = [prefix for prefix in peer.prefixes if any(prefix.overlaps(other) for other in holder.prefixes)]
+    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(OneOf(shared)), expected)

@@ -1,0 +1,192 @@
+"""What a certificate, or a row of the static table, entitles to under the operator's rules.
+
+This is the part of the decision that depends on neither the question nor the time, so it is worked out once for
+each certificate. All values are parsed and compared whole: ``GRE=10.0.0.1`` says nothing about 10.0.0.10.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dmvpn_agent.core.model import (
+    Address,
+    AsRange,
+    Certificate,
+    Claim,
+    Network,
+    PeerKind,
+    Reason,
+    Resources,
+    Role,
+    Source,
+)
+from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Policy, Rules, StaticPeer, Trust, matches
+from dmvpn_agent.core.resources import Combined, combine, inherited, pairs, texts, values
+
+
+class Rule(NamedTuple):
+    """One rule looked at.
+
+    The rest is for people, and becomes text only when somebody reads it: ``field`` is where the value stands,
+    ``found`` the value, ``expected`` what is asked, followed by ``about``.
+    """
+
+    reason: Reason
+    passed: bool
+    field: str
+    found: object
+    expected: str
+    about: object = ""
+
+
+class OneOf(NamedTuple):
+    """What is allowed, as text for people."""
+
+    things: Iterable[object]
+
+    def __str__(self) -> str:
+        return " or ".join(str(thing) for thing in self.things) or "(none is allowed)"
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
+
+    ``where`` is the field that names the protocol addresses, for people.
+    """
+
+    protocol_addresses: tuple[Address, ...]
+    as_number: int | None
+    prefixes: tuple[Network, ...]
+    where: str
+
+
+def gather(certificate: Certificate | None, static_peer: StaticPeer | None, policy: Policy, trust: Trust) -> Combined:
+    """Return the resources that count: the static table's where it is to be used, else the certificate's."""
+    if static_peer is not None or certificate is None:
+        return Combined(static_peer.resources if static_peer else Resources())
+    sources = dict(certificate.resources)
+    if Source.RFC3779 in sources:
+        sources[Source.RFC3779] = inherited(certificate, trust.authorities)
+    return combine(sources, policy.sources, policy.combination)
+
+
+def role_of(resources: Resources) -> Role:
+    """Return the role that the resources name: a spoke's unless they say hub."""
+    return Role.HUB if Role.HUB in values(resources.roles) else Role.SPOKE
+
+
+def entitlement_rules(
+    combined: Combined, certificate: Certificate | None, kind: PeerKind, rules: Rules, own_as_number: int | None
+) -> Iterator[Rule]:
+    """Yield the rules over what a certificate names, in their order."""
+    resources = combined.resources
+    if certificate is not None:
+        yield from _names(certificate, rules)
+    yield from (Rule(Reason.SOURCES_DISAGREE, False, *disagreement) for disagreement in combined.disagreements)
+    yield Rule(
+        Reason.INHERITANCE_UNRESOLVED, not resources.inherits, "IPAddrBlocks and ASIdentifiers",
+        f"inherit: {', '.join(sorted(resources.inherits))}" if resources.inherits else "nothing left to the issuer",
+        "an issuer in policy.ca_certificates that names what is inherited",
+    )  # fmt: skip
+    yield from _role(resources.roles, kind, rules)
+    yield from _protocol_addresses(resources.protocol_addresses, rules)
+    yield from _as_number(resources.as_numbers, rules, own_as_number)
+    yield from _prefixes(resources.prefixes, rules)
+
+
+def entitlement(resources: Resources) -> Entitlement:
+    """Return what resources come to that have passed all rules."""
+    numbers = values(resources.as_numbers)
+    return Entitlement(
+        protocol_addresses=values(resources.protocol_addresses),
+        as_number=numbers[0].low if numbers else None,
+        prefixes=tuple(dict.fromkeys(values(resources.prefixes))),
+        where=_field(resources.protocol_addresses, "OU GRE"),
+    )
+
+
+def _names(certificate: Certificate, rules: Rules) -> Iterator[Rule]:
+    for reason, field, name, patterns in (
+        (Reason.ISSUER_NOT_ALLOWED, "issuer", certificate.issuer, rules.issuers),
+        (Reason.SUBJECT_NOT_ALLOWED, "subject", certificate.subject, rules.subjects),
+    ):
+        if patterns:
+            passed = any(matches(pattern, (name,)) for pattern in patterns)
+            yield Rule(reason, passed, field, name, "a name that matches ", OneOf(patterns))
+
+
+def _role(claims: tuple[Claim[Role], ...], kind: PeerKind, rules: Rules) -> Iterator[Rule]:
+    yield from _well_formed(claims, Reason.MALFORMED_ROLE, "a BOOLEAN: TRUE for a hub")
+    yield Rule(Reason.ROLE_NOT_ALLOWED, rules.allowed, "kind of peer", kind,
+               f"a kind that is allowed; policy.{kind}.allowed is {str(rules.allowed).lower()}")  # fmt: skip
+    if rules.requires_hub_role:
+        yield Rule(Reason.ROLE_NOT_ALLOWED, Role.HUB in values(claims), "role", texts(claims) or "absent",
+                   "a hub's: OU=Hubs or dmvpn-ca's extension")  # fmt: skip
+
+
+def _protocol_addresses(claims: tuple[Claim[Address], ...], rules: Rules) -> Iterator[Rule]:
+    field = _field(claims, "OU GRE")
+    yield Rule(Reason.NO_PROTOCOL_ADDRESS, bool(claims), field, texts(claims) or "absent",
+               "at least one GRE=<protocol address>")  # fmt: skip
+    yield from _well_formed(claims, Reason.MALFORMED_PROTOCOL_ADDRESS, "an IPv4 or IPv6 address")
+    limit = rules.max_protocol_addresses
+    yield Rule(Reason.TOO_MANY_PROTOCOL_ADDRESSES, len(claims) <= limit, field, f"{len(claims)} of them",
+               f"not more than {limit}")  # fmt: skip
+
+
+def _as_number(claims: tuple[Claim[AsRange], ...], rules: Rules, own: int | None) -> Iterator[Rule]:
+    field = _field(claims, "OU AS")
+    if rules.needs_as_number:
+        yield Rule(Reason.NO_AS_NUMBER, bool(claims), field, texts(claims) or "absent", "one AS=<number>")
+    yield from _well_formed(claims, Reason.MALFORMED_AS_NUMBER, "a decimal number from 1 to 4294967294")
+    single = len(claims) <= 1 and all(value.low == value.high for value in values(claims))
+    yield Rule(Reason.SEVERAL_AS_NUMBERS, single, field, texts(claims) or "absent", "not more than one AS number")
+    for claim, value in pairs(claims):
+        reserved = any(value.low <= number <= value.high for number in RESERVED_AS_NUMBERS)
+        yield Rule(Reason.AS_NUMBER_RESERVED, not reserved, claim.field, claim.text,
+                   "an AS number that is not reserved (0, 23456, 65535, 4294967295)")  # fmt: skip
+        if own is not None and value.low <= own <= value.high:
+            yield Rule(Reason.IBGP_NOT_ALLOWED, rules.allows_ibgp, claim.field, claim.text,
+                       f"another AS number than this node's own, {own} (or policy.allow_ibgp)")  # fmt: skip
+            continue
+        allowed = any(low <= value.low and value.high <= high for low, high in rules.as_ranges)
+        yield Rule(Reason.AS_NUMBER_NOT_ALLOWED, allowed, claim.field, claim.text,
+                   "an AS number in ", OneOf(rules.as_ranges))  # fmt: skip
+
+
+def _prefixes(claims: tuple[Claim[Network], ...], rules: Rules) -> Iterator[Rule]:
+    yield from _well_formed(claims, Reason.MALFORMED_PREFIX, "a prefix without host bits, as 192.0.2.0/24")
+    limit = rules.max_prefixes
+    yield Rule(Reason.TOO_MANY_PREFIXES, len(claims) <= limit, _field(claims, "OU NET"), f"{len(claims)} of them",
+               f"not more than {limit}")  # fmt: skip
+    forbidden = (*rules.tunnel_networks, *rules.forbidden_networks)
+    for claim, prefix in pairs(claims):
+        yield Rule(
+            Reason.PREFIX_NOT_ALLOWED, any(_inside(prefix, network) for network in rules.allowed_networks),
+            claim.field, claim.text, "a prefix inside ", OneOf(rules.allowed_networks),
+        )  # fmt: skip
+        default_route = prefix.prefixlen == 0 and not rules.allows_default_route
+        overlaps = [network for network in forbidden if prefix.overlaps(network)]
+        yield Rule(
+            Reason.PREFIX_FORBIDDEN, not default_route and (prefix.prefixlen == 0 or not overlaps),
+            claim.field, claim.text,
+            "no default route, and nothing of ", OneOf(overlaps or forbidden),
+        )  # fmt: skip
+        longest = rules.max_prefix_length[prefix.version == 6]
+        yield Rule(Reason.PREFIX_TOO_LONG, prefix.prefixlen <= longest, claim.field, claim.text,
+                   f"a prefix length of {longest} at most")  # fmt: skip
+
+
+def _inside(prefix: Network, network: Network) -> bool:
+    return prefix.version == network.version and prefix.subnet_of(network)  # type: ignore[arg-type]
+
+
+def _well_formed(claims: Iterable[Claim[object]], reason: Reason, expected: str) -> Iterator[Rule]:
+    for claim in claims:
+        yield Rule(reason, claim.value is not None, claim.field, claim.text, expected)
+
+
+def _field(claims: tuple[Claim[object], ...], otherwise: str) -> str:
+    """Return where the claims stand; where there are none, where the Alpine guide's form has them."""
+    return ", ".join(dict.fromkeys(claim.field for claim in claims)) or otherwise

@@ -1,0 +1,128 @@
+"""Who asks, and when: the rules that a peer must pass before it matters what its certificate entitles to."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from dmvpn_agent.core.entitlement import OneOf, Rule
+from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate, Reason
+from dmvpn_agent.core.policy import Action, Maintenance, Policy, StaticPeer, Trust, matches
+
+#: What nhrpd binds because a peer asked or answered; the other types are its own bookkeeping.
+PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
+#: charon prints identities into 512 bytes and cuts what is longer.
+PRINTED_IDENTITY = 511
+
+_BINDINGS = OneOf(sorted(PEER_BINDINGS))
+
+
+def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None:
+    """Return the row of the static table to judge a peer by, ``None`` where its certificate is to be judged."""
+    if not policy.static_peers:
+        return None
+    if isinstance(request.certificate, Certificate):
+        names = _names(request)
+        return next((row for row in policy.static_peers if row.overrides and matches(row.identity, names)), None)
+    if request.certificate is not None or len(request.ike_peers) != 1:
+        return None  # unreadable, or not to be told apart: never guessed
+    (ike_peer,) = request.ike_peers
+    rows = (row for row in policy.static_peers if row.overrides or not ike_peer.has_certificate)
+    return next((row for row in rows if matches(row.identity, (ike_peer.identity,))), None)
+
+
+def maintained(request: BindingRequest, policy: Policy, action: Action) -> Maintenance | None:
+    """Return the maintenance of this kind that is in force for a peer."""
+    if not policy.maintenance:
+        return None
+    names = _names(request)
+    serial = request.certificate.serial if isinstance(request.certificate, Certificate) else None
+    for row in policy.maintenance:
+        by_identity = row.identity is not None and matches(row.identity, names)
+        if row.action is action and (by_identity or (serial is not None and row.serial == serial)):
+            return row
+    return None
+
+
+def standing_rules(
+    request: BindingRequest, row: StaticPeer | None, policy: Policy, trust: Trust, now: datetime
+) -> Iterator[Rule]:
+    """Yield the rules over who asks; ``row`` is the peer's in the static table."""
+    yield Rule(Reason.UNKNOWN_INTERFACE, request.interface in policy.rules, "interface", request.interface,
+               "", OneOf(policy.rules))  # fmt: skip
+    yield Rule(Reason.UNEXPECTED_BINDING_TYPE, request.binding_type in PEER_BINDINGS, "type",
+               request.binding_type, "", _BINDINGS)  # fmt: skip
+    certificate = request.certificate
+    if certificate is None and row is None:
+        expected = "the peer's certificate (under 2048 bytes: nhrpd keeps no larger one)"
+        yield Rule(Reason.NO_CERTIFICATE, False, "remote_cert", "empty", expected, _or_a_row(request))
+        return
+    if isinstance(certificate, BadCertificate):
+        yield Rule(Reason.MALFORMED_CERTIFICATE, False, "remote_cert", certificate.why, "an X.509 certificate")
+        return
+    stopped = maintained(request, policy, Action.DENY)
+    yield Rule(Reason.DENIED_BY_MAINTENANCE, stopped is None, "maintenance", stopped or "none",
+               "no [[policy.maintenance]] for this peer")  # fmt: skip
+    if certificate is not None:
+        yield from _validity(certificate, now)
+        yield from _revocation(certificate, policy, trust, now)
+        if policy.confirms and request.ike_peers:
+            yield _confirmation(certificate, request)
+
+
+def _names(request: BindingRequest) -> frozenset[str]:
+    """Return what a peer can be called by in a pattern of the operator."""
+    if isinstance(request.certificate, Certificate):
+        # Only what the certificate proves: who else is behind the same NBMA address is another peer.
+        return request.certificate.identities | {request.certificate.subject}
+    return frozenset(ike_peer.identity for ike_peer in request.ike_peers)
+
+
+def _or_a_row(request: BindingRequest) -> str:
+    known = " and ".join(sorted(repr(ike_peer.identity) for ike_peer in request.ike_peers))
+    return f", or one [[policy.peer]] for the IKE identity {known}" if known else ""
+
+
+def _validity(certificate: Certificate, now: datetime) -> Iterator[Rule]:
+    yield Rule(Reason.CERTIFICATE_NOT_YET_VALID, certificate.not_before <= now, "notBefore",
+               certificate.not_before, "at or before ", now)  # fmt: skip
+    yield Rule(Reason.CERTIFICATE_EXPIRED, now <= certificate.not_after, "notAfter",
+               certificate.not_after, "at or after ", now)  # fmt: skip
+
+
+def _revocation(certificate: Certificate, policy: Policy, trust: Trust, now: datetime) -> Iterator[Rule]:
+    crl = trust.revocations.get(certificate.issuer_name)
+    if policy.requires_crl:
+        current = crl is not None and (crl.next_update is None or now <= crl.next_update)
+        found = "none" if crl is None else f"one to be renewed by {crl.next_update}"
+        yield Rule(Reason.REVOCATION_UNKNOWN, current, "CRL", found, "one that is not outdated, of ",
+                   certificate.issuer or "the issuer")  # fmt: skip
+    if crl is not None:
+        serial = certificate.serial
+        yield Rule(Reason.CERTIFICATE_REVOKED, serial not in crl.serials, "serial", _Hexadecimal(serial),
+                   "a serial number that is not in the CRL of ", crl.issuer)  # fmt: skip
+
+
+class _Hexadecimal(int):
+    """A serial number as openssl and pki print it."""
+
+    def __str__(self) -> str:
+        return f"{int(self):x}"
+
+
+def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
+    """Return whether the certificate is that of somebody who has an IKE_SA with the NBMA address.
+
+    nhrpd keys a certificate by the pair of NBMA addresses: of two peers behind one, it may show the other's.
+    """
+    present = [ike_peer.identity for ike_peer in request.ike_peers]
+    confirmed = any(_proves(certificate, identity) for identity in present)
+    if not confirmed and len(present) == 1 and "=" in present[0]:
+        # The name of a subject that we cannot print as charon does; there is nobody to mistake the peer for.
+        confirmed = not any("=" in identity for identity in certificate.identities)
+    return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", OneOf(sorted(certificate.identities)),
+                f"an identity that has an IKE_SA with {request.nbma_address}: ", OneOf(present))  # fmt: skip
+
+
+def _proves(certificate: Certificate, printed: str) -> bool:
+    if printed in certificate.identities:
+        return True
+    return len(printed) >= PRINTED_IDENTITY and any(known.startswith(printed) for known in certificate.identities)
