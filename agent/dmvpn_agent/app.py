@@ -51,7 +51,7 @@ class AgentApp:
         vtysh = Vtysh(config.frr.vtysh)
         nhrpd = VtyshNhrpd(vtysh, config.interface)
         self._bindings = BindingWatch(config.frr, nhrpd, self._peers, self._telemetry, _now, self._changed)
-        self._charon = CharonWatch(ViciCharon(config.charon_socket, self._telemetry), self._telemetry)
+        self._charon = CharonWatch(ViciCharon(config.ike.vici_socket, self._telemetry), self._telemetry)
         self._kernel = KernelWatch(config.interface, self._telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:

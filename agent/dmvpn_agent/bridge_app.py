@@ -59,7 +59,7 @@ class BridgeApp:
 
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force: of the bridge's, only the log is read again while running."""
-        if (config.bridge, config.ike) != (self._config.bridge, self._config.ike.vici_socket):
+        if (config.bridge, config.ike) != (self._config.bridge, self._config.ike):
             log.warning("restart_needed", why="the bridge's sockets and profile are read at start only")
         self.count_reload("applied")
 

@@ -14,6 +14,7 @@ from dmvpn_agent import config_values as parse
 from dmvpn_agent.config_policy import Node, read_policy
 from dmvpn_agent.config_values import REQUIRED, ConfigError, Endpoint, Table
 from dmvpn_agent.core.desired import BgpSettings
+from dmvpn_agent.core.lint import lint
 from dmvpn_agent.core.model import Role
 from dmvpn_agent.core.policy import Policy
 from dmvpn_agent.core.redirect import RedirectRule
@@ -149,6 +150,9 @@ def from_toml(raw: dict[str, Any]) -> Config:
             f"bridge.listen and ike.vici_socket are both {charon_socket}; charon's own socket must be another"
             " (strongswan.conf: charon.plugins.vici.socket)"
         )
+    for finding in lint(config.policy):
+        if finding.contradiction:
+            raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
     return config
 
 

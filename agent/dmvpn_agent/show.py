@@ -123,7 +123,7 @@ def configuration(config: Config) -> str:
         f"  accepts protocol addresses in {_join(policy.tunnel_networks)}",
         f"  accepts prefixes in           {_join(policy.allowed_networks)}",
         f"  accepts AS numbers in         {_join(f'{low}-{high}' for low, high in policy.as_ranges)}",
-        f"  watches charon at             {config.charon_socket}",
+        f"  watches charon at             {config.ike.vici_socket}",
         f"  serves metrics at             {config.metrics or '(nowhere)'}",
         f"  keeps its state in            {config.state_directory}",
         "",
