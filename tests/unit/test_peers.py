@@ -3,9 +3,8 @@
 from datetime import timedelta
 
 from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Reason
-from dmvpn_agent.core.policy import decide
 from dmvpn_agent.service.peers import Peers
-from factories import ADDRESS, NOW, POLICY, UNITS, Clock, certificate, request
+from factories import ADDRESS, NOW, POLICY, UNITS, Clock, certificate, decide, request
 from fakes.frr import MemoryStore
 
 LINGER = timedelta(seconds=600)

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from dmvpn_agent.core.entitlement import Entitlement, OneOf, Rule, entitlement, entitlement_rules, gather, role_of
+from dmvpn_agent.core.entitlement import (
+    Entitlement,
+    Listed,
+    OneOf,
+    Rule,
+    entitlement,
+    entitlement_rules,
+    gather,
+    role_of,
+)
 from dmvpn_agent.core.model import (
     Accept,
     BindingRequest,
@@ -183,11 +192,11 @@ def _address_rules(request: BindingRequest, rules: Rules, entitled: Entitlement)
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
         held = contains(entitled.prefixes, address)
-        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", OneOf(entitled.prefixes),
+        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(entitled.prefixes),
                    "a prefix that has the host ", address)  # fmt: skip
         return
     named = address in entitled.protocol_addresses
-    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, OneOf(entitled.protocol_addresses),
+    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, Listed(entitled.protocol_addresses),
                "the protocol address the peer registers: ", address)  # fmt: skip
     yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
                "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
@@ -207,4 +216,4 @@ def _conflict(peer: Peer, holder: Peer) -> Deny:
         address = str(peer.protocol_address)
         return Deny(Reason.PROTOCOL_ADDRESS_CONFLICT, "protocol address", address, expected)
     shared = [prefix for prefix in peer.prefixes if any(prefix.overlaps(other) for other in holder.prefixes)]
-    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(OneOf(shared)), expected)
+    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(Listed(shared)), expected)

@@ -48,6 +48,15 @@ class OneOf(NamedTuple):
         return " or ".join(str(thing) for thing in self.things) or "(none is allowed)"
 
 
+class Listed(NamedTuple):
+    """What was found, as text for people."""
+
+    things: Iterable[object]
+
+    def __str__(self) -> str:
+        return ", ".join(str(thing) for thing in self.things) or "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Entitlement:
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
