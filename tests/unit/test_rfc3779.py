@@ -4,40 +4,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from certificates import NULL as INHERIT
+from certificates import bits, blocks, numbers, sequence, tlv
 from dmvpn_agent.core.model import AsRange, Inheritable
 from dmvpn_agent.wire.claims import MAX_CLAIMS
 from dmvpn_agent.wire.rfc3779 import read_address_blocks, read_as_identifiers
-
-
-def tlv(tag: int, *parts: bytes) -> bytes:
-    """Return an element of fewer than 64 KiB."""
-    content = b"".join(parts)
-    if len(content) < 0x80:
-        return bytes([tag, len(content)]) + content
-    if len(content) < 0x100:
-        return bytes([tag, 0x81, len(content)]) + content
-    return bytes([tag, 0x82]) + len(content).to_bytes(2) + content
-
-
-def sequence(*parts: bytes) -> bytes:
-    return tlv(0x30, *parts)
-
-
-def bits(spare: int, text: str) -> bytes:
-    return tlv(3, bytes([spare]) + bytes.fromhex(text))
-
-
-def blocks(*choice: bytes, family: str = "0001") -> bytes:
-    """Return IPAddrBlocks of one family with these prefixes and ranges."""
-    return sequence(sequence(tlv(4, bytes.fromhex(family)), sequence(*choice)))
-
-
-def numbers(*items: bytes) -> bytes:
-    """Return ASIdentifiers with these AS numbers and ranges."""
-    return sequence(tlv(0xA0, sequence(*items)))
-
-
-INHERIT = b"\x05\x00"
 
 
 def test_prefixes_are_read_in_order() -> None:

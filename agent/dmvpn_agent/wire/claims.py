@@ -6,7 +6,7 @@ another way to write IPv4, so it is none; nor is an address with a scope.
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from dmvpn_agent.core.model import Address, AsRange, Claim, Network
@@ -19,6 +19,7 @@ MAX_AS_NUMBER = 2**32 - 1
 T = TypeVar("T")
 
 _DECIMAL = re.compile(r"[1-9][0-9]{0,9}")
+_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
 _PLAIN = re.compile(r"[ -~]*")
 
 
@@ -32,7 +33,9 @@ def claim(field: str, shown_text: str, parse: Callable[[str], T], text: str) -> 
 
 def address(text: str) -> Address:
     """Return a plain address in canonical form (IPv6 in either case). Raises ``ValueError``."""
-    found = ip_address(text)
+    if ":" not in text:
+        return IPv4Address(text)  # takes the canonical form only
+    found = IPv6Address(text)
     if str(found) != text.lower() or not is_plain(found):
         raise ValueError("not in canonical form")
     return found
@@ -40,10 +43,12 @@ def address(text: str) -> Address:
 
 def prefix(text: str) -> Network:
     """Return a prefix in canonical form, without host bits. Raises ``ValueError``."""
-    network = ip_network(text)
-    if str(network) != text.lower() or not is_plain(network.network_address):
-        raise ValueError("not in canonical form")
-    return network
+    first, _, length = text.partition("/")
+    if not _LENGTH.fullmatch(length):
+        raise ValueError("no prefix length")
+    found = address(first)
+    network = IPv4Network if isinstance(found, IPv4Address) else IPv6Network
+    return network((int(found), int(length)))
 
 
 def as_number(text: str) -> AsRange:

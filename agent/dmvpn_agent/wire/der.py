@@ -9,6 +9,7 @@ content starts and stops. Everything raises ``Malformed`` for what is not so.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 BOOLEAN = 0x01
 INTEGER = 0x02
@@ -65,6 +66,10 @@ def element(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Return start and stop of the content of an element that must have this tag."""
+    if end - at >= 2 and data[at] == tag and data[at + 1] < 0x80:  # nearly always; `element` would say the same
+        stop = at + 2 + data[at + 1]
+        if stop <= end:
+            return at + 2, stop
     found, start, stop = element(data, at, end)
     if found != tag:
         raise Malformed(f"tag {found:#04x} where {_NAMES.get(tag, f'tag {tag:#04x}')} is expected")
@@ -125,9 +130,9 @@ def bit_string(data: bytes, start: int, stop: int, *, or_ones: bool = False) -> 
     return octets >> spare, count
 
 
-def object_identifier(data: bytes, start: int, stop: int) -> str:
+@lru_cache(maxsize=256)
+def object_identifier(content: bytes) -> str:
     """Return the OBJECT IDENTIFIER of this content as text with dots."""
-    content = data[start:stop]
     if not content or content[-1] & 0x80:
         raise Malformed("an OBJECT IDENTIFIER ends within a number")
     arcs: list[int] = []
