@@ -34,10 +34,10 @@ RULES = Rules(
 )
 
 
-def policy(rules: Rules = RULES, **changes: Any) -> Policy:
+def policy(everybody: Rules = RULES, /, **changes: Any) -> Policy:
     """Return a hub's policy with these rules for every kind of peer; ``changes`` replace its other fields."""
     fields: dict[str, Any] = {"role": Role.HUB, "own_as_number": 65000, **changes}
-    fields.setdefault("rules", {"gre1": dict.fromkeys(PeerKind, rules)})
+    fields.setdefault("rules", {"gre1": dict.fromkeys(PeerKind, everybody)})
     return Policy(**fields)
 
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core.policy import RevocationList, Trust
 from dmvpn_agent.service.trust_watch import TrustRead
 from dmvpn_agent.wire.crl import Crl, CrlError, read_crls
-from dmvpn_agent.wire.trust import Authority, TrustError, read_authorities, signed_by
+from dmvpn_agent.wire.trust import Authority, AuthorityError, read_authorities, signed_by
 
 #: A larger file is no CRL of a DMVPN.
 MAX_FILE_BYTES = 32 << 20
@@ -35,7 +37,7 @@ class TrustFilesReader:
         for path in _paths(self._files.authorities):
             try:
                 authorities += read_authorities(_read(path))
-            except (OSError, TrustError) as error:
+            except (OSError, AuthorityError) as error:
                 problems.append(f"{path}: {error}; expected CA certificates in PEM or DER")
         newest: dict[bytes, Crl] = {}
         for path in _paths(self._files.crls):
@@ -57,7 +59,7 @@ class TrustFilesReader:
             authorities={authority.certificate.subject_name: authority.certificate for authority in authorities},
             revocations={issuer: _revocations(crl) for issuer, crl in newest.items()},
         )
-        return TrustRead(trust, tuple(crl.der for crl in newest.values()), tuple(problems))
+        return TrustRead(trust, tuple(crl.signed.public_bytes(Encoding.DER) for crl in newest.values()), tuple(problems))
 
 
 def _paths(given: tuple[Path, ...]) -> Iterator[Path]:

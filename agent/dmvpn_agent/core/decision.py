@@ -7,6 +7,7 @@ rule has a reason of its own; the first that fails denies. ``explain`` goes thro
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from dmvpn_agent.core.entitlement import (
     Entitlement,
@@ -20,6 +21,7 @@ from dmvpn_agent.core.entitlement import (
 )
 from dmvpn_agent.core.model import (
     Accept,
+    Address,
     BindingRequest,
     BindingType,
     Certificate,
@@ -73,11 +75,12 @@ class _Subject:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What remains of a subject once judged: what it may have, or the first rule it failed."""
+    """What remains of a subject once judged for one address: what it may have, or the first rule it failed."""
 
     rules: Rules
     kind: PeerKind
     identity: str
+    in_tunnel: bool
     outcome: Entitlement | Rule
 
 
@@ -87,7 +90,7 @@ class Judge:
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self.policy = policy
         self.trust = trust
-        self._verdicts: dict[tuple[str, str, str, bool], _Verdict] = {}
+        self._verdicts: dict[tuple[str, str, str, bool, Address], _Verdict] = {}
 
     def decide(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Decision:
         """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
@@ -100,10 +103,7 @@ class Judge:
             return Deny(Reason.INTERNAL_ERROR, "peer", "unjudged", "a certificate or a row of the static table")
         if isinstance(verdict.outcome, Rule):
             return _deny(verdict.outcome)
-        for rule in _address_rules(request, verdict.rules, verdict.outcome):
-            if not rule.passed:
-                return _deny(rule)
-        if not contains(verdict.rules.tunnel_networks, request.protocol_address):
+        if not verdict.in_tunnel:
             return Accept(None)
         peer = self._peer(request, verdict, verdict.outcome)
         held = holders(peer)
@@ -120,7 +120,7 @@ class Judge:
         if subject is not None:
             resources = subject.combined.resources
             rules += self._entitlement_rules(subject)
-            rules += _address_rules(request, subject.rules, entitlement(resources))
+            rules += _address_rules(request.protocol_address, subject.rules, entitlement(resources))
         decision = self.decide(request, now, holders)
         checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
         if isinstance(decision, Deny) and all(check.passed for check in checks):
@@ -148,18 +148,22 @@ class Judge:
     def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
         certificate = request.certificate
         fingerprint = certificate.fingerprint if isinstance(certificate, Certificate) else ""
-        key = fingerprint, row.identity if row else "", request.interface, request.binding_type is BindingType.NHS
+        by_table, address = row.identity if row else "", request.protocol_address
+        key = fingerprint, by_table, request.interface, request.binding_type is BindingType.NHS, address
         if (known := self._verdicts.get(key)) is not None:
             return known
         subject = self._subject(request, row)
         if subject is None:
             return None
-        failed = next((rule for rule in self._entitlement_rules(subject) if not rule.passed), None)
+        entitled = entitlement(subject.combined.resources)
+        looked_at = chain(self._entitlement_rules(subject), _address_rules(address, subject.rules, entitled))
+        failed = next((rule for rule in looked_at if not rule.passed), None)
         verdict = _Verdict(
             rules=subject.rules,
             kind=subject.kind,
             identity=subject.certificate.identity if subject.certificate else "",
-            outcome=failed or entitlement(subject.combined.resources),
+            in_tunnel=contains(subject.rules.tunnel_networks, address),
+            outcome=failed or entitled,
         )
         if len(self._verdicts) >= REMEMBERED:
             self._verdicts.clear()
@@ -186,9 +190,8 @@ class Judge:
         )
 
 
-def _address_rules(request: BindingRequest, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
+def _address_rules(address: Address, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
     """Yield the rules over the address that is asked for."""
-    address = request.protocol_address
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
         held = contains(entitled.prefixes, address)
