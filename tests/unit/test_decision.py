@@ -512,9 +512,9 @@ class TestExplanation:
         """An operator sees everything that is wrong at once."""
         explained = Judge(POLICY, Trust()).explain(request("GRE=10.255.0.20", "AS=3320"), NOW)
         assert [check.reason for check in explained.checks if not check.passed] == [
-            Reason.AS_NUMBER_NOT_ALLOWED, Reason.PROTOCOL_ADDRESS_MISMATCH,
+            Reason.PROTOCOL_ADDRESS_MISMATCH, Reason.AS_NUMBER_NOT_ALLOWED,
         ]  # fmt: skip
-        assert explained.decision.reason is Reason.AS_NUMBER_NOT_ALLOWED  # type: ignore[union-attr]
+        assert explained.decision.reason is Reason.PROTOCOL_ADDRESS_MISMATCH  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("row", DENIED, ids=lambda row: row[2])
     def test_the_first_that_failed_is_the_decision(self, row: Any) -> None:

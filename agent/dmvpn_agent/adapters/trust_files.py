@@ -59,7 +59,9 @@ class TrustFilesReader:
             authorities={authority.certificate.subject_name: authority.certificate for authority in authorities},
             revocations={issuer: _revocations(crl) for issuer, crl in newest.items()},
         )
-        return TrustRead(trust, tuple(crl.signed.public_bytes(Encoding.DER) for crl in newest.values()), tuple(problems))
+        return TrustRead(
+            trust, tuple(crl.signed.public_bytes(Encoding.DER) for crl in newest.values()), tuple(problems)
+        )
 
 
 def _paths(given: tuple[Path, ...]) -> Iterator[Path]:

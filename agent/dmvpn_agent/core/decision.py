@@ -7,7 +7,6 @@ rule has a reason of its own; the first that fails denies. ``explain`` goes thro
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 
 from dmvpn_agent.core.entitlement import (
     Entitlement,
@@ -15,9 +14,10 @@ from dmvpn_agent.core.entitlement import (
     OneOf,
     Rule,
     entitlement,
-    entitlement_rules,
     gather,
+    peer_rules,
     role_of,
+    routing_rules,
 )
 from dmvpn_agent.core.model import (
     Accept,
@@ -119,8 +119,7 @@ class Judge:
         resources = Resources()
         if subject is not None:
             resources = subject.combined.resources
-            rules += self._entitlement_rules(subject)
-            rules += _address_rules(request.protocol_address, subject.rules, entitlement(resources))
+            rules += self._entitlement_rules(subject, request.protocol_address, entitlement(resources))
         decision = self.decide(request, now, holders)
         checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
         if isinstance(decision, Deny) and all(check.passed for check in checks):
@@ -141,9 +140,10 @@ class Judge:
             return PeerKind.HUB
         return PeerKind.SPOKE if self.policy.role is Role.HUB else PeerKind.SHORTCUT
 
-    def _entitlement_rules(self, subject: _Subject) -> Iterator[Rule]:
-        own = self.policy.own_as_number
-        return entitlement_rules(subject.combined, subject.certificate, subject.kind, subject.rules, own)
+    def _entitlement_rules(self, subject: _Subject, address: Address, entitled: Entitlement) -> Iterator[Rule]:
+        yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)
+        yield from _address_rules(address, subject.rules, entitled)
+        yield from routing_rules(subject.combined.resources, subject.rules, self.policy.own_as_number)
 
     def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
         certificate = request.certificate
@@ -156,7 +156,7 @@ class Judge:
         if subject is None:
             return None
         entitled = entitlement(subject.combined.resources)
-        looked_at = chain(self._entitlement_rules(subject), _address_rules(address, subject.rules, entitled))
+        looked_at = self._entitlement_rules(subject, address, entitled)
         failed = next((rule for rule in looked_at if not rule.passed), None)
         verdict = _Verdict(
             rules=subject.rules,
