@@ -11,7 +11,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+import certificates
+from certificates import tlv
 from dmvpn_agent.wire.identity import MAX_PRINTED, newest_by_subject, printed_subject
+from dmvpn_agent.wire.name import issuer_and_subject, read_name
 from factories import NOW, YEAR, der, key
 
 SUBJECTS = [
@@ -42,6 +45,11 @@ def _certificate(subject: list[tuple[x509.ObjectIdentifier, str]]) -> x509.Certi
     )
 
 
+def _printed(certificate: x509.Certificate) -> str | None:
+    _, subject = issuer_and_subject(certificate.public_bytes(Encoding.DER))
+    return printed_subject(read_name(subject))
+
+
 @pytest.mark.contract
 @pytest.mark.skipif(shutil.which("pki") is None, reason="needs strongSwan's pki")
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject[0][1])
@@ -54,20 +62,42 @@ def test_a_subject_is_printed_as_strongswan_does(
     file.write_bytes(certificate.public_bytes(Encoding.DER))
     shown = subprocess.run(["pki", "--print", "--in", file], capture_output=True, check=True).stdout.decode("latin-1")
     line = next(line for line in shown.splitlines() if "subject:" in line)
-    assert line.split('"', 1)[1].rsplit('"', 1)[0] == printed_subject(certificate)
+    assert line.split('"', 1)[1].rsplit('"', 1)[0] == _printed(certificate)
+
+
+@pytest.mark.contract
+@pytest.mark.skipif(shutil.which("pki") is None, reason="needs strongSwan's pki")
+@pytest.mark.parametrize(
+    "subject",
+    [
+        certificates.name(certificates.attribute(certificates.COMMON_NAME, b"Z\xfcrich", certificates.T61)),
+        certificates.name(certificates.attribute(certificates.COMMON_NAME, b"\x00h\x00u\x00b", certificates.BMP)),
+        certificates.sequence(
+            tlv(0x31, *(certificates.attribute(certificates.UNIT, text) for text in ("a", "b"))),
+            tlv(0x31, certificates.attribute(certificates.COMMON_NAME, "hub")),
+        ),
+    ],
+    ids=["t61", "bmp", "multi-valued"],
+)
+def test_other_forms_of_a_subject_are_printed_as_strongswan_does(subject: bytes, tmp_path: Path) -> None:
+    """It prints octets, whatever string they encode, and several values of an RDN like several RDNs."""
+    file = tmp_path / "certificate.der"
+    file.write_bytes(certificates.der(subject))
+    shown = subprocess.run(["pki", "--print", "--in", file], capture_output=True, check=True).stdout.decode("latin-1")
+    assert f'subject:  "{printed_subject(read_name(subject))}"' in shown
 
 
 def test_a_subject_that_charon_would_cut_is_not_printed() -> None:
     """Two long names could look alike once they are cut."""
     units = [(NameOID.ORGANIZATIONAL_UNIT_NAME, f"NET=192.168.{number}.0/24") for number in range(30)]
-    assert printed_subject(_certificate(units)) is None
+    assert _printed(_certificate(units)) is None
     fits = [(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 60)] * 7
-    assert len(printed_subject(_certificate(fits)) or "") <= MAX_PRINTED
+    assert len(_printed(_certificate(fits)) or "") <= MAX_PRINTED
 
 
 def test_an_attribute_without_a_short_name_is_not_printed() -> None:
     """Nobody is identified by what we cannot compare."""
-    assert printed_subject(_certificate([(x509.ObjectIdentifier("1.2.3.4"), "x")])) is None
+    assert _printed(_certificate([(x509.ObjectIdentifier("1.2.3.4"), "x")])) is None
 
 
 def test_of_two_certificates_the_newer_counts() -> None:

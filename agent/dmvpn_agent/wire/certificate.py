@@ -1,25 +1,33 @@
 """X.509 to the values the policy looks at.
 
-The Alpine guide's form: subject OUs ``GRE=<protocol address>``, ``AS=<number>``, ``NET=<prefix>``, any number each.
 The signature was verified by charon, which hands over only the certificates of peers it authenticated; here the
-certificate is untrusted text all the same.
+certificate is untrusted text all the same. cryptography parses it and the extensions of RFC 5280. Names are read
+from the DER beside it: charon compares and prints their octets, which cryptography does not show.
 """
 
 import hashlib
-import re
-from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from functools import lru_cache
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
 
-from dmvpn_agent.core.model import Address, BadCertificate, Certificate, Claim, Network, T_co
+from dmvpn_agent.core.model import BadCertificate, Certificate, Resources, Source
+from dmvpn_agent.wire.claims import MAX_CLAIMS, shown
+from dmvpn_agent.wire.der import Malformed
+from dmvpn_agent.wire.identity import printed_alternatives, printed_subject
+from dmvpn_agent.wire.name import Name, displayed, issuer_and_subject, read_name
+from dmvpn_agent.wire.resources import (
+    OWN_EXTENSIONS,
+    from_alternative_name,
+    from_dmvpn_ca,
+    from_rfc3779,
+    from_units,
+    hub_hosts,
+)
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
-MAX_CLAIMS = 1000
-MAX_SHOWN = 200
 
-_DECIMAL = re.compile(r"0|[1-9][0-9]{0,9}")
+_ORGANIZATIONAL_UNIT = "2.5.4.11"
+_NOTHING = Resources()
 
 
 def read_certificate(der: bytes) -> Certificate | BadCertificate:
@@ -28,71 +36,77 @@ def read_certificate(der: bytes) -> Certificate | BadCertificate:
         return BadCertificate(f"longer than {MAX_CERTIFICATE_BYTES} bytes")
     try:
         return _read(der)
+    except Malformed as error:
+        return BadCertificate(str(error))
     except Exception as error:
         return BadCertificate(f"not readable: {shown(str(error) or type(error).__name__)}")
 
 
-def _read(der: bytes) -> Certificate | BadCertificate:
+def _read(der: bytes) -> Certificate:
     certificate = x509.load_der_x509_certificate(der)
-    units = [str(item.value) for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
-    if len(units) > MAX_CLAIMS:
-        return BadCertificate(f"more than {MAX_CLAIMS} OUs")
+    issuer_name, subject_name = issuer_and_subject(der)
+    subject = read_name(subject_name)
+    alternatives, own = _extensions(certificate)
+    resources = {
+        Source.SUBJECT: from_units(_units(subject)),
+        Source.SUBJECT_ALT_NAME: from_alternative_name(alternatives),
+        Source.RFC3779: from_rfc3779(own),
+        Source.DMVPN_CA: from_dmvpn_ca(own),
+    }
+    printed = printed_subject(subject)
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
-        subject=shown(_subject(certificate), 1000),
+        subject=displayed(subject),
         serial=certificate.serial_number,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        protocol_addresses=_claims(units, "GRE", _address),
-        as_numbers=_claims(units, "AS", _as_number),
-        prefixes=_claims(units, "NET", _prefix),
+        issuer=_issuer(issuer_name),
+        subject_name=subject_name,
+        issuer_name=issuer_name,
+        identities=frozenset((*printed_alternatives(alternatives), *(() if printed is None else (printed,)))),
+        resources={source: named for source, named in resources.items() if named != _NOTHING},
+        hub_hosts=hub_hosts(own),
         der=der,
     )
 
 
-def _subject(certificate: x509.Certificate) -> str:
-    """Return the subject in the order of the certificate, as charon's log and swanctl have it."""
-    return ", ".join(f"{item.rfc4514_attribute_name}={item.value!s}" for item in certificate.subject)
+@lru_cache(maxsize=64)
+def _issuer(name: bytes) -> str:
+    """Return an issuer's name for people; all peers have one of a few."""
+    return displayed(read_name(name))
 
 
-def _claims(units: list[str], key: str, parse: Callable[[str], T_co]) -> tuple[Claim[T_co], ...]:
-    claims = []
-    for unit in units:
-        name, equals, text = unit.partition("=")
-        if not equals or name != key:
-            continue
-        value: T_co | None
-        try:
-            value = parse(text)
-        except ValueError:
-            value = None
-        claims.append(Claim(f"OU {key}", f"{key}={shown(text)}", value))
-    return tuple(claims)
+def _units(subject: Name) -> list[str]:
+    """Return the subject's OUs. Raises ``Malformed`` for one that is no string, and for too many."""
+    units = []
+    for oid, _, text in subject:
+        if oid == _ORGANIZATIONAL_UNIT:
+            if text is None:
+                raise Malformed("an OU is no string")
+            units.append(text)
+    if len(units) > MAX_CLAIMS:
+        raise Malformed(f"more than {MAX_CLAIMS} OUs")
+    return units
 
 
-def _address(text: str) -> Address:
-    address = ip_address(text)
-    if str(address) != text.lower() or getattr(address, "scope_id", None):
-        raise ValueError("not in canonical form")
-    return address
+def _extensions(certificate: x509.Certificate) -> tuple[list[x509.GeneralName], dict[str, bytes]]:
+    """Return the subjectAltNames, and the extensions that are not cryptography's to read, by OID.
 
-
-def _as_number(text: str) -> int:
-    if not _DECIMAL.fullmatch(text) or not 0 < (number := int(text)) < 2**32 - 1:
-        raise ValueError("not an AS number")
-    return number
-
-
-def _prefix(text: str) -> Network:
-    network = ip_network(text, strict=True)
-    if str(network) != text.lower():
-        raise ValueError("not in canonical form")
-    return network
-
-
-def shown(text: str, longest: int = MAX_SHOWN) -> str:
-    """Return text from outside as it can be shown: control and non-ASCII characters escaped, cut to ``longest``."""
-    escaped = "".join(
-        char if " " <= char <= "~" else char.encode("unicode_escape").decode() for char in text[: longest + 1]
-    )
-    return escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
+    Raises ``Malformed`` for a critical extension that nobody here knows (RFC 5280, section 4.2).
+    """
+    alternatives: list[x509.GeneralName] = []
+    own: dict[str, bytes] = {}
+    for extension in certificate.extensions:
+        value = extension.value
+        kind = type(value)  # isinstance is slow here: extension types are abstract base classes' children
+        if kind is x509.SubjectAlternativeName:
+            alternatives = list(value)
+        elif kind is x509.UnrecognizedExtension:
+            oid = extension.oid.dotted_string
+            if oid in OWN_EXTENSIONS:
+                own[oid] = value.value
+            elif extension.critical:
+                raise Malformed(f"critical extension {oid} is not known")
+        elif kind is x509.PrecertPoison:
+            raise Malformed("it is a precertificate")
+    return alternatives, own

@@ -9,60 +9,59 @@ without being authenticated; one with an equal subject says nothing else in that
 subjectAltName may say anything.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 
 from cryptography import x509
 
-# strongSwan src/libstrongswan/asn1/oid.txt
-_SHORT_NAMES = {
-    "2.5.4.3": "CN",
-    "2.5.4.4": "SN",
-    "2.5.4.5": "serialNumber",
-    "2.5.4.6": "C",
-    "2.5.4.7": "L",
-    "2.5.4.8": "ST",
-    "2.5.4.9": "STREET",
-    "2.5.4.10": "O",
-    "2.5.4.11": "OU",
-    "2.5.4.12": "T",
-    "2.5.4.13": "D",
-    "2.5.4.16": "postalAddress",
-    "2.5.4.17": "postalCode",
-    "2.5.4.41": "N",
-    "2.5.4.42": "G",
-    "2.5.4.43": "I",
-    "2.5.4.45": "ID",
-    "2.5.4.46": "dnQualifier",
-    "2.5.4.54": "dmdName",
-    "2.5.4.65": "pseudonym",
-    "2.5.4.97": "organizationIdentifier",
-    "0.9.2342.19200300.100.1.1": "UID",
-    "0.9.2342.19200300.100.1.25": "DC",
-    "1.2.840.113549.1.9.1": "E",
-    "1.2.840.113549.1.9.2": "unstructuredName",
-    "1.2.840.113549.1.9.8": "unstructuredAddress",
-}
+from dmvpn_agent.wire.der import Malformed
+from dmvpn_agent.wire.name import SHORT_NAMES, Name, issuer_and_subject, read_name
 
 #: charon prints into a buffer of this size and cuts what is longer: two long names could then look alike.
 MAX_PRINTED = 511
 
+#: IPv6 addresses within the lowest 48 bits may be IPv4-mapped or IPv4-compatible: glibc writes those in another way.
+_IPV4_FORMS = 48
+_PRINTABLE = bytes(range(0x20, 0x7F))
 
-def printed_subject(certificate: x509.Certificate) -> str | None:
-    """Return a certificate's subject as charon prints it; ``None`` where that cannot be told for certain."""
+
+#: What a subjectAltName may consist of to be an identity: charon prints every kind of identity as bare text, so one
+#: that could be mistaken for another kind (``CN=hub`` or an address in a dNSName) is none.
+_DNS_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._*-]{1,253}")
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}")
+
+
+def printed_subject(subject: Name) -> str | None:
+    """Return a subject as charon prints it (``dntoa``); ``None`` where that cannot be told for certain."""
     parts = []
-    for attribute in certificate.subject:
-        name = _SHORT_NAMES.get(attribute.oid.dotted_string)
-        value = attribute.value
-        if name is None or not isinstance(value, str):
+    for oid, value, text in subject:
+        short = SHORT_NAMES.get(oid)
+        if short is None or not text:
             return None
-        parts.append(f"{name}={_printable(value.encode())}")
+        parts.append(f"{short}={_printable(value)}")
     printed = ", ".join(parts)
     return printed if parts and len(printed) <= MAX_PRINTED else None
 
 
 def _printable(value: bytes) -> str:
-    return "".join(chr(byte) if 0x20 <= byte <= 0x7E else "?" for byte in value)
+    if not value.translate(None, _PRINTABLE):
+        return value.decode("ascii")
+    return "".join(chr(byte) if byte in _PRINTABLE else "?" for byte in value)
+
+
+def printed_alternatives(names: Iterable[x509.GeneralName]) -> Iterator[str]:
+    """Yield the subjectAltNames that can be IKE identities (names, mail and IP addresses) as charon prints them."""
+    for name in names:
+        kind, value = type(name), name.value
+        if kind is x509.IPAddress:
+            if type(value) is IPv4Address or (type(value) is IPv6Address and int(value) >> _IPV4_FORMS):
+                yield str(value)
+        elif (kind is x509.DNSName and _DNS_NAME.fullmatch(value)) or (
+            kind is x509.RFC822Name and _MAIL_ADDRESS.fullmatch(value)
+        ):
+            yield value
 
 
 def newest_by_subject(certificates: Iterable[bytes]) -> dict[str, bytes]:
@@ -73,9 +72,9 @@ def newest_by_subject(certificates: Iterable[bytes]) -> dict[str, bytes]:
     newest: dict[str, tuple[datetime, bytes]] = {}
     for der in certificates:
         try:
-            certificate = x509.load_der_x509_certificate(der)
-            subject, issued = printed_subject(certificate), certificate.not_valid_before_utc
-        except ValueError:
+            issued = x509.load_der_x509_certificate(der).not_valid_before_utc
+            subject = printed_subject(read_name(issuer_and_subject(der)[1]))
+        except (ValueError, Malformed):
             continue
         if subject is not None and (subject not in newest or issued > newest[subject][0]):
             newest[subject] = issued, der

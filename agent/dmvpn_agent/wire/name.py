@@ -1,0 +1,134 @@
+"""Distinguished names from their DER (RFC 5280, section 4.1.2.4), with the octets that stand in them.
+
+The octets are kept because charon prints them as they are, and compares identities by them; the text is for what
+is read out of a name and for people.
+"""
+
+from typing import NamedTuple
+
+from dmvpn_agent.wire.claims import shown
+from dmvpn_agent.wire.der import (
+    INTEGER,
+    OBJECT_IDENTIFIER,
+    SEQUENCE,
+    SET,
+    Malformed,
+    element,
+    expect,
+    object_identifier,
+    only,
+)
+
+#: Encoding of each string type; T61String has been Latin-1 since OpenSSL's first days, whatever T.61 says.
+_ENCODINGS = {
+    0x0C: "utf-8",
+    0x12: "ascii",
+    0x13: "ascii",
+    0x14: "latin-1",
+    0x16: "ascii",
+    0x1A: "ascii",
+    0x1C: "utf-32-be",
+    0x1E: "utf-16-be",
+}
+
+#: Attribute types by name: strongSwan's, ``src/libstrongswan/asn1/oid.txt``.
+SHORT_NAMES = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "STREET",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "T",
+    "2.5.4.13": "D",
+    "2.5.4.16": "postalAddress",
+    "2.5.4.17": "postalCode",
+    "2.5.4.41": "N",
+    "2.5.4.42": "G",
+    "2.5.4.43": "I",
+    "2.5.4.45": "ID",
+    "2.5.4.46": "dnQualifier",
+    "2.5.4.54": "dmdName",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.97": "organizationIdentifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "E",
+    "1.2.840.113549.1.9.2": "unstructuredName",
+    "1.2.840.113549.1.9.8": "unstructuredAddress",
+}
+
+_LONGEST = 1000
+_VERSION = b"\xa0"
+
+
+class Attribute(NamedTuple):
+    """One attribute of a name: its type, the octets of its value, and their text where they are a string."""
+
+    oid: str
+    value: bytes
+    text: str | None
+
+
+Name = tuple[Attribute, ...]
+
+
+def issuer_and_subject(certificate: bytes) -> tuple[bytes, bytes]:
+    """Return the two Names of a certificate, each as its DER. Raises ``Malformed``."""
+    start, end = only(certificate, 0, len(certificate), SEQUENCE)
+    at, end = expect(certificate, start, end, SEQUENCE)
+    if certificate[at : at + 1] == _VERSION:
+        at = expect(certificate, at, end, _VERSION[0])[1]
+    at = expect(certificate, at, end, INTEGER)[1]  # serial number
+    issuer_at = expect(certificate, at, end, SEQUENCE)[1]  # behind the signature's algorithm
+    validity_at = expect(certificate, issuer_at, end, SEQUENCE)[1]
+    subject_at = expect(certificate, validity_at, end, SEQUENCE)[1]
+    subject_end = expect(certificate, subject_at, end, SEQUENCE)[1]
+    return certificate[issuer_at:validity_at], certificate[subject_at:subject_end]
+
+
+def read_name(data: bytes) -> Name:
+    """Read a Name, multi-valued RDNs in one row with the others. Raises ``Malformed``."""
+    at, end = only(data, 0, len(data), SEQUENCE)
+    attributes = []
+    while at < end:
+        inner, at = expect(data, at, end, SET)
+        while inner < at:
+            start, inner = expect(data, inner, at, SEQUENCE)
+            attributes.append(_attribute(data, start, inner))
+    return tuple(attributes)
+
+
+def _attribute(data: bytes, at: int, end: int) -> Attribute:
+    start, stop = expect(data, at, end, OBJECT_IDENTIFIER)
+    oid = data[start:stop]
+    tag, start, last = element(data, stop, end)
+    if last != end:
+        raise Malformed("something follows an attribute of a name")
+    value = data[start:last]
+    encoding = _ENCODINGS.get(tag)
+    try:
+        text = None if encoding is None else value.decode(encoding)
+    except UnicodeDecodeError:
+        raise Malformed(f"an attribute of a name is no {encoding}") from None
+    return Attribute(object_identifier(oid), value, text)
+
+
+def displayed(name: Name) -> str:
+    """Return a name for people and patterns, in the order of the certificate, as charon's log and swanctl have it.
+
+    A comma within a value is written ``\\2C``: no value can look like several attributes. A value of no string type
+    is its octets in hexadecimal.
+    """
+    return shown(
+        ", ".join([f"{SHORT_NAMES.get(oid, oid)}={_value(value, text)}" for oid, value, text in name]), _LONGEST
+    )
+
+
+def _value(value: bytes, text: str | None) -> str:
+    if text is None:
+        return "#" + value.hex()
+    return text.replace("\\", "\\5C").replace(",", "\\2C") if "," in text or "\\" in text else text
