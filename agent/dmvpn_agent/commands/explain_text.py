@@ -1,6 +1,7 @@
 """An explanation for people, among them those who see the program for the first time."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from dmvpn_agent.commands.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.core.account import Named
@@ -25,7 +26,10 @@ def report_text(report: Report) -> str:
         lines += ["", *_binding(answer, report)]
     if len(report.answers) > 1:
         accepted = sum(answer.accepted for answer in report.answers)
-        lines += ["", f"{len(report.answers)} addresses: {accepted} accepted, {len(report.answers) - accepted} denied."]
+        lines += [
+            "",
+            f"{len(report.answers)} addresses: {accepted} accepted, {len(report.answers) - accepted} denied.",
+        ]
     lines += ["", *_unseen(report)]
     return "\n".join(lines)
 
@@ -43,7 +47,7 @@ def _certificate(report: Report) -> Iterator[str]:
             yield f"  subject      {certificate.subject or '(empty)'}"
             yield f"  issuer       {certificate.issuer or '(empty)'}"
             yield f"  serial       {certificate.serial:x}"
-            yield f"  valid        from {certificate.not_before:%Y-%m-%d %H:%M:%S} to {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
+            yield f"  valid        from {_time(certificate.not_before)} to {_time(certificate.not_after)}"
             yield f"  fingerprint  {certificate.fingerprint} (SHA-256)"
             if certificate.hub_hosts:
                 yield f"  hub hosts    {', '.join(certificate.hub_hosts)}"
@@ -74,17 +78,17 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
     nbma = "not given" if request.nbma_address == UNSPECIFIED else str(request.nbma_address)
     yield (
         f"  asked on {request.interface}, type {request.binding_type}, NBMA address {nbma},"
-        f" at {report.question.at:%Y-%m-%d %H:%M:%S} UTC"
+        f" at {_time(report.question.at)}"
     )
     if explanation.kind:
         yield f"  judged as {_KINDS[explanation.kind]}, by this {report.setting.config.role}"
-    yield "  Every rule in its order; the first that fails decides. A rule has the name of the reason it denies with."
+    yield "  Every rule in its order, named by the reason with which it denies; the first that fails decides."
     yield ""
     rows = (
         ("pass" if check.passed else "FAIL", check.reason, check.field, check.found or '""', check.expected)
         for check in explanation.checks
     )
-    yield from _indented(table(("", "RULE", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
+    yield from _indented(table(("", "DENIES AS", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
     yield ""
     yield f"  {sentence(explanation.decision)}"
     yield from _consequences(answer)
@@ -99,7 +103,9 @@ def sentence(decision: Decision) -> str:
             f" {decision.field} is {decision.found}; expected {decision.expected}."
         )
     if decision.peer is None:
-        return "ACCEPTED, as a host behind the peer: the address lies in one of its prefixes, and makes nobody a peer."
+        return (
+            "ACCEPTED, as a host behind the peer: the address lies in one of its prefixes, and makes nobody a peer."
+        )
     return f"ACCEPTED: {_entitled(decision.peer)}."
 
 
@@ -127,7 +133,7 @@ def _consequences(answer: Answer) -> Iterator[str]:
     remedies = {reason: ADVICE[reason].remedies for reason in failed if ADVICE[reason].remedies}
     if remedies:
         yield ""
-        yield "  What would have to change, one or the other (of each rule that fails):"
+        yield "  What would have to change, one or the other:"
     for reason, texts in remedies.items():
         yield f"    {reason}"
         yield from (f"      {text}" for text in texts)
@@ -139,10 +145,14 @@ def _unseen(report: Report) -> Iterator[str]:
         yield "  the signature: charon verifies it before nhrpd asks"
         trust = report.setting.judge.trust
         if report.shown.certificate.issuer_name not in trust.revocations:
-            yield f"  whether it is revoked: of its issuer no CRL is known ({len(trust.revocations)} of others; policy.crls)"
+            yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
         if report.setting.config.policy.confirms and not report.question.identity:
             yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"
     yield "  whether another live peer has the address or part of the prefixes: the running agent knows that"
+
+
+def _time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _indented(text: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 from dmvpn_agent.commands.certificate_input import Shown
 from dmvpn_agent.commands.setting import Setting
@@ -14,7 +14,7 @@ from dmvpn_agent.core.plan import plan
 from dmvpn_agent.wire.frr import render
 
 #: Stands for an address that was not given: nothing is bound to it.
-UNSPECIFIED = ip_address("0.0.0.0")
+UNSPECIFIED = IPv4Address(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +107,3 @@ def _vtysh(explanation: Explanation, setting: Setting) -> tuple[str, ...]:
     if bgp is None or not isinstance(decision, Accept) or decision.peer is None:
         return ()
     return tuple(render(plan(desired([decision.peer], bgp), Observed()).changes, bgp.as_number))
-

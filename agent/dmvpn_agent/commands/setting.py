@@ -10,7 +10,7 @@ from dmvpn_agent.core.decision import Judge
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A configuration with what judges by it. ``problems``: which files of CAs and CRLs could not be used, and why."""
+    """A configuration with what judges by it. ``problems``: CA and CRL files that could not be used, and why."""
 
     config: Config
     judge: Judge
