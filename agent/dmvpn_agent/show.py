@@ -1,13 +1,13 @@
 """What the commands print for people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from dmvpn_agent.config import Config
 from dmvpn_agent.core.desired import Observed, desired
-from dmvpn_agent.core.model import Peer, PeerKind, Role
+from dmvpn_agent.core.model import Peer
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.core.policy import Combination, Policy, Rules, StaticPeer
 from dmvpn_agent.wire import nft
@@ -144,7 +144,7 @@ def configuration(config: Config) -> str:
 
 def policy(policy: Policy) -> str:
     """Return the rules in force: what each kind of peer may have on each interface, and what holds for all."""
-    parts = [_rules(interface, kinds, policy.role) for interface, kinds in policy.rules.items()]
+    parts = [_rules(interface, policy) for interface in policy.rules]
     together = {
         Combination.FIRST: "the first that names some counts",
         Combination.UNION: "all count",
@@ -162,21 +162,22 @@ def policy(policy: Policy) -> str:
     return "\n\n".join([*parts, table(("ALL PEERS", ""), whole)])
 
 
-def _rules(interface: str, kinds: Mapping[PeerKind, Rules], role: Role) -> str:
-    """Return the rules on one interface, a column for the kinds of peer that a node of this role can have."""
-    other = PeerKind.SPOKE if role is Role.HUB else PeerKind.SHORTCUT
-    columns: dict[str, Rules] = {PeerKind.HUB: kinds[PeerKind.HUB], other: kinds[other]}
-    if kinds[PeerKind.HUB] == kinds[other]:
-        columns = {f"{PeerKind.HUB} and {other}": kinds[other]}
-    rows = zip(*(_column(rules) for rules in columns.values()), strict=True)
+def _rules(interface: str, policy: Policy) -> str:
+    """Return the rules on one interface, a column for each kind of peer whose rules are its own."""
+    kinds = {kind: policy.rules[interface][kind] for kind in policy.kinds}
+    if len(different := tuple(dict.fromkeys(_column(rules) for rules in kinds.values()))) == 1:
+        columns = {" and ".join(kinds): different[0]}
+    else:
+        columns = {str(kind): _column(rules) for kind, rules in kinds.items()}
+    rows = zip(*columns.values(), strict=True)
     named = ((cells[0][0], *(value for _, value in cells)) for cells in rows)
     return table((f"ON {interface}", *(name.upper() for name in columns)), named)
 
 
-def _column(rules: Rules) -> list[tuple[str, str]]:
+def _column(rules: Rules) -> tuple[tuple[str, str], ...]:
     ipv4, ipv6 = rules.max_prefix_length
     numbers = _join(rules.as_ranges) + ("; this node's own too" if rules.allows_ibgp else "")
-    return [
+    return (
         ("may join", ("with a hub's role" if rules.requires_hub_role else "yes") if rules.allowed else "no"),
         ("protocol addresses in", _join(rules.tunnel_networks)),
         ("protocol addresses", f"at most {rules.max_protocol_addresses}"),
@@ -189,7 +190,7 @@ def _column(rules: Rules) -> list[tuple[str, str]]:
         ("issuers", _join(rules.issuers, "any")),
         ("subjects", _join(rules.subjects, "any")),
         ("what another peer has", {"deny": "is denied", "take_over": "goes to the newer"}[rules.on_conflict]),
-    ]
+    )
 
 
 def _static_peer(row: StaticPeer) -> str:

@@ -139,9 +139,8 @@ class Judge:
         return None if rules is None else _Subject(rules[kind], kind, combined, certificate)
 
     def _kind(self, binding_type: BindingType, role: Role) -> PeerKind:
-        if binding_type is BindingType.NHS or role is Role.HUB:
-            return PeerKind.HUB
-        return PeerKind.SPOKE if self.policy.role is Role.HUB else PeerKind.SHORTCUT
+        hub, other = self.policy.kinds
+        return hub if binding_type is BindingType.NHS or role is Role.HUB else other
 
     def _entitlement_rules(self, subject: _Subject) -> Iterator[Rule]:
         own = self.policy.own_as_number
