@@ -1,18 +1,19 @@
-"""The commands."""
+"""The commands: what can be typed. Each loads only what it needs: a status at 3 a.m. should not wait for pyroute2."""
 
 import argparse
-import asyncio
-import dataclasses
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
-from dmvpn_agent import __version__, show
-from dmvpn_agent.adapters.control import read_status
-from dmvpn_agent.config import load
+from dmvpn_agent import __version__
 from dmvpn_agent.config_values import ConfigError
+from dmvpn_agent.core.model import BindingType
+
+# ruff: noqa: PLC0415
 
 DEFAULT_CONFIG = Path("/etc/dmvpn-agent/agent.toml")
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
@@ -38,62 +39,100 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dmvpn-agent {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, function: Callable[[argparse.Namespace], int], text: str, *, json: bool = True
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=function)
         command.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE",
                              help="configuration file (default: %(default)s)")  # fmt: skip
+        if json:
+            command.add_argument("--json", action="store_true", help="print JSON")
         return command
 
-    add("run", _run, "Run the agent.")
-    add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan.")
-    for name, function, text in (
-        ("check", _check, "Validate a configuration and print what would be done with it."),
-        ("status", _status, "Show peers, decisions and what is in force, of the running agent."),
-    ):
-        command = add(name, function, text)
-        command.add_argument("--json", action="store_true", help="print JSON")
-        if name == "status":
-            command.add_argument(
-                "--socket", type=Path, metavar="PATH", help="control socket (default: as configured)"
-            )
+    run = add("run", _run, "Run the agent.", json=False)
+    run.add_argument("--record", type=Path, metavar="FILE", help="write what nhrpd asks to FILE, for `replay`")
+    add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan.", json=False)
+    add("check", _check, "Validate a configuration and print what would be done with it.")
+    status = add("status", _status, "Show peers, decisions and what is in force, of the running agent.")
+    status.add_argument("--socket", type=Path, metavar="PATH", help="control socket (default: as configured)")
+    _explain_arguments(add("explain", _explain, "Show how a certificate is judged, rule by rule, and what follows."
+                           " Exit status 0: accepted, 1: denied, 2: no certificate."))  # fmt: skip
+    add(
+        "lint-policy",
+        _lint,
+        "Show what is wrong with the policy, and what is in force. Exit status 1: contradictions.",
+    )
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    # Each command loads only what it needs: a status at 3 a.m. should not wait for pyroute2.
-    from dmvpn_agent.app import AgentApp  # noqa: PLC0415
-    from dmvpn_agent.serve import serve  # noqa: PLC0415
+def _explain_arguments(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument("certificate", metavar="CERT", help="a file in PEM, DER or hexadecimal; `-` for standard"
+                         " input; the hexadecimal itself; `none` for a peer that shows none")  # fmt: skip
+    explain.add_argument("--address", type=ip_address, metavar="A",
+                         help="the protocol address (default: each that the certificate names)")  # fmt: skip
+    explain.add_argument("--nbma", type=ip_address, metavar="N", help="the NBMA address it is to be bound to")
+    explain.add_argument("--interface", metavar="I", help="the tunnel interface (default: as configured)")
+    explain.add_argument("--type", type=BindingType, default=BindingType.DYNAMIC, choices=list(BindingType),
+                         help="the type of the binding (default: %(default)s)")  # fmt: skip
+    explain.add_argument("--identity", metavar="IKE_ID", help="who has an IKE_SA with the NBMA address")
+    explain.add_argument("--at", type=_time, metavar="TIME", help="ISO 8601, UTC without offset (default: now)")
 
-    return asyncio.run(serve(AgentApp, arguments.config))
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from dmvpn_agent.app import AgentApp
+    from dmvpn_agent.serve import serve
+
+    return asyncio.run(serve(partial(AgentApp, record=arguments.record), arguments.config))
 
 
 def _bridge(arguments: argparse.Namespace) -> int:
-    from dmvpn_agent.bridge_app import BridgeApp  # noqa: PLC0415
-    from dmvpn_agent.serve import serve  # noqa: PLC0415
+    import asyncio
+
+    from dmvpn_agent.bridge_app import BridgeApp
+    from dmvpn_agent.serve import serve
 
     return asyncio.run(serve(BridgeApp, arguments.config))
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
-    if arguments.json:
-        print(json.dumps({"valid": True, "configuration": dataclasses.asdict(config)}, default=str, indent=2))
-    else:
-        print(show.configuration(config))
-    return 0
+    from dmvpn_agent.commands import check
+
+    return check.run(arguments.config, arguments.json)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    path = arguments.socket or load(arguments.config).control_socket
-    try:
-        state = asyncio.run(read_status(path))
-    except (OSError, TimeoutError, ValueError) as error:
-        print(f"dmvpn-agent: no status from {path}: {error}; is the agent running, and may you read the socket?",
-              file=sys.stderr)  # fmt: skip
-        return 1
-    print(json.dumps(state, indent=2) if arguments.json else show.status(state))
-    return 0
+    from dmvpn_agent.commands import status
+
+    return status.run(arguments.socket, arguments.config, arguments.json)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import explain
+    from dmvpn_agent.commands.judging import Question
+
+    question = Question(
+        at=arguments.at or datetime.now(UTC).replace(microsecond=0),
+        address=arguments.address,
+        nbma_address=arguments.nbma,
+        interface=arguments.interface,
+        binding_type=arguments.type,
+        identity=arguments.identity,
+    )
+    return explain.run(arguments.certificate, question, arguments.config, arguments.json)
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import lint
+
+    return lint.run(arguments.config, arguments.json)
 
 
 if __name__ == "__main__":

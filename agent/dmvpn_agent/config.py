@@ -97,8 +97,19 @@ class Config:
 def load(file: Path) -> Config:
     """Read and validate a configuration file.
 
-    Raises ``ConfigError``: unreadable, over 1 MiB, no TOML, an unknown key, or a value that is not allowed.
+    Raises ``ConfigError``: unreadable, over 1 MiB, no TOML, an unknown key, a value that is not allowed, or a policy
+    that contradicts itself.
     """
+    config = load_contradictory(file)
+    try:
+        _refuse_contradictions(config.policy)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return config
+
+
+def load_contradictory(file: Path) -> Config:
+    """Read a configuration file as ``load`` does, but leave contradictions of the policy to be shown."""
     try:
         with file.open("rb") as stream:
             text = stream.read(MAX_CONFIG_BYTES + 1)
@@ -111,13 +122,25 @@ def load(file: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from None
     try:
-        return from_toml(raw)
+        return _read(raw)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 
 
 def from_toml(raw: dict[str, Any]) -> Config:
     """Validate a parsed TOML document. Raises ``ConfigError``."""
+    config = _read(raw)
+    _refuse_contradictions(config.policy)
+    return config
+
+
+def _refuse_contradictions(policy: Policy) -> None:
+    for finding in lint(policy):
+        if finding.contradiction:
+            raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
+
+
+def _read(raw: dict[str, Any]) -> Config:
     top = Table("", raw)
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp = top.table("nhrp")
@@ -150,9 +173,6 @@ def from_toml(raw: dict[str, Any]) -> Config:
             f"bridge.listen and ike.vici_socket are both {charon_socket}; charon's own socket must be another"
             " (strongswan.conf: charon.plugins.vici.socket)"
         )
-    for finding in lint(config.policy):
-        if finding.contradiction:
-            raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
     return config
 
 

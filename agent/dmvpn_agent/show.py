@@ -9,14 +9,15 @@ from dmvpn_agent.config import Config
 from dmvpn_agent.core.desired import Observed, desired
 from dmvpn_agent.core.model import Peer
 from dmvpn_agent.core.plan import plan
+from dmvpn_agent.core.policy import Combination, Policy, Rules, StaticPeer
 from dmvpn_agent.wire import nft
 from dmvpn_agent.wire.frr import render
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as aligned columns under a header."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000) -> str:
+    """Return rows as aligned columns under a header; cells longer than ``widest`` align nothing."""
     lines = [tuple(header), *(tuple(str(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    widths = [max(min(len(line[column]), widest) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
@@ -115,17 +116,15 @@ def why(decision: dict[str, Any]) -> str:
 
 def configuration(config: Config) -> str:
     """Return what would be done with a configuration, and what must stand in FRR's for it."""
-    policy = config.policy
     lines = [
         "The configuration is valid.",
         "",
         f"role {config.role} on {config.interface}",
-        f"  accepts protocol addresses in {_join(policy.tunnel_networks)}",
-        f"  accepts prefixes in           {_join(policy.allowed_networks)}",
-        f"  accepts AS numbers in         {_join(f'{low}-{high}' for low, high in policy.as_ranges)}",
-        f"  watches charon at             {config.ike.vici_socket}",
-        f"  serves metrics at             {config.metrics or '(nowhere)'}",
-        f"  keeps its state in            {config.state_directory}",
+        f"  watches charon at   {config.ike.vici_socket}",
+        f"  serves metrics at   {config.metrics or '(nowhere)'}",
+        f"  keeps its state in  {config.state_directory}",
+        "",
+        policy(config.policy),
         "",
         "FRR must contain:",
         f"  nhrp event socket {config.event_socket}",
@@ -143,8 +142,66 @@ def configuration(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _join(values: Iterable[object]) -> str:
-    return ", ".join(str(value) for value in values) or "(none)"
+def policy(policy: Policy) -> str:
+    """Return the rules in force: what each kind of peer may have on each interface, and what holds for all."""
+    parts = [_rules(interface, policy) for interface in policy.rules]
+    together = {
+        Combination.FIRST: "the first that names some counts",
+        Combination.UNION: "all count",
+        Combination.AGREE: "those that name some must name the same",
+    }[policy.combination]
+    crl = "asked for: without a current one a certificate is denied" if policy.requires_crl else "used where known"
+    confirms = "a certificate must be that of the IKE_SA" if policy.confirms else "not compared with the certificate"
+    whole = [
+        ("resources from", f"{_join(policy.sources)}; {together}"),
+        ("CRL", crl),
+        ("IKE_SA", confirms),
+        *(("static peer", _static_peer(row)) for row in policy.static_peers),
+        *(("maintenance", str(row)) for row in policy.maintenance),
+    ]
+    return "\n\n".join([*parts, table(("ALL PEERS", ""), whole)])
+
+
+def _rules(interface: str, policy: Policy) -> str:
+    """Return the rules on one interface, a column for each kind of peer whose rules are its own."""
+    kinds = {kind: policy.rules[interface][kind] for kind in policy.kinds}
+    if len(different := tuple(dict.fromkeys(_column(rules) for rules in kinds.values()))) == 1:
+        columns = {" and ".join(kinds): different[0]}
+    else:
+        columns = {str(kind): _column(rules) for kind, rules in kinds.items()}
+    rows = zip(*columns.values(), strict=True)
+    named = ((cells[0][0], *(value for _, value in cells)) for cells in rows)
+    return table((f"ON {interface}", *(name.upper() for name in columns)), named)
+
+
+def _column(rules: Rules) -> tuple[tuple[str, str], ...]:
+    ipv4, ipv6 = rules.max_prefix_length
+    numbers = _join(rules.as_ranges) + ("; this node's own too" if rules.allows_ibgp else "")
+    return (
+        ("may join", ("with a hub's role" if rules.requires_hub_role else "yes") if rules.allowed else "no"),
+        ("protocol addresses in", _join(rules.tunnel_networks)),
+        ("protocol addresses", f"at most {rules.max_protocol_addresses}"),
+        ("hosts behind it", "where its prefixes have them" if rules.allows_hosts else "no"),
+        ("AS number", f"{'one' if rules.needs_as_number else 'none needed'}, in {numbers}"),
+        ("prefixes in", _join(rules.allowed_networks)),
+        ("prefixes never in", _join((*rules.tunnel_networks, *rules.forbidden_networks))),
+        ("default route", "allowed" if rules.allows_default_route else "no"),
+        ("prefixes", f"at most {rules.max_prefixes}, no longer than /{ipv4} (IPv6: /{ipv6})"),
+        ("issuers", _join(rules.issuers, "any")),
+        ("subjects", _join(rules.subjects, "any")),
+        ("what another peer has", {"deny": "is denied", "take_over": "goes to the newer"}[rules.on_conflict]),
+    )
+
+
+def _static_peer(row: StaticPeer) -> str:
+    resources = row.resources
+    claims = (*resources.protocol_addresses, *resources.as_numbers, *resources.prefixes, *resources.roles)
+    whom = "with or without certificate" if row.overrides else "without certificate"
+    return f"{row.identity} ({whom}): {_join(claim.text for claim in claims)}"
+
+
+def _join(values: Iterable[object], nothing: str = "(none)") -> str:
+    return ", ".join(str(value) for value in values) or nothing
 
 
 def _example(config: Config) -> list[str]:

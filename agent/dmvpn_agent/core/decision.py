@@ -41,6 +41,17 @@ from dmvpn_agent.core.standing import maintained, standing_rules, static_peer_of
 #: How many certificates' entitlements are remembered.
 REMEMBERED = 20_000
 
+#: The reasons that depend on the address that is asked for; all others are the certificate's own.
+ADDRESS_REASONS = frozenset(
+    {
+        Reason.HOST_OUTSIDE_PREFIXES,
+        Reason.PROTOCOL_ADDRESS_MISMATCH,
+        Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL,
+        Reason.PROTOCOL_ADDRESS_CONFLICT,
+        Reason.PREFIX_CONFLICT,
+    }
+)
+
 #: Returns the live peers of another identity that hold the peer's address or overlap its prefixes.
 Holders = Callable[[Peer], tuple[Peer, ...]]
 
@@ -136,9 +147,8 @@ class Judge:
         return None if rules is None else _Subject(rules[kind], kind, combined, certificate)
 
     def _kind(self, binding_type: BindingType, role: Role) -> PeerKind:
-        if binding_type is BindingType.NHS or role is Role.HUB:
-            return PeerKind.HUB
-        return PeerKind.SPOKE if self.policy.role is Role.HUB else PeerKind.SHORTCUT
+        hub, other = self.policy.kinds
+        return hub if binding_type is BindingType.NHS or role is Role.HUB else other
 
     def _entitlement_rules(self, subject: _Subject, address: Address, entitled: Entitlement) -> Iterator[Rule]:
         yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)

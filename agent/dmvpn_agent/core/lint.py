@@ -1,7 +1,7 @@
 """A policy looked at as a whole: rules that contradict each other, and rules that can never matter."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from dmvpn_agent.core.entitlement import OneOf, Rule, peer_rules, routing_rules
@@ -29,11 +29,21 @@ class Finding:
 def lint(policy: Policy) -> tuple[Finding, ...]:
     """Return what is wrong with a policy, the contradictions first."""
     found = [*_whole(policy), *_static_peers(policy), *_maintenance(policy)]
-    for interface, kinds in policy.rules.items():
-        for kind, rules in kinds.items():
-            if rules.allowed:
-                found += _rules(f"policy, {interface}, {kind}", kind, rules, policy)
+    for interface in policy.rules:
+        found += _interface(interface, policy)
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: not finding.contradiction))
+
+
+def _interface(interface: str, policy: Policy) -> Iterator[Finding]:
+    """Yield what is wrong on an interface, once for all kinds of peer that share it."""
+    kinds: dict[Finding, list[PeerKind]] = {}
+    for kind in policy.kinds:
+        rules = policy.rules[interface][kind]
+        if rules.allowed:
+            for finding in _rules(f"policy, {interface}", kind, rules, policy):
+                kinds.setdefault(finding, []).append(kind)
+    for finding, concerned in kinds.items():
+        yield replace(finding, where=f"{finding.where}, {' and '.join(concerned)}")
 
 
 def _whole(policy: Policy) -> Iterator[Finding]:
@@ -101,9 +111,8 @@ def _static_peers(policy: Policy) -> Iterator[Finding]:
 
 def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
     """Return the first rule that a row fails by itself on an interface."""
-    hub = Role.HUB in values(row.resources.roles)
-    spoke = PeerKind.SPOKE if policy.role is Role.HUB else PeerKind.SHORTCUT
-    kind = PeerKind.HUB if hub else spoke
+    hub, spoke = policy.kinds
+    kind = hub if Role.HUB in values(row.resources.roles) else spoke
     rules = policy.rules[interface][kind]
     combined = Combined(row.resources)
     looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, policy.own_as_number))

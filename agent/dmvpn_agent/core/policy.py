@@ -115,6 +115,11 @@ class Policy:
     requires_crl: bool = False
     confirms: bool = True
 
+    @property
+    def kinds(self) -> tuple[PeerKind, PeerKind]:
+        """Return the kinds of peer that a node of this role has."""
+        return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
+
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:

@@ -1,0 +1,98 @@
+"""A certificate as an operator has it at hand: a file, standard input, or hexadecimal out of a log."""
+
+import base64
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from dmvpn_agent.core.model import BadCertificate, Certificate
+from dmvpn_agent.wire.certificate import read_certificate
+
+#: What stands for a peer that shows no certificate.
+NONE = "none"
+MAX_INPUT_BYTES = 1 << 20
+
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f:\s]+")
+_EVENT = re.compile(rb"remote_cert=([0-9A-Fa-f]+)")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+class InputError(Exception):
+    """There is nothing that could be a certificate; the text says what was found and what can be given."""
+
+
+class Shown(NamedTuple):
+    """A certificate as it was read, ``None`` for a peer without; ``form`` is what it was read from, for people."""
+
+    certificate: Certificate | BadCertificate | None
+    form: str
+
+
+def find_certificate(word: str) -> Shown:
+    """Read what an operator typed: a file, ``-``, ``none``, or the certificate itself in hexadecimal.
+
+    Raises ``InputError``.
+    """
+    if word == NONE:
+        return Shown(None, "no certificate shown")
+    if word == "-":
+        return decode(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
+    try:
+        is_file = Path(word).exists()
+    except OSError:  # a name of this length
+        is_file = False
+    if is_file:
+        return read_file(Path(word))
+    if len(word) % 2 == 0 and _HEXADECIMAL.fullmatch(word.encode()):
+        return decode(word.encode(), "the command line")
+    raise InputError(f"{_short(word)}: no such file, and not hexadecimal; expected a file in PEM, DER or hexadecimal,"
+                     f" `-` for standard input, the certificate in hexadecimal, or `{NONE}`")  # fmt: skip
+
+
+def read_file(file: Path) -> Shown:
+    """Read a certificate from a file. Raises ``InputError``."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    return decode(data, str(file))
+
+
+def decode(data: bytes, place: str) -> Shown:
+    """Read a certificate in PEM, DER or hexadecimal, or the one in an event of nhrpd. Raises ``InputError``.
+
+    What has the right form and is no certificate is a ``BadCertificate``: that is how the agent would judge it.
+    """
+    if len(data) > MAX_INPUT_BYTES:
+        raise InputError(f"{place}: longer than {MAX_INPUT_BYTES} bytes")
+    if blocks := _PEM.findall(data):
+        first = " (the first of several)" if len(blocks) > 1 else ""
+        return Shown(_pem(blocks[0]), f"PEM{first}, {place}")
+    if found := _EVENT.search(data):
+        return Shown(_hexadecimal(found[1]), f"an event's remote_cert, {place}")
+    if data.strip() and _HEXADECIMAL.fullmatch(data):
+        return Shown(_hexadecimal(data), f"hexadecimal, {place}")
+    if data[:1] == b"\x30":
+        return Shown(read_certificate(data), f"DER, {place}")
+    what = "empty" if not data.strip() else "no certificate in PEM, DER or hexadecimal"
+    raise InputError(f"{place}: {what}")
+
+
+def _pem(block: bytes) -> Certificate | BadCertificate:
+    try:
+        return read_certificate(base64.b64decode(b"".join(block.split()), validate=True))
+    except ValueError:
+        return BadCertificate("PEM that is not base64")
+
+
+def _hexadecimal(text: bytes) -> Certificate | BadCertificate:
+    try:
+        return read_certificate(bytes.fromhex(re.sub(rb"[:\s]", b"", text).decode()))
+    except ValueError:
+        return BadCertificate("not hexadecimal: a digit is missing")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")

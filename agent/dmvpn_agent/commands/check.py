@@ -1,0 +1,18 @@
+"""``check``: whether a configuration is valid, and what would be done with it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from dmvpn_agent import show
+from dmvpn_agent.config import load
+
+
+def run(file: Path, as_json: bool) -> int:
+    """Print a configuration; return the exit status. Raises ``ConfigError``."""
+    config = load(file)
+    if as_json:
+        print(json.dumps({"valid": True, "configuration": dataclasses.asdict(config)}, default=str, indent=2))
+    else:
+        print(show.configuration(config))
+    return 0

@@ -1,0 +1,159 @@
+"""An explanation for people, among them those who see the program for the first time."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from dmvpn_agent.commands.judging import UNSPECIFIED, Answer, Report
+from dmvpn_agent.core.account import Named
+from dmvpn_agent.core.advice import ADVICE
+from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Decision, Deny, Peer, PeerKind
+from dmvpn_agent.show import table
+
+#: Columns are padded to this width at most; what is longer is still printed whole.
+WIDEST = 44
+
+_KINDS = {
+    PeerKind.HUB: "a hub",
+    PeerKind.SPOKE: "a spoke",
+    PeerKind.SHORTCUT: "another spoke (a shortcut)",
+}
+
+
+def report_text(report: Report) -> str:
+    """Return the whole explanation."""
+    lines = [*_certificate(report), "", *_names(report.named)]
+    for answer in report.answers:
+        lines += ["", *_binding(answer, report)]
+    if len(report.answers) > 1:
+        accepted = sum(answer.accepted for answer in report.answers)
+        lines += [
+            "",
+            f"{len(report.answers)} addresses: {accepted} accepted, {len(report.answers) - accepted} denied.",
+        ]
+    lines += ["", *_unseen(report)]
+    return "\n".join(lines)
+
+
+def _certificate(report: Report) -> Iterator[str]:
+    yield f"CERTIFICATE ({report.shown.form})"
+    match report.shown.certificate:
+        case None:
+            yield "  none: the peer is judged by the IKE identity it authenticated with" + (
+                f", {report.question.identity}" if report.question.identity else "; give it with --identity"
+            )
+        case BadCertificate(why):
+            yield f"  cannot be read: {why}"
+        case Certificate() as certificate:
+            yield f"  subject      {certificate.subject or '(empty)'}"
+            yield f"  issuer       {certificate.issuer or '(empty)'}"
+            yield f"  serial       {certificate.serial:x}"
+            yield f"  valid        from {_time(certificate.not_before)} to {_time(certificate.not_after)}"
+            yield f"  fingerprint  {certificate.fingerprint} (SHA-256)"
+            if certificate.hub_hosts:
+                yield f"  hub hosts    {', '.join(certificate.hub_hosts)}"
+
+
+def _names(named: tuple[Named, ...]) -> Iterator[str]:
+    yield "WHAT IS NAMED"
+    if not named:
+        yield "  nothing"
+        return
+    rows = ((one.source, one.kind, one.field, one.text, _counts(one)) for one in named)
+    yield from _indented(table(("SOURCE", "WHAT", "FIELD", "AS WRITTEN", "COUNTS"), rows, WIDEST))
+
+
+def _counts(one: Named) -> str:
+    if one.counts and one.value is not None:
+        return "yes"
+    word = "malformed" if one.value is None and one.text != "inherit" else "no"
+    return f"{word}: {one.note.removeprefix('malformed: ')}"
+
+
+def _binding(answer: Answer, report: Report) -> Iterator[str]:
+    explanation, request = answer.explanation, answer.request
+    if report.address_known:
+        yield f"MAY {request.protocol_address} BE BOUND?"
+    else:
+        yield "MAY IT JOIN? No protocol address is named, and none was given with --address: judged without one"
+    nbma = "not given" if request.nbma_address == UNSPECIFIED else str(request.nbma_address)
+    yield (
+        f"  asked on {request.interface}, type {request.binding_type}, NBMA address {nbma},"
+        f" at {_time(report.question.at)}"
+    )
+    if explanation.kind:
+        yield f"  judged as {_KINDS[explanation.kind]}, by this {report.setting.config.role}"
+    yield "  Every rule in its order, named by the reason with which it denies; the first that fails decides."
+    yield ""
+    rows = (
+        ("pass" if check.passed else "FAIL", check.reason, check.field, check.found or '""', check.expected)
+        for check in explanation.checks
+    )
+    yield from _indented(table(("", "DENIES AS", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
+    yield ""
+    yield f"  {sentence(explanation.decision)}"
+    yield from _consequences(answer)
+
+
+def sentence(decision: Decision) -> str:
+    """Return a decision in one plain sentence."""
+    if isinstance(decision, Deny):
+        because = ADVICE[decision.reason].because
+        return (
+            f"DENIED ({decision.reason}), because {because}:"
+            f" {decision.field} is {decision.found}; expected {decision.expected}."
+        )
+    if decision.peer is None:
+        return (
+            "ACCEPTED, as a host behind the peer: the address lies in one of its prefixes, and makes nobody a peer."
+        )
+    return f"ACCEPTED: {_entitled(decision.peer)}."
+
+
+def _entitled(peer: Peer) -> str:
+    bound = f"{peer.protocol_address} is bound, and its peer is {_KINDS[peer.kind]}"
+    if peer.quarantined:
+        return f"{bound} in quarantine: it gets no BGP neighbor"
+    if peer.as_number is None:
+        return f"{bound}; this node runs no BGP with it"
+    if not peer.prefixes:
+        return f"{bound} with AS {peer.as_number} that may announce nothing"
+    names = ", ".join(str(prefix) for prefix in peer.prefixes)
+    longest = max(peer.max_prefix_length[prefix.version == 6] for prefix in peer.prefixes)
+    return f"{bound} with AS {peer.as_number} that may announce {names}, and parts of it down to a /{longest}"
+
+
+def _consequences(answer: Answer) -> Iterator[str]:
+    if isinstance(answer.explanation.decision, Accept):
+        if answer.vtysh:
+            yield ""
+            yield "  vtysh would be given, on an FRR that has nothing of the agent's yet:"
+            yield from (f"    {line}" for line in answer.vtysh)
+        return
+    failed = dict.fromkeys(check.reason for check in answer.explanation.checks if not check.passed)
+    remedies = {reason: ADVICE[reason].remedies for reason in failed if ADVICE[reason].remedies}
+    if remedies:
+        yield ""
+        yield "  What would have to change, one or the other:"
+    for reason, texts in remedies.items():
+        yield f"    {reason}"
+        yield from (f"      {text}" for text in texts)
+
+
+def _unseen(report: Report) -> Iterator[str]:
+    yield "Not looked at here:"
+    if isinstance(report.shown.certificate, Certificate):
+        yield "  the signature: charon verifies it before nhrpd asks"
+        trust = report.setting.judge.trust
+        if report.shown.certificate.issuer_name not in trust.revocations:
+            yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
+        if report.setting.config.policy.confirms and not report.question.identity:
+            yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"
+    yield "  whether another live peer has the address or part of the prefixes: the running agent knows that"
+
+
+def _time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _indented(text: str) -> Iterator[str]:
+    return (f"  {line}" for line in text.splitlines())

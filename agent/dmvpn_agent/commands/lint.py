@@ -1,0 +1,40 @@
+"""``lint-policy``: what is wrong with a policy, and what is in force."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dmvpn_agent import show
+from dmvpn_agent.config import load_contradictory
+from dmvpn_agent.core.lint import Finding, lint
+
+
+def run(file: Path, as_json: bool) -> int:
+    """Print what is wrong with a policy; return 1 where it contradicts itself. Raises ``ConfigError``."""
+    policy = load_contradictory(file).policy
+    findings = lint(policy)
+    contradictory = any(finding.contradiction for finding in findings)
+    if as_json:
+        shown = {
+            "contradictory": contradictory,
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+            "policy": dataclasses.asdict(policy),
+        }
+        print(json.dumps(shown, default=str, indent=2))
+    else:
+        print("\n".join([*_findings(findings), "", show.policy(policy)]))
+    return int(contradictory)
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[str]:
+    contradictions = [finding for finding in findings if finding.contradiction]
+    doubtful = [finding for finding in findings if not finding.contradiction]
+    if contradictions:
+        yield "CONTRADICTIONS, with which the agent does not start:"
+        yield from (f"  {finding}" for finding in contradictions)
+    if doubtful:
+        yield "DOUBTFUL, worth a second look:"
+        yield from (f"  {finding}" for finding in doubtful)
+    if not findings:
+        yield "Nothing is wrong with the policy."
