@@ -6,7 +6,7 @@ bounded: nhrpd's own largest message is two certificates of under 2048 bytes in 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -23,18 +23,26 @@ class EventError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BadEvent:
-    """A whole message that asks something we cannot understand; it is to be denied where it has an id."""
+    """A whole message that asks something we cannot understand; it is to be denied where it has an id.
+
+    ``message`` is the message as it came, without the empty line that ends it.
+    """
 
     event_id: int | None
     why: str
+    message: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizeBinding:
-    """``authorize-binding``: the question, and the id under which nhrpd waits for the answer."""
+    """``authorize-binding``: the question, and the id under which nhrpd waits for the answer.
+
+    ``message`` is the message as it came, without the empty line that ends it.
+    """
 
     event_id: int
     request: BindingRequest
+    message: bytes = field(default=b"", repr=False, compare=False)
 
 
 class EventReader:
@@ -51,7 +59,7 @@ class EventReader:
                 break
             message = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
-            yield parse_event(message)
+            yield replace(parse_event(message), message=message)
         # The last byte may be the first half of the empty line that ends a message of just that length.
         if len(self._buffer) > MAX_MESSAGE_BYTES + 1:
             raise EventError(f"a message is longer than {MAX_MESSAGE_BYTES} bytes")
