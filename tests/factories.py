@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from dmvpn_agent.config import Frr
+from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.desired import BgpSettings
-from dmvpn_agent.core.model import BindingRequest, BindingType, Certificate, Peer
-from dmvpn_agent.core.policy import Policy
+from dmvpn_agent.core.model import AsRange, BindingRequest, BindingType, Certificate, Decision, Peer, PeerKind, Role
+from dmvpn_agent.core.policy import Policy, Rules, Trust
 from dmvpn_agent.wire.certificate import read_certificate
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -22,15 +23,32 @@ YEAR = timedelta(days=365)
 ADDRESS = ip_address("10.255.0.2")
 NBMA = ip_address("203.0.113.2")
 UNITS = ("GRE=10.255.0.2", "AS=64512", "NET=192.168.2.0/24")
-SETTINGS = BgpSettings(as_number=65000, peer_group="spokes", max_prefix_length=26)
+SETTINGS = BgpSettings(as_number=65000, peer_group="spokes")
 FRR = Frr(vtysh="vtysh", coalesce=0, resync_interval=30, linger=600)
-POLICY = Policy(
-    interface="gre1",
+RULES = Rules(
     tunnel_networks=(ip_network("10.255.0.0/24"),),
     allowed_networks=(ip_network("192.168.0.0/16"),),
-    as_ranges=((64512, 65534), (4200000000, 4294967294)),
+    as_ranges=(AsRange(64512, 65534), AsRange(4200000000, 4294967294)),
     needs_as_number=True,
+    max_prefix_length=(26, 64),
 )
+
+
+def policy(everybody: Rules = RULES, /, **changes: Any) -> Policy:
+    """Return a hub's policy with these rules for every kind of peer; ``changes`` replace its other fields."""
+    fields: dict[str, Any] = {"role": Role.HUB, "own_as_number": 65000, **changes}
+    fields.setdefault("rules", {"gre1": dict.fromkeys(PeerKind, everybody)})
+    return Policy(**fields)
+
+
+POLICY = policy()
+
+
+def decide(
+    request: BindingRequest, policy: Policy = POLICY, now: datetime = NOW, trust: Trust | None = None
+) -> Decision:
+    """Decide by certificate and policy alone, as if nobody else were there."""
+    return Judge(policy, trust or Trust()).decide(request, now)
 
 
 class Clock:
@@ -135,6 +153,8 @@ def spoke(number: int, *networks: str, as_number: int | None = None, fingerprint
         fingerprint=fingerprint or f"{number:064x}",
         subject=f"CN=spoke{number}",
         not_after=NOW + YEAR,
+        identity=f"spoke{number}",
+        max_prefix_length=(26, 64),
     )
 
 

@@ -11,28 +11,51 @@ from dmvpn_agent import __version__
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.control import ControlSocket
 from dmvpn_agent.adapters.exposition import Exposition
+from dmvpn_agent.adapters.inviter import ViciInviter
 from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
 from dmvpn_agent.adapters.store import PeerTable, Store
+from dmvpn_agent.adapters.trust_files import TrustFilesReader
 from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd, VtyshNhrpd
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Role
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.departures import Departures
+from dmvpn_agent.service.enforcer import Enforcer
 from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
-from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
-from dmvpn_agent.service.status import charon_status, decisions_status, frr_status, peers_status, redirect_status
+from dmvpn_agent.service.sa_ender import SaEnder
+from dmvpn_agent.service.status import (
+    charon_status,
+    decisions_status,
+    frr_status,
+    peers_status,
+    redirect_status,
+    trust_status,
+)
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.trust_watch import TrustWatch
+from dmvpn_agent.service.unbound import UnboundWatch
 
 log = structlog.get_logger()
 
 
+#: Seconds between two looks whether who was thrown out is gone, and who is here is bound.
+PEER_LOOK_INTERVAL = 1.0
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+async def _keep_crls(_: tuple[bytes, ...]) -> None:
+    """Give charon no CRLs: the operator does."""
 
 
 class AgentApp:
@@ -41,28 +64,57 @@ class AgentApp:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._started = _now()
-        self._telemetry = Telemetry()
+        self._telemetry = telemetry = Telemetry()
         self._store = Store(config.state_directory / "agent.sqlite")
         self._peers = Peers(PeerTable(self._store))
-        self._authorizer = Authorizer(config.policy, self._peers, self._telemetry, _now, self._changed)
-        self._events = NhrpdSocket(config.event_socket, self._authorizer, self._telemetry)
+        ike = config.ike
+        self._charon = CharonWatch(ViciCharon(ike.vici_socket, telemetry), ike.profile, telemetry)
+        self._authorizer = Authorizer(
+            config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked
+        )
+        self._trust = TrustWatch(
+            TrustFilesReader(config.trust_files),
+            telemetry,
+            self._charon.load_crls if ike.loads_crls else _keep_crls,
+            self._authorizer.trust,
+        )
+        self._events = NhrpdSocket(config.event_socket, self._authorizer, telemetry)
         self._control = ControlSocket(config.control_socket, self.status)
-        self._metrics = Exposition(config.metrics, self._telemetry) if config.metrics else None
+        self._metrics = Exposition(config.metrics, telemetry) if config.metrics else None
         vtysh = Vtysh(config.frr.vtysh)
-        nhrpd = VtyshNhrpd(vtysh, config.interface)
-        self._bindings = BindingWatch(config.frr, nhrpd, self._peers, self._telemetry, _now, self._changed)
-        self._charon = CharonWatch(ViciCharon(config.ike.vici_socket, self._telemetry), self._telemetry)
-        self._kernel = KernelWatch(config.interface, self._telemetry, self._bindings.trigger)
+        nhrpd = VtyshNhrpd(vtysh, config.policy.rules)
+        self._bindings = BindingWatch(config.frr, nhrpd, self._peers, telemetry, _now, self._changed)
+        self._kernel = KernelWatch(config.interface, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
-            bgpd = VtyshBgpd(vtysh, bgp.as_number)
-            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, self._telemetry, _now)
+            self._reconciler = Reconciler(
+                config.frr, bgp, self._peers, VtyshBgpd(vtysh, bgp.as_number), telemetry, _now
+            )
         self._redirect: RedirectKeeper | None = None
         self._notifications: NftablesNotifications | None = None
         if config.redirect:
-            self._redirect = RedirectKeeper(config.redirect, Nftables(), self._telemetry)
+            self._redirect = RedirectKeeper(config.redirect, Nftables(), telemetry)
             self._notifications = NftablesNotifications(self._redirect.trigger)
+        self._enforce(config)
         self._observe()
+
+    def _enforce(self, config: Config) -> None:
+        """Put together what acts on those who are in already."""
+        telemetry, denied = self._telemetry, self._authorizer.denied
+        ender = SaEnder(self._charon, telemetry, _now)
+        inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.ike.profile, telemetry)
+        self._enforcer = Enforcer(
+            self._charon, ender, inviter, self._peers, denied, telemetry, ends_denied=config.ike.ends_denied
+        )
+        self._unbound = UnboundWatch(self._charon, ender, self._peers, denied, self._bindings, _now)
+        self._departures = Departures(
+            self._peers,
+            self._charon,
+            bound=lambda: self._bindings.bound,
+            neighbors=lambda: self._reconciler.neighbors() if self._reconciler else frozenset(),
+            telemetry=telemetry,
+            clock=_now,
+        )
 
     def _observe(self) -> None:
         telemetry, interface = self._telemetry, self._config.interface
@@ -70,6 +122,7 @@ class AgentApp:
         telemetry.observe(metrics.START_TIME, self._started.timestamp)
         telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
         telemetry.observe(metrics.TUNNEL_UP, lambda: {(interface,): float(self._kernel.up is True)})
+        telemetry.observe(metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))
         observe_peers(telemetry, self._peers)
         if self._reconciler:
             observe_reconciler(telemetry, self._reconciler)
@@ -80,11 +133,15 @@ class AgentApp:
         if self._reconciler:
             self._reconciler.trigger()
 
+    def _revoked(self, revoked: Revoked) -> None:
+        self._departures.add(revoked)
+
     async def start(self) -> None:
         """Open the sockets and take up the peers of before. Raises ``OSError`` or ``SocketInUse``, with the path."""
         log.info("agent_starting", version=__version__, role=str(self._config.role))
         self._store.open()
-        self._authorizer.start()
+        self._trust.start()
+        self._authorizer.start(self._trust.trust)
         if self._metrics:
             self._metrics.start()
         await self._control.start()
@@ -104,10 +161,21 @@ class AgentApp:
             tasks.create_task(self._kernel.run())
             tasks.create_task(self._charon.run())
             tasks.create_task(self._bindings.run())
+            tasks.create_task(self._trust.run())
+            tasks.create_task(self._authorizer.run())
+            tasks.create_task(self._enforcer.run())
+            tasks.create_task(self._look_after_peers())
             if self._reconciler:
                 tasks.create_task(self._reconciler.run())
             if self._redirect:
                 tasks.create_task(self._redirect.run())
+
+    async def _look_after_peers(self) -> None:
+        while True:
+            await asyncio.sleep(PEER_LOOK_INTERVAL)
+            self._departures.look()
+            if self._config.role is Role.HUB:
+                await self._unbound.look()
 
     def _watch_nftables(self) -> None:
         if self._notifications:
@@ -131,18 +199,23 @@ class AgentApp:
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force, as far as that goes without a restart; say what does not."""
         now = self._config
-        same = replace(config, policy=now.policy, log=now.log, frr=now.frr, bgp=now.bgp, redirect=now.redirect)
+        same = replace(
+            config, policy=now.policy, trust_files=now.trust_files, log=now.log, frr=now.frr, bgp=now.bgp,
+            redirect=now.redirect, ike=replace(config.ike, ends_denied=now.ike.ends_denied),
+        )  # fmt: skip
         bgp = config.bgp and now.bgp and replace(config.bgp, as_number=now.bgp.as_number)
         switched = bool(config.redirect) != bool(now.redirect)
         if same != now or bgp != config.bgp or switched:
-            log.warning("restart_needed", why="only policy, log, frr, bgp (not its AS number) and redirect are read"
-                        " again while running, and no part is switched on or off")  # fmt: skip
-        self._config = replace(now, policy=config.policy, log=config.log)
+            log.warning("restart_needed", why="only policy, log, frr, bgp (not its AS number), redirect and"
+                        " ike.end_denied are read again, and no part is switched on or off")  # fmt: skip
+        self._config = replace(now, policy=config.policy, log=config.log, trust_files=config.trust_files)
         self._bindings.reload(config.frr)
         if self._reconciler and bgp:
             self._reconciler.reload(config.frr, bgp)
         if self._redirect and config.redirect:
             self._redirect.reload(config.redirect)
+        self._trust.reload(TrustFilesReader(config.trust_files))
+        self._enforcer.ends_denied = config.ike.ends_denied
         self._authorizer.reload(config.policy)
         self.count_reload("applied")
         log.info("config_reloaded")
@@ -160,6 +233,7 @@ class AgentApp:
             "tunnel_interface": {"name": self._config.interface, "up": self._kernel.up},
             "nhrpd": {"connected": self._events.open_connections > 0, "trouble": self._bindings.trouble},
             "charon": charon_status(self._charon),
+            "trust": trust_status(self._trust, self._authorizer.denied),
             "peers": peers_status(self._peers, self._reconciler),
             "decisions": decisions_status(self._authorizer),
             "frr": frr_status(self._reconciler),

@@ -145,8 +145,8 @@ def _read(raw: dict[str, Any]) -> Config:
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp = top.table("nhrp")
     interface = nhrp.get("interface", parse.interface, "gre1")
-    bgp = _bgp(top.table("bgp"), role)
     policy_table, metrics = top.table("policy"), top.table("metrics")
+    bgp = _bgp(top.table("bgp"), role)
     config = Config(
         role=role,
         state_directory=top.get("state_directory", parse.path, "/var/lib/dmvpn-agent"),

@@ -154,7 +154,7 @@ async def test_certificates_are_listed_as_der(session: CharonSession) -> None:
 
 async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:
     """Neither of the two is patched."""
-    watch = CharonWatch(ViciCharon(path, telemetry), telemetry)
+    watch = CharonWatch(ViciCharon(path, telemetry), "dmvpn", telemetry)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)
@@ -166,7 +166,7 @@ async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemet
 
 @asynccontextmanager
 async def _watched(charon: FakeCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
-    watch = CharonWatch(ViciCharon(charon.path, telemetry), telemetry)
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), "dmvpn", telemetry)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)

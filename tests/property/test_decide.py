@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Deny
-from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, decide
+from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS
 from dmvpn_agent.wire.certificate import read_certificate
-from factories import ADDRESS, NOW, POLICY, der, request
+from factories import ADDRESS, RULES, decide, der, request
 
 ADDRESSES = st.sampled_from(
     ["10.255.0.2", "10.255.0.20", "10.255.0.2 ", " 10.255.0.2", "10.255.0.02", "010.255.0.2", "::ffff:10.255.0.2",
@@ -48,7 +48,7 @@ UNITS = st.one_of(
 def test_an_accept_is_borne_out_by_the_certificate(units: tuple[str, ...]) -> None:
     """Whatever an OU holds, nothing raises, and who is accepted has what the certificate says to the letter."""
     read = read_certificate(der(units))
-    decision = decide(request(certificate=read), POLICY, NOW)
+    decision = decide(request(certificate=read))
     if isinstance(decision, Deny):
         assert decision.found
         assert decision.expected
@@ -61,7 +61,7 @@ def test_an_accept_is_borne_out_by_the_certificate(units: tuple[str, ...]) -> No
     assert "GRE=10.255.0.2" in units
     assert [unit for unit in units if unit.startswith("AS=")] == [f"AS={peer.as_number}"]
     assert peer.as_number not in RESERVED_AS_NUMBERS
-    assert any(low <= (peer.as_number or 0) <= high for low, high in POLICY.as_ranges)
+    assert any(low <= (peer.as_number or 0) <= high for low, high in RULES.as_ranges)
     assert {f"NET={prefix}" for prefix in peer.prefixes} == {unit for unit in units if unit.startswith("NET=")}
     for prefix in peer.prefixes:
         assert isinstance(prefix, IPv4Network)
@@ -76,7 +76,7 @@ def test_any_bytes_are_a_certificate_or_told_to_be_none(data: bytes) -> None:
     read = read_certificate(data)
     shown = read.why if isinstance(read, BadCertificate) else read.subject
     assert shown.isprintable()
-    decide(request(certificate=read), POLICY, NOW)
+    decide(request(certificate=read))
 
 
 @given(st.ip_addresses(), st.lists(st.ip_addresses(), max_size=3))
@@ -84,5 +84,5 @@ def test_an_address_is_accepted_only_if_it_is_named(address: object, named: list
     """Equality of addresses decides, never that of texts."""
     units = (*(f"GRE={item}" for item in named), "AS=64512")
     wanted = request(certificate=read_certificate(der(units)), protocol_address=ip_address(str(address)))
-    decision = decide(wanted, POLICY, NOW)
-    assert isinstance(decision, Deny) or (address in named and address in POLICY.tunnel_networks[0])
+    decision = decide(wanted)
+    assert isinstance(decision, Deny) or (address in named and address in RULES.tunnel_networks[0])

@@ -8,12 +8,13 @@ import pytest
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept, Deny, Reason
+from dmvpn_agent.core.policy import Trust
 from dmvpn_agent.service import authorizer as module
 from dmvpn_agent.service.authorizer import Authorizer, describe
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
-from factories import ADDRESS, POLICY, Clock, request
+from factories import ADDRESS, POLICY, RULES, Clock, policy, request
 from fakes.frr import MemoryStore
 
 GOOD = AuthorizeBinding(1, request())
@@ -54,7 +55,7 @@ def test_an_exception_denies(node: _Node, telemetry: Telemetry, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(module, "decide", broken)
+    monkeypatch.setattr(module.Judge, "decide", broken)
     decision = node.ask(GOOD)
     assert decision.reason is Reason.INTERNAL_ERROR
     assert telemetry.value(metrics.DECISIONS, "deny", "internal_error") == 1
@@ -65,8 +66,8 @@ def test_an_exception_at_start_lets_nobody_in(
 ) -> None:
     """A stored peer that cannot be judged is not a peer, and the agent starts."""
     store.save(request())
-    monkeypatch.setattr(module, "decide", lambda *_: 1 / 0)
-    node.authorizer.start()
+    monkeypatch.setattr(module.Judge, "decide", lambda *_: 1 / 0)
+    node.authorizer.start(Trust())
     assert len(node.peers) == 0
 
 
@@ -88,9 +89,9 @@ def test_only_news_wake_the_reconciler(node: _Node) -> None:
 def test_a_new_policy_is_in_force_at_once(node: _Node, telemetry: Telemetry) -> None:
     """Peers that fail it are let go, and the next question is judged by it."""
     node.ask(GOOD)
-    node.authorizer.reload(replace(POLICY, tunnel_networks=(ip_network("10.1.0.0/16"),)))
+    node.authorizer.reload(policy(replace(RULES, tunnel_networks=(ip_network("10.1.0.0/16"),))))
     assert ADDRESS not in node.peers
-    assert telemetry.value(metrics.PEER_DEPARTURES, "policy") == 1
+    assert telemetry.value(metrics.PEER_DEPARTURES, "protocol_address_outside_tunnel") == 1
     assert isinstance(node.ask(GOOD), Deny)
 
 
@@ -101,7 +102,7 @@ def test_a_decision_is_described_with_all_that_explains_it(node: _Node) -> None:
     assert (shown["reason"], shown["field"], shown["found"]) == (
         "protocol_address_mismatch",
         "OU GRE",
-        "GRE=10.255.0.9",
+        "10.255.0.9",
     )
     assert shown["protocol_address"] == str(ADDRESS)
     assert "CN=spoke1" in str(shown["subject"])

@@ -8,7 +8,7 @@ import pytest
 
 from dmvpn_agent.config import from_toml, load
 from dmvpn_agent.config_values import ConfigError, Endpoint
-from dmvpn_agent.core.model import Role
+from dmvpn_agent.core.model import PeerKind, Role
 
 HUB: dict[str, Any] = {
     "role": "hub",
@@ -35,8 +35,9 @@ def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
     assert config.role is Role.HUB
     assert config.bgp is not None
     assert config.redirect is not None
-    assert config.policy.needs_as_number
-    assert config.policy.as_ranges == ((64512, 65534), (4200000000, 4294967294))
+    rules = config.policy.rules["gre1"][PeerKind.SPOKE]
+    assert rules.needs_as_number
+    assert rules.as_ranges == ((64512, 65534), (4200000000, 4294967294))
     assert config.metrics == Endpoint("127.0.0.1", 9342)
 
 
@@ -44,8 +45,9 @@ def test_a_spoke_leaves_bgp_and_nftables_alone() -> None:
     """A spoke only checks certificates: any prefix may stand in them, no AS is asked for."""
     config = from_toml(SPOKE)
     assert (config.bgp, config.redirect) == (None, None)
-    assert not config.policy.needs_as_number
-    assert ip_network("0.0.0.0/0") in config.policy.allowed_networks
+    rules = config.policy.rules["gre1"][PeerKind.SHORTCUT]
+    assert not rules.needs_as_number
+    assert ip_network("0.0.0.0/0") in rules.allowed_networks
 
 
 WRONG = [
@@ -87,7 +89,7 @@ WRONG = [
     ("metrics.listen", "127.0.0.1", '"address:port"'),
     ("metrics.listen", "127.0.0.1:0", '"address:port"'),
     ("metrics.listen", 9342, '"address:port"'),
-    ("bridge.profile", "a b", "a name of letters, digits"),
+    ("ike.profile", "a b", "a name of letters, digits"),
 ]
 
 

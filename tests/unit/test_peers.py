@@ -1,11 +1,13 @@
 """Who is accepted, over time."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
-from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Reason
-from dmvpn_agent.core.policy import decide
+from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Peer, Reason
+from dmvpn_agent.core.policy import Action, Maintenance
 from dmvpn_agent.service.peers import Peers
-from factories import ADDRESS, NOW, POLICY, UNITS, Clock, certificate, request
+from factories import ADDRESS, NOW, UNITS, Clock, certificate, decide, policy, request, spoke
 from fakes.frr import MemoryStore
 
 LINGER = timedelta(seconds=600)
@@ -14,7 +16,7 @@ DENY = Deny(Reason.INTERNAL_ERROR, "x", "y", "z")
 
 
 def _accept(wanted: BindingRequest) -> Decision:
-    decision = decide(wanted, POLICY, NOW)
+    decision = decide(wanted)
     assert isinstance(decision, Accept)
     return decision
 
@@ -53,7 +55,6 @@ def test_a_denial_of_the_same_certificate_takes_the_peer_back(store: MemoryStore
     peers = _with_peer(store)
     assert peers.settle(request(), DENY, NOW)
     assert ADDRESS not in peers
-    assert store.rows == {}
 
 
 def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> None:
@@ -122,12 +123,67 @@ def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Cloc
 
 
 def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:
-    """Those who pass stay, those who do not are forgotten and returned."""
+    """Those who pass stay, those who do not are let go and returned with the reason."""
     peers = _with_peer(store)
-    assert peers.rejudge(_accept) == ()
-    (failed,) = peers.rejudge(lambda _: DENY)
-    assert failed.protocol_address == ADDRESS
-    assert (len(peers), store.rows) == (0, {})
+    assert peers.rejudge(_accept) == (False, ())
+    changed, (failed,) = peers.rejudge(lambda _: DENY)
+    assert changed
+    assert (failed.peer.protocol_address, failed.request, failed.why) == (ADDRESS, request(), DENY)
+    assert len(peers) == 0
+
+
+def test_a_peer_that_is_something_else_now_is_a_change(store: MemoryStore) -> None:
+    """A policy may take a prefix from a peer, or quarantine it."""
+    peers = _with_peer(store)
+    quarantine = policy(maintenance=(Maintenance(Action.QUARANTINE, identity="*CN=spoke1"),))
+    assert peers.rejudge(lambda asked: decide(asked, quarantine)) == (True, ())
+    (peer,) = peers
+    assert peer.quarantined
+
+
+def test_who_is_denied_now_may_be_accepted_after_a_restart(store: MemoryStore, clock: Clock) -> None:
+    """What denies a peer may end while the agent is away; an expired certificate stays expired."""
+    peers = _with_peer(store)
+    peers.rejudge(lambda _: DENY)
+    assert store.rows == {ADDRESS: request()}
+    again = Peers(store)
+    assert again.load(lambda _: replace(DENY, reason=Reason.CERTIFICATE_EXPIRED), clock()) != ()
+    assert store.rows == {}
+
+
+class TestConflicts:
+    """What others hold."""
+
+    def _other(self, **changes: Any) -> Peer:
+        return replace(spoke(9, "192.168.2.128/25"), **changes)
+
+    def test_an_overlapping_prefix_is_held(self, store: MemoryStore, clock: Clock) -> None:
+        """By the peer that has it."""
+        peers = _with_peer(store)
+        assert [peer.protocol_address for peer in peers.conflicting(self._other(), clock())] == [ADDRESS]
+
+    def test_the_same_identity_is_no_conflict(self, store: MemoryStore, clock: Clock) -> None:
+        """A renewed certificate, or a second address of a peer."""
+        peers = _with_peer(store)
+        (own,) = peers
+        assert peers.conflicting(self._other(identity=own.identity), clock()) == ()
+
+    def test_who_was_not_bound_for_long_holds_nothing(self, store: MemoryStore, clock: Clock) -> None:
+        """What it had is free for who comes."""
+        peers = _with_peer(store)
+        clock.advance(61)
+        assert peers.conflicting(self._other(), clock()) == ()
+        peers.observe(frozenset({ADDRESS}), clock())
+        assert peers.conflicting(self._other(), clock())
+
+    def test_who_was_replaced_is_gone(self, store: MemoryStore) -> None:
+        """Two peers never hold the same."""
+        peers = _with_peer(store)
+        (own,) = peers
+        taken = Accept(self._other(), replaces=(own,))
+        assert peers.settle(request(protocol_address=taken.peer.protocol_address), taken, NOW)  # type: ignore[union-attr]
+        assert ADDRESS not in peers
+        assert ADDRESS not in store.rows
 
 
 def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock) -> None:
@@ -138,8 +194,8 @@ def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock
     (member,) = again.memberships()
     assert (member.peer.protocol_address, member.absent_since) == (ADDRESS, clock())
     third = Peers(store)
-    third.load(lambda _: DENY, clock())
-    assert (len(third), store.rows) == (0, {})
+    assert third.load(lambda _: DENY, clock()) == ((request(), DENY),)
+    assert len(third) == 0
 
 
 def test_two_requests_with_equal_certificates_are_the_same() -> None:

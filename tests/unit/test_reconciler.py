@@ -12,12 +12,11 @@ import pytest
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept
 from dmvpn_agent.core.plan import RefreshInbound
-from dmvpn_agent.core.policy import decide
 from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import FRR, NOW, POLICY, SETTINGS, Clock, spoke_request
+from factories import FRR, NOW, POLICY, SETTINGS, Clock, decide, spoke_request
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import FakeBgpd, FakeNhrpd, MemoryStore
 from fakes.frr_states import UNIVERSE

@@ -115,7 +115,7 @@ class NhrpdSocket:
         answered = False
         for event in events:
             answered = True
-            judgement = self._authorizer.decide(event)
+            judgement = await self._authorizer.consider(event)
             if event.event_id is not None:
                 writer.write(answer(event.event_id, accept=isinstance(judgement.decision, Accept)))
                 async with asyncio.timeout(self._write_timeout):

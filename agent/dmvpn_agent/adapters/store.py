@@ -11,12 +11,12 @@ from pathlib import Path
 
 import structlog
 
-from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate
+from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate, IkePeer
 from dmvpn_agent.wire.certificate import read_certificate
 
 log = structlog.get_logger()
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS peers (
@@ -24,7 +24,9 @@ CREATE TABLE IF NOT EXISTS peers (
     interface TEXT NOT NULL,
     binding_type TEXT NOT NULL,
     nbma_address TEXT NOT NULL,
-    certificate BLOB NOT NULL
+    certificate BLOB NOT NULL,
+    ike_identity TEXT NOT NULL DEFAULT '',
+    local_nbma_address TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS certificates (
     spis TEXT PRIMARY KEY,
@@ -32,6 +34,14 @@ CREATE TABLE IF NOT EXISTS certificates (
     remote BLOB NOT NULL
 );
 """
+
+#: What leads from an older schema to the present one.
+_UPGRADES = {
+    1: """
+ALTER TABLE peers ADD COLUMN ike_identity TEXT NOT NULL DEFAULT '';
+ALTER TABLE peers ADD COLUMN local_nbma_address TEXT NOT NULL DEFAULT '';
+""",
+}
 
 
 class Store:
@@ -66,9 +76,9 @@ class Store:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in {0, SCHEMA_VERSION}:
+            if version not in {0, *_UPGRADES, SCHEMA_VERSION}:
                 raise sqlite3.DatabaseError(f"schema {version} is not {SCHEMA_VERSION}")
-            db.executescript(_SCHEMA)
+            db.executescript(_UPGRADES.get(version, _SCHEMA))
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.DatabaseError:
             db.close()
@@ -89,6 +99,26 @@ class Store:
             self._db = None
 
 
+_COLUMNS = (
+    "protocol_address", "interface", "binding_type", "nbma_address", "certificate", "ike_identity",
+    "local_nbma_address",
+)  # fmt: skip
+
+
+def _request(
+    address: str, interface: str, kind: str, nbma: str, der: bytes, identity: str, local: str
+) -> BindingRequest:
+    return BindingRequest(
+        interface=interface,
+        binding_type=BindingType(kind),
+        protocol_address=ip_address(address),
+        nbma_address=ip_address(nbma),
+        certificate=read_certificate(der) if der else None,
+        ike_peers=frozenset({IkePeer(identity, has_certificate=False)} if identity else ()),
+        local_nbma_address=ip_address(local) if local else None,
+    )
+
+
 class PeerTable:
     """The binding requests of accepted peers, by protocol address."""
 
@@ -97,29 +127,28 @@ class PeerTable:
 
     def load(self) -> Iterator[BindingRequest]:
         """Return all that was saved; a row that is no request any more is left out."""
-        rows = self._store.db.execute(
-            "SELECT interface, binding_type, protocol_address, nbma_address, certificate FROM peers"
-        )
-        for interface, kind, address, nbma, der in rows.fetchall():
+        rows = self._store.db.execute(f"SELECT {', '.join(_COLUMNS)} FROM peers")  # noqa: S608  constants
+        for row in rows.fetchall():
             try:
-                yield BindingRequest(
-                    interface, BindingType(kind), ip_address(address), ip_address(nbma), read_certificate(der)
-                )
+                yield _request(*row)
             except ValueError as error:
-                log.warning("stored_peer_unreadable", protocol_address=address, why=str(error))
+                log.warning("stored_peer_unreadable", protocol_address=row[0], why=str(error))
 
     def save(self, request: BindingRequest) -> None:
-        """Keep a request in place of the address's former one; one without certificate is never an accepted one."""
-        if isinstance(request.certificate, Certificate):
+        """Keep a request in place of the address's former one; without certificate, only a pre-shared key's."""
+        certificate = request.certificate
+        identities = [ike_peer.identity for ike_peer in request.ike_peers if not ike_peer.has_certificate]
+        if isinstance(certificate, Certificate) or (certificate is None and len(identities) == 1):
             self._store.write(
-                "REPLACE INTO peers (protocol_address, interface, binding_type, nbma_address, certificate)"
-                " VALUES (?, ?, ?, ?, ?)",
+                f"REPLACE INTO peers ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
                 (
                     str(request.protocol_address),
                     request.interface,
                     str(request.binding_type),
                     str(request.nbma_address),
-                    request.certificate.der,
+                    certificate.der if certificate else b"",
+                    "" if certificate else identities[0],
+                    str(request.local_nbma_address or ""),
                 ),
             )
 

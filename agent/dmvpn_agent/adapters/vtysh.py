@@ -6,7 +6,7 @@ a time: concurrent ones collide ("could not lock candidate DS").
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dmvpn_agent.adapters.process import Completed, ProgramError, run
 from dmvpn_agent.core.model import Address
@@ -79,11 +79,11 @@ class VtyshBgpd:
 
 
 class VtyshNhrpd:
-    """nhrpd's cache on one tunnel interface."""
+    """nhrpd's cache on the tunnel interfaces."""
 
-    def __init__(self, vtysh: Vtysh, interface: str) -> None:
+    def __init__(self, vtysh: Vtysh, interfaces: Collection[str]) -> None:
         self._vtysh = vtysh
-        self._interface = interface
+        self._interfaces = interfaces
 
     async def bound(self) -> frozenset[Address]:
         """Return the protocol addresses of the peers in its cache. Raises ``NhrpdUnavailable``."""
@@ -98,7 +98,7 @@ class VtyshNhrpd:
         return frozenset(
             entry.protocol_address
             for entry in entries
-            if entry.interface == self._interface and entry.binding_type in PEER_BINDINGS
+            if entry.interface in self._interfaces and entry.binding_type in PEER_BINDINGS
         )
 
 

@@ -8,9 +8,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from dmvpn_agent.core.entitlement import Entitlement, OneOf, Rule, entitlement, entitlement_rules, gather, role_of
+from dmvpn_agent.core.entitlement import (
+    Entitlement,
+    Listed,
+    OneOf,
+    Rule,
+    entitlement,
+    gather,
+    peer_rules,
+    role_of,
+    routing_rules,
+)
 from dmvpn_agent.core.model import (
     Accept,
+    Address,
     BindingRequest,
     BindingType,
     Certificate,
@@ -75,11 +86,12 @@ class _Subject:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What remains of a subject once judged: what it may have, or the first rule it failed."""
+    """What remains of a subject once judged for one address: what it may have, or the first rule it failed."""
 
     rules: Rules
     kind: PeerKind
     identity: str
+    in_tunnel: bool
     outcome: Entitlement | Rule
 
 
@@ -89,7 +101,7 @@ class Judge:
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self.policy = policy
         self.trust = trust
-        self._verdicts: dict[tuple[str, str, str, bool], _Verdict] = {}
+        self._verdicts: dict[tuple[str, str, str, bool, Address], _Verdict] = {}
 
     def decide(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Decision:
         """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
@@ -102,10 +114,7 @@ class Judge:
             return Deny(Reason.INTERNAL_ERROR, "peer", "unjudged", "a certificate or a row of the static table")
         if isinstance(verdict.outcome, Rule):
             return _deny(verdict.outcome)
-        for rule in _address_rules(request, verdict.rules, verdict.outcome):
-            if not rule.passed:
-                return _deny(rule)
-        if not contains(verdict.rules.tunnel_networks, request.protocol_address):
+        if not verdict.in_tunnel:
             return Accept(None)
         peer = self._peer(request, verdict, verdict.outcome)
         held = holders(peer)
@@ -121,8 +130,7 @@ class Judge:
         resources = Resources()
         if subject is not None:
             resources = subject.combined.resources
-            rules += self._entitlement_rules(subject)
-            rules += _address_rules(request, subject.rules, entitlement(resources))
+            rules += self._entitlement_rules(subject, request.protocol_address, entitlement(resources))
         decision = self.decide(request, now, holders)
         checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
         if isinstance(decision, Deny) and all(check.passed for check in checks):
@@ -142,25 +150,30 @@ class Judge:
         hub, other = self.policy.kinds
         return hub if binding_type is BindingType.NHS or role is Role.HUB else other
 
-    def _entitlement_rules(self, subject: _Subject) -> Iterator[Rule]:
-        own = self.policy.own_as_number
-        return entitlement_rules(subject.combined, subject.certificate, subject.kind, subject.rules, own)
+    def _entitlement_rules(self, subject: _Subject, address: Address, entitled: Entitlement) -> Iterator[Rule]:
+        yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)
+        yield from _address_rules(address, subject.rules, entitled)
+        yield from routing_rules(subject.combined.resources, subject.rules, self.policy.own_as_number)
 
     def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
         certificate = request.certificate
         fingerprint = certificate.fingerprint if isinstance(certificate, Certificate) else ""
-        key = fingerprint, row.identity if row else "", request.interface, request.binding_type is BindingType.NHS
+        by_table, address = row.identity if row else "", request.protocol_address
+        key = fingerprint, by_table, request.interface, request.binding_type is BindingType.NHS, address
         if (known := self._verdicts.get(key)) is not None:
             return known
         subject = self._subject(request, row)
         if subject is None:
             return None
-        failed = next((rule for rule in self._entitlement_rules(subject) if not rule.passed), None)
+        entitled = entitlement(subject.combined.resources)
+        looked_at = self._entitlement_rules(subject, address, entitled)
+        failed = next((rule for rule in looked_at if not rule.passed), None)
         verdict = _Verdict(
             rules=subject.rules,
             kind=subject.kind,
             identity=subject.certificate.identity if subject.certificate else "",
-            outcome=failed or entitlement(subject.combined.resources),
+            in_tunnel=contains(subject.rules.tunnel_networks, address),
+            outcome=failed or entitled,
         )
         if len(self._verdicts) >= REMEMBERED:
             self._verdicts.clear()
@@ -187,17 +200,16 @@ class Judge:
         )
 
 
-def _address_rules(request: BindingRequest, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
+def _address_rules(address: Address, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
     """Yield the rules over the address that is asked for."""
-    address = request.protocol_address
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
         held = contains(entitled.prefixes, address)
-        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", OneOf(entitled.prefixes),
+        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(entitled.prefixes),
                    "a prefix that has the host ", address)  # fmt: skip
         return
     named = address in entitled.protocol_addresses
-    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, OneOf(entitled.protocol_addresses),
+    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, Listed(entitled.protocol_addresses),
                "the protocol address the peer registers: ", address)  # fmt: skip
     yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
                "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
@@ -217,4 +229,4 @@ def _conflict(peer: Peer, holder: Peer) -> Deny:
         address = str(peer.protocol_address)
         return Deny(Reason.PROTOCOL_ADDRESS_CONFLICT, "protocol address", address, expected)
     shared = [prefix for prefix in peer.prefixes if any(prefix.overlaps(other) for other in holder.prefixes)]
-    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(OneOf(shared)), expected)
+    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(Listed(shared)), expected)

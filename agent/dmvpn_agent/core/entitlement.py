@@ -48,6 +48,15 @@ class OneOf(NamedTuple):
         return " or ".join(str(thing) for thing in self.things) or "(none is allowed)"
 
 
+class Listed(NamedTuple):
+    """What was found, as text for people."""
+
+    things: Iterable[object]
+
+    def __str__(self) -> str:
+        return ", ".join(str(thing) for thing in self.things) or "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Entitlement:
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
@@ -76,10 +85,8 @@ def role_of(resources: Resources) -> Role:
     return Role.HUB if Role.HUB in values(resources.roles) else Role.SPOKE
 
 
-def entitlement_rules(
-    combined: Combined, certificate: Certificate | None, kind: PeerKind, rules: Rules, own_as_number: int | None
-) -> Iterator[Rule]:
-    """Yield the rules over what a certificate names, in their order."""
+def peer_rules(combined: Combined, certificate: Certificate | None, kind: PeerKind, rules: Rules) -> Iterator[Rule]:
+    """Yield the rules over whom a certificate names, and that it can be understood, in their order."""
     resources = combined.resources
     if certificate is not None:
         yield from _names(certificate, rules)
@@ -91,6 +98,10 @@ def entitlement_rules(
     )  # fmt: skip
     yield from _role(resources.roles, kind, rules)
     yield from _protocol_addresses(resources.protocol_addresses, rules)
+
+
+def routing_rules(resources: Resources, rules: Rules, own_as_number: int | None) -> Iterator[Rule]:
+    """Yield the rules over what a peer may announce, and as whom, in their order."""
     yield from _as_number(resources.as_numbers, rules, own_as_number)
     yield from _prefixes(resources.prefixes, rules)
 

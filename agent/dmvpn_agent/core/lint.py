@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from dmvpn_agent.core.entitlement import OneOf, Rule, entitlement_rules
+from dmvpn_agent.core.entitlement import OneOf, Rule, peer_rules, routing_rules
 from dmvpn_agent.core.model import Network, PeerKind, Reason, Role, Source
 from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Action, Policy, Rules, StaticPeer, contains
 from dmvpn_agent.core.resources import Combined, values
@@ -115,7 +115,8 @@ def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
     kind = hub if Role.HUB in values(row.resources.roles) else spoke
     rules = policy.rules[interface][kind]
     combined = Combined(row.resources)
-    for rule in entitlement_rules(combined, None, kind, rules, policy.own_as_number):
+    looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, policy.own_as_number))
+    for rule in looked_at:
         if not rule.passed:
             return rule
     for address in values(row.resources.protocol_addresses):

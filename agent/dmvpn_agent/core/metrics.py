@@ -50,6 +50,19 @@ PEER_INFO = _gauge("peer_info", "One series for each accepted peer; always 1.",
                    "protocol_address", "nbma_address", "as_number", "subject")  # fmt: skip
 CACHE_READS = _counter("nhrp_cache_reads", "Reads of nhrpd's cache by outcome.", "outcome")
 PEER_DEPARTURES = _counter("peer_departures", "Peers whose neighbor and filter were taken back.", "cause")
+CONFLICTS = _counter("conflicts", "Peers that asked for what another live peer holds, by outcome.", "outcome")
+DENIED_PEERS = _gauge("denied_peers", "Peers remembered as denied: protocol and NBMA address pairs.")
+
+# after admission
+IKE_SAS_ENDED = _counter("ike_sas_ended", "IKE_SAs the agent ended, by cause and outcome.", "cause", "outcome")
+INVITATIONS = _counter("invitations", "Times a peer without an IKE_SA was asked to come back.", "outcome")
+REVOKED_PRESENT = _gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
+TRUST_READS = _counter("trust_reads", "Times the CA certificates and CRLs were read, by outcome.", "outcome")
+TRUST_AUTHORITIES = _gauge("trust_authorities", "CA certificates in force.")
+CRL_REVOKED = _gauge("crl_revoked_certificates", "Serial numbers in the CRL in force.", "issuer")
+CRL_NEXT_UPDATE = _gauge("crl_next_update_timestamp_seconds", "When the CRL in force is to be renewed, Unix time.",
+                         "issuer")  # fmt: skip
+CRLS_LOADED = _counter("crls_loaded", "CRLs given to charon, by outcome.", "outcome")
 
 # reconciling FRR
 RECONCILES = _counter("reconciles", "Passes of the reconciler by outcome.", "outcome")

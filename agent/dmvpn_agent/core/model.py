@@ -207,6 +207,7 @@ class BindingRequest:
 
     ``certificate`` is ``None`` where nhrpd sent none: the peer authenticated without one, or nhrpd cannot hold it
     (2048 bytes and more). ``ike_peers``: who has an IKE_SA with the NBMA address; empty where that is not known.
+    ``local_nbma_address``: this node's own end.
     """
 
     interface: str
@@ -215,6 +216,7 @@ class BindingRequest:
     nbma_address: Address
     certificate: Certificate | BadCertificate | None
     ike_peers: frozenset[IkePeer] = frozenset()
+    local_nbma_address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

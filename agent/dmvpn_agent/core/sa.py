@@ -7,6 +7,8 @@ from dmvpn_agent.core.model import Address
 
 #: CHILD_SA states (strongSwan ``child_sa_state_names``) in which it is the one in use. A REKEYED one was replaced.
 INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
+#: IKE_SA states (strongSwan ``ike_sa_state_names``) in which the peer is authenticated.
+ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ class IkeSa:
     def spis(self) -> str:
         """Return what names this IKE_SA."""
         return f"{self.initiator_spi}:{self.responder_spi}"
+
+    @property
+    def established(self) -> bool:
+        """Tell whether the peer is authenticated."""
+        return self.state in ESTABLISHED_STATES
 
 
 #: An IKE_SA together with one of its CHILD_SAs.

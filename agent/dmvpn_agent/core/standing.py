@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from dmvpn_agent.core.entitlement import OneOf, Rule
+from dmvpn_agent.core.entitlement import Listed, OneOf, Rule
 from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate, Reason
 from dmvpn_agent.core.policy import Action, Maintenance, Policy, StaticPeer, Trust, matches
+from dmvpn_agent.core.sa import IkeSa
 
 #: What nhrpd binds because a peer asked or answered; the other types are its own bookkeeping.
 PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
@@ -114,15 +115,31 @@ def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
     nhrpd keys a certificate by the pair of NBMA addresses: of two peers behind one, it may show the other's.
     """
     present = [ike_peer.identity for ike_peer in request.ike_peers]
-    confirmed = any(_proves(certificate, identity) for identity in present)
+    confirmed = any(proves(certificate, identity) for identity in present)
     if not confirmed and len(present) == 1 and "=" in present[0]:
         # The name of a subject that we cannot print as charon does; there is nobody to mistake the peer for.
         confirmed = not any("=" in identity for identity in certificate.identities)
-    return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", OneOf(sorted(certificate.identities)),
+    return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", Listed(sorted(certificate.identities)),
                 f"an identity that has an IKE_SA with {request.nbma_address}: ", OneOf(present))  # fmt: skip
 
 
-def _proves(certificate: Certificate, printed: str) -> bool:
+def proves(certificate: Certificate, printed: str) -> bool:
+    """Tell whether a certificate proves an IKE identity that charon printed."""
     if printed in certificate.identities:
         return True
     return len(printed) >= PRINTED_IDENTITY and any(known.startswith(printed) for known in certificate.identities)
+
+
+def is_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:
+    """Tell whether an IKE_SA is that of the peer that asked; ``present`` are all with its NBMA address.
+
+    Where the question does not tell the identity, the IKE_SA must be of the only one there is.
+    """
+    if sa.remote_host != request.nbma_address:
+        return False
+    certificate = request.certificate
+    if isinstance(certificate, Certificate) and certificate.identities:
+        return proves(certificate, sa.remote_id)
+    if certificate is None and request.ike_peers:
+        return any(ike_peer.identity == sa.remote_id for ike_peer in request.ike_peers)
+    return all(other.remote_id == sa.remote_id for other in present)

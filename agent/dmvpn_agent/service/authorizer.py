@@ -1,22 +1,54 @@
-"""Answers nhrpd: decides at once, and leaves what follows from the decision for after the answer."""
+"""Answers nhrpd: decides at once, and leaves what follows from the decision for after the answer.
 
+Whatever decisions rest on may change later: the policy, a CRL, the time, who is behind an NBMA address. Then every
+peer is judged again, and everybody who was denied.
+"""
+
+import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Accept, BindingRequest, Certificate, Decision, Deny, Reason
-from dmvpn_agent.core.policy import Policy, decide
-from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.core.decision import Judge, nobody
+from dmvpn_agent.core.model import (
+    Accept,
+    Address,
+    BindingRequest,
+    Certificate,
+    Decision,
+    Deny,
+    IkePeer,
+    Peer,
+    Reason,
+)
+from dmvpn_agent.core.policy import Policy, Trust
+from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
 
 log = structlog.get_logger()
 
 REMEMBERED_DECISIONS = 1000
+#: Seconds; nhrpd itself gives up after 10.
+LOOK_TIMEOUT = 4.0
+#: Seconds between two judgements of everybody, for what only time changes.
+REJUDGE_INTERVAL = 10.0
+
+
+class Witness(Protocol):
+    """Knows who has an IKE_SA with an NBMA address."""
+
+    def peers_at(self, address: Address) -> frozenset[IkePeer]:
+        """Return who that was at the last look; nobody where charon is not there."""
+
+    async def look(self) -> None:
+        """Ask charon again, if it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +61,11 @@ class Judgement:
 
 
 class Authorizer:
-    """The decisions of this node. ``changed`` is called when who is accepted, or as what, has changed."""
+    """The decisions of this node.
+
+    ``changed`` is called when who is accepted, or as what, has changed; ``revoked`` for each peer that was accepted
+    and is not any more. ``denied`` remembers who was not.
+    """
 
     def __init__(
         self,
@@ -38,29 +74,42 @@ class Authorizer:
         telemetry: Telemetry,
         clock: Callable[[], datetime],
         changed: Callable[[], None],
+        witness: Witness | None = None,
+        revoked: Callable[[Revoked], None] = lambda _: None,
     ) -> None:
-        self._policy = policy
+        self._judge = Judge(policy, Trust())
         self._peers = peers
         self._telemetry = telemetry
         self._clock = clock
         self._changed = changed
+        self._witness = witness
+        self._revoked = revoked
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
+        self.denied = Denied()
 
-    def start(self) -> None:
+    def start(self, trust: Trust) -> None:
         """Take up the peers accepted before the restart, each judged again."""
-        self._peers.load(self._judge, self._clock())
+        self._judge = Judge(self._judge.policy, trust)
+        for request, why in self._peers.load(self._decide_again, self._clock()):
+            self.denied.note(request, why)
+
+    async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
+        """Decide on one event; where the decision needs charon's word, ask it first. Never raises."""
+        if isinstance(event, AuthorizeBinding) and self._lacks_witness(event.request):
+            await self._look()
+        return self.decide(event)
 
     def decide(self, event: AuthorizeBinding | BadEvent) -> Judgement:
-        """Decide on one event. Never raises: what goes wrong here denies."""
+        """Decide on one event by what is known now. Never raises: what goes wrong here denies."""
         started = self._clock()
-        request = event.request if isinstance(event, AuthorizeBinding) else None
+        request = None
         decision: Decision
         if isinstance(event, BadEvent):
             decision = Deny(Reason.MALFORMED_EVENT, "event", event.why, "an authorize-binding event of nhrpd")
         else:
-            decision = self._judge(event.request)
-        reason = "" if isinstance(decision, Accept) else decision.reason
-        self._telemetry.increment(metrics.DECISIONS, _word(decision), reason)
+            request = self._with_witness(event.request)
+            decision = self._decide(request, self._conflicting)
+        self._count(decision)
         spent = (self._clock() - started).total_seconds()
         self._telemetry.increment(metrics.DECISION_SECONDS, by=max(spent, 0))  # the system's clock may be set back
         return Judgement(started, request, decision)
@@ -69,24 +118,98 @@ class Authorizer:
         """Do what follows from a decision; to be called once its answer is on the way."""
         self.judgements.append(judgement)
         _audit(judgement)
-        request = judgement.request
-        if request is not None and self._peers.settle(request, judgement.decision, judgement.time):
+        request, decision = judgement.request, judgement.decision
+        if request is None:
+            return
+        if isinstance(decision, Deny):
+            self.denied.note(request, decision)
+        else:
+            self.denied.drop(request)
+            self._telemetry.increment(metrics.PEER_DEPARTURES, "taken_over", by=len(decision.replaces))
+        if self._peers.settle(request, decision, judgement.time):
             self._changed()
 
     def reload(self, policy: Policy) -> None:
-        """Put a new policy in force, and judge every peer by it."""
-        self._policy = policy
-        for peer in self._peers.rejudge(self._judge):
-            self._telemetry.increment(metrics.PEER_DEPARTURES, "policy")
-            log.warning("peer_revoked", protocol_address=str(peer.protocol_address), subject=peer.subject)
-        self._changed()
+        """Put a new policy in force, and judge everybody by it."""
+        self._judge = Judge(policy, self._judge.trust)
+        self.rejudge()
 
-    def _judge(self, request: BindingRequest) -> Decision:
+    def trust(self, trust: Trust) -> None:
+        """Put other CAs and CRLs in force, and judge everybody by them."""
+        self._judge = Judge(self._judge.policy, trust)
+        self.rejudge()
+
+    async def run(self) -> None:
+        """Judge everybody again from time to time, until cancelled: certificates expire, peers change places."""
+        while True:
+            await asyncio.sleep(REJUDGE_INTERVAL)
+            self.rejudge()
+
+    def rejudge(self) -> None:
+        """Judge every peer again, and everybody who was denied."""
+        changed, revoked = self._peers.rejudge(self._decide_again)
+        for gone in revoked:
+            self._telemetry.increment(metrics.PEER_DEPARTURES, gone.why.reason)
+            peer = gone.peer
+            log.warning("peer_revoked", protocol_address=str(peer.protocol_address),
+                        nbma_address=str(peer.nbma_address), subject=peer.subject, why=str(gone.why))  # fmt: skip
+            self.denied.note(gone.request, gone.why)
+            self._revoked(gone)
+        for denial in self.denied:
+            request = self._with_witness(denial.request)
+            decision = self._decide(request, self._conflicting)
+            if isinstance(decision, Accept):
+                self.denied.readmit(request)
+                log.info("peer_acceptable_again", protocol_address=str(request.protocol_address),
+                         nbma_address=str(request.nbma_address), was=str(denial.why))  # fmt: skip
+        if changed:
+            self._changed()
+
+    def _decide_again(self, request: BindingRequest) -> Decision:
+        """Decide on what a peer already holds: it is in nobody's way."""
+        return self._decide(self._with_witness(request), nobody)
+
+    def _decide(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
         try:
-            return decide(request, self._policy, self._clock())
+            return self._judge.decide(request, self._clock(), holders)
         except Exception:
             log.exception("decision_failed")
             return Deny(Reason.INTERNAL_ERROR, "decision", "an exception", "a decision; see the log")
+
+    def _conflicting(self, peer: Peer) -> tuple[Peer, ...]:
+        return self._peers.conflicting(peer, self._clock())
+
+    def _with_witness(self, request: BindingRequest) -> BindingRequest:
+        """Return a request with who is at its NBMA address now; without news, with who was."""
+        present = self._witness.peers_at(request.nbma_address) if self._witness else None
+        return replace(request, ike_peers=present) if present and present != request.ike_peers else request
+
+    def _lacks_witness(self, request: BindingRequest) -> bool:
+        """Tell whether who has an IKE_SA decides, and the last look may be too old to say."""
+        if self._witness is None:
+            return False
+        present = self._witness.peers_at(request.nbma_address)
+        policy = self._judge.policy
+        if isinstance(request.certificate, Certificate):
+            names = request.certificate.identities
+            return policy.confirms and bool(present) and not all(ike_peer.identity in names for ike_peer in present)
+        return request.certificate is None and bool(policy.static_peers) and not present
+
+    async def _look(self) -> None:
+        assert self._witness is not None  # noqa: S101  the caller has looked
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT):
+                await self._witness.look()
+        except Exception as error:
+            log.warning("charon_not_asked", why=str(error) or type(error).__name__)
+
+    def _count(self, decision: Decision) -> None:
+        reason = "" if isinstance(decision, Accept) else decision.reason
+        self._telemetry.increment(metrics.DECISIONS, _word(decision), reason)
+        if isinstance(decision, Accept) and decision.replaces:
+            self._telemetry.increment(metrics.CONFLICTS, "taken_over")
+        elif reason in {Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT}:
+            self._telemetry.increment(metrics.CONFLICTS, "denied")
 
 
 def _word(decision: Decision) -> str:
@@ -99,6 +222,8 @@ def describe(judgement: Judgement) -> dict[str, object]:
     if isinstance(judgement.decision, Deny):
         deny = judgement.decision
         shown |= {"reason": str(deny.reason), "field": deny.field, "found": deny.found, "expected": deny.expected}
+    elif judgement.decision.replaces:
+        shown["replaces"] = [str(peer.protocol_address) for peer in judgement.decision.replaces]
     if (request := judgement.request) is not None:
         shown |= {
             "protocol_address": str(request.protocol_address),
@@ -108,6 +233,8 @@ def describe(judgement: Judgement) -> dict[str, object]:
         }
         if isinstance(request.certificate, Certificate):
             shown["subject"] = request.certificate.subject
+        elif request.ike_peers:
+            shown["ike_identities"] = sorted(ike_peer.identity for ike_peer in request.ike_peers)
     return shown
 
 

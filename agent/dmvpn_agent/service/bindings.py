@@ -32,7 +32,10 @@ class Nhrpd(Protocol):
 
 
 class BindingWatch:
-    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten."""
+    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten.
+
+    ``bound`` is who was at ``last_read``, which is ``None`` before the first.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,8 @@ class BindingWatch:
         self._departed = departed
         self._trigger = Trigger()
         self.trouble: str | None = None
+        self.bound: frozenset[Address] = frozenset()
+        self.last_read: datetime | None = None
 
     def trigger(self) -> None:
         """Ask for a look soon."""
@@ -80,6 +85,7 @@ class BindingWatch:
         self._telemetry.increment(metrics.CACHE_READS, "read")
         self.trouble = None
         now = self._clock()
+        self.bound, self.last_read = bound, now
         self._peers.observe(bound, now)
         gone = self._peers.depart(timedelta(seconds=self._frr.linger), now)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))

@@ -1,28 +1,56 @@
-"""Keeps the agent's picture of charon's SAs, and finds out which kind of strongSwan this is."""
+"""Keeps the agent's picture of charon's SAs, finds out which kind of strongSwan this is, and acts on charon.
+
+Acting goes by the same connection: ending an IKE_SA, and giving charon the CRLs, which it is given again after each
+connect, because a charon that restarted has forgotten them.
+"""
 
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Address, IkePeer
 from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import PATCHED_EVENT, SA_EVENTS, Charon, CharonLost, CharonSession, follow, list_sas
+from dmvpn_agent.service.charon import (
+    PATCHED_EVENT,
+    SA_EVENTS,
+    Charon,
+    CharonLost,
+    CharonSession,
+    CommandFailed,
+    follow,
+    list_sas,
+)
 from dmvpn_agent.service.telemetry import Samples, Telemetry
+from dmvpn_agent.wire.charon import parse_connections
 
 log = structlog.get_logger()
 
 COALESCE = 0.2
 RESYNC_INTERVAL = 60.0
+#: Milliseconds that charon may take to tell the peer; then it forgets the IKE_SA without.
+TERMINATE_TIMEOUT = 1000
 
 
 class CharonWatch:
-    """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked."""
+    """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
-    def __init__(self, charon: Charon, telemetry: Telemetry) -> None:
+    ``profile`` is the connection that is the DMVPN's: who authenticated in another one is nobody here.
+    """
+
+    def __init__(self, charon: Charon, profile: str, telemetry: Telemetry) -> None:
         self._charon = charon
+        self._profile = profile
+        self._telemetry = telemetry
+        self._session: CharonSession | None = None
+        self._asks_for_certificate: Mapping[str, bool] = {}
+        self._ours: dict[Address, tuple[IkeSa, ...]] = {}
+        self._crls: tuple[bytes, ...] = ()
         self.connected = False
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
+        self.looked: Callable[[], None] = lambda: None
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.connected)
         telemetry.observe(metrics.IKE_SAS, self._ike_states)
         telemetry.observe(metrics.CHILD_SAS, self._child_states)
@@ -36,17 +64,84 @@ class CharonWatch:
                 except CharonLost as error:
                     log.warning("charon_lost", why=str(error))
                 finally:
-                    self.connected, self.ike_sas = False, ()
+                    self._session, self.connected, self.ike_sas, self._ours = None, False, (), {}
+
+    def peers_at(self, address: Address) -> frozenset[IkePeer]:
+        """Return who had an IKE_SA with an NBMA address at the last look."""
+        return frozenset(
+            IkePeer(sa.remote_id, self._asks_for_certificate.get(sa.name, True)) for sa in self.sas_at(address)
+        )
+
+    def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
+        """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""
+        return self._ours.get(address, ())
+
+    def our_sas(self) -> Iterator[IkeSa]:
+        """Yield the DMVPN's established IKE_SAs at the last look."""
+        for sas in self._ours.values():
+            yield from sas
+
+    async def look(self) -> None:
+        """Ask charon for its SAs now; without it, nothing happens. Raises ``CharonLost``."""
+        if self._session is not None:
+            await self._look(self._session)
+
+    async def end(self, sa: IkeSa) -> None:
+        """End an IKE_SA, whether or not the peer answers. Raises ``CharonLost``, ``CommandFailed``."""
+        if self._session is None:
+            raise CharonLost("charon is away")
+        selection = {"ike-id": str(sa.unique_id), "force": "yes", "timeout": str(TERMINATE_TIMEOUT)}
+        await self._session.request("terminate", selection)
+
+    async def load_crls(self, crls: tuple[bytes, ...]) -> None:
+        """Give charon these CRLs (DER), now and after each connect; it keeps the newest of each issuer."""
+        self._crls = crls
+        if self._session is not None:
+            await self._load_crls(self._session)
+
+    async def _load_crls(self, session: CharonSession) -> None:
+        for crl in self._crls:
+            try:
+                await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
+            except CommandFailed as error:
+                self._telemetry.increment(metrics.CRLS_LOADED, "refused")
+                log.warning("crl_refused_by_charon", why=str(error),
+                            consequence="the agent denies revoked peers, charon lets them in")  # fmt: skip
+            except CharonLost as error:
+                log.warning("crl_not_loaded", why=str(error), then="after the next connect")
+                return
+            else:
+                self._telemetry.increment(metrics.CRLS_LOADED, "loaded")
 
     async def _watch(self, session: CharonSession) -> None:
         for event in SA_EVENTS:
             await session.register(event)
         self._say_kind(await session.register(PATCHED_EVENT))
+        await self._load_crls(session)
+        self._session = session
+        await follow(
+            session, lambda *_: None, lambda: self._look(session),
+            resync_interval=RESYNC_INTERVAL, coalesce=COALESCE,
+        )  # fmt: skip
 
-        async def look() -> None:
-            self.ike_sas, self.connected = tuple(await list_sas(session)), True
+    async def _look(self, session: CharonSession) -> None:
+        sas = tuple(await list_sas(session))
+        if any(sa.name not in self._asks_for_certificate for sa in sas):
+            self._asks_for_certificate = await self._connections(session)
+        self.ike_sas, self.connected = sas, True
+        self._ours = {}
+        for sa in sas:
+            if sa.name == self._profile and sa.established:
+                self._ours[sa.remote_host] = (*self._ours.get(sa.remote_host, ()), sa)
+        self.looked()
 
-        await follow(session, lambda *_: None, look, resync_interval=RESYNC_INTERVAL, coalesce=COALESCE)
+    async def _connections(self, session: CharonSession) -> Mapping[str, bool]:
+        try:
+            listed = await session.stream("list-conns", {}, "list-conn")
+        except CommandFailed as error:
+            log.warning("connections_unknown", why=str(error), consequence="the static table serves nobody")
+            return {}
+        return {name: asks for message in listed for name, asks in parse_connections(message)}
 
     def _say_kind(self, patched: bool) -> None:
         if patched is self.patched:

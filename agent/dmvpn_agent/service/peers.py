@@ -1,7 +1,8 @@
 """Who is accepted: the peers, whether nhrpd still has them bound, and what survives a restart.
 
-What is stored is the question with its certificate, not the answer: after a restart, and whenever the policy
-changed, every peer is judged again.
+What is stored is the question with its certificate, not the answer: after a restart, and whenever something changed
+that decisions rest on, every peer is judged again. The question of one that fails stays in the store while its
+certificate lasts, because what denies it may end.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,9 +12,15 @@ from typing import Protocol
 
 import structlog
 
-from dmvpn_agent.core.model import Accept, Address, BindingRequest, Decision, Peer
+from dmvpn_agent.core.holdings import Holdings
+from dmvpn_agent.core.model import Accept, Address, BindingRequest, Decision, Deny, Peer, Reason
 
 log = structlog.get_logger()
+
+#: A peer that nhrpd did not have bound for this long does not keep others from its address and prefixes.
+GRACE = timedelta(seconds=60)
+
+Judge = Callable[[BindingRequest], Decision]
 
 
 class PeerStore(Protocol):
@@ -38,12 +45,22 @@ class Membership:
     absent_since: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A peer that was accepted and is not any more, and why."""
+
+    request: BindingRequest
+    peer: Peer
+    why: Deny
+
+
 class Peers:
     """The accepted peers by protocol address."""
 
     def __init__(self, store: PeerStore) -> None:
         self._store = store
         self._members: dict[Address, Membership] = {}
+        self._holdings = Holdings()
 
     def __iter__(self) -> Iterator[Peer]:
         return (member.peer for member in self._members.values())
@@ -58,26 +75,43 @@ class Peers:
         """Return all memberships as they are now."""
         return tuple(self._members.values())
 
-    def load(self, judge: Callable[[BindingRequest], Decision], now: datetime) -> None:
-        """Take up what was stored, judged anew; those who fail are forgotten."""
-        for request in self._store.load():
+    def conflicting(self, peer: Peer, now: datetime) -> tuple[Peer, ...]:
+        """Return the live peers of another identity that hold this one's address or overlap its prefixes."""
+        return tuple(
+            other
+            for other in self._holdings.conflicting(peer)
+            if (absent_since := self._members[other.protocol_address].absent_since) is None
+            or now - absent_since <= GRACE
+        )
+
+    def load(self, judge: Judge, now: datetime) -> tuple[tuple[BindingRequest, Deny], ...]:
+        """Take up what was stored, judged anew; return those who fail."""
+        failed = []
+        for request in tuple(self._store.load()):
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
-                self._members[request.protocol_address] = Membership(request, decision.peer, now)
+                self._enter(Membership(request, decision.peer, now))
             else:
-                self._forget(request.protocol_address, str(decision))
+                why = decision if isinstance(decision, Deny) else _NO_PEER
+                failed.append((request, why))
+                self._leave(request.protocol_address, why)
+        return tuple(failed)
 
-    def rejudge(self, judge: Callable[[BindingRequest], Decision]) -> tuple[Peer, ...]:
-        """Judge every peer again; return those who are not accepted any more, which are forgotten."""
-        failed = []
+    def rejudge(self, judge: Judge) -> tuple[bool, tuple[Revoked, ...]]:
+        """Judge every peer again; return whether anything changed, and those who are not accepted any more."""
+        revoked = []
+        changed = False
         for member in self.memberships():
             decision = judge(member.request)
             if isinstance(decision, Accept) and decision.peer is not None:
-                member.peer = decision.peer
+                if decision.peer != member.peer:
+                    self._enter(Membership(member.request, decision.peer, member.absent_since))
+                    changed = True
             else:
-                failed.append(member.peer)
-                self._forget(member.peer.protocol_address, str(decision))
-        return tuple(failed)
+                why = decision if isinstance(decision, Deny) else _NO_PEER
+                revoked.append(Revoked(member.request, member.peer, why))
+                self._leave(member.peer.protocol_address, why)
+        return changed or bool(revoked), tuple(revoked)
 
     def settle(self, request: BindingRequest, decision: Decision, now: datetime) -> bool:
         """Record a decision; return whether that changed who is accepted, or as what.
@@ -90,14 +124,17 @@ class Peers:
         if isinstance(decision, Accept):
             if decision.peer is None:
                 return False
+            for other in decision.replaces:
+                self._forget(other.protocol_address, f"taken over by {decision.peer.subject}")
             # `now` and not `None`: nhrpd makes the binding only after it has the answer.
-            self._members[address] = Membership(request, decision.peer, now)
-            self._store.save(request)
-            return member is None or member.peer != decision.peer
+            self._enter(Membership(request, decision.peer, now))
+            if member is None or member.request != request:
+                self._store.save(request)
+            return bool(decision.replaces) or member is None or member.peer != decision.peer
         if member is not None and (member.request.certificate, member.request.interface) == (
             request.certificate, request.interface,
         ):  # fmt: skip
-            self._forget(address, str(decision))
+            self._leave(address, decision)
             return True
         return False
 
@@ -120,7 +157,23 @@ class Peers:
             self._forget(peer.protocol_address, f"not in nhrpd's cache for {linger.total_seconds():.0f} s")
         return gone
 
+    def _enter(self, member: Membership) -> None:
+        self._members[member.peer.protocol_address] = member
+        self._holdings.add(member.peer)
+
+    def _leave(self, address: Address, why: Deny) -> None:
+        """Let go of a peer that is denied now. Its question stays in the store, unless time cannot heal it."""
+        self._members.pop(address, None)
+        self._holdings.remove(address)
+        if why.reason is Reason.CERTIFICATE_EXPIRED:
+            self._store.remove(address)
+        log.info("peer_denied_now", protocol_address=str(address), why=str(why))
+
     def _forget(self, address: Address, why: str) -> None:
         self._members.pop(address, None)
+        self._holdings.remove(address)
         self._store.remove(address)
         log.info("peer_forgotten", protocol_address=str(address), why=why)
+
+
+_NO_PEER = Deny(Reason.INTERNAL_ERROR, "peer", "none", "a peer")

@@ -63,6 +63,11 @@ class Reconciler:
         """Ask for a pass soon."""
         self._trigger.set()
 
+    def neighbors(self) -> frozenset[Address]:
+        """Return the addresses of the neighbors that are ours, as last seen."""
+        config = self.snapshot.config if self.snapshot else Observed()
+        return frozenset(address for address, neighbor in config.neighbors.items() if owns_neighbor(neighbor))
+
     def sessions(self) -> tuple[tuple[Address, Session], ...]:
         """Return the BGP sessions of the neighbors that are ours, as last seen."""
         if self.snapshot is None:

@@ -5,9 +5,11 @@ from typing import Any
 
 from dmvpn_agent.service.authorizer import Authorizer, Judgement, describe
 from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.peers import Membership, Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
+from dmvpn_agent.service.trust_watch import TrustWatch
 
 
 def peers_status(peers: Peers, reconciler: Reconciler | None) -> list[dict[str, Any]]:
@@ -28,13 +30,34 @@ def _peer(member: Membership) -> dict[str, Any]:
         "protocol_address": str(peer.protocol_address),
         "nbma_address": str(peer.nbma_address),
         "interface": peer.interface,
+        "kind": str(peer.kind),
+        "quarantined": peer.quarantined,
         "as_number": peer.as_number,
         "prefixes": [str(prefix) for prefix in peer.prefixes],
         "subject": peer.subject,
         "fingerprint": peer.fingerprint,
-        "certificate_expires": peer.not_after.isoformat(),
+        "certificate_expires": _time(peer.not_after),
         "bound": member.absent_since is None,
         "absent_since": _time(member.absent_since),
+    }
+
+
+def trust_status(watch: TrustWatch, denied: Denied) -> dict[str, Any]:
+    """Return the CAs and CRLs in force, what is wrong with them, and how many peers are denied."""
+    return {
+        "authorities": [authority.subject for authority in watch.trust.authorities.values()],
+        "crls": [
+            {
+                "issuer": crl.issuer,
+                "number": crl.number,
+                "this_update": _time(crl.this_update),
+                "next_update": _time(crl.next_update),
+                "revoked": len(crl.serials),
+            }
+            for crl in watch.trust.revocations.values()
+        ],
+        "problems": list(watch.problems),
+        "denied_peers": len(denied),
     }
 
 

@@ -44,6 +44,16 @@ def _ike_sa(name: str, section: Section) -> IkeSa:
     )
 
 
+def parse_connections(message: Section) -> Iterator[tuple[str, bool]]:
+    """Yield the connections of a ``list-conn`` event, and whether each may have the peer show a certificate.
+
+    Only one whose every remote round asks for a pre-shared key does not.
+    """
+    for name, section in sections(message):
+        classes = [text(part, "class") for key, part in sections(section) if key.startswith("remote")]
+        yield name, not classes or any(kind != "pre-shared key" for kind in classes)
+
+
 def ike_ids(message: Section) -> frozenset[int]:
     """Return the unique ids of the IKE_SAs that an ``ike-*`` or ``child-*`` event is about, new and old ones."""
     found = set()

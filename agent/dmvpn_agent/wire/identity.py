@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from cryptography import x509
 
 from dmvpn_agent.wire.der import Malformed
-from dmvpn_agent.wire.name import SHORT_NAMES, Name, issuer_and_subject, read_name
+from dmvpn_agent.wire.name import SHORT_NAMES, UNREADABLE, Name, issuer_and_subject, read_name
 
 #: charon prints into a buffer of this size and cuts what is longer: two long names could then look alike.
 MAX_PRINTED = 511
@@ -74,7 +74,7 @@ def newest_by_subject(certificates: Iterable[bytes]) -> dict[str, bytes]:
         try:
             issued = x509.load_der_x509_certificate(der).not_valid_before_utc
             subject = printed_subject(read_name(issuer_and_subject(der)[1]))
-        except (ValueError, Malformed):
+        except (*UNREADABLE, Malformed):
             continue
         if subject is not None and (subject not in newest or issued > newest[subject][0]):
             newest[subject] = issued, der

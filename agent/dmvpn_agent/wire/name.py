@@ -6,6 +6,9 @@ is read out of a name and for people.
 
 from typing import NamedTuple
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from dmvpn_agent.wire.claims import shown
 from dmvpn_agent.wire.der import (
     INTEGER,
@@ -63,6 +66,17 @@ SHORT_NAMES = {
 
 _LONGEST = 1000
 _VERSION = b"\xa0"
+
+
+#: What cryptography raises for bytes that are no certificate or list, or a kind of one that it does not know.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class Attribute(NamedTuple):

@@ -108,6 +108,7 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
         protocol_address=ip_address(fields["remote_addr"]),
         nbma_address=ip_address(fields["remote_nbma"]),
         certificate=_certificate(fields["remote_cert"]),
+        local_nbma_address=ip_address(fields["local_nbma"]) if "local_nbma" in fields else None,
     )
 
 

@@ -1,0 +1,111 @@
+"""Sees to it that a decision reaches those who hold an IKE_SA already.
+
+nhrpd asks once. It learns neither that somebody it has bound is denied now, nor that somebody it did not bind would
+be accepted. What the agent can do is to end the peer's IKE_SA: that takes binding and route from whoever is denied,
+and makes whoever is not register again at once, where nhrpd alone would wait for a third of the holding time.
+"""
+
+from collections import defaultdict
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Address, BindingRequest, Reason
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.core.standing import is_of
+from dmvpn_agent.service.charon import CharonLost, CommandFailed
+from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.sa_ender import SaEnder, Sas
+from dmvpn_agent.service.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+PASS_INTERVAL = 5.0
+COALESCE = 0.05
+
+#: Denials that say nothing against the IKE_SA: of the question rather than of the peer, or of another's address.
+HARMLESS = frozenset({
+    Reason.MALFORMED_EVENT, Reason.UNKNOWN_INTERFACE, Reason.UNEXPECTED_BINDING_TYPE, Reason.HOST_OUTSIDE_PREFIXES,
+    Reason.CERTIFICATE_UNCONFIRMED, Reason.INTERNAL_ERROR,
+})  # fmt: skip
+
+
+class Inviter(Protocol):
+    """Has charon set up an IKE_SA with somebody."""
+
+    async def invite(self, local: Address, remote: Address) -> None:
+        """Ask for an IKE_SA between two NBMA addresses. Raises ``CharonLost``, ``CommandFailed``."""
+
+
+class Enforcer:
+    """Ends the IKE_SAs of denied peers, and has those that would be accepted now ask again.
+
+    ``ends_denied``: whether the operator wants the former.
+    """
+
+    def __init__(
+        self,
+        sas: Sas,
+        ender: SaEnder,
+        inviter: Inviter,
+        peers: Peers,
+        denied: Denied,
+        telemetry: Telemetry,
+        *,
+        ends_denied: bool,
+    ) -> None:
+        self._sas = sas
+        self._ender = ender
+        self._inviter = inviter
+        self._peers = peers
+        self._denied = denied
+        self._telemetry = telemetry
+        self.ends_denied = ends_denied
+
+    async def run(self) -> None:
+        """Enforce until cancelled."""
+        while True:
+            await self._denied.news.wait(within=PASS_INTERVAL, then=COALESCE)
+            await self.enforce()
+
+    async def enforce(self) -> None:
+        """Make one pass: what the decisions ask of charon, given what it shows."""
+        for request in self._denied.take_readmitted():
+            await self._readmit(request)
+        if self.ends_denied:
+            await self._end_denied()
+
+    async def _end_denied(self) -> None:
+        denials = [denial for denial in self._denied if denial.why.reason not in HARMLESS]
+        accepted: dict[Address, list[BindingRequest]] = defaultdict(list)
+        for member in self._peers.memberships() if denials else ():
+            accepted[member.request.nbma_address].append(member.request)
+        for denial in denials:
+            nbma = denial.request.nbma_address
+            for sa in self._own(denial.request):
+                if self._ender.due(sa) and not any(self._is_of(sa, request) for request in accepted[nbma]):
+                    await self._ender.end(sa, denial.why.reason)
+
+    async def _readmit(self, request: BindingRequest) -> None:
+        own = self._own(request)
+        for sa in own:
+            await self._ender.end(sa, "readmitted")
+            self._ender.forgive(sa)
+        if own or request.local_nbma_address is None:
+            return  # the peer itself brings the tunnel up again
+        try:
+            await self._inviter.invite(request.local_nbma_address, request.nbma_address)
+        except (CharonLost, CommandFailed) as error:
+            self._telemetry.increment(metrics.INVITATIONS, "failed")
+            log.warning("not_invited", nbma_address=str(request.nbma_address), why=str(error),
+                        consequence="the peer comes back when it tries by itself")  # fmt: skip
+        else:
+            self._telemetry.increment(metrics.INVITATIONS, "sent")
+
+    def _own(self, request: BindingRequest) -> list[IkeSa]:
+        return [sa for sa in self._sas.sas_at(request.nbma_address) if self._is_of(sa, request)]
+
+    def _is_of(self, sa: IkeSa, request: BindingRequest) -> bool:
+        return is_of(sa, request, self._sas.sas_at(request.nbma_address))

@@ -1,0 +1,103 @@
+"""Ends IKE_SAs, one place for all who want that: with back-off, and looking whether they are gone.
+
+The trap policy brings a tunnel up again at once, so whoever is denied would otherwise come and go without pause.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.service.charon import CharonLost, CommandFailed
+from dmvpn_agent.service.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+FIRST_INTERVAL = timedelta(seconds=5)
+LONGEST_INTERVAL = timedelta(minutes=10)
+#: Whoever was left alone this long begins anew.
+FORGIVEN = timedelta(hours=1)
+
+
+class Sas(Protocol):
+    """charon's IKE_SAs."""
+
+    def our_sas(self) -> Iterator[IkeSa]:
+        """Yield the DMVPN's established IKE_SAs at the last look."""
+
+    def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
+        """Return those of them with an NBMA address."""
+
+    async def look(self) -> None:
+        """Look again. Raises ``CharonLost``."""
+
+    async def end(self, sa: IkeSa) -> None:
+        """End an IKE_SA. Raises ``CharonLost``, ``CommandFailed``."""
+
+
+@dataclass(slots=True)
+class _Backoff:
+    last: datetime
+    interval: timedelta
+
+
+class SaEnder:
+    """Ends IKE_SAs."""
+
+    def __init__(self, sas: Sas, telemetry: Telemetry, clock: Callable[[], datetime]) -> None:
+        self._sas = sas
+        self._telemetry = telemetry
+        self._clock = clock
+        self._backoffs: dict[tuple[Address, str], _Backoff] = {}
+
+    def due(self, sa: IkeSa) -> bool:
+        """Tell whether a peer's IKE_SA may be ended again already."""
+        backoff = self._backoffs.get(_peer(sa))
+        return backoff is None or self._clock() - backoff.last >= backoff.interval
+
+    def forgive(self, sa: IkeSa) -> None:
+        """Have a peer begin anew, because what kept it out is no more."""
+        self._backoffs.pop(_peer(sa), None)
+
+    async def end(self, sa: IkeSa, cause: str) -> bool:
+        """End an IKE_SA; return whether it is gone. What fails is logged and counted."""
+        self._back_off(sa)
+        try:
+            await self._sas.end(sa)
+        except (CharonLost, CommandFailed) as error:
+            why = str(error)
+        else:
+            why = "charon still lists it"
+        try:
+            await self._sas.look()
+        except CharonLost as error:
+            why = str(error)
+        gone = sa.unique_id not in {other.unique_id for other in self._sas.sas_at(sa.remote_host)}
+        self._telemetry.increment(metrics.IKE_SAS_ENDED, cause, "gone" if gone else "failed")
+        about = {
+            "cause": cause,
+            "remote_id": sa.remote_id,
+            "nbma_address": str(sa.remote_host),
+            "ike_id": sa.unique_id,
+        }
+        if gone:
+            log.warning("ike_sa_ended", **about)
+        else:
+            log.error("ike_sa_not_ended", **about, why=why, then="tried again")
+        return gone
+
+    def _back_off(self, sa: IkeSa) -> None:
+        now = self._clock()
+        self._backoffs = {key: one for key, one in self._backoffs.items() if now - one.last < FORGIVEN}
+        former = self._backoffs.get(_peer(sa))
+        interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
+        self._backoffs[_peer(sa)] = _Backoff(now, interval)
+
+
+def _peer(sa: IkeSa) -> tuple[Address, str]:
+    return sa.remote_host, sa.remote_id

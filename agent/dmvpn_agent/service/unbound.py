@@ -1,0 +1,84 @@
+"""Finds peers with a tunnel and no binding, and has them register again.
+
+On a hub a spoke's tunnel is there for its registration. Where it stands without a binding the registration was lost:
+the agent was away and nhrpd denied it unasked, or nhrpd was restarted and has forgotten it. The spoke believes that
+all is well, and would say nothing for a third of the holding time. Ending its IKE_SA makes it register at once.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.core.model import Address, BindingRequest
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.core.standing import is_of
+from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.sa_ender import SaEnder, Sas
+
+log = structlog.get_logger()
+
+#: nhrpd needs up to 10 s to come back to an agent that was away, and the spoke some to register.
+PATIENCE = timedelta(seconds=30)
+
+
+class Cache(Protocol):
+    """nhrpd's cache as last read."""
+
+    last_read: datetime | None
+    bound: frozenset[Address]
+
+
+class UnboundWatch:
+    """Ends the IKE_SAs that have had no binding for ``PATIENCE``."""
+
+    def __init__(
+        self,
+        sas: Sas,
+        ender: SaEnder,
+        peers: Peers,
+        denied: Denied,
+        cache: Cache,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._sas = sas
+        self._ender = ender
+        self._peers = peers
+        self._denied = denied
+        self._cache = cache
+        self._clock = clock
+        self._since: dict[str, datetime] = {}
+
+    async def look(self) -> None:
+        """Look once; what is unbound for long enough, by a cache read since, is ended."""
+        now = self._clock()
+        settled = self._settled()
+        unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, settled)}
+        self._since = {spis: self._since.get(spis, now) for spis in unbound}
+        last_read = self._cache.last_read
+        for spis, sa in unbound.items():
+            waited_for = self._since[spis] + PATIENCE
+            if last_read is None or last_read < waited_for or not self._ender.due(sa):
+                continue
+            about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
+            log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd", then="ended")
+            await self._ender.end(sa, "unbound")
+
+    def _settled(self) -> dict[Address, list[BindingRequest]]:
+        """Return, by NBMA address, the requests that nhrpd has bound, and those that were denied."""
+        settled: dict[Address, list[BindingRequest]] = defaultdict(list)
+        for member in self._peers.memberships():
+            if member.peer.protocol_address in self._cache.bound:
+                settled[member.request.nbma_address].append(member.request)
+        for denial in self._denied:
+            settled[denial.request.nbma_address].append(denial.request)
+        return settled
+
+    def _is_unbound(self, sa: IkeSa, settled: Mapping[Address, list[BindingRequest]]) -> bool:
+        if not any(child.installed for child in sa.children):
+            return False
+        here = self._sas.sas_at(sa.remote_host)
+        return not any(is_of(sa, request, here) for request in settled.get(sa.remote_host, ()))
