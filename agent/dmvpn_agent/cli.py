@@ -12,6 +12,7 @@ from pathlib import Path
 from dmvpn_agent import __version__
 from dmvpn_agent.config_values import ConfigError
 from dmvpn_agent.core.model import BindingType
+from dmvpn_agent.core.old_script import OldScript
 
 # ruff: noqa: PLC0415
 
@@ -67,8 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _explain_arguments(explain: argparse.ArgumentParser) -> None:
-    explain.add_argument("certificate", metavar="CERT", help="a file in PEM, DER or hexadecimal; `-` for standard"
-                         " input; the hexadecimal itself; `none` for a peer that shows none")  # fmt: skip
+    what = explain.add_mutually_exclusive_group(required=True)
+    what.add_argument("--compare", type=Path, metavar="FOLDER",
+                      help="set an old script's verdict beside ours, for each certificate in FOLDER")  # fmt: skip
+    what.add_argument("certificate", nargs="?", metavar="CERT", help="a file in PEM, DER or hexadecimal; `-` for"
+                      " standard input; the hexadecimal itself; `none` for a peer that shows none")  # fmt: skip
     explain.add_argument("--address", type=ip_address, metavar="A",
                          help="the protocol address (default: each that the certificate names)")  # fmt: skip
     explain.add_argument("--nbma", type=ip_address, metavar="N", help="the NBMA address it is to be bound to")
@@ -77,6 +81,8 @@ def _explain_arguments(explain: argparse.ArgumentParser) -> None:
                          help="the type of the binding (default: %(default)s)")  # fmt: skip
     explain.add_argument("--identity", metavar="IKE_ID", help="who has an IKE_SA with the NBMA address")
     explain.add_argument("--at", type=_time, metavar="TIME", help="ISO 8601, UTC without offset (default: now)")
+    explain.add_argument("--script", choices=list(OldScript), type=OldScript, default=OldScript.GUIDE,
+                         help="the old script, for --compare (default: %(default)s)")  # fmt: skip
 
 
 def _time(text: str) -> datetime:
@@ -115,7 +121,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from dmvpn_agent.commands import explain
+    from dmvpn_agent.commands import compare, explain
     from dmvpn_agent.commands.judging import Question
 
     question = Question(
@@ -126,7 +132,15 @@ def _explain(arguments: argparse.Namespace) -> int:
         binding_type=arguments.type,
         identity=arguments.identity,
     )
+    if arguments.compare:
+        return compare.run(arguments.compare, arguments.script, question, arguments.config, arguments.json)
     return explain.run(arguments.certificate, question, arguments.config, arguments.json)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import replay
+
+    return replay.run(arguments.recording, arguments.config, arguments.json)
 
 
 def _lint(arguments: argparse.Namespace) -> int:

@@ -22,10 +22,10 @@ def settle(file: Path) -> Setting:
 
     Raises ``ConfigError`` where the configuration cannot be used.
     """
-    from dmvpn_agent.adapters.trust_files import read_trust  # noqa: PLC0415
+    from dmvpn_agent.adapters.trust_files import TrustFilesReader  # noqa: PLC0415
 
     config = load(file)
-    trust, problems = read_trust(config.trust_files)
-    for problem in problems:
+    read = TrustFilesReader(config.trust_files).read()
+    for problem in read.problems:
         print(f"dmvpn-agent: {problem}", file=sys.stderr)
-    return Setting(config, Judge(config.policy, trust), tuple(problems))
+    return Setting(config, Judge(config.policy, read.trust), read.problems)
