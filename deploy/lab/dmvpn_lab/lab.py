@@ -16,7 +16,7 @@ from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
 from dmvpn_lab.scenario import Scenario, Step
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 # What a daemon that is not up yet, or is just gone, makes of a look at it.
 NOT_NOW = (CommandError, OSError, SessionException, KeyError, ValueError)
 Say = Callable[[str], None]

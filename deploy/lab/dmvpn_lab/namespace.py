@@ -80,7 +80,7 @@ class Namespace:
         return run(*self.command(argv), text=text, statuses=statuses)
 
     def result(self, argv: Sequence[str]) -> tuple[int, str]:
-        """Run a program; return its status and what it printed on both streams. Raises ``CommandError`` after 60 s."""
+        """Run a program; return its status and what it printed, both streams. Raises ``CommandError`` after 60 s."""
         try:
             done = subprocess.run(
                 self.command(argv),
