@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, NamedTuple, TypeVar
 
@@ -172,15 +171,11 @@ class Certificate:
     issuer: str = ""
     subject_name: bytes = b""
     issuer_name: bytes = b""
+    identity: str = ""
     identities: frozenset[str] = frozenset()
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
     hub_hosts: tuple[str, ...] = ()
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)
-
-    @property
-    def identity(self) -> str:
-        """Return what stays the same when the certificate is renewed: who it names, and by which issuer."""
-        return sha256(len(self.issuer_name).to_bytes(4) + self.issuer_name + self.subject_name).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
