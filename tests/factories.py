@@ -82,7 +82,7 @@ def der(
     subject = x509.Name(
         [
             *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            *([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else []),
         ]
     )
     builder = (

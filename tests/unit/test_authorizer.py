@@ -255,6 +255,7 @@ class TestAgain:
         node.ask(GOOD)
         renewed = request(certificate=certificate(not_after=NOW + 2 * YEAR))
         assert isinstance(node.ask(AuthorizeBinding(2, renewed)), Accept)
+        assert isinstance(node.ask(AuthorizeBinding(3, request(*UNITS, "NET=192.168.7.0/24"))), Accept)
 
 
 def test_a_decision_is_described_with_all_that_explains_it(node: _Node) -> None:
