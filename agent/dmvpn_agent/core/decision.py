@@ -209,7 +209,7 @@ def _address_rules(address: Address, rules: Rules, entitled: Entitlement) -> Ite
                    "a prefix that has the host ", address)  # fmt: skip
         return
     named = address in entitled.protocol_addresses
-    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, Listed(entitled.protocol_addresses),
+    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, entitled.written,
                "the protocol address the peer registers: ", address)  # fmt: skip
     yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
                "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
