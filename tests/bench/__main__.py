@@ -1,5 +1,7 @@
 """``python -m bench`` with ``tests`` on the path: every figure, one table each."""
 
-from bench import decisions
+from bench import certificates, decisions, memory
 
-decisions.main()
+for part in (certificates, decisions, memory):
+    part.main()
+    print()

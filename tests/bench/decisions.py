@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from bench.network import LARGE, address, units
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.core import metrics
@@ -22,20 +23,18 @@ from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.show import table
-from factories import NOW, POLICY, der, event
+from factories import NOW, der, event
 
 SPOKES = 1000
 ROUNDS = ("first sight", "repeated", "repeated again")
 
 
 def _questions() -> bytes:
-    """One question of each spoke; there are 250 addresses, which four spokes each share as after a move."""
-    blobs = []
-    for number in range(SPOKES):
-        address = f"10.255.0.{1 + number % 250}"
-        units = (f"GRE={address}", f"AS={64512 + number % 1000}", f"NET=192.168.{number % 250}.0/24")
-        blobs.append(event(number + 1, der(units, name=f"spoke{number}").hex(), remote_addr=address))
-    return b"".join(blobs)
+    """One question of each spoke."""
+    return b"".join(
+        event(number + 1, der(units(number), name=f"spoke{number}").hex(), remote_addr=str(address(number)))
+        for number in range(SPOKES)
+    )
 
 
 def _clock() -> datetime:
@@ -63,7 +62,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
     telemetry = Telemetry()
     store = Store(directory / "agent.sqlite")
     store.open()
-    authorizer = Authorizer(POLICY, Peers(PeerTable(store)), telemetry, _clock, lambda: None)
+    authorizer = Authorizer(LARGE, Peers(PeerTable(store)), telemetry, _clock, lambda: None)
     events = NhrpdSocket(directory / "nhrp.sock", authorizer, telemetry)
     await events.start()
     rows: list[tuple[object, ...]] = []
