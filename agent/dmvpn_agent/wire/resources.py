@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from cryptography import x509
 
 from dmvpn_agent.core.model import Address, AsRange, Claim, Network, Resources, Role
-from dmvpn_agent.wire.claims import MAX_CLAIMS, address, as_number, claim, is_plain, prefix, shown
+from dmvpn_agent.wire.claims import MAX_CLAIMS, MAX_SHOWN, address, as_number, claim, is_plain, prefix, shown
 from dmvpn_agent.wire.der import IA5_STRING, SEQUENCE, Malformed, decode, parts
 from dmvpn_agent.wire.rfc3779 import read_address_blocks, read_as_identifiers
 
@@ -90,7 +90,7 @@ def from_dmvpn_ca(extensions: Mapping[str, bytes]) -> Resources:
     if data in _BOOLEANS:
         text, role = _BOOLEANS[data]
         return Resources(roles=(Claim("dmvpn-ca hub", text, role),))
-    return Resources(roles=(Claim("dmvpn-ca hub", f"malformed: {shown(data.hex())}", None),))
+    return Resources(roles=(Claim("dmvpn-ca hub", shown(f"malformed: {data[:MAX_SHOWN].hex()}"), None),))
 
 
 def hub_hosts(extensions: Mapping[str, bytes]) -> tuple[str, ...]:
