@@ -153,6 +153,7 @@ DOUBTFUL = {
     "routing domains": _with(NUMBERS, sequence(tlv(0xA1, NULL))),
     "role as a number": _with(IS_HUB, b"\x02\x01\x01"),
     "role almost TRUE": _with(IS_HUB, b"\x01\x01\x01"),
+    "role of a thousand octets": _with(IS_HUB, tlv(1, bytes(1000))),
     "role twice": _with(IS_HUB, TRUE + TRUE),
     "role in a string": _with(IS_HUB, tlv(IA5, b"TRUE")),
 }

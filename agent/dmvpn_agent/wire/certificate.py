@@ -56,7 +56,9 @@ def _read(der: bytes) -> Certificate:
         Source.RFC3779: from_rfc3779(own),
         Source.DMVPN_CA: from_dmvpn_ca(own),
     }
-    printed = printed_subject(subject)
+    identities = set(printed_alternatives(alternatives))
+    if (printed := printed_subject(subject)) is not None:
+        identities.add(printed)
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
         subject=displayed(subject),
@@ -67,7 +69,7 @@ def _read(der: bytes) -> Certificate:
         subject_name=subject_name,
         issuer_name=issuer_name,
         identity=_identity(issuer_name, subject_name, subject),
-        identities=frozenset((*printed_alternatives(alternatives), *(() if printed is None else (printed,)))),
+        identities=frozenset(identities),
         resources={source: named for source, named in resources.items() if named != _NOTHING},
         hub_hosts=hub_hosts(own),
         der=der,

@@ -1,17 +1,14 @@
 """DER, as much of it as names, RFC 3779 and the private extensions need, and strict (X.690).
 
 Every length is definite, minimal and within its surroundings, every tag is one byte and compared whole, an
-INTEGER is minimal, a BIT STRING's spare bits are zero. Nothing here recurses: a caller descends as deep as the
-type it reads, whatever the bytes say.
+INTEGER is minimal, a BIT STRING's spare bits are zero. Everything raises ``Malformed`` for what is not so.
 
-An element is given by the octets it lies in and where: ``element(data, at, end)`` returns its tag and where its
-content starts and stops. Everything raises ``Malformed`` for what is not so.
+``decode`` makes a tree of octets; whether an element of it has octets or elements in it is said by its tag.
+``element`` and ``expect`` find places in octets without looking into them.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 
-BOOLEAN = 0x01
 INTEGER = 0x02
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
@@ -21,20 +18,16 @@ IA5_STRING = 0x16
 SEQUENCE = 0x30
 SET = 0x31
 
-_NAMES = {
-    BOOLEAN: "BOOLEAN",
-    INTEGER: "INTEGER",
-    BIT_STRING: "BIT STRING",
-    OCTET_STRING: "OCTET STRING",
-    NULL: "NULL",
-    OBJECT_IDENTIFIER: "OBJECT IDENTIFIER",
-    IA5_STRING: "IA5String",
-    SEQUENCE: "SEQUENCE",
-    SET: "SET",
-}
+#: How deep elements may lie in one another; the deepest that is read here, a range in IPAddrBlocks, is at five.
+MAX_DEPTH = 10
+
+#: Tag; content octets of a primitive element; elements within a constructed one.
+Element = tuple[int, bytes, "Elements"]
+Elements = list[Element]
 
 #: Octets of a length: no input is as long as four of them can say.
 _MAX_LENGTH_OCTETS = 4
+_CONSTRUCTED = 0x20
 
 
 class Malformed(Exception):
@@ -66,62 +59,71 @@ def element(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Return start and stop of the content of an element that must have this tag."""
-    if end - at >= 2 and data[at] == tag and data[at + 1] < 0x80:  # nearly always; `element` would say the same
-        stop = at + 2 + data[at + 1]
-        if stop <= end:
-            return at + 2, stop
     found, start, stop = element(data, at, end)
     if found != tag:
-        raise Malformed(f"tag {found:#04x} where {_NAMES.get(tag, f'tag {tag:#04x}')} is expected")
+        raise Malformed(f"tag {found:#04x} where {tag:#04x} is expected")
     return start, stop
 
 
-def only(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
-    """Return start and stop of the content of the one element between ``at`` and ``end``."""
-    start, stop = expect(data, at, end, tag)
-    if stop != end:
-        raise Malformed(f"something follows {_NAMES.get(tag, f'tag {tag:#04x}')}")
-    return start, stop
+def decode(data: bytes) -> Element:
+    """Return the one element that ``data`` is."""
+    elements = _decode(data, 0, len(data), MAX_DEPTH)
+    if len(elements) != 1:
+        raise Malformed("it is not one element")
+    return elements[0]
 
 
-def elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield tag, start and stop of each element that lies between ``at`` and ``end``."""
+def _decode(data: bytes, at: int, end: int, depth: int) -> Elements:
+    if depth == 0:
+        raise Malformed(f"elements lie more than {MAX_DEPTH} deep in one another")
+    elements: Elements = []
     while at < end:
-        tag, start, at = element(data, at, end)
-        yield tag, start, at
+        start = at + 2
+        # Of short elements, nearly all, `element` says the same; but the call takes longer than all the rest.
+        if start <= end and (stop := start + data[at + 1]) <= end and stop < start + 0x80 and data[at] & 0x1F != 0x1F:
+            tag, at = data[at], stop
+        else:
+            tag, start, at = element(data, at, end)
+        if tag & _CONSTRUCTED:
+            elements.append((tag, b"", _decode(data, start, at, depth - 1)))
+        else:
+            elements.append((tag, data[start:at], []))
+    return elements
 
 
-def integer(data: bytes, start: int, stop: int) -> int:
+def parts(element: Element, tag: int, *tags: int) -> Elements:
+    """Return the elements within one that must have this tag; where ``tags`` are given, they must be just such."""
+    found, _, inner = element
+    if found != tag:
+        raise Malformed(f"tag {found:#04x} where {tag:#04x} is expected")
+    if tags and tuple([item[0] for item in inner]) != tags:
+        raise Malformed(f"tag {tag:#04x} does not hold what it should")
+    return inner
+
+
+def integer(content: bytes) -> int:
     """Return the INTEGER of this content, which must not be negative."""
-    if start == stop:
+    if not content:
         raise Malformed("an INTEGER is empty")
-    if data[start] & 0x80:
+    if content[0] & 0x80:
         raise Malformed("an INTEGER is negative")
-    if stop - start > 1 and data[start] == 0 and not data[start + 1] & 0x80:
+    if len(content) > 1 and content[0] == 0 and not content[1] & 0x80:
         raise Malformed("an INTEGER is not in its shortest form")
-    return int.from_bytes(data[start:stop])
+    return int.from_bytes(content)
 
 
-def boolean(data: bytes, start: int, stop: int) -> bool:
-    """Return the BOOLEAN of this content."""
-    content = data[start:stop]
-    if content not in (b"\x00", b"\xff"):
-        raise Malformed("a BOOLEAN is neither 00 nor ff")
-    return content == b"\xff"
-
-
-def bit_string(data: bytes, start: int, stop: int, *, or_ones: bool = False) -> tuple[int, int]:
+def bit_string(content: bytes, *, or_ones: bool = False) -> tuple[int, int]:
     """Return the bits of this content as a number, and how many they are.
 
     ``or_ones``: the spare bits of the last octet may be all one instead of all zero.
     """
-    if start == stop:
+    if not content:
         raise Malformed("a BIT STRING is empty")
-    spare = data[start]
-    count = 8 * (stop - start - 1) - spare
+    spare = content[0]
+    count = 8 * (len(content) - 1) - spare
     if spare > 7 or count < 0:
         raise Malformed("a BIT STRING has more spare bits than bits")
-    octets = int.from_bytes(data[start + 1 : stop])
+    octets = int.from_bytes(content[1:])
     mask = (1 << spare) - 1
     rest = octets & mask
     if rest and not (or_ones and rest == mask):

@@ -20,7 +20,6 @@ MAX_PRINTED = 511
 
 #: IPv6 addresses within the lowest 48 bits may be IPv4-mapped or IPv4-compatible: glibc writes those in another way.
 _IPV4_FORMS = 48
-_PRINTABLE = bytes(range(0x20, 0x7F))
 
 
 #: What a subjectAltName may consist of to be an identity: charon prints every kind of identity as bare text, so one
@@ -36,15 +35,11 @@ def printed_subject(subject: Name) -> str | None:
         short = SHORT_NAMES.get(oid)
         if short is None or not text:
             return None
-        parts.append(f"{short}={_printable(value)}")
+        parts.append(f"{short}={value.decode('latin-1')}")
     printed = ", ".join(parts)
+    if not printed.isascii() or not printed.isprintable():
+        printed = "".join([char if " " <= char <= "~" else "?" for char in printed])
     return printed if parts and len(printed) <= MAX_PRINTED else None
-
-
-def _printable(value: bytes) -> str:
-    if not value.translate(None, _PRINTABLE):
-        return value.decode("ascii")
-    return "".join(chr(byte) if byte in _PRINTABLE else "?" for byte in value)
 
 
 def printed_alternatives(names: Iterable[x509.GeneralName]) -> Iterator[str]:

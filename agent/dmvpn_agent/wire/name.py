@@ -9,18 +9,9 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from dmvpn_agent.wire import der
 from dmvpn_agent.wire.claims import shown
-from dmvpn_agent.wire.der import (
-    INTEGER,
-    OBJECT_IDENTIFIER,
-    SEQUENCE,
-    SET,
-    Malformed,
-    element,
-    expect,
-    object_identifier,
-    only,
-)
+from dmvpn_agent.wire.der import Element, Malformed, decode, expect, object_identifier, parts
 
 #: Encoding of each string type; T61String has been Latin-1 since OpenSSL's first days, whatever T.61 says.
 _ENCODINGS = {
@@ -92,43 +83,35 @@ Name = tuple[Attribute, ...]
 
 def issuer_and_subject(certificate: bytes) -> tuple[bytes, bytes]:
     """Return the two Names of a certificate, each as its DER. Raises ``Malformed``."""
-    start, end = only(certificate, 0, len(certificate), SEQUENCE)
-    at, end = expect(certificate, start, end, SEQUENCE)
+    start, end = expect(certificate, 0, len(certificate), der.SEQUENCE)
+    at, end = expect(certificate, start, end, der.SEQUENCE)
     if certificate[at : at + 1] == _VERSION:
         at = expect(certificate, at, end, _VERSION[0])[1]
-    at = expect(certificate, at, end, INTEGER)[1]  # serial number
-    issuer_at = expect(certificate, at, end, SEQUENCE)[1]  # behind the signature's algorithm
-    validity_at = expect(certificate, issuer_at, end, SEQUENCE)[1]
-    subject_at = expect(certificate, validity_at, end, SEQUENCE)[1]
-    subject_end = expect(certificate, subject_at, end, SEQUENCE)[1]
+    at = expect(certificate, at, end, der.INTEGER)[1]  # serial number
+    issuer_at = expect(certificate, at, end, der.SEQUENCE)[1]  # behind the signature's algorithm
+    validity_at = expect(certificate, issuer_at, end, der.SEQUENCE)[1]
+    subject_at = expect(certificate, validity_at, end, der.SEQUENCE)[1]
+    subject_end = expect(certificate, subject_at, end, der.SEQUENCE)[1]
     return certificate[issuer_at:validity_at], certificate[subject_at:subject_end]
 
 
 def read_name(data: bytes) -> Name:
     """Read a Name, multi-valued RDNs in one row with the others. Raises ``Malformed``."""
-    at, end = only(data, 0, len(data), SEQUENCE)
-    attributes = []
-    while at < end:
-        inner, at = expect(data, at, end, SET)
-        while inner < at:
-            start, inner = expect(data, inner, at, SEQUENCE)
-            attributes.append(_attribute(data, start, inner))
-    return tuple(attributes)
+    rdns = parts(decode(data), der.SEQUENCE)
+    return tuple([_attribute(item) for rdn in rdns for item in parts(rdn, der.SET)])
 
 
-def _attribute(data: bytes, at: int, end: int) -> Attribute:
-    start, stop = expect(data, at, end, OBJECT_IDENTIFIER)
-    oid = data[start:stop]
-    tag, start, last = element(data, stop, end)
-    if last != end:
-        raise Malformed("something follows an attribute of a name")
-    value = data[start:last]
+def _attribute(item: Element) -> Attribute:
+    inner = parts(item, der.SEQUENCE)
+    if len(inner) != 2 or inner[0][0] != der.OBJECT_IDENTIFIER:
+        raise Malformed("an attribute of a name is not a type and a value")
+    tag, value, _ = inner[1]
     encoding = _ENCODINGS.get(tag)
     try:
         text = None if encoding is None else value.decode(encoding)
     except UnicodeDecodeError:
         raise Malformed(f"an attribute of a name is no {encoding}") from None
-    return Attribute(object_identifier(oid), value, text)
+    return Attribute(object_identifier(inner[0][1]), value, text)
 
 
 def displayed(name: Name) -> str:
@@ -137,12 +120,11 @@ def displayed(name: Name) -> str:
     A comma within a value is written ``\\2C``: no value can look like several attributes. A value of no string type
     is its octets in hexadecimal.
     """
-    return shown(
-        ", ".join([f"{SHORT_NAMES.get(oid, oid)}={_value(value, text)}" for oid, value, text in name]), _LONGEST
-    )
+    attributes = [f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text in name]
+    return shown(", ".join(attributes), _LONGEST)
 
 
-def _value(value: bytes, text: str | None) -> str:
+def _shown(value: bytes, text: str | None) -> str:
     if text is None:
         return "#" + value.hex()
     return text.replace("\\", "\\5C").replace(",", "\\2C") if "," in text or "\\" in text else text

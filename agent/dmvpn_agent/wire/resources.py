@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 from cryptography import x509
 
 from dmvpn_agent.core.model import Address, AsRange, Claim, Network, Resources, Role
-from dmvpn_agent.wire.claims import MAX_CLAIMS, address, as_number, claim, is_plain, prefix, shown
-from dmvpn_agent.wire.der import BOOLEAN, IA5_STRING, SEQUENCE, Malformed, boolean, elements, only
+from dmvpn_agent.wire.claims import MAX_CLAIMS, MAX_SHOWN, address, as_number, claim, is_plain, prefix, shown
+from dmvpn_agent.wire.der import IA5_STRING, SEQUENCE, Malformed, decode, parts
 from dmvpn_agent.wire.rfc3779 import read_address_blocks, read_as_identifiers
 
 ADDRESS_BLOCKS = ("1.3.6.1.5.5.7.1.7", "1.3.6.1.5.5.7.1.28")
@@ -28,6 +28,9 @@ OWN_EXTENSIONS = frozenset({*ADDRESS_BLOCKS, *AS_IDENTIFIERS, IS_HUB, HUB_HOSTS}
 
 #: How the OUs begin that name resources.
 RESOURCE_UNITS = ("GRE=", "AS=", "NET=")
+
+#: The two BOOLEANs there are in DER.
+_BOOLEANS = {b"\x01\x01\xff": ("TRUE", Role.HUB), b"\x01\x01\x00": ("FALSE", Role.SPOKE)}
 
 
 def from_units(units: Iterable[str]) -> Resources:
@@ -87,11 +90,10 @@ def from_dmvpn_ca(extensions: Mapping[str, bytes]) -> Resources:
     data = extensions.get(IS_HUB)
     if data is None:
         return Resources()
-    try:
-        role = Role.HUB if boolean(data, *only(data, 0, len(data), BOOLEAN)) else Role.SPOKE
-    except Malformed as error:
-        return Resources(roles=(Claim("dmvpn-ca hub", f"malformed: {error}", None),))
-    return Resources(roles=(Claim("dmvpn-ca hub", "TRUE" if role is Role.HUB else "FALSE", role),))
+    if data in _BOOLEANS:
+        text, role = _BOOLEANS[data]
+        return Resources(roles=(Claim("dmvpn-ca hub", text, role),))
+    return Resources(roles=(Claim("dmvpn-ca hub", shown(f"malformed: {data[:MAX_SHOWN].hex()}"), None),))
 
 
 def hub_hosts(extensions: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -99,9 +101,7 @@ def hub_hosts(extensions: Mapping[str, bytes]) -> tuple[str, ...]:
     data = extensions.get(HUB_HOSTS)
     if data is None:
         return ()
-    hosts: list[str] = []
-    for tag, start, stop in elements(data, *only(data, 0, len(data), SEQUENCE)):
-        if tag != IA5_STRING or len(hosts) == MAX_CLAIMS:
-            raise Malformed(f"extension {HUB_HOSTS} is no list of at most {MAX_CLAIMS} IA5Strings")
-        hosts.append(shown(data[start:stop].decode("latin-1")))
-    return tuple(hosts)
+    hosts = parts(decode(data), SEQUENCE)
+    if len(hosts) > MAX_CLAIMS or any(tag != IA5_STRING for tag, _, _ in hosts):
+        raise Malformed(f"extension {HUB_HOSTS} is no list of at most {MAX_CLAIMS} IA5Strings")
+    return tuple(shown(host.decode("latin-1")) for _, host, _ in hosts)
