@@ -119,7 +119,7 @@ def _entitled(peer: Peer) -> str:
         return f"{bound} with AS {peer.as_number} that may announce nothing"
     names = ", ".join(str(prefix) for prefix in peer.prefixes)
     longest = max(peer.max_prefix_length[prefix.version == 6] for prefix in peer.prefixes)
-    return f"{bound} with AS {peer.as_number} that may announce {names}, and parts of it down to a /{longest}"
+    return f"{bound} with AS {peer.as_number} that may announce {names}, and parts of these down to a /{longest}"
 
 
 def _consequences(answer: Answer) -> Iterator[str]:
