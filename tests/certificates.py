@@ -7,11 +7,11 @@ properly.
 from collections.abc import Iterable
 from functools import lru_cache
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dmvpn_agent.core.model import Certificate
 from dmvpn_agent.wire.certificate import read_certificate
-from factories import key
 
 UTF8, PRINTABLE, T61, IA5, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1E
 ORGANIZATION, UNIT, COMMON_NAME = "2.5.4.10", "2.5.4.11", "2.5.4.3"
@@ -90,7 +90,8 @@ def extension(kind: str, value: bytes, critical: bool = False) -> bytes:
 
 @lru_cache
 def _public_key() -> bytes:
-    return key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = ec.derive_private_key(7, ec.SECP256R1())  # always the same: so are the certificates
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def der(

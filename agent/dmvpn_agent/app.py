@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from dmvpn_agent.adapters.inviter import ViciInviter
 from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
+from dmvpn_agent.adapters.recorder import Recorder
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.trust_files import TrustFilesReader
 from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd, VtyshNhrpd
@@ -59,9 +61,9 @@ async def _keep_crls(_: tuple[bytes, ...]) -> None:
 
 
 class AgentApp:
-    """One agent process."""
+    """One agent process. ``record``: the file that events are recorded in."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, record: Path | None = None) -> None:
         self._config = config
         self._started = _now()
         self._telemetry = telemetry = Telemetry()
@@ -78,7 +80,13 @@ class AgentApp:
             self._charon.load_crls if ike.loads_crls else _keep_crls,
             self._authorizer.trust,
         )
-        self._events = NhrpdSocket(config.event_socket, self._authorizer, telemetry)
+        self._recorder = Recorder(record) if record else None
+        self._events = NhrpdSocket(
+            config.event_socket,
+            self._authorizer,
+            telemetry,
+            self._recorder.record if self._recorder else lambda *_: None,
+        )
         self._control = ControlSocket(config.control_socket, self.status)
         self._metrics = Exposition(config.metrics, telemetry) if config.metrics else None
         vtysh = Vtysh(config.frr.vtysh)
@@ -142,6 +150,8 @@ class AgentApp:
         self._store.open()
         self._trust.start()
         self._authorizer.start(self._trust.trust)
+        if self._recorder:
+            self._recorder.start()
         if self._metrics:
             self._metrics.start()
         await self._control.start()
@@ -193,6 +203,8 @@ class AgentApp:
         await self._control.stop()
         if self._metrics:
             self._metrics.stop()
+        if self._recorder:
+            self._recorder.stop()
         self._store.close()
         log.info("agent_stopped")
 

@@ -22,13 +22,21 @@ class Report:
 
     def evidence(self, title: str, that: str, **keys: str) -> Any:
         """The evidence for one expectation of a step; the test fails if it did not become true."""
+        return self._find(title, that, keys)["evidence"]
+
+    def seconds(self, title: str, that: str, **keys: str) -> float:
+        """How long after a step's actions an expectation was seen true; the test fails if it did not become true."""
+        return float(self._find(title, that, keys)["after"])
+
+    def _find(self, title: str, that: str, keys: dict[str, str]) -> dict[str, Any]:
         for step in self._raw["steps"]:
             if step["title"] != title:
                 continue
             for item in step["expect"]:
                 if item["that"] == that and keys.items() <= item["keys"].items():
                     assert item["true"], f"{that} {item['keys']}: {item['evidence']}; logs: {self._folder / 'logs'}"
-                    return item["evidence"]
+                    found: dict[str, Any] = item
+                    return found
             pytest.fail(f"{title}: {step['error'] or f'no {that} with {keys}'}; logs: {self._folder / 'logs'}")
         pytest.fail(f"not reached: {title}; {self._raw['error'] or 'an earlier step was not true'}")
 

@@ -15,6 +15,9 @@ OUTSIDE = "a prefix outside a spoke's NETs is announced, and the hub does not ta
 FLUSH = "the hub's nftables rules are flushed, and the redirect rule comes back"
 KILL = "the hub's agent is killed and restarted, and nothing changes"
 LATE = "a spoke that comes after the restart is served"
+REVOKED = "spoke2's certificate is revoked while it is up: within 5 seconds it is out"
+REFUSED = "spoke2 is refused by charon too, spoke1 has noticed nothing"
+RETURN = "the revocation is taken back, and spoke2 returns without waiting for the hold time"
 
 
 @pytest.mark.parametrize("address", ["10.255.0.11", "10.255.0.12"])
@@ -109,6 +112,40 @@ def test_hub_exports_its_decisions(report: Report) -> None:
     assert report.evidence(JOIN, "Metric", on="hub") >= 2
 
 
+@pytest.mark.parametrize("that", ["SecurityAssociation", "Route", "BgpSession"])
+def test_revoked_spoke_is_out_within_5_seconds(report: Report, that: str) -> None:
+    """SA, route and neighbor of a spoke are gone within 5 s of the arrival of a CRL that holds its certificate."""
+    assert report.seconds(REVOKED, that, on="hub") <= 5
+
+
+def test_revoked_spoke_is_forgotten(report: Report) -> None:
+    """nhrpd has no binding of a revoked spoke, bgpd no prefix, the agent does not list it as a peer."""
+    report.evidence(REFUSED, "Binding", protocol_address="10.255.0.12", present="False")
+    report.evidence(REFUSED, "Prefix", on="hub", prefix="192.168.2.0/24", present="False")
+    report.evidence(REFUSED, "Peer", protocol_address="10.255.0.12", present="False")
+
+
+def test_revoked_spoke_is_refused_by_charon(report: Report) -> None:
+    """When a revoked spoke tries again, the hub's charon refuses it by the same CRL."""
+    assert report.evidence(REFUSED, "Log", daemon="charon")["lines"] >= 1
+
+
+@pytest.mark.parametrize("step", [REFUSED, RETURN])
+def test_other_spoke_is_undisturbed(report: Report, step: str) -> None:
+    """While spoke2 goes and returns, spoke1 keeps its SAs, its BGP session and its routes, and loses no packet."""
+    before = report.evidence(step, "Unchanged", about="spoke1")["before"]
+    assert all(before[kind] for kind in ("ike_sas", "child_sas", "bgp_sessions", "routes"))
+    assert report.evidence(step, "TrafficIntact")["lost"] == []
+
+
+def test_unrevoked_spoke_returns(report: Report) -> None:
+    """Once a CRL holds its certificate no longer, a spoke is accepted and announces its LAN, within a minute."""
+    assert report.evidence(RETURN, "Decision", protocol_address="10.255.0.12")["decision"] == "accept"
+    assert report.seconds(RETURN, "SecurityAssociation", to="spoke2") <= 60
+    assert report.seconds(RETURN, "BgpSession", to="spoke2") <= 60
+    assert report.evidence(RETURN, "Prefix", prefix="192.168.2.0/24")["received_from"]
+
+
 def test_every_daemon_lives(report: Report) -> None:
     """No daemon of the hub ended during the run."""
-    assert report.evidence(LATE, "Alive", on="hub") == {"ended": []}
+    assert report.evidence(RETURN, "Alive", on="hub") == {"ended": []}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import Accept, Deny, Reason
 from dmvpn_agent.core.policy import Trust
 from dmvpn_agent.service import authorizer as module
@@ -55,7 +56,7 @@ def test_an_exception_denies(node: _Node, telemetry: Telemetry, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(module.Judge, "decide", broken)
+    monkeypatch.setattr(Judge, "decide", broken)
     decision = node.ask(GOOD)
     assert decision.reason is Reason.INTERNAL_ERROR
     assert telemetry.value(metrics.DECISIONS, "deny", "internal_error") == 1
@@ -66,7 +67,7 @@ def test_an_exception_at_start_lets_nobody_in(
 ) -> None:
     """A stored peer that cannot be judged is not a peer, and the agent starts."""
     store.save(request())
-    monkeypatch.setattr(module.Judge, "decide", lambda *_: 1 / 0)
+    monkeypatch.setattr(Judge, "decide", lambda *_: 1 / 0)
     node.authorizer.start(Trust())
     assert len(node.peers) == 0
 

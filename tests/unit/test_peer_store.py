@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.adapters.store import PeerTable, Store
-from factories import ADDRESS, UNITS, request
+from dmvpn_agent.core.model import IkePeer
+from factories import ADDRESS, NBMA, UNITS, certificate, request
 
 
 @pytest.fixture
@@ -59,7 +60,29 @@ def test_a_row_that_cannot_be_read_is_left_out(table: PeerTable, path: Path) -> 
     """One bad row does not keep the agent from starting."""
     table.save(request())
     with sqlite3.connect(path) as database:
-        database.execute("INSERT INTO peers VALUES ('x', 'gre1', 'friendly', 'y', x'00')")
+        database.execute("INSERT INTO peers VALUES ('x', 'gre1', 'friendly', 'y', x'00', '', '')")
+    assert _reopened(path) == [request()]
+
+
+def test_a_peer_with_a_pre_shared_key_is_kept_by_its_identity(table: PeerTable, path: Path) -> None:
+    """It has no certificate to be judged by again."""
+    asked = request(certificate=None, ike_peers=frozenset({IkePeer("spoke7@example.net", has_certificate=False)}))
+    table.save(asked)
+    assert _reopened(path) == [asked]
+
+
+def test_the_file_of_an_older_release_is_taken_over(path: Path) -> None:
+    """An upgrade forgets nobody: nhrpd would not ask again for hours."""
+    with sqlite3.connect(path) as database:
+        database.execute(
+            "CREATE TABLE peers (protocol_address TEXT PRIMARY KEY, interface TEXT NOT NULL,"
+            " binding_type TEXT NOT NULL, nbma_address TEXT NOT NULL, certificate BLOB NOT NULL)"
+        )
+        database.execute(
+            "INSERT INTO peers VALUES (?, 'gre1', 'dynamic', ?, ?)", (str(ADDRESS), str(NBMA), certificate().der)
+        )
+        database.execute("PRAGMA user_version=1")
+    assert _reopened(path) == [request()]
     assert _reopened(path) == [request()]
 
 

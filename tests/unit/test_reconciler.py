@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Accept
+from dmvpn_agent.core.model import Accept, BindingRequest
 from dmvpn_agent.core.plan import RefreshInbound
 from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import FRR, NOW, POLICY, SETTINGS, Clock, decide, spoke_request
+from factories import FRR, SETTINGS, Clock, decide, spoke_request
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import FakeBgpd, FakeNhrpd, MemoryStore
 from fakes.frr_states import UNIVERSE
@@ -36,15 +36,17 @@ class Node:
 
     def start(self) -> None:
         self.peers = Peers(self.store)
-        self.peers.load(lambda request: decide(request, POLICY, NOW), self.clock())
+        self.peers.load(decide, self.clock())
         self.reconciler = Reconciler(self.frr, SETTINGS, self.peers, self.bgpd, self.telemetry, self.clock)
         self.bindings = BindingWatch(
             self.frr, self.nhrpd, self.peers, self.telemetry, self.clock, self.reconciler.trigger
         )
 
     def accept(self, number: int, *networks: str) -> None:
-        request = spoke_request(number, *networks)
-        decision = decide(request, POLICY, NOW)
+        self.settle(spoke_request(number, *networks))
+
+    def settle(self, request: BindingRequest) -> None:
+        decision = decide(request)
         assert isinstance(decision, Accept)
         if self.peers.settle(request, decision, self.clock()):
             self.reconciler.trigger()
@@ -145,8 +147,8 @@ async def test_a_burst_is_applied_together(node: Node) -> None:
     node.start()
     async with node.running():
         await node.settled()
-        for number in range(300):
-            node.accept(2 + number % 250, f"192.168.{number % 250}.0/24")
+        for request in [spoke_request(2 + number % 250, f"192.168.{number % 250}.0/24") for number in range(300)]:
+            node.settle(request)
             await asyncio.sleep(0)
         await until(lambda: len(node.configured()) == 250 and not node.reconciler.pending)
     assert len(node.bgpd.batches) <= 3

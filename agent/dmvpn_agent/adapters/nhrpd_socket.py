@@ -1,7 +1,7 @@
 """The Unix socket that nhrpd connects to, as a client, to ask who may join (``nhrp event socket PATH``)."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
@@ -9,7 +9,7 @@ import structlog
 from dmvpn_agent.adapters.unix import listen
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept
-from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.authorizer import Authorizer, Judgement
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, answer
 
@@ -24,6 +24,7 @@ WRITE_TIMEOUT = 5.0
 class NhrpdSocket:
     """Serves nhrpd's questions. nhrpd holds one connection; a few more are allowed for its restart.
 
+    ``record`` is given each message and what was decided, after the answer.
     ``message_timeout``: seconds from the first byte of a message to its last. ``write_timeout``: seconds within which
     an answer must be taken.
     """
@@ -33,6 +34,7 @@ class NhrpdSocket:
         path: Path,
         authorizer: Authorizer,
         telemetry: Telemetry,
+        record: Callable[[bytes, Judgement], None] = lambda *_: None,
         *,
         message_timeout: float = MESSAGE_TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
@@ -40,6 +42,7 @@ class NhrpdSocket:
         self._path = path
         self._authorizer = authorizer
         self._telemetry = telemetry
+        self._record = record
         self._message_timeout = message_timeout
         self._write_timeout = write_timeout
         self._server: asyncio.Server | None = None
@@ -121,4 +124,5 @@ class NhrpdSocket:
                 async with asyncio.timeout(self._write_timeout):
                     await writer.drain()
             self._authorizer.settle(judgement)
+            self._record(event.message, judgement)
         return answered

@@ -16,6 +16,12 @@ from dmvpn_agent.wire.trust import Authority, AuthorityError, read_authorities, 
 MAX_FILE_BYTES = 32 << 20
 
 
+def read_trust(files: TrustFiles) -> tuple[Trust, tuple[str, ...]]:
+    """Return what the files say, and what could not be used."""
+    read = TrustFilesReader(files).read()
+    return read.trust, read.problems
+
+
 class TrustFilesReader:
     """Reads CA certificates and CRLs. A CRL counts if one of the CAs signed it, the newest of each issuer."""
 

@@ -25,7 +25,7 @@ class EventError(Exception):
 class BadEvent:
     """A whole message that asks something we cannot understand; it is to be denied where it has an id.
 
-    ``message`` is the message as it came, without the empty line that ends it.
+    ``message`` is as it came, without the empty line.
     """
 
     event_id: int | None
@@ -37,7 +37,7 @@ class BadEvent:
 class AuthorizeBinding:
     """``authorize-binding``: the question, and the id under which nhrpd waits for the answer.
 
-    ``message`` is the message as it came, without the empty line that ends it.
+    ``message`` is as it came, without the empty line.
     """
 
     event_id: int

@@ -1,17 +1,15 @@
 """What a step can do to the lab. The fields of each class are its keys in a scenario file."""
 
-import re
 import signal
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dmvpn_lab import readings
+from dmvpn_lab.constancy import Remember
+from dmvpn_lab.packets import Ping, Traffic
 
 if TYPE_CHECKING:
     from dmvpn_lab.lab import Lab
-
-_REPLY = re.compile(r"icmp_seq=(\d+) ttl=(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,50 +83,29 @@ class FlushNft:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
-    """Keep a node's IKE_SAs, BGP sessions and routes, for the expectation ``unchanged``."""
+class Revoke:
+    """Have the CA revoke a node's certificate, and put the new CRL on one node, where its agent looks for CRLs."""
 
     node: str
+    on: str
 
     def perform(self, lab: "Lab") -> None:
-        """Overwrites what was remembered before."""
-        lab.remembered[self.node] = snapshot(lab, self.node)
+        """Returns when the CRL lies there; other nodes keep what they have."""
+        lab.revoked.add(self.node)
+        lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
-    """Ping the host behind one node from the host behind another, ``count`` packets, one a second."""
+class Unrevoke:
+    """Have the CA take a revocation back, and put the new CRL on one node."""
 
-    source: str
-    destination: str
-    count: int = 20
+    node: str
+    on: str
 
     def perform(self, lab: "Lab") -> None:
-        """Returns after the last packet; the replies' TTLs are kept for the expectation ``shortcut``."""
-        target = str(lab.nodes[self.destination].node.lan[2])
-        text = lab.nodes[self.source].host.run("ping", "-n", "-c", str(self.count), target, statuses=(0, 1))
-        lab.replies[self.source, self.destination] = (
-            self.count,
-            {int(number): int(ttl) for number, ttl in _REPLY.findall(text)},
-        )
-
-
-def snapshot(lab: "Lab", name: str) -> dict[str, Any]:
-    """What must not change while the agent restarts: the identity of SAs and sessions, and the routes."""
-    node = lab.nodes[name]
-    return {
-        "ike_sas": {
-            f"{sa['initiator_spi']}:{sa['responder_spi']}": sa["unique_id"]
-            for sa in readings.ike_sas(node)
-            if sa["state"] == "ESTABLISHED"
-        },
-        "bgp_sessions": {
-            peer["address"]: [peer["connections_established"], peer["connections_dropped"]]
-            for peer in readings.bgp_neighbors(node)
-            if peer["state"] == "Established"
-        },
-        "routes": readings.routes(node),
-    }
+        """Returns when the CRL lies there."""
+        lab.revoked.remove(self.node)
+        lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
 
 
 ACTIONS = {
@@ -139,4 +116,7 @@ ACTIONS = {
     "flush-nft": FlushNft,
     "remember": Remember,
     "ping": Ping,
+    "traffic": Traffic,
+    "revoke": Revoke,
+    "unrevoke": Unrevoke,
 }

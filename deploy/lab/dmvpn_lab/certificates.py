@@ -1,6 +1,6 @@
-"""A certificate authority for a lab: EC keys, and the subject's OUs as the scenario gives them."""
+"""A certificate authority for a lab: EC keys, the subject's OUs as the scenario gives them, and CRLs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 _LIFETIME = timedelta(days=30)
+_CRL_LIFETIME = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,21 @@ class Credentials:
 
 
 class Authority:
-    """Issues certificates; its own is ``certificate`` (PEM)."""
+    """Issues certificates and revokes them; its own is ``certificate`` (PEM).
+
+    charon finds the CRLs for a certificate by the key identifiers that CA and CRL name.
+    """
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("DMVPN lab CA", ())
+        self._serials: dict[str, int] = {}
+        self._crl_number = 0
         self._certificate = (
             _builder(self._name, self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(sign_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, SHA256())
         )
         self.certificate = self._certificate.public_bytes(Encoding.PEM)
@@ -42,10 +49,37 @@ class Authority:
             _builder(_name(common_name, units), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
+            .add_extension(self._key_identifier, critical=False)
             .sign(self._key, SHA256())
         )
+        self._serials[common_name] = certificate.serial_number
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Credentials(certificate.public_bytes(Encoding.PEM), pem)
+
+    def revocation_list(self, revoked: Collection[str]) -> bytes:
+        """A CRL (DER) of the certificates issued to these common names; each has a higher number than the one before.
+
+        They are on hold, the only kind of revocation that a later CRL may lift (RFC 5280, section 5.3.1).
+        """
+        self._crl_number += 1
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now)
+            .next_update(now + _CRL_LIFETIME)
+            .add_extension(x509.CRLNumber(self._crl_number), critical=False)
+            .add_extension(self._key_identifier, critical=False)
+        )
+        for name in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(self._serials[name]).revocation_date(now)
+            on_hold = x509.CRLReason(x509.ReasonFlags.certificate_hold)
+            builder = builder.add_revoked_certificate(entry.add_extension(on_hold, critical=False).build())
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.DER)
+
+    @property
+    def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
 
 def _name(common_name: str, units: Sequence[str]) -> x509.Name:

@@ -8,18 +8,13 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from dmvpn_lab import readings
-from dmvpn_lab.actions import snapshot
+from dmvpn_lab.constancy import Unchanged
+from dmvpn_lab.node import AGENT
+from dmvpn_lab.observation import Observation
+from dmvpn_lab.packets import Shortcut, TrafficIntact
 
 if TYPE_CHECKING:
     from dmvpn_lab.lab import Lab
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Whether it is true, and what shows it; the evidence can be written as JSON."""
-
-    true: bool
-    evidence: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +78,24 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class SecurityAssociation:
-    """Between two nodes there is an IKE_SA ESTABLISHED, and in it a CHILD_SA INSTALLED, transport mode."""
+    """Between two nodes there is an IKE_SA ESTABLISHED, and in it a CHILD_SA INSTALLED, transport mode.
+
+    With ``present = false`` there is no IKE_SA that got as far as ESTABLISHED.
+    """
 
     on: str
     to: str
+    present: bool = True
 
     def observe(self, lab: "Lab") -> Observation:
         """Seen from the node ``on``; the other is known by its NBMA address, or its router's."""
-        node = lab.scenario.nodes[self.to]
-        address = str(lab.scenario.routers[node.behind].outside if node.behind else node.nbma_address)
+        address = lab.scenario.outer_address(self.to)
         sas = [sa for sa in readings.ike_sas(lab.nodes[self.on]) if sa["remote_host"] == address]
-        up = any(
-            sa["state"] == "ESTABLISHED"
-            and any(child["state"] == "INSTALLED" and child["mode"] == "TRANSPORT" for child in sa["child_sas"])
-            for sa in sas
-        )
+        established = [sa for sa in sas if sa["state"] == "ESTABLISHED"]
+        if not self.present:
+            return Observation(not established, sas)
+        children = [child for sa in established for child in sa["child_sas"]]
+        up = any(child["state"] == "INSTALLED" and child["mode"] == "TRANSPORT" for child in children)
         return Observation(up, sas)
 
 
@@ -157,35 +155,6 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Shortcut:
-    """The last ping between two LANs began through the hub, went direct within some packets, and lost none after."""
-
-    source: str
-    destination: str
-    direct_within: int = 10
-
-    def observe(self, lab: "Lab") -> Observation:
-        """Three routers lie on the path through the hub, two on the direct one: a reply's TTL shows which it took."""
-        count, ttls = lab.replies.get((self.source, self.destination), (0, {}))
-        through_hub, direct = 64 - 3, 64 - 2
-        first_direct = min((number for number, ttl in ttls.items() if ttl == direct), default=0)
-        lost = [number for number in range(1, count + 1) if number not in ttls]
-        lost_after = [number for number in lost if number > first_direct]
-        before = ttls[min(ttls)] if ttls else None
-        evidence = {
-            "ttl_before": before,
-            "ttl_after": ttls[max(ttls)] if ttls else None,
-            "first_direct_packet": first_direct or None,
-            "packets": count,
-            "lost": lost,
-            "lost_after_direct": lost_after,
-            "ttls": ttls,
-        }
-        went_direct = 0 < first_direct <= self.direct_within and ttls[max(ttls)] == direct
-        return Observation(went_direct and before == through_hub and not lost_after, evidence)
-
-
-@dataclass(frozen=True, slots=True)
 class RedirectRule:
     """nftables ``on`` a node has the rule that logs what enters and leaves through the tunnel to the NFLOG group."""
 
@@ -197,23 +166,6 @@ class RedirectRule:
         words = ('iifname "gre1"', 'oifname "gre1"', f"group {self.group}")
         rules = [line for line in readings.ruleset(lab.nodes[self.on]) if all(word in line for word in words)]
         return Observation(bool(rules), rules)
-
-
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """IKE_SAs, BGP sessions and routes of a node are those remembered; new ones may have come."""
-
-    on: str
-
-    def observe(self, lab: "Lab") -> Observation:
-        """Compares IKE SPIs and unique ids, how often each BGP session was established and dropped, and routes."""
-        before, now = lab.remembered[self.on], snapshot(lab, self.on)
-        gone = {
-            "ike_sas": {k: v for k, v in before["ike_sas"].items() if now["ike_sas"].get(k) != v},
-            "bgp_sessions": {k: v for k, v in before["bgp_sessions"].items() if now["bgp_sessions"].get(k) != v},
-            "routes": [line for line in before["routes"] if line not in now["routes"]],
-        }
-        return Observation(not any(gone.values()), {"before": before, "gone_or_changed": gone})
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +197,45 @@ class Alive:
         return Observation(not dead, {"ended": dead})
 
 
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A daemon ``on`` a node has logged a line with these words."""
+
+    on: str
+    daemon: str
+    words: str
+
+    def observe(self, lab: "Lab") -> Observation:
+        """The evidence is how many such lines there are, and the last."""
+        text = (lab.nodes[self.on].logs / f"{self.daemon}.log").read_text(errors="replace")
+        found = [line for line in text.splitlines() if self.words in line]
+        return Observation(bool(found), {"lines": len(found), "last": found[-1:]})
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command ``on`` a node, run as root, ends with this status and prints all of these words.
+
+    ``dmvpn-agent`` is the command of the checkout. ``file`` names a file for what it prints, beside the node's logs.
+    """
+
+    on: str
+    argv: tuple[str, ...]
+    status: int = 0
+    words: tuple[str, ...] = ()
+    file: str | None = None
+
+    def observe(self, lab: "Lab") -> Observation:
+        """The evidence is what it prints, both streams."""
+        node = lab.nodes[self.on]
+        argv = [*AGENT, *self.argv[1:]] if self.argv[0] == "dmvpn-agent" else self.argv
+        status, text = node.space.result(argv)
+        if self.file is not None:
+            (node.logs / self.file).write_text(text)
+        true = status == self.status and all(words in text for words in self.words)
+        return Observation(true, {"status": status, "printed": text.splitlines()})
+
+
 EXPECTATIONS = {
     "decision": Decision,
     "peer": Peer,
@@ -255,7 +246,10 @@ EXPECTATIONS = {
     "route": Route,
     "shortcut": Shortcut,
     "redirect-rule": RedirectRule,
+    "traffic-intact": TrafficIntact,
     "unchanged": Unchanged,
     "metric": Metric,
     "alive": Alive,
+    "log": Log,
+    "command": Command,
 }

@@ -3,11 +3,11 @@
 ``deploy/lab/at NODE COMMAND…`` writes ``ID.request`` (node, then one argument a line) and waits for ``ID.reply``.
 """
 
-import subprocess
 import time
 from pathlib import Path
 
 from dmvpn_lab.lab import Lab
+from dmvpn_lab.namespace import CommandError
 
 STOP = "stop"
 
@@ -31,14 +31,6 @@ def _answer(lab: Lab, name: str, argv: list[str]) -> str:
     if name not in spaces:
         return f"{name} is no node that runs; there are: {', '.join(spaces)}\n"
     try:
-        done = subprocess.run(
-            spaces[name].command(argv),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "no end after 60 s\n"
-    return done.stdout + done.stderr
+        return spaces[name].result(argv)[1]
+    except CommandError as error:
+        return f"{error}\n"

@@ -11,12 +11,12 @@ from vici.exception import SessionException
 
 from dmvpn_lab import wiring
 from dmvpn_lab.certificates import Authority
-from dmvpn_lab.expectations import Observation
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.node import LabNode
+from dmvpn_lab.observation import Observation
 from dmvpn_lab.scenario import Scenario, Step
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 # What a daemon that is not up yet, or is just gone, makes of a look at it.
 NOT_NOW = (CommandError, OSError, SessionException, KeyError, ValueError)
 Say = Callable[[str], None]
@@ -24,10 +24,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One expectation, as the scenario states it, and what was observed last."""
+    """One expectation, as the scenario states it, and what was observed last.
+
+    ``after`` is how many seconds after the step's actions it was seen to be true, and true ever since.
+    """
 
     expectation: Any
     observation: Observation
+    after: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +50,26 @@ class StepOutcome:
 
 
 class Lab:
-    """Runs a scenario. What actions leave for expectations is in ``remembered`` and ``replies``."""
+    """Runs a scenario. What actions leave for expectations is in the public attributes after ``nodes``."""
 
     def __init__(self, scenario: Scenario, work: Path, say: Say) -> None:
-        authority = Authority()
+        self.authority = Authority()
         self.scenario = scenario
-        self.nodes = {
-            name: LabNode(node, scenario, authority.issue(name, node.certificate), authority.certificate, work)
-            for name, node in scenario.nodes.items()
-        }
-        self.remembered: dict[str, dict[str, Any]] = {}
+        self.nodes = {name: self._make_node(name, work) for name in scenario.nodes}
+        self.revoked: set[str] = set()
+        self.remembered: dict[tuple[str, str | None], dict[str, Any]] = {}
         self.replies: dict[tuple[str, str], tuple[int, dict[int, int]]] = {}
+        self.traffic: dict[tuple[str, str], Path] = {}
         self._routers = {name: Namespace(name) for name in scenario.routers}
         self._say = say
+
+    def _make_node(self, name: str, work: Path) -> LabNode:
+        node = self.scenario.nodes[name]
+        credentials = self.authority.issue(name, node.certificate)
+        file = work / "certificates" / f"{name}.pem"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(credentials.certificate)
+        return LabNode(node, self.scenario, credentials, self.authority.certificate, work)
 
     def start(self) -> None:
         """Bring up the internet, the routers and every node that is not late. Raises ``CommandError``."""
@@ -86,16 +97,27 @@ class Lab:
                 action.perform(self)
         except NOT_NOW as error:
             return StepOutcome(step, time.monotonic() - begin, (), f"{action}: {error}")
-        deadline = time.monotonic() + step.seconds
+        acted = time.monotonic()
+        outcomes: list[Outcome] = []
         waiting: str | None = None
         while True:
-            outcomes = [Outcome(expectation, self._observe(expectation)) for expectation in step.expect]
+            outcomes = self._look(step, acted, outcomes)
             lacking = next((outcome for outcome in outcomes if not outcome.observation.true), None)
-            if lacking is None or time.monotonic() > deadline:
+            if lacking is None or time.monotonic() > acted + step.seconds:
                 return StepOutcome(step, time.monotonic() - begin, outcomes, None)
             if waiting != (waiting := _text(lacking.expectation)):
                 self._say(f"  waiting for {waiting}")
             time.sleep(POLL_SECONDS)
+
+    def _look(self, step: Step, acted: float, before: Sequence[Outcome]) -> list[Outcome]:
+        outcomes = []
+        for number, expectation in enumerate(step.expect):
+            observation = self._observe(expectation)
+            after = (before[number].after if before else None) if observation.true else None
+            if observation.true and after is None:
+                after = time.monotonic() - acted
+            outcomes.append(Outcome(expectation, observation, after))
+        return outcomes
 
     def _observe(self, expectation: Any) -> Observation:
         try:

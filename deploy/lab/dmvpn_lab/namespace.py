@@ -9,11 +9,18 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 _CLONE_NEWNET = 0x40000000
+# The upper layer lies on a tmpfs of which only the overlay itself keeps hold.
+_OVERLAY = """
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work
+mount -t overlay -o lowerdir={folder},upperdir=/mnt/upper,workdir=/mnt/work overlay {folder}
+umount -l /mnt
+"""
 _HOLD = """
 set -e
 mount --make-rprivate /
@@ -32,19 +39,20 @@ class CommandError(Exception):
 class Namespace:
     """One namespace pair.
 
-    ``tmpfs`` are folders that are empty and private in it, ``bind`` maps paths to what stands there instead.
+    ``private`` are folders that begin as the machine's own, and what is changed in them stays in it; ``empty`` are
+    folders that begin empty.
     """
 
-    def __init__(self, name: str, tmpfs: Sequence[str] = (), bind: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, name: str, private: Sequence[str] = (), empty: Sequence[str] = ()) -> None:
         self.name = name
-        self._tmpfs = tmpfs
-        self._bind = bind or {}
+        self._private = private
+        self._empty = empty
         self._holder: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Make the namespaces. Raises ``CommandError``."""
-        mounts = [f"mount --bind {source} {target}" for target, source in self._bind.items()]
-        mounts += [f"mount -t tmpfs -o mode=0755 tmpfs {target}" for target in self._tmpfs]
+        mounts = [_OVERLAY.format(folder=folder) for folder in self._private]
+        mounts += [f"mkdir -p {folder}; mount -t tmpfs -o mode=0755 tmpfs {folder}" for folder in self._empty]
         script = _HOLD.format(mounts="\n".join(mounts))
         self._holder = subprocess.Popen(
             ["unshare", "--net", "--mount", "--", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -70,6 +78,22 @@ class Namespace:
     def run(self, *argv: str, text: str | None = None, statuses: Sequence[int] = (0,)) -> str:
         """Run a program and return what it printed. Raises ``CommandError`` for another status, or after 60 s."""
         return run(*self.command(argv), text=text, statuses=statuses)
+
+    def result(self, argv: Sequence[str]) -> tuple[int, str]:
+        """Run a program; return its status and what it printed, both streams. Raises ``CommandError`` after 60 s."""
+        try:
+            done = subprocess.run(
+                self.command(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"{' '.join(argv)}: no end after 60 s") from None
+        return done.returncode, done.stdout
 
     def spawn(self, argv: Sequence[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start a program that stays, its output appended to ``log``."""

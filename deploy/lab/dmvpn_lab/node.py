@@ -2,7 +2,6 @@
 
 import grp
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,13 +22,17 @@ CHECKOUT = Path(__file__).parents[3]
 _INSTALLED = {"/run/lab/venv": Path(sys.prefix), "/run/lab/agent": CHECKOUT / "agent"}
 AGENT = ("env", "PYTHONPATH=/run/lab/agent", "/run/lab/venv/bin/python", "-m", "dmvpn_agent.cli")
 AGENT_USER = 9342
-CONFIG = "/run/lab/agent.toml"
+CONFIG = "/etc/dmvpn-agent/agent.toml"
+CRL = "/etc/dmvpn-agent/crl/lab.crl"
+# The certificate of every node of the scenario, by name, for commands that take one.
+CERTIFICATES = "/run/lab/certificates"
 CHARON_SOCKET = "/run/charon-real.vici"
 BRIDGE_SOCKET = "/run/dmvpn-agent/charon.vici"
 CONTROL_SOCKET = "/run/dmvpn-agent/control.sock"
 READY_SECONDS = 90.0
-# Where a user would put them is empty in a node, so that nothing of the machine's own is seen or changed.
-_PRIVATE = ("/run", "/etc/frr", "/etc/swanctl", "/var/lib", "/var/log", "/var/tmp")
+# Nothing of the machine's own is changed, and nothing seen of what may be there of the same programs.
+_PRIVATE = ("/etc",)
+_EMPTY = ("/run", "/etc/dmvpn-agent", "/etc/frr", "/etc/swanctl", "/var/lib", "/var/log", "/var/tmp")
 _CHARONS = ("/usr/lib/ipsec/charon", "/usr/lib/strongswan/charon", "/usr/libexec/ipsec/charon")
 _FRR = "/usr/lib/frr"
 # Nodes differ from a machine only in where charon logs, and in which plugins are loaded: the machine may have many,
@@ -95,9 +98,8 @@ class LabNode:
         self._scenario = scenario
         self._credentials = credentials
         self._ca = ca
-        self._etc = work / "etc" / node.name
-        binds = {f"/etc/{name}": self._etc / name for name in ("passwd", "strongswan.d")}
-        self.space = Namespace(node.name, _PRIVATE, binds)
+        self._certificates = work / "certificates"
+        self.space = Namespace(node.name, _PRIVATE, _EMPTY)
         self.host = Namespace(f"{node.name}-lan")
         self._daemons = {daemon.name: daemon for daemon in daemons()}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -106,7 +108,6 @@ class LabNode:
         """Bring the node up, yielding what is done. Raises ``CommandError``."""
         yield "namespaces and links"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self._prepare_etc()
         self.space.start()
         self.host.start()
         wiring.attach_node(self.node, self.space, self._scenario, router)
@@ -157,14 +158,12 @@ class LabNode:
                 return False
         return True
 
-    def _prepare_etc(self) -> None:
-        folder = self._etc / "strongswan.d"
-        shutil.copytree("/etc/strongswan.d", folder)
-        shutil.copy(CHECKOUT / "swanctl/strongswan-bridged.conf", folder / "dmvpn-bridged.conf")
-        (folder / "lab.conf").write_text(_STRONGSWAN)
-        # vtysh refuses a user without a name.
-        user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
-        (self._etc / "passwd").write_text(Path("/etc/passwd").read_text() + user)
+    def publish(self, crl: bytes) -> None:
+        """Put a CRL where the agent looks for it, in one move."""
+        part = self.space.path(f"{CRL}.part")
+        part.write_bytes(crl)
+        part.chmod(0o644)
+        part.rename(self.space.path(CRL))
 
     def _write_files(self) -> None:
         node = self.node
@@ -174,10 +173,17 @@ class LabNode:
         self._write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\n", group="frrvty")
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
         self._write("/etc/swanctl/conf.d/dmvpn.conf", _text("swanctl/bridged.conf"))
-        self._write("/etc/swanctl/x509ca/ca.pem", self._ca.decode())
+        # The agent reads the CA's certificate too.
+        self._write("/etc/swanctl/x509ca/ca.pem", self._ca.decode(), mode=0o644)
         self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
         self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
-        for target, source in _INSTALLED.items():
+        self._write("/etc/strongswan.d/dmvpn-bridged.conf", _text("swanctl/strongswan-bridged.conf"))
+        self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
+        # vtysh refuses a user without a name.
+        user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
+        self._write("/etc/passwd", Path("/etc/passwd").read_text() + user, mode=0o644)
+        self.space.path(CRL).parent.mkdir()
+        for target, source in (*_INSTALLED.items(), (CERTIFICATES, self._certificates)):
             self.space.run("install", "-d", target)
             self.space.run("mount", "--bind", str(source), target)
         self.space.run("install", "-d", "-o", "frr", "-g", "frrvty", "-m", "0755", "/run/frr")

@@ -36,6 +36,7 @@ def _step(step: StepOutcome) -> dict[str, Any]:
                 "that": type(outcome.expectation).__name__,
                 "keys": {key: str(value) for key, value in asdict(outcome.expectation).items() if value is not None},
                 "true": outcome.observation.true,
+                "after": None if outcome.after is None else round(outcome.after, 1),
                 "evidence": outcome.observation.evidence,
             }
             for outcome in step.outcomes

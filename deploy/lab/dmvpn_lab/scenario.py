@@ -81,6 +81,11 @@ class Scenario:
         """The first hub of the file: the one a spoke's configuration names."""
         return next(node for node in self.nodes.values() if node.role == "hub")
 
+    def outer_address(self, name: str) -> str:
+        """The address that others see of a node: its own NBMA address, or that of the router it sits behind."""
+        node = self.nodes[name]
+        return str(self.routers[node.behind].outside if node.behind else node.nbma_address)
+
 
 Vocabulary = Mapping[str, type[Any]]
 

@@ -1,0 +1,65 @@
+"""What must not change on a node: an action that remembers it, and the expectation that it is still so."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dmvpn_lab import readings
+from dmvpn_lab.observation import Observation
+
+if TYPE_CHECKING:
+    from dmvpn_lab.lab import Lab
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep a node's SAs, BGP sessions and routes, of all its peers or of one, for the expectation ``unchanged``."""
+
+    node: str
+    about: str | None = None
+
+    def perform(self, lab: "Lab") -> None:
+        """Overwrites what was remembered before."""
+        lab.remembered[self.node, self.about] = _snapshot(lab, self.node, self.about)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """SAs, BGP sessions and routes of a node are those remembered; new ones may have come."""
+
+    on: str
+    about: str | None = None
+
+    def observe(self, lab: "Lab") -> Observation:
+        """Compares SPIs and unique ids, how often each BGP session was established and dropped, and routes."""
+        before, now = lab.remembered[self.on, self.about], _snapshot(lab, self.on, self.about)
+        gone = {
+            kind: {key: value for key, value in before[kind].items() if now[kind].get(key) != value}
+            for kind in ("ike_sas", "child_sas", "bgp_sessions")
+        }
+        routes = [line for line in before["routes"] if line not in now["routes"]]
+        evidence = {"before": before, "gone_or_changed": {**gone, "routes": routes}}
+        return Observation(not any(gone.values()) and not routes, evidence)
+
+
+def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
+    """The identity of SAs and sessions, and the routes: those of all peers, or those with one peer and by it."""
+    node = lab.nodes[name]
+    others = lab.scenario.nodes.keys() if about is None else [about]
+    addresses = {lab.scenario.outer_address(other) for other in others}
+    addresses |= {str(lab.scenario.nodes[other].protocol_address) for other in others}
+    ike_sas = [sa for sa in readings.ike_sas(node) if sa["state"] == "ESTABLISHED" and sa["remote_host"] in addresses]
+    return {
+        "ike_sas": {f"{sa['initiator_spi']}:{sa['responder_spi']}": sa["unique_id"] for sa in ike_sas},
+        "child_sas": {
+            f"{child['spi_in']}:{child['spi_out']}": child["unique_id"]
+            for sa in ike_sas
+            for child in sa["child_sas"]
+            if child["state"] == "INSTALLED"
+        },
+        "bgp_sessions": {
+            peer["address"]: [peer["connections_established"], peer["connections_dropped"]]
+            for peer in readings.bgp_neighbors(node)
+            if peer["state"] == "Established" and peer["address"] in addresses
+        },
+        "routes": [line for line in readings.routes(node) if about is None or addresses & set(line.split())],
+    }
