@@ -82,13 +82,13 @@ def der(
     subject = x509.Name(
         [
             *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            *([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else []),
         ]
     )
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")]))
+        .issuer_name(CA_NAME)
         .public_key(key().public_key())
         .serial_number(1 + abs(hash((units, name))))
         .not_valid_before(not_before)
@@ -98,6 +98,42 @@ def der(
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(padding))
         builder = builder.add_extension(extension, critical=False)
     return builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+CA_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+
+
+def authority_pem() -> bytes:
+    """Return the certificate of the CA that signs the others."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(CA_NAME)
+        .issuer_name(CA_NAME)
+        .public_key(key().public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - YEAR)
+        .not_valid_after(NOW + YEAR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key(), hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+
+
+def crl_pem(
+    *serials: int, number: int = 1, update: datetime = NOW, signed_by: ec.EllipticCurvePrivateKey | None = None
+) -> bytes:
+    """Return a CRL of that CA, good for a week from ``update``."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(CA_NAME)
+        .last_update(update)
+        .next_update(update + timedelta(days=7))
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(update).build()
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(signed_by or key(), hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def certificate(*units: str, **options: Any) -> Certificate:

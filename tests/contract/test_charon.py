@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.adapters.charon import ViciCharon
+from dmvpn_agent.adapters.inviter import ViciInviter
+from dmvpn_agent.core.model import IkePeer
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.charon import parse_connections
 from dmvpn_agent.wire.vici import text
-from factories import der
+from factories import crl_pem, der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.waiting import until
 
@@ -152,6 +156,22 @@ async def test_certificates_are_listed_as_der(session: CharonSession) -> None:
     assert [item["data"] for item in listed] == [der()]
 
 
+async def test_a_crl_is_taken_as_der(session: CharonSession) -> None:
+    """As a file of DER or PEM was read."""
+    crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
+    await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
+
+
+async def test_connections_tell_whether_they_ask_for_a_certificate(session: CharonSession) -> None:
+    """One with a pre-shared key does not."""
+    for name, auth in (("keys", "psk"), ("certificates", "pubkey")):
+        ends = {end: {"auth": auth} for end in ("local", "remote")}
+        await session.request("load-conn", {name: {"version": "2", "remote_addrs": ["%any"], **ends}})
+    listed = await session.stream("list-conns", {}, "list-conn")
+    connections = dict(pair for message in listed for pair in parse_connections(message))
+    assert connections == {"keys": False, "certificates": True}
+
+
 async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:
     """Neither of the two is patched."""
     watch = CharonWatch(ViciCharon(path, telemetry), "dmvpn", telemetry)
@@ -182,6 +202,73 @@ async def charon(tmp_path: Path) -> AsyncIterator[FakeCharon]:
     await charon.start()
     yield charon
     await charon.stop()
+
+
+async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Of the DMVPN's own connection only, and how each authenticated."""
+    charon.connections = {"dmvpn": {"remote-1": {"class": "pre-shared key"}}, "office": {}}
+    async with _watched(charon, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
+        charon.up(FakeSa(2, "203.0.113.2", "laptop.example.net", name="office"))
+        address = ip_address("203.0.113.2")
+        await until(lambda: len(watch.ike_sas) == 2)
+        assert watch.peers_at(address) == {IkePeer("spoke1.example.net", has_certificate=False)}
+        assert [sa.unique_id for sa in watch.sas_at(address)] == [1]
+        assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """And a look made at once shows that it is gone."""
+    async with _watched(charon, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: list(watch.our_sas()))
+        await watch.end(next(watch.our_sas()))
+        await watch.look()
+        assert list(watch.our_sas()) == []
+
+
+async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """One that was restarted has forgotten them."""
+    crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
+    async with _watched(charon, telemetry) as watch:
+        await watch.load_crls((crl,))
+        assert charon.crls == [crl]
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        await charon.start()
+        await until(lambda: watch.connected)
+        assert charon.crls == [crl, crl]
+
+
+async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It is said, and a look shows nobody."""
+    async with _watched(charon, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: list(watch.our_sas()))
+        sa = next(watch.our_sas())
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        with pytest.raises(CharonLost):
+            await watch.end(sa)
+        await watch.look()
+        assert list(watch.our_sas()) == []
+
+
+async def test_an_invitation_is_what_nhrpd_would_ask(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """By the first of the sockets that is there."""
+    inviter = ViciInviter((charon.path.with_name("absent"), charon.path), "dmvpn", telemetry)
+    with pytest.raises(CommandFailed):  # charon without patches has no such form of it, and the fake none at all
+        await inviter.invite(ip_address("203.0.113.1"), ip_address("203.0.113.2"))
+    (name, message) = charon.requests[-1]
+    assert (name, message["child"], message["my-host"], message["other-host"]) == (
+        "initiate", b"dmvpn", b"203.0.113.1", b"203.0.113.2",
+    )  # fmt: skip
+
+
+async def test_nobody_to_invite_by_is_said(tmp_path: Path, telemetry: Telemetry) -> None:
+    """The sockets that were looked for are named."""
+    with pytest.raises(CharonLost, match="absent"):
+        await ViciInviter((tmp_path / "absent",), "dmvpn", telemetry).invite(ip_address("::1"), ip_address("::1"))
 
 
 async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:

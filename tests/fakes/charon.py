@@ -8,10 +8,12 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, text
+from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
 
 #: What unpatched strongSwan knows of the events that anybody here asks for.
-EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert"})
+EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert",
+                    "list-conn"})  # fmt: skip
+_CLASSES = {"psk": "pre-shared key", "pubkey": "public key"}
 PATCHED_EVENTS = EVENTS | {"child-state-installed", "child-state-rekeyed", "child-state-destroying"}
 
 
@@ -58,6 +60,8 @@ class FakeCharon:
         self.path = path
         self.sas: dict[int, FakeSa] = {}
         self.certificates: list[bytes] = []
+        self.crls: list[bytes] = []
+        self.connections: dict[str, Section] = {}
         self.requests: list[tuple[str, Section]] = []
         self.hang = False
         self._known = PATCHED_EVENTS if patched else EVENTS
@@ -158,12 +162,28 @@ class FakeCharon:
             case "list-certs":
                 for der in self.certificates:
                     self._stream(writer, "list-cert", {"type": "X509", "flag": "NONE", "data": der})
+            case "list-conns":
+                for name, section in self.connections.items():
+                    self._stream(writer, "list-conn", {name: section})
+            case "load-conn":
+                for name, section in sections(packet.message):
+                    rounds = {f"{end}-1": {"class": _CLASSES[text(dict(part), "auth")]}
+                              for end, part in sections(section) if end in {"local", "remote"}}  # fmt: skip
+                    self.connections[name] = rounds
+                message = {"success": "yes"}
+            case "load-cert" if text(packet.message, "type") == "X509_CRL":
+                crl = x509.load_der_x509_crl(packet.message["data"])
+                self.crls.append(crl.public_bytes(Encoding.DER))
+                message = {"success": "yes"}
             case "load-cert":
                 certificate = x509.load_pem_x509_certificate(packet.message["data"])
                 self.certificates.append(certificate.public_bytes(Encoding.DER))
                 message = {"success": "yes"}
             case "terminate":
-                found = int(text(packet.message, "ike-id") or 0) in self.sas
+                number = int(text(packet.message, "ike-id") or 0)
+                found = number in self.sas
+                if found and text(packet.message, "force") == "yes":
+                    self.down(number)
                 message = (
                     {"success": "yes"} if found else {"success": "no", "errmsg": "no matching SAs to terminate found"}
                 )

@@ -8,17 +8,19 @@ import pytest
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import Accept, Deny, Reason
-from dmvpn_agent.core.policy import Trust
+from dmvpn_agent.core.model import Accept, Deny, Reason, Source
+from dmvpn_agent.core.policy import OnConflict, Policy, RevocationList, StaticPeer, Trust
 from dmvpn_agent.service import authorizer as module
 from dmvpn_agent.service.authorizer import Authorizer, describe
-from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
-from factories import ADDRESS, POLICY, RULES, Clock, policy, request
+from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.frr import MemoryStore
+from fakes.sas import FakeSas
 
 GOOD = AuthorizeBinding(1, request())
+OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 
 
 class _Node:
@@ -94,6 +96,166 @@ def test_a_new_policy_is_in_force_at_once(node: _Node, telemetry: Telemetry) -> 
     assert ADDRESS not in node.peers
     assert telemetry.value(metrics.PEER_DEPARTURES, "protocol_address_outside_tunnel") == 1
     assert isinstance(node.ask(GOOD), Deny)
+
+
+class _Witnessed(_Node):
+    """A node whose charon tells who is where."""
+
+    def __init__(self, store: MemoryStore, telemetry: Telemetry, clock: Clock, by: Policy = POLICY) -> None:
+        self.changes = 0
+        self.gone: list[Revoked] = []
+        self.sas = FakeSas()
+        self.peers = Peers(store)
+        self.authorizer = Authorizer(
+            by, self.peers, telemetry, clock, self._changed, self.sas, self.gone.append
+        )  # fmt: skip
+
+    async def consider(self, event: AuthorizeBinding) -> Any:
+        judgement = await self.authorizer.consider(event)
+        self.authorizer.settle(judgement)
+        return judgement.decision
+
+
+class TestWitness:
+    """Who has an IKE_SA with the NBMA address."""
+
+    PSK = policy(static_peers=(StaticPeer("*@example.net", request().certificate.resources[Source.SUBJECT]),))  # type: ignore[union-attr]
+
+    async def test_a_certificate_in_order_is_answered_without_asking_charon(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """The answer to a storm of registrations does not wait."""
+        node = _Witnessed(store, telemetry, clock)
+        assert isinstance(await node.consider(GOOD), Accept)
+        assert node.sas.looks == 0
+
+    async def test_charon_is_asked_before_somebody_is_denied_by_an_old_look(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """The peer at this address has changed a moment ago."""
+        node = _Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, "CN=stranger")
+        node.sas.show()
+        node.sas.leave(1)
+        node.sas.arrive(2, OWN)
+        assert isinstance(await node.consider(GOOD), Accept)
+        assert node.sas.looks == 1
+
+    async def test_whoever_has_no_certificate_is_looked_up(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """A registration comes milliseconds after the tunnel, sooner than the next look."""
+        node = _Witnessed(store, telemetry, clock, self.PSK)
+        node.sas.arrive(1, "spoke7@example.net", psk=True)
+        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+
+    async def test_without_charon_whoever_has_no_certificate_is_denied(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """Nobody is taken for somebody."""
+        node = _Witnessed(store, telemetry, clock, self.PSK)
+        node.sas.away = True
+        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert decision.reason is Reason.NO_CERTIFICATE
+
+    async def test_a_peer_that_turns_out_to_be_another_is_thrown_out(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """What was accepted before charon was asked is judged again when it was."""
+        node = _Witnessed(store, telemetry, clock)
+        await node.consider(GOOD)
+        node.sas.arrive(1, "CN=stranger")
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+
+    async def test_a_peer_without_news_is_left(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
+        """Its tunnel may be setting up anew."""
+        node = _Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        await node.consider(GOOD)
+        node.sas.leave(1)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert node.gone == []
+
+
+class TestAgain:
+    """Everybody is judged again when something changed."""
+
+    @pytest.fixture
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Witnessed:
+        return _Witnessed(store, telemetry, clock)
+
+    def _crl(self, *serials: int) -> Trust:
+        crl = RevocationList("CN=test CA", 1, NOW, None, frozenset(serials))
+        return Trust(revocations={certificate().issuer_name: crl})
+
+    def test_a_revoked_peer_is_thrown_out_and_may_come_back(self, node: _Witnessed, telemetry: Telemetry) -> None:
+        """By a CRL, and by a later one; the reconciler learns of the former."""
+        node.ask(GOOD)
+        changes = node.changes
+        node.authorizer.trust(self._crl(certificate().serial))
+        assert (ADDRESS in node.peers, node.changes) == (False, changes + 1)
+        assert telemetry.value(metrics.PEER_DEPARTURES, "certificate_revoked") == 1
+        assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.CERTIFICATE_REVOKED]
+        node.authorizer.trust(self._crl())
+        assert node.authorizer.denied.take_readmitted() == (request(),)
+        assert len(node.authorizer.denied) == 0
+
+    def test_one_revoked_while_the_agent_was_away_may_come_back_too(
+        self, node: _Witnessed, store: MemoryStore
+    ) -> None:
+        """It is remembered as denied from the start."""
+        store.save(request())
+        node.authorizer.start(self._crl(certificate().serial))
+        assert ADDRESS not in node.peers
+        node.authorizer.trust(self._crl())
+        assert node.authorizer.denied.take_readmitted() == (request(),)
+
+    def test_a_certificate_that_expires_ends_the_peer(self, node: _Witnessed, clock: Clock) -> None:
+        """Nothing but time has changed."""
+        node.ask(GOOD)
+        clock.advance(366 * 86400)
+        node.authorizer.rejudge()
+        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_EXPIRED]
+
+    def test_nothing_new_wakes_nobody(self, node: _Witnessed) -> None:
+        """Judging again is done often."""
+        node.ask(GOOD)
+        changes = node.changes
+        node.authorizer.rejudge()
+        assert node.changes == changes
+
+    def test_an_address_that_becomes_free_readmits_who_wanted_it(
+        self, node: _Witnessed, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """Its holder has left."""
+        other = request(certificate=certificate(name="double"))
+        node.ask(GOOD)
+        denied = node.ask(AuthorizeBinding(2, other))
+        assert denied.reason is Reason.PROTOCOL_ADDRESS_CONFLICT
+        assert telemetry.value(metrics.CONFLICTS, "denied") == 1
+        clock.advance(61)
+        node.authorizer.rejudge()
+        assert node.authorizer.denied.take_readmitted() == (other,)
+
+    def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
+        """Where the policy says so; it is counted, and the former peer is let go."""
+        by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER))
+        node = _Witnessed(store, telemetry, clock, by)
+        node.ask(AuthorizeBinding(1, request("GRE=10.255.0.3", *UNITS[1:], protocol_address=ADDRESS + 1)))
+        node.ask(AuthorizeBinding(2, request(certificate=certificate(name="double"))))
+        assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
+        assert telemetry.value(metrics.CONFLICTS, "taken_over") == 1
+
+    def test_a_renewed_certificate_is_no_conflict(self, node: _Witnessed) -> None:
+        """The same subject by the same issuer is the same peer."""
+        node.ask(GOOD)
+        renewed = request(certificate=certificate(not_after=NOW + 2 * YEAR))
+        assert isinstance(node.ask(AuthorizeBinding(2, renewed)), Accept)
+        assert isinstance(node.ask(AuthorizeBinding(3, request(*UNITS, "NET=192.168.7.0/24"))), Accept)
 
 
 def test_a_decision_is_described_with_all_that_explains_it(node: _Node) -> None:

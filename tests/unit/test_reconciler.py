@@ -161,8 +161,8 @@ async def test_a_burst_while_bgpd_is_down_is_few_attempts(node: Node) -> None:
     node.bgpd.down = True
     async with node.running():
         await until(lambda: node.reconciler.trouble)
-        for number in range(200):
-            node.accept(2 + number)
+        for request in [spoke_request(2 + number) for number in range(200)]:
+            node.settle(request)
             await asyncio.sleep(0)
         attempts = node.bgpd.attempts
         await until(lambda: node.bgpd.attempts > attempts)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, NamedTuple, TypeVar
 
@@ -157,9 +156,9 @@ class Certificate:
     """What the policy reads from a peer's X.509 certificate.
 
     ``subject`` and ``issuer`` are for people and for the operator's patterns (logs, the info series); no resource
-    is ever parsed back out of them. ``subject_name`` and ``issuer_name`` are the same names in DER: what identity is
-    compared by. ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are
-    aware, UTC. ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject
+    is ever parsed back out of them. ``subject_name`` and ``issuer_name`` are the same names in DER. ``identity`` is
+    the same after a renewal, with other resources too. ``fingerprint`` is the SHA-256 of the DER, in lower-case hex.
+    ``not_before`` and ``not_after`` are aware, UTC. ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject
     (missing where charon's form of it is not known for certain) and its subjectAltNames. ``resources``: what each
     source names; a source that names nothing is missing. ``hub_hosts``: the hubs' hosts by dmvpn-ca, for people.
     """
@@ -172,15 +171,11 @@ class Certificate:
     issuer: str = ""
     subject_name: bytes = b""
     issuer_name: bytes = b""
+    identity: str = ""
     identities: frozenset[str] = frozenset()
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
     hub_hosts: tuple[str, ...] = ()
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)
-
-    @property
-    def identity(self) -> str:
-        """Return what stays the same when the certificate is renewed: who it names, and by which issuer."""
-        return sha256(len(self.issuer_name).to_bytes(4) + self.issuer_name + self.subject_name).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

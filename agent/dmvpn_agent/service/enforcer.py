@@ -84,8 +84,9 @@ class Enforcer:
             accepted[member.request.nbma_address].append(member.request)
         for denial in denials:
             nbma = denial.request.nbma_address
-            for sa in self._own(denial.request):
-                if self._ender.due(sa) and not any(self._is_of(sa, request) for request in accepted[nbma]):
+            due = [sa for sa in self._own(denial.request) if self._ender.due(sa)]
+            for sa in due:
+                if not any(self._is_of(sa, request) for request in accepted[nbma]):
                     await self._ender.end(sa, denial.why.reason)
 
     async def _readmit(self, request: BindingRequest) -> None:

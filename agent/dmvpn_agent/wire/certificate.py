@@ -17,6 +17,7 @@ from dmvpn_agent.wire.identity import printed_alternatives, printed_subject
 from dmvpn_agent.wire.name import Name, displayed, issuer_and_subject, read_name
 from dmvpn_agent.wire.resources import (
     OWN_EXTENSIONS,
+    RESOURCE_UNITS,
     from_alternative_name,
     from_dmvpn_ca,
     from_rfc3779,
@@ -27,6 +28,8 @@ from dmvpn_agent.wire.resources import (
 MAX_CERTIFICATE_BYTES = 64 * 1024
 
 _ORGANIZATIONAL_UNIT = "2.5.4.11"
+#: CN, serialNumber, UID, emailAddress: what tells one subject from another.
+_DISTINCTIVE = frozenset({"2.5.4.3", "2.5.4.5", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1"})
 _NOTHING = Resources()
 
 
@@ -63,6 +66,7 @@ def _read(der: bytes) -> Certificate:
         issuer=_issuer(issuer_name),
         subject_name=subject_name,
         issuer_name=issuer_name,
+        identity=_identity(issuer_name, subject_name, subject),
         identities=frozenset((*printed_alternatives(alternatives), *(() if printed is None else (printed,)))),
         resources={source: named for source, named in resources.items() if named != _NOTHING},
         hub_hosts=hub_hosts(own),
@@ -74,6 +78,22 @@ def _read(der: bytes) -> Certificate:
 def _issuer(name: bytes) -> str:
     """Return an issuer's name for people; all peers have one of a few."""
     return displayed(read_name(name))
+
+
+def _identity(issuer_name: bytes, subject_name: bytes, subject: Name) -> str:
+    """Return what the issuer calls the subject: its name, without the OUs that are resources.
+
+    Where nothing distinctive would be left, it is the whole name: two peers must not be taken for one.
+    """
+    lasting = [
+        attribute
+        for attribute in subject
+        if attribute.oid != _ORGANIZATIONAL_UNIT or not (attribute.text or "").startswith(RESOURCE_UNITS)
+    ]
+    name = subject_name
+    if len(lasting) < len(subject) and any(attribute.oid in _DISTINCTIVE for attribute in lasting):
+        name = repr([(attribute.oid, attribute.value) for attribute in lasting]).encode()
+    return hashlib.sha256(len(issuer_name).to_bytes(4) + issuer_name + name).hexdigest()
 
 
 def _units(subject: Name) -> list[str]:

@@ -20,7 +20,6 @@ T = TypeVar("T")
 
 _DECIMAL = re.compile(r"[1-9][0-9]{0,9}")
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
-_PLAIN = re.compile(r"[ -~]*")
 
 
 def claim(field: str, shown_text: str, parse: Callable[[str], T], text: str) -> Claim[T]:
@@ -65,7 +64,9 @@ def is_plain(address: Address) -> bool:
 
 def shown(text: str, longest: int = MAX_SHOWN) -> str:
     """Return text from outside as it can be shown: control and non-ASCII characters escaped, cut to ``longest``."""
-    text = text[: longest + 1]
-    if not _PLAIN.fullmatch(text):
-        text = "".join(char if " " <= char <= "~" else char.encode("unicode_escape").decode() for char in text)
+    if len(text) <= longest and text.isascii() and text.isprintable():
+        return text
+    text = "".join(
+        char if " " <= char <= "~" else char.encode("unicode_escape").decode() for char in text[: longest + 1]
+    )
     return text if len(text) <= longest else text[: longest - 1] + "…"

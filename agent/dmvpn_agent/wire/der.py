@@ -87,9 +87,8 @@ def only(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
 def elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield tag, start and stop of each element that lies between ``at`` and ``end``."""
     while at < end:
-        tag, start, stop = element(data, at, end)
-        yield tag, start, stop
-        at = stop
+        tag, start, at = element(data, at, end)
+        yield tag, start, at
 
 
 def integer(data: bytes, start: int, stop: int) -> int:

@@ -26,6 +26,10 @@ HUB_HOSTS = "1.3.6.1.4.1.31536.1.2"
 OWN_EXTENSIONS = frozenset({*ADDRESS_BLOCKS, *AS_IDENTIFIERS, IS_HUB, HUB_HOSTS})
 
 
+#: How the OUs begin that name resources.
+RESOURCE_UNITS = ("GRE=", "AS=", "NET=")
+
+
 def from_units(units: Iterable[str]) -> Resources:
     """Read the subject's OUs."""
     addresses: list[Claim[Address]] = []

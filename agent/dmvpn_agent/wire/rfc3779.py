@@ -11,7 +11,6 @@ an extension means is beyond doubt all the same, so it is read.
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import islice
 from typing import TypeVar
 
 from dmvpn_agent.core.model import Address, AsRange, Claim, Inheritable, Network
@@ -46,74 +45,74 @@ _FAMILIES: dict[bytes, tuple[Inheritable, int, type[Address], type[Network]]] = 
 
 def read_address_blocks(der: bytes) -> tuple[tuple[Claim[Network], ...], frozenset[Inheritable]]:
     """Read IPAddrBlocks: the prefixes, and the families left to the issuer. A range is a claim per prefix of it."""
-    inherits: set[Inheritable] = set()
+    claims: list[Claim[Network]] = []
     try:
-        claims = _bounded(_address_blocks(der, inherits))
+        inherits = _address_blocks(der, claims)
     except Malformed as error:
         return (Claim(ADDRESS_BLOCKS, f"malformed: {error}", None),), frozenset()
-    return claims, frozenset(inherits)
+    return tuple(claims), inherits
 
 
 def read_as_identifiers(der: bytes) -> tuple[tuple[Claim[AsRange], ...], frozenset[Inheritable]]:
     """Read ASIdentifiers: the AS numbers, and whether they are left to the issuer."""
-    inherits: set[Inheritable] = set()
+    claims: list[Claim[AsRange]] = []
     try:
-        claims = _bounded(_as_identifiers(der, inherits))
+        inherits = _as_identifiers(der, claims)
     except Malformed as error:
         return (Claim(AS_IDENTIFIERS, f"malformed: {error}", None),), frozenset()
-    return claims, frozenset(inherits)
+    return tuple(claims), inherits
 
 
-def _bounded(claims: Iterator[Claim[T]]) -> tuple[Claim[T], ...]:
-    """Return all claims. Raises ``Malformed`` where they are too many, without having made them all."""
-    found = tuple(islice(claims, MAX_CLAIMS + 1))
-    if len(found) > MAX_CLAIMS:
+def _add(claims: list[Claim[T]], field: str, text: str, value: T | None) -> None:
+    if len(claims) >= MAX_CLAIMS:
         raise Malformed(f"it names more than {MAX_CLAIMS} resources")
-    return found
+    claims.append(Claim(field, text, value))
 
 
-def _address_blocks(der: bytes, inherits: set[Inheritable]) -> Iterator[Claim[Network]]:
+def _address_blocks(der: bytes, claims: list[Claim[Network]]) -> frozenset[Inheritable]:
+    inherits: list[Inheritable] = []
+    seen: list[bytes] = []
     start, stop = only(der, 0, len(der), SEQUENCE)
-    seen: set[bytes] = set()
     for tag, at, end in elements(der, start, stop):
         if tag != SEQUENCE:
             raise Malformed("an IPAddressFamily is no SEQUENCE")
         family_at, choice_at = expect(der, at, end, OCTET_STRING)
-        family = der[family_at:choice_at]
-        if len(family) not in (2, 3):
+        afi, safi = der[family_at : family_at + 2], der[family_at + 2 : choice_at]
+        if choice_at - family_at not in (2, 3):
             raise Malformed("an addressFamily is neither two nor three octets long")
-        if family[:2] not in _FAMILIES or family[2:] not in (b"", _UNICAST):
-            yield Claim(ADDRESS_BLOCKS, f"address family {family.hex()}", None)
+        if afi not in _FAMILIES or safi not in (b"", _UNICAST):
+            _add(claims, ADDRESS_BLOCKS, f"address family {(afi + safi).hex()}", None)
             continue
-        if family[:2] in seen:
+        if afi in seen:
             raise Malformed("an address family stands twice")
-        seen.add(family[:2])
-        yield from _family(der, choice_at, end, family[:2], inherits)
+        seen.append(afi)
+        choice = _named(der, choice_at, end)
+        if choice is None:
+            inherits.append(_FAMILIES[afi][0])
+        else:
+            _family(der, *choice, afi, claims)
+    return frozenset(inherits)
 
 
-def _family(der: bytes, at: int, end: int, family: bytes, inherits: set[Inheritable]) -> Iterator[Claim[Network]]:
-    inheritable, width, address, network = _FAMILIES[family]
-    if _is_inherit(der, at, end):
-        inherits.add(inheritable)
-        return
-    start, stop = only(der, at, end, SEQUENCE)
+def _family(der: bytes, start: int, stop: int, afi: bytes, claims: list[Claim[Network]]) -> None:
+    _, width, address, network = _FAMILIES[afi]
     for tag, first, last in elements(der, start, stop):
         if tag == BIT_STRING:
             bits, length = _bits(der, first, last, width)
             block = network((bits << width - length, length))
-            yield _block(str(block), block)
+            _add(claims, ADDRESS_BLOCKS, str(block), _plain(block))
         elif tag == SEQUENCE:
             low, high = _range(der, first, last, width)
             text = f"{address(low)}-{address(high)}"
             for place in _prefixes(low, high, width):
                 block = network(place)
-                yield _block(f"{text} ({block})", block)
+                _add(claims, ADDRESS_BLOCKS, f"{text} ({block})", _plain(block))
         else:
             raise Malformed("an IPAddressOrRange is neither a prefix nor a range")
 
 
-def _block(text: str, block: Network) -> Claim[Network]:
-    return Claim(ADDRESS_BLOCKS, text, block if block.version == 4 or is_plain(block.network_address) else None)
+def _plain(block: Network) -> Network | None:
+    return block if block.version == 4 or is_plain(block.network_address) else None
 
 
 def _prefixes(low: int, high: int, width: int) -> Iterator[tuple[int, int]]:
@@ -144,36 +143,39 @@ def _range(der: bytes, at: int, end: int, width: int) -> tuple[int, int]:
     return low, high
 
 
-def _as_identifiers(der: bytes, inherits: set[Inheritable]) -> Iterator[Claim[AsRange]]:
-    start, stop = only(der, 0, len(der), SEQUENCE)
+def _as_identifiers(der: bytes, claims: list[Claim[AsRange]]) -> frozenset[Inheritable]:
+    inherits: frozenset[Inheritable] = frozenset()
     expected = [_ASNUM, _RDI]
+    start, stop = only(der, 0, len(der), SEQUENCE)
     for tag, at, end in elements(der, start, stop):
         if tag not in expected:
             raise Malformed(f"tag {tag:#04x} where asnum or rdi is expected")
         del expected[: expected.index(tag) + 1]
         if tag == _RDI:
-            yield Claim(AS_IDENTIFIERS, "routing domain identifiers", None)
-        elif _is_inherit(der, at, end):
-            inherits.add(Inheritable.AS_NUMBER)
+            _add(claims, AS_IDENTIFIERS, "routing domain identifiers", None)
+            continue
+        choice = _named(der, at, end)
+        if choice is None:
+            inherits = frozenset({Inheritable.AS_NUMBER})
         else:
-            yield from _as_numbers(der, *only(der, at, end, SEQUENCE))
+            _as_numbers(der, *choice, claims)
+    return inherits
 
 
-def _as_numbers(der: bytes, start: int, stop: int) -> Iterator[Claim[AsRange]]:
+def _as_numbers(der: bytes, start: int, stop: int, claims: list[Claim[AsRange]]) -> None:
     for tag, at, end in elements(der, start, stop):
         if tag == INTEGER:
-            number = _as_number(der, at, end)
-            found = AsRange(number, number)
+            low = high = _as_number(der, at, end)
         elif tag == SEQUENCE:
             first, next_at = expect(der, at, end, INTEGER)
             low = _as_number(der, first, next_at)
             high = _as_number(der, *only(der, next_at, end, INTEGER))
             if low > high:
                 raise Malformed("a range of AS numbers ends before it begins")
-            found = AsRange(low, high)
         else:
             raise Malformed("an ASIdOrRange is neither a number nor a range")
-        yield Claim(AS_IDENTIFIERS, str(found), found)
+        found = AsRange(low, high)
+        _add(claims, AS_IDENTIFIERS, str(found), found)
 
 
 def _as_number(der: bytes, start: int, stop: int) -> int:
@@ -183,11 +185,13 @@ def _as_number(der: bytes, start: int, stop: int) -> int:
     return number
 
 
-def _is_inherit(der: bytes, at: int, end: int) -> bool:
-    """Tell whether an element is ``inherit NULL``; raise ``Malformed`` for a NULL that is no such thing."""
+def _named(der: bytes, at: int, end: int) -> tuple[int, int] | None:
+    """Return where the named resources of a choice start and stop; ``None`` for ``inherit``."""
     tag, start, stop = element(der, at, end)
-    if tag != NULL:
-        return False
-    if start != stop or stop != end:
-        raise Malformed("inherit is no empty NULL")
-    return True
+    if stop != end:
+        raise Malformed("something follows a choice")
+    if tag == SEQUENCE:
+        return start, stop
+    if tag != NULL or start != stop:
+        raise Malformed(f"tag {tag:#04x} where a SEQUENCE or an empty NULL is expected")
+    return None

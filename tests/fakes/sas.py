@@ -1,0 +1,70 @@
+"""charon's IKE_SAs for the services that act on them, without a socket: the behaviour behind ``Sas``."""
+
+from collections.abc import Iterator
+
+from dmvpn_agent.core.model import Address, IkePeer
+from dmvpn_agent.core.sa import ChildSa, IkeSa
+from dmvpn_agent.service.charon import CharonLost
+from factories import NBMA
+
+
+class FakeSas:
+    """Implements ``Sas``, ``Witness`` and ``Inviter``.
+
+    ``away``: charon does not answer. ``stubborn``: an IKE_SA that is ended stays. ``ended`` and ``invited`` are what
+    was asked. SAs that ``arrive`` are seen at the next look.
+    """
+
+    def __init__(self) -> None:
+        self.away = False
+        self.stubborn = False
+        self.ended: list[int] = []
+        self.invited: list[tuple[Address, Address]] = []
+        self.looks = 0
+        self._there: list[IkeSa] = []
+        self._seen: tuple[IkeSa, ...] = ()
+        self._psk: set[str] = set()
+
+    def arrive(
+        self, number: int, identity: str, address: Address = NBMA, *, psk: bool = False, child: str = "INSTALLED"
+    ) -> IkeSa:
+        sa = IkeSa(number, "dmvpn", "ESTABLISHED", NBMA - 1, address, 500, "CN=hub", identity,
+                   f"{number:x}", "0", (ChildSa(number, "dmvpn", child),))  # fmt: skip
+        self._there.append(sa)
+        if psk:
+            self._psk.add(identity)
+        return sa
+
+    def leave(self, number: int) -> None:
+        self._there = [sa for sa in self._there if sa.unique_id != number]
+
+    def show(self) -> None:
+        """Have what is there be seen, as after a look."""
+        self._seen = tuple(self._there)
+
+    def our_sas(self) -> Iterator[IkeSa]:
+        yield from self._seen
+
+    def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
+        return tuple(sa for sa in self._seen if sa.remote_host == address)
+
+    def peers_at(self, address: Address) -> frozenset[IkePeer]:
+        return frozenset(IkePeer(sa.remote_id, sa.remote_id not in self._psk) for sa in self.sas_at(address))
+
+    async def look(self) -> None:
+        self.looks += 1
+        if self.away:
+            raise CharonLost("charon is away")
+        self.show()
+
+    async def end(self, sa: IkeSa) -> None:
+        if self.away:
+            raise CharonLost("charon is away")
+        self.ended.append(sa.unique_id)
+        if not self.stubborn:
+            self.leave(sa.unique_id)
+
+    async def invite(self, local: Address, remote: Address) -> None:
+        if self.away:
+            raise CharonLost("charon is away")
+        self.invited.append((local, remote))

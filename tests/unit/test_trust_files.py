@@ -1,0 +1,146 @@
+"""The operator's CA certificates and CRLs: what is read, what is refused, and what stays in force."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from dmvpn_agent.adapters.trust_files import TrustFilesReader, read_trust
+from dmvpn_agent.config import TrustFiles
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.policy import Trust
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.trust_watch import TrustWatch
+from factories import NOW, authority_pem, crl_pem
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> TrustFiles:
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "crl").mkdir()
+    (tmp_path / "ca" / "lab.pem").write_bytes(authority_pem())
+    return TrustFiles((tmp_path / "ca",), (tmp_path / "crl",))
+
+
+def serials(trust: Trust) -> set[int]:
+    return {serial for one in trust.revocations.values() for serial in one.serials}
+
+
+class TestReading:
+    """Files to what is in force."""
+
+    def test_a_crl_of_a_known_ca_is_in_force(self, files: TrustFiles) -> None:
+        """In a directory, in PEM."""
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8))
+        trust, problems = read_trust(files)
+        assert (serials(trust), problems) == ({7, 8}, ())
+
+    def test_a_forged_crl_is_none(self, files: TrustFiles) -> None:
+        """Its name is not enough; the file is named."""
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, signed_by=ec.generate_private_key(ec.SECP256R1())))
+        trust, (problem,) = read_trust(files)
+        assert not trust.revocations
+        assert "lab.crl" in problem
+        assert "policy.ca_certificates" in problem
+
+    def test_the_newest_of_several_counts(self, files: TrustFiles) -> None:
+        """Whatever they are called: one that is taken back by a later list is taken back."""
+        (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=2))
+        (files.crls[0] / "b.crl").write_bytes(crl_pem(8, number=10))
+        (files.crls[0] / "c.crl").write_bytes(crl_pem(9, number=3, update=NOW + timedelta(days=1)))
+        assert serials(read_trust(files)[0]) == {8}
+
+    def test_what_is_no_crl_is_a_problem_and_the_others_count(self, files: TrustFiles) -> None:
+        """One bad file takes nothing from the good ones."""
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7))
+        (files.crls[0] / "notes.txt").write_text("call Bob")
+        trust, (problem,) = read_trust(files)
+        assert serials(trust) == {7}
+        assert "notes.txt" in problem
+
+    def test_a_file_that_is_being_written_is_passed_over(self, files: TrustFiles) -> None:
+        """It has a dot in front until it is renamed."""
+        (files.crls[0] / ".lab.crl.tmp").write_bytes(crl_pem(7)[:100])
+        assert read_trust(files) == (read_trust(files)[0], ())
+
+    def test_a_missing_crl_path_is_a_problem_a_missing_ca_path_is_none(self, tmp_path: Path) -> None:
+        """The former was given by the operator; the latter has a default."""
+        _, problems = read_trust(TrustFiles((tmp_path / "no-ca",), (tmp_path / "no-crl",)))
+        assert problems == (f"{tmp_path / 'no-crl'}: no such file or directory",)
+
+    def test_a_changed_file_has_another_stamp(self, files: TrustFiles) -> None:
+        """New, replaced and removed ones too."""
+        reader = TrustFilesReader(files)
+        stamps = [reader.stamp()]
+        path = files.crls[0] / "lab.crl"
+        path.write_bytes(crl_pem(7))
+        stamps.append(reader.stamp())
+        other = files.crls[0] / ".new"
+        other.write_bytes(crl_pem(7))
+        other.rename(path)
+        stamps.append(reader.stamp())
+        path.unlink()
+        stamps.append(reader.stamp())
+        assert len(set(stamps[:3])) == 3
+        assert stamps[3] == stamps[0]
+
+
+class Watch:
+    """A watch over the files, and what it told whom."""
+
+    def __init__(self, files: TrustFiles, telemetry: Telemetry) -> None:
+        self.told: list[Any] = []
+        self.watch = TrustWatch(TrustFilesReader(files), telemetry, self._load, self.told.append)
+        self.watch.start()
+
+    async def _load(self, crls: tuple[bytes, ...]) -> None:
+        self.told.append(len(crls))
+
+
+class TestWatching:
+    """Files that change under a running agent."""
+
+    @pytest.fixture
+    def watch(self, files: TrustFiles, telemetry: Telemetry) -> Watch:
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7))
+        return Watch(files, telemetry)
+
+    async def test_charon_has_the_crl_before_the_agent_acts_on_it(self, watch: Watch, files: TrustFiles) -> None:
+        """Whoever is thrown out cannot come back in between."""
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
+        await watch.watch.look()
+        loaded, trust = watch.told
+        assert (loaded, serials(trust)) == (1, {7, 8})
+
+    async def test_nothing_new_tells_nobody(self, watch: Watch, files: TrustFiles) -> None:
+        """Nor does a file that was only written again."""
+        await watch.watch.look()
+        (files.crls[0] / "lab.crl").touch()
+        await watch.watch.look()
+        assert watch.told == []
+
+    async def test_a_crl_that_vanishes_stays_in_force(
+        self, watch: Watch, files: TrustFiles, logs: list[dict[str, Any]]
+    ) -> None:
+        """Nobody is let in because a file is missing; it is said once."""
+        (files.crls[0] / "lab.crl").unlink()
+        await watch.watch.look()
+        (files.crls[0] / "other.txt").write_text("x")
+        await watch.watch.look()
+        assert serials(watch.watch.trust) == {7}
+        assert [entry["event"] for entry in logs].count("crl_missing") == 1
+
+    async def test_a_crl_that_breaks_stays_in_force(self, watch: Watch, files: TrustFiles) -> None:
+        """As it was last read."""
+        (files.crls[0] / "lab.crl").write_bytes(b"half a fi")
+        await watch.watch.look()
+        assert serials(watch.watch.trust) == {7}
+        assert watch.watch.problems
+
+    def test_what_is_in_force_can_be_seen(self, watch: Watch, telemetry: Telemetry) -> None:
+        """How many are revoked, and until when the list is good."""
+        del watch
+        assert telemetry.value(metrics.CRL_REVOKED, "CN=test CA") == 1
+        assert telemetry.value(metrics.CRL_NEXT_UPDATE, "CN=test CA") == (NOW + timedelta(days=7)).timestamp()
