@@ -265,7 +265,7 @@ def test_a_decision_is_described_with_all_that_explains_it(node: _Node) -> None:
     assert (shown["reason"], shown["field"], shown["found"]) == (
         "protocol_address_mismatch",
         "OU GRE",
-        "10.255.0.9",
+        "GRE=10.255.0.9",
     )
     assert shown["protocol_address"] == str(ADDRESS)
     assert "CN=spoke1" in str(shown["subject"])

@@ -57,6 +57,15 @@ class Listed(NamedTuple):
         return ", ".join(str(thing) for thing in self.things) or "none"
 
 
+class Written(NamedTuple):
+    """What stands in a certificate, as it is written there, as text for people."""
+
+    claims: Iterable[Claim[object]]
+
+    def __str__(self) -> str:
+        return texts(self.claims) or "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Entitlement:
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.

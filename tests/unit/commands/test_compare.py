@@ -45,7 +45,7 @@ def test_the_old_hole_is_shown(folder: Path, capsys: Output) -> None:
     assert "impostor.pem  10.255.0.99  accept  accept\n" in text
     assert "impostor.pem  10.255.0.9   accept  deny    accepted before, denied now\n" in text
     assert "    before: GRE=10.255.0.99 matches ^GRE=10.255.0.9\n" in text
-    assert "    now: protocol_address_mismatch: OU GRE is 10.255.0.99, expected" in text
+    assert "    now: protocol_address_mismatch: OU GRE is GRE=10.255.0.99, expected" in text
     assert text.endswith("2 judged: 1 accepted before, denied now, 1 same.\n")
 
 

@@ -90,10 +90,10 @@ def test_the_same_policy_decides_the_same(replayed: Replayed) -> None:
         (GOOD, 'as_numbers = ["65001"]', "accept to deny", "spoke, AS 64512, 192.168.2.0/24 to /26",
          "as_number_not_allowed: AS=64512"),
         (IMPOSTOR, '[[policy.peer]]\nidentity = "*spoke1"\noverride = true\nprotocol_addresses = ["10.255.0.2"]\n'
-         "as_number = 64999", "deny to accept", "protocol_address_mismatch: 10.255.0.20",
+         "as_number = 64999", "deny to accept", "protocol_address_mismatch: GRE=10.255.0.20",
          "spoke, AS 64999, nothing"),
         (IMPOSTOR, '[[policy.maintenance]]\naction = "deny"\nidentity = "*spoke1"', "other reason",
-         "protocol_address_mismatch: 10.255.0.20", "denied_by_maintenance: deny of identity *spoke1"),
+         "protocol_address_mismatch: GRE=10.255.0.20", "denied_by_maintenance: deny of identity *spoke1"),
         (GOOD, "[policy.spoke]\nmax_prefix_length = 25", "other resources",
          "spoke, AS 64512, 192.168.2.0/24 to /26", "spoke, AS 64512, 192.168.2.0/24 to /25"),
         (GOOD, '[[policy.maintenance]]\naction = "quarantine"\nidentity = "*spoke1"', "other resources",
