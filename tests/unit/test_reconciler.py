@@ -23,6 +23,14 @@ from fakes.frr_states import UNIVERSE
 from fakes.waiting import until
 
 
+def accepted(number: int, *networks: str) -> tuple[BindingRequest, Accept]:
+    """Return a spoke's request with its decision."""
+    request = spoke_request(number, *networks)
+    decision = decide(request)
+    assert isinstance(decision, Accept)
+    return request, decision
+
+
 class Node:
     """A hub's reconciler and binding watch over fakes. ``restart`` makes a new process of it."""
 
@@ -43,11 +51,9 @@ class Node:
         )
 
     def accept(self, number: int, *networks: str) -> None:
-        self.settle(spoke_request(number, *networks))
+        self.settle(*accepted(number, *networks))
 
-    def settle(self, request: BindingRequest) -> None:
-        decision = decide(request)
-        assert isinstance(decision, Accept)
+    def settle(self, request: BindingRequest, decision: Accept) -> None:
         if self.peers.settle(request, decision, self.clock()):
             self.reconciler.trigger()
 
@@ -147,8 +153,8 @@ async def test_a_burst_is_applied_together(node: Node) -> None:
     node.start()
     async with node.running():
         await node.settled()
-        for request in [spoke_request(2 + number % 250, f"192.168.{number % 250}.0/24") for number in range(300)]:
-            node.settle(request)
+        for spoke in [accepted(2 + number % 250, f"192.168.{number % 250}.0/24") for number in range(300)]:
+            node.settle(*spoke)
             await asyncio.sleep(0)
         await until(lambda: len(node.configured()) == 250 and not node.reconciler.pending)
     assert len(node.bgpd.batches) <= 3
@@ -161,8 +167,8 @@ async def test_a_burst_while_bgpd_is_down_is_few_attempts(node: Node) -> None:
     node.bgpd.down = True
     async with node.running():
         await until(lambda: node.reconciler.trouble)
-        for request in [spoke_request(2 + number) for number in range(200)]:
-            node.settle(request)
+        for spoke in [accepted(2 + number) for number in range(200)]:
+            node.settle(*spoke)
             await asyncio.sleep(0)
         attempts = node.bgpd.attempts
         await until(lambda: node.bgpd.attempts > attempts)

@@ -158,9 +158,10 @@ class Certificate:
     ``subject`` and ``issuer`` are for people and for the operator's patterns (logs, the info series); no resource
     is ever parsed back out of them. ``subject_name`` and ``issuer_name`` are the same names in DER. ``identity`` is
     the same after a renewal, with other resources too. ``fingerprint`` is the SHA-256 of the DER, in lower-case hex.
-    ``not_before`` and ``not_after`` are aware, UTC. ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject
-    (missing where charon's form of it is not known for certain) and its subjectAltNames. ``resources``: what each
-    source names; a source that names nothing is missing. ``hub_hosts``: the hubs' hosts by dmvpn-ca, for people.
+    ``not_before`` and ``not_after`` are aware, UTC. ``identities``: the IKE identities that the certificate can
+    prove, as charon prints them: its subject (missing where charon's form of it is not known for certain) and its
+    subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``hub_hosts``: the
+    hubs' hosts by dmvpn-ca, for people.
     """
 
     fingerprint: str
