@@ -142,8 +142,11 @@ def _consequences(answer: Answer) -> Iterator[str]:
 def _unseen(report: Report) -> Iterator[str]:
     yield "Not looked at here:"
     if isinstance(report.shown.certificate, Certificate):
-        yield "  the signature: charon verifies it before nhrpd asks"
         trust = report.setting.judge.trust
+        known = report.shown.certificate.issuer_name in trust.authorities
+        yield "  the signature: charon verifies it before nhrpd asks; " + (
+            "a CA of its issuer's name is known" if known else "its issuer is none of policy.ca_certificates"
+        )
         if report.shown.certificate.issuer_name not in trust.revocations:
             yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
         if report.setting.config.policy.confirms and not report.question.identity:

@@ -102,6 +102,14 @@ def test_where_nothing_differs_the_status_is_0(folder: Path, capsys: Output) -> 
     assert text.endswith("1 judged: 1 same.\n")
 
 
+def test_what_nhrpd_cannot_hold_is_denied_by_both(folder: Path, capsys: Output) -> None:
+    """A certificate of 2048 bytes or more comes to neither."""
+    (folder / "large.der").write_bytes(der(padding=2000))
+    status, told = compare_json(folder, capsys)
+    (row,) = told["certificates"]
+    assert (status, row["before"]["decision"], row["now"]["reason"]) == (0, "deny", "no_certificate")
+
+
 def test_the_script_can_be_the_other_one(folder: Path, capsys: Output) -> None:
     """dmvpn-tools passes over ranges of addresses, and fails on the guide's certificates."""
     shutil.copy(DATA / "dmvpn-ca.der", folder)

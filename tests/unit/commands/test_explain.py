@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.cli import main
-from factories import der, event
+from factories import authority_pem, certificate, crl_pem, der, event
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
 AT = ("--at", "2026-03-01T12:00", "--config", str(DATA / "agent.toml"))
@@ -205,3 +205,32 @@ def test_trouble_with_ca_and_crl_files_is_told(capsys: Output, tmp_path: Path) -
     captured = capsys.readouterr()
     assert captured.err == f"dmvpn-agent: {missing}: no such file or directory\n"
     assert json.loads(captured.out)["trust"]["problems"] == [f"{missing}: no such file or directory"]
+
+
+def test_a_certificate_that_nhrpd_cannot_hold_is_denied(capsys: Output, tmp_path: Path) -> None:
+    """nhrpd would ask without it, whatever it names."""
+    file = tmp_path / "large.der"
+    file.write_bytes(der(padding=2000))
+    status, told = explain_json(capsys, str(file))
+    (binding,) = told["bindings"]
+    assert (status, binding["reason"], binding["vtysh"]) == (1, "no_certificate", [])
+    assert binding["found"] == f"{len(file.read_bytes())} bytes"
+    assert told["resources"]
+
+
+def test_a_crl_denies_whom_it_names(capsys: Output, tmp_path: Path) -> None:
+    """CA certificates and CRLs are those that the configuration names; that the issuer is known is said."""
+    spoke, config = tmp_path / "spoke.der", tmp_path / "agent.toml"
+    spoke.write_bytes(der())
+    (tmp_path / "ca.pem").write_bytes(authority_pem())
+    (tmp_path / "lab.crl").write_bytes(crl_pem(certificate().serial))
+    config.write_text(
+        DATA.joinpath("agent.toml")
+        .read_text()
+        .replace("ca_certificates = []", f'ca_certificates = ["{tmp_path}/ca.pem"]\ncrls = ["{tmp_path}/lab.crl"]')
+    )
+    assert main(["explain", str(spoke), "--at", "2026-03-02", "--config", str(config)]) == 1
+    text = capsys.readouterr().out
+    assert "DENIED (certificate_revoked), because the certificate is revoked: serial is " in text
+    assert "charon verifies it before nhrpd asks; a CA of its issuer's name is known" in text
+    assert "whether it is revoked" not in text
