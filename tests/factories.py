@@ -77,6 +77,7 @@ def der(
     not_before: datetime = NOW - YEAR,
     not_after: datetime = NOW + YEAR,
     padding: int = 0,
+    dns_name: str = "",
 ) -> bytes:
     """Return a certificate with these subject OUs; ``padding`` bytes make it larger."""
     subject = x509.Name(
@@ -94,6 +95,8 @@ def der(
         .not_valid_before(not_before)
         .not_valid_after(not_after)
     )
+    if dns_name:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(dns_name)]), critical=False)
     if padding:
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(padding))
         builder = builder.add_extension(extension, critical=False)

@@ -9,6 +9,7 @@ from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.exposition import Exposition
 from dmvpn_agent.adapters.gre_trigger import send_trigger
 from dmvpn_agent.adapters.store import CertificateTable, Store
+from dmvpn_agent.adapters.trust_files import AuthorityFiles
 from dmvpn_agent.adapters.vici_server import ViciServer
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
@@ -26,7 +27,9 @@ class BridgeApp:
         self._config = config
         self._telemetry = Telemetry()
         self._store = Store(config.state_directory / "bridge.sqlite")
-        self._certificates = Certificates(CertificateTable(self._store), self._telemetry)
+        self._certificates = Certificates(
+            CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, self._telemetry
+        )
         charon = ViciCharon(config.ike.vici_socket, self._telemetry)
         self._bridge = Bridge(charon, self._certificates, send_trigger, config.ike.profile, self._telemetry)
         self._server = ViciServer(config.bridge.listen, self._bridge, self._telemetry)

@@ -1,7 +1,7 @@
 """The bridge between a client that does what nhrpd does and a charon, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_address
@@ -39,7 +39,11 @@ class Stand:
         self.telemetry = Telemetry()
         self.triggers: list[tuple[Address, Address]] = []
         self.refusal: str | None = None
+        self.forged: list[bytes] = []
         self.bridge: Bridge
+
+    def is_ours(self, certificate: bytes, _: Sequence[bytes]) -> bool:
+        return certificate not in self.forged
 
     def send_trigger(self, local: Address, remote: Address) -> None:
         if self.refusal:
@@ -50,7 +54,7 @@ class Stand:
     async def bridged(self) -> AsyncIterator[None]:
         store = Store(self.folder / "bridge.sqlite")
         store.open()
-        certificates = Certificates(CertificateTable(store), self.telemetry)
+        certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
         self.bridge = Bridge(upstream, certificates, self.send_trigger, "dmvpn", self.telemetry)
@@ -199,6 +203,24 @@ async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: St
     stand.charon.up(_spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.told == [("list-sa", 11, renewed)]
+
+
+async def test_a_certificate_that_no_ca_of_ours_issued_is_not_taken(stand: Stand) -> None:
+    """Anybody can send one with a peer's subject; charon keeps it in the same cache."""
+    forged = der(not_before=NOW - YEAR + timedelta(days=1))
+    stand.charon.certificates, stand.forged = [forged, der()], [forged]
+    stand.charon.up(_spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, der())]
+
+
+async def test_an_identity_of_two_peers_is_given_neither_certificate(stand: Stand) -> None:
+    """A name that two certificates prove tells nobody apart."""
+    one, other = (der(name=name, dns_name="gate.example.net") for name in ("spoke1", "spoke2"))
+    stand.charon.certificates = [one, other]
+    stand.charon.up(FakeSa(1, "203.0.113.2", "gate.example.net", children={11: "INSTALLED"}))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, b"")]
 
 
 async def test_nhrpd_is_closed_when_charon_is_lost_and_served_when_it_is_back(stand: Stand) -> None:

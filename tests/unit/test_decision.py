@@ -109,7 +109,7 @@ DENIED = [
     (request("GRE=10.254.0.2", AS, protocol_address=ip_address("10.254.0.2")), POLICY,
      "protocol_address_outside_tunnel", "protocol address", "10.254.0.2"),
     (request(protocol_address=ip_address("192.168.3.7")), SPOKE_POLICY,
-     "host_outside_prefixes", "prefixes", "NET=192.168.2.0/24"),
+     "host_outside_prefixes", "prefixes", "192.168.2.0/24"),
     (request(GRE, NET), POLICY, "no_as_number", "OU AS", "absent"),
     (request(GRE, "AS=64512 "), POLICY, "malformed_as_number", "OU AS", "AS=64512 "),
     (request(GRE, "AS=0"), POLICY, "malformed_as_number", "OU AS", "AS=0"),

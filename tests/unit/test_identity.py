@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from cryptography.x509.oid import NameOID
 
 import certificates
 from certificates import tlv
-from dmvpn_agent.wire.identity import MAX_PRINTED, newest_by_subject, printed_subject
+from dmvpn_agent.wire.identity import MAX_PRINTED, printed_subject
 from dmvpn_agent.wire.name import issuer_and_subject, read_name
-from factories import NOW, YEAR, der, key
+from factories import NOW, YEAR, key
 
 SUBJECTS = [
     [(NameOID.COMMON_NAME, "hub")],
@@ -98,15 +97,3 @@ def test_a_subject_that_charon_would_cut_is_not_printed() -> None:
 def test_an_attribute_without_a_short_name_is_not_printed() -> None:
     """Nobody is identified by what we cannot compare."""
     assert _printed(_certificate([(x509.ObjectIdentifier("1.2.3.4"), "x")])) is None
-
-
-def test_of_two_certificates_the_newer_counts() -> None:
-    """A renewed certificate has the same subject; what the CA said last is in force."""
-    old, new = der(not_before=NOW - YEAR), der(not_before=NOW - YEAR + timedelta(days=1))
-    for order in ([old, new], [new, old]):
-        assert list(newest_by_subject(order).values()) == [new]
-
-
-def test_what_is_no_certificate_is_left_out() -> None:
-    """Bytes of a cache are not trusted to be certificates."""
-    assert list(newest_by_subject([b"", b"\x30\x00", der()]).values()) == [der()]

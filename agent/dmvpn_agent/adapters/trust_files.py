@@ -1,16 +1,19 @@
 """The operator's CA certificates and CRLs on disk: single files, and directories of them."""
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
+import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core.policy import RevocationList, Trust
 from dmvpn_agent.service.trust_watch import TrustRead
 from dmvpn_agent.wire.crl import Crl, CrlError, read_crls
-from dmvpn_agent.wire.trust import Authority, AuthorityError, read_authorities, signed_by
+from dmvpn_agent.wire.trust import Authority, AuthorityError, chains_to, read_authorities, signed_by
+
+log = structlog.get_logger()
 
 #: A larger file is no CRL of a DMVPN.
 MAX_FILE_BYTES = 32 << 20
@@ -36,15 +39,20 @@ class TrustFilesReader:
             if (status := _status(path)) is not None
         )
 
-    def read(self) -> TrustRead:
-        """Read everything; what cannot be used is a problem, never an exception."""
+    def authorities(self) -> tuple[tuple[Authority, ...], list[str]]:
+        """Return the CA certificates, and what could not be used."""
         problems: list[str] = []
-        authorities: list[Authority] = []
+        found: list[Authority] = []
         for path in _paths(self._files.authorities):
             try:
-                authorities += read_authorities(_read(path))
+                found += read_authorities(_read(path))
             except (OSError, AuthorityError) as error:
                 problems.append(f"{path}: {error}; expected CA certificates in PEM or DER")
+        return tuple(found), problems
+
+    def read(self) -> TrustRead:
+        """Read everything; what cannot be used is a problem, never an exception."""
+        authorities, problems = self.authorities()
         newest: dict[bytes, Crl] = {}
         for path in _paths(self._files.crls):
             try:
@@ -68,6 +76,25 @@ class TrustFilesReader:
         return TrustRead(
             trust, tuple(crl.signed.public_bytes(Encoding.DER) for crl in newest.values()), tuple(problems)
         )
+
+
+class AuthorityFiles:
+    """The CA certificates alone, read again when a file has changed."""
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self._reader = TrustFilesReader(TrustFiles(paths, ()))
+        self._stamp: Hashable = None
+        self._authorities: tuple[Authority, ...] = ()
+
+    def issued(self, certificate: bytes, others: Sequence[bytes]) -> bool:
+        """Tell whether a CA issued a certificate (DER), directly or by way of CA certificates among the others."""
+        stamp = self._reader.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._authorities, problems = self._reader.authorities()
+            log.info("authorities_read", authorities=[one.certificate.subject for one in self._authorities],
+                     problems=problems)  # fmt: skip
+        return chains_to(certificate, others, self._authorities)
 
 
 def _paths(given: tuple[Path, ...]) -> Iterator[Path]:

@@ -13,7 +13,6 @@ from dmvpn_agent.core.entitlement import (
     Listed,
     OneOf,
     Rule,
-    Written,
     entitlement,
     gather,
     peer_rules,
@@ -151,7 +150,7 @@ class Judge:
 
     def _entitlement_rules(self, subject: _Subject, address: Address, entitled: Entitlement) -> Iterator[Rule]:
         yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)
-        yield from _address_rules(address, subject.rules, entitled, subject.combined.resources)
+        yield from _address_rules(address, subject.rules, entitled)
         yield from routing_rules(subject.combined.resources, subject.rules, self.policy.own_as_number)
 
     def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
@@ -199,16 +198,16 @@ class Judge:
         )
 
 
-def _address_rules(address: Address, rules: Rules, entitled: Entitlement, written: Resources) -> Iterator[Rule]:
+def _address_rules(address: Address, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
     """Yield the rules over the address that is asked for."""
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
         held = contains(entitled.prefixes, address)
-        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Written(written.prefixes),
+        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(entitled.prefixes),
                    "a prefix that has the host ", address)  # fmt: skip
         return
     named = address in entitled.protocol_addresses
-    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, Written(written.protocol_addresses),
+    yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, entitled.written,
                "the protocol address the peer registers: ", address)  # fmt: skip
     yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
                "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip

@@ -57,26 +57,18 @@ class Listed(NamedTuple):
         return ", ".join(str(thing) for thing in self.things) or "none"
 
 
-class Written(NamedTuple):
-    """What stands in a certificate, as it is written there, as text for people."""
-
-    claims: Iterable[Claim[object]]
-
-    def __str__(self) -> str:
-        return texts(self.claims) or "none"
-
-
 @dataclass(frozen=True, slots=True)
 class Entitlement:
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
 
-    ``where`` is the field that names the protocol addresses, for people.
+    ``where`` is the field that names the protocol addresses, ``written`` what stands there, for people.
     """
 
     protocol_addresses: tuple[Address, ...]
     as_number: int | None
     prefixes: tuple[Network, ...]
     where: str
+    written: str
 
 
 def gather(certificate: Certificate | None, static_peer: StaticPeer | None, policy: Policy, trust: Trust) -> Combined:
@@ -123,6 +115,7 @@ def entitlement(resources: Resources) -> Entitlement:
         as_number=numbers[0].low if numbers else None,
         prefixes=tuple(dict.fromkeys(values(resources.prefixes))),
         where=_field(resources.protocol_addresses, "OU GRE"),
+        written=texts(resources.protocol_addresses) or "absent",
     )
 
 

@@ -2,18 +2,20 @@
 
 charon's cache holds a peer's certificate right after its IKE_AUTH, but only 32 verified relations in all, evicted
 at random. So it is taken at once and kept as long as the IKE_SA, through rekeying and restarts of either process.
+The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Certificate
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.identity import newest_by_subject
+from dmvpn_agent.wire.candidates import Ambiguous, by_identity, newest
 
 log = structlog.get_logger()
 
@@ -34,10 +36,17 @@ class CertificateStore(Protocol):
 
 
 class Certificates:
-    """Local and remote certificate (DER; empty where not known) by IKE_SA."""
+    """Local and remote certificate (DER; empty where not known) by IKE_SA.
 
-    def __init__(self, store: CertificateStore, telemetry: Telemetry) -> None:
+    ``is_ours(certificate, others)``: whether a CA of the operator issued a certificate, directly or by way of CA
+    certificates among the others.
+    """
+
+    def __init__(
+        self, store: CertificateStore, is_ours: Callable[[bytes, Sequence[bytes]], bool], telemetry: Telemetry
+    ) -> None:
         self._store = store
+        self._is_ours = is_ours
         self._telemetry = telemetry
         self._pairs: dict[str, Pair] = {}
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
@@ -56,23 +65,30 @@ class Certificates:
         if not unknown:
             return
         try:
-            listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert")
+            listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
         except CommandFailed as error:
             raise CharonLost(f"list-certs: {error}") from error
-        by_subject = newest_by_subject(item["data"] for item in listed if isinstance(item.get("data"), bytes))
+        everything = [item["data"] for item in listed if isinstance(item.get("data"), bytes)]
+        known = by_identity(everything)
         for sa in unknown:
-            remote = by_subject.get(sa.remote_id)
+            try:
+                remote = newest([one for one in known.get(sa.remote_id, ()) if self._is_ours(one.der, everything)])
+            except Ambiguous as error:
+                self._missing(sa, f"two peers' certificates prove it: {error}", "give each peer a name of its own")
+                continue
             if remote is None:
-                self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
-                log.warning(
-                    "certificate_not_found",
-                    remote_id=sa.remote_id,
-                    nbma_address=str(sa.remote_host),
-                    consequence="nhrpd is given none, and the agent denies the peer",
-                    do="the peer's IKE identity must be its certificate's subject (swanctl: no `id` in `local`)",
+                self._missing(
+                    sa,
+                    "charon has none that proves it and was issued by a CA in policy.ca_certificates",
+                    "the peer's IKE identity must be its certificate's subject or a subjectAltName of it",
                 )
                 continue
-            self._keep(sa.spis, (by_subject.get(sa.local_id, b""), remote))
+            self._keep(sa.spis, (_own(sa, known), remote.der))
+
+    def _missing(self, sa: IkeSa, why: str, todo: str) -> None:
+        self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
+        log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=why,
+                    consequence="nhrpd is given none, and the agent denies the peer", do=todo)  # fmt: skip
 
     def move(self, old: str, new: str) -> None:
         """Have the IKE_SA ``new`` take over the certificates of ``old``, which it replaced."""
@@ -88,3 +104,8 @@ class Certificates:
     def _keep(self, spis: str, pair: Pair) -> None:
         self._pairs[spis] = pair
         self._store.save(spis, *pair)
+
+
+def _own(sa: IkeSa, known: Mapping[str, Sequence[Certificate]]) -> bytes:
+    """Return this node's own certificate, which decides nothing."""
+    return max(known.get(sa.local_id, ()), key=lambda one: one.not_before).der if sa.local_id in known else b""

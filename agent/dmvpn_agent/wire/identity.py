@@ -4,20 +4,16 @@ charon prints a distinguished name as ``C=DE, O=lab, CN=hub`` (``dntoa`` in stro
 names, the values' bytes, unprintable ones as ``?``. Whoever authenticated under a printed name did so with a
 certificate that prints alike, so the certificate's own subject is printed in the same way and the two are compared.
 
-Only subjects are compared. charon's cache, from which the certificates come, also holds ones that somebody sent
-without being authenticated; one with an equal subject says nothing else in that subject, but one with an equal
-subjectAltName may say anything.
+A subjectAltName is an identity as well. charon prints it as bare text, whatever its kind.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 
 from cryptography import x509
 
-from dmvpn_agent.wire.der import Malformed
-from dmvpn_agent.wire.name import SHORT_NAMES, UNREADABLE, Name, issuer_and_subject, read_name
+from dmvpn_agent.wire.name import SHORT_NAMES, Name
 
 #: charon prints into a buffer of this size and cuts what is longer: two long names could then look alike.
 MAX_PRINTED = 511
@@ -62,20 +58,3 @@ def printed_alternatives(names: Iterable[x509.GeneralName]) -> Iterator[str]:
             kind is x509.RFC822Name and _MAIL_ADDRESS.fullmatch(value)
         ):
             yield value
-
-
-def newest_by_subject(certificates: Iterable[bytes]) -> dict[str, bytes]:
-    """Return certificates (DER) by their printed subject; of several for one subject the one issued last.
-
-    Ones that cannot be read or printed are left out.
-    """
-    newest: dict[str, tuple[datetime, bytes]] = {}
-    for der in certificates:
-        try:
-            issued = x509.load_der_x509_certificate(der).not_valid_before_utc
-            subject = printed_subject(read_name(issuer_and_subject(der)[1]))
-        except (*UNREADABLE, Malformed):
-            continue
-        if subject is not None and (subject not in newest or issued > newest[subject][0]):
-            newest[subject] = issued, der
-    return {subject: der for subject, (_, der) in newest.items()}
