@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         _lint,
         "Show what is wrong with the policy, and what is in force. Exit status 1: contradictions.",
     )
+    replay = add("replay", _replay, "Judge recorded events by a policy, and show what would be different."
+                 " Exit status 1: something would.")  # fmt: skip
+    replay.add_argument("recording", type=Path, metavar="RECORDING", help="what `run --record` wrote")
     return parser
 
 

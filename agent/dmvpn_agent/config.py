@@ -14,7 +14,7 @@ from dmvpn_agent import config_values as parse
 from dmvpn_agent.config_policy import Node, read_policy
 from dmvpn_agent.config_values import REQUIRED, ConfigError, Endpoint, Table
 from dmvpn_agent.core.desired import BgpSettings
-from dmvpn_agent.core.lint import lint
+from dmvpn_agent.core.lint import Finding, lint
 from dmvpn_agent.core.model import Role
 from dmvpn_agent.core.policy import Policy
 from dmvpn_agent.core.redirect import RedirectRule
@@ -102,7 +102,7 @@ def load(file: Path) -> Config:
     """
     config = load_contradictory(file)
     try:
-        _refuse_contradictions(config.policy)
+        _refuse_contradictions(config)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
     return config
@@ -130,12 +130,20 @@ def load_contradictory(file: Path) -> Config:
 def from_toml(raw: dict[str, Any]) -> Config:
     """Validate a parsed TOML document. Raises ``ConfigError``."""
     config = _read(raw)
-    _refuse_contradictions(config.policy)
+    _refuse_contradictions(config)
     return config
 
 
-def _refuse_contradictions(policy: Policy) -> None:
-    for finding in lint(policy):
+def findings(config: Config) -> tuple[Finding, ...]:
+    """Return what is wrong with the policy of a configuration, the contradictions first."""
+    if config.policy.requires_crl and not config.trust_files.crls:
+        found = Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True)
+        return found, *lint(config.policy)
+    return lint(config.policy)
+
+
+def _refuse_contradictions(config: Config) -> None:
+    for finding in findings(config):
         if finding.contradiction:
             raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.adapters.control import read_status
+from dmvpn_agent.cli import main
 from factories import der, event
 from fakes.waiting import until_now
 
@@ -47,8 +48,8 @@ class Agent:
         self.log = directory / "log"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "dmvpn_agent.cli", "run", "--config", str(self.config)]
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "dmvpn_agent.cli", "run", "--config", str(self.config), *options]
         with self.log.open("ab") as log:
             self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
         return self.processes[-1]
@@ -98,6 +99,18 @@ def test_an_agent_without_anything_around_it_decides(agent: Agent) -> None:
     assert _end(process, signal.SIGTERM) == 0
     assert not (agent.directory / "nhrp.sock").exists()
     assert not agent.events("failed")
+
+
+def test_what_was_recorded_is_replayed(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each event is in the file when it was answered, so that a killed agent leaves it whole."""
+    recording = agent.directory / "recording"
+    process = agent.start("--record", str(recording))
+    agent.wait_for("agent_ready")
+    agent.ask()
+    until_now(lambda: recording.read_bytes().endswith(b"\n"))
+    _end(process, signal.SIGKILL)
+    assert main(["replay", str(recording), "--config", str(agent.config)]) == 0
+    assert capsys.readouterr().out == "1 events: 1 same.\n"
 
 
 def test_a_killed_agent_knows_its_peers_after_the_restart(agent: Agent) -> None:

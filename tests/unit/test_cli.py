@@ -40,13 +40,15 @@ def test_check_prints_json(file: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert told["configuration"]["bgp"]["as_number"] == tomllib.loads(GOOD)["bgp"]["as_number"]
 
 
-@pytest.mark.parametrize("command", ["check", "run", "bridge", "status"])
+@pytest.mark.parametrize(
+    "command", ["check", "run", "bridge", "status", "lint-policy", "explain x", "explain --compare x", "replay x"]
+)
 def test_a_bad_configuration_stops_every_command(
     command: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 78 (EX_CONFIG), and key, value and what is allowed on standard error."""
     file.write_text('role = "router"\n')
-    assert main([command, "--config", str(file)]) == EXIT_CONFIG == 78
+    assert main([*command.split(), "--config", str(file)]) == EXIT_CONFIG == 78
     told = capsys.readouterr().err
     assert told == f"dmvpn-agent: {file}: role is 'router'; expected one of hub, spoke\n"
 

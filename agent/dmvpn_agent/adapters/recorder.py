@@ -4,7 +4,9 @@ Lines are handed to a thread: a disk that stalls holds up no answer. What does n
 out and counted; a file that cannot be written, or has grown to its limit, ends the recording and not the agent.
 """
 
+import errno
 import os
+import stat
 import threading
 from pathlib import Path
 from queue import Full, Queue
@@ -18,6 +20,9 @@ log = structlog.get_logger()
 
 MAX_FILE_BYTES = 1 << 30
 MAX_WAITING = 10_000
+#: A link is not followed; a pipe that nobody reads is not waited for.
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 #: Seconds that the end of the agent waits for what is still to be written.
 STOP_TIMEOUT = 5.0
 
@@ -36,9 +41,13 @@ class Recorder:
 
     def start(self) -> None:
         """Open the file, for its owner only. Raises ``OSError`` with the path."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, _FLAGS, 0o600)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "cannot record into what is no plain file", str(self._path))
         os.fchmod(descriptor, 0o600)
-        self._size = os.fstat(descriptor).st_size
+        self._size = status.st_size
         self._thread = threading.Thread(target=self._work, args=(descriptor,), name="recorder", daemon=True)
         self._thread.start()
         log.info("recording", file=str(self._path), bytes=self._size, limit=self._limit)
@@ -86,7 +95,10 @@ class Recorder:
             if self._size + len(line) > self._limit:
                 self._end(f"the file has its {self._limit} bytes")
                 return
-            self._size += os.write(descriptor, line)
+            written = os.write(descriptor, line)
+            self._size += written
+            if written < len(line):
+                self._end("the last line could only be written in part")
         except Exception as error:
             self._end(str(error))
 

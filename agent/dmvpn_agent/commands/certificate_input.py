@@ -1,6 +1,5 @@
 """A certificate as an operator has it at hand: a file, standard input, or hexadecimal out of a log."""
 
-import base64
 import re
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from dmvpn_agent.core.model import BadCertificate, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.pem import PemError, der_blocks
 
 #: What stands for a peer that shows no certificate.
 NONE = "none"
@@ -15,7 +15,7 @@ MAX_INPUT_BYTES = 1 << 20
 
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f:\s]+")
 _EVENT = re.compile(rb"remote_cert=([0-9A-Fa-f]+)")
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+_PEM = b"-----BEGIN "
 
 
 class InputError(Exception):
@@ -67,9 +67,12 @@ def decode(data: bytes, place: str) -> Shown:
     """
     if len(data) > MAX_INPUT_BYTES:
         raise InputError(f"{place}: longer than {MAX_INPUT_BYTES} bytes")
-    if blocks := _PEM.findall(data):
-        first = " (the first of several)" if len(blocks) > 1 else ""
-        return Shown(_pem(blocks[0]), f"PEM{first}, {place}")
+    if _PEM in data:
+        try:
+            first, *others = der_blocks(data, "CERTIFICATE", MAX_INPUT_BYTES)
+        except PemError as error:
+            raise InputError(f"{place}: {error}") from None
+        return Shown(read_certificate(first), f"PEM{' (the first of several)' if others else ''}, {place}")
     if found := _EVENT.search(data):
         return Shown(_hexadecimal(found[1]), f"an event's remote_cert, {place}")
     if data.strip() and _HEXADECIMAL.fullmatch(data):
@@ -78,13 +81,6 @@ def decode(data: bytes, place: str) -> Shown:
         return Shown(read_certificate(data), f"DER, {place}")
     what = "empty" if not data.strip() else "no certificate in PEM, DER or hexadecimal"
     raise InputError(f"{place}: {what}")
-
-
-def _pem(block: bytes) -> Certificate | BadCertificate:
-    try:
-        return read_certificate(base64.b64decode(b"".join(block.split()), validate=True))
-    except ValueError:
-        return BadCertificate("PEM that is not base64")
 
 
 def _hexadecimal(text: bytes) -> Certificate | BadCertificate:

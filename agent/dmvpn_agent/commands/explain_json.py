@@ -11,17 +11,19 @@ from dmvpn_agent.core.model import Accept, Address, BadCertificate, Certificate,
 
 def report_json(report: Report) -> dict[str, Any]:
     """Return the whole explanation."""
-    question = report.question
+    question, certificate = report.question, report.shown.certificate
+    issuer = certificate.issuer_name if isinstance(certificate, Certificate) else None
     return {
         "accepted": report.accepted,
         "at": question.at.isoformat(),
         "read_from": report.shown.form,
-        "certificate": certificate_json(report.shown.certificate),
+        "certificate": certificate_json(certificate),
         "resources": [_named(one) for one in report.named],
         "address_known": report.address_known,
         "bindings": [_answer(answer) for answer in report.answers],
         "trust": {
             "authorities": len(report.setting.judge.trust.authorities),
+            "issuer_known": issuer in report.setting.judge.trust.authorities,
             "crls": len(report.setting.judge.trust.revocations),
             "problems": list(report.setting.problems),
         },

@@ -119,7 +119,7 @@ def _entitled(peer: Peer) -> str:
         return f"{bound} with AS {peer.as_number} that may announce nothing"
     names = ", ".join(str(prefix) for prefix in peer.prefixes)
     longest = max(peer.max_prefix_length[prefix.version == 6] for prefix in peer.prefixes)
-    return f"{bound} with AS {peer.as_number} that may announce {names}, and parts of it down to a /{longest}"
+    return f"{bound} with AS {peer.as_number} that may announce {names}, and parts of these down to a /{longest}"
 
 
 def _consequences(answer: Answer) -> Iterator[str]:
@@ -142,8 +142,11 @@ def _consequences(answer: Answer) -> Iterator[str]:
 def _unseen(report: Report) -> Iterator[str]:
     yield "Not looked at here:"
     if isinstance(report.shown.certificate, Certificate):
-        yield "  the signature: charon verifies it before nhrpd asks"
         trust = report.setting.judge.trust
+        known = report.shown.certificate.issuer_name in trust.authorities
+        yield "  the signature: charon verifies it before nhrpd asks; " + (
+            "a CA of its issuer's name is known" if known else "its issuer is none of policy.ca_certificates"
+        )
         if report.shown.certificate.issuer_name not in trust.revocations:
             yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
         if report.setting.config.policy.confirms and not report.question.identity:

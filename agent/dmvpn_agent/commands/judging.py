@@ -9,9 +9,20 @@ from dmvpn_agent.commands.setting import Setting
 from dmvpn_agent.core.account import PROTOCOL_ADDRESS, Named, accounted
 from dmvpn_agent.core.decision import ADDRESS_REASONS, Explanation
 from dmvpn_agent.core.desired import Observed, desired
-from dmvpn_agent.core.model import Accept, Address, BindingRequest, BindingType, IkePeer
+from dmvpn_agent.core.model import (
+    Accept,
+    Address,
+    BindingRequest,
+    BindingType,
+    Certificate,
+    Check,
+    Deny,
+    IkePeer,
+    Reason,
+)
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.wire.frr import render
+from dmvpn_agent.wire.nhrp_event import MAX_HELD_CERTIFICATE_BYTES
 
 #: Stands for an address that was not given: nothing is bound to it.
 UNSPECIFIED = IPv4Address(0)
@@ -91,13 +102,28 @@ def _addresses(named: tuple[Named, ...]) -> list[Address]:
 
 
 def _answer(request: BindingRequest, at: datetime, setting: Setting) -> Answer:
-    explanation = setting.judge.explain(request, at)
+    explanation = _as_held(request, setting.judge.explain(request, at))
     return Answer(request, explanation, _vtysh(explanation, setting))
+
+
+def _as_held(request: BindingRequest, explanation: Explanation) -> Explanation:
+    """Return what comes of it where nhrpd cannot hold the certificate, and so asks without one."""
+    certificate = request.certificate
+    size = len(certificate.der) if isinstance(certificate, Certificate) else 0
+    if size <= MAX_HELD_CERTIFICATE_BYTES:
+        return explanation
+    why = (
+        "remote_cert",
+        f"{size} bytes",
+        f"at most {MAX_HELD_CERTIFICATE_BYTES} bytes: nhrpd keeps no larger certificate",
+    )
+    first = Check(Reason.NO_CERTIFICATE, *why, passed=False)
+    return replace(explanation, decision=Deny(Reason.NO_CERTIFICATE, *why), checks=(first, *explanation.checks))
 
 
 def _without_address(request: BindingRequest, at: datetime, setting: Setting) -> Answer:
     """Return what can be said of a certificate that names no address: it is denied for that or before."""
-    explanation = setting.judge.explain(request, at)
+    explanation = _as_held(request, setting.judge.explain(request, at))
     checks = tuple(check for check in explanation.checks if check.reason not in ADDRESS_REASONS)
     return Answer(request, replace(explanation, checks=checks), ())
 

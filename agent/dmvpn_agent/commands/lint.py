@@ -6,35 +6,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dmvpn_agent import show
-from dmvpn_agent.config import load_contradictory
-from dmvpn_agent.core.lint import Finding, lint
+from dmvpn_agent.config import findings, load_contradictory
+from dmvpn_agent.core.lint import Finding
 
 
 def run(file: Path, as_json: bool) -> int:
     """Print what is wrong with a policy; return 1 where it contradicts itself. Raises ``ConfigError``."""
-    policy = load_contradictory(file).policy
-    findings = lint(policy)
-    contradictory = any(finding.contradiction for finding in findings)
+    config = load_contradictory(file)
+    policy, found = config.policy, findings(config)
+    contradictory = any(finding.contradiction for finding in found)
     if as_json:
         shown = {
             "contradictory": contradictory,
-            "findings": [dataclasses.asdict(finding) for finding in findings],
+            "findings": [dataclasses.asdict(finding) for finding in found],
             "policy": dataclasses.asdict(policy),
         }
         print(json.dumps(shown, default=str, indent=2))
     else:
-        print("\n".join([*_findings(findings), "", show.policy(policy)]))
+        print("\n".join([*_findings(found), "", show.policy(policy)]))
     return int(contradictory)
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[str]:
-    contradictions = [finding for finding in findings if finding.contradiction]
-    doubtful = [finding for finding in findings if not finding.contradiction]
+def _findings(found: Sequence[Finding]) -> Iterator[str]:
+    contradictions = [finding for finding in found if finding.contradiction]
+    doubtful = [finding for finding in found if not finding.contradiction]
     if contradictions:
         yield "CONTRADICTIONS, with which the agent does not start:"
         yield from (f"  {finding}" for finding in contradictions)
     if doubtful:
         yield "DOUBTFUL, worth a second look:"
         yield from (f"  {finding}" for finding in doubtful)
-    if not findings:
+    if not found:
         yield "Nothing is wrong with the policy."

@@ -20,7 +20,7 @@ from dmvpn_agent.core.model import Accept, BindingRequest, Certificate, Decision
 from dmvpn_agent.core.policy import OnConflict
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.nhrp_event import BadEvent, parse_event
-from dmvpn_agent.wire.recording import MAX_LINE_BYTES, Outcome, Recorded, RecordingError, outcome, read
+from dmvpn_agent.wire.recording import MAX_LINE_BYTES, Entitled, Outcome, Recorded, RecordingError, outcome, read
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 #: Seconds between two lines of progress; what takes less has none.
@@ -138,7 +138,19 @@ def _difference(before: Outcome, after: Outcome) -> str:
         return "accept to deny" if before.accepted else "deny to accept"
     if before.reason is not after.reason:
         return "other reason"
-    return "same" if before.entitled == after.entitled else "other resources"
+    return "same" if _given(before.entitled) == _given(after.entitled) else "other resources"
+
+
+def _given(entitled: Entitled | None) -> tuple[object, ...]:
+    """Return what FRR is given for a peer: a length for prefixes it has none of is nothing to compare."""
+    if entitled is None:
+        return ()
+    return entitled.kind, entitled.as_number, entitled.prefixes, entitled.quarantined, _lengths(entitled)
+
+
+def _lengths(entitled: Entitled) -> tuple[str, ...]:
+    versions = sorted({prefix.version for prefix in entitled.prefixes})
+    return tuple(f"/{entitled.max_prefix_length[version == 6]}" for version in versions)
 
 
 def _peer(request: BindingRequest | None) -> str:
@@ -159,8 +171,8 @@ def _told(outcome: Outcome) -> str:
         return "a host"
     prefixes = ",".join(str(prefix) for prefix in entitled.prefixes) or "nothing"
     number = "quarantine" if entitled.quarantined else f"AS {entitled.as_number or '-'}"
-    ipv4, ipv6 = entitled.max_prefix_length
-    return f"{entitled.kind}, {number}, {prefixes} to /{ipv4} (/{ipv6})"
+    lengths = f" to {' or '.join(_lengths(entitled))}" if entitled.prefixes else ""
+    return f"{entitled.kind}, {number}, {prefixes}{lengths}"
 
 
 class Progress:

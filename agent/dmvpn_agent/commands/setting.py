@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dmvpn_agent.adapters.trust_files import read_trust
 from dmvpn_agent.config import Config, load
 from dmvpn_agent.core.decision import Judge
 
@@ -22,10 +23,8 @@ def settle(file: Path) -> Setting:
 
     Raises ``ConfigError`` where the configuration cannot be used.
     """
-    from dmvpn_agent.adapters.trust_files import TrustFilesReader  # noqa: PLC0415
-
     config = load(file)
-    read = TrustFilesReader(config.trust_files).read()
-    for problem in read.problems:
+    trust, problems = read_trust(config.trust_files)
+    for problem in problems:
         print(f"dmvpn-agent: {problem}", file=sys.stderr)
-    return Setting(config, Judge(config.policy, read.trust), read.problems)
+    return Setting(config, Judge(config.policy, trust), problems)

@@ -41,7 +41,7 @@ ADVICE: Mapping[Reason, Advice] = {
         "a binding of this type is nhrpd's own bookkeeping, and no peer asks for it",
     ),
     Reason.NO_CERTIFICATE: Advice(
-        "the peer showed no certificate, and no row of the static table is for it",
+        "nhrpd has no certificate of the peer, and no row of the static table is for it",
         certificate="one of less than 2048 bytes: nhrpd keeps no larger one (a P-256 key instead of RSA, fewer OUs)",
         policy="a [[policy.peer]] for the peer's IKE identity, for one that authenticates with a shared key",
     ),

@@ -41,14 +41,12 @@ from dmvpn_agent.core.standing import maintained, standing_rules, static_peer_of
 #: How many certificates' entitlements are remembered.
 REMEMBERED = 20_000
 
-#: The reasons that depend on the address that is asked for; all others are the certificate's own.
+#: The reasons that depend on the address that is asked for; the others of an explanation do not.
 ADDRESS_REASONS = frozenset(
     {
         Reason.HOST_OUTSIDE_PREFIXES,
         Reason.PROTOCOL_ADDRESS_MISMATCH,
         Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL,
-        Reason.PROTOCOL_ADDRESS_CONFLICT,
-        Reason.PREFIX_CONFLICT,
     }
 )
 

@@ -141,7 +141,7 @@ def _role(claims: tuple[Claim[Role], ...], kind: PeerKind, rules: Rules) -> Iter
 def _protocol_addresses(claims: tuple[Claim[Address], ...], rules: Rules) -> Iterator[Rule]:
     field = _field(claims, "OU GRE")
     yield Rule(Reason.NO_PROTOCOL_ADDRESS, bool(claims), field, texts(claims) or "absent",
-               "at least one GRE=<protocol address>")  # fmt: skip
+               "at least one (OU GRE=<address>, or subjectAltName IP)")  # fmt: skip
     yield from _well_formed(claims, Reason.MALFORMED_PROTOCOL_ADDRESS, "an IPv4 or IPv6 address")
     limit = rules.max_protocol_addresses
     yield Rule(Reason.TOO_MANY_PROTOCOL_ADDRESSES, len(claims) <= limit, field, f"{len(claims)} of them",
@@ -151,7 +151,8 @@ def _protocol_addresses(claims: tuple[Claim[Address], ...], rules: Rules) -> Ite
 def _as_number(claims: tuple[Claim[AsRange], ...], rules: Rules, own: int | None) -> Iterator[Rule]:
     field = _field(claims, "OU AS")
     if rules.needs_as_number:
-        yield Rule(Reason.NO_AS_NUMBER, bool(claims), field, texts(claims) or "absent", "one AS=<number>")
+        yield Rule(Reason.NO_AS_NUMBER, bool(claims), field, texts(claims) or "absent",
+                   "one (OU AS=<number>, or ASIdentifiers)")  # fmt: skip
     yield from _well_formed(claims, Reason.MALFORMED_AS_NUMBER, "a decimal number from 1 to 4294967294")
     single = len(claims) <= 1 and all(value.low == value.high for value in values(claims))
     yield Rule(Reason.SEVERAL_AS_NUMBERS, single, field, texts(claims) or "absent", "not more than one AS number")

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from dmvpn_agent.core.entitlement import OneOf, Rule, peer_rules, routing_rules
 from dmvpn_agent.core.model import Network, PeerKind, Reason, Role, Source
-from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Action, Policy, Rules, StaticPeer, contains
+from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Action, Combination, Policy, Rules, StaticPeer, contains
 from dmvpn_agent.core.resources import Combined, values
 
 
@@ -49,8 +49,10 @@ def _interface(interface: str, policy: Policy) -> Iterator[Finding]:
 def _whole(policy: Policy) -> Iterator[Finding]:
     if not {Source.SUBJECT, Source.SUBJECT_ALT_NAME} & set(policy.sources) and not policy.static_peers:
         yield Finding("policy.sources", "no source names protocol addresses: add subject or subject_alt_name", True)
-    if not any(rules.allowed for kinds in policy.rules.values() for rules in kinds.values()):
+    if not any(rules[kind].allowed for rules in policy.rules.values() for kind in policy.kinds):
         yield Finding("policy", "no kind of peer is allowed on any interface", True)
+    if policy.combination is not Combination.FIRST and len(policy.sources) == 1:
+        yield Finding("policy.sources", f"combine = {policy.combination} means nothing with one source", False)
 
 
 def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator[Finding]:

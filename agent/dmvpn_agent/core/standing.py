@@ -119,8 +119,9 @@ def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
     if not confirmed and len(present) == 1 and "=" in present[0]:
         # The name of a subject that we cannot print as charon does; there is nobody to mistake the peer for.
         confirmed = not any("=" in identity for identity in certificate.identities)
+    nbma = "the NBMA address" if request.nbma_address.is_unspecified else request.nbma_address
     return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", Listed(sorted(certificate.identities)),
-                f"an identity that has an IKE_SA with {request.nbma_address}: ", OneOf(present))  # fmt: skip
+                f"an identity that has an IKE_SA with {nbma}: ", OneOf(present))  # fmt: skip
 
 
 def proves(certificate: Certificate, printed: str) -> bool:

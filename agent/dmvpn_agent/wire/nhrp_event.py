@@ -15,6 +15,8 @@ from dmvpn_agent.wire.certificate import read_certificate
 
 MAX_MESSAGE_BYTES = 16 * 1024
 MAX_EVENT_ID = 2**32 - 1
+#: The longest certificate nhrpd keeps; of a longer one ``remote_cert`` is empty (``blob2buf`` in FRR's ``vici.c``).
+MAX_HELD_CERTIFICATE_BYTES = 2047
 
 
 class EventError(Exception):

@@ -1,0 +1,236 @@
+"""``explain``, as an operator types it."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.cli import main
+from factories import authority_pem, certificate, crl_pem, der, event
+
+DATA = Path(__file__).parents[2] / "data" / "explain"
+AT = ("--at", "2026-03-01T12:00", "--config", str(DATA / "agent.toml"))
+SPOKE, IMPOSTOR, DMVPN_CA, BROKEN = "spoke.pem", "impostor.pem", "dmvpn-ca.der", "broken.hex"
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """File names are printed as they were given: here without a path."""
+    monkeypatch.chdir(DATA)
+
+
+def explain(capsys: Output, *arguments: str) -> tuple[int, str]:
+    status = main(["explain", *arguments, *AT])
+    return status, capsys.readouterr().out
+
+
+def explain_json(capsys: Output, *arguments: str) -> tuple[int, Any]:
+    status, text = explain(capsys, *arguments, "--json")
+    return status, json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [((SPOKE,), 0), ((IMPOSTOR, "--address", "10.255.0.9"), 1), ((DMVPN_CA,), 0), ((BROKEN,), 1)],
+    ids=str,
+)
+def test_an_explanation_reads_as_it_should(arguments: tuple[str, ...], status: int, capsys: Output) -> None:
+    """Word for word: this is what people get to see. What cryptography says of broken DER is its own."""
+    found, text = explain(capsys, *arguments)
+    expected = DATA.joinpath(arguments[0]).with_suffix(".txt").read_text()
+    assert re.sub(r"ParseError \{.*\}", "…", text) == expected
+    assert found == status
+
+
+def test_json_says_all_that_the_text_says(capsys: Output) -> None:
+    """Certificate, resources, every rule, the decision and the vtysh lines."""
+    status, told = explain_json(capsys, SPOKE)
+    assert (status, told["accepted"]) == (0, True)
+    assert told["certificate"]["serial"] == "5b01"
+    assert [(one["text"], one["counts"]) for one in told["resources"]] == [
+        ("GRE=10.255.0.11", True), ("AS=65011", True), ("NET=192.168.1.0/24", True), ("NET=192.168.101.0/24", True)
+    ]  # fmt: skip
+    (binding,) = told["bindings"]
+    assert (binding["decision"], binding["kind"], binding["nbma_address"]) == ("accept", "spoke", None)
+    assert binding["peer"]["prefixes"] == ["192.168.1.0/24", "192.168.101.0/24"]
+    assert all(check["passed"] for check in binding["checks"])
+    assert "neighbor 10.255.0.11 remote-as 65011" in binding["vtysh"]
+    text = explain(capsys, SPOKE)[1]
+    assert all(f"    {line}\n" in text for line in binding["vtysh"])
+    assert all(check["expected"] in text for check in binding["checks"])
+    assert binding["sentence"] in text
+
+
+def test_a_denial_says_what_would_have_to_change(capsys: Output) -> None:
+    """For every rule that fails; nothing follows in FRR."""
+    status, told = explain_json(capsys, IMPOSTOR, "--address", "10.255.0.9")
+    (binding,) = told["bindings"]
+    assert (status, binding["reason"], binding["vtysh"]) == (1, "protocol_address_mismatch", [])
+    assert list(binding["would_have_to_change"]) == ["protocol_address_mismatch"]
+    assert binding["would_have_to_change"]["protocol_address_mismatch"]
+
+
+def test_without_address_each_that_is_named_is_judged(capsys: Output, tmp_path: Path) -> None:
+    """One accepted, one denied: the status says that not all are accepted."""
+    file = tmp_path / "two.der"
+    file.write_bytes(der(("GRE=10.255.0.2", "GRE=10.9.0.2", "AS=64512")))
+    status, text = explain(capsys, str(file))
+    assert status == 1
+    assert "MAY 10.255.0.2 BE BOUND?" in text
+    assert "MAY 10.9.0.2 BE BOUND?" in text
+    assert "2 addresses: 1 accepted, 1 denied." in text
+
+
+def test_a_certificate_without_address_is_judged_without_one(capsys: Output, tmp_path: Path) -> None:
+    """It is said that there is none, and no rule over an address is shown."""
+    file = tmp_path / "none.der"
+    file.write_bytes(der(("AS=64512", "NET=10.0.0.0/8")))
+    status, text = explain(capsys, str(file))
+    assert status == 1
+    assert "No protocol address is named, and none was given" in text
+    assert "protocol_address_mismatch" not in text
+    assert re.search(r"FAIL  no_protocol_address +OU GRE +absent", text)
+    assert re.search(r"FAIL  prefix_not_allowed +OU NET +NET=10.0.0.0/8", text)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (der().hex().encode(), "hexadecimal"),
+        (der().hex().upper().encode() + b"\n", "hexadecimal"),
+        (der().hex(":").replace("0:", "0:\n", 7).encode(), "hexadecimal"),
+        (der(), "DER"),
+        (event(), "an event's remote_cert"),
+        (b"Certificate:\n  Data: ...\n" + DATA.joinpath(SPOKE).read_bytes(), "PEM"),
+        (DATA.joinpath(SPOKE).read_bytes() + DATA.joinpath(IMPOSTOR).read_bytes(), "PEM (the first of several)"),
+    ],
+    ids=["hex", "capitals", "colons", "DER", "event", "text and PEM", "chain"],
+)  # fmt: skip
+def test_certificates_come_in_many_forms(content: bytes, form: str, capsys: Output, tmp_path: Path) -> None:
+    """From a file or on standard input."""
+    file = tmp_path / "certificate"
+    file.write_bytes(content)
+    status, told = explain_json(capsys, str(file))
+    assert (status, told["read_from"]) == (0, f"{form}, {file}")
+
+
+def test_a_certificate_can_be_typed(capsys: Output) -> None:
+    """In hexadecimal, as it stands in nhrpd's event."""
+    assert explain_json(capsys, der().hex())[1]["read_from"] == "hexadecimal, the command line"
+
+
+def test_a_certificate_can_be_piped(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-`` is standard input."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(der())))
+    assert explain_json(capsys, "-")[1]["read_from"] == "DER, standard input"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"", "empty"), (b"hello", "no certificate in PEM"), (b"\x00" * (1 << 20) + b"x", "longer than"),
+     (b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", "PRIVATE KEY and not CERTIFICATE")],
+)  # fmt: skip
+def test_what_is_no_certificate_exits_2(content: bytes, why: str, capsys: Output, tmp_path: Path) -> None:
+    """Nothing is judged; what was found is named."""
+    file = tmp_path / "thing"
+    file.write_bytes(content)
+    assert main(["explain", str(file), *AT]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"dmvpn-agent: {file}: ")
+    assert why in captured.err
+
+
+@pytest.mark.parametrize("word", ["no-such-file", "30" * 5000 + "x"])
+def test_a_file_that_is_not_there_exits_2(word: str, capsys: Output) -> None:
+    """And it is said what can be given."""
+    assert main(["explain", word, *AT]) == 2
+    assert "expected a file in PEM, DER or hexadecimal" in capsys.readouterr().err
+
+
+def test_a_bad_configuration_exits_78(capsys: Output, tmp_path: Path) -> None:
+    """Before anything is judged."""
+    file = tmp_path / "agent.toml"
+    file.write_text('role = "router"\n')
+    assert main(["explain", SPOKE, "--config", str(file)]) == 78
+
+
+def test_the_time_is_that_which_is_asked_for(capsys: Output) -> None:
+    """ISO 8601, with or without offset."""
+    assert explain_json(capsys, SPOKE)[1]["at"] == "2026-03-01T12:00:00+00:00"
+    assert main(["explain", SPOKE, "--config", "agent.toml", "--at", "2036-01-01T02:00:01+02:00"]) == 1
+    assert "DENIED (certificate_expired)" in capsys.readouterr().out
+
+
+def test_the_identity_of_the_ike_sa_is_compared(capsys: Output) -> None:
+    """The certificate's own confirms it; another's does not."""
+    subject = (
+        "O=DMVPN lab, OU=GRE=10.255.0.11, OU=AS=65011, OU=NET=192.168.1.0/24, OU=NET=192.168.101.0/24, CN=spoke1"
+    )
+    assert explain(capsys, SPOKE, "--identity", subject, "--nbma", "203.0.113.11")[0] == 0
+    status, text = explain(capsys, SPOKE, "--identity", "CN=spoke2", "--nbma", "203.0.113.11")
+    assert status == 1
+    assert "DENIED (certificate_unconfirmed)" in text
+
+
+def test_a_peer_without_certificate_is_judged_by_the_table(capsys: Output, tmp_path: Path) -> None:
+    """``none`` with the identity of its pre-shared key; without an identity it is denied."""
+    file = tmp_path / "agent.toml"
+    file.write_text(
+        DATA.joinpath("agent.toml").read_text()
+        + '[[policy.peer]]\nidentity = "spoke*.example.net"\nprotocol_addresses = ["10.255.0.8"]\nas_number = 65008\n'
+    )
+    arguments = ["explain", "none", "--config", str(file), "--identity", "spoke8.example.net"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert re.search("static +protocol address +policy.peer +10.255.0.8 +yes", text)
+    assert "ACCEPTED: 10.255.0.8 is bound" in text
+    assert main(arguments[:-2]) == 1
+    assert "DENIED (no_certificate)" in capsys.readouterr().out
+
+
+def test_trouble_with_ca_and_crl_files_is_told(capsys: Output, tmp_path: Path) -> None:
+    """On standard error, and in the JSON; what can be judged is judged."""
+    file = tmp_path / "agent.toml"
+    missing = tmp_path / "missing.crl"
+    file.write_text(DATA.joinpath("agent.toml").read_text().replace("[bgp]", f'crls = ["{missing}"]\n[bgp]'))
+    assert main(["explain", SPOKE, "--json", "--at", "2026-03-01T12:00", "--config", str(file)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"dmvpn-agent: {missing}: no such file or directory\n"
+    assert json.loads(captured.out)["trust"]["problems"] == [f"{missing}: no such file or directory"]
+
+
+def test_a_certificate_that_nhrpd_cannot_hold_is_denied(capsys: Output, tmp_path: Path) -> None:
+    """nhrpd would ask without it, whatever it names."""
+    file = tmp_path / "large.der"
+    file.write_bytes(der(padding=2000))
+    status, told = explain_json(capsys, str(file))
+    (binding,) = told["bindings"]
+    assert (status, binding["reason"], binding["vtysh"]) == (1, "no_certificate", [])
+    assert binding["found"] == f"{len(file.read_bytes())} bytes"
+    assert told["resources"]
+
+
+def test_a_crl_denies_whom_it_names(capsys: Output, tmp_path: Path) -> None:
+    """CA certificates and CRLs are those that the configuration names; that the issuer is known is said."""
+    spoke, config = tmp_path / "spoke.der", tmp_path / "agent.toml"
+    spoke.write_bytes(der())
+    (tmp_path / "ca.pem").write_bytes(authority_pem())
+    (tmp_path / "lab.crl").write_bytes(crl_pem(certificate().serial))
+    config.write_text(
+        DATA.joinpath("agent.toml")
+        .read_text()
+        .replace("ca_certificates = []", f'ca_certificates = ["{tmp_path}/ca.pem"]\ncrls = ["{tmp_path}/lab.crl"]')
+    )
+    assert main(["explain", str(spoke), "--at", "2026-03-02", "--config", str(config)]) == 1
+    text = capsys.readouterr().out
+    assert "DENIED (certificate_revoked), because the certificate is revoked: serial is " in text
+    assert "charon verifies it before nhrpd asks; a CA of its issuer's name is known" in text
+    assert "whether it is revoked" not in text
