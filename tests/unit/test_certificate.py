@@ -286,12 +286,12 @@ def test_identities_are_what_charon_would_print() -> None:
     )
     certificate = read(name(attribute(COMMON_NAME, "x")), extensions=[extension(SUBJECT_ALT_NAME, names)])
     expected = {"CN=x", "spoke1.example", "*.example", "a@b.example", "10.255.0.2", "2001:db8::1"}
-    assert certificate.identities == expected
+    assert set(certificate.identities) == expected
 
 
 def test_a_subject_whose_printed_form_is_unknown_is_no_identity() -> None:
     """An attribute without a name of strongSwan's leaves none."""
-    assert read(name(attribute("1.2.3.4", "x"))).identities == frozenset()
+    assert read(name(attribute("1.2.3.4", "x"))).identities == ()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ class Store:
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA cache_size=-256")  # KiB; it is read once, at start
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version not in {0, *_UPGRADES, SCHEMA_VERSION}:
                 raise sqlite3.DatabaseError(f"schema {version} is not {SCHEMA_VERSION}")

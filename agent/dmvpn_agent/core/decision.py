@@ -34,12 +34,12 @@ from dmvpn_agent.core.model import (
     Resources,
     Role,
 )
-from dmvpn_agent.core.policy import Action, OnConflict, Policy, Rules, StaticPeer, Trust, contains
+from dmvpn_agent.core.policy import Action, OnConflict, Policy, Rules, StaticPeer, Trust, contains, overlap
 from dmvpn_agent.core.resources import Combined
 from dmvpn_agent.core.standing import maintained, standing_rules, static_peer_of
 
-#: How many certificates' entitlements are remembered.
-REMEMBERED = 20_000
+#: How many certificates' entitlements are remembered: a peer registers again within minutes or not for hours.
+REMEMBERED = 2048
 
 #: The reasons that depend on the address that is asked for; the others of an explanation do not.
 ADDRESS_REASONS = frozenset(
@@ -226,5 +226,5 @@ def _conflict(peer: Peer, holder: Peer) -> Deny:
     if holder.protocol_address == peer.protocol_address:
         address = str(peer.protocol_address)
         return Deny(Reason.PROTOCOL_ADDRESS_CONFLICT, "protocol address", address, expected)
-    shared = [prefix for prefix in peer.prefixes if any(prefix.overlaps(other) for other in holder.prefixes)]
+    shared = [prefix for prefix in peer.prefixes if any(overlap(prefix, other) for other in holder.prefixes)]
     return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(Listed(shared)), expected)

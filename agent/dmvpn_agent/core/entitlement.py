@@ -20,7 +20,7 @@ from dmvpn_agent.core.model import (
     Role,
     Source,
 )
-from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Policy, Rules, StaticPeer, Trust, matches
+from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Policy, Rules, StaticPeer, Trust, covers, matches, overlap
 from dmvpn_agent.core.resources import Combined, combine, inherited, pairs, texts, values
 
 
@@ -177,11 +177,11 @@ def _prefixes(claims: tuple[Claim[Network], ...], rules: Rules) -> Iterator[Rule
     forbidden = (*rules.tunnel_networks, *rules.forbidden_networks)
     for claim, prefix in pairs(claims):
         yield Rule(
-            Reason.PREFIX_NOT_ALLOWED, any(_inside(prefix, network) for network in rules.allowed_networks),
+            Reason.PREFIX_NOT_ALLOWED, any(covers(network, prefix) for network in rules.allowed_networks),
             claim.field, claim.text, "a prefix inside ", OneOf(rules.allowed_networks),
         )  # fmt: skip
         default_route = prefix.prefixlen == 0 and not rules.allows_default_route
-        overlaps = [network for network in forbidden if prefix.overlaps(network)]
+        overlaps = [network for network in forbidden if overlap(prefix, network)]
         yield Rule(
             Reason.PREFIX_FORBIDDEN, not default_route and (prefix.prefixlen == 0 or not overlaps),
             claim.field, claim.text,
@@ -190,10 +190,6 @@ def _prefixes(claims: tuple[Claim[Network], ...], rules: Rules) -> Iterator[Rule
         longest = rules.max_prefix_length[prefix.version == 6]
         yield Rule(Reason.PREFIX_TOO_LONG, prefix.prefixlen <= longest, claim.field, claim.text,
                    f"a prefix length of {longest} at most")  # fmt: skip
-
-
-def _inside(prefix: Network, network: Network) -> bool:
-    return prefix.version == network.version and prefix.subnet_of(network)  # type: ignore[arg-type]
 
 
 def _well_formed(claims: Iterable[Claim[object]], reason: Reason, expected: str) -> Iterator[Rule]:

@@ -16,7 +16,7 @@ class Holdings:
 
     def __init__(self) -> None:
         self._peers: dict[Address, Peer] = {}
-        self._holders: dict[Network, set[Address]] = {}
+        self._holders: dict[Network, tuple[Address, ...]] = {}
         self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}
         self._starts: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
 
@@ -26,18 +26,16 @@ class Holdings:
         self._peers[peer.protocol_address] = peer
         for prefix in peer.prefixes:
             if prefix not in self._holders:
-                self._holders[prefix] = set()
                 self._lengths[prefix.version][prefix.prefixlen] += 1
                 insort(self._starts[prefix.version], _key(prefix))
-            self._holders[prefix].add(peer.protocol_address)
+            self._holders[prefix] = (*self._holders.get(prefix, ()), peer.protocol_address)
 
     def remove(self, address: Address) -> None:
         """Have the peer with this address hold nothing; it need not be there."""
         peer = self._peers.pop(address, None)
         for prefix in peer.prefixes if peer else ():
-            holders = self._holders[prefix]
-            holders.discard(address)
-            if not holders:
+            self._holders[prefix] = tuple(other for other in self._holders[prefix] if other != address)
+            if not self._holders[prefix]:
                 del self._holders[prefix]
                 lengths, starts = self._lengths[prefix.version], self._starts[prefix.version]
                 lengths[prefix.prefixlen] -= 1
@@ -63,7 +61,8 @@ class Holdings:
 
     def _inside(self, prefix: Network) -> Iterable[Network]:
         starts = self._starts[prefix.version]
-        first, last = int(prefix.network_address), int(prefix.broadcast_address)
+        first = int(prefix.network_address)
+        last = first | ((1 << (prefix.max_prefixlen - prefix.prefixlen)) - 1)
         low = bisect_left(starts, (first, prefix.prefixlen))
         high = bisect_right(starts, (last, prefix.max_prefixlen))
         network = type(prefix)

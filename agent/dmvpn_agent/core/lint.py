@@ -5,8 +5,18 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from dmvpn_agent.core.entitlement import OneOf, Rule, peer_rules, routing_rules
-from dmvpn_agent.core.model import Network, PeerKind, Reason, Role, Source
-from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Action, Combination, Policy, Rules, StaticPeer, contains
+from dmvpn_agent.core.model import PeerKind, Reason, Role, Source
+from dmvpn_agent.core.policy import (
+    RESERVED_AS_NUMBERS,
+    Action,
+    Combination,
+    Policy,
+    Rules,
+    StaticPeer,
+    contains,
+    covers,
+    overlap,
+)
 from dmvpn_agent.core.resources import Combined, values
 
 
@@ -63,13 +73,13 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
         if network.prefixlen > longest:
             yield Finding(where, f"nothing in allowed_networks {network} is as short as /{longest} or shorter", True)
         for forbidden in (*rules.tunnel_networks, *rules.forbidden_networks):
-            if _covers(forbidden, network):
+            if covers(forbidden, network):
                 yield Finding(where, f"all of allowed_networks {network} is forbidden by {forbidden}", True)
     for forbidden in rules.forbidden_networks:
-        if not any(forbidden.overlaps(network) for network in rules.allowed_networks):
+        if not any(overlap(forbidden, network) for network in rules.allowed_networks):
             yield Finding(where, f"forbidden_networks {forbidden} is not allowed anyway", False)
     for one, other in combinations(rules.tunnel_networks, 2):
-        if one.overlaps(other):
+        if overlap(one, other):
             yield Finding(where, f"tunnel_networks {one} and {other} overlap", False)
     if rules.needs_as_number:
         yield from _as_numbers(where, rules, policy)
@@ -87,10 +97,6 @@ def _as_numbers(where: str, rules: Rules, policy: Policy) -> Iterator[Finding]:
         yield Finding(where, f"all of as_numbers {OneOf(rules.as_ranges)} is reserved", True)
     if own is not None and not rules.allows_ibgp and (own, own) in rules.as_ranges:
         yield Finding(where, f"as_numbers names the node's own, {own}, and allow_ibgp is false", True)
-
-
-def _covers(outer: Network, inner: Network) -> bool:
-    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
 def _static_peers(policy: Policy) -> Iterator[Finding]:

@@ -170,10 +170,10 @@ class Certificate:
     not_before: datetime
     not_after: datetime
     issuer: str = ""
-    subject_name: bytes = b""
+    subject_name: bytes = dataclass_field(default=b"", compare=False)
     issuer_name: bytes = b""
     identity: str = ""
-    identities: frozenset[str] = frozenset()
+    identities: tuple[str, ...] = ()
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
     hub_hosts: tuple[str, ...] = ()
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)

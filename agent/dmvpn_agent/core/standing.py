@@ -73,7 +73,7 @@ def _names(request: BindingRequest) -> frozenset[str]:
     """Return what a peer can be called by in a pattern of the operator."""
     if isinstance(request.certificate, Certificate):
         # Only what the certificate proves: who else is behind the same NBMA address is another peer.
-        return request.certificate.identities | {request.certificate.subject}
+        return frozenset((*request.certificate.identities, request.certificate.subject))
     return frozenset(ike_peer.identity for ike_peer in request.ike_peers)
 
 

@@ -6,14 +6,14 @@ certificate lasts, because what denies it may end.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from dmvpn_agent.core.holdings import Holdings
-from dmvpn_agent.core.model import Accept, Address, BindingRequest, Decision, Deny, Peer, Reason
+from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Decision, Deny, Peer, Reason
 
 log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class Peers:
         for request in tuple(self._store.load()):
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
-                self._enter(Membership(request, decision.peer, now))
+                self._enter(Membership(_to_keep(request), decision.peer, now))
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
                 failed.append((request, why))
@@ -127,7 +127,7 @@ class Peers:
             for other in decision.replaces:
                 self._forget(other.protocol_address, f"taken over by {decision.peer.subject}")
             # `now` and not `None`: nhrpd makes the binding only after it has the answer.
-            self._enter(Membership(request, decision.peer, now))
+            self._enter(Membership(_to_keep(request), decision.peer, now))
             if member is None or member.request != request:
                 self._store.save(request)
             return bool(decision.replaces) or member is None or member.peer != decision.peer
@@ -174,6 +174,13 @@ class Peers:
         self._holdings.remove(address)
         self._store.remove(address)
         log.info("peer_forgotten", protocol_address=str(address), why=why)
+
+
+def _to_keep(request: BindingRequest) -> BindingRequest:
+    """Return a request to be kept in memory: without what only reading, storing and issuing need."""
+    if isinstance(request.certificate, Certificate):
+        return replace(request, certificate=replace(request.certificate, der=b"", subject_name=b""))
+    return request
 
 
 _NO_PEER = Deny(Reason.INTERNAL_ERROR, "peer", "none", "a peer")

@@ -56,20 +56,22 @@ def _read(der: bytes) -> Certificate:
         Source.RFC3779: from_rfc3779(own),
         Source.DMVPN_CA: from_dmvpn_ca(own),
     }
+    name = displayed(subject)
     identities = set(printed_alternatives(alternatives))
     if (printed := printed_subject(subject)) is not None:
-        identities.add(printed)
+        identities.add(name if printed == name else printed)  # the two are most often equal, and kept by the thousand
+    issuer_name, issuer = _issuer(issuer_name)
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
-        subject=displayed(subject),
+        subject=name,
         serial=certificate.serial_number,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        issuer=_issuer(issuer_name),
+        issuer=issuer,
         subject_name=subject_name,
         issuer_name=issuer_name,
         identity=_identity(issuer_name, subject_name, subject),
-        identities=frozenset(identities),
+        identities=tuple(sorted(identities)),
         resources={source: named for source, named in resources.items() if named != _NOTHING},
         hub_hosts=hub_hosts(own),
         der=der,
@@ -77,9 +79,9 @@ def _read(der: bytes) -> Certificate:
 
 
 @lru_cache(maxsize=64)
-def _issuer(name: bytes) -> str:
-    """Return an issuer's name for people; all peers have one of a few."""
-    return displayed(read_name(name))
+def _issuer(name: bytes) -> tuple[bytes, str]:
+    """Return an issuer's name in DER and for people, the same objects for all: peers have one of a few."""
+    return name, displayed(read_name(name))
 
 
 def _identity(issuer_name: bytes, subject_name: bytes, subject: Name) -> str:
@@ -95,7 +97,7 @@ def _identity(issuer_name: bytes, subject_name: bytes, subject: Name) -> str:
     name = subject_name
     if len(lasting) < len(subject) and any(attribute.oid in _DISTINCTIVE for attribute in lasting):
         name = repr([(attribute.oid, attribute.value) for attribute in lasting]).encode()
-    return hashlib.sha256(len(issuer_name).to_bytes(4) + issuer_name + name).hexdigest()
+    return hashlib.sha256(len(issuer_name).to_bytes(4) + issuer_name + name).hexdigest()[:32]
 
 
 def _units(subject: Name) -> list[str]:

@@ -8,13 +8,16 @@ bounded: nhrpd's own largest message is two certificates of under 2048 bytes in 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import sha256
 from ipaddress import ip_address
 
-from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate
+from dmvpn_agent.core.model import Address, BadCertificate, BindingRequest, BindingType, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
 
 MAX_MESSAGE_BYTES = 16 * 1024
 MAX_EVENT_ID = 2**32 - 1
+#: A peer registers again within minutes or not for hours.
+REMEMBERED_CERTIFICATES = 1024
 #: The longest certificate nhrpd keeps; of a longer one ``remote_cert`` is empty (``blob2buf`` in FRR's ``vici.c``).
 MAX_HELD_CERTIFICATE_BYTES = 2047
 
@@ -109,19 +112,40 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
         binding_type=BindingType(fields["type"]),
         protocol_address=ip_address(fields["remote_addr"]),
         nbma_address=ip_address(fields["remote_nbma"]),
-        certificate=_certificate(fields["remote_cert"]),
-        local_nbma_address=ip_address(fields["local_nbma"]) if "local_nbma" in fields else None,
+        certificate=_certificates.read(fields["remote_cert"]),
+        local_nbma_address=_local(fields["local_nbma"]) if "local_nbma" in fields else None,
     )
 
 
-@lru_cache(maxsize=4096)
-def _certificate(text: str) -> Certificate | BadCertificate | None:
-    if not text:
-        return None
-    try:
-        return read_certificate(bytes.fromhex(text))
-    except ValueError:
-        return BadCertificate("not hexadecimal")
+@lru_cache(maxsize=64)
+def _local(text: str) -> Address:
+    """Return one of this node's own addresses: all peers share it."""
+    return ip_address(text)
+
+
+class _Certificates:
+    """The certificates last read, by a digest of their text: the text is larger than what was read from it."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Certificate | BadCertificate] = {}
+
+    def read(self, text: str) -> Certificate | BadCertificate | None:
+        if not text:
+            return None
+        digest = sha256(text.encode()).digest()
+        known = self._known.get(digest)
+        if known is None:
+            try:
+                known = read_certificate(bytes.fromhex(text))
+            except ValueError:
+                known = BadCertificate("not hexadecimal")
+            if len(self._known) >= REMEMBERED_CERTIFICATES:
+                self._known.clear()
+            self._known[digest] = known
+        return known
+
+
+_certificates = _Certificates()
 
 
 def answer(event_id: int, accept: bool) -> bytes:
