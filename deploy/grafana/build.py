@@ -84,6 +84,18 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
         Graph("Departures", "Peers whose neighbor and filter were taken back, by cause.",
               ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
     )),
+    ("After admission", (
+        Graph("IKE_SAs ended", "By cause: the reason of a denial, readmitted, unbound; failed ones are tried again.",
+              ((f"increase(dmvpn_agent_ike_sas_ended_total{{{NODE}}}[$__rate_interval])",
+                "{{cause}} {{outcome}}"),)),
+        Graph("Denied and revoked", "Peers remembered as denied, and revoked ones of which something is still there.",
+              ((f"dmvpn_agent_denied_peers{{{NODE}}}", "denied"),
+               (f"dmvpn_agent_revoked_peers_present{{{NODE}}}", "revoked and still there"))),
+        Graph("Revoked certificates", "Serial numbers in the CRL in force, by issuer.",
+              ((f"dmvpn_agent_crl_revoked_certificates{{{NODE}}}", "{{issuer}}"),)),
+        Graph("CRL good for", "How long until the CRL in force is to be renewed.",
+              ((f"dmvpn_agent_crl_next_update_timestamp_seconds{{{NODE}}} - time()", "{{issuer}}"),), "s"),
+    )),
     ("BGP and FRR", (
         Graph("BGP sessions", "1 where the session with an accepted peer is Established.",
               ((f"dmvpn_agent_bgp_neighbor_established{{{NODE}}}", "{{neighbor}}"),)),
