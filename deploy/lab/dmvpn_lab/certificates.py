@@ -16,14 +16,16 @@ _CRL_LIFETIME = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A certificate and its key, both PEM."""
+    """What a CA gives a node: a certificate and its key, its own certificate (all PEM), and its first CRL (DER)."""
 
     certificate: bytes
     key: bytes
+    ca_certificate: bytes
+    crl: bytes
 
 
 class Authority:
-    """Issues certificates and revokes them; its own is ``certificate`` (PEM).
+    """Issues certificates and revokes them.
 
     charon finds the CRLs for a certificate by the key identifiers that CA and CRL name.
     """
@@ -40,7 +42,7 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, SHA256())
         )
-        self.certificate = self._certificate.public_bytes(Encoding.PEM)
+        self._first_crl = self.revocation_list(())
 
     def issue(self, common_name: str, units: Sequence[str]) -> Credentials:
         """A certificate whose subject has ``units`` as its OUs, in this order."""
@@ -54,7 +56,12 @@ class Authority:
         )
         self._serials[common_name] = certificate.serial_number
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return Credentials(certificate.public_bytes(Encoding.PEM), pem)
+        return Credentials(
+            certificate=certificate.public_bytes(Encoding.PEM),
+            key=pem,
+            ca_certificate=self._certificate.public_bytes(Encoding.PEM),
+            crl=self._first_crl,
+        )
 
     def revocation_list(self, revoked: Collection[str]) -> bytes:
         """A CRL (DER) of the certificates issued to these common names; each has a higher number than the one before.

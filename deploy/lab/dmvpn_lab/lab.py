@@ -69,7 +69,7 @@ class Lab:
         file = work / "certificates" / f"{name}.pem"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(credentials.certificate)
-        return LabNode(node, self.scenario, credentials, self.authority.certificate, work)
+        return LabNode(node, self.scenario, credentials, work)
 
     def start(self) -> None:
         """Bring up the internet, the routers and every node that is not late. Raises ``CommandError``."""

@@ -92,12 +92,11 @@ def daemons() -> tuple[Daemon, ...]:
 class LabNode:
     """A running node and the host behind it."""
 
-    def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, ca: bytes, work: Path) -> None:
+    def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, work: Path) -> None:
         self.node = node
         self.logs = work / "logs" / node.name
         self._scenario = scenario
         self._credentials = credentials
-        self._ca = ca
         self._certificates = work / "certificates"
         self.space = Namespace(node.name, _PRIVATE, _EMPTY)
         self.host = Namespace(f"{node.name}-lan")
@@ -174,7 +173,7 @@ class LabNode:
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
         self._write("/etc/swanctl/conf.d/dmvpn.conf", _text("swanctl/bridged.conf"))
         # The agent reads the CA's certificate too.
-        self._write("/etc/swanctl/x509ca/ca.pem", self._ca.decode(), mode=0o644)
+        self._write("/etc/swanctl/x509ca/ca.pem", self._credentials.ca_certificate.decode(), mode=0o644)
         self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
         self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
         self._write("/etc/strongswan.d/dmvpn-bridged.conf", _text("swanctl/strongswan-bridged.conf"))
@@ -183,6 +182,7 @@ class LabNode:
         user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
         self._write("/etc/passwd", Path("/etc/passwd").read_text() + user, mode=0o644)
         self.space.path(CRL).parent.mkdir()
+        self.publish(self._credentials.crl)
         for target, source in (*_INSTALLED.items(), (CERTIFICATES, self._certificates)):
             self.space.run("install", "-d", target)
             self.space.run("mount", "--bind", str(source), target)
