@@ -112,7 +112,7 @@ class AgentApp:
         ender = SaEnder(self._charon, telemetry, _now)
         inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.ike.profile, telemetry)
         self._enforcer = Enforcer(
-            self._charon, ender, inviter, self._peers, denied, telemetry, ends_denied=config.ike.ends_denied
+            self._charon, ender, inviter, self._peers, denied, telemetry, _now, ends_denied=config.ike.ends_denied
         )
         self._unbound = UnboundWatch(self._charon, ender, self._peers, denied, self._bindings, _now)
         self._departures = Departures(

@@ -162,6 +162,11 @@ async def test_a_crl_is_taken_as_der(session: CharonSession) -> None:
     await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
 
 
+async def test_the_cache_of_verified_crls_can_be_flushed(session: CharonSession) -> None:
+    """charon would go by an older CRL that it has verified once, though it was given a newer one."""
+    await session.request("flush-certs", {"type": "X509_CRL"})
+
+
 async def test_connections_tell_whether_they_ask_for_a_certificate(session: CharonSession) -> None:
     """One with a pre-shared key does not."""
     for name, auth in (("keys", "psk"), ("certificates", "pubkey")):
@@ -233,6 +238,7 @@ async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, t
     async with _watched(charon, telemetry) as watch:
         await watch.load_crls((crl,))
         assert charon.crls == [crl]
+        assert [name for name, _ in charon.requests][-2:] == ["load-cert", "flush-certs"]
         await charon.stop()
         await until(lambda: not watch.connected)
         await charon.start()

@@ -175,6 +175,8 @@ class FakeCharon:
                 crl = x509.load_der_x509_crl(packet.message["data"])
                 self.crls.append(crl.public_bytes(Encoding.DER))
                 message = {"success": "yes"}
+            case "flush-certs":
+                message = {"success": "yes"}
             case "load-cert":
                 certificate = x509.load_pem_x509_certificate(packet.message["data"])
                 self.certificates.append(certificate.public_bytes(Encoding.DER))

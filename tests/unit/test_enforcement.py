@@ -33,7 +33,7 @@ class Node:
         self.denied = Denied()
         self.ender = SaEnder(self.sas, telemetry, clock)
         self.enforcer = Enforcer(
-            self.sas, self.ender, self.sas, self.peers, self.denied, telemetry, ends_denied=True
+            self.sas, self.ender, self.sas, self.peers, self.denied, telemetry, clock, ends_denied=True
         )  # fmt: skip
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
@@ -184,12 +184,27 @@ class TestReadmitted:
         assert node.sas.invited == [(LOCAL, NBMA)]
         assert node.telemetry.value(metrics.INVITATIONS, "sent") == 1
 
-    async def test_it_is_done_once(self, node: Node) -> None:
-        """Whoever does not come is not called again and again."""
+    async def test_it_is_called_until_it_comes(self, node: Node) -> None:
+        """The kernel asks charon for nothing while an earlier attempt stands, up to 165 s."""
         node.denied.readmit(self.ASKED)
+        calls = []
+        for seconds in (0, 4, 1, 9, 1):
+            node.clock.advance(seconds)
+            await node.enforcer.enforce()
+            calls.append(len(node.sas.invited))
+        assert calls == [1, 1, 2, 2, 3]
+        node.present()
+        node.clock.advance(60)
         await node.enforcer.enforce()
-        await node.enforcer.enforce()
-        assert len(node.sas.invited) == 1
+        assert len(node.sas.invited) == 3
+
+    async def test_it_is_not_called_for_ever(self, node: Node) -> None:
+        """It may be switched off."""
+        node.denied.readmit(self.ASKED)
+        for _ in range(100):
+            node.clock.advance(60)
+            await node.enforcer.enforce()
+        assert len(node.sas.invited) < 20
 
     async def test_an_invitation_that_fails_is_counted(self, node: Node) -> None:
         """The peer comes back by itself, later."""

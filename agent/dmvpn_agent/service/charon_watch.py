@@ -100,18 +100,22 @@ class CharonWatch:
             await self._load_crls(self._session)
 
     async def _load_crls(self, session: CharonSession) -> None:
-        for crl in self._crls:
-            try:
+        if not self._crls:
+            return
+        outcome = "loaded"
+        try:
+            for crl in self._crls:
                 await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
-            except CommandFailed as error:
-                self._telemetry.increment(metrics.CRLS_LOADED, "refused")
-                log.warning("crl_refused_by_charon", why=str(error),
-                            consequence="the agent denies revoked peers, charon lets them in")  # fmt: skip
-            except CharonLost as error:
-                log.warning("crl_not_loaded", why=str(error), then="after the next connect")
-                return
-            else:
-                self._telemetry.increment(metrics.CRLS_LOADED, "loaded")
+            # charon asks its cache of verified CRLs before those it was given, though they be newer.
+            await session.request("flush-certs", {"type": "X509_CRL"})
+        except CommandFailed as error:
+            outcome = "refused"
+            log.warning("crl_refused_by_charon", why=str(error),
+                        consequence="the agent denies revoked peers, charon may let them in")  # fmt: skip
+        except CharonLost as error:
+            outcome = "lost"
+            log.warning("crl_not_loaded", why=str(error), then="after the next connect")
+        self._telemetry.increment(metrics.CRLS_LOADED, outcome, by=len(self._crls))
 
     async def _watch(self, session: CharonSession) -> None:
         for event in SA_EVENTS:

@@ -6,6 +6,9 @@ and makes whoever is not register again at once, where nhrpd alone would wait fo
 """
 
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -24,6 +27,9 @@ log = structlog.get_logger()
 
 PASS_INTERVAL = 5.0
 COALESCE = 0.05
+#: The first and the longest time between two calls of one peer, and for how long it is called.
+INVITE_INTERVALS = timedelta(seconds=5), timedelta(minutes=1)
+INVITE_FOR = timedelta(minutes=15)
 
 #: Denials that say nothing against the IKE_SA: of the question rather than of the peer, or of another's address.
 HARMLESS = frozenset({
@@ -37,6 +43,17 @@ class Inviter(Protocol):
 
     async def invite(self, local: Address, remote: Address) -> None:
         """Ask for an IKE_SA between two NBMA addresses. Raises ``CharonLost``, ``CommandFailed``."""
+
+
+@dataclass(slots=True)
+class _Invitation:
+    """A peer to be called until it comes: the kernel asks for no SA while an earlier attempt stands, up to 165 s."""
+
+    local: Address
+    request: BindingRequest
+    since: datetime
+    due: datetime
+    interval: timedelta = INVITE_INTERVALS[0]
 
 
 class Enforcer:
@@ -53,6 +70,7 @@ class Enforcer:
         peers: Peers,
         denied: Denied,
         telemetry: Telemetry,
+        clock: Callable[[], datetime],
         *,
         ends_denied: bool,
     ) -> None:
@@ -62,6 +80,8 @@ class Enforcer:
         self._peers = peers
         self._denied = denied
         self._telemetry = telemetry
+        self._clock = clock
+        self._invitations: dict[Address, _Invitation] = {}
         self.ends_denied = ends_denied
 
     async def run(self) -> None:
@@ -74,6 +94,8 @@ class Enforcer:
         """Make one pass: what the decisions ask of charon, given what it shows."""
         for request in self._denied.take_readmitted():
             await self._readmit(request)
+        for invitation in tuple(self._invitations.values()):
+            await self._invite(invitation)
         if self.ends_denied:
             await self._end_denied()
 
@@ -90,18 +112,30 @@ class Enforcer:
                     await self._ender.end(sa, denial.why.reason)
 
     async def _readmit(self, request: BindingRequest) -> None:
+        """Have a peer ask again. One with a tunnel brings it up again by itself; one without has to be called."""
         own = self._own(request)
         for sa in own:
             await self._ender.end(sa, "readmitted")
             self._ender.forgive(sa)
-        if own or request.local_nbma_address is None:
-            return  # the peer itself brings the tunnel up again
+        local = request.local_nbma_address
+        if not own and local is not None:
+            now = self._clock()
+            self._invitations[request.nbma_address] = _Invitation(local, request, since=now, due=now)
+
+    async def _invite(self, invitation: _Invitation) -> None:
+        remote, now = invitation.request.nbma_address, self._clock()
+        if self._own(invitation.request) or now - invitation.since > INVITE_FOR:
+            del self._invitations[remote]
+            return
+        if now < invitation.due:
+            return
+        invitation.due = now + invitation.interval
+        invitation.interval = min(invitation.interval * 2, INVITE_INTERVALS[1])
         try:
-            await self._inviter.invite(request.local_nbma_address, request.nbma_address)
+            await self._inviter.invite(invitation.local, remote)
         except (CharonLost, CommandFailed) as error:
             self._telemetry.increment(metrics.INVITATIONS, "failed")
-            log.warning("not_invited", nbma_address=str(request.nbma_address), why=str(error),
-                        consequence="the peer comes back when it tries by itself")  # fmt: skip
+            log.warning("not_invited", nbma_address=str(remote), why=str(error), then="tried again")
         else:
             self._telemetry.increment(metrics.INVITATIONS, "sent")
 
