@@ -109,4 +109,5 @@ def test_of_two_certificates_the_newer_counts() -> None:
 
 def test_what_is_no_certificate_is_left_out() -> None:
     """Bytes of a cache are not trusted to be certificates."""
-    assert list(newest_by_subject([b"", b"\x30\x00", der()]).values()) == [der()]
+    version_six = certificates.der().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05")
+    assert list(newest_by_subject([b"", b"\x30\x00", version_six, der()]).values()) == [der()]
