@@ -27,6 +27,7 @@ from dmvpn_agent.core.model import (
     Reason,
 )
 from dmvpn_agent.core.policy import Policy, Trust
+from dmvpn_agent.core.standing import proves
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
@@ -191,8 +192,8 @@ class Authorizer:
         present = self._witness.peers_at(request.nbma_address)
         policy = self._judge.policy
         if isinstance(request.certificate, Certificate):
-            names = request.certificate.identities
-            return policy.confirms and bool(present) and not all(ike_peer.identity in names for ike_peer in present)
+            confirmed = any(proves(request.certificate, ike_peer.identity) for ike_peer in present)
+            return policy.confirms and bool(present) and not confirmed
         return request.certificate is None and bool(policy.static_peers) and not present
 
     async def _look(self) -> None:
