@@ -3,7 +3,7 @@
 bin := .venv/bin
 SCENARIO ?= policy
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint bench fuzz setup clean
 
 demo: setup ## two spokes join, an impostor is refused; KEEP=1 leaves it up, SCENARIO= takes another file of deploy/lab/scenarios
 	@PYTHONPATH=deploy/lab $(bin)/python -m dmvpn_lab $(SCENARIO) $(if $(KEEP),--keep)
@@ -20,6 +20,9 @@ lint: setup
 
 bench: setup
 	@PYTHONPATH=tests $(bin)/python -m bench
+
+fuzz: setup ## hostile certificates and events; INPUTS= how many
+	@PYTHONPATH=tests $(bin)/python -m fuzz --inputs $(or $(INPUTS),100000)
 
 setup:
 	@sh deploy/lab/setup.sh

@@ -45,7 +45,10 @@ class TestSpecialTables:
 
     def test_another_interface_has_its_own(self) -> None:
         """Its kinds of peer as well."""
-        text = 'max_prefixes = 5\n[policy.interfaces.gre2]\ntunnel_networks = ["10.254.0.0/24"]\n[policy.hub]\nallowed = false\n'
+        text = (
+            'max_prefixes = 5\n[policy.interfaces.gre2]\ntunnel_networks = ["10.254.0.0/24"]\n'
+            "[policy.hub]\nallowed = false\n"
+        )
         assert str(rules(text, interface="gre2").tunnel_networks[0]) == "10.254.0.0/24"
         assert rules(text, interface="gre2").max_prefixes == 5
         assert not rules(text, PeerKind.HUB, "gre2").allowed
