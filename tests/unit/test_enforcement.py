@@ -259,6 +259,25 @@ class TestUnbound:
         await node.wait(60)
         assert node.sas.ended == []
 
+    async def test_of_two_behind_one_address_the_one_without_a_binding_is_ended(self, node: Node) -> None:
+        """The other is bound."""
+        node.present(1)
+        node.present(2, "CN=neighbour")
+        node.accept(request())
+        node.bound = frozenset({ADDRESS})
+        await node.wait(0)
+        await node.wait(60)
+        assert node.sas.ended == [2]
+
+    async def test_a_bound_peer_whose_name_we_do_not_know_is_left(self, node: Node) -> None:
+        """Names are printed in more ways than we know."""
+        node.present(1, "@#c0ffee")
+        node.accept(request())
+        node.bound = frozenset({ADDRESS})
+        await node.wait(0)
+        await node.wait(60)
+        assert node.sas.ended == []
+
     async def test_one_whose_child_is_not_up_is_waited_for(self, node: Node) -> None:
         """Nothing could register over it yet."""
         node.present(child="CREATED")

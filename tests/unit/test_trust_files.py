@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from dmvpn_agent.adapters import trust_files as module
 from dmvpn_agent.adapters.trust_files import TrustFilesReader, read_trust
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core import metrics
@@ -69,6 +70,26 @@ class TestReading:
         """The former was given by the operator; the latter has a default."""
         _, problems = read_trust(TrustFiles((tmp_path / "no-ca",), (tmp_path / "no-crl",)))
         assert problems == (f"{tmp_path / 'no-crl'}: no such file or directory",)
+
+    def test_a_directory_that_may_not_be_read_is_a_problem(
+        self, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not the end of the agent; what to look at is said."""
+        monkeypatch.setattr(
+            Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        )
+        trust, problems = read_trust(files)
+        assert trust == Trust()
+        assert all("Permission denied; may the agent's user read it?" in problem for problem in problems)
+        assert TrustFilesReader(files).stamp() == ()
+
+    def test_a_file_beyond_all_bounds_is_a_problem(self, files: TrustFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For CAs as for CRLs."""
+        monkeypatch.setattr(module, "MAX_FILE_BYTES", 10)
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7))
+        _, problems = read_trust(files)
+        assert len(problems) == 2
+        assert all("longer than 10 bytes" in problem for problem in problems)
 
     def test_a_changed_file_has_another_stamp(self, files: TrustFiles) -> None:
         """New, replaced and removed ones too."""

@@ -1,8 +1,9 @@
 """The operator's CA certificates and CRLs on disk: single files, and directories of them."""
 
-import os
-from collections.abc import Hashable, Iterator, Sequence
+import errno
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,31 +35,33 @@ class TrustFilesReader:
     def stamp(self) -> Hashable:
         """Return something that is different after a file was changed."""
         return tuple(
-            (str(path), status.st_mtime_ns, status.st_size, status.st_ino)
-            for path in _paths((*self._files.authorities, *self._files.crls))
-            if (status := _status(path)) is not None
+            (str(path), _status(path))
+            for given in (*self._files.authorities, *self._files.crls)
+            for path in _Listing.of(given).files
         )
 
     def authorities(self) -> tuple[tuple[Authority, ...], list[str]]:
         """Return the CA certificates, and what could not be used."""
-        problems: list[str] = []
+        paths, problems = _list(self._files.authorities)
         found: list[Authority] = []
-        for path in _paths(self._files.authorities):
+        for path in paths:
             try:
                 found += read_authorities(_read(path))
             except (OSError, AuthorityError) as error:
-                problems.append(f"{path}: {error}; expected CA certificates in PEM or DER")
+                problems.append(f"{path}: {_why(error)}; expected CA certificates in PEM or DER")
         return tuple(found), problems
 
     def read(self) -> TrustRead:
         """Read everything; what cannot be used is a problem, never an exception."""
         authorities, problems = self.authorities()
+        paths, unlisted = _list(self._files.crls)
+        problems += unlisted
         newest: dict[bytes, Crl] = {}
-        for path in _paths(self._files.crls):
+        for path in paths:
             try:
                 found = read_crls(_read(path))
             except (OSError, CrlError) as error:
-                problems.append(f"{path}: {error}; expected CRLs in PEM or DER")
+                problems.append(f"{path}: {_why(error)}; expected CRLs in PEM or DER")
                 continue
             for crl in found:
                 if not signed_by(crl, authorities):
@@ -68,7 +71,7 @@ class TrustFilesReader:
                     )
                 elif crl.issuer_name not in newest or _age(newest[crl.issuer_name]) < _age(crl):
                     newest[crl.issuer_name] = crl
-        problems += [f"{path}: no such file or directory" for path in self._files.crls if not path.exists()]
+        problems += [f"{path}: no such file or directory" for path in self._files.crls if _Listing.of(path).missing]
         trust = Trust(
             authorities={authority.certificate.subject_name: authority.certificate for authority in authorities},
             revocations={issuer: _revocations(crl) for issuer, crl in newest.items()},
@@ -97,28 +100,50 @@ class AuthorityFiles:
         return chains_to(certificate, others, self._authorities)
 
 
-def _paths(given: tuple[Path, ...]) -> Iterator[Path]:
-    for path in given:
-        if path.is_dir():
-            # A file that is still being written has a name of its own until it is renamed.
-            yield from sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-        elif path.exists():
-            yield path
+class _Listing(NamedTuple):
+    """A path of the configuration: the file itself, or those in the directory."""
+
+    files: tuple[Path, ...]
+    problem: str | None = None
+    missing: bool = False
+
+    @classmethod
+    def of(cls, path: Path) -> "_Listing":
+        try:
+            if path.is_dir():
+                # A file that is still being written has a dot in front until it is renamed.
+                entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+                return cls(tuple(entry for entry in entries if entry.is_file()))
+            return cls((path,)) if path.exists() else cls((), missing=True)
+        except OSError as error:
+            return cls((), problem=f"{path}: {_why(error)}; may the agent's user read it?")
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _list(given: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
+    """Return the files of these paths, and what could not be looked into."""
+    listings = [_Listing.of(path) for path in given]
+    files = [file for listing in listings for file in listing.files]
+    return files, [listing.problem for listing in listings if listing.problem]
+
+
+def _status(path: Path) -> Hashable:
     try:
-        return path.stat()
-    except OSError:
-        return None
+        status = path.stat()
+    except OSError as error:
+        return error.errno
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as stream:
         data = stream.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        raise CrlError(f"longer than {MAX_FILE_BYTES} bytes")
+        raise OSError(errno.EFBIG, f"longer than {MAX_FILE_BYTES} bytes")
     return data
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _age(crl: Crl) -> tuple[int, object]:

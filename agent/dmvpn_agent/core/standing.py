@@ -116,9 +116,8 @@ def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
     """
     present = [ike_peer.identity for ike_peer in request.ike_peers]
     confirmed = any(proves(certificate, identity) for identity in present)
-    if not confirmed and len(present) == 1 and "=" in present[0]:
-        # The name of a subject that we cannot print as charon does; there is nobody to mistake the peer for.
-        confirmed = not any("=" in identity for identity in certificate.identities)
+    if not confirmed and len(present) == 1:  # there is nobody to mistake the peer for
+        confirmed = _unprintable(certificate, present[0])
     nbma = "the NBMA address" if request.nbma_address.is_unspecified else request.nbma_address
     return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", Listed(sorted(certificate.identities)),
                 f"an identity that has an IKE_SA with {nbma}: ", OneOf(present))  # fmt: skip
@@ -139,8 +138,13 @@ def is_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> boo
     if sa.remote_host != request.nbma_address:
         return False
     certificate = request.certificate
-    if isinstance(certificate, Certificate) and certificate.identities:
+    if isinstance(certificate, Certificate) and not _unprintable(certificate, sa.remote_id):
         return proves(certificate, sa.remote_id)
     if certificate is None and request.ike_peers:
         return any(ike_peer.identity == sa.remote_id for ike_peer in request.ike_peers)
     return all(other.remote_id == sa.remote_id for other in present)
+
+
+def _unprintable(certificate: Certificate, printed: str) -> bool:
+    """Tell whether this may be the name of a subject that we cannot print as charon does."""
+    return "=" in printed and not any("=" in identity for identity in certificate.identities)

@@ -81,4 +81,8 @@ class UnboundWatch:
         if not any(child.installed for child in sa.children):
             return False
         here = self._sas.sas_at(sa.remote_host)
-        return not any(is_of(sa, request, here) for request in settled.get(sa.remote_host, ()))
+        requests = settled.get(sa.remote_host, [])
+        # Where everybody behind the address may be accounted for, nobody is thrown out over how a name is printed.
+        if len(requests) >= len({other.remote_id for other in here}):
+            return False
+        return not any(is_of(sa, request, here) for request in requests)
