@@ -32,6 +32,7 @@ def status(state: dict[str, Any]) -> str:
         f"tunnel interface   {tunnel['name']} is {up}",
         f"nhrpd              {_nhrpd(state['nhrpd'])}",
         f"charon             {_charon(state['charon'])}",
+        f"CAs and CRLs       {_trust(state['trust'])}",
         f"FRR                {_frr(frr)}",
         f"redirect rule      {_redirect(redirect)}",
         "",
@@ -52,6 +53,17 @@ def _charon(charon: dict[str, Any]) -> str:
         return "NOT CONNECTED"
     kind = "patched: no bridge needed" if charon["patched"] else "unpatched: nhrpd needs the bridge"
     return f"connected, {len(charon['ike_sas'])} IKE_SAs, {kind}"
+
+
+def _trust(trust: dict[str, Any]) -> str:
+    parts = [f"{len(trust['authorities'])} CAs"]
+    for crl in trust["crls"]:
+        until = f", to be renewed by {crl['next_update']}" if crl["next_update"] else ""
+        parts.append(f"{crl['revoked']} revoked by {crl['issuer']}{until}")
+    if not trust["crls"]:
+        parts.append("no CRL")
+    parts += [f"NOT USED: {problem}" for problem in trust["problems"]]
+    return "; ".join(parts)
 
 
 def _frr(frr: dict[str, Any] | None) -> str:
@@ -79,7 +91,7 @@ def _peers(peers: list[dict[str, Any]]) -> str:
                 peer["nbma_address"],
                 peer["as_number"] or "-",
                 "yes" if peer["bound"] else f"not since {peer['absent_since']}",
-                peer["bgp"]["state"] if peer["bgp"] else "-",
+                "quarantined" if peer["quarantined"] else peer["bgp"]["state"] if peer["bgp"] else "-",
                 peer["bgp"]["prefixes_received"] if peer["bgp"] else "-",
                 ",".join(peer["prefixes"]) or "-",
                 peer["subject"],

@@ -8,7 +8,7 @@ from dmvpn_agent.config import from_toml
 PEER = {
     "protocol_address": "10.255.0.2", "nbma_address": "203.0.113.2", "as_number": 64512, "bound": True,
     "absent_since": None, "prefixes": ["192.168.2.0/24"], "subject": "CN=spoke1",
-    "bgp": {"state": "Established", "prefixes_received": 1},
+    "bgp": {"state": "Established", "prefixes_received": 1}, "quarantined": False,
 }  # fmt: skip
 DENIED = {
     "time": "2026-03-01T12:00:00.000+00:00", "decision": "deny", "reason": "protocol_address_mismatch",
@@ -24,7 +24,8 @@ def _state(**changes: object) -> dict[str, Any]:
         "peers": [PEER], "decisions": [DENIED],
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [], "trouble": None},
         "charon": {"connected": True, "patched": False, "ike_sas": []},
-        "redirect": {"installed": True, "packets": 3}, **changes,
+        "redirect": {"installed": True, "packets": 3},
+        "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": []}, **changes,
     }  # fmt: skip
 
 
@@ -42,6 +43,20 @@ def test_the_state_of_a_hub_is_shown() -> None:
     assert "in place, 3 packets logged" in text
     assert "10.255.0.2  203.0.113.2  64512  yes    Established  1" in text
     assert "OU GRE is GRE=10.255.0.99; expected the protocol address the peer registers: 10.255.0.9" in text
+
+
+def test_what_is_revoked_and_what_cannot_be_used_is_shown() -> None:
+    """By issuer, with the time the list is good for."""
+    crl = {"issuer": "CN=lab CA", "revoked": 3, "next_update": "2026-03-08T12:00:00+00:00"}
+    text = show.status(_state(trust={"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"]}))
+    assert (
+        "1 CAs; 3 revoked by CN=lab CA, to be renewed by 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL" in text
+    )
+
+
+def test_a_quarantined_peer_is_called_so() -> None:
+    """It has no session, and that is meant."""
+    assert "yes    quarantined  -" in show.status(_state(peers=[PEER | {"bgp": None, "quarantined": True}]))
 
 
 def test_trouble_stands_out() -> None:
