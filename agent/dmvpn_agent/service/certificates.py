@@ -49,6 +49,7 @@ class Certificates:
         self._is_ours = is_ours
         self._telemetry = telemetry
         self._pairs: dict[str, Pair] = {}
+        self._said: dict[str, str] = {}
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
 
     def start(self) -> None:
@@ -86,6 +87,9 @@ class Certificates:
             self._keep(sa.spis, (_own(sa, known), remote.der))
 
     def _missing(self, sa: IkeSa, why: str, todo: str) -> None:
+        if self._said.get(sa.spis) == why:
+            return  # it is looked for again with every look
+        self._said[sa.spis] = why
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
         log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=why,
                     consequence="nhrpd is given none, and the agent denies the peer", do=todo)  # fmt: skip
@@ -97,7 +101,9 @@ class Certificates:
 
     def prune(self, sas: Iterable[IkeSa]) -> None:
         """Forget the certificates of all IKE_SAs but these."""
-        for spis in self._pairs.keys() - {sa.spis for sa in sas}:
+        present = {sa.spis for sa in sas}
+        self._said = {spis: why for spis, why in self._said.items() if spis in present}
+        for spis in self._pairs.keys() - present:
             del self._pairs[spis]
             self._store.remove(spis)
 
