@@ -7,6 +7,7 @@ rule has a reason of its own; the first that fails denies. ``explain`` goes thro
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from dmvpn_agent.core.entitlement import (
     Entitlement,
@@ -72,8 +73,7 @@ class Explanation:
     resources: Resources
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
+class _Subject(NamedTuple):
     """Who is judged: by which rules, with which resources."""
 
     rules: Rules
@@ -82,8 +82,7 @@ class _Subject:
     certificate: Certificate | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verdict(NamedTuple):
     """What remains of a subject once judged for one address: what it may have, or the first rule it failed."""
 
     rules: Rules

@@ -5,7 +5,6 @@ each certificate. All values are parsed and compared whole: ``GRE=10.0.0.1`` say
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from dmvpn_agent.core.model import (
@@ -57,8 +56,7 @@ class Listed(NamedTuple):
         return ", ".join(str(thing) for thing in self.things) or "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Entitlement:
+class Entitlement(NamedTuple):
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
 
     ``where`` is the field that names the protocol addresses, ``written`` what stands there, for people.
@@ -157,7 +155,9 @@ def _as_number(claims: tuple[Claim[AsRange], ...], rules: Rules, own: int | None
     single = len(claims) <= 1 and all(value.low == value.high for value in values(claims))
     yield Rule(Reason.SEVERAL_AS_NUMBERS, single, field, texts(claims) or "absent", "not more than one AS number")
     for claim, value in pairs(claims):
-        reserved = any(value.low <= number <= value.high for number in RESERVED_AS_NUMBERS)
+        reserved = value.low in RESERVED_AS_NUMBERS or (
+            not single and any(value.low <= one <= value.high for one in RESERVED_AS_NUMBERS)
+        )
         yield Rule(Reason.AS_NUMBER_RESERVED, not reserved, claim.field, claim.text,
                    "an AS number that is not reserved (0, 23456, 65535, 4294967295)")  # fmt: skip
         if own is not None and value.low <= own <= value.high:

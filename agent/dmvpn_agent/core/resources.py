@@ -1,7 +1,7 @@
 """Several sources of resources to one: chosen, put together or compared, as the policy says."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from dmvpn_agent.core.model import Certificate, Claim, Inheritable, Network, Resources, Source, T_co
@@ -21,8 +21,7 @@ class Disagreement(NamedTuple):
     expected: str
 
 
-@dataclass(frozen=True, slots=True)
-class Combined:
+class Combined(NamedTuple):
     """The resources that count. ``disagreements`` is empty unless the sources had to agree and do not."""
 
     resources: Resources
@@ -35,6 +34,8 @@ def combine(sources: Mapping[Source, Resources], order: tuple[Source, ...], how:
     What is malformed in any source that counts is kept, whatever is chosen: it denies.
     """
     named = [(source, sources[source]) for source in order if source in sources]
+    if len(named) == 1:
+        return Combined(named[0][1])
     disagreements: list[Disagreement] = []
 
     def of(part: Callable[[Resources], tuple[Claim[T_co], ...]]) -> tuple[Claim[T_co], ...]:
