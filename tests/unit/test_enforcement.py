@@ -185,14 +185,14 @@ class TestReadmitted:
         assert node.telemetry.value(metrics.INVITATIONS, "sent") == 1
 
     async def test_it_is_called_until_it_comes(self, node: Node) -> None:
-        """The kernel asks charon for nothing while an earlier attempt stands, up to 165 s."""
+        """The kernel asks charon for nothing while an earlier attempt stands in it."""
         node.denied.readmit(self.ASKED)
         calls = []
         for seconds in (0, 4, 1, 9, 1):
             node.clock.advance(seconds)
             await node.enforcer.enforce()
             calls.append(len(node.sas.invited))
-        assert calls == [1, 1, 2, 2, 3]
+        assert calls == [1, 1, 2, 3, 3]
         node.present()
         node.clock.advance(60)
         await node.enforcer.enforce()
@@ -204,7 +204,7 @@ class TestReadmitted:
         for _ in range(100):
             node.clock.advance(60)
             await node.enforcer.enforce()
-        assert len(node.sas.invited) < 20
+        assert 10 < len(node.sas.invited) < 20
 
     async def test_an_invitation_that_fails_is_counted(self, node: Node) -> None:
         """The peer comes back by itself, later."""

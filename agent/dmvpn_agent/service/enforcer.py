@@ -27,9 +27,9 @@ log = structlog.get_logger()
 
 PASS_INTERVAL = 5.0
 COALESCE = 0.05
-#: The first and the longest time between two calls of one peer, and for how long it is called.
-INVITE_INTERVALS = timedelta(seconds=5), timedelta(minutes=1)
-INVITE_FOR = timedelta(minutes=15)
+#: A peer is called every few seconds in the first minute, then every minute, and then left to itself.
+INVITE_OFTEN, INVITE_OFTEN_FOR = timedelta(seconds=5), timedelta(minutes=1)
+INVITE_SELDOM, INVITE_FOR = timedelta(minutes=1), timedelta(minutes=15)
 
 #: Denials that say nothing against the IKE_SA: of the question rather than of the peer, or of another's address.
 HARMLESS = frozenset({
@@ -47,13 +47,12 @@ class Inviter(Protocol):
 
 @dataclass(slots=True)
 class _Invitation:
-    """A peer to be called until it comes: the kernel asks for no SA while an earlier attempt stands, up to 165 s."""
+    """A peer to be called until it comes: the kernel asks for no SA while an earlier attempt stands in it."""
 
     local: Address
     request: BindingRequest
     since: datetime
     due: datetime
-    interval: timedelta = INVITE_INTERVALS[0]
 
 
 class Enforcer:
@@ -124,13 +123,13 @@ class Enforcer:
 
     async def _invite(self, invitation: _Invitation) -> None:
         remote, now = invitation.request.nbma_address, self._clock()
-        if self._own(invitation.request) or now - invitation.since > INVITE_FOR:
+        called_for = now - invitation.since
+        if self._own(invitation.request) or called_for > INVITE_FOR:
             del self._invitations[remote]
             return
         if now < invitation.due:
             return
-        invitation.due = now + invitation.interval
-        invitation.interval = min(invitation.interval * 2, INVITE_INTERVALS[1])
+        invitation.due = now + (INVITE_OFTEN if called_for < INVITE_OFTEN_FOR else INVITE_SELDOM)
         try:
             await self._inviter.invite(invitation.local, remote)
         except (CharonLost, CommandFailed) as error:
@@ -138,6 +137,7 @@ class Enforcer:
             log.warning("not_invited", nbma_address=str(remote), why=str(error), then="tried again")
         else:
             self._telemetry.increment(metrics.INVITATIONS, "sent")
+            log.info("peer_invited", nbma_address=str(remote), called_for=round(called_for.total_seconds()))
 
     def _own(self, request: BindingRequest) -> list[IkeSa]:
         return [sa for sa in self._sas.sas_at(request.nbma_address) if self._is_of(sa, request)]
