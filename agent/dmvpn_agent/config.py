@@ -136,10 +136,14 @@ def from_toml(raw: dict[str, Any]) -> Config:
 
 def findings(config: Config) -> tuple[Finding, ...]:
     """Return what is wrong with the policy of a configuration, the contradictions first."""
+    found = []
     if config.policy.requires_crl and not config.trust_files.crls:
-        found = Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True)
-        return found, *lint(config.policy)
-    return lint(config.policy)
+        found.append(Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True))
+    ibgp = any(rules.allows_ibgp for kinds in config.policy.rules.values() for rules in kinds.values())
+    if ibgp and config.bgp and config.bgp.ibgp_peer_group in {"", config.bgp.peer_group}:
+        text = "needs a bgp.ibgp_peer_group of its own: FRR takes no iBGP neighbor into a peer-group of eBGP ones"
+        found.append(Finding("policy.allow_ibgp", text, True))
+    return *found, *lint(config.policy)
 
 
 def _refuse_contradictions(config: Config) -> None:
@@ -214,7 +218,11 @@ def _bgp(table: Table, role: Role) -> BgpSettings | None:
     as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
     bgp = BgpSettings(
         as_number=as_number,
-        peer_group=table.get("peer_group", parse.word, "spokes"),
+        peer_group=table.get("peer_group", parse.word, "hubs" if role is Role.SPOKE else "spokes"),
+        hub_peer_group=table.get("hub_peer_group", parse.word_or_none, ""),
+        ibgp_peer_group=table.get("ibgp_peer_group", parse.word_or_none, ""),
+        ipv6=table.get("ipv6", parse.boolean, False),
+        only_hubs=role is Role.SPOKE,
     )
     return bgp if enabled else None
 

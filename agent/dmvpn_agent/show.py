@@ -146,7 +146,8 @@ def configuration(config: Config) -> str:
         lines += [f"  interface {config.interface}", "   ip nhrp redirect"]
     if config.bgp:
         settings = config.bgp
-        lines += [f"  router bgp {settings.as_number}", f"   neighbor {settings.peer_group} peer-group"]
+        lines += [f"  router bgp {settings.as_number}"]
+        lines += [f"   neighbor {group} peer-group" for group in settings.groups]
         lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 vtysh would be given:"]
         lines += [f"  {line}" for line in _example(config)]
     if config.redirect:

@@ -15,10 +15,19 @@ BGPD = "/usr/lib/frr/bgpd"
 HUB = """\
 router bgp 65000
  bgp router-id 10.255.0.1
+ no bgp default ipv4-unicast
  neighbor spokes peer-group
  neighbor spokes passive
  neighbor spokes disable-connected-check
  neighbor others peer-group
+ neighbor hubs peer-group
+ neighbor internal peer-group
+ address-family ipv4 unicast
+  neighbor spokes activate
+  neighbor others activate
+  neighbor hubs activate
+  neighbor internal activate
+ exit-address-family
 """
 
 
@@ -91,8 +100,11 @@ class RealBgpd:
     def fresh(self, *lines: str) -> str:
         """Put back the configuration of the start, run lines on top of it, and return what they print."""
         config = self.type("show running-config")
-        lists = {line.split()[2] for line in config.splitlines() if line.startswith("ip prefix-list ")}
-        remove = [f"no ip prefix-list {name}" for name in sorted(lists)]
+        words = [line.split() for line in config.splitlines()]
+        lists = {
+            " ".join(line[:3]) for line in words if line[:1] in (["ip"], ["ipv6"]) and line[1:2] == ["prefix-list"]
+        }
+        remove = [f"no {name}" for name in sorted(lists)]
         router = ["no router bgp"] if "\nrouter bgp" in config else []
         return self.type("configure terminal", *router, *remove, *self._config.splitlines(), "end", *lines)
 

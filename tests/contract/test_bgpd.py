@@ -12,15 +12,24 @@ from hypothesis import strategies as st
 
 from contract.frr import HUB, RealBgpd, available
 from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
-from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Desired, Entry, Neighbor, problems
-from dmvpn_agent.core.model import Peer
+from dmvpn_agent.core.desired import (
+    DENY_ANY,
+    DENY_ANY_IPV6,
+    DENY_ANY_SEQ,
+    BgpSettings,
+    Desired,
+    Entry,
+    Neighbor,
+    problems,
+)
+from dmvpn_agent.core.model import Peer, PeerKind
 from dmvpn_agent.core.plan import AddEntry, Change, SetNeighbor, plan
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable
 from dmvpn_agent.wire.frr import parse_bgp_summary, parse_running_config, render
 from factories import SETTINGS, spoke
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import FakeBgpd
-from fakes.frr_states import Edit, edits, lines_for, populations, wanted
+from fakes.frr_states import FULL, Edit, choices, edits, lines_for, populations, wanted
 from fakes.waiting import until_now
 
 NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
@@ -93,10 +102,11 @@ async def _assert_is(subject: Subject, goal: Desired) -> None:
     observed = (await subject.bgpd.observe()).config
     assert plan(goal, observed).changes == ()
     assert observed.neighbors == goal.neighbors
-    assert {name: frozenset(entries.values()) - {DENY_ANY} for name, entries in observed.prefix_lists.items()} == (
+    last = {DENY_ANY, DENY_ANY_IPV6}
+    assert {name: frozenset(entries.values()) - last for name, entries in observed.prefix_lists.items()} == (
         goal.prefix_lists
     )
-    assert all(entries[DENY_ANY_SEQ] == DENY_ANY for entries in observed.prefix_lists.values())
+    assert all(entries[DENY_ANY_SEQ] in last for entries in observed.prefix_lists.values())
 
 
 async def test_what_was_applied_is_observed(subject: Subject) -> None:
@@ -125,6 +135,18 @@ async def test_what_is_there_becomes_what_is_desired(subject: Subject, then: lis
     await _apply(subject, wanted([spoke(2), spoke(3)]))
     await _apply(subject, wanted(then))
     await _assert_is(subject, wanted(then))
+
+
+async def test_both_families_hubs_and_ibgp_are_applied(subject: Subject) -> None:
+    """And taken back, and what becomes IPv4 only keeps its session."""
+    peers = [
+        spoke(2, "192.168.2.0/24", "2001:db8:2::/48"),
+        replace(spoke(3), kind=PeerKind.HUB),
+        spoke(4, "2001:db8:4::/48", as_number=65000),
+    ]
+    for goal in (wanted(peers, FULL), wanted(peers, replace(FULL, ipv6=False)), wanted(peers, FULL), wanted([])):
+        await _apply(subject, goal)
+        await _assert_is(subject, goal)
 
 
 async def test_a_neighbor_in_another_group_is_made_anew(subject: Subject) -> None:
@@ -193,13 +215,13 @@ STATES = st.tuples(populations, st.lists(edits, max_size=5))
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(STATES, populations, st.integers(0, 40))
+@given(STATES, populations, choices, st.integers(0, 40))
 def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
-    real: RealBgpd, state: tuple[list[Peer], list[Edit]], population: list[Peer], cut: int
+    real: RealBgpd, state: tuple[list[Peer], list[Edit]], population: list[Peer], by: BgpSettings, cut: int
 ) -> None:
     """The model behaves as bgpd does, at the cut and after the next plan, which leaves nothing to do."""
     before, hand_made = state
-    model, goal = BgpdModel(), wanted(population)
+    model, goal = BgpdModel(), wanted(population, by)
     beginning = [*lines_for(before), *(line for edit in hand_made for line in edit.typed())]
     model.run(beginning)
     lines = render(plan(goal, parse_running_config(model.running_config())).changes, 65000)[:cut]
@@ -224,7 +246,7 @@ class TestRealBgpd:
         """An empty bgpd is observed, not taken for an unavailable one."""
         real.fresh("configure terminal", "no router bgp")
         observed = (await real.adapter().observe()).config
-        assert problems(observed, SETTINGS) == ("FRR has no BGP instance; add `router bgp 65000`",)
+        assert problems(observed, SETTINGS, Desired()) == ("FRR has no BGP instance; add `router bgp 65000`",)
 
     async def test_neighbors_named_by_interface_do_not_disturb(self, real: RealBgpd) -> None:
         """Unnumbered neighbors of the operator are passed over."""
