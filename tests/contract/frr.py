@@ -1,4 +1,4 @@
-"""A real bgpd for the contract tests: alone in a network namespace, without zebra, spoken to through vtysh."""
+"""A real bgpd for the contract tests: alone in a network namespace, without zebra."""
 
 import os
 import shutil
@@ -8,7 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
+from dmvpn_agent.adapters.frr import FrrBgpd
+from dmvpn_agent.adapters.terminal import Terminal
+from dmvpn_agent.adapters.vty import VtySockets
+from dmvpn_agent.adapters.vtysh import Vtysh
 from fakes.waiting import until_now
 
 BGPD = "/usr/lib/frr/bgpd"
@@ -57,8 +60,10 @@ class RealBgpd:
         assert self._process is not None
         return self._process.pid
 
-    def adapter(self) -> VtyshBgpd:
-        return VtyshBgpd(Vtysh(str(self.vtysh)), 65000)
+    def adapter(self, reader: str = "vty", writer: str = "vtysh") -> FrrBgpd:
+        """Return the adapter that reads by one way and writes by another; the default is the configuration's."""
+        ways: dict[str, Terminal] = {"vtysh": Vtysh(str(self.vtysh)), "vty": VtySockets(self.directory)}
+        return FrrBgpd(ways[reader], ways[writer], 65000)
 
     def start(self) -> None:
         path = self.directory

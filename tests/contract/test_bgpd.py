@@ -1,4 +1,4 @@
-"""What the reconciler relies on, asked of the fake bgpd and of a real one through vtysh."""
+"""What the reconciler relies on, asked of the fake bgpd and of a real one, by vtysh and by its vty socket."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contract.frr import HUB, RealBgpd, available
-from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
+from dmvpn_agent.adapters.frr import FrrBgpd
+from dmvpn_agent.adapters.vtysh import Vtysh
 from dmvpn_agent.core.desired import (
     DENY_ANY,
     DENY_ANY_IPV6,
@@ -63,9 +64,9 @@ class FakeSubject:
 
 
 class RealSubject:
-    def __init__(self, real: RealBgpd) -> None:
+    def __init__(self, real: RealBgpd, reader: str, writer: str) -> None:
         self.real = real
-        self.bgpd: Bgpd = real.adapter()
+        self.bgpd: Bgpd = real.adapter(reader, writer)
 
     def type(self, *lines: str) -> str:
         return self.real.type(*lines)
@@ -85,13 +86,23 @@ def real() -> Iterator[RealBgpd]:
     real.stop()
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.contract, needs_bgpd])])
+@pytest.fixture(
+    params=[
+        "fake",
+        *(
+            pytest.param(
+                ways, marks=[pytest.mark.contract, needs_bgpd], id=f"read by {ways[0]}, written by {ways[1]}"
+            )
+            for ways in [("vtysh", "vtysh"), ("vty", "vtysh"), ("vty", "vty")]
+        ),
+    ]
+)
 def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "fake":
         return FakeSubject()
     real: RealBgpd = request.getfixturevalue("real")
     real.fresh()
-    return RealSubject(real)
+    return RealSubject(real, *request.param)
 
 
 async def _apply(subject: Subject, goal: Desired) -> None:
@@ -325,15 +336,17 @@ def _established(hub: RealBgpd) -> str:
     return next(line for line in text.splitlines() if "connectionsEstablished" in line)
 
 
-def _script(path: Path, text: str) -> VtyshBgpd:
+def _script(path: Path, text: str) -> FrrBgpd:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-    return VtyshBgpd(Vtysh(str(path), timeout=0.2), 65000)
+    vtysh = Vtysh(str(path), timeout=0.2)
+    return FrrBgpd(vtysh, vtysh, 65000)
 
 
 async def test_a_missing_vtysh_is_unavailable() -> None:
     """The operator is told which program."""
-    bgpd = VtyshBgpd(Vtysh("/no/vtysh"), 65000)
+    vtysh = Vtysh("/no/vtysh")
+    bgpd = FrrBgpd(vtysh, vtysh, 65000)
     with pytest.raises(FrrUnavailable, match=r"/no/vtysh cannot be started"):
         await bgpd.observe()
 
