@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -24,7 +25,14 @@ ADDRESS = ip_address("10.255.0.2")
 NBMA = ip_address("203.0.113.2")
 UNITS = ("GRE=10.255.0.2", "AS=64512", "NET=192.168.2.0/24")
 SETTINGS = BgpSettings(as_number=65000, peer_group="spokes")
-FRR = Frr(vtysh="vtysh", coalesce=0, resync_interval=30, linger=600)
+FRR = Frr(
+    vtysh="vtysh",
+    vty_directory=Path("/run/frr"),
+    bgp_transport="vtysh",
+    coalesce=0,
+    resync_interval=30,
+    linger=600,
+)
 RULES = Rules(
     tunnel_networks=(ip_network("10.255.0.0/24"),),
     allowed_networks=(ip_network("192.168.0.0/16"),),

@@ -12,6 +12,7 @@ from dmvpn_agent import __version__
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.control import ControlSocket
 from dmvpn_agent.adapters.exposition import Exposition
+from dmvpn_agent.adapters.frr import FrrBgpd, FrrNhrpd, Terminals
 from dmvpn_agent.adapters.inviter import ViciInviter
 from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
@@ -19,7 +20,6 @@ from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
 from dmvpn_agent.adapters.recorder import Recorder
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.trust_files import TrustFilesReader
-from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd, VtyshNhrpd
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Role
@@ -34,6 +34,7 @@ from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
 from dmvpn_agent.service.sa_ender import SaEnder
 from dmvpn_agent.service.status import (
+    access_status,
     charon_status,
     decisions_status,
     frr_status,
@@ -89,15 +90,14 @@ class AgentApp:
         )
         self._control = ControlSocket(config.control_socket, self.status)
         self._metrics = Exposition(config.metrics, telemetry) if config.metrics else None
-        vtysh = Vtysh(config.frr.vtysh)
-        nhrpd = VtyshNhrpd(vtysh, config.policy.rules)
+        self._terminals = Terminals(config.frr)
+        nhrpd = FrrNhrpd(self._terminals.reader, config.policy.rules)
         self._bindings = BindingWatch(config.frr, nhrpd, self._peers, telemetry, _now, self._changed)
         self._kernel = KernelWatch(config.interface, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
-            self._reconciler = Reconciler(
-                config.frr, bgp, self._peers, VtyshBgpd(vtysh, bgp.as_number), telemetry, _now
-            )
+            bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number)
+            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, _now)
         self._redirect: RedirectKeeper | None = None
         self._notifications: NftablesNotifications | None = None
         if config.redirect:
@@ -212,14 +212,16 @@ class AgentApp:
         """Put a changed configuration in force, as far as that goes without a restart; say what does not."""
         now = self._config
         same = replace(
-            config, policy=now.policy, trust_files=now.trust_files, log=now.log, frr=now.frr, bgp=now.bgp,
-            redirect=now.redirect, ike=replace(config.ike, ends_denied=now.ike.ends_denied),
+            config, policy=now.policy, trust_files=now.trust_files, log=now.log, bgp=now.bgp, redirect=now.redirect,
+            frr=replace(config.frr, coalesce=now.frr.coalesce, resync_interval=now.frr.resync_interval,
+                        linger=now.frr.linger),
+            ike=replace(config.ike, ends_denied=now.ike.ends_denied),
         )  # fmt: skip
         bgp = config.bgp and now.bgp and replace(config.bgp, as_number=now.bgp.as_number)
         switched = bool(config.redirect) != bool(now.redirect)
         if same != now or bgp != config.bgp or switched:
-            log.warning("restart_needed", why="only policy, log, frr, bgp (not its AS number), redirect and"
-                        " ike.end_denied are read again, and no part is switched on or off")  # fmt: skip
+            log.warning("restart_needed", why="only policy, log, the times in frr, bgp (not as_number, transport),"
+                        " redirect and ike.end_denied are read again, and no part is switched on or off")  # fmt: skip
         self._config = replace(now, policy=config.policy, log=config.log, trust_files=config.trust_files)
         self._bindings.reload(config.frr)
         if self._reconciler and bgp:
@@ -249,5 +251,6 @@ class AgentApp:
             "peers": peers_status(self._peers, self._reconciler),
             "decisions": decisions_status(self._authorizer),
             "frr": frr_status(self._reconciler),
+            "frr_access": access_status(self._terminals.reader.used, self._terminals.writer.name, self._reconciler),
             "redirect": redirect_status(self._redirect),
         }

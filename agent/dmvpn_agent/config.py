@@ -34,11 +34,15 @@ class Log:
 class Frr:
     """How FRR is reached and how often. Times are seconds.
 
-    ``coalesce``: how long what happens is collected before it is acted upon together. ``resync_interval``: how often
-    FRR is read though nothing happened. ``linger``: how long a peer that left nhrpd's cache keeps what it has.
+    ``vty_directory``: where the daemons' vty sockets are. ``bgp_transport``: what BGP is written by, ``vtysh`` or
+    ``vty``. ``coalesce``: how long what happens is collected before it is acted upon together. ``resync_interval``:
+    how often FRR is read though nothing happened. ``linger``: how long a peer that left nhrpd's cache keeps what it
+    has.
     """
 
     vtysh: str
+    vty_directory: Path
+    bgp_transport: str
     coalesce: float
     resync_interval: float
     linger: float
@@ -136,10 +140,14 @@ def from_toml(raw: dict[str, Any]) -> Config:
 
 def findings(config: Config) -> tuple[Finding, ...]:
     """Return what is wrong with the policy of a configuration, the contradictions first."""
+    found = []
     if config.policy.requires_crl and not config.trust_files.crls:
-        found = Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True)
-        return found, *lint(config.policy)
-    return lint(config.policy)
+        found.append(Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True))
+    ibgp = any(rules.allows_ibgp for kinds in config.policy.rules.values() for rules in kinds.values())
+    if ibgp and config.bgp and config.bgp.ibgp_peer_group in {"", config.bgp.peer_group}:
+        text = "needs a bgp.ibgp_peer_group of its own: FRR takes no iBGP neighbor into a peer-group of eBGP ones"
+        found.append(Finding("policy.allow_ibgp", text, True))
+    return *found, *lint(config.policy)
 
 
 def _refuse_contradictions(config: Config) -> None:
@@ -154,7 +162,8 @@ def _read(raw: dict[str, Any]) -> Config:
     nhrp = top.table("nhrp")
     interface = nhrp.get("interface", parse.interface, "gre1")
     policy_table, metrics = top.table("policy"), top.table("metrics")
-    bgp = _bgp(top.table("bgp"), role)
+    bgp_table = top.table("bgp")
+    bgp = _bgp(bgp_table, role)
     config = Config(
         role=role,
         state_directory=top.get("state_directory", parse.path, "/var/lib/dmvpn-agent"),
@@ -168,7 +177,7 @@ def _read(raw: dict[str, Any]) -> Config:
             authorities=policy_table.get("ca_certificates", parse.paths, ["/etc/swanctl/x509ca"]),
             crls=policy_table.get("crls", parse.paths, []),
         ),
-        frr=_frr(top.table("frr")),
+        frr=_frr(top.table("frr"), bgp_table),
         bgp=bgp,
         redirect=_redirect(top.table("redirect"), role, interface),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:9342"),
@@ -191,9 +200,11 @@ def _log(table: Table) -> Log:
     )
 
 
-def _frr(table: Table) -> Frr:
+def _frr(table: Table, bgp: Table) -> Frr:
     return Frr(
         vtysh=table.get("vtysh", parse.text, "vtysh"),
+        vty_directory=table.get("vty_directory", parse.path, "/run/frr"),
+        bgp_transport=bgp.get("transport", parse.one_of("vtysh", "vty"), "vtysh"),
         coalesce=table.get("coalesce_seconds", parse.seconds(0, 60), 0.2),
         resync_interval=table.get("resync_seconds", parse.seconds(1, 3600), 30),
         linger=table.get("linger_seconds", parse.seconds(0, 86400), 600),
@@ -214,7 +225,11 @@ def _bgp(table: Table, role: Role) -> BgpSettings | None:
     as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
     bgp = BgpSettings(
         as_number=as_number,
-        peer_group=table.get("peer_group", parse.word, "spokes"),
+        peer_group=table.get("peer_group", parse.word, "hubs" if role is Role.SPOKE else "spokes"),
+        hub_peer_group=table.get("hub_peer_group", parse.word_or_none, ""),
+        ibgp_peer_group=table.get("ibgp_peer_group", parse.word_or_none, ""),
+        ipv6=table.get("ipv6", parse.boolean, False),
+        only_hubs=role is Role.SPOKE,
     )
     return bgp if enabled else None
 

@@ -56,7 +56,10 @@ def read_policy(table: Table, node: Node) -> Policy:
     sources = table.table("sources")
     return Policy(
         role=node.role,
-        rules={name: {kind: _rules(kinds[kind], rules) for kind in PeerKind} for name, rules in interfaces.items()},
+        rules={
+            name: {kind: _of_kind(kinds[kind], rules, kind) for kind in PeerKind}
+            for name, rules in interfaces.items()
+        },
         own_as_number=node.as_number,
         sources=sources.get("order", parse.several_of(*CERTIFICATE_SOURCES), CERTIFICATE_SOURCES),
         combination=Combination(sources.get("combine", parse.one_of(*Combination), Combination.FIRST)),
@@ -92,6 +95,11 @@ def _rules(table: Table, otherwise: Rules) -> Rules:
         subjects=table.get_or("subjects", parse.patterns, otherwise.subjects),
         on_conflict=OnConflict(table.get_or("on_conflict", parse.one_of(*OnConflict), otherwise.on_conflict)),
     )
+
+
+def _of_kind(table: Table, otherwise: Rules, kind: PeerKind) -> Rules:
+    """Read the rules for a kind of peer. Only these tables say who carries others' prefixes: hubs, by default."""
+    return replace(_rules(table, otherwise), transit=table.get("transit", parse.boolean, kind is PeerKind.HUB))
 
 
 def _static_peer(row: Table) -> StaticPeer:

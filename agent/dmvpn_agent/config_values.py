@@ -186,6 +186,9 @@ def _address(value: Any) -> Address:
 boolean: Parser[bool] = Parser("true or false", _boolean)
 text: Parser[str] = Parser("a text", _text)
 word: Parser[str] = Parser("a name of letters, digits, '.', '_' and '-'", _matching(r"[A-Za-z][A-Za-z0-9._-]{0,63}"))
+word_or_none: Parser[str] = Parser(
+    "a name of letters, digits, '.', '_' and '-', or \"\" for none", _matching(r"|[A-Za-z][A-Za-z0-9._-]{0,63}")
+)
 interface: Parser[str] = Parser("the name of an interface, 15 characters at most", _matching(r"[A-Za-z0-9._-]{1,15}"))
 path: Parser[Path] = Parser("an absolute path", _path)
 endpoint: Parser[Endpoint | None] = Parser('"address:port" with an IP address, or "" for none', _endpoint)

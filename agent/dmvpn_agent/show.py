@@ -34,6 +34,7 @@ def status(state: dict[str, Any]) -> str:
         f"charon             {_charon(state['charon'])}",
         f"CAs and CRLs       {_trust(state['trust'])}",
         f"FRR                {_frr(frr)}",
+        f"FRR's daemons      {_access(state['frr_access'])}",
         f"redirect rule      {_redirect(redirect)}",
         "",
         _peers(state["peers"]),
@@ -72,6 +73,11 @@ def _frr(frr: dict[str, Any] | None) -> str:
     if frr["trouble"]:
         return f"NOT IN STEP: {frr['trouble']}"
     return f"{'as desired' if frr['in_sync'] else 'not yet compared'}, last seen so {frr['last_sync']}"
+
+
+def _access(access: dict[str, Any]) -> str:
+    parts = [f"{daemon} read by {way}" for daemon, way in sorted(access["read_by"].items())] or ["none was read yet"]
+    return "; ".join([*parts, *([f"bgpd written by {access['written_by']}"] if access["written_by"] else [])])
 
 
 def _redirect(redirect: dict[str, Any] | None) -> str:
@@ -146,7 +152,8 @@ def configuration(config: Config) -> str:
         lines += [f"  interface {config.interface}", "   ip nhrp redirect"]
     if config.bgp:
         settings = config.bgp
-        lines += [f"  router bgp {settings.as_number}", f"   neighbor {settings.peer_group} peer-group"]
+        lines += [f"  router bgp {settings.as_number}"]
+        lines += [f"   neighbor {group} peer-group" for group in settings.groups]
         lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 vtysh would be given:"]
         lines += [f"  {line}" for line in _example(config)]
     if config.redirect:

@@ -1,4 +1,4 @@
-"""A real bgpd for the contract tests: alone in a network namespace, without zebra, spoken to through vtysh."""
+"""A real bgpd for the contract tests: alone in a network namespace, without zebra."""
 
 import os
 import shutil
@@ -8,17 +8,29 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
+from dmvpn_agent.adapters.frr import FrrBgpd
+from dmvpn_agent.adapters.terminal import Terminal
+from dmvpn_agent.adapters.vty import VtySockets
+from dmvpn_agent.adapters.vtysh import Vtysh
 from fakes.waiting import until_now
 
 BGPD = "/usr/lib/frr/bgpd"
 HUB = """\
 router bgp 65000
  bgp router-id 10.255.0.1
+ no bgp default ipv4-unicast
  neighbor spokes peer-group
  neighbor spokes passive
  neighbor spokes disable-connected-check
  neighbor others peer-group
+ neighbor hubs peer-group
+ neighbor internal peer-group
+ address-family ipv4 unicast
+  neighbor spokes activate
+  neighbor others activate
+  neighbor hubs activate
+  neighbor internal activate
+ exit-address-family
 """
 
 
@@ -48,8 +60,10 @@ class RealBgpd:
         assert self._process is not None
         return self._process.pid
 
-    def adapter(self) -> VtyshBgpd:
-        return VtyshBgpd(Vtysh(str(self.vtysh)), 65000)
+    def adapter(self, reader: str = "vty", writer: str = "vtysh") -> FrrBgpd:
+        """Return the adapter that reads by one way and writes by another; the default is the configuration's."""
+        ways: dict[str, Terminal] = {"vtysh": Vtysh(str(self.vtysh)), "vty": VtySockets(self.directory)}
+        return FrrBgpd(ways[reader], ways[writer], 65000)
 
     def start(self) -> None:
         path = self.directory
@@ -91,8 +105,11 @@ class RealBgpd:
     def fresh(self, *lines: str) -> str:
         """Put back the configuration of the start, run lines on top of it, and return what they print."""
         config = self.type("show running-config")
-        lists = {line.split()[2] for line in config.splitlines() if line.startswith("ip prefix-list ")}
-        remove = [f"no ip prefix-list {name}" for name in sorted(lists)]
+        words = [line.split() for line in config.splitlines()]
+        lists = {
+            " ".join(line[:3]) for line in words if line[:1] in (["ip"], ["ipv6"]) and line[1:2] == ["prefix-list"]
+        }
+        remove = [f"no {name}" for name in sorted(lists)]
         router = ["no router bgp"] if "\nrouter bgp" in config else []
         return self.type("configure terminal", *router, *remove, *self._config.splitlines(), "end", *lines)
 

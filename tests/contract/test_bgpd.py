@@ -1,4 +1,4 @@
-"""What the reconciler relies on, asked of the fake bgpd and of a real one through vtysh."""
+"""What the reconciler relies on, asked of the fake bgpd and of a real one, by vtysh and by its vty socket."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,16 +11,26 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contract.frr import HUB, RealBgpd, available
-from dmvpn_agent.adapters.vtysh import Vtysh, VtyshBgpd
-from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Desired, Entry, Neighbor, problems
-from dmvpn_agent.core.model import Peer
+from dmvpn_agent.adapters.frr import FrrBgpd
+from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.core.desired import (
+    DENY_ANY,
+    DENY_ANY_IPV6,
+    DENY_ANY_SEQ,
+    BgpSettings,
+    Desired,
+    Entry,
+    Neighbor,
+    problems,
+)
+from dmvpn_agent.core.model import Peer, PeerKind
 from dmvpn_agent.core.plan import AddEntry, Change, SetNeighbor, plan
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable
 from dmvpn_agent.wire.frr import parse_bgp_summary, parse_running_config, render
 from factories import SETTINGS, spoke
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import FakeBgpd
-from fakes.frr_states import Edit, edits, lines_for, populations, wanted
+from fakes.frr_states import FULL, Edit, choices, edits, lines_for, populations, wanted
 from fakes.waiting import until_now
 
 NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
@@ -54,9 +64,9 @@ class FakeSubject:
 
 
 class RealSubject:
-    def __init__(self, real: RealBgpd) -> None:
+    def __init__(self, real: RealBgpd, reader: str, writer: str) -> None:
         self.real = real
-        self.bgpd: Bgpd = real.adapter()
+        self.bgpd: Bgpd = real.adapter(reader, writer)
 
     def type(self, *lines: str) -> str:
         return self.real.type(*lines)
@@ -76,13 +86,23 @@ def real() -> Iterator[RealBgpd]:
     real.stop()
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.contract, needs_bgpd])])
+@pytest.fixture(
+    params=[
+        "fake",
+        *(
+            pytest.param(
+                ways, marks=[pytest.mark.contract, needs_bgpd], id=f"read by {ways[0]}, written by {ways[1]}"
+            )
+            for ways in [("vtysh", "vtysh"), ("vty", "vtysh"), ("vty", "vty")]
+        ),
+    ]
+)
 def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "fake":
         return FakeSubject()
     real: RealBgpd = request.getfixturevalue("real")
     real.fresh()
-    return RealSubject(real)
+    return RealSubject(real, *request.param)
 
 
 async def _apply(subject: Subject, goal: Desired) -> None:
@@ -93,10 +113,11 @@ async def _assert_is(subject: Subject, goal: Desired) -> None:
     observed = (await subject.bgpd.observe()).config
     assert plan(goal, observed).changes == ()
     assert observed.neighbors == goal.neighbors
-    assert {name: frozenset(entries.values()) - {DENY_ANY} for name, entries in observed.prefix_lists.items()} == (
+    last = {DENY_ANY, DENY_ANY_IPV6}
+    assert {name: frozenset(entries.values()) - last for name, entries in observed.prefix_lists.items()} == (
         goal.prefix_lists
     )
-    assert all(entries[DENY_ANY_SEQ] == DENY_ANY for entries in observed.prefix_lists.values())
+    assert all(entries[DENY_ANY_SEQ] in last for entries in observed.prefix_lists.values())
 
 
 async def test_what_was_applied_is_observed(subject: Subject) -> None:
@@ -125,6 +146,18 @@ async def test_what_is_there_becomes_what_is_desired(subject: Subject, then: lis
     await _apply(subject, wanted([spoke(2), spoke(3)]))
     await _apply(subject, wanted(then))
     await _assert_is(subject, wanted(then))
+
+
+async def test_both_families_hubs_and_ibgp_are_applied(subject: Subject) -> None:
+    """And taken back, and what becomes IPv4 only keeps its session."""
+    peers = [
+        spoke(2, "192.168.2.0/24", "2001:db8:2::/48"),
+        replace(spoke(3), kind=PeerKind.HUB),
+        spoke(4, "2001:db8:4::/48", as_number=65000),
+    ]
+    for goal in (wanted(peers, FULL), wanted(peers, replace(FULL, ipv6=False)), wanted(peers, FULL), wanted([])):
+        await _apply(subject, goal)
+        await _assert_is(subject, goal)
 
 
 async def test_a_neighbor_in_another_group_is_made_anew(subject: Subject) -> None:
@@ -193,13 +226,13 @@ STATES = st.tuples(populations, st.lists(edits, max_size=5))
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(STATES, populations, st.integers(0, 40))
+@given(STATES, populations, choices, st.integers(0, 40))
 def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
-    real: RealBgpd, state: tuple[list[Peer], list[Edit]], population: list[Peer], cut: int
+    real: RealBgpd, state: tuple[list[Peer], list[Edit]], population: list[Peer], by: BgpSettings, cut: int
 ) -> None:
     """The model behaves as bgpd does, at the cut and after the next plan, which leaves nothing to do."""
     before, hand_made = state
-    model, goal = BgpdModel(), wanted(population)
+    model, goal = BgpdModel(), wanted(population, by)
     beginning = [*lines_for(before), *(line for edit in hand_made for line in edit.typed())]
     model.run(beginning)
     lines = render(plan(goal, parse_running_config(model.running_config())).changes, 65000)[:cut]
@@ -224,7 +257,7 @@ class TestRealBgpd:
         """An empty bgpd is observed, not taken for an unavailable one."""
         real.fresh("configure terminal", "no router bgp")
         observed = (await real.adapter().observe()).config
-        assert problems(observed, SETTINGS) == ("FRR has no BGP instance; add `router bgp 65000`",)
+        assert problems(observed, SETTINGS, Desired()) == ("FRR has no BGP instance; add `router bgp 65000`",)
 
     async def test_neighbors_named_by_interface_do_not_disturb(self, real: RealBgpd) -> None:
         """Unnumbered neighbors of the operator are passed over."""
@@ -303,15 +336,17 @@ def _established(hub: RealBgpd) -> str:
     return next(line for line in text.splitlines() if "connectionsEstablished" in line)
 
 
-def _script(path: Path, text: str) -> VtyshBgpd:
+def _script(path: Path, text: str) -> FrrBgpd:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-    return VtyshBgpd(Vtysh(str(path), timeout=0.2), 65000)
+    vtysh = Vtysh(str(path), timeout=0.2)
+    return FrrBgpd(vtysh, vtysh, 65000)
 
 
 async def test_a_missing_vtysh_is_unavailable() -> None:
     """The operator is told which program."""
-    bgpd = VtyshBgpd(Vtysh("/no/vtysh"), 65000)
+    vtysh = Vtysh("/no/vtysh")
+    bgpd = FrrBgpd(vtysh, vtysh, 65000)
     with pytest.raises(FrrUnavailable, match=r"/no/vtysh cannot be started"):
         await bgpd.observe()
 

@@ -11,7 +11,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address, ip_network
+
+from dmvpn_agent.core.model import Network
+from dmvpn_agent.core.policy import covers
 
 
 class Refused(Exception):
@@ -30,19 +33,21 @@ class ModelNeighbor:
     description: str | None = None
     peer_group: str | None = None
     prefix_list: str | None = None
+    prefix_list_ipv6: str | None = None
+    activates_ipv6: bool = False
     other: list[str] = field(default_factory=list)
     #: The announcements that were let in when they were last judged.
-    taken: frozenset[IPv4Network] = frozenset()
+    taken: frozenset[Network] = frozenset()
 
 
 class BgpdModel:
     """``universe`` are the prefixes that every neighbor announces all the time."""
 
-    def __init__(self, universe: Iterable[IPv4Network] = (), *, requires_policy: bool = True) -> None:
+    def __init__(self, universe: Iterable[Network] = (), *, requires_policy: bool = True) -> None:
         self.universe = frozenset(universe)
         self.as_number: int | None = 65000
         self.requires_policy = requires_policy
-        self.groups = ["spokes", "others"]
+        self.groups = ["spokes", "others", "hubs", "internal"]
         self.neighbors: dict[str, ModelNeighbor] = {}
         self.lists: dict[str, ModelList] = {}
         self._node = "enable"
@@ -60,7 +65,7 @@ class BgpdModel:
                 self._node = "enable"
             case "enable", ["configure", "terminal"]:
                 self._node = "config"
-            case "enable", ["clear", "bgp", "ipv4", "unicast", address, "soft", "in"]:
+            case "enable", ["clear", "bgp", ("ipv4" | "ipv6"), "unicast", address, "soft", "in"]:
                 if address not in self.neighbors:
                     raise Refused(f'% BGP: Unknown neighbor - "{address}"')
                 self._judge(address)
@@ -68,20 +73,31 @@ class BgpdModel:
                 if int(number) != self.as_number:
                     raise Refused(f"BGP is already running; AS is {self.as_number}")
                 self._node = "bgp"
-            case (("config" | "bgp"), ["ip", "prefix-list", name, "description", *text]):
-                self.lists.setdefault(name, ModelList()).description = " ".join(text)
-            case (("config" | "bgp"), ["ip", "prefix-list", name, "seq", seq, *entry]):
-                self._add_entry(name, int(seq), " ".join(entry))
-            case (("config" | "bgp"), ["no", "ip", "prefix-list", name]):
+            case (("config" | "bgp"), [("ip" | "ipv6") as family, "prefix-list", name, "description", *text]):
+                self._list(family, name).description = " ".join(text)
+            case (("config" | "bgp"), [("ip" | "ipv6") as family, "prefix-list", name, "seq", seq, *entry]):
+                self._add_entry(self._list(family, name), int(seq), " ".join(entry))
+            case (("config" | "bgp"), ["no", ("ip" | "ipv6") as family, "prefix-list", name]):
+                self._list(family, name)
                 self.lists.pop(name, None)
-            case (("config" | "bgp"), ["no", "ip", "prefix-list", name, "seq", seq, *_]):
+            case (("config" | "bgp"), ["no", ("ip" | "ipv6") as family, "prefix-list", name, "seq", seq, *_]):
+                self._list(family, name)
                 self._remove_entry(name, int(seq))
-            case "bgp", ["address-family", "ipv4", "unicast"]:
-                self._node = "af"
-            case "af", ["exit-address-family"]:
+            case "bgp", ["address-family", ("ipv4" | "ipv6") as family, "unicast"]:
+                self._node = family
+            case (("ipv4" | "ipv6"), ["exit-address-family"]):
                 self._node = "bgp"
-            case "af", ["neighbor", address, "prefix-list", name, "in"]:
+            case "ipv4", ["neighbor", address, "prefix-list", name, "in"]:
                 self._existing(address).prefix_list = name
+                self._judge(address)
+            case "ipv6", ["neighbor", address, "prefix-list", name, "in"]:
+                self._existing(address).prefix_list_ipv6 = name
+                self._judge(address)
+            case "ipv6", ["no", "neighbor", address, "prefix-list", name, "in"]:
+                self._existing(address).prefix_list_ipv6 = None
+                self._judge(address)
+            case "ipv6", [*no, "neighbor", address, "activate"]:
+                self._existing(address).activates_ipv6 = not no
                 self._judge(address)
             case "bgp", ["no", "neighbor", address]:
                 self.neighbors.pop(address, None)
@@ -90,12 +106,17 @@ class BgpdModel:
             case _:
                 raise Refused(f"% Unknown command: {line}")
 
-    def _add_entry(self, name: str, seq: int, entry: str) -> None:
-        if not 0 < seq < 2**32 or not re.fullmatch(r"(permit|deny) (any|[0-9./]+)( ge \d+)?( le \d+)?", entry):
+    def _list(self, family: str, name: str) -> ModelList:
+        """Return a list, which comes to be; one name is only ever of one family here."""
+        if (family == "ipv6") is not name.endswith("-in6"):
+            raise Refused(f"the model has no {family} list {name}")
+        return self.lists.setdefault(name, ModelList())
+
+    def _add_entry(self, defined: ModelList, seq: int, entry: str) -> None:
+        if not 0 < seq < 2**32 or not re.fullmatch(r"(permit|deny) (any|[0-9a-f:./]+)( ge \d+)?( le \d+)?", entry):
             raise Refused("% Unknown command: ip prefix-list")
-        entries = self.lists.setdefault(name, ModelList()).entries
-        if entry not in entries.values():
-            entries[seq] = entry
+        if entry not in defined.entries.values():
+            defined.entries[seq] = entry
 
     def _remove_entry(self, name: str, seq: int) -> None:
         if name in self.lists:
@@ -120,6 +141,8 @@ class BgpdModel:
                     raise Refused("% Configure the peer-group first")
                 if neighbor.peer_group not in {None, group}:
                     raise Refused("% Cannot change the peer-group. Deconfigure first")
+                if neighbor.peer_group is None:
+                    neighbor.activates_ipv6 = False  # as the group is; filters stay
                 neighbor.peer_group = group
             case _:
                 self._existing(address).other.append(" ".join(words))
@@ -128,24 +151,37 @@ class BgpdModel:
     def _judge(self, address: str) -> None:
         self.neighbors[address].taken = self.permitted(address)
 
-    def permitted(self, address: str) -> frozenset[IPv4Network]:
+    def permitted(self, address: str) -> frozenset[Network]:
         """Return what would be let in from a neighbor, were all of it judged now."""
         neighbor = self.neighbors.get(address)
-        if neighbor is None or (neighbor.prefix_list is None and self.requires_policy):
+        if neighbor is None:
             return frozenset()
-        if neighbor.prefix_list is None:
-            return self.universe
-        defined = self.lists.get(neighbor.prefix_list)
+        if neighbor.remote_as == str(self.as_number):
+            # No policy is required of iBGP; with `no bgp default ipv4-unicast` its group activates it.
+            needs_list, active = False, neighbor.peer_group is not None
+        else:
+            needs_list, active = self.requires_policy, True
+        allowed = self._permitted(4, neighbor.prefix_list, needs_list) if active else frozenset()
+        if neighbor.activates_ipv6:
+            allowed |= self._permitted(6, neighbor.prefix_list_ipv6, needs_list)
+        return allowed
+
+    def _permitted(self, version: int, name: str | None, needs_list: bool) -> frozenset[Network]:
+        universe = frozenset(prefix for prefix in self.universe if prefix.version == version)
+        if name is None:
+            return frozenset() if needs_list else universe
+        defined = self.lists.get(name)
         if defined is None:
             return frozenset()
         if not defined.entries:
-            return self.universe
+            return universe
         ordered = [defined.entries[seq].split() for seq in sorted(defined.entries)]
-        return frozenset(prefix for prefix in self.universe if _verdict(ordered, prefix))
+        return frozenset(prefix for prefix in universe if _verdict(ordered, prefix))
 
     def empty_lists_in_use(self) -> set[str]:
         """Return the defined lists without entries that a neighbor is filtered by."""
-        used = {neighbor.prefix_list for neighbor in self.neighbors.values()}
+        neighbors = self.neighbors.values()
+        used = {name for one in neighbors for name in (one.prefix_list, one.prefix_list_ipv6)}
         return {name for name, defined in self.lists.items() if name in used and not defined.entries}
 
     def running_config(self) -> str:
@@ -154,16 +190,19 @@ class BgpdModel:
         if self.as_number is not None:
             lines += self._router()
         for name, defined in self.lists.items():
+            start = f"{'ipv6' if name.endswith('-in6') else 'ip'} prefix-list {name}"
             if defined.description is not None:
-                lines.append(f"ip prefix-list {name} description {defined.description}")
-            lines += [f"ip prefix-list {name} seq {seq} {entry}" for seq, entry in sorted(defined.entries.items())]
+                lines.append(f"{start} description {defined.description}")
+            lines += [f"{start} seq {seq} {entry}" for seq, entry in sorted(defined.entries.items())]
         return "\n".join([*lines, "!", "end", ""])
 
     def _router(self) -> list[str]:
         lines = [f"router bgp {self.as_number}"]
         lines += [] if self.requires_policy else [" no bgp ebgp-requires-policy"]
+        lines += [" no bgp default ipv4-unicast"]
         lines += [f" neighbor {group} peer-group" for group in self.groups]
-        filters = []
+        filters: list[str] = []
+        filters_ipv6: list[str] = []
         for address, neighbor in sorted(self.neighbors.items(), key=lambda item: int(ip_address(item[0]))):
             start = f" neighbor {address}"
             lines += [f"{start} remote-as {neighbor.remote_as}"] if neighbor.remote_as else []
@@ -171,19 +210,23 @@ class BgpdModel:
             lines += [f"{start} description {neighbor.description}"] if neighbor.description else []
             lines += [f"{start} {other}" for other in neighbor.other]
             filters += [f" {start} prefix-list {neighbor.prefix_list} in"] if neighbor.prefix_list else []
-        if filters:
-            lines += [" !", " address-family ipv4 unicast", *filters, " exit-address-family"]
+            filters_ipv6 += [f" {start} activate"] if neighbor.activates_ipv6 else []
+            filters_ipv6 += [f" {start} prefix-list {name} in"] if (name := neighbor.prefix_list_ipv6) else []
+        for family, inside in (("ipv4", filters), ("ipv6", filters_ipv6)):
+            if inside:
+                lines += [" !", f" address-family {family} unicast", *inside, " exit-address-family"]
         return [*lines, "exit", "!"]
 
 
-def _verdict(entries: list[list[str]], prefix: IPv4Network) -> bool:
+def _verdict(entries: list[list[str]], prefix: Network) -> bool:
+    longest = prefix.max_prefixlen
     for action, text, *limits in entries:
-        network = IPv4Network("0.0.0.0/0" if text == "any" else text)
+        network = ip_network(("0.0.0.0/0" if longest == 32 else "::/0") if text == "any" else text)
         bounds = {key: int(value) for key, value in zip(limits[::2], limits[1::2], strict=True)}
         if text == "any":
-            bounds["le"] = 32
+            bounds["le"] = longest
         low = bounds.get("ge", network.prefixlen)
-        high = bounds.get("le", 32 if "ge" in bounds else network.prefixlen)
-        if prefix.subnet_of(network) and low <= prefix.prefixlen <= high:
+        high = bounds.get("le", longest if "ge" in bounds else network.prefixlen)
+        if covers(network, prefix) and low <= prefix.prefixlen <= high:
             return action == "permit"
     return False

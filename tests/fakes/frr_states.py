@@ -1,48 +1,64 @@
 """Random states of FRR and of who is accepted, for property and contract tests."""
 
-from dataclasses import dataclass
-from ipaddress import IPv4Network
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, ip_network
 
 from hypothesis import strategies as st
 
-from dmvpn_agent.core.desired import Desired, desired
-from dmvpn_agent.core.model import Peer
+from dmvpn_agent.core.desired import BgpSettings, Desired, desired
+from dmvpn_agent.core.model import Network, Peer, PeerKind
 from dmvpn_agent.wire.frr import render
 from factories import SETTINGS, spoke
 
 NUMBERS = range(2, 6)
 NETWORKS = ["192.168.1.0/24", "192.168.1.128/25", "192.168.2.0/24", "192.168.0.0/22", "192.168.3.0/28"]
-UNIVERSE = [
+NETWORKS_IPV6 = ["2001:db8:1::/48", "2001:db8:1:8000::/49", "2001:db8:2::/48"]
+UNIVERSE: list[Network] = [
+    *(ip_network(text) for text in (*NETWORKS_IPV6, "2001:db8:1:4::/64", "2001:db8:1:4::/80", "::/0")),
     *(IPv4Network(text) for text in (*NETWORKS, "192.168.1.0/26", "192.168.1.0/27", "192.168.2.64/26")),
     *(IPv4Network(text) for text in ("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/16")),
 ]
 
 peers = st.builds(
-    lambda number, networks, as_number, print_: spoke(
-        number, *sorted(networks), as_number=as_number, fingerprint=print_ * 64
+    lambda number, networks, as_number, print_, kind: replace(
+        spoke(number, *sorted(networks), as_number=as_number, fingerprint=print_ * 64), kind=kind
     ),
     st.sampled_from(NUMBERS),
-    st.sets(st.sampled_from(NETWORKS), min_size=1, max_size=3),
-    st.sampled_from([64512, 64513]),
+    st.sets(st.sampled_from([*NETWORKS, *NETWORKS_IPV6]), min_size=1, max_size=4),
+    st.sampled_from([64512, 64513, 65000]),
     st.sampled_from("ab"),
+    st.sampled_from([PeerKind.SPOKE, PeerKind.SPOKE, PeerKind.HUB]),
 )
 populations = st.lists(peers, max_size=4, unique_by=lambda peer: peer.protocol_address)
 
 
-def wanted(population: list[Peer]) -> Desired:
-    """Return what FRR must contain for these peers."""
-    return desired(population, SETTINGS)
+#: The operator's settings: as small as they can be, and with everything.
+PLAIN, FULL = SETTINGS, replace(SETTINGS, hub_peer_group="hubs", ibgp_peer_group="internal", ipv6=True)
+choices = st.sampled_from([PLAIN, FULL])
 
 
-def lines_for(population: list[Peer]) -> list[str]:
+def wanted(population: list[Peer], by: BgpSettings = SETTINGS) -> Desired:
+    """Return what FRR must contain for these peers, of whom iBGP ones need a group of their own."""
+    external = (replace(peer, as_number=64513) if peer.as_number == by.as_number else peer for peer in population)
+    return desired(population if by.ibgp_peer_group else external, by)
+
+
+def lines_for(population: list[Peer], by: BgpSettings = SETTINGS) -> list[str]:
     """Return the lines that write all of it into an FRR that has nothing of ours."""
     from dmvpn_agent.core.desired import Observed
     from dmvpn_agent.core.plan import plan
 
-    return render(plan(wanted(population), Observed()).changes, SETTINGS.as_number)
+    return render(plan(wanted(population, by), Observed()).changes, SETTINGS.as_number)
 
 
 _list = st.builds("dmvpn-agent-10.255.0.{}-in".format, st.sampled_from(NUMBERS)) | st.just("operators")
+_list_ipv6 = st.builds("dmvpn-agent-10.255.0.{}-in6".format, st.sampled_from(NUMBERS))
+_entry_ipv6 = st.builds(
+    "{} {}{}".format,
+    st.sampled_from(["permit", "deny"]),
+    st.sampled_from(NETWORKS_IPV6),
+    st.sampled_from(["", " le 64"]),
+) | st.sampled_from(["deny any", "permit any"])
 _seq = st.sampled_from([1, 5, 10, 4294967290, 4294967295])
 _entry = st.builds(
     "{} {}{}".format, st.sampled_from(["permit", "deny"]), st.sampled_from(NETWORKS), st.sampled_from(["", " le 28"])
@@ -62,6 +78,22 @@ class Edit:
 
 #: What an operator, or a crash, may leave behind.
 edits = st.one_of(
+    st.builds(
+        lambda name, seq, entry: Edit((f"ipv6 prefix-list {name} seq {seq} {entry}",)), _list_ipv6, _seq, _entry_ipv6
+    ),
+    st.builds(lambda name: Edit((f"no ipv6 prefix-list {name}",)), _list_ipv6),
+    st.builds(
+        lambda number, no: Edit(
+            (
+                f"neighbor 10.255.0.{number} remote-as 64512",
+                "address-family ipv6 unicast",
+                f"{no}neighbor 10.255.0.{number} activate",
+                "exit-address-family",
+            )
+        ),
+        st.sampled_from(NUMBERS),
+        st.sampled_from(["", "no "]),
+    ),
     st.builds(lambda name, seq, entry: Edit((f"ip prefix-list {name} seq {seq} {entry}",)), _list, _seq, _entry),
     st.builds(lambda name, seq: Edit((f"no ip prefix-list {name} seq {seq} deny any",)), _list, _seq),
     st.builds(lambda name: Edit((f"no ip prefix-list {name}",)), _list),

@@ -1,18 +1,18 @@
 """Plans on a model of bgpd: from any state to the desired one, safe to interrupt anywhere."""
 
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.core.desired import Observed, owns_list, owns_neighbor
-from dmvpn_agent.core.model import Peer
+from dmvpn_agent.core.desired import BgpSettings, Observed, owns_list, owns_neighbor
+from dmvpn_agent.core.model import Network, Peer
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.wire.frr import parse_running_config, render
 from fakes.bgpd_model import BgpdModel
-from fakes.frr_states import UNIVERSE, Edit, edits, lines_for, populations, wanted
+from fakes.frr_states import UNIVERSE, Edit, choices, edits, lines_for, populations, wanted
 
-Announcements = dict[str, frozenset[IPv4Network]]
+Announcements = dict[str, frozenset[Network]]
 STATES = st.tuples(populations, st.lists(edits, max_size=6), st.booleans())
 
 
@@ -48,12 +48,12 @@ def _foreign(model: BgpdModel) -> tuple[object, ...]:
     return neighbors, lists, observed.peer_groups, observed.as_number
 
 
-@given(STATES, populations)
+@given(STATES, populations, choices)
 def test_a_plan_applied_whole_reaches_what_is_desired(
-    state: tuple[list[Peer], list[Edit], bool], population: list[Peer]
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
     """Every neighbor and list is as desired, nothing of ours is left over, and there is nothing more to do."""
-    model, goal = _model(state), wanted(population)
+    model, goal = _model(state), wanted(population, by)
     foreign = _foreign(model)
     todo = plan(goal, _observe(model))
     model.run(render(todo.changes, 65000))
@@ -73,13 +73,13 @@ def test_a_plan_applied_whole_reaches_what_is_desired(
     assert _foreign(model) == foreign
 
 
-@given(STATES, populations)
+@given(STATES, populations, choices)
 def test_after_any_change_nobody_can_announce_more(
-    state: tuple[list[Peer], list[Edit], bool], population: list[Peer]
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
     """At every change, a neighbor may announce at most what it could before or may afterwards."""
     final = _model(state)
-    changes = plan(wanted(population), _observe(final)).changes
+    changes = plan(wanted(population, by), _observe(final)).changes
     before = _announcements(final)
     for change in changes:
         final.run(render([change], 65000))
@@ -95,12 +95,12 @@ def test_after_any_change_nobody_can_announce_more(
             assert model.permitted(address) <= allowed, (change, address)
 
 
-@given(STATES.map(lambda state: (*state[:2], True)), populations, st.integers(0, 60))
+@given(STATES.map(lambda state: (*state[:2], True)), populations, choices, st.integers(0, 60))
 def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
-    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], lines: int
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings, lines: int
 ) -> None:
     """Cut off within a change, too, while bgpd asks for a policy; the next plan ends where this one would have."""
-    goal = wanted(population)
+    goal = wanted(population, by)
     final = _model(state)
     before = _announcements(final)
     whole = render(plan(goal, _observe(final)).changes, 65000)
@@ -116,12 +116,12 @@ def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
     assert _without_seq(_observe(model)) == _without_seq(_observe(final))
 
 
-@given(STATES, populations)
+@given(STATES, populations, choices)
 def test_rendered_lines_hold_nothing_but_parsed_values(
-    state: tuple[list[Peer], list[Edit], bool], population: list[Peer]
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
     """No line has a second one in it, and each but the navigation names a list, a neighbor or a network."""
-    lines = render(plan(wanted(population), _observe(_model(state))).changes, 65000)
+    lines = render(plan(wanted(population, by), _observe(_model(state))).changes, 65000)
     assert all(line.isascii() and line.isprintable() for line in lines)
     for line in lines:
         words = line.split()

@@ -70,7 +70,7 @@ forbidden_networks = ["192.168.0.0/24"]
 max_prefix_length = 26
 max_prefix_length_ipv6 = 56
 as_numbers = ["64512", "64600-64700"]
-allow_ibgp = true
+allow_default_route = true
 issuers = ["*CN=lab CA"]
 subjects = ["*OU=branch*"]
 on_conflict = "take_over"
@@ -78,7 +78,7 @@ on_conflict = "take_over"
     read = rules(text)
     assert (str(read.forbidden_networks[0]), read.max_prefix_length) == ("192.168.0.0/24", (26, 56))
     assert read.as_ranges == ((64512, 64512), (64600, 64700))
-    assert (read.allows_ibgp, read.on_conflict) == (True, OnConflict.TAKE_OVER)
+    assert (read.allows_default_route, read.on_conflict) == (True, OnConflict.TAKE_OVER)
     assert (read.issuers, read.subjects) == (("*CN=lab CA",), ("*OU=branch*",))
 
 
@@ -148,6 +148,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ('as_numbers = ["65000"]\n', "allow_ibgp is false"),
     ('[policy.sources]\norder = ["rfc3779"]\n', "no source names protocol addresses"),
     ("require_crl = true\n", "require_crl"),
+    ("allow_ibgp = true\n", "needs a bgp.ibgp_peer_group of its own"),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from dmvpn_agent.core.desired import (
     DENY_ANY,
     DENY_ANY_SEQ,
+    Desired,
     Entry,
     Neighbor,
     Observed,
@@ -16,7 +17,7 @@ from dmvpn_agent.core.desired import (
     owns_neighbor,
     problems,
 )
-from dmvpn_agent.core.model import Peer
+from dmvpn_agent.core.model import Peer, PeerKind
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -213,11 +214,58 @@ def test_ownership_is_by_whole_word() -> None:
         ),
         (
             replace(BASE, peer_groups=frozenset()),
-            ("FRR has no peer-group spokes; add `neighbor spokes peer-group` or set bgp.peer_group",),
+            ("FRR has no peer-group spokes; add `neighbor spokes peer-group` or see to bgp.peer_group and the like",),
         ),
         (BASE, ()),
     ],
 )  # fmt: skip
 def test_what_the_operator_must_add_is_said(observed: Observed, told: tuple[str, ...]) -> None:
     """The agent writes neighbors, not the BGP instance."""
-    assert problems(observed, SETTINGS) == told
+    assert problems(observed, SETTINGS, Desired()) == told
+
+
+def test_an_ibgp_neighbor_needs_a_bgp_that_activates_nobody_by_itself() -> None:
+    """No policy is required of iBGP: it would be unfiltered until it has its prefix-list."""
+    wanted = desired([spoke(2, as_number=65000)], SETTINGS)
+    (told,) = problems(BASE, SETTINGS, wanted)
+    assert "no bgp default ipv4-unicast" in told
+    assert problems(replace(BASE, activates_ipv4=False), SETTINGS, wanted) == ()
+
+
+class TestKinds:
+    """Hubs, iBGP peers, both families, and a spoke's own neighbors."""
+
+    FULL = replace(SETTINGS, hub_peer_group="hubs", ibgp_peer_group="internal", ipv6=True)
+
+    def test_each_kind_has_its_peer_group(self) -> None:
+        """And those that have none of their own share the spokes'."""
+        peers = [spoke(2), replace(spoke(3), kind=PeerKind.HUB), spoke(4, as_number=65000)]
+        groups = [neighbor.peer_group for neighbor in desired(peers, self.FULL).neighbors.values()]
+        assert groups == ["spokes", "hubs", "internal"]
+        assert {neighbor.peer_group for neighbor in desired(peers, SETTINGS).neighbors.values()} == {"spokes"}
+
+    def test_both_families_have_a_list_of_their_own(self) -> None:
+        """Over one session; a peer without IPv6 prefixes can announce none."""
+        wanted = desired([spoke(2, "192.168.2.0/24", "2001:db8:2::/48"), spoke(3)], self.FULL)
+        assert wanted.neighbors[A].prefix_lists == (LIST, f"{LIST}6")
+        assert [str(entry.prefix) for entry in wanted.prefix_lists[f"{LIST}6"]] == ["2001:db8:2::/48"]
+        assert wanted.prefix_lists["dmvpn-agent-10.255.0.3-in6"] == frozenset()
+        assert all(neighbor.activates_ipv6 for neighbor in wanted.neighbors.values())
+
+    def test_without_ipv6_none_is_configured(self) -> None:
+        """A peer's IPv6 prefixes are then nothing to BGP."""
+        wanted = desired([spoke(2, "2001:db8:2::/48")], SETTINGS)
+        assert wanted.prefix_lists == {LIST: frozenset()}
+        assert not wanted.neighbors[A].activates_ipv6
+
+    def test_a_hub_may_announce_what_it_carries(self) -> None:
+        """Its spokes' prefixes are not in its certificate."""
+        hub = replace(spoke(2), kind=PeerKind.HUB, transit=(ip_network("192.168.0.0/16"),))
+        (entry,) = desired([hub], SETTINGS).prefix_lists[LIST]
+        assert (str(entry.prefix), entry.le) == ("192.168.0.0/16", 26)
+
+    def test_a_spoke_has_neighbors_at_its_hubs_only(self) -> None:
+        """A shortcut carries packets, not routes."""
+        peers = [replace(spoke(2), kind=PeerKind.SHORTCUT), replace(spoke(3), kind=PeerKind.HUB)]
+        wanted = desired(peers, replace(SETTINGS, only_hubs=True))
+        assert [str(address) for address in wanted.neighbors] == ["10.255.0.3"]

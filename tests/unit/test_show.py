@@ -23,6 +23,7 @@ def _state(**changes: object) -> dict[str, Any]:
         "tunnel_interface": {"name": "gre1", "up": True}, "nhrpd": {"connected": True, "trouble": None},
         "peers": [PEER], "decisions": [DENIED],
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [], "trouble": None},
+        "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
         "charon": {"connected": True, "patched": False, "ike_sas": []},
         "redirect": {"installed": True, "packets": 3},
         "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": []}, **changes,
@@ -40,6 +41,7 @@ def test_the_state_of_a_hub_is_shown() -> None:
     assert "gre1 is up" in text
     assert "connected, 0 IKE_SAs, unpatched: nhrpd needs the bridge" in text
     assert "as desired" in text
+    assert "bgpd read by vty; nhrpd read by vtysh; bgpd written by vtysh" in text
     assert "in place, 3 packets logged" in text
     assert "10.255.0.2  203.0.113.2  64512  yes    Established  1" in text
     assert "OU GRE is GRE=10.255.0.99; expected the protocol address the peer registers: 10.255.0.9" in text

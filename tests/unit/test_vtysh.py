@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.adapters.vtysh import Vtysh, VtyshNhrpd
+from dmvpn_agent.adapters.frr import FrrNhrpd
+from dmvpn_agent.adapters.vtysh import Vtysh
 from dmvpn_agent.service.bindings import NhrpdUnavailable
 
 ROW = '{{"interface":"{}","type":"{}","protocol":"{}","nbma":"203.0.113.2"}}'
 
 
-def _nhrpd(path: Path, output: str, status: int = 0) -> VtyshNhrpd:
+def _nhrpd(path: Path, output: str, status: int = 0) -> FrrNhrpd:
     path.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\nexit {status}\n")
     path.chmod(0o755)
-    return VtyshNhrpd(Vtysh(str(path)), "gre1")
+    return FrrNhrpd(Vtysh(str(path)), "gre1")
 
 
 async def test_peers_on_the_tunnel_interface_are_bound(tmp_path: Path) -> None:
@@ -42,8 +43,8 @@ async def test_an_empty_cache_is_nobody_whatever_the_status(tmp_path: Path, stat
     ("output", "told"),
     [
         ("Exiting: failed to connect to any daemons.", "nhrpd is not running, or its vty socket may not be opened"),
-        ("", "printed no JSON.*vtysh said: no output"),
-        ("% Unknown command", "vtysh said: % Unknown command"),
+        ("", "printed no JSON.*FRR said: no output"),
+        ("% Unknown command", "FRR said: % Unknown command"),
     ],
 )
 async def test_what_is_no_cache_is_unavailable(tmp_path: Path, output: str, told: str) -> None:
@@ -58,4 +59,4 @@ async def test_lines_go_to_one_daemon_as_they_are(tmp_path: Path) -> None:
     program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     program.chmod(0o755)
     done = await Vtysh(str(program)).run("bgpd", ["show $HOME; `id`", "end"])
-    assert done.stdout == "-d|bgpd|-c|show $HOME; `id`|-c|end|"
+    assert done.text == "-d|bgpd|-c|show $HOME; `id`|-c|end|"

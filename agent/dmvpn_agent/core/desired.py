@@ -6,19 +6,40 @@ are made of parsed values only, never of text from a certificate.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
-from dmvpn_agent.core.model import Address, Network, Peer
+from dmvpn_agent.core.model import Address, Network, Peer, PeerKind
 
 OWNER = "dmvpn-agent"
 
 
 @dataclass(frozen=True, slots=True)
 class BgpSettings:
-    """The operator's BGP: own AS, the spokes' peer-group."""
+    """The operator's BGP.
+
+    ``peer_group`` is the spokes', ``hub_peer_group`` that of other hubs, ``ibgp_peer_group`` that of peers with the
+    node's own AS number. ``ipv6``: IPv6 prefixes are exchanged over every session too. ``only_hubs``: as on a spoke,
+    which has no sessions with its shortcuts.
+    """
 
     as_number: int
     peer_group: str
+    hub_peer_group: str = ""
+    ibgp_peer_group: str = ""
+    ipv6: bool = False
+    only_hubs: bool = False
+
+    def group_of(self, peer: Peer) -> str:
+        """Return the peer-group of a peer."""
+        if peer.as_number == self.as_number and self.ibgp_peer_group:
+            return self.ibgp_peer_group
+        return (self.hub_peer_group if peer.kind is PeerKind.HUB else "") or self.peer_group
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return the peer-groups that must exist."""
+        named = (self.peer_group, self.hub_peer_group, self.ibgp_peer_group)
+        return tuple(dict.fromkeys(group for group in named if group))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +54,34 @@ class Entry:
 
 #: The last entry of every list of ours. FRR takes a list without entries as permit everything.
 DENY_ANY = Entry(permit=False, prefix=IPv4Network("0.0.0.0/0"), le=32)
+DENY_ANY_IPV6 = Entry(permit=False, prefix=IPv6Network("::/0"), le=128)
 DENY_ANY_SEQ = 4294967295
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A BGP neighbor's lines that the agent writes; ``prefix_list`` filters what the neighbor announces to us."""
+    """A BGP neighbor's lines that the agent writes; the prefix-lists filter what the neighbor announces to us.
+
+    ``activates_ipv6``: IPv6 prefixes are exchanged with it.
+    """
 
     address: Address
     as_number: int | None = None
     peer_group: str | None = None
     description: str | None = None
     prefix_list: str | None = None
+    prefix_list_ipv6: str | None = None
+    activates_ipv6: bool = False
+
+    @property
+    def prefix_lists(self) -> tuple[str, ...]:
+        """Return the names of its filters."""
+        return tuple(name for name in (self.prefix_list, self.prefix_list_ipv6) if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Neighbors by address; permitted entries by prefix-list name (``DENY_ANY`` goes without saying)."""
+    """Neighbors by address; permitted entries by prefix-list name (``deny any`` goes without saying)."""
 
     neighbors: Mapping[Address, Neighbor] = field(default_factory=dict)
     prefix_lists: Mapping[str, frozenset[Entry]] = field(default_factory=dict)
@@ -57,21 +89,33 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the running configuration holds: the default BGP instance and every IPv4 prefix-list, entries by seq.
+    """What the running configuration holds: the default BGP instance and every prefix-list, entries by seq.
 
-    ``as_number`` is ``None`` where no BGP instance is configured.
+    ``as_number`` is ``None`` where no BGP instance is configured. ``requires_policy``: ``bgp ebgp-requires-policy``.
+    ``activates_ipv4``: ``bgp default ipv4-unicast``, a neighbor is active before it has its filter.
     """
 
     as_number: int | None = None
     requires_policy: bool = True
+    activates_ipv4: bool = True
     peer_groups: frozenset[str] = frozenset()
     neighbors: Mapping[Address, Neighbor] = field(default_factory=dict)
     prefix_lists: Mapping[str, Mapping[int, Entry]] = field(default_factory=dict)
 
 
-def list_name(address: Address) -> str:
+def list_name(address: Address, version: int = 4) -> str:
     """Return the name of a peer's prefix-list: by peer, because two spokes may share an AS."""
-    return f"{OWNER}-{address}-in"
+    return f"{OWNER}-{address}-in{'6' if version == 6 else ''}"
+
+
+def list_version(name: str) -> int:
+    """Return the IP version of one of the agent's prefix-lists."""
+    return 6 if name.endswith("-in6") else 4
+
+
+def deny_any(name: str) -> Entry:
+    """Return what one of the agent's prefix-lists ends in."""
+    return DENY_ANY_IPV6 if list_version(name) == 6 else DENY_ANY
 
 
 def owns_list(name: str) -> bool:
@@ -89,28 +133,35 @@ def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
     neighbors: dict[Address, Neighbor] = {}
     prefix_lists: dict[str, frozenset[Entry]] = {}
     for peer in peers:
-        if peer.as_number is None:
+        if peer.as_number is None or (settings.only_hubs and peer.kind is not PeerKind.HUB):
             continue
-        name = list_name(peer.protocol_address)
-        prefix_lists[name] = frozenset(
-            _permit(prefix, peer.max_prefix_length[0]) for prefix in peer.prefixes if isinstance(prefix, IPv4Network)
-        )
+        names = {
+            version: list_name(peer.protocol_address, version) for version in ((4, 6) if settings.ipv6 else (4,))
+        }
+        for version, name in names.items():
+            prefix_lists[name] = frozenset(
+                _permit(prefix, peer.max_prefix_length[version == 6])
+                for prefix in peer.announces
+                if prefix.version == version
+            )
         neighbors[peer.protocol_address] = Neighbor(
             address=peer.protocol_address,
             as_number=peer.as_number,
-            peer_group=settings.peer_group,
-            description=f"{OWNER} certificate {peer.fingerprint[:16]}",
-            prefix_list=name,
+            peer_group=settings.group_of(peer),
+            description=f"{OWNER} certificate {peer.fingerprint[:16] or 'none'}",
+            prefix_list=names[4],
+            prefix_list_ipv6=names.get(6),
+            activates_ipv6=settings.ipv6,
         )
     return Desired(neighbors, prefix_lists)
 
 
-def _permit(prefix: IPv4Network, longest: int) -> Entry:
+def _permit(prefix: Network, longest: int) -> Entry:
     # FRR refuses `le` where it is not longer than the prefix itself.
     return Entry(permit=True, prefix=prefix, le=longest if longest > prefix.prefixlen else None)
 
 
-def problems(observed: Observed, settings: BgpSettings) -> tuple[str, ...]:
+def problems(observed: Observed, settings: BgpSettings, wanted: Desired) -> tuple[str, ...]:
     """Return what in the operator's part of FRR keeps the agent from working, each with what to do."""
     if observed.as_number is None:
         return (f"FRR has no BGP instance; add `router bgp {settings.as_number}`",)
@@ -119,9 +170,16 @@ def problems(observed: Observed, settings: BgpSettings) -> tuple[str, ...]:
         found.append(
             f"FRR runs `router bgp {observed.as_number}`, bgp.as_number is {settings.as_number}; make them the same"
         )
-    if settings.peer_group not in observed.peer_groups:
+    needed = dict.fromkeys((settings.peer_group, *(neighbor.peer_group for neighbor in wanted.neighbors.values())))
+    found += [
+        f"FRR has no peer-group {group}; add `neighbor {group} peer-group` or see to bgp.peer_group and the like"
+        for group in needed
+        if group not in observed.peer_groups
+    ]
+    internal = any(neighbor.as_number == settings.as_number for neighbor in wanted.neighbors.values())
+    if internal and observed.activates_ipv4:
         found.append(
-            f"FRR has no peer-group {settings.peer_group}; add `neighbor {settings.peer_group} peer-group`"
-            " or set bgp.peer_group"
+            "FRR has `bgp default ipv4-unicast`: an iBGP neighbor would be unfiltered until it has its prefix-list;"
+            " add `no bgp default ipv4-unicast`, and activate the peer-groups"
         )
     return tuple(found)

@@ -222,7 +222,8 @@ class Peer:
     ``as_number`` is ``None`` where the node runs no BGP towards it, as for one in quarantine. ``identity`` names
     whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
     ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
-    from it inside its prefixes, IPv4 and IPv6.
+    from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
+    spokes; ``None`` where it speaks for itself only.
     """
 
     protocol_address: Address
@@ -237,6 +238,12 @@ class Peer:
     identity: str = ""
     quarantined: bool = False
     max_prefix_length: tuple[int, int] = (32, 128)
+    transit: tuple[Network, ...] | None = None
+
+    @property
+    def announces(self) -> tuple[Network, ...]:
+        """Return what is taken from it: its own prefixes, or what it is allowed to carry for others."""
+        return self.prefixes if self.transit is None else self.transit
 
 
 @dataclass(frozen=True, slots=True)

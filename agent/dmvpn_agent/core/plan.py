@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import count
 
 from dmvpn_agent.core.desired import (
-    DENY_ANY,
     DENY_ANY_SEQ,
     Desired,
     Entry,
     Neighbor,
     Observed,
+    deny_any,
     owns_list,
     owns_neighbor,
 )
@@ -64,9 +64,13 @@ class RemoveNeighbor:
 
 @dataclass(frozen=True, slots=True)
 class RefreshInbound:
-    """Have a neighbor's announcements judged again by its changed filter, without dropping the session."""
+    """Have a neighbor's announcements judged again by its changed filters, without dropping the session.
+
+    ``ipv6``: those of IPv6 prefixes as well.
+    """
 
     address: Address
+    ipv6: bool = False
 
 
 Change = AddEntry | RemoveEntry | RemoveList | SetNeighbor | RemoveNeighbor | RefreshInbound
@@ -102,9 +106,11 @@ def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -
         if address in observed.neighbors and not _ours(observed.neighbors[address], neighbor)
     )
     lists = {
-        neighbor.prefix_list: wanted.prefix_lists[neighbor.prefix_list]
+        name: wanted.prefix_lists[name]
         for address, neighbor in wanted.neighbors.items()
-        if address not in foreign and neighbor.prefix_list is not None and neighbor.prefix_list in wanted.prefix_lists
+        if address not in foreign
+        for name in neighbor.prefix_lists
+        if name in wanted.prefix_lists
     }
     changes = (
         *_fill_lists(lists, observed),
@@ -123,13 +129,14 @@ def _ours(found: Neighbor, neighbor: Neighbor) -> bool:
 def _fill_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:
     for name, permits in sorted(lists.items()):
         present = observed.prefix_lists.get(name, {})
-        if DENY_ANY in present.values() and present.get(DENY_ANY_SEQ) != DENY_ANY:
+        last = deny_any(name)
+        if last in present.values() and present.get(DENY_ANY_SEQ) != last:
             # FRR takes the same entry at another seq for done, without a word: it could not be put last.
             yield RemoveList(name)
             present = {}
-        if present.get(DENY_ANY_SEQ) != DENY_ANY:
+        if present.get(DENY_ANY_SEQ) != last:
             # A line with an existing seq replaces the entry there.
-            yield AddEntry(name, DENY_ANY_SEQ, DENY_ANY)
+            yield AddEntry(name, DENY_ANY_SEQ, last)
         kept: set[Entry] = set()
         for seq, entry in sorted(present.items()):
             if seq == DENY_ANY_SEQ:
@@ -139,7 +146,7 @@ def _fill_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> It
             else:
                 yield RemoveEntry(name, seq, entry)
         free = (seq for seq in count(5, 5) if seq not in present)
-        for entry in sorted(permits - kept, key=lambda entry: entry.prefix):
+        for entry in sorted(permits - kept, key=lambda entry: (entry.prefix.network_address, entry.prefix.prefixlen)):
             yield AddEntry(name, next(free), entry)
 
 
@@ -166,7 +173,9 @@ def _set_neighbors(wanted: Desired, observed: Observed, foreign: tuple[Address, 
 
 def _drop_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:
     # A neighbor that the operator made his own keeps the filter it has.
-    foreign = {found.prefix_list for found in observed.neighbors.values() if not owns_neighbor(found)}
+    foreign = {
+        name for found in observed.neighbors.values() if not owns_neighbor(found) for name in found.prefix_lists
+    }
     for name in sorted(observed.prefix_lists):
         if owns_list(name) and name not in lists and name not in foreign:
             yield RemoveList(name)
@@ -179,5 +188,5 @@ def _refreshes(
     edited = {change.prefix_list for change in changes if isinstance(change, AddEntry | RemoveEntry)}
     removed = {change.address for change in changes if isinstance(change, RemoveNeighbor)}
     for address, found in observed.neighbors.items():
-        if (found.prefix_list in edited or address in stale) and address not in removed:
-            yield RefreshInbound(address)
+        if (edited.intersection(found.prefix_lists) or address in stale) and address not in removed:
+            yield RefreshInbound(address, found.activates_ipv6)

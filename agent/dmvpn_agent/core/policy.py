@@ -48,7 +48,8 @@ class Rules:
     must have exactly one. ``max_prefix_length``: IPv4 and IPv6. ``issuers``, ``subjects``: shell patterns of which
     one must match; empty tuples ask nothing. ``allows_hosts``: addresses outside the tunnel networks are bound
     where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a shortcut to (FRR
-    ``nhrp_shortcut_recv_resolution_rep``).
+    ``nhrp_shortcut_recv_resolution_rep``). ``transit``: it may announce all of ``allowed_networks``, because it
+    carries others' prefixes, and not only those of its certificate.
     """
 
     tunnel_networks: tuple[Network, ...]
@@ -67,6 +68,7 @@ class Rules:
     subjects: tuple[str, ...] = ()
     on_conflict: OnConflict = OnConflict.DENY
     allows_hosts: bool = False
+    transit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class Reconciler:
         todo = self._plan(wanted, observed)
         if not todo.changes:
             return "unchanged"
-        if found := problems(observed, self._settings):
+        if found := problems(observed, self._settings, wanted):
             raise NotReady("; ".join(found))
         if not observed.requires_policy and not self._warned:
             self._warned = True

@@ -1,5 +1,6 @@
 """What ``dmvpn-agent status`` tells: the state of the agent as plain JSON values."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -101,6 +102,11 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
         "foreign_neighbors": [str(address) for address in reconciler.foreign],
         "trouble": reconciler.trouble,
     }
+
+
+def access_status(readers: Mapping[str, str], writer: str, reconciler: Reconciler | None) -> dict[str, Any]:
+    """Return by which way each of FRR's daemons was read last, and by which bgpd is written."""
+    return {"read_by": dict(readers), "written_by": writer if reconciler else None}
 
 
 def redirect_status(keeper: RedirectKeeper | None) -> dict[str, Any] | None:

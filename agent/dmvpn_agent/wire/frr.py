@@ -5,14 +5,14 @@ Only what the agent works with is read; everything else in the configuration is 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import groupby
 from typing import Any
 
-from dmvpn_agent.core.desired import Entry, Neighbor, Observed
-from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.desired import Entry, Neighbor, Observed, list_version
+from dmvpn_agent.core.model import Address, Network
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -22,6 +22,9 @@ from dmvpn_agent.core.plan import (
     RemoveNeighbor,
     SetNeighbor,
 )
+
+#: What ``any`` stands for, and the longest prefix in it, by IP version.
+_EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
 
 
 class FrrFormatError(Exception):
@@ -62,12 +65,20 @@ class _ConfigReader:
         self._family: str | None = None
         self._as_number: int | None = None
         self._requires_policy = True
+        self._activates = True
         self._groups: set[str] = set()
         self._neighbors: dict[Address, Neighbor] = {}
         self._lists: dict[str, dict[int, Entry]] = {}
 
     def observed(self) -> Observed:
-        return Observed(self._as_number, self._requires_policy, frozenset(self._groups), self._neighbors, self._lists)
+        return Observed(
+            as_number=self._as_number,
+            requires_policy=self._requires_policy,
+            activates_ipv4=self._activates,
+            peer_groups=frozenset(self._groups),
+            neighbors=self._neighbors,
+            prefix_lists=self._lists,
+        )
 
     def line(self, line: str) -> None:
         words = line.split()
@@ -77,7 +88,9 @@ class _ConfigReader:
             if words[:2] == ["router", "bgp"] and words[3:4] in ([], ["as-notation"]):  # no `view` or `vrf`
                 self._in_bgp, self._as_number = True, _as_number(words[2])
             elif words[:2] == ["ip", "prefix-list"]:
-                self._prefix_list(words[2:])
+                self._prefix_list(words[2:], 4)
+            elif words[:2] == ["ipv6", "prefix-list"]:
+                self._prefix_list(words[2:], 6)
         elif self._in_bgp:
             self._bgp_line(words)
 
@@ -89,6 +102,8 @@ class _ConfigReader:
                 self._family = None
             case ["no", "bgp", "ebgp-requires-policy"]:
                 self._requires_policy = False
+            case ["no", "bgp", "default", "ipv4-unicast"]:
+                self._activates = False
             case ["neighbor", name, "peer-group"]:
                 self._groups.add(name)
             case ["neighbor", name, *rest]:
@@ -111,21 +126,33 @@ class _ConfigReader:
                 neighbor = replace(neighbor, description=" ".join(text))
             case ["prefix-list", prefix_list, "in"] if self._family == "ipv4 unicast":
                 neighbor = replace(neighbor, prefix_list=prefix_list)
+            case ["prefix-list", prefix_list, "in"] if self._family == "ipv6 unicast":
+                neighbor = replace(neighbor, prefix_list_ipv6=prefix_list)
+            case ["activate"] if self._family == "ipv6 unicast":
+                neighbor = replace(neighbor, activates_ipv6=True)
         self._neighbors[address] = neighbor
 
-    def _prefix_list(self, words: list[str]) -> None:
+    def _prefix_list(self, words: list[str], version: int) -> None:
+        # FRR lets an IPv4 and an IPv6 list have one name; ours tell the version, and what does not fit is not ours.
+        if not words or list_version(words[0]) != version:
+            return
+        every, longest = _EVERYTHING[version]
         match words:
             case [name, "seq", seq, ("permit" | "deny") as action, prefix, *limits]:
                 entry = Entry(
                     permit=action == "permit",
-                    prefix=IPv4Network("0.0.0.0/0" if prefix == "any" else prefix),
+                    prefix=every if prefix == "any" else _network(prefix),
                     **{key: int(value) for key, value in zip(limits[::2], limits[1::2], strict=True)},
                 )
                 if prefix == "any":
-                    entry = replace(entry, le=32)
+                    entry = replace(entry, le=longest)
                 self._lists.setdefault(name, {})[int(seq)] = entry
             case [name, "description", *_]:
                 self._lists.setdefault(name, {})
+
+
+def _network(text: str) -> Network:
+    return ip_network(text)
 
 
 def _as_number(text: str) -> int:
@@ -204,22 +231,27 @@ def _opening(change: Change, as_number: int) -> tuple[str, ...]:
 def _lines(change: Change) -> list[str]:
     match change:
         case AddEntry(name, seq, entry):
-            return [f"ip prefix-list {name} seq {seq} {_entry(entry)}"]
+            return [f"{_list(name)} seq {seq} {_entry(entry)}"]
         case RemoveEntry(name, seq, entry):
-            return [f"no ip prefix-list {name} seq {seq} {_entry(entry)}"]
+            return [f"no {_list(name)} seq {seq} {_entry(entry)}"]
         case RemoveList(name):
-            return [f"no ip prefix-list {name}"]
+            return [f"no {_list(name)}"]
         case SetNeighbor(neighbor, before):
             return _neighbor_lines(neighbor, before)
         case RemoveNeighbor(address):
             return [f"no neighbor {address}"]
-        case RefreshInbound(address):
-            return [f"clear bgp ipv4 unicast {address} soft in"]
+        case RefreshInbound(address, ipv6):
+            families = ("ipv4", "ipv6") if ipv6 else ("ipv4",)
+            return [f"clear bgp {family} unicast {address} soft in" for family in families]
+
+
+def _list(name: str) -> str:
+    return f"{'ipv6' if list_version(name) == 6 else 'ip'} prefix-list {name}"
 
 
 def _entry(entry: Entry) -> str:
     words = ["permit" if entry.permit else "deny", str(entry.prefix)]
-    if entry.prefix.prefixlen == 0 and entry.le == 32 and entry.ge is None:
+    if entry.prefix.prefixlen == 0 and entry.le == entry.prefix.max_prefixlen and entry.ge is None:
         words[1] = "any"
     else:
         words += ["ge", str(entry.ge)] if entry.ge is not None else []
@@ -242,6 +274,27 @@ def _neighbor_lines(neighbor: Neighbor, before: Neighbor) -> list[str]:
             f"{start} prefix-list {neighbor.prefix_list} in",
             "exit-address-family",
         ]
+    lines += _in_ipv6(_ipv6_filter(start, neighbor, before))
     if neighbor.peer_group != before.peer_group:
         lines.append(f"{start} peer-group {neighbor.peer_group}")
+    # Joining a group takes away what the group has not; the filter stays.
+    if neighbor.activates_ipv6 and (not before.activates_ipv6 or neighbor.peer_group != before.peer_group):
+        lines += _in_ipv6([f"{start} activate"])
     return lines
+
+
+def _in_ipv6(lines: Iterable[str]) -> list[str]:
+    inside = list(lines)
+    return ["address-family ipv6 unicast", *inside, "exit-address-family"] if inside else []
+
+
+def _ipv6_filter(start: str, neighbor: Neighbor, before: Neighbor) -> Iterator[str]:
+    # It stands before the first prefix can come, and until the last has gone.
+    if before.activates_ipv6 and not neighbor.activates_ipv6:
+        yield f"no {start} activate"
+    if neighbor.prefix_list_ipv6 == before.prefix_list_ipv6:
+        return
+    if neighbor.prefix_list_ipv6 is None:
+        yield f"no {start} prefix-list {before.prefix_list_ipv6} in"
+    else:
+        yield f"{start} prefix-list {neighbor.prefix_list_ipv6} in"

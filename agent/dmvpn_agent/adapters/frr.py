@@ -1,0 +1,95 @@
+"""bgpd and nhrpd of this node: reading configuration and state, writing changes, by their command lines.
+
+bgpd itself keeps the prefix-lists that it filters with, in FRR 8.4 through 10.7; mgmtd, from 10.0 on, keeps them only
+for zebra and the daemons it manages. So bgpd is all that is read and written.
+"""
+
+from collections.abc import Collection, Sequence
+
+from dmvpn_agent.adapters.terminal import Either, Reply, Terminal, TerminalError
+from dmvpn_agent.adapters.vty import VtySockets
+from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.config import Frr
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.plan import Change
+from dmvpn_agent.core.standing import PEER_BINDINGS
+from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.service.bindings import NhrpdUnavailable
+from dmvpn_agent.wire.frr import (
+    FrrFormatError,
+    parse_bgp_summary,
+    parse_nhrp_cache,
+    parse_running_config,
+    render,
+)
+
+#: Keeps vtysh's argument list well under the kernel's limit of 2 MiB.
+MAX_BATCH = 500
+
+
+class Terminals:
+    """The ways to FRR that the configuration names: by the vty sockets where they are open, or by vtysh."""
+
+    def __init__(self, frr: Frr) -> None:
+        vtysh, sockets = Vtysh(frr.vtysh), VtySockets(frr.vty_directory)
+        self.reader = Either(sockets, vtysh)
+        self.writer: Terminal = sockets if frr.bgp_transport == sockets.name else vtysh
+
+
+class FrrBgpd:
+    """bgpd's configuration and sessions; writes in the BGP instance ``as_number``."""
+
+    def __init__(self, reader: Terminal, writer: Terminal, as_number: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._as_number = as_number
+
+    async def observe(self) -> Snapshot:
+        """Read configuration and sessions. Raises ``FrrUnavailable``."""
+        # The sessions come second: vtysh may print half a configuration where bgpd was killed, and then fails here.
+        config = await _run(self._reader, ("show running-config",))
+        summary = await _run(self._reader, ("show bgp ipv4 unicast summary json",))
+        if config.status != 0 or "frr version" not in config.text:
+            raise FrrUnavailable(f"bgpd gave no configuration: {config.words()}")
+        try:
+            return Snapshot(parse_running_config(config.text), parse_bgp_summary(summary.text or "{}"))
+        except (FrrFormatError, ValueError, TypeError) as error:
+            raise FrrUnavailable(f"bgpd's answer is not as known: {error}") from error
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
+        for start in range(0, len(changes), MAX_BATCH):
+            reply = await _run(self._writer, render(changes[start : start + MAX_BATCH], self._as_number))
+            if reply.status != 0 or any(line.startswith("%") for line in reply.text.splitlines()):
+                raise FrrRefused(reply.words())
+
+
+async def _run(terminal: Terminal, lines: Sequence[str]) -> Reply:
+    try:
+        return await terminal.run("bgpd", lines)
+    except TerminalError as error:
+        raise FrrUnavailable(str(error)) from error
+
+
+class FrrNhrpd:
+    """nhrpd's cache on the tunnel interfaces."""
+
+    def __init__(self, reader: Terminal, interfaces: Collection[str]) -> None:
+        self._reader = reader
+        self._interfaces = interfaces
+
+    async def bound(self) -> frozenset[Address]:
+        """Return the protocol addresses of the peers in its cache. Raises ``NhrpdUnavailable``."""
+        # An empty table gives status 1, so only the output tells.
+        try:
+            cache = await self._reader.run("nhrpd", ("show ip nhrp cache json",))
+            entries = parse_nhrp_cache(cache.text)
+        except TerminalError as error:
+            raise NhrpdUnavailable(str(error)) from error
+        except FrrFormatError as error:
+            raise NhrpdUnavailable(f"{error}; FRR said: {cache.words()}") from error
+        return frozenset(
+            entry.protocol_address
+            for entry in entries
+            if entry.interface in self._interfaces and entry.binding_type in PEER_BINDINGS
+        )
