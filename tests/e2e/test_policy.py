@@ -150,7 +150,7 @@ def test_other_spoke_is_undisturbed(report: Report, step: str) -> None:
 
 
 def test_unrevoked_spoke_returns(report: Report) -> None:
-    """Once a CRL holds its certificate no longer, a spoke is accepted and announces its LAN: in 90 s, not in 40 minutes."""
+    """Once a CRL holds its certificate no longer, a spoke is back with its LAN in 90 s, not in 40 minutes."""
     assert report.evidence(RETURN, "Decision", protocol_address="10.255.0.12")["decision"] == "accept"
     assert report.seconds(RETURN, "SecurityAssociation", to="spoke2") <= 90
     assert report.seconds(RETURN, "BgpSession", to="spoke2") <= 90
