@@ -1,7 +1,7 @@
 """``python -m bench`` with ``tests`` on the path: every figure, one table each."""
 
-from bench import certificates, decisions, memory
+from bench import bgp, certificates, decisions, memory
 
-for part in (certificates, decisions, memory):
+for part in (certificates, decisions, memory, bgp):
     part.main()
     print()

@@ -160,6 +160,15 @@ async def test_both_families_hubs_and_ibgp_are_applied(subject: Subject) -> None
         await _assert_is(subject, goal)
 
 
+async def test_many_lists_at_once_are_what_they_would_be_one_by_one(subject: Subject) -> None:
+    """New ones, edited ones, and ones that are taken away, in one transaction."""
+    many = [spoke(number, f"192.168.{number}.0/24", f"172.16.{number}.0/24") for number in range(2, 60)]
+    fewer = [spoke(number, f"192.168.{number}.0/24", f"10.0.{number}.0/24") for number in range(2, 40)]
+    for goal in (wanted(many), wanted(fewer), wanted([])):
+        await _apply(subject, goal)
+        await _assert_is(subject, goal)
+
+
 async def test_a_neighbor_in_another_group_is_made_anew(subject: Subject) -> None:
     """bgpd changes no peer-group in place."""
     await _apply(subject, wanted([spoke(2)]))
@@ -235,13 +244,13 @@ def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
     model, goal = BgpdModel(), wanted(population, by)
     beginning = [*lines_for(before), *(line for edit in hand_made for line in edit.typed())]
     model.run(beginning)
-    lines = render(plan(goal, parse_running_config(model.running_config())).changes, 65000)[:cut]
+    lines = render(plan(goal, parse_running_config(model.running_config())).changes, 65000, grouped=True)[:cut]
     model.run(lines)
     printed = real.fresh(*beginning, *lines, "end", "show running-config")
     observed = parse_running_config(printed)
     assert observed == parse_running_config(model.running_config())
 
-    rest = render(plan(goal, observed).changes, 65000)
+    rest = render(plan(goal, observed).changes, 65000, grouped=True)
     model.run(rest)
     observed = parse_running_config(real.type(*rest, "show running-config"))
     assert observed == parse_running_config(model.running_config())

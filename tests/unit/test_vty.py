@@ -187,7 +187,9 @@ class TestBgpd:
         async with VtyServer(tmp_path, _by_command(answers)) as server:
             with pytest.raises(FrrRefused, match=r"no output \(status 1\)"):
                 await self._bgpd(tmp_path).apply([RemoveList("a"), RemoveList("b"), RemoveList("c")])
-            assert server.conversations[0][1:] == ["configure terminal", "no ip prefix-list a", "no ip prefix-list b"]
+            assert server.conversations[0][1:] == [
+                "configure terminal", "XFRR_start_configuration", "no ip prefix-list a", "no ip prefix-list b",
+            ]  # fmt: skip
 
     @pytest.mark.parametrize("answer", [None, b"% half"])
     async def test_a_batch_without_an_answer_is_not_refused(self, tmp_path: Path, answer: bytes | None) -> None:

@@ -59,7 +59,8 @@ class FrrBgpd:
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
         for start in range(0, len(changes), MAX_BATCH):
-            reply = await _run(self._writer, render(changes[start : start + MAX_BATCH], self._as_number))
+            lines = render(changes[start : start + MAX_BATCH], self._as_number, grouped=True)
+            reply = await _run(self._writer, lines)
             if reply.status != 0 or any(line.startswith("%") for line in reply.text.splitlines()):
                 raise FrrRefused(reply.words())
 

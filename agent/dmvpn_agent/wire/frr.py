@@ -27,6 +27,9 @@ from dmvpn_agent.core.plan import (
 _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
 
 
+_CONFIGURE = ("configure terminal",)
+
+
 class FrrFormatError(Exception):
     """FRR printed something that is not in the form this program knows."""
 
@@ -208,12 +211,19 @@ def _object(text: str, command: str) -> dict[str, Any]:
     return value
 
 
-def render(changes: Iterable[Change], as_number: int) -> list[str]:
-    """Return the vtysh lines of changes, in their order, that begin and end at the top (``enable``)."""
+def render(changes: Iterable[Change], as_number: int, *, grouped: bool = False) -> list[str]:
+    """Return the vtysh lines of changes, in their order, that begin and end at the top (``enable``).
+
+    ``grouped``: for a program. FRR makes a transaction of each line about prefix-lists, at a cost that grows with all
+    there are, unless it is told that a configuration is being read, as ``vtysh -f`` does: then of them all together.
+    """
     lines: list[str] = []
     for opening, group in groupby(changes, lambda change: _opening(change, as_number)):
-        lines += opening
-        lines += [line for change in group for line in _lines(change)]
+        inside = [line for change in group for line in _lines(change)]
+        together = grouped and opening == _CONFIGURE and len(inside) > 1
+        lines += [*opening, "XFRR_start_configuration"] if together else opening
+        lines += inside
+        lines += ["XFRR_end_configuration"] if together else []
         lines += ["end"] if opening else []
     return lines
 
@@ -221,7 +231,7 @@ def render(changes: Iterable[Change], as_number: int) -> list[str]:
 def _opening(change: Change, as_number: int) -> tuple[str, ...]:
     match change:
         case AddEntry() | RemoveEntry() | RemoveList():
-            return ("configure terminal",)
+            return _CONFIGURE
         case SetNeighbor() | RemoveNeighbor():
             return ("configure terminal", f"router bgp {as_number}")
         case RefreshInbound():
