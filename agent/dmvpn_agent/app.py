@@ -61,11 +61,21 @@ async def _keep_crls(_: tuple[bytes, ...]) -> None:
     """Give charon no CRLs: the operator does."""
 
 
-class AgentApp:
-    """One agent process. ``record``: the file that events are recorded in."""
+async def _would_load_crls(crls: tuple[bytes, ...]) -> None:
+    """Give charon no CRLs in a dry run."""
+    log.info("would_load_crls", crls=len(crls))
 
-    def __init__(self, config: Config, record: Path | None = None) -> None:
+
+class AgentApp:
+    """One agent process.
+
+    ``record``: the file that events are recorded in. ``dry_run``: nhrpd is answered, but nothing is changed in FRR,
+    nftables and charon; the log says what would be.
+    """
+
+    def __init__(self, config: Config, record: Path | None = None, *, dry_run: bool = False) -> None:
         self._config = config
+        self._dry_run = dry_run
         self._started = _now()
         self._telemetry = telemetry = Telemetry()
         self._store = Store(config.state_directory / "agent.sqlite")
@@ -78,7 +88,7 @@ class AgentApp:
         self._trust = TrustWatch(
             TrustFilesReader(config.trust_files),
             telemetry,
-            self._charon.load_crls if ike.loads_crls else _keep_crls,
+            (_would_load_crls if dry_run else self._charon.load_crls) if ike.loads_crls else _keep_crls,
             self._authorizer.trust,
         )
         self._recorder = Recorder(record) if record else None
@@ -97,11 +107,11 @@ class AgentApp:
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
             bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number)
-            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, _now)
+            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, _now, dry_run=dry_run)
         self._redirect: RedirectKeeper | None = None
         self._notifications: NftablesNotifications | None = None
         if config.redirect:
-            self._redirect = RedirectKeeper(config.redirect, Nftables(), telemetry)
+            self._redirect = RedirectKeeper(config.redirect, Nftables(), telemetry, dry_run=dry_run)
             self._notifications = NftablesNotifications(self._redirect.trigger)
         self._enforce(config)
         self._observe()
@@ -109,10 +119,18 @@ class AgentApp:
     def _enforce(self, config: Config) -> None:
         """Put together what acts on those who are in already."""
         telemetry, denied = self._telemetry, self._authorizer.denied
-        ender = SaEnder(self._charon, telemetry, _now)
+        ender = SaEnder(self._charon, telemetry, _now, dry_run=self._dry_run)
         inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.ike.profile, telemetry)
         self._enforcer = Enforcer(
-            self._charon, ender, inviter, self._peers, denied, telemetry, _now, ends_denied=config.ike.ends_denied
+            self._charon,
+            ender,
+            inviter,
+            self._peers,
+            denied,
+            telemetry,
+            _now,
+            ends_denied=config.ike.ends_denied,
+            dry_run=self._dry_run,
         )
         self._unbound = UnboundWatch(self._charon, ender, self._peers, denied, self._bindings, _now)
         self._departures = Departures(
@@ -146,7 +164,7 @@ class AgentApp:
 
     async def start(self) -> None:
         """Open the sockets and take up the peers of before. Raises ``OSError`` or ``SocketInUse``, with the path."""
-        log.info("agent_starting", version=__version__, role=str(self._config.role))
+        log.info("agent_starting", version=__version__, role=str(self._config.role), dry_run=self._dry_run)
         self._store.open()
         self._trust.start()
         self._authorizer.start(self._trust.trust)
@@ -242,6 +260,7 @@ class AgentApp:
         """Return the whole state, as ``dmvpn-agent status`` shows it."""
         return {
             "version": __version__,
+            "dry_run": self._dry_run,
             "role": str(self._config.role),
             "started": self._started.isoformat(timespec="seconds"),
             "tunnel_interface": {"name": self._config.interface, "up": self._kernel.up},

@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add("run", _run, "Run the agent.", json=False)
     run.add_argument("--record", type=Path, metavar="FILE", help="write what nhrpd asks to FILE, for `replay`")
+    run.add_argument("--dry-run", action="store_true",
+                     help="answer nhrpd, but change nothing else: the log says what would be done")  # fmt: skip
     add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan.", json=False)
     add("check", _check, "Validate a configuration and print what would be done with it.")
     status = add("status", _status, "Show peers, decisions and what is in force, of the running agent.")
@@ -67,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     replay = add("replay", _replay, "Judge recorded events by a policy, and show what would be different."
                  " Exit status 1: something would.")  # fmt: skip
     replay.add_argument("recording", type=Path, metavar="RECORDING", help="what `run --record` wrote")
+    add("plan", _plan, "Show what the agent would change in FRR by this configuration, and change nothing."
+        " Exit status 0: nothing, 1: something is different, 2: FRR or the stored peers cannot be read.")  # fmt: skip
+    reset = add("reset", _reset, "Remove everything the agent owns from FRR and nftables, after asking."
+                " Exit status 0: nothing is left, 1: something is, 2: something cannot be read.")  # fmt: skip
+    reset.add_argument("--yes", action="store_true", help="do not ask; with --json nothing is removed without")
+    reset.add_argument("--forget", action="store_true", help="remove the stored peers too")
     return parser
 
 
@@ -99,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from dmvpn_agent.app import AgentApp
     from dmvpn_agent.serve import serve
 
-    return asyncio.run(serve(partial(AgentApp, record=arguments.record), arguments.config))
+    return asyncio.run(serve(partial(AgentApp, record=arguments.record, dry_run=arguments.dry_run), arguments.config))
 
 
 def _bridge(arguments: argparse.Namespace) -> int:
@@ -144,6 +152,18 @@ def _replay(arguments: argparse.Namespace) -> int:
     from dmvpn_agent.commands import replay
 
     return replay.run(arguments.recording, arguments.config, arguments.json)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import plan
+
+    return plan.run(arguments.config, arguments.json)
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import reset
+
+    return reset.run(arguments.config, arguments.json, yes=arguments.yes, forget=arguments.forget)
 
 
 def _lint(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,11 @@ import structlog
 from dmvpn_agent.config import Log
 
 
+def set_up_for_command() -> None:
+    """Have a command that uses parts of the agent say only what is wrong."""
+    set_up(Log(level="warning", format="console"))
+
+
 def set_up(log: Log) -> None:
     """Put the configured level and format in force; may be called again after a reload."""
     renderer: structlog.typing.Processor

@@ -28,12 +28,13 @@ def status(state: dict[str, Any]) -> str:
     tunnel, frr, redirect = state["tunnel_interface"], state["frr"], state["redirect"]
     up = {True: "up", False: "down", None: "absent"}[tunnel["up"]]
     parts = [
-        f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}",
+        f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}"
+        + (", as a DRY RUN: it changes nothing" if state["dry_run"] else ""),
         f"tunnel interface   {tunnel['name']} is {up}",
         f"nhrpd              {_nhrpd(state['nhrpd'])}",
         f"charon             {_charon(state['charon'])}",
         f"CAs and CRLs       {_trust(state['trust'])}",
-        f"FRR                {_frr(frr)}",
+        f"FRR                {_frr(frr, state['dry_run'])}",
         f"FRR's daemons      {_access(state['frr_access'])}",
         f"redirect rule      {_redirect(redirect)}",
         "",
@@ -67,11 +68,13 @@ def _trust(trust: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _frr(frr: dict[str, Any] | None) -> str:
+def _frr(frr: dict[str, Any] | None, dry_run: bool) -> str:
     if frr is None:
         return "BGP is not managed"
     if frr["trouble"]:
         return f"NOT IN STEP: {frr['trouble']}"
+    if dry_run and frr["pending_changes"]:
+        return f"DRY RUN: {len(frr['pending_changes'])} changes would be made; `dmvpn-agent plan` shows them"
     return f"{'as desired' if frr['in_sync'] else 'not yet compared'}, last seen so {frr['last_sync']}"
 
 

@@ -108,6 +108,9 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "{{kind}} {{outcome}}"),
                (f"dmvpn_agent_pending_changes{{{NODE}}}", "pending"),
                (f"dmvpn_agent_foreign_neighbors{{{NODE}}}", "foreign neighbors"))),
+        Graph("Drift", "What somebody changed of the agent's own and the agent put right, and restarts of FRR.",
+              ((f"increase(dmvpn_agent_drift_repairs_total{{{NODE}}}[$__rate_interval])", "{{kind}}"),
+               (f"increase(dmvpn_agent_frr_restarts_total{{{NODE}}}[$__rate_interval])", "FRR restarted"))),
     )),
     ("Redirect and IPsec", (
         Graph("Redirected packets", "Packets logged to nhrpd, each a traffic indication to a spoke.",

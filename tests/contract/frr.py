@@ -14,7 +14,9 @@ from dmvpn_agent.adapters.vty import VtySockets
 from dmvpn_agent.adapters.vtysh import Vtysh
 from fakes.waiting import until_now
 
-BGPD = "/usr/lib/frr/bgpd"
+#: Another build of FRR can be asked the same.
+BGPD = os.environ.get("BGPD", "/usr/lib/frr/bgpd")
+VTYSH = os.environ.get("VTYSH", "vtysh")
 HUB = """\
 router bgp 65000
  bgp router-id 10.255.0.1
@@ -30,6 +32,24 @@ router bgp 65000
   neighbor others activate
   neighbor hubs activate
   neighbor internal activate
+ exit-address-family
+"""
+#: What a spoke at 10.255.0.2 with AS 64514 announces to it.
+SPEAKER = """\
+router bgp 64514
+ bgp router-id 10.255.0.2
+ no bgp network import-check
+ no bgp ebgp-requires-policy
+ timers bgp 1 3
+ neighbor 10.255.0.1 remote-as 65000
+ neighbor 10.255.0.1 timers connect 1
+ neighbor 10.255.0.1 disable-connected-check
+ neighbor 10.255.0.1 update-source 10.255.0.2
+ address-family ipv4 unicast
+  network 192.168.2.0/24
+  network 192.168.2.64/26
+  network 192.168.3.0/24
+  network 10.0.0.0/8
  exit-address-family
 """
 
@@ -49,7 +69,7 @@ class RealBgpd:
         self._process: subprocess.Popen[bytes] | None = None
         (self.directory / "bgpd.conf").write_text(config)
         self.vtysh = self.directory / "vtysh"
-        self.vtysh.write_text(f'#!/bin/sh\nexec vtysh --vty_socket {self.directory} "$@"\n')
+        self.vtysh.write_text(f'#!/bin/sh\nexec {VTYSH} --vty_socket {self.directory} "$@"\n')
         self.vtysh.chmod(0o755)
         self.directory.chmod(0o755)
         for path in (self.directory, *self.directory.iterdir()):
@@ -60,9 +80,12 @@ class RealBgpd:
         assert self._process is not None
         return self._process.pid
 
-    def adapter(self, reader: str = "vty", writer: str = "vtysh") -> FrrBgpd:
+    def adapter(self, reader: str = "vty", writer: str = "vtysh", timeout: float = 15) -> FrrBgpd:
         """Return the adapter that reads by one way and writes by another; the default is the configuration's."""
-        ways: dict[str, Terminal] = {"vtysh": Vtysh(str(self.vtysh)), "vty": VtySockets(self.directory)}
+        ways: dict[str, Terminal] = {
+            "vtysh": Vtysh(str(self.vtysh), timeout),
+            "vty": VtySockets(self.directory, timeout),
+        }
         return FrrBgpd(ways[reader], ways[writer], 65000)
 
     def start(self) -> None:
@@ -116,4 +139,4 @@ class RealBgpd:
 
 def available() -> bool:
     """Tell whether a bgpd can be run here."""
-    return os.geteuid() == 0 and Path(BGPD).exists() and shutil.which("vtysh") is not None
+    return os.geteuid() == 0 and Path(BGPD).exists() and shutil.which(VTYSH) is not None

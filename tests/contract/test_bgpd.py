@@ -1,6 +1,7 @@
 """What the reconciler relies on, asked of the fake bgpd and of a real one, by vtysh and by its vty socket."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from contract.frr import HUB, RealBgpd, available
+from contract.frr import SPEAKER, RealBgpd, available
 from dmvpn_agent.adapters.frr import FrrBgpd
 from dmvpn_agent.adapters.vtysh import Vtysh
 from dmvpn_agent.core.desired import (
@@ -21,6 +22,7 @@ from dmvpn_agent.core.desired import (
     Desired,
     Entry,
     Neighbor,
+    Observed,
     problems,
 )
 from dmvpn_agent.core.model import Peer, PeerKind
@@ -239,7 +241,10 @@ STATES = st.tuples(populations, st.lists(edits, max_size=5))
 def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
     real: RealBgpd, state: tuple[list[Peer], list[Edit]], population: list[Peer], by: BgpSettings, cut: int
 ) -> None:
-    """The model behaves as bgpd does, at the cut and after the next plan, which leaves nothing to do."""
+    """The model behaves as bgpd does, at the cut and after the next plan, which leaves nothing to do.
+
+    What is before the cut is written by vtysh, the rest by the socket.
+    """
     before, hand_made = state
     model, goal = BgpdModel(), wanted(population, by)
     beginning = [*lines_for(before), *(line for edit in hand_made for line in edit.typed())]
@@ -250,11 +255,16 @@ def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
     observed = parse_running_config(printed)
     assert observed == parse_running_config(model.running_config())
 
-    rest = render(plan(goal, observed).changes, 65000, grouped=True)
-    model.run(rest)
-    observed = parse_running_config(real.type(*rest, "show running-config"))
+    rest = plan(goal, observed).changes
+    model.run(render(rest, 65000, grouped=True))
+    observed = asyncio.run(_written(real.adapter("vty", "vty"), rest))
     assert observed == parse_running_config(model.running_config())
     assert plan(goal, observed).changes == ()
+
+
+async def _written(bgpd: Bgpd, changes: Sequence[Change]) -> Observed:
+    await bgpd.apply(changes)
+    return (await bgpd.observe()).config
 
 
 @pytest.mark.contract
@@ -286,30 +296,11 @@ class TestRealBgpd:
         assert plan(goal, (await real.adapter().observe()).config).changes == ()
 
 
-SPEAKER = """\
-router bgp 64514
- bgp router-id 10.255.0.2
- no bgp network import-check
- no bgp ebgp-requires-policy
- timers bgp 1 3
- neighbor 10.255.0.1 remote-as 65000
- neighbor 10.255.0.1 timers connect 1
- neighbor 10.255.0.1 disable-connected-check
- neighbor 10.255.0.1 update-source 10.255.0.2
- address-family ipv4 unicast
-  network 192.168.2.0/24
-  network 192.168.2.64/26
-  network 192.168.3.0/24
-  network 10.0.0.0/8
- exit-address-family
-"""
-
-
 @pytest.mark.contract
 @needs_bgpd
 async def test_a_live_neighbor_gets_in_what_its_filter_permits() -> None:
     """Only its own networks; after an edit only the new ones, in the same session; after the end of it nothing."""
-    hub = RealBgpd(HUB)
+    hub = RealBgpd()
     hub.start()
     speaker = RealBgpd(SPEAKER, namespace=hub.pid, address="10.255.0.2")
     speaker.start()

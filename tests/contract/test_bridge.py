@@ -254,9 +254,9 @@ async def test_garbage_from_charon_is_a_lost_charon(stand: Stand) -> None:
     """The connection is set up anew, and all is read again."""
     async with stand.bridged():
         async with stand.nhrpd() as nhrpd:
+            stand.charon.up(_spoke(), told=False)
             stand.charon.send_raw(b"\xff\xff\xff\xff")
             await until(lambda: nhrpd.closed)
-        stand.charon.up(_spoke(), told=False)
         async with stand.nhrpd() as nhrpd:
             await until(lambda: nhrpd.told)
 

@@ -69,8 +69,8 @@ class BgpdModel:
                 if address not in self.neighbors:
                     raise Refused(f'% BGP: Unknown neighbor - "{address}"')
                 self._judge(address)
-            case "config", [("XFRR_start_configuration" | "XFRR_end_configuration")]:
-                pass  # a transaction: the model has no state in between that anybody could see
+            case "config", ["XFRR_start_configuration" | "XFRR_end_configuration"]:
+                pass  # a transaction that is cut off is committed as far as it came
             case (("config" | "bgp"), ["router", "bgp", number]):
                 if int(number) != self.as_number:
                     raise Refused(f"BGP is already running; AS is {self.as_number}")

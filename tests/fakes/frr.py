@@ -20,6 +20,8 @@ class FakeBgpd:
         self.refuse: Callable[[str], bool] = lambda line: False
         #: Lines after which the connection breaks, once.
         self.breaks_after: int | None = None
+        #: Neighbors with an established session.
+        self.established: set[str] = set()
         self.attempts = 0
         self.batches: list[tuple[Change, ...]] = []
 
@@ -27,7 +29,10 @@ class FakeBgpd:
         self.attempts += 1
         if self.down:
             raise FrrUnavailable("bgpd is not running")
-        sessions = {ip_address(address): Session("Active", 0) for address in self.model.neighbors}
+        sessions = {
+            ip_address(address): Session("Established" if address in self.established else "Active", 0)
+            for address in self.model.neighbors
+        }
         return Snapshot(parse_running_config(self.model.running_config()), sessions)
 
     async def apply(self, changes: Sequence[Change]) -> None:

@@ -14,9 +14,9 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def until_now(condition: Callable[[], object]) -> None:
-    """Wait, without an event loop, until the condition holds. Raises ``TimeoutError`` after half a minute."""
-    end = time.monotonic() + LIMIT
+def until_now(condition: Callable[[], object], within: float = LIMIT) -> None:
+    """Wait, without an event loop, until the condition holds. Raises ``TimeoutError`` after so many seconds."""
+    end = time.monotonic() + within
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError

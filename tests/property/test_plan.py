@@ -5,10 +5,12 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import BgpSettings, Observed, owns_list, owns_neighbor
+from dmvpn_agent.core.drift import drifted, settled
 from dmvpn_agent.core.model import Network, Peer
-from dmvpn_agent.core.plan import plan
-from dmvpn_agent.wire.frr import parse_running_config, render
+from dmvpn_agent.core.plan import RefreshInbound, plan, subject
+from dmvpn_agent.wire.frr import annotate, parse_running_config, render
 from fakes.bgpd_model import BgpdModel
 from fakes.frr_states import UNIVERSE, Edit, choices, edits, lines_for, populations, wanted
 
@@ -120,8 +122,16 @@ def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
 def test_rendered_lines_hold_nothing_but_parsed_values(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
-    """No line has a second one in it, and each but the navigation names a list, a neighbor or a network."""
-    lines = render(plan(wanted(population, by), _observe(_model(state))).changes, 65000)
+    """No line has a second one in it, and each but the navigation names a list, a neighbor or a network.
+
+    With words for people the same lines are given, and each change has one line of words.
+    """
+    changes = plan(wanted(population, by), _observe(_model(state))).changes
+    lines = render(changes, 65000)
+    annotated = annotate(changes, 65000)
+    assert [line for line in annotated if not line.startswith("! ")] == lines
+    assert [line[2:] for line in annotated if line.startswith("! ")] == [describe(change) for change in changes]
+    assert all(subject(change) in describe(change) and describe(change).isprintable() for change in changes)
     assert all(line.isascii() and line.isprintable() for line in lines)
     for line in lines:
         words = line.split()
@@ -147,3 +157,30 @@ def test_what_the_model_prints_is_read_back(state: tuple[list[Peer], list[Edit],
         name: set(defined.entries) for name, defined in model.lists.items()
     }
     assert observed.requires_policy == model.requires_policy
+
+
+@given(STATES, populations, populations, choices, st.lists(edits, max_size=3))
+def test_what_was_edited_since_all_was_in_step_is_drift_and_what_is_new_is_not(
+    state: tuple[list[Peer], list[Edit], bool],
+    population: list[Peer],
+    later: list[Peer],
+    by: BgpSettings,
+    afterwards: list[Edit],
+) -> None:
+    """Without edits there is none, whoever comes or goes. With edits, each one that the plan undoes is named."""
+    model, goal = _model(state), wanted(population, by)
+    todo = plan(goal, _observe(model))
+    model.run(render(todo.changes, 65000))
+    stood = settled(goal, todo.foreign)
+    assert drifted(stood, _observe(model), plan(wanted(later, by), _observe(model))) == {}
+
+    for edit in afterwards:
+        model.run(edit.typed())
+    undone = plan(goal, _observe(model))
+    named = drifted(stood, _observe(model), undone)
+    theirs = {name for address in undone.foreign for name in (str(address), *goal.neighbors[address].prefix_lists)}
+    theirs |= {name for address in todo.foreign for name in (str(address), *goal.neighbors[address].prefix_lists)}
+    assert (
+        named.keys() - theirs
+        == {subject(change) for change in undone.changes if not isinstance(change, RefreshInbound)} - theirs
+    )

@@ -41,7 +41,20 @@ def test_check_prints_json(file: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "command", ["check", "run", "bridge", "status", "lint-policy", "explain x", "explain --compare x", "replay x"]
+    "command",
+    [
+        "check",
+        "run",
+        "bridge",
+        "status",
+        "lint-policy",
+        "plan",
+        "reset",
+        "run --dry-run",
+        "explain x",
+        "explain --compare x",
+        "replay x",
+    ],
 )
 def test_a_bad_configuration_stops_every_command(
     command: str, file: Path, capsys: pytest.CaptureFixture[str]

@@ -26,14 +26,15 @@ LOCAL = NBMA - 1
 class Node:
     """The parts that act on charon, over a fake of it."""
 
-    def __init__(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, store: MemoryStore, telemetry: Telemetry, clock: Clock, *, dry_run: bool = False) -> None:
         self.clock, self.telemetry = clock, telemetry
         self.sas = FakeSas()
         self.peers = Peers(store)
         self.denied = Denied()
-        self.ender = SaEnder(self.sas, telemetry, clock)
+        self.ender = SaEnder(self.sas, telemetry, clock, dry_run=dry_run)
         self.enforcer = Enforcer(
-            self.sas, self.ender, self.sas, self.peers, self.denied, telemetry, clock, ends_denied=True
+            self.sas, self.ender, self.sas, self.peers, self.denied, telemetry, clock,
+            ends_denied=True, dry_run=dry_run,
         )  # fmt: skip
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
@@ -346,3 +347,34 @@ def test_the_latest_denials_are_remembered() -> None:
 def test_units_and_identity_belong_together() -> None:
     """The identity these tests use is the one of the certificate they use."""
     assert decide(request(*UNITS, ike_peers=frozenset({IkePeer(SPOKE1, has_certificate=True)})), now=NOW)
+
+
+class TestDryRun:
+    """charon is left alone, and the log has what would have been done."""
+
+    @pytest.fixture
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Node:
+        return Node(store, telemetry, clock, dry_run=True)
+
+    async def test_no_ike_sa_is_ended(self, node: Node, logs: list[dict[str, Any]]) -> None:
+        """Neither a denied peer's nor one without a binding; each is said once in an hour."""
+        node.present()
+        node.denied.note(request(), REVOKED)
+        node.present(2, "CN=unbound", address=NBMA + 1)
+        for _ in range(40):
+            await node.enforcer.enforce()
+            await node.wait(1)
+        assert node.sas.ended == []
+        would = [entry for entry in logs if entry["event"] == "would_end_ike_sa"]
+        assert [(entry["ike_id"], entry["cause"]) for entry in would] == [(1, "certificate_revoked"), (2, "unbound")]
+        assert node.telemetry.samples(metrics.IKE_SAS_ENDED) == {}
+
+    async def test_nobody_is_invited(self, node: Node, logs: list[dict[str, Any]]) -> None:
+        """Nor said to have been."""
+        node.denied.readmit(replace(request(), local_nbma_address=LOCAL))
+        for _ in range(3):
+            await node.enforcer.enforce()
+            node.clock.advance(60)
+        assert node.sas.invited == []
+        assert [entry["event"] for entry in logs] == ["would_invite"]
+        assert node.telemetry.samples(metrics.INVITATIONS) == {}

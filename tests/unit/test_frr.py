@@ -25,6 +25,7 @@ from dmvpn_agent.wire.frr import (
     render,
 )
 
+FEW, MANY = 19, 20
 RECORDED = Path(__file__).parents[1] / "data" / "frr-8.4.4"
 A = ip_address("10.255.0.2")
 LIST = "dmvpn-agent-10.255.0.2-in"
@@ -183,3 +184,20 @@ def test_only_what_differs_of_a_neighbor_is_written() -> None:
 def test_nothing_to_change_is_nothing_to_run() -> None:
     """vtysh without commands would wait for a terminal."""
     assert render([], 65000) == []
+
+
+def test_many_lines_on_lists_are_one_transaction() -> None:
+    """FRR looks at all lists again for each line otherwise; neighbors stay outside, bgpd would hold them."""
+    lists: list[Change] = [AddEntry(LIST, seq, DENY_ANY) for seq in range(MANY)]
+    neighbor = RemoveNeighbor(A)
+    lines = render([*lists, neighbor], 65000, grouped=True)
+    assert lines[:2] == ["configure terminal", "XFRR_start_configuration"]
+    assert lines[MANY + 2 :] == ["XFRR_end_configuration", "end", *render([neighbor], 65000, grouped=True)]
+    assert lines[2 : MANY + 2] == [line for change in lists for line in render([change], 65000, grouped=True)[1:-1]]
+
+
+def test_few_lines_are_none() -> None:
+    """The neighbors of single peers start at once."""
+    few = render([AddEntry(LIST, seq, DENY_ANY) for seq in range(FEW)], 65000)
+    neighbors = render([RemoveNeighbor(A + number) for number in range(MANY)], 65000)
+    assert not any("XFRR" in line for line in [*few, *neighbors])

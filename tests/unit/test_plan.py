@@ -29,7 +29,7 @@ from dmvpn_agent.core.plan import (
     SetNeighbor,
     plan,
 )
-from factories import SETTINGS, spoke
+from factories import RULES, SETTINGS, spoke
 
 A = ip_address("10.255.0.2")
 LIST = "dmvpn-agent-10.255.0.2-in"
@@ -260,9 +260,9 @@ class TestKinds:
 
     def test_a_hub_may_announce_what_it_carries(self) -> None:
         """Its spokes' prefixes are not in its certificate."""
-        hub = replace(spoke(2), kind=PeerKind.HUB, transit=(ip_network("192.168.0.0/16"),))
-        (entry,) = desired([hub], SETTINGS).prefix_lists[LIST]
-        assert (str(entry.prefix), entry.le) == ("192.168.0.0/16", 26)
+        hub = replace(spoke(2), kind=PeerKind.HUB, transit=RULES.carried())
+        entries = desired([hub], SETTINGS).prefix_lists[LIST]
+        assert {(str(entry.prefix), entry.le) for entry in entries} == {("192.168.0.0/16", 26), ("10.255.0.0/24", 32)}
 
     def test_a_spoke_has_neighbors_at_its_hubs_only(self) -> None:
         """A shortcut carries packets, not routes."""

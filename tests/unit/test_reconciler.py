@@ -1,8 +1,7 @@
 """Keeping FRR in step, over a model of bgpd."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -10,82 +9,11 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Accept, BindingRequest
 from dmvpn_agent.core.plan import RefreshInbound
-from dmvpn_agent.service.bindings import BindingWatch
-from dmvpn_agent.service.peers import Peers
-from dmvpn_agent.service.reconciler import Reconciler
-from dmvpn_agent.service.telemetry import Telemetry
-from factories import FRR, SETTINGS, Clock, decide, spoke_request
+from factories import FRR
 from fakes.bgpd_model import BgpdModel
-from fakes.frr import FakeBgpd, FakeNhrpd, MemoryStore
-from fakes.frr_states import UNIVERSE
+from fakes.node import Node, accepted
 from fakes.waiting import until
-
-
-def accepted(number: int, *networks: str) -> tuple[BindingRequest, Accept]:
-    """Return a spoke's request with its decision."""
-    request = spoke_request(number, *networks)
-    decision = decide(request)
-    assert isinstance(decision, Accept)
-    return request, decision
-
-
-class Node:
-    """A hub's reconciler and binding watch over fakes. ``restart`` makes a new process of it."""
-
-    def __init__(self, store: MemoryStore, clock: Clock, bgpd: FakeBgpd | None = None) -> None:
-        self.store, self.clock = store, clock
-        self.bgpd = bgpd or FakeBgpd(BgpdModel(UNIVERSE))
-        self.nhrpd = FakeNhrpd()
-        self.telemetry = Telemetry()
-        self.frr = FRR
-        self.start()
-
-    def start(self) -> None:
-        self.peers = Peers(self.store)
-        self.peers.load(decide, self.clock())
-        self.reconciler = Reconciler(self.frr, SETTINGS, self.peers, self.bgpd, self.telemetry, self.clock)
-        self.bindings = BindingWatch(
-            self.frr, self.nhrpd, self.peers, self.telemetry, self.clock, self.reconciler.trigger
-        )
-
-    def accept(self, number: int, *networks: str) -> None:
-        self.settle(*accepted(number, *networks))
-
-    def settle(self, request: BindingRequest, decision: Accept) -> None:
-        if self.peers.settle(request, decision, self.clock()):
-            self.reconciler.trigger()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.ensure_future(self.reconciler.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def settled(self) -> None:
-        """Wait for a pass that begins from now on and ends in step."""
-        before = self.reconciler.last_sync
-        self.clock.advance(0.001)
-        self.reconciler.trigger()
-        await until(lambda: self.reconciler.last_sync != before and self.reconciler.trouble is None)
-
-    async def attempt(self) -> None:
-        """Wait for one more attempt to reach bgpd."""
-        attempts = self.bgpd.attempts
-        self.reconciler.trigger()
-        await until(lambda: self.bgpd.attempts > attempts)
-
-    def configured(self) -> set[str]:
-        return set(self.bgpd.model.neighbors)
-
-
-@pytest.fixture
-def node(store: MemoryStore, clock: Clock) -> Node:
-    return Node(store, clock)
 
 
 async def test_an_accepted_peer_gets_what_it_is_entitled_to(node: Node) -> None:
@@ -173,19 +101,6 @@ async def test_a_burst_while_bgpd_is_down_is_few_attempts(node: Node) -> None:
         attempts = node.bgpd.attempts
         await until(lambda: node.bgpd.attempts > attempts)
     assert node.bgpd.attempts <= 5
-
-
-async def test_drift_is_repaired_at_the_resync(node: Node) -> None:
-    """What somebody changed by hand is put right though nothing told of it."""
-    node.frr = replace(FRR, resync_interval=0.01)
-    node.start()
-    async with node.running():
-        node.accept(2)
-        await node.settled()
-        node.bgpd.model.run(["configure terminal", "router bgp 65000", "no neighbor 10.255.0.2", "end"])
-        await until(lambda: node.configured() and not node.reconciler.pending)
-        node.bgpd.model.run(["configure terminal", "no ip prefix-list dmvpn-agent-10.255.0.2-in"])
-        await until(lambda: node.bgpd.model.permitted("10.255.0.2") and not node.reconciler.pending)
 
 
 async def test_an_edit_that_was_cut_off_before_its_refresh_is_judged_in_the_next_pass(node: Node) -> None:

@@ -19,7 +19,7 @@ DENIED = {
 
 def _state(**changes: object) -> dict[str, Any]:
     return {
-        "version": "0.1.0", "role": "hub", "started": "2026-03-01T12:00:00+00:00",
+        "version": "0.1.0", "dry_run": False, "role": "hub", "started": "2026-03-01T12:00:00+00:00",
         "tunnel_interface": {"name": "gre1", "up": True}, "nhrpd": {"connected": True, "trouble": None},
         "peers": [PEER], "decisions": [DENIED],
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [], "trouble": None},

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from dmvpn_agent.adapters.frr import FrrBgpd, FrrNhrpd
 from dmvpn_agent.adapters.terminal import Either, NotThere, Reply, TerminalError
 from dmvpn_agent.adapters.vty import VtySockets
 from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.core.desired import DENY_ANY
 from dmvpn_agent.core.model import Address
-from dmvpn_agent.core.plan import RefreshInbound, RemoveList
+from dmvpn_agent.core.plan import AddEntry, Change, RefreshInbound, RemoveList
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable
 from dmvpn_agent.service.bindings import NhrpdUnavailable
 from fakes.bgpd_model import BgpdModel
@@ -187,9 +189,11 @@ class TestBgpd:
         async with VtyServer(tmp_path, _by_command(answers)) as server:
             with pytest.raises(FrrRefused, match=r"no output \(status 1\)"):
                 await self._bgpd(tmp_path).apply([RemoveList("a"), RemoveList("b"), RemoveList("c")])
-            assert server.conversations[0][1:] == [
-                "configure terminal", "XFRR_start_configuration", "no ip prefix-list a", "no ip prefix-list b",
-            ]  # fmt: skip
+            assert server.conversations[-1][1:] == [
+                "configure terminal",
+                "no ip prefix-list a",
+                "no ip prefix-list b",
+            ]
 
     @pytest.mark.parametrize("answer", [None, b"% half"])
     async def test_a_batch_without_an_answer_is_not_refused(self, tmp_path: Path, answer: bytes | None) -> None:
@@ -223,3 +227,27 @@ async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
 
 def _address(number: int) -> Address:
     return ip_address(f"10.255.0.{number}")
+
+
+async def test_an_open_transaction_is_closed_before_anything_else(tmp_path: Path) -> None:
+    """At the start, and after a batch that was cut off; not each time, as it holds up new neighbors."""
+    whole = [AddEntry("a", seq, DENY_ANY) for seq in range(30)]
+    closing = ["XFRR_start_configuration", "XFRR_end_configuration"]
+    answers: dict[str, bytes | None] = {}
+    async with VtyServer(tmp_path, _by_command(answers)) as server:
+        vty = VtySockets(tmp_path)
+        bgpd = FrrBgpd(vty, vty, 65000)
+
+        async def applied(*changes: Change) -> list[list[str]]:
+            server.conversations.clear()
+            with suppress(FrrRefused, FrrUnavailable):
+                await bgpd.apply(changes)
+            return [commands[2:4] for commands in server.conversations if commands[2:4] == closing]
+
+        assert await applied(RemoveList("a")) == [closing]
+        assert await applied(*whole) == []
+        assert await applied(RemoveList("a")) == []
+        answers["ip prefix-list a seq 7 deny any"] = b""
+        assert await applied(*whole) == []
+        assert await applied(RemoveList("a")) == [closing]
+        assert await applied(RemoveList("a")) == []

@@ -16,6 +16,8 @@ from dmvpn_agent.core.standing import PEER_BINDINGS
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.bindings import NhrpdUnavailable
 from dmvpn_agent.wire.frr import (
+    END_TRANSACTION,
+    START_TRANSACTION,
     FrrFormatError,
     parse_bgp_summary,
     parse_nhrp_cache,
@@ -25,6 +27,8 @@ from dmvpn_agent.wire.frr import (
 
 #: Keeps vtysh's argument list well under the kernel's limit of 2 MiB.
 MAX_BATCH = 500
+#: Ends a transaction that somebody left open: bgpd waits for its end for ten minutes, and starts no new neighbor.
+CLOSE_TRANSACTION = ("configure terminal", START_TRANSACTION, END_TRANSACTION, "end")
 
 
 class Terminals:
@@ -43,6 +47,7 @@ class FrrBgpd:
         self._reader = reader
         self._writer = writer
         self._as_number = as_number
+        self._transaction_open = True  # for all that is known: whoever wrote before may have died in one
 
     async def observe(self) -> Snapshot:
         """Read configuration and sessions. Raises ``FrrUnavailable``."""
@@ -58,11 +63,19 @@ class FrrBgpd:
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
+        if self._transaction_open:
+            await self._write(CLOSE_TRANSACTION)
         for start in range(0, len(changes), MAX_BATCH):
-            lines = render(changes[start : start + MAX_BATCH], self._as_number, grouped=True)
-            reply = await _run(self._writer, lines)
-            if reply.status != 0 or any(line.startswith("%") for line in reply.text.splitlines()):
-                raise FrrRefused(reply.words())
+            await self._write(render(changes[start : start + MAX_BATCH], self._as_number, grouped=True))
+
+    async def _write(self, lines: Sequence[str]) -> None:
+        transaction = START_TRANSACTION in lines
+        self._transaction_open |= transaction
+        reply = await _run(self._writer, lines)
+        if reply.status != 0 or any(line.startswith("%") for line in reply.text.splitlines()):
+            raise FrrRefused(reply.words())
+        if transaction:
+            self._transaction_open = False
 
 
 async def _run(terminal: Terminal, lines: Sequence[str]) -> Reply:

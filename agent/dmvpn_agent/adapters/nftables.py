@@ -40,6 +40,12 @@ class Nftables:
         if done.status != 0:
             raise FirewallError(f"nft refuses the redirect rule: {_words(done)}")
 
+    async def remove(self) -> None:
+        """Delete our table; it need not be there. Raises ``FirewallError``."""
+        done = await self._nft("delete", "table", *TABLE.split())
+        if done.status != 0 and "No such file or directory" not in done.stderr:
+            raise FirewallError(f"nft cannot delete table {TABLE}: {_words(done)}")
+
     async def _nft(self, *words: str, stdin: str = "") -> Completed:
         try:
             return await run(("nft", *words), stdin=stdin, timeout=TIMEOUT, max_output=MAX_OUTPUT)

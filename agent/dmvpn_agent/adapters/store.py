@@ -44,8 +44,12 @@ ALTER TABLE peers ADD COLUMN local_nbma_address TEXT NOT NULL DEFAULT '';
 }
 
 
+class StoreUnreadable(Exception):
+    """The file is missing or cannot be read as it is; the text names it and says what to do."""
+
+
 class Store:
-    """One SQLite file, usable between ``open`` and ``close``."""
+    """One SQLite file, usable between ``open`` or ``open_to_read`` and ``close``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -69,6 +73,37 @@ class Store:
             self._path.replace(aside)
             self._path.touch(mode=0o600)
             self._db = self._connect()
+
+    def open_to_read(self) -> None:
+        """Open the file as it is, also while its process writes to it, to change nothing.
+
+        Raises ``StoreUnreadable``.
+        """
+        try:
+            if not self._path.exists():
+                raise StoreUnreadable(f"{self._path} is missing; has the agent run with this state_directory yet?")
+            # Whoever has it open keeps a write-ahead log beside it. Without one, SQLite would leave one behind.
+            mode = "mode=ro" if self._beside("-wal").exists() else "mode=ro&immutable=1"
+            self._db = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StoreUnreadable(f"{self._path}: {error}; is it the agent's, and may you read it?") from error
+        if version != SCHEMA_VERSION:
+            self.close()
+            raise StoreUnreadable(
+                f"{self._path} has schema {version}, this program {SCHEMA_VERSION}; start this version of the agent"
+                " once, which brings it up to date"
+            )
+
+    def delete(self) -> None:
+        """Delete the file with what belongs to it; it need not be there. Raises ``OSError``."""
+        self.close()
+        for path in (self._path, self._beside("-wal"), self._beside("-shm")):
+            path.unlink(missing_ok=True)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None)
@@ -127,9 +162,12 @@ class PeerTable:
         self._store = store
 
     def load(self) -> Iterator[BindingRequest]:
-        """Return all that was saved; a row that is no request any more is left out."""
-        rows = self._store.db.execute(f"SELECT {', '.join(_COLUMNS)} FROM peers")  # noqa: S608  constants
-        for row in rows.fetchall():
+        """Return all that was saved; a row that is no request any more is left out. Raises ``StoreUnreadable``."""
+        try:
+            rows = self._store.db.execute(f"SELECT {', '.join(_COLUMNS)} FROM peers").fetchall()  # noqa: S608  constants
+        except sqlite3.Error as error:
+            raise StoreUnreadable(f"the stored peers cannot be read: {error}") from error
+        for row in rows:
             try:
                 yield _request(*row)
             except ValueError as error:

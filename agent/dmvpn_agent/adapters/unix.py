@@ -18,7 +18,7 @@ async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
     Raises ``SocketInUse``, or ``OSError`` that names the path where the directory is missing or not writable.
     """
     if path.is_socket():
-        if _answered(path):
+        if answered(path):
             raise SocketInUse(f"another process listens on {path}; stop it, or configure another path")
         path.unlink(missing_ok=True)
     try:
@@ -29,7 +29,8 @@ async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
     return server
 
 
-def _answered(path: Path) -> bool:
+def answered(path: Path) -> bool:
+    """Tell whether somebody listens on a socket; where that cannot be known, somebody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:

@@ -1,8 +1,9 @@
 """FRR's command line by way of vtysh.
 
 ``vtysh -c A -c B`` stops at the first command that fails and keeps what was before it. Some failures print no ``%``
-and give status 0, and an empty table gives status 1, so the reconciler reads back what it wrote. One process at
-a time: concurrent ones collide ("could not lock candidate DS").
+and give status 0, and an empty table gives status 1, so the reconciler reads back what it wrote. Where a daemon is
+killed in the middle of ``show running-config``, half of it is printed with an ``end`` and status 0. One process at a
+time: concurrent ones collide ("could not lock candidate DS").
 """
 
 import asyncio
@@ -33,6 +34,9 @@ class Vtysh:
                 done = await run(argv, timeout=self._timeout, max_output=MAX_OUTPUT)
         except ProgramError as error:
             raise TerminalError(str(error)) from error
-        if "failed to connect to any daemons" in done.stdout + done.stderr:
+        printed = done.stdout + done.stderr
+        if "failed to connect to any daemons" in printed:
             raise TerminalError(f"{daemon} is not running, or its vty socket may not be opened (group frrvty)")
+        if "because of an I/O error" in printed:
+            raise TerminalError(f"{daemon} broke off in the middle of its answer; was it stopped?")
         return Reply(done.status, done.stdout, done.stderr)

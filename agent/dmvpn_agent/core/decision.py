@@ -194,7 +194,7 @@ class Judge:
             identity=verdict.identity or f"ike:{ike_identity}",
             quarantined=quarantined,
             max_prefix_length=verdict.rules.max_prefix_length,
-            transit=verdict.rules.allowed_networks if verdict.rules.transit and not quarantined else None,
+            transit=verdict.rules.carried() if verdict.rules.transit and not quarantined else None,
         )
 
 

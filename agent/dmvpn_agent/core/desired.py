@@ -44,12 +44,23 @@ class BgpSettings:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One prefix-list entry: ``prefix`` and, where given, the shortest and longest prefix length inside it."""
+    """One prefix-list entry: ``prefix`` and, where given, the shortest and longest prefix length inside it.
+
+    As text it is what FRR takes and shows.
+    """
 
     permit: bool
     prefix: Network
     ge: int | None = None
     le: int | None = None
+
+    def __str__(self) -> str:
+        action = "permit" if self.permit else "deny"
+        if self.prefix.prefixlen == 0 and self.le == self.prefix.max_prefixlen and self.ge is None:
+            return f"{action} any"
+        shortest = f" ge {self.ge}" if self.ge is not None else ""
+        longest = f" le {self.le}" if self.le is not None else ""
+        return f"{action} {self.prefix}{shortest}{longest}"
 
 
 #: The last entry of every list of ours. FRR takes a list without entries as permit everything.
@@ -140,9 +151,7 @@ def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
         }
         for version, name in names.items():
             prefix_lists[name] = frozenset(
-                _permit(prefix, peer.max_prefix_length[version == 6])
-                for prefix in peer.announces
-                if prefix.version == version
+                _permit(prefix, longest) for prefix, longest in peer.announces if prefix.version == version
             )
         neighbors[peer.protocol_address] = Neighbor(
             address=peer.protocol_address,

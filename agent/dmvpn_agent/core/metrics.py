@@ -68,6 +68,9 @@ CRLS_LOADED = _counter("crls_loaded", "CRLs given to charon, by outcome.", "outc
 RECONCILES = _counter("reconciles", "Passes of the reconciler by outcome.", "outcome")
 RECONCILE_SECONDS = _counter("reconcile_seconds", "Time spent in passes of the reconciler.")
 CHANGES = _counter("changes", "Changes sent to FRR by kind and outcome.", "kind", "outcome")
+DRIFT_REPAIRS = _counter("drift_repairs", "What somebody changed of the agent's own in FRR, and the agent put right.",
+                         "kind")  # fmt: skip
+FRR_RESTARTS = _counter("frr_restarts", "Times FRR was found to have been started anew.")
 PENDING_CHANGES = _gauge("pending_changes", "Changes FRR still lacks after the last pass.")
 LAST_SYNC = _gauge("last_sync_timestamp_seconds", "When FRR was last seen exactly as desired, Unix time.")
 FOREIGN_NEIGHBORS = _gauge("foreign_neighbors", "Peers whose neighbor in FRR was written by somebody else.")

@@ -223,7 +223,7 @@ class Peer:
     whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
     ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
     from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
-    spokes; ``None`` where it speaks for itself only.
+    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only.
     """
 
     protocol_address: Address
@@ -238,12 +238,14 @@ class Peer:
     identity: str = ""
     quarantined: bool = False
     max_prefix_length: tuple[int, int] = (32, 128)
-    transit: tuple[Network, ...] | None = None
+    transit: tuple[tuple[Network, int], ...] | None = None
 
     @property
-    def announces(self) -> tuple[Network, ...]:
-        """Return what is taken from it: its own prefixes, or what it is allowed to carry for others."""
-        return self.prefixes if self.transit is None else self.transit
+    def announces(self) -> tuple[tuple[Network, int], ...]:
+        """Return what is taken from it, each network with the longest prefix length: its own, or what it carries."""
+        if self.transit is not None:
+            return self.transit
+        return tuple((prefix, self.max_prefix_length[prefix.version == 6]) for prefix in self.prefixes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,14 @@ class Rules:
     allows_hosts: bool = False
     transit: bool = False
 
+    def carried(self) -> tuple[tuple[Network, int], ...]:
+        """Return what a peer with ``transit`` may announce, each network with the longest prefix length.
+
+        That is what lies behind other peers, and where they are: a hub has a route to each protocol address.
+        """
+        behind = ((network, self.max_prefix_length[network.version == 6]) for network in self.allowed_networks)
+        return *behind, *((network, network.max_prefixlen) for network in self.tunnel_networks)
+
 
 @dataclass(frozen=True, slots=True)
 class StaticPeer:

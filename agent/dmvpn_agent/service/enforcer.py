@@ -58,7 +58,7 @@ class _Invitation:
 class Enforcer:
     """Ends the IKE_SAs of denied peers, and has those that would be accepted now ask again.
 
-    ``ends_denied``: whether the operator wants the former.
+    ``ends_denied``: whether the operator wants the former. ``dry_run``: nobody is called, it is only said.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Enforcer:
         clock: Callable[[], datetime],
         *,
         ends_denied: bool,
+        dry_run: bool = False,
     ) -> None:
         self._sas = sas
         self._ender = ender
@@ -81,6 +82,7 @@ class Enforcer:
         self._telemetry = telemetry
         self._clock = clock
         self._invitations: dict[Address, _Invitation] = {}
+        self._dry_run = dry_run
         self.ends_denied = ends_denied
 
     async def run(self) -> None:
@@ -117,7 +119,9 @@ class Enforcer:
             await self._ender.end(sa, "readmitted")
             self._ender.forgive(sa)
         local = request.local_nbma_address
-        if not own and local is not None:
+        if not own and local is not None and self._dry_run:
+            log.info("would_invite", nbma_address=str(request.nbma_address))
+        elif not own and local is not None:
             now = self._clock()
             self._invitations[request.nbma_address] = _Invitation(local, request, since=now, due=now)
 

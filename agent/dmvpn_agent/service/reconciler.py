@@ -13,10 +13,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import BgpSettings, Desired, Observed, desired, owns_list, owns_neighbor, problems
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.service.drift import DriftWatch
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
@@ -30,7 +32,7 @@ class NotReady(Exception):
 
 
 class Reconciler:
-    """The one writer to FRR."""
+    """The one writer to FRR. ``dry_run``: it writes nothing, and says what it would."""
 
     def __init__(
         self,
@@ -40,6 +42,8 @@ class Reconciler:
         bgpd: Bgpd,
         telemetry: Telemetry,
         clock: Callable[[], datetime],
+        *,
+        dry_run: bool = False,
     ) -> None:
         self._frr = frr
         self._settings = bgp
@@ -47,6 +51,9 @@ class Reconciler:
         self._bgpd = bgpd
         self._telemetry = telemetry
         self._clock = clock
+        self._dry_run = dry_run
+        self._would: frozenset[Change] = frozenset()
+        self._drift = DriftWatch(telemetry)
         self._trigger = Trigger()
         self._warned = False
         self._orphans_until: datetime | None = None
@@ -117,37 +124,59 @@ class Reconciler:
         self._telemetry.increment(metrics.RECONCILES, outcome)
         if self.trouble is not None:
             log.info("reconcile_recovered", after=self.trouble)
-        self.trouble, self.last_sync = None, self._clock()
+        self.trouble = None
+        if not self.pending:
+            self.last_sync = self._clock()
 
     async def _reconcile(self) -> str:
-        observed = await self._observe()
-        wanted = self._wanted(observed)
-        todo = self._plan(wanted, observed)
+        snapshot = await self._observe()
+        wanted = self._wanted(snapshot.config)
+        todo = self._plan(wanted, snapshot.config)
         if not todo.changes:
+            self._drift.in_step(wanted, todo.foreign, snapshot, repaired=False)
+            self._would = frozenset()
             return "unchanged"
-        if found := problems(observed, self._settings, wanted):
+        self._drift.look(snapshot, todo)
+        if found := problems(snapshot.config, self._settings, wanted):
             raise NotReady("; ".join(found))
-        if not observed.requires_policy and not self._warned:
+        if self._dry_run:
+            self._say_what_would_be(todo.changes)
+            return "dry_run"
+        if not snapshot.config.requires_policy and not self._warned:
             self._warned = True
             log.warning(
                 "ebgp_policy_not_required",
                 why="FRR has `no bgp ebgp-requires-policy`: a new neighbor is unfiltered for an instant",
                 do="remove that line, and give the spokes' peer-group an outbound policy",
             )
+        self._drift.writing()
         await self._apply(todo.changes, wanted)
-        left = self._plan(wanted, await self._observe()).changes
-        if left:
-            raise NotReady(f"FRR lacks {len(left)} changes after they were written; the first: {left[0]}")
+        snapshot = await self._observe()
+        left = self._plan(wanted, snapshot.config)
+        if left.changes:
+            first = describe(left.changes[0])
+            raise NotReady(f"FRR lacks {len(left.changes)} changes after they were written; the first: {first}")
+        self._drift.in_step(wanted, left.foreign, snapshot, repaired=True)
         log.info("reconciled", changes=len(todo.changes), neighbors=len(wanted.neighbors))
         return "applied"
 
-    async def _observe(self) -> Observed:
+    def _say_what_would_be(self, changes: tuple[Change, ...]) -> None:
+        """Name the changes of a dry run, each once for as long as it is to be made."""
+        new = [change for change in changes if change not in self._would]
+        if new:
+            log.info("would_reconcile", changes=len(changes), new=len(new))
+        for change in new:
+            log.info("would_change", change=describe(change))
+        self._would = frozenset(changes)
+
+    async def _observe(self) -> Snapshot:
         self.snapshot = await self._bgpd.observe()
-        return self.snapshot.config
+        return self.snapshot
 
     def _plan(self, wanted: Desired, observed: Observed) -> Plan:
         todo = plan(wanted, observed, self._stale)
-        self._stale = {change.address for change in todo.changes if isinstance(change, RefreshInbound)}
+        if not self._dry_run:
+            self._stale = {change.address for change in todo.changes if isinstance(change, RefreshInbound)}
         self.pending = todo.changes
         if set(todo.foreign) - set(self.foreign):
             log.warning("neighbor_not_ours", neighbors=[str(address) for address in todo.foreign],
@@ -177,7 +206,7 @@ class Reconciler:
         # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone. What
         # else is to be done to the same list or neighbor counts on the refused one, and is left for the next pass.
         refused: set[str] = set()
-        for change in self._plan(wanted, await self._observe()).changes:
+        for change in self._plan(wanted, (await self._observe()).config).changes:
             if subject(change) in refused:
                 continue
             try:
@@ -185,7 +214,7 @@ class Reconciler:
             except FrrRefused as refusal:
                 refused.add(subject(change))
                 self._done((change,), "refused")
-                log.error("change_refused", change=str(change), why=str(refusal))
+                log.error("change_refused", change=describe(change), why=str(refusal))
             else:
                 self._done((change,), "applied")
 

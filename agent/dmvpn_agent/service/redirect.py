@@ -30,12 +30,19 @@ class Firewall(Protocol):
 
 
 class RedirectKeeper:
-    """Compares our table with what it looked like right after it was written, and writes it again if it differs."""
+    """Compares our table with what it looked like right after it was written, and writes it again if it differs.
 
-    def __init__(self, rule: RedirectRule, firewall: Firewall, telemetry: Telemetry) -> None:
+    In a ``dry_run`` it only looks, and says when it would write.
+    """
+
+    def __init__(
+        self, rule: RedirectRule, firewall: Firewall, telemetry: Telemetry, *, dry_run: bool = False
+    ) -> None:
         self._rule = rule
         self._firewall = firewall
         self._telemetry = telemetry
+        self._dry_run = dry_run
+        self._said: str | None = None
         self._trigger = Trigger()
         self._written: str | None = None
         self._trouble: str | None = None
@@ -68,6 +75,9 @@ class RedirectKeeper:
 
     async def _check(self) -> None:
         shown = await self._firewall.show()
+        if self._dry_run:
+            self._say_what_would_be(shown)
+            return
         if shown is None or shown.content != self._written:
             cause = "start" if self._written is None else "missing" if shown is None else "changed"
             await self._firewall.install(self._rule)
@@ -78,3 +88,11 @@ class RedirectKeeper:
             self._telemetry.increment(metrics.REDIRECT_INSTALLS, cause)
             (log.info if cause == "start" else log.warning)("redirect_rule_installed", cause=cause)
         self.installed, self.packets = True, shown.packets
+
+    def _say_what_would_be(self, shown: ShownTable | None) -> None:
+        self.installed, self.packets = shown is not None, shown.packets if shown else 0
+        there = "missing" if shown is None else shown.content
+        if there != self._said:
+            self._said = there
+            # What nft would make of the rule is not known before it is written, so one that is there may be as it is.
+            log.info("would_install_redirect_rule", table="missing" if shown is None else "there, and replaced")

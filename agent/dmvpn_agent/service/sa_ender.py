@@ -47,18 +47,23 @@ class _Backoff:
 
 
 class SaEnder:
-    """Ends IKE_SAs."""
+    """Ends IKE_SAs; in a ``dry_run`` it only says whose it would end, once in an hour."""
 
-    def __init__(self, sas: Sas, telemetry: Telemetry, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, sas: Sas, telemetry: Telemetry, clock: Callable[[], datetime], *, dry_run: bool = False
+    ) -> None:
         self._sas = sas
         self._telemetry = telemetry
         self._clock = clock
+        self._dry_run = dry_run
         self._backoffs: dict[tuple[Address, str], _Backoff] = {}
 
     def due(self, sa: IkeSa) -> bool:
         """Tell whether a peer's IKE_SA may be ended again already."""
         backoff = self._backoffs.get(_peer(sa))
-        return backoff is None or self._clock() - backoff.last >= backoff.interval
+        if backoff is None:
+            return True
+        return self._clock() - backoff.last >= (FORGIVEN if self._dry_run else backoff.interval)
 
     def forgive(self, sa: IkeSa) -> None:
         """Have a peer begin anew, because what kept it out is no more."""
@@ -67,6 +72,15 @@ class SaEnder:
     async def end(self, sa: IkeSa, cause: str) -> bool:
         """End an IKE_SA; return whether it is gone. What fails is logged and counted."""
         self._back_off(sa)
+        about = {
+            "cause": cause,
+            "remote_id": sa.remote_id,
+            "nbma_address": str(sa.remote_host),
+            "ike_id": sa.unique_id,
+        }
+        if self._dry_run:
+            log.info("would_end_ike_sa", **about)
+            return False
         try:
             await self._sas.end(sa)
         except (CharonLost, CommandFailed) as error:
@@ -79,12 +93,6 @@ class SaEnder:
             why = str(error)
         gone = sa.unique_id not in {other.unique_id for other in self._sas.sas_at(sa.remote_host)}
         self._telemetry.increment(metrics.IKE_SAS_ENDED, cause, "gone" if gone else "failed")
-        about = {
-            "cause": cause,
-            "remote_id": sa.remote_id,
-            "nbma_address": str(sa.remote_host),
-            "ike_id": sa.unique_id,
-        }
         if gone:
             log.warning("ike_sa_ended", **about)
         else:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from dmvpn_agent.core.change_text import describe as describe_change
 from dmvpn_agent.service.authorizer import Authorizer, Judgement, describe
 from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.denied import Denied
@@ -98,7 +99,7 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
     return {
         "in_sync": not reconciler.pending and reconciler.trouble is None and reconciler.last_sync is not None,
         "last_sync": _time(reconciler.last_sync),
-        "pending_changes": [str(change) for change in reconciler.pending],
+        "pending_changes": [describe_change(change) for change in reconciler.pending],
         "foreign_neighbors": [str(address) for address in reconciler.foreign],
         "trouble": reconciler.trouble,
     }

@@ -64,7 +64,7 @@ class UnboundWatch:
             if last_read is None or last_read < waited_for or not self._ender.due(sa):
                 continue
             about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
-            log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd", then="ended")
+            log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd")
             await self._ender.end(sa, "unbound")
 
     def _settled(self) -> dict[Address, list[BindingRequest]]:

@@ -1,0 +1,149 @@
+"""``plan``: what the agent would change in FRR, judged by a configuration that need not be in force yet.
+
+It does what an agent does that starts now: judges the stored peers again, and compares what they are entitled to with
+what FRR has. Nothing is written.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dmvpn_agent import logs
+from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
+from dmvpn_agent.adapters.store import PeerTable, Store, StoreUnreadable
+from dmvpn_agent.commands.setting import Setting, settle
+from dmvpn_agent.core.change_text import describe
+from dmvpn_agent.core.desired import BgpSettings, desired, problems
+from dmvpn_agent.core.model import Accept, BindingRequest, Deny, Peer
+from dmvpn_agent.core.plan import Change, Plan, RemoveNeighbor, plan, subject
+from dmvpn_agent.service.bgpd import FrrUnavailable
+from dmvpn_agent.wire.frr import annotate, render
+
+EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be done. ``denied``: stored peers that the configuration does not accept (any more)."""
+
+    as_number: int
+    peers: tuple[Peer, ...]
+    denied: tuple[tuple[BindingRequest, Deny], ...]
+    plan: Plan
+    problems: tuple[str, ...]
+
+    @property
+    def different(self) -> bool:
+        """Tell whether FRR is not as desired, or not fit for it."""
+        return bool(self.plan.changes or self.plan.foreign or self.problems)
+
+    @property
+    def strangers(self) -> list[str]:
+        """Return the neighbors to be removed whose peers are not stored at all."""
+        known = {str(request.protocol_address) for request, _ in self.denied}
+        known |= {str(peer.protocol_address) for peer in self.peers}
+        removed = [str(change.address) for change in self.plan.changes if isinstance(change, RemoveNeighbor)]
+        return [address for address in removed if address not in known]
+
+
+def run(file: Path, as_json: bool) -> int:
+    """Print what would be changed; return the exit status. Raises ``ConfigError``."""
+    logs.set_up_for_command()
+    setting = settle(file)
+    bgp = setting.config.bgp
+    if bgp is None:
+        print(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
+        return EXIT_SAME
+    try:
+        preview = asyncio.run(_preview(setting, bgp))
+    except (StoreUnreadable, FrrUnavailable) as error:
+        print(f"dmvpn-agent: {error}", file=sys.stderr)
+        return EXIT_UNREADABLE
+    print(json.dumps(_json(preview), indent=2) if as_json else "\n".join(_text(preview)))
+    return EXIT_DIFFERENT if preview.different else EXIT_SAME
+
+
+async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
+    peers, denied = _judged(setting)
+    terminals = Terminals(setting.config.frr)
+    observed = (await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()).config
+    wanted = desired(peers, bgp)
+    found = problems(observed, bgp, wanted)
+    return Preview(bgp.as_number, peers, denied, plan(wanted, observed), found)
+
+
+def _judged(setting: Setting) -> tuple[tuple[Peer, ...], tuple[tuple[BindingRequest, Deny], ...]]:
+    store = Store(setting.config.state_directory / "agent.sqlite")
+    store.open_to_read()
+    try:
+        stored = tuple(PeerTable(store).load())
+    finally:
+        store.close()
+    peers, denied = [], []
+    for request in stored:
+        decision = setting.judge.decide(request, datetime.now(UTC))
+        if isinstance(decision, Deny):
+            denied.append((request, decision))
+        elif isinstance(decision, Accept) and decision.peer is not None:
+            peers.append(decision.peer)
+    return tuple(peers), tuple(denied)
+
+
+def _text(preview: Preview) -> Iterator[str]:
+    todo = preview.plan
+    if preview.denied:
+        yield "DENIED BY THIS CONFIGURATION, of the stored peers:"
+        yield from (f"  {request.protocol_address}  {deny}" for request, deny in preview.denied)
+        yield ""
+    if preview.problems:
+        yield "FOR YOU TO DO, before anything can be written:"
+        yield from (f"  {problem}" for problem in preview.problems)
+        yield ""
+    if todo.foreign:
+        yield "LEFT ALONE, because somebody else wrote the neighbor; remove it, and the agent writes its own:"
+        yield from (f"  {address}" for address in todo.foreign)
+        yield ""
+    if todo.changes:
+        yield "CHANGES, as vtysh would be given them:"
+        yield from annotate(todo.changes, preview.as_number)
+        yield ""
+    if preview.strangers:
+        yield f"Neighbors of peers that are not stored ({', '.join(preview.strangers)}) are removed only"
+        yield "frr.linger_seconds after the agent's start, if the peers have not come back by then."
+        yield ""
+    accepted = f"{len(preview.peers)} accepted peers"
+    if todo.changes:
+        about = len({subject(change) for change in todo.changes})
+        yield f"{accepted}; {len(todo.changes)} changes to {about} neighbors and prefix-lists."
+    else:
+        yield f"{accepted}; nothing to change in FRR."
+
+
+def _json(preview: Preview) -> dict[str, Any]:
+    return {
+        "managed": True,
+        "different": preview.different,
+        "peers": [str(peer.protocol_address) for peer in preview.peers],
+        "denied": [
+            {"protocol_address": str(request.protocol_address), "reason": str(deny.reason), "field": deny.field,
+             "found": deny.found, "expected": deny.expected}
+            for request, deny in preview.denied
+        ],
+        "problems": list(preview.problems),
+        "foreign_neighbors": [str(address) for address in preview.plan.foreign],
+        "not_stored": preview.strangers,
+        "changes": changes_json(preview.plan.changes),
+        "vtysh": render(preview.plan.changes, preview.as_number),
+    }  # fmt: skip
+
+
+def changes_json(changes: tuple[Change, ...]) -> list[dict[str, str]]:
+    """Return what each change is about, and what it means."""
+    return [
+        {"kind": type(change).__name__, "subject": subject(change), "text": describe(change)} for change in changes
+    ]

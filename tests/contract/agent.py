@@ -1,0 +1,78 @@
+"""An agent as a process."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dmvpn_agent.adapters.control import read_status
+from factories import der, event
+from fakes.waiting import until_now
+
+CONFIG = """\
+role = "spoke"
+state_directory = "{directory}"
+control_socket = "{directory}/control.sock"
+[nhrp]
+event_socket = "{directory}/nhrp.sock"
+[ike]
+vici_socket = "{directory}/no.vici"
+[policy]
+tunnel_networks = ["10.255.0.0/24"]
+[frr]
+vtysh = "{directory}/no-vtysh"
+vty_directory = "{directory}"
+[metrics]
+listen = ""
+"""
+TODAY = datetime.now(UTC).replace(microsecond=0)
+VALID = der(not_before=TODAY - timedelta(days=1), not_after=TODAY + timedelta(days=1)).hex()
+
+
+class Agent:
+    """An agent process, its files in one directory. ``enter``: the words before its command line."""
+
+    def __init__(self, directory: Path, config: str = CONFIG, enter: Sequence[str] = ()) -> None:
+        self.directory = directory
+        self.enter = enter
+        self.config = directory / "agent.toml"
+        self.config.write_text(config.format(directory=directory))
+        self.log = directory / "log"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        argv = [*self.enter, sys.executable, "-m", "dmvpn_agent.cli", "run", "--config", str(self.config), *options]
+        with self.log.open("ab") as log:
+            self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+        return self.processes[-1]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry["event"] == name]
+
+    def wait_for(self, name: str, count: int = 1) -> None:
+        with contextlib.suppress(TimeoutError):
+            until_now(lambda: len(self.events(name)) >= count)
+        assert len(self.events(name)) >= count, self.log.read_text()
+
+    def ask(self) -> bytes:
+        with socket.socket(socket.AF_UNIX) as nhrpd:
+            nhrpd.settimeout(30)
+            nhrpd.connect(str(self.directory / "nhrp.sock"))
+            nhrpd.sendall(event(der_hex=VALID))
+            return nhrpd.recv(1000)
+
+    def status(self) -> dict[str, Any]:
+        return asyncio.run(read_status(self.directory / "control.sock"))
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
