@@ -55,6 +55,7 @@ DENIED_PEERS = _gauge("denied_peers", "Peers remembered as denied: protocol and 
 
 # after admission
 IKE_SAS_ENDED = _counter("ike_sas_ended", "IKE_SAs the agent ended, by cause and outcome.", "cause", "outcome")
+SILENCED_PEERS = _gauge("silenced_peers", "Peers whose packets are dropped: another one is behind their NAT address.")
 INVITATIONS = _counter("invitations", "Times a peer without an IKE_SA was asked to come back.", "outcome")
 REVOKED_PRESENT = _gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
 TRUST_READS = _counter("trust_reads", "Times the CA certificates and CRLs were read, by outcome.", "outcome")
