@@ -73,16 +73,10 @@ async def _real(folder: Path) -> AsyncIterator[Path]:
         process.wait()
 
 
-KINDS = [
-    pytest.param(_fake, id="fake"),
-    pytest.param(
-        _real,
-        id="real",
-        marks=pytest.mark.skipif(
-            os.geteuid() != 0 or not CHARON.exists() or not shutil.which("unshare"), reason="needs root and charon"
-        ),
-    ),
-]
+needs_charon = pytest.mark.skipif(
+    os.geteuid() != 0 or not CHARON.exists() or not shutil.which("unshare"), reason="needs root and charon"
+)
+KINDS = [pytest.param(_fake, id="fake"), pytest.param(_real, id="real", marks=needs_charon)]
 
 
 @pytest.fixture(params=KINDS)
@@ -353,6 +347,24 @@ async def test_an_event_that_cannot_be_read_stops_nothing(charon: FakeCharon, te
         charon.raise_event("child-updown", {"dmvpn": FakeSa(1, "203.0.113.2", "").section(uniqueid="x")})
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: len(watch.ike_sas) == 1)
+
+
+@needs_charon
+async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
+    """Its socket's file is still there, and refuses, until the next one makes its own."""
+    async with _real(tmp_path) as vici:
+        watch = CharonWatch(ViciCharon(vici, telemetry), "dmvpn", telemetry)
+        task = asyncio.create_task(watch.run())
+        await until(lambda: watch.connected)
+    try:
+        await until(lambda: not watch.connected)
+        assert vici.is_socket()
+        async with _real(tmp_path):
+            await until(lambda: watch.connected)
+            assert telemetry.value(metrics.VICI_RECONNECTS) == 2
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_charon_that_does_not_answer_is_lost(charon: FakeCharon, telemetry: Telemetry) -> None:
