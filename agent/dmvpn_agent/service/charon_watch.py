@@ -24,6 +24,7 @@ from dmvpn_agent.service.charon import (
 )
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.wire.charon import parse_connections
+from dmvpn_agent.wire.label import ike_peer
 
 log = structlog.get_logger()
 
@@ -69,7 +70,8 @@ class CharonWatch:
     def peers_at(self, address: Address) -> frozenset[IkePeer]:
         """Return who had an IKE_SA with an NBMA address at the last look."""
         return frozenset(
-            IkePeer(sa.remote_id, self._asks_for_certificate.get(sa.name, True)) for sa in self.sas_at(address)
+            ike_peer(sa.remote_id, has_certificate=self._asks_for_certificate.get(sa.name, True))
+            for sa in self.sas_at(address)
         )
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
