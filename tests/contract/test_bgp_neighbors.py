@@ -12,11 +12,13 @@ from contract.frr import HUB, SPEAKER, RealBgpd, available
 from dmvpn_agent.core.desired import Desired, MaximumPrefix, desired
 from dmvpn_agent.core.model import Label, PeerKind
 from dmvpn_agent.core.plan import SetNeighbor, plan
+from dmvpn_agent.wire.frr import parse_bgp_summary
 from factories import SETTINGS, spoke
 from fakes.waiting import until_now
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
 
+SUMMARY = "show bgp ipv4 unicast summary json"
 PEER = spoke(2, "192.168.2.0/24", "192.168.3.0/24")
 BOTH = replace(SETTINGS, ipv6=True)
 #: The same spoke, with IPv6 prefixes as well.
@@ -103,7 +105,7 @@ async def test_a_flood_inside_a_peers_prefixes_ends_its_session(pair: Pair, fami
     await pair.apply(desired([peer], replace(BOTH, maximum_prefix=MaximumPrefix(maximum + 1, 15))))
     until_now(lambda: pair.received(family) == maximum + 1)
     await pair.apply(desired([peer], replace(BOTH, maximum_prefix=MaximumPrefix(maximum, 15))))
-    until_now(lambda: pair.session()["state"] == "Idle (PfxCt)")
+    until_now(lambda: parse_bgp_summary(pair.hub.type(SUMMARY))[peer.protocol_address].over_limit)
 
 
 PASSWORD = " password horse.battery!staple\n"

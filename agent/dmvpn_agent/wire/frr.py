@@ -52,6 +52,11 @@ class Session:
     state: str
     prefixes: int
 
+    @property
+    def over_limit(self) -> bool:
+        """Tell whether bgpd ended the session at the neighbor's ``maximum-prefix``, and waits."""
+        return self.state == "Idle (PfxCt)"
+
 
 def parse_running_config(text: str) -> Observed:
     """Read ``show running-config`` of FRR 8.4 to 10.6."""
