@@ -14,8 +14,10 @@ from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.adapters.vici_server import ViciServer
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address
-from dmvpn_agent.service.bridge import Bridge, TriggerFailed
+from dmvpn_agent.service.bridge import Bridge
+from dmvpn_agent.service.bridge_commands import Commands, InitLimits, TriggerFailed
 from dmvpn_agent.service.certificates import Certificates
+from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.vici import Packet, PacketType, text
 from factories import NOW, YEAR, der
@@ -40,6 +42,8 @@ class Stand:
         self.triggers: list[tuple[Address, Address]] = []
         self.refusal: str | None = None
         self.forged: list[bytes] = []
+        self.limits = InitLimits()
+        self.now = 0.0
         self.bridge: Bridge
 
     def is_ours(self, certificate: bytes, _: Sequence[bytes]) -> bool:
@@ -57,16 +61,18 @@ class Stand:
         certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
-        self.bridge = Bridge(upstream, certificates, self.send_trigger, "dmvpn", self.telemetry)
-        server = ViciServer(self.listen, self.bridge, self.telemetry, max_waiting=100_000)
-        await server.start()
+        surplus = SurplusEnder("dmvpn", self.telemetry, lambda: self.now)
+        self.bridge = Bridge(upstream, certificates, surplus, self.telemetry)
+        commands = Commands(self.bridge, self.send_trigger, "dmvpn", self.limits, self.telemetry, lambda: self.now)
+        server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
+        server.start()
         work = asyncio.create_task(self.bridge.run())
         try:
             yield
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            await server.stop()
+            server.stop()
             store.close()
 
     @asynccontextmanager

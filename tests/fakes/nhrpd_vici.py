@@ -38,6 +38,13 @@ class NhrpdVici:
     def send_raw(self, data: bytes) -> None:
         self._writer.write(data)
 
+    def pause(self) -> None:
+        """Read nothing until ``resume``."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     async def close(self) -> None:
         self._writer.close()
         self._reading.cancel()

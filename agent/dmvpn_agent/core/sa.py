@@ -1,7 +1,7 @@
 """Security associations as charon shows them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dmvpn_agent.core.model import Address
 
@@ -43,6 +43,7 @@ class IkeSa:
     initiator_spi: str
     responder_spi: str
     children: tuple[ChildSa, ...] = ()
+    initiated: bool = False  # whether this side began it, or the last rekeying of it
 
     @property
     def spis(self) -> str:
@@ -64,8 +65,15 @@ def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
     return {child.unique_id: (sa, child) for sa in sas for child in sa.children if child.installed}
 
 
+def addresses(sa: IkeSa) -> tuple[Address, Address]:
+    """Return what nhrpd knows a virtual circuit by: local and remote NBMA address, without ports."""
+    return sa.local_host, sa.remote_host
+
+
 def same_circuit(one: Circuit, other: Circuit) -> bool:
     """Tell whether two looks at a CHILD_SA show the same to nhrpd: addresses, identities, and which IKE_SA."""
-    return replace(one[0], state="", remote_port=0, children=()) == replace(
-        other[0], state="", remote_port=0, children=()
-    )
+    return _shown(*one) == _shown(*other)
+
+
+def _shown(sa: IkeSa, child: ChildSa) -> tuple[object, ...]:
+    return (sa.unique_id, sa.name, sa.spis, addresses(sa), sa.local_id, sa.remote_id, child.unique_id, child.name)

@@ -41,6 +41,7 @@ def _ike_sa(name: str, section: Section) -> IkeSa:
             ChildSa(number(child, "uniqueid"), text(child, "name") or key, text(child, "state"))
             for key, child in sections(children)
         ),
+        initiated=text(section, "initiator") == "yes",
     )
 
 
@@ -62,6 +63,28 @@ def ike_ids(message: Section) -> frozenset[int]:
             if text(part, "uniqueid").isdecimal():
                 found.add(number(part, "uniqueid"))
     return frozenset(found)
+
+
+def ended_children(event: str, message: Section) -> frozenset[int]:
+    """Return the unique ids of the CHILD_SAs that an event says are gone. Those of a rekeying are not in there."""
+    if event != "child-updown" or text(message, "up") == "yes":
+        return frozenset()
+    return frozenset(
+        number(child, "uniqueid")
+        for _, section in sections(message)
+        for _, child in sections(section.get("child-sas", {}))
+        if text(child, "uniqueid").isdecimal()
+    )
+
+
+def half_open_and_jobs(stats: Section) -> tuple[int, int]:
+    """Return from the answer to ``stats`` what charon's ``init_limit_*`` are about: half-open IKE_SAs, waiting jobs.
+
+    Raises ``ViciError``.
+    """
+    found = dict(sections(stats))
+    jobs = found.get("queues", {})
+    return number(found.get("ikesas", {}), "half-open"), sum(number(jobs, kind) for kind in jobs)
 
 
 def rekeyed_spis(message: Section) -> tuple[str, str] | None:
