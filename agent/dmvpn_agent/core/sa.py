@@ -10,6 +10,9 @@ INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
 #: IKE_SA states (strongSwan ``ike_sa_state_names``) in which the peer is authenticated.
 ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
 
+#: IKE_SA states from which there is no way back. One whose peer does not answer stays there until charon gives up.
+ENDING_STATES = frozenset({"DELETING", "DESTROYING"})
+
 
 @dataclass(frozen=True, slots=True)
 class ChildSa:
@@ -61,8 +64,14 @@ Circuit = tuple[IkeSa, ChildSa]
 
 
 def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
-    """Return what traffic can use now, by the CHILD_SA's unique id."""
-    return {child.unique_id: (sa, child) for sa in sas for child in sa.children if child.installed}
+    """Return what traffic can use now, by the CHILD_SA's unique id; an IKE_SA that is being deleted has none."""
+    return {
+        child.unique_id: (sa, child)
+        for sa in sas
+        if sa.state not in ENDING_STATES
+        for child in sa.children
+        if child.installed
+    }
 
 
 def addresses(sa: IkeSa) -> tuple[Address, Address]:
