@@ -1,8 +1,9 @@
 """The bridge between a client that does what nhrpd does and a charon, over real sockets."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.store import CertificateTable, Store
-from dmvpn_agent.adapters.vici_server import ViciServer
+from dmvpn_agent.adapters.vici_server import MAX_CLIENTS, ViciServer
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.service.bridge import Bridge
@@ -193,6 +194,51 @@ async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) ->
         assert nhrpd.events(DESTROYING) == []
 
 
+async def test_an_sa_that_one_look_does_not_show_is_looked_for_again(stand: Stand) -> None:
+    """While an IKE_SA is rekeyed, list-sas may meet its CHILD_SA neither in the old nor in the new one."""
+    sa = _spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.hide_once = {11}
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: not stand.charon.hide_once)
+        stand.charon.up(_spoke(2))
+        await until(lambda: nhrpd.events(INSTALLED))
+        assert nhrpd.told[1:] == [(INSTALLED, 12, der())]
+
+
+async def test_an_sa_that_vanished_without_a_word_is_announced(stand: Stand) -> None:
+    """Two looks that do not show it are enough."""
+    sa = _spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        del stand.charon.sas[1]
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+
+
+async def test_an_ike_sa_that_is_being_deleted_has_no_circuit(stand: Stand) -> None:
+    """There is no way back from there, though charon goes on asking a peer that does not answer."""
+    sa = _spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        sa.state = "DELETING"
+        stand.charon.raise_event("ike-updown", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+
+
+async def test_a_peer_that_moves_takes_its_circuit_along(stand: Stand) -> None:
+    """nhrpd moves a CHILD_SA's circuit itself where it is told other addresses; destroying it would take it away."""
+    stand.charon.up(_spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.move(1, "198.51.100.7")
+        await until(lambda: len(nhrpd.told) == 2)
+        assert nhrpd.told[1] == (INSTALLED, 11, der())
+        nhrpd.initiate("dmvpn", str(HUB), "198.51.100.7")
+        await until(lambda: len(nhrpd.told) == 3)
+        assert nhrpd.events(DESTROYING) == []
+
+
 async def test_an_sa_without_a_certificate_is_announced_without(stand: Stand) -> None:
     """nhrpd then asks the agent, which denies; it is counted."""
     stand.charon.certificates = [der(name="other")]
@@ -285,6 +331,76 @@ async def test_initiate_with_an_sa_there_announces_it_again(stand: Stand) -> Non
         assert stand.triggers == []
 
 
+async def test_a_pair_that_was_triggered_a_moment_ago_is_not_triggered_again(stand: Stand) -> None:
+    """The kernel holds a request for it; another one would begin no sooner."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        for number, now in enumerate((0.0, 1.9, 2.0), 6):
+            stand.now = now
+            nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+            await until(lambda number=number: len(nhrpd.answers) == number)  # type: ignore[misc]
+        assert stand.triggers == [(HUB, SPOKE)] * 2
+        assert stand.telemetry.value(metrics.BRIDGE_TRIGGERS, "under_way") == 1
+
+
+async def test_an_sa_that_came_and_went_is_asked_for_anew(stand: Stand) -> None:
+    """However soon: nhrpd would not ask again for half a minute."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 6)
+        stand.charon.up(_spoke())
+        await until(lambda: nhrpd.events(INSTALLED) == [11])
+        stand.charon.down(1)
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 7)
+        assert stand.triggers == [(HUB, SPOKE)] * 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "half_open", "jobs", "init_limits", "triggers"),
+    [
+        (InitLimits(half_open=5), 5, 0, "1", 0),
+        (InitLimits(half_open=5), 4, 0, "1", 1),
+        (InitLimits(half_open=5), 5, 0, "0", 1),
+        (InitLimits(job_load=3), 0, 4, "1", 0),
+        (InitLimits(job_load=3), 0, 3, "1", 1),
+        (InitLimits(), 1000, 1000, "1", 1),
+    ],
+)
+async def test_limits_are_charons(
+    stand: Stand, limits: InitLimits, half_open: int, jobs: int, init_limits: str, triggers: int
+) -> None:
+    """As charon applies its own; what nhrpd asks for with priority, as a registration, is not limited."""
+    stand.limits = limits
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.half_open, stand.charon.jobs = half_open, jobs
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE), init_limits=init_limits)
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert len(stand.triggers) == triggers
+        assert ("due to limits" in text(nhrpd.answers[5].message, "errmsg")) is not bool(triggers)
+
+
+async def test_terminate_by_profile_is_answered_as_charon_does(stand: Stand) -> None:
+    """All of the profile's IKE_SAs, and how many those were."""
+    for number in (1, 2):
+        stand.charon.up(_spoke(number))
+    stand.charon.up(_spoke(3, name="office"))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.request("terminate", ike="dmvpn")
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert nhrpd.answers[5].message == {"success": b"yes", "matches": b"2", "terminated": b"2"}
+
+
+async def test_another_connections_ike_sa_cannot_be_terminated(stand: Stand) -> None:
+    """charon's other tunnels are none of nhrpd's business."""
+    stand.charon.up(_spoke(3, name="office"))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.request("terminate", ike_id="3")
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert "no matching SAs" in text(nhrpd.answers[5].message, "errmsg")
+        assert "terminate" not in {name for name, _ in stand.charon.requests}
+
+
 def _initiate(*words: str) -> Callable[[NhrpdVici], None]:
     return lambda nhrpd: nhrpd.initiate(*words)
 
@@ -375,6 +491,79 @@ async def test_a_client_that_does_not_read_is_closed(stand: Stand) -> None:
         await until(dropped)
         assert not nhrpd.closed
         writer.close()
+
+
+async def test_clients_that_ask_for_nothing_make_room(stand: Stand) -> None:
+    """nhrpd, which asks at once, gets in though somebody opened many connections."""
+    async with stand.bridged(), AsyncExitStack() as stack:
+        first = await stack.enter_async_context(stand.nhrpd())
+        idle = []
+        for _ in range(MAX_CLIENTS):
+            client = NhrpdVici()
+            await client.connect(stand.listen, quiet=True)
+            stack.push_async_callback(client.close)
+            idle.append(client)
+        late = await stack.enter_async_context(stand.nhrpd())
+        await until(lambda: stand.telemetry.value(metrics.BRIDGE_CLIENTS_DROPPED, "idle") == 2)
+        assert [client.closed for client in idle].count(True) == 2
+        assert not first.closed
+        assert not late.closed
+
+
+async def test_beyond_the_number_of_clients_nobody_is_served(stand: Stand) -> None:
+    """Those who asked for events stay."""
+    async with stand.bridged(), AsyncExitStack() as stack:
+        for _ in range(MAX_CLIENTS):
+            await stack.enter_async_context(stand.nhrpd())
+        late = NhrpdVici()
+        await late.connect(stand.listen)
+        await until(lambda: late.closed)
+        assert stand.telemetry.value(metrics.BRIDGE_CLIENTS_DROPPED, "too_many") == 1
+        await late.close()
+
+
+async def test_a_flood_of_requests_waits_in_the_sender(stand: Stand) -> None:
+    """Each is answered in turn; no more are read than may wait, and another client is served meanwhile."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd, stand.nhrpd() as other:
+        for _ in range(5000):
+            nhrpd.request("list-sas")
+        other.request("list-sas")
+        await until(lambda: len(other.answers) == 6)
+        assert len(nhrpd.answers) < 5005
+        await until(lambda: len(nhrpd.answers) == 5005)
+
+
+async def test_a_long_list_is_sent_no_faster_than_it_is_read(stand: Stand) -> None:
+    """Many SAs are more than may wait for one client: that alone does not close it."""
+    for number in range(1, 1001):
+        stand.charon.up(FakeSa(number, f"10.{number // 250}.0.{number % 250}", NAME, children={number: "INSTALLED"}))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert len(nhrpd.events("list-sa")) == 1000
+        assert not nhrpd.closed
+
+
+async def test_nhrpd_may_come_and_go(stand: Stand) -> None:
+    """Restarted again and again, or two at once: each is told everything, and nobody is left behind."""
+    stand.charon.up(_spoke())
+    async with stand.bridged():
+        async with stand.nhrpd() as one:
+            for _ in range(20):
+                async with stand.nhrpd() as other:
+                    assert other.told == [("list-sa", 11, der())]
+            stand.charon.up(_spoke(2))
+            await until(lambda: one.events(INSTALLED) == [12])
+        await until(lambda: stand.telemetry.value(metrics.BRIDGE_CLIENTS) == 0)
+        assert stand.telemetry.value(metrics.BRIDGE_CLIENTS_DROPPED, "closed_by_client") == 21
+
+
+async def test_the_socket_is_its_owners_and_its_groups(stand: Stand) -> None:
+    """Its group is the directory's where that is setgid, whatever the process's own is."""
+    group = next((one for one in os.getgroups() if one != os.getegid()), os.getegid())
+    os.chown(stand.folder, -1, group)
+    stand.folder.chmod(0o2750)
+    async with stand.bridged():
+        status = stand.listen.stat()
+        assert (status.st_mode & 0o777, status.st_gid) == (0o660, group)
 
 
 async def test_a_stopped_bridge_leaves_nothing_running(stand: Stand) -> None:

@@ -181,7 +181,7 @@ class ViciClient:
             return
         else:
             self._loop.remove_writer(self._connection)
-        if len(self._unsent) > HIGH_WATER:
+        if len(self._unsent) > min(HIGH_WATER, self._max_waiting // 4):
             self._drained.clear()
         else:
             self._drained.set()

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dmvpn_agent.core.sa import IkeSa
 
 
-def surplus(sas: Iterable[IkeSa]) -> list[IkeSa]:
-    """Return the IKE_SAs with an installed CHILD_SA that stand beside a better one with the same peer.
+def surplus(sas: Iterable[IkeSa]) -> list[tuple[IkeSa, IkeSa]]:
+    """Return the IKE_SAs with an installed CHILD_SA that stand beside a better one with the same peer, and that one.
 
     The same peer: the same connection, addresses, remote port and identities. Behind one NAT address ports differ.
     """
@@ -21,8 +21,7 @@ def surplus(sas: Iterable[IkeSa]) -> list[IkeSa]:
         if sa.established and any(child.installed for child in sa.children):
             key = (sa.name, sa.local_host, sa.remote_host, sa.remote_port, sa.local_id, sa.remote_id)
             by_peer[key].append(sa)
-    return [
-        sa
-        for several in by_peer.values()
-        for sa in sorted(several, key=lambda one: (one.initiator_spi, one.responder_spi))[1:]
-    ]
+    ordered = (
+        sorted(several, key=lambda one: (one.initiator_spi, one.responder_spi)) for several in by_peer.values()
+    )
+    return [(sa, best) for best, *others in ordered for sa in others]

@@ -159,8 +159,8 @@ class Commands:
 
     async def _terminate(self, message: Section) -> dict[str, str]:
         ike_id, ike = text(message, "ike-id"), text(message, "ike")
-        if ike_id.isdecimal():
-            if not self._is_ours(int(ike_id)):
+        if ike_id:
+            if not self._is_ours(ike_id):
                 raise Refused("no matching SAs to terminate found")  # charon's own words
             selection = {"ike-id": ike_id}
         elif ike == self._profile:
@@ -171,10 +171,11 @@ class Commands:
         answer = await self._ask("terminate", selection | {"timeout": "-1"})
         return {key: text(answer, key) for key in _TERMINATE_ANSWER if key in answer}
 
-    def _is_ours(self, ike_id: int) -> bool:
+    def _is_ours(self, ike_id: str) -> bool:
         """Tell whether nhrpd can know of an IKE_SA: charon's other tunnels are none of its business."""
-        sas = (self._bridge.picture.sas.get(ike_id), *(sa for sa, _ in self._bridge.picture.told.values()))
-        return any(sa.unique_id == ike_id and sa.name == self._profile for sa in sas if sa is not None)
+        picture = self._bridge.picture
+        sas = (*picture.sas.values(), *(sa for sa, _ in picture.told.values()))
+        return any(str(sa.unique_id) == ike_id and sa.name == self._profile for sa in sas)
 
     async def _ask(self, command: str, message: Section) -> Section:
         if self._bridge.session is None:

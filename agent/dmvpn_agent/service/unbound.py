@@ -9,7 +9,7 @@ that is plain, and waited for less.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
@@ -62,8 +62,8 @@ class UnboundWatch:
         self._cache = cache
         self._clock = clock
         self._since: dict[str, datetime] = {}
-        self._were_bound: set[str] = set()
-        self._lost: set[str] = set()
+        self._were_bound: set[tuple[Address, str]] = set()
+        self._lost: set[tuple[Address, str]] = set()
 
     async def look(self) -> None:
         """Look once; what is unbound for long enough, by a cache read since, is ended."""
@@ -71,16 +71,16 @@ class UnboundWatch:
         settled = self._settled()
         unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, settled)}
         self._since = {spis: self._since.get(spis, now) for spis in unbound}
-        self._note_loss(unbound.keys())
+        self._note_loss(unbound)
         for sa in islice(self._due(unbound, now), AT_ONCE):
             about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
             log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd",
-                        all_lost=sa.spis in self._lost)  # fmt: skip
+                        all_lost=_peer(sa) in self._lost)  # fmt: skip
             await self._ender.end(sa, "unbound")
 
     def _due(self, unbound: Mapping[str, IkeSa], now: datetime) -> Iterator[IkeSa]:
         for spis, sa in unbound.items():
-            waited_for = self._since[spis] + (PATIENCE_AFTER_LOSS if spis in self._lost else PATIENCE)
+            waited_for = self._since[spis] + (PATIENCE_AFTER_LOSS if _peer(sa) in self._lost else PATIENCE)
             if now < waited_for or not self._ender.due(sa):
                 continue
             last_read = self._cache.last_read
@@ -89,12 +89,17 @@ class UnboundWatch:
                 continue
             yield sa
 
-    def _note_loss(self, unbound: Set[str]) -> None:
-        bound = {sa.spis for sa in self._sas.our_sas() if any(child.installed for child in sa.children)} - unbound
+    def _note_loss(self, unbound: Mapping[str, IkeSa]) -> None:
+        absent = {_peer(sa) for sa in unbound.values()}
+        bound = {
+            _peer(sa)
+            for sa in self._sas.our_sas()
+            if sa.spis not in unbound and any(child.installed for child in sa.children)
+        }
         if not bound:
-            self._lost |= unbound & self._were_bound
-        self._lost &= unbound
-        self._were_bound = bound | (self._were_bound & unbound)
+            self._lost |= absent & self._were_bound
+        self._lost &= absent
+        self._were_bound = bound | (self._were_bound & absent)
 
     def _settled(self) -> dict[Address, list[BindingRequest]]:
         """Return, by NBMA address, the requests that nhrpd has bound, and those that were denied."""
@@ -115,3 +120,8 @@ class UnboundWatch:
         if len(requests) >= len({other.remote_id for other in here}):
             return False
         return not any(is_of(sa, request, here) for request in requests)
+
+
+def _peer(sa: IkeSa) -> tuple[Address, str]:
+    """Return who has an IKE_SA, also after it was rekeyed."""
+    return sa.remote_host, sa.remote_id

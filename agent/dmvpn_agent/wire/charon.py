@@ -57,11 +57,10 @@ def parse_connections(message: Section) -> Iterator[tuple[str, bool]]:
 
 def ike_ids(message: Section) -> frozenset[int]:
     """Return the unique ids of the IKE_SAs that an ``ike-*`` or ``child-*`` event is about, new and old ones."""
-    found = set()
+    found = set[int]()
     for _, section in sections(message):
         for part in (section, *(inner for key, inner in sections(section) if key in {"old", "new"})):
-            if text(part, "uniqueid").isdecimal():
-                found.add(number(part, "uniqueid"))
+            found |= _unique_id(part)
     return frozenset(found)
 
 
@@ -70,11 +69,19 @@ def ended_children(event: str, message: Section) -> frozenset[int]:
     if event != "child-updown" or text(message, "up") == "yes":
         return frozenset()
     return frozenset(
-        number(child, "uniqueid")
+        unique_id
         for _, section in sections(message)
         for _, child in sections(section.get("child-sas", {}))
-        if text(child, "uniqueid").isdecimal()
+        for unique_id in _unique_id(child)
     )
+
+
+def _unique_id(section: Section) -> frozenset[int]:
+    """Return a section's unique id; nothing where it has none."""
+    try:
+        return frozenset({number(section, "uniqueid")})
+    except ViciError:
+        return frozenset()
 
 
 def half_open_and_jobs(stats: Section) -> tuple[int, int]:

@@ -112,9 +112,9 @@ def text(section: Section, key: str) -> str:
 
 
 def number(section: Section, key: str) -> int:
-    """Return a value as a number. Raises ``ViciError`` where it is missing or not one."""
+    """Return a value as a number. Raises ``ViciError`` where it is missing, not one, or of more than 20 digits."""
     value = text(section, key)
-    if not value.isdecimal():
+    if not value.isdecimal() or len(value) > 20:
         raise ViciError(f"{key} is {value[:40]!r}, not a number")
     return int(value)
 
