@@ -248,6 +248,21 @@ async def test_an_sa_without_a_certificate_is_announced_without(stand: Stand) ->
         assert stand.telemetry.value(metrics.BRIDGE_CERTIFICATES_MISSING) >= 1
 
 
+async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> None:
+    """As when the CA's certificate was put in its place meanwhile: nhrpd has it for the next registration."""
+    stand.forged = [der()]
+    sa = _spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, b"")]
+        stand.forged.clear()
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(INSTALLED) == [11])
+        stand.charon.up(_spoke(2))
+        await until(lambda: 12 in nhrpd.events(INSTALLED))
+        assert nhrpd.told[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
+
+
 async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: Stand) -> None:
     """Both are in charon's cache right after a renewal."""
     renewed = der(not_before=NOW - YEAR + timedelta(days=1))

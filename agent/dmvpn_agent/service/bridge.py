@@ -56,6 +56,7 @@ class Bridge:
         self._surplus = surplus
         self._stale: set[int] = set()
         self._ended: set[int] = set()
+        self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
         self.picture = Picture(told)
@@ -158,11 +159,18 @@ class Bridge:
         if ids is None:
             self._certificates.prune(after.values())
         difference = self.picture.look(after, ended)
-        for circuit in difference.installed:
+        installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
+        for circuit in installed.values():
             self._announce("child-state-installed", circuit)
         for circuit in difference.destroying:
             self._announce("child-state-destroying", circuit)
+        self._unidentified = {key for key, (sa, _) in self.picture.told.items() if not self._certificates.of(sa)[1]}
         return difference.doubtful
+
+    def _identified(self) -> list[Circuit]:
+        """Return the circuits that nhrpd was told of without a certificate, which has been found since."""
+        told = (self.picture.told.get(key) for key in self._unidentified)
+        return [circuit for circuit in told if circuit and self._certificates.of(circuit[0])[1]]
 
     def _announce(self, event: str, circuit: Circuit) -> None:
         sa, child = circuit
