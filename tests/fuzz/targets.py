@@ -38,7 +38,7 @@ from dmvpn_agent.core.model import (
     Source,
 )
 from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.charon import ended_children, ike_ids, parse_ike_sas, rekeyed_spis, render_for_nhrpd
+from dmvpn_agent.wire.charon import child_changes, ike_ids, parse_ike_sas, rekeyed_spis, render_for_nhrpd
 from dmvpn_agent.wire.claims import MAX_CLAIMS
 from dmvpn_agent.wire.handover import BadHandover, decode_handover
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, parse_event
@@ -297,7 +297,8 @@ def _check_packet(packet: Packet) -> None:
         for sa in parse_ike_sas(packet.message):
             for child in sa.children:
                 encode(Packet(PacketType.EVENT, "list-sa", render_for_nhrpd(sa, child, b"", b"")))
-        ended_children("child-updown", packet.message)
+        for event in ("child-updown", "child-rekey"):
+            tuple(child_changes(event, packet.message))
     except ViciError:
         pass
     ike_ids(packet.message)

@@ -2,10 +2,11 @@
 
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.core.picture import Picture
+from dmvpn_agent.core.picture import ChildChange, Difference, Picture
 from dmvpn_agent.core.sa import ChildSa, IkeSa, circuits
 
 STATES = st.sampled_from(["INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED", "CREATED"])
@@ -28,19 +29,25 @@ def looks(draw: st.DrawFn) -> dict[int, IkeSa]:
     return found
 
 
-@given(st.lists(st.tuples(looks(), st.sets(st.integers(1, 6)))))
-def test_nhrpd_is_in_step_after_a_second_look_at_the_latest(history: list[tuple[dict[int, IkeSa], set[int]]]) -> None:
+CHANGES = st.lists(st.builds(ChildChange, st.integers(1, 6), st.booleans()), max_size=6)
+
+
+@given(st.lists(st.tuples(looks(), CHANGES)))
+def test_nhrpd_is_in_step_after_a_second_look_at_the_latest(
+    history: list[tuple[dict[int, IkeSa], list[ChildChange]]],
+) -> None:
     """Told in order, it believes what charon shows, and what is in doubt; looked at again, just what charon shows."""
     picture = Picture()
     believed: set[int] = set()
-    for sas, ended in history:
+    for sas, changes in history:
         for again in (False, True):
-            difference = picture.look(sas, set() if again else ended)
+            difference = picture.look(sas, [] if again else changes)
+            lost = {child.unique_id for _, child in difference.lost}
             installed = {child.unique_id for _, child in difference.installed}
             destroying = {child.unique_id for _, child in difference.destroying}
-            assert destroying <= believed
-            assert not installed & destroying
-            believed = (believed | installed) - destroying
+            assert lost | destroying <= believed
+            assert not (lost | installed) & destroying
+            believed = ((believed - lost) | installed) - destroying
             assert believed == picture.told.keys()
             assert believed >= circuits(sas.values()).keys()
             assert difference.doubtful == (believed != circuits(sas.values()).keys())
@@ -51,10 +58,10 @@ def test_nhrpd_is_in_step_after_a_second_look_at_the_latest(history: list[tuple[
 def test_what_charon_says_or_shows_is_believed_at_once(before: dict[int, IkeSa], after: dict[int, IkeSa]) -> None:
     """A CHILD_SA that it said is gone, or lists without traffic, waits for no second look."""
     picture = Picture()
-    picture.look(before, set())
+    picture.look(before, [])
     gone = picture.told.keys() - circuits(after.values()).keys()
-    difference = picture.look(after, gone)
-    assert {child.unique_id for _, child in difference.destroying} == gone
+    difference = picture.look(after, [ChildChange(key, False) for key in gone])
+    assert {child.unique_id for _, child in (*difference.lost, *difference.destroying)} == gone
     assert not difference.doubtful
 
 
@@ -62,8 +69,34 @@ def test_what_charon_says_or_shows_is_believed_at_once(before: dict[int, IkeSa],
 def test_the_same_look_again_says_nothing(sas: dict[int, IkeSa]) -> None:
     """Also to a program that took over what was told."""
     picture = Picture()
-    picture.look(sas, set())
+    picture.look(sas, [])
     for again in (picture, Picture(picture.told.values())):
-        difference = again.look(sas, set())
-        assert (difference.installed, difference.destroying, difference.doubtful) == ([], [], False)
+        assert again.look(sas, []) == Difference()
         assert not again.is_of_another_charon(sas.values())
+
+
+def _sa(number: int, *children: int) -> IkeSa:
+    installed = tuple(ChildSa(key, "dmvpn", "INSTALLED") for key in children)
+    return IkeSa(number, "dmvpn", "ESTABLISHED", ip_address("203.0.113.1"), ip_address("203.0.113.2"), 500, "CN=hub",
+                 "CN=spoke", f"{number:x}", "0", installed)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ([ChildChange(1, False), ChildChange(2, True)], [1]),
+        ([ChildChange(2, True), ChildChange(1, False)], []),
+        ([ChildChange(1, False)], [1]),
+        ([], []),
+        ([ChildChange(3, True), ChildChange(1, False), ChildChange(3, False), ChildChange(2, True)], [1]),
+    ],
+    ids=["ended, then came", "came, then ended", "ended, and is there again", "nothing", "one between that is gone"],
+)
+def test_nhrpd_is_told_in_the_order_that_charon_told(said: list[ChildChange], lost: list[int]) -> None:
+    """However late the bridge looks: a tunnel that was down is told to have been down, one that was not is not."""
+    picture = Picture()
+    picture.look({1: _sa(1, 1)}, [])
+    difference = picture.look({2: _sa(2, 2)}, said)
+    assert [child.unique_id for _, child in difference.lost] == lost
+    assert [child.unique_id for _, child in difference.installed] == [2]
+    assert not (lost and difference.destroying)

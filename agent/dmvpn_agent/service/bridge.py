@@ -2,7 +2,7 @@
 
 What charon reports only says which IKE_SA to look at again; the difference between what nhrpd was told and what
 charon then shows is what it is told, new circuits first, so that no rekeying leaves it without one. What really ended
-is told at once: a peer that was thrown out, or is called back, must not seem to have been there all the time. When
+is told as such: a peer that was thrown out, or is called back, must not seem to have been there all the time. When
 charon is lost, so are the circuits: nhrpd's connection is closed, and it resets them.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.picture import Picture
+from dmvpn_agent.core.picture import ChildChange, Picture
 from dmvpn_agent.core.sa import Circuit, IkeSa
 from dmvpn_agent.service.bridge_clients import Client, Clients
 from dmvpn_agent.service.certificates import Certificates
@@ -27,7 +27,7 @@ from dmvpn_agent.service.charon import (
 )
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.charon import ended_children, ike_ids, rekeyed_spis
+from dmvpn_agent.wire.charon import child_changes, ike_ids, rekeyed_spis
 from dmvpn_agent.wire.vici import Section
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Bridge:
         self._certificates = certificates
         self._surplus = surplus
         self._stale: set[int] = set()
-        self._ended: set[int] = set()
+        self._changes: list[ChildChange] = []
         self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
@@ -105,6 +105,7 @@ class Bridge:
         self.session = None
         self.clients.close("charon_lost")
         self.picture = Picture()
+        self._stale, self._changes, self._unidentified = set(), [], set()
 
     def _give_up_adopted(self) -> None:
         if not self.ready and tuple(self.clients):
@@ -125,9 +126,9 @@ class Bridge:
 
         async def look() -> None:
             stale, self._stale = self._stale, set()
-            ended, self._ended = self._ended, set()
-            if await self._look(session, stale if stale and self.ready else None, ended):
-                await self._look(session, None, set())
+            changes, self._changes = self._changes, []
+            if await self._look(session, stale if stale and self.ready else None, changes):
+                await self._look(session, None, [])
             if not self.ready:
                 self.session = session
                 self._ready.set()
@@ -140,9 +141,9 @@ class Bridge:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
         self._stale |= ike_ids(message)
-        self._ended |= ended_children(event, message)
+        self._changes += child_changes(event, message)
 
-    async def _look(self, session: CharonSession, ids: set[int] | None, ended: set[int]) -> bool:
+    async def _look(self, session: CharonSession, ids: set[int] | None, changes: list[ChildChange]) -> bool:
         """Look at these IKE_SAs, or at all, and tell the clients what is different; return whether that leaves doubt.
 
         Raises ``CharonLost``.
@@ -158,7 +159,9 @@ class Bridge:
         await self._certificates.learn(session, _with_circuits(after.values()))
         if ids is None:
             self._certificates.prune(after.values())
-        difference = self.picture.look(after, ended)
+        difference = self.picture.look(after, changes)
+        for circuit in difference.lost:
+            self._announce("child-state-destroying", circuit)
         installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
         for circuit in installed.values():
             self._announce("child-state-installed", circuit)

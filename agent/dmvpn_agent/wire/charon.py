@@ -1,8 +1,9 @@
 """charon's SAs: from VICI's sections, and into the form that nhrpd reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
+from dmvpn_agent.core.picture import ChildChange
 from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.wire.vici import Section, ViciError, number, sections, text
 
@@ -64,16 +65,19 @@ def ike_ids(message: Section) -> frozenset[int]:
     return frozenset(found)
 
 
-def ended_children(event: str, message: Section) -> frozenset[int]:
-    """Return the unique ids of the CHILD_SAs that an event says are gone. Those of a rekeying are not in there."""
-    if event != "child-updown" or text(message, "up") == "yes":
-        return frozenset()
-    return frozenset(
-        unique_id
-        for _, section in sections(message)
-        for _, child in sections(section.get("child-sas", {}))
-        for unique_id in _unique_id(child)
-    )
+def child_changes(event: str, message: Section) -> Iterator[ChildChange]:
+    """Yield the CHILD_SAs that an event says came, or are gone, in this order."""
+    if event not in {"child-updown", "child-rekey"}:
+        return
+    children = [child for _, section in sections(message) for _, child in sections(section.get("child-sas", {}))]
+    if event == "child-updown":
+        yield from (ChildChange(key, text(message, "up") == "yes") for child in children for key in _unique_id(child))
+        return
+    for child in children:
+        for part, came in (("new", True), ("old", False)):
+            inner = child.get(part)
+            if isinstance(inner, Mapping):
+                yield from (ChildChange(key, came) for key in _unique_id(inner))
 
 
 def _unique_id(section: Section) -> frozenset[int]:
