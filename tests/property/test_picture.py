@@ -100,3 +100,14 @@ def test_nhrpd_is_told_in_the_order_that_charon_told(said: list[ChildChange], lo
     assert [child.unique_id for _, child in difference.lost] == lost
     assert [child.unique_id for _, child in difference.installed] == [2]
     assert not (lost and difference.destroying)
+
+
+def test_what_charon_said_ahead_of_what_it_showed_is_kept() -> None:
+    """An end that is shown by the next look only is one that charon told of, in its place."""
+    picture = Picture()
+    picture.look({1: _sa(1, 1)}, [])
+    assert picture.look({1: _sa(1, 1)}, [ChildChange(1, False), ChildChange(2, True)]) == Difference()
+    difference = picture.look({2: _sa(2, 2)}, [])
+    assert [child.unique_id for _, child in difference.lost] == [1]
+    assert [child.unique_id for _, child in difference.installed] == [2]
+    assert not difference.doubtful

@@ -44,14 +44,20 @@ class Picture:
         self.told: dict[int, Circuit] = {child.unique_id: (sa, child) for sa, child in told}
         self.sas: dict[int, IkeSa] = {}
         self._missing: set[int] = set()
+        self._ahead: Sequence[ChildChange] = ()
 
     def between(self, local: Address, remote: Address) -> Iterator[Circuit]:
         """Yield the circuits between two addresses."""
         return (circuit for circuit in self.told.values() if addresses(circuit[0]) == (local, remote))
 
     def look(self, sas: Mapping[int, IkeSa], changes: Sequence[ChildChange]) -> Difference:
-        """Take up what charon shows; ``changes`` is what it said since the last look, as it came."""
+        """Take up what charon shows; ``changes`` is all that it said since the last look, as it came.
+
+        What it said may be ahead of what it showed: that is kept for the next look.
+        """
         now = circuits(sas.values())
+        new, changes = changes, (*self._ahead, *changes)
+        self._ahead = _from_first_ahead(new, now)
         shown = {child.unique_id for sa in sas.values() for child in sa.children}
         ended = {change.unique_id for change in changes if not change.came}
         absent = self.told.keys() - now.keys()
@@ -95,3 +101,13 @@ class Picture:
 
     def _told(self, key: int, circuit: Circuit) -> bool:
         return key in self.told and same_circuit(self.told[key], circuit)
+
+
+def _from_first_ahead(changes: Sequence[ChildChange], now: Mapping[int, Circuit]) -> Sequence[ChildChange]:
+    """Return the changes from the first one on that a look does not show yet."""
+    gone = {change.unique_id for change in changes if not change.came}
+    for place, change in enumerate(changes):
+        shown = change.unique_id in now
+        if shown is not change.came and not (change.came and change.unique_id in gone):
+            return changes[place:]
+    return ()

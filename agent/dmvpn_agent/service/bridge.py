@@ -126,9 +126,8 @@ class Bridge:
 
         async def look() -> None:
             stale, self._stale = self._stale, set()
-            changes, self._changes = self._changes, []
-            if await self._look(session, stale if stale and self.ready else None, changes):
-                await self._look(session, None, [])
+            if await self._look(session, stale if stale and self.ready else None):
+                await self._look(session, None)
             if not self.ready:
                 self.session = session
                 self._ready.set()
@@ -143,7 +142,7 @@ class Bridge:
         self._stale |= ike_ids(message)
         self._changes += child_changes(event, message)
 
-    async def _look(self, session: CharonSession, ids: set[int] | None, changes: list[ChildChange]) -> bool:
+    async def _look(self, session: CharonSession, ids: set[int] | None) -> bool:
         """Look at these IKE_SAs, or at all, and tell the clients what is different; return whether that leaves doubt.
 
         Raises ``CharonLost``.
@@ -159,6 +158,8 @@ class Bridge:
         await self._certificates.learn(session, _with_circuits(after.values()))
         if ids is None:
             self._certificates.prune(after.values())
+        # What charon said before it answered has been heard by now.
+        changes, self._changes = self._changes, []
         difference = self.picture.look(after, changes)
         for circuit in difference.lost:
             self._announce("child-state-destroying", circuit)
