@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--record", type=Path, metavar="FILE", help="write what nhrpd asks to FILE, for `replay`")
     run.add_argument("--dry-run", action="store_true",
                      help="answer nhrpd, but change nothing else: the log says what would be done")  # fmt: skip
-    add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan.", json=False)
+    bridge = add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan. SIGUSR2 replaces the"
+                 " running program by what is installed now.", json=False)  # fmt: skip
+    bridge.add_argument("--preflight", action="store_true", help="only load the program and its configuration")
     add("check", _check, "Validate a configuration and print what would be done with it.")
     status = add("status", _status, "Show peers, decisions and what is in force, of the running agent.")
     status.add_argument("--socket", type=Path, metavar="PATH", help="control socket (default: as configured)")
@@ -119,10 +121,15 @@ def _run(arguments: argparse.Namespace) -> int:
 def _bridge(arguments: argparse.Namespace) -> int:
     import asyncio
 
+    from dmvpn_agent.adapters.handover import take_over
     from dmvpn_agent.bridge_app import BridgeApp
+    from dmvpn_agent.config import load
     from dmvpn_agent.serve import serve
 
-    return asyncio.run(serve(BridgeApp, arguments.config))
+    if arguments.preflight:
+        BridgeApp(load(arguments.config), None)
+        return 0
+    return asyncio.run(serve(partial(BridgeApp, handed=take_over()), arguments.config))
 
 
 def _check(arguments: argparse.Namespace) -> int:

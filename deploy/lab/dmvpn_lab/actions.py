@@ -65,6 +65,19 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """Send a signal to a daemon that goes on, as USR2 has the bridge upgraded, and HUP files read again."""
+
+    node: str
+    daemon: str
+    signal: str
+
+    def perform(self, lab: "Lab") -> None:
+        """Returns at once."""
+        lab.nodes[self.node].send(self.daemon, signal.Signals[f"SIG{self.signal}"])
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Have a node announce a prefix by BGP, whether it is entitled to it or not."""
 
@@ -153,6 +166,7 @@ ACTIONS = {
     "power-off": PowerOff,
     "restart": Restart,
     "kill": Kill,
+    "signal": Signal,
     "announce": Announce,
     "configure": Configure,
     "flush-nft": FlushNft,

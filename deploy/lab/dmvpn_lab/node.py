@@ -136,6 +136,10 @@ class LabNode:
         if name == "charon":
             self.space.run("swanctl", "--load-all", "--noprompt")
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a daemon."""
+        self._running[name].send_signal(number)
+
     def kill(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a daemon and wait for its end. Raises ``CommandError`` if it stays."""
         self._running[name].send_signal(number)
