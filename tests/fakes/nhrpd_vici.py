@@ -9,10 +9,14 @@ EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroyin
 
 
 class NhrpdVici:
-    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate."""
+    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate.
+
+    ``remotes``: the NBMA address of the peer of each.
+    """
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int, bytes]] = []
+        self.remotes: list[str] = []
         self.answers: list[Packet] = []
         self.closed = False
 
@@ -52,7 +56,9 @@ class NhrpdVici:
             while data := await reader.read(1 << 16):
                 for packet in packets.feed(data):
                     if packet.type is PacketType.EVENT:
-                        self.told.append(_what(packet.name, packet.message))
+                        ((_, sa),) = sections(packet.message)
+                        self.remotes.append(text(sa, "remote-host"))
+                        self.told.append(_what(packet.name, sa))
                     else:
                         self.answers.append(packet)
         except ConnectionError:
@@ -60,7 +66,6 @@ class NhrpdVici:
         self.closed = True
 
 
-def _what(event: str, message: Section) -> tuple[str, int, bytes]:
-    ((_, sa),) = sections(message)
+def _what(event: str, sa: Section) -> tuple[str, int, bytes]:
     ((_, child),) = sections(sa["child-sas"])
     return event, int(text(child, "uniqueid")), sa["remote-cert-data"]
