@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -121,11 +121,15 @@ class RealCharon:
 
 
 class Network:
-    """A hub and, in one other charon, its spokes: each with an address, a certificate and a connection of its own."""
+    """A hub and, in one other charon, its spokes: each with an address, a certificate and a connection of its own.
 
-    def __init__(self, folder: Path, spokes: int) -> None:
-        self.hub = RealCharon(folder, "hub", sas=True)
-        self.spokes = RealCharon(folder, "spokes", sas=True)
+    ``settings`` are lines of both charons' configuration, ``connection`` keys of the hub's connection.
+    """
+
+    def __init__(self, folder: Path, spokes: int, settings: str = "", **connection: str) -> None:
+        self.hub = RealCharon(folder, "hub", sas=True, settings=settings)
+        self.spokes = RealCharon(folder, "spokes", sas=True, settings=settings)
+        self._connection = connection
         self.authority = Authority()
         self.ca_pem = b""
         self.certificates: dict[IPv4Address, bytes] = {}
@@ -145,7 +149,9 @@ class Network:
         hub = self.authority.issue("hub", ())
         async with self.hub.session() as session:
             await _load(session, hub)
-            await session.request("load-conn", {"dmvpn": _connection(hub, HUB, "%any", _INSIDE, "10.255.0.0/16")})
+            await session.request(
+                "load-conn", {"dmvpn": _connection(hub, HUB, "%any", _INSIDE, "10.255.0.0/16") | self._connection}
+            )
         async with self.spokes.session() as session:
             for number, (source, credentials) in enumerate(self._credentials.items()):
                 await _load(session, credentials)
@@ -165,10 +171,10 @@ class Network:
                 await asyncio.sleep(0.01)
         await self.initiate([source])
 
-    async def terminate(self, source: IPv4Address) -> None:
-        """Have a spoke end its IKE_SA."""
+    async def ask_spoke(self, command: str, source: IPv4Address, **message: str) -> None:
+        """Give a spoke's charon a command on its connection, as ``terminate`` or ``rekey``."""
         async with self.spokes.session() as session:
-            await session.request("terminate", {"ike": _name(source), "timeout": "-1"})
+            await session.request(command, {"ike": _name(source), **message})
 
     def stop(self) -> None:
         """End everything."""
@@ -215,7 +221,7 @@ async def _load(session: CharonSession, credentials: Credentials) -> None:
 
 def _connection(
     credentials: Credentials, local: IPv4Address, remote: str, inside: str, other_side: str
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     child = {"local_ts": [inside], "remote_ts": [other_side], "esp_proposals": ["aes128gcm16"]}
     return {
         "version": "2",

@@ -56,16 +56,15 @@ class NhrpdVici:
             while data := await reader.read(1 << 16):
                 for packet in packets.feed(data):
                     if packet.type is PacketType.EVENT:
-                        ((_, sa),) = sections(packet.message)
-                        self.remotes.append(text(sa, "remote-host"))
-                        self.told.append(_what(packet.name, sa))
+                        self._hear(packet.name, packet.message)
                     else:
                         self.answers.append(packet)
         except ConnectionError:
             pass
         self.closed = True
 
-
-def _what(event: str, sa: Section) -> tuple[str, int, bytes]:
-    ((_, child),) = sections(sa["child-sas"])
-    return event, int(text(child, "uniqueid")), sa["remote-cert-data"]
+    def _hear(self, event: str, message: Section) -> None:
+        for _, sa in sections(message):
+            for _, child in sections(sa.get("child-sas", {})):
+                self.told.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
+                self.remotes.append(text(sa, "remote-host"))
