@@ -84,6 +84,7 @@ class RealCharon:
         self._conf.write_text(
             _STRONGSWAN_CONF.format(plugins=f"{_PLUGINS} {kernel}", socket=self.path, log=self.log, settings=settings)
         )
+        self._made = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -92,10 +93,15 @@ class RealCharon:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self) -> None:
-        """Make the namespaces, if they are not there, and start charon in them."""
-        if self._process is None:
+    def make_space(self) -> None:
+        """Make the namespaces, if they are not there."""
+        if not self._made:
             self.space.start()
+            self._made = True
+
+    async def start(self) -> None:
+        """Start charon, in namespaces that are there already or made for it."""
+        self.make_space()
         self.path.unlink(missing_ok=True)
         with Path(os.devnull).open("wb") as nowhere:
             argv = ("env", f"STRONGSWAN_CONF={self._conf}", str(CHARON))
@@ -110,7 +116,7 @@ class RealCharon:
 
     def stop(self) -> None:
         """End charon and its namespaces."""
-        if self._process is not None:
+        if self._made:
             self.space.stop()
 
     @asynccontextmanager
@@ -144,8 +150,8 @@ class Network:
 
     async def start(self) -> None:
         """Start both and load their connections; nobody has begun yet."""
+        self._link()  # before: charon misses some of a thousand addresses that come at once
         await asyncio.gather(self.hub.start(), self.spokes.start())
-        self._link()
         hub = self.authority.issue("hub", ())
         async with self.hub.session() as session:
             await _load(session, hub)
@@ -182,6 +188,8 @@ class Network:
         self.spokes.stop()
 
     def _link(self) -> None:
+        self.hub.make_space()
+        self.spokes.make_space()
         self.spokes.space.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns",
                               str(self.hub.space.pid))  # fmt: skip
         self.hub.space.run("ip", "addr", "add", f"{HUB}/16", "dev", "eth0")

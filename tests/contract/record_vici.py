@@ -1,7 +1,7 @@
 """Records what a patched charon tells: ``CHARON=… python -m contract.record_vici FOLDER``.
 
-Needs ``tests`` and ``deploy/lab`` on PYTHONPATH. The client asks for what nhrpd and the watcher ask for, and for all SAs after each event. The peer is another real
-charon; what happens is had of it by its own commands.
+Needs ``tests`` and ``deploy/lab`` on PYTHONPATH. The client asks for what nhrpd and the watcher ask for, and for all
+SAs after each event. The peer is another real charon; what happens is had of it by its own commands.
 """
 
 import asyncio
