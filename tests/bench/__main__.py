@@ -1,7 +1,7 @@
 """``python -m bench`` with ``tests`` on the path: every figure, one table each."""
 
-from bench import bgp, certificates, decisions, memory
+from bench import bgp, bridge, certificates, decisions, memory
 
-for part in (certificates, decisions, memory, bgp):
+for part in (certificates, decisions, memory, bgp, bridge):
     part.main()
     print()

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from contract.agent import Agent
@@ -55,6 +56,10 @@ class Direct:
                         self.when[int(text(child, "uniqueid"))] = now
 
 
+def _told(nhrpd: Stopwatch, count: int) -> bool:
+    return len(nhrpd.when) == count
+
+
 def _memory(pid: int) -> int:
     """Return the bytes that a process has for itself."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -82,10 +87,13 @@ async def _measure(folder: Path) -> list[tuple[object, ...]]:
         await nhrpd.connect(folder / "charon.vici")
         await direct.connect(network.hub.path)
         await until(lambda: len(nhrpd.answers) == 5)
-        empty, added = _memory(bridge.pid), list[float]()
+        empty, before = _memory(bridge.pid), 0.0
         for number in range(SPOKES):
+            if number == SPOKES - EVENTS:
+                before = _cpu(bridge.pid)
             await network.initiate([address(number)])
-            await until(lambda wanted=number + 1: len(nhrpd.when) == wanted)
+            await until(partial(_told, nhrpd, number + 1))
+        spent = (_cpu(bridge.pid) - before) / EVENTS
         last = sorted(nhrpd.when)[-EVENTS:]
         added = [(nhrpd.when[child] - direct.when[child]) * 1e3 for child in last]
         missed = sum(not certificate for name, _, certificate in nhrpd.told if name == "child-state-installed")
@@ -103,6 +111,7 @@ async def _measure(folder: Path) -> list[tuple[object, ...]]:
     certificate = statistics.mean(map(len, network.certificates.values()))
     return [
         (f"an event, added by the bridge, median of the last {EVENTS}", f"{statistics.median(added):.1f} ms", "2 ms"),
+        ("the same, CPU of the bridge", f"{spent * 1e3:.1f} ms", ""),
         (f"the same, slowest of {EVENTS}", f"{max(added):.1f} ms", ""),
         ("started again: all SAs read, nhrpd can be served", f"{resync * 1e3:.0f} ms", "250 ms"),
         (

@@ -53,8 +53,8 @@ class Agent:
         return self.processes[-1]
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
         return [entry for entry in entries if entry["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> None:
