@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import ip_address
@@ -14,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from contract.charons import RealCharon, needs_charon
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.inviter import ViciInviter
 from dmvpn_agent.core import metrics
@@ -29,17 +27,6 @@ from fakes.waiting import until
 
 pytestmark = pytest.mark.contract
 
-CHARON = Path("/usr/lib/ipsec/charon")
-PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
-STRONGSWAN_CONF = """
-charon {{
-    load_modular = no
-    load = {plugins} kernel-netlink socket-default vici
-    plugins {{ vici {{ socket = unix://{socket} }} }}
-    filelog {{ file {{ path = {log} }} }}
-}}
-"""
-
 
 @asynccontextmanager
 async def _fake(folder: Path) -> AsyncIterator[Path]:
@@ -53,30 +40,15 @@ async def _fake(folder: Path) -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def _real(folder: Path) -> AsyncIterator[Path]:
-    """A charon with namespaces of its own, so that its pid file and ports are nobody else's."""
-    vici, conf = folder / "charon.vici", folder / "strongswan.conf"
-    conf.write_text(STRONGSWAN_CONF.format(plugins=PLUGINS, socket=vici, log=folder / "charon.log"))
-    inside = f"ip link set lo up && mount -t tmpfs tmpfs /run && exec {CHARON}"
-    if str(folder).startswith("/run"):
-        raise RuntimeError(f"{folder} would be hidden from charon")
-    process = subprocess.Popen(
-        ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside],
-        env={**os.environ, "STRONGSWAN_CONF": str(conf)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    charon = RealCharon(folder)
+    await charon.start()
     try:
-        await until(vici.is_socket)
-        yield vici
+        yield charon.path
     finally:
-        process.kill()
-        process.wait()
+        charon.stop()
 
 
-needs_charon = pytest.mark.skipif(
-    os.geteuid() != 0 or not CHARON.exists() or not shutil.which("unshare"), reason="needs root and charon"
-)
-KINDS = [pytest.param(_fake, id="fake"), pytest.param(_real, id="real", marks=needs_charon)]
+KINDS = [pytest.param(_fake, id="fake"), pytest.param(_real, id="real", marks=needs_charon())]
 
 
 @pytest.fixture(params=KINDS)
@@ -354,7 +326,7 @@ async def test_an_event_that_cannot_be_read_stops_nothing(charon: FakeCharon, te
         await until(lambda: len(watch.ike_sas) == 1)
 
 
-@needs_charon
+@needs_charon()
 async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
     """Its socket's file is still there, and refuses, until the next one makes its own."""
     async with _real(tmp_path) as vici:

@@ -9,10 +9,14 @@ EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroyin
 
 
 class NhrpdVici:
-    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate."""
+    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate.
+
+    ``remotes``: the NBMA address of the peer of each.
+    """
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int, bytes]] = []
+        self.remotes: list[str] = []
         self.answers: list[Packet] = []
         self.closed = False
 
@@ -62,15 +66,15 @@ class NhrpdVici:
             while data := await reader.read(1 << 16):
                 for packet in packets.feed(data):
                     if packet.type is PacketType.EVENT:
-                        self.told.append(_what(packet.name, packet.message))
+                        self._hear(packet.name, packet.message)
                     else:
                         self.answers.append(packet)
         except ConnectionError:
             pass
         self.closed = True
 
-
-def _what(event: str, message: Section) -> tuple[str, int, bytes]:
-    ((_, sa),) = sections(message)
-    ((_, child),) = sections(sa["child-sas"])
-    return event, int(text(child, "uniqueid")), sa["remote-cert-data"]
+    def _hear(self, event: str, message: Section) -> None:
+        for _, sa in sections(message):
+            for _, child in sections(sa.get("child-sas", {})):
+                self.told.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
+                self.remotes.append(text(sa, "remote-host"))

@@ -134,11 +134,18 @@ class Bridge:
                 log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
             await self._surplus.look(session, self.picture.sas.values())
 
-        await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
+        collecting = asyncio.create_task(self._certificates.collect(session))
+        try:
+            await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
+        finally:
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
 
     def _heard(self, event: str, message: Section) -> None:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
+        if event == "ike-updown":
+            self._certificates.authenticated()
         self._stale |= ike_ids(message)
         self._changes += child_changes(event, message)
 

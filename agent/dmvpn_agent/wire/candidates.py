@@ -5,9 +5,13 @@ it comes from a CA of the operator (``trust.chains_to``). What is left for an id
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from dmvpn_agent.core.model import Certificate
 from dmvpn_agent.wire.certificate import read_certificate
+
+#: The cache is listed at each authentication, and nearly all of it was there the time before.
+_read = lru_cache(maxsize=128)(read_certificate)
 
 
 class Ambiguous(Exception):
@@ -18,7 +22,7 @@ def by_identity(certificates: Iterable[bytes]) -> Mapping[str, Sequence[Certific
     """Return the certificates (DER) that can be read, by each identity that they prove, as charon prints it."""
     found: dict[str, list[Certificate]] = {}
     for der in certificates:
-        certificate = read_certificate(der)
+        certificate = _read(der)
         if isinstance(certificate, Certificate):
             for identity in certificate.identities:
                 found.setdefault(identity, []).append(certificate)
