@@ -31,7 +31,7 @@ class BridgeApp:
             CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, self._telemetry
         )
         charon = ViciCharon(config.ike.vici_socket, self._telemetry)
-        self._bridge = Bridge(charon, self._certificates, send_trigger, config.ike.profile, self._telemetry)
+        self._bridge = Bridge(charon, self._certificates, send_trigger, config.profiles, self._telemetry)
         self._server = ViciServer(config.bridge.listen, self._bridge, self._telemetry)
         self._metrics = Exposition(config.bridge.metrics, self._telemetry) if config.bridge.metrics else None
         started = datetime.now(UTC)
@@ -62,8 +62,9 @@ class BridgeApp:
 
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force: of the bridge's, only the log is read again while running."""
-        if (config.bridge, config.ike) != (self._config.bridge, self._config.ike):
-            log.warning("restart_needed", why="the bridge's sockets and profile are read at start only")
+        now = self._config
+        if (config.bridge, config.ike, config.profiles) != (now.bridge, now.ike, now.profiles):
+            log.warning("restart_needed", why="the bridge's sockets and profiles are read at start only")
         self.count_reload("applied")
 
     def count_reload(self, outcome: str) -> None:

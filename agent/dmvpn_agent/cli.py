@@ -87,7 +87,7 @@ def _explain_arguments(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--address", type=ip_address, metavar="A",
                          help="the protocol address (default: each that the certificate names)")  # fmt: skip
     explain.add_argument("--nbma", type=ip_address, metavar="N", help="the NBMA address it is to be bound to")
-    explain.add_argument("--interface", metavar="I", help="the tunnel interface (default: as configured)")
+    explain.add_argument("--interface", metavar="I", help="the tunnel interface (default: the first one configured)")
     explain.add_argument("--type", type=BindingType, default=BindingType.DYNAMIC, choices=list(BindingType),
                          help="the type of the binding (default: %(default)s)")  # fmt: skip
     explain.add_argument("--identity", metavar="IKE_ID", help="who has an IKE_SA with the NBMA address")

@@ -57,7 +57,7 @@ class Stand:
         certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
-        self.bridge = Bridge(upstream, certificates, self.send_trigger, "dmvpn", self.telemetry)
+        self.bridge = Bridge(upstream, certificates, self.send_trigger, {"dmvpn", "dmvpn2"}, self.telemetry)
         server = ViciServer(self.listen, self.bridge, self.telemetry, max_waiting=100_000)
         await server.start()
         work = asyncio.create_task(self.bridge.run())
@@ -277,6 +277,17 @@ async def test_initiate_with_an_sa_there_announces_it_again(stand: Stand) -> Non
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
         await until(lambda: nhrpd.events(INSTALLED) == [11])
         assert stand.triggers == []
+
+
+@pytest.mark.parametrize("profile", ["dmvpn", "dmvpn2"])
+async def test_every_profile_is_served(stand: Stand, profile: str) -> None:
+    """An SA to a peer can be asked for in each, and all of its SAs ended."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate(profile, str(HUB), str(SPOKE))
+        nhrpd.request("terminate", ike=profile)
+        await until(lambda: len(nhrpd.answers) == 7)
+        assert stand.triggers == [(HUB, SPOKE)]
+        assert stand.charon.requests[-1] == ("terminate", {"ike": profile.encode(), "timeout": b"-1"})
 
 
 def _initiate(*words: str) -> Callable[[NhrpdVici], None]:

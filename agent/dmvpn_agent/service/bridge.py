@@ -6,7 +6,7 @@ never leaves it without a circuit. When charon is lost, so are the circuits: nhr
 resets them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -61,13 +61,13 @@ class Bridge:
         charon: Charon,
         certificates: Certificates,
         send_trigger: Callable[[Address, Address], None],
-        profile: str,
+        profiles: Collection[str],
         telemetry: Telemetry,
     ) -> None:
         self._charon = charon
         self._certificates = certificates
         self._send_trigger = send_trigger
-        self._profile = profile
+        self._profiles = profiles
         self._telemetry = telemetry
         self._stale: set[int] = set()
         self._picture: dict[int, IkeSa] = {}
@@ -199,8 +199,8 @@ class Bridge:
         return Packet(PacketType.CMD_RESPONSE, message={"success": "yes"})
 
     def _initiate(self, client: Client, message: Section) -> str | None:
-        if text(message, "child") != self._profile:
-            return f"profile {text(message, 'child')[:64]!r} is not served; ike.profile is {self._profile}"
+        if text(message, "child") not in self._profiles:
+            return f"profile {text(message, 'child')[:64]!r} is not served; nhrp.interfaces has {self._served()}"
         try:
             local, remote = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
         except ValueError as error:
@@ -223,14 +223,17 @@ class Bridge:
         self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "sent")
         return None
 
+    def _served(self) -> str:
+        return ", ".join(sorted(self._profiles))
+
     async def _terminate(self, message: Section) -> str | None:
         ike_id, ike = text(message, "ike-id"), text(message, "ike")
         if ike_id.isdecimal():
             selection = {"ike-id": ike_id}
-        elif ike == self._profile:
+        elif ike in self._profiles:
             selection = {"ike": ike}
         else:
-            return f"only ike-id=<number> or ike={self._profile} can be terminated"
+            return f"only ike-id=<number>, or an ike= of {self._served()}, can be terminated"
         if self._session is None:
             return "charon is away"
         try:

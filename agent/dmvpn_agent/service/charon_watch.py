@@ -5,7 +5,7 @@ connect, because a charon that restarted has forgotten them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import structlog
 
@@ -36,12 +36,12 @@ TERMINATE_TIMEOUT = 1000
 class CharonWatch:
     """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
-    ``profile`` is the connection that is the DMVPN's: who authenticated in another one is nobody here.
+    ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here.
     """
 
-    def __init__(self, charon: Charon, profile: str, telemetry: Telemetry) -> None:
+    def __init__(self, charon: Charon, profiles: Collection[str], telemetry: Telemetry) -> None:
         self._charon = charon
-        self._profile = profile
+        self._profiles = profiles
         self._telemetry = telemetry
         self._session: CharonSession | None = None
         self._asks_for_certificate: Mapping[str, bool] = {}
@@ -135,7 +135,7 @@ class CharonWatch:
         self.ike_sas, self.connected = sas, True
         self._ours = {}
         for sa in sas:
-            if sa.name == self._profile and sa.established:
+            if sa.name in self._profiles and sa.established:
                 self._ours[sa.remote_host] = (*self._ours.get(sa.remote_host, ()), sa)
         self.looked()
 
