@@ -29,6 +29,7 @@ from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.departures import Departures
 from dmvpn_agent.service.enforcer import Enforcer
 from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
+from dmvpn_agent.service.nat_guard import NatGuard
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
@@ -121,12 +122,16 @@ class AgentApp:
         telemetry, denied = self._telemetry, self._authorizer.denied
         ender = SaEnder(self._charon, telemetry, _now, dry_run=self._dry_run)
         inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
+        # Our table is there only where the redirect rule is kept in it.
+        gate = Nftables() if config.redirect and not self._dry_run else None
+        guard = NatGuard(self._charon, ender, denied, telemetry, _now, gate)
         self._enforcer = Enforcer(
             self._charon,
             ender,
             inviter,
             self._peers,
             denied,
+            guard,
             telemetry,
             _now,
             ends_denied=config.ike.ends_denied,

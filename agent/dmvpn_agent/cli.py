@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "Validate a configuration and print what would be done with it.")
     status = add("status", _status, "Show peers, decisions and what is in force, of the running agent.")
     status.add_argument("--socket", type=Path, metavar="PATH", help="control socket (default: as configured)")
+    sas = add(
+        "sas", _sas, "Show the IKE_SAs and CHILD_SAs with each peer: addresses, NAT, algorithms, ages, traffic."
+    )
+    sas.add_argument("address", nargs="*", type=ip_address, metavar="ADDRESS",
+                     help="only with peers of this NBMA or protocol address")  # fmt: skip
+    sas.add_argument("--socket", type=Path, metavar="PATH", help="control socket (default: as configured)")
     _explain_arguments(add("explain", _explain, "Show how a certificate is judged, rule by rule, and what follows."
                            " Exit status 0: accepted, 1: denied, 2: no certificate."))  # fmt: skip
     add(
@@ -129,6 +135,12 @@ def _status(arguments: argparse.Namespace) -> int:
     from dmvpn_agent.commands import status
 
     return status.run(arguments.socket, arguments.config, arguments.json)
+
+
+def _sas(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import sas
+
+    return sas.run(arguments.socket, arguments.config, arguments.address, arguments.json)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """``python -m bench`` with ``tests`` on the path: every figure, one table each."""
 
-from bench import bgp, certificates, decisions, memory
+from bench import bgp, certificates, decisions, memory, sas
 
-for part in (certificates, decisions, memory, bgp):
+for part in (certificates, decisions, memory, sas, bgp):
     part.main()
     print()

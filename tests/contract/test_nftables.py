@@ -1,9 +1,12 @@
 """The redirect rule in a real kernel, by way of the real nft."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_address
 
 import pytest
 
@@ -141,6 +144,39 @@ async def test_a_change_of_another_table_writes_nothing() -> None:
         await until(looked.is_set)
         assert command("nft", "-a", "list", "table", "inet", "dmvpn_agent") == handle
     assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {("start",): 1}
+
+
+@in_network_namespace
+async def test_what_comes_from_a_silenced_port_is_dropped_until_it_is_heard_again() -> None:
+    """Of two at one address only the one; the keeper's table is the same to it."""
+    firewall = Nftables()
+    await firewall.install(RULE)
+    before = await firewall.show()
+    command("ip", "link", "set", "lo", "up")
+    end = ip_address("127.0.0.1"), 13043
+    await firewall.silence(end, timedelta(minutes=10))
+    assert await firewall.show() == before
+    assert _arrives(4500)
+    assert not _arrives(13043)
+    await firewall.hear(end)
+    await firewall.hear(end)
+    assert _arrives(13043)
+
+
+def _arrives(port: int) -> bool:
+    """Tell whether a datagram from this port is received; on loopback that takes no time."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setblocking(False)
+        sender.bind(("127.0.0.1", port))
+        sender.sendto(b"x", receiver.getsockname())
+        try:
+            return receiver.recv(16) == b"x"
+        except BlockingIOError:
+            return False
 
 
 async def test_a_missing_nft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

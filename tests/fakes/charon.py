@@ -14,7 +14,7 @@ from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, enc
 EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert",
                     "list-conn"})  # fmt: skip
 _CLASSES = {"psk": "pre-shared key", "pubkey": "public key"}
-PATCHED_EVENTS = EVENTS | {"child-state-installed", "child-state-rekeyed", "child-state-destroying"}
+PATCHED_EVENTS = EVENTS | {"alert", "child-state-installed", "child-state-rekeyed", "child-state-destroying"}
 
 
 @dataclass
@@ -29,9 +29,10 @@ class FakeSa:
     name: str = "dmvpn"
     spi: str = ""
     children: dict[int, str] = field(default_factory=dict)
+    traffic: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
 
-    def section(self, **changes: Any) -> Section:
-        """Return the SA as charon 5.9.8 lists it, as far as anybody reads it."""
+    def section(self, **changes: Any) -> dict[str, Any]:
+        """Return the SA as charon 5.9.8 lists it (``list_ike`` and ``list_child`` of its ``vici_query.c``)."""
         spi = self.spi or f"{self.unique_id:016x}"
         return {
             "uniqueid": str(self.unique_id),
@@ -45,12 +46,31 @@ class FakeSa:
             "remote-id": self.remote_id,
             "initiator-spi": spi,
             "responder-spi": spi[::-1],
-            "child-sas": {
-                f"dmvpn-{number}": {"name": "dmvpn", "uniqueid": str(number), "state": state, "mode": "TRANSPORT"}
-                for number, state in self.children.items()
-            },
+            "encr-alg": "AES_GCM_16",
+            "encr-keysize": "256",
+            "prf-alg": "PRF_HMAC_SHA2_384",
+            "dh-group": "ECP_384",
+            "established": "60",
+            "rekey-time": "13000",
+            "child-sas": {f"dmvpn-{number}": self.child(number) for number in self.children},
             **changes,
         }
+
+    def child(self, number: int) -> dict[str, Any]:
+        """Return one CHILD_SA; before it is installed, charon has no more than the head of it."""
+        state = self.children[number]
+        section: dict[str, Any] = {
+            "name": "dmvpn", "uniqueid": str(number), "reqid": "1", "state": state, "mode": "TRANSPORT",
+        }  # fmt: skip
+        if state in {"INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED"}:
+            counts = self.traffic.get(number, (0, 0, 0, 0))
+            section |= {
+                "protocol": "ESP", "spi-in": f"c{number:07x}", "spi-out": f"d{number:07x}", "encr-alg": "AES_GCM_16",
+                "encr-keysize": "256", "bytes-in": str(counts[0]), "packets-in": str(counts[1]), "use-in": "1",
+                "bytes-out": str(counts[2]), "packets-out": str(counts[3]), "use-out": "2", "rekey-time": "3000",
+                "life-time": "3600", "install-time": "30",
+            }  # fmt: skip
+        return section | {"local-ts": [f"{self.local_host}/32[gre]"], "remote-ts": [f"{self.remote_host}/32[gre]"]}
 
 
 class FakeCharon:

@@ -26,9 +26,16 @@ class FakeSas:
         self._psk: set[str] = set()
 
     def arrive(
-        self, number: int, identity: str, address: Address = NBMA, *, psk: bool = False, child: str = "INSTALLED"
+        self,
+        number: int,
+        identity: str,
+        address: Address = NBMA,
+        *,
+        psk: bool = False,
+        child: str = "INSTALLED",
+        port: int = 500,
     ) -> IkeSa:
-        sa = IkeSa(number, "dmvpn", "ESTABLISHED", NBMA - 1, address, 500, "CN=hub", identity,
+        sa = IkeSa(number, "dmvpn", "ESTABLISHED", NBMA - 1, address, port, "CN=hub", identity,
                    f"{number:x}", "0", (ChildSa(number, "dmvpn", child),))  # fmt: skip
         self._there.append(sa)
         if psk:

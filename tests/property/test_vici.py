@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vici.protocol import Message
+from vici.protocol import Packet as LibraryPacket
 
 from dmvpn_agent.wire.vici import MAX_PACKET, Packet, PacketReader, PacketType, Section, ViciError, decode, encode
 
@@ -66,3 +68,34 @@ def test_a_value_that_does_not_fit_is_refused() -> None:
     """VICI has 16 bits for the length of a value."""
     with pytest.raises(ViciError, match="fit"):
         encode(Packet(PacketType.CMD_RESPONSE, message={"data": bytes(65536)}))
+
+
+@given(KEYS, MESSAGES)
+def test_a_clients_packets_are_those_of_the_library(name: str, message: Section) -> None:
+    """Byte for byte when sent, and read alike."""
+    body = Message.serialize(message)
+    assert encode(Packet(PacketType.CMD_REQUEST, name, message))[4:] == LibraryPacket.request(name, body)
+    assert encode(Packet(PacketType.EVENT_REGISTER, name))[4:] == LibraryPacket.register_event(name)
+    assert encode(Packet(PacketType.EVENT_UNREGISTER, name))[4:] == LibraryPacket.unregister_event(name)
+    sent = encode(Packet(PacketType.EVENT, name, message))[4:]
+    read = LibraryPacket.parse(sent)
+    assert (read.response_type, read.event_type.decode()) == (PacketType.EVENT, name)
+    assert Message.deserialize(read.payload) == decode(sent).message
+
+
+@given(packets(), st.integers(0, 400))
+def test_a_packet_that_is_cut_off_is_never_taken_for_another(packet: Packet, kept: int) -> None:
+    """What is left may be a shorter message of whole elements, and nothing within one."""
+    body = encode(packet)[4:]
+    try:
+        read = decode(body[:kept])
+    except ViciError:
+        return
+    whole = list(_plain(packet.message).items())
+    assert list(_plain(read.message).items()) == whole[: len(read.message)]
+
+
+def test_sections_within_sections_do_no_harm() -> None:
+    """As many as a packet can hold."""
+    depth = 170_000
+    assert decode(b"\x01" + b"\x01\x01x" * (depth // 3) + b"\x02" * (depth // 3)).message

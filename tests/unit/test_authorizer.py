@@ -21,6 +21,11 @@ from fakes.sas import FakeSas
 
 GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
+SECOND = request(
+    protocol_address=ADDRESS + 1,
+    certificate=certificate("GRE=10.255.0.3", "AS=64513", "NET=192.168.3.0/24", name="spoke2"),
+)
+SECONDS_OWN = "OU=GRE=10.255.0.3, OU=AS=64513, OU=NET=192.168.3.0/24, CN=spoke2"
 
 
 class _Node:
@@ -249,6 +254,34 @@ class TestAgain:
         node.ask(AuthorizeBinding(2, request(certificate=certificate(name="double"))))
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
         assert telemetry.value(metrics.CONFLICTS, "taken_over") == 1
+
+    def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: _Witnessed) -> None:
+        """As long as it has an IKE_SA with it; then the other one is called."""
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.ask(GOOD)
+        node.sas.arrive(2, SECONDS_OWN, port=13043)
+        node.sas.show()
+        denied = node.ask(AuthorizeBinding(2, SECOND))
+        assert (denied.reason, denied.found) == (Reason.NBMA_ADDRESS_CONFLICT, str(SECOND.nbma_address))
+        assert "CN=spoke1 (10.255.0.2)" in denied.expected
+        assert isinstance(node.ask(GOOD), Accept)
+        node.sas.leave(1)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert [one.protocol_address for one in node.authorizer.denied.take_readmitted()] == [ADDRESS + 1]
+
+    def test_of_two_that_came_unseen_the_later_one_goes(self, node: _Witnessed) -> None:
+        """Both were accepted before charon was looked at."""
+        node.ask(GOOD)
+        assert isinstance(node.ask(AuthorizeBinding(2, SECOND)), Accept)
+        node.sas.arrive(1, OWN)
+        node.sas.arrive(2, SECONDS_OWN, port=13043)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert [(gone.peer.protocol_address, gone.why.reason) for gone in node.gone] == [
+            (ADDRESS + 1, Reason.NBMA_ADDRESS_CONFLICT)
+        ]
 
     def test_a_renewed_certificate_is_no_conflict(self, node: _Witnessed) -> None:
         """The same subject by the same issuer is the same peer."""

@@ -1,15 +1,26 @@
 """charon's sections to core values, and into what nhrpd reads."""
 
+from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
 
-from dmvpn_agent.core.sa import ChildSa, IkeSa, circuits
-from dmvpn_agent.wire.charon import NHRPD_MAX_CERTIFICATE, ike_ids, parse_ike_sas, rekeyed_spis, render_for_nhrpd
+from dmvpn_agent.core.sa import Algorithms, ChildSa, IkeSa, Traffic, circuits, same_circuit
+from dmvpn_agent.core.sa_totals import SaEvent
+from dmvpn_agent.wire.charon import (
+    NHRPD_MAX_CERTIFICATE,
+    ike_ids,
+    parse_alert,
+    parse_ike_sas,
+    rekeyed_spis,
+    render_for_nhrpd,
+    sa_event,
+)
 from dmvpn_agent.wire.vici import Packet, PacketType, Section, ViciError, decode, encode
+from factories import NOW
 from fakes.charon import FakeSa
 
-SA = FakeSa(7, "203.0.113.2", "CN=spoke1", children={3: "INSTALLED"})
+SA = FakeSa(7, "203.0.113.2", "CN=spoke1", children={3: "INSTALLED"}, traffic={3: (100, 2, 300, 4)})
 PARSED = IkeSa(
     unique_id=7,
     name="dmvpn",
@@ -21,7 +32,29 @@ PARSED = IkeSa(
     remote_id="CN=spoke1",
     initiator_spi="0000000000000007",
     responder_spi="7000000000000000",
-    children=(ChildSa(3, "dmvpn", "INSTALLED"),),
+    children=(
+        ChildSa(
+            unique_id=3,
+            name="dmvpn",
+            state="INSTALLED",
+            mode="TRANSPORT",
+            protocol="ESP",
+            reqid=1,
+            spi_in="c0000003",
+            spi_out="d0000003",
+            algorithms=Algorithms("AES_GCM_16-256"),
+            traffic=Traffic(100, 2, 300, 4),
+            last_in=NOW - timedelta(seconds=1),
+            last_out=NOW - timedelta(seconds=2),
+            installed_at=NOW - timedelta(seconds=30),
+            rekey_due=NOW + timedelta(seconds=3000),
+            expires=NOW + timedelta(seconds=3600),
+        ),
+    ),
+    local_port=500,
+    algorithms=Algorithms("AES_GCM_16-256", "", "PRF_HMAC_SHA2_384", ("ECP_384",)),
+    established_at=NOW - timedelta(seconds=60),
+    rekey_due=NOW + timedelta(seconds=13000),
 )
 
 
@@ -31,19 +64,81 @@ def _received(message: Section) -> Section:
 
 def test_an_ike_sa_is_read() -> None:
     """Identities, addresses, SPIs and CHILD_SAs."""
-    assert list(parse_ike_sas(_received({"dmvpn": SA.section()}))) == [PARSED]
+    assert list(parse_ike_sas(_received({"dmvpn": SA.section()}), NOW)) == [PARSED]
 
 
 def test_an_ike_sa_without_addresses_is_left_out() -> None:
     """charon lists one that is still being set up, with %any."""
-    assert list(parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "%any"})}))) == []
+    assert list(parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "%any"})}), NOW)) == []
 
 
-@pytest.mark.parametrize("change", [{"uniqueid": "x"}, {"remote-host": "nowhere"}, {"remote-port": "many"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"uniqueid": "x"},
+        {"uniqueid": "1" * 5000},
+        {"remote-host": "nowhere"},
+        {"remote-port": "many"},
+        {"established": "9" * 20},
+        {"rekey-time": "soon"},
+        {"child-sas": "none"},
+    ],
+)
 def test_what_is_no_ike_sa_is_an_error(change: dict[str, str]) -> None:
     """Nothing is guessed."""
     with pytest.raises(ViciError):
-        list(parse_ike_sas(_received({"dmvpn": SA.section(**change)})))
+        list(parse_ike_sas(_received({"dmvpn": SA.section(**change)}), NOW))
+
+
+def test_a_rekeying_that_is_late_is_in_the_past() -> None:
+    """charon counts the seconds on below 0."""
+    (sa,) = parse_ike_sas(_received({"dmvpn": SA.section(**{"rekey-time": "-5", "reauth-time": "9"})}), NOW)
+    assert sa.rekey_due == NOW - timedelta(seconds=5)
+    assert sa.replacement_due == sa.rekey_due
+
+
+def test_algorithms_that_are_combined_are_all_named() -> None:
+    """RFC 9370, strongSwan 6; SAs with the same share one value."""
+    changes = {"integ-alg": "HMAC_SHA2_256_128", "encr-alg": "AES_CBC", "ake1": "ML_KEM_768", "nat-remote": "yes"}
+    one, other = (next(parse_ike_sas(_received({"dmvpn": SA.section(**changes)}), NOW)) for _ in range(2))
+    assert str(one.algorithms) == "AES_CBC-256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_384/ECP_384/ML_KEM_768"
+    assert one.algorithms is other.algorithms
+    assert (one.nat_local, one.nat_remote) == (False, True)
+
+
+def test_what_changes_by_itself_is_the_same_circuit() -> None:
+    """Times and counts are nothing to nhrpd, another address is."""
+    (later,) = parse_ike_sas(_received({"dmvpn": SA.section(established="90")}), NOW)
+    (moved,) = parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "203.0.113.9"})}), NOW)
+    here = (PARSED, PARSED.children[0])
+    assert same_circuit(here, (later, later.children[0]))
+    assert not same_circuit(here, (moved, moved.children[0]))
+
+
+def test_the_last_counts_of_a_rekeyed_child_are_read() -> None:
+    """Old and new lie one section deeper, and the old one comes first."""
+    pair = {"old": SA.child(3), "new": FakeSa(7, "203.0.113.2", "", children={4: "INSTALLED"}).child(4)}
+    message = _received({"dmvpn": SA.section(**{"child-sas": {"dmvpn": pair}})})
+    (sa,) = parse_ike_sas(message, NOW)
+    assert [(child.unique_id, child.traffic.bytes_in) for child in sa.children] == [(3, 100), (4, 0)]
+    assert sa_event("child-rekey", message) is SaEvent.CHILD_REKEYED
+
+
+def test_going_down_has_no_key() -> None:
+    """Only coming up says so."""
+    section = {"dmvpn": SA.section()}
+    assert sa_event("child-updown", _received({"up": "yes", **section})) is SaEvent.CHILD_INSTALLED
+    assert sa_event("child-updown", _received(section)) is SaEvent.CHILD_CLOSED
+    assert sa_event("ike-updown", _received(section)) is SaEvent.IKE_CLOSED
+    assert sa_event("ike-rekey", _received({"dmvpn": {"old": SA.section(), "new": SA.section()}}))
+    assert sa_event("list-sa", _received(section)) is None
+
+
+def test_an_alert_names_its_ike_sa_if_it_has_one() -> None:
+    """It lies under ``ike-sa``, by its connection's name."""
+    kind, sa = parse_alert(_received({"type": "cert-expired", "ike-sa": {"dmvpn": SA.section()}}), NOW)
+    assert (kind, sa and sa.remote_id) == ("cert-expired", "CN=spoke1")
+    assert parse_alert(_received({"type": "shutdown-signal"}), NOW) == ("shutdown-signal", None)
 
 
 def test_an_event_names_its_ike_sa() -> None:
@@ -63,7 +158,7 @@ def test_a_rekeying_names_both_ike_sas() -> None:
 def test_a_child_that_carries_no_traffic_is_no_circuit(state: str) -> None:
     """A REKEYED one was replaced by another."""
     sa = FakeSa(7, "203.0.113.2", "CN=spoke1", children={3: state})
-    assert circuits(parse_ike_sas(_received({"dmvpn": sa.section()}))) == {}
+    assert circuits(parse_ike_sas(_received({"dmvpn": sa.section()}), NOW)) == {}
 
 
 def test_nhrpd_finds_the_certificates_before_it_acts() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import (
+    CONFLICTS,
     Accept,
     AsRange,
     BadCertificate,
@@ -154,8 +155,8 @@ def test_a_rule_that_fails_denies_and_says_why(
 
 
 def test_every_reason_of_the_policy_has_a_row() -> None:
-    """No rule is without a test: the table, the CRL's, two of conflicts; and two reasons are the authorizer's."""
-    elsewhere = {Reason.CERTIFICATE_REVOKED, Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT}
+    """No rule is without a test: the table, the CRL's, three of conflicts; and two reasons are the authorizer's."""
+    elsewhere = {Reason.CERTIFICATE_REVOKED, *CONFLICTS}
     assert {row[2] for row in DENIED} | elsewhere == {*Reason} - {Reason.MALFORMED_EVENT, Reason.INTERNAL_ERROR}
 
 

@@ -10,6 +10,7 @@ from dmvpn_agent.core.model import Accept, BindingRequest, Deny, IkePeer, Reason
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.departures import Departures
 from dmvpn_agent.service.enforcer import HARMLESS, Enforcer
+from dmvpn_agent.service.nat_guard import NatGuard
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.sa_ender import SaEnder
 from dmvpn_agent.service.telemetry import Telemetry
@@ -33,7 +34,8 @@ class Node:
         self.denied = Denied()
         self.ender = SaEnder(self.sas, telemetry, clock, dry_run=dry_run)
         self.enforcer = Enforcer(
-            self.sas, self.ender, self.sas, self.peers, self.denied, telemetry, clock,
+            self.sas, self.ender, self.sas, self.peers, self.denied,
+            NatGuard(self.sas, self.ender, self.denied, telemetry, clock, None), telemetry, clock,
             ends_denied=True, dry_run=dry_run,
         )  # fmt: skip
         self.bound: frozenset[Any] = frozenset()

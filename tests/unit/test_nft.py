@@ -22,6 +22,15 @@ table inet dmvpn_agent {
     flags dynamic,timeout
     timeout 1m
   }
+  set silenced {
+    type ipv4_addr . inet_service
+    size 4096
+    flags timeout
+  }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    ip saddr . udp sport @silenced drop
+  }
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \

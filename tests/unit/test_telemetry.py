@@ -29,8 +29,6 @@ def test_wrong_use_is_an_error(telemetry: Telemetry) -> None:
         telemetry.increment(metrics.DECISIONS, "accept")
     with pytest.raises(ValueError, match="peers takes the labels"):
         telemetry.increment(metrics.PEERS, "bound")
-    with pytest.raises(ValueError, match="decisions is not a gauge"):
-        telemetry.observe(metrics.DECISIONS, lambda: 1)
 
 
 def test_a_gauge_is_read_when_asked(telemetry: Telemetry) -> None:
@@ -40,6 +38,13 @@ def test_a_gauge_is_read_when_asked(telemetry: Telemetry) -> None:
     assert telemetry.value(metrics.REDIRECT_INSTALLED) == 0
     state["up"] = True
     assert telemetry.value(metrics.REDIRECT_INSTALLED) == 1
+
+
+def test_a_counter_may_be_kept_elsewhere(telemetry: Telemetry) -> None:
+    """It is read when asked, as a gauge is."""
+    telemetry.observe(metrics.REDIRECT_FAILURES, lambda: 3)
+    assert telemetry.value(metrics.REDIRECT_FAILURES) == 3
+    assert metrics.REDIRECT_FAILURES in telemetry.metrics()
 
 
 def test_samples_are_a_copy(telemetry: Telemetry) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 
 from dmvpn_agent.adapters.process import Completed, ProgramError, run
+from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.redirect import RedirectRule
 from dmvpn_agent.service.redirect import FirewallError
-from dmvpn_agent.wire.nft import TABLE, NftFormatError, ShownTable, parse_table, render
+from dmvpn_agent.wire.nft import TABLE, NftFormatError, ShownTable, parse_table, render, render_hear, render_silence
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 16 << 20
@@ -45,6 +47,18 @@ class Nftables:
         done = await self._nft("delete", "table", *TABLE.split())
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft cannot delete table {TABLE}: {_words(done)}")
+
+    async def silence(self, end: tuple[Address, int], span: timedelta) -> None:
+        """Drop what comes from an address and UDP port. Raises ``FirewallError``."""
+        done = await self._nft("-f", "-", stdin=render_silence(end, int(span.total_seconds())))
+        if done.status != 0:
+            raise FirewallError(f"nft does not drop what comes from {end[0]} port {end[1]}: {_words(done)}")
+
+    async def hear(self, end: tuple[Address, int]) -> None:
+        """Drop it no longer; it need not be dropped. Raises ``FirewallError``."""
+        done = await self._nft("-f", "-", stdin=render_hear(end))
+        if done.status != 0 and "No such file or directory" not in done.stderr:
+            raise FirewallError(f"nft still drops what comes from {end[0]} port {end[1]}: {_words(done)}")
 
     async def _nft(self, *words: str, stdin: str = "") -> Completed:
         try:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from dmvpn_agent.commands.setting import settle
 from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import Accept, BindingRequest, Certificate, Decision, Deny, Reason
+from dmvpn_agent.core.model import CONFLICTS, Accept, BindingRequest, Certificate, Decision, Deny, Reason
 from dmvpn_agent.core.policy import OnConflict
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.nhrp_event import BadEvent, parse_event
@@ -27,8 +27,6 @@ EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 PROGRESS_INTERVAL = 2.0
 #: Different changes that are told apart, and damaged lines that are named; more are only counted.
 MAX_SHOWN = 10_000
-
-_CONFLICTS = frozenset({Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +124,9 @@ def _decide(why: str, request: BindingRequest | None, recorded: Recorded, judge:
         return Deny(Reason.MALFORMED_EVENT, "event", why, "an authorize-binding event of nhrpd")
     decision = judge.decide(request, recorded.time)
     reason = recorded.outcome.reason
-    if reason in _CONFLICTS and isinstance(decision, Accept) and decision.peer is not None:
+    if reason in CONFLICTS and isinstance(decision, Accept) and decision.peer is not None:
         rules = judge.policy.rules[request.interface][decision.peer.kind]
-        if rules.on_conflict is OnConflict.DENY:
+        if rules.on_conflict is OnConflict.DENY or reason is Reason.NBMA_ADDRESS_CONFLICT:
             return Deny(reason, *recorded.outcome.why)
     return decision
 

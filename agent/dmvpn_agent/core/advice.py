@@ -197,6 +197,10 @@ ADVICE: Mapping[Reason, Advice] = {
         certificate="ones that do not overlap, for both peers",
         policy='policy.on_conflict = "take_over" gives them to the newer',
     ),
+    Reason.NBMA_ADDRESS_CONFLICT: Advice(
+        "another live peer has its NBMA address: both are behind one NAT address",
+        otherwise="give one of them a public address or a hub address of its own (docs/nat.md)",
+    ),
     Reason.INTERNAL_ERROR: Advice(
         "the agent failed to judge it, which is a fault of the agent",
         otherwise="report it, with the log around it",

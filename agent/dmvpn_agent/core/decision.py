@@ -221,6 +221,15 @@ def _deny(rule: Rule) -> Deny:
     return Deny(rule.reason, rule.field, *_texts(rule))
 
 
+def beside(peer: Peer, holder: Peer) -> Deny:
+    """Return the denial of a peer at whose NBMA address another one is already: the kernel would mix them up."""
+    expected = (
+        f"an NBMA address for itself: {holder.subject} ({holder.protocol_address}) has an IKE_SA with it;"
+        " of two peers behind one NAT address only the first can be served, see docs/nat.md"
+    )
+    return Deny(Reason.NBMA_ADDRESS_CONFLICT, "NBMA address", str(peer.nbma_address), expected)
+
+
 def _conflict(peer: Peer, holder: Peer) -> Deny:
     expected = f"what no other live peer holds: {holder.subject} ({holder.protocol_address}) has it"
     if holder.protocol_address == peer.protocol_address:

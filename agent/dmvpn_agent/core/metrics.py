@@ -55,6 +55,7 @@ DENIED_PEERS = _gauge("denied_peers", "Peers remembered as denied: protocol and 
 
 # after admission
 IKE_SAS_ENDED = _counter("ike_sas_ended", "IKE_SAs the agent ended, by cause and outcome.", "cause", "outcome")
+SILENCED_PEERS = _gauge("silenced_peers", "Peers whose packets are dropped: another one is behind their NAT address.")
 INVITATIONS = _counter("invitations", "Times a peer without an IKE_SA was asked to come back.", "outcome")
 REVOKED_PRESENT = _gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
 TRUST_READS = _counter("trust_reads", "Times the CA certificates and CRLs were read, by outcome.", "outcome")
@@ -94,6 +95,27 @@ VICI_EVENTS = _counter("vici_events", "Events received from charon.", "event")
 VICI_RECONNECTS = _counter("vici_reconnects", "Times the connection to charon was set up.")
 IKE_SAS = _gauge("ike_sas", "IKE_SAs charon has, by state.", "state")
 CHILD_SAS = _gauge("child_sas", "CHILD_SAs charon has, by state.", "state")
+CHARON_ALERTS = _counter("charon_alerts", "Alerts of charon (strongSwan 6.0.3 and later) by kind.", "kind")
+
+# the DMVPN's SAs
+SA_BYTES = _counter("sa_bytes", "Bytes through the peer's CHILD_SAs since the agent started, across rekeyings.",
+                    "nbma_address", "direction")  # fmt: skip
+SA_PACKETS = _counter("sa_packets", "Packets through the peer's CHILD_SAs since the agent started, across rekeyings.",
+                      "nbma_address", "direction")  # fmt: skip
+SA_EVENTS = _counter("sa_events", "What became of the peer's SAs.", "nbma_address", "event")
+IKE_SA_ESTABLISHED = _gauge("ike_sa_established_timestamp_seconds",
+                            "When the peer's newest IKE_SA was established, Unix time.", "nbma_address")  # fmt: skip
+IKE_SA_REPLACEMENT = _gauge("ike_sa_replacement_due_timestamp_seconds",
+                            "When the peer's newest IKE_SA is to be rekeyed or authenticated anew, Unix time.",
+                            "nbma_address")  # fmt: skip
+CHILD_SA_REKEY = _gauge("child_sa_rekey_due_timestamp_seconds",
+                        "When the peer's newest CHILD_SA is to be rekeyed, Unix time.", "nbma_address")  # fmt: skip
+CHILD_SA_EXPIRES = _gauge("child_sa_expires_timestamp_seconds",
+                          "When the peer's newest CHILD_SA ends unless it is rekeyed, Unix time.",
+                          "nbma_address")  # fmt: skip
+SA_ALGORITHMS = _gauge("sa_algorithms", "SAs that use an algorithm, by its strength.",
+                       "sa", "algorithm", "strength")  # fmt: skip
+IKE_SAS_NAT = _gauge("ike_sas_behind_nat", "IKE_SAs with a NAT on a side.", "side")
 
 # the bridge
 BRIDGE_CLIENTS = _gauge("bridge_clients", "VICI clients connected to the bridge (nhrpd is one).")

@@ -88,7 +88,12 @@ class Reason(StrEnum):
     PREFIX_FORBIDDEN = "prefix_forbidden"
     PREFIX_NOT_ALLOWED = "prefix_not_allowed"
     PREFIX_CONFLICT = "prefix_conflict"
+    NBMA_ADDRESS_CONFLICT = "nbma_address_conflict"
     INTERNAL_ERROR = "internal_error"
+
+
+#: The reasons that lie in what another live peer has.
+CONFLICTS = frozenset({Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT, Reason.NBMA_ADDRESS_CONFLICT})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Security associations as charon shows them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 from dmvpn_agent.core.model import Address
 
@@ -11,25 +13,85 @@ INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
 ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
 
 
+class Traffic(NamedTuple):
+    """What passed, as the kernel counts it: bytes of the packets inside, and packets."""
+
+    bytes_in: int = 0
+    packets_in: int = 0
+    bytes_out: int = 0
+    packets_out: int = 0
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        """Return the sum."""
+        return Traffic(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+NO_TRAFFIC = Traffic()
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithms:
+    """What two peers agreed on, in strongSwan's names with a key's bits after a hyphen (``AES_GCM_16-256``).
+
+    Empty where there is none: AES-GCM needs no ``integrity``, a CHILD_SA no ``prf``, and one made in IKE_AUTH no key
+    exchange. ``key_exchanges``: more than one where they are combined (RFC 9370).
+    """
+
+    encryption: str = ""
+    integrity: str = ""
+    prf: str = ""
+    key_exchanges: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in (self.encryption, self.integrity, self.prf, *self.key_exchanges) if name)
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
 @dataclass(frozen=True, slots=True)
 class ChildSa:
-    """A CHILD_SA; ``unique_id`` is charon's own number for it."""
+    """A CHILD_SA; ``unique_id`` is charon's own number for it, ``name`` its configuration's.
+
+    ``spi_in`` and ``spi_out`` name it for good; like everything after them they are absent until it is installed.
+    ``last_in``, ``last_out``: when it was last used. Times are as exact as charon tells them, in whole seconds.
+    """
 
     unique_id: int
     name: str
     state: str
+    mode: str = ""
+    protocol: str = ""
+    reqid: int = 0
+    udp_encapsulated: bool = False
+    spi_in: str = ""
+    spi_out: str = ""
+    algorithms: Algorithms = Algorithms()
+    traffic: Traffic = NO_TRAFFIC
+    last_in: datetime | None = None
+    last_out: datetime | None = None
+    installed_at: datetime | None = None
+    rekey_due: datetime | None = None
+    expires: datetime | None = None
 
     @property
     def installed(self) -> bool:
         """Tell whether traffic can use it."""
         return self.state in INSTALLED_STATES
 
+    @property
+    def spis(self) -> str:
+        """Return what names this CHILD_SA, across charon's restarts too; empty until it is installed."""
+        return f"{self.spi_in}:{self.spi_out}" if self.spi_in else ""
+
 
 @dataclass(frozen=True, slots=True)
 class IkeSa:
     """An IKE_SA; ``name`` is its connection's, the identities are as charon prints them.
 
-    The two SPIs name it for good; ``unique_id`` is charon's own number, which starts anew with charon.
+    The two SPIs name it for good; ``unique_id`` is charon's own number, which starts anew with charon. ``initiator``:
+    this node began it. Times are there once it is established, as exact as charon tells them, in whole seconds;
+    ``rekey_due`` and ``reauth_due`` only where the configuration asks for it.
     """
 
     unique_id: int
@@ -43,6 +105,15 @@ class IkeSa:
     initiator_spi: str
     responder_spi: str
     children: tuple[ChildSa, ...] = ()
+    local_port: int = 0
+    version: int = 2
+    initiator: bool = False
+    nat_local: bool = False
+    nat_remote: bool = False
+    algorithms: Algorithms = Algorithms()
+    established_at: datetime | None = None
+    rekey_due: datetime | None = None
+    reauth_due: datetime | None = None
 
     @property
     def spis(self) -> str:
@@ -53,6 +124,11 @@ class IkeSa:
     def established(self) -> bool:
         """Tell whether the peer is authenticated."""
         return self.state in ESTABLISHED_STATES
+
+    @property
+    def replacement_due(self) -> datetime | None:
+        """Return when it is to be rekeyed or authenticated anew, whichever comes first."""
+        return min(filter(None, (self.rekey_due, self.reauth_due)), default=None)
 
 
 #: An IKE_SA together with one of its CHILD_SAs.
@@ -66,6 +142,8 @@ def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
 
 def same_circuit(one: Circuit, other: Circuit) -> bool:
     """Tell whether two looks at a CHILD_SA show the same to nhrpd: addresses, identities, and which IKE_SA."""
-    return replace(one[0], state="", remote_port=0, children=()) == replace(
-        other[0], state="", remote_port=0, children=()
-    )
+    return _shown(one[0]) == _shown(other[0])
+
+
+def _shown(sa: IkeSa) -> tuple[object, ...]:
+    return sa.unique_id, sa.name, sa.spis, sa.local_host, sa.remote_host, sa.local_id, sa.remote_id

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from dmvpn_agent.core.entitlement import Listed, OneOf, Rule
-from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate, Reason
+from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate, IkePeer, Reason
 from dmvpn_agent.core.policy import Action, Maintenance, Policy, StaticPeer, Trust, matches
 from dmvpn_agent.core.sa import IkeSa
 
@@ -128,6 +128,13 @@ def proves(certificate: Certificate, printed: str) -> bool:
     if printed in certificate.identities:
         return True
     return len(printed) >= PRINTED_IDENTITY and any(known.startswith(printed) for known in certificate.identities)
+
+
+def is_by(request: BindingRequest, ike_peer: IkePeer) -> bool:
+    """Tell whether somebody who authenticated is the peer that asked."""
+    if isinstance(request.certificate, Certificate):
+        return proves(request.certificate, ike_peer.identity)
+    return ike_peer in request.ike_peers
 
 
 def is_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:

@@ -14,8 +14,9 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.decision import Judge, nobody
+from dmvpn_agent.core.decision import Judge, beside, nobody
 from dmvpn_agent.core.model import (
+    CONFLICTS,
     Accept,
     Address,
     BindingRequest,
@@ -171,11 +172,16 @@ class Authorizer:
         return self._decide(self._with_witness(request), nobody)
 
     def _decide(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
+        now = self._clock()
         try:
-            return self._judge.decide(request, self._clock(), holders)
+            decision = self._judge.decide(request, now, holders)
+            if isinstance(decision, Accept) and decision.peer is not None:
+                there = self._peers.beside(decision.peer, request.ike_peers, now)
+                return beside(decision.peer, there[0]) if there else decision
         except Exception:
             log.exception("decision_failed")
             return Deny(Reason.INTERNAL_ERROR, "decision", "an exception", "a decision; see the log")
+        return decision
 
     def _conflicting(self, peer: Peer) -> tuple[Peer, ...]:
         return self._peers.conflicting(peer, self._clock())
@@ -209,7 +215,7 @@ class Authorizer:
         self._telemetry.increment(metrics.DECISIONS, _word(decision), reason)
         if isinstance(decision, Accept) and decision.replaces:
             self._telemetry.increment(metrics.CONFLICTS, "taken_over")
-        elif reason in {Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT}:
+        elif reason in CONFLICTS:
             self._telemetry.increment(metrics.CONFLICTS, "denied")
 
 

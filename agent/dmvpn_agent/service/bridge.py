@@ -6,7 +6,7 @@ never leaves it without a circuit. When charon is lost, so are the circuits: nhr
 resets them.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class Bridge:
         charon: Charon,
         certificates: Certificates,
         send_trigger: Callable[[Address, Address], None],
-        profiles: Collection[str],
+        profiles: Set[str],
         telemetry: Telemetry,
     ) -> None:
         self._charon = charon

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import Protocol
 
 from dmvpn_agent.core.sa import IkeSa
@@ -12,6 +13,8 @@ from dmvpn_agent.wire.vici import Section, ViciError
 
 #: What charon tells of SAs that come, go and change.
 SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
+#: Since strongSwan 6.0.3: something went wrong.
+ALERT_EVENT = "alert"
 #: Only strongSwan with Alpine's patches knows this event, without which nhrpd cannot work with it.
 PATCHED_EVENT = "child-state-installed"
 
@@ -47,11 +50,19 @@ class Charon(Protocol):
         """Connect, however long that takes."""
 
 
-async def list_sas(session: CharonSession, **selection: str) -> list[IkeSa]:
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+async def list_sas(
+    session: CharonSession, clock: Callable[[], datetime] = utc_now, /, **selection: str
+) -> list[IkeSa]:
     """Return all IKE_SAs, or those selected as ``list-sas`` does. Raises ``CharonLost``."""
     try:
         messages = await session.stream("list-sas", selection, "list-sa")
-        return [sa for message in messages for sa in parse_ike_sas(message)]
+        now = clock()
+        return [sa for message in messages for sa in parse_ike_sas(message, now)]
     except (ViciError, CommandFailed) as error:
         raise CharonLost(f"list-sas: {error}") from error
 

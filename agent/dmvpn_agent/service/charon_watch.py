@@ -5,14 +5,17 @@ connect, because a charon that restarted has forgotten them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
+from datetime import datetime
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address, IkePeer
 from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.core.sa_totals import SaTotals
 from dmvpn_agent.service.charon import (
+    ALERT_EVENT,
     PATCHED_EVENT,
     SA_EVENTS,
     Charon,
@@ -21,14 +24,19 @@ from dmvpn_agent.service.charon import (
     CommandFailed,
     follow,
     list_sas,
+    utc_now,
 )
+from dmvpn_agent.service.charon_alerts import CharonAlerts
+from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
-from dmvpn_agent.wire.charon import parse_connections
+from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
+from dmvpn_agent.wire.vici import Section, ViciError
 
 log = structlog.get_logger()
 
 COALESCE = 0.2
-RESYNC_INTERVAL = 60.0
+#: Also how fresh the counts of traffic are.
+RESYNC_INTERVAL = 30.0
 #: Milliseconds that charon may take to tell the peer; then it forgets the IKE_SA without.
 TERMINATE_TIMEOUT = 1000
 
@@ -36,11 +44,16 @@ TERMINATE_TIMEOUT = 1000
 class CharonWatch:
     """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
-    ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here.
+    ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
+    is what passed since the start, across rekeyings and reconnects.
     """
 
-    def __init__(self, charon: Charon, profiles: Collection[str], telemetry: Telemetry) -> None:
+    def __init__(
+        self, charon: Charon, profiles: Set[str], telemetry: Telemetry, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._charon = charon
+        self._clock = clock
+        self._alerts = CharonAlerts(telemetry, clock)
         self._profiles = profiles
         self._telemetry = telemetry
         self._session: CharonSession | None = None
@@ -50,10 +63,12 @@ class CharonWatch:
         self.connected = False
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
+        self.totals = SaTotals()
         self.looked: Callable[[], None] = lambda: None
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.connected)
         telemetry.observe(metrics.IKE_SAS, self._ike_states)
         telemetry.observe(metrics.CHILD_SAS, self._child_states)
+        observe_sas(telemetry, lambda: tuple(self.our_sas()), self.totals)
 
     async def run(self) -> None:
         """Watch until cancelled, across charon's restarts."""
@@ -78,7 +93,7 @@ class CharonWatch:
 
     def our_sas(self) -> Iterator[IkeSa]:
         """Yield the DMVPN's established IKE_SAs at the last look."""
-        for sas in self._ours.values():
+        for sas in tuple(self._ours.values()):  # metrics are read by another thread
             yield from sas
 
     async def look(self) -> None:
@@ -118,25 +133,45 @@ class CharonWatch:
         self._telemetry.increment(metrics.CRLS_LOADED, outcome, by=len(self._crls))
 
     async def _watch(self, session: CharonSession) -> None:
-        for event in SA_EVENTS:
-            await session.register(event)
+        for event in (*SA_EVENTS, ALERT_EVENT):
+            if not await session.register(event):
+                log.info("charon_event_unknown", event_name=event,
+                         effect="SAs are looked at all the same; alerts are in charon's log only")  # fmt: skip
         self._say_kind(await session.register(PATCHED_EVENT))
         await self._load_crls(session)
         self._session = session
         await follow(
-            session, lambda *_: None, lambda: self._look(session),
+            session, self._heard, lambda: self._look(session),
             resync_interval=RESYNC_INTERVAL, coalesce=COALESCE,
         )  # fmt: skip
 
+    def _heard(self, name: str, message: Section) -> None:
+        now = self._clock()
+        try:
+            if name == ALERT_EVENT:
+                self._alerts.heard(*parse_alert(message, now))
+                return
+            # Of a rekeying the new one comes last, and is where the peer is now.
+            sas = [sa for sa in parse_ike_sas(message, now) if sa.name in self._profiles]
+        except ViciError as error:
+            log.warning(
+                "charon_event_unreadable", event_name=name, why=str(error), then="the look after it shows all"
+            )
+            return
+        if sas and (event := sa_event(name, message)):
+            self.totals.event(event, sas[-1])
+
     async def _look(self, session: CharonSession) -> None:
-        sas = tuple(await list_sas(session))
+        sas = tuple(await list_sas(session, self._clock))
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True
-        self._ours = {}
+        self.totals.look(sa for sa in sas if sa.name in self._profiles)
+        ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in sas:
             if sa.name in self._profiles and sa.established:
-                self._ours[sa.remote_host] = (*self._ours.get(sa.remote_host, ()), sa)
+                ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
+        self._ours = ours
         self.looked()
 
     async def _connections(self, session: CharonSession) -> Mapping[str, bool]:

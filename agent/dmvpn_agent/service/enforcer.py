@@ -19,6 +19,7 @@ from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
 from dmvpn_agent.service.charon import CharonLost, CommandFailed
 from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.nat_guard import NatGuard
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.sa_ender import SaEnder, Sas
 from dmvpn_agent.service.telemetry import Telemetry
@@ -32,10 +33,18 @@ INVITE_OFTEN, INVITE_OFTEN_FOR = timedelta(seconds=5), timedelta(minutes=1)
 INVITE_SELDOM, INVITE_FOR = timedelta(minutes=1), timedelta(minutes=15)
 
 #: Denials that say nothing against the IKE_SA: of the question rather than of the peer, or of another's address.
-HARMLESS = frozenset({
-    Reason.MALFORMED_EVENT, Reason.UNKNOWN_INTERFACE, Reason.UNEXPECTED_BINDING_TYPE, Reason.HOST_OUTSIDE_PREFIXES,
-    Reason.CERTIFICATE_UNCONFIRMED, Reason.INTERNAL_ERROR,
-})  # fmt: skip
+HARMLESS = frozenset(
+    {
+        Reason.MALFORMED_EVENT,
+        Reason.UNKNOWN_INTERFACE,
+        Reason.UNEXPECTED_BINDING_TYPE,
+        Reason.HOST_OUTSIDE_PREFIXES,
+        Reason.CERTIFICATE_UNCONFIRMED,
+        Reason.INTERNAL_ERROR,
+    }
+)
+#: The guard sees to these.
+GUARDED = frozenset({Reason.NBMA_ADDRESS_CONFLICT})  # fmt: skip
 
 
 class Inviter(Protocol):
@@ -71,6 +80,7 @@ class Enforcer:
         inviter: Inviter,
         peers: Peers,
         denied: Denied,
+        guard: NatGuard,
         telemetry: Telemetry,
         clock: Callable[[], datetime],
         *,
@@ -82,6 +92,7 @@ class Enforcer:
         self._inviter = inviter
         self._peers = peers
         self._denied = denied
+        self._guard = guard
         self._telemetry = telemetry
         self._clock = clock
         self._invitations: dict[Address, _Invitation] = {}
@@ -102,9 +113,10 @@ class Enforcer:
             await self._invite(invitation)
         if self.ends_denied:
             await self._end_denied()
+            await self._guard.look()
 
     async def _end_denied(self) -> None:
-        denials = [denial for denial in self._denied if denial.why.reason not in HARMLESS]
+        denials = [denial for denial in self._denied if denial.why.reason not in HARMLESS | GUARDED]
         accepted: dict[Address, list[BindingRequest]] = defaultdict(list)
         for member in self._peers.memberships() if denials else ():
             accepted[member.request.nbma_address].append(member.request)

@@ -5,7 +5,7 @@ that decisions rest on, every peer is judged again. The question of one that fai
 certificate lasts, because what denies it may end.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -13,7 +13,9 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.core.holdings import Holdings
-from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Decision, Deny, Peer, Reason
+from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Decision, Deny, IkePeer, Peer, Reason
+from dmvpn_agent.core.standing import is_by
+from dmvpn_agent.core.tunnel_ends import TunnelEnds
 
 log = structlog.get_logger()
 
@@ -61,6 +63,7 @@ class Peers:
         self._store = store
         self._members: dict[Address, Membership] = {}
         self._holdings = Holdings()
+        self._ends = TunnelEnds()
 
     def __iter__(self) -> Iterator[Peer]:
         return (member.peer for member in self._members.values())
@@ -77,12 +80,23 @@ class Peers:
 
     def conflicting(self, peer: Peer, now: datetime) -> tuple[Peer, ...]:
         """Return the live peers of another identity that hold this one's address or overlap its prefixes."""
+        return tuple(other for other in self._holdings.conflicting(peer) if self._is_live(other, now))
+
+    def beside(self, peer: Peer, present: Collection[IkePeer], now: datetime) -> tuple[Peer, ...]:
+        """Return the live peers of another identity that came to this one's NBMA address before it.
+
+        ``present``: who has an IKE_SA with that address. A peer that is not among them has left.
+        """
         return tuple(
             other
-            for other in self._holdings.conflicting(peer)
-            if (absent_since := self._members[other.protocol_address].absent_since) is None
-            or now - absent_since <= GRACE
+            for other in self._ends.before(peer)
+            if self._is_live(other, now)
+            and any(is_by(self._members[other.protocol_address].request, ike_peer) for ike_peer in present)
         )
+
+    def _is_live(self, peer: Peer, now: datetime) -> bool:
+        absent_since = self._members[peer.protocol_address].absent_since
+        return absent_since is None or now - absent_since <= GRACE
 
     def load(self, judge: Judge, now: datetime) -> tuple[tuple[BindingRequest, Deny], ...]:
         """Take up what was stored, judged anew; return those who fail."""
@@ -160,11 +174,13 @@ class Peers:
     def _enter(self, member: Membership) -> None:
         self._members[member.peer.protocol_address] = member
         self._holdings.add(member.peer)
+        self._ends.add(member.peer)
 
     def _leave(self, address: Address, why: Deny) -> None:
         """Let go of a peer that is denied now. Its question stays in the store, unless time cannot heal it."""
         self._members.pop(address, None)
         self._holdings.remove(address)
+        self._ends.remove(address)
         if why.reason is Reason.CERTIFICATE_EXPIRED:
             self._store.remove(address)
         log.info("peer_denied_now", protocol_address=str(address), why=str(why))
@@ -172,6 +188,7 @@ class Peers:
     def _forget(self, address: Address, why: str) -> None:
         self._members.pop(address, None)
         self._holdings.remove(address)
+        self._ends.remove(address)
         self._store.remove(address)
         log.info("peer_forgotten", protocol_address=str(address), why=why)
 

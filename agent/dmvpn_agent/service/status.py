@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from dmvpn_agent.core.change_text import describe as describe_change
+from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.service.authorizer import Authorizer, Judgement, describe
 from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.denied import Denied
@@ -73,22 +74,57 @@ def _decision(judgement: Judgement) -> dict[str, Any]:
 
 
 def charon_status(watch: CharonWatch) -> dict[str, Any]:
-    """Return whether charon is there, which kind it is, and its IKE_SAs."""
+    """Return whether charon is there, of which kind, its IKE_SAs, and what passed by NBMA address since the start."""
     return {
         "connected": watch.connected,
         "patched": watch.patched,
-        "ike_sas": [
-            {
-                "unique_id": sa.unique_id,
-                "state": sa.state,
-                "remote_host": str(sa.remote_host),
-                "remote_port": sa.remote_port,
-                "remote_id": sa.remote_id,
-                "spis": sa.spis,
-                "children": [{"unique_id": child.unique_id, "state": child.state} for child in sa.children],
-            }
-            for sa in watch.ike_sas
-        ],
+        "ike_sas": [_ike_sa(sa) for sa in watch.ike_sas],
+        "traffic": {str(address): traffic._asdict() for address, traffic in watch.totals.traffic().items()},
+    }
+
+
+def _ike_sa(sa: IkeSa) -> dict[str, Any]:
+    return {
+        "unique_id": sa.unique_id,
+        "connection": sa.name,
+        "version": sa.version,
+        "state": sa.state,
+        "initiator": sa.initiator,
+        "local_host": str(sa.local_host),
+        "local_port": sa.local_port,
+        "local_id": sa.local_id,
+        "remote_host": str(sa.remote_host),
+        "remote_port": sa.remote_port,
+        "remote_id": sa.remote_id,
+        "nat_local": sa.nat_local,
+        "nat_remote": sa.nat_remote,
+        "spis": sa.spis,
+        "algorithms": str(sa.algorithms),
+        "established_at": _time(sa.established_at),
+        "rekey_due": _time(sa.rekey_due),
+        "reauth_due": _time(sa.reauth_due),
+        "children": [_child_sa(child) for child in sa.children],
+    }
+
+
+def _child_sa(child: ChildSa) -> dict[str, Any]:
+    return {
+        "unique_id": child.unique_id,
+        "name": child.name,
+        "state": child.state,
+        "mode": child.mode,
+        "protocol": child.protocol,
+        "reqid": child.reqid,
+        "udp_encapsulated": child.udp_encapsulated,
+        "spi_in": child.spi_in,
+        "spi_out": child.spi_out,
+        "algorithms": str(child.algorithms),
+        "traffic": child.traffic._asdict(),
+        "last_in": _time(child.last_in),
+        "last_out": _time(child.last_out),
+        "installed_at": _time(child.installed_at),
+        "rekey_due": _time(child.rekey_due),
+        "expires": _time(child.expires),
     }
 
 

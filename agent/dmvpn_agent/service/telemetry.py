@@ -1,4 +1,4 @@
-"""Counters as plain numbers, and gauges read when somebody asks.
+"""Counters as plain numbers, and what is read when somebody asks: gauges, and counters that a part keeps itself.
 
 Code that counts knows neither Prometheus nor threads; the exposition adapter reads ``samples`` from its own
 thread, which is safe because a family's values are copied whole before they are looked at.
@@ -17,7 +17,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._counters: dict[Metric, Samples] = {}
-        self._gauges: dict[Metric, Callable[[], Samples]] = {}
+        self._read: dict[Metric, Callable[[], Samples]] = {}
 
     def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter; the labels are given in the order of the catalogue.
@@ -30,15 +30,16 @@ class Telemetry:
         samples[labels] = samples.get(labels, 0) + by
 
     def observe(self, metric: Metric, read: Callable[[], Samples | float | bool]) -> None:
-        """Have a gauge read by ``read``, which returns one number or numbers by label values."""
-        if metric.kind is not Kind.GAUGE:
-            raise ValueError(f"{metric.name} is not a gauge")
+        """Have a metric read by ``read``, which returns one number or numbers by label values.
+
+        A counter that is read must not go back, nor be incremented here as well.
+        """
 
         def samples() -> Samples:
             value = read()
             return dict(value) if isinstance(value, dict) else {(): float(value)}
 
-        self._gauges[metric] = samples
+        self._read[metric] = samples
 
     def value(self, metric: Metric, *labels: str) -> float:
         """Return one current value; 0 where nothing was counted yet."""
@@ -46,11 +47,13 @@ class Telemetry:
 
     def samples(self, metric: Metric) -> Samples:
         """Return all current values of a metric."""
+        if metric in self._read:
+            return self._read[metric]()
         if metric.kind is Kind.GAUGE:
-            return self._gauges[metric]() if metric in self._gauges else {}
+            return {}
         zero: Samples = {} if metric.labels else {(): 0}
         return dict(self._counters.get(metric, zero))
 
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics this process has counted or can read."""
-        return [*self._counters, *self._gauges]
+        return [*self._counters, *self._read]

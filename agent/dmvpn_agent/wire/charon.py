@@ -1,47 +1,156 @@
 """charon's SAs: from VICI's sections, and into the form that nhrpd reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
+from sys import intern
 
-from dmvpn_agent.core.sa import ChildSa, IkeSa
-from dmvpn_agent.wire.vici import Section, ViciError, number, sections, text
+from dmvpn_agent.core.sa import Algorithms, ChildSa, IkeSa, Traffic
+from dmvpn_agent.core.sa_totals import SaEvent
+from dmvpn_agent.wire.vici import Section, ViciError, count, number, sections, text
 
 #: nhrpd keeps no longer certificate (``blob2buf`` into 2048 bytes) and would keep the former peer's instead.
 NHRPD_MAX_CERTIFICATE = 2047
 
+_ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "prf-alg", "dh-group",
+                   *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
 
-def parse_ike_sas(message: Section) -> Iterator[IkeSa]:
-    """Yield the IKE_SAs of a ``list-sa`` event; ones without addresses (not yet connected) are left out.
 
-    Raises ``ViciError``.
+def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
+    """Yield the IKE_SAs of a ``list-sa`` event, or of one about SAs: old and new ones where something was rekeyed.
+
+    ``now``: when the message came; charon gives times in seconds from then. IKE_SAs without addresses (not yet
+    connected) are left out. Raises ``ViciError``.
     """
     for name, section in sections(message):
-        if not text(section, "local-host") or text(section, "remote-host") in {"", "%any"}:
-            continue
-        try:
-            yield _ike_sa(name, section)
-        except ValueError as error:
-            raise ViciError(f"IKE_SA {name}: {error}") from error
+        for part in _parts(section, "state"):
+            if not text(part, "local-host") or text(part, "remote-host") in {"", "%any"}:
+                continue
+            try:
+                yield _ike_sa(name, part, now)
+            except (ValueError, OverflowError) as error:
+                raise ViciError(f"IKE_SA {name}: {error}") from error
 
 
-def _ike_sa(name: str, section: Section) -> IkeSa:
+def _parts(section: Section, key: str) -> Iterator[Section]:
+    """Yield a section, or, where what has the key lies one deeper, the old and the new one within."""
+    if key in section:
+        yield section
+    else:
+        yield from (part for name, part in sections(section) if name in {"old", "new"})
+
+
+def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
     children = section.get("child-sas", {})
+    if not isinstance(children, Mapping):
+        raise ViciError("child-sas is no section")
     return IkeSa(
         unique_id=number(section, "uniqueid"),
-        name=name,
-        state=text(section, "state"),
+        name=intern(name),
+        state=intern(text(section, "state")),
         local_host=ip_address(text(section, "local-host")),
         remote_host=ip_address(text(section, "remote-host")),
-        remote_port=int(text(section, "remote-port") or 0),
-        local_id=text(section, "local-id"),
+        remote_port=count(section, "remote-port"),
+        local_id=intern(text(section, "local-id")),
         remote_id=text(section, "remote-id"),
         initiator_spi=text(section, "initiator-spi"),
         responder_spi=text(section, "responder-spi"),
         children=tuple(
-            ChildSa(number(child, "uniqueid"), text(child, "name") or key, text(child, "state"))
+            _child_sa(text(part, "name") or key, part, now)
             for key, child in sections(children)
+            for part in _parts(child, "uniqueid")
         ),
+        local_port=count(section, "local-port"),
+        version=count(section, "version"),
+        initiator=text(section, "initiator") == "yes",
+        nat_local=text(section, "nat-local") == "yes",
+        nat_remote=text(section, "nat-remote") == "yes",
+        algorithms=_algorithms(section),
+        established_at=_ago(section, "established", now),
+        rekey_due=_ahead(section, "rekey-time", now),
+        reauth_due=_ahead(section, "reauth-time", now),
     )
+
+
+def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
+    return ChildSa(
+        unique_id=number(section, "uniqueid"),
+        name=intern(name),
+        state=intern(text(section, "state")),
+        mode=intern(text(section, "mode")),
+        protocol=intern(text(section, "protocol")),
+        reqid=count(section, "reqid"),
+        udp_encapsulated=text(section, "encap") == "yes",
+        spi_in=text(section, "spi-in"),
+        spi_out=text(section, "spi-out"),
+        algorithms=_algorithms(section),
+        traffic=Traffic(*(count(section, key) for key in ("bytes-in", "packets-in", "bytes-out", "packets-out"))),
+        last_in=_ago(section, "use-in", now),
+        last_out=_ago(section, "use-out", now),
+        installed_at=_ago(section, "install-time", now),
+        rekey_due=_ahead(section, "rekey-time", now),
+        expires=_ahead(section, "life-time", now),
+    )
+
+
+def _algorithms(section: Section) -> Algorithms:
+    values = (section.get(key, b"") for key in _ALGORITHM_KEYS)
+    return _interned(*(value if isinstance(value, bytes) else b"" for value in values))
+
+
+@lru_cache(maxsize=256)
+def _interned(
+    encryption: bytes, encryption_bits: bytes, integrity: bytes, integrity_bits: bytes, prf: bytes, *exchanges: bytes
+) -> Algorithms:
+    """Return one value for all SAs with the same algorithms: there are few."""
+    return Algorithms(
+        _sized(encryption, encryption_bits),
+        _sized(integrity, integrity_bits),
+        prf.decode(errors="replace"),
+        tuple(exchange.decode(errors="replace") for exchange in exchanges if exchange),
+    )
+
+
+def _sized(name: bytes, bits: bytes) -> str:
+    return (name + b"-" + bits if bits else name).decode(errors="replace")
+
+
+def _ago(section: Section, key: str, now: datetime) -> datetime | None:
+    return now - timedelta(seconds=number(section, key)) if key in section else None
+
+
+def _ahead(section: Section, key: str, now: datetime) -> datetime | None:
+    """Return a time to come, or, as a negative number of seconds, one that has passed."""
+    seconds = text(section, key)
+    if not seconds:
+        return None
+    if not (seconds.removeprefix("-").isdecimal() and len(seconds) <= 20):
+        raise ViciError(f"{key} is {seconds[:40]!r}, not a number of seconds")
+    return now + timedelta(seconds=int(seconds))
+
+
+def sa_event(name: str, message: Section) -> SaEvent | None:
+    """Return what an event of charon says has happened; going down it bears no ``up``."""
+    up = text(message, "up") == "yes"
+    match name:
+        case "ike-updown":
+            return SaEvent.IKE_ESTABLISHED if up else SaEvent.IKE_CLOSED
+        case "child-updown":
+            return SaEvent.CHILD_INSTALLED if up else SaEvent.CHILD_CLOSED
+        case "ike-rekey":
+            return SaEvent.IKE_REKEYED
+        case "child-rekey":
+            return SaEvent.CHILD_REKEYED
+        case "ike-update":
+            return SaEvent.IKE_MOVED
+    return None
+
+
+def parse_alert(message: Section, now: datetime) -> tuple[str, IkeSa | None]:
+    """Return the kind of an ``alert`` event, in charon's words, and the IKE_SA that it is about, if any."""
+    about = message.get("ike-sa", {})
+    return text(message, "type"), next(parse_ike_sas(about, now), None) if isinstance(about, Mapping) else None
 
 
 def parse_connections(message: Section) -> Iterator[tuple[str, bool]]:

@@ -1,4 +1,4 @@
-"""The redirect rule as an nftables script, and what nft shows of it.
+"""Our nftables table as a script, and what nft shows of it: the redirect rule, and whose packets are dropped.
 
 A table of our own holds it, so that it is replaced in one transaction and nothing of the operator's is touched.
 It is written as text: nft 1.0.6 reads no ``dynamic`` flag from JSON.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
+from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.redirect import RedirectRule
 
 TABLE = "inet dmvpn_agent"
@@ -52,12 +53,31 @@ table {TABLE} {{
     flags dynamic,timeout
     timeout 1m
   }}
+  set silenced {{
+    type ipv4_addr . inet_service
+    size 4096
+    flags timeout
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    ip saddr . udp sport @silenced drop
+  }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
 {rules}
   }}
 }}
 """
+
+
+def render_silence(end: tuple[Address, int], seconds: int) -> str:
+    """Return the script that has our table drop what comes from an address and UDP port, for so long."""
+    return f"add element {TABLE} silenced {{ {end[0]} . {end[1]} timeout {seconds}s }}\n"
+
+
+def render_hear(end: tuple[Address, int]) -> str:
+    """Return the script that takes that back."""
+    return f"delete element {TABLE} silenced {{ {end[0]} . {end[1]} }}\n"
 
 
 def parse_table(text: str) -> ShownTable:

@@ -1,7 +1,9 @@
 """VICI, strongSwan's control protocol: packets to bytes and back, for either side of the connection.
 
 A packet is a four-byte length, a type, for some types a name, and a message of sections, lists and values
-(strongSwan ``src/libcharon/plugins/vici/README.md``). The messages themselves are coded by the package ``vici``.
+(strongSwan ``src/libcharon/plugins/vici/README.md``). Messages are coded by the package ``vici`` (its ``Message``).
+Its ``Packet`` has only a client's side; the bridge is charon's side too, and reads requests and writes events. So
+type and name are coded here; a test holds them to what ``vici.protocol.Packet`` makes and reads.
 """
 
 import struct
@@ -64,6 +66,16 @@ def encode(packet: Packet) -> bytes:
     return struct.pack("!I", len(body)) + body
 
 
+class _Body(FiniteStream):  # type: ignore[misc]
+    """A message's bytes; the package would take a value that is cut off for a shorter one."""
+
+    def read(self, size: int) -> bytes:
+        data: bytes = super().read(size)
+        if len(data) != size:
+            raise DeserializationException("a message ends within an element")
+        return data
+
+
 class PacketReader:
     """Splits a byte stream into packets; holds at most one unfinished packet."""
 
@@ -95,7 +107,7 @@ def decode(body: bytes) -> Packet:
             if len(rest) < end:
                 raise ViciError("a packet ends within its name")
             name, rest = rest[1:end].decode(), rest[end:]
-        return Packet(kind, name, Message.deserialize(FiniteStream(rest)))
+        return Packet(kind, name, Message.deserialize(_Body(rest)))
     except (IndexError, ValueError, struct.error, DeserializationException) as error:
         raise ViciError(f"a packet cannot be read: {error}") from error
 
@@ -107,11 +119,16 @@ def text(section: Section, key: str) -> str:
 
 
 def number(section: Section, key: str) -> int:
-    """Return a value as a number. Raises ``ViciError`` where it is missing or not one."""
+    """Return a value as a number, at most 64 bits long. Raises ``ViciError`` where it is missing or not one."""
     value = text(section, key)
-    if not value.isdecimal():
+    if not (value.isdecimal() and len(value) <= 20):
         raise ViciError(f"{key} is {value[:40]!r}, not a number")
     return int(value)
+
+
+def count(section: Section, key: str) -> int:
+    """Return a value as a number, 0 where it is missing. Raises ``ViciError`` where it is not one."""
+    return number(section, key) if key in section else 0
 
 
 def sections(section: Section) -> Iterator[tuple[str, Section]]:

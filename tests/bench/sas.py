@@ -1,0 +1,111 @@
+"""A thousand IKE_SAs with a CHILD_SA each: a resync over a socket from another process, and their cost in memory."""
+
+import asyncio
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+from dmvpn_agent.adapters.charon import ViciCharon
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.core.sa_totals import SaTotals
+from dmvpn_agent.service.charon import list_sas
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.show import table
+from dmvpn_agent.wire.vici import Packet, PacketType, encode
+
+SAS = 1000
+ROUNDS = 10
+IDENTITY = (
+    "C=FI, O=Example, OU=GRE=10.255.{high}.{low}, OU=AS={number}, OU=NET=172.{high}.{low}.0/24, CN=spoke{number}"
+)
+
+
+def _resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def _serve(path: Path) -> None:
+    from fakes.charon import FakeCharon, FakeSa
+
+    class QuickCharon(FakeCharon):
+        """Has its list ready, as it is the reader that is measured."""
+
+        listed = b""
+
+        def _command(self, packet: Packet, writer: asyncio.StreamWriter) -> Packet:
+            if packet.name != "list-sas" or packet.message:
+                return super()._command(packet, writer)
+            writer.write(self.listed)
+            return Packet(PacketType.CMD_RESPONSE)
+
+    charon = QuickCharon(path)
+    for number in range(SAS):
+        high, low = divmod(number, 250)
+        identity = IDENTITY.format(high=high + 16, low=low, number=64512 + number)
+        sa = FakeSa(number + 1, f"198.18.{high}.{low + 1}", identity, spi=f"{number + 1:016x}")
+        sa.children = {number + 1: "INSTALLED"}
+        sa.traffic = {number + 1: (123_456_789, 123_456, 987_654_321, 654_321)}
+        charon.sas[sa.unique_id] = sa
+    charon.listed = b"".join(
+        encode(Packet(PacketType.EVENT, "list-sa", {sa.name: sa.section()})) for sa in charon.sas.values()
+    )
+    await charon.start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+async def _measure(path: Path) -> list[tuple[object, ...]]:
+    wall, spent = [], []
+    async with ViciCharon(path, Telemetry()).session() as session:
+        totals, kept = SaTotals(), list[IkeSa]()
+        totals.look(await list_sas(session, **{"ike-id": "1"}))
+        before = _resident()
+        for _ in range(ROUNDS):
+            began, cpu = time.perf_counter(), time.process_time()
+            kept = await list_sas(session)
+            totals.look(kept)
+            wall.append(time.perf_counter() - began)
+            spent.append(time.process_time() - cpu)
+        if len(kept) != SAS or len(totals.traffic()) != SAS:
+            raise SystemExit(f"{len(kept)} of {SAS} SAs were read")
+        grown = (_resident() - before) / SAS
+        del kept, totals
+        tracemalloc.start()
+        totals = SaTotals()
+        kept = await list_sas(session)
+        totals.look(kept)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] / SAS
+        tracemalloc.stop()
+    times = (f"{min(wall) * 1e3:.0f}", f"{statistics.median(wall) * 1e3:.0f}", f"{max(wall) * 1e3:.0f}")
+    return [(*times, f"{statistics.median(spent) * 1e3:.0f}", f"{held:.0f}", f"{grown:.0f}")]
+
+
+def main() -> None:
+    """Measure and print one table."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "charon.vici"
+        server = subprocess.Popen([sys.executable, "-m", "bench.sas", str(path)], stdout=subprocess.PIPE)
+        try:
+            assert server.stdout
+            server.stdout.readline()
+            rows = asyncio.run(_measure(path))
+        finally:
+            server.kill()
+            server.wait()
+    print(f"{SAS} IKE_SAs with a CHILD_SA each from a fake charon in a process of its own, {ROUNDS} resyncs")
+    print("held: SAs and totals between two looks; grown: the process, with the room that reading a whole list takes")
+    print(
+        table(("FASTEST MS", "MEDIAN MS", "SLOWEST MS", "OWN CPU MS", "BYTES HELD AN SA", "BYTES GROWN AN SA"), rows)
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1])))
