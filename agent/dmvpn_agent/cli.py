@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="answer nhrpd, but change nothing else: the log says what would be done")  # fmt: skip
     add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan.", json=False)
     add("check", _check, "Validate a configuration and print what would be done with it.")
+    add("doctor", _doctor, "Look whether this node is put together as the agent needs it, and say what to do."
+        " Exit status 0: no fault, 1: faults, 2: no usable configuration.")  # fmt: skip
     status = add("status", _status, "Show peers, decisions and what is in force, of the running agent.")
     status.add_argument("--socket", type=Path, metavar="PATH", help="control socket (default: as configured)")
     sas = add(
@@ -129,6 +131,12 @@ def _check(arguments: argparse.Namespace) -> int:
     from dmvpn_agent.commands import check
 
     return check.run(arguments.config, arguments.json)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import doctor
+
+    return doctor.run(arguments.config, arguments.json)
 
 
 def _status(arguments: argparse.Namespace) -> int:
