@@ -7,6 +7,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,7 +66,9 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         "control": config.control_socket,
     }
     nhrpd = await _seen(lambda: _nhrpd(config))
+    packages = {name: version(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")}
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
+    versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
     if not isinstance(nhrpd, Unseen):
         versions["FRR"] = nhrpd.version
     return NodeView(
@@ -99,7 +102,7 @@ async def _seen(part: Callable[[], Awaitable[V]]) -> V | Unseen:
 async def _charon(path: Path) -> CharonView:
     session = ViciSession(*await asyncio.open_unix_connection(path), Telemetry(), TIMEOUT, max_waiting_events=1000)
     try:
-        version = text(await session.request("version", {}), "version")
+        release = text(await session.request("version", {}), "version")
         patched = await session.register(PATCHED_EVENT)
         modes: dict[str, str | None] = {}
         for message in await session.stream("list-conns", {}, "list-conn"):
@@ -111,7 +114,7 @@ async def _charon(path: Path) -> CharonView:
     finally:
         with suppress(OSError):
             await session.close()
-    return CharonView(version, patched, modes, tuple(
+    return CharonView(release, patched, modes, tuple(
         OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
     ))  # fmt: skip
 
