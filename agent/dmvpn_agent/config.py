@@ -14,7 +14,7 @@ from typing import Any
 from dmvpn_agent import config_values as parse
 from dmvpn_agent.config_policy import Node, read_policy
 from dmvpn_agent.config_values import REQUIRED, ConfigError, Endpoint, Table
-from dmvpn_agent.core.desired import BgpSettings
+from dmvpn_agent.core.desired import BgpSettings, MaximumPrefix
 from dmvpn_agent.core.lint import Finding, lint
 from dmvpn_agent.core.model import Role
 from dmvpn_agent.core.policy import Policy
@@ -162,6 +162,15 @@ def findings(config: Config) -> tuple[Finding, ...]:
     if ibgp and config.bgp and config.bgp.ibgp_peer_group in {"", config.bgp.peer_group}:
         text = "needs a bgp.ibgp_peer_group of its own: FRR takes no iBGP neighbor into a peer-group of eBGP ones"
         found.append(Finding("policy.allow_ibgp", text, True))
+    limit = config.bgp and config.bgp.maximum_prefix
+    own = (rules for kinds in config.policy.rules.values() for rules in kinds.values() if not rules.transit)
+    most = max((rules.max_prefixes for rules in own), default=0)
+    if limit and most > limit.maximum:
+        text = (
+            f"is {limit.maximum}: a peer with as many prefixes as policy.max_prefixes allows would lose its session;"
+            f" make it {most} or more, or 0"
+        )
+        found.append(Finding("bgp.maximum_prefixes", text, True))
     return *found, *lint(config.policy)
 
 
@@ -239,15 +248,28 @@ def _ike(table: Table) -> Ike:
 def _bgp(table: Table, role: Role) -> BgpSettings | None:
     enabled = table.get("enabled", parse.boolean, role is Role.HUB)
     as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
+    maximum_prefix, transit_maximum_prefix = _maximum_prefixes(table)
     bgp = BgpSettings(
         as_number=as_number,
         peer_group=table.get("peer_group", parse.word, "hubs" if role is Role.SPOKE else "spokes"),
         hub_peer_group=table.get("hub_peer_group", parse.word_or_none, ""),
         ibgp_peer_group=table.get("ibgp_peer_group", parse.word_or_none, ""),
         ipv6=table.get("ipv6", parse.boolean, False),
+        maximum_prefix=maximum_prefix,
+        transit_maximum_prefix=transit_maximum_prefix,
+        hub_weights=table.get("hub_weights", parse.hub_weights, {}),
         only_hubs=role is Role.SPOKE,
     )
     return bgp if enabled else None
+
+
+def _maximum_prefixes(table: Table) -> tuple[MaximumPrefix | None, MaximumPrefix | None]:
+    """Return the limit of peers, and of those that carry others' prefixes."""
+    maximum = parse.integer(0, 4294967295)
+    limits = table.get("maximum_prefixes", maximum, 1000), table.get("transit_maximum_prefixes", maximum, 0)
+    restart = table.get("maximum_prefixes_restart_minutes", parse.integer(0, 65535), 15)
+    own, transit = (MaximumPrefix(limit, restart) if limit else None for limit in limits)
+    return own, transit
 
 
 def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> RedirectRule | None:

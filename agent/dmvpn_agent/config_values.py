@@ -4,7 +4,7 @@ A parser raises ``ValueError`` and says in its ``expected`` what is allowed; the
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -144,6 +144,11 @@ def _boolean(value: Any) -> bool:
     return bool(value)
 
 
+def _whole(value: Any, low: int, high: int) -> int:
+    _check(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
+    return int(value)
+
+
 def _path(value: Any) -> Path:
     path = Path(_text(value))
     _check(path.is_absolute())
@@ -213,6 +218,18 @@ patterns: Parser[tuple[str, ...]] = Parser('a list of shell patterns, as ["C=DE,
 addresses: Parser[tuple[Address, ...]] = Parser('a list of addresses, as ["10.255.0.2"]', _list(_address))
 
 
+def _weights(value: Any) -> Mapping[Address, int]:
+    _check(isinstance(value, dict))
+    weights = {ip_address(key): _whole(weight, 1, 65535) for key, weight in value.items()}
+    _check(len(weights) == len(value))  # IPv6 has several spellings
+    return weights
+
+
+hub_weights: Parser[Mapping[Address, int]] = Parser(
+    'weights from 1 to 65535 by address, as { "10.255.0.1" = 200 }', _weights
+)
+
+
 def one_of(*words: str) -> Parser[str]:
     """Return a parser for one of these words."""
 
@@ -237,8 +254,7 @@ def integer(low: int, high: int) -> Parser[int]:
     """Return a parser for a whole number in an inclusive range."""
 
     def parse(value: Any) -> int:
-        _check(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
-        return int(value)
+        return _whole(value, low, high)
 
     return Parser(f"a whole number from {low} to {high}", parse)
 

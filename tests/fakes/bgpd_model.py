@@ -35,6 +35,9 @@ class ModelNeighbor:
     prefix_list: str | None = None
     prefix_list_ipv6: str | None = None
     activates_ipv6: bool = False
+    #: By address family: what was typed after ``maximum-prefix``, and after ``weight``.
+    maximum_prefix: dict[str, str] = field(default_factory=dict)
+    weight: dict[str, str] = field(default_factory=dict)
     other: list[str] = field(default_factory=list)
     #: The announcements that were let in when they were last judged.
     taken: frozenset[Network] = frozenset()
@@ -101,6 +104,14 @@ class BgpdModel:
             case "ipv6", [*no, "neighbor", address, "activate"]:
                 self._existing(address).activates_ipv6 = not no
                 self._judge(address)
+            case (("ipv4" | "ipv6") as family, ["neighbor", address, "maximum-prefix", *limit]):
+                self._existing(address).maximum_prefix[family] = " ".join(limit)
+            case (("ipv4" | "ipv6") as family, ["no", "neighbor", address, "maximum-prefix"]):
+                self._existing(address).maximum_prefix.pop(family, None)
+            case (("ipv4" | "ipv6") as family, ["neighbor", address, "weight", weight]):
+                self._existing(address).weight[family] = weight
+            case (("ipv4" | "ipv6") as family, ["no", "neighbor", address, "weight"]):
+                self._existing(address).weight.pop(family, None)
             case "bgp", ["no", "neighbor", address]:
                 self.neighbors.pop(address, None)
             case "bgp", ["neighbor", address, *rest]:
@@ -214,6 +225,10 @@ class BgpdModel:
             filters += [f" {start} prefix-list {neighbor.prefix_list} in"] if neighbor.prefix_list else []
             filters_ipv6 += [f" {start} activate"] if neighbor.activates_ipv6 else []
             filters_ipv6 += [f" {start} prefix-list {name} in"] if (name := neighbor.prefix_list_ipv6) else []
+            for family, inside in (("ipv4", filters), ("ipv6", filters_ipv6)):
+                limit, weight = neighbor.maximum_prefix.get(family), neighbor.weight.get(family)
+                inside.extend([f" {start} maximum-prefix {limit}"] if limit else [])
+                inside.extend([f" {start} weight {weight}"] if weight else [])
         for family, inside in (("ipv4", filters), ("ipv6", filters_ipv6)):
             if inside:
                 lines += [" !", f" address-family {family} unicast", *inside, " exit-address-family"]

@@ -22,6 +22,8 @@ class FakeBgpd:
         self.breaks_after: int | None = None
         #: Neighbors with an established session.
         self.established: set[str] = set()
+        #: Neighbors whose session was ended at their limit.
+        self.over_limit: set[str] = set()
         self.attempts = 0
         self.batches: list[tuple[Change, ...]] = []
 
@@ -29,9 +31,9 @@ class FakeBgpd:
         self.attempts += 1
         if self.down:
             raise FrrUnavailable("bgpd is not running")
+        states = dict.fromkeys(self.established, "Established") | dict.fromkeys(self.over_limit, "Idle (PfxCt)")
         sessions = {
-            ip_address(address): Session("Established" if address in self.established else "Active", 0)
-            for address in self.model.neighbors
+            ip_address(address): Session(states.get(address, "Active"), 0) for address in self.model.neighbors
         }
         return Snapshot(parse_running_config(self.model.running_config()), sessions)
 

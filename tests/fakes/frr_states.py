@@ -1,13 +1,14 @@
 """Random states of FRR and of who is accepted, for property and contract tests."""
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from dmvpn_agent.core.desired import BgpSettings, Desired, desired
+from dmvpn_agent.core.desired import BgpSettings, Desired, MaximumPrefix, desired
 from dmvpn_agent.core.model import Network, Peer, PeerKind
 from dmvpn_agent.wire.frr import render
+from dmvpn_agent.wire.label import read_label
 from factories import SETTINGS, spoke
 
 NUMBERS = range(2, 6)
@@ -20,21 +21,32 @@ UNIVERSE: list[Network] = [
 ]
 
 peers = st.builds(
-    lambda number, networks, as_number, print_, kind: replace(
-        spoke(number, *sorted(networks), as_number=as_number, fingerprint=print_ * 64), kind=kind
+    lambda number, networks, as_number, print_, kind, name: replace(
+        spoke(number, *sorted(networks), as_number=as_number, fingerprint=print_ * 64),
+        kind=kind,
+        label=read_label(name),
     ),
     st.sampled_from(NUMBERS),
     st.sets(st.sampled_from([*NETWORKS, *NETWORKS_IPV6]), min_size=1, max_size=4),
     st.sampled_from([64512, 64513, 65000]),
     st.sampled_from("ab"),
     st.sampled_from([PeerKind.SPOKE, PeerKind.SPOKE, PeerKind.HUB]),
+    st.sampled_from(["", "spoke", "x in\nno router bgp", "!"]),
 )
 populations = st.lists(peers, max_size=4, unique_by=lambda peer: peer.protocol_address)
 
 
 #: The operator's settings: as small as they can be, and with everything.
-PLAIN, FULL = SETTINGS, replace(SETTINGS, hub_peer_group="hubs", ibgp_peer_group="internal", ipv6=True)
-choices = st.sampled_from([PLAIN, FULL])
+PLAIN = SETTINGS
+FULL = replace(
+    SETTINGS,
+    hub_peer_group="hubs",
+    ibgp_peer_group="internal",
+    ipv6=True,
+    maximum_prefix=MaximumPrefix(1000, 15),
+    hub_weights={ip_address(f"10.255.0.{number}"): 100 * number for number in NUMBERS},
+)
+choices = st.sampled_from([PLAIN, FULL, replace(FULL, maximum_prefix=MaximumPrefix(500), hub_weights={})])
 
 
 def wanted(population: list[Peer], by: BgpSettings = SETTINGS) -> Desired:
@@ -103,6 +115,28 @@ edits = st.one_of(
     st.builds(
         lambda address: Edit((f"neighbor {address} remote-as 64512", f"neighbor {address} description mine")),
         _address,
+    ),
+    st.builds(
+        lambda number, family, line: Edit(
+            (
+                f"neighbor 10.255.0.{number} remote-as 64512",
+                f"address-family {family} unicast",
+                line.format(f"neighbor 10.255.0.{number}"),
+                "exit-address-family",
+            )
+        ),
+        st.sampled_from(NUMBERS),
+        st.sampled_from(["ipv4", "ipv6"]),
+        st.sampled_from(
+            [
+                "{} maximum-prefix 7",
+                "{} maximum-prefix 7 restart 1",
+                "{} maximum-prefix 7 50 warning-only",
+                "no {} maximum-prefix",
+                "{} weight 7",
+                "no {} weight",
+            ]
+        ),
     ),
     st.builds(
         lambda number, operators: Edit(

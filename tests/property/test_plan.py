@@ -118,6 +118,28 @@ def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
     assert _without_seq(_observe(model)) == _without_seq(_observe(final))
 
 
+@given(STATES, populations, choices, choices, st.integers(0, 80))
+def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings, then: BgpSettings, cut: int
+) -> None:
+    """From the line that puts it into its peer-group on, and while the limit is changed or the neighbor made anew."""
+    model = _model(state)
+    model.run(render(plan(wanted(population, by), _observe(model)).changes, 65000))
+    before = dict(_observe(model).neighbors)
+    goal = wanted(population, then)
+    todo = plan(goal, _observe(model))
+    model.run(render(todo.changes, 65000)[:cut])
+    for address, found in _observe(model).neighbors.items():
+        asked = goal.neighbors.get(address)
+        if asked is None or address in todo.foreign or not owns_neighbor(found) or found.peer_group is None:
+            continue
+        stood = before[address]
+        assert found.maximum_prefix in {asked.maximum_prefix, stood.maximum_prefix}
+        if found.activates_ipv6:
+            assert found.maximum_prefix_ipv6 in {asked.maximum_prefix_ipv6, stood.maximum_prefix_ipv6}
+        assert found.weight in {asked.weight, stood.weight}
+
+
 @given(STATES, populations, choices)
 def test_rendered_lines_hold_nothing_but_parsed_values(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings

@@ -1,6 +1,6 @@
 """The configuration file: what is taken, and what each mistake is told."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from dmvpn_agent.config import from_toml, load
 from dmvpn_agent.config_values import ConfigError, Endpoint
+from dmvpn_agent.core.desired import MaximumPrefix
 from dmvpn_agent.core.model import PeerKind, Role
 
 HUB: dict[str, Any] = {
@@ -97,6 +98,12 @@ WRONG = [
     ("metrics.listen", "127.0.0.1", '"address:port"'),
     ("metrics.listen", "127.0.0.1:0", '"address:port"'),
     ("metrics.listen", 9342, '"address:port"'),
+    ("bgp.maximum_prefixes", -1, "a whole number from 0"),
+    ("bgp.maximum_prefixes_restart_minutes", 65536, "a whole number from 0 to 65535"),
+    ("bgp.hub_weights", {"hub1": 200}, "weights from 1 to 65535 by address"),
+    ("bgp.hub_weights", {"10.255.0.1": 0}, "weights from 1 to 65535 by address"),
+    ("bgp.hub_weights", {"::1": 1, "0::1": 2}, "weights from 1 to 65535 by address"),
+    ("bgp.hub_weights", ["10.255.0.1"], "weights from 1 to 65535 by address"),
 ]
 
 
@@ -188,6 +195,29 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | No
     with pytest.raises(ConfigError) as caught:
         load(file)
     assert str(caught.value).startswith(f"{file}: {told}")
+
+
+def test_limits_of_prefixes_have_one_time_and_none_at_zero() -> None:
+    """Peers get 1,000 by default, those that carry others' prefixes none."""
+    bgp = from_toml(HUB).bgp
+    assert bgp is not None
+    assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (MaximumPrefix(1000, 15), None)
+    bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 0, "transit_maximum_prefixes": 7}}).bgp
+    assert bgp is not None
+    assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (None, MaximumPrefix(7, 15))
+
+
+def test_a_limit_below_what_a_certificate_may_name_is_refused() -> None:
+    """A peer would lose its session for announcing what it is entitled to."""
+    with pytest.raises(ConfigError, match=r"bgp\.maximum_prefixes: is 199: .* make it 200 or more, or 0"):
+        from_toml(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 199}})
+
+
+def test_hubs_are_weighed_by_address() -> None:
+    """What is not named has no weight."""
+    bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "hub_weights": {"10.255.0.1": 200}}}).bgp
+    assert bgp is not None
+    assert bgp.hub_weights == {ip_address("10.255.0.1"): 200}
 
 
 def test_no_tables_share_state() -> None:

@@ -254,6 +254,14 @@ class TestUnbound:
         await node.wait(30)
         assert node.sas.ended == [1]
 
+    async def test_a_peer_that_the_agent_forgot_registers_again(self, node: Node) -> None:
+        """The state directory was lost: nhrpd asks about a binding only once, so it is made anew."""
+        node.present()
+        node.bound = frozenset({ADDRESS})
+        await node.wait(0)
+        await node.wait(30)
+        assert node.sas.ended == [1]
+
     async def test_a_denied_peer_is_not_this_ones_business(self, node: Node) -> None:
         """It was answered."""
         node.present()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Entry, Neighbor, Observed
+from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Entry, MaximumPrefix, Neighbor, Observed
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -179,6 +179,67 @@ def test_only_what_differs_of_a_neighbor_is_written() -> None:
     assert render([SetNeighbor(after, before)], 65000)[2:-1] == [
         "neighbor 10.255.0.2 description dmvpn-agent certificate 02"
     ]
+
+
+def test_limit_and_weight_follow_the_filter_in_each_family() -> None:
+    """And stand before the neighbor has its group, which starts the session."""
+    limit = MaximumPrefix(10, 15)
+    after = Neighbor(A, 64512, "spokes", "dmvpn-agent x", LIST, f"{LIST}6", True, limit, limit, 200, 200)
+    start = "neighbor 10.255.0.2"
+    assert render([SetNeighbor(after, Neighbor(A))], 65000)[4:-1] == [
+        "address-family ipv4 unicast",
+        f"{start} prefix-list {LIST} in",
+        f"{start} maximum-prefix 10 restart 15",
+        f"{start} weight 200",
+        "exit-address-family",
+        "address-family ipv6 unicast",
+        f"{start} prefix-list {LIST}6 in",
+        f"{start} maximum-prefix 10 restart 15",
+        f"{start} weight 200",
+        "exit-address-family",
+        f"{start} peer-group spokes",
+        "address-family ipv6 unicast",
+        f"{start} activate",
+        "exit-address-family",
+    ]
+    before, after = after, Neighbor(A, 64512, "spokes", "dmvpn-agent x", LIST)
+    assert render([SetNeighbor(after, before)], 65000)[2:-1] == [
+        "address-family ipv4 unicast",
+        f"no {start} maximum-prefix",
+        f"no {start} weight",
+        "exit-address-family",
+        "address-family ipv6 unicast",
+        f"no {start} activate",
+        f"no {start} prefix-list {LIST}6 in",
+        f"no {start} maximum-prefix",
+        f"no {start} weight",
+        "exit-address-family",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("maximum-prefix 10", MaximumPrefix(10)),
+        ("maximum-prefix 10 restart 15", MaximumPrefix(10, 15)),
+        ("maximum-prefix 10 50", MaximumPrefix(10, other=True)),
+        ("maximum-prefix 10 warning-only", MaximumPrefix(10, other=True)),
+        ("maximum-prefix 10 50 restart 15 force", MaximumPrefix(10, other=True)),
+        ("maximum-prefix-out 10", None),
+    ],
+)
+def test_a_limit_is_read_as_frr_prints_it(line: str, read: MaximumPrefix | None) -> None:
+    """One that an operator made different is not taken for ours, and another line for none."""
+    neighbor = " neighbor 10.255.0.2"
+    text = f"router bgp 65000\n{neighbor} remote-as 1\n address-family {{}} unicast\n {neighbor} {line}\n"
+    assert parse_running_config(text.format("ipv4")).neighbors[A] == Neighbor(A, 1, maximum_prefix=read)
+    assert parse_running_config(text.format("ipv6")).neighbors[A] == Neighbor(A, 1, maximum_prefix_ipv6=read)
+
+
+def test_a_password_in_the_configuration_goes_nowhere() -> None:
+    """Nothing of the line is kept, so nothing can log it."""
+    text = "router bgp 65000\n neighbor 10.255.0.2 remote-as 1\n neighbor 10.255.0.2 password s3cret one\n"
+    assert "s3cret" not in repr(parse_running_config(text))
 
 
 def test_nothing_to_change_is_nothing_to_run() -> None:

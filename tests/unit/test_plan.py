@@ -10,6 +10,7 @@ from dmvpn_agent.core.desired import (
     DENY_ANY_SEQ,
     Desired,
     Entry,
+    MaximumPrefix,
     Neighbor,
     Observed,
     desired,
@@ -17,7 +18,7 @@ from dmvpn_agent.core.desired import (
     owns_neighbor,
     problems,
 )
-from dmvpn_agent.core.model import Peer, PeerKind
+from dmvpn_agent.core.model import Label, Peer, PeerKind
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -89,6 +90,40 @@ def test_a_new_certificate_is_written_into_the_description() -> None:
     assert replace(change.neighbor, description=OURS.description) == OURS
 
 
+def test_a_neighbor_described_as_before_names_is_taken_over_in_place() -> None:
+    """It is ours by the first word; only the description is written."""
+    named = replace(spoke(2), label=Label("spoke2"))
+    (change,) = _changes(named, observed=_there())
+    assert isinstance(change, SetNeighbor)
+    assert change.before == OURS
+    assert change.neighbor == replace(OURS, description="dmvpn-agent spoke2 certificate 0000000000000000")
+
+
+def test_a_limit_is_the_peers_own_or_that_of_who_carries_others_prefixes() -> None:
+    """A hub announces for all its spokes, and has another limit, or none."""
+    own, carrier = spoke(2), replace(spoke(3), kind=PeerKind.HUB, transit=())
+    few, many = MaximumPrefix(10, 15), MaximumPrefix(5000)
+    found = desired([own, carrier], replace(SETTINGS, maximum_prefix=few, ipv6=True)).neighbors
+    assert [(one.maximum_prefix, one.maximum_prefix_ipv6) for one in found.values()] == [(few, few), (None, None)]
+    found = desired([own, carrier], replace(SETTINGS, transit_maximum_prefix=many)).neighbors
+    assert [(one.maximum_prefix, one.maximum_prefix_ipv6) for one in found.values()] == [(None, None), (many, None)]
+
+
+def test_a_weight_is_a_hubs_in_both_families() -> None:
+    """A spoke at such an address is given none: what it announces is not to be preferred."""
+    by = replace(SETTINGS, hub_weights={A: 200}, ipv6=True)
+    found = desired([replace(spoke(2), kind=PeerKind.HUB)], by).neighbors[A]
+    assert (found.weight, found.weight_ipv6) == (200, 200)
+    assert desired([spoke(2)], by).neighbors[A].weight is None
+
+
+def test_a_changed_limit_or_weight_changes_the_neighbor_in_place() -> None:
+    """Nothing of it needs a new neighbor."""
+    changed = replace(SETTINGS, maximum_prefix=MaximumPrefix(10))
+    (change,) = plan(desired([spoke(2)], changed), _there()).changes
+    assert change == SetNeighbor(replace(OURS, maximum_prefix=MaximumPrefix(10)), OURS)
+
+
 def test_a_changed_as_keeps_the_neighbor() -> None:
     """bgpd takes a new remote-as for an existing neighbor."""
     (change,) = _changes(spoke(2, as_number=64999), observed=_there())
@@ -126,6 +161,12 @@ def test_a_half_made_neighbor_is_completed() -> None:
 def test_a_bare_neighbor_of_another_as_is_the_operators() -> None:
     """Only our own AS could be ours."""
     assert _plan(spoke(2), observed=_there(Neighbor(A, 64000))).foreign == (A,)
+
+
+def test_a_bare_neighbor_without_our_filter_is_the_operators() -> None:
+    """The agent writes the filter first: where there is none, somebody else wrote the neighbor."""
+    observed = replace(BASE, neighbors={A: Neighbor(A, 64514)})
+    assert _plan(spoke(2), observed=observed) == Plan((), (A,))
 
 
 def test_what_stood_in_our_list_is_repaired() -> None:

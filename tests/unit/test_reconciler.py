@@ -10,6 +10,7 @@ import pytest
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.plan import RefreshInbound
+from dmvpn_agent.service.gauges import observe_reconciler
 from factories import FRR
 from fakes.bgpd_model import BgpdModel
 from fakes.node import Node, accepted
@@ -241,6 +242,19 @@ async def test_what_the_operator_has_to_add_is_told(
         await until(lambda: node.reconciler.trouble)
     assert told in str(node.reconciler.trouble)
     assert node.bgpd.batches == []
+
+
+async def test_a_session_that_ended_at_its_limit_is_counted(node: Node) -> None:
+    """bgpd waits for the restart, and says so in the state."""
+    async with node.running():
+        node.accept(2)
+        node.accept(3)
+        await node.settled()
+        node.bgpd.over_limit = {"10.255.0.3"}
+        observe_reconciler(node.telemetry, node.reconciler)
+        assert node.telemetry.value(metrics.NEIGHBORS_OVER_LIMIT) == 0
+        await node.settled()
+    assert node.telemetry.value(metrics.NEIGHBORS_OVER_LIMIT) == 1
 
 
 async def test_only_our_sessions_are_exported(node: Node) -> None:

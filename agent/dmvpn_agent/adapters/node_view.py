@@ -66,7 +66,9 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         "control": config.control_socket,
     }
     nhrpd = await _seen(lambda: _nhrpd(config))
-    packages = {name: version(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")}
+    packages = {
+        name: version(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
+    }
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
     versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
     if not isinstance(nhrpd, Unseen):

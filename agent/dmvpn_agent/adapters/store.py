@@ -11,8 +11,9 @@ from pathlib import Path
 
 import structlog
 
-from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate, IkePeer
+from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.label import ike_peer
 
 log = structlog.get_logger()
 
@@ -150,7 +151,7 @@ def _request(
         protocol_address=ip_address(address),
         nbma_address=ip_address(nbma),
         certificate=read_certificate(der) if der else None,
-        ike_peers=frozenset({IkePeer(identity, has_certificate=False)} if identity else ()),
+        ike_peers=frozenset({ike_peer(identity, has_certificate=False)} if identity else ()),
         local_nbma_address=ip_address(local) if local else None,
     )
 

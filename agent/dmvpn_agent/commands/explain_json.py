@@ -107,6 +107,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
 def _peer(peer: Peer) -> dict[str, Any]:
     return {
         "kind": str(peer.kind),
+        "label": str(peer.label) if peer.label else None,
         "as_number": peer.as_number,
         "prefixes": [str(prefix) for prefix in peer.prefixes],
         "max_prefix_length": {"ipv4": peer.max_prefix_length[0], "ipv6": peer.max_prefix_length[1]},

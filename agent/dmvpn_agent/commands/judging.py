@@ -17,11 +17,11 @@ from dmvpn_agent.core.model import (
     Certificate,
     Check,
     Deny,
-    IkePeer,
     Reason,
 )
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.wire.frr import render
+from dmvpn_agent.wire.label import ike_peer
 from dmvpn_agent.wire.nhrp_event import MAX_HELD_CERTIFICATE_BYTES
 
 #: Stands for an address that was not given: nothing is bound to it.
@@ -85,7 +85,7 @@ def explain(shown: Shown, question: Question, setting: Setting) -> Report:
 
 def _request(shown: Shown, question: Question, setting: Setting) -> BindingRequest:
     has_certificate = shown.certificate is not None
-    ike_peers = frozenset({IkePeer(question.identity, has_certificate)} if question.identity else ())
+    ike_peers = frozenset({ike_peer(question.identity, has_certificate=has_certificate)} if question.identity else ())
     return BindingRequest(
         interface=question.interface or setting.config.interfaces[0],
         binding_type=question.binding_type,

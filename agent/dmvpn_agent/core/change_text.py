@@ -44,9 +44,13 @@ def _differences(neighbor: Neighbor, before: Neighbor) -> Iterator[str]:
         ("peer-group", neighbor.peer_group, before.peer_group),
         ("filter", neighbor.prefix_list, before.prefix_list),
         ("IPv6 filter", neighbor.prefix_list_ipv6, before.prefix_list_ipv6),
+        ("maximum-prefix", neighbor.maximum_prefix, before.maximum_prefix),
+        ("IPv6 maximum-prefix", neighbor.maximum_prefix_ipv6, before.maximum_prefix_ipv6),
+        ("weight", neighbor.weight, before.weight),
+        ("IPv6 weight", neighbor.weight_ipv6, before.weight_ipv6),
         ("description", neighbor.description, before.description),
     ):
         if now != was:
-            yield f"{name} {now or 'none'}" + (f" (was {was})" if was is not None else "")
+            yield f"{name} {'none' if now is None else now}" + (f" (was {was})" if was is not None else "")
     if neighbor.activates_ipv6 != before.activates_ipv6:
         yield "with IPv6 prefixes" if neighbor.activates_ipv6 else "without IPv6 prefixes"

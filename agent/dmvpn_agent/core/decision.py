@@ -180,7 +180,9 @@ class Judge:
     def _peer(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement) -> Peer:
         certificate = request.certificate if isinstance(request.certificate, Certificate) else None
         quarantined = maintained(request, self.policy, Action.QUARANTINE) is not None
-        ike_identity = "" if certificate else next(ike_peer.identity for ike_peer in request.ike_peers)
+        ike_peer = None if certificate else next(iter(request.ike_peers))
+        ike_identity = ike_peer.identity if ike_peer else ""
+        named = certificate or ike_peer
         return Peer(
             protocol_address=request.protocol_address,
             nbma_address=request.nbma_address,
@@ -195,6 +197,7 @@ class Judge:
             quarantined=quarantined,
             max_prefix_length=verdict.rules.max_prefix_length,
             transit=verdict.rules.carried() if verdict.rules.transit and not quarantined else None,
+            label=named.label if named else None,
         )
 
 

@@ -14,12 +14,31 @@ OWNER = "dmvpn-agent"
 
 
 @dataclass(frozen=True, slots=True)
+class MaximumPrefix:
+    """How many prefixes of one address family a neighbor may have accepted; at one more bgpd ends the session.
+
+    ``restart``: minutes until bgpd tries again, 0 for not before somebody clears the session. ``other``: an operator
+    gave it a threshold, or had it only warn or count filtered prefixes as well. As text it is what FRR takes and
+    shows, but for ``other``.
+    """
+
+    maximum: int
+    restart: int = 0
+    other: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.maximum}" + (f" restart {self.restart}" if self.restart else "")
+
+
+@dataclass(frozen=True, slots=True)
 class BgpSettings:
     """The operator's BGP.
 
     ``peer_group`` is the spokes', ``hub_peer_group`` that of other hubs, ``ibgp_peer_group`` that of peers with the
     node's own AS number. ``ipv6``: IPv6 prefixes are exchanged over every session too. ``only_hubs``: as on a spoke,
-    which has no sessions with its shortcuts.
+    which has no sessions with its shortcuts. ``maximum_prefix``: the limit for a peer in each address family, and
+    ``transit_maximum_prefix`` for one that announces for others, as a hub does. ``hub_weights``: how much the routes
+    of hubs are preferred, by protocol address.
     """
 
     as_number: int
@@ -27,6 +46,9 @@ class BgpSettings:
     hub_peer_group: str = ""
     ibgp_peer_group: str = ""
     ipv6: bool = False
+    maximum_prefix: MaximumPrefix | None = None
+    transit_maximum_prefix: MaximumPrefix | None = None
+    hub_weights: Mapping[Address, int] = field(default_factory=dict, hash=False)
     only_hubs: bool = False
 
     def group_of(self, peer: Peer) -> str:
@@ -34,6 +56,14 @@ class BgpSettings:
         if peer.as_number == self.as_number and self.ibgp_peer_group:
             return self.ibgp_peer_group
         return (self.hub_peer_group if peer.kind is PeerKind.HUB else "") or self.peer_group
+
+    def maximum_of(self, peer: Peer) -> MaximumPrefix | None:
+        """Return the limit of a peer in each address family."""
+        return self.maximum_prefix if peer.transit is None else self.transit_maximum_prefix
+
+    def weight_of(self, peer: Peer) -> int | None:
+        """Return the weight of a hub's routes."""
+        return self.hub_weights.get(peer.protocol_address) if peer.kind is PeerKind.HUB else None
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -73,7 +103,7 @@ DENY_ANY_SEQ = 4294967295
 class Neighbor:
     """A BGP neighbor's lines that the agent writes; the prefix-lists filter what the neighbor announces to us.
 
-    ``activates_ipv6``: IPv6 prefixes are exchanged with it.
+    ``activates_ipv6``: IPv6 prefixes are exchanged with it. ``weight``: of two routes the one with more is taken.
     """
 
     address: Address
@@ -83,6 +113,10 @@ class Neighbor:
     prefix_list: str | None = None
     prefix_list_ipv6: str | None = None
     activates_ipv6: bool = False
+    maximum_prefix: MaximumPrefix | None = None
+    maximum_prefix_ipv6: MaximumPrefix | None = None
+    weight: int | None = None
+    weight_ipv6: int | None = None
 
     @property
     def prefix_lists(self) -> tuple[str, ...]:
@@ -157,12 +191,22 @@ def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
             address=peer.protocol_address,
             as_number=peer.as_number,
             peer_group=settings.group_of(peer),
-            description=f"{OWNER} certificate {peer.fingerprint[:16] or 'none'}",
+            description=_description(peer),
             prefix_list=names[4],
             prefix_list_ipv6=names.get(6),
             activates_ipv6=settings.ipv6,
+            maximum_prefix=settings.maximum_of(peer),
+            maximum_prefix_ipv6=settings.maximum_of(peer) if settings.ipv6 else None,
+            weight=settings.weight_of(peer),
+            weight_ipv6=settings.weight_of(peer) if settings.ipv6 else None,
         )
     return Desired(neighbors, prefix_lists)
+
+
+def _description(peer: Peer) -> str:
+    # The owner comes first: it marks the neighbor. The name is next, where bgpd's narrow summary still has room.
+    name = f" {peer.label}" if peer.label else ""
+    return f"{OWNER}{name} certificate {peer.fingerprint[:16] or 'none'}"
 
 
 def _permit(prefix: Network, longest: int) -> Entry:

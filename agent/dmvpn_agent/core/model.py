@@ -4,13 +4,14 @@ They are immutable and already validated: whoever holds one need not check it ag
 outside become these values in ``wire``; ``core`` never sees a string that it would have to parse.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -157,6 +158,25 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A peer's name for people, as one word of letters, digits, ``.``, ``_`` and ``-``; it decides nothing.
+
+    Raises ``ValueError`` for any other text: a label stands in commands.
+    """
+
+    LONGEST: ClassVar[int] = 32
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{self.LONGEST}}}", self.text):
+            raise ValueError(f"not a label: {self.text!r:.100}")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """What the policy reads from a peer's X.509 certificate.
 
@@ -166,7 +186,7 @@ class Certificate:
     ``not_before`` and ``not_after`` are aware, UTC. ``identities``: the IKE identities that the certificate can
     prove, as charon prints them: its subject (missing where charon's form of it is not known for certain) and its
     subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``hub_hosts``: the
-    hubs' hosts by dmvpn-ca, for people.
+    hubs' hosts by dmvpn-ca, for people. ``label``: its name for people.
     """
 
     fingerprint: str
@@ -181,6 +201,7 @@ class Certificate:
     identities: tuple[str, ...] = ()
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
     hub_hosts: tuple[str, ...] = ()
+    label: Label | None = None
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)
 
 
@@ -200,6 +221,7 @@ class IkePeer:
 
     identity: str
     has_certificate: bool
+    label: Label | None = dataclass_field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +250,8 @@ class Peer:
     whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
     ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
     from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
-    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only.
+    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``label``: its name
+    for people.
     """
 
     protocol_address: Address
@@ -244,6 +267,7 @@ class Peer:
     quarantined: bool = False
     max_prefix_length: tuple[int, int] = (32, 128)
     transit: tuple[tuple[Network, int], ...] | None = None
+    label: Label | None = None
 
     @property
     def announces(self) -> tuple[tuple[Network, int], ...]:

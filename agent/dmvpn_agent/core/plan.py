@@ -103,7 +103,7 @@ def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -
     foreign = tuple(
         address
         for address, neighbor in wanted.neighbors.items()
-        if address in observed.neighbors and not _ours(observed.neighbors[address], neighbor)
+        if address in observed.neighbors and not _ours(observed.neighbors[address], neighbor, observed)
     )
     lists = {
         name: wanted.prefix_lists[name]
@@ -121,9 +121,11 @@ def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -
     return Plan((*changes, *_refreshes(changes, observed, stale)), foreign)
 
 
-def _ours(found: Neighbor, neighbor: Neighbor) -> bool:
-    # A neighbor with nothing but our remote-as is one whose set-up was cut short before its description.
-    return owns_neighbor(found) or found == Neighbor(neighbor.address, neighbor.as_number)
+def _ours(found: Neighbor, neighbor: Neighbor, observed: Observed) -> bool:
+    # A neighbor with nothing but our remote-as is one whose set-up was cut short before its description, if its
+    # filter stands already: that comes first, and is not written where an operator's neighbor is.
+    cut_short = found == Neighbor(neighbor.address, neighbor.as_number)
+    return owns_neighbor(found) or (cut_short and neighbor.prefix_list in observed.prefix_lists)
 
 
 def _fill_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:

@@ -30,6 +30,7 @@ from dmvpn_agent.service.charon_alerts import CharonAlerts
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
+from dmvpn_agent.wire.label import ike_peer
 from dmvpn_agent.wire.vici import Section, ViciError
 
 log = structlog.get_logger()
@@ -84,7 +85,8 @@ class CharonWatch:
     def peers_at(self, address: Address) -> frozenset[IkePeer]:
         """Return who had an IKE_SA with an NBMA address at the last look."""
         return frozenset(
-            IkePeer(sa.remote_id, self._asks_for_certificate.get(sa.name, True)) for sa in self.sas_at(address)
+            ike_peer(sa.remote_id, has_certificate=self._asks_for_certificate.get(sa.name, True))
+            for sa in self.sas_at(address)
         )
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:

@@ -41,11 +41,15 @@ def observe_reconciler(telemetry: Telemetry, reconciler: Reconciler) -> None:
     def prefixes() -> Samples:
         return {(str(address),): session.prefixes for address, session in reconciler.sessions()}
 
+    def over_limit() -> float:
+        return sum(session.over_limit for _, session in reconciler.sessions())
+
     telemetry.observe(metrics.PENDING_CHANGES, lambda: len(reconciler.pending))
     telemetry.observe(metrics.FOREIGN_NEIGHBORS, lambda: len(reconciler.foreign))
     telemetry.observe(metrics.LAST_SYNC, lambda: reconciler.last_sync.timestamp() if reconciler.last_sync else 0)
     telemetry.observe(metrics.NEIGHBOR_ESTABLISHED, established)
     telemetry.observe(metrics.NEIGHBOR_PREFIXES, prefixes)
+    telemetry.observe(metrics.NEIGHBORS_OVER_LIMIT, over_limit)
 
 
 def observe_redirect(telemetry: Telemetry, keeper: RedirectKeeper) -> None:

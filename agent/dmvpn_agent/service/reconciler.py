@@ -233,11 +233,10 @@ def _with_orphans(wanted: Desired, observed: Observed, orphans: frozenset[Addres
         if address in orphans and address not in wanted.neighbors and owns_neighbor(neighbor)
     }
     lists = {
-        neighbor.prefix_list: frozenset(
-            entry for entry in observed.prefix_lists.get(neighbor.prefix_list, {}).values() if entry.permit
-        )
+        name: frozenset(entry for entry in observed.prefix_lists.get(name, {}).values() if entry.permit)
         for neighbor in kept.values()
-        if neighbor.prefix_list is not None and owns_list(neighbor.prefix_list)
+        for name in neighbor.prefix_lists
+        if owns_list(name)
     }
     return replace(
         wanted,

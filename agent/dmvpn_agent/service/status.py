@@ -31,6 +31,7 @@ def _peer(member: Membership) -> dict[str, Any]:
     peer = member.peer
     return {
         "protocol_address": str(peer.protocol_address),
+        "label": str(peer.label) if peer.label else None,
         "nbma_address": str(peer.nbma_address),
         "interface": peer.interface,
         "kind": str(peer.kind),

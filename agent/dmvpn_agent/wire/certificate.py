@@ -14,6 +14,7 @@ from dmvpn_agent.core.model import BadCertificate, Certificate, Resources, Sourc
 from dmvpn_agent.wire.claims import MAX_CLAIMS, shown
 from dmvpn_agent.wire.der import Malformed
 from dmvpn_agent.wire.identity import printed_alternatives, printed_subject
+from dmvpn_agent.wire.label import subject_label
 from dmvpn_agent.wire.name import Name, displayed, issuer_and_subject, read_name
 from dmvpn_agent.wire.resources import (
     OWN_EXTENSIONS,
@@ -74,6 +75,7 @@ def _read(der: bytes) -> Certificate:
         identities=tuple(sorted(identities)),
         resources={source: named for source, named in resources.items() if named != _NOTHING},
         hub_hosts=hub_hosts(own),
+        label=subject_label(subject),
         der=der,
     )
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from dmvpn_agent.core.change_text import describe
-from dmvpn_agent.core.desired import Entry, Neighbor, Observed, list_version
+from dmvpn_agent.core.desired import Entry, MaximumPrefix, Neighbor, Observed, list_version
 from dmvpn_agent.core.model import Address, Network
 from dmvpn_agent.core.plan import (
     AddEntry,
@@ -51,6 +51,11 @@ class Session:
 
     state: str
     prefixes: int
+
+    @property
+    def over_limit(self) -> bool:
+        """Tell whether bgpd ended the session at the neighbor's ``maximum-prefix``, and waits."""
+        return self.state == "Idle (PfxCt)"
 
 
 def parse_running_config(text: str) -> Observed:
@@ -132,6 +137,14 @@ class _ConfigReader:
                 neighbor = replace(neighbor, prefix_list=prefix_list)
             case ["prefix-list", prefix_list, "in"] if self._family == "ipv6 unicast":
                 neighbor = replace(neighbor, prefix_list_ipv6=prefix_list)
+            case ["maximum-prefix", *words] if self._family == "ipv4 unicast":
+                neighbor = replace(neighbor, maximum_prefix=_maximum_prefix(words))
+            case ["maximum-prefix", *words] if self._family == "ipv6 unicast":
+                neighbor = replace(neighbor, maximum_prefix_ipv6=_maximum_prefix(words))
+            case ["weight", weight] if self._family == "ipv4 unicast":
+                neighbor = replace(neighbor, weight=int(weight))
+            case ["weight", weight] if self._family == "ipv6 unicast":
+                neighbor = replace(neighbor, weight_ipv6=int(weight))
             case ["activate"] if self._family == "ipv6 unicast":
                 neighbor = replace(neighbor, activates_ipv6=True)
         self._neighbors[address] = neighbor
@@ -153,6 +166,15 @@ class _ConfigReader:
                 self._lists.setdefault(name, {})[int(seq)] = entry
             case [name, "description", *_]:
                 self._lists.setdefault(name, {})
+
+
+def _maximum_prefix(words: list[str]) -> MaximumPrefix:
+    match words:
+        case [maximum]:
+            return MaximumPrefix(int(maximum))
+        case [maximum, "restart", minutes]:
+            return MaximumPrefix(int(maximum), int(minutes))
+    return MaximumPrefix(int(words[0]), other=True)
 
 
 def _network(text: str) -> Network:
@@ -284,33 +306,54 @@ def _neighbor_lines(neighbor: Neighbor, before: Neighbor) -> list[str]:
     if neighbor.description != before.description:
         lines.append(f"{start} description {neighbor.description}")
     # The filter comes before the group, which may bring a policy of its own: that alone would let everything in.
-    if neighbor.prefix_list != before.prefix_list:
-        lines += [
-            "address-family ipv4 unicast",
-            f"{start} prefix-list {neighbor.prefix_list} in",
-            "exit-address-family",
-        ]
-    lines += _in_ipv6(_ipv6_filter(start, neighbor, before))
+    lines += _in_family("ipv4", _routes_lines(start, _routes(neighbor, 4), _routes(before, 4)))
+    lines += _in_family("ipv6", _ipv6_lines(start, neighbor, before))
     if neighbor.peer_group != before.peer_group:
         lines.append(f"{start} peer-group {neighbor.peer_group}")
-    # Joining a group takes away what the group has not; the filter stays.
+    # Joining a group takes away what the group has not; filter, limit and weight stay.
     if neighbor.activates_ipv6 and (not before.activates_ipv6 or neighbor.peer_group != before.peer_group):
-        lines += _in_ipv6([f"{start} activate"])
+        lines += _in_family("ipv6", [f"{start} activate"])
     return lines
 
 
-def _in_ipv6(lines: Iterable[str]) -> list[str]:
+def _in_family(family: str, lines: Iterable[str]) -> list[str]:
     inside = list(lines)
-    return ["address-family ipv6 unicast", *inside, "exit-address-family"] if inside else []
+    return [f"address-family {family} unicast", *inside, "exit-address-family"] if inside else []
 
 
-def _ipv6_filter(start: str, neighbor: Neighbor, before: Neighbor) -> Iterator[str]:
-    # It stands before the first prefix can come, and until the last has gone.
+def _ipv6_lines(start: str, neighbor: Neighbor, before: Neighbor) -> Iterator[str]:
+    # The filter stands before the first prefix can come, and until the last has gone.
     if before.activates_ipv6 and not neighbor.activates_ipv6:
         yield f"no {start} activate"
-    if neighbor.prefix_list_ipv6 == before.prefix_list_ipv6:
-        return
-    if neighbor.prefix_list_ipv6 is None:
-        yield f"no {start} prefix-list {before.prefix_list_ipv6} in"
-    else:
-        yield f"{start} prefix-list {neighbor.prefix_list_ipv6} in"
+    yield from _routes_lines(start, _routes(neighbor, 6), _routes(before, 6))
+
+
+class _Routes(NamedTuple):
+    """What is written of a neighbor in one address family."""
+
+    prefix_list: str | None
+    maximum_prefix: MaximumPrefix | None
+    weight: int | None
+
+
+def _routes(neighbor: Neighbor, version: int) -> _Routes:
+    if version == 4:
+        return _Routes(neighbor.prefix_list, neighbor.maximum_prefix, neighbor.weight)
+    return _Routes(neighbor.prefix_list_ipv6, neighbor.maximum_prefix_ipv6, neighbor.weight_ipv6)
+
+
+def _routes_lines(start: str, now: _Routes, was: _Routes) -> Iterator[str]:
+    if now.prefix_list != was.prefix_list:
+        yield (
+            f"no {start} prefix-list {was.prefix_list} in"
+            if now.prefix_list is None
+            else (f"{start} prefix-list {now.prefix_list} in")
+        )
+    if now.maximum_prefix != was.maximum_prefix:
+        yield (
+            f"no {start} maximum-prefix"
+            if now.maximum_prefix is None
+            else (f"{start} maximum-prefix {now.maximum_prefix}")
+        )
+    if now.weight != was.weight:
+        yield f"no {start} weight" if now.weight is None else f"{start} weight {now.weight}"

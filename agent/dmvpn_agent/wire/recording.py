@@ -14,6 +14,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from dmvpn_agent.core.model import Accept, Decision, IkePeer, Network, PeerKind, Reason
+from dmvpn_agent.wire.label import ike_peer
 
 VERSION = 1
 #: The longest message is 16 KiB, and no byte of it takes more than six characters.
@@ -130,7 +131,9 @@ def _read(value: Mapping[str, Any]) -> Recorded:
     return Recorded(
         time=time.astimezone(UTC),
         message=value["message"].encode("latin-1"),
-        ike_peers=frozenset(IkePeer(_text(identity), _boolean(has)) for identity, has in value["ike_peers"]),
+        ike_peers=frozenset(
+            ike_peer(_text(identity), has_certificate=_boolean(has)) for identity, has in value["ike_peers"]
+        ),
         outcome=_read_outcome(value["outcome"]),
     )
 
