@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from dmvpn_agent import __version__
+from dmvpn_agent.adapters.bridge_certificates import BridgeCertificates
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.control import ControlSocket
 from dmvpn_agent.adapters.exposition import Exposition
@@ -82,7 +83,12 @@ class AgentApp:
         self._store = Store(config.state_directory / "agent.sqlite")
         self._peers = Peers(PeerTable(self._store))
         ike = config.ike
-        self._charon = CharonWatch(ViciCharon(ike.vici_socket, telemetry), config.profiles, telemetry)
+        self._charon = CharonWatch(
+            ViciCharon(ike.vici_socket, telemetry),
+            config.profiles,
+            telemetry,
+            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite"),
+        )
         self._authorizer = Authorizer(
             config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked
         )

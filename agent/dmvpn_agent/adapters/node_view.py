@@ -7,7 +7,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +67,7 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
     }
     nhrpd = await _seen(lambda: _nhrpd(config))
     packages = {
-        name: version(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
+        name: _package(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
     }
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
     versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
@@ -87,6 +87,13 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         redirect=await _seen(_redirect),
         bgp=await _seen(lambda: _bgp(config)) if config.bgp else None,
     )
+
+
+def _package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "of unknown version"
 
 
 async def _seen(part: Callable[[], Awaitable[V]]) -> V | Unseen:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -91,7 +92,8 @@ class IkeSa:
 
     The two SPIs name it for good; ``unique_id`` is charon's own number, which starts anew with charon. ``initiator``:
     this node began it. Times are there once it is established, as exact as charon tells them, in whole seconds;
-    ``rekey_due`` and ``reauth_due`` only where the configuration asks for it.
+    ``rekey_due`` and ``reauth_due`` only where the configuration asks for it. ``remote_certificate``: the peer's, in
+    DER, which only a charon with Alpine's patches tells.
     """
 
     unique_id: int
@@ -114,6 +116,7 @@ class IkeSa:
     established_at: datetime | None = None
     rekey_due: datetime | None = None
     reauth_due: datetime | None = None
+    remote_certificate: bytes = dataclass_field(default=b"", repr=False)
 
     @property
     def spis(self) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Address, IkePeer
+from dmvpn_agent.core.model import Address, Certificate, IkePeer
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.sa_totals import SaTotals
 from dmvpn_agent.service.charon import (
@@ -27,6 +27,7 @@ from dmvpn_agent.service.charon import (
     utc_now,
 )
 from dmvpn_agent.service.charon_alerts import CharonAlerts
+from dmvpn_agent.service.proofs import CertificateSource, Proofs
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
@@ -46,11 +47,17 @@ class CharonWatch:
     """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
     ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
-    is what passed since the start, across rekeyings and reconnects.
+    is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
+    charon that does not tell.
     """
 
     def __init__(
-        self, charon: Charon, profiles: Set[str], telemetry: Telemetry, clock: Callable[[], datetime] = utc_now
+        self,
+        charon: Charon,
+        profiles: Set[str],
+        telemetry: Telemetry,
+        clock: Callable[[], datetime] = utc_now,
+        certificates: CertificateSource | None = None,
     ) -> None:
         self._charon = charon
         self._clock = clock
@@ -60,6 +67,7 @@ class CharonWatch:
         self._session: CharonSession | None = None
         self._asks_for_certificate: Mapping[str, bool] = {}
         self._ours: dict[Address, tuple[IkeSa, ...]] = {}
+        self._proofs = Proofs(certificates)
         self._crls: tuple[bytes, ...] = ()
         self.connected = False
         self.patched: bool | None = None
@@ -88,6 +96,10 @@ class CharonWatch:
             ike_peer(sa.remote_id, has_certificate=self._asks_for_certificate.get(sa.name, True))
             for sa in self.sas_at(address)
         )
+
+    def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
+        """Return the certificates of those IKE_SAs, as far as they are known."""
+        return self._proofs.of(self.sas_at(address))
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""
@@ -174,6 +186,7 @@ class CharonWatch:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
         self._ours = ours
+        self._proofs.look(self.our_sas())
         self.looked()
 
     async def _connections(self, session: CharonSession) -> Mapping[str, bool]:

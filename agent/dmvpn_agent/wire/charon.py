@@ -70,7 +70,13 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         established_at=_ago(section, "established", now),
         rekey_due=_ahead(section, "rekey-time", now),
         reauth_due=_ahead(section, "reauth-time", now),
+        remote_certificate=_octets(section, "remote-cert-data"),
     )
+
+
+def _octets(section: Section, key: str) -> bytes:
+    value = section.get(key, b"")
+    return value if isinstance(value, bytes) else b""
 
 
 def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
