@@ -72,10 +72,12 @@ class TrustFiles:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The bridge's own part: where nhrpd looks for charon, its metrics."""
+    """The bridge's own part: where nhrpd looks for charon, its metrics, limits to what it starts (0: none)."""
 
     listen: Path
     metrics: Endpoint | None
+    init_limit_half_open: int
+    init_limit_job_load: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,4 +291,6 @@ def _bridge(table: Table) -> Bridge:
     return Bridge(
         listen=table.get("listen", parse.path, "/run/dmvpn-agent/charon.vici"),
         metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:9343"),
+        init_limit_half_open=table.get("init_limit_half_open", parse.integer(0, 1_000_000), 0),
+        init_limit_job_load=table.get("init_limit_job_load", parse.integer(0, 1_000_000), 0),
     )

@@ -21,7 +21,7 @@ from dmvpn_agent.core.model import IkePeer
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.charon import parse_connections
+from dmvpn_agent.wire.charon import half_open_and_jobs, parse_connections
 from dmvpn_agent.wire.vici import text
 from factories import crl_pem, der
 from fakes.charon import FakeCharon, FakeSa
@@ -160,6 +160,11 @@ async def test_a_crl_is_taken_as_der(session: CharonSession) -> None:
 async def test_the_cache_of_verified_crls_can_be_flushed(session: CharonSession) -> None:
     """charon would go by an older CRL that it has verified once, though it was given a newer one."""
     await session.request("flush-certs", {"type": "X509_CRL"})
+
+
+async def test_stats_tell_what_limits_are_about(session: CharonSession) -> None:
+    """Half-open IKE_SAs and waiting jobs, none at first."""
+    assert half_open_and_jobs(await session.request("stats", {})) == (0, 0)
 
 
 async def test_connections_tell_whether_they_ask_for_a_certificate(session: CharonSession) -> None:

@@ -16,9 +16,12 @@ class NhrpdVici:
         self.answers: list[Packet] = []
         self.closed = False
 
-    async def connect(self, path: Path) -> None:
+    async def connect(self, path: Path, *, quiet: bool = False) -> None:
+        """Connect; ``quiet`` asks for nothing."""
         reader, self._writer = await asyncio.open_unix_connection(path)
         self._reading = asyncio.create_task(self._read(reader))
+        if quiet:
+            return
         for event in EVENTS:
             self.send(Packet(PacketType.EVENT_REGISTER, event))
         self.request("list-sas")
@@ -28,15 +31,22 @@ class NhrpdVici:
             Packet(PacketType.CMD_REQUEST, command, {key.replace("_", "-"): value for key, value in message.items()})
         )
 
-    def initiate(self, profile: str, local: str, remote: str) -> None:
-        self.request("initiate", child=profile, timeout="-1", init_limits="1", my_host=local, other_host=remote,
-                     **{"async": "1"})  # fmt: skip
+    def initiate(self, profile: str, local: str, remote: str, init_limits: str = "1") -> None:
+        self.request("initiate", child=profile, timeout="-1", init_limits=init_limits, my_host=local,
+                     other_host=remote, **{"async": "1"})  # fmt: skip
 
     def send(self, packet: Packet) -> None:
         self._writer.write(encode(packet))
 
     def send_raw(self, data: bytes) -> None:
         self._writer.write(data)
+
+    def pause(self) -> None:
+        """Read nothing until ``resume``."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         self._writer.close()

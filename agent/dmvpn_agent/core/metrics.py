@@ -126,6 +126,10 @@ BRIDGE_CLIENTS_DROPPED = _counter("bridge_clients_dropped", "Clients the bridge 
 BRIDGE_CERTIFICATES = _gauge("bridge_certificates", "Peer certificates held, one an IKE_SA.")
 BRIDGE_CERTIFICATES_MISSING = _counter("bridge_certificates_missing", "IKE_SAs announced without a certificate.")
 BRIDGE_TRIGGERS = _counter("bridge_triggers", "GRE packets sent to make the kernel ask for an SA.", "outcome")
+BRIDGE_SURPLUS = _counter("bridge_surplus_ike_sas", "IKE_SAs ended because both sides had started, by outcome.",
+                          "outcome")  # fmt: skip
+BRIDGE_UPGRADES = _counter("bridge_upgrades", "Times the bridge was to be replaced while it runs, by outcome.",
+                           "outcome")  # fmt: skip
 
 CONFIG_RELOADS = _counter("config_reloads", "Times the configuration was read again.", "outcome")
 
