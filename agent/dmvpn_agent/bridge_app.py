@@ -36,16 +36,16 @@ class BridgeApp:
         self._certificates = Certificates(
             CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, telemetry
         )
-        profile = config.ike.profile
+        profiles = config.profiles
         self._bridge = Bridge(
             ViciCharon(config.ike.vici_socket, telemetry),
             self._certificates,
-            SurplusEnder(profile, telemetry, monotonic),
+            SurplusEnder(profiles, telemetry, monotonic),
             telemetry,
             told=handed.told if handed else (),
         )
         limits = InitLimits(config.bridge.init_limit_half_open, config.bridge.init_limit_job_load)
-        commands = Commands(self._bridge, send_trigger, profile, limits, telemetry, monotonic)
+        commands = Commands(self._bridge, send_trigger, profiles, limits, telemetry, monotonic)
         self._server = ViciServer(config.bridge.listen, self._bridge, commands.answer, telemetry)
         self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
         started = datetime.now(UTC)
@@ -100,8 +100,9 @@ class BridgeApp:
 
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force: of the bridge's, only the log is read again while running."""
-        if (config.bridge, config.ike) != (self._config.bridge, self._config.ike):
-            log.warning("restart_needed", why="the bridge's sockets and profile are read at start only")
+        now = self._config
+        if (config.bridge, config.ike, config.profiles) != (now.bridge, now.ike, now.profiles):
+            log.warning("restart_needed", why="the bridge's sockets and profiles are read at start only")
         self.count_reload("applied")
 
     def count_reload(self, outcome: str) -> None:

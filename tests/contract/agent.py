@@ -62,11 +62,11 @@ class Agent:
             until_now(lambda: len(self.events(name)) >= count)
         assert len(self.events(name)) >= count, self.log.read_text()
 
-    def ask(self, question: bytes = b"") -> bytes:
+    def ask(self, question: bytes = b"", interface: str = "gre1") -> bytes:
         with socket.socket(socket.AF_UNIX) as nhrpd:
             nhrpd.settimeout(30)
             nhrpd.connect(str(self.directory / "nhrp.sock"))
-            nhrpd.sendall(question or event(der_hex=VALID))
+            nhrpd.sendall(question or event(der_hex=VALID, interface=interface))
             return nhrpd.recv(1000)
 
     def status(self) -> dict[str, Any]:

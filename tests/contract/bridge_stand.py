@@ -58,9 +58,11 @@ class Stand:
         certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
-        surplus = SurplusEnder("dmvpn", self.telemetry, lambda: self.now)
+        surplus = SurplusEnder({"dmvpn"}, self.telemetry, lambda: self.now)
         self.bridge = Bridge(upstream, certificates, surplus, self.telemetry)
-        commands = Commands(self.bridge, self.send_trigger, "dmvpn", self.limits, self.telemetry, lambda: self.now)
+        commands = Commands(
+            self.bridge, self.send_trigger, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry, lambda: self.now
+        )
         server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
         server.start()
         work = asyncio.create_task(self.bridge.run())

@@ -29,7 +29,7 @@ from fakes.waiting import until
 #: Another build of strongSwan, without patches, can be asked the same.
 CHARON = Path(os.environ.get("CHARON", "/usr/lib/ipsec/charon"))
 HUB = IPv4Address("198.18.0.1")
-_PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
+PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
 _STRONGSWAN_CONF = """
 charon {{
     load_modular = no
@@ -82,7 +82,7 @@ class RealCharon:
         self._conf = folder / f"{name}.conf"
         kernel = "kernel-libipsec kernel-netlink" if sas else "kernel-netlink"
         self._conf.write_text(
-            _STRONGSWAN_CONF.format(plugins=f"{_PLUGINS} {kernel}", socket=self.path, log=self.log, settings=settings)
+            _STRONGSWAN_CONF.format(plugins=f"{PLUGINS} {kernel}", socket=self.path, log=self.log, settings=settings)
         )
         self._made = False
         self._process: subprocess.Popen[bytes] | None = None

@@ -67,9 +67,12 @@ async def _bridged(side: Side) -> AsyncIterator[Node]:
     certificates = Certificates(CertificateTable(store), lambda *_: True, telemetry)
     certificates.start()
     bridge = Bridge(
-        ViciCharon(side.vici, telemetry), certificates, SurplusEnder("dmvpn", telemetry, lambda: node.now), telemetry
+        ViciCharon(side.vici, telemetry),
+        certificates,
+        SurplusEnder({"dmvpn"}, telemetry, lambda: node.now),
+        telemetry,
     )
-    commands = Commands(bridge, lambda *_: None, "dmvpn", InitLimits(), telemetry, lambda: node.now)
+    commands = Commands(bridge, lambda *_: None, {"dmvpn"}, InitLimits(), telemetry, lambda: node.now)
     server = ViciServer(side.vici.with_suffix(".listen"), bridge, commands.answer, telemetry)
     server.start()
     node = Node(side, NhrpdVici(), bridge)

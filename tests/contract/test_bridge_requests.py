@@ -32,6 +32,17 @@ async def test_initiate_with_an_sa_there_announces_it_again(stand: Stand) -> Non
         assert stand.triggers == []
 
 
+@pytest.mark.parametrize("profile", ["dmvpn", "dmvpn2"])
+async def test_every_profile_is_served(stand: Stand, profile: str) -> None:
+    """An SA to a peer can be asked for in each, and all of its SAs ended."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate(profile, str(HUB), str(SPOKE))
+        nhrpd.request("terminate", ike=profile)
+        await until(lambda: len(nhrpd.answers) == 7)
+        assert stand.triggers == [(HUB, SPOKE)]
+        assert stand.charon.requests[-1] == ("terminate", {"ike": profile.encode(), "timeout": b"-1"})
+
+
 async def test_a_pair_that_was_triggered_a_moment_ago_is_not_triggered_again(stand: Stand) -> None:
     """The kernel holds a request for it; another one would begin no sooner."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:

@@ -151,7 +151,7 @@ async def test_connections_tell_whether_they_ask_for_a_certificate(session: Char
 
 async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:
     """Neither of the two is patched."""
-    watch = CharonWatch(ViciCharon(path, telemetry), "dmvpn", telemetry)
+    watch = CharonWatch(ViciCharon(path, telemetry), {"dmvpn"}, telemetry)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)
@@ -163,7 +163,7 @@ async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemet
 
 @asynccontextmanager
 async def _watched(charon: FakeCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
-    watch = CharonWatch(ViciCharon(charon.path, telemetry), "dmvpn", telemetry)
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"dmvpn"}, telemetry)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)
@@ -233,20 +233,31 @@ async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry
 
 
 async def test_an_invitation_is_what_nhrpd_would_ask(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """By the first of the sockets that is there."""
-    inviter = ViciInviter((charon.path.with_name("absent"), charon.path), "dmvpn", telemetry)
+    """By the first of the sockets that is there, and for the profile of the interface."""
+    inviter = ViciInviter(
+        (charon.path.with_name("absent"), charon.path), {"gre1": "dmvpn", "gre2": "other"}, telemetry
+    )
     with pytest.raises(CommandFailed):  # charon without patches has no such form of it, and the fake none at all
-        await inviter.invite(ip_address("203.0.113.1"), ip_address("203.0.113.2"))
+        await inviter.invite("gre2", ip_address("203.0.113.1"), ip_address("203.0.113.2"))
     (name, message) = charon.requests[-1]
     assert (name, message["child"], message["my-host"], message["other-host"]) == (
-        "initiate", b"dmvpn", b"203.0.113.1", b"203.0.113.2",
+        "initiate", b"other", b"203.0.113.1", b"203.0.113.2",
     )  # fmt: skip
 
 
 async def test_nobody_to_invite_by_is_said(tmp_path: Path, telemetry: Telemetry) -> None:
     """The sockets that were looked for are named."""
     with pytest.raises(CharonLost, match="absent"):
-        await ViciInviter((tmp_path / "absent",), "dmvpn", telemetry).invite(ip_address("::1"), ip_address("::1"))
+        await ViciInviter((tmp_path / "absent",), {"gre1": "dmvpn"}, telemetry).invite(
+            "gre1", ip_address("::1"), ip_address("::1")
+        )
+
+
+async def test_nobody_is_invited_on_an_interface_that_is_not_ours(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """A stored peer may be of an interface that the configuration does not have any more."""
+    inviter = ViciInviter((charon.path,), {"gre1": "dmvpn"}, telemetry)
+    with pytest.raises(CommandFailed, match=r"gre9 is none of nhrp\.interfaces"):
+        await inviter.invite("gre9", ip_address("203.0.113.1"), ip_address("203.0.113.2"))
 
 
 async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:
@@ -330,7 +341,7 @@ async def test_an_event_that_cannot_be_read_stops_nothing(charon: FakeCharon, te
 async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
     """Its socket's file is still there, and refuses, until the next one makes its own."""
     async with _real(tmp_path) as vici:
-        watch = CharonWatch(ViciCharon(vici, telemetry), "dmvpn", telemetry)
+        watch = CharonWatch(ViciCharon(vici, telemetry), {"dmvpn"}, telemetry)
         task = asyncio.create_task(watch.run())
         await until(lambda: watch.connected)
     try:

@@ -67,7 +67,7 @@ async def _charon(name: str, path: Path) -> AsyncIterator[RecordedCharon]:
 
 @asynccontextmanager
 async def _watched(charon: RecordedCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
-    watch = CharonWatch(ViciCharon(charon.path, telemetry), "dmvpn", telemetry)
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"dmvpn"}, telemetry)
     task = asyncio.create_task(watch.run())
     await until(lambda: watch.connected)
     try:
@@ -171,8 +171,8 @@ async def test_an_invitation_has_the_form_that_a_patched_charon_took(tmp_path: P
         packet for packet in packets if packet.type is PacketType.CMD_REQUEST and packet.name == "initiate"
     ]
     async with _charon("initiate-terminate", tmp_path / "charon.vici") as charon:
-        inviter = ViciInviter((charon.path,), "dmvpn", telemetry)
-        await inviter.invite(ip_address("198.18.0.1"), ip_address(SPOKE))
+        inviter = ViciInviter((charon.path,), {"gre1": "dmvpn"}, telemetry)
+        await inviter.invite("gre1", ip_address("198.18.0.1"), ip_address(SPOKE))
         name, message = charon.requests[-1]
     assert name == "initiate"
     assert {**message, "init-limits": b"1"} == recorded.message

@@ -84,7 +84,7 @@ class FakeSas:
         if not self.stubborn:
             self.leave(sa.unique_id)
 
-    async def invite(self, local: Address, remote: Address) -> None:
+    async def invite(self, _: str, local: Address, remote: Address) -> None:
         if self.away:
             raise CharonLost("charon is away")
         self.invited.append((local, remote))

@@ -77,7 +77,7 @@ async def test_it_is_ended_when_it_has_settled(telemetry: Telemetry) -> None:
     """After 10 s, and again where it stays; once it is gone, that is counted as well."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder("dmvpn", telemetry, lambda: now)
+    ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
     sas = [_sa(1, "aa", initiator=False), _sa(3, "cc")]
 
     async def look(at: float) -> list[str]:
@@ -102,7 +102,7 @@ async def test_where_the_peer_does_not_end_its_own_ours_goes(
     """It may not know of ours: its charon was killed. What it began itself is never ended by us."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder("dmvpn", telemetry, lambda: now)
+    ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
     sas = [_sa(1, "aa", initiator=initiator), _sa(2, "bb", initiator=False)]
     for now in (0.0, SETTLING_FOR_PEER - 1):  # noqa: B007  the clock reads it
         await ender.look(session, sas)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ async def test_one_that_was_surplus_for_a_moment_begins_anew(telemetry: Telemetr
     """As in a reauthentication."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder("dmvpn", telemetry, lambda: now)
+    ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
     two = [_sa(1, "aa"), _sa(2, "bb")]
     for now, sas in ((0.0, two), (9.0, two[1:]), (10.0, two), (19.0, two)):  # noqa: B007  the clock reads it
         await ender.look(session, sas)  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ async def test_other_connections_are_left(telemetry: Telemetry) -> None:
     """They are no tunnels of ours."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder("office", telemetry, lambda: now)
+    ender = SurplusEnder({"office"}, telemetry, lambda: now)
     for now in (0.0, 1000.0):  # noqa: B007  the clock reads it
         await ender.look(session, [_sa(1, "aa"), _sa(2, "bb")])  # type: ignore[arg-type]
     assert session.ended == []

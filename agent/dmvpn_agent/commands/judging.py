@@ -82,7 +82,7 @@ def _request(shown: Shown, question: Question, setting: Setting) -> BindingReque
     has_certificate = shown.certificate is not None
     ike_peers = frozenset({ike_peer(question.identity, has_certificate=has_certificate)} if question.identity else ())
     return BindingRequest(
-        interface=question.interface or setting.config.interface,
+        interface=question.interface or setting.config.interfaces[0],
         binding_type=question.binding_type,
         protocol_address=question.address or UNSPECIFIED,
         nbma_address=question.nbma_address or UNSPECIFIED,

@@ -35,7 +35,7 @@ ADVICE: Mapping[Reason, Advice] = {
     ),
     Reason.UNKNOWN_INTERFACE: Advice(
         "the policy has no rules for this interface",
-        policy="nhrp.interface, or a table [policy.interfaces.<name>] for a second tunnel interface",
+        policy="nhrp.interfaces, with the profile of the interface; its own rules in [policy.interfaces.<name>]",
     ),
     Reason.UNEXPECTED_BINDING_TYPE: Advice(
         "a binding of this type is nhrpd's own bookkeeping, and no peer asks for it",

@@ -1,6 +1,6 @@
 """What nhrpd asks of charon: the few commands that it needs, each checked and translated; no others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -49,14 +49,14 @@ class Commands:
         self,
         bridge: Bridge,
         send_trigger: Callable[[Address, Address], None],
-        profile: str,
+        profiles: Set[str],
         limits: InitLimits,
         telemetry: Telemetry,
         clock: Callable[[], float],
     ) -> None:
         self._bridge = bridge
         self._send_trigger = send_trigger
-        self._profile = profile
+        self._profiles = profiles
         self._limits = limits
         self._telemetry = telemetry
         self._clock = clock
@@ -107,8 +107,10 @@ class Commands:
                 self._bridge.clients.tell(client, "list-sa", circuit)
 
     async def _initiate(self, client: Client, message: Section) -> None:
-        if text(message, "child") != self._profile:
-            raise Refused(f"profile {text(message, 'child')[:64]!r} is not served; ike.profile is {self._profile}")
+        if text(message, "child") not in self._profiles:
+            raise Refused(
+                f"profile {text(message, 'child')[:64]!r} is not served; nhrp.interfaces has {self._served()}"
+            )
         try:
             pair = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
         except ValueError as error:
@@ -121,7 +123,7 @@ class Commands:
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "under_way")
         else:
             if text(message, "init-limits") in _YES:
-                await self._check_limits()
+                await self._check_limits(text(message, "child"))
             self._trigger(pair)
 
     def _under_way(self, pair: tuple[Address, Address]) -> bool:
@@ -142,7 +144,7 @@ class Commands:
         self._triggered[pair] = self._clock()
         self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "sent")
 
-    async def _check_limits(self) -> None:
+    async def _check_limits(self, profile: str) -> None:
         limits = self._limits
         if limits == InitLimits():
             return
@@ -153,7 +155,7 @@ class Commands:
         if (limits.half_open and half_open >= limits.half_open) or (limits.job_load and jobs > limits.job_load):
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "limited")
             raise Refused(
-                f"establishing CHILD_SA '{self._profile}' not possible at the moment due to limits:"
+                f"establishing CHILD_SA '{profile}' not possible at the moment due to limits:"
                 f" {half_open} half-open IKE_SAs, {jobs} jobs"
             )
 
@@ -163,19 +165,22 @@ class Commands:
             if not self._is_ours(ike_id):
                 raise Refused("no matching SAs to terminate found")  # charon's own words
             selection = {"ike-id": ike_id}
-        elif ike == self._profile:
+        elif ike in self._profiles:
             selection = {"ike": ike}
         else:
-            raise Refused(f"only ike-id=<number> or ike={self._profile} can be terminated")
+            raise Refused(f"only ike-id=<number>, or an ike= of {self._served()}, can be terminated")
         # Without waiting: nhrpd does not, and the event tells.
         answer = await self._ask("terminate", selection | {"timeout": "-1"})
         return {key: text(answer, key) for key in _TERMINATE_ANSWER if key in answer}
+
+    def _served(self) -> str:
+        return ", ".join(sorted(self._profiles))
 
     def _is_ours(self, ike_id: str) -> bool:
         """Tell whether nhrpd can know of an IKE_SA: charon's other tunnels are none of its business."""
         picture = self._bridge.picture
         sas = (*picture.sas.values(), *(sa for sa, _ in picture.told.values()))
-        return any(str(sa.unique_id) == ike_id and sa.name == self._profile for sa in sas)
+        return any(str(sa.unique_id) == ike_id and sa.name in self._profiles for sa in sas)
 
     async def _ask(self, command: str, message: Section) -> Section:
         if self._bridge.session is None:

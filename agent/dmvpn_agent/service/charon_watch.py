@@ -5,7 +5,7 @@ connect, because a charon that restarted has forgotten them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import datetime
 
 import structlog
@@ -46,15 +46,15 @@ TERMINATE_TIMEOUT = 1000
 class CharonWatch:
     """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
-    ``profile`` is the connection that is the DMVPN's: who authenticated in another one is nobody here. ``totals`` is
-    what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
+    ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
+    is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
     charon that does not tell.
     """
 
     def __init__(
         self,
         charon: Charon,
-        profile: str,
+        profiles: Set[str],
         telemetry: Telemetry,
         clock: Callable[[], datetime] = utc_now,
         certificates: CertificateSource | None = None,
@@ -62,7 +62,7 @@ class CharonWatch:
         self._charon = charon
         self._clock = clock
         self._alerts = CharonAlerts(telemetry, clock)
-        self._profile = profile
+        self._profiles = profiles
         self._telemetry = telemetry
         self._session: CharonSession | None = None
         self._asks_for_certificate: Mapping[str, bool] = {}
@@ -166,7 +166,7 @@ class CharonWatch:
                 self._alerts.heard(*parse_alert(message, now))
                 return
             # Of a rekeying the new one comes last, and is where the peer is now.
-            sas = [sa for sa in parse_ike_sas(message, now) if sa.name == self._profile]
+            sas = [sa for sa in parse_ike_sas(message, now) if sa.name in self._profiles]
         except ViciError as error:
             log.warning(
                 "charon_event_unreadable", event_name=name, why=str(error), then="the look after it shows all"
@@ -180,10 +180,10 @@ class CharonWatch:
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True
-        self.totals.look(sa for sa in sas if sa.name == self._profile)
+        self.totals.look(sa for sa in sas if sa.name in self._profiles)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in sas:
-            if sa.name == self._profile and sa.established:
+            if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
         self._ours = ours
         self._proofs.look(self.our_sas())

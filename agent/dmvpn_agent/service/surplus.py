@@ -1,6 +1,6 @@
 """Ends what two nodes that started towards each other have too many of, once things have settled."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import structlog
 
@@ -20,10 +20,10 @@ SETTLING_FOR_PEER = 60.0
 
 
 class SurplusEnder:
-    """Ends the surplus IKE_SAs of a profile; ``clock`` gives monotonic seconds."""
+    """Ends the surplus IKE_SAs of the profiles; ``clock`` gives monotonic seconds."""
 
-    def __init__(self, profile: str, telemetry: Telemetry, clock: Callable[[], float]) -> None:
-        self._profile = profile
+    def __init__(self, profiles: Set[str], telemetry: Telemetry, clock: Callable[[], float]) -> None:
+        self._profiles = profiles
         self._telemetry = telemetry
         self._clock = clock
         self._since: dict[str, float] = {}
@@ -31,7 +31,7 @@ class SurplusEnder:
     async def look(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
         """Look once, and end what has been surplus for long enough. Raises ``CharonLost``."""
         now = self._clock()
-        found = surplus(sa for sa in sas if sa.name == self._profile)
+        found = surplus(sa for sa in sas if sa.name in self._profiles)
         self._since = {sa.spis: self._since.get(sa.spis, now) for sa, _ in found}
         for sa, best in found:
             victim, patience = (sa, SETTLING) if sa.initiator else (best, SETTLING_FOR_PEER)
