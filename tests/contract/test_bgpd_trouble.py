@@ -14,8 +14,8 @@ from contract.frr import HUB, SPEAKER, VTYSH, RealBgpd, available
 from dmvpn_agent.adapters.frr import FrrBgpd
 from dmvpn_agent.adapters.vty import TERMINATOR, VtySockets
 from dmvpn_agent.adapters.vtysh import Vtysh
-from dmvpn_agent.core.plan import plan
-from dmvpn_agent.service.bgpd import FrrUnavailable
+from dmvpn_agent.core.plan import RefreshInbound, plan
+from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable
 from factories import spoke
 from fakes.bgpd_model import BgpdModel
 from fakes.frr_states import wanted
@@ -103,6 +103,13 @@ async def test_a_bgpd_that_hangs_is_unavailable_until_it_goes_on(real: RealBgpd,
     bgpd = real.adapter(way, way)
     await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
     assert plan(goal, (await bgpd.observe()).config).changes == ()
+
+
+@pytest.mark.parametrize("writer", ["vtysh", "vty"])
+async def test_an_error_with_status_0_is_a_refusal(real: RealBgpd, writer: str) -> None:
+    """vtysh ends with 0 where the neighbor to refresh is gone: only bgpd's words tell."""
+    with pytest.raises(FrrRefused, match="Unknown neighbor"):
+        await real.adapter("vty", writer).apply([RefreshInbound(ip_address("10.255.0.9"))])
 
 
 async def test_a_conversation_that_dies_in_configuration_mode_keeps_what_it_wrote(real: RealBgpd) -> None:

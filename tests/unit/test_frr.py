@@ -29,6 +29,7 @@ FEW, MANY = 19, 20
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = DATA / "frr-8.4.4"
 VERSIONS = ("frr-8.4.4", "frr-10.2.6", "frr-10.6.1")
+NHRPD_VERSIONS = ("frr-8.4.4", "frr-10.6.1")
 A = ip_address("10.255.0.2")
 LIST = "dmvpn-agent-10.255.0.2-in"
 NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
@@ -90,6 +91,20 @@ def test_the_summary_of_every_version_is_read_alike(version: str) -> None:
     sessions = parse_bgp_summary((DATA / version / "hub-summary.json").read_text())
     assert set(map(str, sessions)) == {"10.255.0.2", "10.255.0.3", "10.255.0.77"}
     assert {session.state for session in sessions.values()} <= {"Idle", "Active"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_states_of_sessions_are_read_alike(version: str) -> None:
+    """One is up with four prefixes; one is over its limit, and told from one that was shut down."""
+    sessions = parse_bgp_summary((DATA / version / "states-summary.json").read_text())
+    assert sessions == {
+        A: Session("Established", 4),
+        A + 1: Session("Idle (PfxCt)", 0),
+        A + 2: Session("Active", 0),
+        A + 3: Session("Idle (Admin)", 0),
+        A + 4: Session("Active", 0),
+    }
+    assert [address for address, session in sessions.items() if session.over_limit] == [A + 1]
 
 
 def test_recorded_prefix_lists_are_read() -> None:
@@ -155,10 +170,12 @@ def test_another_summary_is_a_format_error(text: str) -> None:
         parse_bgp_summary(text)
 
 
-def test_a_recorded_cache_is_read() -> None:
-    """nhrpd writes ``-`` where there is no NBMA address."""
-    entries = parse_nhrp_cache((RECORDED / "nhrp-cache.json").read_text())
-    assert entries == (CacheEntry("gre1", "local", ip_address("10.255.0.7"), None),)
+@pytest.mark.parametrize("version", NHRPD_VERSIONS)
+def test_a_recorded_cache_is_read(version: str) -> None:
+    """nhrpd writes ``-`` where there is no NBMA address; an empty cache is nobody."""
+    entries = parse_nhrp_cache((DATA / version / "nhrp-cache.json").read_text())
+    assert entries == (CacheEntry("gre1", "local", ip_address("10.255.0.8"), None),)
+    assert parse_nhrp_cache((DATA / version / "nhrp-cache-empty.json").read_text()) == ()
 
 
 def test_a_dynamic_entry_of_the_cache_is_read() -> None:
