@@ -13,10 +13,11 @@ from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.adapters.vici_server import ViciServer
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.service.bridge import Bridge
-from dmvpn_agent.service.bridge_commands import Commands, InitLimits, TriggerFailed
+from dmvpn_agent.service.bridge_commands import Commands, InitLimits
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.triggers import TriggerFailed
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.nhrpd_vici import NhrpdVici

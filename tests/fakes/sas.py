@@ -21,6 +21,7 @@ class FakeSas:
         self.ended: list[int] = []
         self.invited: list[tuple[Address, Address]] = []
         self.looks = 0
+        self.settled = True
         #: Known by the number of the IKE_SA.
         self.certificates: dict[int, Certificate] = {}
         self._at_look: dict[int, Callable[[], object]] = {}
@@ -44,6 +45,9 @@ class FakeSas:
         if psk:
             self._psk.add(identity)
         return sa
+
+    def is_settled(self, address: Address) -> bool:
+        return self.settled or len(self.certificates_at(address)) == len(self.sas_at(address))
 
     def at_look(self, number: int, happens: Callable[[], object]) -> None:
         """Have something happen at the look with this number."""

@@ -232,6 +232,19 @@ class TestProof:
         assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
         assert [kept.certificate for kept in store.load()] == [renewed]
 
+    def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(self, node: _Witnessed) -> None:
+        """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
+        former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
+        node.ask(AuthorizeBinding(1, request(certificate=former)))
+        node.sas.settled = False
+        node.sas.arrive(2, OWN)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert node.gone == []
+        node.sas.settled = True
+        node.authorizer.rejudge()
+        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+
     def test_a_denied_peer_with_a_better_certificate_is_called(self, node: _Witnessed) -> None:
         """nhrpd would not ask before a third of the holding time."""
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.2", "NET=192.168.2.0/24")))

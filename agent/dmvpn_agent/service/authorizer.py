@@ -151,7 +151,7 @@ class Authorizer:
 
     def _decide_again(self, request: BindingRequest) -> Decision:
         """Decide on what a peer already holds: it is in nobody's way."""
-        return self._decide(self._completed(request), nobody)
+        return self._decide(self._testimony.complete_again(request) if self._testimony else request, nobody)
 
     def _decide(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
         now = self._clock()

@@ -1,6 +1,6 @@
 """What nhrpd asks of charon: the few commands that it needs, each checked and translated; no others."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -13,21 +13,16 @@ from dmvpn_agent.service.bridge import Bridge
 from dmvpn_agent.service.bridge_clients import CLIENT_EVENTS, Client
 from dmvpn_agent.service.charon import CharonLost, CommandFailed
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.triggers import REPETITIONS, Pair, TriggerFailed, Triggers
 from dmvpn_agent.wire.charon import half_open_and_jobs
 from dmvpn_agent.wire.vici import Packet, PacketType, Section, ViciError, text
 
 log = structlog.get_logger()
 
-#: Seconds for which a pair of addresses is not triggered again: an IKE exchange is under way, or was just refused.
-TRIGGER_INTERVAL = 2.0
 #: What charon takes for yes (``vici_message.c``, ``get_bool``: ``yes``, ``true``, ``enabled``, ``1``).
 _YES = frozenset({"yes", "true", "enabled", "1"})
 #: What of charon's answer to ``terminate`` a client is given.
 _TERMINATE_ANSWER = ("matches", "terminated")
-
-
-class TriggerFailed(Exception):
-    """The packet that starts an SA could not be sent; the text says what to do."""
 
 
 class Refused(Exception):
@@ -43,7 +38,10 @@ class InitLimits:
 
 
 class Commands:
-    """Answers the bridge's clients. ``send_trigger(local, remote)`` has the kernel ask charon for an SA."""
+    """Answers the bridge's clients. ``send_trigger(local, remote)`` has the kernel ask charon for an SA.
+
+    ``repetitions``: seconds before it is sent again each time.
+    """
 
     def __init__(
         self,
@@ -53,14 +51,13 @@ class Commands:
         limits: InitLimits,
         telemetry: Telemetry,
         clock: Callable[[], float],
+        repetitions: Sequence[float] = REPETITIONS,
     ) -> None:
         self._bridge = bridge
-        self._send_trigger = send_trigger
         self._profiles = profiles
         self._limits = limits
         self._telemetry = telemetry
-        self._clock = clock
-        self._triggered: dict[tuple[Address, Address], float] = {}
+        self._triggers = Triggers(send_trigger, self._needs_circuit, telemetry, clock, repetitions)
         bridge.announced = self._forget_trigger
 
     async def answer(self, client: Client, packet: Packet) -> Packet | None:
@@ -119,30 +116,21 @@ class Commands:
             for circuit in existing:
                 self._bridge.clients.tell(client, "child-state-installed", circuit)
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "not_needed")
-        elif self._under_way(pair):
+        elif self._triggers.are_under_way(pair):
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "under_way")
         else:
             if text(message, "init-limits") in _YES:
                 await self._check_limits(text(message, "child"))
-            self._trigger(pair)
-
-    def _under_way(self, pair: tuple[Address, Address]) -> bool:
-        """Tell whether an SA was asked for a moment ago."""
-        now = self._clock()
-        self._triggered = {key: at for key, at in self._triggered.items() if now - at < TRIGGER_INTERVAL}
-        return pair in self._triggered
+            try:
+                self._triggers.start(pair)
+            except TriggerFailed as error:
+                raise Refused(str(error)) from error
 
     def _forget_trigger(self, circuit: Circuit) -> None:
-        self._triggered.pop(addresses(circuit[0]), None)
+        self._triggers.forget(addresses(circuit[0]))
 
-    def _trigger(self, pair: tuple[Address, Address]) -> None:
-        try:
-            self._send_trigger(*pair)
-        except TriggerFailed as error:
-            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
-            raise Refused(str(error)) from error
-        self._triggered[pair] = self._clock()
-        self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "sent")
+    def _needs_circuit(self, pair: Pair) -> bool:
+        return self._bridge.ready and not any(self._bridge.picture.between(*pair))
 
     async def _check_limits(self, profile: str) -> None:
         limits = self._limits

@@ -6,7 +6,7 @@ connect, because a charon that restarted has forgotten them.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -39,6 +39,8 @@ log = structlog.get_logger()
 COALESCE = 0.2
 #: Also how fresh the counts of traffic are.
 RESYNC_INTERVAL = 30.0
+#: How long the bridge may take to find the certificate of a new IKE_SA.
+SETTLING = timedelta(seconds=10)
 #: Milliseconds that charon may take to tell the peer; then it forgets the IKE_SA without.
 TERMINATE_TIMEOUT = 1000
 
@@ -100,6 +102,15 @@ class CharonWatch:
     def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates of those IKE_SAs, as far as they are known."""
         return self._proofs.of(self.sas_at(address))
+
+    def is_settled(self, address: Address) -> bool:
+        """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
+        youth = self._clock() - SETTLING
+        young = [
+            sa for sa in self.sas_at(address)
+            if self._asks_for_certificate.get(sa.name, True) and (sa.established_at or youth) > youth
+        ]  # fmt: skip
+        return self._proofs.are_known(young)
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""

@@ -39,6 +39,10 @@ class Proofs:
         found = (self._found.get(sa.spis) for sa in wanted)
         return tuple(one for one in found if isinstance(one, Certificate))
 
+    def are_known(self, sas: Iterable[IkeSa]) -> bool:
+        """Tell whether there is one, to be read or not, of each of these IKE_SAs."""
+        return all(sa.spis in self._found for sa in sas)
+
     def _find(self, sas: Iterable[IkeSa]) -> None:
         lacking = []
         for sa in sas:

@@ -28,6 +28,9 @@ class Witness(Protocol):
     def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates that they showed, as far as they are known."""
 
+    def is_settled(self, address: Address) -> bool:
+        """Tell whether no certificate of theirs can still be on its way: an IKE_SA is known a moment before it is."""
+
     async def look(self) -> None:
         """Ask charon again, if it is there."""
 
@@ -46,6 +49,10 @@ class Testimony:
         if request.certificate is not None:
             return request
         return with_certificate(request, self._witness.certificates_at(request.nbma_address))
+
+    def complete_again(self, request: BindingRequest) -> BindingRequest:
+        """Do the same for a question of earlier, which is not to be judged by half of the news."""
+        return self.complete(request) if self._witness.is_settled(request.nbma_address) else request
 
     def refresh(self, request: BindingRequest) -> BindingRequest:
         """Return a question of earlier with the certificate that its peer has now."""
