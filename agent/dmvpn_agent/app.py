@@ -92,6 +92,7 @@ class AgentApp:
         self._authorizer = Authorizer(
             config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked
         )
+        self._charon.changed = self._authorizer.sas_changed
         self._trust = TrustWatch(
             TrustFilesReader(config.trust_files),
             telemetry,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +18,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import IkePeer
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.proofs import CertificateSource
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.charon import half_open_and_jobs, parse_connections
 from dmvpn_agent.wire.vici import text
@@ -162,8 +163,10 @@ async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemet
 
 
 @asynccontextmanager
-async def _watched(charon: FakeCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
-    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"dmvpn"}, telemetry)
+async def _watched(
+    charon: FakeCharon, telemetry: Telemetry, certificates: CertificateSource | None = None
+) -> AsyncIterator[CharonWatch]:
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"dmvpn"}, telemetry, certificates=certificates)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)
@@ -192,6 +195,61 @@ async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telem
         assert watch.peers_at(address) == {IkePeer("spoke1.example.net", has_certificate=False)}
         assert [sa.unique_id for sa in watch.sas_at(address)] == [1]
         assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Who asks while a look is under way shares the next one, and sees what was there when it was asked for."""
+    async with _watched(charon, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
+        before = len(charon.requests)
+        await asyncio.gather(*(watch.look() for _ in range(100)))
+        assert [name for name, _ in charon.requests[before:]].count("list-sas") <= 2
+        assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Whoever waited for it makes one."""
+    async with _watched(charon, telemetry) as watch:
+        charon.hang = True
+        first, second = (asyncio.create_task(watch.look()) for _ in range(2))
+        await until(lambda: watch._looks_begun == 1)  # the second one waits for the first
+        first.cancel()
+        await until(lambda: watch._looks_begun == 2)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Traffic and rekeyed children are none."""
+    news: list[int] = []
+    async with _watched(charon, telemetry) as watch:
+        watch.changed = lambda: news.append(1)
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED"}))
+        await until(lambda: news)
+        charon.rekey_child(1, old=11, new=12)
+        await watch.look()
+        assert len(news) == 1
+
+
+class _Bridge:
+    """What the bridge knows, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        self.asked += spis
+        return dict.fromkeys(spis, der())
+
+
+async def test_nobody_looks_for_the_certificate_of_a_pre_shared_key(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """There is none: a thousand such peers would have the bridge's file read a thousand times."""
+    charon.connections = {"dmvpn": {"remote-1": {"class": "pre-shared key"}}}
+    charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
+    bridge = _Bridge()
+    async with _watched(charon, telemetry, bridge) as watch:
+        assert watch.certificates_at(ip_address("203.0.113.2")) == ()
+        assert bridge.asked == []
 
 
 async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: Telemetry) -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from dmvpn_agent.adapters.nhrpd_socket import MAX_CONNECTIONS, NhrpdSocket
 from dmvpn_agent.core import metrics
+from dmvpn_agent.service import testimony
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import ADDRESS, POLICY, Clock, event
+from factories import ADDRESS, POLICY, Clock, certificate, event
 from fakes.frr import MemoryStore
+from fakes.sas import FakeSas
 from fakes.waiting import until
 
 LONG = 600.0
@@ -109,6 +111,29 @@ async def test_a_line_of_a_megabyte_closes_the_connection_and_no_other(agent: Ag
     await _assert_closed(flood)
     await until(lambda: agent.ended("message_too_long") == 1)
     assert await _ask(await agent.connect()) == "accept"
+
+
+async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor(
+    agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
+    monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+    sas = FakeSas()
+    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock, lambda: None, sas)
+    sas.arrive(1, "CN=large")
+    await agent.serve()
+    reader, writer = await agent.connect()
+    writer.write(event(1, remote_cert=""))
+    await until(lambda: sas.looks)
+    writer.write(event(2, remote_addr="10.255.0.9", remote_nbma="203.0.113.9"))
+    writer.write(event(3, remote_nbma="203.0.113.7"))
+    answers = [await reader.readuntil(b"\n\n") for _ in range(2)]
+    assert answers == [b"eventid=2\nresult=deny\n\n", b"eventid=3\nresult=accept\n\n"]
+    await until(lambda: ADDRESS in agent.peers)
+    sas.certificates[1] = certificate()
+    assert await _ask((reader, writer), 4, remote_addr="10.255.0.9", remote_nbma="203.0.113.9") == "deny"
+    assert [str(peer.nbma_address) for peer in agent.peers] == ["203.0.113.7"]
+    assert len(agent.authorizer.judgements) == 3
 
 
 async def test_half_a_message_is_waited_for_and_then_given_up(agent: Agent) -> None:

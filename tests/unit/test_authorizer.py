@@ -1,5 +1,6 @@
 """Answering nhrpd: a decision always, whatever goes wrong."""
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -20,6 +21,7 @@ from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.frr import MemoryStore
 from fakes.sas import FakeSas
+from fakes.waiting import until
 
 GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -175,6 +177,21 @@ class TestWitness:
         node.sas.show()
         node.authorizer.rejudge()
         assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+
+    async def test_other_ike_sas_have_everybody_judged_again_soon(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not only at the next of the regular times."""
+        monkeypatch.setattr(module, "REJUDGE_INTERVAL", 600)
+        monkeypatch.setattr(module, "REJUDGE_AFTER_SAS", 0)
+        node = _Witnessed(store, telemetry, clock)
+        await node.consider(GOOD)
+        node.sas.arrive(1, "CN=stranger")
+        node.sas.show()
+        running = asyncio.create_task(node.authorizer.run())
+        node.authorizer.sas_changed()
+        await until(lambda: node.gone)
+        running.cancel()
 
     async def test_a_peer_without_news_is_left(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Its tunnel may be setting up anew."""

@@ -141,6 +141,15 @@ def test_a_peer_that_is_something_else_now_is_a_change(store: MemoryStore) -> No
     assert peer.quarantined
 
 
+def test_a_renewed_certificate_that_is_denied_is_stored_all_the_same(store: MemoryStore) -> None:
+    """After a restart the former one would be accepted, which the peer does not use any more."""
+    peers = _with_peer(store)
+    renewed = request(*UNITS[:2])
+    _, (failed,) = peers.rejudge(lambda _: DENY, lambda _: renewed)
+    assert failed.request == renewed
+    assert store.rows == {ADDRESS: renewed}
+
+
 def test_who_is_denied_now_may_be_accepted_after_a_restart(store: MemoryStore, clock: Clock) -> None:
     """What denies a peer may end while the agent is away; an expired certificate stays expired."""
     peers = _with_peer(store)

@@ -8,7 +8,7 @@ import structlog
 
 from dmvpn_agent.adapters.unix import listen
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Accept
+from dmvpn_agent.core.model import Accept, Address
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.judgement import Judgement
 from dmvpn_agent.service.telemetry import Telemetry
@@ -22,6 +22,13 @@ MESSAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 5.0
 #: Questions whose answers wait for charon; one more is answered by what is known.
 MAX_WAITING = 256
+
+#: What a question is about: interface and protocol address.
+Binding = tuple[str, Address]
+
+
+def _binding(event: AuthorizeBinding) -> Binding:
+    return event.request.interface, event.request.protocol_address
 
 
 class NhrpdSocket:
@@ -50,7 +57,7 @@ class NhrpdSocket:
         self._write_timeout = write_timeout
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[Binding, asyncio.Task[None]] = {}
 
     @property
     def open_connections(self) -> int:
@@ -66,9 +73,10 @@ class NhrpdSocket:
         if self._server is None:
             return  # the path is not ours
         self._server.close()
-        for task in (*self._connections, *self._waiting):
+        tasks = (*self._connections, *self._waiting.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, *self._waiting, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,21 +130,25 @@ class NhrpdSocket:
         answered = False
         for event in events:
             answered = True
-            if self._authorizer.must_ask(event) and len(self._waiting) < MAX_WAITING:
-                # The questions after it do not wait with it: nhrpd knows the answers by their numbers.
-                task = asyncio.create_task(self._answer_late(event, writer))
-                self._waiting.add(task)
-                task.add_done_callback(self._waiting.discard)
-            else:
-                await self._conclude(event, self._authorizer.decide(event), writer)
+            if isinstance(event, AuthorizeBinding):
+                # nhrpd forgets an earlier question about the binding: its decision must not come after this one's.
+                if (earlier := self._waiting.pop(_binding(event), None)) is not None:
+                    earlier.cancel()
+                if self._authorizer.must_ask(event) and len(self._waiting) < MAX_WAITING:
+                    # The questions after it do not wait with it: nhrpd knows the answers by their numbers.
+                    self._waiting[_binding(event)] = asyncio.create_task(self._answer_late(event, writer))
+                    continue
+            await self._conclude(event, self._authorizer.decide(event), writer)
         return answered
 
-    async def _answer_late(self, event: AuthorizeBinding | BadEvent, writer: asyncio.StreamWriter) -> None:
-        judgement = await self._authorizer.consider(event)
+    async def _answer_late(self, event: AuthorizeBinding, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._conclude(event, judgement, writer)
+            await self._conclude(event, await self._authorizer.consider(event), writer)
         except (ConnectionError, TimeoutError):
             writer.transport.abort()
+        finally:
+            if self._waiting.get(_binding(event)) is asyncio.current_task():
+                del self._waiting[_binding(event)]
 
     async def _conclude(
         self, event: AuthorizeBinding | BadEvent, judgement: Judgement, writer: asyncio.StreamWriter

@@ -4,7 +4,6 @@ Whatever decisions rest on may change later: the policy, a CRL, the time, who is
 peer is judged again, and everybody who was denied.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -28,6 +27,7 @@ from dmvpn_agent.service.judgement import Judgement, audit, word
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.testimony import Testimony, Witness
+from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
 
 log = structlog.get_logger()
@@ -35,6 +35,8 @@ log = structlog.get_logger()
 REMEMBERED_DECISIONS = 1000
 #: Seconds between two judgements of everybody, for what only time changes.
 REJUDGE_INTERVAL = 10.0
+#: Seconds after charon showed other IKE_SAs until everybody is: time for the bridge to find their certificates.
+REJUDGE_AFTER_SAS = 0.7
 
 
 class Authorizer:
@@ -63,6 +65,7 @@ class Authorizer:
         self._revoked = revoked
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
         self.denied = Denied()
+        self._sas_changed = Trigger()
 
     def start(self, trust: Trust) -> None:
         """Take up the peers accepted before the restart, each judged again."""
@@ -125,8 +128,12 @@ class Authorizer:
     async def run(self) -> None:
         """Judge everybody again from time to time, until cancelled: certificates expire, peers change places."""
         while True:
-            await asyncio.sleep(REJUDGE_INTERVAL)
+            await self._sas_changed.wait(within=REJUDGE_INTERVAL, then=REJUDGE_AFTER_SAS)
             self.rejudge()
+
+    def sas_changed(self) -> None:
+        """Note that charon has other IKE_SAs than before: they may be others', or by other certificates."""
+        self._sas_changed.set()
 
     def rejudge(self) -> None:
         """Judge every peer again, and everybody who was denied."""

@@ -4,8 +4,9 @@ Acting goes by the same connection: ending an IKE_SA, and giving charon the CRLs
 connect, because a charon that restarted has forgotten them.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import datetime, timedelta
 
 import structlog
@@ -50,7 +51,7 @@ class CharonWatch:
 
     ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
     is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
-    charon that does not tell.
+    charon that does not tell. ``changed`` is called when other IKE_SAs are there, or elsewhere, than before.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class CharonWatch:
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
         self.totals = SaTotals()
-        self.looked: Callable[[], None] = lambda: None
+        self.changed: Callable[[], None] = lambda: None
+        self._looking = asyncio.Lock()
+        self._looks_begun = self._looks_done = 0
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.connected)
         telemetry.observe(metrics.IKE_SAS, self._ike_states)
         telemetry.observe(metrics.CHILD_SAS, self._child_states)
@@ -101,16 +104,17 @@ class CharonWatch:
 
     def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates of those IKE_SAs, as far as they are known."""
-        return self._proofs.of(self.sas_at(address))
+        return self._proofs.of(self._showing(self.sas_at(address)))
+
+    def _showing(self, sas: Iterable[IkeSa]) -> Iterator[IkeSa]:
+        """Yield those that charon asked for a certificate: of the others nobody has one."""
+        return (sa for sa in sas if self._asks_for_certificate.get(sa.name, True))
 
     def is_settled(self, address: Address) -> bool:
         """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
         youth = self._clock() - SETTLING
-        young = [
-            sa for sa in self.sas_at(address)
-            if self._asks_for_certificate.get(sa.name, True) and (sa.established_at or youth) > youth
-        ]  # fmt: skip
-        return self._proofs.are_known(young)
+        showing = self._showing(self.sas_at(address))
+        return self._proofs.are_known(sa for sa in showing if (sa.established_at or youth) > youth)
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""
@@ -122,9 +126,18 @@ class CharonWatch:
             yield from sas
 
     async def look(self) -> None:
-        """Ask charon for its SAs now; without it, nothing happens. Raises ``CharonLost``."""
-        if self._session is not None:
+        """Ask charon for its SAs now; without it, nothing happens. Raises ``CharonLost``.
+
+        All who ask while a look is under way share the next one: a storm of questions is no storm of looks.
+        """
+        asked = self._looks_begun
+        async with self._looking:
+            if self._session is None or self._looks_done > asked:
+                return
+            self._looks_begun += 1
+            this = self._looks_begun
             await self._look(self._session)
+            self._looks_done = this
 
     async def end(self, sa: IkeSa) -> None:
         """End an IKE_SA, whether or not the peer answers. Raises ``CharonLost``, ``CommandFailed``."""
@@ -196,9 +209,13 @@ class CharonWatch:
         for sa in sas:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
-        self._ours = ours
-        self._proofs.look(self.our_sas())
-        self.looked()
+        before, self._ours = self._identities(), ours
+        self._proofs.look(self._showing(self.our_sas()))
+        if self._identities() != before:
+            self.changed()
+
+    def _identities(self) -> frozenset[tuple[str, Address, str]]:
+        return frozenset((sa.spis, sa.remote_host, sa.remote_id) for sa in self.our_sas())
 
     async def _connections(self, session: CharonSession) -> Mapping[str, bool]:
         try:

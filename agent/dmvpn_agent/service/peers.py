@@ -122,13 +122,13 @@ class Peers:
         changed = False
         for member in self.memberships():
             request = refresh(member.request)
+            if request.certificate != member.request.certificate:
+                self._store.save(request)  # though it be denied: the former one must not count after a restart
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
                 if decision.peer != member.peer:
                     self._enter(Membership(_to_keep(request), decision.peer, member.absent_since))
                     changed = True
-                if request.certificate != member.request.certificate:
-                    self._store.save(request)
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
                 revoked.append(Revoked(request, member.peer, why))
