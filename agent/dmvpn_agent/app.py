@@ -110,7 +110,9 @@ class AgentApp:
         self._metrics = Exposition(config.metrics, telemetry) if config.metrics else None
         self._terminals = Terminals(config.frr)
         nhrpd = FrrNhrpd(self._terminals.reader, config.interfaces)
-        self._bindings = BindingWatch(config.frr, nhrpd, self._peers, telemetry, _now, self._changed)
+        self._bindings = BindingWatch(
+            config.frr, nhrpd, self._peers, telemetry, _now, self._changed, self._authorizer.adopt
+        )
         self._kernel = KernelWatch(config.interfaces, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:

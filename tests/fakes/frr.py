@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
-from dmvpn_agent.core.model import Address, BindingRequest
+from dmvpn_agent.core.model import Address, BindingRequest, BindingType
 from dmvpn_agent.core.plan import Change
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.bindings import NhrpdUnavailable
 from dmvpn_agent.wire.frr import Session, parse_running_config, render
+from factories import NBMA
 from fakes.bgpd_model import BgpdModel, Refused
 
 
@@ -62,10 +63,10 @@ class FakeNhrpd:
     def __init__(self, *bound: Address) -> None:
         self.cache: frozenset[Address] | None = frozenset(bound)
 
-    async def bound(self) -> frozenset[Address]:
+    async def bindings(self) -> Sequence[BindingRequest]:
         if self.cache is None:
             raise NhrpdUnavailable("nhrpd is not running")
-        return self.cache
+        return [BindingRequest("gre1", BindingType.DYNAMIC, address, NBMA, None) for address in self.cache]
 
 
 class MemoryStore:

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -270,6 +270,51 @@ class TestProof:
         node.sas.show()
         node.authorizer.rejudge()
         assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [better]
+
+
+class TestAdoption:
+    """Whom nhrpd has bound, and nobody here remembers."""
+
+    BOUND = request(certificate=None)
+
+    @pytest.fixture
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Witnessed:
+        node = _Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        return node
+
+    def test_it_is_a_peer_by_the_certificate_of_its_ike_sa(self, node: _Witnessed, store: MemoryStore) -> None:
+        """nhrpd does not ask again about what it has bound; the next restart has it stored."""
+        node.sas.certificates[1] = certificate()
+        node.authorizer.adopt([self.BOUND])
+        assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
+        assert [kept.certificate for kept in store.load()] == [certificate()]
+
+    def test_what_is_not_known_yet_decides_nothing(self, node: _Witnessed) -> None:
+        """Charon may not have been looked at, and the bridge not have said whose it is."""
+        node.authorizer.adopt([self.BOUND])
+        node.authorizer.adopt([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
+        assert (len(node.peers), len(node.authorizer.denied)) == (0, 0)
+
+    def test_who_may_not_be_there_is_denied(self, node: _Witnessed) -> None:
+        """Once; nhrpd without its event socket binds everybody."""
+        node.sas.leave(1)
+        node.sas.arrive(2, "OU=GRE=10.255.0.9, CN=spoke1")
+        node.sas.show()
+        node.sas.certificates[2] = certificate("GRE=10.255.0.9")
+        node.authorizer.adopt([self.BOUND])
+        node.authorizer.adopt([self.BOUND])
+        assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
+        assert len(node.authorizer.judgements) == 1
+
+    def test_a_host_behind_a_peer_is_none(self, node: _Witnessed) -> None:
+        """A spoke's nhrpd binds the host that it resolved."""
+        spoke = policy(replace(RULES, allows_hosts=True))
+        node.authorizer.reload(spoke)
+        node.sas.certificates[1] = certificate()
+        node.authorizer.adopt([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
+        assert (len(node.peers), len(node.authorizer.judgements)) == (0, 0)
 
 
 class TestAgain:

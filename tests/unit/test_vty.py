@@ -215,14 +215,14 @@ async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
     nhrpd = FrrNhrpd(VtySockets(tmp_path), ["gre1"])
     row = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2"}'
     async with VtyServer(tmp_path, lambda _: reply(f'{{"table":[{row}]}}'), "nhrpd"):
-        assert await nhrpd.bound() == {_address(2)}
+        assert {one.protocol_address for one in await nhrpd.bindings()} == {_address(2)}
     async with VtyServer(tmp_path, lambda _: reply('{"table":[]}', 1), "nhrpd"):
-        assert await nhrpd.bound() == frozenset()
+        assert {one.protocol_address for one in await nhrpd.bindings()} == set()
     async with VtyServer(tmp_path, lambda _: b'{"table":[', "nhrpd"):
         with pytest.raises(NhrpdUnavailable, match="nhrpd broke off"):
-            await nhrpd.bound()
+            await nhrpd.bindings()
     with pytest.raises(NhrpdUnavailable, match="nhrpd is not running"):
-        await nhrpd.bound()
+        await nhrpd.bindings()
 
 
 def _address(number: int) -> Address:

@@ -5,12 +5,13 @@ for zebra and the daemons it manages. So bgpd is all that is read and written.
 """
 
 from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
 
 from dmvpn_agent.adapters.terminal import Either, Reply, Terminal, TerminalError
 from dmvpn_agent.adapters.vty import VtySockets
 from dmvpn_agent.adapters.vtysh import Vtysh
 from dmvpn_agent.config import Frr
-from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.model import BindingRequest, BindingType
 from dmvpn_agent.core.plan import Change
 from dmvpn_agent.core.standing import PEER_BINDINGS
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
@@ -18,6 +19,7 @@ from dmvpn_agent.service.bindings import NhrpdUnavailable
 from dmvpn_agent.wire.frr import (
     END_TRANSACTION,
     START_TRANSACTION,
+    CacheEntry,
     FrrFormatError,
     parse_bgp_summary,
     parse_nhrp_cache,
@@ -25,6 +27,8 @@ from dmvpn_agent.wire.frr import (
     render,
 )
 
+#: The NBMA address of a binding that has none yet: nobody has an IKE_SA with it.
+_NOWHERE = IPv4Address(0)
 #: Keeps vtysh's argument list well under the kernel's limit of 2 MiB.
 MAX_BATCH = 500
 #: Ends a transaction that somebody left open: bgpd waits for its end for ten minutes, and starts no new neighbor.
@@ -92,8 +96,8 @@ class FrrNhrpd:
         self._reader = reader
         self._interfaces = interfaces
 
-    async def bound(self) -> frozenset[Address]:
-        """Return the protocol addresses of the peers in its cache. Raises ``NhrpdUnavailable``."""
+    async def bindings(self) -> tuple[BindingRequest, ...]:
+        """Return the peers in its cache, as it would ask about them. Raises ``NhrpdUnavailable``."""
         # An empty table gives status 1, so only the output tells.
         try:
             cache = await self._reader.run("nhrpd", ("show ip nhrp cache json",))
@@ -102,8 +106,13 @@ class FrrNhrpd:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:
             raise NhrpdUnavailable(f"{error}; FRR said: {cache.words()}") from error
-        return frozenset(
-            entry.protocol_address
+        return tuple(
+            _binding(entry)
             for entry in entries
             if entry.interface in self._interfaces and entry.binding_type in PEER_BINDINGS
         )
+
+
+def _binding(entry: CacheEntry) -> BindingRequest:
+    nbma = entry.nbma_address or _NOWHERE
+    return BindingRequest(entry.interface, BindingType(entry.binding_type), entry.protocol_address, nbma, None)

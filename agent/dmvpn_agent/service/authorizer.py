@@ -5,7 +5,7 @@ peer is judged again, and everybody who was denied.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import structlog
@@ -114,6 +114,23 @@ class Authorizer:
             self._telemetry.increment(metrics.PEER_DEPARTURES, "taken_over", by=len(decision.replaces))
         if self._peers.settle(request, decision, judgement.time):
             self._changed()
+
+    def adopt(self, bindings: Iterable[BindingRequest]) -> None:
+        """Judge whom nhrpd has bound and nobody here knows, as soon as charon tells who that is.
+
+        nhrpd asked about them when they came; what was stored of them is lost.
+        """
+        for asked in bindings:
+            if self._testimony is None or asked in self.denied:
+                continue
+            request = self._testimony.complete(asked)
+            if self._testimony.is_lacking(request, self._judge.policy):
+                continue
+            decision = self._decide(request, self._conflicting)
+            if isinstance(decision, Deny) or decision.peer is not None:
+                log.info("binding_taken_up", protocol_address=str(request.protocol_address),
+                         nbma_address=str(request.nbma_address))  # fmt: skip
+                self.settle(Judgement(self._clock(), request, decision))
 
     def reload(self, policy: Policy) -> None:
         """Put a new policy in force, and judge everybody by it."""

@@ -2,9 +2,12 @@
 
 nhrpd has no event for a binding that ends, so its cache is read: soon after anything that may have changed it, and
 at intervals. A peer that is not in it any more keeps what it has for the linger time, and then departs.
+
+nhrpd does not ask again about what it has bound: who is in its cache and not known here, because what was stored is
+lost, is judged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -12,7 +15,7 @@ import structlog
 
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.model import Address, BindingRequest
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
@@ -27,12 +30,16 @@ class NhrpdUnavailable(Exception):
 class Nhrpd(Protocol):
     """The nhrpd of this node."""
 
-    async def bound(self) -> frozenset[Address]:
-        """Return the protocol addresses of the peers in its cache. Raises ``NhrpdUnavailable``."""
+    async def bindings(self) -> Sequence[BindingRequest]:
+        """Return the peers in its cache, as it would ask about them, without certificates.
+
+        Raises ``NhrpdUnavailable``.
+        """
 
 
 class BindingWatch:
-    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten.
+    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten, ``adopt``
+    with the bindings of whoever is no peer.
 
     ``bound`` is who was at ``last_read``, which is ``None`` before the first.
     """
@@ -45,6 +52,7 @@ class BindingWatch:
         telemetry: Telemetry,
         clock: Callable[[], datetime],
         departed: Callable[[], None],
+        adopt: Callable[[Sequence[BindingRequest]], None] = lambda _: None,
     ) -> None:
         self._frr = frr
         self._nhrpd = nhrpd
@@ -52,6 +60,7 @@ class BindingWatch:
         self._telemetry = telemetry
         self._clock = clock
         self._departed = departed
+        self._adopt = adopt
         self._trigger = Trigger()
         self.trouble: str | None = None
         self.bound: frozenset[Address] = frozenset()
@@ -75,7 +84,7 @@ class BindingWatch:
     async def look(self) -> None:
         """Read the cache once, and let go of the peers that have been gone for too long."""
         try:
-            bound = await self._nhrpd.bound()
+            bindings = await self._nhrpd.bindings()
         except NhrpdUnavailable as error:
             self._telemetry.increment(metrics.CACHE_READS, "failed")
             if str(error) != self.trouble:  # said once, not at every attempt
@@ -85,8 +94,10 @@ class BindingWatch:
         self._telemetry.increment(metrics.CACHE_READS, "read")
         self.trouble = None
         now = self._clock()
-        self.bound, self.last_read = bound, now
-        self._peers.observe(bound, now)
+        self.bound, self.last_read = frozenset(binding.protocol_address for binding in bindings), now
+        if unknown := [binding for binding in bindings if binding.protocol_address not in self._peers]:
+            self._adopt(unknown)
+        self._peers.observe(self.bound, now)
         gone = self._peers.depart(timedelta(seconds=self._frr.linger), now)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:

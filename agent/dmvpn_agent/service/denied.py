@@ -33,6 +33,9 @@ class Denied:
     def __iter__(self) -> Iterator[Denial]:
         return iter(tuple(self._denials.values()))
 
+    def __contains__(self, request: BindingRequest) -> bool:
+        return _key(request) in self._denials
+
     def __len__(self) -> int:
         return len(self._denials)
 
