@@ -61,7 +61,7 @@ deny_services() {
 
 debian() {
     deny_services
-    debian_install frr strongswan-charon strongswan-swanctl strongswan-pki libstrongswan-standard-plugins nftables iproute2 \
+    debian_install frr strongswan-charon strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iproute2 \
         iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"

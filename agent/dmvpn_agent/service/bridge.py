@@ -6,6 +6,7 @@ never leaves it without a circuit. When charon is lost, so are the circuits: nhr
 resets them.
 """
 
+import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol
@@ -124,11 +125,18 @@ class Bridge:
                 self._session = session
                 log.info("bridge_ready", ike_sas=len(self._picture), circuits=len(circuits(self._picture.values())))
 
-        await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
+        collecting = asyncio.create_task(self._certificates.collect(session))
+        try:
+            await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
+        finally:
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
 
     def _heard(self, event: str, message: Section) -> None:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
+        if event == "ike-updown":
+            self._certificates.authenticated()
         self._stale |= ike_ids(message)
 
     async def _look(self, session: CharonSession, ids: set[int] | None) -> None:

@@ -1,10 +1,13 @@
 """The certificates that each IKE_SA was authenticated with, for a charon that does not tell.
 
 charon's cache holds a peer's certificate right after its IKE_AUTH, but only 32 verified relations in all, evicted
-at random. So it is taken at once and kept as long as the IKE_SA, through rekeying and restarts of either process.
+at random: where forty peers come at once, some are gone again before all SAs were looked at. So they are taken at
+every sign that somebody authenticated, before anything else is asked, and a peer's is kept as long as the IKE_SA,
+through rekeying and restarts of either process.
 The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -50,6 +53,10 @@ class Certificates:
         self._telemetry = telemetry
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
+        self._authenticated = asyncio.Event()
+        # What charon showed since the last look began, and before it: of whom, only a look tells.
+        self._seen: set[bytes] = set()
+        self._seen_before: set[bytes] = set()
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
 
     def start(self) -> None:
@@ -60,16 +67,25 @@ class Certificates:
         """Return an IKE_SA's certificates."""
         return self._pairs.get(sa.spis, (b"", b""))
 
+    def authenticated(self) -> None:
+        """Note that somebody authenticated just now."""
+        self._authenticated.set()
+
+    async def collect(self, session: CharonSession) -> None:
+        """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``."""
+        while True:
+            await self._authenticated.wait()
+            self._authenticated.clear()
+            self._seen |= await _cached(session)
+
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
         """Ask charon for the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
         unknown = [sa for sa in sas if sa.spis not in self._pairs]
+        seen = self._seen | self._seen_before
+        self._seen_before, self._seen = self._seen, set()
         if not unknown:
             return
-        try:
-            listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
-        except CommandFailed as error:
-            raise CharonLost(f"list-certs: {error}") from error
-        everything = [item["data"] for item in listed if isinstance(item.get("data"), bytes)]
+        everything = tuple(seen | await _cached(session) | self._seen)
         known = by_identity(everything)
         for sa in unknown:
             try:
@@ -110,6 +126,14 @@ class Certificates:
     def _keep(self, spis: str, pair: Pair) -> None:
         self._pairs[spis] = pair
         self._store.save(spis, *pair)
+
+
+async def _cached(session: CharonSession) -> set[bytes]:
+    try:
+        listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
+    except CommandFailed as error:
+        raise CharonLost(f"list-certs: {error}") from error
+    return {item["data"] for item in listed if isinstance(item.get("data"), bytes)}
 
 
 def _own(sa: IkeSa, known: Mapping[str, Sequence[Certificate]]) -> bytes:

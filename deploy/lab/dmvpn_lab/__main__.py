@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from dmvpn_lab import keep, kernel, report, summary
+from dmvpn_lab import keep, kernel, report, strongswan, summary
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
 from dmvpn_lab.lab import Lab, StepOutcome
@@ -52,6 +52,7 @@ def main() -> int:
 def _outside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     if os.geteuid() != 0:
         raise CommandError("needs root: it makes network namespaces and starts the daemons in them")
+    strongswan.check(strongswan.MODES[scenario.mode])
     shutil.rmtree(result, ignore_errors=True)
     result.mkdir(parents=True)
     argv = [sys.executable, "-m", "dmvpn_lab", scenario.name, "--inside", "--result", str(result)]

@@ -45,6 +45,7 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
     Raises ``CommandError`` if there is no kernel for it, or no end after ``seconds``.
     """
     cached = ("/usr", sys.prefix, f"{checkout}/agent", f"{checkout}/deploy")
+    handed = [f"{name}={os.environ[name]}" for name in ("PYTHONPATH", "CHARON") if name in os.environ]
     inside = [
         f"modprobe -a {' '.join(MODULES)}",
         # Programs are read from a second share that the guest may cache: each start costs a third of the time.
@@ -52,7 +53,7 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
         "mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=512000,cache=loose cached /run/cached",
         *(f"mount --bind /run/cached{folder} {folder}" for folder in map(shlex.quote, cached)),
         f"cd {shlex.quote(str(checkout))}",
-        f"PYTHONPATH={shlex.quote(os.environ.get('PYTHONPATH', ''))} {shlex.join([*_APART, *argv])}",
+        shlex.join(["env", *handed, *_APART, *argv]),
     ]
     programs = Path(sys.executable).parent
     share = "-fsdev local,id=cached,path=/,security_model=none,readonly=on,multidevs=remap"

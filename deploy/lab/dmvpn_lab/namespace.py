@@ -48,6 +48,7 @@ class Namespace:
         self._private = private
         self._empty = empty
         self._holder: subprocess.Popen[bytes] | None = None
+        self._spawned: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Make the namespaces. Raises ``CommandError``."""
@@ -60,6 +61,14 @@ class Namespace:
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":
             raise CommandError(f"{self.name}: the namespace could not be made")
+
+    def stop(self) -> None:
+        """Kill what stays in the namespaces, and with it all that the kernel has in them."""
+        assert self._holder is not None, f"{self.name} is not started"
+        for process in (*self._spawned, self._holder):
+            process.kill()
+            process.wait()
+        self._spawned.clear()
 
     @property
     def pid(self) -> int:
@@ -97,7 +106,9 @@ class Namespace:
 
     def spawn(self, argv: Sequence[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start a program that stays, its output appended to ``log``."""
-        return subprocess.Popen(self.command(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(self.command(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._spawned.append(process)
+        return process
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A TCP connection made inside the namespace. Raises ``OSError``."""

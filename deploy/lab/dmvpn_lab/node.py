@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_lab import wiring
+from dmvpn_lab import strongswan, wiring
 from dmvpn_lab.certificates import Credentials
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.render import render
@@ -26,14 +26,12 @@ CONFIG = "/etc/dmvpn-agent/agent.toml"
 CRL = "/etc/dmvpn-agent/crl/lab.crl"
 # The certificate of every node of the scenario, by name, for commands that take one.
 CERTIFICATES = "/run/lab/certificates"
-CHARON_SOCKET = "/run/charon-real.vici"
 BRIDGE_SOCKET = "/run/dmvpn-agent/charon.vici"
 CONTROL_SOCKET = "/run/dmvpn-agent/control.sock"
 READY_SECONDS = 90.0
 # Nothing of the machine's own is changed, and nothing seen of what may be there of the same programs.
 _PRIVATE = ("/etc",)
 _EMPTY = ("/run", "/etc/dmvpn-agent", "/etc/frr", "/etc/swanctl", "/var/lib", "/var/log", "/var/tmp")
-_CHARONS = ("/usr/lib/ipsec/charon", "/usr/lib/strongswan/charon", "/usr/libexec/ipsec/charon")
 _FRR = "/usr/lib/frr"
 # Nodes differ from a machine only in where charon logs, and in which plugins are loaded: the machine may have many,
 # some of which test all algorithms for half a minute in an emulated VM.
@@ -78,12 +76,12 @@ def _frr(name: str) -> Daemon:
     return Daemon(name, (f"{_FRR}/{name}", "-A", "127.0.0.1", "--log", "stdout"), f"/run/frr/{name}.vty")
 
 
-def daemons() -> tuple[Daemon, ...]:
+def daemons(mode: strongswan.Mode) -> tuple[Daemon, ...]:
     """All daemons of a node in starting order: the VICI socket must be served before nhrpd starts."""
-    charon = next((path for path in _CHARONS if Path(path).exists()), _CHARONS[0])
+    bridge = Daemon("bridge", _as_service_user(*AGENT, "bridge", "--config", CONFIG), BRIDGE_SOCKET)
     return (
-        Daemon("charon", (charon,), CHARON_SOCKET),
-        Daemon("bridge", _as_service_user(*AGENT, "bridge", "--config", CONFIG), BRIDGE_SOCKET),
+        Daemon("charon", (str(strongswan.charon()),), mode.socket),
+        *((bridge,) if mode.bridge else ()),
         Daemon("agent", _as_service_user(*AGENT, "run", "--config", CONFIG), CONTROL_SOCKET),
         *(_frr(name) for name in ("zebra", "staticd", "bgpd", "nhrpd")),
     )
@@ -95,12 +93,13 @@ class LabNode:
     def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, work: Path) -> None:
         self.node = node
         self.logs = work / "logs" / node.name
+        self.mode = strongswan.MODES[scenario.mode]
         self._scenario = scenario
         self._credentials = credentials
         self._certificates = work / "certificates"
         self.space = Namespace(node.name, _PRIVATE, _EMPTY)
         self.host = Namespace(f"{node.name}-lan")
-        self._daemons = {daemon.name: daemon for daemon in daemons()}
+        self._daemons = {daemon.name: daemon for daemon in daemons(self.mode)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, router: Namespace | None) -> Iterator[str]:
@@ -167,16 +166,17 @@ class LabNode:
     def _write_files(self) -> None:
         node = self.node
         values = template_values(node, self._scenario)
-        self._write(CONFIG, render(_text(f"deploy/agent.{node.role}.toml"), values), mode=0o644)
+        config = render(_text(f"deploy/agent.{node.role}.toml"), values)
+        self._write(CONFIG, config.replace(strongswan.MODES["bridged"].socket, self.mode.socket), mode=0o644)
         self._write("/etc/frr/frr.conf", render(_text(f"frr/{node.role}.conf"), values), group="frrvty")
         self._write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\n", group="frrvty")
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
-        self._write("/etc/swanctl/conf.d/dmvpn.conf", _text("swanctl/bridged.conf"))
+        for target, file in self.mode.files.items():
+            self._write(target, _text(file))
         # The agent reads the CA's certificate too.
         self._write("/etc/swanctl/x509ca/ca.pem", self._credentials.ca_certificate.decode(), mode=0o644)
         self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
         self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
-        self._write("/etc/strongswan.d/dmvpn-bridged.conf", _text("swanctl/strongswan-bridged.conf"))
         self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
         # vtysh refuses a user without a name.
         user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
@@ -190,7 +190,8 @@ class LabNode:
         self.space.run("install", "-d", "-m", "1777", "/var/tmp")
         for folder in ("/run/dmvpn-agent", "/var/lib/dmvpn-agent"):
             self.space.run("install", "-d", "-o", str(AGENT_USER), "-g", "frrvty", "-m", "0750", folder)
-        self.space.run("ln", "-s", BRIDGE_SOCKET, "/run/charon.vici")
+        if self.mode.bridge:
+            self.space.run("ln", "-s", BRIDGE_SOCKET, "/run/charon.vici")
 
     def _write(self, inside: str, text: str, *, group: str = "root", mode: int = 0o640) -> None:
         file = self.space.path(inside)

@@ -8,7 +8,7 @@ from typing import Any
 from vici import Session
 
 from dmvpn_lab.namespace import CommandError
-from dmvpn_lab.node import AGENT, CHARON_SOCKET, CONTROL_SOCKET, LabNode
+from dmvpn_lab.node import AGENT, CONTROL_SOCKET, LabNode
 
 Record = dict[str, Any]
 _SAMPLE = re.compile(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
@@ -18,7 +18,7 @@ def ike_sas(node: LabNode) -> list[Record]:
     """All IKE_SAs with their CHILD_SAs, from charon's own VICI socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
-        client.connect(str(node.space.path(CHARON_SOCKET)))
+        client.connect(str(node.space.path(node.mode.socket)))
         listed = [sa for entry in Session(client).list_sas() for sa in entry.values()]
     return [_ike_sa(sa) for sa in listed]
 

@@ -10,9 +10,11 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from dmvpn_lab.strongswan import MODES
 from dmvpn_lab.tables import ScenarioError, build, build_tagged
 
 ROLES = ("hub", "spoke")
+_KEYS = ("title", "mode", "networks", "nodes", "routers", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole scenario."""
+    """A whole scenario; ``mode`` is how nhrpd and charon come together (``dmvpn_lab.strongswan``)."""
 
     name: str
     title: str
@@ -75,6 +77,7 @@ class Scenario:
     nodes: Mapping[str, Node]
     routers: Mapping[str, Router]
     steps: tuple[Step, ...]
+    mode: str = "bridged"
 
     @property
     def hub(self) -> Node:
@@ -101,13 +104,12 @@ def load(file: Path, actions: Vocabulary, expectations: Vocabulary) -> Scenario:
 def parse(name: str, raw: Mapping[str, Any], actions: Vocabulary, expectations: Vocabulary) -> Scenario:
     """Make a scenario from its parsed TOML. Raises ``ScenarioError``."""
     for key in raw:
-        if key not in ("title", "networks", "nodes", "routers", "steps"):
-            raise ScenarioError(
-                f"{name}: {key} is not a key; here are allowed: title, networks, nodes, routers, steps"
-            )
+        if key not in _KEYS:
+            raise ScenarioError(f"{name}: {key} is not a key; here are allowed: {', '.join(_KEYS)}")
     scenario = Scenario(
         name=name,
         title=raw.get("title", name),
+        mode=raw.get("mode", "bridged"),
         networks=build(Networks, raw.get("networks", {}), f"{name}: networks"),
         nodes={k: build(Node, {"name": k, **v}, f"{name}: nodes.{k}") for k, v in raw.get("nodes", {}).items()},
         routers={
@@ -134,6 +136,8 @@ def _step(where: str, raw: Mapping[str, Any], actions: Vocabulary, expectations:
 
 
 def _check(scenario: Scenario) -> None:
+    if scenario.mode not in MODES:
+        raise ScenarioError(f"{scenario.name}: mode = {scenario.mode!r}; expected one of {', '.join(MODES)}")
     if not any(node.role == "hub" for node in scenario.nodes.values()):
         raise ScenarioError(f"{scenario.name}: nodes: none has role = 'hub'; a scenario needs one")
     for node in scenario.nodes.values():

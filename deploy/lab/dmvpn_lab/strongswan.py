@@ -1,0 +1,70 @@
+"""The two ways to have nhrpd and strongSwan on a node: by the bridge, or natively where charon is patched."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmvpn_lab.namespace import CommandError
+
+_CHARONS = ("/usr/lib/ipsec/charon", "/usr/lib/strongswan/charon", "/usr/libexec/ipsec/charon")
+# An event that only a patched charon has: its name stands in the vici plugin.
+_PATCHED_EVENT = b"child-state-installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """``socket`` is where charon's own VICI socket is, ``files`` which file of the checkout goes where."""
+
+    name: str
+    bridge: bool
+    socket: str
+    files: Mapping[str, str]
+
+
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode(
+            "bridged",
+            bridge=True,
+            socket="/run/charon-real.vici",
+            files={
+                "/etc/swanctl/conf.d/dmvpn.conf": "swanctl/bridged.conf",
+                "/etc/strongswan.d/dmvpn-bridged.conf": "swanctl/strongswan-bridged.conf",
+            },
+        ),
+        Mode(
+            "native",
+            bridge=False,
+            socket="/run/charon.vici",
+            files={
+                "/etc/swanctl/conf.d/dmvpn.conf": "swanctl/native.conf",
+                "/etc/strongswan.d/dmvpn-native.conf": "swanctl/strongswan-native.conf",
+            },
+        ),
+    )
+}
+
+
+def charon() -> Path:
+    """The charon that the nodes run: what ``CHARON`` in the environment names, else the machine's own."""
+    named = os.environ.get("CHARON")
+    found = [Path(path) for path in ((named,) if named else _CHARONS) if Path(path).exists()]
+    return found[0] if found else Path(named or _CHARONS[0])
+
+
+def check(mode: Mode) -> None:
+    """See that charon can be run in this mode. Raises ``CommandError``, which says what is missing."""
+    if not mode.bridge and not _patched(charon()):
+        raise CommandError(
+            f"skipped: mode = 'native' needs a strongSwan with Alpine's patches, and {charon()} has none of them; "
+            "CHARON=/path/to/charon names another one"
+        )
+
+
+def _patched(program: Path) -> bool:
+    """Whether the vici plugin knows the event; it lies beside charon (Debian, Alpine) or under lib of its prefix."""
+    places = (program.parent / "plugins", program.parents[2] / "lib/ipsec/plugins")
+    plugins = [place / "libstrongswan-vici.so" for place in places]
+    return any(_PATCHED_EVENT in plugin.read_bytes() for plugin in plugins if plugin.exists())
