@@ -125,6 +125,12 @@ BRIDGE_EVENTS = _counter("bridge_events", "Events sent to clients.", "event")
 BRIDGE_CLIENTS_DROPPED = _counter("bridge_clients_dropped", "Clients the bridge closed, by cause.", "cause")
 BRIDGE_CERTIFICATES = _gauge("bridge_certificates", "Peer certificates held, one an IKE_SA.")
 BRIDGE_CERTIFICATES_MISSING = _counter("bridge_certificates_missing", "IKE_SAs announced without a certificate.")
+BRIDGE_CERTIFICATES_COMPETING = _counter("bridge_certificates_competing",
+                                         "IKE_SAs whose peer has wider certificates that do not count.")  # fmt: skip
+BRIDGE_CACHE_FLUSHES = _counter("bridge_cache_flushes", "Times charon's cache of certificates was to be emptied.",
+                                "outcome")  # fmt: skip
+BRIDGE_REAUTHENTICATIONS = _counter("bridge_reauthentications", "IKE_SAs ended for their peer to authenticate anew.",
+                                    "cause")  # fmt: skip
 BRIDGE_TRIGGERS = _counter("bridge_triggers", "GRE packets sent to make the kernel ask for an SA.", "outcome")
 
 CONFIG_RELOADS = _counter("config_reloads", "Times the configuration was read again.", "outcome")
