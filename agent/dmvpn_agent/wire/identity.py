@@ -37,6 +37,8 @@ _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}")
 #: Within a value, what would look like the beginning of another attribute.
 _SEPARATOR = re.compile(rb", *[A-Za-z0-9.:]+=")
 _MAIL = "1.2.840.113549.1.9.1"
+#: strongSwan has a name for it in later versions than 5.9.8, which prints its octets.
+_ORGANIZATION_IDENTIFIER = "2.5.4.97"
 
 
 class Printed(NamedTuple):
@@ -87,7 +89,7 @@ def printed_subject(subject: Name) -> str | None:
     parts = []
     for oid, value, text, _ in subject:
         short = SHORT_NAMES.get(oid)
-        if short is None or not text:
+        if short is None or not text or oid == _ORGANIZATION_IDENTIFIER:
             return None
         parts.append(f"{short}={value.decode('latin-1')}")
     printed = _printable(", ".join(parts))
