@@ -151,6 +151,7 @@ class AgentApp:
         telemetry, interface = self._telemetry, self._config.interface
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
         telemetry.observe(metrics.START_TIME, self._started.timestamp)
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
         telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
         telemetry.observe(metrics.TUNNEL_UP, lambda: {(interface,): float(self._kernel.up is True)})
         telemetry.observe(metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))

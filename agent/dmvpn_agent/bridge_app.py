@@ -37,6 +37,7 @@ class BridgeApp:
         started = datetime.now(UTC)
         self._telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
         self._telemetry.observe(metrics.START_TIME, started.timestamp)
+        self._telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
 
     async def start(self) -> None:
         """Open the sockets and take up the certificates of before. Raises ``OSError`` or ``SocketInUse``."""

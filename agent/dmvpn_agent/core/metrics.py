@@ -36,6 +36,7 @@ def _gauge(name: str, text: str, *labels: str) -> Metric:
 
 BUILD_INFO = _gauge("build_info", "Version of the running program; always 1.", "version", "process")
 START_TIME = _gauge("start_time_seconds", "When the process started, Unix time.")
+STORE_WRITABLE = _gauge("store_writable", "Whether what this process stores survives a restart.")
 
 # nhrpd's questions and our answers
 DECISIONS = _counter("decisions", "Answers to nhrpd's binding requests.", "decision", "reason")
