@@ -8,6 +8,7 @@ shows an identity as text only, so whoever could have an identity that it prints
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from dmvpn_agent.core.model import Certificate
@@ -55,10 +56,8 @@ class Known:
     def __init__(self, certificates: Iterable[bytes]) -> None:
         self._by_text: dict[str, list[tuple[Printed, Certificate]]] = {}
         for der in certificates:
-            certificate = read_certificate(der)
-            if isinstance(certificate, Certificate):
-                for printed in printed_identities(certificate):
-                    self._by_text.setdefault(folded(printed.text), []).append((printed, certificate))
+            for printed, certificate in _read(der):
+                self._by_text.setdefault(folded(printed.text), []).append((printed, certificate))
 
     def of(self, identity: str) -> list[Candidate]:
         """Return the certificates with which charon can have authenticated an identity that it prints like this."""
@@ -89,6 +88,15 @@ def choose(candidates: Sequence[Candidate], now: datetime, established_at: datet
     if not any(one.certain for one in valid if one.certificate is chosen):
         return None
     return Choice(chosen, tuple(other for other in certificates if not within(other, chosen)))
+
+
+@lru_cache(maxsize=128)
+def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...]:
+    """Return what a certificate can prove; the cache shows the same ones again whenever a peer comes."""
+    certificate = read_certificate(der)
+    if not isinstance(certificate, Certificate):
+        return ()
+    return tuple([(printed, certificate) for printed in printed_identities(certificate)])
 
 
 def _named(certificates: Sequence[Certificate]) -> str:

@@ -13,12 +13,14 @@ identity is none that tells who somebody is.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from cryptography import x509
 
 from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.wire.der import Malformed, element
 from dmvpn_agent.wire.name import IA5_STRING, PRINTABLE_STRING, SHORT_NAMES, Attribute, Name, read_name
 
 #: charon prints into a buffer of this size. In what is longer, the first part that does not fit is replaced.
@@ -142,10 +144,13 @@ def _mistakable(names: Iterable[x509.GeneralName]) -> Iterator[str]:
     """Yield the text of subjectAltNames of any kind: identities that are printed like another kind's, or none."""
     for name in names:
         if isinstance(name, x509.DirectoryName):
-            text = printed_subject(read_name(name.value.public_bytes()))
-            yield from () if text is None else (text,)
+            with suppress(Malformed, ValueError):  # what is no name here, is printed like no certain one
+                text = printed_subject(read_name(name.value.public_bytes()))
+                yield from () if text is None else (text,)
         elif isinstance(name, x509.OtherName):  # a user principal name is an identity like a mail address
-            yield _printable(name.value[2:].decode("latin-1"))
+            with suppress(Malformed):
+                _, start, stop = element(name.value, 0, len(name.value))
+                yield _printable(name.value[start:stop].decode("latin-1"))
         elif isinstance(name.value, str):
             yield _printable(name.value)
 
