@@ -19,7 +19,7 @@ lint: setup
 	$(bin)/lint-imports --no-logo
 
 bench: setup
-	@PYTHONPATH=tests $(bin)/python -m bench
+	@PYTHONPATH=tests:deploy/lab $(bin)/python -m bench
 
 fuzz: setup ## hostile certificates and events; INPUTS= how many
 	@PYTHONPATH=tests $(bin)/python -m fuzz --inputs $(or $(INPUTS),100000)

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from dmvpn_agent import __version__
+from dmvpn_agent.adapters.bridge_certificates import BridgeCertificates
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.control import ControlSocket
 from dmvpn_agent.adapters.exposition import Exposition
@@ -43,7 +44,7 @@ from dmvpn_agent.service.status import (
     redirect_status,
     trust_status,
 )
-from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.service.unbound import UnboundWatch
 
@@ -82,7 +83,12 @@ class AgentApp:
         self._store = Store(config.state_directory / "agent.sqlite")
         self._peers = Peers(PeerTable(self._store))
         ike = config.ike
-        self._charon = CharonWatch(ViciCharon(ike.vici_socket, telemetry), ike.profile, telemetry)
+        self._charon = CharonWatch(
+            ViciCharon(ike.vici_socket, telemetry),
+            config.profiles,
+            telemetry,
+            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite"),
+        )
         self._authorizer = Authorizer(
             config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked
         )
@@ -102,9 +108,9 @@ class AgentApp:
         self._control = ControlSocket(config.control_socket, self.status)
         self._metrics = Exposition(config.metrics, telemetry) if config.metrics else None
         self._terminals = Terminals(config.frr)
-        nhrpd = FrrNhrpd(self._terminals.reader, config.policy.rules)
+        nhrpd = FrrNhrpd(self._terminals.reader, config.interfaces)
         self._bindings = BindingWatch(config.frr, nhrpd, self._peers, telemetry, _now, self._changed)
-        self._kernel = KernelWatch(config.interface, telemetry, self._bindings.trigger)
+        self._kernel = KernelWatch(config.interfaces, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
             bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number)
@@ -121,7 +127,7 @@ class AgentApp:
         """Put together what acts on those who are in already."""
         telemetry, denied = self._telemetry, self._authorizer.denied
         ender = SaEnder(self._charon, telemetry, _now, dry_run=self._dry_run)
-        inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.ike.profile, telemetry)
+        inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         # Our table is there only where the redirect rule is kept in it.
         gate = Nftables() if config.redirect and not self._dry_run else None
         guard = NatGuard(self._charon, ender, denied, telemetry, _now, gate)
@@ -148,18 +154,21 @@ class AgentApp:
         )
 
     def _observe(self) -> None:
-        telemetry, interface = self._telemetry, self._config.interface
+        telemetry = self._telemetry
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
         telemetry.observe(metrics.START_TIME, self._started.timestamp)
         telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
         telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
-        telemetry.observe(metrics.TUNNEL_UP, lambda: {(interface,): float(self._kernel.up is True)})
+        telemetry.observe(metrics.TUNNEL_UP, self._tunnels_up)
         telemetry.observe(metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))
         observe_peers(telemetry, self._peers)
         if self._reconciler:
             observe_reconciler(telemetry, self._reconciler)
         if self._redirect:
             observe_redirect(telemetry, self._redirect)
+
+    def _tunnels_up(self) -> Samples:
+        return {(name,): float(up is True) for name, up in self._kernel.up.items()}
 
     def _changed(self) -> None:
         if self._reconciler:
@@ -246,6 +255,13 @@ class AgentApp:
         if same != now or bgp != config.bgp or switched:
             log.warning("restart_needed", why="only policy, log, the times in frr, bgp (not as_number, transport),"
                         " redirect and ike.end_denied are read again, and no part is switched on or off")  # fmt: skip
+        if config.tunnels != now.tunnels:  # rules without the rest of an interface would bind who is not watched
+            rules = {name: config.policy.rules[name] for name in now.interfaces if name in config.tunnels}
+            config = replace(
+                config,
+                policy=replace(config.policy, rules=rules),
+                redirect=config.redirect and replace(config.redirect, interfaces=now.interfaces),
+            )
         self._config = replace(now, policy=config.policy, log=config.log, trust_files=config.trust_files)
         self._bindings.reload(config.frr)
         if self._reconciler and bgp:
@@ -269,7 +285,10 @@ class AgentApp:
             "dry_run": self._dry_run,
             "role": str(self._config.role),
             "started": self._started.isoformat(timespec="seconds"),
-            "tunnel_interface": {"name": self._config.interface, "up": self._kernel.up},
+            "tunnel_interfaces": [
+                {"name": name, "profile": profile, "up": self._kernel.up[name]}
+                for name, profile in self._config.tunnels.items()
+            ],
             "nhrpd": {"connected": self._events.open_connections > 0, "trouble": self._bindings.trouble},
             "charon": charon_status(self._charon),
             "trust": trust_status(self._trust, self._authorizer.denied),

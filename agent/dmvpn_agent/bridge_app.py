@@ -1,6 +1,7 @@
 """The bridge put together. It does little and changes rarely: nhrpd drops every circuit when it goes."""
 
 from datetime import UTC, datetime
+from time import monotonic
 
 import structlog
 
@@ -8,36 +9,49 @@ from dmvpn_agent import __version__
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.exposition import Exposition
 from dmvpn_agent.adapters.gre_trigger import send_trigger
+from dmvpn_agent.adapters.handover import HandoverFailed, preflight, replace_program
 from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.adapters.trust_files import AuthorityFiles
 from dmvpn_agent.adapters.vici_server import ViciServer
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.bridge import Bridge
+from dmvpn_agent.service.bridge_commands import Commands, InitLimits
 from dmvpn_agent.service.certificates import Certificates
+from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.handover import Handover
 
 log = structlog.get_logger()
 
 
 class BridgeApp:
-    """One bridge process."""
+    """One bridge process. ``handed``: what the program before it left, where this one replaced it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, handed: Handover | None) -> None:
         self._config = config
-        self._telemetry = Telemetry()
+        self._handed = handed
+        self._telemetry = telemetry = Telemetry()
         self._store = Store(config.state_directory / "bridge.sqlite")
         self._certificates = Certificates(
-            CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, self._telemetry
+            CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, telemetry
         )
-        charon = ViciCharon(config.ike.vici_socket, self._telemetry)
-        self._bridge = Bridge(charon, self._certificates, send_trigger, config.ike.profile, self._telemetry)
-        self._server = ViciServer(config.bridge.listen, self._bridge, self._telemetry)
-        self._metrics = Exposition(config.bridge.metrics, self._telemetry) if config.bridge.metrics else None
+        profiles = config.profiles
+        self._bridge = Bridge(
+            ViciCharon(config.ike.vici_socket, telemetry),
+            self._certificates,
+            SurplusEnder(profiles, telemetry, monotonic),
+            telemetry,
+            told=handed.told if handed else (),
+        )
+        limits = InitLimits(config.bridge.init_limit_half_open, config.bridge.init_limit_job_load)
+        commands = Commands(self._bridge, send_trigger, profiles, limits, telemetry, monotonic)
+        self._server = ViciServer(config.bridge.listen, self._bridge, commands.answer, telemetry)
+        self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
         started = datetime.now(UTC)
-        self._telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
-        self._telemetry.observe(metrics.START_TIME, started.timestamp)
-        self._telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
+        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
+        telemetry.observe(metrics.START_TIME, started.timestamp)
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
 
     async def start(self) -> None:
         """Open the sockets and take up the certificates of before. Raises ``OSError`` or ``SocketInUse``."""
@@ -46,7 +60,12 @@ class BridgeApp:
         self._certificates.start()
         if self._metrics:
             self._metrics.start()
-        await self._server.start()
+        if self._handed:
+            self._server.adopt(self._handed.listener, self._handed.clients)
+            self._telemetry.increment(metrics.BRIDGE_UPGRADES, "taken_over")
+            log.info("bridge_taken_over", clients=len(self._handed.clients), circuits=len(self._handed.told))
+        else:
+            self._server.start()
         log.info("bridge_listening", socket=str(self._config.bridge.listen), charon=str(self._config.ike.vici_socket))
 
     async def run(self) -> None:
@@ -55,16 +74,37 @@ class BridgeApp:
 
     async def stop(self) -> None:
         """Close everything."""
-        await self._server.stop()
+        self._server.stop()
         if self._metrics:
             self._metrics.stop()
         self._store.close()
         log.info("bridge_stopped")
 
+    async def upgrade(self) -> None:
+        """Become the program that is installed now, with all connections open; where that does not go, go on."""
+        try:
+            await preflight()
+        except HandoverFailed as error:
+            self._keep("refused", error)
+            return
+        log.info("bridge_handing_over", circuits=len(self._bridge.picture.told))
+        self._store.write_back()
+        listener, clients = self._server.freeze()
+        try:
+            replace_program(Handover(listener, clients, tuple(self._bridge.picture.told.values())))
+        except HandoverFailed as error:
+            self._server.thaw(clients)
+            self._keep("failed", error)
+
+    def _keep(self, outcome: str, error: HandoverFailed) -> None:
+        self._telemetry.increment(metrics.BRIDGE_UPGRADES, outcome)
+        log.error("upgrade_refused", why=str(error), kept="the program that runs")
+
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force: of the bridge's, only the log is read again while running."""
-        if (config.bridge, config.ike) != (self._config.bridge, self._config.ike):
-            log.warning("restart_needed", why="the bridge's sockets and profile are read at start only")
+        now = self._config
+        if (config.bridge, config.ike, config.profiles) != (now.bridge, now.ike, now.profiles):
+            log.warning("restart_needed", why="the bridge's sockets and profiles are read at start only")
         self.count_reload("applied")
 
     def count_reload(self, outcome: str) -> None:

@@ -55,8 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--record", type=Path, metavar="FILE", help="write what nhrpd asks to FILE, for `replay`")
     run.add_argument("--dry-run", action="store_true",
                      help="answer nhrpd, but change nothing else: the log says what would be done")  # fmt: skip
-    add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan.", json=False)
+    bridge = add("bridge", _bridge, "Run the bridge between nhrpd and an unpatched strongSwan. SIGUSR2 replaces the"
+                 " running program by what is installed now.", json=False)  # fmt: skip
+    bridge.add_argument("--preflight", action="store_true", help="only load the program and its configuration")
     add("check", _check, "Validate a configuration and print what would be done with it.")
+    add("doctor", _doctor, "Look whether this node is put together as the agent needs it, and say what to do."
+        " Exit status 0: no fault, 1: faults, 2: no usable configuration.")  # fmt: skip
     status = add("status", _status, "Show peers, decisions and what is in force, of the running agent.")
     status.add_argument("--socket", type=Path, metavar="PATH", help="control socket (default: as configured)")
     sas = add(
@@ -93,7 +97,7 @@ def _explain_arguments(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--address", type=ip_address, metavar="A",
                          help="the protocol address (default: each that the certificate names)")  # fmt: skip
     explain.add_argument("--nbma", type=ip_address, metavar="N", help="the NBMA address it is to be bound to")
-    explain.add_argument("--interface", metavar="I", help="the tunnel interface (default: as configured)")
+    explain.add_argument("--interface", metavar="I", help="the tunnel interface (default: the first one configured)")
     explain.add_argument("--type", type=BindingType, default=BindingType.DYNAMIC, choices=list(BindingType),
                          help="the type of the binding (default: %(default)s)")  # fmt: skip
     explain.add_argument("--identity", metavar="IKE_ID", help="who has an IKE_SA with the NBMA address")
@@ -119,16 +123,27 @@ def _run(arguments: argparse.Namespace) -> int:
 def _bridge(arguments: argparse.Namespace) -> int:
     import asyncio
 
+    from dmvpn_agent.adapters.handover import take_over
     from dmvpn_agent.bridge_app import BridgeApp
+    from dmvpn_agent.config import load
     from dmvpn_agent.serve import serve
 
-    return asyncio.run(serve(BridgeApp, arguments.config))
+    if arguments.preflight:
+        BridgeApp(load(arguments.config), None)
+        return 0
+    return asyncio.run(serve(partial(BridgeApp, handed=take_over()), arguments.config))
 
 
 def _check(arguments: argparse.Namespace) -> int:
     from dmvpn_agent.commands import check
 
     return check.run(arguments.config, arguments.json)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from dmvpn_agent.commands import doctor
+
+    return doctor.run(arguments.config, arguments.json)
 
 
 def _status(arguments: argparse.Namespace) -> int:

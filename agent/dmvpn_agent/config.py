@@ -6,6 +6,7 @@ turns a rule off.
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,13 @@ class Frr:
 
 @dataclass(frozen=True, slots=True)
 class Ike:
-    """charon: its socket, the one connection that is the DMVPN's, and what the agent may do there.
+    """charon: its socket, and what the agent may do there.
 
     ``ends_denied``: the IKE_SA of a peer that is denied is ended. ``loads_crls``: charon is given the CRLs too, so
     that it refuses revoked peers itself.
     """
 
     vici_socket: Path
-    profile: str
     ends_denied: bool
     loads_crls: bool
 
@@ -72,21 +72,28 @@ class TrustFiles:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The bridge's own part: where nhrpd looks for charon, its metrics."""
+    """The bridge's own part: where nhrpd looks for charon, its metrics, limits to what it starts (0: none)."""
 
     listen: Path
     metrics: Endpoint | None
+    init_limit_half_open: int
+    init_limit_job_load: int
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole, valid configuration. ``bgp`` and ``redirect`` are ``None`` where the agent is to leave them alone."""
+    """A whole, valid configuration.
+
+    ``tunnels`` are the tunnel interfaces, each with the profile that nhrpd asks charon for on it: the name of a
+    connection and its child in swanctl's configuration. ``bgp`` and ``redirect`` are ``None`` where the agent is to
+    leave them alone.
+    """
 
     role: Role
     state_directory: Path
     control_socket: Path
     log: Log
-    interface: str
+    tunnels: Mapping[str, str]
     event_socket: Path
     ike: Ike
     policy: Policy
@@ -96,6 +103,16 @@ class Config:
     redirect: RedirectRule | None
     metrics: Endpoint | None
     bridge: Bridge
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Return the tunnel interfaces, as the file has them."""
+        return tuple(self.tunnels)
+
+    @property
+    def profiles(self) -> frozenset[str]:
+        """Return the connections of charon that are the DMVPN's; two interfaces may share one."""
+        return frozenset(self.tunnels.values())
 
 
 def load(file: Path) -> Config:
@@ -169,7 +186,8 @@ def _read(raw: dict[str, Any]) -> Config:
     top = Table("", raw)
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp = top.table("nhrp")
-    interface = nhrp.get("interface", parse.interface, "gre1")
+    nhrp.renamed("interface", 'nhrp.interfaces = { gre1 = "dmvpn" }')
+    tunnels = nhrp.get("interfaces", parse.tunnels, {"gre1": "dmvpn"})
     policy_table, metrics = top.table("policy"), top.table("metrics")
     bgp_table = top.table("bgp")
     bgp = _bgp(bgp_table, role)
@@ -178,17 +196,17 @@ def _read(raw: dict[str, Any]) -> Config:
         state_directory=top.get("state_directory", parse.path, "/var/lib/dmvpn-agent"),
         control_socket=top.get("control_socket", parse.path, "/run/dmvpn-agent/control.sock"),
         log=_log(top.table("log")),
-        interface=interface,
+        tunnels=tunnels,
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
         ike=_ike(top.table("ike")),
-        policy=read_policy(policy_table, Node(role, interface, bgp.as_number if bgp else None)),
+        policy=read_policy(policy_table, Node(role, tuple(tunnels), bgp.as_number if bgp else None)),
         trust_files=TrustFiles(
             authorities=policy_table.get("ca_certificates", parse.paths, ["/etc/swanctl/x509ca"]),
             crls=policy_table.get("crls", parse.paths, []),
         ),
         frr=_frr(top.table("frr"), bgp_table),
         bgp=bgp,
-        redirect=_redirect(top.table("redirect"), role, interface),
+        redirect=_redirect(top.table("redirect"), role, tuple(tunnels)),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:9342"),
         bridge=_bridge(top.table("bridge")),
     )
@@ -221,9 +239,9 @@ def _frr(table: Table, bgp: Table) -> Frr:
 
 
 def _ike(table: Table) -> Ike:
+    table.renamed("profile", 'nhrp.interfaces = { gre1 = "dmvpn" }, which has the profile of each interface,')
     return Ike(
         vici_socket=table.get("vici_socket", parse.path, "/run/charon.vici"),
-        profile=table.get("profile", parse.word, "dmvpn"),
         ends_denied=table.get("end_denied", parse.boolean, True),
         loads_crls=table.get("load_crls", parse.boolean, True),
     )
@@ -256,10 +274,10 @@ def _maximum_prefixes(table: Table) -> tuple[MaximumPrefix | None, MaximumPrefix
     return own, transit
 
 
-def _redirect(table: Table, role: Role, interface: str) -> RedirectRule | None:
+def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> RedirectRule | None:
     enabled = table.get("enabled", parse.boolean, role is Role.HUB)
     rule = RedirectRule(
-        interface=interface,
+        interfaces=interfaces,
         nflog_group=table.get("nflog_group", parse.integer(1, 65535), 1),
         source_prefix_length=table.get("source_prefix_length", parse.integer(1, 32), 24),
         destination_prefix_length=table.get("destination_prefix_length", parse.integer(1, 32), 24),
@@ -273,4 +291,6 @@ def _bridge(table: Table) -> Bridge:
     return Bridge(
         listen=table.get("listen", parse.path, "/run/dmvpn-agent/charon.vici"),
         metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:9343"),
+        init_limit_half_open=table.get("init_limit_half_open", parse.integer(0, 1_000_000), 0),
+        init_limit_job_load=table.get("init_limit_job_load", parse.integer(0, 1_000_000), 0),
     )

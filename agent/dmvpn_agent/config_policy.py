@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from dmvpn_agent import config_values as parse
-from dmvpn_agent.config_values import REQUIRED, ConfigError, Table
+from dmvpn_agent.config_values import REQUIRED, ConfigError, Parser, Table
 from dmvpn_agent.core.model import Address, AsRange, Claim, Network, PeerKind, Resources, Role, Source
 from dmvpn_agent.core.policy import (
     Action,
@@ -32,7 +32,7 @@ class Node(NamedTuple):
     """What the policy must know of the rest of the configuration; ``as_number`` is ``None`` without BGP."""
 
     role: Role
-    interface: str
+    interfaces: tuple[str, ...]
     as_number: int | None
 
 
@@ -50,9 +50,9 @@ def read_policy(table: Table, node: Node) -> Policy:
         ),
     )
     kinds = {kind: table.table(kind) for kind in PeerKind}
-    interfaces = {node.interface: general} | {
-        name: _rules(special, general) for name, special in table.tables("interfaces", parse.interface)
-    }
+    interfaces = dict.fromkeys(node.interfaces, general)
+    for name, special in table.tables("interfaces", _one_of(node.interfaces)):
+        interfaces[name] = _rules(special, general)
     sources = table.table("sources")
     return Policy(
         role=node.role,
@@ -68,6 +68,11 @@ def read_policy(table: Table, node: Node) -> Policy:
         requires_crl=table.get("require_crl", parse.boolean, False),
         confirms=table.get("confirm_certificates", parse.boolean, True),
     )
+
+
+def _one_of(interfaces: tuple[str, ...]) -> Parser[str]:
+    known = parse.one_of(*interfaces)
+    return replace(known, expected=f"one of nhrp.interfaces: {', '.join(interfaces)}")
 
 
 def _rules(table: Table, otherwise: Rules) -> Rules:

@@ -75,6 +75,11 @@ class Table:
         self._asked.append(key)
         return otherwise
 
+    def renamed(self, key: str, instead: str) -> None:
+        """Raise ``ConfigError`` where the table has a key of former versions, with what stands in its place."""
+        if key in self._raw:
+            raise ConfigError(f"{self._path(key)} is not used any more; write {instead} instead")
+
     def table(self, key: str) -> "Table":
         """Return the table ``key``, empty where the file has none."""
         self._asked.append(key)
@@ -184,6 +189,11 @@ def _list(item: Callable[[Any], V]) -> Callable[[Any], tuple[V, ...]]:
     return parse
 
 
+def _some(value: Any) -> dict[Any, Any]:
+    _check(isinstance(value, dict) and value)
+    return dict(value)
+
+
 def _address(value: Any) -> Address:
     return ip_address(_text(value))
 
@@ -195,6 +205,10 @@ word_or_none: Parser[str] = Parser(
     "a name of letters, digits, '.', '_' and '-', or \"\" for none", _matching(r"|[A-Za-z][A-Za-z0-9._-]{0,63}")
 )
 interface: Parser[str] = Parser("the name of an interface, 15 characters at most", _matching(r"[A-Za-z0-9._-]{1,15}"))
+tunnels: Parser[dict[str, str]] = Parser(
+    'the tunnel interfaces, each with its profile, as { gre1 = "dmvpn", gre2 = "dmvpn2" }',
+    lambda value: {interface.parse(name): word.parse(profile) for name, profile in _some(value).items()},
+)
 path: Parser[Path] = Parser("an absolute path", _path)
 endpoint: Parser[Endpoint | None] = Parser('"address:port" with an IP address, or "" for none', _endpoint)
 as_ranges: Parser[tuple[AsRange, ...]] = Parser('a list of AS numbers or ranges, as ["64512-65534"]', _as_ranges)

@@ -5,11 +5,12 @@ import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
 from dmvpn_agent import logs
+from dmvpn_agent.adapters.handover import HELD_SIGNALS
 from dmvpn_agent.adapters.unix import SocketInUse
 from dmvpn_agent.config import Config, load
 from dmvpn_agent.config_values import ConfigError
@@ -36,8 +37,16 @@ class App(Protocol):
         """Count a reload by how it went."""
 
 
+@runtime_checkable
+class Upgradable(Protocol):
+    """What can be replaced by a newer program while it runs."""
+
+    async def upgrade(self) -> None:
+        """Become the program that is installed now; returns only where that does not go."""
+
+
 async def serve(build: Callable[[Config], App], file: Path) -> int:
-    """Run an application until SIGTERM or SIGINT; SIGHUP rereads its configuration.
+    """Run an application until SIGTERM or SIGINT; SIGHUP rereads its configuration, SIGUSR2 upgrades what can be.
 
     Returns the exit status. Raises ``ConfigError`` where the configuration cannot be used at start; a bad one at
     a reload is reported, and the old one stays in force.
@@ -50,6 +59,9 @@ async def serve(build: Callable[[Config], App], file: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, app, file)
+    upgrades = _Upgrades(app) if isinstance(app, Upgradable) else None
+    loop.add_signal_handler(signal.SIGUSR2, upgrades.ask if upgrades else _no_upgrade)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
     try:
         await app.start()
         return await _work(app, stopping)
@@ -58,6 +70,22 @@ async def serve(build: Callable[[Config], App], file: Path) -> int:
         return 1
     finally:
         await app.stop()
+
+
+class _Upgrades:
+    """One upgrade at a time; what is asked for meanwhile is the same one."""
+
+    def __init__(self, app: Upgradable) -> None:
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._app.upgrade())
+
+
+def _no_upgrade() -> None:
+    log.warning("no_upgrade", why="the agent is not upgraded while it runs", do="restart it")
 
 
 async def _work(app: App, stopping: asyncio.Event) -> int:

@@ -25,12 +25,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], widest: int =
 
 def status(state: dict[str, Any]) -> str:
     """Return the agent's state: what is in force, the peers, the latest decisions."""
-    tunnel, frr, redirect = state["tunnel_interface"], state["frr"], state["redirect"]
-    up = {True: "up", False: "down", None: "absent"}[tunnel["up"]]
+    frr, redirect = state["frr"], state["redirect"]
     parts = [
         f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}"
         + (", as a DRY RUN: it changes nothing" if state["dry_run"] else ""),
-        f"tunnel interface   {tunnel['name']} is {up}",
+        f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'])}",
         f"nhrpd              {_nhrpd(state['nhrpd'])}",
         f"charon             {_charon(state['charon'])}",
         f"CAs and CRLs       {_trust(state['trust'])}",
@@ -43,6 +42,11 @@ def status(state: dict[str, Any]) -> str:
         _decisions(state["decisions"][-20:]),
     ]
     return "\n".join(parts)
+
+
+def _tunnels(tunnels: list[dict[str, Any]]) -> str:
+    words = {True: "up", False: "DOWN", None: "ABSENT"}
+    return "; ".join(f"{one['name']} (profile {one['profile']}) is {words[one['up']]}" for one in tunnels)
 
 
 def _nhrpd(nhrpd: dict[str, Any]) -> str:
@@ -140,7 +144,7 @@ def configuration(config: Config) -> str:
     lines = [
         "The configuration is valid.",
         "",
-        f"role {config.role} on {config.interface}",
+        f"role {config.role}",
         f"  watches charon at   {config.ike.vici_socket}",
         f"  serves metrics at   {config.metrics or '(nowhere)'}",
         f"  keeps its state in  {config.state_directory}",
@@ -152,7 +156,9 @@ def configuration(config: Config) -> str:
     ]
     if config.redirect:
         lines.append(f"  nhrp nflog-group {config.redirect.nflog_group}")
-        lines += [f"  interface {config.interface}", "   ip nhrp redirect"]
+    for name, profile in config.tunnels.items():
+        lines += [f"  interface {name}", f"   tunnel protection vici profile {profile}"]
+        lines += ["   ip nhrp redirect"] if config.redirect else []
     if config.bgp:
         settings = config.bgp
         lines += [f"  router bgp {settings.as_number}"]
@@ -231,7 +237,7 @@ def _example(config: Config) -> list[str]:
     peer = Peer(
         protocol_address=ip_address("192.0.2.1"),
         nbma_address=ip_address("203.0.113.1"),
-        interface=config.interface,
+        interface=config.interfaces[0],
         as_number=64512,
         prefixes=(ip_network("198.51.100.0/24"),),
         fingerprint="0" * 64,

@@ -155,6 +155,10 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               ((f"increase(dmvpn_agent_bridge_triggers_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),
                (f"increase(dmvpn_agent_bridge_clients_dropped_total{{{NODE}}}[$__rate_interval])",
                 "closed: {{cause}}"))),
+        Graph("Upgrades and surplus", "Upgrades of the running bridge; IKE_SAs ended because both sides had started.",
+              ((f"increase(dmvpn_agent_bridge_upgrades_total{{{NODE}}}[$__rate_interval])", "upgrade {{outcome}}"),
+               (f"increase(dmvpn_agent_bridge_surplus_ike_sas_total{{{NODE}}}[$__rate_interval])",
+                "surplus {{outcome}}"))),
     )),
 )  # fmt: skip
 

@@ -46,15 +46,15 @@ class Agent:
         self.log = directory / "log"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
-        argv = [*self.enter, sys.executable, "-m", "dmvpn_agent.cli", "run", "--config", str(self.config), *options]
+    def start(self, *options: str, command: str = "run") -> subprocess.Popen[bytes]:
+        argv = [*self.enter, sys.executable, "-m", "dmvpn_agent.cli", command, "--config", str(self.config), *options]
         with self.log.open("ab") as log:
             self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
         return self.processes[-1]
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
         return [entry for entry in entries if entry["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> None:
@@ -62,15 +62,18 @@ class Agent:
             until_now(lambda: len(self.events(name)) >= count)
         assert len(self.events(name)) >= count, self.log.read_text()
 
-    def ask(self) -> bytes:
+    def ask(self, question: bytes = b"", interface: str = "gre1") -> bytes:
         with socket.socket(socket.AF_UNIX) as nhrpd:
             nhrpd.settimeout(30)
             nhrpd.connect(str(self.directory / "nhrp.sock"))
-            nhrpd.sendall(event(der_hex=VALID))
+            nhrpd.sendall(question or event(der_hex=VALID, interface=interface))
             return nhrpd.recv(1000)
 
     def status(self) -> dict[str, Any]:
-        return asyncio.run(read_status(self.directory / "control.sock"))
+        return asyncio.run(self.status_now())
+
+    async def status_now(self) -> dict[str, Any]:
+        return await read_status(self.directory / "control.sock")
 
     def kill(self) -> None:
         for process in self.processes:

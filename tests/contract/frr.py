@@ -140,3 +140,11 @@ class RealBgpd:
 def available() -> bool:
     """Tell whether a bgpd can be run here."""
     return os.geteuid() == 0 and Path(BGPD).exists() and shutil.which(VTYSH) is not None
+
+
+def version() -> tuple[int, ...]:
+    """Return bgpd's version, (8, 4, 4) for one; nothing where it cannot be run here."""
+    if not available():
+        return ()
+    told = subprocess.run([BGPD, "--version"], capture_output=True, text=True, check=False).stdout
+    return tuple(int(number) for number in told.split("version ")[1].split()[0].split("-")[0].split("."))

@@ -97,6 +97,22 @@ def test_a_reload_takes_a_good_configuration_and_no_other(
     assert len(agent.status()["peers"]) == (1 if result == b"accept" else 0)
 
 
+def test_another_tunnel_interface_waits_for_a_restart(agent: Agent) -> None:
+    """A reload binds nobody on an interface whose state nobody watches; it says that a restart is needed."""
+    process = agent.start()
+    agent.wait_for("agent_ready")
+    agent.config.write_text(agent.config.read_text() + "[policy.interfaces.gre2]\nallowed = true\n")
+    agent.config.write_text(
+        agent.config.read_text().replace("[nhrp]", '[nhrp]\ninterfaces = { gre1 = "dmvpn", gre2 = "dmvpn2" }')
+    )
+    process.send_signal(signal.SIGHUP)
+    agent.wait_for("config_reloaded")
+    assert agent.events("restart_needed")
+    assert agent.ask(interface="gre2") == b"eventid=1\nresult=deny\n\n"
+    assert agent.ask() == b"eventid=1\nresult=accept\n\n"
+    assert [tunnel["name"] for tunnel in agent.status()["tunnel_interfaces"]] == ["gre1"]
+
+
 def test_a_state_directory_that_is_missing_is_told(agent: Agent) -> None:
     """Exit status 1, one line that names it, and no traceback."""
     agent.config.write_text(agent.config.read_text().replace('state_directory = "', 'state_directory = "/nowhere'))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from contract.frr import SPEAKER, RealBgpd, available
+from contract.frr import HUB, SPEAKER, RealBgpd, available
 from dmvpn_agent.adapters.frr import FrrBgpd
 from dmvpn_agent.adapters.vtysh import Vtysh
 from dmvpn_agent.core.desired import (
@@ -160,6 +160,22 @@ async def test_both_families_hubs_and_ibgp_are_applied(subject: Subject) -> None
     for goal in (wanted(peers, FULL), wanted(peers, replace(FULL, ipv6=False)), wanted(peers, FULL), wanted([])):
         await _apply(subject, goal)
         await _assert_is(subject, goal)
+
+
+@needs_bgpd
+@pytest.mark.parametrize("word", ["65000", "internal"])
+async def test_a_group_with_an_as_number_of_its_own_is_no_difference(word: str) -> None:
+    """bgpd prints it at the group and not at its neighbors."""
+    real = RealBgpd(HUB.replace(" neighbor internal peer-group\n",
+                                f" neighbor internal peer-group\n neighbor internal remote-as {word}\n"))  # fmt: skip
+    real.start()
+    try:
+        goal = wanted([spoke(4, as_number=65000)], FULL)
+        bgpd = real.adapter()
+        await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+        assert plan(goal, (await bgpd.observe()).config).changes == ()
+    finally:
+        real.stop()
 
 
 async def test_many_lists_at_once_are_what_they_would_be_one_by_one(subject: Subject) -> None:

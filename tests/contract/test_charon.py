@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import ip_address
@@ -14,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from contract.charons import RealCharon, needs_charon
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.inviter import ViciInviter
 from dmvpn_agent.core import metrics
@@ -21,24 +19,13 @@ from dmvpn_agent.core.model import IkePeer
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.charon import parse_connections
+from dmvpn_agent.wire.charon import half_open_and_jobs, parse_connections
 from dmvpn_agent.wire.vici import text
 from factories import crl_pem, der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.waiting import until
 
 pytestmark = pytest.mark.contract
-
-CHARON = Path("/usr/lib/ipsec/charon")
-PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
-STRONGSWAN_CONF = """
-charon {{
-    load_modular = no
-    load = {plugins} kernel-netlink socket-default vici
-    plugins {{ vici {{ socket = unix://{socket} }} }}
-    filelog {{ file {{ path = {log} }} }}
-}}
-"""
 
 
 @asynccontextmanager
@@ -53,30 +40,15 @@ async def _fake(folder: Path) -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def _real(folder: Path) -> AsyncIterator[Path]:
-    """A charon with namespaces of its own, so that its pid file and ports are nobody else's."""
-    vici, conf = folder / "charon.vici", folder / "strongswan.conf"
-    conf.write_text(STRONGSWAN_CONF.format(plugins=PLUGINS, socket=vici, log=folder / "charon.log"))
-    inside = f"ip link set lo up && mount -t tmpfs tmpfs /run && exec {CHARON}"
-    if str(folder).startswith("/run"):
-        raise RuntimeError(f"{folder} would be hidden from charon")
-    process = subprocess.Popen(
-        ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside],
-        env={**os.environ, "STRONGSWAN_CONF": str(conf)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    charon = RealCharon(folder)
+    await charon.start()
     try:
-        await until(vici.is_socket)
-        yield vici
+        yield charon.path
     finally:
-        process.kill()
-        process.wait()
+        charon.stop()
 
 
-needs_charon = pytest.mark.skipif(
-    os.geteuid() != 0 or not CHARON.exists() or not shutil.which("unshare"), reason="needs root and charon"
-)
-KINDS = [pytest.param(_fake, id="fake"), pytest.param(_real, id="real", marks=needs_charon)]
+KINDS = [pytest.param(_fake, id="fake"), pytest.param(_real, id="real", marks=needs_charon())]
 
 
 @pytest.fixture(params=KINDS)
@@ -162,6 +134,11 @@ async def test_the_cache_of_verified_crls_can_be_flushed(session: CharonSession)
     await session.request("flush-certs", {"type": "X509_CRL"})
 
 
+async def test_stats_tell_what_limits_are_about(session: CharonSession) -> None:
+    """Half-open IKE_SAs and waiting jobs, none at first."""
+    assert half_open_and_jobs(await session.request("stats", {})) == (0, 0)
+
+
 async def test_connections_tell_whether_they_ask_for_a_certificate(session: CharonSession) -> None:
     """One with a pre-shared key does not."""
     for name, auth in (("keys", "psk"), ("certificates", "pubkey")):
@@ -174,7 +151,7 @@ async def test_connections_tell_whether_they_ask_for_a_certificate(session: Char
 
 async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:
     """Neither of the two is patched."""
-    watch = CharonWatch(ViciCharon(path, telemetry), "dmvpn", telemetry)
+    watch = CharonWatch(ViciCharon(path, telemetry), {"dmvpn"}, telemetry)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)
@@ -186,7 +163,7 @@ async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemet
 
 @asynccontextmanager
 async def _watched(charon: FakeCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
-    watch = CharonWatch(ViciCharon(charon.path, telemetry), "dmvpn", telemetry)
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"dmvpn"}, telemetry)
     task = asyncio.create_task(watch.run())
     try:
         await until(lambda: watch.connected)
@@ -256,20 +233,31 @@ async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry
 
 
 async def test_an_invitation_is_what_nhrpd_would_ask(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """By the first of the sockets that is there."""
-    inviter = ViciInviter((charon.path.with_name("absent"), charon.path), "dmvpn", telemetry)
+    """By the first of the sockets that is there, and for the profile of the interface."""
+    inviter = ViciInviter(
+        (charon.path.with_name("absent"), charon.path), {"gre1": "dmvpn", "gre2": "other"}, telemetry
+    )
     with pytest.raises(CommandFailed):  # charon without patches has no such form of it, and the fake none at all
-        await inviter.invite(ip_address("203.0.113.1"), ip_address("203.0.113.2"))
+        await inviter.invite("gre2", ip_address("203.0.113.1"), ip_address("203.0.113.2"))
     (name, message) = charon.requests[-1]
     assert (name, message["child"], message["my-host"], message["other-host"]) == (
-        "initiate", b"dmvpn", b"203.0.113.1", b"203.0.113.2",
+        "initiate", b"other", b"203.0.113.1", b"203.0.113.2",
     )  # fmt: skip
 
 
 async def test_nobody_to_invite_by_is_said(tmp_path: Path, telemetry: Telemetry) -> None:
     """The sockets that were looked for are named."""
     with pytest.raises(CharonLost, match="absent"):
-        await ViciInviter((tmp_path / "absent",), "dmvpn", telemetry).invite(ip_address("::1"), ip_address("::1"))
+        await ViciInviter((tmp_path / "absent",), {"gre1": "dmvpn"}, telemetry).invite(
+            "gre1", ip_address("::1"), ip_address("::1")
+        )
+
+
+async def test_nobody_is_invited_on_an_interface_that_is_not_ours(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """A stored peer may be of an interface that the configuration does not have any more."""
+    inviter = ViciInviter((charon.path,), {"gre1": "dmvpn"}, telemetry)
+    with pytest.raises(CommandFailed, match=r"gre9 is none of nhrp\.interfaces"):
+        await inviter.invite("gre9", ip_address("203.0.113.1"), ip_address("203.0.113.2"))
 
 
 async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:
@@ -349,11 +337,11 @@ async def test_an_event_that_cannot_be_read_stops_nothing(charon: FakeCharon, te
         await until(lambda: len(watch.ike_sas) == 1)
 
 
-@needs_charon
+@needs_charon()
 async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
     """Its socket's file is still there, and refuses, until the next one makes its own."""
     async with _real(tmp_path) as vici:
-        watch = CharonWatch(ViciCharon(vici, telemetry), "dmvpn", telemetry)
+        watch = CharonWatch(ViciCharon(vici, telemetry), {"dmvpn"}, telemetry)
         task = asyncio.create_task(watch.run())
         await until(lambda: watch.connected)
     try:

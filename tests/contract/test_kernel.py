@@ -19,7 +19,7 @@ class Watched:
     def __init__(self) -> None:
         self.telemetry = Telemetry()
         self.changes = 0
-        self.watch = KernelWatch("gre1", self.telemetry, self._changed)
+        self.watch = KernelWatch(("gre1", "gre2"), self.telemetry, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -43,16 +43,30 @@ async def test_the_tunnel_interface_is_seen_coming_and_going() -> None:
     """Absent, down, up, down, absent, each told."""
     watched = Watched()
     async with watched.running():
-        assert watched.watch.up is None
+        assert watched.watch.up["gre1"] is None
         command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
-        await until(lambda: watched.watch.up is False)
+        await until(lambda: watched.watch.up["gre1"] is False)
         for word, state in (("up", True), ("down", False), ("up", True)):
             changes = watched.changes
             command("ip", "link", "set", "gre1", word)
-            await until(lambda: watched.watch.up is state)  # noqa: B023  awaited within the loop
+            await until(lambda: watched.watch.up["gre1"] is state)  # noqa: B023  awaited within the loop
             assert watched.changes > changes
         command("ip", "link", "delete", "gre1")
-        await until(lambda: watched.watch.up is None)
+        await until(lambda: watched.watch.up["gre1"] is None)
+
+
+@in_network_namespace
+async def test_each_of_several_tunnels_has_a_state_of_its_own() -> None:
+    """One coming or going says nothing about the other, also where they change names."""
+    watched = Watched()
+    async with watched.running():
+        command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "gre2")
+        command("ip", "link", "set", "gre2", "up")
+        await until(lambda: watched.watch.up == {"gre1": False, "gre2": True})
+        command("ip", "link", "set", "gre1", "name", "gre9")
+        await until(lambda: watched.watch.up == {"gre1": None, "gre2": True})
+        command("ip", "link", "set", "gre2", "down", "name", "gre1")
+        await until(lambda: watched.watch.up == {"gre1": False, "gre2": None})
 
 
 @in_network_namespace
@@ -62,7 +76,7 @@ async def test_an_interface_that_is_there_already_is_seen() -> None:
     command("ip", "link", "set", "gre1", "up")
     watched = Watched()
     async with watched.running():
-        assert watched.watch.up is True
+        assert watched.watch.up["gre1"] is True
 
 
 @in_network_namespace
@@ -72,9 +86,9 @@ async def test_a_renamed_interface_is_another_one() -> None:
     watched = Watched()
     async with watched.running():
         command("ip", "link", "set", "gre1", "name", "gre9")
-        await until(lambda: watched.watch.up is None)
+        await until(lambda: watched.watch.up["gre1"] is None)
         command("ip", "link", "set", "gre9", "name", "gre1")
-        await until(lambda: watched.watch.up is False)
+        await until(lambda: watched.watch.up["gre1"] is False)
 
 
 @in_network_namespace

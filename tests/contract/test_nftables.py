@@ -18,7 +18,7 @@ from dmvpn_agent.service.redirect import FirewallError, RedirectKeeper
 from dmvpn_agent.service.telemetry import Telemetry
 from fakes.waiting import until
 
-RULE = RedirectRule("gre1", 1, 24, 16, rate_per_minute=4, burst=1)
+RULE = RedirectRule(("gre1", "gre2"), 1, 24, 16, rate_per_minute=4, burst=1)
 OPERATORS = """\
 table inet filter {
   chain forward {
@@ -68,14 +68,16 @@ async def test_nft_shows_the_same_at_every_look() -> None:
     [
         RULE,
         replace(RULE, source_prefix_length=32, destination_prefix_length=1, burst=60000),
-        replace(RULE, nflog_group=65535, rate_per_minute=60000, interface="a.b-c_d"),
+        replace(RULE, nflog_group=65535, rate_per_minute=60000, interfaces=("a.b-c_d",)),
     ],
 )
 @in_network_namespace
 async def test_nft_takes_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
     """The ends of what the configuration allows."""
     await Nftables().install(rule)
-    assert f'iifname "{rule.interface}"' in command("nft", "list", "ruleset")
+    ruleset = command("nft", "list", "ruleset")
+    for name in rule.interfaces:
+        assert f'iifname "{name}" oifname "{name}"' in ruleset
 
 
 @in_network_namespace
@@ -85,7 +87,7 @@ async def test_a_rule_that_nft_refuses_is_told_and_leaves_what_was() -> None:
     await firewall.install(RULE)
     before = await firewall.show()
     with pytest.raises(FirewallError, match=r"nft refuses the redirect rule: .*Error"):
-        await firewall.install(replace(RULE, interface="x" * 40))
+        await firewall.install(replace(RULE, interfaces=("x" * 40,)))
     assert await firewall.show() == before
 
 

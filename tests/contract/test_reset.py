@@ -62,7 +62,7 @@ def used(hub: Hub, capsys: pytest.CaptureFixture[str]) -> Hub:
     hub.accept(2, 3)
     hub.store.close()
     hub.bgpd.type(*hub.vtysh(capsys))
-    asyncio.run(Nftables().install(RedirectRule("gre1", 1, 24, 24, 4, 1)))
+    asyncio.run(Nftables().install(RedirectRule(("gre1",), 1, 24, 24, 4, 1)))
     subprocess.run(["nft", "add", "table", "inet", "operators"], check=True)
     return hub
 

@@ -1,9 +1,11 @@
-"""The scenario ``policy`` is run once, on the real daemons; every test reads its report."""
+"""A scenario is run once, on the real daemons, when the first test asks for its report; the others read it."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,17 @@ class Report:
 
 
 @pytest.fixture(scope="session")
-def report(request: pytest.FixtureRequest) -> Report:
+def report_of(request: pytest.FixtureRequest) -> Callable[[str], Report]:
+    """Returns the report of a scenario by its name."""
+    return cache(lambda name: _run(request, name))
+
+
+def _run(request: pytest.FixtureRequest, name: str) -> Report:
     if os.geteuid() != 0:
         pytest.fail("the end to end tests need root: they make network namespaces and run the daemons in them")
-    folder = CHECKOUT / ".lab" / "policy-e2e"
+    folder = CHECKOUT / ".lab" / f"{name}-e2e"
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "deploy/lab")}
-    run = [sys.executable, "-m", "dmvpn_lab", "policy", "--result", str(folder)]
+    run = [sys.executable, "-m", "dmvpn_lab", name, "--result", str(folder)]
     # Progress is shown, for a run takes minutes.
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(flush=True)

@@ -1,5 +1,7 @@
 """A hub with two spokes and an impostor, on the real daemons."""
 
+from collections.abc import Callable
+
 import pytest
 
 from e2e.conftest import TIMEOUT, Report
@@ -18,6 +20,11 @@ LATE = "a spoke that comes after the restart is served"
 REVOKED = "spoke2's certificate is revoked while it is up: within 5 seconds it is out"
 REFUSED = "spoke2 is refused by charon too, spoke1 has noticed nothing"
 RETURN = "the revocation is taken back, and spoke2 returns without waiting for the hold time"
+
+
+@pytest.fixture(scope="module")
+def report(report_of: Callable[[str], Report]) -> Report:
+    return report_of("policy")
 
 
 @pytest.mark.parametrize("address", ["10.255.0.11", "10.255.0.12"])

@@ -30,6 +30,8 @@ class FakeSa:
     spi: str = ""
     children: dict[int, str] = field(default_factory=dict)
     traffic: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    state: str = "ESTABLISHED"
+    initiator: bool = False
 
     def section(self, **changes: Any) -> dict[str, Any]:
         """Return the SA as charon 5.9.8 lists it (``list_ike`` and ``list_child`` of its ``vici_query.c``)."""
@@ -37,7 +39,8 @@ class FakeSa:
         return {
             "uniqueid": str(self.unique_id),
             "version": "2",
-            "state": "ESTABLISHED",
+            "state": self.state,
+            **({"initiator": "yes"} if self.initiator else {}),
             "local-host": self.local_host,
             "local-port": "500",
             "local-id": self.local_id,
@@ -74,7 +77,10 @@ class FakeSa:
 
 
 class FakeCharon:
-    """Serves VICI; ``hang`` makes it answer nothing, ``requests`` are the commands it was given."""
+    """Serves VICI; ``hang`` makes it answer nothing, ``requests`` are the commands it was given.
+
+    ``hide_once``: CHILD_SAs that the next look does not show.
+    """
 
     def __init__(self, path: Path, *, patched: bool = False) -> None:
         self.path = path
@@ -84,6 +90,9 @@ class FakeCharon:
         self.connections: dict[str, Section] = {}
         self.requests: list[tuple[str, Section]] = []
         self.hang = False
+        self.hide_once: set[int] = set()
+        self.half_open = 0
+        self.jobs = 0
         self._known = PATCHED_EVENTS if patched else EVENTS
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.StreamWriter, set[str]] = {}
@@ -130,6 +139,12 @@ class FakeCharon:
         pair = {"old": children[f"dmvpn-{old}"], "new": children[f"dmvpn-{new}"]}
         self.raise_event("child-rekey", {sa.name: sa.section(**{"child-sas": {"dmvpn": pair}})})
 
+    def move(self, unique_id: int, remote_host: str) -> None:
+        """Have a peer be at another address, as by MOBIKE or a NAT that changed its mind."""
+        sa = self.sas[unique_id]
+        sa.remote_host = remote_host
+        self.raise_event("ike-update", {sa.name: sa.section()})
+
     def rekey_ike(self, old: int, new: int) -> None:
         """Replace an IKE_SA; its CHILD_SAs move to the new one."""
         before = self.sas.pop(old)
@@ -174,11 +189,18 @@ class FakeCharon:
         match packet.name:
             case "version":
                 message = {"daemon": "charon", "version": "5.9.8"}
+            case "stats":
+                message = {
+                    "queues": {"critical": "0", "high": "0", "medium": str(self.jobs), "low": "0"},
+                    "ikesas": {"total": str(len(self.sas)), "half-open": str(self.half_open)},
+                }
             case "list-sas":
                 wanted = text(packet.message, "ike-id")
                 for sa in self.sas.values():
                     if wanted in {"", str(sa.unique_id)}:
-                        self._stream(writer, "list-sa", {sa.name: sa.section()})
+                        hidden: Section = {"child-sas": {}} if self.hide_once & sa.children.keys() else {}
+                        self.hide_once -= sa.children.keys()
+                        self._stream(writer, "list-sa", {sa.name: sa.section(**hidden)})
             case "list-certs":
                 for der in self.certificates:
                     self._stream(writer, "list-cert", {"type": "X509", "flag": "NONE", "data": der})
@@ -202,12 +224,15 @@ class FakeCharon:
                 self.certificates.append(certificate.public_bytes(Encoding.DER))
                 message = {"success": "yes"}
             case "terminate":
-                number = int(text(packet.message, "ike-id") or 0)
-                found = number in self.sas
-                if found and text(packet.message, "force") == "yes":
-                    self.down(number)
+                wanted, name = text(packet.message, "ike-id"), text(packet.message, "ike")
+                found = [sa.unique_id for sa in self.sas.values() if wanted == str(sa.unique_id) or name == sa.name]
+                if text(packet.message, "force") == "yes":
+                    for number in found:
+                        self.down(number)
                 message = (
-                    {"success": "yes"} if found else {"success": "no", "errmsg": "no matching SAs to terminate found"}
+                    {"success": "yes", "matches": str(len(found)), "terminated": str(len(found))}
+                    if found
+                    else {"success": "no", "errmsg": "no matching SAs to terminate found"}
                 )
             case _:
                 return Packet(PacketType.CMD_UNKNOWN)

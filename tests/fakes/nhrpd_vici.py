@@ -9,16 +9,23 @@ EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroyin
 
 
 class NhrpdVici:
-    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate."""
+    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate.
+
+    ``remotes``: the NBMA address of the peer of each.
+    """
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int, bytes]] = []
+        self.remotes: list[str] = []
         self.answers: list[Packet] = []
         self.closed = False
 
-    async def connect(self, path: Path) -> None:
+    async def connect(self, path: Path, *, quiet: bool = False) -> None:
+        """Connect; ``quiet`` asks for nothing."""
         reader, self._writer = await asyncio.open_unix_connection(path)
         self._reading = asyncio.create_task(self._read(reader))
+        if quiet:
+            return
         for event in EVENTS:
             self.send(Packet(PacketType.EVENT_REGISTER, event))
         self.request("list-sas")
@@ -28,15 +35,22 @@ class NhrpdVici:
             Packet(PacketType.CMD_REQUEST, command, {key.replace("_", "-"): value for key, value in message.items()})
         )
 
-    def initiate(self, profile: str, local: str, remote: str) -> None:
-        self.request("initiate", child=profile, timeout="-1", init_limits="1", my_host=local, other_host=remote,
-                     **{"async": "1"})  # fmt: skip
+    def initiate(self, profile: str, local: str, remote: str, init_limits: str = "1") -> None:
+        self.request("initiate", child=profile, timeout="-1", init_limits=init_limits, my_host=local,
+                     other_host=remote, **{"async": "1"})  # fmt: skip
 
     def send(self, packet: Packet) -> None:
         self._writer.write(encode(packet))
 
     def send_raw(self, data: bytes) -> None:
         self._writer.write(data)
+
+    def pause(self) -> None:
+        """Read nothing until ``resume``."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         self._writer.close()
@@ -52,15 +66,15 @@ class NhrpdVici:
             while data := await reader.read(1 << 16):
                 for packet in packets.feed(data):
                     if packet.type is PacketType.EVENT:
-                        self.told.append(_what(packet.name, packet.message))
+                        self._hear(packet.name, packet.message)
                     else:
                         self.answers.append(packet)
         except ConnectionError:
             pass
         self.closed = True
 
-
-def _what(event: str, message: Section) -> tuple[str, int, bytes]:
-    ((_, sa),) = sections(message)
-    ((_, child),) = sections(sa["child-sas"])
-    return event, int(text(child, "uniqueid")), sa["remote-cert-data"]
+    def _hear(self, event: str, message: Section) -> None:
+        for _, sa in sections(message):
+            for _, child in sections(sa.get("child-sas", {})):
+                self.told.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
+                self.remotes.append(text(sa, "remote-host"))

@@ -1,8 +1,8 @@
 """charon's IKE_SAs for the services that act on them, without a socket: the behaviour behind ``Sas``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from dmvpn_agent.core.model import Address, IkePeer
+from dmvpn_agent.core.model import Address, Certificate, IkePeer
 from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.service.charon import CharonLost
 from factories import NBMA
@@ -21,6 +21,9 @@ class FakeSas:
         self.ended: list[int] = []
         self.invited: list[tuple[Address, Address]] = []
         self.looks = 0
+        #: Known by the number of the IKE_SA.
+        self.certificates: dict[int, Certificate] = {}
+        self._at_look: dict[int, Callable[[], object]] = {}
         self._there: list[IkeSa] = []
         self._seen: tuple[IkeSa, ...] = ()
         self._psk: set[str] = set()
@@ -42,6 +45,10 @@ class FakeSas:
             self._psk.add(identity)
         return sa
 
+    def at_look(self, number: int, happens: Callable[[], object]) -> None:
+        """Have something happen at the look with this number."""
+        self._at_look[number] = happens
+
     def leave(self, number: int) -> None:
         self._there = [sa for sa in self._there if sa.unique_id != number]
 
@@ -58,8 +65,14 @@ class FakeSas:
     def peers_at(self, address: Address) -> frozenset[IkePeer]:
         return frozenset(IkePeer(sa.remote_id, sa.remote_id not in self._psk) for sa in self.sas_at(address))
 
+    def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
+        return tuple(
+            self.certificates[sa.unique_id] for sa in self.sas_at(address) if sa.unique_id in self.certificates
+        )
+
     async def look(self) -> None:
         self.looks += 1
+        self._at_look.get(self.looks, lambda: None)()
         if self.away:
             raise CharonLost("charon is away")
         self.show()
@@ -71,7 +84,7 @@ class FakeSas:
         if not self.stubborn:
             self.leave(sa.unique_id)
 
-    async def invite(self, local: Address, remote: Address) -> None:
+    async def invite(self, _: str, local: Address, remote: Address) -> None:
         if self.away:
             raise CharonLost("charon is away")
         self.invited.append((local, remote))

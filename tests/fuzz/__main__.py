@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import islice
 from random import Random
 
-from fuzz.targets import AddressBlocks, AsIdentifiers, Certificates, Events
+from fuzz.targets import AddressBlocks, AsIdentifiers, Certificates, Events, Vici
 
 #: Inputs of one task.
 CHUNK = 5000
@@ -25,13 +25,13 @@ CHUNK = 5000
 LIMIT = 1.0
 REPORT_SECONDS = 10.0
 
-Target = Certificates | AddressBlocks | AsIdentifiers | Events
+Target = Certificates | AddressBlocks | AsIdentifiers | Events | Vici
 
 
 @lru_cache
 def _targets() -> tuple[Target, ...]:
     certificates, events = Certificates(), Events()
-    return certificates, certificates, certificates, events, AddressBlocks(), AsIdentifiers()
+    return certificates, certificates, certificates, events, AddressBlocks(), AsIdentifiers(), Vici()
 
 
 @dataclass

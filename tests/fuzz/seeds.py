@@ -1,4 +1,4 @@
-"""What a campaign begins with: valid certificates of every form, valid extensions, valid events."""
+"""What a campaign begins with: valid certificates of every form, valid extensions, valid events, VICI."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -33,7 +33,11 @@ from certificates import (
     tlv,
     units,
 )
-from factories import event
+from dmvpn_agent.wire.charon import parse_ike_sas
+from dmvpn_agent.wire.handover import ClientState, Handover, encode_handover
+from dmvpn_agent.wire.vici import Packet, PacketType, decode, encode
+from factories import NOW, event
+from fakes.charon import FakeSa
 
 UNITS = ("GRE=10.255.0.2", "AS=64512", "NET=192.168.2.0/24", "NET=2001:db8:2::/48", "GRE=2001:db8::2", "Hubs")
 
@@ -95,6 +99,38 @@ EVENTS = (
         remote_nbma="2001:db8:ffff::2",
     ),
     event(1, CERTIFICATES[1].hex()) + event(2, ""),
+)
+
+_SA = FakeSa(7, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED", 12: "REKEYED"})
+_CHILDREN = _SA.section()["child-sas"]
+#: What nhrpd asks, and what charon tells.
+VICI = tuple(
+    b"".join(map(encode, packets))
+    for packets in (
+        [Packet(PacketType.EVENT_REGISTER, "child-state-installed"), Packet(PacketType.CMD_REQUEST, "list-sas")],
+        [
+            Packet(
+                PacketType.CMD_REQUEST, "initiate", {"child": "dmvpn", "my-host": "203.0.113.1", "other-host": "::1"}
+            )
+        ],
+        [Packet(PacketType.CMD_REQUEST, "terminate", {"ike-id": "7"}), Packet(PacketType.CMD_RESPONSE)],
+        [Packet(PacketType.EVENT, "list-sa", {"dmvpn": _SA.section()})],
+        [Packet(PacketType.EVENT, "child-updown", {"up": "yes", "dmvpn": _SA.section()})],
+        [Packet(PacketType.EVENT, "ike-rekey", {"dmvpn": {"old": _SA.section(), "new": _SA.section()}})],
+        [
+            Packet(
+                PacketType.EVENT,
+                "child-rekey",
+                {"dmvpn": _SA.section(**{"child-sas": {"dmvpn": {"old": _CHILDREN["dmvpn-12"]}}})},
+            )
+        ],
+        [Packet(PacketType.CMD_RESPONSE, message={"list": ["a", "b"], "data": bytes(300)})],
+    )
+)
+_HANDED = tuple(parse_ike_sas(decode(VICI[3][4:]).message, NOW))
+HANDOVERS = tuple(
+    encode_handover(Handover(3, (ClientState(4, frozenset({"list-sa"}), unread, b"unsent"),), told))
+    for unread, told in ((b"", ()), (VICI[0], tuple((sa, child) for sa in _HANDED for child in sa.children)))
 )
 
 #: What stands in a name instead of what should: look-alikes, other notations, characters that do something.

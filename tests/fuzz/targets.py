@@ -38,11 +38,27 @@ from dmvpn_agent.core.model import (
     Source,
 )
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.charon import child_changes, ike_ids, parse_ike_sas, rekeyed_spis, render_for_nhrpd
 from dmvpn_agent.wire.claims import MAX_CLAIMS
+from dmvpn_agent.wire.handover import BadHandover, decode_handover
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, parse_event
 from dmvpn_agent.wire.rfc3779 import read_address_blocks, read_as_identifiers
+from dmvpn_agent.wire.vici import MAX_PACKET, Packet, PacketReader, PacketType, ViciError, encode
+from dmvpn_agent.wire.vici import decode as decode_packet
+from factories import NOW
 from fuzz.mutate import STRINGS, blind, structured, text
-from fuzz.seeds import ADDRESS_BLOCKS, ALTERNATIVES, AS_IDENTIFIERS, CERTIFICATES, EVENTS, UNITS, Node, tree
+from fuzz.seeds import (
+    ADDRESS_BLOCKS,
+    ALTERNATIVES,
+    AS_IDENTIFIERS,
+    CERTIFICATES,
+    EVENTS,
+    HANDOVERS,
+    UNITS,
+    VICI,
+    Node,
+    tree,
+)
 
 KINDS = (UNIT, UNIT, COMMON_NAME, "1.2.3.4")
 BLOCK_OIDS, AS_OIDS = (BLOCKS, BLOCKS_V2, NUMBERS), (NUMBERS, NUMBERS_V2)
@@ -240,6 +256,54 @@ class Events:
             else:
                 _check_request(found.request)
         return any(isinstance(found, AuthorizeBinding) for found in events)
+
+
+class Vici:
+    """``PacketReader`` and what reads charon's SAs from it; and what the bridge's next program reads."""
+
+    def make(self, random: Random) -> bytes:
+        """Return a stream of bytes: packets, some of them damaged, or a handover that is."""
+        data = random.choice(VICI) if random.random() < 0.8 else random.choice(HANDOVERS)
+        for _ in range(random.randrange(4)):
+            data = blind(random, data, VICI)
+        return data
+
+    def check(self, data: bytes, random: Random) -> bool:
+        """Read an input, cut at random; tell whether a packet came out of it, or a handover."""
+        cut = random.randrange(len(data) + 1)
+        reader = PacketReader()
+        packets: list[Packet] = []
+        try:
+            for part in (data[:cut], data[cut:]):
+                packets += reader.feed(part)
+        except ViciError:
+            pass
+        _true(len(reader.rest) <= 4 + MAX_PACKET, "more is kept than one packet")
+        for packet in packets:
+            _check_packet(packet)
+        try:
+            handed = decode_handover(data)
+        except BadHandover:
+            return bool(packets)
+        _true(
+            handed.listener > 2 and all(client.descriptor > 2 for client in handed.clients), "a descriptor not ours"
+        )
+        return True
+
+
+def _check_packet(packet: Packet) -> None:
+    again = decode_packet(encode(packet)[4:])
+    _true((again.type, again.name) == (packet.type, packet.name), "another packet than was read")
+    try:
+        for sa in parse_ike_sas(packet.message, NOW):
+            for child in sa.children:
+                encode(Packet(PacketType.EVENT, "list-sa", render_for_nhrpd(sa, child, b"", b"")))
+        for event in ("child-updown", "child-rekey"):
+            tuple(child_changes(event, packet.message))
+    except ViciError:
+        pass
+    ike_ids(packet.message)
+    rekeyed_spis(packet.message)
 
 
 def _check_request(request: BindingRequest) -> None:

@@ -11,7 +11,9 @@ from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import Accept, Deny, Reason, Source
 from dmvpn_agent.core.policy import OnConflict, Policy, RevocationList, StaticPeer, Trust
 from dmvpn_agent.service import authorizer as module
-from dmvpn_agent.service.authorizer import Authorizer, describe
+from dmvpn_agent.service import testimony
+from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.judgement import describe
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
@@ -184,6 +186,60 @@ class TestWitness:
         node.sas.show()
         node.authorizer.rejudge()
         assert node.gone == []
+
+
+class TestProof:
+    """The certificate that the peer's IKE_SA was authenticated with."""
+
+    @pytest.fixture
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Witnessed:
+        return _Witnessed(store, telemetry, clock)
+
+    async def test_a_certificate_that_nhrpd_cannot_hold_is_judged(self, node: _Witnessed, store: MemoryStore) -> None:
+        """It is known with the IKE_SA, and stored like any other."""
+        node.sas.arrive(1, OWN)
+        node.sas.certificates[1] = certificate(padding=3000)
+        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+        assert [kept.certificate for kept in store.load()] == [certificate(padding=3000)]
+
+    async def test_one_that_is_not_known_yet_is_waited_for(
+        self, node: _Witnessed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The bridge takes it at the same moment as nhrpd hears of the tunnel."""
+        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        node.sas.arrive(1, OWN)
+        node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
+        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+
+    async def test_not_for_ever(self, node: _Witnessed, monkeypatch: pytest.MonkeyPatch) -> None:
+        """nhrpd is answered before it gives up."""
+        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.02)
+        node.sas.arrive(1, OWN)
+        denied = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert denied.reason is Reason.NO_CERTIFICATE
+
+    def test_a_renewed_certificate_is_judged_without_being_asked(self, node: _Witnessed, store: MemoryStore) -> None:
+        """A prefix that it lost is lost to the peer, which stays; after a restart, too."""
+        former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
+        renewed = certificate(*UNITS, not_before=NOW)
+        node.ask(AuthorizeBinding(1, request(certificate=former)))
+        node.sas.arrive(2, OWN)
+        node.sas.certificates[2] = renewed
+        node.sas.show()
+        changes = node.changes
+        node.authorizer.rejudge()
+        (peer,) = node.peers
+        assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
+        assert [kept.certificate for kept in store.load()] == [renewed]
+
+    def test_a_denied_peer_with_a_better_certificate_is_called(self, node: _Witnessed) -> None:
+        """nhrpd would not ask before a third of the holding time."""
+        node.ask(AuthorizeBinding(1, request("GRE=10.255.0.2", "NET=192.168.2.0/24")))
+        node.sas.arrive(2, OWN)
+        node.sas.certificates[2] = better = certificate(*UNITS, not_before=NOW)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [better]
 
 
 class TestAgain:

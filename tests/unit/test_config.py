@@ -60,9 +60,17 @@ WRONG = [
     ("control_socket", 5, "an absolute path"),
     ("log.level", "loud", "one of debug, info, warning, error"),
     ("log.format", "xml", "one of json, console"),
-    ("nhrp.interface", "an interface too long", "the name of an interface, 15 characters at most"),
-    ("nhrp.interface", "gre1; reboot", "the name of an interface, 15 characters at most"),
-    ("nhrp.interface", 'gre"', "the name of an interface, 15 characters at most"),
+    (
+        "nhrp.interfaces",
+        {"an interface too long": "dmvpn"},
+        "the tunnel interfaces, each with its profile, as { gre1",
+    ),
+    ("nhrp.interfaces", {"gre1; reboot": "dmvpn"}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {'gre"': "dmvpn"}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {"gre1": "a b"}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {"gre1": ""}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", ["gre1"], "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {}, "the tunnel interfaces, each with its profile"),
     ("policy.tunnel_networks", [], 'a list of networks without host bits, as ["10.255.0.0/24"]'),
     ("policy.tunnel_networks", "10.255.0.0/24", "a list of networks without host bits"),
     ("policy.tunnel_networks", ["10.255.0.1/24"], "a list of networks without host bits"),
@@ -90,7 +98,6 @@ WRONG = [
     ("metrics.listen", "127.0.0.1", '"address:port"'),
     ("metrics.listen", "127.0.0.1:0", '"address:port"'),
     ("metrics.listen", 9342, '"address:port"'),
-    ("ike.profile", "a b", "a name of letters, digits"),
     ("bgp.maximum_prefixes", -1, "a whole number from 0"),
     ("bgp.maximum_prefixes_restart_minutes", 65536, "a whole number from 0 to 65535"),
     ("bgp.hub_weights", {"hub1": 200}, "weights from 1 to 65535 by address"),
@@ -120,13 +127,29 @@ def test_what_only_the_operator_knows_is_required(key: str) -> None:
     [
         ("policy.alowed_networks", r"policy\.alowed_networks is unknown; allowed in \[policy\]: .*allowed_networks"),
         ("polcy", r"polcy is unknown; allowed at the top: bgp, .*policy"),
-        ("bridge.listn", r"bridge\.listn is unknown; allowed in \[bridge\]: listen"),
+        ("bridge.listn", r"bridge\.listn is unknown; allowed in \[bridge\]: .*listen"),
     ],
 )
 def test_an_unknown_key_is_an_error(key: str, told: str) -> None:
     """A typing mistake must not turn a rule off."""
     with pytest.raises(ConfigError, match=told):
         from_toml(_with(key, "x"))
+
+
+@pytest.mark.parametrize("key", ["nhrp.interface", "ike.profile"])
+def test_a_key_of_former_versions_says_what_to_write_instead(key: str) -> None:
+    """Nobody has to guess where it went."""
+    with pytest.raises(ConfigError, match=rf"{key} is not used any more; write nhrp\.interfaces = \{{ gre1 = "):
+        from_toml(_with(key, "gre1"))
+
+
+def test_several_interfaces_have_each_their_profile() -> None:
+    """The rules, the redirect rule and the profiles are those of all; two may share a profile."""
+    config = from_toml(_with("nhrp.interfaces", {"gre1": "dmvpn", "gre2": "other", "gre3": "other"}))
+    assert config.interfaces == tuple(config.policy.rules) == ("gre1", "gre2", "gre3")
+    assert config.profiles == {"dmvpn", "other"}
+    assert config.redirect is not None
+    assert config.redirect.interfaces == config.interfaces
 
 
 def test_a_value_where_a_table_belongs_is_an_error() -> None:

@@ -11,6 +11,8 @@ from dmvpn_agent.core.policy import Action, Combination, OnConflict, Policy, Rul
 
 HUB = """
 role = "hub"
+[nhrp]
+interfaces = { gre1 = "dmvpn", gre2 = "dmvpn2" }
 [bgp]
 as_number = 65000
 [policy]
@@ -58,9 +60,14 @@ class TestSpecialTables:
         assert "policy.hub.max_prefix is unknown" in refusal("[policy.hub]\nmax_prefix = 3\n")
         assert "policy.interfaces.gre2.allow is unknown" in refusal("[policy.interfaces.gre2]\nallow = true\n")
 
-    def test_an_interface_has_an_interfaces_name(self) -> None:
-        """It is compared with what nhrpd writes."""
-        assert "the name of an interface" in refusal('[policy.interfaces."gre 2"]\nallowed = false\n')
+    def test_rules_are_for_an_interface_that_there_is(self) -> None:
+        """A typing mistake in its name is told, with the names there are."""
+        told = refusal("[policy.interfaces.gre3]\nallowed = false\n")
+        assert told == "policy.interfaces.gre3: expected one of nhrp.interfaces: gre1, gre2"
+
+    def test_an_interface_without_rules_of_its_own_has_the_general_ones(self) -> None:
+        """It need not be named again."""
+        assert rules("", interface="gre2") == rules("")
 
 
 def test_values_mean_what_they_say() -> None:

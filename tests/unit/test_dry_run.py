@@ -99,7 +99,7 @@ class _Firewall:
 async def test_the_redirect_rule_is_not_written(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
     """That it would be is said once for each state it is found in."""
     firewall = _Firewall()
-    keeper = RedirectKeeper(RedirectRule("gre1", 1, 24, 24, 4, 1), firewall, telemetry, dry_run=True)
+    keeper = RedirectKeeper(RedirectRule(("gre1",), 1, 24, 24, 4, 1), firewall, telemetry, dry_run=True)
     task = asyncio.ensure_future(keeper.run())
 
     async def look() -> None:

@@ -40,6 +40,7 @@ class Node:
         )  # fmt: skip
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
+        self.reads_wanted = 0
         self.unbound = UnboundWatch(self.sas, self.ender, self.peers, self.denied, self, clock)
         self.neighbors: frozenset[Any] = frozenset()
         self.departures = Departures(
@@ -54,6 +55,9 @@ class Node:
         decision = decide(asked)
         assert isinstance(decision, Accept)
         self.peers.settle(asked, decision, self.clock())
+
+    def trigger(self) -> None:
+        self.reads_wanted += 1
 
     async def wait(self, seconds: float) -> None:
         """Let time go by; nhrpd's cache is read again at its end."""
@@ -236,6 +240,46 @@ class TestUnbound:
         node.clock.advance(3600)
         await node.unbound.look()
         assert node.sas.ended == []
+        assert node.reads_wanted == 1
+
+    async def test_where_all_bindings_went_at_once_it_is_soon(self, node: Node) -> None:
+        """nhrpd lost them all while the tunnels stayed; the last are called as soon as the first."""
+        node.present(1)
+        node.present(2, "CN=spoke2", address=NBMA + 1)
+        units = ("GRE=10.255.0.3", "AS=64513", "NET=192.168.3.0/24")
+        other = request(*units, protocol_address=ADDRESS + 1, nbma_address=NBMA + 1)
+        for asked in (request(), other):
+            node.accept(asked)
+        node.bound = frozenset({ADDRESS, ADDRESS + 1})
+        await node.wait(0)
+        node.bound = frozenset()
+        await node.wait(1)
+        node.bound = frozenset({ADDRESS})
+        await node.wait(4)
+        assert node.sas.ended == []
+        await node.wait(1)
+        assert node.sas.ended == [2]
+
+    async def test_where_one_binding_went_the_others_are_no_reason_to_hurry(self, node: Node) -> None:
+        """It may be about to register."""
+        node.present(1)
+        node.present(2, "CN=stranger", address=NBMA + 1)
+        node.accept(request())
+        node.bound = frozenset({ADDRESS})
+        await node.wait(0)
+        await node.wait(29)
+        assert node.sas.ended == []
+
+    async def test_many_are_ended_a_few_at_a_time(self, node: Node) -> None:
+        """Each comes back at once, and has to authenticate."""
+        for number in range(1, 26):
+            node.present(number, f"CN=spoke{number}", address=NBMA + number)
+        await node.wait(0)
+        counts = []
+        for _ in range(3):
+            await node.wait(30)
+            counts.append(len(node.sas.ended))
+        assert counts == [10, 20, 25]
 
     async def test_a_bound_peer_is_left(self, node: Node) -> None:
         """However long it is there."""

@@ -1,11 +1,11 @@
 """FRR's output to values, and changes to vtysh lines."""
 
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_SEQ, Entry, MaximumPrefix, Neighbor, Observed
+from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_IPV6, DENY_ANY_SEQ, Entry, MaximumPrefix, Neighbor, Observed
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -26,7 +26,9 @@ from dmvpn_agent.wire.frr import (
 )
 
 FEW, MANY = 19, 20
-RECORDED = Path(__file__).parents[1] / "data" / "frr-8.4.4"
+DATA = Path(__file__).parents[1] / "data"
+RECORDED = DATA / "frr-8.4.4"
+VERSIONS = ("frr-8.4.4", "frr-10.2.6", "frr-10.6.1")
 A = ip_address("10.255.0.2")
 LIST = "dmvpn-agent-10.255.0.2-in"
 NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
@@ -43,6 +45,51 @@ def test_a_recorded_configuration_is_read() -> None:
         ip_address("10.255.0.77"): Neighbor(ip_address("10.255.0.77"), 64999, description="the operator's own"),
         ip_address("2001:db8::1"): Neighbor(ip_address("2001:db8::1"), 64777),
     }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_is_read_alike(version: str) -> None:
+    """The same configuration, as each prints it: where prefix-lists stand, a group's AS number at the group only."""
+    observed = parse_running_config((DATA / version / "hub-running-config.txt").read_text())
+    hub3, operators = ip_address("10.255.0.3"), ip_address("10.255.0.77")
+    assert observed == Observed(
+        as_number=65000,
+        activates_ipv4=False,
+        peer_groups=frozenset({"internal", "spokes"}),
+        neighbors={
+            hub3: Neighbor(
+                hub3, 65000, "internal", "dmvpn-agent spoke3 certificate 0123456789abcde0",
+                "dmvpn-agent-10.255.0.3-in", maximum_prefix=MaximumPrefix(500),
+            ),
+            A: Neighbor(
+                A, 64512, "spokes", "dmvpn-agent spoke2.example.net certificate 0123456789abcdef",
+                LIST, f"{LIST}6", activates_ipv6=True, maximum_prefix=MaximumPrefix(1000, 15),
+                maximum_prefix_ipv6=MaximumPrefix(1000, 15), weight=200, weight_ipv6=200,
+            ),
+            ip_address("10.255.0.8"): Neighbor(ip_address("10.255.0.8")),
+            operators: Neighbor(
+                operators, 4200000077, description="the operator's own! neighbor x remote-as 1",
+                maximum_prefix=observed.neighbors[operators].maximum_prefix,
+            ),
+            ip_address("2001:db8::1"): Neighbor(ip_address("2001:db8::1"), 64777, activates_ipv6=True),
+        },
+        prefix_lists={
+            "operators": {5: Entry(permit=True, prefix=IPv4Network("10.0.0.0/8"), le=24)},
+            LIST: {5: NET, DENY_ANY_SEQ: DENY_ANY},
+            "dmvpn-agent-10.255.0.3-in": {DENY_ANY_SEQ: DENY_ANY},
+            f"{LIST}6": {
+                5: Entry(permit=True, prefix=IPv6Network("2001:db8:2::/48"), le=64), DENY_ANY_SEQ: DENY_ANY_IPV6,
+            },
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_summary_of_every_version_is_read_alike(version: str) -> None:
+    """Neighbors that are not up, one that is shut down; one named by its interface is passed over."""
+    sessions = parse_bgp_summary((DATA / version / "hub-summary.json").read_text())
+    assert set(map(str, sessions)) == {"10.255.0.2", "10.255.0.3", "10.255.0.77"}
+    assert {session.state for session in sessions.values()} <= {"Idle", "Active"}
 
 
 def test_recorded_prefix_lists_are_read() -> None:

@@ -1,6 +1,7 @@
 """The redirect rule as nft reads and shows it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from dmvpn_agent.core.redirect import RedirectRule
 from dmvpn_agent.wire.nft import NftFormatError, parse_table, render
 
 RECORDED = (Path(__file__).parents[1] / "data" / "nft-1.0.6" / "table.json").read_text()
-RULE = RedirectRule("gre1", 1, 24, 16, rate_per_minute=4, burst=1)
+RULE = RedirectRule(("gre1",), 1, 24, 16, rate_per_minute=4, burst=1)
 
 GOLDEN = """\
 table inet dmvpn_agent
@@ -42,6 +43,17 @@ limit rate 4/minute burst 1 packets } counter log group 1 snaplen 128
 def test_the_rule_is_written_as_known_to_work() -> None:
     """One transaction that makes our table hold just this; the contract tests give it to the real nft."""
     assert render(RULE) == GOLDEN
+
+
+def test_each_interface_has_a_rule() -> None:
+    """What enters through one tunnel and leaves through another is not redirected."""
+    lines = [
+        line.split(" update ")[0].strip() for line in render(replace(RULE, interfaces=("gre1", "gre2"))).splitlines()
+    ]
+    assert [line for line in lines if "iifname" in line] == [
+        'iifname "gre1" oifname "gre1"',
+        'iifname "gre2" oifname "gre2"',
+    ]
 
 
 def test_counts_and_seen_pairs_do_not_matter_for_comparison() -> None:

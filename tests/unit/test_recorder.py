@@ -11,7 +11,7 @@ import structlog
 
 from dmvpn_agent.adapters.recorder import Recorder
 from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
-from dmvpn_agent.service.authorizer import Judgement
+from dmvpn_agent.service.judgement import Judgement
 from dmvpn_agent.wire.recording import read
 from factories import NOW, decide, event, request
 

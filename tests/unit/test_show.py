@@ -20,7 +20,8 @@ DENIED = {
 def _state(**changes: object) -> dict[str, Any]:
     return {
         "version": "0.1.0", "dry_run": False, "role": "hub", "started": "2026-03-01T12:00:00+00:00",
-        "tunnel_interface": {"name": "gre1", "up": True}, "nhrpd": {"connected": True, "trouble": None},
+        "tunnel_interfaces": [{"name": "gre1", "profile": "dmvpn", "up": True}],
+        "nhrpd": {"connected": True, "trouble": None},
         "peers": [PEER], "decisions": [DENIED],
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [], "trouble": None},
         "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
@@ -38,7 +39,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 def test_the_state_of_a_hub_is_shown() -> None:
     """Every part has its line; a denial says field, value and rule."""
     text = show.status(_state())
-    assert "gre1 is up" in text
+    assert "gre1 (profile dmvpn) is up" in text
     assert "connected, 0 IKE_SAs, unpatched: nhrpd needs the bridge" in text
     assert "as desired" in text
     assert "bgpd read by vty; nhrpd read by vtysh; bgpd written by vtysh" in text
@@ -68,14 +69,14 @@ def test_trouble_stands_out() -> None:
             nhrpd={"connected": False, "trouble": "nhrpd is not running"},
             frr={"in_sync": False, "last_sync": None, "pending_changes": [], "trouble": "bgpd is not running"},
             redirect={"installed": False, "packets": 0},
-            tunnel_interface={"name": "gre1", "up": None},
+            tunnel_interfaces=[{"name": "gre1", "profile": "dmvpn", "up": None}],
         )
     )
     assert "NOT CONNECTED" in text
     assert "nhrpd is not running" in text
     assert "NOT IN STEP: bgpd is not running" in text
     assert "NOT IN PLACE" in text
-    assert "gre1 is absent" in text
+    assert "gre1 (profile dmvpn) is ABSENT" in text
 
 
 def test_a_node_with_nothing_yet_is_shown() -> None:

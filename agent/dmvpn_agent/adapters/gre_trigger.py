@@ -9,7 +9,7 @@ import errno
 import socket
 
 from dmvpn_agent.core.model import Address
-from dmvpn_agent.service.bridge import TriggerFailed
+from dmvpn_agent.service.bridge_commands import TriggerFailed
 
 IPPROTO_GRE = 47
 #: RFC 2784: no flags, version 0; protocol type 0x2001, NHRP.

@@ -6,29 +6,37 @@ which listens where nhrpd looks for charon.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmvpn_agent.adapters.charon import ViciSession
 from dmvpn_agent.core.model import Address
-from dmvpn_agent.service.charon import CharonLost
+from dmvpn_agent.service.charon import CharonLost, CommandFailed
 from dmvpn_agent.service.telemetry import Telemetry
 
 TIMEOUT = 5.0
 
 
 class ViciInviter:
-    """Speaks to the first of the sockets that is there, each time on a connection of its own."""
+    """Speaks to the first of the sockets that is there, each time on a connection of its own.
 
-    def __init__(self, sockets: Sequence[Path], profile: str, telemetry: Telemetry) -> None:
+    ``profiles``: what nhrpd asks for on each tunnel interface.
+    """
+
+    def __init__(self, sockets: Sequence[Path], profiles: Mapping[str, str], telemetry: Telemetry) -> None:
         self._sockets = sockets
-        self._profile = profile
+        self._profiles = profiles
         self._telemetry = telemetry
 
-    async def invite(self, local: Address, remote: Address) -> None:
-        """Ask for an IKE_SA between two NBMA addresses. Raises ``CharonLost``, ``CommandFailed``."""
+    async def invite(self, interface: str, local: Address, remote: Address) -> None:
+        """Ask for an IKE_SA between two NBMA addresses, for what is bound on a tunnel interface.
+
+        Raises ``CharonLost``, ``CommandFailed``.
+        """
+        if interface not in self._profiles:  # of a peer that was stored before the configuration changed
+            raise CommandFailed(f"{interface} is none of nhrp.interfaces")
         message = {
-            "child": self._profile,
+            "child": self._profiles[interface],
             "timeout": "-1",
             "async": "1",
             "init-limits": "0",

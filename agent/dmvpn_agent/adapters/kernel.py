@@ -1,11 +1,11 @@
-"""The kernel by way of netlink: the tunnel interface, and what nhrpd does to routes and neighbours.
+"""The kernel by way of netlink: the tunnel interfaces, and what nhrpd does to routes and neighbours.
 
-nhrpd installs routes with protocol 191 and neighbour entries with the same on the tunnel interface: the only prompt
+nhrpd installs routes with protocol 191 and neighbour entries with the same on the tunnel interfaces: the only prompt
 sign of a binding that came or went.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -21,14 +21,16 @@ IFF_UP = 1
 
 
 class KernelWatch:
-    """Watches one tunnel interface. ``up`` is ``None`` while it does not exist; ``changed`` is told of everything."""
+    """Watches the tunnel interfaces; ``changed`` is told of everything.
 
-    def __init__(self, interface: str, telemetry: Telemetry, changed: Callable[[], None]) -> None:
-        self._interface = interface
+    ``up``: of each interface, ``None`` while it does not exist.
+    """
+
+    def __init__(self, interfaces: Iterable[str], telemetry: Telemetry, changed: Callable[[], None]) -> None:
+        self.up: dict[str, bool | None] = dict.fromkeys(interfaces)
         self._telemetry = telemetry
         self._changed = changed
-        self.up: bool | None = None
-        self._index: int | None = None
+        self._names: dict[int, str] = {}
 
     async def run(self) -> None:
         """Watch until cancelled; a broken or overrun netlink socket is opened again and the state read anew."""
@@ -48,7 +50,9 @@ class KernelWatch:
         async with AsyncIPRoute() as netlink:
             await netlink.bind()
             self._telemetry.increment(metrics.KERNEL_RESYNCS)
-            self._set_link(None)
+            self._names.clear()
+            for name in self.up:
+                self._set_link(name, None)
             async for link in await netlink.link("dump"):
                 self._message(link)
             self._changed()
@@ -59,14 +63,8 @@ class KernelWatch:
     def _message(self, message: Any) -> None:
         event = message.get("event")
         if event in {"RTM_NEWLINK", "RTM_DELLINK"}:
-            if message.get_attr("IFLA_IFNAME") == self._interface:
-                self._index = message["index"]
-                self._count("link")
-                self._set_link(None if event == "RTM_DELLINK" else bool(message["flags"] & IFF_UP))
-            elif message["index"] == self._index:  # it was given another name
-                self._index = None
-                self._count("link")
-                self._set_link(None)
+            self._link(message["index"], message.get_attr("IFLA_IFNAME"),
+                       None if event == "RTM_DELLINK" else bool(message["flags"] & IFF_UP))  # fmt: skip
         elif event in {"RTM_NEWROUTE", "RTM_DELROUTE"} and message.get("proto") == RTPROT_NHRP:
             self._count("route")
             self._changed()
@@ -74,14 +72,24 @@ class KernelWatch:
             self._count("neighbour")
             self._changed()
 
+    def _link(self, index: int, name: str, up: bool | None) -> None:
+        former = self._names.pop(index, name)
+        if former != name:  # it was given another name
+            self._count("link")
+            self._set_link(former, None)
+        if name in self.up:
+            self._names[index] = name
+            self._count("link")
+            self._set_link(name, up)
+
     def _count(self, kind: str) -> None:
         self._telemetry.increment(metrics.KERNEL_EVENTS, kind)
 
-    def _set_link(self, up: bool | None) -> None:
-        if up == self.up:
+    def _set_link(self, name: str, up: bool | None) -> None:
+        if up == self.up[name]:
             return
-        log.info("tunnel_interface", interface=self._interface, state=_STATES[up])
-        self.up = up
+        log.info("tunnel_interface", interface=name, state=_STATES[up])
+        self.up[name] = up
         self._changed()
 
 

@@ -9,7 +9,8 @@ import structlog
 from dmvpn_agent.adapters.unix import listen
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept
-from dmvpn_agent.service.authorizer import Authorizer, Judgement
+from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.judgement import Judgement
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, answer
 
@@ -19,6 +20,8 @@ MAX_CONNECTIONS = 8
 #: nhrpd writes a message at once; a client that leaves one unfinished this long is not nhrpd.
 MESSAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 5.0
+#: Questions whose answers wait for charon; one more is answered by what is known.
+MAX_WAITING = 256
 
 
 class NhrpdSocket:
@@ -47,6 +50,7 @@ class NhrpdSocket:
         self._write_timeout = write_timeout
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
 
     @property
     def open_connections(self) -> int:
@@ -62,9 +66,9 @@ class NhrpdSocket:
         if self._server is None:
             return  # the path is not ours
         self._server.close()
-        for task in tuple(self._connections):
+        for task in (*self._connections, *self._waiting):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._connections, *self._waiting, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,11 +122,30 @@ class NhrpdSocket:
         answered = False
         for event in events:
             answered = True
-            judgement = await self._authorizer.consider(event)
-            if event.event_id is not None:
-                writer.write(answer(event.event_id, accept=isinstance(judgement.decision, Accept)))
-                async with asyncio.timeout(self._write_timeout):
-                    await writer.drain()
-            self._authorizer.settle(judgement)
-            self._record(event.message, judgement)
+            if self._authorizer.must_ask(event) and len(self._waiting) < MAX_WAITING:
+                # The questions after it do not wait with it: nhrpd knows the answers by their numbers.
+                task = asyncio.create_task(self._answer_late(event, writer))
+                self._waiting.add(task)
+                task.add_done_callback(self._waiting.discard)
+            else:
+                await self._conclude(event, self._authorizer.decide(event), writer)
         return answered
+
+    async def _answer_late(self, event: AuthorizeBinding | BadEvent, writer: asyncio.StreamWriter) -> None:
+        judgement = await self._authorizer.consider(event)
+        try:
+            await self._conclude(event, judgement, writer)
+        except (ConnectionError, TimeoutError):
+            writer.transport.abort()
+
+    async def _conclude(
+        self, event: AuthorizeBinding | BadEvent, judgement: Judgement, writer: asyncio.StreamWriter
+    ) -> None:
+        if event.event_id is not None:
+            if writer.is_closing():
+                return  # nhrpd has forgotten the question with its connection
+            writer.write(answer(event.event_id, accept=isinstance(judgement.decision, Accept)))
+            async with asyncio.timeout(self._write_timeout):
+                await writer.drain()
+        self._authorizer.settle(judgement)
+        self._record(event.message, judgement)

@@ -13,7 +13,7 @@ from queue import Full, Queue
 
 import structlog
 
-from dmvpn_agent.service.authorizer import Judgement
+from dmvpn_agent.service.judgement import Judgement
 from dmvpn_agent.wire import recording
 
 log = structlog.get_logger()

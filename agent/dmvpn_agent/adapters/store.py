@@ -119,7 +119,7 @@ class Store:
     def write(self, statement: str, values: tuple[str | bytes, ...]) -> None:
         """Change a row; where the file cannot be written, in memory, until it can."""
         if self._in_memory_since is not None and monotonic() - self._in_memory_since >= WRITE_BACK_INTERVAL:
-            self._write_back()
+            self.write_back()
         try:
             self.db.execute(statement, values)
         except sqlite3.Error as error:
@@ -128,8 +128,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file; closing twice is nothing."""
-        if self._in_memory_since is not None:
-            self._write_back()
+        self.write_back()
         if self._db is not None:
             self._db.close()
         self._db, self._in_memory_since = None, None
@@ -143,8 +142,10 @@ class Store:
             self._db.close()
         self._db, self._in_memory_since = copy, monotonic()
 
-    def _write_back(self) -> None:
-        """Have the file hold what is in memory, if that is possible by now."""
+    def write_back(self) -> None:
+        """Have the file hold what is only in memory, if that is possible by now."""
+        if self._in_memory_since is None:
+            return
         self._in_memory_since = monotonic()
         try:
             db = open_file(self._path, _SCHEMA)

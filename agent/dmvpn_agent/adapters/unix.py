@@ -5,6 +5,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+#: Connections that may wait to be accepted.
+BACKLOG = 100
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -13,6 +16,11 @@ class SocketInUse(Exception):
 
 
 async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
+    """Serve on ``path`` with streams; otherwise as ``bind``."""
+    return await asyncio.start_unix_server(handler, sock=bind(path, mode=mode))
+
+
+def bind(path: Path, *, mode: int) -> socket.socket:
     """Listen on ``path`` with file permissions ``mode``; the file's group is the directory's where that is setgid.
 
     Raises ``SocketInUse``, or ``OSError`` that names the path where the directory is missing or not writable.
@@ -21,12 +29,15 @@ async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
         if answered(path):
             raise SocketInUse(f"another process listens on {path}; stop it, or configure another path")
         path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        server = await asyncio.start_unix_server(handler, path)
+        listener.bind(str(path))
+        path.chmod(mode)
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise OSError(error.errno, f"cannot listen: {error.strerror or error}", str(path)) from error
-    path.chmod(mode)
-    return server
+    return listener
 
 
 def answered(path: Path) -> bool:

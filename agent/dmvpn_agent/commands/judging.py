@@ -14,15 +14,10 @@ from dmvpn_agent.core.model import (
     Address,
     BindingRequest,
     BindingType,
-    Certificate,
-    Check,
-    Deny,
-    Reason,
 )
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.wire.frr import render
 from dmvpn_agent.wire.label import ike_peer
-from dmvpn_agent.wire.nhrp_event import MAX_HELD_CERTIFICATE_BYTES
 
 #: Stands for an address that was not given: nothing is bound to it.
 UNSPECIFIED = IPv4Address(0)
@@ -87,7 +82,7 @@ def _request(shown: Shown, question: Question, setting: Setting) -> BindingReque
     has_certificate = shown.certificate is not None
     ike_peers = frozenset({ike_peer(question.identity, has_certificate=has_certificate)} if question.identity else ())
     return BindingRequest(
-        interface=question.interface or setting.config.interface,
+        interface=question.interface or setting.config.interfaces[0],
         binding_type=question.binding_type,
         protocol_address=question.address or UNSPECIFIED,
         nbma_address=question.nbma_address or UNSPECIFIED,
@@ -102,28 +97,13 @@ def _addresses(named: tuple[Named, ...]) -> list[Address]:
 
 
 def _answer(request: BindingRequest, at: datetime, setting: Setting) -> Answer:
-    explanation = _as_held(request, setting.judge.explain(request, at))
+    explanation = setting.judge.explain(request, at)
     return Answer(request, explanation, _vtysh(explanation, setting))
-
-
-def _as_held(request: BindingRequest, explanation: Explanation) -> Explanation:
-    """Return what comes of it where nhrpd cannot hold the certificate, and so asks without one."""
-    certificate = request.certificate
-    size = len(certificate.der) if isinstance(certificate, Certificate) else 0
-    if size <= MAX_HELD_CERTIFICATE_BYTES:
-        return explanation
-    why = (
-        "remote_cert",
-        f"{size} bytes",
-        f"at most {MAX_HELD_CERTIFICATE_BYTES} bytes: nhrpd keeps no larger certificate",
-    )
-    first = Check(Reason.NO_CERTIFICATE, *why, passed=False)
-    return replace(explanation, decision=Deny(Reason.NO_CERTIFICATE, *why), checks=(first, *explanation.checks))
 
 
 def _without_address(request: BindingRequest, at: datetime, setting: Setting) -> Answer:
     """Return what can be said of a certificate that names no address: it is denied for that or before."""
-    explanation = _as_held(request, setting.judge.explain(request, at))
+    explanation = setting.judge.explain(request, at)
     checks = tuple(check for check in explanation.checks if check.reason not in ADDRESS_REASONS)
     return Answer(request, replace(explanation, checks=checks), ())
 

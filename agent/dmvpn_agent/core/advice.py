@@ -35,14 +35,14 @@ ADVICE: Mapping[Reason, Advice] = {
     ),
     Reason.UNKNOWN_INTERFACE: Advice(
         "the policy has no rules for this interface",
-        policy="nhrp.interface, or a table [policy.interfaces.<name>] for a second tunnel interface",
+        policy="nhrp.interfaces, with the profile of the interface; its own rules in [policy.interfaces.<name>]",
     ),
     Reason.UNEXPECTED_BINDING_TYPE: Advice(
         "a binding of this type is nhrpd's own bookkeeping, and no peer asks for it",
     ),
     Reason.NO_CERTIFICATE: Advice(
-        "nhrpd has no certificate of the peer, and no row of the static table is for it",
-        certificate="one of less than 2048 bytes: nhrpd keeps no larger one (a P-256 key instead of RSA, fewer OUs)",
+        "neither nhrpd nor its IKE_SA showed the peer's certificate, and no row of the static table is for it",
+        certificate="one that charon's identity of the peer is the subject or a subjectAltName of",
         policy="a [[policy.peer]] for the peer's IKE identity, for one that authenticates with a shared key",
     ),
     Reason.MALFORMED_CERTIFICATE: Advice(

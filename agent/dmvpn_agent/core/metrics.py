@@ -133,6 +133,10 @@ BRIDGE_CACHE_FLUSHES = _counter("bridge_cache_flushes", "Times charon's cache of
 BRIDGE_REAUTHENTICATIONS = _counter("bridge_reauthentications", "IKE_SAs ended for their peer to authenticate anew.",
                                     "cause")  # fmt: skip
 BRIDGE_TRIGGERS = _counter("bridge_triggers", "GRE packets sent to make the kernel ask for an SA.", "outcome")
+BRIDGE_SURPLUS = _counter("bridge_surplus_ike_sas", "IKE_SAs ended because both sides had started, by outcome.",
+                          "outcome")  # fmt: skip
+BRIDGE_UPGRADES = _counter("bridge_upgrades", "Times the bridge was to be replaced while it runs, by outcome.",
+                           "outcome")  # fmt: skip
 
 CONFIG_RELOADS = _counter("config_reloads", "Times the configuration was read again.", "outcome")
 

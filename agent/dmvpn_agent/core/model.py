@@ -228,8 +228,9 @@ class IkePeer:
 class BindingRequest:
     """nhrpd's question: may this protocol address be bound to this NBMA address?
 
-    ``certificate`` is ``None`` where nhrpd sent none: the peer authenticated without one, or nhrpd cannot hold it
-    (2048 bytes and more). ``ike_peers``: who has an IKE_SA with the NBMA address; empty where that is not known.
+    ``certificate`` is ``None`` where nhrpd sent none (the peer authenticated without one, or nhrpd cannot hold it:
+    2048 bytes and more), and none is known by the IKE_SA. ``ike_peers``: who has an IKE_SA with the NBMA address;
+    empty where that is not known.
     ``local_nbma_address``: this node's own end.
     """
 

@@ -13,10 +13,11 @@ class RedirectRule:
 
     Of each pair of source and destination network, as long as ``source_prefix_length`` and
     ``destination_prefix_length``, at most ``rate_per_minute`` packets (``burst`` at once) that enter and leave
-    through ``interface`` go to the NFLOG group, cut to ``snaplen`` bytes.
+    through the same one of ``interfaces`` go to the NFLOG group, cut to ``snaplen`` bytes. What enters through one
+    and leaves through another has no shortcut: these are two DMVPNs.
     """
 
-    interface: str
+    interfaces: tuple[str, ...]
     nflog_group: int
     source_prefix_length: int
     destination_prefix_length: int

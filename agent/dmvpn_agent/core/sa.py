@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from dmvpn_agent.core.model import Address
 INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
 #: IKE_SA states (strongSwan ``ike_sa_state_names``) in which the peer is authenticated.
 ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
+
+#: IKE_SA states from which there is no way back. One whose peer does not answer stays there until charon gives up.
+ENDING_STATES = frozenset({"DELETING", "DESTROYING"})
 
 
 class Traffic(NamedTuple):
@@ -90,8 +94,9 @@ class IkeSa:
     """An IKE_SA; ``name`` is its connection's, the identities are as charon prints them.
 
     The two SPIs name it for good; ``unique_id`` is charon's own number, which starts anew with charon. ``initiator``:
-    this node began it. Times are there once it is established, as exact as charon tells them, in whole seconds;
-    ``rekey_due`` and ``reauth_due`` only where the configuration asks for it.
+    this node began it, or the last rekeying of it. Times are there once it is established, as exact as charon tells
+    them, in whole seconds; ``rekey_due`` and ``reauth_due`` only where the configuration asks for it.
+    ``remote_certificate``: the peer's, in DER, which only a charon with Alpine's patches tells.
     """
 
     unique_id: int
@@ -114,6 +119,7 @@ class IkeSa:
     established_at: datetime | None = None
     rekey_due: datetime | None = None
     reauth_due: datetime | None = None
+    remote_certificate: bytes = dataclass_field(default=b"", repr=False)
 
     @property
     def spis(self) -> str:
@@ -136,14 +142,31 @@ Circuit = tuple[IkeSa, ChildSa]
 
 
 def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
-    """Return what traffic can use now, by the CHILD_SA's unique id."""
-    return {child.unique_id: (sa, child) for sa in sas for child in sa.children if child.installed}
+    """Return what traffic can use now, by the CHILD_SA's unique id; an IKE_SA that is being deleted has none."""
+    return {
+        child.unique_id: (sa, child)
+        for sa in sas
+        if sa.state not in ENDING_STATES
+        for child in sa.children
+        if child.installed
+    }
+
+
+def addresses(sa: IkeSa) -> tuple[Address, Address]:
+    """Return what nhrpd knows a virtual circuit by: local and remote NBMA address, without ports."""
+    return sa.local_host, sa.remote_host
 
 
 def same_circuit(one: Circuit, other: Circuit) -> bool:
     """Tell whether two looks at a CHILD_SA show the same to nhrpd: addresses, identities, and which IKE_SA."""
-    return _shown(one[0]) == _shown(other[0])
+    if one[0] is other[0]:  # not looked at again: so it is with all but one of a thousand
+        return _child(one[1]) == _child(other[1])
+    return _shown(*one) == _shown(*other)
 
 
-def _shown(sa: IkeSa) -> tuple[object, ...]:
-    return sa.unique_id, sa.name, sa.spis, sa.local_host, sa.remote_host, sa.local_id, sa.remote_id
+def _shown(sa: IkeSa, child: ChildSa) -> tuple[object, ...]:
+    return (sa.unique_id, sa.name, sa.spis, addresses(sa), sa.local_id, sa.remote_id, *_child(child))
+
+
+def _child(child: ChildSa) -> tuple[object, ...]:
+    return child.unique_id, child.name

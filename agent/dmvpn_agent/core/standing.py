@@ -51,7 +51,7 @@ def standing_rules(
                request.binding_type, "", _BINDINGS)  # fmt: skip
     certificate = request.certificate
     if certificate is None and row is None:
-        expected = "the peer's certificate (under 2048 bytes: nhrpd keeps no larger one)"
+        expected = "the peer's certificate, from nhrpd or with its IKE_SA"
         yield Rule(Reason.NO_CERTIFICATE, False, "remote_cert", "empty", expected, _or_a_row(request))
         return
     if isinstance(certificate, BadCertificate):

@@ -7,9 +7,7 @@ peer is judged again, and everybody who was denied.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
@@ -18,48 +16,25 @@ from dmvpn_agent.core.decision import Judge, beside, nobody
 from dmvpn_agent.core.model import (
     CONFLICTS,
     Accept,
-    Address,
     BindingRequest,
-    Certificate,
     Decision,
     Deny,
-    IkePeer,
     Peer,
     Reason,
 )
 from dmvpn_agent.core.policy import Policy, Trust
-from dmvpn_agent.core.standing import proves
 from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.judgement import Judgement, audit, word
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.testimony import Testimony, Witness
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
 
 log = structlog.get_logger()
 
 REMEMBERED_DECISIONS = 1000
-#: Seconds; nhrpd itself gives up after 10.
-LOOK_TIMEOUT = 4.0
 #: Seconds between two judgements of everybody, for what only time changes.
 REJUDGE_INTERVAL = 10.0
-
-
-class Witness(Protocol):
-    """Knows who has an IKE_SA with an NBMA address."""
-
-    def peers_at(self, address: Address) -> frozenset[IkePeer]:
-        """Return who that was at the last look; nobody where charon is not there."""
-
-    async def look(self) -> None:
-        """Ask charon again, if it is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A decision and when it was made; ``request`` is ``None`` where the event could not be read."""
-
-    time: datetime
-    request: BindingRequest | None
-    decision: Decision
 
 
 class Authorizer:
@@ -84,7 +59,7 @@ class Authorizer:
         self._telemetry = telemetry
         self._clock = clock
         self._changed = changed
-        self._witness = witness
+        self._testimony = Testimony(witness) if witness else None
         self._revoked = revoked
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
         self.denied = Denied()
@@ -97,9 +72,15 @@ class Authorizer:
 
     async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event; where the decision needs charon's word, ask it first. Never raises."""
-        if isinstance(event, AuthorizeBinding) and self._lacks_witness(event.request):
-            await self._look()
+        if self.must_ask(event) and self._testimony is not None and isinstance(event, AuthorizeBinding):
+            await self._testimony.ask(event.request, self._judge.policy)
         return self.decide(event)
+
+    def must_ask(self, event: AuthorizeBinding | BadEvent) -> bool:
+        """Tell whether the answer has to wait for charon's."""
+        if self._testimony is None or not isinstance(event, AuthorizeBinding):
+            return False
+        return self._testimony.is_lacking(event.request, self._judge.policy)
 
     def decide(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event by what is known now. Never raises: what goes wrong here denies."""
@@ -109,7 +90,7 @@ class Authorizer:
         if isinstance(event, BadEvent):
             decision = Deny(Reason.MALFORMED_EVENT, "event", event.why, "an authorize-binding event of nhrpd")
         else:
-            request = self._with_witness(event.request)
+            request = self._completed(event.request)
             decision = self._decide(request, self._conflicting)
         self._count(decision)
         spent = (self._clock() - started).total_seconds()
@@ -119,7 +100,7 @@ class Authorizer:
     def settle(self, judgement: Judgement) -> None:
         """Do what follows from a decision; to be called once its answer is on the way."""
         self.judgements.append(judgement)
-        _audit(judgement)
+        audit(judgement)
         request, decision = judgement.request, judgement.decision
         if request is None:
             return
@@ -149,7 +130,8 @@ class Authorizer:
 
     def rejudge(self) -> None:
         """Judge every peer again, and everybody who was denied."""
-        changed, revoked = self._peers.rejudge(self._decide_again)
+        refresh = self._testimony.refresh if self._testimony else _as_it_is
+        changed, revoked = self._peers.rejudge(self._decide_again, refresh)
         for gone in revoked:
             self._telemetry.increment(metrics.PEER_DEPARTURES, gone.why.reason)
             peer = gone.peer
@@ -158,7 +140,7 @@ class Authorizer:
             self.denied.note(gone.request, gone.why)
             self._revoked(gone)
         for denial in self.denied:
-            request = self._with_witness(denial.request)
+            request = self._completed(refresh(denial.request))
             decision = self._decide(request, self._conflicting)
             if isinstance(decision, Accept):
                 self.denied.readmit(request)
@@ -169,7 +151,7 @@ class Authorizer:
 
     def _decide_again(self, request: BindingRequest) -> Decision:
         """Decide on what a peer already holds: it is in nobody's way."""
-        return self._decide(self._with_witness(request), nobody)
+        return self._decide(self._completed(request), nobody)
 
     def _decide(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
         now = self._clock()
@@ -186,65 +168,17 @@ class Authorizer:
     def _conflicting(self, peer: Peer) -> tuple[Peer, ...]:
         return self._peers.conflicting(peer, self._clock())
 
-    def _with_witness(self, request: BindingRequest) -> BindingRequest:
-        """Return a request with who is at its NBMA address now; without news, with who was."""
-        present = self._witness.peers_at(request.nbma_address) if self._witness else None
-        return replace(request, ike_peers=present) if present and present != request.ike_peers else request
-
-    def _lacks_witness(self, request: BindingRequest) -> bool:
-        """Tell whether who has an IKE_SA decides, and the last look may be too old to say."""
-        if self._witness is None:
-            return False
-        present = self._witness.peers_at(request.nbma_address)
-        policy = self._judge.policy
-        if isinstance(request.certificate, Certificate):
-            confirmed = any(proves(request.certificate, ike_peer.identity) for ike_peer in present)
-            return policy.confirms and bool(present) and not confirmed
-        return request.certificate is None and bool(policy.static_peers) and not present
-
-    async def _look(self) -> None:
-        assert self._witness is not None  # noqa: S101  the caller has looked
-        try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
-                await self._witness.look()
-        except Exception as error:
-            log.warning("charon_not_asked", why=str(error) or type(error).__name__)
+    def _completed(self, request: BindingRequest) -> BindingRequest:
+        return self._testimony.complete(request) if self._testimony else request
 
     def _count(self, decision: Decision) -> None:
         reason = "" if isinstance(decision, Accept) else decision.reason
-        self._telemetry.increment(metrics.DECISIONS, _word(decision), reason)
+        self._telemetry.increment(metrics.DECISIONS, word(decision), reason)
         if isinstance(decision, Accept) and decision.replaces:
             self._telemetry.increment(metrics.CONFLICTS, "taken_over")
         elif reason in CONFLICTS:
             self._telemetry.increment(metrics.CONFLICTS, "denied")
 
 
-def _word(decision: Decision) -> str:
-    return "accept" if isinstance(decision, Accept) else "deny"
-
-
-def describe(judgement: Judgement) -> dict[str, object]:
-    """Return a decision as the log and ``status`` show it."""
-    shown: dict[str, object] = {"decision": _word(judgement.decision)}
-    if isinstance(judgement.decision, Deny):
-        deny = judgement.decision
-        shown |= {"reason": str(deny.reason), "field": deny.field, "found": deny.found, "expected": deny.expected}
-    elif judgement.decision.replaces:
-        shown["replaces"] = [str(peer.protocol_address) for peer in judgement.decision.replaces]
-    if (request := judgement.request) is not None:
-        shown |= {
-            "protocol_address": str(request.protocol_address),
-            "nbma_address": str(request.nbma_address),
-            "interface": request.interface,
-            "binding_type": str(request.binding_type),
-        }
-        if isinstance(request.certificate, Certificate):
-            shown["subject"] = request.certificate.subject
-        elif request.ike_peers:
-            shown["ike_identities"] = sorted(ike_peer.identity for ike_peer in request.ike_peers)
-    return shown
-
-
-def _audit(judgement: Judgement) -> None:
-    accepted = isinstance(judgement.decision, Accept)
-    (log.info if accepted else log.warning)("binding_decided", **describe(judgement))
+def _as_it_is(request: BindingRequest) -> BindingRequest:
+    return request

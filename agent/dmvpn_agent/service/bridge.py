@@ -1,21 +1,20 @@
 """The bridge: gives nhrpd the events and certificates that a charon without Alpine's patches does not.
 
-The bridge keeps a picture of charon's CHILD_SAs. What charon reports only says which IKE_SA to look at again; the
-difference between the picture and what charon then shows is what nhrpd is told, new ones first, so that a rekeying
-never leaves it without a circuit. When charon is lost, so are the circuits: nhrpd's connection is closed, and it
-resets them.
+What charon reports only says which IKE_SA to look at again; the difference between what nhrpd was told and what
+charon then shows is what it is told, new circuits first, so that no rekeying leaves it without one. What really ended
+is told as such: a peer that was thrown out, or is called back, must not seem to have been there all the time. When
+charon is lost, so are the circuits: nhrpd's connection is closed, and it resets them.
 """
 
 import asyncio
-from collections.abc import Callable
-from ipaddress import ip_address
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Address
-from dmvpn_agent.core.sa import Circuit, IkeSa, circuits, same_circuit
+from dmvpn_agent.core.picture import ChildChange, Picture
+from dmvpn_agent.core.sa import Circuit, IkeSa
+from dmvpn_agent.service.bridge_clients import Client, Clients
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon import (
     PATCHED_EVENT,
@@ -23,78 +22,75 @@ from dmvpn_agent.service.charon import (
     Charon,
     CharonLost,
     CharonSession,
-    CommandFailed,
     follow,
     list_sas,
 )
+from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.charon import ike_ids, rekeyed_spis, render_for_nhrpd
-from dmvpn_agent.wire.vici import Packet, PacketType, Section, text
+from dmvpn_agent.wire.charon import child_changes, ike_ids, rekeyed_spis
+from dmvpn_agent.wire.vici import Section
 
 log = structlog.get_logger()
 
-#: The events that nhrpd asks for.
-CLIENT_EVENTS = frozenset({"child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa"})
 RESYNC_INTERVAL = 30.0
-
-
-class Client(Protocol):
-    """A VICI client of ours; ``events`` are those it registered."""
-
-    events: set[str]
-
-    def send(self, packet: Packet) -> None:
-        """Send a packet, as soon as that goes."""
-
-    def close(self, cause: str) -> None:
-        """Close the connection."""
-
-
-class TriggerFailed(Exception):
-    """The packet that starts an SA could not be sent; the text says what to do."""
+#: Seconds after an upgrade within which charon must have been read; nhrpd is not left in the dark for longer.
+ADOPTION_TIMEOUT = 5.0
 
 
 class Bridge:
-    """Serves VICI clients from one charon. ``send_trigger(local, remote)`` has the kernel ask for an SA."""
+    """Keeps clients in step with one charon. ``told``: the circuits that clients handed over to it know of.
+
+    ``announced`` is called with each circuit that comes or goes.
+    """
 
     def __init__(
         self,
         charon: Charon,
         certificates: Certificates,
-        send_trigger: Callable[[Address, Address], None],
-        profile: str,
+        surplus: SurplusEnder,
         telemetry: Telemetry,
+        told: Iterable[Circuit] = (),
     ) -> None:
         self._charon = charon
         self._certificates = certificates
-        self._send_trigger = send_trigger
-        self._profile = profile
-        self._telemetry = telemetry
+        self._surplus = surplus
         self._stale: set[int] = set()
-        self._picture: dict[int, IkeSa] = {}
-        self._session: CharonSession | None = None
-        self._clients: set[Client] = set()
-        telemetry.observe(metrics.BRIDGE_CLIENTS, lambda: len(self._clients))
-        telemetry.observe(metrics.VICI_CONNECTED, lambda: self._session is not None)
+        self._changes: list[ChildChange] = []
+        self._unidentified: set[int] = set()
+        self._ready = asyncio.Event()
+        self.clients = Clients(certificates, telemetry)
+        self.picture = Picture(told)
+        self.session: CharonSession | None = None
+        self.announced: Callable[[Circuit], None] = lambda _: None
+        telemetry.observe(metrics.VICI_CONNECTED, lambda: self.ready)
 
     @property
     def ready(self) -> bool:
         """Tell whether the picture is complete: before, and after charon was lost, no client can be served."""
-        return self._session is not None
+        return self._ready.is_set()
+
+    async def wait_ready(self) -> None:
+        """Wait until the picture is complete."""
+        await self._ready.wait()
 
     def connected(self, client: Client) -> None:
         """Take up a client; it is closed at once where charon is not there, and comes back by itself."""
         if self.ready:
-            self._clients.add(client)
+            self.clients.add(client)
         else:
             client.close("charon_away")
 
+    def adopt(self, client: Client) -> None:
+        """Take up a client of the program before this one, which knows of the circuits that were handed over."""
+        self.clients.add(client)
+
     def disconnected(self, client: Client) -> None:
         """Let go of a client."""
-        self._clients.discard(client)
+        self.clients.discard(client)
 
     async def run(self) -> None:
         """Keep the picture and tell the clients, until cancelled, across charon's restarts."""
+        asyncio.get_running_loop().call_later(ADOPTION_TIMEOUT, self._give_up_adopted)
         while True:
             async with self._charon.session() as session:
                 try:
@@ -102,10 +98,20 @@ class Bridge:
                 except CharonLost as error:
                     log.warning("charon_lost", why=str(error), consequence="nhrpd resets its circuits")
                 finally:
-                    self._session = None
-                    for client in tuple(self._clients):
-                        client.close("charon_lost")
-                    self._picture = {}
+                    self._lost()
+
+    def _lost(self) -> None:
+        self._ready.clear()
+        self.session = None
+        self.clients.close("charon_lost")
+        self.picture = Picture()
+        self._stale, self._changes, self._unidentified = set(), [], set()
+
+    def _give_up_adopted(self) -> None:
+        if not self.ready and tuple(self.clients):
+            log.error("adoption_failed", why=f"charon was not reached within {ADOPTION_TIMEOUT:g} s of the upgrade",
+                      consequence="nhrpd resets its circuits")  # fmt: skip
+            self._lost()
 
     async def _follow(self, session: CharonSession) -> None:
         for event in SA_EVENTS:
@@ -120,10 +126,13 @@ class Bridge:
 
         async def look() -> None:
             stale, self._stale = self._stale, set()
-            await self._look(session, stale if stale and self.ready else None)
+            if await self._look(session, stale if stale and self.ready else None):
+                await self._look(session, None)
             if not self.ready:
-                self._session = session
-                log.info("bridge_ready", ike_sas=len(self._picture), circuits=len(circuits(self._picture.values())))
+                self.session = session
+                self._ready.set()
+                log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
+            await self._surplus.look(session, self.picture.sas.values())
 
         collecting = asyncio.create_task(self._certificates.collect(session))
         try:
@@ -138,112 +147,49 @@ class Bridge:
         if event == "ike-updown":
             self._certificates.authenticated()
         self._stale |= ike_ids(message)
+        self._changes += child_changes(event, message)
 
-    async def _look(self, session: CharonSession, ids: set[int] | None) -> None:
-        """Look at these IKE_SAs, or at all, and tell the clients what is different. Raises ``CharonLost``."""
+    async def _look(self, session: CharonSession, ids: set[int] | None) -> bool:
+        """Look at these IKE_SAs, or at all, and tell the clients what is different; return whether that leaves doubt.
+
+        Raises ``CharonLost``.
+        """
         if ids is None:
             after = {sa.unique_id: sa for sa in await list_sas(session)}
         else:
-            after = {key: sa for key, sa in self._picture.items() if key not in ids}
+            after = {key: sa for key, sa in self.picture.sas.items() if key not in ids}
             for number in ids:
                 after |= {sa.unique_id: sa for sa in await list_sas(session, **{"ike-id": str(number)})}
-        now = circuits(after.values())
-        await self._certificates.learn(session, {sa.spis: sa for sa, _ in now.values()}.values())
+        if not self.ready and self.picture.is_of_another_charon(after.values()):
+            raise CharonLost("charon was restarted during the upgrade")
+        await self._certificates.learn(session, _with_circuits(after.values()))
         if ids is None:
             self._certificates.prune(after.values())
-        before, self._picture = circuits(self._picture.values()), after
-        for key, circuit in now.items():
-            if key not in before or not same_circuit(before[key], circuit):
-                self._announce("child-state-installed", circuit)
-        for key, circuit in before.items():
-            if key not in now:
-                self._announce("child-state-destroying", circuit)
+        # What charon said before it answered has been heard by now.
+        changes, self._changes = self._changes, []
+        difference = self.picture.look(after, changes)
+        for circuit in difference.lost:
+            self._announce("child-state-destroying", circuit)
+        installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
+        for circuit in installed.values():
+            self._announce("child-state-installed", circuit)
+        for circuit in difference.destroying:
+            self._announce("child-state-destroying", circuit)
+        self._unidentified = {key for key, (sa, _) in self.picture.told.items() if not self._certificates.of(sa)[1]}
+        return difference.doubtful
+
+    def _identified(self) -> list[Circuit]:
+        """Return the circuits that nhrpd was told of without a certificate, which has been found since."""
+        told = (self.picture.told.get(key) for key in self._unidentified)
+        return [circuit for circuit in told if circuit and self._certificates.of(circuit[0])[1]]
 
     def _announce(self, event: str, circuit: Circuit) -> None:
         sa, child = circuit
         log.info(event.replace("-", "_"), connection=sa.name, remote=str(sa.remote_host), remote_id=sa.remote_id,
                  ike_id=sa.unique_id, child_id=child.unique_id)  # fmt: skip
-        for client in tuple(self._clients):
-            self._tell(client, event, circuit)
+        self.clients.announce(event, circuit)
+        self.announced(circuit)
 
-    def _tell(self, client: Client, event: str, circuit: Circuit) -> None:
-        if event in client.events:
-            message = render_for_nhrpd(*circuit, *self._certificates.of(circuit[0]))
-            client.send(Packet(PacketType.EVENT, event, message))
-            self._telemetry.increment(metrics.BRIDGE_EVENTS, event)
 
-    async def answer(self, client: Client, packet: Packet) -> Packet | None:
-        """Do what a client asks; return the answer, ``None`` for a packet that asks nothing."""
-        match packet.type:
-            case PacketType.EVENT_REGISTER:
-                if packet.name not in CLIENT_EVENTS:
-                    return Packet(PacketType.EVENT_UNKNOWN)
-                client.events.add(packet.name)
-                return Packet(PacketType.EVENT_CONFIRM)
-            case PacketType.EVENT_UNREGISTER:
-                client.events.discard(packet.name)
-                return Packet(PacketType.EVENT_CONFIRM)
-            case PacketType.CMD_REQUEST:
-                return await self._command(client, packet.name, packet.message)
-        return None
-
-    async def _command(self, client: Client, name: str, message: Section) -> Packet:
-        match name:
-            case "list-sas":
-                for circuit in circuits(self._picture.values()).values():
-                    self._tell(client, "list-sa", circuit)
-                refusal = None
-            case "initiate":
-                refusal = self._initiate(client, message)
-            case "terminate":
-                refusal = await self._terminate(message)
-            case _:
-                self._telemetry.increment(metrics.BRIDGE_REQUESTS, "other", "unknown")
-                return Packet(PacketType.CMD_UNKNOWN)
-        self._telemetry.increment(metrics.BRIDGE_REQUESTS, name, "refused" if refusal else "done")
-        if refusal:
-            log.warning("request_refused", command=name, why=refusal)
-            return Packet(PacketType.CMD_RESPONSE, message={"success": "no", "errmsg": refusal})
-        return Packet(PacketType.CMD_RESPONSE, message={"success": "yes"})
-
-    def _initiate(self, client: Client, message: Section) -> str | None:
-        if text(message, "child") != self._profile:
-            return f"profile {text(message, 'child')[:64]!r} is not served; ike.profile is {self._profile}"
-        try:
-            local, remote = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
-        except ValueError as error:
-            return f"my-host or other-host: {error}"
-        existing = [
-            circuit
-            for circuit in circuits(self._picture.values()).values()
-            if (circuit[0].local_host, circuit[0].remote_host) == (local, remote)
-        ]
-        for circuit in existing:
-            self._tell(client, "child-state-installed", circuit)
-        if existing:
-            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "not_needed")
-            return None
-        try:
-            self._send_trigger(local, remote)
-        except TriggerFailed as error:
-            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
-            return str(error)
-        self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "sent")
-        return None
-
-    async def _terminate(self, message: Section) -> str | None:
-        ike_id, ike = text(message, "ike-id"), text(message, "ike")
-        if ike_id.isdecimal():
-            selection = {"ike-id": ike_id}
-        elif ike == self._profile:
-            selection = {"ike": ike}
-        else:
-            return f"only ike-id=<number> or ike={self._profile} can be terminated"
-        if self._session is None:
-            return "charon is away"
-        try:
-            # Without waiting: nhrpd does not, and the event tells.
-            await self._session.request("terminate", selection | {"timeout": "-1"})
-        except (CommandFailed, CharonLost) as error:
-            return str(error)
-        return None
+def _with_circuits(sas: Iterable[IkeSa]) -> list[IkeSa]:
+    return [sa for sa in sas if any(child.installed for child in sa.children)]

@@ -5,13 +5,13 @@ connect, because a charon that restarted has forgotten them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import datetime
 
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Address, IkePeer
+from dmvpn_agent.core.model import Address, Certificate, IkePeer
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.sa_totals import SaTotals
 from dmvpn_agent.service.charon import (
@@ -27,6 +27,7 @@ from dmvpn_agent.service.charon import (
     utc_now,
 )
 from dmvpn_agent.service.charon_alerts import CharonAlerts
+from dmvpn_agent.service.proofs import CertificateSource, Proofs
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
@@ -45,21 +46,28 @@ TERMINATE_TIMEOUT = 1000
 class CharonWatch:
     """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
-    ``profile`` is the connection that is the DMVPN's: who authenticated in another one is nobody here. ``totals`` is
-    what passed since the start, across rekeyings and reconnects.
+    ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
+    is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
+    charon that does not tell.
     """
 
     def __init__(
-        self, charon: Charon, profile: str, telemetry: Telemetry, clock: Callable[[], datetime] = utc_now
+        self,
+        charon: Charon,
+        profiles: Set[str],
+        telemetry: Telemetry,
+        clock: Callable[[], datetime] = utc_now,
+        certificates: CertificateSource | None = None,
     ) -> None:
         self._charon = charon
         self._clock = clock
         self._alerts = CharonAlerts(telemetry, clock)
-        self._profile = profile
+        self._profiles = profiles
         self._telemetry = telemetry
         self._session: CharonSession | None = None
         self._asks_for_certificate: Mapping[str, bool] = {}
         self._ours: dict[Address, tuple[IkeSa, ...]] = {}
+        self._proofs = Proofs(certificates)
         self._crls: tuple[bytes, ...] = ()
         self.connected = False
         self.patched: bool | None = None
@@ -88,6 +96,10 @@ class CharonWatch:
             ike_peer(sa.remote_id, has_certificate=self._asks_for_certificate.get(sa.name, True))
             for sa in self.sas_at(address)
         )
+
+    def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
+        """Return the certificates of those IKE_SAs, as far as they are known."""
+        return self._proofs.of(self.sas_at(address))
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""
@@ -154,7 +166,7 @@ class CharonWatch:
                 self._alerts.heard(*parse_alert(message, now))
                 return
             # Of a rekeying the new one comes last, and is where the peer is now.
-            sas = [sa for sa in parse_ike_sas(message, now) if sa.name == self._profile]
+            sas = [sa for sa in parse_ike_sas(message, now) if sa.name in self._profiles]
         except ViciError as error:
             log.warning(
                 "charon_event_unreadable", event_name=name, why=str(error), then="the look after it shows all"
@@ -168,12 +180,13 @@ class CharonWatch:
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True
-        self.totals.look(sa for sa in sas if sa.name == self._profile)
+        self.totals.look(sa for sa in sas if sa.name in self._profiles)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in sas:
-            if sa.name == self._profile and sa.established:
+            if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
         self._ours = ours
+        self._proofs.look(self.our_sas())
         self.looked()
 
     async def _connections(self, session: CharonSession) -> Mapping[str, bool]:

@@ -50,8 +50,11 @@ GUARDED = frozenset({Reason.NBMA_ADDRESS_CONFLICT})  # fmt: skip
 class Inviter(Protocol):
     """Has charon set up an IKE_SA with somebody."""
 
-    async def invite(self, local: Address, remote: Address) -> None:
-        """Ask for an IKE_SA between two NBMA addresses. Raises ``CharonLost``, ``CommandFailed``."""
+    async def invite(self, interface: str, local: Address, remote: Address) -> None:
+        """Ask for an IKE_SA between two NBMA addresses, for what is bound on a tunnel interface.
+
+        Raises ``CharonLost``, ``CommandFailed``.
+        """
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class Enforcer:
             return
         invitation.due = now + (INVITE_OFTEN if called_for < INVITE_OFTEN_FOR else INVITE_SELDOM)
         try:
-            await self._inviter.invite(invitation.local, remote)
+            await self._inviter.invite(invitation.request.interface, invitation.local, remote)
         except (CharonLost, CommandFailed) as error:
             self._telemetry.increment(metrics.INVITATIONS, "failed")
             log.warning("not_invited", nbma_address=str(remote), why=str(error), then="tried again")

@@ -111,19 +111,27 @@ class Peers:
                 self._leave(request.protocol_address, why)
         return tuple(failed)
 
-    def rejudge(self, judge: Judge) -> tuple[bool, tuple[Revoked, ...]]:
-        """Judge every peer again; return whether anything changed, and those who are not accepted any more."""
+    def rejudge(
+        self, judge: Judge, refresh: Callable[[BindingRequest], BindingRequest] = lambda request: request
+    ) -> tuple[bool, tuple[Revoked, ...]]:
+        """Judge every peer again; return whether anything changed, and those who are not accepted any more.
+
+        ``refresh`` returns a peer's question with the certificate that it has now.
+        """
         revoked = []
         changed = False
         for member in self.memberships():
-            decision = judge(member.request)
+            request = refresh(member.request)
+            decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
                 if decision.peer != member.peer:
-                    self._enter(Membership(member.request, decision.peer, member.absent_since))
+                    self._enter(Membership(_to_keep(request), decision.peer, member.absent_since))
                     changed = True
+                if request.certificate != member.request.certificate:
+                    self._store.save(request)
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
-                revoked.append(Revoked(member.request, member.peer, why))
+                revoked.append(Revoked(request, member.peer, why))
                 self._leave(member.peer.protocol_address, why)
         return changed or bool(revoked), tuple(revoked)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from dmvpn_agent.core.change_text import describe as describe_change
 from dmvpn_agent.core.sa import ChildSa, IkeSa
-from dmvpn_agent.service.authorizer import Authorizer, Judgement, describe
+from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.judgement import Judgement, describe
 from dmvpn_agent.service.peers import Membership, Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper

@@ -92,7 +92,7 @@ def choose(candidates: Sequence[Candidate], now: datetime, established_at: datet
 
 @lru_cache(maxsize=128)
 def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...]:
-    """Return what a certificate can prove; the cache shows the same ones again whenever a peer comes."""
+    """Return what a certificate can prove; most of charon's cache was there the time before."""
     certificate = read_certificate(der)
     if not isinstance(certificate, Certificate):
         return ()

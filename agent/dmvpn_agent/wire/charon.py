@@ -6,6 +6,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from sys import intern
 
+from dmvpn_agent.core.picture import ChildChange
 from dmvpn_agent.core.sa import Algorithms, ChildSa, IkeSa, Traffic
 from dmvpn_agent.core.sa_totals import SaEvent
 from dmvpn_agent.wire.vici import Section, ViciError, count, number, sections, text
@@ -70,7 +71,13 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         established_at=_ago(section, "established", now),
         rekey_due=_ahead(section, "rekey-time", now),
         reauth_due=_ahead(section, "reauth-time", now),
+        remote_certificate=_octets(section, "remote-cert-data"),
     )
+
+
+def _octets(section: Section, key: str) -> bytes:
+    value = section.get(key, b"")
+    return value if isinstance(value, bytes) else b""
 
 
 def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
@@ -165,12 +172,44 @@ def parse_connections(message: Section) -> Iterator[tuple[str, bool]]:
 
 def ike_ids(message: Section) -> frozenset[int]:
     """Return the unique ids of the IKE_SAs that an ``ike-*`` or ``child-*`` event is about, new and old ones."""
-    found = set()
+    found = set[int]()
     for _, section in sections(message):
         for part in (section, *(inner for key, inner in sections(section) if key in {"old", "new"})):
-            if text(part, "uniqueid").isdecimal():
-                found.add(number(part, "uniqueid"))
+            found |= _unique_id(part)
     return frozenset(found)
+
+
+def child_changes(event: str, message: Section) -> Iterator[ChildChange]:
+    """Yield the CHILD_SAs that an event says came, or are gone, in this order."""
+    if event not in {"child-updown", "child-rekey"}:
+        return
+    children = [child for _, section in sections(message) for _, child in sections(section.get("child-sas", {}))]
+    if event == "child-updown":
+        yield from (ChildChange(key, text(message, "up") == "yes") for child in children for key in _unique_id(child))
+        return
+    for child in children:
+        for part, came in (("new", True), ("old", False)):
+            inner = child.get(part)
+            if isinstance(inner, Mapping):
+                yield from (ChildChange(key, came) for key in _unique_id(inner))
+
+
+def _unique_id(section: Section) -> frozenset[int]:
+    """Return a section's unique id; nothing where it has none."""
+    try:
+        return frozenset({number(section, "uniqueid")})
+    except ViciError:
+        return frozenset()
+
+
+def half_open_and_jobs(stats: Section) -> tuple[int, int]:
+    """Return from the answer to ``stats`` what charon's ``init_limit_*`` are about: half-open IKE_SAs, waiting jobs.
+
+    Raises ``ViciError``.
+    """
+    found = dict(sections(stats))
+    jobs = found.get("queues", {})
+    return number(found.get("ikesas", {}), "half-open"), sum(number(jobs, kind) for kind in jobs)
 
 
 def rekeyed_spis(message: Section) -> tuple[str, str] | None:

@@ -27,6 +27,8 @@ from dmvpn_agent.core.plan import (
 #: What ``any`` stands for, and the longest prefix in it, by IP version.
 _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
 
+#: What can stand instead of an AS number.
+_AS_WORDS = frozenset({"internal", "external", "auto"})
 
 _CONFIGURE = ("configure terminal",)
 
@@ -76,6 +78,7 @@ class _ConfigReader:
         self._requires_policy = True
         self._activates = True
         self._groups: set[str] = set()
+        self._group_as: dict[str, str] = {}
         self._neighbors: dict[Address, Neighbor] = {}
         self._lists: dict[str, dict[int, Entry]] = {}
 
@@ -85,7 +88,7 @@ class _ConfigReader:
             requires_policy=self._requires_policy,
             activates_ipv4=self._activates,
             peer_groups=frozenset(self._groups),
-            neighbors=self._neighbors,
+            neighbors={address: self._with_group_as(one) for address, one in self._neighbors.items()},
             prefix_lists=self._lists,
         )
 
@@ -115,8 +118,19 @@ class _ConfigReader:
                 self._activates = False
             case ["neighbor", name, "peer-group"]:
                 self._groups.add(name)
+            case ["neighbor", name, "remote-as", number] if name in self._groups:
+                self._group_as[name] = number
             case ["neighbor", name, *rest]:
                 self._neighbor(name, rest)
+
+    def _with_group_as(self, neighbor: Neighbor) -> Neighbor:
+        """Return a neighbor with the AS number of its group: FRR prints it there only."""
+        number = self._group_as.get(neighbor.peer_group or "")
+        if neighbor.as_number is not None or number is None:
+            return neighbor
+        if number == "internal":
+            return replace(neighbor, as_number=self._as_number)
+        return neighbor if number in _AS_WORDS else replace(neighbor, as_number=_as_number(number))
 
     def _neighbor(self, name: str, words: list[str]) -> None:
         try:
@@ -127,7 +141,7 @@ class _ConfigReader:
         match words:
             case ["remote-as", number]:
                 # A word instead of a number is never ours: the neighbor counts as the operator's.
-                named = number in {"internal", "external", "auto"}
+                named = number in _AS_WORDS
                 neighbor = replace(neighbor, as_number=None if named else _as_number(number))
             case ["peer-group", group]:
                 neighbor = replace(neighbor, peer_group=group)

@@ -37,6 +37,12 @@ def render(rule: RedirectRule) -> str:
     """
     source = IPv4Network((0, rule.source_prefix_length)).netmask
     destination = IPv4Network((0, rule.destination_prefix_length)).netmask
+    log = (
+        f"update @redirected {{ ip saddr & {source} . ip daddr & {destination}"
+        f" limit rate {rule.rate_per_minute}/minute burst {rule.burst} packets }}"
+        f" counter log group {rule.nflog_group} snaplen {rule.snaplen}"
+    )
+    rules = "\n".join(f'    iifname "{name}" oifname "{name}" {log}' for name in rule.interfaces)
     return f"""\
 table {TABLE}
 delete table {TABLE}
@@ -58,10 +64,7 @@ table {TABLE} {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
-    iifname "{rule.interface}" oifname "{rule.interface}" \
-update @redirected {{ ip saddr & {source} . ip daddr & {destination} \
-limit rate {rule.rate_per_minute}/minute burst {rule.burst} packets }} \
-counter log group {rule.nflog_group} snaplen {rule.snaplen}
+{rules}
   }}
 }}
 """

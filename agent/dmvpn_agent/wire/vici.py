@@ -82,6 +82,11 @@ class PacketReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def rest(self) -> bytes:
+        """Return the bytes of the packet that is not complete yet."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[Packet]:
         """Yield the packets that are complete now. Raises ``ViciError``."""
         self._buffer += data

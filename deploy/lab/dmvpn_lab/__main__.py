@@ -98,7 +98,7 @@ def _inside(scenario: Scenario, result: Path, keep_up: bool) -> int:
         found = report.make(lab, outcomes, error, platform.release(), time.monotonic() - begin)
         (result / "report.json").write_text(json.dumps(found, indent=1, default=str))
         shutil.copytree(work / "logs", result / "logs", dirs_exist_ok=True)
-        print("\n".join(["", *summary.lines(found, scenario.hub.name), ""]))
+        print("\n".join(["", *summary.lines(found, scenario.hubs[0].name), ""]))
         print(f"report: {result / 'report.json'}   logs: {result / 'logs'}", flush=True)
         if keep_up:
             print(_KEPT.format(nodes=", ".join(lab.nodes)), flush=True)

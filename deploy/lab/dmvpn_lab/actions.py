@@ -6,7 +6,9 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from dmvpn_lab.constancy import Remember
-from dmvpn_lab.packets import Ping, Traffic
+from dmvpn_lab.node import PROFILE
+from dmvpn_lab.packets import Ping
+from dmvpn_lab.traffic import Traffic
 
 if TYPE_CHECKING:
     from dmvpn_lab.lab import Lab
@@ -14,13 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a node that is ``late``."""
+    """Start a node that is ``late``, or was powered off."""
 
     node: str
 
     def perform(self, lab: "Lab") -> None:
         """Returns when its daemons serve."""
         lab.start_nodes([self.node])
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """End a node as a power failure does: no daemon says good-bye, and only its disk remains."""
+
+    node: str
+
+    def perform(self, lab: "Lab") -> None:
+        """Returns when it is gone; ``start`` starts it again."""
+        lab.power_off(self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,19 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """Send a signal to a daemon that goes on, as USR2 has the bridge upgraded, and HUP files read again."""
+
+    node: str
+    daemon: str
+    signal: str
+
+    def perform(self, lab: "Lab") -> None:
+        """Returns at once."""
+        lab.nodes[self.node].send(self.daemon, signal.Signals[f"SIG{self.signal}"])
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Have a node announce a prefix by BGP, whether it is entitled to it or not."""
 
@@ -61,14 +87,24 @@ class Announce:
     def perform(self, lab: "Lab") -> None:
         """Returns when bgpd has it in its configuration."""
         node = lab.nodes[self.node]
-        commands = [
-            "configure terminal",
+        node.configure(
             f"ip route {self.prefix} blackhole",
             f"router bgp {node.node.as_number}",
             "address-family ipv4 unicast",
             f"network {self.prefix}",
-        ]
-        node.space.run("vtysh", *(word for command in commands for word in ("-c", command)))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Give a node's vtysh lines of configuration, as its operator may."""
+
+    node: str
+    lines: tuple[str, ...]
+
+    def perform(self, lab: "Lab") -> None:
+        """Returns when vtysh has taken all of them."""
+        lab.nodes[self.node].configure(*self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +144,36 @@ class Unrevoke:
         lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
 
 
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Give a node another certificate, with these OUs, as its operator does: loaded, and the IKE_SAs ended.
+
+    An IKE_SA keeps the configuration it was made by; a rekeying or reauthentication would use the old certificate.
+    """
+
+    node: str
+    certificate: tuple[str, ...]
+
+    def perform(self, lab: "Lab") -> None:
+        """Returns when the old IKE_SAs are gone; nhrpd asks for new ones by itself."""
+        node = lab.nodes[self.node]
+        node.renew(lab.issue(self.node, self.certificate))
+        node.space.run("swanctl", "--terminate", "--ike", PROFILE)
+
+
 ACTIONS = {
     "start": Start,
+    "power-off": PowerOff,
     "restart": Restart,
     "kill": Kill,
+    "signal": Signal,
     "announce": Announce,
+    "configure": Configure,
     "flush-nft": FlushNft,
     "remember": Remember,
     "ping": Ping,
     "traffic": Traffic,
     "revoke": Revoke,
     "unrevoke": Unrevoke,
+    "renew": Renew,
 }

@@ -24,21 +24,24 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """SAs, BGP sessions and routes of a node are those remembered; new ones may have come."""
+    """SAs, BGP sessions and routes of a node, or those named, are the ones remembered; new ones may have come."""
 
     on: str
     about: str | None = None
+    kinds: tuple[str, ...] = ("ike_sas", "child_sas", "bgp_sessions", "routes")
 
     def observe(self, lab: "Lab") -> Observation:
-        """Compares SPIs and unique ids, how often each BGP session was established and dropped, and routes."""
+        """Compares SPIs and unique ids, how often each BGP session was established and dropped, and routes.
+
+        Not true where nothing of a kind was remembered: that nothing changed would say nothing.
+        """
         before, now = lab.remembered[self.on, self.about], _snapshot(lab, self.on, self.about)
         gone = {
             kind: {key: value for key, value in before[kind].items() if now[kind].get(key) != value}
-            for kind in ("ike_sas", "child_sas", "bgp_sessions")
+            for kind in self.kinds
         }
-        routes = [line for line in before["routes"] if line not in now["routes"]]
-        evidence = {"before": before, "gone_or_changed": {**gone, "routes": routes}}
-        return Observation(not any(gone.values()) and not routes, evidence)
+        evidence = {"before": before, "gone_or_changed": gone}
+        return Observation(not any(gone.values()) and all(before[kind] for kind in self.kinds), evidence)
 
 
 def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
@@ -61,5 +64,7 @@ def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
             for peer in readings.bgp_neighbors(node)
             if peer["state"] == "Established" and peer["address"] in addresses
         },
-        "routes": [line for line in readings.routes(node) if about is None or addresses & set(line.split())],
+        "routes": {
+            line: line.split()[0] for line in readings.routes(node) if about is None or addresses & set(line.split())
+        },
     }

@@ -11,7 +11,8 @@ from dmvpn_lab import readings
 from dmvpn_lab.constancy import Unchanged
 from dmvpn_lab.node import AGENT
 from dmvpn_lab.observation import Observation
-from dmvpn_lab.packets import Shortcut, TrafficIntact
+from dmvpn_lab.packets import Shortcut
+from dmvpn_lab.traffic import TrafficIntact
 
 if TYPE_CHECKING:
     from dmvpn_lab.lab import Lab

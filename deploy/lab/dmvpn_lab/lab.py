@@ -10,11 +10,12 @@ from typing import Any
 from vici.exception import SessionException
 
 from dmvpn_lab import wiring
-from dmvpn_lab.certificates import Authority
+from dmvpn_lab.certificates import Authority, Credentials
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
 from dmvpn_lab.scenario import Scenario, Step
+from dmvpn_lab.traffic import Stream
 
 POLL_SECONDS = 0.25
 # What a daemon that is not up yet, or is just gone, makes of a look at it.
@@ -55,21 +56,26 @@ class Lab:
     def __init__(self, scenario: Scenario, work: Path, say: Say) -> None:
         self.authority = Authority()
         self.scenario = scenario
-        self.nodes = {name: self._make_node(name, work) for name in scenario.nodes}
+        self._work = work
+        self.nodes = {name: self._make_node(name) for name in scenario.nodes}
         self.revoked: set[str] = set()
         self.remembered: dict[tuple[str, str | None], dict[str, Any]] = {}
         self.replies: dict[tuple[str, str], tuple[int, dict[int, int]]] = {}
-        self.traffic: dict[tuple[str, str], Path] = {}
+        self.traffic: dict[tuple[str, str], Stream] = {}
         self._routers = {name: Namespace(name) for name in scenario.routers}
         self._say = say
 
-    def _make_node(self, name: str, work: Path) -> LabNode:
+    def _make_node(self, name: str) -> LabNode:
         node = self.scenario.nodes[name]
-        credentials = self.authority.issue(name, node.certificate)
-        file = work / "certificates" / f"{name}.pem"
+        return LabNode(node, self.scenario, self.issue(name, node.certificate), self._work)
+
+    def issue(self, name: str, units: Sequence[str]) -> Credentials:
+        """Have the CA issue a certificate to a node, whose own it is from now on."""
+        credentials = self.authority.issue(name, units)
+        file = self._work / "certificates" / f"{name}.pem"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(credentials.certificate)
-        return LabNode(node, self.scenario, credentials, work)
+        return credentials
 
     def start(self) -> None:
         """Bring up the internet, the routers and every node that is not late. Raises ``CommandError``."""
@@ -85,9 +91,16 @@ class Lab:
             list(pool.map(self._start_node, names))
 
     def _start_node(self, name: str) -> None:
-        behind = self.scenario.nodes[name].behind
-        for done in self.nodes[name].start(self._routers[behind] if behind else None):
+        for done in self.nodes[name].start(self._router_of(name)):
             self._say(f"  {name}: {done}")
+
+    def power_off(self, name: str) -> None:
+        """End a node at once."""
+        self.nodes[name].power_off(self._router_of(name))
+
+    def _router_of(self, name: str) -> Namespace | None:
+        behind = self.scenario.nodes[name].behind
+        return self._routers[behind] if behind else None
 
     def run(self, step: Step) -> StepOutcome:
         """Do a step's actions, then wait until all its expectations are true at once."""

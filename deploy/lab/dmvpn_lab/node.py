@@ -27,7 +27,10 @@ CRL = "/etc/dmvpn-agent/crl/lab.crl"
 # The certificate of every node of the scenario, by name, for commands that take one.
 CERTIFICATES = "/run/lab/certificates"
 BRIDGE_SOCKET = "/run/dmvpn-agent/charon.vici"
+STATE = "/var/lib/dmvpn-agent"
 CONTROL_SOCKET = "/run/dmvpn-agent/control.sock"
+# The connection of swanctl/bridged.conf.
+PROFILE = "dmvpn"
 READY_SECONDS = 90.0
 # Nothing of the machine's own is changed, and nothing seen of what may be there of the same programs.
 _PRIVATE = ("/etc",)
@@ -97,6 +100,7 @@ class LabNode:
         self._scenario = scenario
         self._credentials = credentials
         self._certificates = work / "certificates"
+        self._disk = work / "disks" / node.name
         self.space = Namespace(node.name, _PRIVATE, _EMPTY)
         self.host = Namespace(f"{node.name}-lan")
         self._daemons = {daemon.name: daemon for daemon in daemons(self.mode)}
@@ -131,6 +135,10 @@ class LabNode:
         if name == "charon":
             self.space.run("swanctl", "--load-all", "--noprompt")
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a daemon."""
+        self._running[name].send_signal(number)
+
     def kill(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a daemon and wait for its end. Raises ``CommandError`` if it stays."""
         self._running[name].send_signal(number)
@@ -139,9 +147,26 @@ class LabNode:
         except subprocess.TimeoutExpired:
             raise CommandError(f"{self.node.name}: {name} stays 30 s after {number.name}") from None
 
+    def power_off(self, router: Namespace | None) -> None:
+        """End the node at once: nobody is told, and only its disk remains."""
+        wiring.detach_node(self.node, router)
+        self.space.stop()
+        self.host.stop()
+        self._running.clear()
+
+    def configure(self, *lines: str) -> None:
+        """Give vtysh lines of configuration. Raises ``CommandError``."""
+        self.space.run("vtysh", *(word for line in ("configure terminal", *lines) for word in ("-c", line)))
+
+    def renew(self, credentials: Credentials) -> None:
+        """Put another certificate and key in place and have charon take them up, for the IKE_SAs to come."""
+        self._credentials = credentials
+        self._write_credentials()
+        self.space.run("swanctl", "--load-all", "--noprompt")
+
     @property
     def started(self) -> bool:
-        """Whether the node was started, all its daemons or some."""
+        """Whether the node is on, all its daemons or some."""
         return bool(self._running)
 
     def dead(self) -> list[str]:
@@ -173,25 +198,29 @@ class LabNode:
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
         for target, file in self.mode.files.items():
             self._write(target, _text(file))
-        # The agent reads the CA's certificate too.
-        self._write("/etc/swanctl/x509ca/ca.pem", self._credentials.ca_certificate.decode(), mode=0o644)
-        self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
-        self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
+        self._write_credentials()
         self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
         # vtysh refuses a user without a name.
         user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
         self._write("/etc/passwd", Path("/etc/passwd").read_text() + user, mode=0o644)
         self.space.path(CRL).parent.mkdir()
         self.publish(self._credentials.crl)
-        for target, source in (*_INSTALLED.items(), (CERTIFICATES, self._certificates)):
+        self._disk.mkdir(parents=True, exist_ok=True)
+        for target, source in (*_INSTALLED.items(), (CERTIFICATES, self._certificates), (STATE, self._disk)):
             self.space.run("install", "-d", target)
             self.space.run("mount", "--bind", str(source), target)
         self.space.run("install", "-d", "-o", "frr", "-g", "frrvty", "-m", "0755", "/run/frr")
         self.space.run("install", "-d", "-m", "1777", "/var/tmp")
-        for folder in ("/run/dmvpn-agent", "/var/lib/dmvpn-agent"):
+        for folder in ("/run/dmvpn-agent", STATE):
             self.space.run("install", "-d", "-o", str(AGENT_USER), "-g", "frrvty", "-m", "0750", folder)
         if self.mode.bridge:
             self.space.run("ln", "-s", BRIDGE_SOCKET, "/run/charon.vici")
+
+    def _write_credentials(self) -> None:
+        # The agent reads the CA's certificate too.
+        self._write("/etc/swanctl/x509ca/ca.pem", self._credentials.ca_certificate.decode(), mode=0o644)
+        self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
+        self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
 
     def _write(self, inside: str, text: str, *, group: str = "root", mode: int = 0o640) -> None:
         file = self.space.path(inside)
@@ -203,14 +232,16 @@ class LabNode:
 
 def template_values(node: Node, scenario: Scenario) -> dict[str, object]:
     """What the placeholders of the files that users take stand for on one node."""
+    others = [hub for hub in scenario.hubs if hub is not node]
     return {
         "AS_NUMBER": node.as_number,
         "LAN_NETWORK": node.lan,
         "TUNNEL_NETWORK": scenario.networks.tunnel,
         "ALLOWED_NETWORK": scenario.networks.allowed,
-        "HUB_AS_NUMBER": scenario.hub.as_number,
-        "HUB_PROTOCOL_ADDRESS": scenario.hub.protocol_address,
-        "HUB_NBMA_ADDRESS": scenario.hub.nbma_address,
+        "HUB_PROTOCOL_ADDRESS": [hub.protocol_address for hub in scenario.hubs],
+        "HUB_NBMA_ADDRESS": [hub.nbma_address for hub in scenario.hubs],
+        "OTHER_HUB_PROTOCOL_ADDRESS": [hub.protocol_address for hub in others],
+        "OTHER_HUB_NBMA_ADDRESS": [hub.nbma_address for hub in others],
     }
 
 

@@ -80,9 +80,9 @@ class Scenario:
     mode: str = "bridged"
 
     @property
-    def hub(self) -> Node:
-        """The first hub of the file: the one a spoke's configuration names."""
-        return next(node for node in self.nodes.values() if node.role == "hub")
+    def hubs(self) -> tuple[Node, ...]:
+        """The hubs in the order of the file: those that a spoke's configuration names."""
+        return tuple(node for node in self.nodes.values() if node.role == "hub")
 
     def outer_address(self, name: str) -> str:
         """The address that others see of a node: its own NBMA address, or that of the router it sits behind."""

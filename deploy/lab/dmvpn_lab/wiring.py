@@ -36,7 +36,7 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
     else:
         assert node.behind is not None
         inside = scenario.routers[node.behind].inside
-        name = f"v-{node.name}"[:15]
+        name = _port(node.name)
         _batch_in(router, f"link add {name} type veth peer name eth0 netns {space.pid}")
         _batch_in(router, f"link set {name} master inside up")
         address, gateway = f"{node.nbma_address}/{inside.network.prefixlen}", f"route add default via {inside.ip}"
@@ -49,6 +49,15 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
         f"address add {node.protocol_address}/32 dev {GRE}",
         f"link set {GRE} mtu 1400 up",
     )
+
+
+def detach_node(node: Node, router: Namespace | None) -> None:
+    """Pull a node's cable; the kernel takes its time with a namespace that nobody is in any more."""
+    line = f"link delete {_port(node.name)}"
+    if router is None:
+        _batch(line)
+    else:
+        _batch_in(router, line)
 
 
 def attach_host(node: Node, space: Namespace, host: Namespace) -> None:
@@ -69,8 +78,12 @@ def attach_host(node: Node, space: Namespace, host: Namespace) -> None:
 
 
 def _plug(space: Namespace, name: str, bridge: str) -> None:
-    port = f"v-{name}"[:15]
+    port = _port(name)
     _batch(f"link add {port} type veth peer name eth0 netns {space.pid}", f"link set {port} master {bridge} up")
+
+
+def _port(name: str) -> str:
+    return f"v-{name}"[:15]
 
 
 def _batch(*lines: str) -> None:

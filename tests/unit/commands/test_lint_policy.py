@@ -125,7 +125,10 @@ def test_what_is_no_configuration_is_no_policy(file: Path, capsys: pytest.Captur
 def test_kinds_and_interfaces_have_their_own_columns(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table for each interface; a column for each kind of peer with rules of its own; what holds for all peers."""
     file.write_text(
-        GENERAL.replace("[policy]", "ibgp_peer_group = 'internal'\n[policy]")
+        GENERAL.replace(
+            "[policy]",
+            "ibgp_peer_group = 'internal'\n[nhrp]\ninterfaces = { gre1 = 'dmvpn', gre2 = 'dmvpn2' }\n[policy]",
+        )
         + "require_crl = true\ncrls = ['/etc/crls']\n[policy.hub]\nrequire_hub_role = true\nallow_ibgp = true\n"
         "[policy.interfaces.gre2]\ntunnel_networks = ['10.254.0.0/24']\n"
         "[[policy.peer]]\nidentity = 'psk1'\nprotocol_addresses = ['10.255.0.9']\nas_number = 64519\n"

@@ -26,6 +26,30 @@ def test_comments_keep_their_placeholders() -> None:
     assert render(text, {"ONE": 1}) == text
 
 
+def test_lists_repeat_their_line() -> None:
+    """A line with lists stands once for each value, their values together; for no value it is left out."""
+    values = {"NAME": "n", "A": [1, 2], "B": [3, 4], "NONE": []}
+    assert render("@NAME@ @A@ @B@\nrest @NONE@\nend\n", values) == "n 1 3\nn 2 4\nend\n"
+
+
+def test_lists_of_one_line_are_equally_long() -> None:
+    """An address without its counterpart never reaches a daemon."""
+    with pytest.raises(ValueError, match="shorter"):
+        render("@A@ @B@\n", {"A": [1, 2], "B": [3]})
+
+
+@pytest.mark.parametrize(("scenario", "hubs", "others"), [("policy", 1, 0), ("two-hubs", 2, 1)])
+def test_every_hub_is_named(scenario: str, hubs: int, others: int) -> None:
+    """A spoke registers with every hub, a hub with every other one, an only hub with none."""
+    loaded = load(CHECKOUT / f"deploy/lab/scenarios/{scenario}.toml", ACTIONS, EXPECTATIONS)
+
+    def named(role: str, node: str) -> int:
+        text = render((CHECKOUT / f"frr/{role}.conf").read_text(), template_values(loaded.nodes[node], loaded))
+        return sum(line.startswith(" ip nhrp nhs ") for line in text.splitlines())
+
+    assert (named("spoke", "spoke1"), named("hub", loaded.hubs[0].name)) == (hubs, others)
+
+
 def test_missing_value_is_an_error() -> None:
     """A placeholder that nobody fills never reaches a daemon."""
     with pytest.raises(KeyError, match="OTHER"):

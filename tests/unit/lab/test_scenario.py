@@ -66,7 +66,7 @@ def test_tables_become_values() -> None:
         (("nodes", "hub", "role"), "spoke", "none has role = 'hub'"),
         (("nodes", "hub", "behind"), "router", "behind = 'router'; expected one of nat"),
         (("steps", 0, "expects"), [], "expects is not a key"),
-        (("steps", 0, "do", 0, "action"), "reboot", "action = 'reboot'; expected one of start, restart"),
+        (("steps", 0, "do", 0, "action"), "reboot", "action = 'reboot'; expected one of start, power-off"),
         (("steps", 0, "expect", 0, "resaon"), "x", "decision: resaon is not a key"),
     ],
 )

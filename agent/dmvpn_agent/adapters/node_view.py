@@ -1,0 +1,189 @@
+"""Looks at a node for ``dmvpn-agent doctor``; each look is bounded, and one that fails is ``Unseen``."""
+
+import asyncio
+import platform
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+from dmvpn_agent import __version__
+from dmvpn_agent.adapters.charon import ViciSession
+from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
+from dmvpn_agent.adapters.nftables import Nftables
+from dmvpn_agent.adapters.process import run
+from dmvpn_agent.adapters.trust_files import read_trust
+from dmvpn_agent.config import Config
+from dmvpn_agent.core.desired import Desired, problems
+from dmvpn_agent.core.doctor import NHRPD_VICI
+from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.core.node_view import (
+    CharonView,
+    LinkView,
+    NhrpdView,
+    NodeView,
+    OwnCertificate,
+    SocketView,
+    TrapPolicy,
+    Unseen,
+    Wanted,
+)
+from dmvpn_agent.service.charon import PATCHED_EVENT
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_traps
+from dmvpn_agent.wire.vici import sections, text
+
+TIMEOUT = 10.0
+MAX_OUTPUT = 4 << 20
+
+V = TypeVar("V")
+
+
+def wanted(config: Config) -> Wanted:
+    """Return what a configuration expects of its node."""
+    return Wanted(
+        tunnels=config.tunnels,
+        event_socket=str(config.event_socket),
+        vici_socket=str(config.ike.vici_socket.resolve()),
+        bridge_socket=str(config.bridge.listen.resolve()),
+        nflog_group=config.redirect.nflog_group if config.redirect else None,
+        ca_certificates=tuple(str(path) for path in config.trust_files.authorities),
+    )
+
+
+async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
+    """Look at everything. Never raises for what it finds."""
+    trust, trust_problems = read_trust(config.trust_files)
+    sockets = {
+        "nhrpd's charon": nhrpd_vici,
+        "charon": config.ike.vici_socket,
+        "nhrpd's events": config.event_socket,
+        "control": config.control_socket,
+    }
+    nhrpd = await _seen(lambda: _nhrpd(config))
+    packages = {
+        name: _package(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
+    }
+    versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
+    versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
+    if not isinstance(nhrpd, Unseen):
+        versions["FRR"] = nhrpd.version
+    return NodeView(
+        now=datetime.now(UTC),
+        versions=versions,
+        charon=await _seen(lambda: _charon(config.ike.vici_socket)),
+        traps=await _seen(_traps),
+        nhrpd=nhrpd,
+        sockets={name: _socket(path) for name, path in sockets.items()},
+        links=await _seen(_links),
+        forwards=await _seen(_forwards),
+        authorities=tuple(authority.subject for authority in trust.authorities.values()),
+        trust_problems=trust_problems,
+        redirect=await _seen(_redirect),
+        bgp=await _seen(lambda: _bgp(config)) if config.bgp else None,
+    )
+
+
+def _package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+async def _seen(part: Callable[[], Awaitable[V]]) -> V | Unseen:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await part()
+    except TimeoutError:
+        return Unseen(f"no answer within {TIMEOUT:g} s")
+    except Exception as error:
+        words = str(error) or type(error).__name__
+        denied = isinstance(error, PermissionError) or "not permitted" in words or "ermission denied" in words
+        return Unseen(words, permission=denied)
+
+
+async def _charon(path: Path) -> CharonView:
+    session = ViciSession(*await asyncio.open_unix_connection(path), Telemetry(), TIMEOUT, max_waiting_events=1000)
+    try:
+        release = text(await session.request("version", {}), "version")
+        patched = await session.register(PATCHED_EVENT)
+        modes: dict[str, str | None] = {}
+        for message in await session.stream("list-conns", {}, "list-conn"):
+            for name, connection in sections(message):
+                children = dict(sections(connection.get("children", {})))
+                modes[name] = text(children[name], "mode") if name in children else None
+        listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert")
+        own = [read_certificate(item["data"]) for item in listed if text(item, "has_privkey") == "yes"]
+    finally:
+        with suppress(OSError):
+            await session.close()
+    return CharonView(release, patched, modes, tuple(
+        OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
+    ))  # fmt: skip
+
+
+async def _print(*argv: str) -> str:
+    done = await run(argv, timeout=TIMEOUT, max_output=MAX_OUTPUT)
+    if done.status != 0:
+        raise ValueError(f"{' '.join(argv)}: {done.stderr.strip()[:300] or f'status {done.status}'}")
+    return done.stdout
+
+
+async def _traps() -> tuple[TrapPolicy, ...]:
+    return tuple(parse_traps(await _print("ip", "xfrm", "policy")))
+
+
+async def _links() -> dict[str, LinkView]:
+    return parse_links(await _print("ip", "-json", "-details", "address"))
+
+
+async def _nhrpd(config: Config) -> NhrpdView:
+    return parse_nhrpd((await Terminals(config.frr).reader.run("nhrpd", ("show running-config",))).text)
+
+
+async def _bgp(config: Config) -> tuple[str, ...]:
+    assert config.bgp is not None  # noqa: S101  the caller has looked
+    terminals = Terminals(config.frr)
+    observed = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number).observe()
+    return problems(observed.config, config.bgp, Desired())
+
+
+async def _forwards() -> bool:
+    return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+
+
+async def _redirect() -> bool:
+    return await Nftables().show() is not None
+
+
+def _socket(path: Path) -> SocketView:
+    target = path.resolve()
+    try:
+        status = path.stat()
+    except OSError:
+        return SocketView(str(path), str(target), there=False)
+    access = f"{stat.filemode(status.st_mode)} {_name(path.owner, status.st_uid)}:{_name(path.group, status.st_gid)}"
+    served: bool | None
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(TIMEOUT)
+        try:
+            client.connect(str(path))
+            served = True
+        except PermissionError:
+            served = None
+        except OSError:
+            served = False
+    return SocketView(str(path), str(target), stat.S_ISSOCK(status.st_mode), access, served)
+
+
+def _name(of: Callable[[], str], number: int) -> str:
+    try:
+        return of()
+    except KeyError:
+        return str(number)

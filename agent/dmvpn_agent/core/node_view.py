@@ -1,0 +1,109 @@
+"""A node as ``dmvpn-agent doctor`` finds it: what each of its programs, and the kernel, says of itself.
+
+A part that could not be looked at is ``Unseen``, with why: never taken for good.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dmvpn_agent.core.model import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Why something could not be looked at. ``permission``: only because of who asks."""
+
+    why: str
+    permission: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the configuration expects; ``nflog_group`` is ``None`` where no redirect rule is kept."""
+
+    tunnels: Mapping[str, str]
+    event_socket: str
+    vici_socket: str
+    bridge_socket: str
+    nflog_group: int | None
+    ca_certificates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SocketView:
+    """A path where a Unix socket should be: where it leads to in the end, who may use it, whether it is served."""
+
+    path: str
+    leads_to: str
+    there: bool
+    access: str = ""
+    served: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCertificate:
+    """A certificate whose key charon has."""
+
+    subject: str
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CharonView:
+    """charon: ``modes`` has for each connection the mode of its child of the same name, ``None`` without one."""
+
+    version: str
+    patched: bool
+    modes: Mapping[str, str | None]
+    certificates: tuple[OwnCertificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrapPolicy:
+    """An outgoing policy of the kernel for GRE to anybody, from addresses in ``source``."""
+
+    source: Network
+    reqid: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class NhrpdView:
+    """nhrpd's configuration, as far as the agent needs it; ``profiles`` and ``redirects`` are by interface."""
+
+    version: str
+    event_socket: str | None
+    nflog_group: int | None
+    profiles: Mapping[str, str]
+    redirects: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """A network interface; ``key`` is ``None`` where it has none."""
+
+    kind: str
+    up: bool
+    mtu: int
+    key: str | None
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """All that was looked at. ``links`` lacks interfaces that are not there; ``bgp`` is ``None`` without BGP."""
+
+    now: datetime
+    versions: Mapping[str, str]
+    charon: CharonView | Unseen
+    traps: tuple[TrapPolicy, ...] | Unseen
+    nhrpd: NhrpdView | Unseen
+    sockets: Mapping[str, SocketView]
+    links: Mapping[str, LinkView] | Unseen
+    forwards: bool | Unseen
+    authorities: tuple[str, ...]
+    trust_problems: tuple[str, ...]
+    redirect: bool | Unseen
+    bgp: tuple[str, ...] | Unseen | None

@@ -1,0 +1,52 @@
+"""The certificate that each IKE_SA was authenticated with, as the agent comes to know it.
+
+A charon with Alpine's patches lists it with the IKE_SA; without them the bridge has it. nhrpd is no such source: it
+holds none of 2048 bytes and more, and asks nothing when a peer comes back with a renewed one.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+from dmvpn_agent.core.model import BadCertificate, Certificate
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.wire.certificate import read_certificate
+
+
+class CertificateSource(Protocol):
+    """Certificates by IKE_SA, kept by somebody else."""
+
+    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        """Return the peers' certificates (DER) of these IKE_SAs, as far as they are known. Never raises."""
+
+
+class Proofs:
+    """Remembers what it has found, for the IKE_SAs that there are."""
+
+    def __init__(self, source: CertificateSource | None) -> None:
+        self._source = source
+        self._found: dict[str, Certificate | BadCertificate] = {}
+
+    def look(self, sas: Iterable[IkeSa]) -> None:
+        """Take up the IKE_SAs that there are now."""
+        here = {sa.spis: sa for sa in sas}
+        self._found = {spis: one for spis, one in self._found.items() if spis in here}
+        self._find(here.values())
+
+    def of(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:
+        """Return the certificates of these IKE_SAs that are known and can be read, asking for those that are not."""
+        wanted = tuple(sas)
+        self._find(wanted)
+        found = (self._found.get(sa.spis) for sa in wanted)
+        return tuple(one for one in found if isinstance(one, Certificate))
+
+    def _find(self, sas: Iterable[IkeSa]) -> None:
+        lacking = []
+        for sa in sas:
+            if sa.spis in self._found:
+                continue
+            if sa.remote_certificate:
+                self._found[sa.spis] = read_certificate(sa.remote_certificate)
+            else:
+                lacking.append(sa.spis)
+        if lacking and self._source is not None:
+            self._found |= {spis: read_certificate(der) for spis, der in self._source.load(lacking).items() if der}

@@ -1,0 +1,145 @@
+"""What one bridge process leaves to the next: sockets by descriptor, what waits on them, and what nhrpd was told.
+
+Versioned JSON. Certificates are not in it: they are stored by IKE_SA.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from dmvpn_agent.core.sa import ChildSa, Circuit, IkeSa
+
+VERSION = 1
+#: Some 40,000 circuits, or clients that let everything wait that they may.
+MAX_BYTES = 32 << 20
+MAX_CLIENTS = 64
+
+
+class BadHandover(Exception):
+    """It cannot be taken up; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """A connected client: its descriptor, the events it registered, bytes not yet answered and not yet sent."""
+
+    descriptor: int
+    events: frozenset[str]
+    unread: bytes
+    unsent: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """``listener``: the descriptor of the listening socket. ``told``: the circuits that the clients know of."""
+
+    listener: int
+    clients: tuple[ClientState, ...]
+    told: tuple[Circuit, ...]
+
+
+def encode_handover(handover: Handover) -> bytes:
+    """Return it as bytes. Raises ``BadHandover`` where they would be too many."""
+    data = json.dumps(
+        {
+            "version": VERSION,
+            "listener": handover.listener,
+            "clients": [
+                {
+                    "descriptor": client.descriptor,
+                    "events": sorted(client.events),
+                    "unread": b64encode(client.unread).decode(),
+                    "unsent": b64encode(client.unsent).decode(),
+                }
+                for client in handover.clients
+            ],
+            "told": [_circuit(*circuit) for circuit in handover.told],
+        }
+    ).encode()
+    if len(data) > MAX_BYTES:
+        raise BadHandover(f"{len(data)} bytes, more than {MAX_BYTES}")
+    return data
+
+
+def decode_handover(data: bytes) -> Handover:
+    """Read it. Raises ``BadHandover`` for another version, and for whatever is not as it was written."""
+    if len(data) > MAX_BYTES:
+        raise BadHandover(f"more than {MAX_BYTES} bytes")
+    try:
+        whole = _mapping(json.loads(data))
+        if whole.get("version") != VERSION:
+            raise BadHandover(f"version {str(whole.get('version'))[:20]}, this program reads {VERSION}")
+        clients = tuple(_read_client(item) for item in whole["clients"])
+        handover = Handover(_descriptor(whole["listener"]), clients, tuple(map(_read_circuit, whole["told"])))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadHandover(f"{type(error).__name__}: {str(error)[:200]}") from error
+    descriptors = [handover.listener, *(client.descriptor for client in clients)]
+    if len(set(descriptors)) != len(descriptors) or len(clients) > MAX_CLIENTS:
+        raise BadHandover("a descriptor stands there twice, or there are too many")
+    return handover
+
+
+def _circuit(sa: IkeSa, child: ChildSa) -> dict[str, Any]:
+    return {
+        "ike": [sa.unique_id, sa.name, sa.state, sa.remote_port, sa.local_id, sa.remote_id, sa.initiator_spi,
+                sa.responder_spi],
+        "hosts": [str(sa.local_host), str(sa.remote_host)],
+        "child": [child.unique_id, child.name, child.state],
+    }  # fmt: skip
+
+
+def _read_circuit(item: Any) -> Circuit:
+    circuit = _mapping(item)
+    number, name, state, port, local_id, remote_id, initiator, responder = circuit["ike"]
+    local, remote = circuit["hosts"]
+    child, child_name, child_state = circuit["child"]
+    sa = IkeSa(
+        unique_id=_number(number),
+        name=_text(name),
+        state=_text(state),
+        local_host=ip_address(_text(local)),
+        remote_host=ip_address(_text(remote)),
+        remote_port=_number(port),
+        local_id=_text(local_id),
+        remote_id=_text(remote_id),
+        initiator_spi=_text(initiator),
+        responder_spi=_text(responder),
+    )
+    return sa, ChildSa(_number(child), _text(child_name), _text(child_state))
+
+
+def _read_client(item: Any) -> ClientState:
+    client = _mapping(item)
+    return ClientState(
+        _descriptor(client["descriptor"]),
+        frozenset(map(_text, client["events"])),
+        b64decode(client["unread"], validate=True),
+        b64decode(client["unsent"], validate=True),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{str(value)[:40]!r} is no object")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return value
+
+
+def _descriptor(value: Any) -> int:
+    if _number(value) <= 2:
+        raise ValueError(f"{value} is no descriptor of ours")
+    return int(value)

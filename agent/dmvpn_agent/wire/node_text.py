@@ -1,0 +1,64 @@
+"""What programs print of a node: ``ip xfrm policy``, ``ip -json -details address``, nhrpd's running configuration."""
+
+import json
+import re
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from dmvpn_agent.core.node_view import LinkView, NhrpdView, TrapPolicy
+
+_SELECTOR = re.compile(r"src (\S+) dst (\S+) proto (?:gre|47)\b")
+_REQID = re.compile(r"proto esp .*reqid (\d+)(?:\(\S+\))? mode (\S+)")
+
+
+def parse_traps(text: str) -> Iterator[TrapPolicy]:
+    """Yield the outgoing policies for GRE to anybody of what ``ip xfrm policy`` prints. Raises ``ValueError``."""
+    for block in re.split(r"^(?=src )", text, flags=re.MULTILINE):
+        selector, template = _SELECTOR.match(block), _REQID.search(block)
+        outgoing = re.search(r"^\s+dir out\b", block, flags=re.MULTILINE)
+        if selector and template and outgoing and ip_network(selector[2]).prefixlen == 0:
+            yield TrapPolicy(ip_network(selector[1]), int(template[1]), template[2])
+
+
+def parse_links(text: str) -> dict[str, LinkView]:
+    """Return the interfaces of ``ip -json -details address``. Raises ``ValueError``."""
+    try:
+        return {
+            link["ifname"]: LinkView(
+                kind=link.get("linkinfo", {}).get("info_kind", "none"),
+                up="UP" in link["flags"],
+                mtu=link["mtu"],
+                key=link.get("linkinfo", {}).get("info_data", {}).get("ikey"),
+                addresses=tuple(f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", ())
+                                if one["scope"] == "global"),
+            )
+            for link in json.loads(text)
+            if "ifname" in link
+        }  # fmt: skip
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"ip printed no interfaces: {error!r}") from error
+
+
+def parse_nhrpd(text: str) -> NhrpdView:
+    """Read nhrpd's part of the running configuration. Raises ``ValueError`` where it is none."""
+    version = re.search(r"^frr version (\S+)", text, flags=re.MULTILINE)
+    if version is None:
+        raise ValueError("nhrpd gave no configuration")
+    event_socket, group, interface = None, None, ""
+    profiles: dict[str, str] = {}
+    redirects: set[str] = set()
+    for line in text.splitlines():
+        match line.split():
+            case ["interface", name, *_] if not line.startswith(" "):
+                interface = name
+            case ["exit" | "!"]:
+                interface = ""
+            case ["nhrp", "event", "socket", path]:
+                event_socket = path
+            case ["nhrp", "nflog-group", number] if number.isdecimal():
+                group = int(number)
+            case ["tunnel", "protection", "vici", "profile", profile, *_] if interface:
+                profiles[interface] = profile
+            case ["ip", "nhrp", "redirect"] if interface:
+                redirects.add(interface)
+    return NhrpdView(version[1], event_socket, group, profiles, frozenset(redirects))

@@ -1,0 +1,98 @@
+"""A bridge in the test itself, between a fake charon and clients that do what nhrpd does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.adapters.charon import ViciCharon
+from dmvpn_agent.adapters.store import CertificateTable, Store
+from dmvpn_agent.adapters.vici_server import ViciServer
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.service.bridge import Bridge
+from dmvpn_agent.service.bridge_commands import Commands, InitLimits, TriggerFailed
+from dmvpn_agent.service.certificates import Certificates
+from dmvpn_agent.service.surplus import SurplusEnder
+from dmvpn_agent.service.telemetry import Telemetry
+from factories import der
+from fakes.charon import FakeCharon, FakeSa
+from fakes.nhrpd_vici import NhrpdVici
+from fakes.waiting import until
+
+NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
+HUB, SPOKE = ip_address("203.0.113.1"), ip_address("203.0.113.2")
+INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
+
+
+class Stand:
+    """A charon, the bridge, and what it sent as triggers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.listen = folder / "charon.vici"
+        self.charon = FakeCharon(folder / "real.vici")
+        self.charon.certificates = [der(name="other"), der()]
+        self.telemetry = Telemetry()
+        self.triggers: list[tuple[Address, Address]] = []
+        self.refusal: str | None = None
+        self.forged: list[bytes] = []
+        self.limits = InitLimits()
+        self.now = 0.0
+        self.bridge: Bridge
+
+    def is_ours(self, certificate: bytes, _: Sequence[bytes]) -> bool:
+        return certificate not in self.forged
+
+    def send_trigger(self, local: Address, remote: Address) -> None:
+        if self.refusal:
+            raise TriggerFailed(self.refusal)
+        self.triggers.append((local, remote))
+
+    @asynccontextmanager
+    async def bridged(self) -> AsyncIterator[None]:
+        store = Store(self.folder / "bridge.sqlite")
+        store.open()
+        certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
+        certificates.start()
+        upstream = ViciCharon(self.charon.path, self.telemetry)
+        surplus = SurplusEnder({"dmvpn"}, self.telemetry, lambda: self.now)
+        self.bridge = Bridge(upstream, certificates, surplus, self.telemetry)
+        commands = Commands(
+            self.bridge, self.send_trigger, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry, lambda: self.now
+        )
+        server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
+        server.start()
+        work = asyncio.create_task(self.bridge.run())
+        try:
+            yield
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            server.stop()
+            store.close()
+
+    @asynccontextmanager
+    async def nhrpd(self) -> AsyncIterator[NhrpdVici]:
+        await until(lambda: self.bridge.ready)
+        client = NhrpdVici()
+        await client.connect(self.listen)
+        try:
+            await until(lambda: len(client.answers) == 5)
+            yield client
+        finally:
+            await client.close()
+
+
+@pytest.fixture
+async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
+    stand = Stand(tmp_path)
+    await stand.charon.start()
+    yield stand
+    await stand.charon.stop()
+
+
+def spoke(unique_id: int = 1, **changes: object) -> FakeSa:
+    return FakeSa(unique_id, str(SPOKE), NAME, children={10 + unique_id: "INSTALLED"}, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,182 @@
+"""What the doctor says of a node: sound, or what is wrong and what to do."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmvpn_agent.commands.doctor import render
+from dmvpn_agent.core.doctor import Check, Level, examine
+from dmvpn_agent.core.node_view import (
+    CharonView,
+    LinkView,
+    NhrpdView,
+    NodeView,
+    OwnCertificate,
+    SocketView,
+    TrapPolicy,
+    Unseen,
+    Wanted,
+)
+from factories import NOW, YEAR
+
+BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon-real.vici", "/run/dmvpn-agent/nhrp.sock"
+WANTED = Wanted({"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",))
+OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
+PATCHED = CharonView("5.9.8", True, {"dmvpn": "TRANSPORT"}, (OWN,))
+UNPATCHED = replace(PATCHED, patched=False)
+TRAP = TrapPolicy(ip_network("0.0.0.0/0"), 1, "transport")
+NHRPD = NhrpdView("8.4.4", EVENTS, 1, {"gre1": "dmvpn"}, frozenset({"gre1"}))
+LINK = LinkView("gre", True, 1400, "0.0.0.42", ("10.255.0.1/32",))
+
+
+def _socket(path: str, leads_to: str = "") -> SocketView:
+    return SocketView(path, leads_to or path, True, "srw-rw---- dmvpn-agent:frrvty", True)
+
+
+SOUND = NodeView(
+    now=NOW,
+    versions={"dmvpn-agent": "0.1.0"},
+    charon=UNPATCHED,
+    traps=(TRAP,),
+    nhrpd=NHRPD,
+    sockets={
+        "nhrpd's charon": _socket("/run/charon.vici", BRIDGE),
+        "charon": _socket(CHARON),
+        "nhrpd's events": _socket(EVENTS),
+        "control": _socket("/run/dmvpn-agent/control.sock"),
+    },
+    links={"gre1": LINK},
+    forwards=True,
+    authorities=("CN=lab CA",),
+    trust_problems=(),
+    redirect=True,
+    bgp=(),
+)
+
+
+def _wrong(view: NodeView, wanted: Wanted = WANTED) -> dict[str, Check]:
+    return {check.name: check for check in examine(view, wanted) if check.level is not Level.OK}
+
+
+def test_a_sound_node_has_nothing_to_mend() -> None:
+    """Bridged, and with a patched charon without the bridge."""
+    assert _wrong(SOUND) == {}
+    sockets = {**SOUND.sockets, "nhrpd's charon": _socket("/run/charon.vici", CHARON)}
+    assert _wrong(replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)) == {}
+
+
+def _sockets(name: str, socket: SocketView) -> Mapping[str, SocketView]:
+    return {**SOUND.sockets, name: socket}
+
+
+FAULTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"charon": Unseen("No such file")}, "charon", "start strongSwan"),
+    ({"charon": replace(UNPATCHED, modes={})}, "profile dmvpn", "swanctl --load-all"),
+    ({"charon": replace(UNPATCHED, modes={"dmvpn": None})}, "profile dmvpn", "swanctl --load-all"),
+    ({"charon": replace(UNPATCHED, modes={"dmvpn": "TUNNEL"})}, "profile dmvpn", "swanctl --load-all"),
+    ({"sockets": _sockets("nhrpd's charon", _socket("/run/charon.vici"))}, "mode", "start dmvpn-bridge"),
+    ({"charon": replace(UNPATCHED, certificates=(replace(OWN, not_after=NOW - YEAR),))}, "own certificate", "clock"),
+    ({"charon": replace(UNPATCHED, certificates=(replace(OWN, not_before=NOW + YEAR),))}, "own certificate", "clock"),
+    ({"traps": ()}, "trap policy", "start_action = trap"),
+    ({"traps": (replace(TRAP, reqid=16384),)}, "reqid", "reqid = 1"),
+    ({"traps": Unseen("ip is not there")}, "trap policy", "install iproute2"),
+    ({"sockets": _sockets("control", SocketView("/x", "/x", False))}, "socket, control", "start dmvpn-agent"),
+    ({"sockets": _sockets("charon", replace(_socket(CHARON), served=False))}, "socket, charon", "start strongSwan"),
+    ({"nhrpd": Unseen("not running")}, "nhrpd", "nhrpd=yes"),
+    ({"nhrpd": replace(NHRPD, event_socket=None)}, "nhrp event socket", f"nhrp event socket {EVENTS}"),
+    ({"nhrpd": replace(NHRPD, event_socket="/other")}, "nhrp event socket", f"nhrp event socket {EVENTS}"),
+    ({"nhrpd": replace(NHRPD, nflog_group=2)}, "nhrp nflog-group", "nhrp nflog-group 1"),
+    ({"nhrpd": replace(NHRPD, profiles={})}, "profile on gre1", "tunnel protection vici profile dmvpn"),
+    ({"links": {}}, "interface gre1", "frr/hub.conf"),
+    ({"links": {"gre1": replace(LINK, up=False)}}, "interface gre1", "frr/hub.conf"),
+    ({"links": {"gre1": replace(LINK, addresses=())}}, "interface gre1", "frr/hub.conf"),
+    ({"links": {"gre1": replace(LINK, kind="veth")}}, "interface gre1", "frr/hub.conf"),
+    ({"forwards": False}, "forwarding", "net.ipv4.ip_forward=1"),
+    ({"redirect": False}, "redirect rule", "start dmvpn-agent"),
+    ({"authorities": ()}, "CA certificates", "readable by the user dmvpn-agent"),
+    ({"trust_problems": ("x.crl: no CRL",)}, "CA certificates and CRLs", "mend or remove"),
+    ({"bgp": ("FRR has no BGP instance; add `router bgp 65000`",)}, "bgpd", "add `router bgp 65000`"),
+    ({"bgp": Unseen("not running")}, "bgpd", "bgpd=yes"),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "do"), FAULTS, ids=[f"{name}: {do}" for _, name, do in FAULTS])
+def test_a_fault_says_what_to_do(change: dict[str, Any], name: str, do: str) -> None:
+    """And nothing else is said to be wrong."""
+    wrong = _wrong(replace(SOUND, **change))
+    assert list(wrong) == [name]
+    assert wrong[name].level is Level.FAULT
+    assert do in wrong[name].do
+    assert wrong[name].expected
+
+
+WARNINGS: list[tuple[dict[str, Any], str]] = [
+    ({"charon": replace(UNPATCHED, certificates=())}, "own certificate"),
+    (
+        {"charon": replace(UNPATCHED, certificates=(replace(OWN, not_after=NOW + timedelta(days=3)),))},
+        "own certificate",
+    ),
+    ({"charon": PATCHED}, "mode"),
+    ({"traps": Unseen("Operation not permitted", permission=True)}, "trap policy"),
+    ({"sockets": _sockets("control", replace(_socket("/x"), served=None))}, "socket, control"),
+    ({"nhrpd": replace(NHRPD, redirects=frozenset())}, "ip nhrp redirect on gre1"),
+    ({"links": {"gre1": replace(LINK, mtu=1500)}}, "MTU of gre1"),
+]
+
+
+@pytest.mark.parametrize(("change", "name"), WARNINGS, ids=[name for _, name in WARNINGS])
+def test_what_may_be_meant_or_cannot_be_seen_is_a_warning(change: dict[str, Any], name: str) -> None:
+    """It says what to do all the same, and never that all is well."""
+    wrong = _wrong(replace(SOUND, **change))
+    assert [(check.name, check.level) for check in wrong.values()] == [(name, Level.WARNING)]
+    assert wrong[name].do
+
+
+TWO = replace(WANTED, tunnels={"gre1": "dmvpn", "gre2": "dmvpn2"})
+OTHER = TrapPolicy(ip_network("198.51.100.1/32"), 2, "transport")
+
+
+@pytest.mark.parametrize(
+    ("traps", "faults"),
+    [((TRAP, OTHER), []), ((TRAP,), ["trap policy"]), ((TRAP, replace(OTHER, reqid=1)), ["reqid"])],
+)
+def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy, ...], faults: list[str]) -> None:
+    """Otherwise charon would begin an SA in the wrong one."""
+    view = replace(
+        SOUND,
+        charon=replace(UNPATCHED, modes={"dmvpn": "TRANSPORT", "dmvpn2": "TRANSPORT"}),
+        traps=traps,
+        nhrpd=replace(NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn2"}, redirects=frozenset({"gre1", "gre2"})),
+        links={"gre1": LINK, "gre2": LINK},
+    )
+    assert list(_wrong(view, TWO)) == faults
+
+
+def test_a_shared_profile_needs_one_policy() -> None:
+    """Two tunnels over one NBMA address."""
+    view = replace(
+        SOUND,
+        nhrpd=replace(NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn"}, redirects=frozenset({"gre1", "gre2"})),
+        links={"gre1": LINK, "gre2": replace(LINK, key=None)},
+    )
+    assert list(_wrong(view, replace(TWO, tunnels={"gre1": "dmvpn", "gre2": "dmvpn"}))) == ["key of gre2"]
+
+
+PARTS = ("charon", "traps", "nhrpd", "links", "forwards", "redirect", "bgp")
+
+
+@given(st.sets(st.sampled_from(PARTS), min_size=1), st.booleans())
+def test_what_could_not_be_seen_is_never_taken_for_good(parts: set[str], permission: bool) -> None:
+    """Whatever fails to be looked at, together with whatever else; the report can always be printed."""
+    view = replace(SOUND, **{part: Unseen("a reason", permission) for part in parts})  # type: ignore[arg-type]
+    checks = examine(view, WANTED)
+    unseen = [check for check in checks if "a reason" in check.found]
+    assert len(unseen) == len(parts - ({"traps"} if "charon" in parts else set()))
+    assert all(check.level is not Level.OK for check in unseen)
+    assert "a reason" in "\n".join(render(checks))

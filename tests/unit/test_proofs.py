@@ -1,0 +1,100 @@
+"""The certificates of IKE_SAs, from charon itself or from the bridge's file."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.adapters.bridge_certificates import CHUNK, BridgeCertificates
+from dmvpn_agent.adapters.store import CertificateTable, Store
+from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.service.proofs import Proofs
+from dmvpn_agent.wire.certificate import read_certificate
+from factories import NBMA, der
+
+SA = IkeSa(1, "dmvpn", "ESTABLISHED", NBMA - 1, NBMA, 500, "CN=hub", "CN=spoke1", "1", "2")
+
+
+class Source:
+    """Knows some, and what it was asked for."""
+
+    def __init__(self, **known: bytes) -> None:
+        self.known = {spis.replace("_", ":"): one for spis, one in known.items()}
+        self.asked: list[str] = []
+
+    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        self.asked += spis
+        return {one: self.known[one] for one in spis if one in self.known}
+
+
+class TestProofs:
+    """What the agent knows of each IKE_SA."""
+
+    def test_what_charon_tells_is_not_asked_for(self) -> None:
+        """A patched one lists it with the IKE_SA."""
+        source = Source()
+        proofs = Proofs(source)
+        assert proofs.of([replace(SA, remote_certificate=der())]) == (read_certificate(der()),)
+        assert source.asked == []
+
+    def test_what_was_found_is_not_asked_for_again(self) -> None:
+        """An IKE_SA's does not change; what was not found may be known a moment later."""
+        source = Source()
+        proofs = Proofs(source)
+        proofs.look([SA])
+        source.known = {"1:2": der()}
+        assert proofs.of([SA]) == (read_certificate(der()),)
+        assert proofs.of([SA]) == (read_certificate(der()),)
+        assert source.asked == ["1:2", "1:2"]
+
+    def test_what_is_gone_is_forgotten(self) -> None:
+        """With its IKE_SA."""
+        source = Source(**{"1_2": der()})
+        proofs = Proofs(source)
+        proofs.look([SA])
+        proofs.look([])
+        proofs.of([SA])
+        assert source.asked == ["1:2", "1:2"]
+
+    def test_what_cannot_be_read_proves_nothing(self) -> None:
+        """It is not asked for again either."""
+        source = Source(**{"1_2": b"nonsense"})
+        proofs = Proofs(source)
+        assert (proofs.of([SA]), proofs.of([SA])) == ((), ())
+        assert source.asked == ["1:2"]
+
+
+class TestBridgeCertificates:
+    """The bridge's file."""
+
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> Iterator[CertificateTable]:
+        store = Store(tmp_path / "bridge.sqlite")
+        store.open()
+        yield CertificateTable(store)
+        store.close()
+
+    def test_what_the_bridge_wrote_a_moment_ago_is_found(self, table: CertificateTable, tmp_path: Path) -> None:
+        """While it has its file open; what it does not know is left out."""
+        reader = BridgeCertificates(tmp_path / "bridge.sqlite")
+        assert reader.load(["1:2"]) == {}
+        for number in range(CHUNK + 1):
+            table.save(f"{number}:2", b"", b"%d" % number)
+        found = reader.load([f"{number}:2" for number in range(CHUNK + 5)])
+        assert (len(found), found["1:2"]) == (CHUNK + 1, b"1")
+        table.save("1:2", b"", b"renewed")
+        assert reader.load(["1:2"]) == {"1:2": b"renewed"}
+
+    def test_without_a_bridge_nothing_is_found(self, tmp_path: Path) -> None:
+        """And no file is left behind."""
+        assert BridgeCertificates(tmp_path / "bridge.sqlite").load(["1:2"]) == {}
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_cannot_be_read_is_said_once(self, tmp_path: Path, logs: list[dict[str, Any]]) -> None:
+        """The agent goes on: nhrpd shows most certificates itself."""
+        (tmp_path / "bridge.sqlite").write_bytes(b"nonsense" * 200)
+        reader = BridgeCertificates(tmp_path / "bridge.sqlite")
+        assert (reader.load(["1:2"]), reader.load(["1:2"])) == ({}, {})
+        assert [entry["event"] for entry in logs] == ["bridge_certificates_unreadable"]
