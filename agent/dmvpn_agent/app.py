@@ -160,6 +160,7 @@ class AgentApp:
         telemetry = self._telemetry
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
         telemetry.observe(metrics.START_TIME, self._started.timestamp)
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
         telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
         telemetry.observe(metrics.TUNNEL_UP, self._tunnels_up)
         telemetry.observe(metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))

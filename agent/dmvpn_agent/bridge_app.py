@@ -51,6 +51,7 @@ class BridgeApp:
         started = datetime.now(UTC)
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
         telemetry.observe(metrics.START_TIME, started.timestamp)
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
 
     async def start(self) -> None:
         """Open the sockets and take up the certificates of before. Raises ``OSError`` or ``SocketInUse``."""
@@ -87,6 +88,7 @@ class BridgeApp:
             self._keep("refused", error)
             return
         log.info("bridge_handing_over", circuits=len(self._bridge.picture.told))
+        self._store.write_back()
         listener, clients = self._server.freeze()
         try:
             replace_program(Handover(listener, clients, tuple(self._bridge.picture.told.values())))

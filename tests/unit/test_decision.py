@@ -237,11 +237,20 @@ class TestConfirmation:
         """Another peer behind the same address does not matter."""
         assert _peer(request(ike_peers=frozenset({self.OWN, STRANGER})))
 
-    def test_an_identity_that_was_cut_by_charon_is_known_by_its_beginning(self) -> None:
-        """charon prints 511 bytes of a name."""
+    def test_case_counts_in_a_subject_and_not_in_a_name(self) -> None:
+        """charon prints the identity as the peer sent it; two subjects that differ in case are two peers to it."""
+        shouted = IkePeer(self.OWN.identity.upper(), has_certificate=True)
+        assert _deny(request(ike_peers=frozenset({shouted}))).reason is Reason.CERTIFICATE_UNCONFIRMED
+        named = request(certificate=certificate(dns_name="spoke1.example"))
+        assert _peer(replace(named, ike_peers=frozenset({IkePeer("Spoke1.Example", has_certificate=True)})))
+
+    def test_a_name_that_charon_cuts_is_confirmed_only_where_nobody_else_is_there(self) -> None:
+        """It prints 511 bytes, and replaces the part that does not fit: others may begin alike."""
         units = (GRE, AS, *(f"NET=192.168.{number}.0/24" for number in range(30)))
-        printed = ", ".join(f"OU={unit}" for unit in units) + ", CN=spoke1"
-        assert _peer(request(*units, ike_peers=frozenset({IkePeer(printed[:511], has_certificate=True)})))
+        printed = ", ".join(f"OU={unit}" for unit in units[:-10]) + ", OU=(invalid ID_DE"
+        cut = IkePeer(printed[:511], has_certificate=True)
+        assert _peer(request(*units, ike_peers=frozenset({cut})))
+        assert _deny(request(*units, ike_peers=frozenset({cut, STRANGER}))).reason is Reason.CERTIFICATE_UNCONFIRMED
 
     def test_it_can_be_switched_off(self) -> None:
         """Then nhrpd's word counts."""

@@ -1,5 +1,6 @@
 """Finding the certificate of an identity as charon prints it."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,11 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import certificates
 from certificates import tlv
 from dmvpn_agent.wire.identity import MAX_PRINTED, printed_subject
-from dmvpn_agent.wire.name import issuer_and_subject, read_name
+from dmvpn_agent.wire.name import SHORT_NAMES, issuer_and_subject, read_name
 from factories import NOW, YEAR, key
 
 SUBJECTS = [
@@ -84,6 +87,35 @@ def test_other_forms_of_a_subject_are_printed_as_strongswan_does(subject: bytes,
     file.write_bytes(certificates.der(subject))
     shown = subprocess.run(["pki", "--print", "--in", file], capture_output=True, check=True).stdout.decode("latin-1")
     assert f'subject:  "{printed_subject(read_name(subject))}"' in shown
+
+
+_STRINGS = {certificates.UTF8: "utf-8", certificates.PRINTABLE: "ascii", certificates.T61: "latin-1",
+            certificates.IA5: "ascii", certificates.BMP: "utf-16-be"}  # fmt: skip
+_CHARACTERS = st.sampled_from("ab Z=,\"'\\/+*?#\x00\x7f\n\u00fc\u20ac")
+
+
+@st.composite
+def _attributes(draw: st.DrawFn) -> bytes:
+    tag = draw(st.sampled_from(list(_STRINGS)))
+    text = draw(st.text(_CHARACTERS, min_size=1, max_size=60))
+    value = text.encode(_STRINGS[tag], errors="ignore") or b"x"
+    return certificates.attribute(draw(st.sampled_from(list(SHORT_NAMES))), value, tag)
+
+
+@pytest.mark.contract
+@pytest.mark.skipif(shutil.which("pki") is None, reason="needs strongSwan's pki")
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(_attributes(), min_size=1, max_size=3), min_size=1, max_size=12))
+def test_any_subject_is_printed_as_strongswan_does(rdns: list[list[bytes]]) -> None:
+    """Whatever attributes, strings and characters; or it is said that this is not known: what is too long is cut."""
+    der = certificates.der(certificates.sequence(*(tlv(0x31, *attributes) for attributes in rdns)))
+    shown = subprocess.run(["pki", "--print"], input=der, capture_output=True, check=True).stdout.decode("latin-1")
+    (subject,) = re.findall(r'(?s)subject:  "(.*)"\n  issuer:', shown)
+    printed = printed_subject(read_name(issuer_and_subject(der)[1]))
+    if printed is None:
+        assert "(inv" in subject[-24:] or b"U\x04a" in der  # organizationIdentifier: versions differ
+    else:
+        assert printed == subject
 
 
 def test_a_subject_that_charon_would_cut_is_not_printed() -> None:

@@ -1,16 +1,19 @@
 """What survives a restart, in SQLite: the accepted peers, and the certificates by IKE_SA.
 
 Each process has a file of its own in the state directory, for its owner only. It is a memory, not a record: a file
-that cannot be read is set aside, and what it held is asked for again.
+that cannot be read is set aside, and what it held is asked for again. Where the file cannot be written, the process
+goes on with a copy in memory, and writes it back as soon as it can.
 """
 
 import sqlite3
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from time import monotonic
 
 import structlog
 
+from dmvpn_agent.adapters.state_file import Schema, beside, in_memory, is_of_the_medium, open_file
 from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.label import ike_peer
@@ -19,7 +22,9 @@ log = structlog.get_logger()
 
 SCHEMA_VERSION = 2
 
-_SCHEMA = """
+_SCHEMA = Schema(
+    SCHEMA_VERSION,
+    """
 CREATE TABLE IF NOT EXISTS peers (
     protocol_address TEXT PRIMARY KEY,
     interface TEXT NOT NULL,
@@ -34,15 +39,17 @@ CREATE TABLE IF NOT EXISTS certificates (
     local BLOB NOT NULL,
     remote BLOB NOT NULL
 );
-"""
-
-#: What leads from an older schema to the present one.
-_UPGRADES = {
-    1: """
+""",
+    {
+        1: """
 ALTER TABLE peers ADD COLUMN ike_identity TEXT NOT NULL DEFAULT '';
 ALTER TABLE peers ADD COLUMN local_nbma_address TEXT NOT NULL DEFAULT '';
 """,
-}
+    },
+)
+
+#: Seconds between two attempts to write to a file again that could not be written.
+WRITE_BACK_INTERVAL = 60.0
 
 
 class StoreUnreadable(Exception):
@@ -55,6 +62,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = None
+        self._in_memory_since: float | None = None
 
     @property
     def db(self) -> sqlite3.Connection:
@@ -63,17 +71,21 @@ class Store:
             raise RuntimeError(f"{self._path} is not open")
         return self._db
 
+    @property
+    def survives(self) -> bool:
+        """Tell whether what is written now survives a restart."""
+        return self._db is not None and self._in_memory_since is None
+
     def open(self) -> None:
-        """Open or create the file. Raises ``OSError`` where the directory cannot be written."""
-        self._path.touch(mode=0o600)  # says which path, and why not, better than SQLite does
+        """Open or create the file. Raises ``OSError`` where the directory is missing or not this user's."""
         try:
-            self._db = self._connect()
-        except sqlite3.DatabaseError as error:
-            aside = self._path.with_suffix(".unreadable")
-            log.error("store_unreadable", file=str(self._path), why=str(error), set_aside=str(aside))
-            self._path.replace(aside)
-            self._path.touch(mode=0o600)
-            self._db = self._connect()
+            self._db = open_file(self._path, _SCHEMA)
+        except OSError as error:
+            if not is_of_the_medium(error):
+                raise
+            self._go_on_in_memory(error)
+        except sqlite3.Error as error:
+            self._go_on_in_memory(error)
 
     def open_to_read(self) -> None:
         """Open the file as it is, also while its process writes to it, to change nothing.
@@ -84,7 +96,7 @@ class Store:
             if not self._path.exists():
                 raise StoreUnreadable(f"{self._path} is missing; has the agent run with this state_directory yet?")
             # Whoever has it open keeps a write-ahead log beside it. Without one, SQLite would leave one behind.
-            mode = "mode=ro" if self._beside("-wal").exists() else "mode=ro&immutable=1"
+            mode = "mode=ro" if beside(self._path)[0].exists() else "mode=ro&immutable=1"
             self._db = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except (OSError, sqlite3.Error) as error:
@@ -99,41 +111,55 @@ class Store:
 
     def delete(self) -> None:
         """Delete the file with what belongs to it; it need not be there. Raises ``OSError``."""
+        self._in_memory_since = None
         self.close()
-        for path in (self._path, self._beside("-wal"), self._beside("-shm")):
+        for path in (self._path, *beside(self._path)):
             path.unlink(missing_ok=True)
 
-    def _beside(self, suffix: str) -> Path:
-        return self._path.with_name(self._path.name + suffix)
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute("PRAGMA cache_size=-256")  # KiB; it is read once, at start
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in {0, *_UPGRADES, SCHEMA_VERSION}:
-                raise sqlite3.DatabaseError(f"schema {version} is not {SCHEMA_VERSION}")
-            db.executescript(_UPGRADES.get(version, _SCHEMA))
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
-        return db
-
     def write(self, statement: str, values: tuple[str | bytes, ...]) -> None:
-        """Change a row. A full disk or a locked file is logged: it costs what a restart would have known, no more."""
+        """Change a row; where the file cannot be written, in memory, until it can."""
+        if self._in_memory_since is not None and monotonic() - self._in_memory_since >= WRITE_BACK_INTERVAL:
+            self.write_back()
         try:
             self.db.execute(statement, values)
         except sqlite3.Error as error:
-            log.error("store_not_written", file=str(self._path), why=str(error))
+            self._go_on_in_memory(error)
+            self.db.execute(statement, values)
 
     def close(self) -> None:
         """Close the file; closing twice is nothing."""
+        self.write_back()
         if self._db is not None:
             self._db.close()
-            self._db = None
+        self._db, self._in_memory_since = None, None
+
+    def _go_on_in_memory(self, error: Exception) -> None:
+        log.error("store_in_memory", file=str(self._path), why=str(error),
+                  consequence="a restart knows nothing of what comes from now on",
+                  do=f"see whether {self._path.parent} is full or read-only; it is then tried again")  # fmt: skip
+        copy = in_memory(self._path, _SCHEMA)
+        if self._db is not None:
+            self._db.close()
+        self._db, self._in_memory_since = copy, monotonic()
+
+    def write_back(self) -> None:
+        """Have the file hold what is only in memory, if that is possible by now."""
+        if self._in_memory_since is None:
+            return
+        self._in_memory_since = monotonic()
+        try:
+            db = open_file(self._path, _SCHEMA)
+        except (OSError, sqlite3.Error):
+            return
+        try:
+            self.db.backup(db)
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error:
+            db.close()
+            return
+        self.db.close()
+        self._db, self._in_memory_since = db, None
+        log.info("store_on_disk_again", file=str(self._path))
 
 
 _COLUMNS = (
@@ -204,8 +230,15 @@ class CertificateTable:
         self._store = store
 
     def load(self) -> Iterator[tuple[str, bytes, bytes]]:
-        """Return SPIs, local and remote certificate of all IKE_SAs."""
-        yield from self._store.db.execute("SELECT spis, local, remote FROM certificates").fetchall()
+        """Return SPIs, local and remote certificate of all IKE_SAs, as far as they can be read."""
+        try:
+            rows = self._store.db.execute("SELECT spis, local, remote FROM certificates").fetchall()
+        except sqlite3.Error as error:
+            log.error("stored_certificates_unreadable", why=str(error))
+            return
+        for spis, local, remote in rows:
+            if isinstance(spis, str) and isinstance(local, bytes) and isinstance(remote, bytes):
+                yield spis, local, remote
 
     def save(self, spis: str, local: bytes, remote: bytes) -> None:
         """Keep an IKE_SA's certificates."""

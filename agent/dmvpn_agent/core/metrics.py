@@ -36,6 +36,7 @@ def _gauge(name: str, text: str, *labels: str) -> Metric:
 
 BUILD_INFO = _gauge("build_info", "Version of the running program; always 1.", "version", "process")
 START_TIME = _gauge("start_time_seconds", "When the process started, Unix time.")
+STORE_WRITABLE = _gauge("store_writable", "Whether what this process stores survives a restart.")
 
 # nhrpd's questions and our answers
 DECISIONS = _counter("decisions", "Answers to nhrpd's binding requests.", "decision", "reason")
@@ -125,6 +126,12 @@ BRIDGE_EVENTS = _counter("bridge_events", "Events sent to clients.", "event")
 BRIDGE_CLIENTS_DROPPED = _counter("bridge_clients_dropped", "Clients the bridge closed, by cause.", "cause")
 BRIDGE_CERTIFICATES = _gauge("bridge_certificates", "Peer certificates held, one an IKE_SA.")
 BRIDGE_CERTIFICATES_MISSING = _counter("bridge_certificates_missing", "IKE_SAs announced without a certificate.")
+BRIDGE_CERTIFICATES_COMPETING = _counter("bridge_certificates_competing",
+                                         "IKE_SAs whose peer has wider certificates that do not count.")  # fmt: skip
+BRIDGE_CACHE_FLUSHES = _counter("bridge_cache_flushes", "Times charon's cache of certificates was to be emptied.",
+                                "outcome")  # fmt: skip
+BRIDGE_REAUTHENTICATIONS = _counter("bridge_reauthentications", "IKE_SAs ended for their peer to authenticate anew.",
+                                    "cause")  # fmt: skip
 BRIDGE_TRIGGERS = _counter("bridge_triggers", "GRE packets sent to make the kernel ask for an SA.", "outcome")
 BRIDGE_SURPLUS = _counter("bridge_surplus_ike_sas", "IKE_SAs ended because both sides had started, by outcome.",
                           "outcome")  # fmt: skip

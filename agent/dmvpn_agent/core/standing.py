@@ -10,8 +10,6 @@ from dmvpn_agent.core.sa import IkeSa
 
 #: What nhrpd binds because a peer asked or answered; the other types are its own bookkeeping.
 PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
-#: charon prints identities into 512 bytes and cuts what is longer.
-PRINTED_IDENTITY = 511
 
 _BINDINGS = OneOf(sorted(PEER_BINDINGS))
 
@@ -124,10 +122,16 @@ def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
 
 
 def proves(certificate: Certificate, printed: str) -> bool:
-    """Tell whether a certificate proves an IKE identity that charon printed."""
+    """Tell whether a certificate proves an IKE identity that charon printed.
+
+    charon prints what the peer sent. In a name or mail address its case does not count; in parts of a subject it does
+    (``rdn_equals``), and there it is taken to count in all.
+    """
     if printed in certificate.identities:
         return True
-    return len(printed) >= PRINTED_IDENTITY and any(known.startswith(printed) for known in certificate.identities)
+    if "=" in printed:
+        return False
+    return printed.lower() in [known.lower() for known in certificate.identities if len(known) == len(printed)]
 
 
 def is_by(request: BindingRequest, ike_peer: IkePeer) -> bool:

@@ -4,25 +4,31 @@ charon's cache holds a peer's certificate right after its IKE_AUTH, but only 32 
 at random: where forty peers come at once, some are gone again before all SAs were looked at. So they are taken at
 every sign that somebody authenticated, before anything else is asked, and a peer's is kept as long as the IKE_SA,
 through rekeying and restarts of either process.
-The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken.
+The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken. Of
+several of one peer the one that entitles to least counts; where that keeps a newer one from counting, ``Renewals``
+has the peer authenticate anew.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Certificate
 from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed
+from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, utc_now
+from dmvpn_agent.service.renewals import Renewals
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.candidates import Ambiguous, by_identity, newest
+from dmvpn_agent.wire.candidates import Ambiguous, Candidate, Choice, Known, choose
+from dmvpn_agent.wire.identity import MAX_PRINTED
 
 log = structlog.get_logger()
 
 Pair = tuple[bytes, bytes]
+
+_REVOKE = "revoke the older one and run `swanctl --flush-certs`, and have the peer use the newer one only"
 
 
 class CertificateStore(Protocol):
@@ -46,11 +52,18 @@ class Certificates:
     """
 
     def __init__(
-        self, store: CertificateStore, is_ours: Callable[[bytes, Sequence[bytes]], bool], telemetry: Telemetry
+        self,
+        store: CertificateStore,
+        is_ours: Callable[[bytes, Sequence[bytes]], bool],
+        telemetry: Telemetry,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._is_ours = is_ours
         self._telemetry = telemetry
+        self._clock = clock
+        self._renewals = Renewals(telemetry, clock)
+        self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
         self._authenticated = asyncio.Event()
@@ -76,7 +89,8 @@ class Certificates:
         while True:
             await self._authenticated.wait()
             self._authenticated.clear()
-            self._seen |= await _cached(session)
+            async with self._reading:
+                self._seen |= await _cached(session)
 
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
         """Ask charon for the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
@@ -85,22 +99,50 @@ class Certificates:
         self._seen_before, self._seen = self._seen, set()
         if not unknown:
             return
-        everything = tuple(seen | await _cached(session) | self._seen)
-        known = by_identity(everything)
+        async with self._reading:
+            everything = tuple(seen | await _cached(session) | self._seen)
+        known = Known(everything)
+        competing: list[tuple[IkeSa, list[Candidate]]] = []
         for sa in unknown:
+            candidates = [one for one in known.of(sa.remote_id) if self._is_ours(one.certificate.der, everything)]
             try:
-                remote = newest([one for one in known.get(sa.remote_id, ()) if self._is_ours(one.der, everything)])
+                choice = choose(candidates, self._clock(), sa.established_at)
             except Ambiguous as error:
-                self._missing(sa, f"two peers' certificates prove it: {error}", "give each peer a name of its own")
+                self._missing(sa, *_ambiguous(error))
+                if error.one_peers:
+                    competing.append((sa, candidates))
                 continue
-            if remote is None:
-                self._missing(
-                    sa,
-                    "charon has none that proves it and was issued by a CA in policy.ca_certificates",
-                    "the peer's IKE identity must be its certificate's subject or a subjectAltName of it",
-                )
+            if choice is None:
+                self._missing(sa, *_unproven(sa, candidates))
+                await self._renewals.missing(session, sa)
                 continue
-            self._keep(sa.spis, (_own(sa, known), remote.der))
+            if choice.wider:
+                self._narrower(sa, choice)
+            if choice.outdated:
+                competing.append((sa, candidates))
+            self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
+        if renewable := [(sa, candidates) for sa, candidates in competing if self._renewals.may(sa)]:
+            await self._renew(session, renewable)
+
+    async def _renew(self, session: CharonSession, competing: Sequence[tuple[IkeSa, Sequence[Candidate]]]) -> None:
+        """Empty charon's cache of certificates that compete, and have those whom they may belong to come anew."""
+        async with self._reading:
+            self._seen |= await _cached(session)  # of all others, as late as it goes
+            if not await self._renewals.flush(session):
+                return
+            outdated = {one.certificate.der for _, candidates in competing for one in candidates}
+            self._seen -= outdated
+            self._seen_before -= outdated
+        for sa, _ in competing:
+            await self._renewals.again(session, sa)
+
+    def _narrower(self, sa: IkeSa, choice: Choice) -> None:
+        others = " and ".join(sorted(f"{other.subject} ({other.serial:x})" for other in choice.wider))
+        self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_COMPETING)
+        log.warning("certificates_compete", remote_id=sa.remote_id, nbma_address=str(sa.remote_host),
+                    counts=f"{choice.certificate.subject} ({choice.certificate.serial:x})", not_counted=others,
+                    why="charon holds several valid certificates of this peer; the narrower resources count",
+                    do=_REVOKE)  # fmt: skip
 
     def _missing(self, sa: IkeSa, why: str, todo: str) -> None:
         if self._said.get(sa.spis) == why:
@@ -136,6 +178,29 @@ async def _cached(session: CharonSession) -> set[bytes]:
     return {item["data"] for item in listed if isinstance(item.get("data"), bytes)}
 
 
-def _own(sa: IkeSa, known: Mapping[str, Sequence[Certificate]]) -> bytes:
+def _ambiguous(error: Ambiguous) -> tuple[str, str]:
+    """Return why there is no certificate, and what to do."""
+    if error.one_peers:
+        return f"neither of the peer's certificates entitles to less than the other: {error}", _REVOKE
+    return f"two peers' certificates prove it: {error}", "give each peer a name of its own"
+
+
+def _unproven(sa: IkeSa, candidates: Sequence[Candidate]) -> tuple[str, str]:
+    """Return why there is no certificate, and what to do."""
+    if any(one.certain for one in candidates):
+        return "the certificate that proves it is not valid now, or was not when the IKE_SA came up", (
+            "renew it, and see whether the clocks of the CA, of the peer and of this node are right"
+        )
+    if candidates or len(sa.remote_id) >= MAX_PRINTED:
+        return "charon prints other identities like this one (too long, not ASCII, or with a `*`)", (
+            "have the peer authenticate by a subjectAltName of its certificate (`id` in swanctl.conf)"
+        )
+    return "charon has none that proves it and was issued by a CA in policy.ca_certificates", (
+        "the peer's IKE identity must be its certificate's subject or a subjectAltName of it"
+    )
+
+
+def _own(sa: IkeSa, known: Known) -> bytes:
     """Return this node's own certificate, which decides nothing."""
-    return max(known.get(sa.local_id, ()), key=lambda one: one.not_before).der if sa.local_id in known else b""
+    own = [one.certificate for one in known.of(sa.local_id)]
+    return max(own, key=lambda one: one.not_before).der if own else b""

@@ -1,36 +1,103 @@
 """Which of the certificates in charon's cache an IKE identity was authenticated with.
 
 The cache also holds certificates that somebody sent without ever being authenticated by them, so one counts only if
-it comes from a CA of the operator (``trust.chains_to``). What is left for an identity must be one peer's.
+it comes from a CA of the operator (``trust.chains_to``). What is left for an identity must be one peer's. charon
+shows an identity as text only, so whoever could have an identity that it prints alike is looked at as well
+(``wire/identity.py``): where that is another peer, nobody is taken for the other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.core.narrowest import narrowest, within
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.identity import Printed, folded, printed_identities
 
-#: The cache is listed at each authentication, and nearly all of it was there the time before.
-_read = lru_cache(maxsize=128)(read_certificate)
+#: charon tells in whole seconds when an IKE_SA came up, and the two clocks of a certificate are two machines'.
+SKEW = timedelta(seconds=5)
 
 
 class Ambiguous(Exception):
-    """Certificates of different peers prove the same identity; the text names them."""
+    """Several certificates could be the one; the text names them.
+
+    ``one_peers``: they are one peer's, which only has to be authenticated anew once the older one is gone.
+    """
+
+    def __init__(self, text: str, *, one_peers: bool) -> None:
+        super().__init__(text)
+        self.one_peers = one_peers
 
 
-def by_identity(certificates: Iterable[bytes]) -> Mapping[str, Sequence[Certificate]]:
-    """Return the certificates (DER) that can be read, by each identity that they prove, as charon prints it."""
-    found: dict[str, list[Certificate]] = {}
-    for der in certificates:
-        certificate = _read(der)
-        if isinstance(certificate, Certificate):
-            for identity in certificate.identities:
-                found.setdefault(identity, []).append(certificate)
-    return found
+class Candidate(NamedTuple):
+    """A certificate that may have proved an identity; ``certain``: the identity can be no other one of it."""
+
+    certificate: Certificate
+    certain: bool
 
 
-def newest(candidates: Sequence[Certificate]) -> Certificate | None:
-    """Return the one issued last of a peer's certificates, ``None`` of none. Raises ``Ambiguous``."""
-    if len({certificate.identity for certificate in candidates}) > 1:
-        raise Ambiguous(" and ".join(sorted(f"{one.subject} ({one.serial:x})" for one in candidates)))
-    return max(candidates, key=lambda certificate: certificate.not_before, default=None)
+class Choice(NamedTuple):
+    """The certificate that counts, and wider ones of the same peer that do not."""
+
+    certificate: Certificate
+    wider: tuple[Certificate, ...] = ()
+
+    @property
+    def outdated(self) -> bool:
+        """Tell whether a newer certificate does not count because this one is narrower."""
+        return any(other.not_before > self.certificate.not_before for other in self.wider)
+
+
+class Known:
+    """The certificates of a cache (DER), by what they can prove; what is no certificate is left out."""
+
+    def __init__(self, certificates: Iterable[bytes]) -> None:
+        self._by_text: dict[str, list[tuple[Printed, Certificate]]] = {}
+        for der in certificates:
+            for printed, certificate in _read(der):
+                self._by_text.setdefault(folded(printed.text), []).append((printed, certificate))
+
+    def of(self, identity: str) -> list[Candidate]:
+        """Return the certificates with which charon can have authenticated an identity that it prints like this."""
+        found: dict[str, Candidate] = {}
+        for printed, certificate in self._by_text.get(folded(identity), ()):
+            if printed.is_equal(identity):
+                before = found.get(certificate.fingerprint)
+                certain = printed.certain or (before is not None and before.certain)
+                found[certificate.fingerprint] = Candidate(certificate, certain)
+        return list(found.values())
+
+
+def choose(candidates: Sequence[Candidate], now: datetime, established_at: datetime | None) -> Choice | None:
+    """Return the certificate that counts for an IKE_SA that came up then; ``None`` where there is none.
+
+    One that is not valid now, or was not yet when the IKE_SA came up, is none. Raises ``Ambiguous``.
+    """
+    until = now if established_at is None else min(now, established_at + SKEW)
+    valid = [one for one in candidates if one.certificate.not_before <= until and now <= one.certificate.not_after]
+    if not any(one.certain for one in valid):
+        return None
+    certificates = [one.certificate for one in valid]
+    if len({certificate.identity for certificate in certificates}) > 1:
+        raise Ambiguous(_named(certificates), one_peers=False)
+    chosen = narrowest(certificates)
+    if chosen is None:
+        raise Ambiguous(_named(certificates), one_peers=True)
+    if not any(one.certain for one in valid if one.certificate is chosen):
+        return None
+    return Choice(chosen, tuple(other for other in certificates if not within(other, chosen)))
+
+
+@lru_cache(maxsize=128)
+def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...]:
+    """Return what a certificate can prove; most of charon's cache was there the time before."""
+    certificate = read_certificate(der)
+    if not isinstance(certificate, Certificate):
+        return ()
+    return tuple([(printed, certificate) for printed in printed_identities(certificate)])
+
+
+def _named(certificates: Sequence[Certificate]) -> str:
+    return " and ".join(sorted(f"{one.subject} ({one.serial:x})" for one in certificates))

@@ -105,7 +105,7 @@ def _identity(issuer_name: bytes, subject_name: bytes, subject: Name) -> str:
 def _units(subject: Name) -> list[str]:
     """Return the subject's OUs. Raises ``Malformed`` for one that is no string, and for too many."""
     units = []
-    for oid, _, text in subject:
+    for oid, _, text, _ in subject:
         if oid == _ORGANIZATIONAL_UNIT:
             if text is None:
                 raise Malformed("an OU is no string")

@@ -13,13 +13,14 @@ from dmvpn_agent.wire import der
 from dmvpn_agent.wire.claims import shown
 from dmvpn_agent.wire.der import Element, Malformed, decode, expect, object_identifier, parts
 
+UTF8_STRING, PRINTABLE_STRING, IA5_STRING = 0x0C, 0x13, 0x16
 #: Encoding of each string type; T61String has been Latin-1 since OpenSSL's first days, whatever T.61 says.
 _ENCODINGS = {
-    0x0C: "utf-8",
+    UTF8_STRING: "utf-8",
     0x12: "ascii",
-    0x13: "ascii",
+    PRINTABLE_STRING: "ascii",
     0x14: "latin-1",
-    0x16: "ascii",
+    IA5_STRING: "ascii",
     0x1A: "ascii",
     0x1C: "utf-32-be",
     0x1E: "utf-16-be",
@@ -71,11 +72,12 @@ UNREADABLE = (
 
 
 class Attribute(NamedTuple):
-    """One attribute of a name: its type, the octets of its value, and their text where they are a string."""
+    """One attribute of a name: its type, its value's octets, their text where they are a string, and their tag."""
 
     oid: str
     value: bytes
     text: str | None
+    tag: int = UTF8_STRING
 
 
 Name = tuple[Attribute, ...]
@@ -111,7 +113,7 @@ def _attribute(item: Element) -> Attribute:
         text = None if encoding is None else value.decode(encoding)
     except UnicodeDecodeError:
         raise Malformed(f"an attribute of a name is no {encoding}") from None
-    return Attribute(object_identifier(inner[0][1]), value, text)
+    return Attribute(object_identifier(inner[0][1]), value, text, tag)
 
 
 def displayed(name: Name) -> str:
@@ -120,7 +122,7 @@ def displayed(name: Name) -> str:
     A comma within a value is written ``\\2C``: no value can look like several attributes. A value of no string type
     is its octets in hexadecimal.
     """
-    attributes = [f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text in name]
+    attributes = [f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text, _ in name]
     return shown(", ".join(attributes), _LONGEST)
 
 

@@ -1,0 +1,123 @@
+"""The SQLite file behind a store: made for its owner only, opened, and set aside where it is damaged."""
+
+import errno
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+log = structlog.get_logger()
+
+#: What the file system may come to have, and what waiting may mend; anything else is how the node is set up.
+_OF_THE_MEDIUM = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: Seconds to wait for somebody who writes to the file; nobody should.
+_LOCK_TIMEOUT = 0.5
+
+
+class Damaged(Exception):
+    """The file is no database, or not of this schema; the text says why."""
+
+
+class Schema(NamedTuple):
+    """``create`` makes what is not there; ``upgrades`` lead from an older version of it to the present one."""
+
+    version: int
+    create: str
+    upgrades: Mapping[int, str]
+
+    def put_in_force(self, db: sqlite3.Connection) -> None:
+        """Bring a database to this schema. Raises ``Damaged`` for a newer one, and ``sqlite3.Error``."""
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if found not in {0, *self.upgrades, self.version}:
+            raise Damaged(f"schema {found} is not {self.version}")
+        upgrade = self.upgrades.get(found, "")
+        db.executescript(f"BEGIN; {upgrade} {self.create} PRAGMA user_version={self.version}; COMMIT;")
+
+
+def beside(path: Path) -> tuple[Path, Path]:
+    """Return what SQLite keeps beside a database: write-ahead log, and shared memory."""
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def is_of_the_medium(error: OSError) -> bool:
+    """Tell whether a file cannot be written because of what it lies on."""
+    return error.errno in _OF_THE_MEDIUM
+
+
+def open_file(path: Path, schema: Schema) -> sqlite3.Connection:
+    """Open a file, or make one, for its owner only; a damaged one is set aside.
+
+    Raises ``OSError`` and ``sqlite3.Error``.
+    """
+    _make_private(path)
+    try:
+        return _connect(path, schema)
+    except Damaged as error:
+        _set_aside(path, error)
+        _make_private(path)
+        return _connect(path, schema)
+
+
+def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
+    """Return a database in memory with what a file holds, as far as it can be read."""
+    for mode in ("mode=ro", "mode=ro&immutable=1"):  # immutable: a read-only file system, where SQLite cannot lock
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            uri = f"{path.absolute().as_uri()}?{mode}"
+            with closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT)) as source:
+                source.backup(db)
+            schema.put_in_force(db)
+        except (sqlite3.Error, Damaged):
+            db.close()
+        else:
+            return db
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    schema.put_in_force(db)
+    return db
+
+
+def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA cache_size=-256")  # KiB; it is read once, at start
+        if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise Damaged(found)
+        schema.put_in_force(db)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        if error.sqlite_errorcode & 0xFF in _DAMAGE:
+            raise Damaged(str(error)) from error
+        raise
+    except Damaged:
+        db.close()
+        raise
+    return db
+
+
+def _make_private(path: Path) -> None:
+    """Create the file where it is missing; SQLite gives what it keeps beside it the same mode."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+    for other in beside(path):
+        with suppress(FileNotFoundError):
+            other.chmod(0o600)
+
+
+def _set_aside(path: Path, error: Damaged) -> None:
+    """Move a file away with what belongs to it: its write-ahead log must not be taken for that of the next one."""
+    aside = path.with_suffix(".unreadable")
+    log.error("store_unreadable", file=str(path), why=str(error), set_aside=str(aside))
+    for source, target in zip((path, *beside(path)), (aside, *beside(aside)), strict=True):
+        target.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            source.rename(target)
