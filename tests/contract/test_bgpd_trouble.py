@@ -75,18 +75,23 @@ async def test_an_operator_in_configuration_mode_keeps_nobody_out(real: RealBgpd
 @pytest.mark.parametrize("writer", ["vtysh", "vty"])
 async def test_a_bgpd_that_is_killed_in_the_middle_of_a_batch_is_unavailable(real: RealBgpd, writer: str) -> None:
     """Nothing is called refused; the rest is written when it is back."""
-    bgpd, other = real.adapter("vty", writer), real.adapter("vty", "vty")
+    bgpd = real.adapter("vty", writer)
     with pytest.raises(FrrUnavailable, match="bgpd"):
-        for _ in range(10):  # on a busy machine it may be through before it is killed
-            applying = asyncio.create_task(bgpd.apply(plan(MANY, (await bgpd.observe()).config).changes))
-            while not (await other.observe()).config.prefix_lists:
-                assert not applying.done()
-            real.kill()
-            await applying
-            real.start()
+        await _killed_in_the_middle(real, bgpd)
     real.start()
     await bgpd.apply(plan(MANY, (await bgpd.observe()).config).changes)
     assert plan(MANY, (await bgpd.observe()).config).changes == ()
+
+
+async def _killed_in_the_middle(real: RealBgpd, bgpd: FrrBgpd) -> None:
+    other = real.adapter("vty", "vty")
+    for _ in range(10):  # on a busy machine the batch may be through before bgpd is killed
+        applying = asyncio.create_task(bgpd.apply(plan(MANY, (await bgpd.observe()).config).changes))
+        while not (await other.observe()).config.prefix_lists:
+            assert not applying.done()
+        real.kill()
+        await applying
+        real.start()
 
 
 @pytest.mark.parametrize("way", ["vtysh", "vty"])
