@@ -1,27 +1,22 @@
 """Answering nhrpd: a decision always, whatever goes wrong."""
 
-import asyncio
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import Accept, Deny, Reason, Source
-from dmvpn_agent.core.policy import OnConflict, Policy, RevocationList, StaticPeer, Trust
+from dmvpn_agent.core.model import Accept, Deny, Reason
+from dmvpn_agent.core.policy import OnConflict, RevocationList, Trust
 from dmvpn_agent.service import authorizer as module
-from dmvpn_agent.service import testimony
-from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.judgement import describe
-from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
-from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from factories import ADDRESS, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.frr import MemoryStore
-from fakes.sas import FakeSas
-from fakes.waiting import until
+from fakes.judging import Judging, Witnessed
 
 GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -32,27 +27,12 @@ SECOND = request(
 SECONDS_OWN = "OU=GRE=10.255.0.3, OU=AS=64513, OU=NET=192.168.3.0/24, CN=spoke2"
 
 
-class _Node:
-    def __init__(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
-        self.changes = 0
-        self.peers = Peers(store)
-        self.authorizer = Authorizer(POLICY, self.peers, telemetry, clock, self._changed)
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def ask(self, event: AuthorizeBinding | BadEvent) -> Any:
-        judgement = self.authorizer.decide(event)
-        self.authorizer.settle(judgement)
-        return judgement.decision
-
-
 @pytest.fixture
-def node(store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Node:
-    return _Node(store, telemetry, clock)
+def node(store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Judging:
+    return Judging(store, telemetry, clock)
 
 
-def test_deciding_does_nothing_until_it_is_settled(node: _Node) -> None:
+def test_deciding_does_nothing_until_it_is_settled(node: Judging) -> None:
     """The answer goes out before anything slow."""
     judgement = node.authorizer.decide(GOOD)
     assert isinstance(judgement.decision, Accept)
@@ -61,7 +41,7 @@ def test_deciding_does_nothing_until_it_is_settled(node: _Node) -> None:
     assert (len(node.peers), node.changes) == (1, 1)
 
 
-def test_an_exception_denies(node: _Node, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_denies(node: Judging, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
     """No mistake in the program ends in an accept, or in no answer."""
 
     def broken(*_: object) -> None:
@@ -74,7 +54,7 @@ def test_an_exception_denies(node: _Node, telemetry: Telemetry, monkeypatch: pyt
 
 
 def test_an_exception_at_start_lets_nobody_in(
-    node: _Node, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    node: Judging, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored peer that cannot be judged is not a peer, and the agent starts."""
     store.save(request())
@@ -83,7 +63,7 @@ def test_an_exception_at_start_lets_nobody_in(
     assert len(node.peers) == 0
 
 
-def test_an_event_that_cannot_be_read_is_denied_with_why(node: _Node, telemetry: Telemetry) -> None:
+def test_an_event_that_cannot_be_read_is_denied_with_why(node: Judging, telemetry: Telemetry) -> None:
     """It is counted and remembered like any other."""
     decision = node.ask(BadEvent(5, "remote_addr is missing"))
     assert (decision.reason, decision.found) == (Reason.MALFORMED_EVENT, "remote_addr is missing")
@@ -91,14 +71,14 @@ def test_an_event_that_cannot_be_read_is_denied_with_why(node: _Node, telemetry:
     assert len(node.authorizer.judgements) == 1
 
 
-def test_only_news_wake_the_reconciler(node: _Node) -> None:
+def test_only_news_wake_the_reconciler(node: Judging) -> None:
     """A renewal of the same binding, or a stranger's denial, changes nothing in FRR."""
     for event in (GOOD, GOOD, AuthorizeBinding(2, request("GRE=10.255.0.9"))):
         node.ask(event)
     assert node.changes == 1
 
 
-def test_a_new_policy_is_in_force_at_once(node: _Node, telemetry: Telemetry) -> None:
+def test_a_new_policy_is_in_force_at_once(node: Judging, telemetry: Telemetry) -> None:
     """Peers that fail it are let go, and the next question is judged by it."""
     node.ask(GOOD)
     node.authorizer.reload(policy(replace(RULES, tunnel_networks=(ip_network("10.1.0.0/16"),))))
@@ -107,228 +87,18 @@ def test_a_new_policy_is_in_force_at_once(node: _Node, telemetry: Telemetry) -> 
     assert isinstance(node.ask(GOOD), Deny)
 
 
-class _Witnessed(_Node):
-    """A node whose charon tells who is where."""
-
-    def __init__(self, store: MemoryStore, telemetry: Telemetry, clock: Clock, by: Policy = POLICY) -> None:
-        self.changes = 0
-        self.gone: list[Revoked] = []
-        self.sas = FakeSas()
-        self.peers = Peers(store)
-        self.authorizer = Authorizer(
-            by, self.peers, telemetry, clock, self._changed, self.sas, self.gone.append
-        )  # fmt: skip
-
-    async def consider(self, event: AuthorizeBinding) -> Any:
-        judgement = await self.authorizer.consider(event)
-        self.authorizer.settle(judgement)
-        return judgement.decision
-
-
-class TestWitness:
-    """Who has an IKE_SA with the NBMA address."""
-
-    PSK = policy(static_peers=(StaticPeer("*@example.net", request().certificate.resources[Source.SUBJECT]),))  # type: ignore[union-attr]
-
-    async def test_a_certificate_in_order_is_answered_without_asking_charon(
-        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
-    ) -> None:
-        """The answer to a storm of registrations does not wait."""
-        node = _Witnessed(store, telemetry, clock)
-        assert isinstance(await node.consider(GOOD), Accept)
-        assert node.sas.looks == 0
-
-    async def test_charon_is_asked_before_somebody_is_denied_by_an_old_look(
-        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
-    ) -> None:
-        """The peer at this address has changed a moment ago."""
-        node = _Witnessed(store, telemetry, clock)
-        node.sas.arrive(1, "CN=stranger")
-        node.sas.show()
-        node.sas.leave(1)
-        node.sas.arrive(2, OWN)
-        assert isinstance(await node.consider(GOOD), Accept)
-        assert node.sas.looks == 1
-
-    async def test_whoever_has_no_certificate_is_looked_up(
-        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
-    ) -> None:
-        """A registration comes milliseconds after the tunnel, sooner than the next look."""
-        node = _Witnessed(store, telemetry, clock, self.PSK)
-        node.sas.arrive(1, "spoke7@example.net", psk=True)
-        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
-
-    async def test_without_charon_whoever_has_no_certificate_is_denied(
-        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
-    ) -> None:
-        """Nobody is taken for somebody."""
-        node = _Witnessed(store, telemetry, clock, self.PSK)
-        node.sas.away = True
-        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
-        assert decision.reason is Reason.NO_CERTIFICATE
-
-    async def test_a_peer_that_turns_out_to_be_another_is_thrown_out(
-        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
-    ) -> None:
-        """What was accepted before charon was asked is judged again when it was."""
-        node = _Witnessed(store, telemetry, clock)
-        await node.consider(GOOD)
-        node.sas.arrive(1, "CN=stranger")
-        node.sas.show()
-        node.authorizer.rejudge()
-        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
-
-    async def test_other_ike_sas_have_everybody_judged_again_soon(
-        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Not only at the next of the regular times."""
-        monkeypatch.setattr(module, "REJUDGE_INTERVAL", 600)
-        monkeypatch.setattr(module, "REJUDGE_AFTER_SAS", 0)
-        node = _Witnessed(store, telemetry, clock)
-        await node.consider(GOOD)
-        node.sas.arrive(1, "CN=stranger")
-        node.sas.show()
-        running = asyncio.create_task(node.authorizer.run())
-        node.authorizer.sas_changed()
-        await until(lambda: node.gone)
-        running.cancel()
-
-    async def test_a_peer_without_news_is_left(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
-        """Its tunnel may be setting up anew."""
-        node = _Witnessed(store, telemetry, clock)
-        node.sas.arrive(1, OWN)
-        node.sas.show()
-        await node.consider(GOOD)
-        node.sas.leave(1)
-        node.sas.show()
-        node.authorizer.rejudge()
-        assert node.gone == []
-
-
-class TestProof:
-    """The certificate that the peer's IKE_SA was authenticated with."""
-
-    @pytest.fixture
-    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Witnessed:
-        return _Witnessed(store, telemetry, clock)
-
-    async def test_a_certificate_that_nhrpd_cannot_hold_is_judged(self, node: _Witnessed, store: MemoryStore) -> None:
-        """It is known with the IKE_SA, and stored like any other."""
-        node.sas.arrive(1, OWN)
-        node.sas.certificates[1] = certificate(padding=3000)
-        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
-        assert [kept.certificate for kept in store.load()] == [certificate(padding=3000)]
-
-    async def test_one_that_is_not_known_yet_is_waited_for(
-        self, node: _Witnessed, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The bridge takes it at the same moment as nhrpd hears of the tunnel."""
-        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
-        node.sas.arrive(1, OWN)
-        node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
-        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
-
-    async def test_not_for_ever(self, node: _Witnessed, monkeypatch: pytest.MonkeyPatch) -> None:
-        """nhrpd is answered before it gives up."""
-        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.02)
-        node.sas.arrive(1, OWN)
-        denied = await node.consider(AuthorizeBinding(1, request(certificate=None)))
-        assert denied.reason is Reason.NO_CERTIFICATE
-
-    def test_a_renewed_certificate_is_judged_without_being_asked(self, node: _Witnessed, store: MemoryStore) -> None:
-        """A prefix that it lost is lost to the peer, which stays; after a restart, too."""
-        former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
-        renewed = certificate(*UNITS, not_before=NOW)
-        node.ask(AuthorizeBinding(1, request(certificate=former)))
-        node.sas.arrive(2, OWN)
-        node.sas.certificates[2] = renewed
-        node.sas.show()
-        changes = node.changes
-        node.authorizer.rejudge()
-        (peer,) = node.peers
-        assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
-        assert [kept.certificate for kept in store.load()] == [renewed]
-
-    def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(self, node: _Witnessed) -> None:
-        """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
-        former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
-        node.ask(AuthorizeBinding(1, request(certificate=former)))
-        node.sas.settled = False
-        node.sas.arrive(2, OWN)
-        node.sas.show()
-        node.authorizer.rejudge()
-        assert node.gone == []
-        node.sas.settled = True
-        node.authorizer.rejudge()
-        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
-
-    def test_a_denied_peer_with_a_better_certificate_is_called(self, node: _Witnessed) -> None:
-        """nhrpd would not ask before a third of the holding time."""
-        node.ask(AuthorizeBinding(1, request("GRE=10.255.0.2", "NET=192.168.2.0/24")))
-        node.sas.arrive(2, OWN)
-        node.sas.certificates[2] = better = certificate(*UNITS, not_before=NOW)
-        node.sas.show()
-        node.authorizer.rejudge()
-        assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [better]
-
-
-class TestAdoption:
-    """Whom nhrpd has bound, and nobody here remembers."""
-
-    BOUND = request(certificate=None)
-
-    @pytest.fixture
-    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Witnessed:
-        node = _Witnessed(store, telemetry, clock)
-        node.sas.arrive(1, OWN)
-        node.sas.show()
-        return node
-
-    def test_it_is_a_peer_by_the_certificate_of_its_ike_sa(self, node: _Witnessed, store: MemoryStore) -> None:
-        """nhrpd does not ask again about what it has bound; the next restart has it stored."""
-        node.sas.certificates[1] = certificate()
-        node.authorizer.adopt([self.BOUND])
-        assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
-        assert [kept.certificate for kept in store.load()] == [certificate()]
-
-    def test_what_is_not_known_yet_decides_nothing(self, node: _Witnessed) -> None:
-        """Charon may not have been looked at, and the bridge not have said whose it is."""
-        node.authorizer.adopt([self.BOUND])
-        node.authorizer.adopt([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
-        assert (len(node.peers), len(node.authorizer.denied)) == (0, 0)
-
-    def test_who_may_not_be_there_is_denied(self, node: _Witnessed) -> None:
-        """Once; nhrpd without its event socket binds everybody."""
-        node.sas.leave(1)
-        node.sas.arrive(2, "OU=GRE=10.255.0.9, CN=spoke1")
-        node.sas.show()
-        node.sas.certificates[2] = certificate("GRE=10.255.0.9")
-        node.authorizer.adopt([self.BOUND])
-        node.authorizer.adopt([self.BOUND])
-        assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
-        assert len(node.authorizer.judgements) == 1
-
-    def test_a_host_behind_a_peer_is_none(self, node: _Witnessed) -> None:
-        """A spoke's nhrpd binds the host that it resolved."""
-        spoke = policy(replace(RULES, allows_hosts=True))
-        node.authorizer.reload(spoke)
-        node.sas.certificates[1] = certificate()
-        node.authorizer.adopt([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
-        assert (len(node.peers), len(node.authorizer.judgements)) == (0, 0)
-
-
 class TestAgain:
     """Everybody is judged again when something changed."""
 
     @pytest.fixture
-    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> _Witnessed:
-        return _Witnessed(store, telemetry, clock)
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
+        return Witnessed(store, telemetry, clock)
 
     def _crl(self, *serials: int) -> Trust:
         crl = RevocationList("CN=test CA", 1, NOW, None, frozenset(serials))
         return Trust(revocations={certificate().issuer_name: crl})
 
-    def test_a_revoked_peer_is_thrown_out_and_may_come_back(self, node: _Witnessed, telemetry: Telemetry) -> None:
+    def test_a_revoked_peer_is_thrown_out_and_may_come_back(self, node: Witnessed, telemetry: Telemetry) -> None:
         """By a CRL, and by a later one; the reconciler learns of the former."""
         node.ask(GOOD)
         changes = node.changes
@@ -341,7 +111,7 @@ class TestAgain:
         assert len(node.authorizer.denied) == 0
 
     def test_one_revoked_while_the_agent_was_away_may_come_back_too(
-        self, node: _Witnessed, store: MemoryStore
+        self, node: Witnessed, store: MemoryStore
     ) -> None:
         """It is remembered as denied from the start."""
         store.save(request())
@@ -350,14 +120,14 @@ class TestAgain:
         node.authorizer.trust(self._crl())
         assert node.authorizer.denied.take_readmitted() == (request(),)
 
-    def test_a_certificate_that_expires_ends_the_peer(self, node: _Witnessed, clock: Clock) -> None:
+    def test_a_certificate_that_expires_ends_the_peer(self, node: Witnessed, clock: Clock) -> None:
         """Nothing but time has changed."""
         node.ask(GOOD)
         clock.advance(366 * 86400)
         node.authorizer.rejudge()
         assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_EXPIRED]
 
-    def test_nothing_new_wakes_nobody(self, node: _Witnessed) -> None:
+    def test_nothing_new_wakes_nobody(self, node: Witnessed) -> None:
         """Judging again is done often."""
         node.ask(GOOD)
         changes = node.changes
@@ -365,7 +135,7 @@ class TestAgain:
         assert node.changes == changes
 
     def test_an_address_that_becomes_free_readmits_who_wanted_it(
-        self, node: _Witnessed, telemetry: Telemetry, clock: Clock
+        self, node: Witnessed, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Its holder has left."""
         other = request(certificate=certificate(name="double"))
@@ -380,13 +150,13 @@ class TestAgain:
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Where the policy says so; it is counted, and the former peer is let go."""
         by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER))
-        node = _Witnessed(store, telemetry, clock, by)
+        node = Witnessed(store, telemetry, clock, by)
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.3", *UNITS[1:], protocol_address=ADDRESS + 1)))
         node.ask(AuthorizeBinding(2, request(certificate=certificate(name="double"))))
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
         assert telemetry.value(metrics.CONFLICTS, "taken_over") == 1
 
-    def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: _Witnessed) -> None:
+    def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: Witnessed) -> None:
         """As long as it has an IKE_SA with it; then the other one is called."""
         node.sas.arrive(1, OWN)
         node.sas.show()
@@ -402,7 +172,7 @@ class TestAgain:
         node.authorizer.rejudge()
         assert [one.protocol_address for one in node.authorizer.denied.take_readmitted()] == [ADDRESS + 1]
 
-    def test_of_two_that_came_unseen_the_later_one_goes(self, node: _Witnessed) -> None:
+    def test_of_two_that_came_unseen_the_later_one_goes(self, node: Witnessed) -> None:
         """Both were accepted before charon was looked at."""
         node.ask(GOOD)
         assert isinstance(node.ask(AuthorizeBinding(2, SECOND)), Accept)
@@ -414,7 +184,7 @@ class TestAgain:
             (ADDRESS + 1, Reason.NBMA_ADDRESS_CONFLICT)
         ]
 
-    def test_a_renewed_certificate_is_no_conflict(self, node: _Witnessed) -> None:
+    def test_a_renewed_certificate_is_no_conflict(self, node: Witnessed) -> None:
         """The same subject by the same issuer is the same peer."""
         node.ask(GOOD)
         renewed = request(certificate=certificate(not_after=NOW + 2 * YEAR))
@@ -422,7 +192,7 @@ class TestAgain:
         assert isinstance(node.ask(AuthorizeBinding(3, request(*UNITS, "NET=192.168.7.0/24"))), Accept)
 
 
-def test_a_decision_is_described_with_all_that_explains_it(node: _Node) -> None:
+def test_a_decision_is_described_with_all_that_explains_it(node: Judging) -> None:
     """Log and status show the peer, the field, the value and the rule."""
     shown = describe(node.authorizer.decide(AuthorizeBinding(1, request("GRE=10.255.0.9"))))
     assert shown["decision"] == "deny"
@@ -435,7 +205,7 @@ def test_a_decision_is_described_with_all_that_explains_it(node: _Node) -> None:
     assert "CN=spoke1" in str(shown["subject"])
 
 
-def test_every_decision_is_logged(node: _Node, logs: list[dict[str, Any]]) -> None:
+def test_every_decision_is_logged(node: Judging, logs: list[dict[str, Any]]) -> None:
     """An accept as information, a denial as a warning."""
     node.ask(GOOD)
     node.ask(AuthorizeBinding(2, request(certificate=None)))
@@ -445,7 +215,7 @@ def test_every_decision_is_logged(node: _Node, logs: list[dict[str, Any]]) -> No
     ]
 
 
-def test_remembered_decisions_are_bounded(node: _Node) -> None:
+def test_remembered_decisions_are_bounded(node: Judging) -> None:
     """A flood of denials costs no memory."""
     judgement = node.authorizer.decide(BadEvent(None, "x"))
     for _ in range(module.REMEMBERED_DECISIONS + 1):

@@ -1,0 +1,212 @@
+"""What charon says of whoever asks, and what that decides."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from dmvpn_agent.core.model import Accept, Reason, Source
+from dmvpn_agent.core.policy import StaticPeer
+from dmvpn_agent.service import authorizer, testimony
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.nhrp_event import AuthorizeBinding
+from factories import ADDRESS, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from fakes.frr import MemoryStore
+from fakes.judging import Witnessed
+from fakes.waiting import until
+
+GOOD = AuthorizeBinding(1, request())
+OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
+
+
+class TestWitness:
+    """Who has an IKE_SA with the NBMA address."""
+
+    PSK = policy(static_peers=(StaticPeer("*@example.net", request().certificate.resources[Source.SUBJECT]),))  # type: ignore[union-attr]
+
+    async def test_a_certificate_in_order_is_answered_without_asking_charon(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """The answer to a storm of registrations does not wait."""
+        node = Witnessed(store, telemetry, clock)
+        assert isinstance(await node.consider(GOOD), Accept)
+        assert node.sas.looks == 0
+
+    async def test_charon_is_asked_before_somebody_is_denied_by_an_old_look(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """The peer at this address has changed a moment ago."""
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, "CN=stranger")
+        node.sas.show()
+        node.sas.leave(1)
+        node.sas.arrive(2, OWN)
+        assert isinstance(await node.consider(GOOD), Accept)
+        assert node.sas.looks == 1
+
+    async def test_whoever_has_no_certificate_is_looked_up(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """A registration comes milliseconds after the tunnel, sooner than the next look."""
+        node = Witnessed(store, telemetry, clock, self.PSK)
+        node.sas.arrive(1, "spoke7@example.net", psk=True)
+        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+
+    async def test_without_charon_whoever_has_no_certificate_is_denied(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """Nobody is taken for somebody."""
+        node = Witnessed(store, telemetry, clock, self.PSK)
+        node.sas.away = True
+        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert decision.reason is Reason.NO_CERTIFICATE
+
+    async def test_a_peer_that_turns_out_to_be_another_is_thrown_out(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """What was accepted before charon was asked is judged again when it was."""
+        node = Witnessed(store, telemetry, clock)
+        await node.consider(GOOD)
+        node.sas.arrive(1, "CN=stranger")
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+
+    async def test_other_ike_sas_have_everybody_judged_again_soon(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not only at the next of the regular times."""
+        monkeypatch.setattr(authorizer, "REJUDGE_INTERVAL", 600)
+        monkeypatch.setattr(authorizer, "REJUDGE_AFTER_SAS", 0)
+        node = Witnessed(store, telemetry, clock)
+        await node.consider(GOOD)
+        node.sas.arrive(1, "CN=stranger")
+        node.sas.show()
+        running = asyncio.create_task(node.authorizer.run())
+        node.authorizer.sas_changed()
+        await until(lambda: node.gone)
+        running.cancel()
+
+    async def test_a_peer_without_news_is_left(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
+        """Its tunnel may be setting up anew."""
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        await node.consider(GOOD)
+        node.sas.leave(1)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert node.gone == []
+
+
+class TestProof:
+    """The certificate that the peer's IKE_SA was authenticated with."""
+
+    @pytest.fixture
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
+        return Witnessed(store, telemetry, clock)
+
+    async def test_a_certificate_that_nhrpd_cannot_hold_is_judged(self, node: Witnessed, store: MemoryStore) -> None:
+        """It is known with the IKE_SA, and stored like any other."""
+        node.sas.arrive(1, OWN)
+        node.sas.certificates[1] = certificate(padding=3000)
+        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+        assert [kept.certificate for kept in store.load()] == [certificate(padding=3000)]
+
+    async def test_one_that_is_not_known_yet_is_waited_for(
+        self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The bridge takes it at the same moment as nhrpd hears of the tunnel."""
+        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        node.sas.arrive(1, OWN)
+        node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
+        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+
+    async def test_not_for_ever(self, node: Witnessed, monkeypatch: pytest.MonkeyPatch) -> None:
+        """nhrpd is answered before it gives up."""
+        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.02)
+        node.sas.arrive(1, OWN)
+        denied = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert denied.reason is Reason.NO_CERTIFICATE
+
+    def test_a_renewed_certificate_is_judged_without_being_asked(self, node: Witnessed, store: MemoryStore) -> None:
+        """A prefix that it lost is lost to the peer, which stays; after a restart, too."""
+        former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
+        renewed = certificate(*UNITS, not_before=NOW)
+        node.ask(AuthorizeBinding(1, request(certificate=former)))
+        node.sas.arrive(2, OWN)
+        node.sas.certificates[2] = renewed
+        node.sas.show()
+        changes = node.changes
+        node.authorizer.rejudge()
+        (peer,) = node.peers
+        assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
+        assert [kept.certificate for kept in store.load()] == [renewed]
+
+    def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(self, node: Witnessed) -> None:
+        """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
+        former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
+        node.ask(AuthorizeBinding(1, request(certificate=former)))
+        node.sas.settled = False
+        node.sas.arrive(2, OWN)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert node.gone == []
+        node.sas.settled = True
+        node.authorizer.rejudge()
+        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+
+    def test_a_denied_peer_with_a_better_certificate_is_called(self, node: Witnessed) -> None:
+        """nhrpd would not ask before a third of the holding time."""
+        node.ask(AuthorizeBinding(1, request("GRE=10.255.0.2", "NET=192.168.2.0/24")))
+        node.sas.arrive(2, OWN)
+        node.sas.certificates[2] = better = certificate(*UNITS, not_before=NOW)
+        node.sas.show()
+        node.authorizer.rejudge()
+        assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [better]
+
+
+class TestAdoption:
+    """Whom nhrpd has bound, and nobody here remembers."""
+
+    BOUND = request(certificate=None)
+
+    @pytest.fixture
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        return node
+
+    def test_it_is_a_peer_by_the_certificate_of_its_ike_sa(self, node: Witnessed, store: MemoryStore) -> None:
+        """nhrpd does not ask again about what it has bound; the next restart has it stored."""
+        node.sas.certificates[1] = certificate()
+        node.authorizer.adopt([self.BOUND])
+        assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
+        assert [kept.certificate for kept in store.load()] == [certificate()]
+
+    def test_what_is_not_known_yet_decides_nothing(self, node: Witnessed) -> None:
+        """Charon may not have been looked at, and the bridge not have said whose it is."""
+        node.authorizer.adopt([self.BOUND])
+        node.authorizer.adopt([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
+        assert (len(node.peers), len(node.authorizer.denied)) == (0, 0)
+
+    def test_who_may_not_be_there_is_denied(self, node: Witnessed) -> None:
+        """Once; nhrpd without its event socket binds everybody."""
+        node.sas.leave(1)
+        node.sas.arrive(2, "OU=GRE=10.255.0.9, CN=spoke1")
+        node.sas.show()
+        node.sas.certificates[2] = certificate("GRE=10.255.0.9")
+        node.authorizer.adopt([self.BOUND])
+        node.authorizer.adopt([self.BOUND])
+        assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
+        assert len(node.authorizer.judgements) == 1
+
+    def test_a_host_behind_a_peer_is_none(self, node: Witnessed) -> None:
+        """A spoke's nhrpd binds the host that it resolved."""
+        spoke = policy(replace(RULES, allows_hosts=True))
+        node.authorizer.reload(spoke)
+        node.sas.certificates[1] = certificate()
+        node.authorizer.adopt([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
+        assert (len(node.peers), len(node.authorizer.judgements)) == (0, 0)
