@@ -113,7 +113,7 @@ class Enforcer:
             await self._invite(invitation)
         if self.ends_denied:
             await self._end_denied()
-            await self._guard.look()
+        await self._guard.look()
 
     async def _end_denied(self) -> None:
         denials = [denial for denial in self._denied if denial.why.reason not in HARMLESS | GUARDED]
