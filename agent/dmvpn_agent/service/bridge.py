@@ -7,7 +7,7 @@ charon is lost, so are the circuits: nhrpd's connection is closed, and it resets
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import structlog
 
@@ -28,7 +28,7 @@ from dmvpn_agent.service.charon import (
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.charon import child_changes, ike_ids, rekeyed_spis
-from dmvpn_agent.wire.vici import Section
+from dmvpn_agent.wire.vici import Section, text
 
 log = structlog.get_logger()
 
@@ -132,7 +132,7 @@ class Bridge:
                 self.session = session
                 self._ready.set()
                 log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
-            await self._surplus.look(session, self.picture.sas.values())
+            await self._surplus.look(session, self.picture.crowded())
 
         collecting = asyncio.create_task(self._certificates.collect(session))
         try:
@@ -144,8 +144,8 @@ class Bridge:
     def _heard(self, event: str, message: Section) -> None:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
-        if event == "ike-updown":
-            self._certificates.authenticated()
+        if event == "ike-updown" and text(message, "up") == "yes":
+            self._certificates.authenticated(ike_ids(message))
         self._stale |= ike_ids(message)
         self._changes += child_changes(event, message)
 
@@ -154,20 +154,17 @@ class Bridge:
 
         Raises ``CharonLost``.
         """
-        if ids is None:
-            after = {sa.unique_id: sa for sa in await list_sas(session)}
-        else:
-            after = {key: sa for key, sa in self.picture.sas.items() if key not in ids}
-            for number in ids:
-                after |= {sa.unique_id: sa for sa in await list_sas(session, **{"ike-id": str(number)})}
-        if not self.ready and self.picture.is_of_another_charon(after.values()):
+        wanted: list[dict[str, str]] = [{}] if ids is None else [{"ike-id": str(number)} for number in ids]
+        answers = await asyncio.gather(*(list_sas(session, **selection) for selection in wanted))
+        seen = {sa.unique_id: sa for answer in answers for sa in answer}
+        if not self.ready and self.picture.is_of_another_charon(seen.values()):
             raise CharonLost("charon was restarted during the upgrade")
-        await self._certificates.learn(session, _with_circuits(after.values()))
+        await self._certificates.learn(session, (*_with_circuits(seen.values()), *self._unproven(ids)))
         if ids is None:
-            self._certificates.prune(after.values())
+            self._certificates.prune(seen.values())
         # What charon said before it answered has been heard by now.
         changes, self._changes = self._changes, []
-        difference = self.picture.look(after, changes)
+        difference = self.picture.look(seen, changes, ids)
         for circuit in difference.lost:
             self._announce("child-state-destroying", circuit)
         installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
@@ -175,8 +172,18 @@ class Bridge:
             self._announce("child-state-installed", circuit)
         for circuit in difference.destroying:
             self._announce("child-state-destroying", circuit)
-        self._unidentified = {key for key, (sa, _) in self.picture.told.items() if not self._certificates.of(sa)[1]}
+        told = self.picture.told
+        self._unidentified = {
+            key
+            for key in (told if ids is None else self._unidentified | installed.keys())
+            if key in told and not self._certificates.of(told[key][0])[1]
+        }
         return difference.doubtful
+
+    def _unproven(self, ids: Set[int] | None) -> list[IkeSa]:
+        """Return the IKE_SAs that are not looked at now, and whose certificate was not found before."""
+        told = (self.picture.told.get(key) for key in self._unidentified)
+        return [sa for sa, _ in filter(None, told) if ids is not None and sa.unique_id not in ids]
 
     def _identified(self) -> list[Circuit]:
         """Return the circuits that nhrpd was told of without a certificate, which has been found since."""

@@ -8,7 +8,7 @@ The cache also holds certificates of which nobody has the key: only what a CA of
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 import structlog
@@ -19,6 +19,7 @@ from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.candidates import Ambiguous, by_identity, newest
+from dmvpn_agent.wire.vici import Section
 
 log = structlog.get_logger()
 
@@ -53,54 +54,76 @@ class Certificates:
         self._telemetry = telemetry
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
-        self._authenticated = asyncio.Event()
-        # What charon showed since the last look began, and before it: of whom, only a look tells.
-        self._seen: set[bytes] = set()
-        self._seen_before: set[bytes] = set()
+        self._wanted = asyncio.Event()
+        self._authenticated: set[int] = set()
+        # What charon showed since the last look began, and before it: of whom, only a look tells. It was asked
+        # after these IKE_SAs were authenticated.
+        self._seen, self._seen_before = set[bytes](), set[bytes]()
+        self._seen_of, self._seen_of_before = set[int](), set[int]()
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
 
     def start(self) -> None:
         """Take up what was stored."""
-        self._pairs = {spis: (local, remote) for spis, local, remote in self._store.load()}
+        own: dict[bytes, bytes] = {}  # the same for all, and held once
+        self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in self._store.load()}
 
     def of(self, sa: IkeSa) -> Pair:
         """Return an IKE_SA's certificates."""
         return self._pairs.get(sa.spis, (b"", b""))
 
-    def authenticated(self) -> None:
-        """Note that somebody authenticated just now."""
-        self._authenticated.set()
+    def authenticated(self, ike_ids: Set[int]) -> None:
+        """Note that somebody authenticated just now, with these IKE_SAs."""
+        self._authenticated |= ike_ids
+        self._wanted.set()
 
     async def collect(self, session: CharonSession) -> None:
         """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``."""
+        self._seen_of, self._seen_of_before = set(), set()  # another charon's numbers
         while True:
-            await self._authenticated.wait()
-            self._authenticated.clear()
+            await self._wanted.wait()
+            self._wanted.clear()
+            authenticated, self._authenticated = self._authenticated, set()
             self._seen |= await _cached(session)
+            self._seen_of |= authenticated
 
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Ask charon for the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
+        """Find the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``.
+
+        charon is asked where it was not since they were authenticated, or what it showed then does not prove them.
+        """
         unknown = [sa for sa in sas if sa.spis not in self._pairs]
-        seen = self._seen | self._seen_before
+        seen, seen_of = self._seen | self._seen_before, self._seen_of | self._seen_of_before
         self._seen_before, self._seen = self._seen, set()
+        self._seen_of_before, self._seen_of = self._seen_of, set()
+        if all(sa.unique_id in seen_of for sa in unknown):
+            unknown = [sa for sa, *_ in self._find(unknown, seen)]
         if not unknown:
             return
-        everything = tuple(seen | await _cached(session) | self._seen)
+        cached = await _cached(session)
+        for sa, why, todo in self._find(unknown, seen | cached | self._seen):
+            self._missing(sa, why, todo)
+
+    def _find(self, sas: Sequence[IkeSa], shown: Set[bytes]) -> list[tuple[IkeSa, str, str]]:
+        """Keep what proves these IKE_SAs; return those that nothing proves, each with why, and what to do."""
+        if not sas:
+            return []
+        everything = tuple(shown)
         known = by_identity(everything)
-        for sa in unknown:
+        unproven = []
+        for sa in sas:
             try:
                 remote = newest([one for one in known.get(sa.remote_id, ()) if self._is_ours(one.der, everything)])
             except Ambiguous as error:
-                self._missing(sa, f"two peers' certificates prove it: {error}", "give each peer a name of its own")
+                why = f"two peers' certificates prove it: {error}"
+                unproven.append((sa, why, "give each peer a name of its own"))
                 continue
             if remote is None:
-                self._missing(
-                    sa,
-                    "charon has none that proves it and was issued by a CA in policy.ca_certificates",
-                    "the peer's IKE identity must be its certificate's subject or a subjectAltName of it",
-                )
+                why = "charon has none that proves it and was issued by a CA in policy.ca_certificates"
+                todo = "the peer's IKE identity must be its certificate's subject or a subjectAltName of it"
+                unproven.append((sa, why, todo))
                 continue
             self._keep(sa.spis, (_own(sa, known), remote.der))
+        return unproven
 
     def _missing(self, sa: IkeSa, why: str, todo: str) -> None:
         if self._said.get(sa.spis) == why:
@@ -130,10 +153,15 @@ class Certificates:
 
 async def _cached(session: CharonSession) -> set[bytes]:
     try:
-        listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
+        return set(await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", _data))
     except CommandFailed as error:
         raise CharonLost(f"list-certs: {error}") from error
-    return {item["data"] for item in listed if isinstance(item.get("data"), bytes)}
+
+
+def _data(item: Section) -> Iterator[bytes]:
+    data = item.get("data")
+    if isinstance(data, bytes):
+        yield data
 
 
 def _own(sa: IkeSa, known: Mapping[str, Sequence[Certificate]]) -> bytes:

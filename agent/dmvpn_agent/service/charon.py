@@ -1,10 +1,10 @@
 """What the watcher and the bridge need of charon: one connection for commands and events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.trigger import Trigger
@@ -17,6 +17,8 @@ SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rek
 ALERT_EVENT = "alert"
 #: Only strongSwan with Alpine's patches knows this event, without which nhrpd cannot work with it.
 PATCHED_EVENT = "child-state-installed"
+
+Read = TypeVar("Read")
 
 
 class CharonLost(Exception):
@@ -33,8 +35,13 @@ class CharonSession(Protocol):
     async def request(self, command: str, message: Section) -> Section:
         """Run a command and return its answer. Raises ``CommandFailed``."""
 
-    async def stream(self, command: str, message: Section, event: str) -> list[Section]:
-        """Run a command that answers by events; return their messages. Raises ``CommandFailed``."""
+    async def stream(
+        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
+    ) -> list[Read]:
+        """Run a command that answers by events; return what ``read`` makes of each message as it comes.
+
+        Raises ``CommandFailed``, and what ``read`` raises.
+        """
 
     async def register(self, event: str) -> bool:
         """Ask for an event; return whether charon knows it."""
@@ -60,9 +67,7 @@ async def list_sas(
 ) -> list[IkeSa]:
     """Return all IKE_SAs, or those selected as ``list-sas`` does. Raises ``CharonLost``."""
     try:
-        messages = await session.stream("list-sas", selection, "list-sa")
-        now = clock()
-        return [sa for message in messages for sa in parse_ike_sas(message, now)]
+        return await session.stream("list-sas", selection, "list-sa", lambda message: parse_ike_sas(message, clock()))
     except (ViciError, CommandFailed) as error:
         raise CharonLost(f"list-sas: {error}") from error
 

@@ -191,11 +191,10 @@ class CharonWatch:
 
     async def _connections(self, session: CharonSession) -> Mapping[str, bool]:
         try:
-            listed = await session.stream("list-conns", {}, "list-conn")
+            return dict(await session.stream("list-conns", {}, "list-conn", parse_connections))
         except CommandFailed as error:
             log.warning("connections_unknown", why=str(error), consequence="the static table serves nobody")
             return {}
-        return {name: asks for message in listed for name, asks in parse_connections(message)}
 
     def _say_kind(self, patched: bool) -> None:
         if patched is self.patched:
