@@ -48,6 +48,7 @@ class Picture:
         self.told: dict[int, Circuit] = {}
         self.sas: dict[int, IkeSa] = {}
         self._missing: set[int] = set()
+        self._expected: set[int] = set()
         self._ahead: Sequence[ChildChange] = ()
         # All CHILD_SAs of ``sas``, and whether one of them is in two IKE_SAs: it is moving.
         self._shown: set[int] = set()
@@ -67,6 +68,18 @@ class Picture:
         numbers = {self.told[key][0].unique_id for pair in self._crowded for key in self._by_pair[pair]}
         return [self.sas[number] for number in numbers if number in self.sas]
 
+    def expect(self, circuit: Circuit) -> bool:
+        """Take up a circuit of which charon said that it came; return whether nhrpd can be told of it at once.
+
+        That is so where nhrpd believes in none between these addresses, and was told of all that ended.
+        """
+        sa, child = circuit
+        if child.unique_id in self.told or addresses(sa) in self._by_pair or self._ahead or not child.installed:
+            return False
+        self._tell(child.unique_id, circuit)
+        self._expected.add(child.unique_id)
+        return True
+
     def look(
         self, sas: Mapping[int, IkeSa], changes: Sequence[ChildChange], of: Set[int] | None = None
     ) -> Difference:
@@ -81,7 +94,8 @@ class Picture:
             others = {key: sa for key, sa in self.sas.items() if key not in of}
             return self.look({**others, **sas}, changes)
         now = circuits(sas.values())
-        looked_at = set(self.told) if of is None else self.told.keys() & (former | self._missing)
+        expected = {key for key in self._expected if of is None or self.told[key][0].unique_id in of}
+        looked_at = set(self.told) if of is None else self.told.keys() & (former | expected | self._missing)
         absent = looked_at - now.keys()
         new, changes = changes, (*self._ahead, *changes)
         spoken_of = {change.unique_id for change in changes}
@@ -108,6 +122,7 @@ class Picture:
         self._shown |= shown
         self._moving = len(shown) < sum(len(sa.children) for sa in sas.values())
         self._missing = missing
+        self._expected -= expected
         return difference
 
     def _tell(self, key: int, circuit: Circuit) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.picture import ChildChange, Picture
-from dmvpn_agent.core.sa import Circuit, IkeSa
+from dmvpn_agent.core.sa import CONNECTING, Circuit, IkeSa, circuits
 from dmvpn_agent.service.bridge_clients import Client, Clients
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon import (
@@ -24,11 +24,12 @@ from dmvpn_agent.service.charon import (
     CharonSession,
     follow,
     list_sas,
+    utc_now,
 )
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.charon import child_changes, ike_ids, rekeyed_spis
-from dmvpn_agent.wire.vici import Section, text
+from dmvpn_agent.wire.charon import child_changes, ike_ids, parse_ike_sas, rekeyed_spis
+from dmvpn_agent.wire.vici import Section, ViciError, text
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ class Bridge:
         self._surplus = surplus
         self._stale: set[int] = set()
         self._changes: list[ChildChange] = []
+        self._came: dict[int, Circuit] = {}
         self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
@@ -105,7 +107,7 @@ class Bridge:
         self.session = None
         self.clients.close("charon_lost")
         self.picture = Picture()
-        self._stale, self._changes, self._unidentified = set(), [], set()
+        self._stale, self._changes, self._came, self._unidentified = set(), [], {}, set()
 
     def _give_up_adopted(self) -> None:
         if not self.ready and tuple(self.clients):
@@ -134,20 +136,41 @@ class Bridge:
                 log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
             await self._surplus.look(session, self.picture.crowded())
 
-        collecting = asyncio.create_task(self._certificates.collect(session))
+        collecting = asyncio.create_task(self._certificates.collect(session, self._tell_who_came))
         try:
             await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
         finally:
             collecting.cancel()
             await asyncio.gather(collecting, return_exceptions=True)
 
-    def _heard(self, event: str, message: Section) -> None:
+    def _heard(self, event: str, message: Section) -> bool:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
-        if event == "ike-updown" and text(message, "up") == "yes":
-            self._certificates.authenticated(ike_ids(message))
-        self._stale |= ike_ids(message)
+        up = text(message, "up") == "yes"
+        ids = ike_ids(message)
         self._changes += child_changes(event, message)
+        sas = _shown(message) if up or event == "ike-update" else []
+        if event == "ike-updown" and up:
+            self._certificates.authenticated(sas)
+        being_made = event == "ike-updown" if up else any(sa.state == CONNECTING for sa in sas)
+        if being_made and not ids & self.picture.sas.keys():
+            return False  # charon says when it has its CHILD_SA
+        self._stale |= ids
+        if event == "child-updown" and up:
+            self._came |= circuits(sas)
+            self._tell_who_came()
+        return True
+
+    def _tell_who_came(self) -> None:
+        """Tell the clients at once of who is new and proven, if nothing else waits to be told; the look comes after.
+
+        charon answers ``list-sas`` only when it has no IKE_SA in hand, and has, where peers come.
+        """
+        if not self.ready or any(not change.came for change in self._changes):
+            return
+        for circuit in self._came.values():
+            if self._certificates.of(circuit[0])[1] and self.picture.expect(circuit):
+                self._announce("child-state-installed", circuit)
 
     async def _look(self, session: CharonSession, ids: set[int] | None) -> bool:
         """Look at these IKE_SAs, or at all, and tell the clients what is different; return whether that leaves doubt.
@@ -164,6 +187,7 @@ class Bridge:
             self._certificates.prune(seen.values())
         # What charon said before it answered has been heard by now.
         changes, self._changes = self._changes, []
+        self._came = {key: circuit for key, circuit in self._came.items() if circuit[0].unique_id in self._stale}
         difference = self.picture.look(seen, changes, ids)
         for circuit in difference.lost:
             self._announce("child-state-destroying", circuit)
@@ -196,6 +220,15 @@ class Bridge:
                  ike_id=sa.unique_id, child_id=child.unique_id)  # fmt: skip
         self.clients.announce(event, circuit)
         self.announced(circuit)
+
+
+def _shown(message: Section) -> list[IkeSa]:
+    """Return the IKE_SAs that an event shows; none where it cannot be read, and the look after it will."""
+    try:
+        return list(parse_ike_sas(message, utc_now()))
+    except ViciError as error:
+        log.warning("charon_event_unreadable", why=str(error), then="the look after it shows all")
+        return []
 
 
 def _with_circuits(sas: Iterable[IkeSa]) -> list[IkeSa]:

@@ -55,11 +55,9 @@ class Certificates:
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
         self._wanted = asyncio.Event()
-        self._authenticated: set[int] = set()
-        # What charon showed since the last look began, and before it: of whom, only a look tells. It was asked
-        # after these IKE_SAs were authenticated.
+        self._authenticated: list[IkeSa] = []
+        # What charon showed since the last look began, and before it: of whom, not every event tells.
         self._seen, self._seen_before = set[bytes](), set[bytes]()
-        self._seen_of, self._seen_of_before = set[int](), set[int]()
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
 
     def start(self) -> None:
@@ -71,37 +69,36 @@ class Certificates:
         """Return an IKE_SA's certificates."""
         return self._pairs.get(sa.spis, (b"", b""))
 
-    def authenticated(self, ike_ids: Set[int]) -> None:
-        """Note that somebody authenticated just now, with these IKE_SAs."""
-        self._authenticated |= ike_ids
+    def authenticated(self, sas: Iterable[IkeSa]) -> None:
+        """Note that these IKE_SAs' peers authenticated just now."""
+        self._authenticated += sas
         self._wanted.set()
 
-    async def collect(self, session: CharonSession) -> None:
-        """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``."""
-        self._seen_of, self._seen_of_before = set(), set()  # another charon's numbers
+    async def collect(self, session: CharonSession, collected: Callable[[], None]) -> None:
+        """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``.
+
+        ``collected`` is called each time that was done.
+        """
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            authenticated, self._authenticated = self._authenticated, set()
+            sas, self._authenticated = self._authenticated, []
             self._seen |= await _cached(session)
-            self._seen_of |= authenticated
+            self._find(self._unknown(sas), self._seen)
+            collected()
 
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Find the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``.
-
-        charon is asked where it was not since they were authenticated, or what it showed then does not prove them.
-        """
-        unknown = [sa for sa in sas if sa.spis not in self._pairs]
-        seen, seen_of = self._seen | self._seen_before, self._seen_of | self._seen_of_before
+        """Find the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
+        unknown = self._unknown(sas)
+        seen = self._seen | self._seen_before
         self._seen_before, self._seen = self._seen, set()
-        self._seen_of_before, self._seen_of = self._seen_of, set()
-        if all(sa.unique_id in seen_of for sa in unknown):
-            unknown = [sa for sa, *_ in self._find(unknown, seen)]
-        if not unknown:
-            return
-        cached = await _cached(session)
-        for sa, why, todo in self._find(unknown, seen | cached | self._seen):
-            self._missing(sa, why, todo)
+        if unknown:
+            cached = await _cached(session)
+            for sa, why, todo in self._find(self._unknown(unknown), seen | cached | self._seen):
+                self._missing(sa, why, todo)
+
+    def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
+        return [sa for sa in sas if sa.spis not in self._pairs]
 
     def _find(self, sas: Sequence[IkeSa], shown: Set[bytes]) -> list[tuple[IkeSa, str, str]]:
         """Keep what proves these IKE_SAs; return those that nothing proves, each with why, and what to do."""

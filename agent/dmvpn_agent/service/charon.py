@@ -74,7 +74,7 @@ async def list_sas(
 
 async def follow(
     session: CharonSession,
-    heard: Callable[[str, Section], None],
+    heard: Callable[[str, Section], bool],
     look: Callable[[], Awaitable[None]],
     *,
     resync_interval: float,
@@ -82,15 +82,16 @@ async def follow(
 ) -> None:
     """Look at once, after events, and at intervals (seconds), until the connection ends: raises ``CharonLost``.
 
-    ``heard`` is told each event as it comes; ``look`` is then called once for all that came within ``coalesce``.
+    ``heard`` is told each event as it comes, and says whether to look; ``look`` is then called once for all that
+    came within ``coalesce``.
     """
     trigger = Trigger()
 
     async def listen() -> None:
         try:
             async for name, message in session.events():
-                heard(name, message)
-                trigger.set()
+                if heard(name, message):
+                    trigger.set()
         finally:
             trigger.set()
 
