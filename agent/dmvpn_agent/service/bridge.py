@@ -216,7 +216,9 @@ class Bridge:
 
     def _announce(self, event: str, circuit: Circuit) -> None:
         sa, child = circuit
-        log.info(event.replace("-", "_"), connection=sa.name, remote=str(sa.remote_host), remote_id=sa.remote_id,
+        # A start finds all of them, and there is nobody to tell yet.
+        say = log.info if self.ready or tuple(self.clients) else log.debug
+        say(event.replace("-", "_"), connection=sa.name, remote=str(sa.remote_host), remote_id=sa.remote_id,
                  ike_id=sa.unique_id, child_id=child.unique_id)  # fmt: skip
         self.clients.announce(event, circuit)
         self.announced(circuit)
