@@ -94,6 +94,7 @@ async def _measure(folder: Path) -> list[tuple[object, ...]]:
             await network.initiate([address(number)])
             await until(partial(_told, nhrpd, number + 1))
         spent = (_cpu(bridge.pid) - before) / EVENTS
+        await until(lambda: direct.when.keys() >= nhrpd.when.keys())
         last = sorted(nhrpd.when)[-EVENTS:]
         added = [(nhrpd.when[child] - direct.when[child]) * 1e3 for child in last]
         missed = sum(not certificate for name, _, certificate in nhrpd.told if name == "child-state-installed")
@@ -109,19 +110,22 @@ async def _measure(folder: Path) -> list[tuple[object, ...]]:
         processes.kill()
         network.stop()
     certificate = statistics.mean(map(len, network.certificates.values()))
+    memory = grown - certificate
+    median = statistics.median(added)
     return [
-        (f"an event, added by the bridge, median of the last {EVENTS}", f"{statistics.median(added):.1f} ms", "2 ms"),
-        ("the same, CPU of the bridge", f"{spent * 1e3:.1f} ms", ""),
-        (f"the same, slowest of {EVENTS}", f"{max(added):.1f} ms", ""),
-        ("started again: all SAs read, nhrpd can be served", f"{resync * 1e3:.0f} ms", "250 ms"),
-        (
-            f"memory an SA beside its certificate ({certificate:.0f} bytes)",
-            f"{grown - certificate:.0f} bytes",
-            "4096",
-        ),
-        (f"CPU while nothing happens, {IDLE_SECONDS:.0f} s", f"{idle:.1%}", ""),
-        ("SAs that came one after another and got no certificate", missed, "0"),
-    ]
+        (f"an event, added by the bridge, median of the last {EVENTS}", f"{median:.1f} ms", "2 ms", _met(median, 2)),
+        (f"the same, slowest of {EVENTS}", f"{max(added):.1f} ms", "", ""),
+        ("the same, CPU of the bridge", f"{spent * 1e3:.1f} ms", "", ""),
+        ("started again: all SAs read, nhrpd can be served", f"{resync * 1e3:.0f} ms", "250 ms", _met(resync, 0.25)),
+        (f"memory an SA beside its certificate ({certificate:.0f} bytes)", f"{memory:.0f} bytes", "4096 bytes",
+         _met(memory, 4096)),
+        (f"CPU while nothing happens, {IDLE_SECONDS:.0f} s", f"{idle:.1%}", "", ""),
+        ("SAs that came one after another and got no certificate", missed, "0", _met(missed, 0)),
+    ]  # fmt: skip
+
+
+def _met(figure: float, asked: float) -> str:
+    return "yes" if figure <= asked else "no"
 
 
 def main() -> None:
@@ -132,7 +136,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = asyncio.run(_measure(Path(folder)))
     print(f"the bridge with {SPOKES} SAs of a real charon ({CHARON}, kernel-libipsec), {os.cpu_count()} CPUs")
-    print(table(("WHAT", "TOOK", "ASKED"), rows))
+    print("added: from when a client of charon itself is told of a CHILD_SA until nhrpd is; about 0: as soon")
+    print(table(("WHAT", "TOOK", "ASKED", "MET"), rows))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,17 @@ async def test_a_missed_event_is_made_good_by_the_next_one(stand: Stand) -> None
         await until(lambda: nhrpd.events(INSTALLED) == [11])
 
 
+async def test_who_is_new_and_proven_is_told_before_charon_is_asked(stand: Stand) -> None:
+    """charon's word is enough where nothing else waits to be told, however long its list takes."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        sa = spoke()
+        stand.charon.raise_event("ike-updown", {"up": "yes", sa.name: sa.section(**{"child-sas": {}})})
+        await until(lambda: stand.charon.requests[-1][0] == "list-certs")
+        stand.charon.hang = True
+        stand.charon.up(sa)
+        await until(lambda: nhrpd.told == [(INSTALLED, 11, der())])
+
+
 async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
     """charon has room for 32; what was seen once is kept as long as the IKE_SA."""
     stand.charon.up(spoke())

@@ -120,7 +120,7 @@ async def test_certificates_are_listed_as_der(session: CharonSession) -> None:
     """``list-certs`` gives what charon holds, byte for byte."""
     pem = x509.load_der_x509_certificate(der()).public_bytes(Encoding.PEM)
     await session.request("load-cert", {"type": "X509", "flag": "NONE", "data": pem})
-    listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert")
+    listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
     assert [item["data"] for item in listed] == [der()]
 
 
@@ -145,7 +145,7 @@ async def test_connections_tell_whether_they_ask_for_a_certificate(session: Char
     for name, auth in (("keys", "psk"), ("certificates", "pubkey")):
         ends = {end: {"auth": auth} for end in ("local", "remote")}
         await session.request("load-conn", {name: {"version": "2", "remote_addrs": ["%any"], **ends}})
-    listed = await session.stream("list-conns", {}, "list-conn")
+    listed = await session.stream("list-conns", {}, "list-conn", lambda one: (one,))
     connections = dict(pair for message in listed for pair in parse_connections(message))
     assert connections == {"keys": False, "certificates": True}
 

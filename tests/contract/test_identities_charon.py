@@ -133,8 +133,10 @@ class Pair:
 
     async def cache(self) -> list[bytes]:
         async with ViciCharon(self.node.vici, Telemetry()).session() as session:
-            listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
-        return [item["data"] for item in listed if isinstance(item["data"], bytes)]
+            listed = await session.stream(
+                "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda item: (item["data"],)
+            )
+        return [data for data in listed if isinstance(data, bytes)]
 
 
 @pytest.fixture

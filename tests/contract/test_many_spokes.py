@@ -65,7 +65,9 @@ class Hub:
 
     async def in_charons_cache(self) -> list[bytes]:
         async with self.network.hub.session() as session:
-            listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
+            listed = await session.stream(
+                "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda one: (one,)
+            )
         return [item["data"] for item in listed]
 
 

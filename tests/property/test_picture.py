@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.core.picture import ChildChange, Difference, Picture
-from dmvpn_agent.core.sa import ChildSa, IkeSa, circuits
+from dmvpn_agent.core.sa import ChildSa, IkeSa, addresses, circuits, same_circuit
 
 STATES = st.sampled_from(["INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED", "CREATED"])
 CHILDREN = st.dictionaries(st.integers(1, 6), STATES, max_size=4)
@@ -52,6 +52,47 @@ def test_nhrpd_is_in_step_after_a_second_look_at_the_latest(
             assert believed >= circuits(sas.values()).keys()
             assert difference.doubtful == (believed != circuits(sas.values()).keys())
         assert not difference.doubtful
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(1, 3)), looks(), CHANGES)))
+def test_a_look_at_some_is_one_at_all_of_which_the_others_are_as_they_were(
+    history: list[tuple[set[int], dict[int, IkeSa], list[ChildChange]]],
+) -> None:
+    """Whatever moves between them, nhrpd is told the same."""
+    some, every = Picture(), Picture()
+    for numbers, sas, changes in history:
+        part = {key: sa for key, sa in sas.items() if key in numbers}
+        others = {key: sa for key, sa in every.sas.items() if key not in numbers}
+        told = _numbers(some.look(part, changes, numbers))
+        assert told == _numbers(every.look({**others, **part}, changes))
+        assert (some.told, some.sas) == (every.told, every.sas)
+        for picture in (some, every):
+            pairs = {addresses(sa) for sa, _ in picture.told.values()}
+            assert {pair: {child.unique_id for _, child in picture.between(*pair)} for pair in pairs} == {
+                pair: {key for key, (sa, _) in picture.told.items() if addresses(sa) == pair} for pair in pairs
+            }
+
+
+def _numbers(difference: Difference) -> tuple[object, ...]:
+    parts = (difference.lost, difference.installed, difference.destroying)
+    return (*({child.unique_id for _, child in part} for part in parts), difference.doubtful)
+
+
+@given(looks(), looks())
+def test_who_came_is_believed_before_a_look_shows_it(before: dict[int, IkeSa], after: dict[int, IkeSa]) -> None:
+    """Only where nhrpd believes in nothing between these addresses; what two looks do not show goes."""
+    picture = Picture()
+    picture.look(before, [])
+    for key, circuit in circuits(after.values()).items():
+        new = key not in picture.told and not tuple(picture.between(*addresses(circuit[0])))
+        assert picture.expect(circuit) == new
+    for again in (False, True):
+        told = dict(picture.told)
+        difference = picture.look({} if again else after, [])
+        assert not any(same_circuit(circuit, told.get(circuit[1].unique_id, circuit)) and
+                       circuit[1].unique_id in told for circuit in difference.installed)  # fmt: skip
+    picture.look({}, [])
+    assert not picture.told
 
 
 @given(looks(), looks())

@@ -1,6 +1,6 @@
 """Which certificate each IKE_SA gets out of charon's cache, and what is done where that is not clear."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.charon import CommandFailed
+from dmvpn_agent.service.charon import CommandFailed, Read
 from dmvpn_agent.service.renewals import PER_CACHE, PER_IDENTITY
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.vici import Section
@@ -37,9 +37,11 @@ class Cache:
             self.cache.clear()
         return {"success": "yes"}
 
-    async def stream(self, command: str, message: Section, event: str) -> list[Section]:
+    async def stream(
+        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
+    ) -> list[Read]:
         assert (command, event) == ("list-certs", "list-cert")
-        return [{"data": one} for one in self.cache]
+        return [one for item in self.cache for one in read({"data": item})]
 
     async def register(self, event: str) -> bool:
         return True

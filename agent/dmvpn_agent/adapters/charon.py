@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
@@ -23,6 +25,20 @@ MAX_WAITING_EVENTS = 10_000
 MAX_RETRY_INTERVAL = 5.0
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A command under way; ``take`` is given the messages of the ``event`` by which charon answers it."""
+
+    answer: asyncio.Future[Packet]
+    event: str
+    take: Callable[[Section], None]
+
+
+def _nothing(_: Section) -> None:
+    """Take no events."""
 
 
 class ViciCharon:
@@ -85,10 +101,9 @@ class ViciSession:
         self._writer = writer
         self._telemetry = telemetry
         self._timeout = timeout
-        self._answers: deque[asyncio.Future[Packet]] = deque()
-        self._streamed: dict[str, list[Section]] = {}
+        self._asked: deque[_Asked] = deque()
+        self._streamed: dict[str, asyncio.Future[bool]] = {}
         self._events: asyncio.Queue[tuple[str, Section] | None] = asyncio.Queue(max_waiting_events)
-        self._turn = asyncio.Lock()
         self._lost: str | None = None
         self._receiver = asyncio.create_task(self._receive())
 
@@ -105,26 +120,34 @@ class ViciSession:
 
     async def request(self, command: str, message: Section) -> Section:
         """Run a command and return its answer. Raises ``CommandFailed``, ``CharonLost``."""
-        answer = await self._exchange(Packet(PacketType.CMD_REQUEST, command, message))
+        return await self._run(command, message)
+
+    async def stream(
+        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
+    ) -> list[Read]:
+        """Run a command that answers by events; return what ``read`` makes of each message as it comes.
+
+        Raises ``CommandFailed``, ``CharonLost``, and what ``read`` raises.
+        """
+        # Once for all: charon sends these events to nobody but the connection that gave the command
+        # (``vici_dispatcher.c``, ``raise_event`` with its id), and twice where they are asked for twice.
+        if event not in self._streamed:
+            self._streamed[event] = asyncio.ensure_future(self.register(event))
+        if not await asyncio.shield(self._streamed[event]):
+            raise CommandFailed(f"charon does not know the event {event}")
+        collected: list[Read] = []
+        await self._run(command, message, event, lambda section: collected.extend(read(section)))
+        return collected
+
+    async def _run(
+        self, command: str, message: Section, event: str = "", take: Callable[[Section], None] = _nothing
+    ) -> Section:
+        answer = await self._exchange(Packet(PacketType.CMD_REQUEST, command, message), event, take)
         if answer.type is not PacketType.CMD_RESPONSE:
             raise CommandFailed(f"charon does not know the command {command}")
         if text(answer.message, "success") == "no":
             raise CommandFailed(f"{command}: {text(answer.message, 'errmsg') or 'failed'}")
         return answer.message
-
-    async def stream(self, command: str, message: Section, event: str) -> list[Section]:
-        """Run a command that answers by events; return their messages. Raises ``CommandFailed``, ``CharonLost``."""
-        async with self._turn:
-            if not await self.register(event):
-                raise CommandFailed(f"charon does not know the event {event}")
-            collected: list[Section] = []
-            self._streamed[event] = collected
-            try:
-                await self.request(command, message)
-            finally:
-                del self._streamed[event]
-                await self._exchange(Packet(PacketType.EVENT_UNREGISTER, event))
-            return collected
 
     async def register(self, event: str) -> bool:
         """Ask for an event; return whether charon knows it. Raises ``CharonLost``."""
@@ -137,11 +160,11 @@ class ViciSession:
             yield event
         raise CharonLost(self._lost or "the connection was closed")
 
-    async def _exchange(self, packet: Packet) -> Packet:
+    async def _exchange(self, packet: Packet, event: str = "", take: Callable[[Section], None] = _nothing) -> Packet:
         if self._lost is not None:
             raise CharonLost(self._lost)
         answer: asyncio.Future[Packet] = asyncio.get_running_loop().create_future()
-        self._answers.append(answer)
+        self._asked.append(_Asked(answer, event, take))
         self._writer.write(encode(packet))
         try:
             async with asyncio.timeout(self._timeout):
@@ -165,13 +188,18 @@ class ViciSession:
 
     def _packet(self, packet: Packet) -> None:
         if packet.type is not PacketType.EVENT:
-            if not self._answers:
+            if not self._asked:
                 raise ViciError("charon answered what was not asked")
-            answer = self._answers.popleft()
+            answer = self._asked.popleft().answer
             if not answer.done():
                 answer.set_result(packet)
         elif packet.name in self._streamed:
-            self._streamed[packet.name].append(packet.message)
+            # charon runs one command after the other, so these belong to the oldest one, or to nobody any more.
+            if self._asked and self._asked[0].event == packet.name and not self._asked[0].answer.done():
+                try:
+                    self._asked[0].take(packet.message)
+                except Exception as error:  # for whoever asked; the connection is as good as before
+                    self._asked[0].answer.set_exception(error)
         else:
             self._telemetry.increment(metrics.VICI_EVENTS, packet.name)
             try:
@@ -182,11 +210,11 @@ class ViciSession:
 
     def _lose(self, why: str | None) -> None:
         self._lost = why
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_exception(CharonLost(why))
-                answer.exception()  # looked at here, in case nobody waits any more
-        self._answers.clear()
+        for asked in self._asked:
+            if not asked.answer.done():
+                asked.answer.set_exception(CharonLost(why))
+                asked.answer.exception()  # looked at here, in case nobody waits any more
+        self._asked.clear()
         while self._events.full():
             self._events.get_nowait()
         self._events.put_nowait(None)

@@ -114,11 +114,10 @@ async def _charon(path: Path) -> CharonView:
         release = text(await session.request("version", {}), "version")
         patched = await session.register(PATCHED_EVENT)
         modes: dict[str, str | None] = {}
-        for message in await session.stream("list-conns", {}, "list-conn"):
-            for name, connection in sections(message):
-                children = dict(sections(connection.get("children", {})))
-                modes[name] = text(children[name], "mode") if name in children else None
-        listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert")
+        for name, connection in await session.stream("list-conns", {}, "list-conn", sections):
+            children = dict(sections(connection.get("children", {})))
+            modes[name] = text(children[name], "mode") if name in children else None
+        listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
         own = [read_certificate(item["data"]) for item in listed if text(item, "has_privkey") == "yes"]
     finally:
         with suppress(OSError):

@@ -8,12 +8,13 @@ New circuits are told before old ones go, so that no rekeying leaves nhrpd witho
 last circuit of a pair had ended before the next one came, nhrpd is told that, however fast the next one was.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.sa import Circuit, IkeSa, addresses, circuits, same_circuit
+
+Pair = tuple[Address, Address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,55 +39,134 @@ class Difference:
 
 
 class Picture:
-    """``told``: the circuits that nhrpd believes up, by the CHILD_SA's unique id. ``sas``: charon's, as last seen."""
+    """``told``: the circuits that nhrpd believes up, by the CHILD_SA's unique id. ``sas``: charon's, as last seen.
+
+    The work of a look is that of the IKE_SAs looked at, however many others there are.
+    """
 
     def __init__(self, told: Iterable[Circuit] = ()) -> None:
-        self.told: dict[int, Circuit] = {child.unique_id: (sa, child) for sa, child in told}
+        self.told: dict[int, Circuit] = {}
         self.sas: dict[int, IkeSa] = {}
         self._missing: set[int] = set()
+        self._expected: set[int] = set()
         self._ahead: Sequence[ChildChange] = ()
+        # All CHILD_SAs of ``sas``, and whether one of them is in two IKE_SAs: it is moving.
+        self._shown: set[int] = set()
+        self._moving = False
+        # Those of ``told`` by addresses, and where there are several.
+        self._by_pair: dict[Pair, tuple[int, ...]] = {}
+        self._crowded: set[Pair] = set()
+        for sa, child in told:
+            self._tell(child.unique_id, (sa, child))
 
     def between(self, local: Address, remote: Address) -> Iterator[Circuit]:
         """Yield the circuits between two addresses."""
-        return (circuit for circuit in self.told.values() if addresses(circuit[0]) == (local, remote))
+        return (self.told[key] for key in self._by_pair.get((local, remote), ()))
 
-    def look(self, sas: Mapping[int, IkeSa], changes: Sequence[ChildChange]) -> Difference:
+    def crowded(self) -> list[IkeSa]:
+        """Return the IKE_SAs with a circuit that has another one between the same addresses beside it."""
+        numbers = {self.told[key][0].unique_id for pair in self._crowded for key in self._by_pair[pair]}
+        return [self.sas[number] for number in numbers if number in self.sas]
+
+    def expect(self, circuit: Circuit) -> bool:
+        """Take up a circuit of which charon said that it came; return whether nhrpd can be told of it at once.
+
+        That is so where nhrpd believes in none between these addresses, and was told of all that ended.
+        """
+        sa, child = circuit
+        if child.unique_id in self.told or addresses(sa) in self._by_pair or self._ahead or not child.installed:
+            return False
+        self._tell(child.unique_id, circuit)
+        self._expected.add(child.unique_id)
+        return True
+
+    def look(
+        self, sas: Mapping[int, IkeSa], changes: Sequence[ChildChange], of: Set[int] | None = None
+    ) -> Difference:
         """Take up what charon shows; ``changes`` is all that it said since the last look, as it came.
 
-        What it said may be ahead of what it showed: that is kept for the next look.
+        ``of``: the IKE_SAs looked at, of which ``sas`` are those that are there; ``None``: all were looked at.
+        What charon said may be ahead of what it showed: that is kept for the next look.
         """
+        before = self.sas if of is None else {key: self.sas[key] for key in of if key in self.sas}
+        former, shown = _children(before.values()), _children(sas.values())
+        if of is not None and (self._moving or (shown & self._shown) - former):
+            others = {key: sa for key, sa in self.sas.items() if key not in of}
+            return self.look({**others, **sas}, changes)
         now = circuits(sas.values())
+        expected = {key for key in self._expected if of is None or self.told[key][0].unique_id in of}
+        looked_at = set(self.told) if of is None else self.told.keys() & (former | expected | self._missing)
+        absent = looked_at - now.keys()
         new, changes = changes, (*self._ahead, *changes)
-        self._ahead = _from_first_ahead(new, now)
-        shown = {child.unique_id for sa in sas.values() for child in sa.children}
+        spoken_of = {change.unique_id for change in changes}
+        there = {key: self.told[key] for key in (self.told.keys() & spoken_of) - looked_at}
+        there |= {key: now[key] for key in now.keys() & spoken_of}
+        self._ahead = _from_first_ahead(new, there)
         ended = {change.unique_id for change in changes if not change.came}
-        absent = self.told.keys() - now.keys()
         missing = {key for key in absent if key not in ended and key not in shown and key not in self._missing}
-        lost = self._lost(now, changes) & (absent - missing)
+        lost = self._lost(there, changes) & (absent - missing)
         difference = Difference(
-            [circuit for key, circuit in self.told.items() if key in lost],
+            [self.told[key] for key in sorted(lost)],
             [circuit for key, circuit in now.items() if not self._told(key, circuit)],
-            [circuit for key, circuit in self.told.items() if key in absent - missing - lost],
+            [self.told[key] for key in sorted(absent - missing - lost)],
             doubtful=bool(missing),
         )
-        self.sas = dict(sas)
-        self.told = now | {key: self.told[key] for key in missing}
+        for key in absent - missing:
+            self._untell(key)
+        for key, circuit in now.items():
+            self._tell(key, circuit)
+        for key in tuple(before):
+            del self.sas[key]
+        self.sas |= sas
+        self._shown -= former
+        self._shown |= shown
+        self._moving = len(shown) < sum(len(sa.children) for sa in sas.values())
         self._missing = missing
+        self._expected -= expected
         return difference
 
-    def _lost(self, now: Mapping[int, Circuit], changes: Iterable[ChildChange]) -> set[int]:
-        """Return those whose end left their pair of addresses without a circuit, going by what charon said."""
-        pairs = {key: addresses(sa) for key, (sa, _) in self.told.items()}
-        count = Counter(pairs.values())
+    def _tell(self, key: int, circuit: Circuit) -> None:
+        """Note that nhrpd believes in a circuit, as it is now."""
+        pair = addresses(circuit[0])
+        if key in self.told and addresses(self.told[key][0]) == pair:
+            self.told[key] = circuit
+            return
+        self._untell(key)
+        self.told[key] = circuit
+        self._stand(pair, (*self._by_pair.get(pair, ()), key))
+
+    def _untell(self, key: int) -> None:
+        if circuit := self.told.pop(key, None):
+            pair = addresses(circuit[0])
+            self._stand(pair, tuple(other for other in self._by_pair[pair] if other != key))
+
+    def _stand(self, pair: Pair, keys: tuple[int, ...]) -> None:
+        if keys:
+            self._by_pair[pair] = keys
+        else:
+            del self._by_pair[pair]
+        if len(keys) > 1:
+            self._crowded.add(pair)
+        else:
+            self._crowded.discard(pair)
+
+    def _lost(self, there: Mapping[int, Circuit], changes: Sequence[ChildChange]) -> set[int]:
+        """Return those whose end left their pair of addresses without a circuit, going by what charon said.
+
+        ``there``: what charon shows of those that it spoke of.
+        """
+        known = (change.unique_id for change in changes if change.unique_id in self.told)
+        pairs = {key: addresses(self.told[key][0]) for key in known}
+        count: dict[Pair, int] = {}
         lost = set()
         for change in changes:
             key = change.unique_id
-            if change.came and key in now and key not in pairs:
-                pairs[key] = addresses(now[key][0])
-                count[pairs[key]] += 1
-            elif not change.came and (pair := pairs.pop(key, None)):
-                count[pair] -= 1
-                if not count[pair]:
+            if change.came and key in there and key not in pairs:
+                pair = pairs[key] = addresses(there[key][0])
+                count[pair] = count.get(pair, len(self._by_pair.get(pair, ()))) + 1
+            elif not change.came and (gone := pairs.pop(key, None)):
+                count[gone] = count.get(gone, len(self._by_pair.get(gone, ()))) - 1
+                if not count[gone]:
                     lost.add(key)
         return lost
 
@@ -101,6 +181,10 @@ class Picture:
 
     def _told(self, key: int, circuit: Circuit) -> bool:
         return key in self.told and same_circuit(self.told[key], circuit)
+
+
+def _children(sas: Iterable[IkeSa]) -> set[int]:
+    return {child.unique_id for sa in sas for child in sa.children}
 
 
 def _from_first_ahead(changes: Sequence[ChildChange], now: Mapping[int, Circuit]) -> Sequence[ChildChange]:

@@ -12,7 +12,8 @@ from dmvpn_agent.core.model import Address
 INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
 #: IKE_SA states (strongSwan ``ike_sa_state_names``) in which the peer is authenticated.
 ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
-
+#: The IKE_SA state in which the two are not authenticated yet.
+CONNECTING = "CONNECTING"
 #: IKE_SA states from which there is no way back. One whose peer does not answer stays there until charon gives up.
 ENDING_STATES = frozenset({"DELETING", "DESTROYING"})
 

@@ -7,13 +7,13 @@ charon is lost, so are the circuits: nhrpd's connection is closed, and it resets
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.picture import ChildChange, Picture
-from dmvpn_agent.core.sa import Circuit, IkeSa
+from dmvpn_agent.core.sa import CONNECTING, Circuit, IkeSa, circuits
 from dmvpn_agent.service.bridge_clients import Client, Clients
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon import (
@@ -24,11 +24,12 @@ from dmvpn_agent.service.charon import (
     CharonSession,
     follow,
     list_sas,
+    utc_now,
 )
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.charon import child_changes, ike_ids, rekeyed_spis
-from dmvpn_agent.wire.vici import Section
+from dmvpn_agent.wire.charon import child_changes, ike_ids, parse_ike_sas, rekeyed_spis
+from dmvpn_agent.wire.vici import Section, ViciError, text
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ class Bridge:
         self._surplus = surplus
         self._stale: set[int] = set()
         self._changes: list[ChildChange] = []
+        self._came: dict[int, Circuit] = {}
         self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
@@ -105,7 +107,7 @@ class Bridge:
         self.session = None
         self.clients.close("charon_lost")
         self.picture = Picture()
-        self._stale, self._changes, self._unidentified = set(), [], set()
+        self._stale, self._changes, self._came, self._unidentified = set(), [], {}, set()
 
     def _give_up_adopted(self) -> None:
         if not self.ready and tuple(self.clients):
@@ -124,7 +126,7 @@ class Bridge:
                 do="stop it, and give charon its own socket back (charon.plugins.vici.socket)",
             )
 
-        async def look() -> None:
+        async def look() -> float | None:
             stale, self._stale = self._stale, set()
             if await self._look(session, stale if stale and self.ready else None):
                 await self._look(session, None)
@@ -132,42 +134,61 @@ class Bridge:
                 self.session = session
                 self._ready.set()
                 log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
-            await self._surplus.look(session, self.picture.sas.values())
+            return await self._surplus.look(session, self.picture.crowded())
 
-        collecting = asyncio.create_task(self._certificates.collect(session))
+        collecting = asyncio.create_task(self._certificates.collect(session, self._tell_who_came))
         try:
             await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
         finally:
             collecting.cancel()
             await asyncio.gather(collecting, return_exceptions=True)
 
-    def _heard(self, event: str, message: Section) -> None:
+    def _heard(self, event: str, message: Section) -> bool:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
-        if event == "ike-updown":
-            self._certificates.authenticated()
-        self._stale |= ike_ids(message)
+        up = text(message, "up") == "yes"
+        ids = ike_ids(message)
         self._changes += child_changes(event, message)
+        sas = _shown(message) if up or event == "ike-update" else []
+        if event == "ike-updown" and up:
+            self._certificates.authenticated(sas)
+        being_made = event == "ike-updown" if up else any(sa.state == CONNECTING for sa in sas)
+        if being_made and not ids & self.picture.sas.keys():
+            return False  # charon says when it has its CHILD_SA
+        self._stale |= ids
+        if event == "child-updown" and up:
+            self._came |= circuits(sas)
+            self._tell_who_came()
+        return True
+
+    def _tell_who_came(self) -> None:
+        """Tell the clients at once of who is new and proven, if nothing else waits to be told; the look comes after.
+
+        charon answers ``list-sas`` only when it has no IKE_SA in hand, and has, where peers come.
+        """
+        if not self.ready or any(not change.came for change in self._changes):
+            return
+        for circuit in self._came.values():
+            if self._certificates.of(circuit[0])[1] and self.picture.expect(circuit):
+                self._announce("child-state-installed", circuit)
 
     async def _look(self, session: CharonSession, ids: set[int] | None) -> bool:
         """Look at these IKE_SAs, or at all, and tell the clients what is different; return whether that leaves doubt.
 
         Raises ``CharonLost``.
         """
-        if ids is None:
-            after = {sa.unique_id: sa for sa in await list_sas(session)}
-        else:
-            after = {key: sa for key, sa in self.picture.sas.items() if key not in ids}
-            for number in ids:
-                after |= {sa.unique_id: sa for sa in await list_sas(session, **{"ike-id": str(number)})}
-        if not self.ready and self.picture.is_of_another_charon(after.values()):
+        wanted: list[dict[str, str]] = [{}] if ids is None else [{"ike-id": str(number)} for number in ids]
+        answers = await asyncio.gather(*(list_sas(session, **selection) for selection in wanted))
+        seen = {sa.unique_id: sa for answer in answers for sa in answer}
+        if not self.ready and self.picture.is_of_another_charon(seen.values()):
             raise CharonLost("charon was restarted during the upgrade")
-        await self._certificates.learn(session, _with_circuits(after.values()))
+        await self._certificates.learn(session, (*_with_circuits(seen.values()), *self._unproven(ids)))
         if ids is None:
-            self._certificates.prune(after.values())
+            self._certificates.prune(seen.values())
         # What charon said before it answered has been heard by now.
         changes, self._changes = self._changes, []
-        difference = self.picture.look(after, changes)
+        self._came = {key: circuit for key, circuit in self._came.items() if circuit[0].unique_id in self._stale}
+        difference = self.picture.look(seen, changes, ids)
         for circuit in difference.lost:
             self._announce("child-state-destroying", circuit)
         installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
@@ -175,8 +196,18 @@ class Bridge:
             self._announce("child-state-installed", circuit)
         for circuit in difference.destroying:
             self._announce("child-state-destroying", circuit)
-        self._unidentified = {key for key, (sa, _) in self.picture.told.items() if not self._certificates.of(sa)[1]}
+        told = self.picture.told
+        self._unidentified = {
+            key
+            for key in (told if ids is None else self._unidentified | installed.keys())
+            if key in told and not self._certificates.of(told[key][0])[1]
+        }
         return difference.doubtful
+
+    def _unproven(self, ids: Set[int] | None) -> list[IkeSa]:
+        """Return the IKE_SAs that are not looked at now, and whose certificate was not found before."""
+        told = (self.picture.told.get(key) for key in self._unidentified)
+        return [sa for sa, _ in filter(None, told) if ids is not None and sa.unique_id not in ids]
 
     def _identified(self) -> list[Circuit]:
         """Return the circuits that nhrpd was told of without a certificate, which has been found since."""
@@ -185,10 +216,21 @@ class Bridge:
 
     def _announce(self, event: str, circuit: Circuit) -> None:
         sa, child = circuit
-        log.info(event.replace("-", "_"), connection=sa.name, remote=str(sa.remote_host), remote_id=sa.remote_id,
+        # A start finds all of them, and there is nobody to tell yet.
+        say = log.info if self.ready or tuple(self.clients) else log.debug
+        say(event.replace("-", "_"), connection=sa.name, remote=str(sa.remote_host), remote_id=sa.remote_id,
                  ike_id=sa.unique_id, child_id=child.unique_id)  # fmt: skip
         self.clients.announce(event, circuit)
         self.announced(circuit)
+
+
+def _shown(message: Section) -> list[IkeSa]:
+    """Return the IKE_SAs that an event shows; none where it cannot be read, and the look after it will."""
+    try:
+        return list(parse_ike_sas(message, utc_now()))
+    except ViciError as error:
+        log.warning("charon_event_unreadable", why=str(error), then="the look after it shows all")
+        return []
 
 
 def _with_circuits(sas: Iterable[IkeSa]) -> list[IkeSa]:

@@ -10,7 +10,8 @@ has the peer authenticate anew.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from dmvpn_agent.service.renewals import Renewals
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.candidates import Ambiguous, Candidate, Choice, Known, choose
 from dmvpn_agent.wire.identity import MAX_PRINTED
+from dmvpn_agent.wire.vici import Section
 
 log = structlog.get_logger()
 
@@ -66,35 +68,60 @@ class Certificates:
         self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
-        self._authenticated = asyncio.Event()
-        # What charon showed since the last look began, and before it: of whom, only a look tells.
+        self._wanted = asyncio.Event()
+        self._authenticated: list[IkeSa] = []
+        # What charon showed since the last look began, and before it: of whom, not every event tells.
         self._seen: set[bytes] = set()
         self._seen_before: set[bytes] = set()
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
 
     def start(self) -> None:
         """Take up what was stored."""
-        self._pairs = {spis: (local, remote) for spis, local, remote in self._store.load()}
+        own: dict[bytes, bytes] = {}  # the same for all, and held once
+        self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in self._store.load()}
 
     def of(self, sa: IkeSa) -> Pair:
         """Return an IKE_SA's certificates."""
         return self._pairs.get(sa.spis, (b"", b""))
 
-    def authenticated(self) -> None:
-        """Note that somebody authenticated just now."""
-        self._authenticated.set()
+    def authenticated(self, sas: Iterable[IkeSa]) -> None:
+        """Note that these IKE_SAs' peers authenticated just now."""
+        self._authenticated += sas
+        self._wanted.set()
 
-    async def collect(self, session: CharonSession) -> None:
-        """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``."""
+    async def collect(self, session: CharonSession, collected: Callable[[], None]) -> None:
+        """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``.
+
+        ``collected`` is called each time that was done.
+        """
         while True:
-            await self._authenticated.wait()
-            self._authenticated.clear()
+            await self._wanted.wait()
+            self._wanted.clear()
+            sas, self._authenticated = self._authenticated, []
             async with self._reading:
                 self._seen |= await _cached(session)
+            self._keep_undoubted(self._unknown(sas), self._seen | self._seen_before)
+            collected()
+
+    def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
+        return [sa for sa in sas if sa.spis not in self._pairs]
+
+    def _keep_undoubted(self, sas: Sequence[IkeSa], shown: Set[bytes]) -> None:
+        """Keep the certificates of which there is no doubt; a look sees to the others."""
+        everything = tuple(shown) if sas else ()
+        known = Known(everything)
+        for sa in sas:
+            with suppress(Ambiguous):
+                choice = choose(self._candidates(sa, known, everything), self._clock(), sa.established_at)
+                if choice is not None and not choice.wider:
+                    self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
+
+    def _candidates(self, sa: IkeSa, known: Known, everything: Sequence[bytes]) -> list[Candidate]:
+        return [one for one in known.of(sa.remote_id) if self._is_ours(one.certificate.der, everything)]
 
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Ask charon for the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
-        unknown = [sa for sa in sas if sa.spis not in self._pairs]
+        """Find the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
+        unknown = self._unknown(sas)
         seen = self._seen | self._seen_before
         self._seen_before, self._seen = self._seen, set()
         if not unknown:
@@ -103,8 +130,8 @@ class Certificates:
             everything = tuple(seen | await _cached(session) | self._seen)
         known = Known(everything)
         competing: list[tuple[IkeSa, list[Candidate]]] = []
-        for sa in unknown:
-            candidates = [one for one in known.of(sa.remote_id) if self._is_ours(one.certificate.der, everything)]
+        for sa in self._unknown(unknown):
+            candidates = self._candidates(sa, known, everything)
             try:
                 choice = choose(candidates, self._clock(), sa.established_at)
             except Ambiguous as error:
@@ -172,10 +199,15 @@ class Certificates:
 
 async def _cached(session: CharonSession) -> set[bytes]:
     try:
-        listed = await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert")
+        return set(await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", _data))
     except CommandFailed as error:
         raise CharonLost(f"list-certs: {error}") from error
-    return {item["data"] for item in listed if isinstance(item.get("data"), bytes)}
+
+
+def _data(item: Section) -> Iterator[bytes]:
+    data = item.get("data")
+    if isinstance(data, bytes):
+        yield data
 
 
 def _ambiguous(error: Ambiguous) -> tuple[str, str]:

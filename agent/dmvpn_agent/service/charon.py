@@ -1,10 +1,10 @@
 """What the watcher and the bridge need of charon: one connection for commands and events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.trigger import Trigger
@@ -17,6 +17,8 @@ SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rek
 ALERT_EVENT = "alert"
 #: Only strongSwan with Alpine's patches knows this event, without which nhrpd cannot work with it.
 PATCHED_EVENT = "child-state-installed"
+
+Read = TypeVar("Read")
 
 
 class CharonLost(Exception):
@@ -33,8 +35,13 @@ class CharonSession(Protocol):
     async def request(self, command: str, message: Section) -> Section:
         """Run a command and return its answer. Raises ``CommandFailed``."""
 
-    async def stream(self, command: str, message: Section, event: str) -> list[Section]:
-        """Run a command that answers by events; return their messages. Raises ``CommandFailed``."""
+    async def stream(
+        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
+    ) -> list[Read]:
+        """Run a command that answers by events; return what ``read`` makes of each message as it comes.
+
+        Raises ``CommandFailed``, and what ``read`` raises.
+        """
 
     async def register(self, event: str) -> bool:
         """Ask for an event; return whether charon knows it."""
@@ -60,40 +67,39 @@ async def list_sas(
 ) -> list[IkeSa]:
     """Return all IKE_SAs, or those selected as ``list-sas`` does. Raises ``CharonLost``."""
     try:
-        messages = await session.stream("list-sas", selection, "list-sa")
-        now = clock()
-        return [sa for message in messages for sa in parse_ike_sas(message, now)]
+        return await session.stream("list-sas", selection, "list-sa", lambda message: parse_ike_sas(message, clock()))
     except (ViciError, CommandFailed) as error:
         raise CharonLost(f"list-sas: {error}") from error
 
 
 async def follow(
     session: CharonSession,
-    heard: Callable[[str, Section], None],
-    look: Callable[[], Awaitable[None]],
+    heard: Callable[[str, Section], bool],
+    look: Callable[[], Awaitable[float | None]],
     *,
     resync_interval: float,
     coalesce: float = 0,
 ) -> None:
     """Look at once, after events, and at intervals (seconds), until the connection ends: raises ``CharonLost``.
 
-    ``heard`` is told each event as it comes; ``look`` is then called once for all that came within ``coalesce``.
+    ``heard`` is told each event as it comes, and says whether to look; ``look`` is then called once for all that
+    came within ``coalesce``; it may return in how many seconds the next is due, if sooner.
     """
     trigger = Trigger()
 
     async def listen() -> None:
         try:
             async for name, message in session.events():
-                heard(name, message)
-                trigger.set()
+                if heard(name, message):
+                    trigger.set()
         finally:
             trigger.set()
 
     listener = asyncio.create_task(listen())
     try:
         while not listener.done():
-            await look()
-            await trigger.wait(within=resync_interval, then=coalesce)
+            due = await look()
+            await trigger.wait(within=resync_interval if due is None else min(due, resync_interval), then=coalesce)
         await listener
     finally:
         listener.cancel()

@@ -183,21 +183,22 @@ class CharonWatch:
             resync_interval=RESYNC_INTERVAL, coalesce=COALESCE,
         )  # fmt: skip
 
-    def _heard(self, name: str, message: Section) -> None:
+    def _heard(self, name: str, message: Section) -> bool:
         now = self._clock()
         try:
             if name == ALERT_EVENT:
                 self._alerts.heard(*parse_alert(message, now))
-                return
+                return True
             # Of a rekeying the new one comes last, and is where the peer is now.
             sas = [sa for sa in parse_ike_sas(message, now) if sa.name in self._profiles]
         except ViciError as error:
             log.warning(
                 "charon_event_unreadable", event_name=name, why=str(error), then="the look after it shows all"
             )
-            return
+            return True
         if sas and (event := sa_event(name, message)):
             self.totals.event(event, sas[-1])
+        return True
 
     async def _look(self, session: CharonSession) -> None:
         sas = tuple(await list_sas(session, self._clock))
@@ -219,11 +220,10 @@ class CharonWatch:
 
     async def _connections(self, session: CharonSession) -> Mapping[str, bool]:
         try:
-            listed = await session.stream("list-conns", {}, "list-conn")
+            return dict(await session.stream("list-conns", {}, "list-conn", parse_connections))
         except CommandFailed as error:
             log.warning("connections_unknown", why=str(error), consequence="the static table serves nobody")
             return {}
-        return {name: asks for message in listed for name, asks in parse_connections(message)}
 
     def _say_kind(self, patched: bool) -> None:
         if patched is self.patched:

@@ -28,8 +28,11 @@ class SurplusEnder:
         self._clock = clock
         self._since: dict[str, float] = {}
 
-    async def look(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Look once, and end what has been surplus for long enough. Raises ``CharonLost``."""
+    async def look(self, session: CharonSession, sas: Iterable[IkeSa]) -> float | None:
+        """Look once, and end what has been surplus for long enough. Raises ``CharonLost``.
+
+        Returns in how many seconds the next look is due, ``None`` where nothing is surplus.
+        """
         now = self._clock()
         found = surplus(sa for sa in sas if sa.name in self._profiles)
         self._since = {sa.spis: self._since.get(sa.spis, now) for sa, _ in found}
@@ -38,6 +41,7 @@ class SurplusEnder:
             if victim.initiator and now - self._since[sa.spis] >= patience:
                 self._since[sa.spis] = now  # once more after as long, should it still be there
                 await self._end(session, victim)
+        return SETTLING if found else None
 
     async def _end(self, session: CharonSession, sa: IkeSa) -> None:
         outcome = "ended"

@@ -18,6 +18,10 @@ _ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "pr
                    *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
 
 
+#: A node has few addresses of its own, and a thousand SAs.
+_own_address = lru_cache(maxsize=64)(ip_address)
+
+
 def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
     """Yield the IKE_SAs of a ``list-sa`` event, or of one about SAs: old and new ones where something was rekeyed.
 
@@ -43,6 +47,7 @@ def _parts(section: Section, key: str) -> Iterator[Section]:
 
 
 def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
+    """Read one; its texts are interned, so that two looks at a thousand SAs hold them once."""
     children = section.get("child-sas", {})
     if not isinstance(children, Mapping):
         raise ViciError("child-sas is no section")
@@ -50,13 +55,13 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         unique_id=number(section, "uniqueid"),
         name=intern(name),
         state=intern(text(section, "state")),
-        local_host=ip_address(text(section, "local-host")),
+        local_host=_own_address(text(section, "local-host")),
         remote_host=ip_address(text(section, "remote-host")),
         remote_port=count(section, "remote-port"),
         local_id=intern(text(section, "local-id")),
-        remote_id=text(section, "remote-id"),
-        initiator_spi=text(section, "initiator-spi"),
-        responder_spi=text(section, "responder-spi"),
+        remote_id=intern(text(section, "remote-id")),
+        initiator_spi=intern(text(section, "initiator-spi")),
+        responder_spi=intern(text(section, "responder-spi")),
         children=tuple(
             _child_sa(text(part, "name") or key, part, now)
             for key, child in sections(children)
@@ -89,8 +94,8 @@ def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
         protocol=intern(text(section, "protocol")),
         reqid=count(section, "reqid"),
         udp_encapsulated=text(section, "encap") == "yes",
-        spi_in=text(section, "spi-in"),
-        spi_out=text(section, "spi-out"),
+        spi_in=intern(text(section, "spi-in")),
+        spi_out=intern(text(section, "spi-out")),
         algorithms=_algorithms(section),
         traffic=Traffic(*(count(section, key) for key in ("bytes-in", "packets-in", "bytes-out", "packets-out"))),
         last_in=_ago(section, "use-in", now),
