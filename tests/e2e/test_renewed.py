@@ -1,0 +1,59 @@
+"""A certificate that was renewed and lost a NET, on the real daemons."""
+
+from collections.abc import Callable
+
+import pytest
+
+from e2e.conftest import TIMEOUT, Report
+
+pytestmark = pytest.mark.timeout(TIMEOUT + 60)
+
+BEFORE = "both prefixes of the certificate are taken, and reach the other spoke"
+RENEWED = "spoke1's certificate is renewed without one NET: that prefix goes, the BGP session stays"
+AFTER = "longer than BGP's hold time after that, all is as it was but for the one prefix"
+LOST, KEPT = "192.168.66.0/24", "192.168.1.0/24"
+
+
+@pytest.fixture(scope="module")
+def report(report_of: Callable[[str], Report]) -> Report:
+    return report_of("renewed")
+
+
+@pytest.mark.parametrize("prefix", [LOST, KEPT])
+def test_both_prefixes_were_there(report: Report, prefix: str) -> None:
+    """Before the renewal the hub takes both prefixes of the certificate and gives them to the other spoke."""
+    report.evidence(BEFORE, "Prefix", on="hub", prefix=prefix)
+    report.evidence(BEFORE, "Prefix", on="spoke2", prefix=prefix)
+
+
+@pytest.mark.parametrize("step", [RENEWED, AFTER])
+def test_prefix_that_the_certificate_lost_is_not_taken(report: Report, step: str) -> None:
+    """The hub does not take a prefix that the new certificate lacks, although the spoke still announces it."""
+    seen = report.evidence(step, "Prefix", on="hub", prefix=LOST)
+    assert seen == {"announced_by_sender": True, "received_from": []}
+    assert report.evidence(step, "Prefix", on="spoke2", prefix=LOST) == {"received_from": []}
+
+
+def test_bgp_session_outlives_the_renewal(report: Report) -> None:
+    """The hub's sessions were neither dropped nor established anew, longer than BGP's hold time of 15 s after it."""
+    before = report.evidence(AFTER, "Unchanged", on="hub", kinds="('bgp_sessions',)")["before"]
+    assert set(before["bgp_sessions"]) == {"10.255.0.11", "10.255.0.12"}
+
+
+def test_prefix_that_stayed_in_the_certificate_is_kept(report: Report) -> None:
+    """What the new certificate still has is on the hub and on the other spoke."""
+    assert report.evidence(AFTER, "Prefix", on="hub", prefix=KEPT)["received_from"] == ["10.255.0.11"]
+    assert report.evidence(AFTER, "Prefix", on="spoke2", prefix=KEPT)["received_from"] == ["10.255.0.1"]
+
+
+def test_tunnel_is_back_before_bgp_gives_up(report: Report) -> None:
+    """The IKE_SAs end and come again: the hole in the traffic is shorter than BGP's hold time of 15 s."""
+    seen = report.evidence(RENEWED, "TrafficIntact")
+    assert seen["goes_on"]
+    assert seen["longest_gap_seconds"] < 15
+
+
+def test_other_spoke_notices_nothing(report: Report) -> None:
+    """A spoke whose certificate was not renewed keeps its SAs, its session and its routes."""
+    before = report.evidence(AFTER, "Unchanged", on="hub", about="spoke2")["before"]
+    assert all(before[kind] for kind in ("ike_sas", "child_sas", "bgp_sessions", "routes"))
