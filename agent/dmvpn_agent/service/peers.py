@@ -87,6 +87,8 @@ class Peers:
 
         ``present``: who has an IKE_SA with that address. A peer that is not among them has left.
         """
+        if not present:
+            return ()
         return tuple(
             other
             for other in self._ends.before(peer)
