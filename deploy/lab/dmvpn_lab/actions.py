@@ -1,10 +1,12 @@
 """What a step can do to the lab. The fields of each class are its keys in a scenario file."""
 
 import signal
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
+from dmvpn_lab.collision import BothStart
 from dmvpn_lab.constancy import Remember
 from dmvpn_lab.node import PROFILE
 from dmvpn_lab.packets import Ping
@@ -46,9 +48,7 @@ class Restart:
 
     def perform(self, lab: "Lab") -> None:
         """Returns when the daemon serves again."""
-        node = lab.nodes[self.node]
-        node.kill(self.daemon, signal.Signals[f"SIG{self.signal}"])
-        node.start_daemon(self.daemon)
+        lab.nodes[self.node].restart_daemon(self.daemon, signal.Signals[f"SIG{self.signal}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,23 @@ class Configure:
     def perform(self, lab: "Lab") -> None:
         """Returns when vtysh has taken all of them."""
         lab.nodes[self.node].configure(*self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a command on a node, as root; ``times`` times, one begun ``every`` so many seconds."""
+
+    node: str
+    argv: tuple[str, ...]
+    times: int = 1
+    every: int = 0
+
+    def perform(self, lab: "Lab") -> None:
+        """Returns when the last has been done and its ``every`` is over. A status that is not 0 is an error."""
+        for _ in range(self.times):
+            begin = time.monotonic()
+            lab.nodes[self.node].space.run(*self.argv)
+            time.sleep(max(0.0, begin + self.every - time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +186,8 @@ ACTIONS = {
     "signal": Signal,
     "announce": Announce,
     "configure": Configure,
+    "run": Run,
+    "both-start": BothStart,
     "flush-nft": FlushNft,
     "remember": Remember,
     "ping": Ping,

@@ -1,5 +1,7 @@
 """What must not change on a node: an action that remembers it, and the expectation that it is still so."""
 
+import json
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +10,12 @@ from dmvpn_lab.observation import Observation
 
 if TYPE_CHECKING:
     from dmvpn_lab.lab import Lab
+    from dmvpn_lab.node import LabNode
 
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Keep a node's SAs, BGP sessions and routes, of all its peers or of one, for the expectation ``unchanged``."""
+    """Keep what ``unchanged`` compares, about all of a node's peers or about one."""
 
     node: str
     about: str | None = None
@@ -24,7 +27,12 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """SAs, BGP sessions and routes of a node, or those named, are the ones remembered; new ones may have come."""
+    """SAs, BGP sessions and routes of a node, or ``kinds`` of these, are the ones remembered; new ones may have come.
+
+    ``links``: since then the bridge has told nhrpd of no peer's last circuit that it is gone, or of a first one.
+    ``decisions``: since then nhrpd has not asked anew about the address of a peer that was bound, as it does when
+    a binding went and came back.
+    """
 
     on: str
     about: str | None = None
@@ -67,4 +75,29 @@ def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
         "routes": {
             line: line.split()[0] for line in readings.routes(node) if about is None or addresses & set(line.split())
         },
+        "links": {address: times for address, times in _links(node).items() if address in addresses},
+        "decisions": {address: times for address, times in _decisions(node).items() if address in addresses},
     }
+
+
+def _links(node: "LabNode") -> dict[str, int]:
+    """How often there was a first circuit or no more of them, by NBMA address, by what the bridge told nhrpd."""
+    circuits: defaultdict[str, set[int]] = defaultdict(set)
+    turns: Counter[str] = Counter()
+    for event in _logged(node, "bridge", "child_state_"):
+        ids = circuits[event["remote"]]
+        before = bool(ids)
+        (ids.add if event["event"] == "child_state_installed" else ids.discard)(event["child_id"])
+        turns[event["remote"]] += before != bool(ids)
+    return dict(turns)
+
+
+def _decisions(node: "LabNode") -> dict[str, int]:
+    """How often the agent answered nhrpd, by protocol address."""
+    return dict(Counter(event["protocol_address"] for event in _logged(node, "agent", "binding_decided")))
+
+
+def _logged(node: "LabNode", daemon: str, words: str) -> list[dict[str, Any]]:
+    file = node.logs / f"{daemon}.log"
+    lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if words in line and line.startswith("{") and line.endswith("}")]

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from dmvpn_lab import readings
+from dmvpn_lab.collision import Collisions
 from dmvpn_lab.constancy import Unchanged
 from dmvpn_lab.node import AGENT
 from dmvpn_lab.observation import Observation
@@ -248,6 +249,7 @@ EXPECTATIONS = {
     "shortcut": Shortcut,
     "redirect-rule": RedirectRule,
     "traffic-intact": TrafficIntact,
+    "collisions": Collisions,
     "unchanged": Unchanged,
     "metric": Metric,
     "alive": Alive,

@@ -147,6 +147,14 @@ class LabNode:
         except subprocess.TimeoutExpired:
             raise CommandError(f"{self.node.name}: {name} stays 30 s after {number.name}") from None
 
+    def restart_daemon(self, name: str, number: signal.Signals) -> None:
+        """End a daemon by a signal and start it again. Raises ``CommandError``."""
+        self.kill(name, number)
+        self.start_daemon(name)
+        if self._daemons[name].argv[0].startswith(_FRR):
+            # As FRR's own service does it: the daemon has no configuration file of its own.
+            self.space.run("vtysh", "-b", "-d", name)
+
     def power_off(self, router: Namespace | None) -> None:
         """End the node at once: nobody is told, and only its disk remains."""
         wiring.detach_node(self.node, router)

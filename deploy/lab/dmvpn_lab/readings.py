@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from vici import Session
@@ -14,12 +16,19 @@ Record = dict[str, Any]
 _SAMPLE = re.compile(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
-def ike_sas(node: LabNode) -> list[Record]:
-    """All IKE_SAs with their CHILD_SAs, from charon's own VICI socket."""
+@contextmanager
+def vici(node: LabNode, path: str) -> Iterator[Session]:
+    """A session at a node's VICI socket. Raises ``OSError`` while nobody serves it."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
-        client.connect(str(node.space.path(node.mode.socket)))
-        listed = [sa for entry in Session(client).list_sas() for sa in entry.values()]
+        client.connect(str(node.space.path(path)))
+        yield Session(client)
+
+
+def ike_sas(node: LabNode, path: str | None = None) -> list[Record]:
+    """All IKE_SAs with their CHILD_SAs, from charon's own VICI socket or another one, such as the bridge's."""
+    with vici(node, path or node.mode.socket) as session:
+        listed = [sa for entry in session.list_sas() for sa in entry.values()]
     return [_ike_sa(sa) for sa in listed]
 
 

@@ -75,8 +75,8 @@ class TrafficIntact:
     def observe(self, lab: "Lab") -> Observation:
         """A packet counts as lost when a later one was answered; silence is no reply for two seconds."""
         log = lab.traffic[self.source, self.destination].log
-        goes_on = _further_reply(log, max(_replies(log), default=0))
-        replies = _replies(log)
+        goes_on = _further_reply(log, max(replies_in(log), default=0))
+        replies = replies_in(log)
         newest = max(replies, default=0)
         lost = [number for number in range(1, newest) if number not in replies]
         gap = max((later.time - former.time for former, later in pairwise(replies.values())), default=0.0)
@@ -92,14 +92,15 @@ class TrafficIntact:
         return Observation(goes_on and len(lost) <= self.at_most and short and self.path in (None, path), evidence)
 
 
-def _replies(log: Path) -> dict[int, Reply]:
+def replies_in(log: Path) -> dict[int, Reply]:
+    """The answered packets of a stream by number, in order."""
     found = ((int(number), Reply(float(when), int(ttl))) for when, number, ttl in _REPLY.findall(log.read_text()))
     return dict(sorted(found))
 
 
 def _further_reply(log: Path, newest: int) -> bool:
     deadline = time.monotonic() + _SILENCE_SECONDS
-    while max(_replies(log), default=0) <= newest:
+    while max(replies_in(log), default=0) <= newest:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
