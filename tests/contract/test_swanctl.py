@@ -111,7 +111,7 @@ def test_charon_takes_every_file(node: Node, name: str) -> None:
     assert ": IKEv2" in listed
     assert ": TRANSPORT" in listed
     assert "TUNNEL" not in listed
-    assert "[gre]" in listed
+    assert "[gre]" in listed or "[47]" in listed  # without an /etc/protocols
 
 
 @pytest.mark.parametrize(
