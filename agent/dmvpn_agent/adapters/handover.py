@@ -24,7 +24,7 @@ log = structlog.get_logger()
 VARIABLE = "DMVPN_BRIDGE_HANDOVER"
 #: Signals that would end a program which has not started to handle them.
 HELD_SIGNALS = frozenset({signal.SIGHUP, signal.SIGUSR2})
-PREFLIGHT_TIMEOUT = 30.0
+PREFLIGHT_TIMEOUT = 60.0
 _MAX_WORDS = 2000
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
