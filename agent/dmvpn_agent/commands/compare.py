@@ -15,7 +15,7 @@ from dmvpn_agent.commands.setting import Setting, settle
 from dmvpn_agent.core.model import Accept, Address, BadCertificate, Certificate, Decision, Peer
 from dmvpn_agent.core.old_script import OldScript, OldVerdict, also_accepted, old_verdict
 from dmvpn_agent.show import table
-from dmvpn_agent.wire.nhrp_event import MAX_HELD_CERTIFICATE_BYTES
+from dmvpn_agent.wire.charon import NHRPD_MAX_CERTIFICATE
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 SAME = "same"
@@ -84,7 +84,7 @@ def _rows(name: str, shown: Shown, script: OldScript, question: Question, settin
     if certificate is None:
         return
     report = explain(shown, question, setting)
-    if isinstance(certificate, Certificate) and len(certificate.der) > MAX_HELD_CERTIFICATE_BYTES:
+    if isinstance(certificate, Certificate) and len(certificate.der) > NHRPD_MAX_CERTIFICATE:
         certificate = BadCertificate("nhrpd keeps no certificate of this size")
     addresses = {answer.request.protocol_address for answer in report.answers} if report.address_known else set()
     kinds = setting.config.policy.rules.get(report.answers[0].request.interface, {}).values()

@@ -18,8 +18,6 @@ MAX_MESSAGE_BYTES = 16 * 1024
 MAX_EVENT_ID = 2**32 - 1
 #: A peer registers again within minutes or not for hours.
 REMEMBERED_CERTIFICATES = 1024
-#: The longest certificate nhrpd keeps; of a longer one ``remote_cert`` is empty (``blob2buf`` in FRR's ``vici.c``).
-MAX_HELD_CERTIFICATE_BYTES = 2047
 
 
 class EventError(Exception):
