@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from contract.log_lines import logged
 from dmvpn_agent.adapters.control import read_status
 from factories import der, event
 from fakes.waiting import until_now
@@ -53,9 +53,7 @@ class Agent:
         return self.processes[-1]
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
-        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
-        return [entry for entry in entries if entry["event"] == name]
+        return logged(self.log, name)
 
     def wait_for(self, name: str, count: int = 1) -> None:
         with contextlib.suppress(TimeoutError):

@@ -1,7 +1,6 @@
 """The bridge as a process, in front of a charon that runs in the test."""
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from contract.log_lines import logged
 from factories import authority_pem
 from fakes.waiting import until
 
@@ -55,9 +55,7 @@ class BridgeProcess:
         await self.wait_for("bridge_ready", ready)
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
-        return [entry for entry in entries if entry["event"] == name]
+        return logged(self.log, name)
 
     async def wait_for(self, name: str, count: int = 1) -> None:
         try:

@@ -99,5 +99,5 @@ def _decisions(node: "LabNode") -> dict[str, int]:
 
 def _logged(node: "LabNode", daemon: str, words: str) -> list[dict[str, Any]]:
     file = node.logs / f"{daemon}.log"
-    lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines if words in line and line.startswith("{") and line.endswith("}")]
+    lines = file.read_text(errors="replace").splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if words in line and line.startswith("{") and line.endswith("}\n")]
