@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 LIMIT = 30.0
 
@@ -21,3 +23,14 @@ def until_now(condition: Callable[[], object], within: float = LIMIT) -> None:
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Have something run meanwhile; it is cancelled at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

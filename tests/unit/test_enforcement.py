@@ -151,6 +151,17 @@ class TestDenied:
         await node.enforcer.enforce()
         assert node.sas.ended == [1, 2]
 
+    async def test_for_all_that_are_ended_charon_is_looked_at_once(self, node: Node) -> None:
+        """Listing a thousand SAs after each of a hundred would take charon seconds."""
+        for number in range(1, 101):
+            address = NBMA + number
+            node.present(number, address=address)
+            node.denied.note(request(nbma_address=address, protocol_address=ADDRESS + number), REVOKED)
+        await node.enforcer.enforce()
+        assert len(node.sas.ended) == 100
+        assert node.sas.looks == 1
+        assert node.telemetry.value(metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 100
+
     async def test_one_that_charon_keeps_is_tried_again(self, node: Node) -> None:
         """That charon was told proves nothing."""
         node.present()

@@ -42,8 +42,6 @@ COALESCE = 0.2
 RESYNC_INTERVAL = 30.0
 #: How long the bridge may take to find the certificate of a new IKE_SA.
 SETTLING = timedelta(seconds=10)
-#: Milliseconds that charon may take to tell the peer; then it forgets the IKE_SA without.
-TERMINATE_TIMEOUT = 1000
 
 
 class CharonWatch:
@@ -140,10 +138,13 @@ class CharonWatch:
             self._looks_done = this
 
     async def end(self, sa: IkeSa) -> None:
-        """End an IKE_SA, whether or not the peer answers. Raises ``CharonLost``, ``CommandFailed``."""
+        """End an IKE_SA: charon tells the peer, and forgets it without waiting for an answer.
+
+        Raises ``CharonLost``, ``CommandFailed``.
+        """
         if self._session is None:
             raise CharonLost("charon is away")
-        selection = {"ike-id": str(sa.unique_id), "force": "yes", "timeout": str(TERMINATE_TIMEOUT)}
+        selection = {"ike-id": str(sa.unique_id), "force": "yes", "timeout": "-1"}
         await self._session.request("terminate", selection)
 
     async def load_crls(self, crls: tuple[bytes, ...]) -> None:

@@ -120,18 +120,21 @@ class Enforcer:
         accepted: dict[Address, list[BindingRequest]] = defaultdict(list)
         for member in self._peers.memberships() if denials else ():
             accepted[member.request.nbma_address].append(member.request)
-        for denial in denials:
-            nbma = denial.request.nbma_address
-            due = [sa for sa in self._own(denial.request) if self._ender.due(sa)]
-            for sa in due:
-                if not any(self._is_of(sa, request) for request in accepted[nbma]):
-                    await self._ender.end(sa, denial.why.reason)
+        await self._ender.end(
+            {
+                sa: denial.why.reason
+                for denial in denials
+                for sa in self._own(denial.request)
+                if self._ender.due(sa)
+                and not any(self._is_of(sa, request) for request in accepted[denial.request.nbma_address])
+            }
+        )
 
     async def _readmit(self, request: BindingRequest) -> None:
         """Have a peer ask again. One with a tunnel brings it up again by itself; one without has to be called."""
         own = self._own(request)
+        await self._ender.end(dict.fromkeys(own, "readmitted"))
         for sa in own:
-            await self._ender.end(sa, "readmitted")
             self._ender.forgive(sa)
         local = request.local_nbma_address
         if not own and local is not None and self._dry_run:

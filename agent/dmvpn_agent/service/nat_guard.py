@@ -84,7 +84,7 @@ class NatGuard:
     async def _keep_out(self, sa: IkeSa, request: BindingRequest) -> None:
         # The kernel mixes the two up until it is gone, and once ended it comes back at once: silence comes first.
         if await self._silence(sa, request) or self._ender.due(sa):
-            await self._ender.end(sa, Reason.NBMA_ADDRESS_CONFLICT)
+            await self._ender.end({sa: Reason.NBMA_ADDRESS_CONFLICT})
 
     async def _silence(self, sa: IkeSa, request: BindingRequest) -> bool:
         """Return whether the peer's packets are dropped from here on."""

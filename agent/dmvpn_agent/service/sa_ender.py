@@ -3,10 +3,10 @@
 The trap policy brings a tunnel up again at once, so whoever is denied would otherwise come and go without pause.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -69,35 +69,40 @@ class SaEnder:
         """Have a peer begin anew, because what kept it out is no more."""
         self._backoffs.pop(_peer(sa), None)
 
-    async def end(self, sa: IkeSa, cause: str) -> bool:
-        """End an IKE_SA; return whether it is gone. What fails is logged and counted."""
-        self._back_off(sa)
-        about = {
-            "cause": cause,
-            "remote_id": sa.remote_id,
-            "nbma_address": str(sa.remote_host),
-            "ike_id": sa.unique_id,
-        }
+    async def end(self, sas: Mapping[IkeSa, str]) -> None:
+        """End IKE_SAs, each for its cause, and look once whether they are gone. What fails is logged and counted."""
+        for sa in sas:
+            self._back_off(sa)
         if self._dry_run:
-            log.info("would_end_ike_sa", **about)
-            return False
+            for sa, cause in sas.items():
+                log.info("would_end_ike_sa", **_about(sa, cause))
+        elif sas:
+            failures = {sa: why for sa in sas if (why := await self._try_to_end(sa))}
+            trouble = await self._try_to_look()
+            for sa, cause in sas.items():
+                self._report(sa, cause, trouble or failures.get(sa) or "charon still lists it")
+
+    async def _try_to_end(self, sa: IkeSa) -> str | None:
         try:
             await self._sas.end(sa)
         except (CharonLost, CommandFailed) as error:
-            why = str(error)
-        else:
-            why = "charon still lists it"
+            return str(error)
+        return None
+
+    async def _try_to_look(self) -> str | None:
         try:
             await self._sas.look()
         except CharonLost as error:
-            why = str(error)
+            return str(error)
+        return None
+
+    def _report(self, sa: IkeSa, cause: str, failure: str) -> None:
         gone = sa.unique_id not in {other.unique_id for other in self._sas.sas_at(sa.remote_host)}
         self._telemetry.increment(metrics.IKE_SAS_ENDED, cause, "gone" if gone else "failed")
         if gone:
-            log.warning("ike_sa_ended", **about)
+            log.warning("ike_sa_ended", **_about(sa, cause))
         else:
-            log.error("ike_sa_not_ended", **about, why=why, then="tried again")
-        return gone
+            log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, then="tried again")
 
     def _back_off(self, sa: IkeSa) -> None:
         now = self._clock()
@@ -105,6 +110,15 @@ class SaEnder:
         former = self._backoffs.get(_peer(sa))
         interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
         self._backoffs[_peer(sa)] = _Backoff(now, interval)
+
+
+def _about(sa: IkeSa, cause: str) -> dict[str, Any]:
+    return {
+        "cause": cause,
+        "remote_id": sa.remote_id,
+        "nbma_address": str(sa.remote_host),
+        "ike_id": sa.unique_id,
+    }
 
 
 def _peer(sa: IkeSa) -> tuple[Address, str]:

@@ -72,11 +72,12 @@ class UnboundWatch:
         unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, settled)}
         self._since = {spis: self._since.get(spis, now) for spis in unbound}
         self._note_loss(unbound)
-        for sa in islice(self._due(unbound, now), AT_ONCE):
+        due = tuple(islice(self._due(unbound, now), AT_ONCE))
+        for sa in due:
             about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
             log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd",
                         all_lost=_peer(sa) in self._lost)  # fmt: skip
-            await self._ender.end(sa, "unbound")
+        await self._ender.end(dict.fromkeys(due, "unbound"))
 
     def _due(self, unbound: Mapping[str, IkeSa], now: datetime) -> Iterator[IkeSa]:
         for spis, sa in unbound.items():
