@@ -26,6 +26,19 @@ def test_both_prefixes_were_there(report: Report, prefix: str) -> None:
     report.evidence(BEFORE, "Prefix", on="spoke2", prefix=prefix)
 
 
+def test_a_certificate_that_nhrpd_cannot_hold_is_judged(report: Report) -> None:
+    """Of more than 4 KiB in PEM and 3000 bytes in DER; nhrpd holds none of 2048. The hub takes its NET."""
+    assert report.evidence(BEFORE, "Command", on="hub")["printed"] == ["/run/lab/certificates/spoke2.pem"]
+    report.evidence(BEFORE, "Decision", on="hub", protocol_address="10.255.0.12")
+    assert report.evidence(BEFORE, "Prefix", on="hub", prefix="192.168.2.0/24")["received_from"] == ["10.255.0.12"]
+
+
+def test_another_spoke_judges_such_a_certificate_too(report: Report) -> None:
+    """There is a shortcut to who has it."""
+    report.evidence(AFTER, "Decision", on="spoke1", protocol_address="10.255.0.12")
+    report.evidence(AFTER, "Shortcut")
+
+
 @pytest.mark.parametrize("step", [RENEWED, AFTER])
 def test_prefix_that_the_certificate_lost_is_not_taken(report: Report, step: str) -> None:
     """The hub does not take a prefix that the new certificate lacks, although the spoke still announces it."""

@@ -12,6 +12,8 @@ from cryptography.x509.oid import NameOID
 
 _LIFETIME = timedelta(days=30)
 _CRL_LIFETIME = timedelta(days=1)
+_NETSCAPE_COMMENT = x509.ObjectIdentifier("2.16.840.1.113730.1.13")
+_IA5_STRING = b"\x16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,18 @@ class Authority:
         )
         self._first_crl = self.revocation_list(())
 
-    def issue(self, common_name: str, units: Sequence[str]) -> Credentials:
-        """A certificate whose subject has ``units`` as its OUs, in this order."""
+    def issue(self, common_name: str, units: Sequence[str], comment: int = 0) -> Credentials:
+        """A certificate whose subject has ``units`` as its OUs, in this order, with a comment of so many bytes."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
+        builder = (
             _builder(_name(common_name, units), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             .add_extension(self._key_identifier, critical=False)
-            .sign(self._key, SHA256())
         )
+        if comment:
+            builder = builder.add_extension(_comment(comment), critical=False)
+        certificate = builder.sign(self._key, SHA256())
         self._serials[common_name] = certificate.serial_number
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Credentials(
@@ -106,6 +110,12 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + _LIFETIME)
+    )
+
+
+def _comment(length: int) -> x509.UnrecognizedExtension:
+    return x509.UnrecognizedExtension(
+        _NETSCAPE_COMMENT, _IA5_STRING + b"\x82" + length.to_bytes(2, "big") + b"-" * length
     )
 
 

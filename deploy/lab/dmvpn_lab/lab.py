@@ -72,7 +72,7 @@ class Lab:
 
     def issue(self, name: str, units: Sequence[str]) -> Credentials:
         """Have the CA issue a certificate to a node, whose own it is from now on."""
-        credentials = self.authority.issue(name, units)
+        credentials = self.authority.issue(name, units, self.scenario.nodes[name].comment)
         file = self._work / "certificates" / f"{name}.pem"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(credentials.certificate)

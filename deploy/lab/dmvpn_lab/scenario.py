@@ -21,8 +21,8 @@ _KEYS = ("title", "mode", "networks", "nodes", "routers", "steps")
 class Node:
     """A DMVPN node with a host behind it.
 
-    ``certificate`` holds the OUs of its subject, ``behind`` the name of the NAT router it sits at, if any;
-    a ``late`` node is started by an action.
+    ``certificate`` holds the OUs of its subject, ``comment`` is how many bytes of comment make it larger, ``behind``
+    the name of the NAT router it sits at, if any; a ``late`` node is started by an action.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Node:
     as_number: int
     lan: IPv4Network
     certificate: tuple[str, ...]
+    comment: int = 0
     behind: str | None = None
     late: bool = False
 
