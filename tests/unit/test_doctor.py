@@ -39,6 +39,10 @@ def _socket(path: str, leads_to: str = "") -> SocketView:
     return SocketView(path, leads_to or path, True, "srw-rw---- dmvpn-agent:frrvty", True)
 
 
+def _refused(path: str) -> SocketView:
+    return replace(_socket(path), access="srw------- root:root", refused="nhrpd (frr:frr)")
+
+
 SOUND = NodeView(
     now=NOW,
     versions={"dmvpn-agent": "0.1.0"},
@@ -88,6 +92,9 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"traps": Unseen("ip is not there")}, "trap policy", "install iproute2"),
     ({"sockets": _sockets("control", SocketView("/x", "/x", False))}, "socket, control", "start dmvpn-agent"),
     ({"sockets": _sockets("charon", replace(_socket(CHARON), served=False))}, "socket, charon", "start strongSwan"),
+    ({"sockets": _sockets("charon", _refused(CHARON))}, "socket, charon", "group = frrvty"),
+    ({"sockets": _sockets("nhrpd's events", _refused(EVENTS))}, "socket, nhrpd's events", "frrvty"),
+    ({"sockets": _sockets("bgpd's terminal", _refused("/x"))}, "socket, bgpd's terminal", "frrvty"),
     ({"nhrpd": Unseen("not running")}, "nhrpd", "nhrpd=yes"),
     ({"nhrpd": replace(NHRPD, event_socket=None)}, "nhrp event socket", f"nhrp event socket {EVENTS}"),
     ({"nhrpd": replace(NHRPD, event_socket="/other")}, "nhrp event socket", f"nhrp event socket {EVENTS}"),

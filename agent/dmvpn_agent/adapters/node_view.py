@@ -2,8 +2,6 @@
 
 import asyncio
 import platform
-import socket
-import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from dmvpn_agent.adapters.charon import ViciSession
 from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
 from dmvpn_agent.adapters.nftables import Nftables
 from dmvpn_agent.adapters.process import run
+from dmvpn_agent.adapters.socket_view import User, acting_as, look_at_socket, user_behind, user_named
 from dmvpn_agent.adapters.trust_files import read_trust
 from dmvpn_agent.config import Config
 from dmvpn_agent.core.desired import Desired, problems
@@ -40,6 +39,8 @@ from dmvpn_agent.wire.vici import sections, text
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 4 << 20
+#: As whom the services of deploy/ run, with FRR's vty group as their own.
+SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
 
 V = TypeVar("V")
 
@@ -58,13 +59,9 @@ def wanted(config: Config) -> Wanted:
 
 async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
     """Look at everything. Never raises for what it finds."""
-    trust, trust_problems = read_trust(config.trust_files)
-    sockets = {
-        "nhrpd's charon": nhrpd_vici,
-        "charon": config.ike.vici_socket,
-        "nhrpd's events": config.event_socket,
-        "control": config.control_socket,
-    }
+    agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
+    with acting_as(agent):
+        trust, trust_problems = read_trust(config.trust_files)
     nhrpd = await _seen(lambda: _nhrpd(config))
     packages = {
         name: _package(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
@@ -79,7 +76,7 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         charon=await _seen(lambda: _charon(config.ike.vici_socket)),
         traps=await _seen(_traps),
         nhrpd=nhrpd,
-        sockets={name: _socket(path) for name, path in sockets.items()},
+        sockets=_sockets(config, nhrpd_vici, agent),
         links=await _seen(_links),
         forwards=await _seen(_forwards),
         authorities=tuple(authority.subject for authority in trust.authorities.values()),
@@ -87,6 +84,21 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         redirect=await _seen(_redirect),
         bgp=await _seen(lambda: _bgp(config)) if config.bgp else None,
     )
+
+
+def _sockets(config: Config, nhrpd_vici: Path, agent: User | None) -> dict[str, SocketView]:
+    vty = config.frr.vty_directory
+    nhrpd = user_behind(vty / "nhrpd.vty")
+    sockets = {
+        "nhrpd's charon": look_at_socket(nhrpd_vici, "nhrpd", nhrpd),
+        "charon": look_at_socket(config.ike.vici_socket, "dmvpn-agent", agent),
+        "nhrpd's events": look_at_socket(config.event_socket, "nhrpd", nhrpd),
+        "control": look_at_socket(config.control_socket),
+    }
+    for daemon in ("nhrpd", "bgpd") if config.bgp else ("nhrpd",):
+        if (view := look_at_socket(vty / f"{daemon}.vty", "dmvpn-agent", agent)).there:
+            sockets[f"{daemon}'s terminal"] = view
+    return sockets
 
 
 def _package(name: str) -> str:
@@ -159,30 +171,3 @@ async def _forwards() -> bool:
 
 async def _redirect() -> bool:
     return await Nftables().show() is not None
-
-
-def _socket(path: Path) -> SocketView:
-    target = path.resolve()
-    try:
-        status = path.stat()
-    except OSError:
-        return SocketView(str(path), str(target), there=False)
-    access = f"{stat.filemode(status.st_mode)} {_name(path.owner, status.st_uid)}:{_name(path.group, status.st_gid)}"
-    served: bool | None
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(TIMEOUT)
-        try:
-            client.connect(str(path))
-            served = True
-        except PermissionError:
-            served = None
-        except OSError:
-            served = False
-    return SocketView(str(path), str(target), stat.S_ISSOCK(status.st_mode), access, served)
-
-
-def _name(of: Callable[[], str], number: int) -> str:
-    try:
-        return of()
-    except KeyError:
-        return str(number)

@@ -32,13 +32,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class SocketView:
-    """A path where a Unix socket should be: where it leads to in the end, who may use it, whether it is served."""
+    """A path where a Unix socket should be: where it leads to in the end, who may use it, whether it is served.
+
+    ``served`` is ``None`` where whoever looks may not open it. ``refused`` names the program that uses it, and its
+    user and group, if it may not.
+    """
 
     path: str
     leads_to: str
     there: bool
     access: str = ""
     served: bool | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
