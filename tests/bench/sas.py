@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import os
 import statistics
 import subprocess
@@ -9,12 +10,13 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.sa_totals import SaTotals
-from dmvpn_agent.service.charon import list_sas
+from dmvpn_agent.service.charon import list_sas, utc_now
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.vici import Packet, PacketType, encode
@@ -35,15 +37,21 @@ async def _serve(path: Path) -> None:
     from fakes.charon import FakeCharon, FakeSa
 
     class QuickCharon(FakeCharon):
-        """Has its list ready, as it is the reader that is measured."""
+        """Has its lists ready, as it is the reader that is measured; in every other one each SA has carried more."""
 
-        listed = b""
+        lists: Iterator[bytes]
 
         def _command(self, packet: Packet, writer: asyncio.StreamWriter) -> Packet:
             if packet.name != "list-sas" or packet.message:
                 return super()._command(packet, writer)
-            writer.write(self.listed)
+            writer.write(next(self.lists))
             return Packet(PacketType.CMD_RESPONSE)
+
+        def listed(self, more: int) -> bytes:
+            for sa in self.sas.values():
+                sa.traffic = {sa.unique_id: (123_456_789 + more, 123_456, 987_654_321, 654_321)}
+            events = (Packet(PacketType.EVENT, "list-sa", {sa.name: sa.section()}) for sa in self.sas.values())
+            return b"".join(map(encode, events))
 
     charon = QuickCharon(path)
     for number in range(SAS):
@@ -51,11 +59,8 @@ async def _serve(path: Path) -> None:
         identity = IDENTITY.format(high=high + 16, low=low, number=64512 + number)
         sa = FakeSa(number + 1, f"198.18.{high}.{low + 1}", identity, spi=f"{number + 1:016x}")
         sa.children = {number + 1: "INSTALLED"}
-        sa.traffic = {number + 1: (123_456_789, 123_456, 987_654_321, 654_321)}
         charon.sas[sa.unique_id] = sa
-    charon.listed = b"".join(
-        encode(Packet(PacketType.EVENT, "list-sa", {sa.name: sa.section()})) for sa in charon.sas.values()
-    )
+    charon.lists = itertools.cycle([charon.listed(0), charon.listed(1)])
     await charon.start()
     print("ready", flush=True)
     await asyncio.Event().wait()
@@ -69,7 +74,7 @@ async def _measure(path: Path) -> list[tuple[object, ...]]:
         before = _resident()
         for _ in range(ROUNDS):
             began, cpu = time.perf_counter(), time.process_time()
-            kept = await list_sas(session)
+            kept = await list_sas(session, utc_now, {sa.unique_id: sa for sa in kept})
             totals.look(kept)
             wall.append(time.perf_counter() - began)
             spent.append(time.process_time() - cpu)

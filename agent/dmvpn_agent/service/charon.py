@@ -1,12 +1,14 @@
 """What the watcher and the bridge need of charon: one connection for commands and events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.core.steady import steadied
 from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.charon import parse_ike_sas
 from dmvpn_agent.wire.vici import Section, ViciError
@@ -63,11 +65,23 @@ def utc_now() -> datetime:
 
 
 async def list_sas(
-    session: CharonSession, clock: Callable[[], datetime] = utc_now, /, **selection: str
+    session: CharonSession,
+    clock: Callable[[], datetime] = utc_now,
+    former: Mapping[int, IkeSa] = MappingProxyType({}),
+    /,
+    **selection: str,
 ) -> list[IkeSa]:
-    """Return all IKE_SAs, or those selected as ``list-sas`` does. Raises ``CharonLost``."""
+    """Return all IKE_SAs, or those selected as ``list-sas`` does.
+
+    ``former`` is what was seen before, by unique id: what has not changed since is the same value. Raises
+    ``CharonLost``.
+    """
+
+    def read(message: Section) -> Iterator[IkeSa]:
+        return (steadied(sa, former.get(sa.unique_id)) for sa in parse_ike_sas(message, clock()))
+
     try:
-        return await session.stream("list-sas", selection, "list-sa", lambda message: parse_ike_sas(message, clock()))
+        return await session.stream("list-sas", selection, "list-sa", read)
     except (ViciError, CommandFailed) as error:
         raise CharonLost(f"list-sas: {error}") from error
 

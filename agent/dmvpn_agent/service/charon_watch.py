@@ -202,7 +202,7 @@ class CharonWatch:
         return True
 
     async def _look(self, session: CharonSession) -> None:
-        sas = tuple(await list_sas(session, self._clock))
+        sas = tuple(await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}))
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True

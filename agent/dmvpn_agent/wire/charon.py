@@ -18,8 +18,9 @@ _ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "pr
                    *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
 
 
-#: A node has few addresses of its own, and a thousand SAs.
+#: A node has few addresses of its own, and most peers the same ports, in a thousand SAs.
 _own_address = lru_cache(maxsize=64)(ip_address)
+_port = lru_cache(maxsize=64)(int)
 
 
 def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
@@ -57,7 +58,7 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         state=intern(text(section, "state")),
         local_host=_own_address(text(section, "local-host")),
         remote_host=ip_address(text(section, "remote-host")),
-        remote_port=count(section, "remote-port"),
+        remote_port=_port(count(section, "remote-port")),
         local_id=intern(text(section, "local-id")),
         remote_id=intern(text(section, "remote-id")),
         initiator_spi=intern(text(section, "initiator-spi")),
@@ -67,7 +68,7 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
             for key, child in sections(children)
             for part in _parts(child, "uniqueid")
         ),
-        local_port=count(section, "local-port"),
+        local_port=_port(count(section, "local-port")),
         version=count(section, "version"),
         initiator=text(section, "initiator") == "yes",
         nat_local=text(section, "nat-local") == "yes",
