@@ -126,6 +126,17 @@ class RealCharon:
             yield session
 
 
+@asynccontextmanager
+async def real_charon(folder: Path) -> AsyncIterator[Path]:
+    """Start a charon without SAs, and stop it at the end; return where its socket is."""
+    charon = RealCharon(folder)
+    await charon.start()
+    try:
+        yield charon.path
+    finally:
+        charon.stop()
+
+
 class Network:
     """A hub and, in one other charon, its spokes: each with an address, a certificate and a connection of its own.
 

@@ -1,0 +1,161 @@
+"""The agent's picture of charon's SAs, over a socket."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from contract.charons import needs_charon, real_charon
+from contract.watched import watched
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import IkePeer
+from dmvpn_agent.service.charon import CharonLost
+from dmvpn_agent.service.telemetry import Telemetry
+from factories import crl_pem, der
+from fakes.charon import FakeCharon, FakeSa
+from fakes.waiting import until
+
+pytestmark = pytest.mark.contract
+
+
+async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Of the DMVPN's own connection only, and how each authenticated."""
+    charon.connections = {"dmvpn": {"remote-1": {"class": "pre-shared key"}}, "office": {}}
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
+        charon.up(FakeSa(2, "203.0.113.2", "laptop.example.net", name="office"))
+        address = ip_address("203.0.113.2")
+        await until(lambda: len(watch.ike_sas) == 2)
+        assert watch.peers_at(address) == {IkePeer("spoke1.example.net", has_certificate=False)}
+        assert [sa.unique_id for sa in watch.sas_at(address)] == [1]
+        assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Who asks while a look is under way shares the next one, and sees what was there when it was asked for."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
+        before = len(charon.requests)
+        await asyncio.gather(*(watch.look() for _ in range(100)))
+        assert [name for name, _ in charon.requests[before:]].count("list-sas") <= 2
+        assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Whoever waited for it makes one."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.hang = True
+        first, second = (asyncio.create_task(watch.look()) for _ in range(2))
+        await until(lambda: watch._looks_begun == 1)  # the second one waits for the first
+        first.cancel()
+        await until(lambda: watch._looks_begun == 2)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Traffic and rekeyed children are none."""
+    news: list[int] = []
+    async with watched(charon.path, telemetry) as watch:
+        watch.changed = lambda: news.append(1)
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED"}))
+        await until(lambda: news)
+        charon.rekey_child(1, old=11, new=12)
+        await watch.look()
+        assert len(news) == 1
+
+
+class _Bridge:
+    """What the bridge knows, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        self.asked += spis
+        return dict.fromkeys(spis, der())
+
+
+async def test_nobody_looks_for_the_certificate_of_a_pre_shared_key(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """There is none: a thousand such peers would have the bridge's file read a thousand times."""
+    charon.connections = {"dmvpn": {"remote-1": {"class": "pre-shared key"}}}
+    charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
+    bridge = _Bridge()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        assert watch.certificates_at(ip_address("203.0.113.2")) == ()
+        assert bridge.asked == []
+
+
+async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """And a look made at once shows that it is gone."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: list(watch.our_sas()))
+        await watch.end(next(watch.our_sas()))
+        await watch.look()
+        assert list(watch.our_sas()) == []
+
+
+async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """One that was restarted has forgotten them."""
+    crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
+    async with watched(charon.path, telemetry) as watch:
+        await watch.load_crls((crl,))
+        assert charon.crls == [crl]
+        assert [name for name, _ in charon.requests][-2:] == ["load-cert", "flush-certs"]
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        await charon.start()
+        await until(lambda: watch.connected)
+        assert charon.crls == [crl, crl]
+
+
+async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It is said, and a look shows nobody."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: list(watch.our_sas()))
+        sa = next(watch.our_sas())
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        with pytest.raises(CharonLost):
+            await watch.end(sa)
+        await watch.look()
+        assert list(watch.our_sas()) == []
+
+
+async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It knows the event that nhrpd needs."""
+    async with watched(charon.path, telemetry) as watch:
+        assert watch.patched is True
+
+
+async def test_the_watch_follows_sas_and_charons_restart(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """SAs that come are seen; with charon they are gone, and it is found again."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}))
+        await until(lambda: [sa.unique_id for sa in watch.ike_sas] == [1])
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        assert watch.ike_sas == ()
+        charon.sas.clear()
+        await charon.start()
+        await until(lambda: watch.connected)
+
+
+@needs_charon()
+async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
+    """Its socket's file is still there, and refuses, until the next one makes its own."""
+    async with AsyncExitStack() as stack:
+        async with real_charon(tmp_path) as vici:
+            watch = await stack.enter_async_context(watched(vici, telemetry))
+        await until(lambda: not watch.connected)
+        assert vici.is_socket()
+        async with real_charon(tmp_path):
+            await until(lambda: watch.connected)
+            assert telemetry.value(metrics.VICI_RECONNECTS) == 2
