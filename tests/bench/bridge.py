@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from contract.agent import Agent
-from contract.charons import CHARON, Network, address, available
+from contract.charon_network import Network, address
+from contract.charons import CHARON, available
 from contract.test_many_spokes import CONFIG
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, encode, text

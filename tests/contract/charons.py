@@ -1,34 +1,30 @@
-"""Real charons for the contract tests and the bench: one alone, or a hub and a charon that plays all its spokes.
+"""A real charon for the contract tests and the bench, in namespaces of its own.
 
 Where the running kernel has no ESP, charon's own in user space (kernel-libipsec) takes its place: SAs, events and
-certificates are charon's, only that the mode is tunnel, which is all that it can. Nothing of this leaves a pair of
-network namespaces.
+certificates are charon's, only that the mode is tunnel, which is all that it can. Nothing of this leaves its
+network namespace, but for those that are linked.
 """
 
-import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.adapters.charon import ViciCharon
+from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonSession, list_sas
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_lab.certificates import Authority, Credentials
+from dmvpn_agent.wire.vici import Section
 from dmvpn_lab.namespace import Namespace
 from fakes.waiting import until
 
 #: Another build of strongSwan, without patches, can be asked the same.
 CHARON = Path(os.environ.get("CHARON", "/usr/lib/ipsec/charon"))
-HUB = IPv4Address("198.18.0.1")
 PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
 _STRONGSWAN_CONF = """
 charon {{
@@ -45,9 +41,6 @@ charon {{
     }}
 }}
 """
-# kernel-libipsec routes what a tunnel is for into it, so that must not be the NBMA addresses themselves.
-_INSIDE = "10.254.0.1/32"
-_PROPOSAL = "aes128gcm16-prfsha256-ecp256"
 
 
 def needs_charon(*, sas: bool = False) -> pytest.MarkDecorator:
@@ -125,6 +118,16 @@ class RealCharon:
         async with ViciCharon(self.path, Telemetry()).session() as session:
             yield session
 
+    async def ask(self, command: str, message: Section) -> Section:
+        """Give it a command, and return its answer."""
+        async with self.session() as session:
+            return await session.request(command, message)
+
+    async def sas(self) -> list[IkeSa]:
+        """Return its IKE_SAs."""
+        async with self.session() as session:
+            return await list_sas(session)
+
 
 @asynccontextmanager
 async def real_charon(folder: Path) -> AsyncIterator[Path]:
@@ -137,118 +140,25 @@ async def real_charon(folder: Path) -> AsyncIterator[Path]:
         charon.stop()
 
 
-class Network:
-    """A hub and, in one other charon, its spokes: each with an address, a certificate and a connection of its own.
+async def load_credentials(session: CharonSession, key: bytes, authority: bytes) -> None:
+    """Give it a key and a CA certificate, both in PEM."""
+    await session.request("load-key", {"type": "any", "data": key})
+    await session.request("load-cert", {"type": "X509", "flag": "CA", "data": authority})
 
-    ``settings`` are lines of both charons' configuration, ``connection`` keys of the hub's connection.
+
+def connection(identity: Section, local: object, remote: object, inside: str, other_side: str) -> dict[str, Any]:
+    """Return a connection with a child ``dmvpn``, by certificates; ``identity`` is what it shows.
+
+    kernel-libipsec routes what a tunnel is for into it, so ``inside`` and ``other_side`` must not be NBMA addresses.
     """
-
-    def __init__(self, folder: Path, spokes: int, settings: str = "", **connection: str) -> None:
-        self.hub = RealCharon(folder, "hub", sas=True, settings=settings)
-        self.spokes = RealCharon(folder, "spokes", sas=True, settings=settings)
-        self._connection = connection
-        self.authority = Authority()
-        self.ca_pem = b""
-        self.certificates: dict[IPv4Address, bytes] = {}
-        self._credentials = {address(number): self._issue(number) for number in range(spokes)}
-
-    def _issue(self, number: int) -> Credentials:
-        credentials = self.authority.issue(f"spoke{number}", units(number))
-        self.ca_pem = credentials.ca_certificate
-        certificate = x509.load_pem_x509_certificate(credentials.certificate)
-        self.certificates[address(number)] = certificate.public_bytes(Encoding.DER)
-        return credentials
-
-    async def start(self) -> None:
-        """Start both and load their connections; nobody has begun yet."""
-        self._link()  # before: charon misses some of a thousand addresses that come at once
-        await asyncio.gather(self.hub.start(), self.spokes.start())
-        hub = self.authority.issue("hub", ())
-        async with self.hub.session() as session:
-            await _load(session, hub)
-            await session.request(
-                "load-conn", {"dmvpn": _connection(hub, HUB, "%any", _INSIDE, "10.255.0.0/16") | self._connection}
-            )
-        async with self.spokes.session() as session:
-            for number, (source, credentials) in enumerate(self._credentials.items()):
-                await _load(session, credentials)
-                connection = _connection(credentials, source, str(HUB), f"{protocol_address(number)}/32", _INSIDE)
-                await session.request("load-conn", {_name(source): connection})
-
-    async def initiate(self, sources: Iterable[IPv4Address]) -> None:
-        """Have these spokes begin, without waiting."""
-        async with self.spokes.session() as session:
-            for source in sources:
-                await session.request("initiate", {"ike": _name(source), "child": "dmvpn", "timeout": "-1"})
-
-    async def come_back(self, source: IPv4Address) -> None:
-        """Have a spoke begin again as soon as it has lost its IKE_SA."""
-        async with self.spokes.session() as session:
-            while await list_sas(session, ike=_name(source)):
-                await asyncio.sleep(0.01)
-        await self.initiate([source])
-
-    async def ask_spoke(self, command: str, source: IPv4Address, **message: str) -> None:
-        """Give a spoke's charon a command on its connection, as ``terminate`` or ``rekey``."""
-        async with self.spokes.session() as session:
-            await session.request(command, {"ike": _name(source), **message})
-
-    def stop(self) -> None:
-        """End everything."""
-        self.hub.stop()
-        self.spokes.stop()
-
-    def _link(self) -> None:
-        self.hub.make_space()
-        self.spokes.make_space()
-        self.spokes.space.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns",
-                              str(self.hub.space.pid))  # fmt: skip
-        self.hub.space.run("ip", "addr", "add", f"{HUB}/16", "dev", "eth0")
-        self.hub.space.run("ip", "addr", "add", _INSIDE, "dev", "lo")
-        batch = "".join(
-            f"addr add {source}/16 dev eth0\naddr add {protocol_address(number)}/32 dev lo\n"
-            for number, source in enumerate(self._credentials)
-        )
-        self.spokes.space.run("ip", "-batch", "-", text=batch)
-        for space in (self.hub.space, self.spokes.space):
-            space.run("ip", "link", "set", "eth0", "up")
-
-
-def address(number: int) -> IPv4Address:
-    """Return a spoke's NBMA address."""
-    return HUB + 256 + number
-
-
-def units(number: int) -> tuple[str, ...]:
-    """Return the OUs of a spoke's certificate."""
-    return f"GRE={protocol_address(number)}", f"AS={4200000000 + number}"
-
-
-def protocol_address(number: int) -> IPv4Address:
-    """Return a spoke's protocol address."""
-    return IPv4Address("10.255.0.1") + number
-
-
-def _name(source: IPv4Address) -> str:
-    return f"spoke-{source}"
-
-
-async def _load(session: CharonSession, credentials: Credentials) -> None:
-    await session.request("load-key", {"type": "any", "data": credentials.key})
-    await session.request("load-cert", {"type": "X509", "flag": "CA", "data": credentials.ca_certificate})
-
-
-def _connection(
-    credentials: Credentials, local: IPv4Address, remote: str, inside: str, other_side: str
-) -> dict[str, Any]:
     child = {"local_ts": [inside], "remote_ts": [other_side], "esp_proposals": ["aes128gcm16"]}
     return {
         "version": "2",
         "local_addrs": [str(local)],
-        "remote_addrs": [remote],
-        "proposals": [_PROPOSAL],
+        "remote_addrs": [str(remote)],
+        "proposals": ["aes128gcm16-prfsha256-ecp256"],
         "mobike": "no",
-        "local": {"auth": "pubkey", "certs": [credentials.certificate]},
+        "local": {"auth": "pubkey", **identity},
         "remote": {"auth": "pubkey"},
         "children": {"dmvpn": child},
     }

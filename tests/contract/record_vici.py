@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from contract.charons import HUB, Network, address
+from contract.charon_network import HUB, Network, address
 from dmvpn_agent.service.charon import SA_EVENTS
 from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, encode
 from fakes.nhrpd_vici import EVENTS

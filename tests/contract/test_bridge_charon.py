@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.two_charons import THERE, Side, two_charons
+from contract.charon_pair import Side, two_charons
+from contract.charons import needs_charon
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.adapters.vici_server import ViciServer
@@ -24,10 +25,7 @@ from dmvpn_agent.service.telemetry import Telemetry
 from fakes.nhrpd_vici import NhrpdVici
 from fakes.waiting import until
 
-pytestmark = [
-    pytest.mark.contract,
-    pytest.mark.skipif(not THERE, reason="needs root, charon with kernel-libipsec, /dev/net/tun"),
-]
+pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
 INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
 
 
@@ -64,24 +62,24 @@ class Node:
 @asynccontextmanager
 async def _bridged(side: Side) -> AsyncIterator[Node]:
     telemetry = Telemetry()
-    store = Store(side.vici.with_suffix(".sqlite"))
+    store = Store(side.path.with_suffix(".sqlite"))
     store.open()
     certificates = Certificates(CertificateTable(store), lambda *_: True, telemetry)
     certificates.start()
     bridge = Bridge(
-        ViciCharon(side.vici, telemetry),
+        ViciCharon(side.path, telemetry),
         certificates,
         SurplusEnder({"dmvpn"}, telemetry, lambda: node.now),
         telemetry,
     )
     commands = Commands(bridge, lambda *_: None, {"dmvpn"}, InitLimits(), telemetry, lambda: node.now)
-    server = ViciServer(side.vici.with_suffix(".listen"), bridge, commands.answer, telemetry)
+    server = ViciServer(side.path.with_suffix(".listen"), bridge, commands.answer, telemetry)
     server.start()
     node = Node(side, NhrpdVici(), bridge)
     work = asyncio.create_task(bridge.run())
     try:
         await until(lambda: bridge.ready)
-        await node.nhrpd.connect(side.vici.with_suffix(".listen"))
+        await node.nhrpd.connect(side.path.with_suffix(".listen"))
         await until(lambda: len(node.nhrpd.answers) == 5)
         yield node
     finally:
@@ -110,9 +108,9 @@ async def _each(nodes: Iterable[Node], condition: Callable[[Node], object]) -> N
 
 async def _rekey(nodes: Iterable[Node], side: Side) -> None:
     """Have a side rekey CHILD_SA and IKE_SA, one after the other, until nhrpd on both sides knows."""
-    before = {node.side.name: node.believed() for node in nodes}
+    before = {node.side.host: node.believed() for node in nodes}
     await side.ask("rekey", {"child": "dmvpn"})
-    await _each(nodes, lambda node: not node.believed() & before[node.side.name])
+    await _each(nodes, lambda node: not node.believed() & before[node.side.host])
     spis = {sa.spis for sa in await side.sas()}
     await side.ask("rekey", {"ike": "dmvpn"})
     await _each(nodes, lambda node: not spis & node.told_spis())
@@ -151,9 +149,9 @@ async def test_reauthentication_make_before_break_leaves_no_moment_without_a_cir
     """The new IKE_SA is told before the old one goes."""
     async with _nodes(tmp_path) as nodes:
         await _up(*nodes)
-        before = {node.side.name: node.believed() for node in nodes}
+        before = {node.side.host: node.believed() for node in nodes}
         await nodes[0].side.ask("rekey", {"ike": "dmvpn", "reauth": "yes"})
-        await _each(nodes, lambda node: node.believed() and not node.believed() & before[node.side.name])
+        await _each(nodes, lambda node: node.believed() and not node.believed() & before[node.side.host])
         assert [node.lost() for node in nodes] == [0, 0]
 
 
@@ -219,13 +217,13 @@ async def test_a_killed_charon_resets_nhrpd_and_comes_back(tmp_path: Path) -> No
     async with _nodes(tmp_path) as nodes:
         await _up(*nodes)
         one, other = nodes
-        one.side.stop()
+        one.side.kill()
         await until(lambda: one.nhrpd.closed)
-        await one.side.start(True)
+        await one.side.start()
         await one.side.load(other.side)
         await until(lambda: one.bridge.ready)
         again = NhrpdVici()
-        await again.connect(one.side.vici.with_suffix(".listen"))
+        await again.connect(one.side.path.with_suffix(".listen"))
         await _initiate(one)
         await until(lambda: again.events(INSTALLED))
         assert again.told[-1][2] == other.side.certificate

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.charons import Network, needs_charon
+from contract.charon_network import Network
+from contract.charons import needs_charon
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import list_sas

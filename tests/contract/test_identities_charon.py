@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
-from contract.two_charons import THERE, Side, two_charons
-from dmvpn_agent.adapters.charon import ViciCharon
+from contract.charon_pair import Side, two_charons
+from contract.charons import needs_charon
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.certificates import Certificates
@@ -24,10 +24,7 @@ from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.candidates import Known
 from factories import CA_NAME, NOW, UNITS, YEAR, der, key
 
-pytestmark = [
-    pytest.mark.contract,
-    pytest.mark.skipif(not THERE, reason="needs root, charon with kernel-libipsec, /dev/net/tun"),
-]
+pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
 
 PRINTABLE, UTF8, T61, BMP = (
     _ASN1Type.PrintableString, _ASN1Type.UTF8String, _ASN1Type.T61String, _ASN1Type.BMPString,
@@ -108,16 +105,7 @@ class Pair:
 
     async def come(self, certificate: bytes, identity: str = "") -> IkeSa:
         """Have the peer come with this certificate, as this identity; return the node's IKE_SA."""
-        pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
-        local = {"auth": "pubkey", "certs": [pem], **({"id": identity} if identity else {})}
-        child = {"esp_proposals": ["aes128-sha256"], "mode": "tunnel",
-                 "local_ts": [f"{self.peer.inner}/32"], "remote_ts": [f"{self.node.inner}/32"]}  # fmt: skip
-        connection = {
-            "version": "2", "local_addrs": [self.peer.host], "remote_addrs": [self.node.host], "encap": "yes",
-            "mobike": "no", "proposals": ["aes128-sha256-ecp256"], "local-1": local, "remote-1": {"auth": "pubkey"},
-            "children": {"dmvpn": child},
-        }  # fmt: skip
-        await self.peer.ask("load-conn", {"dmvpn": connection})
+        await self.peer.show(certificate, self.node, **({"id": identity} if identity else {}))
         await self.peer.ask("initiate", {"child": "dmvpn", "timeout": "10000"})
         (sa,) = await self.node.sas()
         return sa
@@ -132,7 +120,7 @@ class Pair:
         await self.gone()
 
     async def cache(self) -> list[bytes]:
-        async with ViciCharon(self.node.vici, Telemetry()).session() as session:
+        async with self.node.session() as session:
             listed = await session.stream(
                 "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda item: (item["data"],)
             )
@@ -186,7 +174,7 @@ async def test_a_renewal_with_more_is_in_force_once_the_peer_authenticated_anew(
     renewed = der((*UNITS, "NET=192.168.9.0/24"), dns_name=identity, not_before=NOW - timedelta(days=1))
 
     async def learned(sa: IkeSa) -> bytes:
-        async with ViciCharon(pair.node.vici, telemetry).session() as session:
+        async with pair.node.session() as session:
             await certificates.learn(session, await list_sas(session))
         return certificates.of(sa)[1]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from contract.agent import Agent
-from contract.charons import Network, address, needs_charon, protocol_address
+from contract.charon_network import Network, address, protocol_address
+from contract.charons import needs_charon
 from factories import event
 from fakes.nhrpd_vici import NhrpdVici
 from fakes.waiting import until
