@@ -1,0 +1,75 @@
+"""Requests, policies and what is decided, for the tests of decisions."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from dmvpn_agent.core.model import (
+    Accept,
+    AsRange,
+    BindingRequest,
+    Claim,
+    Deny,
+    IkePeer,
+    Peer,
+    Resources,
+    Role,
+    Source,
+)
+from dmvpn_agent.core.policy import (
+    Policy,
+    RevocationList,
+    StaticPeer,
+    Trust,
+)
+from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, certificate, decide, policy, request
+
+GRE, AS, NET = UNITS
+HOST = ip_address("192.168.2.7")
+SPOKE_RULES = replace(RULES, needs_as_number=False, allows_hosts=True)
+SPOKE_POLICY = policy(SPOKE_RULES, role=Role.SPOKE, own_as_number=None)
+EVERYTHING = replace(RULES, allowed_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+SOURCES = (Source.SUBJECT, Source.SUBJECT_ALT_NAME, Source.RFC3779, Source.DMVPN_CA)
+
+
+def rules(**changes: Any) -> Policy:
+    """Return the policy with some of its rules changed."""
+    return policy(replace(RULES, **changes))
+
+
+def named(source: Source, *units: str, **resources: Any) -> BindingRequest:
+    """Return a request whose certificate names resources in another source as well."""
+    own = certificate(*units)
+    return request(certificate=replace(own, resources={**own.resources, source: Resources(**resources)}))
+
+
+def net(text: str) -> Claim[Any]:
+    return Claim("IPAddrBlocks", text, ip_network(text))
+
+
+def revoked(serial: int, **changes: Any) -> Trust:
+    crl = RevocationList("CN=test CA", 7, NOW, NOW + YEAR, frozenset({serial}))
+    return Trust(revocations={certificate().issuer_name: replace(crl, **changes)})
+
+
+#: The peer of ``request()``, as charon prints it.
+OWN = IkePeer("OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", has_certificate=True)
+STRANGER = IkePeer("CN=stranger", has_certificate=True)
+PSK = IkePeer("spoke7@example.net", has_certificate=False)
+ROW = StaticPeer("*@example.net", Resources((Claim("policy.peer", "10.255.0.2", ADDRESS),),
+                                            (Claim("policy.peer", "64512", AsRange(64512, 64512)),)))  # fmt: skip
+
+
+def denial_of(wanted: BindingRequest, by: Policy = POLICY, trust: Trust | None = None) -> Deny:
+    """Return the denial of a request."""
+    decision = decide(wanted, by, trust=trust)
+    assert isinstance(decision, Deny), decision
+    return decision
+
+
+def peer_of(wanted: BindingRequest, by: Policy = POLICY, trust: Trust | None = None) -> Peer:
+    """Return the peer that a request makes."""
+    decision = decide(wanted, by, trust=trust)
+    assert isinstance(decision, Accept), decision
+    assert decision.peer is not None
+    return decision.peer
