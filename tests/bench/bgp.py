@@ -25,6 +25,7 @@ from dmvpn_agent.show import table
 from dmvpn_agent.wire.frr import render
 from factories import FRR, NOW, SETTINGS, certificate, request
 from fakes.frr import MemoryStore
+from fakes.waiting import running
 
 SPOKES = 1000
 JUDGE = Judge(LARGE, Trust())
@@ -58,11 +59,9 @@ class Hub:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.reconciler.run())
-        await self.synced(datetime.fromtimestamp(0, UTC))
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with running(self.reconciler.run()):
+            await self.synced(datetime.fromtimestamp(0, UTC))
+            yield
         self.real.stop()
 
     async def synced(self, since: datetime) -> None:

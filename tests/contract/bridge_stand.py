@@ -1,6 +1,5 @@
 """A bridge in the test itself, between a fake charon and clients that do what nhrpd does."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -21,7 +20,7 @@ from dmvpn_agent.service.triggers import TriggerFailed
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.nhrpd_vici import NhrpdVici
-from fakes.waiting import until
+from fakes.waiting import running, until
 
 NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 HUB, SPOKE = ip_address("203.0.113.1"), ip_address("203.0.113.2")
@@ -66,12 +65,10 @@ class Stand:
         )
         server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
         server.start()
-        work = asyncio.create_task(self.bridge.run())
         try:
-            yield
+            async with running(self.bridge.run()):
+                yield
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
             server.stop()
             store.close()
 

@@ -23,7 +23,7 @@ from dmvpn_agent.service.charon import CommandFailed
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
 from fakes.nhrpd_vici import NhrpdVici
-from fakes.waiting import until
+from fakes.waiting import running, until
 
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
 INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
@@ -76,16 +76,14 @@ async def _bridged(side: Side) -> AsyncIterator[Node]:
     server = ViciServer(side.path.with_suffix(".listen"), bridge, commands.answer, telemetry)
     server.start()
     node = Node(side, NhrpdVici(), bridge)
-    work = asyncio.create_task(bridge.run())
     try:
-        await until(lambda: bridge.ready)
-        await node.nhrpd.connect(side.path.with_suffix(".listen"))
-        await until(lambda: len(node.nhrpd.answers) == 5)
-        yield node
+        async with running(bridge.run()):
+            await until(lambda: bridge.ready)
+            await node.nhrpd.connect(side.path.with_suffix(".listen"))
+            await until(lambda: len(node.nhrpd.answers) == 5)
+            yield node
     finally:
         await node.nhrpd.close()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
         server.stop()
         store.close()
 

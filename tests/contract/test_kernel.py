@@ -1,6 +1,5 @@
 """Interfaces and what nhrpd leaves in the kernel, by way of real netlink."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +9,7 @@ from contract.namespaces import command, in_network_namespace, needs
 from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.telemetry import Telemetry
-from fakes.waiting import until
+from fakes.waiting import running, until
 
 pytestmark = [pytest.mark.contract, needs("ip")]
 
@@ -29,13 +28,9 @@ class Watched:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.ensure_future(self.watch.run())
-        try:
+        async with running(self.watch.run()):
             await until(lambda: self.changes)
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @in_network_namespace

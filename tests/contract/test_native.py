@@ -3,7 +3,6 @@
 The bridge is given the same recordings without what the patches add, and has to tell nhrpd the same.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -13,10 +12,9 @@ import pytest
 import structlog
 
 from contract.bridge_stand import Stand
-from dmvpn_agent.adapters.charon import ViciCharon
+from contract.watched import watched
 from dmvpn_agent.adapters.inviter import ViciInviter
 from dmvpn_agent.core.sa import circuits
-from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.vici import PacketType
@@ -63,18 +61,6 @@ async def _charon(name: str, path: Path) -> AsyncIterator[RecordedCharon]:
     await charon.start()
     yield charon
     await charon.stop()
-
-
-@asynccontextmanager
-async def _watched(charon: RecordedCharon, telemetry: Telemetry) -> AsyncIterator[CharonWatch]:
-    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"dmvpn"}, telemetry)
-    task = asyncio.create_task(watch.run())
-    await until(lambda: watch.connected)
-    try:
-        yield watch
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _native(name: str, folder: Path) -> tuple[Circuits, RecordedCharon]:
@@ -140,7 +126,7 @@ async def test_the_bridge_tells_the_same_of_an_unpatched_charon(name: str, tmp_p
 @pytest.mark.parametrize("name", ALL)
 async def test_the_watch_follows_a_patched_charon(name: str, tmp_path: Path, telemetry: Telemetry) -> None:
     """It says that the bridge is not needed, sees what charon lists, and nothing once charon is gone."""
-    async with _charon(name, tmp_path / "charon.vici") as charon, _watched(charon, telemetry) as watch:
+    async with _charon(name, tmp_path / "charon.vici") as charon, watched(charon.path, telemetry) as watch:
         assert watch.patched is True
         while not charon.finished:
             charon.step()
@@ -154,7 +140,7 @@ async def test_the_watch_follows_a_patched_charon(name: str, tmp_path: Path, tel
 
 async def test_the_agent_ends_an_ike_sa_of_a_patched_charon(tmp_path: Path, telemetry: Telemetry) -> None:
     """By its number, and it is gone."""
-    async with _charon("peer-comes", tmp_path / "charon.vici") as charon, _watched(charon, telemetry) as watch:
+    async with _charon("peer-comes", tmp_path / "charon.vici") as charon, watched(charon.path, telemetry) as watch:
         while not charon.finished:
             charon.step()
         await watch.look()

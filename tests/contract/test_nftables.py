@@ -16,7 +16,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.redirect import RedirectRule
 from dmvpn_agent.service.redirect import FirewallError, RedirectKeeper
 from dmvpn_agent.service.telemetry import Telemetry
-from fakes.waiting import until
+from fakes.waiting import running, until
 
 RULE = RedirectRule(("gre1", "gre2"), 1, 24, 16, rate_per_minute=4, burst=1)
 OPERATORS = """\
@@ -39,13 +39,11 @@ async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
     keeper = RedirectKeeper(RULE, Nftables(), telemetry)
     notifications = NftablesNotifications(keeper.trigger)
     notifications.start()
-    task = asyncio.ensure_future(keeper.run())
     try:
-        await until(lambda: keeper.installed)
-        yield keeper
+        async with running(keeper.run()):
+            await until(lambda: keeper.installed)
+            yield keeper
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         notifications.stop()
 
 

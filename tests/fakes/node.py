@@ -1,6 +1,5 @@
 """A hub's reconciler and binding watch over fakes."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +12,7 @@ from factories import FRR, SETTINGS, Clock, decide, spoke_request
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import FakeBgpd, FakeNhrpd, MemoryStore
 from fakes.frr_states import UNIVERSE
-from fakes.waiting import until
+from fakes.waiting import running, until
 
 
 def accepted(number: int, *networks: str) -> tuple[BindingRequest, Accept]:
@@ -55,12 +54,8 @@ class Node:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.ensure_future(self.reconciler.run())
-        try:
+        async with running(self.reconciler.run()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def settled(self) -> None:
         """Wait for a pass that begins from now on and ends in step."""
