@@ -22,6 +22,7 @@ from dmvpn_agent.adapters.recorder import Recorder
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.trust_files import TrustFilesReader
 from dmvpn_agent.config import Config
+from dmvpn_agent.config_reload import reloaded
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Role
 from dmvpn_agent.service.authorizer import Authorizer
@@ -244,31 +245,17 @@ class AgentApp:
         self._store.close()
         log.info("agent_stopped")
 
-    def reload(self, config: Config) -> None:
+    def reload(self, wanted: Config) -> None:
         """Put a changed configuration in force, as far as that goes without a restart; say what does not."""
-        now = self._config
-        same = replace(
-            config, policy=now.policy, trust_files=now.trust_files, log=now.log, bgp=now.bgp, redirect=now.redirect,
-            frr=replace(config.frr, coalesce=now.frr.coalesce, resync_interval=now.frr.resync_interval,
-                        linger=now.frr.linger),
-            ike=replace(config.ike, ends_denied=now.ike.ends_denied),
-        )  # fmt: skip
-        bgp = config.bgp and now.bgp and replace(config.bgp, as_number=now.bgp.as_number)
-        switched = bool(config.redirect) != bool(now.redirect)
-        if same != now or bgp != config.bgp or switched:
+        new = reloaded(self._config, wanted)
+        config = new.config
+        if new.restart_needed:
             log.warning("restart_needed", why="only policy, log, the times in frr, bgp (not as_number, transport),"
                         " redirect and ike.end_denied are read again, and no part is switched on or off")  # fmt: skip
-        if config.tunnels != now.tunnels:  # rules without the rest of an interface would bind who is not watched
-            rules = {name: config.policy.rules[name] for name in now.interfaces if name in config.tunnels}
-            config = replace(
-                config,
-                policy=replace(config.policy, rules=rules),
-                redirect=config.redirect and replace(config.redirect, interfaces=now.interfaces),
-            )
-        self._config = replace(now, policy=config.policy, log=config.log, trust_files=config.trust_files)
+        self._config = replace(self._config, policy=config.policy, log=config.log, trust_files=config.trust_files)
         self._bindings.reload(config.frr)
-        if self._reconciler and bgp:
-            self._reconciler.reload(config.frr, bgp)
+        if self._reconciler and new.bgp:
+            self._reconciler.reload(config.frr, new.bgp)
         if self._redirect and config.redirect:
             self._redirect.reload(config.redirect)
         self._trust.reload(TrustFilesReader(config.trust_files))
