@@ -57,7 +57,7 @@ class Bridge:
         self._surplus = surplus
         self._stale: set[int] = set()
         self._changes: list[ChildChange] = []
-        self._came: dict[int, Circuit] = {}
+        self._arrivals: dict[int, Circuit] = {}
         self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
@@ -107,7 +107,7 @@ class Bridge:
         self.session = None
         self.clients.close("charon_lost")
         self.picture = Picture()
-        self._stale, self._changes, self._came, self._unidentified = set(), [], {}, set()
+        self._stale, self._changes, self._arrivals, self._unidentified = set(), [], {}, set()
 
     def _give_up_adopted(self) -> None:
         if not self.ready and tuple(self.clients):
@@ -136,7 +136,7 @@ class Bridge:
                 log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
             return await self._surplus.look(session, self.picture.crowded())
 
-        collecting = asyncio.create_task(self._certificates.collect(session, self._tell_who_came))
+        collecting = asyncio.create_task(self._certificates.collect(session, self._announce_arrivals))
         try:
             await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
         finally:
@@ -152,23 +152,23 @@ class Bridge:
         sas = _shown(message) if up or event == "ike-update" else []
         if event == "ike-updown" and up:
             self._certificates.authenticated(sas)
-        being_made = event == "ike-updown" if up else any(sa.state == CONNECTING for sa in sas)
-        if being_made and not ids & self.picture.sas.keys():
+        unfinished = event == "ike-updown" if up else any(sa.state == CONNECTING for sa in sas)
+        if unfinished and not ids & self.picture.sas.keys():
             return False  # charon says when it has its CHILD_SA
         self._stale |= ids
         if event == "child-updown" and up:
-            self._came |= circuits(sas)
-            self._tell_who_came()
+            self._arrivals |= circuits(sas)
+            self._announce_arrivals()
         return True
 
-    def _tell_who_came(self) -> None:
+    def _announce_arrivals(self) -> None:
         """Tell the clients at once of who is new and proven, if nothing else waits to be told; the look comes after.
 
         charon answers ``list-sas`` only when it has no IKE_SA in hand, and has, where peers come.
         """
         if not self.ready or any(not change.came for change in self._changes):
             return
-        for circuit in self._came.values():
+        for circuit in self._arrivals.values():
             if self._certificates.of(circuit[0])[1] and self.picture.expect(circuit):
                 self._announce("child-state-installed", circuit)
 
@@ -187,7 +187,9 @@ class Bridge:
             self._certificates.prune(seen.values())
         # What charon said before it answered has been heard by now.
         changes, self._changes = self._changes, []
-        self._came = {key: circuit for key, circuit in self._came.items() if circuit[0].unique_id in self._stale}
+        self._arrivals = {
+            key: circuit for key, circuit in self._arrivals.items() if circuit[0].unique_id in self._stale
+        }
         difference = self.picture.look(seen, changes, ids)
         for circuit in difference.lost:
             self._announce("child-state-destroying", circuit)
