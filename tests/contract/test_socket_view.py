@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.adapters.socket_view import User, acting_as, look_at_socket, user_behind, user_named
+from dmvpn_agent.adapters.socket_view import ROOT, User, acting_as, look_at_socket, user_behind, user_named
 from fakes.waiting import until_now
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")]
@@ -81,7 +81,18 @@ def test_the_user_of_who_listens_is_known(path: Path) -> None:
 
 def test_who_may_open_everything_is_refused_nothing(path: Path) -> None:
     """As nhrpd while it has CAP_DAC_OVERRIDE."""
-    assert user_behind(path) is None
+    user = user_behind(path)
+    assert user == ROOT
+    path.chmod(0)
+    assert not look_at_socket(path, "nhrpd", user).refused
+
+
+def test_who_is_not_root_speaks_only_for_itself(path: Path) -> None:
+    """It cannot try by the rights of others."""
+    path.chmod(0o600)
+    with acting_as(STRANGER):
+        view = look_at_socket(path, "nhrpd", MEMBER)
+    assert (view.served, view.refused) == (None, "")
 
 
 def test_nobody_listens_nobody_is_known(tmp_path: Path) -> None:

@@ -33,15 +33,19 @@ class User:
         return f"{user}:{_name(lambda: grp.getgrgid(self.gid)[0], self.gid)}"
 
 
+#: Whoever may open any file.
+ROOT = User(0, 0)
+
+
 def user_behind(path: Path) -> User | None:
-    """Return the user of whoever listens on a socket; ``None`` if that cannot be seen, or it may open any file."""
+    """Return the user of who listens on a socket, ``ROOT`` with CAP_DAC_OVERRIDE; ``None`` if it cannot be seen."""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
         client.settimeout(TIMEOUT)
         client.connect(str(path))
         pid, uid, gid = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         status = Path(f"/proc/{pid}/status").read_text()
         if int(_field(status, "CapEff"), 16) & _CAP_DAC_OVERRIDE:
-            return None
+            return ROOT
         return User(uid, gid, tuple(int(group) for group in _field(status, "Groups").split()))
     return None
 
@@ -74,14 +78,18 @@ def acting_as(user: User | None) -> Iterator[None]:
 
 
 def look_at_socket(path: Path, client: str = "", user: User | None = None) -> SocketView:
-    """Look at a socket; ``client`` is the program that uses it, and ``user`` whose rights that has, if known."""
+    """Look at a socket; ``client`` is the program that uses it, and ``user`` whose rights that has, if known.
+
+    Only root can tell whether it is refused to somebody else.
+    """
     target = path.resolve()
     try:
         status = path.stat()
     except OSError:
         return SocketView(str(path), str(target), there=False)
     access = f"{stat.filemode(status.st_mode)} {User(status.st_uid, status.st_gid)}"
-    refused = f"{client} ({user})" if user is not None and _is_served(path, user) is None else ""
+    is_refused = user is not None and os.geteuid() == 0 and _is_served(path, user) is None
+    refused = f"{client} ({user})" if is_refused else ""
     return SocketView(str(path), str(target), stat.S_ISSOCK(status.st_mode), access, _is_served(path), refused)
 
 
