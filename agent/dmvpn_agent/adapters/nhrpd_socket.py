@@ -157,7 +157,8 @@ class NhrpdSocket:
             if writer.is_closing():
                 return  # nhrpd has forgotten the question with its connection
             writer.write(answer(event.event_id, accept=isinstance(judgement.decision, Accept)))
-            async with asyncio.timeout(self._write_timeout):
-                await writer.drain()
+            if writer.transport.get_write_buffer_size():  # nhrpd does not keep up
+                async with asyncio.timeout(self._write_timeout):
+                    await writer.drain()
         self._authorizer.settle(judgement)
         self._record(event.message, judgement)

@@ -6,7 +6,7 @@ bounded: nhrpd's own largest message is two certificates of under 2048 bytes in 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
@@ -62,7 +62,7 @@ class EventReader:
                 break
             message = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
-            yield replace(parse_event(message), message=message)
+            yield parse_event(message)
         # The last byte may be the first half of the empty line that ends a message of just that length.
         if len(self._buffer) > MAX_MESSAGE_BYTES + 1:
             raise EventError(f"a message is longer than {MAX_MESSAGE_BYTES} bytes")
@@ -81,21 +81,21 @@ def parse_event(message: bytes) -> AuthorizeBinding | BadEvent:
         try:
             name, text = key.decode("ascii"), value.decode("ascii")
         except UnicodeDecodeError:
-            return BadEvent(_event_id(fields), "a line is not ASCII")
+            return BadEvent(_event_id(fields), "a line is not ASCII", message)
         if not equals or name in fields:
-            return BadEvent(_event_id(fields), f"line {name[:40]!r} is no key=value or stands twice")
+            return BadEvent(_event_id(fields), f"line {name[:40]!r} is no key=value or stands twice", message)
         fields[name] = text
     event_id = _event_id(fields)
     if event_id is None:
-        return BadEvent(None, f"eventid is {fields.get('eventid', 'missing')[:40]!r}, not a number")
+        return BadEvent(None, f"eventid is {fields.get('eventid', 'missing')[:40]!r}, not a number", message)
     if fields.get("event") != "authorize-binding":
-        return BadEvent(event_id, f"event is {fields.get('event', 'missing')[:40]!r}, not authorize-binding")
+        return BadEvent(event_id, f"event is {fields.get('event', 'missing')[:40]!r}, not authorize-binding", message)
     try:
-        return AuthorizeBinding(event_id, _request(fields))
+        return AuthorizeBinding(event_id, _request(fields), message)
     except KeyError as error:
-        return BadEvent(event_id, f"{error.args[0]} is missing")
+        return BadEvent(event_id, f"{error.args[0]} is missing", message)
     except ValueError as error:
-        return BadEvent(event_id, str(error)[:200])
+        return BadEvent(event_id, str(error)[:200], message)
 
 
 def _event_id(fields: Mapping[str, str]) -> int | None:
