@@ -16,12 +16,7 @@ from dmvpn_agent.core.model import (
     Role,
     Source,
 )
-from dmvpn_agent.core.policy import (
-    Policy,
-    RevocationList,
-    StaticPeer,
-    Trust,
-)
+from dmvpn_agent.core.policy import Policy, RevocationList, StaticPeer, Trust
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, certificate, decide, policy, request
 
 GRE, AS, NET = UNITS

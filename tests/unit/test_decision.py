@@ -20,13 +20,7 @@ from dmvpn_agent.core.model import (
     Reason,
     Source,
 )
-from dmvpn_agent.core.policy import (
-    Action,
-    Combination,
-    Maintenance,
-    Policy,
-    Trust,
-)
+from dmvpn_agent.core.policy import Action, Combination, Maintenance, Policy, Trust
 from factories import ADDRESS, NBMA, NOW, POLICY, certificate, decide, policy, request
 
 DENIED = [

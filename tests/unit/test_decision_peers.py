@@ -29,13 +29,7 @@ from dmvpn_agent.core.model import (
     Reason,
     Role,
 )
-from dmvpn_agent.core.policy import (
-    Action,
-    Maintenance,
-    OnConflict,
-    Policy,
-    Trust,
-)
+from dmvpn_agent.core.policy import Action, Maintenance, OnConflict, Policy, Trust
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, certificate, decide, policy, request, spoke
 
 

@@ -17,19 +17,8 @@ from deciding import (
     peer_of,
     rules,
 )
-from dmvpn_agent.core.model import (
-    AsRange,
-    BindingType,
-    Claim,
-    Inheritable,
-    Reason,
-    Resources,
-    Source,
-)
-from dmvpn_agent.core.policy import (
-    Combination,
-    Trust,
-)
+from dmvpn_agent.core.model import AsRange, BindingType, Claim, Inheritable, Reason, Resources, Source
+from dmvpn_agent.core.policy import Combination, Trust
 from dmvpn_agent.core.standing import PEER_BINDINGS
 from factories import RULES, certificate, policy, request
 

@@ -6,25 +6,10 @@ from typing import Any
 
 import pytest
 
-from deciding import (
-    AS,
-    GRE,
-    OWN,
-    STRANGER,
-    denial_of,
-    peer_of,
-    revoked,
-)
+from deciding import AS, GRE, OWN, STRANGER, denial_of, peer_of, revoked
 from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import (
-    Accept,
-    Deny,
-    IkePeer,
-    Reason,
-)
-from dmvpn_agent.core.policy import (
-    Trust,
-)
+from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
+from dmvpn_agent.core.policy import Trust
 from factories import NOW, POLICY, YEAR, certificate, decide, policy, request
 
 
