@@ -14,9 +14,9 @@ from pathlib import Path
 from dmvpn_lab import keep, kernel, report, strongswan, summary
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
+from dmvpn_lab.files import CHECKOUT
 from dmvpn_lab.lab import Lab, StepOutcome
 from dmvpn_lab.namespace import CommandError
-from dmvpn_lab.node import CHECKOUT
 from dmvpn_lab.scenario import Scenario, load
 from dmvpn_lab.tables import ScenarioError
 

@@ -111,7 +111,7 @@ class BgpSession:
 
     def observe(self, lab: "Lab") -> Observation:
         """The state ``absent`` stands for no such neighbor."""
-        address = str(lab.scenario.nodes[self.to].protocol_address)
+        address = lab.scenario.protocol_address(self.to, self.on)
         neighbors = [peer for peer in readings.bgp_neighbors(lab.nodes[self.on]) if peer["address"] == address]
         state = neighbors[0]["state"] if neighbors else "absent"
         return Observation(state == self.state, neighbors or state)
@@ -131,10 +131,10 @@ class Prefix:
         paths = readings.bgp_prefixes(lab.nodes[self.on]).get(str(self.prefix), [])
         if self.sender is None:
             return Observation(bool(paths) == self.present, {"received_from": paths})
-        address = str(lab.scenario.nodes[self.sender].protocol_address)
+        address = lab.scenario.protocol_address(self.sender, self.on)
         if self.present:
             return Observation(address in paths, {"received_from": paths})
-        to = str(lab.scenario.nodes[self.on].protocol_address)
+        to = lab.scenario.protocol_address(self.on, self.sender)
         announced = str(self.prefix) in readings.bgp_advertised(lab.nodes[self.sender], to)
         evidence = {"announced_by_sender": announced, "received_from": paths}
         return Observation(announced and address not in paths, evidence)
@@ -158,14 +158,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RedirectRule:
-    """nftables ``on`` a node has the rule that logs what enters and leaves through the tunnel to the NFLOG group."""
+    """nftables ``on`` a node has the rule that logs what enters and leaves through a tunnel to the NFLOG group."""
 
     on: str
     group: int = 1
+    interface: str = "gre1"
 
     def observe(self, lab: "Lab") -> Observation:
         """Looks for the rule as nft lists it."""
-        words = ('iifname "gre1"', 'oifname "gre1"', f"group {self.group}")
+        words = (f'iifname "{self.interface}"', f'oifname "{self.interface}"', f"group {self.group}")
         rules = [line for line in readings.ruleset(lab.nodes[self.on]) if all(word in line for word in words)]
         return Observation(bool(rules), rules)
 

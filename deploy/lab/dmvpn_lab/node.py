@@ -13,11 +13,11 @@ from pathlib import Path
 
 from dmvpn_lab import strongswan, wiring
 from dmvpn_lab.certificates import Credentials
+from dmvpn_lab.files import CHECKOUT, configuration, text_of
 from dmvpn_lab.namespace import CommandError, Namespace
-from dmvpn_lab.render import render
 from dmvpn_lab.scenario import Node, Scenario
+from dmvpn_lab.strongswan import CONNECTIONS
 
-CHECKOUT = Path(__file__).parents[3]
 # The service user may not enter the folder that the checkout lies in (a home is often 0700): it has these instead.
 _INSTALLED = {"/run/lab/venv": Path(sys.prefix), "/run/lab/agent": CHECKOUT / "agent"}
 AGENT = ("env", "PYTHONPATH=/run/lab/agent", "/run/lab/venv/bin/python", "-m", "dmvpn_agent.cli")
@@ -198,14 +198,14 @@ class LabNode:
 
     def _write_files(self) -> None:
         node = self.node
-        values = template_values(node, self._scenario)
-        config = render(_text(f"deploy/agent.{node.role}.toml"), values)
-        self._write(CONFIG, config.replace(strongswan.MODES["bridged"].socket, self.mode.socket), mode=0o644)
-        self._write("/etc/frr/frr.conf", render(_text(f"frr/{node.role}.conf"), values), group="frrvty")
+        texts = configuration(node, self._scenario)
+        config = texts.agent.replace(strongswan.MODES["bridged"].socket, self.mode.socket)
+        self._write(CONFIG, config, mode=0o644)
+        self._write("/etc/frr/frr.conf", texts.frr, group="frrvty")
         self._write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\n", group="frrvty")
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
         for target, file in self.mode.files.items():
-            self._write(target, _text(file))
+            self._write(target, texts.connections if target == CONNECTIONS else text_of(file))
         self._write_credentials()
         self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
         # vtysh refuses a user without a name.
@@ -236,22 +236,3 @@ class LabNode:
         file.write_text(text)
         os.chown(file, 0, grp.getgrnam(group).gr_gid)
         file.chmod(mode)
-
-
-def template_values(node: Node, scenario: Scenario) -> dict[str, object]:
-    """What the placeholders of the files that users take stand for on one node."""
-    others = [hub for hub in scenario.hubs if hub is not node]
-    return {
-        "AS_NUMBER": node.as_number,
-        "LAN_NETWORK": node.lan,
-        "TUNNEL_NETWORK": scenario.networks.tunnel,
-        "ALLOWED_NETWORK": scenario.networks.allowed,
-        "HUB_PROTOCOL_ADDRESS": [hub.protocol_address for hub in scenario.hubs],
-        "HUB_NBMA_ADDRESS": [hub.nbma_address for hub in scenario.hubs],
-        "OTHER_HUB_PROTOCOL_ADDRESS": [hub.protocol_address for hub in others],
-        "OTHER_HUB_NBMA_ADDRESS": [hub.nbma_address for hub in others],
-    }
-
-
-def _text(file: str) -> str:
-    return (CHECKOUT / file).read_text()

@@ -14,7 +14,7 @@ from dmvpn_lab.strongswan import MODES
 from dmvpn_lab.tables import ScenarioError, build, build_tagged
 
 ROLES = ("hub", "spoke")
-_KEYS = ("title", "mode", "networks", "nodes", "routers", "steps")
+_KEYS = ("title", "mode", "networks", "nodes", "routers", "second", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Node:
     """A DMVPN node with a host behind it.
 
     ``certificate`` holds the OUs of its subject, ``comment`` is how many bytes of comment make it larger, ``behind``
-    the name of the NAT router it sits at, if any; a ``late`` node is started by an action.
+    the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
+    is in the hub's second DMVPN.
     """
 
     name: str
@@ -35,6 +36,17 @@ class Node:
     comment: int = 0
     behind: str | None = None
     late: bool = False
+    second: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A hub's second tunnel interface, over an NBMA address of its own, for a DMVPN of its own."""
+
+    hub: str
+    nbma_address: IPv4Address
+    protocol_address: IPv4Address
+    network: IPv4Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class Scenario:
     routers: Mapping[str, Router]
     steps: tuple[Step, ...]
     mode: str = "bridged"
+    second: Second | None = None
 
     @property
     def hubs(self) -> tuple[Node, ...]:
@@ -89,6 +102,18 @@ class Scenario:
         """The address that others see of a node: its own NBMA address, or that of the router it sits behind."""
         node = self.nodes[name]
         return str(self.routers[node.behind].outside if node.behind else node.nbma_address)
+
+    def second_at(self, name: str) -> Second | None:
+        """The second tunnel that begins or ends at a node, if any."""
+        second = self.second
+        return second if second and (self.nodes[name].second or name == second.hub) else None
+
+    def protocol_address(self, name: str, seen_from: str) -> str:
+        """The protocol address by which one node knows another, or by which bgpd knows itself."""
+        second = self.second_at(seen_from)
+        if second and second.hub == name != seen_from:
+            return str(second.protocol_address)
+        return str(self.nodes[name].protocol_address)
 
 
 Vocabulary = Mapping[str, type[Any]]
@@ -116,6 +141,7 @@ def parse(name: str, raw: Mapping[str, Any], actions: Vocabulary, expectations: 
         routers={
             k: build(Router, {"name": k, **v}, f"{name}: routers.{k}") for k, v in raw.get("routers", {}).items()
         },
+        second=build(Second, raw["second"], f"{name}: second") if "second" in raw else None,
         steps=tuple(
             _step(f"{name}: steps[{i}]", v, actions, expectations) for i, v in enumerate(raw.get("steps", ()))
         ),
@@ -141,10 +167,14 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(f"{scenario.name}: mode = {scenario.mode!r}; expected one of {', '.join(MODES)}")
     if not any(node.role == "hub" for node in scenario.nodes.values()):
         raise ScenarioError(f"{scenario.name}: nodes: none has role = 'hub'; a scenario needs one")
+    if scenario.second and scenario.second.hub not in {hub.name for hub in scenario.hubs}:
+        raise ScenarioError(f"{scenario.name}: second: hub = {scenario.second.hub!r}; expected the name of a hub")
     for node in scenario.nodes.values():
         where = f"{scenario.name}: nodes.{node.name}"
         if node.role not in ROLES:
             raise ScenarioError(f"{where}: role = {node.role!r}; expected one of {', '.join(ROLES)}")
+        if node.second and (scenario.second is None or node.role == "hub"):
+            raise ScenarioError(f"{where}: second = true; expected only of spokes, where there is a table [second]")
         if node.behind is not None and node.behind not in scenario.routers:
             raise ScenarioError(f"{where}: behind = {node.behind!r}; expected one of {', '.join(scenario.routers)}")
         network = scenario.routers[node.behind].inside.network if node.behind else scenario.networks.internet

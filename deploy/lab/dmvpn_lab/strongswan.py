@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dmvpn_lab.namespace import CommandError
 
+#: Where the connections of a node are.
+CONNECTIONS = "/etc/swanctl/conf.d/dmvpn.conf"
 _CHARONS = ("/usr/lib/ipsec/charon", "/usr/lib/strongswan/charon", "/usr/libexec/ipsec/charon")
 # An event that only a patched charon has: its name stands in the vici plugin.
 _PATCHED_EVENT = b"child-state-installed"
@@ -30,7 +32,7 @@ MODES = {
             bridge=True,
             socket="/run/charon-real.vici",
             files={
-                "/etc/swanctl/conf.d/dmvpn.conf": "swanctl/bridged.conf",
+                CONNECTIONS: "swanctl/bridged.conf",
                 "/etc/strongswan.d/dmvpn-bridged.conf": "swanctl/strongswan-bridged.conf",
             },
         ),
@@ -39,7 +41,7 @@ MODES = {
             bridge=False,
             socket="/run/charon.vici",
             files={
-                "/etc/swanctl/conf.d/dmvpn.conf": "swanctl/native.conf",
+                CONNECTIONS: "swanctl/native.conf",
                 "/etc/strongswan.d/dmvpn-native.conf": "swanctl/strongswan-native.conf",
             },
         ),

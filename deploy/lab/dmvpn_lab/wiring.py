@@ -1,9 +1,12 @@
 """Links: the internet as one bridge, NAT routers, the tunnel interface of each node and the host behind it."""
 
+from ipaddress import IPv4Address
+
 from dmvpn_lab.namespace import Namespace, run
 from dmvpn_lab.scenario import Node, Router, Scenario
 
-GRE = "gre1"
+GRE, SECOND_GRE = "gre1", "gre2"
+_KEY, _SECOND_KEY = 42, 43
 _BRIDGE = "internet"
 
 
@@ -45,9 +48,21 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
         f"address add {address} dev eth0",
         "link set eth0 up",
         gateway,
-        f"link add {GRE} type gre local {node.nbma_address} key 42 ttl 64",
-        f"address add {node.protocol_address}/32 dev {GRE}",
-        f"link set {GRE} mtu 1400 up",
+        *_tunnel(GRE, node.nbma_address, node.protocol_address, _SECOND_KEY if node.second else _KEY),
+    )
+    if (second := scenario.second_at(node.name)) and not node.second:
+        _batch_in(
+            space,
+            f"address add {second.nbma_address}/{scenario.networks.internet.prefixlen} dev eth0",
+            *_tunnel(SECOND_GRE, second.nbma_address, second.protocol_address, _SECOND_KEY),
+        )
+
+
+def _tunnel(name: str, local: IPv4Address, address: IPv4Address, key: int) -> tuple[str, ...]:
+    return (
+        f"link add {name} type gre local {local} key {key} ttl 64",
+        f"address add {address}/32 dev {name}",
+        f"link set {name} mtu 1400 up",
     )
 
 

@@ -7,12 +7,18 @@ import pytest
 
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
-from dmvpn_lab.node import template_values
+from dmvpn_lab.files import template_values
 from dmvpn_lab.render import render
 from dmvpn_lab.scenario import load
 
 CHECKOUT = Path(__file__).parents[3]
-TEMPLATES = ["frr/hub.conf", "frr/spoke.conf", "deploy/agent.hub.toml", "deploy/agent.spoke.toml"]
+TEMPLATES = [
+    "frr/hub.conf",
+    "frr/spoke.conf",
+    "frr/second-tunnel.conf",
+    "deploy/agent.hub.toml",
+    "deploy/agent.spoke.toml",
+]
 
 
 def test_placeholders_are_replaced() -> None:

@@ -37,6 +37,14 @@ MINIMAL: dict[str, Any] = {
 }
 
 
+SECOND = {
+    "hub": "hub",
+    "nbma_address": "203.0.113.2",
+    "protocol_address": "10.254.0.1",
+    "network": "10.254.0.0/24",
+}
+
+
 def _parse(raw: dict[str, Any]) -> scenario.Scenario:
     return scenario.parse("test", raw, ACTIONS, EXPECTATIONS)
 
@@ -65,6 +73,9 @@ def test_tables_become_values() -> None:
         (("nodes", "hub", "certificate"), "GRE=10.255.0.1", "expected a list"),
         (("nodes", "hub", "role"), "spoke", "none has role = 'hub'"),
         (("nodes", "hub", "behind"), "router", "behind = 'router'; expected one of nat"),
+        (("nodes", "hub", "second"), True, "nodes.hub: second = true; expected only of spokes"),
+        (("second",), SECOND | {"hub": "spoke"}, "second: hub = 'spoke'; expected the name of a hub"),
+        (("second",), SECOND | {"key": 43}, "second: key is not a key"),
         (("steps", 0, "expects"), [], "expects is not a key"),
         (("steps", 0, "do", 0, "action"), "reboot", "action = 'reboot'; expected one of start, power-off"),
         (("steps", 0, "expect", 0, "resaon"), "x", "decision: resaon is not a key"),
