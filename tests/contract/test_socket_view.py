@@ -95,6 +95,14 @@ def test_who_is_not_root_speaks_only_for_itself(path: Path) -> None:
     assert (view.served, view.refused) == (None, "")
 
 
+def test_what_cannot_be_seen_is_not_taken_for_missing(path: Path) -> None:
+    """Its directory may not be entered by who looks."""
+    path.parent.chmod(0o700)
+    with acting_as(STRANGER):
+        view = look_at_socket(path)
+    assert (view.there, view.served) == (True, None)
+
+
 def test_nobody_listens_nobody_is_known(tmp_path: Path) -> None:
     """Nor is a user that the system does not have."""
     assert user_behind(tmp_path / "absent") is None

@@ -85,6 +85,8 @@ def look_at_socket(path: Path, client: str = "", user: User | None = None) -> So
     target = path.resolve()
     try:
         status = path.stat()
+    except PermissionError:
+        return SocketView(str(path), str(target), there=True, access="not to be seen")
     except OSError:
         return SocketView(str(path), str(target), there=False)
     access = f"{stat.filemode(status.st_mode)} {User(status.st_uid, status.st_gid)}"
