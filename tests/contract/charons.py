@@ -40,6 +40,10 @@ charon {{
         }}
     }}
 }}
+swanctl {{
+    socket = unix://{socket}
+    load = random pem pkcs1 pkcs8 x509 pubkey openssl
+}}
 """
 
 
@@ -81,6 +85,14 @@ class RealCharon:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def _configured(self) -> tuple[str, str]:
+        return "env", f"STRONGSWAN_CONF={self._conf}"
+
+    def swanctl(self, *words: str) -> str:
+        """Run swanctl for it and return what that printed. Raises ``CommandError``."""
+        return self.space.run(*self._configured, "swanctl", *words)
+
+    @property
     def pid(self) -> int:
         """charon's process."""
         assert self._process is not None
@@ -97,8 +109,7 @@ class RealCharon:
         self.make_space()
         self.path.unlink(missing_ok=True)
         with Path(os.devnull).open("wb") as nowhere:
-            argv = ("env", f"STRONGSWAN_CONF={self._conf}", str(CHARON))
-            self._process = self.space.spawn(argv, nowhere)
+            self._process = self.space.spawn((*self._configured, str(CHARON)), nowhere)
         await until(self.path.is_socket)
 
     def kill(self) -> None:
