@@ -1,5 +1,6 @@
 """Revocation lists: what is read, and what is refused rather than misread."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -135,14 +136,12 @@ def test_what_is_no_list_is_an_error(data: bytes, error: str) -> None:
         read_crls(data)
 
 
-@pytest.mark.parametrize("place", range(0, len(GOOD), 3))
-def test_a_damaged_list_is_read_or_an_error(place: int) -> None:
+def test_a_damaged_list_is_read_or_an_error() -> None:
     """Whichever byte is wrong."""
-    for value in (0, 0x80, 0xFF, GOOD[place] ^ 1):
-        try:
-            read_crls(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
-        except CrlError:
-            continue
+    for place, byte in enumerate(GOOD):
+        for value in (0, 0x80, 0xFF, byte ^ 1):
+            with contextlib.suppress(CrlError):
+                read_crls(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
 
 
 def test_a_list_may_have_no_next_update() -> None:
