@@ -1,13 +1,14 @@
 """A connection to charon that fails: bounded, and said."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.service.charon import CharonLost, CharonSession, list_sas
 from dmvpn_agent.service.telemetry import Telemetry
-from fakes.charon import FakeCharon
+from fakes.charon import FakeCharon, FakeSa
 from fakes.waiting import until
 
 pytestmark = pytest.mark.contract
@@ -37,6 +38,19 @@ async def test_a_flood_of_events_loses_the_connection_and_not_the_memory(
 async def _drain(session: CharonSession) -> None:
     async for _ in session.events():
         pass
+
+
+async def test_an_ike_sa_that_cannot_be_read_costs_nobody_else(
+    charon: FakeCharon, telemetry: Telemetry, logs: list[dict[str, Any]]
+) -> None:
+    """It is left out, and said once a look."""
+    for number in (1, 2, 3):
+        charon.sas[number] = FakeSa(number, f"203.0.113.{number}", f"CN=spoke{number}")
+    charon.sas[2].remote_host = "nowhere"
+    async with ViciCharon(charon.path, telemetry).session() as session:
+        assert [sa.unique_id for sa in await list_sas(session)] == [1, 3]
+    (said,) = [entry for entry in logs if entry["event"] == "ike_sas_unreadable"]
+    assert "nowhere" in said["why"]
 
 
 async def test_a_connection_lost_in_a_stream_is_said(charon: FakeCharon, telemetry: Telemetry) -> None:

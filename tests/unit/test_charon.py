@@ -4,6 +4,8 @@ from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dmvpn_agent.core.sa import Algorithms, ChildSa, IkeSa, Traffic, circuits, same_circuit
 from dmvpn_agent.core.sa_totals import SaEvent
@@ -58,6 +60,15 @@ PARSED = IkeSa(
 )
 
 
+IKE_TIMES = ("established", "rekey-time", "reauth-time")
+CHILD_TIMES = ("use-in", "use-out", "install-time", "rekey-time", "life-time")
+
+
+def _with(child: dict[str, str], **changes: str) -> Section:
+    """Return an IKE_SA as charon lists it, with other values, and others in its CHILD_SA."""
+    return {"dmvpn": SA.section(**changes, **{"child-sas": {"dmvpn-3": SA.child(3) | child}})}
+
+
 def _received(message: Section) -> Section:
     return decode(encode(Packet(PacketType.EVENT, "x", message))[4:]).message
 
@@ -79,7 +90,8 @@ def test_an_ike_sa_without_addresses_is_left_out() -> None:
         {"uniqueid": "1" * 5000},
         {"remote-host": "nowhere"},
         {"remote-port": "many"},
-        {"established": "9" * 20},
+        {"established": "an hour"},
+        {"established": "9" * 21},
         {"rekey-time": "soon"},
         {"child-sas": "none"},
     ],
@@ -88,6 +100,22 @@ def test_what_is_no_ike_sa_is_an_error(change: dict[str, str]) -> None:
     """Nothing is guessed."""
     with pytest.raises(ViciError):
         list(parse_ike_sas(_received({"dmvpn": SA.section(**change)}), NOW))
+
+
+@pytest.mark.parametrize("seconds", ["-1", "18446744073709551615", "18446744073709551000"])
+def test_what_happened_while_charon_listed_has_just_happened(seconds: str) -> None:
+    """It reads the clock before it lists, and prints what comes out below 0 as signed or as unsigned."""
+    child = {"use-in": seconds, "install-time": seconds}
+    (sa,) = parse_ike_sas(_received(_with(child, established=seconds)), NOW)
+    assert (sa.established_at, sa.children[0].last_in, sa.children[0].installed_at) == (NOW, NOW, NOW)
+
+
+@given(st.sampled_from((*IKE_TIMES, *CHILD_TIMES)), st.integers(-(2**63), 2**64 - 1))
+def test_no_time_that_charon_can_print_makes_an_ike_sa_unreadable(key: str, seconds: int) -> None:
+    """One that no calendar has is not known."""
+    printed = {key: str(seconds)}
+    message = _with({}, **printed) if key in IKE_TIMES else _with(printed)
+    assert len(list(parse_ike_sas(_received(message), NOW))) == 1
 
 
 def test_a_rekeying_that_is_late_is_in_the_past() -> None:

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
+import structlog
+
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.steady import steadied
 from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.charon import parse_ike_sas
 from dmvpn_agent.wire.vici import Section, ViciError
+
+log = structlog.get_logger()
 
 #: What charon tells of SAs that come, go and change.
 SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
@@ -73,17 +77,26 @@ async def list_sas(
 ) -> list[IkeSa]:
     """Return all IKE_SAs, or those selected as ``list-sas`` does.
 
-    ``former`` is what was seen before, by unique id: what has not changed since is the same value. Raises
-    ``CharonLost``.
+    ``former`` is what was seen before, by unique id: what has not changed since is the same value. One that cannot be
+    read is left out, and said: nobody else is to suffer from it. Raises ``CharonLost``.
     """
+    unreadable: list[str] = []
 
     def read(message: Section) -> Iterator[IkeSa]:
-        return (steadied(sa, former.get(sa.unique_id)) for sa in parse_ike_sas(message, clock()))
+        try:
+            for sa in parse_ike_sas(message, clock()):
+                yield steadied(sa, former.get(sa.unique_id))
+        except ViciError as error:
+            unreadable.append(str(error))
 
     try:
-        return await session.stream("list-sas", selection, "list-sa", read)
-    except (ViciError, CommandFailed) as error:
+        sas = await session.stream("list-sas", selection, "list-sa", read)
+    except CommandFailed as error:
         raise CharonLost(f"list-sas: {error}") from error
+    if unreadable:
+        log.error("ike_sas_unreadable", count=len(unreadable), why=unreadable[0],
+                  consequence="their peers are taken for not there")  # fmt: skip
+    return sas
 
 
 async def follow(

@@ -35,7 +35,7 @@ def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
                 continue
             try:
                 yield _ike_sa(name, part, now)
-            except (ValueError, OverflowError) as error:
+            except ValueError as error:
                 raise ViciError(f"IKE_SA {name}: {error}") from error
 
 
@@ -130,17 +130,37 @@ def _sized(name: bytes, bits: bytes) -> str:
 
 
 def _ago(section: Section, key: str, now: datetime) -> datetime | None:
-    return now - timedelta(seconds=number(section, key)) if key in section else None
+    """Return a time that has passed.
+
+    charon reads the clock once before it lists SAs: what happens while it does comes out below 0.
+    """
+    seconds = _seconds(section, key)
+    return None if seconds is None else _moved(now, -max(seconds, 0))
 
 
 def _ahead(section: Section, key: str, now: datetime) -> datetime | None:
     """Return a time to come, or, as a negative number of seconds, one that has passed."""
+    seconds = _seconds(section, key)
+    return None if seconds is None else _moved(now, seconds)
+
+
+def _seconds(section: Section, key: str) -> int | None:
+    """Return a number of seconds; charon prints some of those below 0 as unsigned, of 64 bits (``use-in``)."""
     seconds = text(section, key)
     if not seconds:
         return None
     if not (seconds.removeprefix("-").isdecimal() and len(seconds) <= 20):
         raise ViciError(f"{key} is {seconds[:40]!r}, not a number of seconds")
-    return now + timedelta(seconds=int(seconds))
+    number = int(seconds)
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _moved(now: datetime, seconds: int) -> datetime | None:
+    """Return the time so many seconds from now; a time that no calendar has is not known."""
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def sa_event(name: str, message: Section) -> SaEvent | None:
