@@ -128,29 +128,24 @@ def _shown(trap: TrapPolicy) -> str:
     return f"from {trap.source}, reqid {trap.reqid}, {trap.mode}"
 
 
-_WITH_GROUP = (
-    "run dmvpn-agent with FRR's group frrvty, /run/dmvpn-agent as 2750 dmvpn-agent:frrvty (deploy/README.md)"
-)
-#: What to do where a socket is refused to who must use it.
-_OPENING = {
-    "nhrpd's charon": _WITH_GROUP,
-    "charon": "group = frrvty in strongswan.conf's section charon (deploy/README.md), and restart strongSwan",
-    "nhrpd's events": _WITH_GROUP,
-    "nhrpd's terminal": _WITH_GROUP,
-    "bgpd's terminal": _WITH_GROUP,
+_GROUP = "run dmvpn-agent with FRR's group frrvty, /run/dmvpn-agent as 2750 dmvpn-agent:frrvty (deploy/README.md)"
+#: Of each socket: who serves it, and what to do where it is refused to who must use it.
+_SOCKETS = {
+    "nhrpd's charon": ("strongSwan, or dmvpn-bridge where charon is unpatched", _GROUP),
+    "charon": (
+        "strongSwan, with charon.plugins.vici.socket at this path",
+        "group = frrvty in strongswan.conf's section charon (deploy/README.md), and restart strongSwan",
+    ),
+    "nhrpd's events": ("dmvpn-agent (`dmvpn-agent run`)", _GROUP),
+    "control": ("dmvpn-agent (`dmvpn-agent run`)", _GROUP),
+    "nhrpd's terminal": ("FRR", _GROUP),
+    "bgpd's terminal": ("FRR", _GROUP),
 }
 
 
 def _sockets(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
-    makers = {
-        "nhrpd's charon": "strongSwan, or dmvpn-bridge where charon is unpatched",
-        "charon": "strongSwan, with charon.plugins.vici.socket at this path",
-        "nhrpd's events": "dmvpn-agent (`dmvpn-agent run`)",
-        "control": "dmvpn-agent (`dmvpn-agent run`)",
-        "nhrpd's terminal": "FRR",
-        "bgpd's terminal": "FRR",
-    }
     for name, socket in seen.sockets.items():
+        server, opening = _SOCKETS[name]
         found = f"{socket.path}: {socket.access or 'not there'}"
         if socket.there and socket.served is None:
             yield Check(f"socket, {name}", Level.WARNING, f"{found}, not to be opened by this user",
@@ -158,12 +153,12 @@ def _sockets(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
             continue
         if socket.refused:
             yield Check(f"socket, {name}", Level.FAULT, f"{found}, refused to {socket.refused}",
-                        "one that it may open, directories included", _OPENING[name])  # fmt: skip
+                        "one that it may open, directories included", opening)  # fmt: skip
             continue
         served = "served" if socket.served else "nobody listens"
         yield _judge(f"socket, {name}", socket.there and bool(socket.served),
                      f"{found}, {served}" if socket.there else found, "one that is served",
-                     f"start {makers[name]}")  # fmt: skip
+                     f"start {server}")  # fmt: skip
 
 
 def _nhrpd(nhrpd: NhrpdView | Unseen, wanted: Wanted) -> Iterator[Check]:

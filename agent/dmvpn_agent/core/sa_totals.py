@@ -17,7 +17,6 @@ from dmvpn_agent.core.sa import NO_TRAFFIC, ChildSa, IkeSa, Traffic
 #: event comes moments after its CHILD_SA left the list at most.
 REMEMBERED = 4096
 
-
 Key = TypeVar("Key")
 
 

@@ -154,8 +154,7 @@ class Authorizer:
 
     def rejudge(self) -> None:
         """Judge every peer again, and everybody who was denied."""
-        refresh = self._testimony.refresh if self._testimony else _as_it_is
-        changed, revoked = self._peers.rejudge(self._decide_again, refresh)
+        changed, revoked = self._peers.rejudge(self._decide_again, self._refreshed)
         for gone in revoked:
             self._telemetry.increment(metrics.PEER_DEPARTURES, gone.why.reason)
             peer = gone.peer
@@ -164,7 +163,7 @@ class Authorizer:
             self.denied.note(gone.request, gone.why)
             self._revoked(gone)
         for denial in self.denied:
-            request = self._completed(refresh(denial.request))
+            request = self._completed(self._refreshed(denial.request))
             decision = self._decide(request, self._conflicting)
             if isinstance(decision, Accept):
                 self.denied.readmit(request)
@@ -195,6 +194,9 @@ class Authorizer:
     def _completed(self, request: BindingRequest) -> BindingRequest:
         return self._testimony.complete(request) if self._testimony else request
 
+    def _refreshed(self, request: BindingRequest) -> BindingRequest:
+        return self._testimony.refresh(request) if self._testimony else request
+
     def _count(self, decision: Decision) -> None:
         reason = "" if isinstance(decision, Accept) else decision.reason
         self._telemetry.increment(metrics.DECISIONS, word(decision), reason)
@@ -202,7 +204,3 @@ class Authorizer:
             self._telemetry.increment(metrics.CONFLICTS, "taken_over")
         elif reason in CONFLICTS:
             self._telemetry.increment(metrics.CONFLICTS, "denied")
-
-
-def _as_it_is(request: BindingRequest) -> BindingRequest:
-    return request

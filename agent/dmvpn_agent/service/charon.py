@@ -99,6 +99,16 @@ async def list_sas(
     return sas
 
 
+async def end_ike_sa(session: CharonSession, sa: IkeSa, *, force: bool = False) -> None:
+    """Have charon end an IKE_SA, without waiting for that.
+
+    By ``force`` it tells the peer and forgets the IKE_SA at once; otherwise it waits for the peer's answer, and asks
+    again. Raises ``CharonLost``, ``CommandFailed``.
+    """
+    selection = {"ike-id": str(sa.unique_id), "timeout": "-1"}
+    await session.request("terminate", {**selection, "force": "yes"} if force else selection)
+
+
 async def follow(
     session: CharonSession,
     heard: Callable[[str, Section], bool],

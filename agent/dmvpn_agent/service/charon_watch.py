@@ -23,6 +23,7 @@ from dmvpn_agent.service.charon import (
     CharonLost,
     CharonSession,
     CommandFailed,
+    end_ike_sa,
     follow,
     list_sas,
     utc_now,
@@ -144,8 +145,7 @@ class CharonWatch:
         """
         if self._session is None:
             raise CharonLost("charon is away")
-        selection = {"ike-id": str(sa.unique_id), "force": "yes", "timeout": "-1"}
-        await self._session.request("terminate", selection)
+        await end_ike_sa(self._session, sa, force=True)
 
     async def load_crls(self, crls: tuple[bytes, ...]) -> None:
         """Give charon these CRLs (DER), now and after each connect; it keeps the newest of each issuer."""

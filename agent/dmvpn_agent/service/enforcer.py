@@ -44,7 +44,7 @@ HARMLESS = frozenset(
     }
 )
 #: The guard sees to these.
-GUARDED = frozenset({Reason.NBMA_ADDRESS_CONFLICT})  # fmt: skip
+GUARDED = frozenset({Reason.NBMA_ADDRESS_CONFLICT})
 
 
 class Inviter(Protocol):

@@ -16,7 +16,7 @@ import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import CharonSession, CommandFailed
+from dmvpn_agent.service.charon import CharonSession, CommandFailed, end_ike_sa
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ class Renewals:
         log.warning("peer_authenticates_anew", remote_id=sa.remote_id, nbma_address=str(sa.remote_host),
                     ike_id=sa.unique_id, cause=cause)  # fmt: skip
         try:
-            await session.request("terminate", {"ike-id": str(sa.unique_id), "timeout": "-1"})
+            await end_ike_sa(session, sa)
         except CommandFailed as error:
             cause = "failed"
             log.warning("ike_sa_not_ended", ike_id=sa.unique_id, why=str(error))

@@ -7,7 +7,7 @@ import structlog
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.surplus import surplus
-from dmvpn_agent.service.charon import CharonSession, CommandFailed
+from dmvpn_agent.service.charon import CharonSession, CommandFailed, end_ike_sa
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class SurplusEnder:
     async def _end(self, session: CharonSession, sa: IkeSa) -> None:
         outcome = "ended"
         try:
-            await session.request("terminate", {"ike-id": str(sa.unique_id), "timeout": "-1"})
+            await end_ike_sa(session, sa)
         except CommandFailed:
             outcome = "gone"
         self._telemetry.increment(metrics.BRIDGE_SURPLUS, outcome)

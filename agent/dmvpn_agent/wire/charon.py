@@ -17,7 +17,6 @@ NHRPD_MAX_CERTIFICATE = 2047
 _ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "prf-alg", "dh-group",
                    *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
 
-
 #: A node has few addresses of its own, and most peers the same ports, in a thousand SAs.
 _own_address = lru_cache(maxsize=64)(ip_address)
 _port = lru_cache(maxsize=64)(int)
@@ -200,7 +199,7 @@ def ike_ids(message: Section) -> frozenset[int]:
     """Return the unique ids of the IKE_SAs that an ``ike-*`` or ``child-*`` event is about, new and old ones."""
     found = set[int]()
     for _, section in sections(message):
-        for part in (section, *(inner for key, inner in sections(section) if key in {"old", "new"})):
+        for part in _parts(section, "uniqueid"):
             found |= _unique_id(part)
     return frozenset(found)
 

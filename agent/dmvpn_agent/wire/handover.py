@@ -5,12 +5,12 @@ Versioned JSON. Certificates are not in it: they are stored by IKE_SA.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from dmvpn_agent.core.sa import ChildSa, Circuit, IkeSa
+from dmvpn_agent.wire.typed import integer, mapping, text
 
 VERSION = 1
 #: Some 40,000 circuits, or clients that let everything wait that they may.
@@ -69,7 +69,7 @@ def decode_handover(data: bytes) -> Handover:
     if len(data) > MAX_BYTES:
         raise BadHandover(f"more than {MAX_BYTES} bytes")
     try:
-        whole = _mapping(json.loads(data))
+        whole = mapping(json.loads(data))
         if whole.get("version") != VERSION:
             raise BadHandover(f"version {str(whole.get('version'))[:20]}, this program reads {VERSION}")
         clients = tuple(_read_client(item) for item in whole["clients"])
@@ -92,51 +92,40 @@ def _circuit(sa: IkeSa, child: ChildSa) -> dict[str, Any]:
 
 
 def _read_circuit(item: Any) -> Circuit:
-    circuit = _mapping(item)
+    circuit = mapping(item)
     number, name, state, port, local_id, remote_id, initiator, responder = circuit["ike"]
     local, remote = circuit["hosts"]
     child, child_name, child_state = circuit["child"]
     sa = IkeSa(
         unique_id=_number(number),
-        name=_text(name),
-        state=_text(state),
-        local_host=ip_address(_text(local)),
-        remote_host=ip_address(_text(remote)),
+        name=text(name),
+        state=text(state),
+        local_host=ip_address(text(local)),
+        remote_host=ip_address(text(remote)),
         remote_port=_number(port),
-        local_id=_text(local_id),
-        remote_id=_text(remote_id),
-        initiator_spi=_text(initiator),
-        responder_spi=_text(responder),
+        local_id=text(local_id),
+        remote_id=text(remote_id),
+        initiator_spi=text(initiator),
+        responder_spi=text(responder),
     )
-    return sa, ChildSa(_number(child), _text(child_name), _text(child_state))
+    return sa, ChildSa(_number(child), text(child_name), text(child_state))
 
 
 def _read_client(item: Any) -> ClientState:
-    client = _mapping(item)
+    client = mapping(item)
     return ClientState(
         _descriptor(client["descriptor"]),
-        frozenset(map(_text, client["events"])),
+        frozenset(map(text, client["events"])),
         b64decode(client["unread"], validate=True),
         b64decode(client["unsent"], validate=True),
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{str(value)[:40]!r} is no object")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} is no text")
-    return value
-
-
 def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
-        raise TypeError(f"{str(value)[:40]!r} is no number")
-    return value
+    number = integer(value)
+    if not 0 <= number < 2**32:
+        raise TypeError(f"{value!r:.40} is no number of 32 bits")
+    return number
 
 
 def _descriptor(value: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dmvpn_agent.core.model import Accept, Decision, IkePeer, Network, PeerKind, Reason
 from dmvpn_agent.wire.label import ike_peer
+from dmvpn_agent.wire.typed import boolean, integer, text
 
 VERSION = 1
 #: The longest message is 16 KiB, and no byte of it takes more than six characters.
@@ -132,7 +133,7 @@ def _read(value: Mapping[str, Any]) -> Recorded:
         time=time.astimezone(UTC),
         message=value["message"].encode("latin-1"),
         ike_peers=frozenset(
-            ike_peer(_text(identity), has_certificate=_boolean(has)) for identity, has in value["ike_peers"]
+            ike_peer(text(identity), has_certificate=boolean(has)) for identity, has in value["ike_peers"]
         ),
         outcome=_read_outcome(value["outcome"]),
     )
@@ -140,36 +141,18 @@ def _read(value: Mapping[str, Any]) -> Recorded:
 
 def _read_outcome(value: Mapping[str, Any]) -> Outcome:
     if "reason" in value:
-        field, found, expected = (_text(part) for part in value["why"])
+        field, found, expected = (text(part) for part in value["why"])
         return Outcome(Reason(value["reason"]), (field, found, expected))
     if not value:
         return Outcome(None)
-    ipv4, ipv6 = (_integer(length) for length in value["max_prefix_length"])
+    ipv4, ipv6 = (integer(length) for length in value["max_prefix_length"])
     return Outcome(
         None,
         entitled=Entitled(
             kind=PeerKind(value["kind"]),
-            as_number=None if value["as_number"] is None else _integer(value["as_number"]),
-            prefixes=tuple(ip_network(_text(prefix)) for prefix in value["prefixes"]),
+            as_number=None if value["as_number"] is None else integer(value["as_number"]),
+            prefixes=tuple(ip_network(text(prefix)) for prefix in value["prefixes"]),
             max_prefix_length=(ipv4, ipv6),
-            quarantined=_boolean(value["quarantined"]),
+            quarantined=boolean(value["quarantined"]),
         ),
     )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no text")
-    return value
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is no boolean")
-    return value
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is no number")
-    return value
