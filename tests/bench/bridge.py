@@ -85,9 +85,8 @@ async def _measure(folder: Path) -> list[tuple[object, ...]]:
         bridge = processes.start(command="bridge")
         processes.wait_for("bridge_ready")
         nhrpd, direct = Stopwatch(), Direct()
-        await nhrpd.connect(folder / "charon.vici")
         await direct.connect(network.hub.path)
-        await until(lambda: len(nhrpd.answers) == 5)
+        await nhrpd.start(folder / "charon.vici")
         empty, before = _memory(bridge.pid), 0.0
         for number in range(SPOKES):
             if number == SPOKES - EVENTS:

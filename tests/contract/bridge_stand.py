@@ -19,7 +19,7 @@ from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.triggers import TriggerFailed
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
-from fakes.nhrpd_vici import NhrpdVici
+from fakes.nhrpd_vici import NhrpdVici, nhrpd_at
 from fakes.waiting import running, until
 
 NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -75,13 +75,8 @@ class Stand:
     @asynccontextmanager
     async def nhrpd(self) -> AsyncIterator[NhrpdVici]:
         await until(lambda: self.bridge.ready)
-        client = NhrpdVici()
-        await client.connect(self.listen)
-        try:
-            await until(lambda: len(client.answers) == 5)
+        async with nhrpd_at(self.listen) as client:
             yield client
-        finally:
-            await client.close()
 
 
 @pytest.fixture

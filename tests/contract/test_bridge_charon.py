@@ -79,8 +79,7 @@ async def _bridged(side: Side) -> AsyncIterator[Node]:
     try:
         async with running(bridge.run()):
             await until(lambda: bridge.ready)
-            await node.nhrpd.connect(side.path.with_suffix(".listen"))
-            await until(lambda: len(node.nhrpd.answers) == 5)
+            await node.nhrpd.start(side.path.with_suffix(".listen"))
             yield node
     finally:
         await node.nhrpd.close()

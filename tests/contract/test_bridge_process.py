@@ -14,7 +14,7 @@ from contract.bridge_process import BridgeProcess
 from dmvpn_agent.wire.vici import Packet, PacketType, encode
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
-from fakes.nhrpd_vici import NhrpdVici
+from fakes.nhrpd_vici import nhrpd_at
 from fakes.waiting import until
 
 NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -35,17 +35,6 @@ async def bridge(tmp_path: Path, charon: FakeCharon) -> AsyncIterator[BridgeProc
     bridge = BridgeProcess(tmp_path)
     yield bridge
     bridge.kill()
-
-
-@contextlib.asynccontextmanager
-async def _nhrpd(bridge: BridgeProcess) -> AsyncIterator[NhrpdVici]:
-    client = NhrpdVici()
-    await client.connect(bridge.listen)
-    try:
-        await until(lambda: len(client.answers) == 5)
-        yield client
-    finally:
-        await client.close()
 
 
 def _spoke(number: int, *children: int) -> FakeSa:
@@ -92,7 +81,7 @@ async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
     await bridge.start()
     assert bridge.process is not None
     process = bridge.process.pid
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         load = asyncio.create_task(_changes(charon))
         for _ in range(5):
             await bridge.upgrade()
@@ -121,7 +110,7 @@ async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
 async def test_what_was_half_read_is_read_on(bridge: BridgeProcess) -> None:
     """A request of which one half came before, and one after the upgrade, is answered."""
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         data = encode(Packet(PacketType.CMD_REQUEST, "list-sas"))
         nhrpd.send_raw(data[:7])
         await bridge.upgrade()
@@ -134,7 +123,7 @@ async def test_what_was_not_sent_yet_is_sent(bridge: BridgeProcess, charon: Fake
     for number in range(1, 401):
         charon.up(_spoke(number), told=False)
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         nhrpd.told.clear()
         nhrpd.pause()
         nhrpd.request("list-sas")
@@ -152,7 +141,7 @@ async def test_what_happened_meanwhile_is_the_difference(bridge: BridgeProcess, 
     for number in (1, 2):
         charon.up(_spoke(number))
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         nhrpd.told.clear()
         go_on = await _upgrade_halted(bridge, charon)
         del charon.sas[1]
@@ -168,7 +157,7 @@ async def test_the_certificates_outlive_charons_cache(bridge: BridgeProcess, cha
     charon.up(_spoke(1))
     await bridge.start()
     charon.certificates.clear()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         await bridge.upgrade()
         nhrpd.told.clear()
         nhrpd.request("list-sas")
@@ -187,7 +176,7 @@ async def test_the_certificates_outlive_charons_cache(bridge: BridgeProcess, cha
 async def test_a_program_that_does_not_start_is_refused(bridge: BridgeProcess, line: str, why: str) -> None:
     """The old one goes on with its clients, and says why."""
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.install(line)
         bridge.signal(signal.SIGUSR2)
         await bridge.wait_for("upgrade_refused")
@@ -204,7 +193,7 @@ async def test_a_program_that_does_not_start_is_refused(bridge: BridgeProcess, l
 async def test_a_configuration_that_is_invalid_is_refused(bridge: BridgeProcess) -> None:
     """The new program is not started with what it would end over."""
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.config.write_text(bridge.config.read_text() + "nonsense = 1\n")
         bridge.signal(signal.SIGUSR2)
         await bridge.wait_for("upgrade_refused")
@@ -222,7 +211,7 @@ async def test_an_upgrade_while_charon_is_away(bridge: BridgeProcess, charon: Fa
     await bridge.wait_for("bridge_taken_over")
     await charon.start()
     await bridge.wait_for("bridge_ready", 2)
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         assert not nhrpd.closed
 
 
@@ -230,7 +219,7 @@ async def test_charon_lost_during_an_upgrade_resets_nhrpd(bridge: BridgeProcess,
     """What it knows of circuits is stale, as whenever charon is lost."""
     charon.up(_spoke(1))
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         go_on = await _upgrade_halted(bridge, charon)
         await charon.stop()
         go_on.touch()
@@ -242,7 +231,7 @@ async def test_another_charon_after_an_upgrade_resets_nhrpd(bridge: BridgeProces
     """A CHILD_SA's number that now belongs to another peer must not move nhrpd's circuit there."""
     charon.up(_spoke(1, 7))
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         go_on = await _upgrade_halted(bridge, charon)
         charon.sas = {2: _spoke(2, 7)}
         go_on.touch()
@@ -254,19 +243,19 @@ async def test_another_charon_after_an_upgrade_resets_nhrpd(bridge: BridgeProces
 async def test_a_handover_that_is_not_understood_resets_nhrpd(bridge: BridgeProcess) -> None:
     """As of another version: everything is closed, and begun anew under the same process."""
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.install("import dmvpn_agent.wire.handover as handover", "handover.VERSION = 99")
         await bridge.upgrade()
         await until(lambda: nhrpd.closed)
         assert "version 1, this program reads 99" in bridge.log.read_text()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         assert not nhrpd.closed
 
 
 async def test_signals_while_it_is_exchanged_do_not_end_it(bridge: BridgeProcess) -> None:
     """Asked again and again, also before the new program listens to signals."""
     await bridge.start()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         for _ in range(60):
             bridge.signal(signal.SIGUSR2)
             bridge.signal(signal.SIGHUP)
@@ -283,9 +272,9 @@ async def test_a_killed_bridge_is_back_with_every_certificate(bridge: BridgeProc
     charon.up(_spoke(1))
     await bridge.start()
     charon.certificates.clear()
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.kill()
         await until(lambda: nhrpd.closed)
     await bridge.start(ready=2)
-    async with _nhrpd(bridge) as nhrpd:
+    async with nhrpd_at(bridge.listen) as nhrpd:
         assert nhrpd.told == [("list-sa", 1001, der())]

@@ -88,8 +88,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
 
 async def _nhrpd(hub: Hub) -> NhrpdVici:
     nhrpd = NhrpdVici()
-    await nhrpd.connect(hub.listen)
-    await until(lambda: len(nhrpd.answers) == 5)
+    await nhrpd.start(hub.listen)
     return nhrpd
 
 

@@ -67,8 +67,7 @@ async def _native(name: str, folder: Path) -> tuple[Circuits, RecordedCharon]:
     """Have nhrpd's part listen to charon itself, to the end of the recording."""
     async with _charon(name, folder / "charon.vici") as charon:
         nhrpd = NhrpdVici()
-        await nhrpd.connect(charon.path)
-        await until(lambda: len(nhrpd.answers) == 5)
+        await nhrpd.start(charon.path)
         while not charon.finished:
             charon.step()
         nhrpd.request("version")

@@ -1,9 +1,12 @@
 """nhrpd's side of VICI: what FRR's ``nhrpd/vici.c`` sends once connected, and what it keeps of the answers."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
+from fakes.waiting import until
 
 EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa")
 
@@ -29,6 +32,15 @@ class NhrpdVici:
         for event in EVENTS:
             self.send(Packet(PacketType.EVENT_REGISTER, event))
         self.request("list-sas")
+
+    async def start(self, path: Path) -> None:
+        """Connect, and wait for the answers."""
+        await self.connect(path)
+        await self.answered()
+
+    async def answered(self) -> None:
+        """Wait until all that is asked first has been answered."""
+        await until(lambda: len(self.answers) == len(EVENTS) + 1)
 
     def request(self, command: str, **message: str) -> None:
         self.send(
@@ -78,3 +90,15 @@ class NhrpdVici:
             for _, child in sections(sa.get("child-sas", {})):
                 self.told.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
                 self.remotes.append(text(sa, "remote-host"))
+
+
+@asynccontextmanager
+async def nhrpd_at(path: Path) -> AsyncIterator[NhrpdVici]:
+    """Have nhrpd talk to charon, or to what stands for it."""
+    nhrpd = NhrpdVici()
+    await nhrpd.connect(path)
+    try:
+        await nhrpd.answered()
+        yield nhrpd
+    finally:
+        await nhrpd.close()
