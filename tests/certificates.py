@@ -1,12 +1,12 @@
 """Certificates put together byte by byte: whatever form they are to have, right or wrong, and without signing.
 
-Nothing that reads certificates looks at the signature: charon has. Where it matters, tests issue certificates
-properly.
+Nothing that reads certificates looks at the signature: charon has. Where it matters, ``signed`` makes one.
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -55,6 +55,9 @@ def oid(text: str) -> bytes:
     return tlv(6, bytes(octets))
 
 
+_ALGORITHM = sequence(oid("1.2.840.10045.4.3.2"))
+
+
 def blocks(*choice: bytes, family: str = "0001") -> bytes:
     """Return IPAddrBlocks of one family with these prefixes and ranges."""
     return sequence(sequence(tlv(4, bytes.fromhex(family)), sequence(*choice)))
@@ -89,9 +92,22 @@ def extension(kind: str, value: bytes, critical: bool = False) -> bytes:
 
 
 @lru_cache
+def key() -> ec.EllipticCurvePrivateKey:
+    """Return the key of all of them, always the same: so are the certificates."""
+    return ec.derive_private_key(7, ec.SECP256R1())
+
+
+@lru_cache
 def _public_key() -> bytes:
-    key = ec.derive_private_key(7, ec.SECP256R1())  # always the same: so are the certificates
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def signed(certificate: bytes) -> bytes:
+    """Return a certificate of ``der`` with a signature by its own key in place of none."""
+    unsigned = certificate.removesuffix(_ALGORITHM + bits(0, "00"))
+    header = 2 if unsigned[1] < 0x80 else 2 + (unsigned[1] & 0x7F)
+    inside = unsigned[header:]
+    return sequence(inside, _ALGORITHM, tlv(3, b"\0" + key().sign(inside, ec.ECDSA(hashes.SHA256()))))
 
 
 def der(
@@ -101,18 +117,17 @@ def der(
     serial: bytes = integer(7),
 ) -> bytes:
     """Return a certificate, valid 2025 to 2027; its parts are taken as they are."""
-    algorithm = sequence(oid("1.2.840.10045.4.3.2"))
     inside = sequence(
         tlv(0xA0, integer(2)),
         serial,
-        algorithm,
+        _ALGORITHM,
         issuer,
         sequence(tlv(0x17, b"250301120000Z"), tlv(0x17, b"270301120000Z")),
         subject,
         _public_key(),
         *([tlv(0xA3, sequence(*parts))] if (parts := tuple(extensions)) else ()),
     )
-    return sequence(inside, algorithm, bits(0, "00"))
+    return sequence(inside, _ALGORITHM, bits(0, "00"))
 
 
 def read(subject: bytes = name(attribute(COMMON_NAME, "spoke1")), extensions: Iterable[bytes] = ()) -> Certificate:

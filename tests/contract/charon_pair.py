@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from contract.charons import RealCharon, connection, load_credentials
@@ -42,7 +42,7 @@ class Side(RealCharon):
 
     async def show(self, certificate: bytes, other: "Side", **identity: str) -> None:
         """Have it show this certificate (DER) to the other side, as another identity with ``id``."""
-        pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
+        pem = DER_cert_to_PEM_cert(certificate)
         own: Section = {"certs": [pem], **identity}
         made: dict[str, Any] = connection(own, self.host, other.host, f"{self.inner}/32", f"{other.inner}/32")
         await self.ask("load-conn", {"dmvpn": made})

@@ -49,7 +49,7 @@ async def test_an_ike_sa_that_cannot_be_read_costs_nobody_else(
     charon.sas[2].remote_host = "nowhere"
     async with ViciCharon(charon.path, telemetry).session() as session:
         assert [sa.unique_id for sa in await list_sas(session)] == [1, 3]
-    (said,) = [entry for entry in logs if entry["event"] == "ike_sas_unreadable"]
+    (said,) = [entry for entry in logs if entry["event"] == "item_unreadable"]
     assert "nowhere" in said["why"]
 
 

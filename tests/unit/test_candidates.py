@@ -1,6 +1,7 @@
 """Which certificate an IKE identity was authenticated with."""
 
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import pytest
 
@@ -74,6 +75,35 @@ class TestProof:
             name(attribute(COMMON_NAME, "other")), serial=certificates.integer(int.from_bytes(b"CN=spoke1"))
         )
         assert [one.certain for one in Known([other]).of("CN=spoke1")] == [False]
+
+    @pytest.mark.parametrize("serial", [-5, -1, -128, -129, -(2**159), -(2**479), 0, 127, 128, 2**160, 2**479 - 1])
+    def test_no_serial_number_is_too_odd(self, serial: int) -> None:
+        """Whoever shows charon such a certificate has it in the cache; all the others there prove what they prove."""
+        odd = certificates.der(name(attribute(COMMON_NAME, "stranger")), serial=certificates.integer(serial))
+        assert [one.certificate.subject for one in Known([odd, certificates.der()]).of("CN=spoke1")] == ["CN=spoke1"]
+
+    def test_the_magnitude_of_a_negative_serial_number_can_be_an_identity(self) -> None:
+        """As charon's openssl plugin has it."""
+        odd = certificates.der(
+            name(attribute(COMMON_NAME, "other")), serial=certificates.integer(-int.from_bytes(b"spoke1"))
+        )
+        assert [one.certain for one in Known([odd]).of("spoke1")] == [False]
+
+    def test_what_cannot_be_read_is_named(self) -> None:
+        """With why; it proves nothing."""
+        known = Known([b"no certificate", certificates.der()])
+        assert list(known.unreadable) == [b"no certificate"]
+        assert known.unreadable[b"no certificate"].startswith("not readable: ")
+
+    def test_an_exception_of_a_library_is_not_the_readers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Libraries have many versions, and certificates many forms."""
+
+        def fail(_: object) -> NoReturn:
+            raise KeyError("\x1b[2J")
+
+        monkeypatch.setattr("dmvpn_agent.wire.candidates.printed_identities", fail)
+        der = certificates.der(name(attribute(COMMON_NAME, "of this test")))
+        assert Known([der]).unreadable == {der: "its identities are not readable: '\\x1b[2J'"}
 
     def test_a_pattern_in_a_dns_name_is_nobody(self) -> None:
         """charon lets a peer of another name authenticate under it."""

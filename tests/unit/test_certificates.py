@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import certificates
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.service.certificates import Certificates
@@ -113,6 +114,17 @@ async def test_the_narrower_counts_and_the_log_says_what_to_do(stand: Stand, log
     assert "NET=192.168.9.0/24" in said["not_counted"]
     assert "--flush-certs" in said["do"]
     assert not cache.requests
+
+
+async def test_what_cannot_be_read_of_the_cache_costs_nobody_else(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """It is counted with every look, and logged once."""
+    cache = Cache(b"\x30\x03no", OLD, certificates.der(serial=certificates.integer(-5)))
+    assert await stand.learn(cache, stand.sa()) == [OLD]
+    assert await stand.learn(cache, stand.sa(2)) == [OLD]
+    assert stand.counted(metrics.UNREADABLE, "certificate_cache") == 2
+    (said,) = [entry for entry in logs if entry["event"] == "item_unreadable"]
+    assert said["source"] == "certificate_cache"
+    assert "not readable" in said["why"]
 
 
 @pytest.mark.parametrize("renewed", [GAINED, MOVED], ids=["gained a network", "moved to another"])

@@ -35,6 +35,9 @@ def _gauge(name: str, text: str, *labels: str) -> Metric:
 
 
 BUILD_INFO = _gauge("build_info", "Version of the running program; always 1.", "version", "process")
+UNREADABLE = _counter(
+    "unreadable", "Items from outside that could not be read and were skipped, by source.", "source"
+)
 START_TIME = _gauge("start_time_seconds", "When the process started, Unix time.")
 STORE_WRITABLE = _gauge("store_writable", "Whether what this process stores survives a restart.")
 

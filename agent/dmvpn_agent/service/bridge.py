@@ -28,6 +28,7 @@ from dmvpn_agent.service.charon import (
 )
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.charon import child_changes, ike_ids, parse_ike_sas, rekeyed_spis
 from dmvpn_agent.wire.vici import Section, ViciError, text
 
@@ -55,6 +56,7 @@ class Bridge:
         self._charon = charon
         self._certificates = certificates
         self._surplus = surplus
+        self._unreadable = Unreadable(telemetry)
         self._stale: set[int] = set()
         self._changes: list[ChildChange] = []
         self._arrivals: dict[int, Circuit] = {}
@@ -149,7 +151,7 @@ class Bridge:
         up = text(message, "up") == "yes"
         ids = ike_ids(message)
         self._changes += child_changes(event, message)
-        sas = _shown(message) if up or event == "ike-update" else []
+        sas = self._shown(message) if up or event == "ike-update" else []
         if event == "ike-updown" and up:
             self._certificates.authenticated(sas)
         unfinished = event == "ike-updown" if up else any(sa.state == CONNECTING for sa in sas)
@@ -160,6 +162,14 @@ class Bridge:
             self._arrivals |= circuits(sas)
             self._announce_arrivals()
         return True
+
+    def _shown(self, message: Section) -> list[IkeSa]:
+        """Return the IKE_SAs that an event shows; none where it cannot be read, and the look after it will."""
+        try:
+            return list(parse_ike_sas(message, utc_now()))
+        except ViciError as error:
+            self._unreadable.skip(ItemSource.CHARON_EVENT, str(error), str(error))
+            return []
 
     def _announce_arrivals(self) -> None:
         """Tell the clients at once of who is new and proven, if nothing else waits to be told; the look comes after.
@@ -178,7 +188,9 @@ class Bridge:
         Raises ``CharonLost``.
         """
         wanted: list[dict[str, str]] = [{}] if ids is None else [{"ike-id": str(number)} for number in ids]
-        answers = await asyncio.gather(*(list_sas(session, **selection) for selection in wanted))
+        answers = await asyncio.gather(
+            *(list_sas(session, utc_now, {}, self._unreadable, **selection) for selection in wanted)
+        )
         seen = {sa.unique_id: sa for answer in answers for sa in answer}
         if not self.ready and self.picture.is_of_another_charon(seen.values()):
             raise CharonLost("charon was restarted during the upgrade")
@@ -224,15 +236,6 @@ class Bridge:
                  ike_id=sa.unique_id, child_id=child.unique_id)  # fmt: skip
         self.clients.announce(event, circuit)
         self.announced(circuit)
-
-
-def _shown(message: Section) -> list[IkeSa]:
-    """Return the IKE_SAs that an event shows; none where it cannot be read, and the look after it will."""
-    try:
-        return list(parse_ike_sas(message, utc_now()))
-    except ViciError as error:
-        log.warning("charon_event_unreadable", why=str(error), then="the look after it shows all")
-        return []
 
 
 def _with_circuits(sas: Iterable[IkeSa]) -> list[IkeSa]:

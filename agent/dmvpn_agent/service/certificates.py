@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
 
 import structlog
@@ -22,6 +23,7 @@ from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, utc_now
 from dmvpn_agent.service.renewals import Renewals
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.candidates import Ambiguous, Candidate, Choice, Known, choose
 from dmvpn_agent.wire.identity import MAX_PRINTED
 from dmvpn_agent.wire.vici import Section
@@ -65,6 +67,7 @@ class Certificates:
         self._telemetry = telemetry
         self._clock = clock
         self._renewals = Renewals(telemetry, clock)
+        self._unreadable = Unreadable(telemetry)
         self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
@@ -109,12 +112,18 @@ class Certificates:
     def _keep_undoubted(self, sas: Sequence[IkeSa], shown: Set[bytes]) -> None:
         """Keep the certificates of which there is no doubt; a look sees to the others."""
         everything = tuple(shown) if sas else ()
-        known = Known(everything)
+        known = self._known(everything)
         for sa in sas:
             with suppress(Ambiguous):
                 choice = choose(self._candidates(sa, known, everything), self._clock(), sa.established_at)
                 if choice is not None and not choice.wider:
                     self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
+
+    def _known(self, everything: Sequence[bytes]) -> Known:
+        known = Known(everything)
+        for der, why in known.unreadable.items():
+            self._unreadable.skip(ItemSource.CERTIFICATE_CACHE, sha256(der).digest(), why)
+        return known
 
     def _candidates(self, sa: IkeSa, known: Known, everything: Sequence[bytes]) -> list[Candidate]:
         return [one for one in known.of(sa.remote_id) if self._is_ours(one.certificate.der, everything)]
@@ -128,7 +137,7 @@ class Certificates:
             return
         async with self._reading:
             everything = tuple(seen | await _cached(session) | self._seen)
-        known = Known(everything)
+        known = self._known(everything)
         competing: list[tuple[IkeSa, list[Candidate]]] = []
         for sa in self._unknown(unknown):
             candidates = self._candidates(sa, known, everything)

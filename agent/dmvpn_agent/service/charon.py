@@ -7,15 +7,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-import structlog
-
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.steady import steadied
+from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.charon import parse_ike_sas
 from dmvpn_agent.wire.vici import Section, ViciError
-
-log = structlog.get_logger()
 
 #: What charon tells of SAs that come, go and change.
 SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
@@ -72,31 +70,28 @@ async def list_sas(
     session: CharonSession,
     clock: Callable[[], datetime] = utc_now,
     former: Mapping[int, IkeSa] = MappingProxyType({}),
+    unreadable: Unreadable | None = None,
     /,
     **selection: str,
 ) -> list[IkeSa]:
     """Return all IKE_SAs, or those selected as ``list-sas`` does.
 
     ``former`` is what was seen before, by unique id: what has not changed since is the same value. One that cannot be
-    read is left out, and said: nobody else is to suffer from it. Raises ``CharonLost``.
+    read is skipped, and noted in ``unreadable``: no other peer is affected. Raises ``CharonLost``.
     """
-    unreadable: list[str] = []
+    noted = unreadable or Unreadable(Telemetry())
 
     def read(message: Section) -> Iterator[IkeSa]:
         try:
             for sa in parse_ike_sas(message, clock()):
                 yield steadied(sa, former.get(sa.unique_id))
         except ViciError as error:
-            unreadable.append(str(error))
+            noted.skip(ItemSource.IKE_SA, str(error), str(error))
 
     try:
-        sas = await session.stream("list-sas", selection, "list-sa", read)
+        return await session.stream("list-sas", selection, "list-sa", read)
     except CommandFailed as error:
         raise CharonLost(f"list-sas: {error}") from error
-    if unreadable:
-        log.error("ike_sas_unreadable", count=len(unreadable), why=unreadable[0],
-                  consequence="their peers are taken for not there")  # fmt: skip
-    return sas
 
 
 async def end_ike_sa(session: CharonSession, sa: IkeSa, *, force: bool = False) -> None:

@@ -32,6 +32,7 @@ from dmvpn_agent.service.charon_alerts import CharonAlerts
 from dmvpn_agent.service.proofs import CertificateSource, Proofs
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
 from dmvpn_agent.wire.label import ike_peer
 from dmvpn_agent.wire.vici import Section, ViciError
@@ -66,6 +67,7 @@ class CharonWatch:
         self._alerts = CharonAlerts(telemetry, clock)
         self._profiles = profiles
         self._telemetry = telemetry
+        self._unreadable = Unreadable(telemetry)
         self._session: CharonSession | None = None
         self._asks_for_certificate: Mapping[str, bool] = {}
         self._ours: dict[Address, tuple[IkeSa, ...]] = {}
@@ -193,16 +195,14 @@ class CharonWatch:
             # Of a rekeying the new one comes last, and is where the peer is now.
             sas = [sa for sa in parse_ike_sas(message, now) if sa.name in self._profiles]
         except ViciError as error:
-            log.warning(
-                "charon_event_unreadable", event_name=name, why=str(error), then="the look after it shows all"
-            )
+            self._unreadable.skip(ItemSource.CHARON_EVENT, str(error), f"{name}: {error}")
             return True
         if sas and (event := sa_event(name, message)):
             self.totals.event(event, sas[-1])
         return True
 
     async def _look(self, session: CharonSession) -> None:
-        sas = tuple(await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}))
+        sas = tuple(await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable))
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True

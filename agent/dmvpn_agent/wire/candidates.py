@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.core.model import BadCertificate, Certificate
 from dmvpn_agent.core.narrowest import narrowest, within
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.claims import shown
 from dmvpn_agent.wire.identity import Printed, folded, printed_identities
 
 #: charon tells in whole seconds when an IKE_SA came up, and the two clocks of a certificate are two machines'.
@@ -51,12 +52,20 @@ class Choice(NamedTuple):
 
 
 class Known:
-    """The certificates of a cache (DER), by what they can prove; what is no certificate is left out."""
+    """The certificates of a cache (DER), by what they can prove.
+
+    One that cannot be read proves nothing; ``unreadable`` says of each such why.
+    """
 
     def __init__(self, certificates: Iterable[bytes]) -> None:
         self._by_text: dict[str, list[tuple[Printed, Certificate]]] = {}
+        self.unreadable: dict[bytes, str] = {}
         for der in certificates:
-            for printed, certificate in _read(der):
+            proofs = _read(der)
+            if isinstance(proofs, str):
+                self.unreadable[der] = proofs
+                continue
+            for printed, certificate in proofs:
                 self._by_text.setdefault(folded(printed.text), []).append((printed, certificate))
 
     def of(self, identity: str) -> list[Candidate]:
@@ -91,12 +100,18 @@ def choose(candidates: Sequence[Candidate], now: datetime, established_at: datet
 
 
 @lru_cache(maxsize=128)
-def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...]:
-    """Return what a certificate can prove; most of charon's cache was there the time before."""
+def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...] | str:
+    """Return what a certificate can prove, or why it cannot be read; most of charon's cache was there before.
+
+    Anybody can put a certificate into charon's cache: no exception of the libraries that read it may escape.
+    """
     certificate = read_certificate(der)
-    if not isinstance(certificate, Certificate):
-        return ()
-    return tuple([(printed, certificate) for printed in printed_identities(certificate)])
+    if isinstance(certificate, BadCertificate):
+        return certificate.why
+    try:
+        return tuple([(printed, certificate) for printed in printed_identities(certificate)])
+    except Exception as error:
+        return f"its identities are not readable: {shown(str(error) or type(error).__name__)}"
 
 
 def _named(certificates: Sequence[Certificate]) -> str:

@@ -208,7 +208,7 @@ def child_changes(event: str, message: Section) -> Iterator[ChildChange]:
     """Yield the CHILD_SAs that an event says came, or are gone, in this order."""
     if event not in {"child-updown", "child-rekey"}:
         return
-    children = [child for _, section in sections(message) for _, child in sections(section.get("child-sas", {}))]
+    children = [child for _, section in sections(message) for _, child in sections(_section(section, "child-sas"))]
     if event == "child-updown":
         yield from (ChildChange(key, text(message, "up") == "yes") for child in children for key in _unique_id(child))
         return
@@ -217,6 +217,12 @@ def child_changes(event: str, message: Section) -> Iterator[ChildChange]:
             inner = child.get(part)
             if isinstance(inner, Mapping):
                 yield from (ChildChange(key, came) for key in _unique_id(inner))
+
+
+def _section(section: Section, key: str) -> Section:
+    """Return a section within a section; an empty one where it is missing or a value."""
+    inner = section.get(key, {})
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def _unique_id(section: Section) -> frozenset[int]:

@@ -81,8 +81,8 @@ def printed_identities(certificate: Certificate) -> Iterator[Printed]:
             yield from (Printed(one, certain=False) for one in _mistakable(extension.value) if one not in certain)
         elif isinstance(extension.value, x509.SubjectKeyIdentifier):
             yield from _key_id(extension.value.digest)
-    serial = parsed.serial_number
-    yield from _key_id(serial.to_bytes(serial.bit_length() // 8 + 1))
+    # It may be 0 or negative. Of a negative one only the magnitude can be text, as charon's openssl plugin has it.
+    serial = abs(parsed.serial_number)
     yield from _key_id(serial.to_bytes((serial.bit_length() + 7) // 8))
 
 
@@ -157,5 +157,5 @@ def _mistakable(names: Iterable[x509.GeneralName]) -> Iterator[str]:
 
 def _key_id(octets: bytes) -> Iterator[Printed]:
     """Yield an ID_KEY_ID as it is printed where it is text, and no SHA-1 hash."""
-    if octets.isascii() and octets.decode("ascii").isprintable():
+    if octets and octets.isascii() and octets.decode("ascii").isprintable():
         yield Printed(octets.decode("ascii"), certain=False)

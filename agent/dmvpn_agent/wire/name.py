@@ -61,9 +61,12 @@ _VERSION = b"\xa0"
 
 
 #: What cryptography raises for bytes that are no certificate or list, or a kind of one that it does not know.
+#: ``KeyError``: up to version 46, for a name within an extension whose attribute has a tag that is no string's.
 UNREADABLE = (
     ValueError,
     TypeError,
+    KeyError,
+    OverflowError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,

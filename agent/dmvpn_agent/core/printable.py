@@ -1,0 +1,35 @@
+"""Text from outside, made fit for a terminal, a log line or a table: the one place where that is done.
+
+An identity, a certificate, a peer's or another program's answer may hold anything: escape sequences that a terminal
+obeys, line feeds that make one line look like two, characters that nobody sees or that turn the direction of writing.
+"""
+
+import re
+
+#: Letters by Unicode's categories, but nobody sees them: fillers, joiners, variation selectors.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """Return text on one line; what a reader would not see otherwise is escaped as in Python (``\\x1b``, ``\\u202e``).
+
+    Escaped are control characters (C0, C1, line ends and tabs too), format characters (zero-width, bidirectional),
+    surrogates, what Unicode does not define, and blanks other than the space. A text of more than ``longest``
+    characters is cut, with an ellipsis.
+    """
+    if longest is not None and len(text) > longest:
+        text = text[: longest - 1] + "…"
+    if text.isprintable() and (text.isascii() or not _INVISIBLE.search(text)):
+        return text
+    return "".join([char if char.isprintable() and not _INVISIBLE.match(char) else _escaped(char) for char in text])
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines with each of them printable; the line feeds between them stay."""
+    return "\n".join([printable(line) for line in text.split("\n")])
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
