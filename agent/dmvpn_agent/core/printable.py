@@ -13,7 +13,7 @@ _INVISIBLE = re.compile(
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    """Return text on one line; what a reader would not see otherwise is escaped as in Python (``\\x1b``, ``\\u202e``).
+    """Return text on one line; what nobody could see is escaped as in Python (``\\x1b``, ``\\u202e``).
 
     Escaped are control characters (C0, C1, line ends and tabs too), format characters (zero-width, bidirectional),
     surrogates, what Unicode does not define, and blanks other than the space. A text of more than ``longest``
