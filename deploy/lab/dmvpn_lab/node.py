@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_lab import strongswan, wiring
+from dmvpn_lab import frr_config, strongswan, wiring
 from dmvpn_lab.certificates import Credentials
 from dmvpn_lab.files import CHECKOUT, configuration, text_of
 from dmvpn_lab.namespace import CommandError, Namespace
@@ -36,6 +36,7 @@ READY_SECONDS = 90.0
 _PRIVATE = ("/etc",)
 _EMPTY = ("/run", "/etc/dmvpn-agent", "/etc/frr", "/etc/swanctl", "/var/lib", "/var/log", "/var/tmp")
 _FRR = "/usr/lib/frr"
+_FRR_CONFIG = "/etc/frr/frr.conf"
 # Nodes differ from a machine only in where charon logs, and in which plugins are loaded: the machine may have many,
 # some of which test all algorithms for half a minute in an emulated VM.
 _STRONGSWAN = """
@@ -79,6 +80,12 @@ def _frr(name: str) -> Daemon:
     return Daemon(name, (f"{_FRR}/{name}", "-A", "127.0.0.1", "--log", "stdout"), f"/run/frr/{name}.vty")
 
 
+def _frr_daemons() -> tuple[str, ...]:
+    """FRR's daemons in the order of its own service: from FRR 10 on, staticd gets its routes from mgmtd."""
+    mgmtd = ("mgmtd",) if Path(_FRR, "mgmtd").exists() else ()
+    return (*mgmtd, "zebra", "staticd", "bgpd", "nhrpd")
+
+
 def daemons(mode: strongswan.Mode) -> tuple[Daemon, ...]:
     """All daemons of a node in starting order: the VICI socket must be served before nhrpd starts."""
     bridge = Daemon("bridge", _as_service_user(*AGENT, "bridge", "--config", CONFIG), BRIDGE_SOCKET)
@@ -86,7 +93,7 @@ def daemons(mode: strongswan.Mode) -> tuple[Daemon, ...]:
         Daemon("charon", (str(strongswan.charon()),), mode.socket),
         *((bridge,) if mode.bridge else ()),
         Daemon("agent", _as_service_user(*AGENT, "run", "--config", CONFIG), CONTROL_SOCKET),
-        *(_frr(name) for name in ("zebra", "staticd", "bgpd", "nhrpd")),
+        *(_frr(name) for name in _frr_daemons()),
     )
 
 
@@ -119,7 +126,7 @@ class LabNode:
             yield name
             self.start_daemon(name)
         yield "FRR configuration"
-        self.space.run("vtysh", "-b")
+        self._boot_frr()
 
     def start_daemon(self, name: str) -> None:
         """Start one daemon and wait until it serves. Raises ``CommandError``."""
@@ -153,7 +160,17 @@ class LabNode:
         self.start_daemon(name)
         if self._daemons[name].argv[0].startswith(_FRR):
             # As FRR's own service does it: the daemon has no configuration file of its own.
-            self.space.run("vtysh", "-b", "-d", name)
+            self._boot_frr("-d", name)
+
+    def _boot_frr(self, *words: str) -> None:
+        """Have vtysh give FRR its file. Raises ``CommandError`` if FRR does not show all of it afterwards."""
+        printed = self.space.run("vtysh", "-b", *words)
+        lacking = frr_config.lacking(
+            self.space.path(_FRR_CONFIG).read_text(), self.space.run("vtysh", "-c", "show running-config")
+        )
+        if lacking:
+            dropped = "\n".join(lacking)
+            raise CommandError(f"{self.node.name}: FRR dropped lines of {_FRR_CONFIG}:\n{dropped}\n{printed}".rstrip())
 
     def power_off(self, router: Namespace | None) -> None:
         """End the node at once: nobody is told, and only its disk remains."""
@@ -201,7 +218,7 @@ class LabNode:
         texts = configuration(node, self._scenario)
         config = texts.agent.replace(strongswan.MODES["bridged"].socket, self.mode.socket)
         self._write(CONFIG, config, mode=0o644)
-        self._write("/etc/frr/frr.conf", texts.frr, group="frrvty")
+        self._write(_FRR_CONFIG, texts.frr, group="frrvty")
         self._write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\n", group="frrvty")
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
         for target, file in self.mode.files.items():
