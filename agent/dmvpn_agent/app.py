@@ -119,10 +119,11 @@ class AgentApp:
         if bgp := config.bgp:
             bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number)
             self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, _now, dry_run=dry_run)
+        self._nftables = Nftables()
         self._redirect: RedirectKeeper | None = None
         self._notifications: NftablesNotifications | None = None
         if config.redirect:
-            self._redirect = RedirectKeeper(config.redirect, Nftables(), telemetry, dry_run=dry_run)
+            self._redirect = RedirectKeeper(config.redirect, self._nftables, telemetry, dry_run=dry_run)
             self._notifications = NftablesNotifications(self._redirect.trigger)
         self._enforce(config)
         self._observe()
@@ -133,7 +134,7 @@ class AgentApp:
         ender = SaEnder(self._charon, telemetry, _now, dry_run=self._dry_run)
         inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         # Our table is there only where the redirect rule is kept in it.
-        gate = Nftables() if config.redirect and not self._dry_run else None
+        gate = self._nftables if config.redirect and not self._dry_run else None
         guard = NatGuard(self._charon, ender, denied, telemetry, _now, gate)
         self._enforcer = Enforcer(
             self._charon,

@@ -161,6 +161,24 @@ async def test_what_comes_from_a_silenced_port_is_dropped_until_it_is_heard_agai
     assert _arrives(13043)
 
 
+@in_network_namespace
+async def test_what_is_silenced_stays_so_whoever_harms_the_rule() -> None:
+    """The table is written again with it; what is heard again is not in it."""
+    firewall = Nftables()
+    command("ip", "link", "set", "lo", "up")
+    silenced, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
+    await firewall.install(RULE)
+    await firewall.silence(silenced, timedelta(minutes=10))
+    await firewall.silence(heard, timedelta(minutes=10))
+    await firewall.hear(heard)
+    command("nft", "flush", "ruleset")
+    await firewall.install(RULE)
+    assert not _arrives(13043)
+    assert _arrives(13044)
+    await firewall.install(replace(RULE, burst=5))
+    assert not _arrives(13043)
+
+
 def _arrives(port: int) -> bool:
     """Tell whether a datagram from this port is received; on loopback that takes no time."""
     with (

@@ -1,15 +1,25 @@
 """nftables by way of nft, and the kernel's word that the rule set changed."""
 
 import asyncio
+import math
 import socket
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
 from dmvpn_agent.adapters.process import Completed, ProgramError, run
-from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.redirect import RedirectRule
 from dmvpn_agent.service.redirect import FirewallError
-from dmvpn_agent.wire.nft import TABLE, NftFormatError, ShownTable, parse_table, render, render_hear, render_silence
+from dmvpn_agent.wire.nft import (
+    TABLE,
+    End,
+    NftFormatError,
+    ShownTable,
+    parse_table,
+    render,
+    render_hear,
+    render_silence,
+)
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 16 << 20
@@ -21,7 +31,11 @@ NFNLGRP_NFTABLES = 7
 
 
 class Nftables:
-    """Our own table, and nothing else."""
+    """Our own table, and nothing else. Whoever writes to it shares one of these: it knows what must stay dropped."""
+
+    def __init__(self) -> None:
+        self._silenced: dict[End, float] = {}
+        self._writing = asyncio.Lock()
 
     async def show(self) -> ShownTable | None:
         """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
@@ -37,10 +51,16 @@ class Nftables:
             raise FirewallError(str(error)) from error
 
     async def install(self, rule: RedirectRule) -> None:
-        """Write our table in place of what is there. Raises ``FirewallError``."""
-        done = await self._nft("-f", "-", stdin=render(rule))
+        """Write our table in place of what is there; what is silenced stays so. Raises ``FirewallError``."""
+        async with self._writing:
+            done = await self._nft("-f", "-", stdin=render(rule, self._still_silenced()))
         if done.status != 0:
             raise FirewallError(f"nft refuses the redirect rule: {_words(done)}")
+
+    def _still_silenced(self) -> dict[End, int]:
+        now = time.monotonic()
+        self._silenced = {end: until for end, until in self._silenced.items() if now < until}
+        return {end: math.ceil(until - now) for end, until in self._silenced.items()}
 
     async def remove(self) -> None:
         """Delete our table; it need not be there. Raises ``FirewallError``."""
@@ -48,15 +68,20 @@ class Nftables:
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft cannot delete table {TABLE}: {_words(done)}")
 
-    async def silence(self, end: tuple[Address, int], span: timedelta) -> None:
+    async def silence(self, end: End, span: timedelta) -> None:
         """Drop what comes from an address and UDP port. Raises ``FirewallError``."""
-        done = await self._nft("-f", "-", stdin=render_silence(end, int(span.total_seconds())))
+        async with self._writing:
+            done = await self._nft("-f", "-", stdin=render_silence(end, int(span.total_seconds())))
+            if done.status == 0:
+                self._silenced[end] = time.monotonic() + span.total_seconds()
         if done.status != 0:
             raise FirewallError(f"nft does not drop what comes from {end[0]} port {end[1]}: {_words(done)}")
 
-    async def hear(self, end: tuple[Address, int]) -> None:
+    async def hear(self, end: End) -> None:
         """Drop it no longer; it need not be dropped. Raises ``FirewallError``."""
-        done = await self._nft("-f", "-", stdin=render_hear(end))
+        async with self._writing:
+            self._silenced.pop(end, None)
+            done = await self._nft("-f", "-", stdin=render_hear(end))
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft still drops what comes from {end[0]} port {end[1]}: {_words(done)}")
 

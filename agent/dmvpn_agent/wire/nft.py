@@ -5,6 +5,7 @@ It is written as text: nft 1.0.6 reads no ``dynamic`` flag from JSON.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
@@ -13,6 +14,16 @@ from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.redirect import RedirectRule
 
 TABLE = "inet dmvpn_agent"
+#: What is compared of the objects in our table: what ``render`` says of them. nft shows more, and more with each
+#: version: handles, and from 1.1.4 on how many elements a set has (``count``). ``elem`` of a set is not ours.
+_COMPARED = {
+    "table": frozenset({"family", "name"}),
+    "set": frozenset({"family", "table", "name", "type", "flags", "size", "timeout"}),
+    "chain": frozenset({"family", "table", "name", "type", "hook", "prio", "policy"}),
+    "rule": frozenset({"family", "table", "chain", "expr"}),
+}
+#: An address and UDP port, as the kernel is told of a peer behind a NAT.
+End = tuple[Address, int]
 
 
 class NftFormatError(Exception):
@@ -21,19 +32,21 @@ class NftFormatError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ShownTable:
-    """Our table as nft shows it: ``content`` without handles and counts, and the packets that the rule has logged.
+    """Our table as nft shows it: ``content`` is what ``render`` wrote, ``packets`` what the rule has logged.
 
     How nft words a rule differs by version, so ``content`` is only good for comparing two looks with one another.
+    What is in our table and not of our making is in ``content`` too.
     """
 
     content: str
     packets: int
 
 
-def render(rule: RedirectRule) -> str:
+def render(rule: RedirectRule, silenced: Mapping[End, int] | None = None) -> str:
     """Return the script for ``nft -f -`` that makes our table hold just this rule, in one transaction.
 
-    The table is named before it is deleted, so that the deletion succeeds where there is none yet.
+    ``silenced`` has what must stay dropped in the new table, and for how many seconds. The table is named before it
+    is deleted, so that the deletion succeeds where there is none yet.
     """
     source = IPv4Network((0, rule.source_prefix_length)).netmask
     destination = IPv4Network((0, rule.destination_prefix_length)).netmask
@@ -67,15 +80,15 @@ table {TABLE} {{
 {rules}
   }}
 }}
-"""
+{"".join(render_silence(end, seconds) for end, seconds in (silenced or {}).items())}"""
 
 
-def render_silence(end: tuple[Address, int], seconds: int) -> str:
+def render_silence(end: End, seconds: int) -> str:
     """Return the script that has our table drop what comes from an address and UDP port, for so long."""
     return f"add element {TABLE} silenced {{ {end[0]} . {end[1]} timeout {seconds}s }}\n"
 
 
-def render_hear(end: tuple[Address, int]) -> str:
+def render_hear(end: End) -> str:
     """Return the script that takes that back."""
     return f"delete element {TABLE} silenced {{ {end[0]} . {end[1]} }}\n"
 
@@ -92,15 +105,23 @@ def parse_table(text: str) -> ShownTable:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NftFormatError(f"nft printed no table: {text[:200]!r}") from error
-    content = [_without_counts(item) for item in items if "metainfo" not in item]
-    return ShownTable(json.dumps(content, sort_keys=True), packets)
+    return ShownTable(
+        json.dumps([_compared(item) for item in items if "metainfo" not in item], sort_keys=True), packets
+    )
 
 
-def _without_counts(value: Any) -> Any:
+def _compared(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return of a shown object what we wrote; one of another kind is not ours, and is returned whole."""
+    return {
+        kind: {key: _without_counters(value) for key, value in shown.items()
+               if key in _COMPARED.get(kind, shown.keys())}
+        for kind, shown in item.items()
+    }  # fmt: skip
+
+
+def _without_counters(value: Any) -> Any:
     if isinstance(value, dict):
-        # `elem` of a set are the pairs seen lately.
-        return {key: _without_counts(item) for key, item in value.items() if key not in {"handle", "counter"}
-                and not (key == "elem" and "flags" in value)}  # fmt: skip
+        return {key: _without_counters(item) for key, item in value.items() if key != "counter"}
     if isinstance(value, list):
-        return [_without_counts(item) for item in value]
+        return [_without_counters(item) for item in value]
     return value

@@ -170,7 +170,9 @@ class LabNode:
         )
         if lacking:
             dropped = "\n".join(lacking)
-            raise CommandError(f"{self.node.name}: FRR dropped lines of {_FRR_CONFIG}:\n{dropped}\n{printed}".rstrip())
+            raise CommandError(
+                f"{self.node.name}: FRR dropped lines of {_FRR_CONFIG}:\n{dropped}\n{printed}".rstrip()
+            )
 
     def power_off(self, router: Namespace | None) -> None:
         """End the node at once: nobody is told, and only its disk remains."""
