@@ -114,6 +114,7 @@ class AgentApp:
         self._bindings = BindingWatch(
             config.frr, nhrpd, self._peers, telemetry, _now, self._changed, self._authorizer.adopt
         )
+        self._events.opened = self._bindings.trigger
         self._kernel = KernelWatch(config.interfaces, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:

@@ -12,6 +12,7 @@ import structlog
 
 from dmvpn_agent import logs
 from dmvpn_agent.adapters.handover import HELD_SIGNALS
+from dmvpn_agent.adapters.service_manager import notify_ready
 from dmvpn_agent.adapters.unix import SocketInUse
 from dmvpn_agent.config import Config, load
 from dmvpn_agent.config_values import ConfigError
@@ -65,6 +66,7 @@ async def serve(build: Callable[[Config], App], file: Path) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
     try:
         await app.start()
+        notify_ready()
         # What is there by now stays. Looking through it for garbage stops everything for 20 ms, in a storm above all.
         gc.freeze()
         return await _work(app, stopping)

@@ -1,6 +1,7 @@
 """The agent as a process: signals, restarts, and a second one on the same sockets."""
 
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,29 @@ def test_an_agent_without_anything_around_it_decides(agent: Agent) -> None:
     assert _end(process, signal.SIGTERM) == 0
     assert not (agent.directory / "nhrp.sock").exists()
     assert not agent.events("failed")
+
+
+@pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
+def test_the_service_manager_is_notified_when_nhrpd_can_connect(
+    agent: Agent, abstract: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not before: FRR is started after that."""
+    path = str(agent.directory / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, socket.socket(socket.AF_UNIX) as nhrpd:
+        manager.settimeout(30)
+        manager.bind(f"\0{path}" if abstract else path)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{path}" if abstract else path)
+        agent.start()
+        assert manager.recv(100) == b"READY=1"
+        nhrpd.connect(str(agent.directory / "nhrp.sock"))
+
+
+def test_an_absent_service_manager_stops_nothing(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and nhrpd is answered."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(agent.directory / "nowhere"))
+    agent.start()
+    agent.wait_for("ready_not_notified")
+    assert agent.ask() == b"eventid=1\nresult=accept\n\n"
 
 
 def test_what_was_recorded_is_replayed(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:

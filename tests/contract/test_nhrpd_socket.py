@@ -54,6 +54,17 @@ async def agent(tmp_path: Path, clock: Clock) -> AsyncIterator[Agent]:
     await agent.socket.stop()
 
 
+async def test_each_connection_is_announced(agent: Agent) -> None:
+    """nhrpd makes one when it has started: what it has bound may be different from before."""
+    opened: list[bool] = []
+    await agent.serve()
+    agent.socket.opened = lambda: opened.append(True)
+    await agent.connect()
+    await until(lambda: len(opened) == 1)
+    await agent.connect()
+    await until(lambda: len(opened) == 2)
+
+
 async def _ask(connection: Connection, number: int = 1, **changes: str) -> str:
     reader, writer = connection
     writer.write(event(number, **changes))

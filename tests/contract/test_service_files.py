@@ -1,12 +1,14 @@
 """The files a user installs are accepted by the programs that read them."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+TESTS = Path(__file__).parents[1]
+DEPLOY = TESTS.parent / "deploy"
 SCRIPTS = sorted([*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*")])
 
 
@@ -33,3 +35,38 @@ def test_both_supervisors_grant_the_same(service: str) -> None:
     openrc = script.split('capabilities="^')[1].split('"')[0].upper()
     assert f"AmbientCapabilities={openrc}" in unit
     assert f"CapabilityBoundingSet={openrc}" in unit
+
+
+BOOT = """\
+[Unit]
+Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.service dmvpn-bridge.service
+"""
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("strongswan", ["strongswan.service", "strongswan-starter.service"])
+@pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
+def test_systemd_finds_an_order_to_start_everything_in(debian: str, strongswan: str, tmp_path: Path) -> None:
+    """Beside Debian's own units. Where there is a cycle systemd drops a unit, such as the network, and boots on."""
+    for unit in (*(TESTS / "data" / debian).iterdir(), *DEPLOY.glob("systemd/*.service")):
+        shutil.copy(unit, tmp_path)
+    boot = tmp_path / "boot.target"
+    boot.write_text(BOOT.format(strongswan=strongswan))
+    environment = {**os.environ, "SYSTEMD_LOG_TARGET": "console", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--generators=no", boot],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert "ordering cycle" not in done.stderr, done.stderr
+    # The programs themselves need not be installed here.
+    assert [line for line in done.stderr.splitlines() if "dmvpn" in line and "is not executable" not in line] == []
+
+
+@pytest.mark.parametrize("service", ["dmvpn-agent", "dmvpn-bridge"])
+def test_frr_is_started_after_the_socket_is_served(service: str) -> None:
+    """systemd waits for the process to say so; OpenRC for the socket itself."""
+    assert "Type=notify" in (DEPLOY / f"systemd/{service}.service").read_text().splitlines()
+    assert "start_post() {" in (DEPLOY / f"openrc/{service}.initd").read_text().splitlines()

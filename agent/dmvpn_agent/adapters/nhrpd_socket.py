@@ -36,7 +36,8 @@ class NhrpdSocket:
 
     ``record`` is given each message and what was decided, after the answer.
     ``message_timeout``: seconds from the first byte of a message to its last. ``write_timeout``: seconds within which
-    an answer must be taken.
+    an answer must be taken. ``opened`` is called for each connection: nhrpd makes one when it has read its
+    configuration.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class NhrpdSocket:
         self._message_timeout = message_timeout
         self._write_timeout = write_timeout
         self._server: asyncio.Server | None = None
+        self.opened: Callable[[], None] = lambda: None
         self._connections: set[asyncio.Task[None]] = set()
         self._waiting: dict[Binding, asyncio.Task[None]] = {}
 
@@ -105,6 +107,7 @@ class NhrpdSocket:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         log.info("event_connection_opened")
+        self.opened()
         events = EventReader()
         clock = asyncio.get_running_loop().time
         deadline: float | None = None

@@ -1,7 +1,9 @@
 """Keeps in step with whom nhrpd has bound.
 
 nhrpd has no event for a binding that ends, so its cache is read: soon after anything that may have changed it, and
-at intervals. A peer that is not in it any more keeps what it has for the linger time, and then departs.
+at intervals. nhrpd's event connection is such a sign: a restarted nhrpd opens it when it has read its configuration.
+An nhrpd that starts cannot always be read yet, so a failed read is repeated soon. A peer that is not in the cache any
+more keeps what it has for the linger time, and then departs.
 
 nhrpd does not ask again about what it has bound: who is in its cache and not known here, because what was stored is
 lost, is judged.
@@ -21,6 +23,9 @@ from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
 
 log = structlog.get_logger()
+
+#: Seconds after a failed read until the next one.
+RETRY_INTERVAL = 2.0
 
 
 class NhrpdUnavailable(Exception):
@@ -79,7 +84,9 @@ class BindingWatch:
         """Look until cancelled."""
         while True:
             await self.look()
-            await self._trigger.wait(within=self._frr.resync_interval, then=self._frr.coalesce)
+            interval = self._frr.resync_interval
+            within = interval if self.trouble is None else min(interval, RETRY_INTERVAL)
+            await self._trigger.wait(within=within, then=self._frr.coalesce)
 
     async def look(self) -> None:
         """Read the cache once, and let go of the peers that have been gone for too long."""

@@ -1,0 +1,25 @@
+"""Tells the service manager that the process serves: sd_notify(3), without systemd's library."""
+
+import os
+import socket
+
+import structlog
+
+log = structlog.get_logger()
+
+
+def notify_ready() -> None:
+    """Send ``READY=1`` to the socket that ``NOTIFY_SOCKET`` names; without one, do nothing.
+
+    A path, or a name in the abstract namespace, which begins with ``@``. What cannot be sent is logged: the process
+    serves all the same.
+    """
+    name = os.environ.get("NOTIFY_SOCKET", "")
+    if not name:
+        return
+    address = "\0" + name[1:] if name.startswith("@") else name
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifier:
+            notifier.sendto(b"READY=1", address)
+    except OSError as error:
+        log.warning("ready_not_notified", why=str(error), socket=name)
