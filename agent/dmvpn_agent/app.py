@@ -118,7 +118,7 @@ class AgentApp:
         self._kernel = KernelWatch(config.interfaces, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
-            bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number)
+            bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number, telemetry)
             self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, _now, dry_run=dry_run)
         self._nftables = Nftables()
         self._redirect: RedirectKeeper | None = None

@@ -62,10 +62,14 @@ class FakeNhrpd:
 
     def __init__(self, *bound: Address) -> None:
         self.cache: frozenset[Address] | None = frozenset(bound)
+        #: Rows of the cache that nobody can read.
+        self.unreadable: list[str] = []
 
-    async def bindings(self) -> Sequence[BindingRequest]:
+    async def bindings(self, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
         if self.cache is None:
             raise NhrpdUnavailable("nhrpd is not running")
+        for row in self.unreadable:
+            skip(row)
         return [BindingRequest("gre1", BindingType.DYNAMIC, address, NBMA, None) for address in self.cache]
 
 

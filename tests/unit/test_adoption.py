@@ -4,6 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
+from dmvpn_agent.core import metrics
 from dmvpn_agent.core.desired import BgpSettings, MaximumPrefix
 from dmvpn_agent.core.model import Accept, BindingType, Role
 from dmvpn_agent.core.plan import AddEntry, Change, RefreshInbound, RemoveEntry, RemoveNeighbor, SetNeighbor
@@ -84,6 +85,29 @@ async def test_a_peer_that_went_to_another_hub_and_came_back_kept_its_neighbor(n
         await node.bindings.look()
         await node.settled()
     assert _written(node) == []
+
+
+async def test_nobody_is_gone_while_the_cache_has_a_row_that_cannot_be_read(
+    node: Node, logs: list[dict[str, Any]]
+) -> None:
+    """It could be the missing peer's. It is counted each time, and logged once."""
+    async with node.running():
+        node.accept(2)
+        node.nhrpd.cache = frozenset({ip_address("10.255.0.2")})
+        await node.bindings.look()
+        node.nhrpd.cache, node.nhrpd.unreadable = frozenset(), ["a row is not as known"]
+        for _ in range(3):
+            await node.bindings.look()
+            node.clock.advance(601)
+        assert node.bindings.bound == {ip_address("10.255.0.2")}
+        assert len(node.peers) == 1
+        node.nhrpd.unreadable = []
+        await node.bindings.look()
+        node.clock.advance(601)
+        await node.bindings.look()
+        assert len(node.peers) == 0
+    assert node.telemetry.value(metrics.UNREADABLE, "nhrp_cache") == 3
+    assert [entry["source"] for entry in logs if entry["event"] == "item_unreadable"] == ["nhrp_cache"]
 
 
 async def test_without_its_memory_a_neighbor_keeps_its_filters_of_both_families(node: Node) -> None:

@@ -196,6 +196,78 @@ def test_another_cache_is_a_format_error(text: str) -> None:
         parse_nhrp_cache(text)
 
 
+def test_one_row_of_a_cache_that_cannot_be_read_costs_no_other() -> None:
+    """It is told apart: the peers that were read are not all."""
+    rows = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2"}', '{"protocol":5}', "7"
+    skipped: list[str] = []
+    entries = parse_nhrp_cache(f'{{"table":[{",".join(rows)}]}}', skipped.append)
+    assert [entry.protocol_address for entry in entries] == [A]
+    assert [why.rpartition(": {")[0] or why for why in skipped] == [
+        "show ip nhrp cache json: a row is not as known (KeyError 'interface')",
+        "show ip nhrp cache json: a row is not as known (TypeError 7 is no object): 7",
+    ]
+
+
+def test_one_session_that_cannot_be_read_costs_no_other() -> None:
+    """As where a version of FRR has a number elsewhere."""
+    text = '{"peers": {"10.255.0.2": {"state": "Idle"}, "10.255.0.3": {"state": 5}, "x": {"state": "Idle"}}}'
+    skipped: list[str] = []
+    assert parse_bgp_summary(text, skipped.append) == {A: Session("Idle", 0)}
+    assert len(skipped) == 2
+
+
+OURS = " neighbor 10.255.0.2 description dmvpn-agent x certificate 01"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "router bgp",
+        "router bgp x",
+        "router bgp 0",
+        "router bgp 4294967296",
+        f"router bgp 1\n neighbor 10.255.0.2 remote-as 1x\n{OURS}",
+        f"router bgp 1\n{OURS}\n address-family ipv4 unicast\n  neighbor 10.255.0.2 weight -1",
+        f"router bgp 1\n{OURS}\n address-family ipv4 unicast\n  neighbor 10.255.0.2 maximum-prefix",
+        f"ip prefix-list {LIST} seq 5 permit",
+        f"ip prefix-list {LIST} seq x permit any",
+        f"ip prefix-list {LIST} seq 5 permit 10.0.0.0/33",
+        f"ip prefix-list {LIST} seq 5 permit 10.0.0.0/8 le",
+        f"ip prefix-list {LIST} seq 5 permit 10.0.0.0/8 within 9",
+        f"ip prefix-list {LIST} something",
+    ],
+)
+def test_a_line_on_what_is_ours_that_cannot_be_read_is_a_format_error(text: str) -> None:
+    """It is neither guessed at nor passed over: what is not seen would be written again, or never taken away."""
+    with pytest.raises(FrrFormatError, match="the running configuration has a line that is not as known: '"):
+        parse_running_config(text)
+
+
+@pytest.mark.parametrize(
+    "line", ["remote-as 1x", "remote-as 4294967296", "remote-as 1.65536", "weight -1", "maximum-prefix"]
+)
+def test_a_neighbor_of_the_operators_that_cannot_be_read_stays_the_operators(line: str) -> None:
+    """Though it has nothing else: it is not taken for one of ours that was cut short, and no other line suffers."""
+    text = (
+        f"router bgp 65000\n neighbor 10.255.0.2 remote-as 64512\n neighbor 10.255.0.3 remote-as 64513\n"
+        f" address-family ipv4 unicast\n  neighbor 10.255.0.2 {line}\n"
+    )
+    assert parse_running_config(text).neighbors == {A: Neighbor(A), A + 1: Neighbor(A + 1, 64513)}
+
+
+@pytest.mark.parametrize("line", ["seq 5 permit 10.0.0.0/33", "seq 5 permit 10.0.0.0/8 within 9", "seq x permit any"])
+def test_a_list_of_the_operators_that_cannot_be_read_is_passed_over(line: str) -> None:
+    """It is his."""
+    text = f"ip prefix-list his {line}\nip prefix-list {LIST} seq 5 permit any\n"
+    assert LIST in parse_running_config(text).prefix_lists
+
+
+def test_a_line_of_the_configuration_ends_where_frr_ends_it() -> None:
+    """Not at other characters that Python takes for the end of a line."""
+    text = "router bgp 65000\n neighbor 10.255.0.2 description a\x85b\u2028router bgp 7\n"
+    assert parse_running_config(text).as_number == 65000
+
+
 def test_changes_become_lines_in_their_order() -> None:
     """Each kind in the node it belongs to, beginning and ending at the top."""
     neighbor = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 01", LIST)

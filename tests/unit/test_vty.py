@@ -27,6 +27,10 @@ from fakes.waiting import until
 CONFIG = BgpdModel().running_config()
 
 
+def no_row(why: str) -> None:
+    raise AssertionError(why)
+
+
 def _by_command(answers: Mapping[str, bytes | None]) -> Any:
     return lambda command: answers.get(command, reply())
 
@@ -215,14 +219,14 @@ async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
     nhrpd = FrrNhrpd(VtySockets(tmp_path), ["gre1"])
     row = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2"}'
     async with VtyServer(tmp_path, lambda _: reply(f'{{"table":[{row}]}}'), "nhrpd"):
-        assert {one.protocol_address for one in await nhrpd.bindings()} == {_address(2)}
+        assert {one.protocol_address for one in await nhrpd.bindings(no_row)} == {_address(2)}
     async with VtyServer(tmp_path, lambda _: reply('{"table":[]}', 1), "nhrpd"):
-        assert {one.protocol_address for one in await nhrpd.bindings()} == set()
+        assert {one.protocol_address for one in await nhrpd.bindings(no_row)} == set()
     async with VtyServer(tmp_path, lambda _: b'{"table":[', "nhrpd"):
         with pytest.raises(NhrpdUnavailable, match="nhrpd broke off"):
-            await nhrpd.bindings()
+            await nhrpd.bindings(no_row)
     with pytest.raises(NhrpdUnavailable, match="nhrpd is not running"):
-        await nhrpd.bindings()
+        await nhrpd.bindings(no_row)
 
 
 def _address(number: int) -> Address:

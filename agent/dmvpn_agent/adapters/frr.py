@@ -4,7 +4,7 @@ bgpd itself keeps the prefix-lists that it filters with, in FRR 8.4 through 10.7
 for zebra and the daemons it manages. So bgpd is all that is read and written.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
 from dmvpn_agent.adapters.terminal import Either, Reply, Terminal, TerminalError
@@ -16,6 +16,8 @@ from dmvpn_agent.core.plan import Change
 from dmvpn_agent.core.standing import PEER_BINDINGS
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.bindings import NhrpdUnavailable
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.frr import (
     END_TRANSACTION,
     START_TRANSACTION,
@@ -25,6 +27,7 @@ from dmvpn_agent.wire.frr import (
     parse_nhrp_cache,
     parse_running_config,
     render,
+    require_whole,
 )
 
 #: The NBMA address of a binding that has none yet: nobody has an IKE_SA with it.
@@ -47,7 +50,10 @@ class Terminals:
 class FrrBgpd:
     """bgpd's configuration and sessions; writes in the BGP instance ``as_number``."""
 
-    def __init__(self, reader: Terminal, writer: Terminal, as_number: int) -> None:
+    def __init__(
+        self, reader: Terminal, writer: Terminal, as_number: int, telemetry: Telemetry | None = None
+    ) -> None:
+        self._unreadable = Unreadable(telemetry or Telemetry())
         self._reader = reader
         self._writer = writer
         self._as_number = as_number
@@ -58,12 +64,18 @@ class FrrBgpd:
         # The sessions come second: vtysh may print half a configuration where bgpd was killed, and then fails here.
         config = await _run(self._reader, ("show running-config",))
         summary = await _run(self._reader, ("show bgp ipv4 unicast summary json",))
-        if config.status != 0 or "frr version" not in config.text:
+        if config.status != 0:
             raise FrrUnavailable(f"bgpd gave no configuration: {config.words()}")
         try:
-            return Snapshot(parse_running_config(config.text), parse_bgp_summary(summary.text or "{}"))
-        except (FrrFormatError, ValueError, TypeError) as error:
-            raise FrrUnavailable(f"bgpd's answer is not as known: {error}") from error
+            require_whole(config.text, framed=config.framed)
+            return Snapshot(
+                parse_running_config(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session)
+            )
+        except FrrFormatError as error:
+            raise FrrUnavailable(f"bgpd's answer is not as known: {error}; it ended in: {config.words()}") from error
+
+    def _skip_session(self, why: str) -> None:
+        self._unreadable.skip(ItemSource.BGP_SESSION, why, why)
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
@@ -96,12 +108,15 @@ class FrrNhrpd:
         self._reader = reader
         self._interfaces = interfaces
 
-    async def bindings(self) -> tuple[BindingRequest, ...]:
-        """Return the peers in its cache, as it would ask about them. Raises ``NhrpdUnavailable``."""
+    async def bindings(self, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
+        """Return the peers in its cache, as it would ask about them; ``skip`` is told of each row it cannot read.
+
+        Raises ``NhrpdUnavailable``.
+        """
         # An empty table gives status 1, so only the output tells.
         try:
             cache = await self._reader.run("nhrpd", ("show ip nhrp cache json",))
-            entries = parse_nhrp_cache(cache.text)
+            entries = parse_nhrp_cache(cache.text, skip)
         except TerminalError as error:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:

@@ -1,7 +1,7 @@
 """FRR's command line, by whichever way it is reached."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -21,12 +21,14 @@ class NotThere(TerminalError):
 class Reply:
     """What lines printed, and the status of the last one that was run: 0 where it was taken without complaint.
 
-    A status other than 0 is no failure by itself: an empty table has one in some versions.
+    A status other than 0 is no failure by itself: an empty table has one in some versions. ``framed``: the way to the
+    daemon tells where an answer ends, so that the text cannot be cut off.
     """
 
     status: int
     text: str
     errors: str = ""
+    framed: bool = field(default=False, compare=False)
 
     def words(self) -> str:
         """Return the end of what was printed on one line, for people."""

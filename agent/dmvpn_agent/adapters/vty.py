@@ -63,7 +63,7 @@ class VtySockets:
                 texts.append(text.removesuffix(TERMINATOR).decode(errors="replace"))
                 if status != 0:
                     break
-            return Reply(status, "".join(texts))
+            return Reply(status, "".join(texts), framed=True)
         finally:
             writer.transport.abort()
 

@@ -21,6 +21,7 @@ from dmvpn_agent.core.model import Address, BindingRequest
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 
 log = structlog.get_logger()
 
@@ -35,9 +36,10 @@ class NhrpdUnavailable(Exception):
 class Nhrpd(Protocol):
     """The nhrpd of this node."""
 
-    async def bindings(self) -> Sequence[BindingRequest]:
+    async def bindings(self, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
         """Return the peers in its cache, as it would ask about them, without certificates.
 
+        ``skip`` is called for each row that cannot be read, with why: then those returned are not all.
         Raises ``NhrpdUnavailable``.
         """
 
@@ -63,6 +65,7 @@ class BindingWatch:
         self._nhrpd = nhrpd
         self._peers = peers
         self._telemetry = telemetry
+        self._unreadable = Unreadable(telemetry)
         self._clock = clock
         self._departed = departed
         self._adopt = adopt
@@ -90,8 +93,9 @@ class BindingWatch:
 
     async def look(self) -> None:
         """Read the cache once, and let go of the peers that have been gone for too long."""
+        skipped: list[str] = []
         try:
-            bindings = await self._nhrpd.bindings()
+            bindings = await self._nhrpd.bindings(skipped.append)
         except NhrpdUnavailable as error:
             self._telemetry.increment(metrics.CACHE_READS, "failed")
             if str(error) != self.trouble:  # said once, not at every attempt
@@ -101,10 +105,16 @@ class BindingWatch:
         self._telemetry.increment(metrics.CACHE_READS, "read")
         self.trouble = None
         now = self._clock()
-        self.bound, self.last_read = frozenset(binding.protocol_address for binding in bindings), now
+        for why in skipped:
+            self._unreadable.skip(ItemSource.NHRP_CACHE, why, why)
+        bound = frozenset(binding.protocol_address for binding in bindings)
+        # Whoever is missing may be in a row that cannot be read: no peer counts as gone.
+        self.bound, self.last_read = bound | self.bound if skipped else bound, now
         if unknown := [binding for binding in bindings if binding.protocol_address not in self._peers]:
             self._adopt(unknown)
         self._peers.observe(self.bound, now)
+        if skipped:
+            return
         gone = self._peers.depart(timedelta(seconds=self._frr.linger), now)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:

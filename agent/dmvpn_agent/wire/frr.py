@@ -4,7 +4,7 @@ Lines are built from parsed addresses, networks and integers, and from names in 
 Only what the agent works with is read; everything else in the configuration is the operator's and passed over.
 """
 
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -12,7 +12,15 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from dmvpn_agent.core.change_text import describe
-from dmvpn_agent.core.desired import Entry, MaximumPrefix, Neighbor, Observed, list_version
+from dmvpn_agent.core.desired import (
+    Entry,
+    MaximumPrefix,
+    Neighbor,
+    Observed,
+    list_version,
+    owns_list,
+    owns_neighbor,
+)
 from dmvpn_agent.core.model import Address, Network
 from dmvpn_agent.core.plan import (
     AddEntry,
@@ -23,6 +31,7 @@ from dmvpn_agent.core.plan import (
     RemoveNeighbor,
     SetNeighbor,
 )
+from dmvpn_agent.wire import typed
 
 #: What ``any`` stands for, and the longest prefix in it, by IP version.
 _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
@@ -60,11 +69,31 @@ class Session:
         return self.state == "Idle (PfxCt)"
 
 
+def require_whole(config: str, *, framed: bool) -> None:
+    """Raise ``FrrFormatError`` for what is no running configuration, or one that was cut off.
+
+    What is missing of it would otherwise be taken for what FRR does not have. vtysh ends it with the line ``end``. A
+    daemon's own socket does not; there its end is known (``framed``) because the protocol has one.
+    """
+    lines = config.rstrip().split("\n")
+    if not any(line.startswith("frr version ") for line in lines):
+        raise FrrFormatError("show running-config printed no configuration: `frr version` is missing")
+    if not framed and lines[-1] != "end":
+        raise FrrFormatError(f"the running configuration is cut off: its last line is {lines[-1]!r:.80}, not `end`")
+
+
 def parse_running_config(text: str) -> Observed:
-    """Read ``show running-config`` of FRR 8.4 to 10.6."""
+    """Read ``show running-config`` of FRR 8.4 to 10.6, or part of it; whether it is whole ``require_whole`` tells.
+
+    Raises ``FrrFormatError`` for a line on what is the agent's, or on the BGP instance, that is not as known. Such a
+    line on something else is the operator's matter, and passed over; a neighbor with one counts as the operator's.
+    """
     reader = _ConfigReader()
-    for line in text.splitlines():
-        reader.line(line)
+    for line in text.split("\n"):
+        try:
+            reader.line(line)
+        except (IndexError, ValueError, TypeError):
+            reader.unreadable(line)
     return reader.observed()
 
 
@@ -81,8 +110,22 @@ class _ConfigReader:
         self._group_as: dict[str, str] = {}
         self._neighbors: dict[Address, Neighbor] = {}
         self._lists: dict[str, dict[int, Entry]] = {}
+        self._doubtful: dict[Address, str] = {}
+
+    def unreadable(self, line: str) -> None:
+        words = line.split()
+        if words[0] != "neighbor" and not (words[1:2] == ["prefix-list"] and not owns_list(words[2])):
+            raise _unknown(line)
+        if words[0] == "neighbor":
+            self._doubtful[ip_address(words[1])] = line
 
     def observed(self) -> Observed:
+        for address, line in self._doubtful.items():
+            neighbor = self._neighbors.get(address, Neighbor(address))
+            if owns_neighbor(neighbor):
+                raise _unknown(line)
+            # Without an AS number it cannot be taken for one of ours that was cut short.
+            self._neighbors[address] = replace(neighbor, as_number=None, peer_group=None)
         return Observed(
             as_number=self._as_number,
             requires_policy=self._requires_policy,
@@ -130,7 +173,10 @@ class _ConfigReader:
             return neighbor
         if number == "internal":
             return replace(neighbor, as_number=self._as_number)
-        return neighbor if number in _AS_WORDS else replace(neighbor, as_number=_as_number(number))
+        try:
+            return neighbor if number in _AS_WORDS else replace(neighbor, as_number=_as_number(number))
+        except ValueError:
+            return neighbor
 
     def _neighbor(self, name: str, words: list[str]) -> None:
         try:
@@ -156,9 +202,9 @@ class _ConfigReader:
             case ["maximum-prefix", *words] if self._family == "ipv6 unicast":
                 neighbor = replace(neighbor, maximum_prefix_ipv6=_maximum_prefix(words))
             case ["weight", weight] if self._family == "ipv4 unicast":
-                neighbor = replace(neighbor, weight=int(weight))
+                neighbor = replace(neighbor, weight=_number(weight))
             case ["weight", weight] if self._family == "ipv6 unicast":
-                neighbor = replace(neighbor, weight_ipv6=int(weight))
+                neighbor = replace(neighbor, weight_ipv6=_number(weight))
             case ["activate"] if self._family == "ipv6 unicast":
                 neighbor = replace(neighbor, activates_ipv6=True)
         self._neighbors[address] = neighbor
@@ -173,22 +219,24 @@ class _ConfigReader:
                 entry = Entry(
                     permit=action == "permit",
                     prefix=every if prefix == "any" else _network(prefix),
-                    **{key: int(value) for key, value in zip(limits[::2], limits[1::2], strict=True)},
+                    **{key: _number(value) for key, value in zip(limits[::2], limits[1::2], strict=True)},
                 )
                 if prefix == "any":
                     entry = replace(entry, le=longest)
-                self._lists.setdefault(name, {})[int(seq)] = entry
+                self._lists.setdefault(name, {})[_number(seq)] = entry
             case [name, "description", *_]:
                 self._lists.setdefault(name, {})
+            case [name, *_] if owns_list(name):
+                raise ValueError("no entry and no description")
 
 
 def _maximum_prefix(words: list[str]) -> MaximumPrefix:
     match words:
         case [maximum]:
-            return MaximumPrefix(int(maximum))
+            return MaximumPrefix(_number(maximum))
         case [maximum, "restart", minutes]:
-            return MaximumPrefix(int(maximum), int(minutes))
-    return MaximumPrefix(int(words[0]), other=True)
+            return MaximumPrefix(_number(maximum), _number(minutes))
+    return MaximumPrefix(_number(words[0]), other=True)
 
 
 def _network(text: str) -> Network:
@@ -197,50 +245,81 @@ def _network(text: str) -> Network:
 
 def _as_number(text: str) -> int:
     high, _, low = text.rpartition(".")  # `bgp asnotation dot` writes 1.10
-    return (int(high) << 16) + int(low) if high else int(low)
+    number = (_number(high, 0xFFFF) << 16) + _number(low, 0xFFFF) if high else _number(low)
+    if not number:
+        raise ValueError("no AS number is 0")
+    return number
 
 
-def parse_nhrp_cache(text: str) -> tuple[CacheEntry, ...]:
-    """Read ``show ip nhrp cache json``; rows without addresses are passed over. Raises ``FrrFormatError``."""
-    rows = _object(text, "show ip nhrp cache json").get("table")
+def _number(text: str, largest: int = 2**32 - 1) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text) or (number := int(text)) > largest:
+        raise ValueError(f"{text!r:.40} is no number up to {largest}")
+    return number
+
+
+def _unknown(line: str) -> FrrFormatError:
+    return FrrFormatError(f"the running configuration has a line that is not as known: {line.strip()!r:.200}")
+
+
+_REFUSED = (KeyError, AttributeError, TypeError, ValueError)
+_CACHE, _SUMMARY = "show ip nhrp cache json", "show bgp ipv4 unicast summary json"
+
+
+def _raise(why: str) -> None:
+    raise FrrFormatError(why)
+
+
+def parse_nhrp_cache(text: str, skip: Callable[[str], None] = _raise) -> tuple[CacheEntry, ...]:
+    """Read ``show ip nhrp cache json``.
+
+    ``skip`` is called for each row that cannot be read, with why; the rows returned are then not all. Without it,
+    such a row raises. Raises ``FrrFormatError``.
+    """
+    rows = _object(text, _CACHE).get("table")
     if not isinstance(rows, list):
-        raise FrrFormatError("show ip nhrp cache json has no table")
+        raise FrrFormatError(f"{_CACHE} has no table")
     entries = []
     for row in rows:
         try:
-            nbma = row.get("nbma")
-            entries.append(
-                CacheEntry(
-                    interface=str(row["interface"]),
-                    binding_type=str(row["type"]),
-                    protocol_address=ip_address(row["protocol"]),
-                    nbma_address=ip_address(nbma) if nbma and nbma != "-" else None,
-                )
-            )
-        except (KeyError, AttributeError, ValueError) as error:
-            raise FrrFormatError(f"show ip nhrp cache json: a row is not as known: {row!r:.200}") from error
+            entries.append(_cache_entry(typed.mapping(row)))
+        except _REFUSED as error:
+            skip(f"{_CACHE}: a row is not as known ({type(error).__name__} {error}): {row!r:.200}")
     return tuple(entries)
 
 
-def parse_bgp_summary(text: str) -> Mapping[Address, Session]:
+def _cache_entry(row: Mapping[str, Any]) -> CacheEntry:
+    nbma = row.get("nbma")
+    return CacheEntry(
+        interface=typed.text(row["interface"]),
+        binding_type=typed.text(row["type"]),
+        protocol_address=ip_address(typed.text(row["protocol"])),
+        nbma_address=ip_address(typed.text(nbma)) if nbma and nbma != "-" else None,
+    )
+
+
+def parse_bgp_summary(text: str, skip: Callable[[str], None] = _raise) -> Mapping[Address, Session]:
     """Read ``show bgp ipv4 unicast summary json``; neighbors named by interface are passed over.
 
-    Raises ``FrrFormatError``.
+    ``skip`` is called for each row that cannot be read, with why. Without it, such a row raises. Raises
+    ``FrrFormatError``.
     """
-    peers = _object(text, "show bgp ipv4 unicast summary json").get("peers", {})
+    peers = _object(text, _SUMMARY).get("peers", {})
+    if not isinstance(peers, dict):
+        raise FrrFormatError(f"{_SUMMARY}: peers is no object")
     sessions: dict[Address, Session] = {}
-    try:
-        for name, row in peers.items():
+    for name, item in peers.items():
+        try:
+            row = typed.mapping(item)
             if row.get("idType") != "interface":
-                sessions[ip_address(name)] = Session(str(row["state"]), int(row.get("pfxRcd", 0)))
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise FrrFormatError("show bgp ipv4 unicast summary json: a row is not as known") from error
+                sessions[ip_address(name)] = Session(typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)))
+        except _REFUSED as error:
+            skip(f"{_SUMMARY}: a row is not as known ({type(error).__name__} {error}): {name!r:.60}")
     return sessions
 
 
 def _object(text: str, command: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = typed.document(text)
     except ValueError as error:
         raise FrrFormatError(f"{command} printed no JSON: {text[:200]!r}") from error
     if not isinstance(value, dict):

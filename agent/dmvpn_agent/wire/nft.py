@@ -12,6 +12,7 @@ from typing import Any
 
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.wire import typed
 
 TABLE = "inet dmvpn_agent"
 #: What is compared of the objects in our table: what ``render`` says of them. nft shows more, and more with each
@@ -96,18 +97,17 @@ def render_hear(end: End) -> str:
 def parse_table(text: str) -> ShownTable:
     """Read ``nft -j list table``. Raises ``NftFormatError``."""
     try:
-        items = json.loads(text)["nftables"]
+        items = typed.mapping(typed.document(text))["nftables"]
         packets = sum(
-            expression["counter"]["packets"]
+            typed.integer(expression["counter"]["packets"])
             for item in items
             for expression in item.get("rule", {}).get("expr", ())
             if "counter" in expression
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content = [_compared(item) for item in items if "metainfo" not in item]
+        return ShownTable(json.dumps(content, sort_keys=True), packets)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NftFormatError(f"nft printed no table: {text[:200]!r}") from error
-    return ShownTable(
-        json.dumps([_compared(item) for item in items if "metainfo" not in item], sort_keys=True), packets
-    )
 
 
 def _compared(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What programs print of a node: ``ip xfrm policy``, ``ip -json -details address``, nhrpd's running configuration."""
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
+from typing import Any
 
 from dmvpn_agent.core.node_view import LinkView, NhrpdView, TrapPolicy
+from dmvpn_agent.wire import typed
 
 _SELECTOR = re.compile(r"src (\S+) dst (\S+) proto (?:gre|47)\b")
 _REQID = re.compile(r"proto esp .*reqid (\d+)(?:\(\S+\))? mode (\S+)")
@@ -24,19 +25,24 @@ def parse_links(text: str) -> dict[str, LinkView]:
     """Return the interfaces of ``ip -json -details address``. Raises ``ValueError``."""
     try:
         return {
-            link["ifname"]: LinkView(
-                kind=link.get("linkinfo", {}).get("info_kind", "none"),
+            typed.text(link["ifname"]): LinkView(
+                kind=typed.text(link.get("linkinfo", {}).get("info_kind", "none")),
                 up="UP" in link["flags"],
-                mtu=link["mtu"],
-                key=link.get("linkinfo", {}).get("info_data", {}).get("ikey"),
+                mtu=typed.integer(link["mtu"]),
+                key=_key(link.get("linkinfo", {}).get("info_data", {})),
                 addresses=tuple(f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", ())
                                 if one["scope"] == "global"),
             )
-            for link in json.loads(text)
+            for link in typed.items(typed.document(text))
             if "ifname" in link
         }  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"ip printed no interfaces: {error!r}") from error
+
+
+def _key(data: Mapping[str, Any]) -> str | None:
+    """Return a tunnel's incoming key as ``ip`` prints it, where it has one."""
+    return str(data["ikey"]) if "ikey" in data else None
 
 
 def parse_nhrpd(text: str) -> NhrpdView:

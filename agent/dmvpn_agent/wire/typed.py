@@ -1,7 +1,19 @@
 """Values out of JSON that somebody else may have written, each of the type it must have; ``TypeError`` otherwise."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+
+def document(data: str | bytes | bytearray) -> object:
+    """Return the value that a JSON document is.
+
+    Raises ``ValueError``, for one nested deeper than Python goes too.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def text(value: object) -> str:
@@ -29,4 +41,11 @@ def mapping(value: object) -> Mapping[str, Any]:
     """Return an object's members."""
     if not isinstance(value, dict):
         raise TypeError(f"{value!r:.40} is no object")
+    return value
+
+
+def items(value: object) -> list[Any]:
+    """Return an array's items."""
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.40} is no array")
     return value
