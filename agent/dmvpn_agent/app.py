@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from dmvpn_agent import __version__
+from dmvpn_agent import __version__, logs
 from dmvpn_agent.adapters.bridge_certificates import BridgeCertificates
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.control import ControlSocket
@@ -162,6 +162,7 @@ class AgentApp:
     def _observe(self) -> None:
         telemetry = self._telemetry
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
+        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
         telemetry.observe(metrics.START_TIME, self._started.timestamp)
         telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
         telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)

@@ -1,11 +1,12 @@
 """The bridge put together. It does little and changes rarely: nhrpd drops every circuit when it goes."""
 
+import asyncio
 from datetime import UTC, datetime
 from time import monotonic
 
 import structlog
 
-from dmvpn_agent import __version__
+from dmvpn_agent import __version__, logs
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.adapters.exposition import Exposition
 from dmvpn_agent.adapters.gre_trigger import send_trigger
@@ -50,6 +51,7 @@ class BridgeApp:
         self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
         started = datetime.now(UTC)
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
+        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
         telemetry.observe(metrics.START_TIME, started.timestamp)
         telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
 
@@ -89,6 +91,7 @@ class BridgeApp:
             return
         log.info("bridge_handing_over", circuits=len(self._bridge.picture.told))
         self._store.write_back()
+        await asyncio.to_thread(logs.flush)  # the thread that writes them ends with this program
         listener, clients = self._server.freeze()
         try:
             replace_program(Handover(listener, clients, tuple(self._bridge.picture.told.values())))

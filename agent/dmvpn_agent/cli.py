@@ -1,6 +1,7 @@
 """The commands: what can be typed. Each loads only what it needs: a status at 3 a.m. should not wait for pyroute2."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from dmvpn_agent import __version__
+from dmvpn_agent.adapters.descriptors import allow_many, open_standard_ones
 from dmvpn_agent.config_values import ConfigError
 from dmvpn_agent.core.model import BindingType
 from dmvpn_agent.core.old_script import OldScript
@@ -22,11 +24,13 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 failed, 2 wrong usage, 78 invalid configuration."""
+    open_standard_ones()
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.command(arguments))
     except ConfigError as error:
-        print(f"dmvpn-agent: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it; the exit status says it too
+            print(f"dmvpn-agent: {error}", file=sys.stderr, flush=True)
         return EXIT_CONFIG
     except KeyboardInterrupt:
         return 130
@@ -114,15 +118,20 @@ def _time(text: str) -> datetime:
 def _run(arguments: argparse.Namespace) -> int:
     import asyncio
 
+    from dmvpn_agent import logs
     from dmvpn_agent.app import AgentApp
     from dmvpn_agent.serve import serve
 
-    return asyncio.run(serve(partial(AgentApp, record=arguments.record, dry_run=arguments.dry_run), arguments.config))
+    allow_many()
+    build = partial(AgentApp, record=arguments.record, dry_run=arguments.dry_run)
+    with logs.running():
+        return asyncio.run(serve(build, arguments.config))
 
 
 def _bridge(arguments: argparse.Namespace) -> int:
     import asyncio
 
+    from dmvpn_agent import logs
     from dmvpn_agent.adapters.handover import take_over
     from dmvpn_agent.bridge_app import BridgeApp
     from dmvpn_agent.config import load
@@ -131,7 +140,10 @@ def _bridge(arguments: argparse.Namespace) -> int:
     if arguments.preflight:
         BridgeApp(load(arguments.config), None)
         return 0
-    return asyncio.run(serve(partial(BridgeApp, handed=take_over()), arguments.config))
+    allow_many()
+    handed = take_over()  # before anything opens a descriptor
+    with logs.running():
+        return asyncio.run(serve(partial(BridgeApp, handed=handed), arguments.config))
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -46,10 +46,11 @@ class Agent:
         self.log = directory / "log"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str, command: str = "run") -> subprocess.Popen[bytes]:
+    def start(self, *options: str, command: str = "run", stderr: int | None = None) -> subprocess.Popen[bytes]:
+        """``stderr``: where it logs, instead of the file."""
         argv = [*self.enter, sys.executable, "-m", "dmvpn_agent.cli", command, "--config", str(self.config), *options]
         with self.log.open("ab") as log:
-            self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+            self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log if stderr is None else stderr))
         return self.processes[-1]
 
     def events(self, name: str) -> list[dict[str, Any]]:

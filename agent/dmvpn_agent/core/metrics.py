@@ -141,6 +141,7 @@ BRIDGE_SURPLUS = _counter("bridge_surplus_ike_sas", "IKE_SAs ended because both 
 BRIDGE_UPGRADES = _counter("bridge_upgrades", "Times the bridge was to be replaced while it runs, by outcome.",
                            "outcome")  # fmt: skip
 
+LOG_LINES_DROPPED = _counter("log_lines_dropped", "Lines that could not be logged, by cause.", "cause")
 CONFIG_RELOADS = _counter("config_reloads", "Times the configuration was read again.", "outcome")
 
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))

@@ -23,7 +23,7 @@ from dmvpn_agent.core.model import (
 )
 from dmvpn_agent.core.policy import Policy, Trust
 from dmvpn_agent.service.denied import Denied
-from dmvpn_agent.service.judgement import Judgement, audit, word
+from dmvpn_agent.service.judgement import Audit, Judgement, word
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.testimony import Testimony, Witness
@@ -65,6 +65,7 @@ class Authorizer:
         self._revoked = revoked
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
         self.denied = Denied()
+        self._audit = Audit()
         self._sas_changed = Trigger()
 
     def start(self, trust: Trust) -> None:
@@ -103,7 +104,7 @@ class Authorizer:
     def settle(self, judgement: Judgement) -> None:
         """Do what follows from a decision; to be called once its answer is on the way."""
         self.judgements.append(judgement)
-        audit(judgement)
+        self._audit.log(judgement)
         request, decision = judgement.request, judgement.decision
         if request is None:
             return

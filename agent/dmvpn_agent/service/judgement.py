@@ -1,13 +1,21 @@
 """A decision with what it was about, as it is remembered, logged and shown."""
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 
 import structlog
 
 from dmvpn_agent.core.model import Accept, BindingRequest, Certificate, Decision, Deny
 
 log = structlog.get_logger()
+
+#: Seconds between two log lines about a peer whose denial does not change.
+REPEAT_INTERVAL = 600.0
+#: Bindings whose last denial is remembered for that.
+REMEMBERED_DENIALS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,47 @@ def describe(judgement: Judgement) -> dict[str, object]:
     return shown
 
 
-def audit(judgement: Judgement) -> None:
-    """Log it: an accept as information, a denial as a warning."""
-    accepted = isinstance(judgement.decision, Accept)
-    (log.info if accepted else log.warning)("binding_decided", **describe(judgement))
+@dataclass(slots=True)
+class _Logged:
+    """The denial of a binding that was logged last, when (monotonic clock), and how often it came again."""
+
+    why: Deny
+    at: float
+    repeats: int = 0
+
+
+class Audit:
+    """Logs decisions: each accept as information, each denial as a warning.
+
+    A denied peer asks again and again. Its denial is logged when it is new or another one, then at most once in
+    ``REPEAT_INTERVAL``, with ``repeats``: how often it was denied in between.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._logged: OrderedDict[tuple[str, ...], _Logged] = OrderedDict()
+
+    def log(self, judgement: Judgement) -> None:
+        """Log a decision, unless it repeats one."""
+        decision, key = judgement.decision, _binding(judgement.request)
+        if isinstance(decision, Accept):
+            self._logged.pop(key, None)
+            log.info("binding_decided", **describe(judgement))
+            return
+        now = self._clock()
+        before = self._logged.get(key)
+        if before and before.why == decision and now - before.at < REPEAT_INTERVAL:
+            before.repeats += 1
+            return
+        repeats = {"repeats": before.repeats} if before and before.repeats else {}
+        log.warning("binding_decided", **describe(judgement), **repeats)
+        self._logged[key] = _Logged(decision, now)
+        self._logged.move_to_end(key)
+        if len(self._logged) > REMEMBERED_DENIALS:
+            self._logged.popitem(last=False)
+
+
+def _binding(request: BindingRequest | None) -> tuple[str, ...]:
+    if request is None:
+        return ()
+    return request.interface, str(request.protocol_address), str(request.nbma_address)
