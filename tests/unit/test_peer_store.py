@@ -86,10 +86,16 @@ def test_the_file_of_an_older_release_is_taken_over(path: Path) -> None:
     assert _reopened(path) == [request()]
 
 
-def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    """The operator is told which directory to make."""
-    with pytest.raises(OSError, match=r"nowhere/agent\.sqlite"):
-        Store(tmp_path / "nowhere" / "agent.sqlite").open()
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path, logs: list[dict[str, Any]]) -> None:
+    """The operator is told which directory to make; until then the agent remembers in memory only."""
+    store = Store(tmp_path / "nowhere" / "agent.sqlite")
+    store.open()
+    PeerTable(store).save(request())
+    assert len(list(PeerTable(store).load())) == 1
+    assert not store.survives
+    (said,) = logs
+    assert "nowhere/agent.sqlite" in said["why"]
+    store.close()
 
 
 def test_a_broken_file_is_set_aside(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from dmvpn_agent.adapters.store import Store, StoreUnreadable
+from dmvpn_agent.service.backoff import Trouble
 
 log = structlog.get_logger()
 
@@ -19,7 +20,7 @@ class BridgeCertificates:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._trouble: str | None = None
+        self._trouble = Trouble()
 
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         """Return the peers' certificates (DER) of these IKE_SAs, as far as the bridge knows them."""
@@ -30,14 +31,13 @@ class BridgeCertificates:
             store.open_to_read()
             found = self._read(store.db, list(spis))
         except (StoreUnreadable, sqlite3.Error) as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                log.warning("bridge_certificates_unreadable", file=str(self._path), why=self._trouble,
+            if self._trouble.is_new(error):
+                log.warning("bridge_certificates_unreadable", file=str(self._path), why=self._trouble.text,
                             consequence="large and renewed certificates are not seen")  # fmt: skip
             return {}
         finally:
             store.close()
-        self._trouble = None
+        self._trouble.over()
         return found
 
     def _read(self, db: sqlite3.Connection, spis: list[str]) -> dict[str, bytes]:

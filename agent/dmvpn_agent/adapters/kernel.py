@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, wait_exponential
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -31,18 +31,20 @@ class KernelWatch:
         self._telemetry = telemetry
         self._changed = changed
         self._names: dict[int, str] = {}
+        self._backoff = Backoff(0.2, 10)
+        self._trouble = Trouble()
 
     async def run(self) -> None:
         """Watch until cancelled; a broken or overrun netlink socket is opened again and the state read anew."""
-        async for attempt in AsyncRetrying(
-            wait=wait_exponential(multiplier=0.2, max=10), before_sleep=self._say_broken, retry=_not_cancelled
-        ):
-            with attempt:
+        while True:
+            self._backoff.begin()
+            try:
                 await self._watch()
-
-    def _say_broken(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("netlink_broken", why=repr(error), attempt=state.attempt_number)
+            except Exception as error:
+                wait = self._backoff.failed()
+                if self._trouble.is_new(repr(error)):
+                    log.warning("netlink_broken", why=self._trouble.text, then="it is opened again")
+                await asyncio.sleep(wait)
 
     async def _watch(self) -> None:
         from pyroute2 import AsyncIPRoute  # noqa: PLC0415  takes 0.2 s, and only the running agent needs it
@@ -56,6 +58,7 @@ class KernelWatch:
             async for link in await netlink.link("dump"):
                 self._message(link)
             self._changed()
+            self._trouble.over()
             while True:
                 async for message in netlink.get():
                     self._message(message)
@@ -94,8 +97,3 @@ class KernelWatch:
 
 
 _STATES = {None: "absent", False: "down", True: "up"}
-
-
-def _not_cancelled(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome else None
-    return isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError)

@@ -1,6 +1,5 @@
 """The SQLite file behind a store: made for its owner only, opened, and set aside where it is damaged."""
 
-import errno
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -12,8 +11,6 @@ import structlog
 
 log = structlog.get_logger()
 
-#: What the file system may come to have, and what waiting may mend; anything else is how the node is set up.
-_OF_THE_MEDIUM = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: Seconds to wait for somebody who writes to the file; nobody should.
 _LOCK_TIMEOUT = 0.5
@@ -42,11 +39,6 @@ class Schema(NamedTuple):
 def beside(path: Path) -> tuple[Path, Path]:
     """Return what SQLite keeps beside a database: write-ahead log, and shared memory."""
     return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
-
-
-def is_of_the_medium(error: OSError) -> bool:
-    """Tell whether a file cannot be written because of what it lies on."""
-    return error.errno in _OF_THE_MEDIUM
 
 
 def open_file(path: Path, schema: Schema) -> sqlite3.Connection:

@@ -13,7 +13,7 @@ from time import monotonic
 
 import structlog
 
-from dmvpn_agent.adapters.state_file import Schema, beside, in_memory, is_of_the_medium, open_file
+from dmvpn_agent.adapters.state_file import Schema, beside, in_memory, open_file
 from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.label import ike_peer
@@ -77,14 +77,10 @@ class Store:
         return self._db is not None and self._in_memory_since is None
 
     def open(self) -> None:
-        """Open or create the file. Raises ``OSError`` where the directory is missing or not this user's."""
+        """Open or create the file; where that does not go, work in memory, and try again later."""
         try:
             self._db = open_file(self._path, _SCHEMA)
-        except OSError as error:
-            if not is_of_the_medium(error):
-                raise
-            self._go_on_in_memory(error)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self._go_on_in_memory(error)
 
     def open_to_read(self) -> None:
@@ -136,7 +132,7 @@ class Store:
     def _go_on_in_memory(self, error: Exception) -> None:
         log.error("store_in_memory", file=str(self._path), why=str(error),
                   consequence="a restart knows nothing of what comes from now on",
-                  do=f"see whether {self._path.parent} is full or read-only; it is then tried again")  # fmt: skip
+                  do=f"see whether {self._path.parent} is there and can be written; it is tried again")  # fmt: skip
         copy = in_memory(self._path, _SCHEMA)
         if self._db is not None:
             self._db.close()
