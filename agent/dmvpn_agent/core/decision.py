@@ -29,6 +29,7 @@ from dmvpn_agent.core.model import (
     Check,
     Decision,
     Deny,
+    Network,
     Peer,
     PeerKind,
     Reason,
@@ -197,8 +198,23 @@ class Judge:
             quarantined=quarantined,
             max_prefix_length=verdict.rules.max_prefix_length,
             transit=verdict.rules.carried() if verdict.rules.transit and not quarantined else None,
+            withheld=_withheld(verdict.rules, entitled),
+            default_route=verdict.rules.allows_default_route,
             label=named.label if named else None,
         )
+
+
+def _withheld(rules: Rules, entitled: Entitlement) -> tuple[Network, ...]:
+    """Return what nothing may overlap of what a peer announces.
+
+    A peer's own prefixes overlap none of it, by the rules, but for a default route. One that carries others' prefixes
+    has routes to the protocol addresses.
+    """
+    if rules.transit:
+        return rules.forbidden_networks
+    if any(prefix.prefixlen == 0 for prefix in entitled.prefixes):
+        return *rules.tunnel_networks, *rules.forbidden_networks
+    return ()
 
 
 def _address_rules(address: Address, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:

@@ -251,8 +251,9 @@ class Peer:
     whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
     ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
     from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
-    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``label``: its name
-    for people.
+    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``withheld``: no
+    prefix that overlaps these networks is taken from it. ``default_route``: 0.0.0.0/0 and ::/0 are taken from it if
+    they lie in what it may announce. ``label``: its name for people.
     """
 
     protocol_address: Address
@@ -268,6 +269,8 @@ class Peer:
     quarantined: bool = False
     max_prefix_length: tuple[int, int] = (32, 128)
     transit: tuple[tuple[Network, int], ...] | None = None
+    withheld: tuple[Network, ...] = ()
+    default_route: bool = False
     label: Label | None = None
 
     @property

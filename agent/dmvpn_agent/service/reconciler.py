@@ -13,7 +13,16 @@ import structlog
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.change_text import describe
-from dmvpn_agent.core.desired import BgpSettings, Desired, Observed, desired, owns_list, owns_neighbor, problems
+from dmvpn_agent.core.desired import (
+    BgpSettings,
+    Desired,
+    Observed,
+    deny_any,
+    desired,
+    owns_list,
+    owns_neighbor,
+    problems,
+)
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.service.backoff import Backoff, Trouble
@@ -240,7 +249,7 @@ def _with_orphans(wanted: Desired, observed: Observed, orphans: frozenset[Addres
         if address in orphans and address not in wanted.neighbors and owns_neighbor(neighbor)
     }
     lists = {
-        name: frozenset(entry for entry in observed.prefix_lists.get(name, {}).values() if entry.permit)
+        name: frozenset(observed.prefix_lists.get(name, {}).values()) - {deny_any(name)}
         for neighbor in kept.values()
         for name in neighbor.prefix_lists
         if owns_list(name)
