@@ -95,8 +95,9 @@ class AgentApp:
             certificates=BridgeCertificates(config.state_directory / "bridge.sqlite"),
         )
         self._authorizer = Authorizer(
-            config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked, self._failures
-        )
+            config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked, self._failures,
+            own=lambda: self._kernel.addresses,
+        )  # fmt: skip
         self._charon.changed = self._authorizer.sas_changed
         self._trust = TrustWatch(
             TrustFilesReader(config.trust_files),

@@ -6,6 +6,7 @@ peer is judged again, and everybody who was denied.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -15,6 +16,7 @@ from dmvpn_agent.core.decision import Judge, beside, nobody
 from dmvpn_agent.core.model import (
     CONFLICTS,
     Accept,
+    Address,
     BindingRequest,
     Decision,
     Deny,
@@ -45,8 +47,8 @@ REJUDGE_AFTER_SAS = 0.7
 class Authorizer:
     """The decisions of this node.
 
-    ``changed`` is called when who is accepted, or as what, has changed; ``revoked`` for each peer that was accepted
-    and is not any more. ``denied`` remembers who was not.
+    ``own`` returns the protocol addresses of this node. ``changed`` is called when who is accepted, or as what, has
+    changed; ``revoked`` for each peer that was accepted and is not any more. ``denied`` remembers who was not.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Authorizer:
         witness: Witness | None = None,
         revoked: Callable[[Revoked], None] = lambda _: None,
         failures: Failures | None = None,
+        own: Callable[[], frozenset[Address]] = frozenset,
     ) -> None:
         self._judge = Judge(policy, Trust())
         self._failures = failures or Failures(telemetry, ADMISSION)
@@ -69,6 +72,7 @@ class Authorizer:
         self._changed = changed
         self._testimony = Testimony(witness) if witness else None
         self._revoked = revoked
+        self._own = own
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
         self.denied = Denied()
         self._audit = Audit()
@@ -214,10 +218,11 @@ class Authorizer:
             return Deny(Reason.INTERNAL_ERROR, "policy.crls", "not read yet", "the CAs and CRLs; see the log")
         now = self._clock()
         try:
-            decision = self._judge.decide(request, now, holders)
-            if isinstance(decision, Accept) and decision.peer is not None:
-                there = self._peers.beside(decision.peer, request.ike_peers, now)
-                return beside(decision.peer, there[0]) if there else decision
+            own = request.local_addresses | self._own()
+            decision = self._judge.decide(replace(request, local_addresses=own), now, holders)
+            if isinstance(decision, Accept) and (peer := decision.peer or decision.behind) is not None:
+                there = self._peers.beside(peer, request.ike_peers, now)
+                return beside(peer, there[0]) if there else decision
         except Exception as error:
             self._failures.note(ADMISSION, error, then="denied")
             return _failed()
