@@ -118,7 +118,7 @@ async def test_the_addresses_of_the_tunnels_are_this_nodes() -> None:
     command("ip", "addr", "add", "10.9.0.1/24", "dev", "other")
     watched = Watched()
     async with watched.running():
-        assert watched.watch.addresses == {ip_address("10.255.0.1")}
+        await until(lambda: watched.watch.addresses == {ip_address("10.255.0.1")})
         command("ip", "addr", "add", "2001:db8::1/64", "dev", "gre1")
         await until(lambda: ip_address("2001:db8::1") in watched.watch.addresses)
         command("ip", "addr", "add", "10.254.0.1", "peer", "10.254.0.2", "dev", "gre1")
