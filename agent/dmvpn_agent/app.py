@@ -50,6 +50,7 @@ from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.service.unbound import UnboundWatch
+from dmvpn_agent.service.unreadable import Unreadable
 
 log = structlog.get_logger()
 
@@ -86,13 +87,13 @@ class AgentApp:
         self._failures = Failures(telemetry, "admission", "store")
         self._loop_lag = LoopLag(telemetry)
         self._store = Store(config.state_directory / "agent.sqlite")
-        self._peers = Peers(PeerTable(self._store))
+        self._peers = Peers(PeerTable(self._store, Unreadable(telemetry)))
         ike = config.ike
         self._charon = CharonWatch(
             ViciCharon(ike.vici_socket, telemetry),
             config.profiles,
             telemetry,
-            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite"),
+            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),
         )
         self._authorizer = Authorizer(
             config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked, self._failures,

@@ -25,6 +25,7 @@ from dmvpn_agent.service.loop_lag import LoopLag
 from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import Unreadable
 from dmvpn_agent.wire.handover import Handover
 
 log = structlog.get_logger()
@@ -41,7 +42,9 @@ class BridgeApp:
         telemetry.read_failed = lambda metric, error: self._failures.note("metrics", error, metric=metric.name)
         self._store = Store(config.state_directory / "bridge.sqlite")
         self._certificates = Certificates(
-            CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, telemetry
+            CertificateTable(self._store, Unreadable(telemetry)),
+            AuthorityFiles(config.trust_files.authorities).issued,
+            telemetry,
         )
         profiles = config.profiles
         self._bridge = Bridge(
