@@ -3,7 +3,7 @@
 bin := .venv/bin
 SCENARIO ?= policy
 
-.PHONY: demo test lint bench fuzz setup clean
+.PHONY: demo test lint bench fuzz platforms setup clean
 
 demo: setup ## two spokes join, an impostor is refused; KEEP=1 leaves it up, SCENARIO= takes another file of deploy/lab/scenarios
 	@PYTHONPATH=deploy/lab $(bin)/python -m dmvpn_lab $(SCENARIO) $(if $(KEEP),--keep)
@@ -24,8 +24,11 @@ bench: setup
 fuzz: setup ## hostile certificates and events; INPUTS= how many
 	@PYTHONPATH=tests $(bin)/python -m fuzz --inputs $(or $(INPUTS),100000)
 
+platforms: setup ## the checkout on Debian 12, 13, sid and Alpine, each a root of its own; PLATFORMS= names some of them
+	@PYTHONPATH=tests $(bin)/python -m platforms $(PLATFORMS)
+
 setup:
 	@sh deploy/lab/setup.sh
 
 clean:
-	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .lab .platforms .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,9 +37,14 @@ pytestmark = [pytest.mark.contract, needs("nft")]
 async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
     """A keeper at work, woken by the kernel."""
     keeper = RedirectKeeper(RULE, Nftables(), telemetry)
-    async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
-        await until(lambda: keeper.installed)
-        yield keeper
+    notifications = NftablesNotifications(keeper.trigger)
+    notifications.start()
+    try:
+        async with running(keeper.run()):
+            await until(lambda: keeper.installed)
+            yield keeper
+    finally:
+        notifications.stop()
 
 
 @in_network_namespace

@@ -1,0 +1,74 @@
+"""``make platforms``: the checkout on each system that it is for, and a table of what ran where."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from platforms import alpine, debian
+from platforms.room import Room, RoomError
+from platforms.stage import Outcome, Stage, run
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+NAMES = (*debian.SUITES, "alpine")
+
+
+def main() -> int:
+    """Run the platforms that the command line names; return 0 if every stage of each passed."""
+    parser = argparse.ArgumentParser(prog="platforms", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="PLATFORM", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".platforms", help="where roots and logs are kept")
+    parser.add_argument("--no-demo", action="store_true", help="leave the lab out")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(NAMES):
+        parser.error(f"unknown platform {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    good = True
+    for name in given.names or NAMES:
+        good &= _try(name, given.folder / name, demo=not given.no_demo)
+    return 0 if good else 1
+
+
+def _try(name: str, folder: Path, *, demo: bool) -> bool:
+    began = time.monotonic()
+    _say(name, "making a root")
+    try:
+        room, stages = _make(name, folder, demo=demo)
+    except (RoomError, OSError) as error:
+        _say(name, f"FAILED: {error}")
+        return False
+    _say(name, f"root made in {time.monotonic() - began:.0f} s; logs in {folder}")
+    outcomes = []
+    for outcome in run(room, stages, folder):
+        outcomes.append(outcome)
+        _say(name, _line(outcome))
+        if outcome.status:
+            print(_last_lines(folder, outcome.stage), flush=True)
+    return len(outcomes) == len(stages) and not any(outcome.status for outcome in outcomes)
+
+
+def _make(name: str, folder: Path, *, demo: bool) -> tuple[Room, Sequence[Stage]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "root.log"
+    log.unlink(missing_ok=True)
+    if name == "alpine":
+        return alpine.make(CHECKOUT, folder, log), alpine.stages(demo=demo)
+    return debian.make(debian.SUITES[name], CHECKOUT, folder, log), debian.stages(demo=demo)
+
+
+def _line(outcome: Outcome) -> str:
+    verdict = "passed" if outcome.status == 0 else f"FAILED with exit status {outcome.status}"
+    return f"{outcome.stage}: {outcome.said or verdict} in {outcome.seconds:.0f} s"
+
+
+def _last_lines(folder: Path, stage: str, count: int = 60) -> str:
+    log = folder / f"{stage.replace(', ', '-')}.log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+
+
+def _say(name: str, text: str) -> None:
+    print(f"{name}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""One thing that is run on a platform, how long it took, and what came of it."""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from platforms.room import Room
+
+_COUNTS = re.compile(r"^(?=.*\d+ (?:passed|failed|error))[\d a-z,]+ in [\d.:() s]+$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A command in a room. ``summary``: what of its output goes into the table, nothing by default."""
+
+    name: str
+    argv: tuple[str, ...]
+    summary: Callable[[str], str] = lambda _: ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stage that was run: its exit status, its time in seconds, and the summary of its output."""
+
+    stage: str
+    status: int
+    seconds: float
+    said: str = ""
+
+
+def run(room: Room, stages: Iterable[Stage], folder: Path) -> Iterator[Outcome]:
+    """Run the stages in order, and yield each outcome; nothing is run after one that failed."""
+    for stage in stages:
+        log = folder / f"{stage.name.replace(', ', '-')}.log"
+        log.unlink(missing_ok=True)
+        began = time.monotonic()
+        status = room.run(stage.argv, log)
+        output = log.read_text(errors="replace")
+        yield Outcome(stage.name, status, time.monotonic() - began, stage.summary(output))
+        if status:
+            return
+
+
+def tests(output: str) -> str:
+    """Return pytest's last line: how many tests passed, were skipped, or failed."""
+    lines = [line.strip("= ") for line in output.splitlines()]
+    found = [line for line in lines if _COUNTS.match(line)]
+    return re.sub(r" in [\d.]+s.*$", "", found[-1]) if found else "no test was run"
+
+
+def whole(output: str) -> str:
+    """Return all of an output, in one line."""
+    return ", ".join(line for line in output.splitlines() if line)
