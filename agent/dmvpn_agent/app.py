@@ -31,6 +31,7 @@ from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.departures import Departures
 from dmvpn_agent.service.enforcer import Enforcer
 from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
+from dmvpn_agent.service.loop_lag import LoopLag
 from dmvpn_agent.service.nat_guard import NatGuard
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.reconciler import Reconciler
@@ -45,9 +46,11 @@ from dmvpn_agent.service.status import (
     redirect_status,
     trust_status,
 )
+from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.service.unbound import UnboundWatch
+from dmvpn_agent.service.unreadable import Unreadable
 
 log = structlog.get_logger()
 
@@ -81,18 +84,21 @@ class AgentApp:
         self._dry_run = dry_run
         self._started = _now()
         self._telemetry = telemetry = Telemetry()
+        self._failures = Failures(telemetry, "admission", "store")
+        self._loop_lag = LoopLag(telemetry)
         self._store = Store(config.state_directory / "agent.sqlite")
-        self._peers = Peers(PeerTable(self._store))
+        self._peers = Peers(PeerTable(self._store, Unreadable(telemetry)))
         ike = config.ike
         self._charon = CharonWatch(
             ViciCharon(ike.vici_socket, telemetry),
             config.profiles,
             telemetry,
-            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite"),
+            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),
         )
         self._authorizer = Authorizer(
-            config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked
-        )
+            config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked, self._failures,
+            own=lambda: self._kernel.addresses,
+        )  # fmt: skip
         self._charon.changed = self._authorizer.sas_changed
         self._trust = TrustWatch(
             TrustFilesReader(config.trust_files),
@@ -128,6 +134,8 @@ class AgentApp:
             self._notifications = NftablesNotifications(self._redirect.trigger)
         self._enforce(config)
         self._observe()
+        self.supervisor = Supervisor(self._parts(), self._failures)
+        telemetry.read_failed = lambda metric, error: self._failures.note("metrics", error, metric=metric.name)
 
     def _enforce(self, config: Config) -> None:
         """Put together what acts on those who are in already."""
@@ -184,18 +192,47 @@ class AgentApp:
     def _revoked(self, revoked: Revoked) -> None:
         self._departures.add(revoked)
 
+    def _parts(self) -> list[Part]:
+        """Return everything but admission: what each does may fail, and is then started again."""
+        parts = [
+            Part("control", start=self._control.start, stop=self._control.stop),
+            Part("loop_lag", self._loop_lag.run),
+            Part("kernel", self._kernel.run),
+            Part("charon", self._charon.run),
+            Part("bindings", self._bindings.run),
+            Part("trust", self._trust.run),
+            Part("authorizer", self._authorizer.run),
+            Part("enforcer", self._enforcer.run),
+            Part("departures", self._look_for_departures),
+        ]
+        if self._config.role is Role.HUB:
+            parts.append(Part("unbound", self._look_for_unbound))
+        if recorder := self._recorder:
+            parts.insert(0, Part("recorder", start=recorder.start, stop=recorder.stop))
+        if exposition := self._metrics:
+            parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
+        if self._reconciler:
+            parts.append(Part("reconciler", self._reconciler.run))
+        if self._redirect and self._notifications:
+            parts += [Part("redirect", self._redirect.run), Part("nftables", self._notifications.run)]
+        return parts
+
     async def start(self) -> None:
-        """Open the sockets and take up the peers of before. Raises ``OSError`` or ``SocketInUse``, with the path."""
+        """Open the sockets and take up the peers of before.
+
+        Raises ``OSError`` or ``SocketInUse``, with the path, where nhrpd cannot be answered; whatever else fails is
+        tried again later.
+        """
         log.info("agent_starting", version=__version__, role=str(self._config.role), dry_run=self._dry_run)
-        self._store.open()
-        self._trust.start()
-        self._authorizer.start(self._trust.trust)
-        if self._recorder:
-            self._recorder.start()
-        if self._metrics:
-            self._metrics.start()
-        await self._control.start()
+        asyncio.get_running_loop().set_exception_handler(self._failures.callback_failed)
+        with self._failures.contained("store"):
+            self._store.open()
+        self._authorizer.deny_until_trust()
+        with self._failures.contained("trust"):
+            self._trust.start()
+            self._authorizer.trust(self._trust.trust)
         await self._events.start()
+        await self.supervisor.start()
         log.info(
             "agent_ready",
             event_socket=str(self._config.event_socket),
@@ -206,46 +243,25 @@ class AgentApp:
 
     async def run(self) -> None:
         """Do the work until cancelled."""
-        self._watch_nftables()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._kernel.run())
-            tasks.create_task(self._charon.run())
-            tasks.create_task(self._bindings.run())
-            tasks.create_task(self._trust.run())
-            tasks.create_task(self._authorizer.run())
-            tasks.create_task(self._enforcer.run())
-            tasks.create_task(self._look_after_peers())
-            if self._reconciler:
-                tasks.create_task(self._reconciler.run())
-            if self._redirect:
-                tasks.create_task(self._redirect.run())
+        await self.supervisor.run()
 
-    async def _look_after_peers(self) -> None:
+    async def _look_for_departures(self) -> None:
         while True:
             await asyncio.sleep(PEER_LOOK_INTERVAL)
             self._departures.look()
-            if self._config.role is Role.HUB:
-                await self._unbound.look()
 
-    def _watch_nftables(self) -> None:
-        if self._notifications:
-            try:
-                self._notifications.start()
-            except OSError as error:
-                log.warning("nftables_unwatched", why=str(error), effect="a flushed rule is seen at the next look",
-                            do="give the agent CAP_NET_ADMIN, and the kernel nf_tables")  # fmt: skip
+    async def _look_for_unbound(self) -> None:
+        while True:
+            await asyncio.sleep(PEER_LOOK_INTERVAL)
+            await self._unbound.look()
 
     async def stop(self) -> None:
         """Close everything. What works is left: bindings, neighbors and the rule stay for the next start."""
-        if self._notifications:
-            self._notifications.stop()
-        await self._events.stop()
-        await self._control.stop()
-        if self._metrics:
-            self._metrics.stop()
-        if self._recorder:
-            self._recorder.stop()
-        self._store.close()
+        with self._failures.contained("admission"):
+            await self._events.stop()
+        await self.supervisor.stop()
+        with self._failures.contained("store"):
+            self._store.close()
         log.info("agent_stopped")
 
     def reload(self, wanted: Config) -> None:

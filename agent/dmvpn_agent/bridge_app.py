@@ -1,6 +1,7 @@
 """The bridge put together. It does little and changes rarely: nhrpd drops every circuit when it goes."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -13,14 +14,18 @@ from dmvpn_agent.adapters.gre_trigger import send_trigger
 from dmvpn_agent.adapters.handover import HandoverFailed, preflight, replace_program
 from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.adapters.trust_files import AuthorityFiles
+from dmvpn_agent.adapters.unix import SocketInUse
 from dmvpn_agent.adapters.vici_server import ViciServer
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.bridge import Bridge
 from dmvpn_agent.service.bridge_commands import Commands, InitLimits
 from dmvpn_agent.service.certificates import Certificates
+from dmvpn_agent.service.loop_lag import LoopLag
+from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import Unreadable
 from dmvpn_agent.wire.handover import Handover
 
 log = structlog.get_logger()
@@ -33,22 +38,31 @@ class BridgeApp:
         self._config = config
         self._handed = handed
         self._telemetry = telemetry = Telemetry()
+        self._failures = Failures(telemetry, "certificates", "surplus", "store", "clients")
+        telemetry.read_failed = lambda metric, error: self._failures.note("metrics", error, metric=metric.name)
         self._store = Store(config.state_directory / "bridge.sqlite")
         self._certificates = Certificates(
-            CertificateTable(self._store), AuthorityFiles(config.trust_files.authorities).issued, telemetry
+            CertificateTable(self._store, Unreadable(telemetry)),
+            AuthorityFiles(config.trust_files.authorities).issued,
+            telemetry,
         )
         profiles = config.profiles
         self._bridge = Bridge(
-            ViciCharon(config.ike.vici_socket, telemetry),
+            ViciCharon(config.ike.vici_socket, telemetry, refuses_itself=True),
             self._certificates,
             SurplusEnder(profiles, telemetry, monotonic),
             telemetry,
+            self._failures,
             told=handed.told if handed else (),
         )
         limits = InitLimits(config.bridge.init_limit_half_open, config.bridge.init_limit_job_load)
         commands = Commands(self._bridge, send_trigger, profiles, limits, telemetry, monotonic)
         self._server = ViciServer(config.bridge.listen, self._bridge, commands.answer, telemetry)
         self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
+        parts = [Part("bridge", self._bridge.run), Part("loop_lag", LoopLag(telemetry).run)]
+        if exposition := self._metrics:
+            parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
+        self.supervisor = Supervisor(parts, self._failures)
         started = datetime.now(UTC)
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
         telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
@@ -56,37 +70,43 @@ class BridgeApp:
         telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
 
     async def start(self) -> None:
-        """Open the sockets and take up the certificates of before. Raises ``OSError`` or ``SocketInUse``."""
+        """Open the sockets and take up the certificates of before.
+
+        Raises ``OSError`` or ``SocketInUse`` where nhrpd cannot be served; whatever else fails is tried again later.
+        """
         log.info("bridge_starting", version=__version__)
-        self._store.open()
-        self._certificates.start()
-        if self._metrics:
-            self._metrics.start()
+        asyncio.get_running_loop().set_exception_handler(self._failures.callback_failed)
+        with self._failures.contained("store"):
+            self._store.open()
+            self._certificates.start()
         if self._handed:
             self._server.adopt(self._handed.listener, self._handed.clients)
             self._telemetry.increment(metrics.BRIDGE_UPGRADES, "taken_over")
             log.info("bridge_taken_over", clients=len(self._handed.clients), circuits=len(self._handed.told))
         else:
             self._server.start()
+            self._refuse_itself()
+        await self.supervisor.start()
         log.info("bridge_listening", socket=str(self._config.bridge.listen), charon=str(self._config.ike.vici_socket))
 
     async def run(self) -> None:
         """Do the work until cancelled."""
-        await self._bridge.run()
+        await self.supervisor.run()
 
     async def stop(self) -> None:
         """Close everything."""
-        self._server.stop()
-        if self._metrics:
-            self._metrics.stop()
-        self._store.close()
+        with self._failures.contained("clients"):
+            self._server.stop()
+        await self.supervisor.stop()
+        with self._failures.contained("store"):
+            self._store.close()
         log.info("bridge_stopped")
 
     async def upgrade(self) -> None:
         """Become the program that is installed now, with all connections open; where that does not go, go on."""
         try:
             await preflight()
-        except HandoverFailed as error:
+        except Exception as error:
             self._keep("refused", error)
             return
         log.info("bridge_handing_over", circuits=len(self._bridge.picture.told))
@@ -95,13 +115,24 @@ class BridgeApp:
         listener, clients = self._server.freeze()
         try:
             replace_program(Handover(listener, clients, tuple(self._bridge.picture.told.values())))
-        except HandoverFailed as error:
+        except Exception as error:  # whatever it is, the clients are served on
             self._server.thaw(clients)
             self._keep("failed", error)
 
-    def _keep(self, outcome: str, error: HandoverFailed) -> None:
+    def _keep(self, outcome: str, error: Exception) -> None:
         self._telemetry.increment(metrics.BRIDGE_UPGRADES, outcome)
-        log.error("upgrade_refused", why=str(error), kept="the program that runs")
+        trace = None if isinstance(error, HandoverFailed) else error
+        log.error("upgrade_refused", why=str(error), kept="the program that runs", exc_info=trace)
+
+    def _refuse_itself(self) -> None:
+        """Raise ``SocketInUse`` where charon's socket is our own by another name: a link, or a mount."""
+        ours, charons = self._config.bridge.listen, self._config.ike.vici_socket
+        with suppress(OSError):  # charon is not there yet
+            if charons.samefile(ours):
+                raise SocketInUse(
+                    f"ike.vici_socket {charons} is the bridge's own socket {ours} by another name; name charon's own"
+                    " socket there (charon.plugins.vici.socket in strongswan.conf)"
+                )
 
     def reload(self, config: Config) -> None:
         """Put a changed configuration in force: of the bridge's, only the log is read again while running."""

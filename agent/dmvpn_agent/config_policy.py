@@ -26,6 +26,7 @@ EVERYTHING: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 CERTIFICATE_SOURCES = tuple(source for source in Source if source is not Source.STATIC)
 
 _STATIC = "policy.peer"
+_KIND_TABLES = frozenset(f"policy.{kind}" for kind in PeerKind)
 
 
 class Node(NamedTuple):
@@ -77,11 +78,12 @@ def _one_of(interfaces: tuple[str, ...]) -> Parser[str]:
 
 def _rules(table: Table, otherwise: Rules) -> Rules:
     """Read the rules that a table has; the others are as they were ``otherwise``."""
+    if table.name not in _KIND_TABLES:
+        table.renamed("require_hub_role", "[policy.hub] require_hub_role")
     ipv4, ipv6 = otherwise.max_prefix_length
     return replace(
         otherwise,
         allowed=table.get_or("allowed", parse.boolean, otherwise.allowed),
-        requires_hub_role=table.get_or("require_hub_role", parse.boolean, otherwise.requires_hub_role),
         tunnel_networks=table.get_or("tunnel_networks", parse.networks(at_least=1), otherwise.tunnel_networks),
         allowed_networks=table.get_or("allowed_networks", parse.networks(), otherwise.allowed_networks),
         forbidden_networks=table.get_or("forbidden_networks", parse.networks(), otherwise.forbidden_networks),
@@ -103,8 +105,15 @@ def _rules(table: Table, otherwise: Rules) -> Rules:
 
 
 def _of_kind(table: Table, otherwise: Rules, kind: PeerKind) -> Rules:
-    """Read the rules for a kind of peer. Only these tables say who carries others' prefixes: hubs, by default."""
-    return replace(_rules(table, otherwise), transit=table.get("transit", parse.boolean, kind is PeerKind.HUB))
+    """Read the rules for a kind of peer.
+
+    Only these tables say who must have a hub's role and who carries others' prefixes: hubs, by default.
+    """
+    return replace(
+        _rules(table, otherwise),
+        requires_hub_role=table.get("require_hub_role", parse.boolean, kind is PeerKind.HUB),
+        transit=table.get("transit", parse.boolean, kind is PeerKind.HUB),
+    )
 
 
 def _static_peer(row: Table) -> StaticPeer:

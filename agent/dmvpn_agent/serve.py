@@ -1,9 +1,10 @@
 """Running one process from its configuration file to its end: signals, start, work, stop."""
 
 import asyncio
-import contextlib
 import gc
+import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,6 +19,11 @@ from dmvpn_agent.config import Config, load
 from dmvpn_agent.config_values import ConfigError
 
 log = structlog.get_logger()
+
+#: Seconds that a process may take to stop; then it ends itself, as a program that hangs must not keep it.
+STOP_LIMIT = 20.0
+#: Seconds of that for the work to end.
+WORK_STOP_LIMIT = 10.0
 
 
 class App(Protocol):
@@ -59,7 +65,7 @@ async def serve(build: Callable[[Config], App], file: Path) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, _stop, stopping)
     loop.add_signal_handler(signal.SIGHUP, _reload, app, file)
     upgrades = _Upgrades(app) if isinstance(app, Upgradable) else None
     loop.add_signal_handler(signal.SIGUSR2, upgrades.ask if upgrades else _no_upgrade)
@@ -89,6 +95,14 @@ class _Upgrades:
             self._task = asyncio.create_task(self._app.upgrade())
 
 
+def _stop(stopping: asyncio.Event) -> None:
+    if not stopping.is_set():
+        last = threading.Timer(STOP_LIMIT, os._exit, (1,))
+        last.daemon = True
+        last.start()
+    stopping.set()
+
+
 def _no_upgrade() -> None:
     log.warning("no_upgrade", why="the agent is not upgraded while it runs", do="restart it")
 
@@ -100,8 +114,7 @@ async def _work(app: App, stopping: asyncio.Event) -> int:
     stop.cancel()
     if not work.done():
         work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await asyncio.wait({work}, timeout=WORK_STOP_LIMIT)
         return 0
     if (error := work.exception()) is not None:
         log.error("failed", exc_info=error)
@@ -116,4 +129,9 @@ def _reload(app: App, file: Path) -> None:
         app.count_reload("refused")
         return
     logs.set_up(config.log)
-    app.reload(config)
+    try:
+        app.reload(config)
+    except Exception:
+        log.exception("reload_failed", consequence="part of the new configuration may not be in force",
+                      do="restart, and report this with the traceback")  # fmt: skip
+        app.count_reload("failed")

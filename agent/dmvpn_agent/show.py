@@ -213,6 +213,7 @@ def _column(rules: Rules) -> tuple[tuple[str, str], ...]:
         ("AS number", f"{'one' if rules.needs_as_number else 'none needed'}, in {numbers}"),
         ("prefixes in", _join(rules.allowed_networks)),
         ("prefixes never in", _join((*rules.tunnel_networks, *rules.forbidden_networks))),
+        ("may announce", "all of that, for others" if rules.transit else "the prefixes of its certificate"),
         ("default route", "allowed" if rules.allows_default_route else "no"),
         ("prefixes", f"at most {rules.max_prefixes}, no longer than /{ipv4} (IPv6: /{ipv6})"),
         ("issuers", _join(rules.issuers, "any")),

@@ -59,9 +59,14 @@ deny_services() {
     fi
 }
 
+# Debian has charon in two packages, and installing one removes the other: what is there is left alone.
+debian_charon() {
+    if [ -z "$(debian_lacks charon-systemd)" ]; then echo charon-systemd; else echo strongswan-charon; fi
+}
+
 debian() {
     deny_services
-    debian_install frr strongswan-charon strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iproute2 \
+    debian_install frr "$(debian_charon)" strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iproute2 \
         iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"

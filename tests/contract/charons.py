@@ -20,11 +20,12 @@ from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonSession, list_sas
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.vici import Section
+from dmvpn_lab import strongswan
 from dmvpn_lab.namespace import Namespace
 from fakes.waiting import until
 
-#: Another build of strongSwan, without patches, can be asked the same.
-CHARON = Path(os.environ.get("CHARON", "/usr/lib/ipsec/charon"))
+#: The machine's own, charon or charon-systemd; ``CHARON`` names another build, without patches, to ask the same.
+CHARON = strongswan.charon()
 PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
 _STRONGSWAN_CONF = """
 charon {{
@@ -57,13 +58,8 @@ def needs_charon(*, sas: bool = False) -> pytest.MarkDecorator:
 def available(*, sas: bool = False) -> bool:
     """Tell whether there is a charon to start here; with ``sas``, one that can have CHILD_SAs on any kernel."""
     there = os.geteuid() == 0 and CHARON.exists() and shutil.which("unshare") is not None
-    return there and (not sas or (_has_plugin("kernel-libipsec") and Path("/dev/net/tun").exists()))
-
-
-def _has_plugin(name: str) -> bool:
-    file = f"libstrongswan-{name}.so"
-    places = (CHARON.parent / "plugins", *(CHARON.parents[2] / part / "ipsec/plugins" for part in ("lib", "lib64")))
-    return any((place / file).exists() for place in places)
+    libipsec = strongswan.find_plugin(CHARON, "kernel-libipsec") is not None
+    return there and (not sas or (libipsec and Path("/dev/net/tun").exists()))
 
 
 class RealCharon:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Protocol
 
@@ -20,13 +20,15 @@ from dmvpn_agent.core.desired import (
     DENY_ANY_SEQ,
     BgpSettings,
     Desired,
-    Entry,
     Neighbor,
     Observed,
+    desired,
+    list_name,
     problems,
 )
-from dmvpn_agent.core.model import Peer, PeerKind
+from dmvpn_agent.core.model import Network, Peer, PeerKind
 from dmvpn_agent.core.plan import AddEntry, Change, SetNeighbor, plan
+from dmvpn_agent.core.prefix_filter import Entry
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable
 from dmvpn_agent.wire.frr import parse_bgp_summary, parse_running_config, render
 from factories import SETTINGS, spoke
@@ -160,6 +162,64 @@ async def test_both_families_hubs_and_ibgp_are_applied(subject: Subject) -> None
     for goal in (wanted(peers, FULL), wanted(peers, replace(FULL, ipv6=False)), wanted(peers, FULL), wanted([])):
         await _apply(subject, goal)
         await _assert_is(subject, goal)
+
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
+EVERYTHING = tuple((network, network.max_prefixlen) for network in _networks("0.0.0.0/0", "::/0"))
+WITHHELD = _networks("10.1.0.0/16", "192.168.2.128/25", "2001:db8:1::/48")
+#: A hub that carries everything, the same with a default route, and a spoke that is the way out.
+CARRIERS = (
+    replace(spoke(2), kind=PeerKind.HUB, transit=EVERYTHING, withheld=WITHHELD),
+    replace(spoke(3), kind=PeerKind.HUB, transit=EVERYTHING, withheld=WITHHELD, default_route=True),
+    replace(spoke(4, "0.0.0.0/0", "::/0"), withheld=WITHHELD, default_route=True),
+)
+ANNOUNCED = _networks(
+    "0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/8", "10.0.0.0/15", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32",
+    "10.2.0.0/16",
+    "192.168.2.0/24", "192.168.2.0/25", "192.168.2.128/25", "192.168.2.192/26", "::/0", "2001:db8::/32",
+    "2001:db8:1::/48", "2001:db8:1:2::/64", "2001:db8:2::/48", "2001:db8:1::1/128", "::ffff:10.1.0.0/112",
+)  # fmt: skip
+
+
+@needs_bgpd
+async def test_bgpd_evaluates_a_filter_as_the_model_does(real: RealBgpd) -> None:
+    """Nothing that overlaps a network that is withheld, and the default route only by leave: FRR says so itself."""
+    real.fresh()
+    goal = desired(CARRIERS, FULL)
+    bgpd = real.adapter()
+    await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+    model = BgpdModel(ANNOUNCED)
+    model.run(render(plan(goal, Observed()).changes, 65000))
+    for peer in CARRIERS:
+        permitted = {
+            route for route in ANNOUNCED if _permits(real, list_name(peer.protocol_address, route.version), route)
+        }
+        assert permitted == model.permitted(str(peer.protocol_address))
+        withheld = {route for route in ANNOUNCED if any(one.overlaps(route) for one in WITHHELD)}
+        assert {route for route in permitted & withheld if route.prefixlen} == set()
+        assert any(route.prefixlen == 0 for route in permitted) is peer.default_route
+
+
+def _permits(real: RealBgpd, prefix_list: str, route: Network) -> bool:
+    return "yields PERMIT" in real.type(f"debug prefix-list {prefix_list} match {route}")
+
+
+async def test_a_list_of_a_former_version_is_in_step_after_one_pass(subject: Subject) -> None:
+    """It has no denials, and permits at the seqs where these are to stand."""
+    lines = ("permit any", "permit 10.255.0.0/24 le 32")
+    subject.type("configure terminal", *(
+        f"ip prefix-list dmvpn-agent-10.255.0.2-in seq {seq} {line}"
+        for seq, line in ((4294967295, "deny any"), (5, lines[0]), (10, lines[1]))
+    ), "end")  # fmt: skip
+    goal = desired(CARRIERS[:1], SETTINGS)
+    await _apply(subject, goal)
+    observed = (await subject.bgpd.observe()).config
+    assert plan(goal, observed).changes == ()
+    *_, permit, last = (entry for _, entry in sorted(observed.prefix_lists["dmvpn-agent-10.255.0.2-in"].items()))
+    assert (str(permit), last) == ("permit 0.0.0.0/0 ge 1 le 32", DENY_ANY)
 
 
 @needs_bgpd

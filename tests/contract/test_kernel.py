@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import pytest
 
@@ -107,3 +108,21 @@ async def test_what_nhrpd_does_is_told_and_what_others_do_is_not() -> None:
         await until(lambda: watched.events("route") == 2)
         command("ip", "neighbour", "delete", "10.255.0.9", "dev", "gre1")
         await until(lambda: watched.events("neighbour") >= 2)
+
+
+@in_network_namespace
+async def test_the_addresses_of_the_tunnels_are_this_nodes() -> None:
+    """Those that are there at the start and those that come and go, of both families; of no other interface."""
+    command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
+    command("ip", "addr", "add", "10.255.0.1/24", "dev", "gre1")
+    command("ip", "addr", "add", "10.9.0.1/24", "dev", "other")
+    watched = Watched()
+    async with watched.running():
+        await until(lambda: watched.watch.addresses == {ip_address("10.255.0.1")})
+        command("ip", "addr", "add", "2001:db8::1/64", "dev", "gre1")
+        await until(lambda: ip_address("2001:db8::1") in watched.watch.addresses)
+        command("ip", "addr", "add", "10.254.0.1", "peer", "10.254.0.2", "dev", "gre1")
+        await until(lambda: ip_address("10.254.0.1") in watched.watch.addresses)
+        assert ip_address("10.254.0.2") not in watched.watch.addresses
+        command("ip", "addr", "del", "10.255.0.1/24", "dev", "gre1")
+        await until(lambda: ip_address("10.255.0.1") not in watched.watch.addresses)

@@ -37,14 +37,9 @@ pytestmark = [pytest.mark.contract, needs("nft")]
 async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
     """A keeper at work, woken by the kernel."""
     keeper = RedirectKeeper(RULE, Nftables(), telemetry)
-    notifications = NftablesNotifications(keeper.trigger)
-    notifications.start()
-    try:
-        async with running(keeper.run()):
-            await until(lambda: keeper.installed)
-            yield keeper
-    finally:
-        notifications.stop()
+    async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
+        await until(lambda: keeper.installed)
+        yield keeper
 
 
 @in_network_namespace

@@ -1,12 +1,14 @@
 """The files a user installs are accepted by the programs that read them."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+CHARON_PROFILES = ("usr.lib.ipsec.charon", "usr.sbin.charon-systemd")
 TESTS = Path(__file__).parents[1]
 DEPLOY = TESTS.parent / "deploy"
 SCRIPTS = sorted([*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*")])
@@ -48,7 +50,7 @@ Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.
 @pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
 def test_systemd_finds_an_order_to_start_everything_in(debian: str, strongswan: str, tmp_path: Path) -> None:
     """Beside Debian's own units. Where there is a cycle systemd drops a unit, such as the network, and boots on."""
-    for unit in (*(TESTS / "data" / debian).iterdir(), *DEPLOY.glob("systemd/*.service")):
+    for unit in (*(TESTS / "data" / debian).glob("*.service"), *DEPLOY.glob("systemd/*.service")):
         shutil.copy(unit, tmp_path)
     boot = tmp_path / "boot.target"
     boot.write_text(BOOT.format(strongswan=strongswan))
@@ -70,3 +72,21 @@ def test_frr_is_started_after_the_socket_is_served(service: str) -> None:
     """systemd waits for the process to say so; OpenRC for the socket itself."""
     assert "Type=notify" in (DEPLOY / f"systemd/{service}.service").read_text().splitlines()
     assert "start_post() {" in (DEPLOY / f"openrc/{service}.initd").read_text().splitlines()
+
+
+@pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
+def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -> None:
+    """charon by Debian's own profiles; swanctl by the line that deploy/apparmor adds to Debian's."""
+    (socket,) = set(re.findall(r"unix://(\S+)", (DEPLOY.parent / "swanctl/strongswan-bridged.conf").read_text()))
+    allowed: dict[str, list[str]] = {profile: [] for profile in (*CHARON_PROFILES, "usr.sbin.swanctl")}
+    for line in (TESTS / "data" / debian / "apparmor-sockets.txt").read_text().splitlines():
+        profile, path, _ = line.split()
+        allowed[profile.removesuffix(":")].append(path)
+    ours = (DEPLOY / "apparmor/usr.sbin.swanctl").read_text().splitlines()
+    allowed["usr.sbin.swanctl"] += [line.split()[0] for line in ours if not line.startswith("#")]
+    for profile, patterns in allowed.items():
+        # A star is any number of characters but a slash.
+        rules = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in patterns]
+        assert any(re.fullmatch(rule, socket) for rule in rules), profile
+    hub = (DEPLOY / "agent.hub.toml").read_text()
+    assert f'vici_socket = "{socket}"' in hub

@@ -20,11 +20,21 @@ UNIVERSE: list[Network] = [
     *(IPv4Network(text) for text in ("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/16")),
 ]
 
+#: What a hub carries, if it is one: each network with the longest prefix length.
+CARRIED: list[tuple[tuple[Network, int], ...] | None] = [
+    None,
+    None,
+    ((ip_network("0.0.0.0/0"), 26), (ip_network("::/0"), 64)),
+    ((ip_network("192.168.0.0/16"), 32), (ip_network("2001:db8::/32"), 128)),
+]
+
 peers = st.builds(
-    lambda number, networks, as_number, print_, kind, name: replace(
+    lambda number, networks, as_number, print_, kind, name, carries, withheld: replace(
         spoke(number, *sorted(networks), as_number=as_number, fingerprint=print_ * 64),
         kind=kind,
         label=read_label(name),
+        transit=carries,
+        withheld=tuple(ip_network(text) for text in sorted(withheld)),
     ),
     st.sampled_from(NUMBERS),
     st.sets(st.sampled_from([*NETWORKS, *NETWORKS_IPV6]), min_size=1, max_size=4),
@@ -32,6 +42,8 @@ peers = st.builds(
     st.sampled_from("ab"),
     st.sampled_from([PeerKind.SPOKE, PeerKind.SPOKE, PeerKind.HUB]),
     st.sampled_from(["", "spoke", "x in\nno router bgp", "!"]),
+    st.sampled_from(CARRIED),
+    st.sets(st.sampled_from([*NETWORKS, *NETWORKS_IPV6]), max_size=2),
 )
 populations = st.lists(peers, max_size=4, unique_by=lambda peer: peer.protocol_address)
 
@@ -69,11 +81,14 @@ _entry_ipv6 = st.builds(
     "{} {}{}".format,
     st.sampled_from(["permit", "deny"]),
     st.sampled_from(NETWORKS_IPV6),
-    st.sampled_from(["", " le 64"]),
+    st.sampled_from(["", " le 64", " le 128"]),
 ) | st.sampled_from(["deny any", "permit any"])
-_seq = st.sampled_from([1, 5, 10, 4294967290, 4294967295])
+_seq = st.sampled_from([1, 5, 10, 1000000005, 1000000010, 4294967290, 4294967295])
 _entry = st.builds(
-    "{} {}{}".format, st.sampled_from(["permit", "deny"]), st.sampled_from(NETWORKS), st.sampled_from(["", " le 28"])
+    "{} {}{}".format,
+    st.sampled_from(["permit", "deny"]),
+    st.sampled_from(NETWORKS),
+    st.sampled_from(["", " le 28", " le 32"]),
 ) | st.sampled_from(["deny any", "permit any"])
 _address = st.builds("10.255.0.{}".format, st.sampled_from(NUMBERS))
 

@@ -146,10 +146,19 @@ class TestMaintenance:
         assert "policy.maintenance[1]: expected either identity or serial" in text
 
 
+@pytest.mark.parametrize("before", [HUB, HUB.replace('"hub"', '"spoke"')], ids=["hub", "spoke"])
+def test_a_hub_must_say_so_by_default(before: str) -> None:
+    """Whoever this node registers with: its certificate, or its row, has the hub's role."""
+    by_default = policy("", before).rules["gre1"]
+    assert {kind for kind in PeerKind if by_default[kind].requires_hub_role} == {PeerKind.HUB}
+    relaxed = policy("[policy.hub]\nrequire_hub_role = false\n", before).rules["gre1"]
+    assert not relaxed[PeerKind.HUB].requires_hub_role
+
+
 CONTRADICTIONS: list[tuple[str, str]] = [
     ('forbidden_networks = ["192.168.0.0/16"]\n', "all of allowed_networks 192.168.0.0/16 is forbidden"),
     ("max_prefix_length = 12\n", "nothing in allowed_networks 192.168.0.0/16"),
-    ("require_hub_role = true\n", "require_hub_role denies every peer that is not a hub"),
+    ("[policy.spoke]\nrequire_hub_role = true\n", "require_hub_role denies every peer that is not a hub"),
     ("allowed = false\n", "no kind of peer is allowed"),
     ('as_numbers = ["65535"]\n', "is reserved"),
     ('as_numbers = ["65000"]\n', "allow_ibgp is false"),

@@ -2,17 +2,24 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from deciding import (
+    AS,
+    EVERYTHING,
     GRE,
     HOST,
+    NET,
     OWN,
     PSK,
     ROW,
+    SOURCES,
     SPOKE_POLICY,
+    SPOKE_RULES,
     STRANGER,
     denial_of,
+    named,
     peer_of,
     rules,
 )
@@ -23,14 +30,19 @@ from dmvpn_agent.core.model import (
     BadCertificate,
     BindingRequest,
     BindingType,
+    Claim,
+    Deny,
     IkePeer,
     Peer,
     PeerKind,
     Reason,
     Role,
+    Source,
 )
-from dmvpn_agent.core.policy import Action, Maintenance, OnConflict, Policy, Trust
+from dmvpn_agent.core.policy import Action, Combination, Maintenance, OnConflict, Policy, Trust
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, certificate, decide, policy, request, spoke
+
+HOST_NET = ip_network(HOST)
 
 
 class TestKinds:
@@ -50,6 +62,20 @@ class TestKinds:
     def test_a_certificate_with_the_hub_role_is_a_hubs(self) -> None:
         """OU=Hubs, or dmvpn-ca's extension."""
         assert self._kind(request(*UNITS, "Hubs"), Role.HUB) is PeerKind.HUB
+
+    def test_a_hub_by_one_source_and_none_by_another_is_none(self) -> None:
+        """Whichever source comes first, and however they are put together; so it has no hub's rights on a spoke."""
+        said_no = named(Source.DMVPN_CA, *UNITS, "Hubs", roles=(Claim("dmvpn-ca hub", "FALSE", Role.SPOKE),))
+        for sources in (SOURCES, SOURCES[::-1]):
+            for how in (Combination.FIRST, Combination.UNION):
+                by = replace(self._by_kind(Role.HUB), sources=sources, combination=how)
+                assert Judge(by, Trust()).explain(said_no, NOW).kind is PeerKind.SPOKE
+                wary = policy(replace(RULES, requires_hub_role=True), sources=sources, combination=how)
+                denied = denial_of(replace(said_no, binding_type=BindingType.NHS), wary)
+                assert denied.reason is Reason.ROLE_NOT_ALLOWED
+        disagreeing = replace(self._by_kind(Role.HUB), combination=Combination.AGREE)
+        assert denial_of(said_no, disagreeing).reason is Reason.SOURCES_DISAGREE
+        assert Judge(disagreeing, Trust()).explain(said_no, NOW).kind is PeerKind.SPOKE
 
     def test_anybody_else_is_a_spoke_to_a_hub_and_a_shortcut_to_a_spoke(self) -> None:
         """The same certificate, seen from two places."""
@@ -101,6 +127,20 @@ class TestStaticTable:
         assert peer_of(request(GRE, "AS=64600"), policy(static_peers=(row,))).as_number == 64600
         over = policy(static_peers=(replace(row, overrides=True),))
         assert peer_of(request(GRE, "AS=64600"), over).as_number == 64512
+
+    def test_two_rows_of_one_pattern_are_told_apart(self) -> None:
+        """One is for peers with a certificate too, the other for those without: each peer is judged by its own."""
+        override = replace(
+            ROW, identity="*", overrides=True, resources=replace(ROW.resources, roles=(Claim("x", "hub", Role.HUB),))
+        )
+        judge = Judge(policy(static_peers=(replace(ROW, identity="*"), override)), Trust())
+        by_key, by_certificate = self._asked(PSK), request(certificate=None, ike_peers=frozenset({OWN}))
+        kinds = [judge.explain(one, NOW).kind for one in (by_key, by_certificate)]
+        assert kinds == [PeerKind.SPOKE, PeerKind.HUB]
+        decided = [judge.decide(one, NOW) for one in (by_key, by_certificate, by_key)]
+        assert [one.peer.kind for one in decided if isinstance(one, Accept) and one.peer] == [
+            PeerKind.SPOKE, PeerKind.HUB, PeerKind.SPOKE,
+        ]  # fmt: skip
 
     def test_an_override_saves_nobody_from_expiring(self) -> None:
         """It is in place of the resources, not of the certificate."""
@@ -164,7 +204,50 @@ class TestHosts:
     def test_a_host_in_a_prefix_of_its_peer_is_accepted(self) -> None:
         """It makes nobody a peer."""
         decision = decide(request(protocol_address=HOST), SPOKE_POLICY)
-        assert decision == Accept(None)
+        assert isinstance(decision, Accept)
+        assert (decision.peer, decision.behind) == (
+            None,
+            replace(peer_of(request(), SPOKE_POLICY), prefixes=(HOST_NET,)),
+        )
+
+    def test_a_peer_in_quarantine_has_no_hosts(self) -> None:
+        """Nothing goes to what lies behind it."""
+        by = replace(SPOKE_POLICY, maintenance=(Maintenance(Action.QUARANTINE, identity="*CN=spoke1*"),))
+        denied = denial_of(request(protocol_address=HOST), by)
+        assert (denied.reason, denied.found) == (Reason.DENIED_BY_MAINTENANCE, "quarantine of identity *CN=spoke1*")
+
+    def test_a_host_of_another_live_peer_is_denied(self) -> None:
+        """The prefix is that peer's, whoever else names it; where the policy says so, the newer has it."""
+        holder = spoke(9, "192.168.2.0/24")
+        asked = request(protocol_address=HOST)
+
+        def holders(peer: Peer) -> tuple[Peer, ...]:
+            return (holder,) if peer.prefixes == (HOST_NET,) and peer.protocol_address == ADDRESS else ()
+
+        denied = Judge(SPOKE_POLICY, Trust()).decide(asked, NOW, holders)
+        assert isinstance(denied, Deny)
+        assert (denied.reason, denied.found) == (Reason.PREFIX_CONFLICT, str(HOST_NET))
+        newer = policy(replace(SPOKE_RULES, on_conflict=OnConflict.TAKE_OVER), role=Role.SPOKE, own_as_number=None)
+        assert isinstance(Judge(newer, Trust()).decide(asked, NOW, holders), Accept)
+
+    def test_a_peer_without_a_possible_address_of_its_own_has_no_hosts(self) -> None:
+        """Its own binding is denied, so what lies behind it is not bound either."""
+        for own in ("GRE=10.254.0.2", "GRE=10.255.0.0", "GRE=10.255.0.255"):
+            denied = denial_of(request(own, AS, NET, protocol_address=HOST), SPOKE_POLICY)
+            assert denied.reason is Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL
+
+    def test_a_default_route_is_no_way_to_a_forbidden_host(self) -> None:
+        """What a prefix may not overlap, no host may lie in."""
+        open_rules = replace(
+            SPOKE_RULES,
+            allowed_networks=EVERYTHING.allowed_networks,
+            forbidden_networks=(ip_network("10.1.0.0/16"),),
+            allows_default_route=True,
+        )
+        by = policy(open_rules, role=Role.SPOKE, own_as_number=None)
+        asked = request(GRE, AS, "NET=0.0.0.0/0", protocol_address=ip_address("10.1.2.3"))
+        assert denial_of(asked, by).reason is Reason.HOST_OUTSIDE_PREFIXES
+        assert isinstance(decide(replace(asked, protocol_address=ip_address("10.2.0.1")), by), Accept)
 
     def test_a_hub_makes_no_binding_for_a_host(self) -> None:
         """What registers at a hub is a protocol address, even if the host lies in the peer's prefix."""

@@ -25,10 +25,11 @@ from dmvpn_agent.core.node_view import (
 )
 from factories import NOW, YEAR
 
-BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon-real.vici", "/run/dmvpn-agent/nhrp.sock"
-WANTED = Wanted({"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",))
+BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
+TUNNEL = ip_network("10.255.0.0/24")
+WANTED = Wanted({"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",), (TUNNEL,))
 OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
-PATCHED = CharonView("5.9.8", True, {"dmvpn": "TRANSPORT"}, (OWN,))
+PATCHED = CharonView("5.9.8", True, {"dmvpn": "TRANSPORT"}, (OWN,), frozenset({"vici"}))
 UNPATCHED = replace(PATCHED, patched=False)
 TRAP = TrapPolicy(ip_network("0.0.0.0/0"), 1, "transport")
 NHRPD = NhrpdView("8.4.4", EVENTS, 1, {"gre1": "dmvpn"}, frozenset({"gre1"}))
@@ -57,6 +58,8 @@ SOUND = NodeView(
     },
     links={"gre1": LINK},
     forwards=True,
+    routes={TUNNEL: "blackhole static"},
+    swanctl_confined=False,
     authorities=("CN=lab CA",),
     trust_problems=(),
     redirect=True,
@@ -92,7 +95,12 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"traps": Unseen("ip is not there")}, "trap policy", "install iproute2"),
     ({"sockets": _sockets("control", SocketView("/x", "/x", False))}, "socket, control", "start dmvpn-agent"),
     ({"sockets": _sockets("charon", replace(_socket(CHARON), served=False))}, "socket, charon", "start strongSwan"),
-    ({"sockets": _sockets("charon", _refused(CHARON))}, "socket, charon", "group = frrvty"),
+    ({"sockets": _sockets("charon", _refused(CHARON))}, "socket, charon", "charon.group = charon-vici"),
+    (
+        {"sockets": _sockets("charon", replace(_socket(CHARON), open_to="frrvty"))},
+        "socket, charon",
+        "charon.group = charon-vici",
+    ),
     ({"sockets": _sockets("nhrpd's events", _refused(EVENTS))}, "socket, nhrpd's events", "frrvty"),
     ({"sockets": _sockets("bgpd's terminal", _refused("/x"))}, "socket, bgpd's terminal", "frrvty"),
     ({"nhrpd": Unseen("not running")}, "nhrpd", "nhrpd=yes"),
@@ -105,6 +113,8 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"links": {"gre1": replace(LINK, addresses=())}}, "interface gre1", "frr/hub.conf"),
     ({"links": {"gre1": replace(LINK, kind="veth")}}, "interface gre1", "frr/hub.conf"),
     ({"forwards": False}, "forwarding", "net.ipv4.ip_forward=1"),
+    ({"routes": {}}, "route to 10.255.0.0/24", "ip route 10.255.0.0/24 blackhole"),
+    ({"routes": Unseen("ip is not there")}, "routes", "install iproute2"),
     ({"redirect": False}, "redirect rule", "start dmvpn-agent"),
     ({"authorities": ()}, "CA certificates", "readable by the user dmvpn-agent"),
     ({"trust_problems": ("x.crl: no CRL",)}, "CA certificates and CRLs", "mend or remove"),
@@ -130,6 +140,8 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
         "own certificate",
     ),
     ({"charon": PATCHED}, "mode"),
+    ({"charon": replace(UNPATCHED, plugins=frozenset({"vici", "updown"}))}, "plugin updown"),
+    ({"swanctl_confined": True}, "AppArmor"),
     ({"traps": Unseen("Operation not permitted", permission=True)}, "trap policy"),
     ({"sockets": _sockets("control", replace(_socket("/x"), served=None))}, "socket, control"),
     ({"nhrpd": replace(NHRPD, redirects=frozenset())}, "ip nhrp redirect on gre1"),
@@ -165,6 +177,11 @@ def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy
     assert list(_wrong(view, TWO)) == faults
 
 
+def test_a_spoke_announces_no_tunnel_network_and_needs_no_route_to_it() -> None:
+    """It has it from its hubs."""
+    assert _wrong(replace(SOUND, routes={}), replace(WANTED, announced=())) == {}
+
+
 def test_a_shared_profile_needs_one_policy() -> None:
     """Two tunnels over one NBMA address."""
     view = replace(
@@ -175,7 +192,7 @@ def test_a_shared_profile_needs_one_policy() -> None:
     assert list(_wrong(view, replace(TWO, tunnels={"gre1": "dmvpn", "gre2": "dmvpn"}))) == ["key of gre2"]
 
 
-PARTS = ("charon", "traps", "nhrpd", "links", "forwards", "redirect", "bgp")
+PARTS = ("charon", "traps", "nhrpd", "links", "forwards", "routes", "swanctl_confined", "redirect", "bgp")
 
 
 @given(st.sets(st.sampled_from(PARTS), min_size=1), st.booleans())
@@ -184,6 +201,6 @@ def test_what_could_not_be_seen_is_never_taken_for_good(parts: set[str], permiss
     view = replace(SOUND, **{part: Unseen("a reason", permission) for part in parts})  # type: ignore[arg-type]
     checks = examine(view, WANTED)
     unseen = [check for check in checks if "a reason" in check.found]
-    assert len(unseen) == len(parts - ({"traps"} if "charon" in parts else set()))
+    assert len(unseen) == len(parts - ({"traps", "swanctl_confined"} if "charon" in parts else set()))
     assert all(check.level is not Level.OK for check in unseen)
     assert "a reason" in "\n".join(render(checks))

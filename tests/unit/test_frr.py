@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_IPV6, DENY_ANY_SEQ, Entry, MaximumPrefix, Neighbor, Observed
+from dmvpn_agent.core.desired import DENY_ANY, DENY_ANY_IPV6, DENY_ANY_SEQ, MaximumPrefix, Neighbor, Observed
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -15,6 +15,7 @@ from dmvpn_agent.core.plan import (
     RemoveNeighbor,
     SetNeighbor,
 )
+from dmvpn_agent.core.prefix_filter import Entry
 from dmvpn_agent.wire.frr import (
     CacheEntry,
     FrrFormatError,

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from dmvpn_agent.core.node_view import TrapPolicy
-from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_traps
+from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 
 POLICIES = """\
 src 203.0.113.1/32 dst 0.0.0.0/0 proto gre
@@ -79,3 +79,26 @@ def test_other_output_is_told(text: str) -> None:
     """It is not taken for no interfaces."""
     with pytest.raises(ValueError, match=r"."):
         parse_links(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ('[{"type": "blackhole", "dst": "10.255.0.0/24", "protocol": "static", "metric": 20, "flags": []}]',
+         "blackhole static"),
+        ('[{"dst": "10.255.0.0/24", "dev": "gre1", "protocol": "kernel", "scope": "link", "flags": []}]',
+         "unicast kernel"),
+        ("[]", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_a_route_is_read(text: str, route: str) -> None:
+    """Without one, ip prints nothing or an empty list, by its version."""
+    assert parse_route(text) == route
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}x", '{"a": 1}'])
+def test_what_are_no_routes_is_told(text: str) -> None:
+    """It is not taken for no route."""
+    with pytest.raises(ValueError, match=r"."):
+        parse_route(text)

@@ -2,14 +2,22 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dmvpn_agent.adapters.store import PeerTable, Store
-from dmvpn_agent.core.model import IkePeer
-from factories import ADDRESS, NBMA, UNITS, certificate, request
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import BindingRequest, IkePeer
+from dmvpn_agent.service.peers import Peers, StoreUnreadable
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import Unreadable
+from factories import ADDRESS, NBMA, NOW, UNITS, certificate, decide, request
+from fakes.frr import MemoryStore
 
 
 @pytest.fixture
@@ -64,6 +72,85 @@ def test_a_row_that_cannot_be_read_is_left_out(table: PeerTable, path: Path) -> 
     assert _reopened(path) == [request()]
 
 
+ODD_VALUES: list[object] = [
+    None, 0, 5, -1, 2**63 - 1, 1.5, "", "x", "10.255.0.9", b"", b"\x0a\xff\x00\x09", b"\xff\xfe", "\x1b[2J",
+    "9" * 5000, b"0" * 70_000, b"0" * 200_000,
+]  # fmt: skip
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(ODD_VALUES)] * 7), max_size=6))
+def test_rows_of_any_values_are_skipped_or_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    """SQLite keeps a value of any type in any column; nothing of it costs the rows beside it, nor raises."""
+    path = tmp_path_factory.mktemp("store") / "agent.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"CREATE TABLE peers ({', '.join(f'{name} {kind}' for name, kind in COLUMNS)})")
+        db.executemany("INSERT INTO peers VALUES (?, ?, ?, ?, ?, ?, ?)", [*rows, GOOD])
+        db.execute("PRAGMA user_version=2")
+    telemetry = Telemetry()
+    store = Store(path)
+    store.open()
+    loaded = list(PeerTable(store, Unreadable(telemetry)).load())
+    store.close()
+    assert loaded[-1] == request()
+    assert len(loaded) + telemetry.value(metrics.UNREADABLE, "stored_peer") == len(rows) + 1
+    assert all(type(one.interface) is str for one in loaded)
+
+
+COLUMNS = (
+    ("protocol_address", "TEXT"), ("interface", "TEXT"), ("binding_type", "TEXT"), ("nbma_address", "TEXT"),
+    ("certificate", "BLOB"), ("ike_identity", "TEXT"), ("local_nbma_address", "TEXT"),
+)  # fmt: skip
+GOOD = (str(ADDRESS), "gre1", "dynamic", str(NBMA), certificate().der, "", "")
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_text_that_is_no_utf_8_costs_its_row_alone(path: Path, place: int, logs: list[dict[str, Any]]) -> None:
+    """sqlite3 itself raises for such a text, in whichever row."""
+    values = ["?"] * 7
+    values[place] = "CAST(x'fffe' AS TEXT)"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"CREATE TABLE peers ({', '.join(f'{name} {kind}' for name, kind in COLUMNS)})")
+        bound = [value for number, value in enumerate(GOOD) if number != place]
+        db.execute(f"INSERT INTO peers VALUES ({', '.join(values)})", bound)
+        db.execute("INSERT INTO peers VALUES (?, ?, ?, ?, ?, ?, ?)", GOOD)
+        db.execute("PRAGMA user_version=2")
+    assert _reopened(path) == [request()]
+    assert [entry["event"] for entry in logs] == ["item_unreadable"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE TABLE peers (other TEXT)",
+        "CREATE TABLE peers (protocol_address TEXT PRIMARY KEY, interface INT)",
+        "CREATE VIEW peers AS SELECT 1",
+        "CREATE TABLE certificates (spis TEXT PRIMARY KEY)",
+    ],
+)
+@pytest.mark.parametrize("version", [0, 1, 2, 3, -1])
+def test_a_file_of_other_tables_is_set_aside(path: Path, schema: str, version: int) -> None:
+    """Whatever version it says it has: the agent starts, with an empty memory."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(schema)
+        db.execute(f"PRAGMA user_version={version}")
+    assert _reopened(path) == []
+    assert path.with_suffix(".unreadable").exists()
+
+
+def test_the_agent_starts_though_its_memory_breaks_while_it_is_read(logs: list[dict[str, Any]]) -> None:
+    """What was read before is kept."""
+
+    class Breaking(MemoryStore):
+        def load(self) -> Iterator[BindingRequest]:
+            yield request()
+            raise StoreUnreadable("disk I/O error")
+
+    peers = Peers(Breaking())
+    peers.load(decide, NOW)
+    assert len(peers) == 1
+    assert [entry["event"] for entry in logs] == ["store_unreadable"]
+
+
 def test_a_peer_with_a_pre_shared_key_is_kept_by_its_identity(table: PeerTable, path: Path) -> None:
     """It has no certificate to be judged by again."""
     asked = request(certificate=None, ike_peers=frozenset({IkePeer("spoke7@example.net", has_certificate=False)}))
@@ -86,10 +173,16 @@ def test_the_file_of_an_older_release_is_taken_over(path: Path) -> None:
     assert _reopened(path) == [request()]
 
 
-def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    """The operator is told which directory to make."""
-    with pytest.raises(OSError, match=r"nowhere/agent\.sqlite"):
-        Store(tmp_path / "nowhere" / "agent.sqlite").open()
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path, logs: list[dict[str, Any]]) -> None:
+    """The operator is told which directory to make; until then the agent remembers in memory only."""
+    store = Store(tmp_path / "nowhere" / "agent.sqlite")
+    store.open()
+    PeerTable(store).save(request())
+    assert len(list(PeerTable(store).load())) == 1
+    assert not store.survives
+    (said,) = logs
+    assert "nowhere/agent.sqlite" in said["why"]
+    store.close()
 
 
 def test_a_broken_file_is_set_aside(path: Path) -> None:

@@ -9,7 +9,6 @@ from dmvpn_agent.core.desired import (
     DENY_ANY,
     DENY_ANY_SEQ,
     Desired,
-    Entry,
     MaximumPrefix,
     Neighbor,
     Observed,
@@ -30,6 +29,7 @@ from dmvpn_agent.core.plan import (
     SetNeighbor,
     plan,
 )
+from dmvpn_agent.core.prefix_filter import Entry
 from factories import RULES, SETTINGS, spoke
 
 A = ip_address("10.255.0.2")
@@ -221,12 +221,11 @@ def test_two_peers_with_one_as_have_lists_of_their_own() -> None:
     assert len(wanted.prefix_lists) == 2
 
 
-def test_a_prefix_at_or_above_the_limit_is_taken_exactly() -> None:
+def test_a_prefix_as_long_as_the_limit_is_taken_exactly_and_a_longer_one_not_at_all() -> None:
     """``le`` only where it is longer than the prefix."""
     wanted = desired([spoke(2, "192.168.2.0/26", "192.168.3.0/28", "192.168.4.0/25")], SETTINGS)
     assert {(entry.prefix.prefixlen, entry.le) for entry in wanted.prefix_lists[LIST]} == {
         (26, None),
-        (28, None),
         (25, 26),
     }
 

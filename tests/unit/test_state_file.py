@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.adapters import store as store_module
-from dmvpn_agent.adapters.store import CertificateTable, Store, StoreUnreadable
+from dmvpn_agent.adapters.bridge_certificates import BridgeCertificates
+from dmvpn_agent.adapters.store import CertificateTable, Store
+from dmvpn_agent.core import metrics
+from dmvpn_agent.service.peers import StoreUnreadable
+from dmvpn_agent.service.telemetry import Telemetry
 
 PADDING = b"x" * 3000
 
@@ -116,6 +120,23 @@ def test_rows_of_other_types_are_left_out(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("INSERT INTO certificates VALUES ('2', 'text', x'00')")
     assert stored(path) == {"1"}
+
+
+def test_what_cannot_be_read_of_the_bridges_file_is_not_given_to_anybody(path: Path) -> None:
+    """Numbers and text in place of certificates: the agent, who reads the file too, gets the others."""
+    with opened(path) as table:
+        for number in range(5):
+            table.save(str(number), b"", b"x")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE certificates SET remote = 5 WHERE spis = '1'")
+        other.execute("UPDATE certificates SET remote = 'text' WHERE spis = '2'")
+        other.execute("UPDATE certificates SET remote = CAST(x'ff' AS TEXT) WHERE spis = '3'")
+        other.execute("UPDATE certificates SET remote = zeroblob(10000000) WHERE spis = '4'")
+    telemetry = Telemetry()
+    source = BridgeCertificates(path, telemetry)
+    assert source.load(["0", "1", "2", "3", "4"]) == {"0": b"x"}
+    assert telemetry.value(metrics.UNREADABLE, "stored_certificate") == 4
+    assert stored(path) == {"0"}
 
 
 READER = """

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import structlog
 
-from dmvpn_agent.adapters.store import Store, StoreUnreadable
+from dmvpn_agent.adapters.store import CertificateTable, Store
+from dmvpn_agent.service.backoff import Trouble
+from dmvpn_agent.service.peers import StoreUnreadable
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import Unreadable
 
 log = structlog.get_logger()
 
@@ -17,9 +21,10 @@ CHUNK = 500
 class BridgeCertificates:
     """The bridge's file; without a bridge there is none, and nothing is found in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, telemetry: Telemetry | None = None) -> None:
         self._path = path
-        self._trouble: str | None = None
+        self._unreadable = Unreadable(telemetry or Telemetry())
+        self._trouble = Trouble()
 
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         """Return the peers' certificates (DER) of these IKE_SAs, as far as the bridge knows them."""
@@ -28,23 +33,16 @@ class BridgeCertificates:
         store = Store(self._path)
         try:
             store.open_to_read()
-            found = self._read(store.db, list(spis))
+            wanted, table = list(spis), CertificateTable(store, self._unreadable)
+            found: dict[str, bytes] = {}
+            for start in range(0, len(wanted), CHUNK):
+                found |= table.remote(wanted[start : start + CHUNK])
         except (StoreUnreadable, sqlite3.Error) as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                log.warning("bridge_certificates_unreadable", file=str(self._path), why=self._trouble,
+            if self._trouble.is_new(error):
+                log.warning("bridge_certificates_unreadable", file=str(self._path), why=self._trouble.text,
                             consequence="large and renewed certificates are not seen")  # fmt: skip
             return {}
         finally:
             store.close()
-        self._trouble = None
-        return found
-
-    def _read(self, db: sqlite3.Connection, spis: list[str]) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        for start in range(0, len(spis), CHUNK):
-            part = spis[start : start + CHUNK]
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT spis, remote FROM certificates WHERE spis IN ({marks})"  # noqa: S608  question marks
-            found |= dict(db.execute(query, part).fetchall())
+        self._trouble.over()
         return found

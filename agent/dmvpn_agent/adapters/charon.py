@@ -1,6 +1,9 @@
 """charon by way of its VICI socket, on one asyncio connection."""
 
 import asyncio
+import os
+import socket
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -9,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.charon import CharonLost, CommandFailed
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, ViciError, encode, text
@@ -22,7 +25,10 @@ log = structlog.get_logger()
 REQUEST_TIMEOUT = 20.0
 #: charon queues events for us without bound, we do not: beyond this many the state is read anew.
 MAX_WAITING_EVENTS = 10_000
-MAX_RETRY_INTERVAL = 5.0
+#: Seconds between two attempts to connect: at first, and at most.
+FIRST_RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.2, 5.0
+#: Octets read at once: so many are parsed before anything else has its turn.
+CHUNK = 1 << 14
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Read = TypeVar("Read")
@@ -42,9 +48,10 @@ def _nothing(_: Section) -> None:
 
 
 class ViciCharon:
-    """Connects to charon's socket, again and again with back-off where it is not there.
+    """Connects to charon's socket, again and again with back-off where it is not there or closes soon.
 
     ``timeout``: seconds for one answer. ``max_waiting_events``: how many events may wait to be looked at.
+    ``refuses_itself``: this process listens on a VICI socket too, and must not take that one for charon's.
     """
 
     def __init__(
@@ -54,36 +61,56 @@ class ViciCharon:
         *,
         timeout: float = REQUEST_TIMEOUT,
         max_waiting_events: int = MAX_WAITING_EVENTS,
+        refuses_itself: bool = False,
+        backoff: Backoff | None = None,
     ) -> None:
         self._path = path
         self._telemetry = telemetry
         self._timeout = timeout
         self._max_waiting_events = max_waiting_events
-        self._trouble: str | None = None
+        self._refuses_itself = refuses_itself
+        self._backoff = backoff or Backoff(FIRST_RETRY_INTERVAL, MAX_RETRY_INTERVAL)
+        self._trouble = Trouble()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator["ViciSession"]:
         """Connect, however long that takes; the connection is closed at the end of the block."""
-        retrying = AsyncRetrying(
-            wait=wait_exponential(multiplier=0.2, max=MAX_RETRY_INTERVAL),
-            retry=retry_if_exception_type(OSError),
-            before_sleep=self._say_trouble,
-        )
-        streams: Streams = await retrying(asyncio.open_unix_connection, self._path)
-        self._trouble = None
+        streams = await self._connect()
         self._telemetry.increment(metrics.VICI_RECONNECTS)
         session = ViciSession(*streams, self._telemetry, self._timeout, self._max_waiting_events)
         try:
             yield session
         finally:
+            self._backoff.failed()
             await session.close()
 
-    def _say_trouble(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if str(error) != self._trouble:  # said once, not at every attempt
-            self._trouble = str(error)
-            log.warning("charon_unreachable", socket=str(self._path), why=self._trouble,
-                        do="is charon running, with its vici plugin on this socket, for this user?")  # fmt: skip
+    async def _connect(self) -> Streams:
+        while True:
+            await asyncio.sleep(self._backoff.delay)
+            self._backoff.begin()
+            try:
+                streams = await asyncio.open_unix_connection(self._path)
+                if self._refuses_itself:
+                    _refuse_itself(streams[1])
+            except OSError as error:
+                self._backoff.failed()
+                if self._trouble.is_new(error):
+                    log.warning("charon_unreachable", socket=str(self._path), why=self._trouble.text,
+                                do="is charon running, with its vici plugin on this socket, for this user?"
+                                " see ike.vici_socket")  # fmt: skip
+            else:
+                self._trouble.over()
+                return streams
+
+
+def _refuse_itself(writer: asyncio.StreamWriter) -> None:
+    """Close a connection to this very process: by whatever name its socket was reached. Raises ``OSError``."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    size = struct.calcsize("3i")  # struct ucred: pid, uid, gid of whoever called listen()
+    process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if process == os.getpid():
+        writer.transport.abort()
+        raise ConnectionRefusedError("this is the bridge's own socket (bridge.listen), not charon's")
 
 
 class ViciSession:
@@ -179,9 +206,10 @@ class ViciSession:
     async def _receive(self) -> None:
         packets = PacketReader()
         try:
-            while data := await self._reader.read(1 << 16):
+            while data := await self._reader.read(CHUNK):
                 for packet in packets.feed(data):
                     self._packet(packet)
+                await asyncio.sleep(0)  # what was read already is returned without a pause
             self._lose("charon closed the connection")
         except (ViciError, OSError) as error:
             self._lose(str(error))

@@ -11,7 +11,7 @@ from dmvpn_agent.adapters.terminal import Either, Reply, Terminal, TerminalError
 from dmvpn_agent.adapters.vty import VtySockets
 from dmvpn_agent.adapters.vtysh import Vtysh
 from dmvpn_agent.config import Frr
-from dmvpn_agent.core.model import BindingRequest, BindingType
+from dmvpn_agent.core.model import Address, BindingRequest, BindingType
 from dmvpn_agent.core.plan import Change
 from dmvpn_agent.core.standing import PEER_BINDINGS
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
@@ -121,13 +121,17 @@ class FrrNhrpd:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:
             raise NhrpdUnavailable(f"{error}; FRR said: {cache.words()}") from error
-        return tuple(
-            _binding(entry)
-            for entry in entries
-            if entry.interface in self._interfaces and entry.binding_type in PEER_BINDINGS
-        )
+        ours = [entry for entry in entries if entry.interface in self._interfaces]
+        own = frozenset(entry.protocol_address for entry in ours if entry.binding_type == BindingType.LOCAL)
+        return tuple(_binding(entry, own) for entry in ours if entry.binding_type in PEER_BINDINGS)
 
 
-def _binding(entry: CacheEntry) -> BindingRequest:
-    nbma = entry.nbma_address or _NOWHERE
-    return BindingRequest(entry.interface, BindingType(entry.binding_type), entry.protocol_address, nbma, None)
+def _binding(entry: CacheEntry, own: frozenset[Address]) -> BindingRequest:
+    return BindingRequest(
+        interface=entry.interface,
+        binding_type=BindingType(entry.binding_type),
+        protocol_address=entry.protocol_address,
+        nbma_address=entry.nbma_address or _NOWHERE,
+        certificate=None,
+        local_addresses=own,
+    )

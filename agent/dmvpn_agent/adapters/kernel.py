@@ -1,4 +1,4 @@
-"""The kernel by way of netlink: the tunnel interfaces, and what nhrpd does to routes and neighbours.
+"""The kernel by way of netlink: the tunnel interfaces, their addresses, and what nhrpd does to routes and neighbours.
 
 nhrpd installs routes with protocol 191 and neighbour entries with the same on the tunnel interfaces: the only prompt
 sign of a binding that came or went.
@@ -6,12 +6,14 @@ sign of a binding that came or went.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Any
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, wait_exponential
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Address
+from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -23,7 +25,7 @@ IFF_UP = 1
 class KernelWatch:
     """Watches the tunnel interfaces; ``changed`` is told of everything.
 
-    ``up``: of each interface, ``None`` while it does not exist.
+    ``up``: of each interface, ``None`` while it does not exist. ``addresses``: what they have.
     """
 
     def __init__(self, interfaces: Iterable[str], telemetry: Telemetry, changed: Callable[[], None]) -> None:
@@ -31,18 +33,26 @@ class KernelWatch:
         self._telemetry = telemetry
         self._changed = changed
         self._names: dict[int, str] = {}
+        self._backoff = Backoff(0.2, 10)
+        self._trouble = Trouble()
+        self._addresses: set[tuple[int, Address]] = set()
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """Return the addresses of the tunnel interfaces, as last seen."""
+        return frozenset(address for index, address in self._addresses if index in self._names)
 
     async def run(self) -> None:
         """Watch until cancelled; a broken or overrun netlink socket is opened again and the state read anew."""
-        async for attempt in AsyncRetrying(
-            wait=wait_exponential(multiplier=0.2, max=10), before_sleep=self._say_broken, retry=_not_cancelled
-        ):
-            with attempt:
+        while True:
+            self._backoff.begin()
+            try:
                 await self._watch()
-
-    def _say_broken(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("netlink_broken", why=repr(error), attempt=state.attempt_number)
+            except Exception as error:
+                wait = self._backoff.failed()
+                if self._trouble.is_new(repr(error)):
+                    log.warning("netlink_broken", why=self._trouble.text, then="it is opened again")
+                await asyncio.sleep(wait)
 
     async def _watch(self) -> None:
         from pyroute2 import AsyncIPRoute  # noqa: PLC0415  takes 0.2 s, and only the running agent needs it
@@ -55,7 +65,11 @@ class KernelWatch:
                 self._set_link(name, None)
             async for link in await netlink.link("dump"):
                 self._message(link)
+            self._addresses.clear()
+            async for address in await netlink.addr("dump"):
+                self._message(address)
             self._changed()
+            self._trouble.over()
             while True:
                 async for message in netlink.get():
                     self._message(message)
@@ -65,6 +79,12 @@ class KernelWatch:
         if event in {"RTM_NEWLINK", "RTM_DELLINK"}:
             self._link(message["index"], message.get_attr("IFLA_IFNAME"),
                        None if event == "RTM_DELLINK" else bool(message["flags"] & IFF_UP))  # fmt: skip
+        elif event in {"RTM_NEWADDR", "RTM_DELADDR"}:
+            # On an interface with a far end, IFA_ADDRESS is the far end's.
+            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            change = self._addresses.add if event == "RTM_NEWADDR" else self._addresses.discard
+            if text:
+                change((message["index"], ip_address(text)))
         elif event in {"RTM_NEWROUTE", "RTM_DELROUTE"} and message.get("proto") == RTPROT_NHRP:
             self._count("route")
             self._changed()
@@ -94,8 +114,3 @@ class KernelWatch:
 
 
 _STATES = {None: "absent", False: "down", True: "up"}
-
-
-def _not_cancelled(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome else None
-    return isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError)

@@ -1,14 +1,19 @@
 """nftables by way of nft, and the kernel's word that the rule set changed."""
 
 import asyncio
+import errno
 import math
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+
+import structlog
 
 from dmvpn_agent.adapters.process import Completed, ProgramError, run
 from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.redirect import FirewallError
 from dmvpn_agent.wire.nft import (
     TABLE,
@@ -20,6 +25,8 @@ from dmvpn_agent.wire.nft import (
     render_hear,
     render_silence,
 )
+
+log = structlog.get_logger()
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 16 << 20
@@ -101,34 +108,37 @@ class NftablesNotifications:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._socket: socket.socket | None = None
+        self._backoff = Backoff(1, 60)
+        self._trouble = Trouble()
 
-    def start(self) -> None:
-        """Listen. Raises ``OSError`` where the kernel has no nf_tables or the capability CAP_NET_ADMIN is missing."""
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
-        try:
-            self._socket.bind((0, 0))
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
-        except OSError:
-            self._socket.close()
-            self._socket = None
-            raise
-        asyncio.get_running_loop().add_reader(self._socket, self._readable)
+    async def run(self) -> None:
+        """Listen until cancelled; a socket that cannot be had, or breaks, is opened again."""
+        while True:
+            self._backoff.begin()
+            try:
+                await self._listen()
+            except OSError as error:
+                wait = self._backoff.failed()
+                if self._trouble.is_new(error):
+                    log.warning("nftables_unwatched", why=self._trouble.text,
+                                effect="a flushed rule is seen at the next look",
+                                do="give the agent CAP_NET_ADMIN, and the kernel nf_tables")  # fmt: skip
+                await asyncio.sleep(wait)
 
-    def stop(self) -> None:
-        """Stop listening."""
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
-
-    def _readable(self) -> None:
-        assert self._socket is not None  # noqa: S101  the reader is removed before the socket
-        try:
-            while self._socket.recv(65536):
-                pass
-        except BlockingIOError:
-            pass
-        except OSError:
-            pass  # ENOBUFS: notifications were lost; the look that follows sees all
-        self._changed()
+    async def _listen(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        with socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER) as notifications:
+            notifications.bind((0, 0))
+            notifications.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+            self._trouble.over()
+            self._changed()  # what changed before is not notified
+            while True:
+                try:
+                    await asyncio.get_running_loop().sock_recv(notifications, 65536)
+                    with suppress(BlockingIOError):
+                        while notifications.recv(65536):
+                            pass
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:  # notifications were lost; the look that follows sees all
+                        raise
+                self._changed()

@@ -2,7 +2,8 @@
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,7 @@ from dmvpn_agent.adapters.trust_files import read_trust
 from dmvpn_agent.config import Config
 from dmvpn_agent.core.desired import Desired, problems
 from dmvpn_agent.core.doctor import NHRPD_VICI
-from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.core.model import Certificate, Network, Role
 from dmvpn_agent.core.node_view import (
     CharonView,
     LinkView,
@@ -34,13 +35,16 @@ from dmvpn_agent.core.node_view import (
 from dmvpn_agent.service.charon import PATCHED_EVENT
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_traps
+from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.wire.vici import sections, text
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 4 << 20
 #: As whom the services of deploy/ run, with FRR's vty group as their own.
 SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
+
+_APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
+_SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.swanctl", "local/usr.sbin.swanctl"))
 
 V = TypeVar("V")
 
@@ -54,7 +58,15 @@ def wanted(config: Config) -> Wanted:
         bridge_socket=str(config.bridge.listen.resolve()),
         nflog_group=config.redirect.nflog_group if config.redirect else None,
         ca_certificates=tuple(str(path) for path in config.trust_files.authorities),
+        announced=_announced(config),
     )
+
+
+def _announced(config: Config) -> tuple[Network, ...]:
+    if config.role is not Role.HUB or config.bgp is None:
+        return ()
+    rules = (rules for kinds in config.policy.rules.values() for rules in kinds.values())
+    return tuple(dict.fromkeys(network for one in rules for network in one.tunnel_networks))
 
 
 async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
@@ -79,6 +91,8 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         sockets=_sockets(config, nhrpd_vici, agent),
         links=await _seen(_links),
         forwards=await _seen(_forwards),
+        routes=await _seen(lambda: _routes(wanted(config).announced)),
+        swanctl_confined=await _seen(lambda: _swanctl_confined(config.ike.vici_socket)),
         authorities=tuple(authority.subject for authority in trust.authorities.values()),
         trust_problems=trust_problems,
         redirect=await _seen(_redirect),
@@ -91,7 +105,7 @@ def _sockets(config: Config, nhrpd_vici: Path, agent: User | None) -> dict[str, 
     nhrpd = user_behind(vty / "nhrpd.vty")
     sockets = {
         "nhrpd's charon": look_at_socket(nhrpd_vici, "nhrpd", nhrpd),
-        "charon": look_at_socket(config.ike.vici_socket, "dmvpn-agent", agent),
+        "charon": look_at_socket(config.ike.vici_socket, "dmvpn-agent", agent, not_for=SERVICE_GROUP),
         "nhrpd's events": look_at_socket(config.event_socket, "nhrpd", nhrpd),
         "control": look_at_socket(config.control_socket),
     }
@@ -129,6 +143,7 @@ async def _charon(path: Path) -> CharonView:
         for name, connection in await session.stream("list-conns", {}, "list-conn", sections):
             children = dict(sections(connection.get("children", {})))
             modes[name] = text(children[name], "mode") if name in children else None
+        plugins = (await session.request("stats", {})).get("plugins", [])
         listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
         own = [read_certificate(item["data"]) for item in listed if text(item, "has_privkey") == "yes"]
     finally:
@@ -136,7 +151,7 @@ async def _charon(path: Path) -> CharonView:
             await session.close()
     return CharonView(release, patched, modes, tuple(
         OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
-    ))  # fmt: skip
+    ), frozenset(one.decode("ascii", "replace") for one in plugins if isinstance(one, bytes)))  # fmt: skip
 
 
 async def _print(*argv: str) -> str:
@@ -167,6 +182,27 @@ async def _bgp(config: Config) -> tuple[str, ...]:
 
 async def _forwards() -> bool:
     return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+
+
+async def _routes(networks: Sequence[Network]) -> dict[Network, str]:
+    routes = {}
+    for network in networks:
+        words = ("ip", "-json", f"-{network.version}", "route", "show", "exact", str(network))
+        if found := parse_route(await _print(*words)):
+            routes[network] = found
+    return routes
+
+
+async def _swanctl_confined(socket: Path) -> bool:
+    """Tell whether AppArmor has a profile of swanctl in force whose files do not name charon's socket."""
+    try:
+        profiles = _APPARMOR.read_text()
+    except FileNotFoundError:
+        return False
+    if not re.search(r"swanctl \(enforce\)", profiles):
+        return False
+    rules = "\n".join(file.read_text() for file in _SWANCTL_PROFILE if file.exists())
+    return re.search(rf"^\s*{re.escape(str(socket))}\s+rw,", rules, re.MULTILINE) is None
 
 
 async def _redirect() -> bool:

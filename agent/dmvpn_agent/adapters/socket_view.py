@@ -17,6 +17,7 @@ from dmvpn_agent.core.node_view import SocketView
 TIMEOUT = 10.0
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _CAP_DAC_OVERRIDE = 1 << 1
+_NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,10 @@ def acting_as(user: User | None) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def look_at_socket(path: Path, client: str = "", user: User | None = None) -> SocketView:
+def look_at_socket(path: Path, client: str = "", user: User | None = None, not_for: str = "") -> SocketView:
     """Look at a socket; ``client`` is the program that uses it, and ``user`` whose rights that has, if known.
 
-    Only root can tell whether it is refused to somebody else.
+    ``not_for`` is a group whose members need not open it. Only root can tell what is refused to somebody else.
     """
     target = path.resolve()
     try:
@@ -92,7 +93,18 @@ def look_at_socket(path: Path, client: str = "", user: User | None = None) -> So
     access = f"{stat.filemode(status.st_mode)} {User(status.st_uid, status.st_gid)}"
     is_refused = user is not None and os.geteuid() == 0 and _is_served(path, user) is None
     refused = f"{client} ({user})" if is_refused else ""
-    return SocketView(str(path), str(target), stat.S_ISSOCK(status.st_mode), access, _is_served(path), refused)
+    open_to = not_for if _is_open_to(path, not_for) else ""
+    is_socket = stat.S_ISSOCK(status.st_mode)
+    return SocketView(str(path), str(target), is_socket, access, _is_served(path), refused, open_to)
+
+
+def _is_open_to(path: Path, group: str) -> bool:
+    """Tell whether somebody who is only a member of a group may open it."""
+    try:
+        member = User(_NOBODY, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        return False
+    return os.geteuid() == 0 and bool(_is_served(path, member))
 
 
 def _is_served(path: Path, user: User | None = None) -> bool | None:

@@ -1,6 +1,5 @@
 """The SQLite file behind a store: made for its owner only, opened, and set aside where it is damaged."""
 
-import errno
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -12,8 +11,6 @@ import structlog
 
 log = structlog.get_logger()
 
-#: What the file system may come to have, and what waiting may mend; anything else is how the node is set up.
-_OF_THE_MEDIUM = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: Seconds to wait for somebody who writes to the file; nobody should.
 _LOCK_TIMEOUT = 0.5
@@ -36,17 +33,42 @@ class Schema(NamedTuple):
         if found not in {0, *self.upgrades, self.version}:
             raise Damaged(f"schema {found} is not {self.version}")
         upgrade = self.upgrades.get(found, "")
-        db.executescript(f"BEGIN; {upgrade} {self.create} PRAGMA user_version={self.version}; COMMIT;")
+        try:
+            db.executescript(f"BEGIN; {upgrade} {self.create} PRAGMA user_version={self.version}; COMMIT;")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
+            raise Damaged(f"its tables are not those of schema {found}: {error}") from error
+        if missing := self._columns() - _columns(db):
+            raise Damaged(f"its tables lack {', '.join(sorted(missing))}")
+
+    def _columns(self) -> set[str]:
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.executescript(self.create)
+            return _columns(db)
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    """Return the columns of all tables, each as ``table.column type``."""
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return {
+        f"{name}.{column} {kind}"
+        for name in names
+        for column, kind in db.execute("SELECT name, type FROM pragma_table_info(?)", (name,))
+    }
+
+
+def text_or_none(data: bytes) -> str | None:
+    """Return a TEXT value; ``None`` where it is no UTF-8, so that only this row is unreadable (``text_factory``)."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def beside(path: Path) -> tuple[Path, Path]:
     """Return what SQLite keeps beside a database: write-ahead log, and shared memory."""
     return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
-
-
-def is_of_the_medium(error: OSError) -> bool:
-    """Tell whether a file cannot be written because of what it lies on."""
-    return error.errno in _OF_THE_MEDIUM
 
 
 def open_file(path: Path, schema: Schema) -> sqlite3.Connection:
@@ -67,6 +89,7 @@ def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
     """Return a database in memory with what a file holds, as far as it can be read."""
     for mode in ("mode=ro", "mode=ro&immutable=1"):  # immutable: a read-only file system, where SQLite cannot lock
         db = sqlite3.connect(":memory:", isolation_level=None)
+        db.text_factory = text_or_none
         try:
             uri = f"{path.absolute().as_uri()}?{mode}"
             with closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT)) as source:
@@ -83,6 +106,7 @@ def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
 
 def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
+    db.text_factory = text_or_none
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")

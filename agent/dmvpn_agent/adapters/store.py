@@ -6,16 +6,19 @@ goes on with a copy in memory, and writes it back as soon as it can.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
 
 import structlog
 
-from dmvpn_agent.adapters.state_file import Schema, beside, in_memory, is_of_the_medium, open_file
-from dmvpn_agent.core.model import Address, BindingRequest, BindingType, Certificate
-from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.adapters.state_file import Schema, beside, in_memory, open_file, text_or_none
+from dmvpn_agent.core.model import Address, BadCertificate, BindingRequest, BindingType, Certificate
+from dmvpn_agent.service.peers import StoreUnreadable
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.unreadable import ItemSource, Unreadable
+from dmvpn_agent.wire.certificate import MAX_CERTIFICATE_BYTES, read_certificate
 from dmvpn_agent.wire.label import ike_peer
 
 log = structlog.get_logger()
@@ -48,12 +51,12 @@ ALTER TABLE peers ADD COLUMN local_nbma_address TEXT NOT NULL DEFAULT '';
     },
 )
 
+#: Rows that are read of one table: as many peers no node has.
+MAX_ROWS = 100_000
+#: Characters of a text in a row: an IKE identity has 511 at most.
+MAX_TEXT = 1024
 #: Seconds between two attempts to write to a file again that could not be written.
 WRITE_BACK_INTERVAL = 60.0
-
-
-class StoreUnreadable(Exception):
-    """The file is missing or cannot be read as it is; the text names it and says what to do."""
 
 
 class Store:
@@ -77,14 +80,10 @@ class Store:
         return self._db is not None and self._in_memory_since is None
 
     def open(self) -> None:
-        """Open or create the file. Raises ``OSError`` where the directory is missing or not this user's."""
+        """Open or create the file; where that does not go, work in memory, and try again later."""
         try:
             self._db = open_file(self._path, _SCHEMA)
-        except OSError as error:
-            if not is_of_the_medium(error):
-                raise
-            self._go_on_in_memory(error)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self._go_on_in_memory(error)
 
     def open_to_read(self) -> None:
@@ -98,6 +97,7 @@ class Store:
             # Whoever has it open keeps a write-ahead log beside it. Without one, SQLite would leave one behind.
             mode = "mode=ro" if beside(self._path)[0].exists() else "mode=ro&immutable=1"
             self._db = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+            self._db.text_factory = text_or_none
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except (OSError, sqlite3.Error) as error:
             self.close()
@@ -136,7 +136,7 @@ class Store:
     def _go_on_in_memory(self, error: Exception) -> None:
         log.error("store_in_memory", file=str(self._path), why=str(error),
                   consequence="a restart knows nothing of what comes from now on",
-                  do=f"see whether {self._path.parent} is full or read-only; it is then tried again")  # fmt: skip
+                  do=f"see whether {self._path.parent} is there and can be written; it is tried again")  # fmt: skip
         copy = in_memory(self._path, _SCHEMA)
         if self._db is not None:
             self._db.close()
@@ -168,37 +168,68 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _request(
-    address: str, interface: str, kind: str, nbma: str, der: bytes, identity: str, local: str
-) -> BindingRequest:
+def _request(row: Sequence[object]) -> BindingRequest:
+    """Read a row. Raises ``ValueError``: SQLite keeps values of any type in any column, and files get damaged."""
+    text = [_text(row[place]) for place in (0, 1, 2, 3, 5, 6)]
+    address, interface, kind, nbma, identity, local = text
+    der = _blob(row[4])
     return BindingRequest(
         interface=interface,
         binding_type=BindingType(kind),
         protocol_address=ip_address(address),
         nbma_address=ip_address(nbma),
-        certificate=read_certificate(der) if der else None,
+        certificate=_certificate(der) if der else None,
         ike_peers=frozenset({ike_peer(identity, has_certificate=False)} if identity else ()),
         local_nbma_address=ip_address(local) if local else None,
     )
 
 
+def _certificate(der: bytes) -> Certificate:
+    certificate = read_certificate(der)
+    if isinstance(certificate, BadCertificate):
+        raise ValueError(f"its certificate is {certificate.why}")
+    return certificate
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise ValueError(f"a column is no text of at most {MAX_TEXT} characters")
+    return value
+
+
+def _blob(value: object) -> bytes:
+    if not isinstance(value, bytes) or len(value) > MAX_CERTIFICATE_BYTES:
+        raise ValueError(f"a certificate is not octets, at most {MAX_CERTIFICATE_BYTES}")
+    return value
+
+
+def _rows(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[object]]]:
+    """Yield each row's number and its values, a value that is far too long as ``None``. Raises ``sqlite3.Error``."""
+    bounded = ", ".join(
+        f"CASE WHEN length(CAST({name} AS BLOB)) <= {2 * MAX_CERTIFICATE_BYTES} THEN {name} END" for name in columns
+    )
+    query = f"SELECT rowid, {bounded} FROM {table} LIMIT {MAX_ROWS}"  # noqa: S608  constants
+    for number, *values in db.execute(query):
+        yield number, values
+
+
 class PeerTable:
     """The binding requests of accepted peers, by protocol address."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, unreadable: Unreadable | None = None) -> None:
         self._store = store
+        self._unreadable = unreadable or Unreadable(Telemetry())
 
     def load(self) -> Iterator[BindingRequest]:
-        """Return all that was saved; a row that is no request any more is left out. Raises ``StoreUnreadable``."""
+        """Yield all that was saved; a row that is no request is skipped. Raises ``StoreUnreadable``."""
         try:
-            rows = self._store.db.execute(f"SELECT {', '.join(_COLUMNS)} FROM peers").fetchall()  # noqa: S608  constants
+            for number, row in _rows(self._store.db, "peers", _COLUMNS):
+                try:
+                    yield _request(row)
+                except ValueError as error:
+                    self._unreadable.skip(ItemSource.STORED_PEER, number, f"row {number}: {error}")
         except sqlite3.Error as error:
             raise StoreUnreadable(f"the stored peers cannot be read: {error}") from error
-        for row in rows:
-            try:
-                yield _request(*row)
-            except ValueError as error:
-                log.warning("stored_peer_unreadable", protocol_address=row[0], why=str(error))
 
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one; without certificate, only a pre-shared key's."""
@@ -226,19 +257,32 @@ class PeerTable:
 class CertificateTable:
     """The certificates that an IKE_SA was authenticated with, by its SPIs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, unreadable: Unreadable | None = None) -> None:
         self._store = store
+        self._unreadable = unreadable or Unreadable(Telemetry())
 
     def load(self) -> Iterator[tuple[str, bytes, bytes]]:
-        """Return SPIs, local and remote certificate of all IKE_SAs, as far as they can be read."""
+        """Yield SPIs, local and remote certificate of all IKE_SAs, as far as they can be read."""
         try:
-            rows = self._store.db.execute("SELECT spis, local, remote FROM certificates").fetchall()
+            for number, (spis, local, remote) in _rows(self._store.db, "certificates", ("spis", "local", "remote")):
+                try:
+                    yield _text(spis), _blob(local), _blob(remote)
+                except ValueError as error:
+                    self._unreadable.skip(ItemSource.STORED_CERTIFICATE, number, f"row {number}: {error}")
         except sqlite3.Error as error:
             log.error("stored_certificates_unreadable", why=str(error))
-            return
-        for spis, local, remote in rows:
-            if isinstance(spis, str) and isinstance(local, bytes) and isinstance(remote, bytes):
-                yield spis, local, remote
+
+    def remote(self, spis: Sequence[str]) -> dict[str, bytes]:
+        """Return the remote certificate of those of these IKE_SAs that are stored. Raises ``sqlite3.Error``."""
+        marks = ", ".join("?" * len(spis))
+        query = f"SELECT spis, remote FROM certificates WHERE spis IN ({marks})"  # noqa: S608  question marks
+        found = {}
+        for key, remote in self._store.db.execute(query, spis):
+            try:
+                found[_text(key)] = _blob(remote)
+            except ValueError as error:
+                self._unreadable.skip(ItemSource.STORED_CERTIFICATE, key, str(error))
+        return found
 
     def save(self, spis: str, local: bytes, remote: bytes) -> None:
         """Keep an IKE_SA's certificates."""

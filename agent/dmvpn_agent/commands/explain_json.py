@@ -6,6 +6,7 @@ from dmvpn_agent.commands.explain_text import sentence
 from dmvpn_agent.commands.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.core.account import Named
 from dmvpn_agent.core.advice import ADVICE
+from dmvpn_agent.core.desired import BgpSettings
 from dmvpn_agent.core.model import Accept, Address, BadCertificate, Certificate, Decision, Peer
 
 
@@ -20,7 +21,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "certificate": certificate_json(certificate),
         "resources": [_named(one) for one in report.named],
         "address_known": report.address_known,
-        "bindings": [_answer(answer) for answer in report.answers],
+        "bindings": [_answer(answer, report.setting.config.bgp) for answer in report.answers],
         "trust": {
             "authorities": len(report.setting.judge.trust.authorities),
             "issuer_known": issuer in report.setting.judge.trust.authorities,
@@ -60,7 +61,7 @@ def _named(one: Named) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: Answer, bgp: BgpSettings | None) -> dict[str, Any]:
     explanation, request = answer.explanation, answer.request
     failed = dict.fromkeys(check.reason for check in explanation.checks if not check.passed)
     return {
@@ -81,7 +82,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
             for check in explanation.checks
         ],
         **decision_json(explanation.decision),
-        "sentence": sentence(explanation.decision),
+        "sentence": sentence(explanation.decision, bgp),
         "would_have_to_change": {str(reason): list(ADVICE[reason].remedies) for reason in failed},
         "vtysh": list(answer.vtysh),
     }

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from dmvpn_agent.commands.filter_text import lets_in
 from dmvpn_agent.commands.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.core.account import Named
 from dmvpn_agent.core.advice import ADVICE
-from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Decision, Deny, Peer, PeerKind
+from dmvpn_agent.core.desired import BgpSettings
+from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Decision, Deny, PeerKind
 from dmvpn_agent.show import table
 
 #: Columns are padded to this width at most; what is longer is still printed whole.
@@ -90,12 +92,12 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
     )
     yield from _indented(table(("", "DENIES AS", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
     yield ""
-    yield f"  {sentence(explanation.decision)}"
+    yield f"  {sentence(explanation.decision, report.setting.config.bgp)}"
     yield from _consequences(answer)
 
 
-def sentence(decision: Decision) -> str:
-    """Return a decision in one plain sentence."""
+def sentence(decision: Decision, bgp: BgpSettings | None) -> str:
+    """Return a decision in one plain sentence, for an accepted peer with what its filter lets in."""
     if isinstance(decision, Deny):
         because = ADVICE[decision.reason].because
         return (
@@ -106,20 +108,9 @@ def sentence(decision: Decision) -> str:
         return (
             "ACCEPTED, as a host behind the peer: the address lies in one of its prefixes, and makes nobody a peer."
         )
-    return f"ACCEPTED: {_entitled(decision.peer)}."
-
-
-def _entitled(peer: Peer) -> str:
-    bound = f"{peer.protocol_address} is bound, and its peer is {_KINDS[peer.kind]}"
-    if peer.quarantined:
-        return f"{bound} in quarantine: it gets no BGP neighbor"
-    if peer.as_number is None:
-        return f"{bound}; this node runs no BGP with it"
-    if not peer.prefixes:
-        return f"{bound} with AS {peer.as_number} that may announce nothing"
-    names = ", ".join(str(prefix) for prefix in peer.prefixes)
-    longest = max(peer.max_prefix_length[prefix.version == 6] for prefix in peer.prefixes)
-    return f"{bound} with AS {peer.as_number} that may announce {names}, and parts of these down to a /{longest}"
+    peer, filtered = decision.peer, lets_in(decision.peer, bgp)
+    number = f" with AS {peer.as_number}" if peer.as_number is not None else ""
+    return f"ACCEPTED: {peer.protocol_address} is bound, and its peer is {_KINDS[peer.kind]}{number}; {filtered}."
 
 
 def _consequences(answer: Answer) -> Iterator[str]:
@@ -151,6 +142,7 @@ def _unseen(report: Report) -> Iterator[str]:
             yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
         if report.setting.config.policy.confirms and not report.question.identity:
             yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"
+    yield "  whether it is an address of this node: nhrpd and the kernel tell the running agent"
     yield "  whether another live peer has the address or part of the prefixes: the running agent knows that"
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from dmvpn_agent import logs
 from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
-from dmvpn_agent.adapters.store import PeerTable, Store, StoreUnreadable
+from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.commands.setting import Setting, settle
 from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import BgpSettings, desired, problems
 from dmvpn_agent.core.model import Accept, BindingRequest, Deny, Peer
 from dmvpn_agent.core.plan import Change, Plan, RemoveNeighbor, plan, subject
 from dmvpn_agent.service.bgpd import FrrUnavailable
+from dmvpn_agent.service.peers import StoreUnreadable
 from dmvpn_agent.wire.frr import annotate, render
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2

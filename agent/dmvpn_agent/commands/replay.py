@@ -124,8 +124,9 @@ def _decide(why: str, request: BindingRequest | None, recorded: Recorded, judge:
         return Deny(Reason.MALFORMED_EVENT, "event", why, "an authorize-binding event of nhrpd")
     decision = judge.decide(request, recorded.time)
     reason = recorded.outcome.reason
-    if reason in CONFLICTS and isinstance(decision, Accept) and decision.peer is not None:
-        rules = judge.policy.rules[request.interface][decision.peer.kind]
+    peer = (decision.peer or decision.behind) if isinstance(decision, Accept) else None
+    if reason in CONFLICTS and peer is not None:
+        rules = judge.policy.rules[request.interface][peer.kind]
         if rules.on_conflict is OnConflict.DENY or reason is Reason.NBMA_ADDRESS_CONFLICT:
             return Deny(reason, *recorded.outcome.why)
     return decision

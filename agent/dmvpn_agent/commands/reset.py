@@ -11,7 +11,7 @@ from typing import Any
 from dmvpn_agent import logs
 from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
 from dmvpn_agent.adapters.nftables import Nftables
-from dmvpn_agent.adapters.store import PeerTable, Store, StoreUnreadable
+from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.unix import answered
 from dmvpn_agent.commands.plan import changes_json
 from dmvpn_agent.config import Config, load_contradictory
@@ -19,6 +19,7 @@ from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import Desired, owns_list
 from dmvpn_agent.core.plan import Change, RemoveList, plan
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable
+from dmvpn_agent.service.peers import StoreUnreadable
 from dmvpn_agent.service.redirect import FirewallError
 from dmvpn_agent.wire.frr import annotate, render
 from dmvpn_agent.wire.nft import TABLE

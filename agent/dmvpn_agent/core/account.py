@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dmvpn_agent.core.entitlement import gather
-from dmvpn_agent.core.model import BindingRequest, Certificate, Claim, Inheritable, Resources, Source
+from dmvpn_agent.core.entitlement import gather, role_of
+from dmvpn_agent.core.model import BindingRequest, Certificate, Claim, Inheritable, Resources, Role, Source
 from dmvpn_agent.core.policy import Combination, Policy, StaticPeer, Trust
 from dmvpn_agent.core.resources import inherited
 from dmvpn_agent.core.standing import static_peer_of
@@ -77,6 +77,8 @@ def _named(source: Source, resources: Resources, counted: Resources, unused: str
         for claim in claims:
             counts = claim in counting
             note = "malformed: denies the peer" if counts and claim.value is None else ""
+            if counts and claim.value is Role.HUB and role_of(counted) is not Role.HUB:
+                counts, unused = False, "contradicted by what says that it is no hub"
             yield Named(source, kind, claim.field, claim.text, claim.value, counts, note if counts else unused)
     for what in sorted(resources.inherits):
         note = "left to the issuer, and no certificate in policy.ca_certificates names it"

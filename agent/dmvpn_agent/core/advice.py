@@ -106,7 +106,7 @@ ADVICE: Mapping[Reason, Advice] = {
     ),
     Reason.ROLE_NOT_ALLOWED: Advice(
         "a peer of this kind may not join here",
-        certificate="a hub's, where the peer is one: OU=Hubs or dmvpn-ca's extension",
+        certificate="a hub's, if the peer is one: OU=Hubs or dmvpn-ca's extension, and nothing that says otherwise",
         policy="allowed or require_hub_role in [policy.hub], [policy.spoke] or [policy.shortcut]",
     ),
     Reason.NO_PROTOCOL_ADDRESS: Advice(
@@ -133,14 +133,20 @@ ADVICE: Mapping[Reason, Advice] = {
         certificate="one with an address in them",
         policy="policy.tunnel_networks",
     ),
+    Reason.PROTOCOL_ADDRESS_RESERVED: Advice(
+        "the protocol address can be no peer's: it is this node's own, or the first or last one of a tunnel network",
+        certificate="one with another address",
+        policy="policy.tunnel_networks, if it does not name the networks as the tunnel interfaces have them",
+    ),
     Reason.PROTOCOL_ADDRESS_CONFLICT: Advice(
         "another live peer has this protocol address",
         certificate="one with another address, for one of the two",
         policy='policy.on_conflict = "take_over" gives it to the newer',
     ),
     Reason.HOST_OUTSIDE_PREFIXES: Advice(
-        "the host lies in no prefix that the peer's certificate names",
+        "the host lies in no prefix that its peer may have",
         certificate="one with a prefix that has the host",
+        policy="policy.forbidden_networks, if the host lies in one of them",
     ),
     Reason.NO_AS_NUMBER: Advice(
         "the certificate names no AS number, and this node runs BGP with its peers",

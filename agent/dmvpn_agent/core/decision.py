@@ -5,8 +5,9 @@ rule has a reason of its own; the first that fails denies. ``explain`` goes thro
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from dmvpn_agent.core.entitlement import (
@@ -17,6 +18,7 @@ from dmvpn_agent.core.entitlement import (
     entitlement,
     gather,
     peer_rules,
+    reserved,
     role_of,
     routing_rules,
 )
@@ -29,6 +31,7 @@ from dmvpn_agent.core.model import (
     Check,
     Decision,
     Deny,
+    Network,
     Peer,
     PeerKind,
     Reason,
@@ -48,6 +51,7 @@ ADDRESS_REASONS = frozenset(
         Reason.HOST_OUTSIDE_PREFIXES,
         Reason.PROTOCOL_ADDRESS_MISMATCH,
         Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL,
+        Reason.PROTOCOL_ADDRESS_RESERVED,
     }
 )
 
@@ -92,13 +96,27 @@ class _Verdict(NamedTuple):
     outcome: Entitlement | Rule
 
 
+class _Key(NamedTuple):
+    """All that a verdict depends on, beside the policy and the trust.
+
+    ``row``: all of it, because two rows of the static table can have one pattern.
+    """
+
+    fingerprint: str
+    row: StaticPeer | None
+    interface: str
+    by_registering: bool
+    address: Address
+    own: frozenset[Address]
+
+
 class Judge:
     """A policy in force, with the trust it rests on. It remembers what certificates come to, and nothing else."""
 
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self.policy = policy
         self.trust = trust
-        self._verdicts: dict[tuple[str, str, str, bool, Address], _Verdict] = {}
+        self._verdicts: dict[_Key, _Verdict] = {}
 
     def decide(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Decision:
         """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
@@ -112,7 +130,7 @@ class Judge:
         if isinstance(verdict.outcome, Rule):
             return _deny(verdict.outcome)
         if not verdict.in_tunnel:
-            return Accept(None)
+            return self._host(request, verdict, verdict.outcome, holders)
         peer = self._peer(request, verdict, verdict.outcome)
         held = holders(peer)
         if held and verdict.rules.on_conflict is OnConflict.DENY:
@@ -127,7 +145,7 @@ class Judge:
         resources = Resources()
         if subject is not None:
             resources = subject.combined.resources
-            rules += self._entitlement_rules(subject, request.protocol_address, entitlement(resources))
+            rules += self._entitlement_rules(subject, request, entitlement(resources))
         decision = self.decide(request, now, holders)
         checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
         if isinstance(decision, Deny) and all(check.passed for check in checks):
@@ -147,23 +165,24 @@ class Judge:
         hub, other = self.policy.kinds
         return hub if binding_type is BindingType.NHS or role is Role.HUB else other
 
-    def _entitlement_rules(self, subject: _Subject, address: Address, entitled: Entitlement) -> Iterator[Rule]:
+    def _entitlement_rules(self, subject: _Subject, request: BindingRequest, entitled: Entitlement) -> Iterator[Rule]:
         yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)
-        yield from _address_rules(address, subject.rules, entitled)
+        yield from _address_rules(request.protocol_address, request.local_addresses, subject.rules, entitled)
         yield from routing_rules(subject.combined.resources, subject.rules, self.policy.own_as_number)
 
     def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
         certificate = request.certificate
         fingerprint = certificate.fingerprint if isinstance(certificate, Certificate) else ""
-        by_table, address = row.identity if row else "", request.protocol_address
-        key = fingerprint, by_table, request.interface, request.binding_type is BindingType.NHS, address
+        address = request.protocol_address
+        by_registering = request.binding_type is BindingType.NHS
+        key = _Key(fingerprint, row, request.interface, by_registering, address, request.local_addresses)
         if (known := self._verdicts.get(key)) is not None:
             return known
         subject = self._subject(request, row)
         if subject is None:
             return None
         entitled = entitlement(subject.combined.resources)
-        looked_at = self._entitlement_rules(subject, address, entitled)
+        looked_at = self._entitlement_rules(subject, request, entitled)
         failed = next((rule for rule in looked_at if not rule.passed), None)
         verdict = _Verdict(
             rules=subject.rules,
@@ -176,6 +195,23 @@ class Judge:
             self._verdicts.clear()
         self._verdicts[key] = verdict
         return verdict
+
+    def _host(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement, holders: Holders) -> Decision:
+        """Decide on a host behind a peer, which must be one that could be accepted now itself."""
+        stopped = maintained(request, self.policy, Action.QUARANTINE)
+        if stopped is not None:
+            return Deny(Reason.DENIED_BY_MAINTENANCE, "maintenance", str(stopped),
+                        "no quarantine for the peer that the host is behind")  # fmt: skip
+        host = ip_network(request.protocol_address)
+        peers = [
+            replace(self._peer(replace(request, protocol_address=address), verdict, entitled), prefixes=(host,))
+            for address in entitled.protocol_addresses
+            if contains(verdict.rules.tunnel_networks, address)
+        ]
+        held = [holders(peer) for peer in peers]
+        if all(held) and verdict.rules.on_conflict is OnConflict.DENY:
+            return _conflict(peers[0], held[0][0])
+        return Accept(None, behind=peers[0])
 
     def _peer(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement) -> Peer:
         certificate = request.certificate if isinstance(request.certificate, Certificate) else None
@@ -197,23 +233,47 @@ class Judge:
             quarantined=quarantined,
             max_prefix_length=verdict.rules.max_prefix_length,
             transit=verdict.rules.carried() if verdict.rules.transit and not quarantined else None,
+            withheld=_withheld(verdict.rules, entitled),
+            default_route=verdict.rules.allows_default_route,
             label=named.label if named else None,
         )
 
 
-def _address_rules(address: Address, rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
-    """Yield the rules over the address that is asked for."""
+def _withheld(rules: Rules, entitled: Entitlement) -> tuple[Network, ...]:
+    """Return what nothing may overlap of what a peer announces.
+
+    A peer's own prefixes overlap none of it, by the rules, but for a default route. One that carries others' prefixes
+    has routes to the protocol addresses.
+    """
+    if rules.transit:
+        return rules.forbidden_networks
+    if any(prefix.prefixlen == 0 for prefix in entitled.prefixes):
+        return *rules.tunnel_networks, *rules.forbidden_networks
+    return ()
+
+
+def _address_rules(address: Address, own: frozenset[Address], rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
+    """Yield the rules over the address that is asked for; ``own`` are addresses of this node."""
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
-        held = contains(entitled.prefixes, address)
+        held = contains(entitled.prefixes, address) and not contains(rules.forbidden_networks, address)
         yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(entitled.prefixes),
-                   "a prefix that has the host ", address)  # fmt: skip
+                   "a prefix that has the host, which is not forbidden: ", address)  # fmt: skip
+        possible = any(
+            contains(rules.tunnel_networks, one) and not reserved(one, rules.tunnel_networks, own)
+            for one in entitled.protocol_addresses
+        )
+        yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, possible, entitled.where, entitled.written,
+                   "a protocol address of the peer itself in ", OneOf(rules.tunnel_networks))  # fmt: skip
         return
     named = address in entitled.protocol_addresses
     yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, entitled.written,
                "the protocol address the peer registers: ", address)  # fmt: skip
     yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
                "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
+    why = reserved(address, rules.tunnel_networks, own)
+    yield Rule(Reason.PROTOCOL_ADDRESS_RESERVED, not why, "protocol address", address,
+               "an address that a peer can have; ", why or "it is neither this node's nor its network's")  # fmt: skip
 
 
 def _texts(rule: Rule) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from dmvpn_agent.core.model import Address, Network, Peer, PeerKind
+from dmvpn_agent.core.model import Address, Peer, PeerKind
+from dmvpn_agent.core.prefix_filter import Entry, filter_entries
 
 OWNER = "dmvpn-agent"
 
@@ -72,27 +73,6 @@ class BgpSettings:
         return tuple(dict.fromkeys(group for group in named if group))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One prefix-list entry: ``prefix`` and, where given, the shortest and longest prefix length inside it.
-
-    As text it is what FRR takes and shows.
-    """
-
-    permit: bool
-    prefix: Network
-    ge: int | None = None
-    le: int | None = None
-
-    def __str__(self) -> str:
-        action = "permit" if self.permit else "deny"
-        if self.prefix.prefixlen == 0 and self.le == self.prefix.max_prefixlen and self.ge is None:
-            return f"{action} any"
-        shortest = f" ge {self.ge}" if self.ge is not None else ""
-        longest = f" le {self.le}" if self.le is not None else ""
-        return f"{action} {self.prefix}{shortest}{longest}"
-
-
 #: The last entry of every list of ours. FRR takes a list without entries as permit everything.
 DENY_ANY = Entry(permit=False, prefix=IPv4Network("0.0.0.0/0"), le=32)
 DENY_ANY_IPV6 = Entry(permit=False, prefix=IPv6Network("::/0"), le=128)
@@ -126,7 +106,7 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Neighbors by address; permitted entries by prefix-list name (``deny any`` goes without saying)."""
+    """Neighbors by address; entries by prefix-list name, denials to stand first (``deny any`` ends each)."""
 
     neighbors: Mapping[Address, Neighbor] = field(default_factory=dict)
     prefix_lists: Mapping[str, frozenset[Entry]] = field(default_factory=dict)
@@ -184,9 +164,7 @@ def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
             version: list_name(peer.protocol_address, version) for version in ((4, 6) if settings.ipv6 else (4,))
         }
         for version, name in names.items():
-            prefix_lists[name] = frozenset(
-                _permit(prefix, longest) for prefix, longest in peer.announces if prefix.version == version
-            )
+            prefix_lists[name] = filter_entries(peer, version)
         neighbors[peer.protocol_address] = Neighbor(
             address=peer.protocol_address,
             as_number=peer.as_number,
@@ -207,11 +185,6 @@ def _description(peer: Peer) -> str:
     # The owner comes first: it marks the neighbor. The name is next, where bgpd's narrow summary still has room.
     name = f" {peer.label}" if peer.label else ""
     return f"{OWNER}{name} certificate {peer.fingerprint[:16] or 'none'}"
-
-
-def _permit(prefix: Network, longest: int) -> Entry:
-    # FRR refuses `le` where it is not longer than the prefix itself.
-    return Entry(permit=True, prefix=prefix, le=longest if longest > prefix.prefixlen else None)
 
 
 def problems(observed: Observed, settings: BgpSettings, wanted: Desired) -> tuple[str, ...]:

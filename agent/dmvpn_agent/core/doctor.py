@@ -1,10 +1,11 @@
 """What is wrong with a node, and what to do about it: findings, computed from what was seen of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from dmvpn_agent.core.model import Network
 from dmvpn_agent.core.node_view import CharonView, NhrpdView, NodeView, SocketView, TrapPolicy, Unseen, Wanted
 
 #: Compiled into nhrpd.
@@ -73,6 +74,15 @@ def _charon(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
                      f"a connection {profile} with a child {profile}, mode = transport",
                      "see swanctl/ for one; then `swanctl --load-all`")  # fmt: skip
     yield from _certificates(charon, seen)
+    yield _judge("plugin updown", "updown" not in charon.plugins, "loaded" if "updown" in charon.plugins else "off",
+                 "off: with it, whoever can open charon's socket can run commands as root",
+                 "charon.plugins.updown.load = no, as in swanctl/strongswan-bridged.conf, and restart strongSwan",
+                 Level.WARNING)  # fmt: skip
+    if isinstance(seen.swanctl_confined, Unseen):
+        yield _unseen("AppArmor", seen.swanctl_confined, "mount securityfs")
+    elif seen.swanctl_confined:
+        yield Check("AppArmor", Level.WARNING, f"swanctl may not open {wanted.vici_socket}",
+                    "a profile that lets it", "deploy/README.md, AppArmor: one line")  # fmt: skip
 
 
 def _mode(charon: CharonView, nhrpds: SocketView, wanted: Wanted) -> Check:
@@ -128,13 +138,16 @@ def _shown(trap: TrapPolicy) -> str:
     return f"from {trap.source}, reqid {trap.reqid}, {trap.mode}"
 
 
+_VICI_GROUP = (
+    "charon.group = charon-vici, as in swanctl/strongswan-bridged.conf (deploy/README.md), and restart strongSwan"
+)
 _GROUP = "run dmvpn-agent with FRR's group frrvty, /run/dmvpn-agent as 2750 dmvpn-agent:frrvty (deploy/README.md)"
 #: Of each socket: who serves it, and what to do where it is refused to who must use it.
 _SOCKETS = {
     "nhrpd's charon": ("strongSwan, or dmvpn-bridge where charon is unpatched", _GROUP),
     "charon": (
         "strongSwan, with charon.plugins.vici.socket at this path",
-        "group = frrvty in strongswan.conf's section charon (deploy/README.md), and restart strongSwan",
+        f"{_VICI_GROUP}; the user dmvpn-agent must be a member of it",
     ),
     "nhrpd's events": ("dmvpn-agent (`dmvpn-agent run`)", _GROUP),
     "control": ("dmvpn-agent (`dmvpn-agent run`)", _GROUP),
@@ -154,6 +167,11 @@ def _sockets(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
         if socket.refused:
             yield Check(f"socket, {name}", Level.FAULT, f"{found}, refused to {socket.refused}",
                         "one that it may open, directories included", opening)  # fmt: skip
+            continue
+        if socket.open_to:
+            expected = "one for charon's own group: whoever opens it controls all of IPsec"
+            found = f"{found}, open to the group {socket.open_to}"
+            yield Check(f"socket, {name}", Level.FAULT, found, expected, _VICI_GROUP)
             continue
         served = "served" if socket.served else "nobody listens"
         yield _judge(f"socket, {name}", socket.there and bool(socket.served),
@@ -209,6 +227,7 @@ def _kernel(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
     else:
         yield _judge("forwarding", seen.forwards, "on" if seen.forwards else "off", "on: the node is a router",
                      "net.ipv4.ip_forward=1 in /etc/sysctl.d")  # fmt: skip
+    yield from _routes(seen.routes, wanted)
     if wanted.nflog_group is None:
         return
     if isinstance(seen.redirect, Unseen):
@@ -216,6 +235,19 @@ def _kernel(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
     else:
         yield _judge("redirect rule", seen.redirect, "there" if seen.redirect else "missing",
                      "table inet dmvpn_agent", "start dmvpn-agent, which keeps it")  # fmt: skip
+
+
+def _routes(routes: Mapping[Network, str] | Unseen, wanted: Wanted) -> Iterator[Check]:
+    if isinstance(routes, Unseen):
+        yield _unseen("routes", routes, "`ip -json route` must work: install iproute2")
+        return
+    for network in wanted.announced:
+        family = "ip" if network.version == 4 else "ipv6"
+        yield _judge(f"route to {network}", network in routes, routes.get(network, "none"),
+                     "one of its own: without it bgpd does not announce the network, and packets for a peer that is"
+                     " away leave by the default route",
+                     f"in frr.conf: {family} route {network} blackhole. FRR drops the line without a word if mgmtd"
+                     " (FRR 10 and later) was not started before zebra and staticd")  # fmt: skip
 
 
 def _trust(seen: NodeView, wanted: Wanted) -> Iterator[Check]:

@@ -80,8 +80,27 @@ def gather(certificate: Certificate | None, static_peer: StaticPeer | None, poli
 
 
 def role_of(resources: Resources) -> Role:
-    """Return the role that the resources name: a spoke's unless they say hub."""
-    return Role.HUB if Role.HUB in values(resources.roles) else Role.SPOKE
+    """Return the role that the resources name: a hub's if they say hub, and nothing in them says that it is none."""
+    named = values(resources.roles)
+    return Role.HUB if Role.HUB in named and Role.SPOKE not in named else Role.SPOKE
+
+
+def reserved(address: Address, networks: Iterable[Network], own: frozenset[Address]) -> str:
+    """Return why no peer can have a protocol address, empty if one can.
+
+    The first address of a network is the network's (RFC 4291, 2.6.1 for IPv6), the last one of IPv4 its broadcast
+    address; networks of one or two addresses have neither (RFC 3021, RFC 6164).
+    """
+    if address in own:
+        return "it is an address of this node"
+    for network in networks:
+        if address not in network or network.max_prefixlen - network.prefixlen < 2:
+            continue
+        if address == network.network_address:
+            return f"it is the {'network' if network.version == 4 else 'subnet-router anycast'} address of {network}"
+        if network.version == 4 and address == network.broadcast_address:
+            return f"it is the broadcast address of {network}"
+    return ""
 
 
 def peer_rules(combined: Combined, certificate: Certificate | None, kind: PeerKind, rules: Rules) -> Iterator[Rule]:
@@ -95,7 +114,7 @@ def peer_rules(combined: Combined, certificate: Certificate | None, kind: PeerKi
         f"inherit: {', '.join(sorted(resources.inherits))}" if resources.inherits else "nothing left to the issuer",
         "an issuer in policy.ca_certificates that names what is inherited",
     )  # fmt: skip
-    yield from _role(resources.roles, kind, rules)
+    yield from _role(resources, kind, rules)
     yield from _protocol_addresses(resources.protocol_addresses, rules)
 
 
@@ -127,13 +146,15 @@ def _names(certificate: Certificate, rules: Rules) -> Iterator[Rule]:
             yield Rule(reason, passed, field, name, "a name that matches ", OneOf(patterns))
 
 
-def _role(claims: tuple[Claim[Role], ...], kind: PeerKind, rules: Rules) -> Iterator[Rule]:
+def _role(resources: Resources, kind: PeerKind, rules: Rules) -> Iterator[Rule]:
+    claims = resources.roles
     yield from _well_formed(claims, Reason.MALFORMED_ROLE, "a BOOLEAN: TRUE for a hub")
     yield Rule(Reason.ROLE_NOT_ALLOWED, rules.allowed, "kind of peer", kind,
                f"a kind that is allowed; policy.{kind}.allowed is {str(rules.allowed).lower()}")  # fmt: skip
     if rules.requires_hub_role:
-        yield Rule(Reason.ROLE_NOT_ALLOWED, Role.HUB in values(claims), "role", texts(claims) or "absent",
-                   "a hub's: OU=Hubs or dmvpn-ca's extension")  # fmt: skip
+        yield Rule(Reason.ROLE_NOT_ALLOWED, role_of(resources) is Role.HUB, _field(claims, "role"),
+                   texts(claims) or "absent", "a hub's: OU=Hubs or dmvpn-ca's extension, and nothing that says"
+                   f" otherwise (or policy.{kind}.require_hub_role = false)")  # fmt: skip
 
 
 def _protocol_addresses(claims: tuple[Claim[Address], ...], rules: Rules) -> Iterator[Rule]:

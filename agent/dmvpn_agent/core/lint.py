@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from dmvpn_agent.core.entitlement import OneOf, Rule, peer_rules, routing_rules
+from dmvpn_agent.core.entitlement import OneOf, Rule, peer_rules, reserved, routing_rules
 from dmvpn_agent.core.model import PeerKind, Reason, Role, Source
 from dmvpn_agent.core.policy import (
     RESERVED_AS_NUMBERS,
@@ -78,6 +78,9 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
     for forbidden in rules.forbidden_networks:
         if not any(overlap(forbidden, network) for network in rules.allowed_networks):
             yield Finding(where, f"forbidden_networks {forbidden} is not allowed anyway", False)
+        if rules.transit and (of := [one for one in rules.tunnel_networks if overlap(forbidden, one)]):
+            text = f"forbidden_networks {forbidden} keeps out routes to protocol addresses in {OneOf(of)}"
+            yield Finding(where, text, False)
     for one, other in combinations(rules.tunnel_networks, 2):
         if overlap(one, other):
             yield Finding(where, f"tunnel_networks {one} and {other} overlap", False)
@@ -131,6 +134,9 @@ def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
         if not contains(rules.tunnel_networks, address):
             return Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, False, "protocol address", address,
                         "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
+        if why := reserved(address, rules.tunnel_networks, frozenset()):
+            return Rule(Reason.PROTOCOL_ADDRESS_RESERVED, False, "protocol address", address,
+                        "an address that a peer can have; ", why)  # fmt: skip
     return None
 
 

@@ -40,6 +40,8 @@ UNREADABLE = _counter(
 )
 START_TIME = _gauge("start_time_seconds", "When the process started, Unix time.")
 STORE_WRITABLE = _gauge("store_writable", "Whether what this process stores survives a restart.")
+PART_FAILURES = _counter("part_failures", "Times a part of the process failed and was started again.", "part")
+LOOP_LAG = _gauge("event_loop_lag_seconds", "Longest delay of the event loop in the last minute.")
 
 # nhrpd's questions and our answers
 DECISIONS = _counter("decisions", "Answers to nhrpd's binding requests.", "decision", "reason")

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     TOO_MANY_PROTOCOL_ADDRESSES = "too_many_protocol_addresses"
     PROTOCOL_ADDRESS_MISMATCH = "protocol_address_mismatch"
     PROTOCOL_ADDRESS_OUTSIDE_TUNNEL = "protocol_address_outside_tunnel"
+    PROTOCOL_ADDRESS_RESERVED = "protocol_address_reserved"
     PROTOCOL_ADDRESS_CONFLICT = "protocol_address_conflict"
     HOST_OUTSIDE_PREFIXES = "host_outside_prefixes"
     NO_AS_NUMBER = "no_as_number"
@@ -231,7 +232,7 @@ class BindingRequest:
     ``certificate`` is ``None`` where nhrpd sent none (the peer authenticated without one, or nhrpd cannot hold it:
     2048 bytes and more), and none is known by the IKE_SA. ``ike_peers``: who has an IKE_SA with the NBMA address;
     empty where that is not known.
-    ``local_nbma_address``: this node's own end.
+    ``local_nbma_address``: this node's own end. ``local_addresses``: protocol addresses of this node.
     """
 
     interface: str
@@ -241,6 +242,7 @@ class BindingRequest:
     certificate: Certificate | BadCertificate | None
     ike_peers: frozenset[IkePeer] = frozenset()
     local_nbma_address: Address | None = None
+    local_addresses: frozenset[Address] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +253,9 @@ class Peer:
     whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
     ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
     from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
-    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``label``: its name
-    for people.
+    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``withheld``: no
+    prefix that overlaps these networks is taken from it. ``default_route``: 0.0.0.0/0 and ::/0 are taken from it if
+    they lie in what it may announce. ``label``: its name for people.
     """
 
     protocol_address: Address
@@ -268,6 +271,8 @@ class Peer:
     quarantined: bool = False
     max_prefix_length: tuple[int, int] = (32, 128)
     transit: tuple[tuple[Network, int], ...] | None = None
+    withheld: tuple[Network, ...] = ()
+    default_route: bool = False
     label: Label | None = None
 
     @property
@@ -296,12 +301,14 @@ class Check:
 class Accept:
     """The binding is authorized.
 
-    ``peer`` is ``None`` where the binding is that of a host behind a peer: it makes nobody a peer. ``replaces`` are
-    the peers that lose an address or a prefix to this one.
+    ``peer`` is ``None`` where the binding is that of a host, which makes nobody a peer: ``behind`` is then the peer
+    that the host is behind, with the host as its only prefix. ``replaces`` are the peers that lose an address or a
+    prefix to this one.
     """
 
     peer: Peer | None
     replaces: tuple[Peer, ...] = ()
+    behind: Peer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the configuration expects; ``nflog_group`` is ``None`` where no redirect rule is kept."""
+    """What the configuration expects; ``nflog_group`` is ``None`` where no redirect rule is kept.
+
+    ``announced`` are the tunnel networks that this node announces by BGP, as a hub does.
+    """
 
     tunnels: Mapping[str, str]
     event_socket: str
@@ -28,6 +31,7 @@ class Wanted:
     bridge_socket: str
     nflog_group: int | None
     ca_certificates: tuple[str, ...]
+    announced: tuple[Network, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class SocketView:
     """A path where a Unix socket should be: where it leads to in the end, who may use it, whether it is served.
 
     ``served`` is ``None`` where whoever looks may not open it. ``refused`` names the program that uses it, and its
-    user and group, if it may not.
+    user and group, if it may not. ``open_to`` names the group of others who may open it, where that is one too many.
     """
 
     path: str
@@ -44,6 +48,7 @@ class SocketView:
     access: str = ""
     served: bool | None = None
     refused: str = ""
+    open_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,16 @@ class OwnCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CharonView:
-    """charon: ``modes`` has for each connection the mode of its child of the same name, ``None`` without one."""
+    """charon: ``modes`` has for each connection the mode of its child of the same name, ``None`` without one.
+
+    ``plugins`` are those that it has loaded.
+    """
 
     version: str
     patched: bool
     modes: Mapping[str, str | None]
     certificates: tuple[OwnCertificate, ...]
+    plugins: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,11 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """All that was looked at. ``links`` lacks interfaces that are not there; ``bgp`` is ``None`` without BGP."""
+    """All that was looked at. ``links`` lacks interfaces that are not there; ``bgp`` is ``None`` without BGP.
+
+    ``routes`` has the type and protocol of the route to each of ``Wanted.announced`` that has one of its own.
+    ``swanctl_confined``: whether an AppArmor profile keeps swanctl from charon's socket.
+    """
 
     now: datetime
     versions: Mapping[str, str]
@@ -108,6 +121,8 @@ class NodeView:
     sockets: Mapping[str, SocketView]
     links: Mapping[str, LinkView] | Unseen
     forwards: bool | Unseen
+    routes: Mapping[Network, str] | Unseen
+    swanctl_confined: bool | Unseen
     authorities: tuple[str, ...]
     trust_problems: tuple[str, ...]
     redirect: bool | Unseen

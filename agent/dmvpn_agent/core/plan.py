@@ -1,8 +1,9 @@
 """From what is observed to what is desired: the changes, in an order that is safe to interrupt.
 
 The invariant, after any number of changes: no neighbor can announce more than it could before or than it is to.
-Hence a filter stands before its neighbor and goes after it; a list loses entries before it gains any; and a
-list always ends in ``deny any``, because FRR takes an empty prefix-list as permit everything.
+Hence a filter stands before its neighbor and goes after it; a list loses permissions first, then gains its denials,
+and gains permissions last; and a list always ends in ``deny any``, because FRR takes an empty prefix-list as permit
+everything.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +13,6 @@ from itertools import count
 from dmvpn_agent.core.desired import (
     DENY_ANY_SEQ,
     Desired,
-    Entry,
     Neighbor,
     Observed,
     deny_any,
@@ -20,6 +20,10 @@ from dmvpn_agent.core.desired import (
     owns_neighbor,
 )
 from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.prefix_filter import Entry
+
+#: In a list with denials these stand before this seq, and what is permitted behind it.
+FIRST_PERMIT_SEQ = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def _ours(found: Neighbor, neighbor: Neighbor, observed: Observed) -> bool:
 
 
 def _fill_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:
-    for name, permits in sorted(lists.items()):
+    for name, entries in sorted(lists.items()):
         present = observed.prefix_lists.get(name, {})
         last = deny_any(name)
         if last in present.values() and present.get(DENY_ANY_SEQ) != last:
@@ -139,17 +143,50 @@ def _fill_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> It
         if present.get(DENY_ANY_SEQ) != last:
             # A line with an existing seq replaces the entry there.
             yield AddEntry(name, DENY_ANY_SEQ, last)
-        kept: set[Entry] = set()
-        for seq, entry in sorted(present.items()):
-            if seq == DENY_ANY_SEQ:
-                continue
-            if entry in permits and entry not in kept:
-                kept.add(entry)
-            else:
-                yield RemoveEntry(name, seq, entry)
-        free = (seq for seq in count(5, 5) if seq not in present)
-        for entry in sorted(permits - kept, key=lambda entry: (entry.prefix.network_address, entry.prefix.prefixlen)):
-            yield AddEntry(name, next(free), entry)
+        yield from _fill_list(name, entries, {seq: one for seq, one in present.items() if seq != DENY_ANY_SEQ})
+
+
+def _fill_list(name: str, entries: frozenset[Entry], present: Mapping[int, Entry]) -> Iterator[Change]:
+    """Yield what makes a list's entries as wanted, the denials before ``FIRST_PERMIT_SEQ`` and the rest behind it.
+
+    A list without denials keeps its permissions wherever they stand.
+    """
+    denials = frozenset(entry for entry in entries if not entry.permit)
+    permits = entries - denials
+    kept_denials = _in_place(present, denials, range(FIRST_PERMIT_SEQ))
+    kept_permits = _in_place(present, permits, range(FIRST_PERMIT_SEQ if denials else 0, DENY_ANY_SEQ))
+    if denials & {entry for seq, entry in present.items() if seq not in kept_denials}:
+        # FRR takes an entry only once, so a denial at the wrong place has to go before it can stand at the right one.
+        kept_permits = {}
+    removed = [(seq, present[seq]) for seq in sorted(present) if seq not in kept_denials and seq not in kept_permits]
+    yield from (RemoveEntry(name, seq, entry) for seq, entry in removed if entry.permit)
+    misplaced = [(seq, entry) for seq, entry in removed if entry in denials]
+    yield from (RemoveEntry(name, seq, entry) for seq, entry in misplaced)
+    yield from _added(name, denials - set(kept_denials.values()), count(5, 5), present)
+    yield from (RemoveEntry(name, seq, entry) for seq, entry in removed if not entry.permit and entry not in denials)
+    first = FIRST_PERMIT_SEQ + 5 if denials else 5
+    yield from _added(name, permits - set(kept_permits.values()), count(first, 5), present)
+
+
+def _in_place(present: Mapping[int, Entry], wanted: frozenset[Entry], places: range) -> dict[int, Entry]:
+    """Return the entries that are wanted and stand where they may, by seq, each once."""
+    seqs: dict[Entry, int] = {}
+    for seq, entry in sorted(present.items()):
+        if entry in wanted and seq in places:
+            seqs.setdefault(entry, seq)
+    return {seq: entry for entry, seq in seqs.items()}
+
+
+def _added(
+    name: str, entries: frozenset[Entry], seqs: Iterator[int], present: Mapping[int, Entry]
+) -> Iterator[Change]:
+    free = (seq for seq in seqs if seq not in present)
+    for entry in sorted(entries, key=_order):
+        yield AddEntry(name, next(free), entry)
+
+
+def _order(entry: Entry) -> tuple[int, int, int, int]:
+    return int(entry.prefix.network_address), entry.prefix.prefixlen, entry.ge or 0, entry.le or 0
 
 
 def _drop_neighbors(wanted: Desired, observed: Observed) -> Iterator[Change]:

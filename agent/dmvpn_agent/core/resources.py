@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from dmvpn_agent.core.model import Certificate, Claim, Inheritable, Network, Resources, Source, T_co
+from dmvpn_agent.core.model import Certificate, Claim, Inheritable, Network, Resources, Role, Source, T_co
 from dmvpn_agent.core.policy import Combination
 
 #: How many issuers may leave a resource to theirs, one after another.
@@ -53,11 +53,14 @@ def combine(sources: Mapping[Source, Resources], order: tuple[Source, ...], how:
             )
         return (*first, *(claim for claims in others for claim in claims if claim.value is None))
 
+    roles = of(lambda resources: resources.roles)
+    # Whoever says that it is no hub is not passed over, whatever another source says.
+    denied = (claim for _, resources in named for claim in resources.roles if claim.value is Role.SPOKE)
     resources = Resources(
         protocol_addresses=of(lambda resources: resources.protocol_addresses),
         as_numbers=of(lambda resources: resources.as_numbers),
         prefixes=of(lambda resources: resources.prefixes),
-        roles=of(lambda resources: resources.roles),
+        roles=(*roles, *(claim for claim in denied if claim not in roles)),
         inherits=frozenset().union(*(resources.inherits for _, resources in named)),
     )
     return Combined(resources, tuple(disagreements))

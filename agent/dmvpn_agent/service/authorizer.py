@@ -6,6 +6,7 @@ peer is judged again, and everybody who was denied.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -15,6 +16,7 @@ from dmvpn_agent.core.decision import Judge, beside, nobody
 from dmvpn_agent.core.model import (
     CONFLICTS,
     Accept,
+    Address,
     BindingRequest,
     Decision,
     Deny,
@@ -25,6 +27,7 @@ from dmvpn_agent.core.policy import Policy, Trust
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.judgement import Audit, Judgement, word
 from dmvpn_agent.service.peers import Peers, Revoked
+from dmvpn_agent.service.supervisor import Failures
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.testimony import Testimony, Witness
 from dmvpn_agent.service.trigger import Trigger
@@ -33,6 +36,8 @@ from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
 log = structlog.get_logger()
 
 REMEMBERED_DECISIONS = 1000
+#: What failures of answering are counted as.
+ADMISSION = "admission"
 #: Seconds between two judgements of everybody, for what only time changes.
 REJUDGE_INTERVAL = 10.0
 #: Seconds after charon showed other IKE_SAs until everybody is: time for the bridge to find their certificates.
@@ -42,8 +47,8 @@ REJUDGE_AFTER_SAS = 0.7
 class Authorizer:
     """The decisions of this node.
 
-    ``changed`` is called when who is accepted, or as what, has changed; ``revoked`` for each peer that was accepted
-    and is not any more. ``denied`` remembers who was not.
+    ``own`` returns the protocol addresses of this node. ``changed`` is called when who is accepted, or as what, has
+    changed; ``revoked`` for each peer that was accepted and is not any more. ``denied`` remembers who was not.
     """
 
     def __init__(
@@ -55,24 +60,34 @@ class Authorizer:
         changed: Callable[[], None],
         witness: Witness | None = None,
         revoked: Callable[[Revoked], None] = lambda _: None,
+        failures: Failures | None = None,
+        own: Callable[[], frozenset[Address]] = frozenset,
     ) -> None:
         self._judge = Judge(policy, Trust())
+        self._failures = failures or Failures(telemetry, ADMISSION)
+        self._waits_for_trust = False
         self._peers = peers
         self._telemetry = telemetry
         self._clock = clock
         self._changed = changed
         self._testimony = Testimony(witness) if witness else None
         self._revoked = revoked
+        self._own = own
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
         self.denied = Denied()
         self._audit = Audit()
         self._sas_changed = Trigger()
 
+    def deny_until_trust(self) -> None:
+        """Deny everybody until ``trust`` is called: until then nobody knows who is revoked. Stored peers wait too."""
+        self._waits_for_trust = True
+
     def start(self, trust: Trust) -> None:
         """Take up the peers accepted before the restart, each judged again."""
         self._judge = Judge(self._judge.policy, trust)
-        for request, why in self._peers.load(self._decide_again, self._clock()):
-            self.denied.note(request, why)
+        with self._failures.contained("store"):
+            for request, why in self._peers.load(self._decide_again, self._clock()):
+                self.denied.note(request, why)
 
     async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event; where the decision needs charon's word, ask it first. Never raises."""
@@ -81,10 +96,12 @@ class Authorizer:
         return self.decide(event)
 
     def must_ask(self, event: AuthorizeBinding | BadEvent) -> bool:
-        """Tell whether the answer has to wait for charon's."""
+        """Tell whether the answer has to wait for charon's. Never raises."""
         if self._testimony is None or not isinstance(event, AuthorizeBinding):
             return False
-        return self._testimony.is_lacking(event.request, self._judge.policy)
+        with self._failures.contained(ADMISSION):
+            return self._testimony.is_lacking(event.request, self._judge.policy)
+        return False
 
     def decide(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event by what is known now. Never raises: what goes wrong here denies."""
@@ -94,15 +111,18 @@ class Authorizer:
         if isinstance(event, BadEvent):
             decision = Deny(Reason.MALFORMED_EVENT, "event", event.why, "an authorize-binding event of nhrpd")
         else:
-            request = self._completed(event.request)
-            decision = self._decide(request, self._conflicting)
+            request, decision = self._decide_now(event.request)
         self._count(decision)
         spent = (self._clock() - started).total_seconds()
         self._telemetry.increment(metrics.DECISION_SECONDS, by=max(spent, 0))  # the system's clock may be set back
         return Judgement(started, request, decision)
 
     def settle(self, judgement: Judgement) -> None:
-        """Do what follows from a decision; to be called once its answer is on the way."""
+        """Do what follows from a decision; to be called once its answer is on the way. Never raises."""
+        with self._failures.contained(ADMISSION):
+            self._settle(judgement)
+
+    def _settle(self, judgement: Judgement) -> None:
         self.judgements.append(judgement)
         self._audit.log(judgement)
         request, decision = judgement.request, judgement.decision
@@ -122,16 +142,20 @@ class Authorizer:
         nhrpd asked about them when they came; what was stored of them is lost.
         """
         for asked in bindings:
-            if self._testimony is None or asked in self.denied:
-                continue
-            request = self._testimony.complete(asked)
-            if self._testimony.is_lacking(request, self._judge.policy):
-                continue
-            decision = self._decide(request, self._conflicting)
-            if isinstance(decision, Deny) or decision.peer is not None:
-                log.info("binding_taken_up", protocol_address=str(request.protocol_address),
-                         nbma_address=str(request.nbma_address))  # fmt: skip
-                self.settle(Judgement(self._clock(), request, decision))
+            with self._failures.contained(ADMISSION):
+                self._adopt(asked)
+
+    def _adopt(self, asked: BindingRequest) -> None:
+        if self._testimony is None or self._waits_for_trust or asked in self.denied:
+            return
+        request = self._testimony.complete(asked)
+        if self._testimony.is_lacking(request, self._judge.policy):
+            return
+        decision = self._decide(request, self._conflicting)
+        if isinstance(decision, Deny) or decision.peer is not None:
+            log.info("binding_taken_up", protocol_address=str(request.protocol_address),
+                     nbma_address=str(request.nbma_address))  # fmt: skip
+            self._settle(Judgement(self._clock(), request, decision))
 
     def reload(self, policy: Policy) -> None:
         """Put a new policy in force, and judge everybody by it."""
@@ -139,7 +163,11 @@ class Authorizer:
         self.rejudge()
 
     def trust(self, trust: Trust) -> None:
-        """Put other CAs and CRLs in force, and judge everybody by them."""
+        """Put other CAs and CRLs in force, and judge everybody by them; the first are what ``start`` waits for."""
+        if self._waits_for_trust:
+            self._waits_for_trust = False
+            self.start(trust)
+            return
         self._judge = Judge(self._judge.policy, trust)
         self.rejudge()
 
@@ -177,16 +205,27 @@ class Authorizer:
         """Decide on what a peer already holds: it is in nobody's way."""
         return self._decide(self._testimony.complete_again(request) if self._testimony else request, nobody)
 
+    def _decide_now(self, asked: BindingRequest) -> tuple[BindingRequest, Decision]:
+        try:
+            request = self._completed(asked)
+        except Exception as error:
+            self._failures.note(ADMISSION, error, then="denied")
+            return asked, _failed()
+        return request, self._decide(request, self._conflicting)
+
     def _decide(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
+        if self._waits_for_trust:
+            return Deny(Reason.INTERNAL_ERROR, "policy.crls", "not read yet", "the CAs and CRLs; see the log")
         now = self._clock()
         try:
-            decision = self._judge.decide(request, now, holders)
-            if isinstance(decision, Accept) and decision.peer is not None:
-                there = self._peers.beside(decision.peer, request.ike_peers, now)
-                return beside(decision.peer, there[0]) if there else decision
-        except Exception:
-            log.exception("decision_failed")
-            return Deny(Reason.INTERNAL_ERROR, "decision", "an exception", "a decision; see the log")
+            own = request.local_addresses | self._own()
+            decision = self._judge.decide(replace(request, local_addresses=own), now, holders)
+            if isinstance(decision, Accept) and (peer := decision.peer or decision.behind) is not None:
+                there = self._peers.beside(peer, request.ike_peers, now)
+                return beside(peer, there[0]) if there else decision
+        except Exception as error:
+            self._failures.note(ADMISSION, error, then="denied")
+            return _failed()
         return decision
 
     def _conflicting(self, peer: Peer) -> tuple[Peer, ...]:
@@ -205,3 +244,7 @@ class Authorizer:
             self._telemetry.increment(metrics.CONFLICTS, "taken_over")
         elif reason in CONFLICTS:
             self._telemetry.increment(metrics.CONFLICTS, "denied")
+
+
+def _failed() -> Deny:
+    return Deny(Reason.INTERNAL_ERROR, "decision", "an exception", "a decision; see the log")

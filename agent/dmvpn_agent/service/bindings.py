@@ -18,6 +18,7 @@ import structlog
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address, BindingRequest
+from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
@@ -70,9 +71,14 @@ class BindingWatch:
         self._departed = departed
         self._adopt = adopt
         self._trigger = Trigger()
-        self.trouble: str | None = None
+        self._trouble = Trouble()
         self.bound: frozenset[Address] = frozenset()
         self.last_read: datetime | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why nhrpd's cache cannot be read now, if so."""
+        return self._trouble.text
 
     def trigger(self) -> None:
         """Ask for a look soon."""
@@ -98,12 +104,11 @@ class BindingWatch:
             bindings = await self._nhrpd.bindings(skipped.append)
         except NhrpdUnavailable as error:
             self._telemetry.increment(metrics.CACHE_READS, "failed")
-            if str(error) != self.trouble:  # said once, not at every attempt
-                self.trouble = str(error)
+            if self._trouble.is_new(error):
                 log.warning("nhrpd_unavailable", why=self.trouble)
             return
         self._telemetry.increment(metrics.CACHE_READS, "read")
-        self.trouble = None
+        self._trouble.over()
         now = self._clock()
         for why in skipped:
             self._unreadable.skip(ItemSource.NHRP_CACHE, why, why)

@@ -14,6 +14,7 @@ import structlog
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.picture import ChildChange, Picture
 from dmvpn_agent.core.sa import CONNECTING, Circuit, IkeSa, circuits
+from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.bridge_clients import Client, Clients
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon import (
@@ -26,6 +27,7 @@ from dmvpn_agent.service.charon import (
     list_sas,
     utc_now,
 )
+from dmvpn_agent.service.supervisor import Failures
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
@@ -51,12 +53,15 @@ class Bridge:
         certificates: Certificates,
         surplus: SurplusEnder,
         telemetry: Telemetry,
+        failures: Failures | None = None,
         told: Iterable[Circuit] = (),
     ) -> None:
         self._charon = charon
         self._certificates = certificates
         self._surplus = surplus
         self._unreadable = Unreadable(telemetry)
+        self._failures = failures or Failures(telemetry)
+        self._trouble = Trouble()
         self._stale: set[int] = set()
         self._changes: list[ChildChange] = []
         self._arrivals: dict[int, Circuit] = {}
@@ -100,7 +105,8 @@ class Bridge:
                 try:
                     await self._follow(session)
                 except CharonLost as error:
-                    log.warning("charon_lost", why=str(error), consequence="nhrpd resets its circuits")
+                    if self._trouble.is_new(error):
+                        log.warning("charon_lost", why=str(error), consequence="nhrpd resets its circuits")
                 finally:
                     self._lost()
 
@@ -135,15 +141,30 @@ class Bridge:
             if not self.ready:
                 self.session = session
                 self._ready.set()
+                self._trouble.over()
                 log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
-            return await self._surplus.look(session, self.picture.crowded())
+            with self._failures.contained("surplus", CharonLost):
+                return await self._surplus.look(session, self.picture.crowded())
+            return None
 
-        collecting = asyncio.create_task(self._certificates.collect(session, self._announce_arrivals))
+        collecting = asyncio.create_task(self._collect(session))
         try:
             await follow(session, self._heard, look, resync_interval=RESYNC_INTERVAL)
         finally:
             collecting.cancel()
             await asyncio.gather(collecting, return_exceptions=True)
+
+    async def _collect(self, session: CharonSession) -> None:
+        backoff = Backoff(0.2, 10)
+        while True:
+            backoff.begin()
+            try:
+                await self._certificates.collect(session, self._announce_arrivals)
+            except CharonLost:
+                return
+            except Exception as error:
+                self._failures.note("certificates", error, then="looked for again")
+                await asyncio.sleep(backoff.failed())
 
     def _heard(self, event: str, message: Section) -> bool:
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
@@ -194,9 +215,10 @@ class Bridge:
         seen = {sa.unique_id: sa for answer in answers for sa in answer}
         if not self.ready and self.picture.is_of_another_charon(seen.values()):
             raise CharonLost("charon was restarted during the upgrade")
-        await self._certificates.learn(session, (*_with_circuits(seen.values()), *self._unproven(ids)))
-        if ids is None:
-            self._certificates.prune(seen.values())
+        with self._failures.contained("certificates", CharonLost):  # who has none is announced without, and denied
+            await self._certificates.learn(session, (*_with_circuits(seen.values()), *self._unproven(ids)))
+            if ids is None:
+                self._certificates.prune(seen.values())
         # What charon said before it answered has been heard by now.
         changes, self._changes = self._changes, []
         self._arrivals = {

@@ -15,6 +15,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address, Certificate, IkePeer
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.sa_totals import SaTotals
+from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.charon import (
     ALERT_EVENT,
     PATCHED_EVENT,
@@ -73,6 +74,7 @@ class CharonWatch:
         self._ours: dict[Address, tuple[IkeSa, ...]] = {}
         self._proofs = Proofs(certificates)
         self._crls: tuple[bytes, ...] = ()
+        self._trouble = Trouble()
         self.connected = False
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
@@ -92,7 +94,8 @@ class CharonWatch:
                 try:
                     await self._watch(session)
                 except CharonLost as error:
-                    log.warning("charon_lost", why=str(error))
+                    if self._trouble.is_new(error):
+                        log.warning("charon_lost", why=str(error))
                 finally:
                     self._session, self.connected, self.ike_sas, self._ours = None, False, (), {}
 
@@ -206,6 +209,7 @@ class CharonWatch:
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True
+        self._trouble.over()
         self.totals.look(sa for sa in sas if sa.name in self._profiles)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in sas:

@@ -16,6 +16,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address, BindingRequest, Reason
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
+from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.redirect import FirewallError
 from dmvpn_agent.service.sa_ender import SaEnder, Sas
@@ -63,7 +64,7 @@ class NatGuard:
         self._clock = clock
         self._gate = gate
         self._silenced: dict[End, _Silenced] = {}
-        self._trouble: str | None = None
+        self._trouble = Trouble()
         telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._silenced))
 
     async def look(self) -> None:
@@ -96,9 +97,10 @@ class NatGuard:
         try:
             await self._gate.silence(end, SILENCE)
         except FirewallError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                log.error("peer_not_silenced", why=self._trouble, consequence="it comes back, and is ended again")
+            if self._trouble.is_new(error):
+                log.error(
+                    "peer_not_silenced", why=self._trouble.text, consequence="it comes back, and is ended again"
+                )
             return False
         self._silenced[end] = _Silenced(request, self._clock() + SILENCE)
         log.warning("peer_silenced", remote_id=sa.remote_id, nbma_address=str(end[0]), port=end[1],

@@ -25,11 +25,15 @@ GRACE = timedelta(seconds=60)
 Judge = Callable[[BindingRequest], Decision]
 
 
+class StoreUnreadable(Exception):
+    """What is stored cannot be read as it is; the text names the file and says what to do."""
+
+
 class PeerStore(Protocol):
     """Keeps binding requests across restarts, one a protocol address."""
 
     def load(self) -> Iterable[BindingRequest]:
-        """Return all that was saved; what cannot be read any more is left out."""
+        """Return all that was saved; a single row that cannot be read is skipped. Raises ``StoreUnreadable``."""
 
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one."""
@@ -103,7 +107,7 @@ class Peers:
     def load(self, judge: Judge, now: datetime) -> tuple[tuple[BindingRequest, Deny], ...]:
         """Take up what was stored, judged anew; return those who fail."""
         failed = []
-        for request in tuple(self._store.load()):
+        for request in self._stored():
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
                 self._enter(Membership(_to_keep(request), decision.peer, now))
@@ -112,6 +116,16 @@ class Peers:
                 failed.append((request, why))
                 self._leave(request.protocol_address, why)
         return tuple(failed)
+
+    def _stored(self) -> list[BindingRequest]:
+        """Return what can be read of the store: without it the agent starts all the same."""
+        stored: list[BindingRequest] = []
+        try:
+            for request in self._store.load():
+                stored.append(request)
+        except StoreUnreadable as error:
+            log.error("store_unreadable", why=str(error), consequence="the other peers have to register again")
+        return stored
 
     def rejudge(
         self, judge: Judge, refresh: Callable[[BindingRequest], BindingRequest] = lambda request: request

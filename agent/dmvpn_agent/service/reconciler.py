@@ -9,14 +9,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.change_text import describe
-from dmvpn_agent.core.desired import BgpSettings, Desired, Observed, desired, owns_list, owns_neighbor, problems
+from dmvpn_agent.core.desired import (
+    BgpSettings,
+    Desired,
+    Observed,
+    deny_any,
+    desired,
+    owns_list,
+    owns_neighbor,
+    problems,
+)
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
+from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.drift import DriftWatch
 from dmvpn_agent.service.peers import Peers
@@ -25,6 +34,9 @@ from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.frr import Session
 
 log = structlog.get_logger()
+
+#: Seconds before a pass that failed is tried again; the longest wait is the resync interval.
+FIRST_RETRY_INTERVAL = 0.5
 
 
 class NotReady(Exception):
@@ -64,7 +76,12 @@ class Reconciler:
         self.pending: tuple[Change, ...] = ()
         self.foreign: tuple[Address, ...] = ()
         self.last_sync: datetime | None = None
-        self.trouble: str | None = None
+        self._trouble = Trouble()
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why FRR could not be brought into step, if so."""
+        return self._trouble.text
 
     def trigger(self) -> None:
         """Ask for a pass soon."""
@@ -93,26 +110,26 @@ class Reconciler:
 
     async def run(self) -> None:
         """Make passes until cancelled; failed ones are tried again with back-off."""
-        self._orphans_until = self._clock() + timedelta(seconds=self._frr.linger)
+        if self._orphans_until is None:  # a part that failed is started again; the agent is not
+            self._orphans_until = self._clock() + timedelta(seconds=self._frr.linger)
+        backoff = Backoff(FIRST_RETRY_INTERVAL, self._frr.resync_interval)
         while True:
-            retrying = AsyncRetrying(
-                wait=wait_exponential(multiplier=0.5, max=self._frr.resync_interval),
-                retry=retry_if_exception_type((NotReady, FrrUnavailable)),
-                before_sleep=self._say_trouble,
-                sleep=self._back_off,
-            )
-            await retrying(self._pass)
-            await self._trigger.wait(within=self._frr.resync_interval, then=self._frr.coalesce)
+            wait = self._frr.resync_interval
+            try:
+                await self._pass()
+                backoff.succeeded()
+            except (NotReady, FrrUnavailable) as error:
+                self._say_trouble(str(error))
+                wait = min(wait, backoff.failed())
+            except Exception as error:
+                self._say_trouble(repr(error))
+                raise
+            await self._trigger.wait(within=wait, then=self._frr.coalesce)
 
-    async def _back_off(self, seconds: float) -> None:
-        await self._trigger.wait(within=seconds, then=self._frr.coalesce)
-
-    def _say_trouble(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def _say_trouble(self, why: str) -> None:
         self._telemetry.increment(metrics.RECONCILES, "failed")
-        if str(error) != self.trouble:  # said once, not at every attempt
-            self.trouble = str(error)
-            log.warning("reconcile_failed", why=self.trouble, pending=len(self.pending))
+        if self._trouble.is_new(why):
+            log.warning("reconcile_failed", why=why, pending=len(self.pending))
 
     async def _pass(self) -> None:
         started = self._clock()
@@ -122,9 +139,8 @@ class Reconciler:
             spent = (self._clock() - started).total_seconds()
             self._telemetry.increment(metrics.RECONCILE_SECONDS, by=max(spent, 0))
         self._telemetry.increment(metrics.RECONCILES, outcome)
-        if self.trouble is not None:
-            log.info("reconcile_recovered", after=self.trouble)
-        self.trouble = None
+        if (was := self._trouble.over()) is not None:
+            log.info("reconcile_recovered", after=was)
         if not self.pending:
             self.last_sync = self._clock()
 
@@ -233,7 +249,7 @@ def _with_orphans(wanted: Desired, observed: Observed, orphans: frozenset[Addres
         if address in orphans and address not in wanted.neighbors and owns_neighbor(neighbor)
     }
     lists = {
-        name: frozenset(entry for entry in observed.prefix_lists.get(name, {}).values() if entry.permit)
+        name: frozenset(observed.prefix_lists.get(name, {}).values()) - {deny_any(name)}
         for neighbor in kept.values()
         for name in neighbor.prefix_lists
         if owns_list(name)

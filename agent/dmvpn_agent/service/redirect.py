@@ -6,6 +6,7 @@ import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.redirect import RedirectRule
+from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.nft import ShownTable
@@ -45,7 +46,7 @@ class RedirectKeeper:
         self._said: str | None = None
         self._trigger = Trigger()
         self._written: str | None = None
-        self._trouble: str | None = None
+        self._trouble = Trouble()
         self.installed = False
         self.packets = 0
 
@@ -64,13 +65,12 @@ class RedirectKeeper:
         while True:
             try:
                 await self._check()
-                self._trouble = None
+                self._trouble.over()
             except FirewallError as error:
                 self.installed = False
                 self._telemetry.increment(metrics.REDIRECT_FAILURES)
-                if str(error) != self._trouble:
-                    self._trouble = str(error)
-                    log.error("redirect_rule_failed", why=self._trouble)
+                if self._trouble.is_new(error):
+                    log.error("redirect_rule_failed", why=self._trouble.text)
             await self._trigger.wait(within=CHECK_INTERVAL)
 
     async def _check(self) -> None:

@@ -5,6 +5,7 @@ thread, which is safe because a family's values are copied whole before they are
 """
 
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from dmvpn_agent.core.metrics import Kind, Metric
 
@@ -18,6 +19,8 @@ class Telemetry:
     def __init__(self) -> None:
         self._counters: dict[Metric, Samples] = {}
         self._read: dict[Metric, Callable[[], Samples]] = {}
+        #: Called with what is raised where a metric is read; it is then left out. Without it, that is raised.
+        self.read_failed: Callable[[Metric, Exception], None] = _raise
 
     def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter; the labels are given in the order of the catalogue.
@@ -48,7 +51,11 @@ class Telemetry:
     def samples(self, metric: Metric) -> Samples:
         """Return all current values of a metric."""
         if metric in self._read:
-            return self._read[metric]()
+            try:
+                return self._read[metric]()
+            except Exception as error:
+                self.read_failed(metric, error)
+                return {}
         if metric.kind is Kind.GAUGE:
             return {}
         zero: Samples = {} if metric.labels else {(): 0}
@@ -57,3 +64,7 @@ class Telemetry:
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics this process has counted or can read."""
         return [*self._counters, *self._read]
+
+
+def _raise(_: Metric, error: Exception) -> NoReturn:
+    raise error

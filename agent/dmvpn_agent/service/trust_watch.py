@@ -55,6 +55,7 @@ class TrustWatch:
         self._load_crls = load_crls
         self._changed = changed
         self._stamp: Hashable = None
+        self._is_known = False
         self._said: frozenset[str] = frozenset()
         self._kept: frozenset[bytes] = frozenset()
         self.trust = Trust()
@@ -66,8 +67,9 @@ class TrustWatch:
 
     def start(self) -> None:
         """Read the files for the first time."""
-        self._stamp = self._source.stamp()
+        stamp = self._source.stamp()
         self._take(self._source.read())
+        self._stamp, self._is_known = stamp, True
 
     async def run(self) -> None:
         """Look at the files until cancelled."""
@@ -81,10 +83,10 @@ class TrustWatch:
         stamp = await asyncio.to_thread(self._source.stamp)
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         before = self.trust
         self._take(await asyncio.to_thread(self._source.read))
-        if self.trust == before:
+        was_known, self._stamp, self._is_known = self._is_known, stamp, True
+        if was_known and self.trust == before:
             return
         log.info("trust_changed", authorities=len(self.trust.authorities),
                  revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations.values()})  # fmt: skip

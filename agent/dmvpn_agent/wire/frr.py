@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import (
-    Entry,
     MaximumPrefix,
     Neighbor,
     Observed,
@@ -31,6 +30,7 @@ from dmvpn_agent.core.plan import (
     RemoveNeighbor,
     SetNeighbor,
 )
+from dmvpn_agent.core.prefix_filter import Entry
 from dmvpn_agent.wire import typed
 
 #: What ``any`` stands for, and the longest prefix in it, by IP version.

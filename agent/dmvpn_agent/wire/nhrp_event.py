@@ -112,6 +112,7 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
         nbma_address=ip_address(fields["remote_nbma"]),
         certificate=_certificates.read(fields["remote_cert"]),
         local_nbma_address=_local(fields["local_nbma"]) if "local_nbma" in fields else None,
+        local_addresses=_locals(fields["local_addr"]) if "local_addr" in fields else frozenset(),
     )
 
 
@@ -119,6 +120,15 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
 def _local(text: str) -> Address:
     """Return one of this node's own addresses: all peers share it."""
     return ip_address(text)
+
+
+@lru_cache(maxsize=64)
+def _locals(text: str) -> frozenset[Address]:
+    """Return the protocol address of an interface of this node, which may have none: all peers share it."""
+    try:
+        return frozenset({ip_address(text)})
+    except ValueError:
+        return frozenset()
 
 
 class _Certificates:

@@ -45,6 +45,16 @@ def _key(data: Mapping[str, Any]) -> str | None:
     return str(data["ikey"]) if "ikey" in data else None
 
 
+def parse_route(text: str) -> str:
+    """Return type and protocol of the first of ``ip -json route``; empty without any. Raises ``ValueError``."""
+    try:
+        routes = [typed.mapping(route) for route in typed.items(typed.document(text or "[]"))]
+        words = [typed.text(routes[0].get("type", "unicast")), typed.text(routes[0]["protocol"])] if routes else []
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"ip printed no routes: {error!r}") from error
+    return " ".join(words)
+
+
 def parse_nhrpd(text: str) -> NhrpdView:
     """Read nhrpd's part of the running configuration. Raises ``ValueError`` where it is none."""
     version = re.search(r"^frr version (\S+)", text, flags=re.MULTILINE)

@@ -22,6 +22,8 @@ from dmvpn_lab.strongswan import CONNECTIONS
 _INSTALLED = {"/run/lab/venv": Path(sys.prefix), "/run/lab/agent": CHECKOUT / "agent"}
 AGENT = ("env", "PYTHONPATH=/run/lab/agent", "/run/lab/venv/bin/python", "-m", "dmvpn_agent.cli")
 AGENT_USER = 9342
+# The group of charon's own socket (swanctl/strongswan-*.conf); the agent and the bridge are all its members.
+VICI_GROUP = ("charon-vici", 9343)
 CONFIG = "/etc/dmvpn-agent/agent.toml"
 CRL = "/etc/dmvpn-agent/crl/lab.crl"
 # The certificate of every node of the scenario, by name, for commands that take one.
@@ -43,7 +45,7 @@ _STRONGSWAN = """
 charon {
     load_modular = no
     load = random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm \
-           kernel-netlink socket-default vici updown counters
+           kernel-netlink socket-default vici counters
     filelog {
         stderr {
             time_format = %H:%M:%S
@@ -68,10 +70,10 @@ class Daemon:
 
 
 def _as_service_user(*argv: str) -> tuple[str, ...]:
-    """As deploy/openrc starts it: an own user, FRR's vty group, and no more than the two capabilities."""
+    """As deploy/openrc starts it: its user and groups, and no more than the two capabilities."""
     return (
         *("sh", "-c", 'umask 007; exec "$@"', "sh", "setpriv", f"--reuid={AGENT_USER}", "--regid=frrvty"),
-        *("--clear-groups", "--inh-caps=+net_admin,+net_raw", "--ambient-caps=+net_admin,+net_raw", "--"),
+        *(f"--groups={VICI_GROUP[1]}", "--inh-caps=+net_admin,+net_raw", "--ambient-caps=+net_admin,+net_raw", "--"),
         *argv,
     )
 
@@ -230,6 +232,9 @@ class LabNode:
         # vtysh refuses a user without a name.
         user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
         self._write("/etc/passwd", Path("/etc/passwd").read_text() + user, mode=0o644)
+        name, number = VICI_GROUP
+        group = f"{name}:x:{number}:dmvpn-agent\n"
+        self._write("/etc/group", Path("/etc/group").read_text() + group, mode=0o644)
         self.space.path(CRL).parent.mkdir()
         self.publish(self._credentials.crl)
         self._disk.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,13 @@ from dmvpn_lab.namespace import CommandError
 
 #: Where the connections of a node are.
 CONNECTIONS = "/etc/swanctl/conf.d/dmvpn.conf"
-_CHARONS = ("/usr/lib/ipsec/charon", "/usr/lib/strongswan/charon", "/usr/libexec/ipsec/charon")
+# Debian has two packages of it, of which only one can be installed: strongswan-charon and charon-systemd.
+_CHARONS = (
+    "/usr/lib/ipsec/charon",
+    "/usr/sbin/charon-systemd",
+    "/usr/lib/strongswan/charon",
+    "/usr/libexec/ipsec/charon",
+)
 # An event that only a patched charon has: its name stands in the vici plugin.
 _PATCHED_EVENT = b"child-state-installed"
 
@@ -30,7 +36,7 @@ MODES = {
         Mode(
             "bridged",
             bridge=True,
-            socket="/run/charon-real.vici",
+            socket="/run/charon.real.vici",
             files={
                 CONNECTIONS: "swanctl/bridged.conf",
                 "/etc/strongswan.d/dmvpn-bridged.conf": "swanctl/strongswan-bridged.conf",
@@ -66,7 +72,14 @@ def check(mode: Mode) -> None:
 
 
 def _patched(program: Path) -> bool:
-    """Whether the vici plugin knows the event; it lies beside charon (Debian, Alpine) or under lib of its prefix."""
-    places = (program.parent / "plugins", program.parents[2] / "lib/ipsec/plugins")
-    plugins = [place / "libstrongswan-vici.so" for place in places]
-    return any(_PATCHED_EVENT in plugin.read_bytes() for plugin in plugins if plugin.exists())
+    """Whether the vici plugin knows the event."""
+    plugin = find_plugin(program, "vici")
+    return plugin is not None and _PATCHED_EVENT in plugin.read_bytes()
+
+
+def find_plugin(program: Path, name: str) -> Path | None:
+    """Where a plugin of a charon is: beside it (Debian, Alpine) or under lib of its prefix; ``None`` without it."""
+    places = [program.parent / "plugins"]
+    places += [prefix / lib / "ipsec/plugins" for prefix in program.parents[1:3] for lib in ("lib", "lib64")]
+    files = [place / f"libstrongswan-{name}.so" for place in places]
+    return next((file for file in files if file.exists()), None)

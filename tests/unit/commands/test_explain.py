@@ -49,6 +49,50 @@ def test_an_explanation_reads_as_it_should(arguments: tuple[str, ...], status: i
     assert found == status
 
 
+def case(name: str, *arguments: str) -> list[str]:
+    folder = DATA.parent / "cases" / name
+    (certificate,), (config,) = folder.glob("*.pem"), folder.glob("*.toml")
+    return ["explain", str(certificate), "--config", str(config), "--at", "2027-01-01T12:00", *arguments]
+
+
+def test_a_hub_by_its_name_that_dmvpn_ca_says_is_none_is_none(capsys: Output) -> None:
+    """It is a spoke, and may announce its own prefixes: what the filter lets in is said for each address family."""
+    assert main(case("hubs-over-an-explicit-false")) == 0
+    text = capsys.readouterr().out
+    assert "judged as a spoke, by this hub" in text
+    assert re.search(
+        r"^  subject +role +OU +Hubs +no: contradicted by what says that it is no hub$", text, re.MULTILINE
+    )
+    assert (
+        "ACCEPTED: 10.255.8.1 is bound, and its peer is a spoke with AS 65008; its filter lets in IPv4:"
+        " 192.168.8.0/24 and inside it down to a /26; IPv6: 2001:db8:8::/48 and inside it down to a /64.\n"
+    ) in text
+    assert [line.strip() for line in text.splitlines() if " permit " in line] == [
+        "ip prefix-list dmvpn-agent-10.255.8.1-in seq 5 permit 192.168.8.0/24 le 26",
+        "ipv6 prefix-list dmvpn-agent-10.255.8.1-in6 seq 5 permit 2001:db8:8::/48 le 64",
+    ]
+
+
+def test_a_hubs_filter_is_told_with_what_it_withholds(tmp_path: Path, capsys: Output) -> None:
+    """By each family, as FRR evaluates it: never everything while something is forbidden."""
+    certificate, config = tmp_path / "hub.der", tmp_path / "spoke.toml"
+    certificate.write_bytes(der(("GRE=10.255.0.1", "AS=64512", "Hubs")))
+    config.write_text(
+        'role = "spoke"\n[policy]\ntunnel_networks = ["10.255.0.0/24"]\nca_certificates = []\n'
+        'forbidden_networks = ["192.168.7.0/24"]\nmax_prefix_length = 24\n[bgp]\nenabled = true\nas_number = 65007\n'
+    )
+    at = ("--at", "2026-03-01T12:00", "--config", str(config))
+    assert main(["explain", str(certificate), *at]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "its filter lets in IPv4: 0.0.0.0/0 and inside it down to a /24, 10.255.0.0/24 and inside it down to a /32,"
+        " but no default route, and nothing that overlaps 192.168.7.0/24; IPv6: nothing (bgp.ipv6 is false).\n"
+    ) in text
+    denials = [line.split(" deny ")[1] for line in text.splitlines() if " deny " in line]
+    assert {"any", "192.168.7.0/24 le 32", "128.0.0.0/1", "192.168.6.0/23"} <= set(denials)
+    assert "permit any" not in text
+
+
 def test_json_says_all_that_the_text_says(capsys: Output) -> None:
     """Certificate, resources, every rule, the decision and the vtysh lines."""
     status, told = explain_json(capsys, SPOKE)
