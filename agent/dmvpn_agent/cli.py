@@ -1,7 +1,6 @@
 """The commands: what can be typed. Each loads only what it needs: a status at 3 a.m. should not wait for pyroute2."""
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from dmvpn_agent.adapters.descriptors import allow_many, open_standard_ones
 from dmvpn_agent.config_values import ConfigError
 from dmvpn_agent.core.model import BindingType
 from dmvpn_agent.core.old_script import OldScript
+from dmvpn_agent.output import complain
 
 # ruff: noqa: PLC0415
 
@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments))
     except ConfigError as error:
-        with contextlib.suppress(OSError):  # nobody reads it; the exit status says it too
-            print(f"dmvpn-agent: {error}", file=sys.stderr, flush=True)
+        complain(f"dmvpn-agent: {error}")
         return EXIT_CONFIG
     except KeyboardInterrupt:
         return 130

@@ -14,8 +14,11 @@ import structlog
 from dmvpn_agent.adapters.log_limits import FloodLimit, LineLimit, line_limit
 from dmvpn_agent.adapters.log_queue import LogQueue, LogStream
 from dmvpn_agent.config import Log
+from dmvpn_agent.core.printable import printable, printable_lines
 
 STANDARD_ERROR = 2
+#: What has several lines: tracebacks.
+_OF_LINES = frozenset({"exception", "stack"})
 
 log = structlog.get_logger()
 
@@ -83,6 +86,14 @@ def dropped() -> dict[tuple[str, ...], float]:
     return {(cause,): count for cause, count in counts.items()}
 
 
+def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Make the texts of an event printable: the renderer for people writes them as they are."""
+    return {
+        key: printable_lines(value) if key in _OF_LINES else printable(value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
 def set_up_for_command() -> None:
     """Have a command that uses parts of the agent say only what is wrong."""
     set_up(Log(level="warning", format="console"))
@@ -95,8 +106,9 @@ def set_up(log: Log) -> None:
         renderer = structlog.processors.JSONRenderer(default=str)
         exceptions: list[structlog.typing.Processor] = [structlog.processors.format_exc_info]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        exceptions = []
+        plain = structlog.dev.plain_traceback  # rich's would print every local variable
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        exceptions = [structlog.processors.format_exc_info, _printable]
     structlog.configure(
         processors=[
             *([_sink.flood] if _sink.queue else []),

@@ -10,13 +10,17 @@ from dmvpn_agent.core.desired import Observed, desired
 from dmvpn_agent.core.model import Peer
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.core.policy import Combination, Policy, Rules, StaticPeer
+from dmvpn_agent.core.printable import printable
 from dmvpn_agent.wire import nft
 from dmvpn_agent.wire.frr import render
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000) -> str:
-    """Return rows as aligned columns under a header; cells longer than ``widest`` align nothing."""
-    lines = [tuple(header), *(tuple(str(cell) for cell in row) for row in rows)]
+    """Return rows as aligned columns under a header; cells longer than ``widest`` align nothing.
+
+    Each row is one line, whatever is in its cells.
+    """
+    lines = [tuple(header), *(tuple(printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(min(len(line[column]), widest) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.adapters.unix import listen
+from dmvpn_agent.wire.typed import document
 
 TIMEOUT = 5.0
 MAX_STATUS = 64 << 20
@@ -53,7 +54,7 @@ async def read_status(path: Path) -> dict[str, Any]:
                     raise ValueError(f"{path} sent more than {MAX_STATUS} bytes")
         finally:
             writer.close()
-    status = json.loads(text)
+    status = document(text)
     if not isinstance(status, dict):
         raise ValueError(f"{path} sent no status")
     return status

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from dmvpn_agent import show
 from dmvpn_agent.config import load
+from dmvpn_agent.output import say
 
 
 def run(file: Path, as_json: bool) -> int:
     """Print a configuration; return the exit status. Raises ``ConfigError``."""
     config = load(file)
     if as_json:
-        print(json.dumps({"valid": True, "configuration": dataclasses.asdict(config)}, default=str, indent=2))
+        say(json.dumps({"valid": True, "configuration": dataclasses.asdict(config)}, default=str, indent=2))
     else:
-        print(show.configuration(config))
+        say(show.configuration(config))
     return 0

@@ -1,7 +1,6 @@
 """``explain --compare``: for each certificate of a folder, what the script before would do, and the agent."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,8 @@ from dmvpn_agent.commands.judging import Question, explain
 from dmvpn_agent.commands.setting import Setting, settle
 from dmvpn_agent.core.model import Accept, Address, BadCertificate, Certificate, Decision, Peer
 from dmvpn_agent.core.old_script import OldScript, OldVerdict, also_accepted, old_verdict
+from dmvpn_agent.core.printable import printable
+from dmvpn_agent.output import complain, say
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.charon import NHRPD_MAX_CERTIFICATE
 
@@ -57,10 +58,10 @@ def run(folder: Path, script: OldScript, question: Question, config: Path, as_js
     try:
         files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
-        print(f"dmvpn-agent: {folder}: {error.strerror}; expected a folder with certificates", file=sys.stderr)
+        complain(f"dmvpn-agent: {folder}: {error.strerror}; expected a folder with certificates")
         return EXIT_UNREADABLE
     compared = compare(files, script, question, setting)
-    print(json.dumps(_json(compared), indent=2) if as_json else _text(compared))
+    say(json.dumps(_json(compared), indent=2) if as_json else _text(compared))
     return EXIT_DIFFERENT if compared.different else EXIT_SAME
 
 
@@ -150,12 +151,12 @@ def _text(compared: Comparison) -> str:
         table(("FILE", "ADDRESS", "BEFORE", "NOW", "DIFFERENCE"), rows, 60) if compared.rows else "No certificates.",
     ]
     if compared.different:
-        parts.append("\n".join(["WHY", *_reasons(compared)]))
+        parts.append("\n".join(["WHY", *map(printable, _reasons(compared))]))
     if compared.shared:
         parts.append("\n".join(["FILTERS that peers of one AS number shared before, and do not any more:",
-                                *(f"  {text}" for text in compared.shared)]))  # fmt: skip
+                                *(f"  {printable(text)}" for text in compared.shared)]))  # fmt: skip
     if compared.skipped:
-        parts.append("\n".join(["SKIPPED", *(f"  {text}" for text in compared.skipped)]))
+        parts.append("\n".join(["SKIPPED", *(f"  {printable(text)}" for text in compared.skipped)]))
     counts = Counter(row.what for row in compared.rows)
     parts.append(
         f"{len(compared.rows)} judged: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) + "."

@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from dmvpn_agent.adapters.node_view import look, wanted
 from dmvpn_agent.config import load
 from dmvpn_agent.config_values import ConfigError
 from dmvpn_agent.core.doctor import Check, Level, examine
+from dmvpn_agent.core.printable import printable
+from dmvpn_agent.output import complain, say
 from dmvpn_agent.show import table
 
 EXIT_SOUND, EXIT_FAULTS, EXIT_CANNOT = 0, 1, 2
@@ -24,10 +25,10 @@ def run(file: Path, as_json: bool) -> int:
     try:
         config = load(file)
     except ConfigError as error:
-        print(f"dmvpn-agent: {error}", file=sys.stderr)
+        complain(f"dmvpn-agent: {error}")
         return EXIT_CANNOT
     checks = examine(asyncio.run(look(config)), wanted(config))
-    print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if as_json
+    say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if as_json
           else "\n".join(render(checks)))  # fmt: skip
     return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND
 
@@ -38,9 +39,10 @@ def render(checks: Sequence[Check]) -> Iterator[str]:
     yield table(("", "CHECK", "FOUND"), ((words[check.level], check.name, check.found) for check in checks))
     for check in checks:
         if check.level is not Level.OK:
-            yield f"\n{words[check.level]}: {check.name}"
-            yield f"  found     {check.found}"
-            yield f"  expected  {check.expected}"
-            yield f"  do        {check.do}"
+            yield ""
+            yield printable(f"{words[check.level]}: {check.name}")
+            yield printable(f"  found     {check.found}")
+            yield printable(f"  expected  {check.expected}")
+            yield printable(f"  do        {check.do}")
     count = Counter(check.level for check in checks)
     yield f"\n{count[Level.FAULT]} faults, {count[Level.WARNING]} warnings, {count[Level.OK]} ok"

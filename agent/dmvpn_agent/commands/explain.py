@@ -1,7 +1,6 @@
 """``explain``: a certificate, what it names, every rule, the decision, and what would follow in FRR."""
 
 import json
-import sys
 from pathlib import Path
 
 from dmvpn_agent.commands.certificate_input import InputError, find_certificate
@@ -9,6 +8,7 @@ from dmvpn_agent.commands.explain_json import report_json
 from dmvpn_agent.commands.explain_text import report_text
 from dmvpn_agent.commands.judging import Question, explain
 from dmvpn_agent.commands.setting import settle
+from dmvpn_agent.output import complain, say
 
 EXIT_ACCEPTED, EXIT_DENIED, EXIT_UNREADABLE = 0, 1, 2
 
@@ -19,8 +19,8 @@ def run(word: str, question: Question, config: Path, as_json: bool) -> int:
     try:
         shown = find_certificate(word)
     except InputError as error:
-        print(f"dmvpn-agent: {error}", file=sys.stderr)
+        complain(f"dmvpn-agent: {error}")
         return EXIT_UNREADABLE
     report = explain(shown, question, setting)
-    print(json.dumps(report_json(report), indent=2) if as_json else report_text(report))
+    say(json.dumps(report_json(report), indent=2) if as_json else report_text(report))
     return EXIT_ACCEPTED if report.accepted else EXIT_DENIED

@@ -9,6 +9,7 @@ from dmvpn_agent.core.account import Named
 from dmvpn_agent.core.advice import ADVICE
 from dmvpn_agent.core.desired import BgpSettings
 from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Decision, Deny, PeerKind
+from dmvpn_agent.core.printable import printable
 from dmvpn_agent.show import table
 
 #: Columns are padded to this width at most; what is longer is still printed whole.
@@ -23,9 +24,9 @@ _KINDS = {
 
 def report_text(report: Report) -> str:
     """Return the whole explanation."""
-    lines = [*_certificate(report), "", *_names(report.named)]
+    lines = [*map(printable, _certificate(report)), "", *_names(report.named)]
     for answer in report.answers:
-        lines += ["", *_binding(answer, report)]
+        lines += ["", *map(printable, _binding(answer, report))]
     if len(report.answers) > 1:
         accepted = sum(answer.accepted for answer in report.answers)
         lines += [

@@ -8,6 +8,7 @@ from pathlib import Path
 from dmvpn_agent import show
 from dmvpn_agent.config import findings, load_contradictory
 from dmvpn_agent.core.lint import Finding
+from dmvpn_agent.output import say, say_lines
 
 
 def run(file: Path, as_json: bool) -> int:
@@ -21,9 +22,10 @@ def run(file: Path, as_json: bool) -> int:
             "findings": [dataclasses.asdict(finding) for finding in found],
             "policy": dataclasses.asdict(policy),
         }
-        print(json.dumps(shown, default=str, indent=2))
+        say(json.dumps(shown, default=str, indent=2))
     else:
-        print("\n".join([*_findings(found), "", show.policy(policy)]))
+        say_lines([*_findings(found), ""])
+        say(show.policy(policy))
     return int(contradictory)
 
 

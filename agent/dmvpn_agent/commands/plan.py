@@ -6,7 +6,6 @@ what FRR has. Nothing is written.
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import BgpSettings, desired, problems
 from dmvpn_agent.core.model import Accept, BindingRequest, Deny, Peer
 from dmvpn_agent.core.plan import Change, Plan, RemoveNeighbor, plan, subject
+from dmvpn_agent.output import complain, say, say_lines
 from dmvpn_agent.service.bgpd import FrrUnavailable
 from dmvpn_agent.service.peers import StoreUnreadable
 from dmvpn_agent.wire.frr import annotate, render
@@ -58,14 +58,17 @@ def run(file: Path, as_json: bool) -> int:
     setting = settle(file)
     bgp = setting.config.bgp
     if bgp is None:
-        print(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
+        say(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
         return EXIT_SAME
     try:
         preview = asyncio.run(_preview(setting, bgp))
     except (StoreUnreadable, FrrUnavailable) as error:
-        print(f"dmvpn-agent: {error}", file=sys.stderr)
+        complain(f"dmvpn-agent: {error}")
         return EXIT_UNREADABLE
-    print(json.dumps(_json(preview), indent=2) if as_json else "\n".join(_text(preview)))
+    if as_json:
+        say(json.dumps(_json(preview), indent=2))
+    else:
+        say_lines(_text(preview))
     return EXIT_DIFFERENT if preview.different else EXIT_SAME
 
 

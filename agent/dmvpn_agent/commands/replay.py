@@ -5,7 +5,6 @@ for it again, unless the policy lets the newer peer take over.
 """
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from dmvpn_agent.commands.setting import settle
 from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import CONFLICTS, Accept, BindingRequest, Certificate, Decision, Deny, Reason
 from dmvpn_agent.core.policy import OnConflict
+from dmvpn_agent.core.printable import printable
+from dmvpn_agent.output import complain, say
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.nhrp_event import BadEvent, parse_event
 from dmvpn_agent.wire.recording import MAX_LINE_BYTES, Entitled, Outcome, Recorded, RecordingError, outcome, read
@@ -70,9 +71,9 @@ def run(file: Path, config: Path, as_json: bool) -> int:
         with file.open("rb") as stream:
             replayed = replay(stream, setting.judge, Progress(file.stat().st_size))
     except OSError as error:
-        print(f"dmvpn-agent: {file}: cannot be read: {error.strerror}", file=sys.stderr)
+        complain(f"dmvpn-agent: {file}: cannot be read: {error.strerror}")
         return EXIT_UNREADABLE
-    print(json.dumps(_json(replayed), indent=2) if as_json else _text(replayed))
+    say(json.dumps(_json(replayed), indent=2) if as_json else _text(replayed))
     return EXIT_DIFFERENT if replayed.different else EXIT_SAME
 
 
@@ -185,7 +186,7 @@ class Progress:
         """Note that so many lines, and bytes, were read."""
         if lines % 256 == 0 and (now := time.monotonic()) >= self._next:
             self._next = now + PROGRESS_INTERVAL
-            print(f"dmvpn-agent: {lines} events, {100 * place // max(self._size, 1)} %", file=sys.stderr)
+            complain(f"dmvpn-agent: {lines} events, {100 * place // max(self._size, 1)} %")
 
 
 def _text(replayed: Replay) -> str:
@@ -198,7 +199,7 @@ def _text(replayed: Replay) -> str:
         )  # fmt: skip
         parts.append(table(("CHANGE", "EVENTS", "FIRST (UTC)", "PEER", "BEFORE", "NOW", "SUBJECT"), rows, 60))
     if replayed.damaged:
-        parts.append("\n".join(f"line {number} is skipped: {why}" for number, why in replayed.damaged))
+        parts.append("\n".join(f"line {number} is skipped: {printable(why)}" for number, why in replayed.damaged))
     events = sum(count for what, count in replayed.totals.items() if what != "damaged")
     counts = ", ".join(f"{count} {what}" for what, count in sorted(replayed.totals.items()))
     parts.append(f"{events} events: {counts}." if replayed.totals else "No events.")

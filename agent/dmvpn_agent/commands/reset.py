@@ -18,6 +18,7 @@ from dmvpn_agent.config import Config, load_contradictory
 from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import Desired, owns_list
 from dmvpn_agent.core.plan import Change, RemoveList, plan
+from dmvpn_agent.output import complain, say, say_lines
 from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable
 from dmvpn_agent.service.peers import StoreUnreadable
 from dmvpn_agent.service.redirect import FirewallError
@@ -143,19 +144,18 @@ def run(file: Path, as_json: bool, *, yes: bool, forget: bool) -> int:
         return EXIT_LEFT
     found = asyncio.run(reset.find())
     if not as_json:
-        print("\n".join(_text(found)))
+        say_lines(_text(found))
     agreed = yes or (not as_json and found.anything and _ask())
     if agreed and _is_running(config):
         return EXIT_LEFT
     trouble = asyncio.run(reset.remove(found)) if agreed and found.anything else []
     left = asyncio.run(reset.find()) if agreed else found
     if as_json:
-        print(json.dumps({"found": _json(found), "left": _json(left), "trouble": trouble}, indent=2))
+        say(json.dumps({"found": _json(found), "left": _json(left), "trouble": trouble}, indent=2))
     elif agreed:
-        for line in _outcome(found, left, trouble, forget):
-            print(line)
+        say_lines(_outcome(found, left, trouble, forget))
     elif found.anything:
-        print("Nothing was removed.")
+        say("Nothing was removed.")
     if left.unreadable:
         return EXIT_UNREADABLE
     return EXIT_LEFT if left.anything or trouble else EXIT_GONE
@@ -164,8 +164,9 @@ def run(file: Path, as_json: bool, *, yes: bool, forget: bool) -> int:
 def _is_running(config: Config) -> bool:
     if not answered(config.control_socket):
         return False
-    print(f"dmvpn-agent: an agent answers on {config.control_socket}, and would put everything back; stop it first",
-          file=sys.stderr)  # fmt: skip
+    complain(
+        f"dmvpn-agent: an agent answers on {config.control_socket}, and would put everything back; stop it first"
+    )
     return True
 
 

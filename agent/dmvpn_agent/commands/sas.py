@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dmvpn_agent.commands.status import ask
+from dmvpn_agent.commands.status import tell
 from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.printable import printable_values
 from dmvpn_agent.show import table
 
 HEADER = ("PEER", "NBMA", "STATE", "NAT", "UP", "REKEY IN", "IKE", "ESP", "IN", "OUT", "IDENTITY")
@@ -16,11 +17,15 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 def run(socket: Path | None, config: Path, addresses: Collection[Address], as_json: bool) -> int:
     """Print the SAs with these peers, or all; return the exit status. Raises ``ConfigError``."""
-    if (state := ask(socket, config)) is None:
-        return 1
-    found = list(select(state, {str(address) for address in addresses}))
-    print(json.dumps(found, indent=2) if as_json else render(found, datetime.now(UTC), state["charon"]["connected"]))
-    return 0
+    wanted = {str(address) for address in addresses}
+
+    def text(state: dict[str, Any]) -> str:
+        if as_json:
+            return json.dumps(list(select(state, wanted)), indent=2)
+        shown = printable_values(state)
+        return render(list(select(shown, wanted)), datetime.now(UTC), shown["charon"]["connected"])
+
+    return tell(socket, config, text)
 
 
 def select(state: dict[str, Any], addresses: set[str]) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,12 @@
 """What every command that judges begins with: the policy of a configuration, and the trust it rests on."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmvpn_agent.adapters.trust_files import read_trust
 from dmvpn_agent.config import Config, load
 from dmvpn_agent.core.decision import Judge
+from dmvpn_agent.output import complain
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +26,5 @@ def settle(file: Path) -> Setting:
     config = load(file)
     trust, problems = read_trust(config.trust_files)
     for problem in problems:
-        print(f"dmvpn-agent: {problem}", file=sys.stderr)
+        complain(f"dmvpn-agent: {problem}")
     return Setting(config, Judge(config.policy, trust), problems)

@@ -2,29 +2,48 @@
 
 import asyncio
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dmvpn_agent import show
+from dmvpn_agent import __version__, show
 from dmvpn_agent.adapters.control import read_status
 from dmvpn_agent.config import load
+from dmvpn_agent.core.printable import printable_values
+from dmvpn_agent.output import complain, say
+
+#: What is raised by reading an answer that is not of the form this program knows.
+_OTHER_FORM = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 def run(socket: Path | None, config: Path, as_json: bool) -> int:
     """Print the state of the agent behind a control socket; return the exit status. Raises ``ConfigError``."""
-    if (state := ask(socket, config)) is None:
-        return 1
-    print(json.dumps(state, indent=2) if as_json else show.status(state))
-    return 0
+    return tell(socket, config, (lambda state: json.dumps(state, indent=2)) if as_json else _text)
 
 
-def ask(socket: Path | None, config: Path) -> dict[str, Any] | None:
-    """Return the state, or say on standard error why there is none. Raises ``ConfigError``."""
+def _text(state: dict[str, Any]) -> str:
+    return show.status(printable_values(state))
+
+
+def tell(socket: Path | None, config: Path, render: Callable[[dict[str, Any]], str]) -> int:
+    """Print what ``render`` makes of the agent's state, or say why there is none; return the exit status.
+
+    Raises ``ConfigError``.
+    """
     path = socket or load(config).control_socket
     try:
-        return asyncio.run(read_status(path))
+        state = asyncio.run(read_status(path))
     except (OSError, TimeoutError, ValueError) as error:
-        print(f"dmvpn-agent: no status from {path}: {error}; is the agent running, and may you read the socket?",
-              file=sys.stderr)  # fmt: skip
-        return None
+        complain(f"dmvpn-agent: no status from {path}: {error}; is the agent running, and may you read the socket?")
+        return 1
+    try:
+        text = render(state)
+    except _OTHER_FORM as error:
+        complain(
+            f"dmvpn-agent: the agent at {path} (version {state.get('version', 'unknown')!s:.40}) answers in a form"
+            f" that this program (version {__version__}) does not know: {type(error).__name__} {error!s:.100};"
+            " restart the agent, or look at `status --json`"
+        )
+        return 1
+    say(text)
+    return 0

@@ -5,7 +5,10 @@ obeys, line feeds that make one line look like two, characters that nobody sees 
 """
 
 import re
+from typing import Any
 
+#: Characters of one text of another program's answer that are shown.
+LONGEST_VALUE = 1000
 #: Letters by Unicode's categories, but nobody sees them: fillers, joiners, variation selectors.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -29,6 +32,17 @@ def printable(text: str, longest: int | None = None) -> str:
 def printable_lines(text: str) -> str:
     """Return text of several lines with each of them printable; the line feeds between them stay."""
     return "\n".join([printable(line) for line in text.split("\n")])
+
+
+def printable_values(value: Any) -> Any:
+    """Return a JSON value with each text in it printable, keys too, and cut to ``LONGEST_VALUE``."""
+    if isinstance(value, str):
+        return printable(value, LONGEST_VALUE)
+    if isinstance(value, dict):
+        return {printable_values(key): printable_values(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [printable_values(item) for item in value]
+    return value
 
 
 def _escaped(char: str) -> str:

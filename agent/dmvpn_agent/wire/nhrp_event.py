@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from dmvpn_agent.core.model import Address, BadCertificate, BindingRequest, BindingType, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
@@ -108,8 +108,8 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
     return BindingRequest(
         interface=fields["interface"][:64],
         binding_type=BindingType(fields["type"]),
-        protocol_address=ip_address(fields["remote_addr"]),
-        nbma_address=ip_address(fields["remote_nbma"]),
+        protocol_address=_address(fields["remote_addr"]),
+        nbma_address=_address(fields["remote_nbma"]),
         certificate=_certificates.read(fields["remote_cert"]),
         local_nbma_address=_local(fields["local_nbma"]) if "local_nbma" in fields else None,
         local_addresses=_locals(fields["local_addr"]) if "local_addr" in fields else frozenset(),
@@ -119,7 +119,15 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
 @lru_cache(maxsize=64)
 def _local(text: str) -> Address:
     """Return one of this node's own addresses: all peers share it."""
-    return ip_address(text)
+    return _address(text)
+
+
+def _address(text: str) -> Address:
+    """Return an address without scope: nhrpd writes none, and it may hold any text. Raises ``ValueError``."""
+    address = ip_address(text)
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError(f"{text[:60]!r} is an address with a scope")
+    return address
 
 
 @lru_cache(maxsize=64)

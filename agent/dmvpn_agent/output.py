@@ -1,0 +1,36 @@
+"""What the commands print: the one way to standard output and standard error, safe for a terminal.
+
+Certificates, identities, file names, the agent's answer and other programs' words may hold anything. Nothing of it
+acts on the terminal, or looks like a line of ours.
+"""
+
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TextIO
+
+from dmvpn_agent.core.printable import printable, printable_lines
+
+
+def say(text: str) -> None:
+    """Print text of several lines to standard output."""
+    _write(sys.stdout, printable_lines(text))
+
+
+def say_lines(lines: Iterable[str]) -> None:
+    """Print lines to standard output, each on one line whatever is in it."""
+    _write(sys.stdout, "\n".join([printable(line) for line in lines]))
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error; where nobody reads it, the exit status says it too."""
+    with suppress(OSError):
+        _write(sys.stderr, printable(text))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that has not all letters
+        text = text.encode("ascii", "backslashreplace").decode()
+    print(text, file=stream, flush=True)
