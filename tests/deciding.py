@@ -8,6 +8,7 @@ from dmvpn_agent.core.model import (
     Accept,
     AsRange,
     BindingRequest,
+    Certificate,
     Claim,
     Deny,
     IkePeer,
@@ -16,7 +17,8 @@ from dmvpn_agent.core.model import (
     Role,
     Source,
 )
-from dmvpn_agent.core.policy import Policy, RevocationList, StaticPeer, Trust
+from dmvpn_agent.core.policy import Chain, Chains, Issuer, Policy, RevocationList, StaticPeer, Trust
+from dmvpn_agent.core.serials import Serials
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, certificate, decide, policy, request
 
 GRE, AS, NET = UNITS
@@ -42,9 +44,35 @@ def net(text: str) -> Claim[Any]:
     return Claim("IPAddrBlocks", text, ip_network(text))
 
 
-def revoked(serial: int, **changes: Any) -> Trust:
-    crl = RevocationList("CN=test CA", 7, NOW, NOW + YEAR, frozenset({serial}))
-    return Trust(revocations={certificate().issuer_name: replace(crl, **changes)})
+#: The CA that issues ``certificate()``.
+CA = replace(certificate(), fingerprint="ca", serial=990, subject="CN=test CA", not_before=NOW - 2 * YEAR,
+             not_after=NOW + 2 * YEAR, resources={})  # fmt: skip
+
+
+class Found:
+    """Finds the same chains for every certificate."""
+
+    def __init__(self, *chains: Chain) -> None:
+        self._chains = Chains(chains, "" if chains else "nobody signed it")
+
+    def chains(self, _: Certificate) -> Chains:
+        return self._chains
+
+
+def trusting(*chains: Chain) -> Trust:
+    """Return trust in which every certificate has these chains."""
+    return Trust((CA,), (), Found(*chains))
+
+
+def revoking(*serials: int, **changes: Any) -> RevocationList:
+    """Return a CRL of ``CA``."""
+    crl = RevocationList("CN=test CA", 7, NOW, NOW + YEAR, Serials.of(*serials), NOW + YEAR)
+    return replace(crl, **changes)
+
+
+def revoked(*serials: int, **changes: Any) -> Trust:
+    """Return trust in which ``CA`` issued everybody, and revoked these."""
+    return trusting(Chain((Issuer(CA, (revoking(*serials, **changes),)),)))
 
 
 #: The peer of ``request()``, as charon prints it.

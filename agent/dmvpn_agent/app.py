@@ -15,6 +15,7 @@ from dmvpn_agent.adapters.control import ControlSocket
 from dmvpn_agent.adapters.exposition import Exposition
 from dmvpn_agent.adapters.frr import FrrBgpd, FrrNhrpd, Terminals
 from dmvpn_agent.adapters.inviter import ViciInviter
+from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.adapters.kernel import KernelWatch
 from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
@@ -51,6 +52,7 @@ from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.service.unbound import UnboundWatch
 from dmvpn_agent.service.unreadable import Unreadable
+from dmvpn_agent.wire.trust import Signatures
 
 log = structlog.get_logger()
 
@@ -100,12 +102,14 @@ class AgentApp:
             own=lambda: self._kernel.addresses,
         )  # fmt: skip
         self._charon.changed = self._authorizer.sas_changed
+        self._kept, self._signatures = KeptTrust(config.trust_files.kept), Signatures()
         self._trust = TrustWatch(
-            TrustFilesReader(config.trust_files),
+            self._trust_reader(config),
             telemetry,
             (_would_load_crls if dry_run else self._charon.load_crls) if ike.loads_crls else _keep_crls,
             self._authorizer.trust,
         )
+        self._charon.learn = self._trust.learn
         self._recorder = Recorder(record) if record else None
         self._events = NhrpdSocket(
             config.event_socket,
@@ -136,6 +140,9 @@ class AgentApp:
         self._observe()
         self.supervisor = Supervisor(self._parts(), self._failures)
         telemetry.read_failed = lambda metric, error: self._failures.note("metrics", error, metric=metric.name)
+
+    def _trust_reader(self, config: Config) -> TrustFilesReader:
+        return TrustFilesReader(config.trust_files, self._kept, self._signatures)
 
     def _enforce(self, config: Config) -> None:
         """Put together what acts on those who are in already."""
@@ -277,7 +284,7 @@ class AgentApp:
             self._reconciler.reload(config.frr, new.bgp)
         if self._redirect and config.redirect:
             self._redirect.reload(config.redirect)
-        self._trust.reload(TrustFilesReader(config.trust_files))
+        self._trust.reload(self._trust_reader(config))
         self._enforcer.ends_denied = config.ike.ends_denied
         self._authorizer.reload(config.policy)
         self.count_reload("applied")

@@ -64,10 +64,15 @@ class Ike:
 
 @dataclass(frozen=True, slots=True)
 class TrustFiles:
-    """The files and directories with the certificates of the CAs, and with their CRLs."""
+    """The files and directories with the certificates of the CAs, and with their CRLs.
+
+    ``kept``: the directory in which what was read of them is kept. ``for_charon``: the CRLs are given to charon too.
+    """
 
     authorities: tuple[Path, ...]
     crls: tuple[Path, ...]
+    kept: Path | None = None
+    for_charon: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,18 +196,22 @@ def _read(raw: dict[str, Any]) -> Config:
     policy_table, metrics = top.table("policy"), top.table("metrics")
     bgp_table = top.table("bgp")
     bgp = _bgp(bgp_table, role)
+    state_directory = top.get("state_directory", parse.path, "/var/lib/dmvpn-agent")
+    ike = _ike(top.table("ike"))
     config = Config(
         role=role,
-        state_directory=top.get("state_directory", parse.path, "/var/lib/dmvpn-agent"),
+        state_directory=state_directory,
         control_socket=top.get("control_socket", parse.path, "/run/dmvpn-agent/control.sock"),
         log=_log(top.table("log")),
         tunnels=tunnels,
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
-        ike=_ike(top.table("ike")),
+        ike=ike,
         policy=read_policy(policy_table, Node(role, tuple(tunnels), bgp.as_number if bgp else None)),
         trust_files=TrustFiles(
             authorities=policy_table.get("ca_certificates", parse.paths, ["/etc/swanctl/x509ca"]),
             crls=policy_table.get("crls", parse.paths, []),
+            kept=state_directory / "trust",
+            for_charon=ike.loads_crls,
         ),
         frr=_frr(top.table("frr"), bgp_table),
         bgp=bgp,

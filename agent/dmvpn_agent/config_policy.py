@@ -68,6 +68,7 @@ def read_policy(table: Table, node: Node) -> Policy:
         maintenance=tuple(_maintenance(row) for row in table.rows("maintenance")),
         requires_crl=table.get("require_crl", parse.boolean, False),
         confirms=table.get("confirm_certificates", parse.boolean, True),
+        overclaiming_issuers=table.get("allow_overclaim", parse.patterns, []),
     )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from chains import chains_to, signed_by
 from contract.namespaces import needs
 from dmvpn_agent.core.model import Address, AsRange, Certificate, Inheritable, Network, Resources, Source
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import read_crls
-from dmvpn_agent.wire.trust import chains_to, read_authorities, signed_by
+from dmvpn_agent.wire.trust import read_authorities
 
 pytestmark = [pytest.mark.contract, needs("openssl", "pki")]
 
@@ -225,6 +226,6 @@ def test_lists_of_both_programs_are_read_and_verified(tmp_path: Path) -> None:
     (theirs,) = read_crls(_run(*make, cwd=tmp_path))
     assert theirs.serials == {0x0C0D}
     assert theirs.number == 5
-    assert theirs.issuer_name == ours.issuer_name
+    assert theirs.name == ours.name
     assert signed_by(theirs, authorities)
     assert not signed_by(theirs, read_authorities(_openssl(tmp_path, "basicConstraints = critical,CA:TRUE")))

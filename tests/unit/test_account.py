@@ -8,7 +8,7 @@ import pytest
 from dmvpn_agent.core.account import Named, accounted
 from dmvpn_agent.core.model import AsRange, Certificate, Claim, IkePeer, Inheritable, Resources, Source
 from dmvpn_agent.core.policy import Combination, Policy, StaticPeer, Trust
-from factories import POLICY, UNITS, certificate, request
+from factories import NOW, POLICY, UNITS, certificate, request
 
 ALTERNATIVE = Resources(
     protocol_addresses=(Claim("subjectAltName IP", "10.255.0.2", ip_address("10.255.0.2")),),
@@ -29,7 +29,7 @@ def mixed(*units: str) -> Certificate:
 
 def named(policy: Policy, read: Certificate | None = None) -> dict[str, tuple[bool, str]]:
     asked = request(certificate=read or mixed())
-    return {f"{one.field} {one.text}": (one.counts, one.note) for one in accounted(asked, policy, Trust())}
+    return {f"{one.field} {one.text}": (one.counts, one.note) for one in accounted(asked, policy, Trust(), NOW)}
 
 
 def test_the_first_source_that_names_some_counts() -> None:
@@ -84,7 +84,7 @@ def test_nothing_is_named_without_certificate_and_table() -> None:
     """But with a row for the IKE identity, that is."""
     ike_peers = frozenset({IkePeer("psk", False)})
     asked = request(certificate=None, ike_peers=ike_peers)
-    assert accounted(asked, POLICY, Trust()) == ()
-    (one,) = accounted(asked, replace(POLICY, static_peers=(BY_TABLE,)), Trust())
+    assert accounted(asked, POLICY, Trust(), NOW) == ()
+    (one,) = accounted(asked, replace(POLICY, static_peers=(BY_TABLE,)), Trust(), NOW)
     assert isinstance(one, Named)
     assert (one.source, one.counts) == (Source.STATIC, True)

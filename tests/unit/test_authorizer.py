@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from deciding import revoked
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import Accept, Deny, Reason
-from dmvpn_agent.core.policy import OnConflict, RevocationList, Trust
+from dmvpn_agent.core.policy import OnConflict, Trust
 from dmvpn_agent.service import authorizer as module
 from dmvpn_agent.service.judgement import describe
 from dmvpn_agent.service.telemetry import Telemetry
@@ -94,19 +95,15 @@ class TestAgain:
     def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
         return Witnessed(store, telemetry, clock)
 
-    def _crl(self, *serials: int) -> Trust:
-        crl = RevocationList("CN=test CA", 1, NOW, None, frozenset(serials))
-        return Trust(revocations={certificate().issuer_name: crl})
-
     def test_a_revoked_peer_is_thrown_out_and_may_come_back(self, node: Witnessed, telemetry: Telemetry) -> None:
         """By a CRL, and by a later one; the reconciler learns of the former."""
         node.ask(GOOD)
         changes = node.changes
-        node.authorizer.trust(self._crl(certificate().serial))
+        node.authorizer.trust(revoked(certificate().serial))
         assert (ADDRESS in node.peers, node.changes) == (False, changes + 1)
         assert telemetry.value(metrics.PEER_DEPARTURES, "certificate_revoked") == 1
         assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.CERTIFICATE_REVOKED]
-        node.authorizer.trust(self._crl())
+        node.authorizer.trust(revoked())
         assert node.authorizer.denied.take_readmitted() == (request(),)
         assert len(node.authorizer.denied) == 0
 
@@ -115,9 +112,9 @@ class TestAgain:
     ) -> None:
         """It is remembered as denied from the start."""
         store.save(request())
-        node.authorizer.start(self._crl(certificate().serial))
+        node.authorizer.start(revoked(certificate().serial))
         assert ADDRESS not in node.peers
-        node.authorizer.trust(self._crl())
+        node.authorizer.trust(revoked())
         assert node.authorizer.denied.take_readmitted() == (request(),)
 
     def test_a_certificate_that_expires_ends_the_peer(self, node: Witnessed, clock: Clock) -> None:

@@ -114,9 +114,21 @@ def test_a_rule_that_fails_denies_and_says_why(
     assert denied.expected
 
 
+#: Tested with the chains they need, in test_decision_trust.py and test_decision_resources.py.
+BY_CHAIN = frozenset(
+    {
+        Reason.UNTRUSTED_ISSUER,
+        Reason.ISSUER_NOT_VALID,
+        Reason.CERTIFICATE_REVOKED,
+        Reason.ISSUER_REVOKED,
+        Reason.RESOURCES_EXCEED_ISSUER,
+    }
+)
+
+
 def test_every_reason_of_the_policy_has_a_row() -> None:
-    """No rule is without a test: the table, the CRL's, three of conflicts; and two reasons are the authorizer's."""
-    elsewhere = {Reason.CERTIFICATE_REVOKED, *CONFLICTS}
+    """No rule is without a test: the table, the chain's, three of conflicts; and two reasons are the authorizer's."""
+    elsewhere = {*BY_CHAIN, *CONFLICTS}
     assert {row[2] for row in DENIED} | elsewhere == {*Reason} - {Reason.MALFORMED_EVENT, Reason.INTERNAL_ERROR}
 
 

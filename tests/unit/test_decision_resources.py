@@ -8,6 +8,7 @@ import pytest
 
 from deciding import (
     AS,
+    CA,
     EVERYTHING,
     GRE,
     SPOKE_POLICY,
@@ -16,11 +17,23 @@ from deciding import (
     net,
     peer_of,
     rules,
+    trusting,
 )
-from dmvpn_agent.core.model import AsRange, BindingType, Claim, Inheritable, Reason, Resources, Source
-from dmvpn_agent.core.policy import Combination, Trust
+from dmvpn_agent.core.model import (
+    AsRange,
+    BindingRequest,
+    BindingType,
+    Certificate,
+    Claim,
+    Deny,
+    Inheritable,
+    Reason,
+    Resources,
+    Source,
+)
+from dmvpn_agent.core.policy import Chain, Combination, Issuer, Policy, Trust
 from dmvpn_agent.core.standing import PEER_BINDINGS
-from factories import RULES, certificate, policy, request
+from factories import POLICY, RULES, policy, request
 
 
 class TestSources:
@@ -66,17 +79,19 @@ class TestSources:
         assert denial_of(asked, policy(combination=how)).reason in {Reason.MALFORMED_PREFIX, Reason.SOURCES_DISAGREE}
 
 
+def _holding(subject: str = "CN=test CA", **resources: Any) -> Certificate:
+    """Return a CA's certificate that holds these resources by RFC 3779."""
+    named = {Source.RFC3779: Resources(**resources)} if resources else {}
+    return replace(CA, subject=subject, fingerprint=subject, resources=named)
+
+
 class TestInheritance:
     """RFC 3779 ``inherit``."""
 
     ASKED = named(Source.RFC3779, GRE, inherits=frozenset({Inheritable.IPV4, Inheritable.AS_NUMBER}))
 
     def _trust(self, **resources: Any) -> Trust:
-        assert isinstance(self.ASKED.certificate, type(certificate()))
-        issuer = self.ASKED.certificate.issuer_name
-        authority = replace(certificate(), subject_name=issuer, issuer_name=issuer, subject="CN=test CA",
-                            resources={Source.RFC3779: Resources(**resources)})  # fmt: skip
-        return Trust({issuer: authority})
+        return trusting(Chain((Issuer(_holding(**resources)),)))
 
     NAMED: ClassVar[dict[str, Any]] = {
         "prefixes": (net("192.168.2.0/24"),),
@@ -93,10 +108,66 @@ class TestInheritance:
         denied = denial_of(self.ASKED, trust=self._trust(prefixes=self.NAMED["prefixes"]))
         assert (denied.reason, denied.found) == (Reason.INHERITANCE_UNRESOLVED, "inherit: as_number")
 
+    def test_it_is_resolved_through_issuers_that_inherit_or_hold_nothing(self) -> None:
+        """RFC 3779, section 2.2.3.5, up the whole chain."""
+        passing = _holding("CN=a", inherits=frozenset({Inheritable.IPV4})), _holding("CN=b"), _holding(**self.NAMED)
+        assert peer_of(self.ASKED, trust=trusting(Chain(tuple(map(Issuer, passing))))).as_number == 64999
+
     def test_an_issuer_that_inherits_from_itself_resolves_nothing(self) -> None:
         """A root has nobody to inherit from, and the search ends."""
         everything = frozenset({Inheritable.IPV4, Inheritable.AS_NUMBER})
         assert denial_of(self.ASKED, trust=self._trust(inherits=everything)).reason is Reason.INHERITANCE_UNRESOLVED
+
+
+class TestOverclaim:
+    """RFC 3779, section 2.3: nobody gives what it does not hold."""
+
+    @staticmethod
+    def _asked(*prefixes: str, number: int = 64999) -> BindingRequest:
+        return named(Source.RFC3779, GRE, prefixes=tuple(net(text) for text in prefixes),
+                     as_numbers=(_number(number, number),))  # fmt: skip
+
+    def _denied(self, asked: BindingRequest, *issuers: Certificate, by: Policy = POLICY) -> Deny:
+        return denial_of(asked, by, trusting(Chain(tuple(map(Issuer, issuers)))))
+
+    def test_what_the_issuer_holds_may_be_claimed(self) -> None:
+        """The whole of it, in parts, and across what adjoins."""
+        holder = _holding(
+            prefixes=(net("192.168.2.0/24"), net("192.168.3.0/24")), as_numbers=(_number(64999, 65000),)
+        )
+        asked = self._asked("192.168.2.0/23", "192.168.3.128/26")
+        assert peer_of(asked, trust=trusting(Chain((Issuer(holder),))))
+
+    def test_what_it_does_not_hold_is_denied(self) -> None:
+        """A prefix outside or wider, an AS number, another family, each with a reason of its own."""
+        holder = _holding(prefixes=(net("192.168.2.0/24"),), as_numbers=(_number(64999, 64999),))
+        for asked in (self._asked("192.168.4.0/24"), self._asked("192.168.2.0/23"), self._asked(number=64998),
+                      self._asked("2001:db8::/48")):  # fmt: skip
+            denied = self._denied(asked, holder)
+            assert denied.reason is Reason.RESOURCES_EXCEED_ISSUER
+            assert denied.expected == "what its issuer holds: CN=test CA"
+
+    def test_it_is_asked_up_the_whole_chain(self) -> None:
+        """A CA that took too much denies whom it gave it to, also where one between them names nothing."""
+        root, sub = _holding("CN=root", prefixes=(net("10.0.0.0/8"),)), _holding(prefixes=(net("192.168.0.0/16"),))
+        denied = self._denied(self._asked("192.168.2.0/24"), sub, root)
+        assert (denied.reason, denied.expected) == (Reason.RESOURCES_EXCEED_ISSUER, "what its issuer holds: CN=root")
+        assert self._denied(self._asked("192.168.2.0/24"), _holding("CN=empty"), root).expected == denied.expected
+
+    def test_an_issuer_without_such_an_extension_limits_nothing(self) -> None:
+        """It is not made for RFC 3779."""
+        assert peer_of(self._asked("192.168.2.0/24"), trust=trusting(Chain((Issuer(_holding()),))))
+
+    def test_it_can_be_allowed_by_the_issuers_name(self) -> None:
+        """For one of them, and not for others."""
+        holder = _holding(prefixes=(net("10.0.0.0/8"),))
+        asked, chain = self._asked("192.168.2.0/24"), Chain((Issuer(holder),))
+        assert peer_of(asked, policy(overclaiming_issuers=("CN=test*",)), trusting(chain))
+        assert self._denied(asked, holder, by=policy(overclaiming_issuers=("CN=other",)))
+
+
+def _number(low: int, high: int) -> Claim[AsRange]:
+    return Claim("ASIdentifiers", f"{low}-{high}", AsRange(low, high))
 
 
 class TestResources:

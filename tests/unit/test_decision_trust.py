@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from deciding import AS, GRE, OWN, STRANGER, denial_of, peer_of, revoked
+from deciding import AS, CA, GRE, OWN, STRANGER, denial_of, peer_of, revoked, revoking, trusting
 from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
-from dmvpn_agent.core.policy import Trust
+from dmvpn_agent.core.policy import Chain, Issuer, Trust
 from factories import NOW, POLICY, YEAR, certificate, decide, policy, request
+
+ROOT = replace(CA, fingerprint="root", subject="CN=root", serial=99)
 
 
 class TestTime:
@@ -38,19 +40,75 @@ class TestRevocation:
 
     def test_the_crl_of_another_issuer_says_nothing(self) -> None:
         """Serial numbers are an issuer's own."""
-        crl = revoked(certificate().serial).revocations[certificate().issuer_name]
-        assert peer_of(request(), trust=Trust(revocations={b"another": crl}))
+        root = Issuer(replace(CA, fingerprint="root"), (revoking(certificate().serial),))
+        assert peer_of(request(), trust=trusting(Chain((Issuer(CA), root))))
 
     def test_an_outdated_crl_still_revokes(self) -> None:
         """Whom it names is not let in because time went by."""
-        assert denial_of(request(), trust=revoked(certificate().serial, next_update=NOW - YEAR))
+        assert denial_of(request(), trust=revoked(certificate().serial, counts_until=NOW - YEAR))
+        assert denial_of(request(), trust=revoked(certificate().serial, this_update=NOW + YEAR))
 
     def test_where_a_crl_is_required_an_outdated_one_denies(self) -> None:
         """Who is not in it may be in the next."""
         strict = policy(requires_crl=True)
         assert peer_of(request(), strict, revoked(1))
-        denied = denial_of(request(), strict, revoked(1, next_update=NOW - timedelta(seconds=1)))
-        assert denied.reason is Reason.REVOCATION_UNKNOWN
+        for missing in ({"counts_until": NOW - timedelta(seconds=1)}, {"counts_until": None},
+                        {"this_update": NOW + timedelta(hours=1)}):  # fmt: skip
+            denied = denial_of(request(), strict, revoked(1, **missing))
+            assert denied.reason is Reason.REVOCATION_UNKNOWN
+
+    def test_a_revoked_ca_denies_whom_it_issued(self) -> None:
+        """By the list of the CA above it; a root may revoke itself."""
+        chain = Chain((Issuer(CA), Issuer(ROOT, (revoking(CA.serial),))))
+        assert denial_of(request(), trust=trusting(chain)).reason is Reason.ISSUER_REVOKED
+        itself = Chain((Issuer(CA, (revoking(CA.serial + 1),)),), self_signed=True)
+        assert peer_of(request(), trust=trusting(itself))
+        asked = request(certificate=replace(certificate(), serial=8))
+        itself = Chain((Issuer(CA, (revoking(CA.serial),)),), self_signed=True)
+        assert denial_of(asked, trust=trusting(itself)).reason is Reason.ISSUER_REVOKED
+
+    def test_every_ca_of_the_chain_needs_a_crl_where_one_is_required(self) -> None:
+        """The root's too: it says whether the CA below it is revoked."""
+        strict = policy(requires_crl=True)
+        ours, roots = (revoking(1),), (revoking(1),)
+        assert peer_of(request(), strict, trusting(Chain((Issuer(CA, ours), Issuer(ROOT, roots)))))
+        for chain in (Chain((Issuer(CA, ours), Issuer(ROOT))), Chain((Issuer(CA), Issuer(ROOT, roots)))):
+            assert denial_of(request(), strict, trusting(chain)).reason is Reason.REVOCATION_UNKNOWN
+
+    def test_the_own_crl_of_a_ca_counts_before_another_ones(self) -> None:
+        """An outdated own list is not made good by the list of a newer key; but both revoke."""
+        strict = policy(requires_crl=True)
+        old, new = revoking(1, counts_until=NOW - YEAR), revoking(2, signed_by_issuer=False)
+        chain = Chain((Issuer(CA, (old, new)),))
+        assert denial_of(request(), strict, trusting(chain)).reason is Reason.REVOCATION_UNKNOWN
+        assert peer_of(request(), strict, trusting(Chain((Issuer(CA, (new,)),))))
+        for serial in (1, 2):
+            asked = request(certificate=replace(certificate(), serial=serial))
+            assert denial_of(asked, trust=trusting(chain)).reason is Reason.CERTIFICATE_REVOKED
+
+
+class TestChain:
+    """Who issued a certificate."""
+
+    def test_a_certificate_that_chains_to_nobody_is_denied(self) -> None:
+        """With what is wrong about it."""
+        denied = denial_of(request(), trust=trusting())
+        assert (denied.reason, denied.found) == (Reason.UNTRUSTED_ISSUER, "CN=test CA; nobody signed it")
+
+    def test_without_any_ca_charons_word_counts(self) -> None:
+        """As in native mode without policy.ca_certificates."""
+        assert peer_of(request(), trust=Trust())
+
+    @pytest.mark.parametrize("change", [{"not_after": NOW - YEAR}, {"not_before": NOW + YEAR}])
+    def test_a_ca_that_is_not_valid_now_denies(self, change: Any) -> None:
+        """RFC 5280, section 6.1.3 (a) 2, the trust anchor included, as charon does."""
+        for chain in (Chain((Issuer(replace(CA, **change)),)), Chain((Issuer(CA), Issuer(replace(ROOT, **change))))):
+            assert denial_of(request(), trust=trusting(chain)).reason is Reason.ISSUER_NOT_VALID
+
+    def test_one_good_chain_is_enough(self) -> None:
+        """A CA's renewed certificate lies beside the old one."""
+        old = Chain((Issuer(replace(CA, fingerprint="old", not_after=NOW - YEAR)),))
+        assert peer_of(request(), trust=trusting(old, Chain((Issuer(CA),))))
 
 
 class TestConfirmation:

@@ -1,6 +1,7 @@
 """The operator's CA certificates and CRLs: what is read, what is refused, and what stays in force."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dmvpn_agent.adapters import trust_files as module
+from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.adapters.trust_files import TrustFilesReader, read_trust
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.model import Deny, Reason
 from dmvpn_agent.core.policy import Trust
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
-from factories import NOW, authority_pem, crl_pem
+from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.pem import der_blocks
+from factories import NOW, authority_pem, crl_pem, decide, request
 
 
 @pytest.fixture
@@ -25,8 +30,21 @@ def files(tmp_path: Path) -> TrustFiles:
     return TrustFiles((tmp_path / "ca",), (tmp_path / "crl",))
 
 
+DAY = timedelta(days=1)
+DATA = Path(__file__).parents[1] / "data"
+
+
+def _judged(case: str, authorities: str, leaf: str) -> Deny:
+    trust, _ = read_trust(TrustFiles((DATA / case / authorities,), (DATA / case / "crl",)))
+    (der,) = der_blocks((DATA / case / leaf).read_bytes(), "CERTIFICATE", 1 << 20)
+    at = datetime(2026, 12, 1, tzinfo=UTC)
+    decision = decide(request(certificate=read_certificate(der)), now=at, trust=trust)
+    assert isinstance(decision, Deny)
+    return decision
+
+
 def serials(trust: Trust) -> set[int]:
-    return {serial for one in trust.revocations.values() for serial in one.serials}
+    return {serial for one in trust.revocations for serial in one.serials}
 
 
 class TestReading:
@@ -65,6 +83,83 @@ class TestReading:
         """It has a dot in front until it is renamed."""
         (files.crls[0] / ".lab.crl.tmp").write_bytes(crl_pem(7)[:100])
         assert read_trust(files) == (read_trust(files)[0], ())
+
+    @pytest.mark.parametrize(
+        "older",
+        [{"number": 4, "update": NOW}, {"number": 6, "update": NOW - DAY}, {"number": 4, "update": NOW - DAY}],
+    )
+    def test_an_older_crl_never_replaces_a_newer_one(self, files: TrustFiles, older: dict[str, Any]) -> None:
+        """Of number and date neither goes back, while the agent runs and after a restart; it is counted each time."""
+        kept = files.crls[0].parent / "kept"
+        reader = TrustFilesReader(files, KeptTrust(kept))
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5, update=NOW))
+        assert serials(reader.read().trust) == {7}
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(8, **older))
+        for running in (reader, TrustFilesReader(files, KeptTrust(kept))):
+            read = running.read()
+            assert serials(read.trust) == {7}
+            (refused,) = read.rolled_back
+            assert "(number 5, of 2026-03-01 12:00:00+00:00)" in refused
+            assert str(kept) in refused
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(9, number=6, update=NOW + DAY))
+        read = reader.read()
+        assert (serials(read.trust), read.rolled_back) == ({9}, ())
+
+    def test_a_crl_that_vanished_while_the_agent_was_down_stays_in_force(self, files: TrustFiles) -> None:
+        """And it is no rollback that old lists lie beside the newest."""
+        kept = files.crls[0].parent / "kept"
+        (files.crls[0] / "old.crl").write_bytes(crl_pem(6, number=4, update=NOW - DAY))
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
+        assert TrustFilesReader(files, KeptTrust(kept)).read().rolled_back == ()
+        (files.crls[0] / "lab.crl").unlink()
+        (files.crls[0] / "old.crl").unlink()
+        read = TrustFilesReader(files, KeptTrust(kept)).read()
+        assert (serials(read.trust), len(read.missing)) == ({7}, 1)
+
+    def test_where_nothing_was_kept_what_is_there_counts(self, files: TrustFiles) -> None:
+        """The state is lost, or can be neither written nor read: it is logged, and nothing else fails."""
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
+        kept = KeptTrust(files.authorities[0] / "lab.pem" / "kept")
+        assert serials(TrustFilesReader(files, kept).read().trust) == {7}
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(8, number=4))
+        assert serials(TrustFilesReader(files, kept).read().trust) == {7}
+        assert serials(TrustFilesReader(files, KeptTrust(None)).read().trust) == {8}
+
+    def test_kept_crls_are_believed_by_their_signature_only(self, files: TrustFiles) -> None:
+        """A CA that is trusted no more revokes nobody, and what is damaged is passed over."""
+        kept = files.crls[0].parent / "kept"
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
+        TrustFilesReader(files, KeptTrust(kept)).read()
+        (files.crls[0] / "lab.crl").unlink()
+        (other,) = kept.iterdir()
+        other.with_name("x.crl").write_bytes(b"x")
+        assert serials(TrustFilesReader(files, KeptTrust(kept)).read().trust) == {7}
+        (files.authorities[0] / "lab.pem").unlink()
+        assert TrustFilesReader(files, KeptTrust(kept)).read().trust == Trust()
+
+    def test_a_crl_too_long_for_charon_is_named_and_in_force(self, files: TrustFiles) -> None:
+        """VICI carries 65,535 bytes."""
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(*range(1, 4000)))
+        trust, problems = read_trust(files)
+        assert (len(serials(trust)), problems) == (3999, ())
+        trust, (problem,) = read_trust(replace(files, for_charon=True))
+        assert len(serials(trust)) == 3999
+        assert "and charon takes 65535 at most over VICI" in problem
+
+    def test_a_crl_of_a_crl_signer_is_in_force(self) -> None:
+        """Of the CA's name and issued by the CA (RFC 5280, 6.3.3 f), as dmvpn-tools makes them."""
+        denied = _judged("crl-signer", "x509ca", "swe1.pem")
+        assert (denied.reason, denied.found) == (Reason.CERTIFICATE_REVOKED, "6")
+
+    def test_sha1_is_named_as_what_it_is(self) -> None:
+        """For the CRL and for the certificate."""
+        _, (problem,) = read_trust(TrustFiles((DATA / "sha1" / "ca",), (DATA / "sha1" / "crl",)))
+        assert (
+            "sha1.crl: the CRL of O=Example is signed with SHA-1 (sha1WithRSAEncryption), which is refused" in problem
+        )
+        denied = _judged("sha1", "ca", "leaf.pem")
+        assert denied.reason is Reason.UNTRUSTED_ISSUER
+        assert "the certificate is signed with SHA-1 (sha1WithRSAEncryption), which is refused" in denied.found
 
     def test_a_missing_crl_path_is_a_problem_a_missing_ca_path_is_none(self, tmp_path: Path) -> None:
         """The former was given by the operator; the latter has a default."""

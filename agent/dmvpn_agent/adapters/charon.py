@@ -190,9 +190,13 @@ class ViciSession:
     async def _exchange(self, packet: Packet, event: str = "", take: Callable[[Section], None] = _nothing) -> Packet:
         if self._lost is not None:
             raise CharonLost(self._lost)
+        try:
+            encoded = encode(packet)
+        except ViciError as error:  # the command cannot be given; the connection is as good as before
+            raise CommandFailed(str(error)) from error
         answer: asyncio.Future[Packet] = asyncio.get_running_loop().create_future()
         self._asked.append(_Asked(answer, event, take))
-        self._writer.write(encode(packet))
+        self._writer.write(encoded)
         try:
             async with asyncio.timeout(self._timeout):
                 await self._writer.drain()

@@ -1,18 +1,29 @@
 """The operator's CA certificates and CRLs on disk: single files, and directories of them."""
 
 import errno
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding
 
+from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.config import TrustFiles
-from dmvpn_agent.core.policy import RevocationList, Trust
+from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.core.policy import Trust
 from dmvpn_agent.service.trust_watch import TrustRead
+from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl, CrlError, read_crls
-from dmvpn_agent.wire.trust import Authority, AuthorityError, chains_to, read_authorities, signed_by
+from dmvpn_agent.wire.name import CanonicalName
+from dmvpn_agent.wire.trust import (
+    Authority,
+    AuthorityError,
+    Signatures,
+    SignedCrl,
+    TrustStore,
+    read_authorities,
+)
+from dmvpn_agent.wire.vici import MAX_VALUE
 
 log = structlog.get_logger()
 
@@ -22,15 +33,23 @@ MAX_FILE_BYTES = 32 << 20
 
 def read_trust(files: TrustFiles) -> tuple[Trust, tuple[str, ...]]:
     """Return what the files say, and what could not be used."""
-    read = TrustFilesReader(files).read()
+    read = TrustFilesReader(files, KeptTrust(files.kept, writes=False)).read()
     return read.trust, read.problems
 
 
 class TrustFilesReader:
-    """Reads CA certificates and CRLs. A CRL counts if one of the CAs signed it, the newest of each issuer."""
+    """Reads CA certificates and CRLs. A CRL counts if a CA or its CRL signer signed it, the newest of each signer.
 
-    def __init__(self, files: TrustFiles) -> None:
+    ``kept`` has the newest ones that were ever read; without it, those in the files count as they are.
+    """
+
+    def __init__(
+        self, files: TrustFiles, kept: KeptTrust | None = None, signatures: Signatures | None = None
+    ) -> None:
         self._files = files
+        self._kept = kept or KeptTrust(None)
+        self._signatures = signatures or Signatures()
+        self._store = TrustStore(())
 
     def stamp(self) -> Hashable:
         """Return something that is different after a file was changed."""
@@ -54,50 +73,133 @@ class TrustFilesReader:
     def read(self) -> TrustRead:
         """Read everything; what cannot be used is a problem, never an exception."""
         authorities, problems = self.authorities()
-        paths, unlisted = _list(self._files.crls)
-        problems += unlisted
-        newest: dict[bytes, Crl] = {}
+        offered, unread = self._offered()
+        kept = self._kept.crls()
+        signed = self._trust_store(authorities, (*(crl for _, crl in offered), *kept))
+        problems += unread
+        problems += _unused(signed, offered)
+        problems += [f"{path}: no such file or directory" for path in self._files.crls if _Listing.of(path).missing]
+        newest, older, missing = _newest(
+            signed.crls, {crl.digest for _, crl in offered}, {crl.digest for crl in kept}
+        )
+        self._kept.keep(newest)
+        if self._files.for_charon:
+            problems += [_too_long(crl.crl) for crl in newest if len(crl.crl.der) > MAX_VALUE]
+        self._store = self._trust_store(authorities, [crl.crl for crl in newest])
+        return TrustRead(
+            self._store.trust(),
+            tuple(crl.crl.der for crl in newest),
+            tuple(problems),
+            rolled_back=tuple(self._rolled_back(crl, by) for crl, by in older),
+            missing=tuple(f"{crl.crl.issuer} (kept in {self._kept.file_of(crl)})" for crl in missing),
+        )
+
+    def learn(self, certificates: Iterable[bytes]) -> bool:
+        """Take up the CA certificates (DER) among these that a known CA issued; tell whether there were any."""
+        learned = self._store.learn(certificates)
+        self._kept.keep_authorities(learned)
+        for authority in learned:
+            log.info("intermediate_ca_learned", subject=authority.certificate.subject,
+                     issuer=authority.certificate.issuer)  # fmt: skip
+        return bool(learned)
+
+    def _trust_store(self, authorities: Iterable[Authority], crls: Iterable[Crl]) -> TrustStore:
+        return TrustStore(authorities, self._kept.authorities(), crls, self._signatures)
+
+    def _offered(self) -> tuple[list[tuple[Path, Crl]], list[str]]:
+        """Return the CRLs in the operator's files, and what could not be used."""
+        paths, problems = _list(self._files.crls)
+        found: list[tuple[Path, Crl]] = []
         for path in paths:
             try:
-                found = read_crls(_read(path))
+                found += [(path, crl) for crl in read_crls(_read(path))]
             except (OSError, CrlError) as error:
                 problems.append(f"{path}: {_why(error)}; expected CRLs in PEM or DER")
-                continue
-            for crl in found:
-                if not signed_by(crl, authorities):
-                    problems.append(
-                        f"{path}: the CRL of {crl.issuer} is not signed by a CA in policy.ca_certificates; add its"
-                        " certificate there"
-                    )
-                elif crl.issuer_name not in newest or _age(newest[crl.issuer_name]) < _age(crl):
-                    newest[crl.issuer_name] = crl
-        problems += [f"{path}: no such file or directory" for path in self._files.crls if _Listing.of(path).missing]
-        trust = Trust(
-            authorities={authority.certificate.subject_name: authority.certificate for authority in authorities},
-            revocations={issuer: _revocations(crl) for issuer, crl in newest.items()},
-        )
-        return TrustRead(
-            trust, tuple(crl.signed.public_bytes(Encoding.DER) for crl in newest.values()), tuple(problems)
+        return found, problems
+
+    def _rolled_back(self, crl: SignedCrl, newer: SignedCrl) -> str:
+        return (
+            f"the CRL of {crl.crl.issuer} {_numbered(crl.crl)} is older than the one in force"
+            f" {_numbered(newer.crl)}; if that one was a mistake of the CA, delete {self._kept.file_of(newer)} and"
+            " restart the agent"
         )
 
 
 class AuthorityFiles:
-    """The CA certificates alone, read again when a file has changed."""
+    """The CA certificates alone, read again when a file has changed, and the intermediate CAs that peers showed."""
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
         self._reader = TrustFilesReader(TrustFiles(paths, ()))
         self._stamp: Hashable = None
-        self._authorities: tuple[Authority, ...] = ()
+        self._signatures = Signatures()
+        self._store = TrustStore(())
 
     def issued(self, certificate: bytes, others: Sequence[bytes]) -> bool:
         """Tell whether a CA issued a certificate (DER), directly or by way of CA certificates among the others."""
         stamp = self._reader.stamp()
         if stamp != self._stamp:
             self._stamp = stamp
-            self._authorities, problems = self._reader.authorities()
-            log.info("authorities_read", authorities=[one.certificate.subject for one in self._authorities],
+            authorities, problems = self._reader.authorities()
+            self._store = TrustStore(authorities, self._store.learned, signatures=self._signatures)
+            log.info("authorities_read", authorities=[one.certificate.subject for one in authorities],
                      problems=problems)  # fmt: skip
-        return chains_to(certificate, others, self._authorities)
+        if learned := self._store.learn(others):
+            self._store = TrustStore(self._store.given, (*self._store.learned, *learned), signatures=self._signatures)
+        read = read_certificate(certificate)
+        return isinstance(read, Certificate) and bool(self._store.chains(read).found)
+
+
+def _unused(store: TrustStore, offered: Sequence[tuple[Path, Crl]]) -> Iterator[str]:
+    unused = {one.crl.digest: one.why for one in store.unused}
+    for path, crl in offered:
+        if crl.digest in unused:
+            yield f"{path}: the CRL of {crl.issuer} {unused[crl.digest]}"
+
+
+Newest = tuple[list[SignedCrl], list[tuple[SignedCrl, SignedCrl]], list[SignedCrl]]
+
+
+def _newest(crls: Iterable[SignedCrl], offered: Set[str], kept: Set[str]) -> Newest:
+    """Return each signer's newest list; older ones offered in its place, with it; and those not offered at all."""
+    signers: dict[tuple[CanonicalName, bytes], list[SignedCrl]] = {}
+    for crl in crls:
+        signers.setdefault((crl.crl.name, crl.key), []).append(crl)
+    newest, older, missing = [], [], []
+    for lists in signers.values():
+        held = max((crl for crl in lists if crl.crl.digest in kept), key=_age, default=None)
+        latest = max((crl for crl in lists if crl.crl.digest in offered), key=_age, default=None)
+        if held is not None and (latest is None or _is_older(latest.crl, held.crl)):
+            newest.append(held)
+            if latest is None:
+                missing.append(held)
+            else:
+                older.append((latest, held))
+        elif latest is not None:
+            newest.append(latest)
+    return newest, older, missing
+
+
+def _age(signed: SignedCrl) -> tuple[int, object]:
+    crl = signed.crl
+    return crl.number if crl.number is not None else -1, crl.this_update
+
+
+def _is_older(crl: Crl, held: Crl) -> bool:
+    """Tell whether a list must not replace the one in force: of number and date, neither may go back."""
+    numbered = crl.number is not None and held.number is not None and crl.number < held.number
+    return numbered or crl.this_update < held.this_update
+
+
+def _numbered(crl: Crl) -> str:
+    return f"(number {'none' if crl.number is None else crl.number}, of {crl.this_update})"
+
+
+def _too_long(crl: Crl) -> str:
+    return (
+        f"the CRL of {crl.issuer} is {len(crl.der)} bytes long, and charon takes {MAX_VALUE} at most over VICI: the"
+        " agent enforces it, charon does not know it; have charon fetch it itself (crl_uris in an authorities section"
+        " of swanctl.conf, and its curl or files plugin), or set ike.load_crls = false"
+    )
 
 
 class _Listing(NamedTuple):
@@ -144,11 +246,3 @@ def _read(path: Path) -> bytes:
 
 def _why(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
-def _age(crl: Crl) -> tuple[int, object]:
-    return crl.number if crl.number is not None else -1, crl.this_update
-
-
-def _revocations(crl: Crl) -> RevocationList:
-    return RevocationList(crl.issuer, crl.number, crl.this_update, crl.next_update, crl.serials)

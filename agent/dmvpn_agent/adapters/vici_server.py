@@ -99,7 +99,12 @@ class ViciClient:
         """Send a packet; a client that has let too much wait is closed."""
         if self._closed:
             return
-        self._unsent += encode(packet)
+        try:
+            self._unsent += encode(packet)
+        except ViciError as error:  # without this answer or event the client would be wrong about all that follows
+            log.error("vici_message_too_long", why=str(error))
+            self.close("message_too_long")
+            return
         self._flush()
         if len(self._unsent) > self._max_waiting:
             self.close("does_not_read")

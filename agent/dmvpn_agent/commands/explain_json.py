@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dmvpn_agent.commands.explain_text import sentence
+from dmvpn_agent.commands.explain_text import issuers_of, sentence
 from dmvpn_agent.commands.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.core.account import Named
 from dmvpn_agent.core.advice import ADVICE
@@ -13,7 +13,6 @@ from dmvpn_agent.core.model import Accept, Address, BadCertificate, Certificate,
 def report_json(report: Report) -> dict[str, Any]:
     """Return the whole explanation."""
     question, certificate = report.question, report.shown.certificate
-    issuer = certificate.issuer_name if isinstance(certificate, Certificate) else None
     return {
         "accepted": report.accepted,
         "at": question.at.isoformat(),
@@ -24,7 +23,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "bindings": [_answer(answer, report.setting.config.bgp) for answer in report.answers],
         "trust": {
             "authorities": len(report.setting.judge.trust.authorities),
-            "issuer_known": issuer in report.setting.judge.trust.authorities,
+            "issuer_known": bool(issuers_of(report)),
             "crls": len(report.setting.judge.trust.revocations),
             "problems": list(report.setting.problems),
         },

@@ -9,6 +9,7 @@ from dmvpn_agent.core.account import Named
 from dmvpn_agent.core.advice import ADVICE
 from dmvpn_agent.core.desired import BgpSettings
 from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Decision, Deny, PeerKind
+from dmvpn_agent.core.policy import Issuer
 from dmvpn_agent.core.printable import printable
 from dmvpn_agent.show import table
 
@@ -54,6 +55,14 @@ def _certificate(report: Report) -> Iterator[str]:
             yield f"  fingerprint  {certificate.fingerprint} (SHA-256)"
             if certificate.hub_hosts:
                 yield f"  hub hosts    {', '.join(certificate.hub_hosts)}"
+
+
+def issuers_of(report: Report) -> tuple[Issuer, ...]:
+    """Return the CA that issued the certificate, by each chain."""
+    if not isinstance(report.shown.certificate, Certificate):
+        return ()
+    chains = report.setting.judge.trust.finder.chains(report.shown.certificate).found
+    return tuple(chain.issuers[0] for chain in chains)
 
 
 def _names(named: tuple[Named, ...]) -> Iterator[str]:
@@ -135,11 +144,9 @@ def _unseen(report: Report) -> Iterator[str]:
     yield "Not looked at here:"
     if isinstance(report.shown.certificate, Certificate):
         trust = report.setting.judge.trust
-        known = report.shown.certificate.issuer_name in trust.authorities
-        yield "  the signature: charon verifies it before nhrpd asks; " + (
-            "a CA of its issuer's name is known" if known else "its issuer is none of policy.ca_certificates"
-        )
-        if report.shown.certificate.issuer_name not in trust.revocations:
+        if not trust.authorities:
+            yield "  the signature: policy.ca_certificates has no CA; charon verifies it before nhrpd asks"
+        if not any(issuer.revocations for issuer in issuers_of(report)):
             yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
         if report.setting.config.policy.confirms and not report.question.identity:
             yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"

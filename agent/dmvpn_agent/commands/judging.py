@@ -70,7 +70,7 @@ def explain(shown: Shown, question: Question, setting: Setting) -> Report:
     """Judge a certificate for the address that is asked for, or for each that it names."""
     request = _request(shown, question, setting)
     judge = setting.judge
-    named = accounted(request, judge.policy, judge.trust)
+    named = accounted(request, judge.policy, judge.trust, question.at)
     addresses = [question.address] if question.address else _addresses(named)
     answers = [_answer(replace(request, protocol_address=address), question.at, setting) for address in addresses]
     if not answers:

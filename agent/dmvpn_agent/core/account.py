@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
+from dmvpn_agent.core.chain import Verifier
 from dmvpn_agent.core.entitlement import gather, role_of
 from dmvpn_agent.core.model import BindingRequest, Certificate, Claim, Inheritable, Resources, Role, Source
 from dmvpn_agent.core.policy import Combination, Policy, StaticPeer, Trust
-from dmvpn_agent.core.resources import inherited
 from dmvpn_agent.core.standing import static_peer_of
 
 PROTOCOL_ADDRESS = "protocol address"
@@ -34,19 +35,20 @@ class Named:
     note: str
 
 
-def accounted(request: BindingRequest, policy: Policy, trust: Trust) -> tuple[Named, ...]:
+def accounted(request: BindingRequest, policy: Policy, trust: Trust, now: datetime) -> tuple[Named, ...]:
     """Return what the sources name, those first that count, in the policy's order."""
     certificate = request.certificate if isinstance(request.certificate, Certificate) else None
     row = static_peer_of(request, policy)
     if certificate is None and row is None:
         return ()
-    counted = gather(certificate, row, policy, trust).resources
+    rfc3779 = Verifier(policy, trust).verify(certificate, now).resources if certificate else Resources()
+    counted = gather(certificate, row, policy, rfc3779).resources
     found: list[Named] = []
     if row is not None:
         found += _named(Source.STATIC, row.resources, counted, f"[[policy.peer]] for {row.identity}")
     sources = dict(certificate.resources) if certificate else {}
     if certificate and Source.RFC3779 in sources:
-        sources[Source.RFC3779] = inherited(certificate, trust.authorities)
+        sources[Source.RFC3779] = rfc3779
     order = [source for source in policy.sources if source in sources]
     for source in (*order, *(source for source in sources if source not in order)):
         found += _named(source, sources[source], counted, _unused(source, row, policy))

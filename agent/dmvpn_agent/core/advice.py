@@ -63,8 +63,29 @@ ADVICE: Mapping[Reason, Advice] = {
         certificate="a renewed one",
         otherwise="look at this node's clock",
     ),
+    Reason.UNTRUSTED_ISSUER: Advice(
+        "no chain of valid signatures leads from it to a CA in policy.ca_certificates",
+        certificate="one that such a CA issued, signed with SHA-256 or better",
+        policy="policy.ca_certificates; intermediate CAs belong there too",
+    ),
+    Reason.ISSUER_NOT_VALID: Advice(
+        "the certificate of a CA above it has expired, or is not valid yet",
+        policy="policy.ca_certificates, with the CA's renewed certificate",
+        otherwise="look at this node's clock",
+    ),
+    Reason.ISSUER_REVOKED: Advice(
+        "a CA above it is revoked",
+        certificate="one of another CA",
+        otherwise="where the CA was revoked by mistake, a CRL without it",
+    ),
+    Reason.RESOURCES_EXCEED_ISSUER: Advice(
+        "the certificate, or a CA above it, names more address blocks or AS numbers than its issuer holds (RFC 3779)",
+        certificate="one that names only what the issuer holds",
+        policy="policy.allow_overclaim, with the name of that issuer",
+    ),
     Reason.REVOCATION_UNKNOWN: Advice(
-        "it cannot be told whether the certificate is revoked: no CRL of its issuer is known that is not outdated",
+        "it cannot be told whether the certificate, or a CA above it, is revoked: no CRL of its issuer is known that"
+        " is not outdated",
         policy="policy.crls names the files with the CRLs; policy.require_crl asks for one",
         otherwise="have the CA publish a new CRL",
     ),

@@ -10,6 +10,7 @@ from datetime import datetime
 from ipaddress import ip_network
 from typing import NamedTuple
 
+from dmvpn_agent.core.chain import Verified, Verifier
 from dmvpn_agent.core.entitlement import (
     Entitlement,
     Listed,
@@ -99,10 +100,11 @@ class _Verdict(NamedTuple):
 class _Key(NamedTuple):
     """All that a verdict depends on, beside the policy and the trust.
 
-    ``row``: all of it, because two rows of the static table can have one pattern.
+    ``row``: all of it, because two rows of the static table can have one pattern. ``chain``: ``Chain.key``.
     """
 
     fingerprint: str
+    chain: str
     row: StaticPeer | None
     interface: str
     by_registering: bool
@@ -116,15 +118,17 @@ class Judge:
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self.policy = policy
         self.trust = trust
+        self._verifier = Verifier(policy, trust)
         self._verdicts: dict[_Key, _Verdict] = {}
 
     def decide(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Decision:
         """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
         row = static_peer_of(request, self.policy)
-        for rule in standing_rules(request, row, self.policy, self.trust, now):
+        verified = self._verified(request, now)
+        for rule in standing_rules(request, row, self.policy, verified.rules, now):
             if not rule.passed:
                 return _deny(rule)
-        verdict = self._verdict(request, row)
+        verdict = self._verdict(request, row, verified)
         if verdict is None:
             return Deny(Reason.INTERNAL_ERROR, "peer", "unjudged", "a certificate or a row of the static table")
         if isinstance(verdict.outcome, Rule):
@@ -140,8 +144,9 @@ class Judge:
     def explain(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Explanation:
         """Decide, and keep every rule: those after a failed one too, as far as they still say something."""
         row = static_peer_of(request, self.policy)
-        rules = list(standing_rules(request, row, self.policy, self.trust, now))
-        subject = self._subject(request, row)
+        verified = self._verified(request, now)
+        rules = list(standing_rules(request, row, self.policy, verified.rules, now))
+        subject = self._subject(request, row, verified)
         resources = Resources()
         if subject is not None:
             resources = subject.combined.resources
@@ -152,11 +157,16 @@ class Judge:
             checks.append(Check(decision.reason, decision.field, decision.found, decision.expected, passed=False))
         return Explanation(decision, tuple(checks), subject.kind if subject else None, resources)
 
-    def _subject(self, request: BindingRequest, row: StaticPeer | None) -> _Subject | None:
+    def _verified(self, request: BindingRequest, now: datetime) -> Verified:
+        if isinstance(request.certificate, Certificate):
+            return self._verifier.verify(request.certificate, now)
+        return Verified(None, (), Resources())
+
+    def _subject(self, request: BindingRequest, row: StaticPeer | None, verified: Verified) -> _Subject | None:
         certificate = request.certificate if isinstance(request.certificate, Certificate) else None
         if certificate is None and row is None:
             return None
-        combined = gather(certificate, row, self.policy, self.trust)
+        combined = gather(certificate, row, self.policy, verified.resources)
         kind = self._kind(request.binding_type, role_of(combined.resources))
         rules = self.policy.rules.get(request.interface)
         return None if rules is None else _Subject(rules[kind], kind, combined, certificate)
@@ -170,15 +180,16 @@ class Judge:
         yield from _address_rules(request.protocol_address, request.local_addresses, subject.rules, entitled)
         yield from routing_rules(subject.combined.resources, subject.rules, self.policy.own_as_number)
 
-    def _verdict(self, request: BindingRequest, row: StaticPeer | None) -> _Verdict | None:
+    def _verdict(self, request: BindingRequest, row: StaticPeer | None, verified: Verified) -> _Verdict | None:
         certificate = request.certificate
         fingerprint = certificate.fingerprint if isinstance(certificate, Certificate) else ""
+        chain = verified.chain.key if verified.chain else ""
         address = request.protocol_address
         by_registering = request.binding_type is BindingType.NHS
-        key = _Key(fingerprint, row, request.interface, by_registering, address, request.local_addresses)
+        key = _Key(fingerprint, chain, row, request.interface, by_registering, address, request.local_addresses)
         if (known := self._verdicts.get(key)) is not None:
             return known
-        subject = self._subject(request, row)
+        subject = self._subject(request, row, verified)
         if subject is None:
             return None
         entitled = entitlement(subject.combined.resources)

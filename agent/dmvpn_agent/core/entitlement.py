@@ -19,8 +19,8 @@ from dmvpn_agent.core.model import (
     Role,
     Source,
 )
-from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Policy, Rules, StaticPeer, Trust, covers, matches, overlap
-from dmvpn_agent.core.resources import Combined, combine, inherited, pairs, texts, values
+from dmvpn_agent.core.policy import RESERVED_AS_NUMBERS, Policy, Rules, StaticPeer, covers, matches, overlap
+from dmvpn_agent.core.resources import Combined, combine, pairs, texts, values
 
 
 class Rule(NamedTuple):
@@ -69,13 +69,18 @@ class Entitlement(NamedTuple):
     written: str
 
 
-def gather(certificate: Certificate | None, static_peer: StaticPeer | None, policy: Policy, trust: Trust) -> Combined:
-    """Return the resources that count: the static table's where it is to be used, else the certificate's."""
+def gather(
+    certificate: Certificate | None, static_peer: StaticPeer | None, policy: Policy, rfc3779: Resources
+) -> Combined:
+    """Return the resources that count: the static table's where it is to be used, else the certificate's.
+
+    ``rfc3779``: what the certificate holds by RFC 3779 (``Verified.resources``).
+    """
     if static_peer is not None or certificate is None:
         return Combined(static_peer.resources if static_peer else Resources())
     sources = dict(certificate.resources)
     if Source.RFC3779 in sources:
-        sources[Source.RFC3779] = inherited(certificate, trust.authorities)
+        sources[Source.RFC3779] = rfc3779
     return combine(sources, policy.sources, policy.combination)
 
 

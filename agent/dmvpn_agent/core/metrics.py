@@ -66,9 +66,11 @@ INVITATIONS = _counter("invitations", "Times a peer without an IKE_SA was asked 
 REVOKED_PRESENT = _gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
 TRUST_READS = _counter("trust_reads", "Times the CA certificates and CRLs were read, by outcome.", "outcome")
 TRUST_AUTHORITIES = _gauge("trust_authorities", "CA certificates in force.")
-CRL_REVOKED = _gauge("crl_revoked_certificates", "Serial numbers in the CRL in force.", "issuer")
-CRL_NEXT_UPDATE = _gauge("crl_next_update_timestamp_seconds", "When the CRL in force is to be renewed, Unix time.",
+CRL_REVOKED = _gauge("crl_revoked_certificates", "Serial numbers in the issuer's CRLs in force.", "issuer")
+CRL_NEXT_UPDATE = _gauge("crl_next_update_timestamp_seconds",
+                         "When the first of the issuer's CRLs in force is to be renewed, Unix time.",
                          "issuer")  # fmt: skip
+CRL_ROLLBACKS = _counter("crl_rollbacks", "Older CRLs that were offered in place of newer ones, and refused.")
 CRLS_LOADED = _counter("crls_loaded", "CRLs given to charon, by outcome.", "outcome")
 
 # reconciling FRR

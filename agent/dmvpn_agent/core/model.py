@@ -61,8 +61,12 @@ class Reason(StrEnum):
     DENIED_BY_MAINTENANCE = "denied_by_maintenance"
     CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
     CERTIFICATE_EXPIRED = "certificate_expired"
-    REVOCATION_UNKNOWN = "revocation_unknown"
+    UNTRUSTED_ISSUER = "untrusted_issuer"
+    ISSUER_NOT_VALID = "issuer_not_valid"
     CERTIFICATE_REVOKED = "certificate_revoked"
+    ISSUER_REVOKED = "issuer_revoked"
+    REVOCATION_UNKNOWN = "revocation_unknown"
+    RESOURCES_EXCEED_ISSUER = "resources_exceed_issuer"
     CERTIFICATE_UNCONFIRMED = "certificate_unconfirmed"
     ISSUER_NOT_ALLOWED = "issuer_not_allowed"
     SUBJECT_NOT_ALLOWED = "subject_not_allowed"
@@ -183,9 +187,10 @@ class Certificate:
 
     ``subject`` and ``issuer`` are for people and for the operator's patterns (logs, the info series); no resource
     is ever parsed back out of them. ``subject_name`` and ``issuer_name`` are the same names in DER. ``identity`` is
-    the same after a renewal, with other resources too. ``fingerprint`` is the SHA-256 of the DER, in lower-case hex.
-    ``not_before`` and ``not_after`` are aware, UTC. ``identities``: the IKE identities that the certificate can
-    prove, as charon prints them: its subject (missing where charon's form of it is not known for certain) and its
+    the same after a renewal, with other resources too, and however its names are encoded (RFC 5280, section 7.1).
+    ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are aware, UTC.
+    ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject (missing
+    where charon's form of it is not known for certain) and its
     subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``hub_hosts``: the
     hubs' hosts by dmvpn-ca, for people. ``label``: its name for people.
     """

@@ -1,10 +1,11 @@
 """The operator's policy, as values. ``decision`` applies it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from dmvpn_agent.core.model import Address, AsRange, Certificate, Network, PeerKind, Resources, Role, Source
 
@@ -111,8 +112,9 @@ class Policy:
 
     ``rules``: by tunnel interface, for every kind of peer. ``own_as_number`` is the node's own, ``None`` where it
     runs no BGP. ``sources`` are those that count, in their order. ``requires_crl``: a certificate is accepted only
-    while a CRL of its issuer that is not outdated is known. ``confirms``: a certificate must be that of somebody who
-    has an IKE_SA with the NBMA address.
+    while, for it and each CA of its chain, a CRL of the issuer that is not outdated is known. ``confirms``: a
+    certificate must be that of somebody who has an IKE_SA with the NBMA address. ``overclaiming_issuers``: shell
+    patterns of issuers whose certificates may name more resources (RFC 3779) than they hold themselves.
     """
 
     role: Role
@@ -124,6 +126,7 @@ class Policy:
     maintenance: tuple[Maintenance, ...] = ()
     requires_crl: bool = False
     confirms: bool = True
+    overclaiming_issuers: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[PeerKind, PeerKind]:
@@ -131,23 +134,90 @@ class Policy:
         return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
 
 
+#: How far a CA's clock may be ahead of this node's: a list may be in force here before it is issued there.
+CRL_SKEW = timedelta(minutes=5)
+
+
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """A CRL whose signature was verified; ``serials`` are revoked. Times are aware, UTC."""
+    """A CRL whose signature was verified; ``serials`` are revoked. Times are aware, UTC.
+
+    ``counts_until``: until when it shows that a certificate that it does not name is not revoked; ``None`` where it
+    never does: it has no nextUpdate, or its signer may not sign CRLs. It revokes at any time. ``signed_by_issuer``:
+    the key that signed the certificates signed the list too, and not another of the same name.
+    """
 
     issuer: str
     number: int | None
     this_update: datetime
     next_update: datetime | None
-    serials: frozenset[int]
+    serials: Set[int]
+    counts_until: datetime | None = None
+    signed_by_issuer: bool = True
+
+    def is_current(self, now: datetime) -> bool:
+        """Tell whether a certificate that the list does not name is known not to be revoked."""
+        return self.counts_until is not None and self.this_update - CRL_SKEW <= now <= self.counts_until
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """A CA certificate in a chain; ``revocations`` are the CRLs that speak about the certificates it issued."""
+
+    certificate: Certificate
+    revocations: tuple[RevocationList, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The CA certificates above a certificate, nearest first; the last is the trust anchor.
+
+    Every signature was verified, and every CA may issue what is below it; time, CRLs and resources are not looked at.
+    ``self_signed``: the trust anchor issued itself, so that its CRL may revoke it too.
+    """
+
+    issuers: tuple[Issuer, ...]
+    self_signed: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return what is different for every other chain."""
+        return " ".join([issuer.certificate.fingerprint for issuer in self.issuers])
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """All chains of a certificate; where there is none, ``why`` says why not, for people."""
+
+    found: tuple[Chain, ...] = ()
+    why: str = ""
+
+
+class ChainFinder(Protocol):
+    """Finds out who issued a certificate."""
+
+    def chains(self, certificate: Certificate) -> Chains:
+        """Return the chains from a certificate to the operator's CAs."""
+
+
+class NoAuthorities:
+    """Finds no chains: there are no CA certificates to find any to."""
+
+    def chains(self, _: Certificate) -> Chains:
+        """Return no chain."""
+        return Chains(why="there are no CA certificates")
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the operator's CA files and CRLs say: authorities by their subject, CRLs by their issuer, in DER."""
+    """What the operator's CA files and CRLs say: CA certificates, CRLs that they signed, and how chains are found.
 
-    authorities: Mapping[bytes, Certificate] = field(default_factory=dict)
-    revocations: Mapping[bytes, RevocationList] = field(default_factory=dict)
+    Without ``authorities`` no chain is asked for: charon's word counts.
+    """
+
+    authorities: tuple[Certificate, ...] = ()
+    revocations: tuple[RevocationList, ...] = ()
+    finder: ChainFinder = field(default_factory=NoAuthorities, compare=False, repr=False)
 
 
 def matches(pattern: str, texts: frozenset[str] | tuple[str, ...]) -> bool:

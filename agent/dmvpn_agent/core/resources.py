@@ -1,14 +1,23 @@
 """Several sources of resources to one: chosen, put together or compared, as the policy says."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from dmvpn_agent.core.model import Certificate, Claim, Inheritable, Network, Resources, Role, Source, T_co
+from dmvpn_agent.core.model import (
+    AsRange,
+    Certificate,
+    Claim,
+    Inheritable,
+    Network,
+    Resources,
+    Role,
+    Source,
+    T_co,
+)
 from dmvpn_agent.core.policy import Combination
 
-#: How many issuers may leave a resource to theirs, one after another.
-MAX_INHERITANCE = 8
+Resource = TypeVar("Resource", Network, AsRange)
 
 Claims = tuple[Claim[object], ...]
 
@@ -74,22 +83,89 @@ def _distinct(claims: Iterable[Claim[T_co]]) -> tuple[Claim[T_co], ...]:
     return tuple(found.values())
 
 
-def inherited(certificate: Certificate, authorities: Mapping[bytes, Certificate]) -> Resources:
-    """Return the RFC 3779 resources of a certificate with what it leaves to its issuers filled in.
+class Excess(NamedTuple):
+    """A resource that a certificate claims and its issuer does not hold, and who they are, as text for people."""
 
-    ``inherits`` keeps what no authority resolves.
+    holder: str
+    issuer: str
+    field: str
+    text: str
+
+
+class Delegated(NamedTuple):
+    """The RFC 3779 resources of a certificate, and what in its chain exceeds what the issuer holds.
+
+    ``resources`` has what was left to the issuers filled in; its ``inherits`` keeps what no issuer resolves.
     """
-    resources = certificate.resources.get(Source.RFC3779, Resources())
-    open_ones = resources.inherits
-    holder = certificate
-    for _ in range(MAX_INHERITANCE):
-        issuer = authorities.get(holder.issuer_name)
-        if issuer is None or issuer is holder or not open_ones:
-            break
-        theirs = issuer.resources.get(Source.RFC3779, Resources())
-        resources = _filled_in(resources, open_ones - theirs.inherits, theirs, issuer.subject)
-        open_ones, holder = open_ones & theirs.inherits, issuer
-    return resources
+
+    resources: Resources
+    excess: tuple[Excess, ...] = ()
+
+
+def delegated(certificate: Certificate, issuers: Sequence[Certificate]) -> Delegated:
+    """Return what a certificate holds by RFC 3779, section 2.3; ``issuers``: its chain, nearest first.
+
+    An issuer without such an extension neither holds nor limits anything: those above it do.
+    """
+    addresses: _Held | None = None
+    numbers: _Held | None = None
+    excess: list[Excess] = []
+    resources = Resources()
+    for holder in (*reversed(issuers), certificate):
+        own = resources = holder.resources.get(Source.RFC3779, Resources())
+        if addresses is not None:
+            resources = _filled_in(resources, own.inherits & _FAMILIES, addresses.resources, addresses.by)
+            excess += _excess(holder, own.prefixes, addresses.resources.prefixes, addresses.by)
+        if numbers is not None:
+            resources = _filled_in(resources, own.inherits - _FAMILIES, numbers.resources, numbers.by)
+            excess += _excess(holder, own.as_numbers, numbers.resources.as_numbers, numbers.by)
+        if own.prefixes or own.inherits & _FAMILIES:
+            addresses = _Held(Resources(prefixes=resources.prefixes), holder.subject)
+        if own.as_numbers or own.inherits - _FAMILIES:
+            numbers = _Held(Resources(as_numbers=resources.as_numbers), holder.subject)
+    return Delegated(resources, tuple(excess))
+
+
+_FAMILIES = frozenset({Inheritable.IPV4, Inheritable.IPV6})
+
+
+class _Held(NamedTuple):
+    """What an issuer holds of one kind, prefixes or AS numbers, and its name."""
+
+    resources: Resources
+    by: str
+
+
+def _excess(
+    holder: Certificate, claims: tuple[Claim[Resource], ...], held: tuple[Claim[Resource], ...], by: str
+) -> Iterator[Excess]:
+    """Yield the claims that are not within what is held; malformed ones deny for themselves."""
+    spans = _merged(_span(value) for value in values(held))
+    for claim, value in pairs(claims):
+        family, low, high = _span(value)
+        if not any(family == its and first <= low and high <= last for its, first, last in spans):
+            yield Excess(holder.subject, by, claim.field, claim.text)
+
+
+Span = tuple[int, int, int]
+
+
+def _span(value: Network | AsRange) -> Span:
+    """Return the first and the last number that a resource stands for, behind what kind of number it is."""
+    if isinstance(value, AsRange):
+        return 0, value.low, value.high
+    return value.version, int(value.network_address), int(value.broadcast_address)
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """Return the spans with those that overlap or touch made one."""
+    merged: list[Span] = []
+    for family, low, high in sorted(spans):
+        if merged and merged[-1][0] == family and low <= merged[-1][2] + 1:
+            merged[-1] = family, merged[-1][1], max(high, merged[-1][2])
+        else:
+            merged.append((family, low, high))
+    return merged
 
 
 def _filled_in(resources: Resources, what: frozenset[Inheritable], theirs: Resources, issuer: str) -> Resources:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from dmvpn_agent.core.entitlement import Listed, OneOf, Rule
 from dmvpn_agent.core.model import BadCertificate, BindingRequest, BindingType, Certificate, IkePeer, Reason
-from dmvpn_agent.core.policy import Action, Maintenance, Policy, StaticPeer, Trust, matches
+from dmvpn_agent.core.policy import Action, Maintenance, Policy, StaticPeer, matches
 from dmvpn_agent.core.sa import IkeSa
 
 #: What nhrpd binds because a peer asked or answered; the other types are its own bookkeeping.
@@ -42,9 +42,9 @@ def maintained(request: BindingRequest, policy: Policy, action: Action) -> Maint
 
 
 def standing_rules(
-    request: BindingRequest, row: StaticPeer | None, policy: Policy, trust: Trust, now: datetime
+    request: BindingRequest, row: StaticPeer | None, policy: Policy, chain_rules: tuple[Rule, ...], now: datetime
 ) -> Iterator[Rule]:
-    """Yield the rules over who asks; ``row`` is the peer's in the static table."""
+    """Yield the rules over who asks; ``row`` is the peer's in the static table, ``chain_rules`` a ``Verifier``'s."""
     yield Rule(Reason.UNKNOWN_INTERFACE, request.interface in policy.rules, "interface", request.interface,
                "", OneOf(policy.rules))  # fmt: skip
     yield Rule(Reason.UNEXPECTED_BINDING_TYPE, request.binding_type in PEER_BINDINGS, "type",
@@ -62,7 +62,7 @@ def standing_rules(
                "no [[policy.maintenance]] for this peer")  # fmt: skip
     if certificate is not None:
         yield from _validity(certificate, now)
-        yield from _revocation(certificate, policy, trust, now)
+        yield from chain_rules
         if policy.confirms and request.ike_peers:
             yield _confirmation(certificate, request)
 
@@ -85,26 +85,6 @@ def _validity(certificate: Certificate, now: datetime) -> Iterator[Rule]:
                certificate.not_before, "at or before ", now)  # fmt: skip
     yield Rule(Reason.CERTIFICATE_EXPIRED, now <= certificate.not_after, "notAfter",
                certificate.not_after, "at or after ", now)  # fmt: skip
-
-
-def _revocation(certificate: Certificate, policy: Policy, trust: Trust, now: datetime) -> Iterator[Rule]:
-    crl = trust.revocations.get(certificate.issuer_name)
-    if policy.requires_crl:
-        current = crl is not None and (crl.next_update is None or now <= crl.next_update)
-        found = "none" if crl is None else f"one to be renewed by {crl.next_update}"
-        yield Rule(Reason.REVOCATION_UNKNOWN, current, "CRL", found, "one that is not outdated, of ",
-                   certificate.issuer or "the issuer")  # fmt: skip
-    if crl is not None:
-        serial = certificate.serial
-        yield Rule(Reason.CERTIFICATE_REVOKED, serial not in crl.serials, "serial", _Hexadecimal(serial),
-                   "a serial number that is not in the CRL of ", crl.issuer)  # fmt: skip
-
-
-class _Hexadecimal(int):
-    """A serial number as openssl and pki print it."""
-
-    def __str__(self) -> str:
-        return f"{int(self):x}"
 
 
 def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:

@@ -30,7 +30,7 @@ class CharonLost(Exception):
 
 
 class CommandFailed(Exception):
-    """charon does not know a command, or says that it failed; the text gives its own words."""
+    """charon does not know a command, or says in its own words that it failed; or VICI cannot carry the command."""
 
 
 class CharonSession(Protocol):

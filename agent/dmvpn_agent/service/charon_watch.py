@@ -5,6 +5,7 @@ connect, because a charon that restarted has forgotten them.
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import datetime, timedelta
@@ -35,8 +36,9 @@ from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
+from dmvpn_agent.wire.crl import crl_issuer
 from dmvpn_agent.wire.label import ike_peer
-from dmvpn_agent.wire.vici import Section, ViciError
+from dmvpn_agent.wire.vici import MAX_VALUE, Section, ViciError
 
 log = structlog.get_logger()
 
@@ -52,7 +54,8 @@ class CharonWatch:
 
     ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
     is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
-    charon that does not tell. ``changed`` is called when other IKE_SAs are there, or elsewhere, than before.
+    charon that does not tell. ``changed`` is called when other IKE_SAs are there, or elsewhere, than before;
+    ``learn`` before that, with the CA certificates (DER) that charon has by now, strangers' among them.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class CharonWatch:
         self._proofs = Proofs(certificates)
         self._crls: tuple[bytes, ...] = ()
         self._trouble = Trouble()
+        self._left_out: set[bytes] = set()
+        self.learn: Callable[[list[bytes]], None] = lambda _: None
         self.connected = False
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
@@ -159,11 +164,13 @@ class CharonWatch:
             await self._load_crls(self._session)
 
     async def _load_crls(self, session: CharonSession) -> None:
-        if not self._crls:
+        crls = [crl for crl in self._crls if len(crl) <= MAX_VALUE]
+        self._leave_out([crl for crl in self._crls if len(crl) > MAX_VALUE])
+        if not crls:
             return
         outcome = "loaded"
         try:
-            for crl in self._crls:
+            for crl in crls:
                 await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
             # charon asks its cache of verified CRLs before those it was given, though they be newer.
             await session.request("flush-certs", {"type": "X509_CRL"})
@@ -174,7 +181,18 @@ class CharonWatch:
         except CharonLost as error:
             outcome = "lost"
             log.warning("crl_not_loaded", why=str(error), then="after the next connect")
-        self._telemetry.increment(metrics.CRLS_LOADED, outcome, by=len(self._crls))
+        self._telemetry.increment(metrics.CRLS_LOADED, outcome, by=len(crls))
+
+    def _leave_out(self, crls: list[bytes]) -> None:
+        """Count and log the CRLs that charon cannot be given, each once (``TrustRead.problems`` has what to do)."""
+        for digest, crl in {hashlib.sha256(crl).digest(): crl for crl in crls}.items():
+            if digest not in self._left_out:
+                log.error("crl_too_long_for_charon", issuer=crl_issuer(crl), bytes=len(crl), limit=MAX_VALUE,
+                          consequence="the agent denies whom it revokes, and ends their IKE_SAs; charon lets them"
+                          " authenticate")  # fmt: skip
+        self._left_out = {hashlib.sha256(crl).digest() for crl in crls}
+        if crls:
+            self._telemetry.increment(metrics.CRLS_LOADED, "too_long", by=len(crls))
 
     async def _watch(self, session: CharonSession) -> None:
         for event in (*SA_EVENTS, ALERT_EVENT):
@@ -218,7 +236,16 @@ class CharonWatch:
         before, self._ours = self._identities(), ours
         self._proofs.look(self._showing(self.our_sas()))
         if self._identities() != before:
+            await self._learn_authorities(session)
             self.changed()
+
+    async def _learn_authorities(self, session: CharonSession) -> None:
+        """Have the intermediate CAs looked at that peers send with their certificates."""
+        try:
+            self.learn(await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", _data))
+        except CommandFailed as error:
+            log.warning("authorities_unknown", why=str(error),
+                        consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip
 
     def _identities(self) -> frozenset[tuple[str, Address, str]]:
         return frozenset((sa.spis, sa.remote_host, sa.remote_id) for sa in self.our_sas())
@@ -245,3 +272,9 @@ class CharonWatch:
     def _child_states(self) -> Samples:
         states = Counter(child.state for sa in self.ike_sas for child in sa.children)
         return {(state,): count for state, count in states.items()}
+
+
+def _data(item: Section) -> Iterator[bytes]:
+    data = item.get("data")
+    if isinstance(data, bytes):
+        yield data

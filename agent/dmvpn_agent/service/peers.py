@@ -218,9 +218,9 @@ class Peers:
 
 
 def _to_keep(request: BindingRequest) -> BindingRequest:
-    """Return a request to be kept in memory: without what only reading, storing and issuing need."""
+    """Return a request as it is kept in memory: without what only reading needs; its DER is verified again."""
     if isinstance(request.certificate, Certificate):
-        return replace(request, certificate=replace(request.certificate, der=b"", subject_name=b""))
+        return replace(request, certificate=replace(request.certificate, subject_name=b""))
     return request
 
 

@@ -50,7 +50,7 @@ def _peer(member: Membership) -> dict[str, Any]:
 def trust_status(watch: TrustWatch, denied: Denied) -> dict[str, Any]:
     """Return the CAs and CRLs in force, what is wrong with them, and how many peers are denied."""
     return {
-        "authorities": [authority.subject for authority in watch.trust.authorities.values()],
+        "authorities": [authority.subject for authority in watch.trust.authorities],
         "crls": [
             {
                 "issuer": crl.issuer,
@@ -59,7 +59,7 @@ def trust_status(watch: TrustWatch, denied: Denied) -> dict[str, Any]:
                 "next_update": _time(crl.next_update),
                 "revoked": len(crl.serials),
             }
-            for crl in watch.trust.revocations.values()
+            for crl in watch.trust.revocations
         ],
         "problems": list(watch.problems),
         "denied_peers": len(denied),

@@ -1,12 +1,12 @@
 """Keeps the CAs and CRLs in force in step with the operator's files.
 
-A CRL that vanishes, or cannot be read any more, stays in force while the agent runs: nobody is let in because a file
-is missing.
+A CRL that vanishes, breaks or is replaced by an older one stays in force, across restarts too (``TrustSource`` keeps
+it): nobody is let in because of a file.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -23,11 +23,17 @@ INTERVAL = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TrustRead:
-    """What the files say. ``crls`` are the CRLs in force in DER; ``problems`` what could not be used, and why."""
+    """What the files say. ``crls`` are the CRLs in force in DER; ``problems`` what could not be used, and why.
+
+    ``rolled_back``: older CRLs that were offered in place of newer ones; ``missing``: CRLs that are in force and in
+    no file any more; for people.
+    """
 
     trust: Trust
     crls: tuple[bytes, ...] = ()
     problems: tuple[str, ...] = ()
+    rolled_back: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class TrustSource(Protocol):
@@ -38,6 +44,9 @@ class TrustSource(Protocol):
 
     def read(self) -> TrustRead:
         """Read everything; what cannot be used is a problem, never an exception."""
+
+    def learn(self, certificates: Iterable[bytes]) -> bool:
+        """Take up the CA certificates (DER) among these that a known CA issued; tell whether there were any."""
 
 
 class TrustWatch:
@@ -56,8 +65,8 @@ class TrustWatch:
         self._changed = changed
         self._stamp: Hashable = None
         self._is_known = False
-        self._said: frozenset[str] = frozenset()
-        self._kept: frozenset[bytes] = frozenset()
+        self._said: dict[str, frozenset[str]] = {}
+        self._learned = False
         self.trust = Trust()
         self.crls: tuple[bytes, ...] = ()
         self.problems: tuple[str, ...] = ()
@@ -83,13 +92,13 @@ class TrustWatch:
         stamp = await asyncio.to_thread(self._source.stamp)
         if stamp == self._stamp:
             return
-        before = self.trust
+        before, learned, self._learned = self.trust, self._learned, False
         self._take(await asyncio.to_thread(self._source.read))
-        was_known, self._stamp, self._is_known = self._is_known, stamp, True
-        if was_known and self.trust == before:
+        was_known, self._stamp, self._is_known = self._is_known, None if self._learned else stamp, True
+        if was_known and self.trust == before and not learned:
             return
         log.info("trust_changed", authorities=len(self.trust.authorities),
-                 revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations.values()})  # fmt: skip
+                 revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations})  # fmt: skip
         # charon first: whoever loses an IKE_SA to this is not to come back by way of an older CRL.
         await self._load_crls(self.crls)
         self._changed(self.trust)
@@ -98,28 +107,38 @@ class TrustWatch:
         """Read other files from now on."""
         self._source, self._stamp = source, None
 
+    def learn(self, certificates: Iterable[bytes]) -> None:
+        """Take up the intermediate CAs among certificates (DER) that charon has; the next look puts them in force."""
+        if self._source.learn(certificates):
+            self._learned, self._stamp = True, None
+
     def _take(self, read: TrustRead) -> None:
-        missing = {
-            issuer: crl for issuer, crl in self.trust.revocations.items() if issuer not in read.trust.revocations
-        }
-        for issuer in missing.keys() - self._kept:
-            log.error("crl_missing", issuer=missing[issuer].issuer, kept="the last one, until the agent is restarted",
-                      do="put the CRL back into policy.crls")  # fmt: skip
-        self._kept = frozenset(missing)
-        self.trust = replace(read.trust, revocations={**missing, **read.trust.revocations})
-        self.crls, self.problems = read.crls, read.problems
-        for problem in read.problems:
-            if problem not in self._said:
-                log.error("trust_unusable", why=problem)
-        self._said = frozenset(read.problems)
-        self._telemetry.increment(metrics.TRUST_READS, "problem" if read.problems else "read")
+        self.trust, self.crls, self.problems = read.trust, read.crls, (*read.problems, *read.rolled_back)
+        for problem in self._news("problem", read.problems):
+            log.error("trust_unusable", why=problem)
+        for rollback in self._news("rolled_back", read.rolled_back):
+            self._telemetry.increment(metrics.CRL_ROLLBACKS)
+            log.error("crl_rollback_refused", why=rollback)
+        for missing in self._news("missing", read.missing):
+            log.error("crl_missing", issuer=missing, kept="the last one stays in force",
+                      do="put the CRL back into policy.crls; or delete the kept one, and restart")  # fmt: skip
+        self._telemetry.increment(metrics.TRUST_READS, "problem" if self.problems else "read")
+
+    def _news(self, kind: str, texts: tuple[str, ...]) -> list[str]:
+        """Return those texts that were not there the last time."""
+        before, self._said[kind] = self._said.get(kind, frozenset()), frozenset(texts)
+        return [text for text in dict.fromkeys(texts) if text not in before]
 
     def _revoked(self) -> Samples:
-        return {(crl.issuer,): len(crl.serials) for crl in self.trust.revocations.values()}
+        counts: dict[tuple[str, ...], float] = {}
+        for crl in self.trust.revocations:  # a CA with several keys has several lists
+            counts[(crl.issuer,)] = counts.get((crl.issuer,), 0) + len(crl.serials)
+        return counts
 
     def _next_updates(self) -> Samples:
-        return {
-            (crl.issuer,): crl.next_update.timestamp()
-            for crl in self.trust.revocations.values()
-            if crl.next_update is not None
-        }
+        first: dict[tuple[str, ...], float] = {}
+        for crl in self.trust.revocations:
+            if crl.next_update is not None:
+                due = crl.next_update.timestamp()
+                first[(crl.issuer,)] = min(due, first.get((crl.issuer,), due))
+        return first

@@ -15,7 +15,15 @@ from dmvpn_agent.wire.claims import MAX_CLAIMS, shown
 from dmvpn_agent.wire.der import Malformed
 from dmvpn_agent.wire.identity import printed_alternatives, printed_subject
 from dmvpn_agent.wire.label import subject_label
-from dmvpn_agent.wire.name import Name, displayed, issuer_and_subject, read_name
+from dmvpn_agent.wire.name import (
+    Name,
+    canonical_name,
+    canonical_rdns,
+    displayed,
+    issuer_and_subject,
+    read_name,
+    read_rdns,
+)
 from dmvpn_agent.wire.resources import (
     OWN_EXTENSIONS,
     RESOURCE_UNITS,
@@ -49,7 +57,8 @@ def read_certificate(der: bytes) -> Certificate | BadCertificate:
 def _read(der: bytes) -> Certificate:
     certificate = x509.load_der_x509_certificate(der)
     issuer_name, subject_name = issuer_and_subject(der)
-    subject = read_name(subject_name)
+    rdns = read_rdns(subject_name)
+    subject = tuple([attribute for rdn in rdns for attribute in rdn])
     alternatives, own = _extensions(certificate)
     resources = {
         Source.SUBJECT: from_units(_units(subject)),
@@ -71,7 +80,7 @@ def _read(der: bytes) -> Certificate:
         issuer=issuer,
         subject_name=subject_name,
         issuer_name=issuer_name,
-        identity=_identity(issuer_name, subject_name, subject),
+        identity=_identity(issuer_name, rdns),
         identities=tuple(sorted(identities)),
         resources={source: named for source, named in resources.items() if named != _NOTHING},
         hub_hosts=hub_hosts(own),
@@ -86,20 +95,23 @@ def _issuer(name: bytes) -> tuple[bytes, str]:
     return name, displayed(read_name(name))
 
 
-def _identity(issuer_name: bytes, subject_name: bytes, subject: Name) -> str:
-    """Return what the issuer calls the subject: its name, without the OUs that are resources.
+def _identity(issuer_name: bytes, subject: tuple[Name, ...]) -> str:
+    """Return what the issuer calls the subject: its name, without the OUs that are resources, as names are compared.
 
     Where nothing distinctive would be left, it is the whole name: two peers must not be taken for one.
     """
     lasting = [
-        attribute
-        for attribute in subject
-        if attribute.oid != _ORGANIZATIONAL_UNIT or not (attribute.text or "").startswith(RESOURCE_UNITS)
+        tuple(
+            attribute
+            for attribute in rdn
+            if attribute.oid != _ORGANIZATIONAL_UNIT or not (attribute.text or "").startswith(RESOURCE_UNITS)
+        )
+        for rdn in subject
     ]
-    name = subject_name
-    if len(lasting) < len(subject) and any(attribute.oid in _DISTINCTIVE for attribute in lasting):
-        name = repr([(attribute.oid, attribute.value) for attribute in lasting]).encode()
-    return hashlib.sha256(len(issuer_name).to_bytes(4) + issuer_name + name).hexdigest()[:32]
+    named = any(attribute.oid in _DISTINCTIVE for rdn in lasting for attribute in rdn)
+    name = canonical_rdns(tuple(rdn for rdn in lasting if rdn)) if named else canonical_rdns(subject)
+    issuer = canonical_name(issuer_name)
+    return hashlib.sha256(len(issuer).to_bytes(4) + issuer + name).hexdigest()[:32]
 
 
 def _units(subject: Name) -> list[str]:

@@ -65,6 +65,15 @@ def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     return start, stop
 
 
+def encoded(tag: int, *contents: bytes) -> bytes:
+    """Return the element with this tag and these contents, one behind the other."""
+    content = b"".join(contents)
+    if len(content) < 0x80:
+        return bytes([tag, len(content)]) + content
+    octets = len(content).to_bytes((len(content).bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(octets)]) + octets + content
+
+
 def decode(data: bytes) -> Element:
     """Return the one element that ``data`` is."""
     elements = _decode(data, 0, len(data), MAX_DEPTH)

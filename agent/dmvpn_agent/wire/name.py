@@ -4,7 +4,9 @@ The octets are kept because charon prints them as they are, and compares identit
 is read out of a name and for people.
 """
 
-from typing import NamedTuple
+import unicodedata
+from functools import lru_cache
+from typing import NamedTuple, NewType
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -85,6 +87,9 @@ class Attribute(NamedTuple):
 
 Name = tuple[Attribute, ...]
 
+#: A name in the form in which names are compared: equal octets, equal names (``canonical_name``).
+CanonicalName = NewType("CanonicalName", bytes)
+
 
 def issuer_and_subject(certificate: bytes) -> tuple[bytes, bytes]:
     """Return the two Names of a certificate, each as its DER. Raises ``Malformed``."""
@@ -102,8 +107,59 @@ def issuer_and_subject(certificate: bytes) -> tuple[bytes, bytes]:
 
 def read_name(data: bytes) -> Name:
     """Read a Name, multi-valued RDNs in one row with the others. Raises ``Malformed``."""
+    return tuple([attribute for rdn in read_rdns(data) for attribute in rdn])
+
+
+def read_rdns(data: bytes) -> tuple[Name, ...]:
+    """Read a Name as its RDNs, each with its attributes. Raises ``Malformed``."""
     rdns = parts(decode(data), der.SEQUENCE)
-    return tuple([_attribute(item) for rdn in rdns for item in parts(rdn, der.SET)])
+    return tuple([tuple([_attribute(item) for item in parts(rdn, der.SET)]) for rdn in rdns])
+
+
+@lru_cache(maxsize=4096)
+def canonical_name(data: bytes) -> CanonicalName:
+    """Return a Name (DER) as names are compared by RFC 5280, section 7.1. Raises ``Malformed``."""
+    return canonical_rdns(read_rdns(data))
+
+
+def canonical_rdns(rdns: tuple[Name, ...]) -> CanonicalName:
+    """Return RDNs in the form in which names are compared (RFC 5280, section 7.1; RFC 4518).
+
+    The type of a string does not count, nor does case, nor how much white space there is; nor the order of the
+    attributes of one RDN. A value of no string type, or with characters that RFC 4518 prohibits, is compared by its
+    octets.
+    """
+    compared = [sorted((attribute.oid, *_compared(attribute)) for attribute in rdn) for rdn in rdns]
+    return CanonicalName(repr(compared).encode())
+
+
+def _compared(attribute: Attribute) -> tuple[str, str]:
+    prepared = None if attribute.text is None else _prepared(attribute.text)
+    return (f"{attribute.tag:02x}", attribute.value.hex()) if prepared is None else ("text", prepared)
+
+
+def _prepared(text: str) -> str | None:
+    """Prepare a string for comparison (RFC 4518, section 2); ``None`` where it has prohibited characters."""
+    if not (text.isascii() and text.isprintable()):
+        text = unicodedata.normalize("NFKC", "".join(map(_mapped, text)))
+        text = unicodedata.normalize("NFKC", text.casefold())
+        if any(unicodedata.category(char) in _PROHIBITED or char == "\ufffd" for char in text):
+            return None
+    return " ".join(text.casefold().split())
+
+
+def _mapped(char: str) -> str:
+    """Return what a character becomes (RFC 4518, section 2.2): nothing, a space, or itself."""
+    category = unicodedata.category(char)
+    if char in _SPACES or category in {"Zs", "Zl", "Zp"}:
+        return " "
+    return "" if category in {"Cc", "Cf"} or char in _DROPPED else char
+
+
+_SPACES = frozenset("\t\n\v\f\r\x85")
+_DROPPED = frozenset("\u034f\u180b\u180c\u180d\ufffc" + "".join(map(chr, range(0xFE00, 0xFE10))))
+#: Unassigned, private and surrogate code points (RFC 4518, section 2.4).
+_PROHIBITED = frozenset({"Cn", "Co", "Cs"})
 
 
 def _attribute(item: Element) -> Attribute:

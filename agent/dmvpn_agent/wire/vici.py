@@ -18,6 +18,9 @@ from vici.protocol import Message
 #: charon drops longer ones.
 MAX_PACKET = 512 * 1024
 
+#: A value's length is written in 16 bits.
+MAX_VALUE = 0xFFFF
+
 #: Values of a message are bytes, lists of bytes or sections; when encoding, text and numbers too.
 Section = Mapping[str, Any]
 
@@ -52,7 +55,7 @@ class Packet:
 
 
 def encode(packet: Packet) -> bytes:
-    """Return a packet's bytes. Raises ``ViciError`` where something does not fit its length field."""
+    """Return a packet's bytes. Raises ``ViciError`` where something does not fit its length field (``MAX_VALUE``)."""
     try:
         head = struct.pack("!B", packet.type)
         if packet.type in _NAMED:

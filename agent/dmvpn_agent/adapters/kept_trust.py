@@ -1,0 +1,111 @@
+"""What is kept of CAs and CRLs across restarts: each signer's newest CRL, and intermediate CAs that peers showed.
+
+The files are DER and named by their content's owner, so that an operator can look at one with openssl and delete it.
+They are believed no more than the operator's: signatures are verified whenever they are read.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from dmvpn_agent.wire.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
+from dmvpn_agent.wire.trust import Authority, AuthorityError, SignedCrl, read_authorities
+
+log = structlog.get_logger()
+
+_CRL, _CA = ".crl", ".crt"
+
+
+class KeptTrust:
+    """A directory in the state directory, made when it is needed; ``None`` keeps everything in memory only.
+
+    ``writes``: whether files are written; a command that only explains does not. What cannot be written is kept in
+    memory and logged once.
+    """
+
+    def __init__(self, directory: Path | None, *, writes: bool = True) -> None:
+        self._directory = directory
+        self._writes = writes and directory is not None
+        self._crls: dict[str, Crl] | None = None
+        self._authorities: dict[str, Authority] = {}
+        self._trouble = ""
+
+    def crls(self) -> tuple[Crl, ...]:
+        """Return the CRLs that are kept."""
+        return tuple(self._loaded().values())
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """Return the intermediate CAs that are kept."""
+        self._loaded()
+        return tuple(self._authorities.values())
+
+    def file_of(self, crl: SignedCrl) -> str:
+        """Return the file of a signer's CRL, for people."""
+        return str((self._directory or Path()) / (_name(crl) + _CRL))
+
+    def keep(self, crls: Iterable[SignedCrl]) -> None:
+        """Keep these CRLs, each in place of its signer's former one."""
+        kept = self._loaded()
+        for crl in crls:
+            name = _name(crl)
+            if name not in kept or kept[name].digest != crl.crl.digest:
+                kept[name] = crl.crl
+                self._write(name + _CRL, crl.crl.der)
+
+    def keep_authorities(self, authorities: Iterable[Authority]) -> None:
+        """Keep these intermediate CAs too."""
+        self._loaded()
+        for authority in authorities:
+            name = authority.certificate.fingerprint[:32]
+            self._authorities[name] = authority
+            self._write(name + _CA, authority.certificate.der)
+
+    def _loaded(self) -> dict[str, Crl]:
+        if self._crls is None:
+            self._crls = {}
+            for path in self._files():
+                self._load(path, self._crls)
+        return self._crls
+
+    def _files(self) -> list[Path]:
+        if self._directory is None:
+            return []
+        try:
+            return sorted(self._directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._say(f"{self._directory}: {error.strerror}")
+            return []
+
+    def _load(self, path: Path, crls: dict[str, Crl]) -> None:
+        try:
+            if path.suffix == _CRL and path.stat().st_size <= MAX_CRL_BYTES:
+                (crls[path.stem],) = read_crls(path.read_bytes())
+            elif path.suffix == _CA:
+                (self._authorities[path.stem],) = read_authorities(path.read_bytes())
+        except (OSError, CrlError, AuthorityError, ValueError) as error:
+            self._say(f"{path}: {error}")
+
+    def _write(self, name: str, data: bytes) -> None:
+        if not self._writes or self._directory is None:
+            return
+        path, other = self._directory / name, self._directory / f".{name}.new"
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            other.write_bytes(data)
+            other.replace(path)
+        except OSError as error:
+            self._say(f"{path}: {error.strerror}")
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble and self._writes:
+            self._trouble = trouble
+            log.error("trust_not_kept", why=trouble, consequence="an older CRL may replace this one after a restart",
+                      do="see whether the state directory is full, read-only or another user's")  # fmt: skip
+
+
+def _name(crl: SignedCrl) -> str:
+    return hashlib.sha256(len(crl.key).to_bytes(1) + crl.key + crl.crl.name).hexdigest()[:32]

@@ -1,0 +1,23 @@
+"""What a trust store says of one certificate or one CRL, for the tests."""
+
+from collections.abc import Sequence
+
+from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.crl import Crl
+from dmvpn_agent.wire.trust import Authority, TrustStore
+
+
+def chains_to(der: bytes, others: Sequence[bytes], authorities: Sequence[Authority]) -> bool:
+    """Tell whether a certificate comes from an authority, maybe by way of others that somebody shows."""
+    certificate = read_certificate(der)
+    store = TrustStore(authorities)
+    store = TrustStore(authorities, store.learn(others))
+    return isinstance(certificate, Certificate) and bool(store.chains(certificate).found)
+
+
+def signed_by(crl: Crl, authorities: Sequence[Authority]) -> bool:
+    """Tell whether a CRL is in force by these authorities."""
+    store = TrustStore(authorities, crls=(crl,))
+    assert len(store.crls) + len(store.unused) == 1
+    return bool(store.crls)
