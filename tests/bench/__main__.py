@@ -1,7 +1,7 @@
 """``python -m bench`` with ``tests`` on the path: every figure, one table each."""
 
-from bench import bgp, bridge, certificates, decisions, memory, sas
+from bench import bgp, bridge, certificates, crls, decisions, memory, sas
 
-for part in (certificates, decisions, memory, sas, bridge, bgp):
+for part in (certificates, crls, decisions, memory, sas, bridge, bgp):
     part.main()
     print()

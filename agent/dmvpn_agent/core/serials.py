@@ -1,6 +1,10 @@
 """Serial numbers of a CRL, held in little memory: lists of 100,000 are real."""
 
+import heapq
 from collections.abc import Iterable, Iterator, Set
+
+#: Serial numbers that are sorted in one go, in some 2 ms.
+SORTED_AT_ONCE = 4096
 
 
 class Serials(Set[int]):
@@ -16,8 +20,10 @@ class Serials(Set[int]):
         given = set(contents)
         self._width = max(map(len, given), default=1)
         # A negative number goes on with ones to the left, another with zeros.
-        padded = {item.rjust(self._width, b"\xff" if item[0] & 0x80 else b"\x00") for item in given}
-        self._octets = b"".join(sorted(padded))
+        padded = list({item.rjust(self._width, b"\xff" if item[0] & 0x80 else b"\x00") for item in given})
+        # In parts: sorting lets no other thread run, and the event loop is one.
+        runs = [sorted(padded[at : at + SORTED_AT_ONCE]) for at in range(0, len(padded), SORTED_AT_ONCE)]
+        self._octets = b"".join(heapq.merge(*runs))
 
     @classmethod
     def of(cls, *serials: int) -> "Serials":
