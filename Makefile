@@ -3,7 +3,7 @@
 bin := .venv/bin
 SCENARIO ?= policy
 
-.PHONY: demo test lint bench fuzz platforms setup clean
+.PHONY: demo test lint bench fuzz platforms dist setup clean
 
 demo: setup ## two spokes join, an impostor is refused; KEEP=1 leaves it up, SCENARIO= takes another file of deploy/lab/scenarios
 	@PYTHONPATH=deploy/lab $(bin)/python -m dmvpn_lab $(SCENARIO) $(if $(KEEP),--keep)
@@ -27,8 +27,11 @@ fuzz: setup ## hostile certificates and events; INPUTS= how many
 platforms: setup ## the checkout on Debian 12, 13, sid and Alpine, each a root of its own; PLATFORMS= names some of them
 	@PYTHONPATH=tests $(bin)/python -m platforms $(PLATFORMS)
 
+dist: ## the release's tarball and the recipe of the Alpine package, in dist/; URL= where the project is
+	@sh deploy/apk/dist.sh dist "$(or $(URL),$(shell git config remote.origin.url))" $(if $(MAINTAINER),"$(MAINTAINER)")
+
 setup:
 	@sh deploy/lab/setup.sh
 
 clean:
-	rm -rf .venv .lab .platforms .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist .venv .lab .platforms .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,16 @@
 """The files a user installs are accepted by the programs that read them."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
+URL = "https://dmvpn.test/agent"
 CHARON_PROFILES = ("usr.lib.ipsec.charon", "usr.sbin.charon-systemd")
 TESTS = Path(__file__).parents[1]
 DEPLOY = TESTS.parent / "deploy"
@@ -90,3 +93,53 @@ def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -
         assert any(re.fullmatch(rule, socket) for rule in rules), profile
     hub = (DEPLOY / "agent.hub.toml").read_text()
     assert f'vici_socket = "{socket}"' in hub
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A clone of this checkout, with what is changed in the recipe committed."""
+    if shutil.which("git") is None or not (TESTS.parent / ".git").exists():
+        pytest.skip("needs git and a checkout")
+    clone = tmp_path / "checkout"
+    _git(tmp_path, "clone", "--quiet", "--no-hardlinks", str(TESTS.parent), str(clone))
+    shutil.copytree(DEPLOY / "apk", clone / "deploy/apk", dirs_exist_ok=True)
+    _git(clone, "add", ".")
+    _git(clone, "commit", "--quiet", "--allow-empty", "--message", "as it is")
+    return clone
+
+
+def _git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=A Tester", "-c", "user.email=tester@dmvpn.test", "-c", "safe.directory=*")
+    subprocess.run(["git", *who, *words], cwd=folder, check=True)
+
+
+def _dist(checkout: Path, folder: Path, url: str = URL) -> subprocess.CompletedProcess[str]:
+    argv: list[str | Path] = ["sh", checkout / "deploy/apk/dist.sh", folder, url, "A Tester <tester@dmvpn.test>"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_the_alpine_recipe_is_for_the_tarball_of_the_release(checkout: Path, tmp_path: Path) -> None:
+    """By its checksum, and it holds what the recipe builds from; the same commit gives the same tarball."""
+    assert _dist(checkout, tmp_path / "one").returncode == 0
+    recipe = (tmp_path / "one/APKBUILD").read_text()
+    (tarball,) = (tmp_path / "one").glob("*.tar.gz")
+    assert f"{hashlib.sha512(tarball.read_bytes()).hexdigest()}  {tarball.name}\n" in recipe
+    assert f'\nurl="{URL}"\n' in recipe
+    assert recipe.startswith("# Maintainer: A Tester <tester@dmvpn.test>\n")
+    with tarfile.open(tarball) as archive:
+        names = archive.getnames()
+    top = tarball.name.removesuffix(".tar.gz")
+    for needed in ("pyproject.toml", "tests/unit/test_nft.py", "deploy/openrc/dmvpn-agent.initd"):
+        assert f"{top}/{needed}" in names
+    assert _dist(checkout, tmp_path / "two").returncode == 0
+    assert (tmp_path / "two" / tarball.name).read_bytes() == tarball.read_bytes()
+
+
+def test_no_release_is_made_of_what_is_not_committed_or_has_no_address(checkout: Path, tmp_path: Path) -> None:
+    """It says what is missing, and writes nothing."""
+    done = _dist(checkout, tmp_path / "dist", url="/somewhere")
+    assert (done.returncode, "make dist URL=" in done.stderr) == (1, True)
+    (checkout / "README.md").write_text("changed")
+    done = _dist(checkout, tmp_path / "dist")
+    assert (done.returncode, "not committed" in done.stderr) == (1, True)
+    assert not (tmp_path / "dist").exists()

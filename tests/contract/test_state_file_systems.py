@@ -32,7 +32,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     except subprocess.CalledProcessError:
         pytest.skip("may not mount here")
     yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(autouse=True)

@@ -78,15 +78,19 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
             process.kill()
 
 
-def image() -> Path:
+def image(boot: Path = Path("/boot"), modules: Path = Path("/lib/modules")) -> Path:
     """The newest kernel image that has its modules installed. Raises ``CommandError``."""
-    images = [file for file in Path("/boot").glob("vmlinuz-*") if _modules(file).is_dir()]
+    images = [(release, file) for file in boot.glob("vmlinuz-*") if (release := _release(file, modules))]
     if not images:
         raise CommandError(
-            "no kernel for the VM: /boot has no vmlinuz with modules in /lib/modules; run deploy/lab/setup.sh"
+            f"no kernel for the VM: {boot} has no vmlinuz with modules in {modules}; run deploy/lab/setup.sh"
         )
-    return max(images, key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)])
+    return max(images, key=lambda one: [int(number) for number in re.findall(r"\d+", one[0])])[1]
 
 
-def _modules(file: Path) -> Path:
-    return Path("/lib/modules", file.name.removeprefix("vmlinuz-"))
+def _release(file: Path, modules: Path) -> str | None:
+    """The release of an image with modules: Debian names the image by it, Alpine by its flavour (vmlinuz-virt)."""
+    name = file.name.removeprefix("vmlinuz-")
+    if (modules / name).is_dir():
+        return name
+    return max((folder.name for folder in modules.glob(f"[0-9]*-{name}")), default=None)
