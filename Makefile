@@ -21,7 +21,7 @@ lint: setup
 bench: setup
 	@PYTHONPATH=tests:deploy/lab $(bin)/python -m bench
 
-fuzz: setup ## hostile certificates and events; INPUTS= how many
+fuzz: setup ## every reader of input from outside; INPUTS= how many
 	@PYTHONPATH=tests $(bin)/python -m fuzz --inputs $(or $(INPUTS),100000)
 
 platforms: setup ## the checkout on Debian 12, 13, sid and Alpine, each a root of its own; PLATFORMS= names some of them

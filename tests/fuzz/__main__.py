@@ -16,7 +16,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from random import Random
+from typing import Protocol
 
+import structlog
+
+from fuzz.cache_target import Authorities, Cache, Crls
+from fuzz.program_targets import (
+    Answers,
+    BgpSummary,
+    Configuration,
+    Handovers,
+    Nft,
+    NhrpCache,
+    NodeText,
+    Recordings,
+    Settings,
+)
 from fuzz.targets import AddressBlocks, AsIdentifiers, Certificates, Events, Vici
 
 #: Inputs of one task.
@@ -25,13 +40,26 @@ CHUNK = 5000
 LIMIT = 1.0
 REPORT_SECONDS = 10.0
 
-Target = Certificates | AddressBlocks | AsIdentifiers | Events | Vici
+
+class Target(Protocol):
+    """A reader: what it is given, and what must be true of the answer."""
+
+    def make(self, random: Random) -> bytes:
+        """Return an input."""
+
+    def check(self, data: bytes, random: Random) -> bool:
+        """Read it; tell whether it was understood. Raises where something is not as it must be."""
 
 
 @lru_cache
 def _targets() -> tuple[Target, ...]:
-    certificates, events = Certificates(), Events()
-    return certificates, certificates, certificates, events, AddressBlocks(), AsIdentifiers(), Vici()
+    """Return the targets; those whose input anybody can choose stand several times."""
+    certificates, cache, events = Certificates(), Cache(), Events()
+    return (
+        *[certificates] * 4, *[cache] * 4, *[events] * 2, AddressBlocks(), AsIdentifiers(), Vici(), Crls(),
+        Authorities(), Configuration(), NhrpCache(), BgpSummary(), Nft(), NodeText(), Recordings(), Handovers(),
+        Settings(), Answers(),
+    )  # fmt: skip
 
 
 @dataclass
@@ -64,7 +92,11 @@ class Tally:
 def run(seed: int, chunk: int, count: int) -> Tally:
     """Run one task's inputs."""
     warnings.simplefilter("ignore")
-    random = Random(f"{seed}/{chunk}")
+    with structlog.testing.capture_logs():
+        return _run(Random(f"{seed}/{chunk}"), count)
+
+
+def _run(random: Random, count: int) -> Tally:
     tally = Tally()
     for _ in range(count):
         target = random.choice(_targets())

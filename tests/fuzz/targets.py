@@ -139,12 +139,12 @@ class Certificates(DerInput):
         if isinstance(found, BadCertificate):
             _true(found.why.isprintable() and len(found.why) < 400, "a reason that cannot be shown")
             return False
-        _check_certificate(found)
+        check_certificate(found)
         _true(found.der == data, "another certificate than was given")
         return True
 
 
-def _check_certificate(found: Certificate) -> None:
+def check_certificate(found: Certificate) -> None:
     _true((found.subject + found.issuer + "".join(found.hub_hosts)).isprintable(), "a name that cannot be shown")
     _true(found.issuer_name in found.der and found.subject_name in found.der, "a name that is not in the certificate")
     for source, resources in found.resources.items():
@@ -309,4 +309,4 @@ def _check_packet(packet: Packet) -> None:
 def _check_request(request: BindingRequest) -> None:
     _true(isinstance(request.protocol_address, IPv4Address | IPv6Address), "no address")
     if isinstance(request.certificate, Certificate):
-        _check_certificate(request.certificate)
+        check_certificate(request.certificate)

@@ -13,7 +13,7 @@ from dmvpn_agent.core.printable import printable_values
 from dmvpn_agent.output import complain, say
 
 #: What is raised by reading an answer that is not of the form this program knows.
-_OTHER_FORM = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+OTHER_FORM = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 def run(socket: Path | None, config: Path, as_json: bool) -> int:
@@ -38,7 +38,7 @@ def tell(socket: Path | None, config: Path, render: Callable[[dict[str, Any]], s
         return 1
     try:
         text = render(state)
-    except _OTHER_FORM as error:
+    except OTHER_FORM as error:
         complain(
             f"dmvpn-agent: the agent at {path} (version {state.get('version', 'unknown')!s:.40}) answers in a form"
             f" that this program (version {__version__}) does not know: {type(error).__name__} {error!s:.100};"
