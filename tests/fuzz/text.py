@@ -9,12 +9,13 @@ from fuzz.mutate import blind
 from fuzz.seeds import TEXTS
 
 WORDS = (
-    "", "0", "-1", "4294967295", "4294967296", "9" * 40, "9" * 5000, "1.10", "1_0", "１", "any", "x",
-    "::/0", "10.0.0.0/33", "fe80::1%\x1b[2J", "le", "seq", "permit", "neighbor", "router bgp", "\x1b[2J", "\u202e", "\x85", "\ud800",
+    "", "0", "-1", "4294967295", "4294967296", "9" * 40, "9" * 5000, "1.10", "1_0", "１", "any", "x", "::/0",
+    "10.0.0.0/33", "fe80::1%\x1b[2J", "le", "seq", "permit", "neighbor", "router bgp", "\x1b[2J", "\u202e", "\x85",
+    "\ud800",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 2**63, 2**200, 1.5, float("inf"), float("nan"), "", "x", "-", "\x1b[2J", "\ud800", [], {}, [[]],
-    [None], {"x": {}}, "10.255.0.2", "fe80::1%x",
+    None, True, 0, -1, 2**63, 2**200, 1.5, float("inf"), float("nan"), "", "x", "-", "\x1b[2J", "\ud800", [], {},
+    [[]], [None], {"x": {}}, "10.255.0.2", "fe80::1%x",
 )  # fmt: skip
 
 
