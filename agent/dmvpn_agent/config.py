@@ -144,13 +144,19 @@ def load_contradictory(file: Path) -> Config:
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes")
     try:
-        raw = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from None
-    try:
-        return _read(raw)
+        return _read(read_toml(text))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
+
+
+def read_toml(text: bytes) -> dict[str, Any]:
+    """Return a TOML document's values. Raises ``ConfigError``."""
+    try:
+        return tomllib.loads(text.decode())
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        raise ConfigError(f"not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError("not TOML: it is nested too deep") from None
 
 
 def from_toml(raw: dict[str, Any]) -> Config:

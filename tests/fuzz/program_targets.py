@@ -1,7 +1,6 @@
 """What other programs print, files hold and sockets bring: each reader raises what it documents, and nothing else."""
 
 import json
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -9,7 +8,7 @@ from random import Random
 from dmvpn_agent import show
 from dmvpn_agent.commands import sas
 from dmvpn_agent.commands.status import OTHER_FORM
-from dmvpn_agent.config import from_toml
+from dmvpn_agent.config import from_toml, read_toml
 from dmvpn_agent.config_values import ConfigError
 from dmvpn_agent.core.printable import printable_values
 from dmvpn_agent.wire.frr import (
@@ -168,8 +167,7 @@ class Settings(Printed):
 
     def __init__(self) -> None:
         seeds = [(TESTS.parent / "deploy" / f"agent.{name}.toml").read_text() for name in ("hub", "spoke", "example")]
-        super().__init__(seeds, text_changed, lambda text: from_toml(tomllib.loads(text)), ConfigError,
-                         tomllib.TOMLDecodeError)  # fmt: skip
+        super().__init__(seeds, text_changed, lambda text: from_toml(read_toml(text.encode())), ConfigError)
 
 
 class Answers(Printed):

@@ -223,3 +223,15 @@ def test_hubs_are_weighed_by_address() -> None:
 def test_no_tables_share_state() -> None:
     """Reading twice gives the same."""
     assert from_toml(HUB) == from_toml(HUB)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"x = " + b"9" * 5000, b"x = " + b"[" * 5000, b"x = \xff", b"x = 'a"],
+    ids=["number", "depth", "bytes", "end"],
+)
+def test_what_is_no_toml_is_a_config_error(tmp_path: Path, text: bytes) -> None:
+    """Also where Python's parser raises something else: it is told in a line, and a reload keeps what is in force."""
+    (file := tmp_path / "agent.toml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"agent\.toml: not TOML: "):
+        load(file)
