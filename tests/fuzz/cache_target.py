@@ -18,9 +18,9 @@ from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.candidates import Known
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import CrlError, read_crls
-from dmvpn_agent.wire.trust import AuthorityError, chains_to, read_authorities, signed_by
+from dmvpn_agent.wire.trust import AuthorityError, Signatures, TrustStore, read_authorities
 from dmvpn_agent.wire.vici import Section
-from factories import NOW
+from factories import NOW, decide, policy, request
 from fuzz.authority import certificates, crls, key
 from fuzz.fields import by_field
 from fuzz.mutate import blind, structured
@@ -65,10 +65,9 @@ class Cache:
         self._real = (real["root"], real["sub"], real["honest"])
         self._honest = real["honest"]
         self._authorities = read_authorities(real["root"])
-        honest = read_certificate(self._honest)
-        if not isinstance(honest, Certificate):
-            raise Broken(honest.why)
-        (self._identity,) = honest.identities
+        self._crls = read_crls(crls()[1])
+        self._signatures = Signatures()
+        (self._identity,) = _read(self._honest).identities
 
     def make(self, random: Random) -> bytes:
         """Return a stranger's certificate."""
@@ -96,12 +95,27 @@ class Cache:
         return True
 
     def _is_ours(self, certificate: bytes, others: Sequence[bytes]) -> bool:
-        return chains_to(certificate, others, self._authorities)
+        """As the bridge does it, with the CA certificates of its configuration and those in charon's cache."""
+        learned = TrustStore(self._authorities, signatures=self._signatures).learn(others)
+        store = TrustStore(self._authorities, learned, self._crls, self._signatures)
+        read = read_certificate(certificate)
+        if isinstance(read, BadCertificate):
+            return False
+        chained = bool(store.chains(read).found)
+        decide(request(certificate=read), policy(requires_crl=True), NOW, store.trust())
+        return chained
 
     def _learn(self, cache: Sequence[bytes], identities: Iterable[str]) -> None:
         telemetry = Telemetry()
         service = Certificates(_Stored(), self._is_ours, telemetry, lambda: NOW)
         run(service.learn(_Session(cache), [_sa(number, identity) for number, identity in enumerate(identities, 1)]))
+
+
+def _read(der: bytes) -> Certificate:
+    found = read_certificate(der)
+    if isinstance(found, BadCertificate):
+        raise Broken(found.why)
+    return found
 
 
 def _same_name(data: bytes, identity: str) -> None:
@@ -168,7 +182,9 @@ class Crls:
 
     def __init__(self) -> None:
         self._documents = Documents(crls(), ("root", "stranger"))
-        self._authorities = read_authorities(certificates()["root"])
+        real = certificates()
+        self._authorities = (*read_authorities(real["root"]), *read_authorities(real["sub"]))
+        self._honest = _read(real["honest"])
 
     def make(self, random: Random) -> bytes:
         """Return a file."""
@@ -181,8 +197,12 @@ class Crls:
         except CrlError as error:
             _shown(str(error))
             return False
+        store = TrustStore(self._authorities, crls=found)
+        for one in store.unused:
+            _shown(one.why)
+        store.chains(self._honest)
+        decide(request(certificate=self._honest), policy(requires_crl=True), NOW, store.trust())
         for crl in found:
-            signed_by(crl, self._authorities)
             _shown(f"{crl.issuer} {crl.number} {crl.this_update} {crl.next_update}")
         return True
 
@@ -192,7 +212,7 @@ class Authorities:
 
     def __init__(self) -> None:
         self._documents = Documents(tuple(certificates().values()), ("root", "sub"))
-        self._honest = certificates()["honest"]
+        self._honest = _read(certificates()["honest"])
 
     def make(self, random: Random) -> bytes:
         """Return a file."""
@@ -214,7 +234,7 @@ class Authorities:
         except AuthorityError as error:
             _shown(str(error))
             return False
-        chains_to(self._honest, [data], found)
+        TrustStore(found).chains(self._honest)
         return True
 
 
