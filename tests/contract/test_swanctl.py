@@ -146,3 +146,12 @@ def test_the_doctor_sees_charon_and_the_trap_policy(node: Node) -> None:
     assert [after[name]["level"] for name in ("profile dmvpn", "trap policy", "reqid")] == ["ok", "ok", "ok"]
     assert after["mode"]["level"] == "fault"  # nobody has linked nhrpd to the bridge
     assert after["interface gre1"]["level"] == "fault"
+
+
+def test_the_doctor_misses_the_route_to_the_tunnel_network(node: Node) -> None:
+    """FRR drops it without a word where its mgmtd does not run."""
+    name = "route to 10.255.0.0/24"
+    node.space.run("ip", "route", "add", "10.0.0.0/8", "dev", "eth0")
+    assert _doctor(node)[name]["level"] == "fault"
+    node.space.run("ip", "route", "add", "blackhole", "10.255.0.0/24", "proto", "static")
+    assert (_doctor(node)[name]["level"], _doctor(node)[name]["found"]) == ("ok", "blackhole static")

@@ -230,11 +230,10 @@ class LabNode:
         self._write_credentials()
         self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
         # vtysh refuses a user without a name.
-        user = f"dmvpn-agent:x:{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false\n"
-        self._write("/etc/passwd", Path("/etc/passwd").read_text() + user, mode=0o644)
+        user = f"{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false"
+        self._write_entry("/etc/passwd", "dmvpn-agent", user)
         name, number = VICI_GROUP
-        group = f"{name}:x:{number}:dmvpn-agent\n"
-        self._write("/etc/group", Path("/etc/group").read_text() + group, mode=0o644)
+        self._write_entry("/etc/group", name, f"{number}:dmvpn-agent")
         self.space.path(CRL).parent.mkdir()
         self.publish(self._credentials.crl)
         self._disk.mkdir(parents=True, exist_ok=True)
@@ -253,6 +252,11 @@ class LabNode:
         self._write("/etc/swanctl/x509ca/ca.pem", self._credentials.ca_certificate.decode(), mode=0o644)
         self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
         self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
+
+    def _write_entry(self, inside: str, name: str, rest: str) -> None:
+        """Put a user or group into its file, in place of the machine's own of that name."""
+        others = [line for line in Path(inside).read_text().splitlines() if not line.startswith(f"{name}:")]
+        self._write(inside, "\n".join((*others, f"{name}:x:{rest}", "")), mode=0o644)
 
     def _write(self, inside: str, text: str, *, group: str = "root", mode: int = 0o640) -> None:
         file = self.space.path(inside)
