@@ -17,6 +17,7 @@ from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.desired import BgpSettings
 from dmvpn_agent.core.model import AsRange, BindingRequest, BindingType, Certificate, Decision, Peer, PeerKind, Role
 from dmvpn_agent.core.policy import Policy, Rules, Trust
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.wire.certificate import read_certificate
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -60,16 +61,25 @@ def decide(
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """Both clocks; they stand still until they are moved. ``jump`` sets the time of day alone."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now
+        self._uptime = timedelta(days=3)
+        self.both = Clocks(self, self.uptime)
 
     def __call__(self) -> datetime:
         return self.now
 
+    def uptime(self) -> timedelta:
+        return self._uptime
+
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self._uptime += timedelta(seconds=seconds)
+
+    def jump(self, by: timedelta) -> None:
+        self.now += by
 
 
 @lru_cache

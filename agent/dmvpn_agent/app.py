@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from dmvpn_agent.core.model import Role
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.departures import Departures
 from dmvpn_agent.service.enforcer import Enforcer
 from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
@@ -61,10 +61,6 @@ log = structlog.get_logger()
 PEER_LOOK_INTERVAL = 1.0
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def _keep_crls(_: tuple[bytes, ...]) -> None:
     """Give charon no CRLs: the operator does."""
 
@@ -81,10 +77,18 @@ class AgentApp:
     nftables and charon; the log says what would be.
     """
 
-    def __init__(self, config: Config, record: Path | None = None, *, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        record: Path | None = None,
+        *,
+        dry_run: bool = False,
+        clocks: Clocks = Clocks(),  # noqa: B008  frozen
+    ) -> None:
         self._config = config
         self._dry_run = dry_run
-        self._started = _now()
+        self._clocks = clocks
+        self._started = clocks.now()
         self._telemetry = telemetry = Telemetry()
         self._failures = Failures(telemetry, "admission", "store")
         self._loop_lag = LoopLag(telemetry)
@@ -95,10 +99,11 @@ class AgentApp:
             ViciCharon(ike.vici_socket, telemetry),
             config.profiles,
             telemetry,
+            clocks,
             certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),
         )
         self._authorizer = Authorizer(
-            config.policy, self._peers, telemetry, _now, self._changed, self._charon, self._revoked, self._failures,
+            config.policy, self._peers, telemetry, clocks, self._changed, self._charon, self._revoked, self._failures,
             own=lambda: self._kernel.addresses,
         )  # fmt: skip
         self._charon.changed = self._authorizer.sas_changed
@@ -122,14 +127,14 @@ class AgentApp:
         self._terminals = Terminals(config.frr)
         nhrpd = FrrNhrpd(self._terminals.reader, config.interfaces)
         self._bindings = BindingWatch(
-            config.frr, nhrpd, self._peers, telemetry, _now, self._changed, self._authorizer.adopt
+            config.frr, nhrpd, self._peers, telemetry, clocks.uptime, self._changed, self._authorizer.adopt
         )
         self._events.opened = self._bindings.trigger
         self._kernel = KernelWatch(config.interfaces, telemetry, self._bindings.trigger)
         self._reconciler: Reconciler | None = None
         if bgp := config.bgp:
             bgpd = FrrBgpd(self._terminals.reader, self._terminals.writer, bgp.as_number, telemetry)
-            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, _now, dry_run=dry_run)
+            self._reconciler = Reconciler(config.frr, bgp, self._peers, bgpd, telemetry, clocks, dry_run=dry_run)
         self._nftables = Nftables()
         self._redirect: RedirectKeeper | None = None
         self._notifications: NftablesNotifications | None = None
@@ -146,12 +151,12 @@ class AgentApp:
 
     def _enforce(self, config: Config) -> None:
         """Put together what acts on those who are in already."""
-        telemetry, denied = self._telemetry, self._authorizer.denied
-        ender = SaEnder(self._charon, telemetry, _now, dry_run=self._dry_run)
+        telemetry, denied, uptime = self._telemetry, self._authorizer.denied, self._clocks.uptime
+        ender = SaEnder(self._charon, telemetry, uptime, dry_run=self._dry_run)
         inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         # Our table is there only where the redirect rule is kept in it.
         gate = self._nftables if config.redirect and not self._dry_run else None
-        guard = NatGuard(self._charon, ender, denied, telemetry, _now, gate)
+        guard = NatGuard(self._charon, ender, denied, telemetry, uptime, gate)
         self._enforcer = Enforcer(
             self._charon,
             ender,
@@ -160,18 +165,18 @@ class AgentApp:
             denied,
             guard,
             telemetry,
-            _now,
+            uptime,
             ends_denied=config.ike.ends_denied,
             dry_run=self._dry_run,
         )
-        self._unbound = UnboundWatch(self._charon, ender, self._peers, denied, self._bindings, _now)
+        self._unbound = UnboundWatch(self._charon, ender, self._peers, denied, self._bindings, uptime)
         self._departures = Departures(
             self._peers,
             self._charon,
             bound=lambda: self._bindings.bound,
             neighbors=lambda: self._reconciler.neighbors() if self._reconciler else frozenset(),
             telemetry=telemetry,
-            clock=_now,
+            clock=uptime,
         )
 
     def _observe(self) -> None:
@@ -308,7 +313,7 @@ class AgentApp:
             "nhrpd": {"connected": self._events.open_connections > 0, "trouble": self._bindings.trouble},
             "charon": charon_status(self._charon),
             "trust": trust_status(self._trust, self._authorizer.denied),
-            "peers": peers_status(self._peers, self._reconciler),
+            "peers": peers_status(self._peers, self._reconciler, self._clocks),
             "decisions": decisions_status(self._authorizer),
             "frr": frr_status(self._reconciler),
             "frr_access": access_status(self._terminals.reader.used, self._terminals.writer.name, self._reconciler),

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
 from time import monotonic
 
 import structlog
@@ -21,6 +20,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.service.bridge import Bridge
 from dmvpn_agent.service.bridge_commands import Commands, InitLimits
 from dmvpn_agent.service.certificates import Certificates
+from dmvpn_agent.service.clocks import utc_now
 from dmvpn_agent.service.loop_lag import LoopLag
 from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
 from dmvpn_agent.service.surplus import SurplusEnder
@@ -63,7 +63,7 @@ class BridgeApp:
         if exposition := self._metrics:
             parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
         self.supervisor = Supervisor(parts, self._failures)
-        started = datetime.now(UTC)
+        started = utc_now()
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
         telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
         telemetry.observe(metrics.START_TIME, started.timestamp)

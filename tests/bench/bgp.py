@@ -18,6 +18,7 @@ from dmvpn_agent.core.desired import Observed, desired
 from dmvpn_agent.core.model import Accept, BindingRequest
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.core.policy import Trust
+from dmvpn_agent.service.clocks import Clocks, uptime
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.telemetry import Telemetry
@@ -50,11 +51,11 @@ class Hub:
         self.peers = Peers(MemoryStore())
         frr = replace(FRR, coalesce=0.2, resync_interval=3600)
         self.reconciler = Reconciler(
-            frr, SETTINGS, self.peers, self.real.adapter(writer=writer), Telemetry(), lambda: datetime.now(UTC)
+            frr, SETTINGS, self.peers, self.real.adapter(writer=writer), Telemetry(), Clocks()
         )  # fmt: skip
 
     def admit(self, accepted: Accepted) -> None:
-        if self.peers.settle(*accepted, NOW):
+        if self.peers.settle(*accepted, uptime()):
             self.reconciler.trigger()
 
     @asynccontextmanager

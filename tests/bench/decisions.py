@@ -11,7 +11,6 @@ import socket
 import sys
 import tempfile
 import time
-from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.show import table
@@ -37,11 +37,6 @@ def _questions() -> bytes:
         event(number + 1, der(units(number), name=f"spoke{number}").hex(), remote_addr=str(address(number)))
         for number in range(SPOKES)
     )
-
-
-def _clock() -> datetime:
-    """The time within the certificates' validity, and finer than a wall clock."""
-    return NOW + timedelta(seconds=time.perf_counter())
 
 
 def _ask(path: Path, questions: bytes) -> float:
@@ -73,7 +68,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
     telemetry = Telemetry()
     store = Store(directory / "agent.sqlite")
     store.open()
-    authorizer = Authorizer(LARGE, Peers(PeerTable(store)), telemetry, _clock, lambda: None)
+    authorizer = Authorizer(LARGE, Peers(PeerTable(store)), telemetry, Clocks(now=lambda: NOW), lambda: None)
     events = NhrpdSocket(directory / "nhrp.sock", authorizer, telemetry)
     await events.start()
     gc.freeze()  # as the agent does

@@ -22,6 +22,7 @@ def _measure(directory: Path) -> None:
     from bench.network import LARGE, address, units
     from dmvpn_agent.adapters.store import PeerTable, Store
     from dmvpn_agent.service.authorizer import Authorizer
+    from dmvpn_agent.service.clocks import Clocks
     from dmvpn_agent.service.peers import Peers
     from dmvpn_agent.service.telemetry import Telemetry
     from dmvpn_agent.wire.nhrp_event import parse_event
@@ -31,7 +32,7 @@ def _measure(directory: Path) -> None:
     store = Store(directory / "agent.sqlite")
     store.open()
     peers = Peers(PeerTable(store))
-    authorizer = Authorizer(LARGE, peers, Telemetry(), lambda: NOW, lambda: None)
+    authorizer = Authorizer(LARGE, peers, Telemetry(), Clocks(now=lambda: NOW), lambda: None)
 
     def register(number: int) -> None:
         certificate = der.__wrapped__(units(number), name=f"spoke{number}")

@@ -16,7 +16,8 @@ from pathlib import Path
 from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.sa_totals import SaTotals
-from dmvpn_agent.service.charon import list_sas, utc_now
+from dmvpn_agent.service.charon import list_sas
+from dmvpn_agent.service.clocks import utc_now
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.vici import Packet, PacketType, encode

@@ -31,7 +31,7 @@ class Agent:
         self.path = path
         self.telemetry = Telemetry()
         self.peers = Peers(MemoryStore())
-        self.authorizer = Authorizer(POLICY, self.peers, self.telemetry, clock, lambda: None)
+        self.authorizer = Authorizer(POLICY, self.peers, self.telemetry, clock.both, lambda: None)
         self.socket: NhrpdSocket
 
     async def serve(self, message_timeout: float = LONG, write_timeout: float = LONG) -> None:
@@ -130,7 +130,7 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
     monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
     sas = FakeSas()
-    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock, lambda: None, sas)
+    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
     sas.arrive(1, "CN=large")
     await agent.serve()
     reader, writer = await agent.connect()

@@ -18,7 +18,7 @@ class Judging:
     def __init__(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         self.changes = 0
         self.peers = Peers(store)
-        self.authorizer = Authorizer(POLICY, self.peers, telemetry, clock, self._changed)
+        self.authorizer = Authorizer(POLICY, self.peers, telemetry, clock.both, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -38,7 +38,7 @@ class Witnessed(Judging):
         self.sas = FakeSas()
         self.peers = Peers(store)
         self.authorizer = Authorizer(
-            by, self.peers, telemetry, clock, self._changed, self.sas, self.gone.append
+            by, self.peers, telemetry, clock.both, self._changed, self.sas, self.gone.append
         )  # fmt: skip
 
     async def consider(self, event: AuthorizeBinding) -> Any:

@@ -37,19 +37,19 @@ class Node:
 
     def start(self) -> None:
         self.peers = Peers(self.store)
-        self.peers.load(decide, self.clock())
+        self.peers.load(decide, self.clock.uptime())
         self.reconciler = Reconciler(
-            self.frr, SETTINGS, self.peers, self.bgpd, self.telemetry, self.clock, dry_run=self.dry_run
+            self.frr, SETTINGS, self.peers, self.bgpd, self.telemetry, self.clock.both, dry_run=self.dry_run
         )
         self.bindings = BindingWatch(
-            self.frr, self.nhrpd, self.peers, self.telemetry, self.clock, self.reconciler.trigger
+            self.frr, self.nhrpd, self.peers, self.telemetry, self.clock.uptime, self.reconciler.trigger
         )
 
     def accept(self, number: int, *networks: str) -> None:
         self.settle(*accepted(number, *networks))
 
     def settle(self, request: BindingRequest, decision: Accept) -> None:
-        if self.peers.settle(request, decision, self.clock()):
+        if self.peers.settle(request, decision, self.clock.uptime()):
             self.reconciler.trigger()
 
     @asynccontextmanager

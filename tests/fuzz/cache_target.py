@@ -14,6 +14,7 @@ from dmvpn_agent.core.model import BadCertificate, Certificate
 from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon import Read
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.candidates import Known
 from dmvpn_agent.wire.certificate import read_certificate
@@ -107,7 +108,7 @@ class Cache:
 
     def _learn(self, cache: Sequence[bytes], identities: Iterable[str]) -> None:
         telemetry = Telemetry()
-        service = Certificates(_Stored(), self._is_ours, telemetry, lambda: NOW)
+        service = Certificates(_Stored(), self._is_ours, telemetry, Clocks(now=lambda: NOW))
         run(service.learn(_Session(cache), [_sa(number, identity) for number, identity in enumerate(identities, 1)]))
 
 

@@ -75,7 +75,7 @@ class Stand:
     def __init__(self) -> None:
         self.telemetry = Telemetry()
         self.clock = Clock()
-        self.certificates = Certificates(Memory(), lambda *_: True, self.telemetry, self.clock)
+        self.certificates = Certificates(Memory(), lambda *_: True, self.telemetry, self.clock.both)
 
     def sa(self, number: int = 1, identity: str = BY_DNS, established_at: datetime | None = None) -> IkeSa:
         address = ip_address("203.0.113.0") + number

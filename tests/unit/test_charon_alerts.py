@@ -9,12 +9,11 @@ from dmvpn_agent.core import alert, metrics
 from dmvpn_agent.core.algorithms import Strength, label
 from dmvpn_agent.service.charon_alerts import LOG_INTERVAL, CharonAlerts
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import NOW
 
 
 def test_each_kind_is_said_once_an_interval(telemetry: Telemetry) -> None:
     """However many come; the next line says how many were not said."""
-    time = NOW
+    time = timedelta()
     alerts = CharonAlerts(telemetry, lambda: time)
     with capture_logs() as lines:
         for _ in range(1000):
@@ -31,8 +30,8 @@ def test_each_kind_is_said_once_an_interval(telemetry: Telemetry) -> None:
 def test_what_nobody_can_act_on_is_counted_only(telemetry: Telemetry) -> None:
     """Retransmissions come with every lost packet."""
     with capture_logs() as lines:
-        CharonAlerts(telemetry, lambda: NOW).heard("retransmit-send", None)
-        CharonAlerts(telemetry, lambda: NOW).heard("x" * 1000, None)
+        CharonAlerts(telemetry, timedelta).heard("retransmit-send", None)
+        CharonAlerts(telemetry, timedelta).heard("x" * 1000, None)
     assert lines == []
     assert telemetry.samples(metrics.CHARON_ALERTS) == {("retransmit-send",): 1, (alert.OTHER,): 1}
 

@@ -1,6 +1,7 @@
 """What the agent does to IKE_SAs, that decisions may reach those who hold one already."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,19 +33,19 @@ class Node:
         self.sas = FakeSas()
         self.peers = Peers(store)
         self.denied = Denied()
-        self.ender = SaEnder(self.sas, telemetry, clock, dry_run=dry_run)
+        self.ender = SaEnder(self.sas, telemetry, clock.uptime, dry_run=dry_run)
         self.enforcer = Enforcer(
             self.sas, self.ender, self.sas, self.peers, self.denied,
-            NatGuard(self.sas, self.ender, self.denied, telemetry, clock, None), telemetry, clock,
+            NatGuard(self.sas, self.ender, self.denied, telemetry, clock.uptime, None), telemetry, clock.uptime,
             ends_denied=True, dry_run=dry_run,
         )  # fmt: skip
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
         self.reads_wanted = 0
-        self.unbound = UnboundWatch(self.sas, self.ender, self.peers, self.denied, self, clock)
+        self.unbound = UnboundWatch(self.sas, self.ender, self.peers, self.denied, self, clock.uptime)
         self.neighbors: frozenset[Any] = frozenset()
         self.departures = Departures(
-            self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock
+            self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock.uptime
         )  # fmt: skip
 
     def present(self, number: int = 1, identity: str = SPOKE1, **options: Any) -> None:
@@ -54,7 +55,7 @@ class Node:
     def accept(self, asked: BindingRequest) -> None:
         decision = decide(asked)
         assert isinstance(decision, Accept)
-        self.peers.settle(asked, decision, self.clock())
+        self.peers.settle(asked, decision, self.clock.uptime())
 
     def trigger(self) -> None:
         self.reads_wanted += 1
@@ -62,7 +63,7 @@ class Node:
     async def wait(self, seconds: float) -> None:
         """Let time go by; nhrpd's cache is read again at its end."""
         self.clock.advance(seconds)
-        self.last_read = self.clock()
+        self.last_read = self.clock.uptime()
         await self.unbound.look()
 
 
@@ -443,3 +444,30 @@ class TestDryRun:
         assert node.sas.invited == []
         assert [entry["event"] for entry in logs] == ["would_invite"]
         assert node.telemetry.samples(metrics.INVITATIONS) == {}
+
+
+class TestClockJumps:
+    """The time of day is set by a year: what waits goes by the other clock."""
+
+    @pytest.mark.parametrize("years", [1, -1])
+    async def test_an_unbound_peer_is_neither_ended_early_nor_left_for_ever(self, node: Node, years: int) -> None:
+        node.present()
+        await node.wait(1)
+        node.clock.jump(timedelta(days=365 * years))
+        await node.wait(20)
+        assert node.sas.ended == []
+        await node.wait(20)
+        assert node.sas.ended == [1]
+
+    @pytest.mark.parametrize("years", [1, -1])
+    async def test_the_back_off_of_a_denied_peer_goes_on(self, node: Node, years: int) -> None:
+        node.sas.stubborn = True
+        node.present()
+        node.denied.note(request(), REVOKED)
+        await node.enforcer.enforce()
+        node.clock.jump(timedelta(days=365 * years))
+        await node.enforcer.enforce()
+        assert node.sas.ended == [1]
+        node.clock.advance(6)
+        await node.enforcer.enforce()
+        assert node.sas.ended == [1, 1]

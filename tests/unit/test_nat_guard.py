@@ -43,8 +43,8 @@ class Stand:
 
     def __init__(self, telemetry: Telemetry, clock: Clock, gate: Gate | None) -> None:
         self.sas, self.denied, self.telemetry = FakeSas(), Denied(), telemetry
-        ender = SaEnder(self.sas, telemetry, clock)
-        self.guard = NatGuard(self.sas, ender, self.denied, telemetry, clock, gate)
+        ender = SaEnder(self.sas, telemetry, clock.uptime)
+        self.guard = NatGuard(self.sas, ender, self.denied, telemetry, clock.uptime, gate)
         self.sas.arrive(1, FIRST, port=4500)
         self.denied.note(request(), SHARED)
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dmvpn_agent.core.model import BindingRequest, IkePeer
 from dmvpn_agent.service.peers import Peers, StoreUnreadable
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.unreadable import Unreadable
-from factories import ADDRESS, NBMA, NOW, UNITS, certificate, decide, request
+from factories import ADDRESS, NBMA, UNITS, certificate, decide, request
 from fakes.frr import MemoryStore
 
 
@@ -146,7 +147,7 @@ def test_the_agent_starts_though_its_memory_breaks_while_it_is_read(logs: list[d
             raise StoreUnreadable("disk I/O error")
 
     peers = Peers(Breaking())
-    peers.load(decide, NOW)
+    peers.load(decide, timedelta())
     assert len(peers) == 1
     assert [entry["event"] for entry in logs] == ["store_unreadable"]
 

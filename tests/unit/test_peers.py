@@ -7,10 +7,11 @@ from typing import Any
 from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Peer, Reason
 from dmvpn_agent.core.policy import Action, Maintenance
 from dmvpn_agent.service.peers import Peers
-from factories import ADDRESS, NOW, UNITS, Clock, certificate, decide, policy, request, spoke
+from factories import ADDRESS, UNITS, Clock, certificate, decide, policy, request, spoke
 from fakes.frr import MemoryStore
 
 LINGER = timedelta(seconds=600)
+START = Clock().uptime()
 NOBODY = frozenset[object]()
 DENY = Deny(Reason.INTERNAL_ERROR, "x", "y", "z")
 
@@ -23,7 +24,7 @@ def _accept(wanted: BindingRequest) -> Decision:
 
 def _with_peer(store: MemoryStore) -> Peers:
     peers = Peers(store)
-    assert peers.settle(request(), _accept(request()), NOW)
+    assert peers.settle(request(), _accept(request()), START)
     return peers
 
 
@@ -37,14 +38,14 @@ def test_an_accepted_peer_is_there_and_stored(store: MemoryStore) -> None:
 
 def test_the_same_acceptance_changes_nothing(store: MemoryStore) -> None:
     """A peer that registers again gives the reconciler nothing to do."""
-    assert not _with_peer(store).settle(request(), _accept(request()), NOW)
+    assert not _with_peer(store).settle(request(), _accept(request()), START)
 
 
 def test_a_new_certificate_is_a_change(store: MemoryStore) -> None:
     """The peer is what its latest accepted certificate says."""
     peers = _with_peer(store)
     renewed = request(*UNITS, "NET=192.168.9.0/24")
-    assert peers.settle(renewed, _accept(renewed), NOW)
+    assert peers.settle(renewed, _accept(renewed), START)
     (peer,) = peers
     assert len(peer.prefixes) == 2
     assert store.rows == {ADDRESS: renewed}
@@ -53,29 +54,29 @@ def test_a_new_certificate_is_a_change(store: MemoryStore) -> None:
 def test_a_denial_of_the_same_certificate_takes_the_peer_back(store: MemoryStore) -> None:
     """It was accepted, and by the rules of now is not."""
     peers = _with_peer(store)
-    assert peers.settle(request(), DENY, NOW)
+    assert peers.settle(request(), DENY, START)
     assert ADDRESS not in peers
 
 
 def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> None:
     """Whoever asks for a peer's address cannot throw that peer out."""
     peers = _with_peer(store)
-    assert not peers.settle(request("GRE=10.255.0.9"), DENY, NOW)
-    assert not peers.settle(request(certificate=None), DENY, NOW)
+    assert not peers.settle(request("GRE=10.255.0.9"), DENY, START)
+    assert not peers.settle(request(certificate=None), DENY, START)
     assert ADDRESS in peers
 
 
 def test_a_denial_on_another_interface_leaves_the_peer(store: MemoryStore) -> None:
     """The binding that was accepted stands on its own interface."""
     peers = _with_peer(store)
-    assert not peers.settle(request(interface="gre2"), DENY, NOW)
+    assert not peers.settle(request(interface="gre2"), DENY, START)
     assert ADDRESS in peers
 
 
 def test_a_denied_stranger_is_no_change(store: MemoryStore) -> None:
     """Nothing of a denied peer is kept."""
     peers = Peers(store)
-    assert not peers.settle(request(), DENY, NOW)
+    assert not peers.settle(request(), DENY, START)
     assert (len(peers), store.rows) == (0, {})
 
 
@@ -84,21 +85,21 @@ def test_a_bound_peer_stays(store: MemoryStore, clock: Clock) -> None:
     peers = _with_peer(store)
     for _ in range(3):
         clock.advance(10_000)
-        peers.observe(frozenset({ADDRESS}), clock())
-        assert peers.depart(LINGER, clock()) == ()
+        peers.observe(frozenset({ADDRESS}), clock.uptime())
+        assert peers.depart(LINGER, clock.uptime()) == ()
     assert ADDRESS in peers
 
 
 def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock: Clock) -> None:
     """Not at the first look that misses it, and not at the linger time, but after."""
     peers = _with_peer(store)
-    peers.observe(frozenset({ADDRESS}), clock())
-    peers.observe(frozenset(), clock())
+    peers.observe(frozenset({ADDRESS}), clock.uptime())
+    peers.observe(frozenset(), clock.uptime())
     clock.advance(600)
-    peers.observe(frozenset(), clock())
-    assert peers.depart(LINGER, clock()) == ()
+    peers.observe(frozenset(), clock.uptime())
+    assert peers.depart(LINGER, clock.uptime()) == ()
     clock.advance(1)
-    (gone,) = peers.depart(LINGER, clock())
+    (gone,) = peers.depart(LINGER, clock.uptime())
     assert gone.protocol_address == ADDRESS
     assert (len(peers), store.rows) == (0, {})
 
@@ -106,20 +107,20 @@ def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock:
 def test_a_peer_that_comes_back_in_time_stays(store: MemoryStore, clock: Clock) -> None:
     """The time counts from the last absence."""
     peers = _with_peer(store)
-    peers.observe(frozenset(), clock())
+    peers.observe(frozenset(), clock.uptime())
     clock.advance(599)
-    peers.observe(frozenset({ADDRESS}), clock())
-    peers.observe(frozenset(), clock())
+    peers.observe(frozenset({ADDRESS}), clock.uptime())
+    peers.observe(frozenset(), clock.uptime())
     clock.advance(599)
-    assert peers.depart(LINGER, clock()) == ()
+    assert peers.depart(LINGER, clock.uptime()) == ()
 
 
 def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Clock) -> None:
     """An accept that nhrpd made nothing of does not stay for ever."""
     peers = _with_peer(store)
     clock.advance(601)
-    peers.observe(frozenset(), clock())
-    assert len(peers.depart(LINGER, clock())) == 1
+    peers.observe(frozenset(), clock.uptime())
+    assert len(peers.depart(LINGER, clock.uptime())) == 1
 
 
 def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:
@@ -156,7 +157,7 @@ def test_who_is_denied_now_may_be_accepted_after_a_restart(store: MemoryStore, c
     peers.rejudge(lambda _: DENY)
     assert store.rows == {ADDRESS: request()}
     again = Peers(store)
-    assert again.load(lambda _: replace(DENY, reason=Reason.CERTIFICATE_EXPIRED), clock()) != ()
+    assert again.load(lambda _: replace(DENY, reason=Reason.CERTIFICATE_EXPIRED), clock.uptime()) != ()
     assert store.rows == {}
 
 
@@ -169,28 +170,28 @@ class TestConflicts:
     def test_an_overlapping_prefix_is_held(self, store: MemoryStore, clock: Clock) -> None:
         """By the peer that has it."""
         peers = _with_peer(store)
-        assert [peer.protocol_address for peer in peers.conflicting(self._other(), clock())] == [ADDRESS]
+        assert [peer.protocol_address for peer in peers.conflicting(self._other(), clock.uptime())] == [ADDRESS]
 
     def test_the_same_identity_is_no_conflict(self, store: MemoryStore, clock: Clock) -> None:
         """A renewed certificate, or a second address of a peer."""
         peers = _with_peer(store)
         (own,) = peers
-        assert peers.conflicting(self._other(identity=own.identity), clock()) == ()
+        assert peers.conflicting(self._other(identity=own.identity), clock.uptime()) == ()
 
     def test_who_was_not_bound_for_long_holds_nothing(self, store: MemoryStore, clock: Clock) -> None:
         """What it had is free for who comes."""
         peers = _with_peer(store)
         clock.advance(61)
-        assert peers.conflicting(self._other(), clock()) == ()
-        peers.observe(frozenset({ADDRESS}), clock())
-        assert peers.conflicting(self._other(), clock())
+        assert peers.conflicting(self._other(), clock.uptime()) == ()
+        peers.observe(frozenset({ADDRESS}), clock.uptime())
+        assert peers.conflicting(self._other(), clock.uptime())
 
     def test_who_was_replaced_is_gone(self, store: MemoryStore) -> None:
         """Two peers never hold the same."""
         peers = _with_peer(store)
         (own,) = peers
         taken = Accept(self._other(), replaces=(own,))
-        assert peers.settle(request(protocol_address=taken.peer.protocol_address), taken, NOW)  # type: ignore[union-attr]
+        assert peers.settle(request(protocol_address=taken.peer.protocol_address), taken, START)  # type: ignore[union-attr]
         assert ADDRESS not in peers
         assert ADDRESS not in store.rows
 
@@ -199,11 +200,11 @@ def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock
     """What is stored is the question, not the answer; the linger time begins anew."""
     _with_peer(store)
     again = Peers(store)
-    again.load(_accept, clock())
+    again.load(_accept, clock.uptime())
     (member,) = again.memberships()
-    assert (member.peer.protocol_address, member.absent_since) == (ADDRESS, clock())
+    assert (member.peer.protocol_address, member.absent_since) == (ADDRESS, clock.uptime())
     third = Peers(store)
-    assert third.load(lambda _: DENY, clock()) == ((request(), DENY),)
+    assert third.load(lambda _: DENY, clock.uptime()) == ((request(), DENY),)
     assert len(third) == 0
 
 

@@ -61,7 +61,7 @@ async def test_stopping_what_never_started_leaves_the_owners_socket(
     """A second agent that cannot start must not take the first one's sockets with it."""
     path = tmp_path / "x.sock"
     server = await listen(path, _close, mode=0o600)
-    authorizer = Authorizer(POLICY, Peers(MemoryStore()), telemetry, clock, lambda: None)
+    authorizer = Authorizer(POLICY, Peers(MemoryStore()), telemetry, clock.both, lambda: None)
     for second in (NhrpdSocket(path, authorizer, telemetry), ControlSocket(path, dict)):
         with contextlib.suppress(SocketInUse):
             await second.start()

@@ -7,7 +7,6 @@ peer is judged again, and everybody who was denied.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
 
 import structlog
 
@@ -24,6 +23,7 @@ from dmvpn_agent.core.model import (
     Reason,
 )
 from dmvpn_agent.core.policy import Policy, Trust
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.judgement import Audit, Judgement, word
 from dmvpn_agent.service.peers import Peers, Revoked
@@ -56,7 +56,7 @@ class Authorizer:
         policy: Policy,
         peers: Peers,
         telemetry: Telemetry,
-        clock: Callable[[], datetime],
+        clocks: Clocks,
         changed: Callable[[], None],
         witness: Witness | None = None,
         revoked: Callable[[Revoked], None] = lambda _: None,
@@ -68,7 +68,7 @@ class Authorizer:
         self._waits_for_trust = False
         self._peers = peers
         self._telemetry = telemetry
-        self._clock = clock
+        self._clocks = clocks
         self._changed = changed
         self._testimony = Testimony(witness) if witness else None
         self._revoked = revoked
@@ -86,7 +86,7 @@ class Authorizer:
         """Take up the peers accepted before the restart, each judged again."""
         self._judge = Judge(self._judge.policy, trust)
         with self._failures.contained("store"):
-            for request, why in self._peers.load(self._decide_again, self._clock()):
+            for request, why in self._peers.load(self._decide_again, self._clocks.uptime()):
                 self.denied.note(request, why)
 
     async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
@@ -105,7 +105,7 @@ class Authorizer:
 
     def decide(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event by what is known now. Never raises: what goes wrong here denies."""
-        started = self._clock()
+        started = self._clocks.uptime()
         request = None
         decision: Decision
         if isinstance(event, BadEvent):
@@ -113,9 +113,9 @@ class Authorizer:
         else:
             request, decision = self._decide_now(event.request)
         self._count(decision)
-        spent = (self._clock() - started).total_seconds()
-        self._telemetry.increment(metrics.DECISION_SECONDS, by=max(spent, 0))  # the system's clock may be set back
-        return Judgement(started, request, decision)
+        spent = (self._clocks.uptime() - started).total_seconds()
+        self._telemetry.increment(metrics.DECISION_SECONDS, by=spent)
+        return Judgement(self._clocks.now(), request, decision)
 
     def settle(self, judgement: Judgement) -> None:
         """Do what follows from a decision; to be called once its answer is on the way. Never raises."""
@@ -133,7 +133,7 @@ class Authorizer:
         else:
             self.denied.drop(request)
             self._telemetry.increment(metrics.PEER_DEPARTURES, "taken_over", by=len(decision.replaces))
-        if self._peers.settle(request, decision, judgement.time):
+        if self._peers.settle(request, decision, self._clocks.uptime()):
             self._changed()
 
     def adopt(self, bindings: Iterable[BindingRequest]) -> None:
@@ -155,7 +155,7 @@ class Authorizer:
         if isinstance(decision, Deny) or decision.peer is not None:
             log.info("binding_taken_up", protocol_address=str(request.protocol_address),
                      nbma_address=str(request.nbma_address))  # fmt: skip
-            self._settle(Judgement(self._clock(), request, decision))
+            self._settle(Judgement(self._clocks.now(), request, decision))
 
     def reload(self, policy: Policy) -> None:
         """Put a new policy in force, and judge everybody by it."""
@@ -216,12 +216,11 @@ class Authorizer:
     def _decide(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
         if self._waits_for_trust:
             return Deny(Reason.INTERNAL_ERROR, "policy.crls", "not read yet", "the CAs and CRLs; see the log")
-        now = self._clock()
         try:
             own = request.local_addresses | self._own()
-            decision = self._judge.decide(replace(request, local_addresses=own), now, holders)
+            decision = self._judge.decide(replace(request, local_addresses=own), self._clocks.now(), holders)
             if isinstance(decision, Accept) and (peer := decision.peer or decision.behind) is not None:
-                there = self._peers.beside(peer, request.ike_peers, now)
+                there = self._peers.beside(peer, request.ike_peers, self._clocks.uptime())
                 return beside(peer, there[0]) if there else decision
         except Exception as error:
             self._failures.note(ADMISSION, error, then="denied")
@@ -229,7 +228,7 @@ class Authorizer:
         return decision
 
     def _conflicting(self, peer: Peer) -> tuple[Peer, ...]:
-        return self._peers.conflicting(peer, self._clock())
+        return self._peers.conflicting(peer, self._clocks.uptime())
 
     def _completed(self, request: BindingRequest) -> BindingRequest:
         return self._testimony.complete(request) if self._testimony else request

@@ -1,9 +1,11 @@
 """Trying again: how long to wait, and how often to report it. One way for all that reconnects or restarts."""
 
+from time import monotonic
+
 from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_exponential
 
-from dmvpn_agent.service.clocks import Monotonic, monotonic
+from dmvpn_agent.service.clocks import Seconds
 
 #: An attempt that lasted this many seconds was a success, though it ended: what follows begins anew.
 LASTING = 30.0
@@ -17,9 +19,7 @@ class Backoff:
     ``succeeded`` says so, makes the next wait short again.
     """
 
-    def __init__(
-        self, first: float, longest: float, *, lasting: float = LASTING, clock: Monotonic = monotonic
-    ) -> None:
+    def __init__(self, first: float, longest: float, *, lasting: float = LASTING, clock: Seconds = monotonic) -> None:
         self._wait = wait_exponential(multiplier=first, max=longest)
         self._lasting = lasting
         self._clock = clock

@@ -10,7 +10,7 @@ lost, is judged.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -19,6 +19,7 @@ from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address, BindingRequest
 from dmvpn_agent.service.backoff import Trouble
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
@@ -58,7 +59,7 @@ class BindingWatch:
         nhrpd: Nhrpd,
         peers: Peers,
         telemetry: Telemetry,
-        clock: Callable[[], datetime],
+        clock: Uptime,
         departed: Callable[[], None],
         adopt: Callable[[Sequence[BindingRequest]], None] = lambda _: None,
     ) -> None:
@@ -73,7 +74,7 @@ class BindingWatch:
         self._trigger = Trigger()
         self._trouble = Trouble()
         self.bound: frozenset[Address] = frozenset()
-        self.last_read: datetime | None = None
+        self.last_read: timedelta | None = None
 
     @property
     def trouble(self) -> str | None:

@@ -25,8 +25,8 @@ from dmvpn_agent.service.charon import (
     CharonSession,
     follow,
     list_sas,
-    utc_now,
 )
+from dmvpn_agent.service.clocks import utc_now
 from dmvpn_agent.service.supervisor import Failures
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry

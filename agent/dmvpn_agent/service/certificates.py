@@ -12,7 +12,6 @@ has the peer authenticate anew.
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
 
@@ -20,7 +19,8 @@ import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, utc_now
+from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.renewals import Renewals
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
@@ -60,13 +60,13 @@ class Certificates:
         store: CertificateStore,
         is_ours: Callable[[bytes, Sequence[bytes]], bool],
         telemetry: Telemetry,
-        clock: Callable[[], datetime] = utc_now,
+        clocks: Clocks = Clocks(),  # noqa: B008  frozen
     ) -> None:
         self._store = store
         self._is_ours = is_ours
         self._telemetry = telemetry
-        self._clock = clock
-        self._renewals = Renewals(telemetry, clock)
+        self._clock = clocks.now
+        self._renewals = Renewals(telemetry, clocks)
         self._unreadable = Unreadable(telemetry)
         self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
         self._pairs: dict[str, Pair] = {}

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.steady import steadied
+from dmvpn_agent.service.clocks import Clock, utc_now
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
@@ -61,14 +61,9 @@ class Charon(Protocol):
         """Connect, however long that takes."""
 
 
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
-
-
 async def list_sas(
     session: CharonSession,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Clock = utc_now,
     former: Mapping[int, IkeSa] = MappingProxyType({}),
     unreadable: Unreadable | None = None,
     /,

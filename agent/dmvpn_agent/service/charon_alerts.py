@@ -1,12 +1,12 @@
 """charon's alerts: counted by kind, and those an operator can act on logged, each kind at most once an interval."""
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from dmvpn_agent.core import alert, metrics
 from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -17,10 +17,10 @@ LOG_INTERVAL = timedelta(minutes=1)
 class CharonAlerts:
     """Told of each alert."""
 
-    def __init__(self, telemetry: Telemetry, clock: Callable[[], datetime]) -> None:
+    def __init__(self, telemetry: Telemetry, clock: Uptime) -> None:
         self._telemetry = telemetry
         self._clock = clock
-        self._said: dict[str, datetime] = {}
+        self._said: dict[str, timedelta] = {}
         self._unsaid: dict[str, int] = {}
 
     def heard(self, name: str, sa: IkeSa | None) -> None:
@@ -30,7 +30,7 @@ class CharonAlerts:
         if kind not in alert.NOTABLE:
             return
         now = self._clock()
-        if kind in self._said and self._said[kind] <= now < self._said[kind] + LOG_INTERVAL:
+        if kind in self._said and now < self._said[kind] + LOG_INTERVAL:
             self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
             return
         self._said[kind] = now

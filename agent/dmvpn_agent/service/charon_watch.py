@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -28,9 +28,9 @@ from dmvpn_agent.service.charon import (
     end_ike_sa,
     follow,
     list_sas,
-    utc_now,
 )
 from dmvpn_agent.service.charon_alerts import CharonAlerts
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.proofs import CertificateSource, Proofs
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
@@ -63,12 +63,13 @@ class CharonWatch:
         charon: Charon,
         profiles: Set[str],
         telemetry: Telemetry,
-        clock: Callable[[], datetime] = utc_now,
+        clocks: Clocks = Clocks(),  # noqa: B008  frozen
         certificates: CertificateSource | None = None,
     ) -> None:
         self._charon = charon
-        self._clock = clock
-        self._alerts = CharonAlerts(telemetry, clock)
+        self._clocks = clocks
+        self._alerts = CharonAlerts(telemetry, clocks.uptime)
+        self._settled_at: dict[str, timedelta] = {}
         self._profiles = profiles
         self._telemetry = telemetry
         self._unreadable = Unreadable(telemetry)
@@ -121,9 +122,9 @@ class CharonWatch:
 
     def is_settled(self, address: Address) -> bool:
         """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
-        youth = self._clock() - SETTLING
+        now = self._clocks.uptime()
         showing = self._showing(self.sas_at(address))
-        return self._proofs.are_known(sa for sa in showing if (sa.established_at or youth) > youth)
+        return self._proofs.are_known(sa for sa in showing if self._settled_at.get(sa.spis, now) > now)
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""
@@ -208,7 +209,7 @@ class CharonWatch:
         )  # fmt: skip
 
     def _heard(self, name: str, message: Section) -> bool:
-        now = self._clock()
+        now = self._clocks.now()
         try:
             if name == ALERT_EVENT:
                 self._alerts.heard(*parse_alert(message, now))
@@ -223,7 +224,9 @@ class CharonWatch:
         return True
 
     async def _look(self, session: CharonSession) -> None:
-        sas = tuple(await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable))
+        sas = tuple(
+            await list_sas(session, self._clocks.now, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
+        )
         if any(sa.name not in self._asks_for_certificate for sa in sas):
             self._asks_for_certificate = await self._connections(session)
         self.ike_sas, self.connected = sas, True
@@ -234,6 +237,7 @@ class CharonWatch:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
         before, self._ours = self._identities(), ours
+        self._settled_at = {sa.spis: self._settled_at.get(sa.spis) or self._settles_at(sa) for sa in self.our_sas()}
         self._proofs.look(self._showing(self.our_sas()))
         if self._identities() != before:
             await self._learn_authorities(session)
@@ -246,6 +250,11 @@ class CharonWatch:
         except CommandFailed as error:
             log.warning("authorities_unknown", why=str(error),
                         consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip
+
+    def _settles_at(self, sa: IkeSa) -> timedelta:
+        """Return when an IKE_SA is no longer new: charon tells its age, in which the time of day counts for once."""
+        age = self._clocks.now() - sa.established_at if sa.established_at else SETTLING
+        return self._clocks.uptime() + max(SETTLING - age, timedelta())
 
     def _identities(self) -> frozenset[tuple[str, Address, str]]:
         return frozenset((sa.spis, sa.remote_host, sa.remote_id) for sa in self.our_sas())

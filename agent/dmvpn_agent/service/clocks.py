@@ -1,19 +1,39 @@
 """The two clocks. They have different types, so that mypy refuses one in place of the other.
 
-``Monotonic`` measures intervals: it never jumps. ``Clock`` is the time of day, which an operator or NTP may set: it
+``Uptime`` measures intervals: it never jumps. ``Clock`` is the time of day, which an operator or NTP may set: it
 decides on certificates and CRLs, and is what people read.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from time import monotonic as monotonic  # noqa: PLC0414  exported
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 #: Returns the time of day, in UTC.
 Clock = Callable[[], datetime]
-#: Returns seconds since some fixed moment; only differences mean something.
-Monotonic = Callable[[], float]
+#: Returns the time since some fixed moment; only differences mean something.
+Uptime = Callable[[], timedelta]
+#: The same in seconds, for what goes to asyncio.
+Seconds = Callable[[], float]
 
 
 def utc_now() -> datetime:
     """Return the time of day."""
     return datetime.now(UTC)
+
+
+def uptime() -> timedelta:
+    """Return the time since some fixed moment, by the monotonic clock."""
+    return timedelta(seconds=monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Both of one process."""
+
+    now: Clock = utc_now
+    uptime: Uptime = uptime
+
+    def when(self, moment: timedelta) -> datetime:
+        """Return the time of day at a moment of ``uptime``, for people."""
+        return self.now() - (self.uptime() - moment)

@@ -5,13 +5,14 @@ That somebody was told to go proves nothing. Each of the three is looked for whe
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.standing import is_of
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.sa_ender import Sas
 from dmvpn_agent.service.telemetry import Telemetry
@@ -28,7 +29,7 @@ Present = Callable[[], frozenset[Address]]
 @dataclass(slots=True)
 class _Departing:
     revoked: Revoked
-    since: datetime
+    since: timedelta
     said: bool = False
 
 
@@ -45,7 +46,7 @@ class Departures:
         bound: Present,
         neighbors: Present,
         telemetry: Telemetry,
-        clock: Callable[[], datetime],
+        clock: Uptime,
     ) -> None:
         self._peers = peers
         self._sas = sas

@@ -6,9 +6,8 @@ and makes whoever is not register again at once, where nhrpd alone would wait fo
 """
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -18,6 +17,7 @@ from dmvpn_agent.core.model import Address, BindingRequest, Reason
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
 from dmvpn_agent.service.charon import CharonLost, CommandFailed
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.nat_guard import NatGuard
 from dmvpn_agent.service.peers import Peers
@@ -63,8 +63,8 @@ class _Invitation:
 
     local: Address
     request: BindingRequest
-    since: datetime
-    due: datetime
+    since: timedelta
+    due: timedelta
 
 
 class Enforcer:
@@ -82,7 +82,7 @@ class Enforcer:
         denied: Denied,
         guard: NatGuard,
         telemetry: Telemetry,
-        clock: Callable[[], datetime],
+        clock: Uptime,
         *,
         ends_denied: bool,
         dry_run: bool = False,

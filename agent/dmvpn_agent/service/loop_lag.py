@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
+from time import monotonic
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.service.clocks import Monotonic, monotonic
+from dmvpn_agent.service.clocks import Seconds
 from dmvpn_agent.service.telemetry import Telemetry
 
 #: Seconds between two measurements, and for how long one counts.
@@ -14,7 +15,7 @@ INTERVAL, WINDOW = 0.1, 60.0
 class LoopLag:
     """Measures by how much a short sleep is too long; exports the most of the last minute."""
 
-    def __init__(self, telemetry: Telemetry, clock: Monotonic = monotonic) -> None:
+    def __init__(self, telemetry: Telemetry, clock: Seconds = monotonic) -> None:
         self._clock = clock
         # Falling: one that a later and longer delay has outdone is not kept.
         self._delays: deque[tuple[float, float]] = deque()

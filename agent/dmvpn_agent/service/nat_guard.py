@@ -5,9 +5,8 @@ both. Its IKE_SA is ended whenever it comes, and what comes from its port is dro
 go without pause, with a hole in the first one's traffic each time.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -17,6 +16,7 @@ from dmvpn_agent.core.model import Address, BindingRequest, Reason
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
 from dmvpn_agent.service.backoff import Trouble
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.redirect import FirewallError
 from dmvpn_agent.service.sa_ender import SaEnder, Sas
@@ -43,7 +43,7 @@ class Gate(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Silenced:
     request: BindingRequest
-    until: datetime
+    until: timedelta
 
 
 class NatGuard:
@@ -55,7 +55,7 @@ class NatGuard:
         ender: SaEnder,
         denied: Denied,
         telemetry: Telemetry,
-        clock: Callable[[], datetime],
+        clock: Uptime,
         gate: Gate | None,
     ) -> None:
         self._sas = sas

@@ -7,7 +7,7 @@ certificate lasts, because what denies it may end.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -44,11 +44,14 @@ class PeerStore(Protocol):
 
 @dataclass(slots=True)
 class Membership:
-    """An accepted peer; ``absent_since`` is when it was first not found in nhrpd's cache, ``None`` while bound."""
+    """An accepted peer; ``absent_since`` is when, by ``clocks.uptime``, it was first not found in nhrpd's cache.
+
+    ``None`` while it is bound.
+    """
 
     request: BindingRequest
     peer: Peer
-    absent_since: datetime | None
+    absent_since: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Revoked:
 
 
 class Peers:
-    """The accepted peers by protocol address."""
+    """The accepted peers by protocol address. ``now`` is that of ``clocks.uptime`` everywhere."""
 
     def __init__(self, store: PeerStore) -> None:
         self._store = store
@@ -82,11 +85,11 @@ class Peers:
         """Return all memberships as they are now."""
         return tuple(self._members.values())
 
-    def conflicting(self, peer: Peer, now: datetime) -> tuple[Peer, ...]:
+    def conflicting(self, peer: Peer, now: timedelta) -> tuple[Peer, ...]:
         """Return the live peers of another identity that hold this one's address or overlap its prefixes."""
         return tuple(other for other in self._holdings.conflicting(peer) if self._is_live(other, now))
 
-    def beside(self, peer: Peer, present: Collection[IkePeer], now: datetime) -> tuple[Peer, ...]:
+    def beside(self, peer: Peer, present: Collection[IkePeer], now: timedelta) -> tuple[Peer, ...]:
         """Return the live peers of another identity that came to this one's NBMA address before it.
 
         ``present``: who has an IKE_SA with that address. A peer that is not among them has left.
@@ -100,11 +103,11 @@ class Peers:
             and any(is_by(self._members[other.protocol_address].request, ike_peer) for ike_peer in present)
         )
 
-    def _is_live(self, peer: Peer, now: datetime) -> bool:
+    def _is_live(self, peer: Peer, now: timedelta) -> bool:
         absent_since = self._members[peer.protocol_address].absent_since
         return absent_since is None or now - absent_since <= GRACE
 
-    def load(self, judge: Judge, now: datetime) -> tuple[tuple[BindingRequest, Deny], ...]:
+    def load(self, judge: Judge, now: timedelta) -> tuple[tuple[BindingRequest, Deny], ...]:
         """Take up what was stored, judged anew; return those who fail."""
         failed = []
         for request in self._stored():
@@ -151,7 +154,7 @@ class Peers:
                 self._leave(member.peer.protocol_address, why)
         return changed or bool(revoked), tuple(revoked)
 
-    def settle(self, request: BindingRequest, decision: Decision, now: datetime) -> bool:
+    def settle(self, request: BindingRequest, decision: Decision, now: timedelta) -> bool:
         """Record a decision; return whether that changed who is accepted, or as what.
 
         A denial takes back an earlier acceptance of the same certificate on the same interface; one of another
@@ -176,7 +179,7 @@ class Peers:
             return True
         return False
 
-    def observe(self, bound: frozenset[Address], now: datetime) -> None:
+    def observe(self, bound: frozenset[Address], now: timedelta) -> None:
         """Take note of which protocol addresses nhrpd has bound."""
         for address, member in self._members.items():
             if address in bound:
@@ -184,7 +187,7 @@ class Peers:
             elif member.absent_since is None:
                 member.absent_since = now
 
-    def depart(self, linger: timedelta, now: datetime) -> tuple[Peer, ...]:
+    def depart(self, linger: timedelta, now: timedelta) -> tuple[Peer, ...]:
         """Forget and return the peers that have been absent for longer than ``linger``."""
         gone = tuple(
             member.peer

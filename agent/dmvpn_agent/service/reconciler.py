@@ -4,7 +4,6 @@ One writer. What arrives within the coalescing time is applied together. Nothing
 long: every pass starts from what FRR shows, and a pass is made at each resync even if nothing seems to have happened.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -27,6 +26,7 @@ from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.drift import DriftWatch
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
@@ -53,7 +53,7 @@ class Reconciler:
         peers: Peers,
         bgpd: Bgpd,
         telemetry: Telemetry,
-        clock: Callable[[], datetime],
+        clocks: Clocks,
         *,
         dry_run: bool = False,
     ) -> None:
@@ -62,13 +62,13 @@ class Reconciler:
         self._peers = peers
         self._bgpd = bgpd
         self._telemetry = telemetry
-        self._clock = clock
+        self._clocks = clocks
         self._dry_run = dry_run
         self._would: frozenset[Change] = frozenset()
         self._drift = DriftWatch(telemetry)
         self._trigger = Trigger()
         self._warned = False
-        self._orphans_until: datetime | None = None
+        self._orphans_until: timedelta | None = None
         self._orphans: frozenset[Address] | None = None
         # bgpd judges no announcement again by itself, nor does its configuration tell that one waits for that.
         self._stale: set[Address] = set()
@@ -111,7 +111,7 @@ class Reconciler:
     async def run(self) -> None:
         """Make passes until cancelled; failed ones are tried again with back-off."""
         if self._orphans_until is None:  # a part that failed is started again; the agent is not
-            self._orphans_until = self._clock() + timedelta(seconds=self._frr.linger)
+            self._orphans_until = self._clocks.uptime() + timedelta(seconds=self._frr.linger)
         backoff = Backoff(FIRST_RETRY_INTERVAL, self._frr.resync_interval)
         while True:
             wait = self._frr.resync_interval
@@ -132,17 +132,17 @@ class Reconciler:
             log.warning("reconcile_failed", why=why, pending=len(self.pending))
 
     async def _pass(self) -> None:
-        started = self._clock()
+        started = self._clocks.uptime()
         try:
             outcome = await self._reconcile()
         finally:
-            spent = (self._clock() - started).total_seconds()
-            self._telemetry.increment(metrics.RECONCILE_SECONDS, by=max(spent, 0))
+            spent = (self._clocks.uptime() - started).total_seconds()
+            self._telemetry.increment(metrics.RECONCILE_SECONDS, by=spent)
         self._telemetry.increment(metrics.RECONCILES, outcome)
         if (was := self._trouble.over()) is not None:
             log.info("reconcile_recovered", after=was)
         if not self.pending:
-            self.last_sync = self._clock()
+            self.last_sync = self._clocks.now()
 
     async def _reconcile(self) -> str:
         snapshot = await self._observe()
@@ -207,7 +207,7 @@ class Reconciler:
                 address for address, neighbor in observed.neighbors.items()
                 if owns_neighbor(neighbor) and address not in self._peers
             )  # fmt: skip
-        if self._orphans_until is None or self._clock() > self._orphans_until:
+        if self._orphans_until is None or self._clocks.uptime() > self._orphans_until:
             self._orphans = frozenset()
         return _with_orphans(wanted, observed, self._orphans)
 

@@ -9,14 +9,14 @@ Anybody can put an old certificate into the cache by sending it, so there is a l
 is ended for it. Whatever happens, nobody gets more than the narrowest of the certificates that could be meant.
 """
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonSession, CommandFailed, end_ike_sa
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -33,24 +33,24 @@ LOST_BEFORE, LOST_AFTER = timedelta(seconds=5), timedelta(seconds=2)
 class Renewals:
     """What was emptied and ended, so that it stays rare."""
 
-    def __init__(self, telemetry: Telemetry, clock: Callable[[], datetime]) -> None:
+    def __init__(self, telemetry: Telemetry, clocks: Clocks) -> None:
         self._telemetry = telemetry
-        self._clock = clock
-        self._tried_at: datetime | None = None
-        self._flushed_at: datetime | None = None
-        self._ended: dict[str, datetime] = {}
+        self._clocks = clocks
+        self._tried_at: timedelta | None = None
+        self._flushed_at: timedelta | None = None
+        self._ended: dict[str, timedelta] = {}
         self._lost: set[str] = set()
 
     def may(self, sa: IkeSa) -> bool:
         """Tell whether its peer may be made to authenticate anew now."""
-        now = self._clock()
+        now = self._clocks.uptime()
         self._ended = {identity: then for identity, then in self._ended.items() if now - then < PER_IDENTITY}
         recently = self._tried_at is not None and now - self._tried_at < PER_CACHE
         return not recently and sa.remote_id not in self._ended
 
     async def flush(self, session: CharonSession) -> bool:
         """Empty charon's cache of certificates; return whether it is empty. Raises ``CharonLost``."""
-        self._tried_at = self._clock()
+        self._tried_at = self._clocks.uptime()
         self._lost.clear()
         try:
             await session.request("flush-certs", {"type": "X509"})
@@ -58,13 +58,13 @@ class Renewals:
             self._telemetry.increment(metrics.BRIDGE_CACHE_FLUSHES, "failed")
             log.warning("cache_not_flushed", why=str(error))
             return False
-        self._flushed_at = self._clock()
+        self._flushed_at = self._clocks.uptime()
         self._telemetry.increment(metrics.BRIDGE_CACHE_FLUSHES, "flushed")
         return True
 
     async def again(self, session: CharonSession, sa: IkeSa) -> None:
         """End an IKE_SA whose peer has competing certificates. Raises ``CharonLost``."""
-        self._ended[sa.remote_id] = self._clock()
+        self._ended[sa.remote_id] = self._clocks.uptime()
         await self._end(session, sa, "competing")
 
     async def missing(self, session: CharonSession, sa: IkeSa) -> None:
@@ -72,7 +72,8 @@ class Renewals:
         came, flushed = sa.established_at, self._flushed_at
         if came is None or flushed is None or sa.spis in self._lost:
             return
-        if flushed - LOST_BEFORE <= came <= flushed + LOST_AFTER:
+        age, passed = self._clocks.now() - came, self._clocks.uptime() - flushed
+        if passed - LOST_AFTER <= age <= passed + LOST_BEFORE:
             self._lost.add(sa.spis)
             await self._end(session, sa, "lost")
 

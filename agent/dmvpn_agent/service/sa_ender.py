@@ -3,9 +3,9 @@
 The trap policy brings a tunnel up again at once, so whoever is denied would otherwise come and go without pause.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -14,6 +14,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.service.charon import CharonLost, CommandFailed
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -42,16 +43,14 @@ class Sas(Protocol):
 
 @dataclass(slots=True)
 class _Backoff:
-    last: datetime
+    last: timedelta
     interval: timedelta
 
 
 class SaEnder:
     """Ends IKE_SAs; in a ``dry_run`` it only says whose it would end, once in an hour."""
 
-    def __init__(
-        self, sas: Sas, telemetry: Telemetry, clock: Callable[[], datetime], *, dry_run: bool = False
-    ) -> None:
+    def __init__(self, sas: Sas, telemetry: Telemetry, clock: Uptime, *, dry_run: bool = False) -> None:
         self._sas = sas
         self._telemetry = telemetry
         self._clock = clock

@@ -8,6 +8,7 @@ from dmvpn_agent.core.change_text import describe as describe_change
 from dmvpn_agent.core.sa import ChildSa, IkeSa
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.judgement import Judgement, describe
 from dmvpn_agent.service.peers import Membership, Peers
@@ -16,7 +17,7 @@ from dmvpn_agent.service.redirect import RedirectKeeper
 from dmvpn_agent.service.trust_watch import TrustWatch
 
 
-def peers_status(peers: Peers, reconciler: Reconciler | None) -> list[dict[str, Any]]:
+def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) -> list[dict[str, Any]]:
     """Return each accepted peer, with its BGP session where the agent keeps one."""
     snapshot = reconciler.snapshot if reconciler else None
     sessions = snapshot.sessions if snapshot else {}
@@ -24,11 +25,11 @@ def peers_status(peers: Peers, reconciler: Reconciler | None) -> list[dict[str, 
     for member in peers.memberships():
         session = sessions.get(member.peer.protocol_address)
         bgp = {"state": session.state, "prefixes_received": session.prefixes} if session else None
-        shown.append(_peer(member) | {"bgp": bgp})
+        shown.append(_peer(member, clocks) | {"bgp": bgp})
     return shown
 
 
-def _peer(member: Membership) -> dict[str, Any]:
+def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
     peer = member.peer
     return {
         "protocol_address": str(peer.protocol_address),
@@ -43,7 +44,7 @@ def _peer(member: Membership) -> dict[str, Any]:
         "fingerprint": peer.fingerprint,
         "certificate_expires": _time(peer.not_after),
         "bound": member.absent_since is None,
-        "absent_since": _time(member.absent_since),
+        "absent_since": None if member.absent_since is None else _time(clocks.when(member.absent_since)),
     }
 
 

@@ -9,13 +9,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.backoff import LASTING, Backoff
-from dmvpn_agent.service.clocks import Monotonic, monotonic
+from dmvpn_agent.service.clocks import Seconds
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -60,7 +61,7 @@ class Part:
 class Failures:
     """Logs and counts what goes wrong in the parts of a process. ``names``: what can fail, to be counted from 0."""
 
-    def __init__(self, telemetry: Telemetry, *names: str, clock: Monotonic = monotonic) -> None:
+    def __init__(self, telemetry: Telemetry, *names: str, clock: Seconds = monotonic) -> None:
         self._telemetry = telemetry
         self._clock = clock
         self._logged: dict[str, tuple[str, float]] = {}

@@ -9,8 +9,8 @@ that is plain, and waited for less.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from itertools import islice
 from typing import Protocol
 
@@ -19,6 +19,7 @@ import structlog
 from dmvpn_agent.core.model import Address, BindingRequest
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
+from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.sa_ender import SaEnder, Sas
@@ -36,7 +37,7 @@ AT_ONCE = 10
 class Cache(Protocol):
     """nhrpd's cache as last read."""
 
-    last_read: datetime | None
+    last_read: timedelta | None
     bound: frozenset[Address]
 
     def trigger(self) -> None:
@@ -53,7 +54,7 @@ class UnboundWatch:
         peers: Peers,
         denied: Denied,
         cache: Cache,
-        clock: Callable[[], datetime],
+        clock: Uptime,
     ) -> None:
         self._sas = sas
         self._ender = ender
@@ -61,7 +62,7 @@ class UnboundWatch:
         self._denied = denied
         self._cache = cache
         self._clock = clock
-        self._since: dict[str, datetime] = {}
+        self._since: dict[str, timedelta] = {}
         self._were_bound: set[tuple[Address, str]] = set()
         self._lost: set[tuple[Address, str]] = set()
 
@@ -79,7 +80,7 @@ class UnboundWatch:
                         all_lost=_peer(sa) in self._lost)  # fmt: skip
         await self._ender.end(dict.fromkeys(due, "unbound"))
 
-    def _due(self, unbound: Mapping[str, IkeSa], now: datetime) -> Iterator[IkeSa]:
+    def _due(self, unbound: Mapping[str, IkeSa], now: timedelta) -> Iterator[IkeSa]:
         for spis, sa in unbound.items():
             waited_for = self._since[spis] + (PATIENCE_AFTER_LOSS if _peer(sa) in self._lost else PATIENCE)
             if now < waited_for or not self._ender.due(sa):
