@@ -1,7 +1,6 @@
 """The commands: what can be typed. Each loads only what it needs: a status at 3 a.m. should not wait for pyroute2."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from dmvpn_agent.adapters.descriptors import allow_many, open_standard_ones
 from dmvpn_agent.config_values import ConfigError
 from dmvpn_agent.core.model import BindingType
 from dmvpn_agent.core.old_script import OldScript
-from dmvpn_agent.output import complain
+from dmvpn_agent.output import complain, discard
 
 # ruff: noqa: PLC0415
 
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # as in `status | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 0
 
 

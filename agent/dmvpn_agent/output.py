@@ -4,9 +4,9 @@ Certificates, identities, file names, the agent's answer and other programs' wor
 acts on the terminal, or looks like a line of ours.
 """
 
+import os
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TextIO
 
 from dmvpn_agent.core.printable import printable, printable_lines
@@ -24,8 +24,17 @@ def say_lines(lines: Iterable[str]) -> None:
 
 def complain(text: str) -> None:
     """Print one line to standard error; where nobody reads it, the exit status says it too."""
-    with suppress(OSError):
+    try:
         _write(sys.stderr, printable(text))
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Write nowhere what is left in a stream without a reader: from Python 3.13 on it changes the exit status."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -21,7 +21,8 @@ for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0
     mknod -m 666 "$root/dev/$1" c "$2" "$3"
     shift 3
 done
-mkdir "$root/dev/pts" "$root/dev/shm"
+mkdir "$root/dev/pts" "$root/dev/shm" "$root/dev/net"
+mknod -m 666 "$root/dev/net/tun" c 10 200
 mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 ln -s pts/ptmx "$root/dev/ptmx"
