@@ -173,7 +173,7 @@ class AgentApp:
         self._departures = Departures(
             self._peers,
             self._charon,
-            bound=lambda: self._bindings.bound,
+            bound=lambda: None if self._bindings.last_read is None else self._bindings.bound,
             neighbors=lambda: self._reconciler.neighbors() if self._reconciler else frozenset(),
             telemetry=telemetry,
             clock=uptime,

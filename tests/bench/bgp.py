@@ -71,7 +71,7 @@ class Hub:
             await asyncio.sleep(0.005)
 
     def _lacks(self) -> bool:
-        return not {peer.protocol_address for peer in self.peers} <= self.reconciler.neighbors()
+        return not {peer.protocol_address for peer in self.peers} <= (self.reconciler.neighbors() or set())
 
     async def time_of(self, spokes: list[Accepted]) -> float:
         """Return the seconds until these spokes, admitted at once, are configured and read back."""

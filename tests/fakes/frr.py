@@ -83,6 +83,7 @@ class MemoryStore:
         return list(self.rows.values())
 
     def save(self, request: BindingRequest) -> None:
+        self.rows.pop(request.protocol_address, None)
         self.rows[request.protocol_address] = request
 
     def remove(self, address: Address) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept, BindingRequest
 from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.peers import Peers
@@ -63,6 +64,15 @@ class Node:
         self.clock.advance(0.001)
         self.reconciler.trigger()
         await until(lambda: self.reconciler.last_sync != before and self.reconciler.trouble is None)
+
+    async def passed(self) -> None:
+        """Wait for a pass that begins from now on and fails in nothing."""
+        before = self._passes()
+        self.reconciler.trigger()
+        await until(lambda: self._passes() > before)
+
+    def _passes(self) -> float:
+        return sum(self.telemetry.value(metrics.RECONCILES, outcome) for outcome in ("applied", "unchanged"))
 
     async def attempt(self) -> None:
         """Wait for one more attempt to reach bgpd."""

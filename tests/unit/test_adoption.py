@@ -122,7 +122,7 @@ async def test_without_its_memory_a_neighbor_keeps_its_filters_of_both_families(
     node.reconciler.reload(FRR, FULL)
     node.bgpd.batches.clear()
     async with node.running():
-        await until(lambda: node.reconciler.last_sync)
+        await node.passed()
         assert node.bgpd.model.running_config() == before
         node.accept(2)
         await node.settled()

@@ -177,7 +177,7 @@ class TestAgain:
         node.sas.arrive(2, SECONDS_OWN, port=13043)
         node.sas.show()
         node.authorizer.rejudge()
-        assert [(gone.peer.protocol_address, gone.why.reason) for gone in node.gone] == [
+        assert [(gone.request.protocol_address, gone.why.reason) for gone in node.gone] == [
             (ADDRESS + 1, Reason.NBMA_ADDRESS_CONFLICT)
         ]
 

@@ -57,6 +57,14 @@ def test_an_address_has_one_row(table: PeerTable, path: Path) -> None:
     assert _reopened(path) == [renewed]
 
 
+def test_what_was_saved_last_is_loaded_last(table: PeerTable, path: Path) -> None:
+    """Also what was saved before: of two peers that conflict the later one counts."""
+    first, second = request(), request(protocol_address=ADDRESS + 1)
+    for one in (first, second, first):
+        table.save(one)
+    assert _reopened(path) == [second, first]
+
+
 def test_what_was_removed_is_gone(table: PeerTable, path: Path) -> None:
     """Removing twice is as good as once."""
     table.save(request())

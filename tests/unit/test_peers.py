@@ -6,7 +6,7 @@ from typing import Any
 
 from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Peer, Reason
 from dmvpn_agent.core.policy import Action, Maintenance
-from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.peers import Peers, Revoked
 from factories import ADDRESS, UNITS, Clock, certificate, decide, policy, request, spoke
 from fakes.frr import MemoryStore
 
@@ -129,7 +129,7 @@ def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:
     assert peers.rejudge(_accept) == (False, ())
     changed, (failed,) = peers.rejudge(lambda _: DENY)
     assert changed
-    assert (failed.peer.protocol_address, failed.request, failed.why) == (ADDRESS, request(), DENY)
+    assert (failed.request, failed.why) == (request(), DENY)
     assert len(peers) == 0
 
 
@@ -204,7 +204,7 @@ def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock
     (member,) = again.memberships()
     assert (member.peer.protocol_address, member.absent_since) == (ADDRESS, clock.uptime())
     third = Peers(store)
-    assert third.load(lambda _: DENY, clock.uptime()) == ((request(), DENY),)
+    assert third.load(lambda _: DENY, clock.uptime()) == (Revoked(request(), DENY),)
     assert len(third) == 0
 
 

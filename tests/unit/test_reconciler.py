@@ -175,10 +175,10 @@ async def test_without_its_memory_neighbors_are_kept_until_the_linger_time(node:
     node.store.rows.clear()
     node.start()
     async with node.running():
-        await until(lambda: node.reconciler.last_sync)
+        await node.passed()
         assert node.configured() == {"10.255.0.2", "10.255.0.3"}
         node.accept(2)
-        await node.settled()
+        await node.passed()
         assert node.configured() == {"10.255.0.2", "10.255.0.3"}
         node.clock.advance(601)
         await node.settled()
@@ -202,7 +202,7 @@ async def test_an_orphan_with_an_operators_list_leaves_that_list_alone(node: Nod
     )
     before = model.running_config()
     async with node.running():
-        await until(lambda: node.reconciler.last_sync)
+        await node.passed()
     assert model.running_config() == before
 
 

@@ -208,7 +208,7 @@ def _rows(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterato
     bounded = ", ".join(
         f"CASE WHEN length(CAST({name} AS BLOB)) <= {2 * MAX_CERTIFICATE_BYTES} THEN {name} END" for name in columns
     )
-    query = f"SELECT rowid, {bounded} FROM {table} LIMIT {MAX_ROWS}"  # noqa: S608  constants
+    query = f"SELECT rowid, {bounded} FROM {table} ORDER BY rowid LIMIT {MAX_ROWS}"  # noqa: S608  constants
     for number, *values in db.execute(query):
         yield number, values
 
@@ -221,7 +221,10 @@ class PeerTable:
         self._unreadable = unreadable or Unreadable(Telemetry())
 
     def load(self) -> Iterator[BindingRequest]:
-        """Yield all that was saved; a row that is no request is skipped. Raises ``StoreUnreadable``."""
+        """Yield all that was saved, the latest at the end; a row that is no request is skipped.
+
+        Raises ``StoreUnreadable``.
+        """
         try:
             for number, row in _rows(self._store.db, "peers", _COLUMNS):
                 try:

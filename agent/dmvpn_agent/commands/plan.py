@@ -6,23 +6,25 @@ what FRR has. Nothing is written.
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dmvpn_agent import logs
-from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
+from dmvpn_agent.adapters.frr import FrrBgpd, FrrNhrpd, Terminals
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.commands.setting import Setting, settle
 from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import BgpSettings, desired, problems
-from dmvpn_agent.core.model import Accept, BindingRequest, Deny, Peer
+from dmvpn_agent.core.model import Address, BindingRequest, Peer
 from dmvpn_agent.core.plan import Change, Plan, RemoveNeighbor, plan, subject
 from dmvpn_agent.output import complain, say, say_lines
 from dmvpn_agent.service.bgpd import FrrUnavailable
-from dmvpn_agent.service.peers import StoreUnreadable
+from dmvpn_agent.service.bindings import NhrpdUnavailable
+from dmvpn_agent.service.clocks import uptime
+from dmvpn_agent.service.peers import Peers, Revoked, StoreUnreadable
 from dmvpn_agent.wire.frr import annotate, render
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
@@ -34,7 +36,7 @@ class Preview:
 
     as_number: int
     peers: tuple[Peer, ...]
-    denied: tuple[tuple[BindingRequest, Deny], ...]
+    denied: tuple[Revoked, ...]
     plan: Plan
     problems: tuple[str, ...]
 
@@ -46,7 +48,7 @@ class Preview:
     @property
     def strangers(self) -> list[str]:
         """Return the neighbors to be removed whose peers are not stored at all."""
-        known = {str(request.protocol_address) for request, _ in self.denied}
+        known = {str(gone.request.protocol_address) for gone in self.denied}
         known |= {str(peer.protocol_address) for peer in self.peers}
         removed = [str(change.address) for change in self.plan.changes if isinstance(change, RemoveNeighbor)]
         return [address for address in removed if address not in known]
@@ -73,36 +75,57 @@ def run(file: Path, as_json: bool) -> int:
 
 
 async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
-    peers, denied = _judged(setting)
     terminals = Terminals(setting.config.frr)
+    peers, denied = _judged(setting, await _bound(setting, terminals))
     observed = (await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()).config
     wanted = desired(peers, bgp)
     found = problems(observed, bgp, wanted)
     return Preview(bgp.as_number, peers, denied, plan(wanted, observed), found)
 
 
-def _judged(setting: Setting) -> tuple[tuple[Peer, ...], tuple[tuple[BindingRequest, Deny], ...]]:
+async def _bound(setting: Setting, terminals: Terminals) -> frozenset[Address]:
+    """Return whom nhrpd has bound, nobody if it cannot be read: it matters where stored peers conflict."""
+    try:
+        bindings = await FrrNhrpd(terminals.reader, setting.config.interfaces).bindings(lambda _: None)
+    except NhrpdUnavailable:
+        return frozenset()
+    return frozenset(binding.protocol_address for binding in bindings)
+
+
+class _Kept:
+    """Stored requests that nobody changes."""
+
+    def __init__(self, requests: Iterable[BindingRequest]) -> None:
+        self._requests = tuple(requests)
+
+    def load(self) -> Iterable[BindingRequest]:
+        return self._requests
+
+    def save(self, request: BindingRequest) -> None:
+        pass
+
+    def remove(self, address: Address) -> None:
+        pass
+
+
+def _judged(setting: Setting, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
     store = Store(setting.config.state_directory / "agent.sqlite")
     store.open_to_read()
     try:
-        stored = tuple(PeerTable(store).load())
+        stored = _Kept(PeerTable(store).load())
     finally:
         store.close()
-    peers, denied = [], []
-    for request in stored:
-        decision = setting.judge.decide(request, datetime.now(UTC))
-        if isinstance(decision, Deny):
-            denied.append((request, decision))
-        elif isinstance(decision, Accept) and decision.peer is not None:
-            peers.append(decision.peer)
-    return tuple(peers), tuple(denied)
+    peers, now = Peers(stored), datetime.now(UTC)
+    denied = peers.load(lambda request: setting.judge.decide(request, now), uptime())
+    peers.resolve(bound, uptime())
+    return tuple(peers), denied
 
 
 def _text(preview: Preview) -> Iterator[str]:
     todo = preview.plan
     if preview.denied:
         yield "DENIED BY THIS CONFIGURATION, of the stored peers:"
-        yield from (f"  {request.protocol_address}  {deny}" for request, deny in preview.denied)
+        yield from (f"  {gone.request.protocol_address}  {gone.why}" for gone in preview.denied)
         yield ""
     if preview.problems:
         yield "FOR YOU TO DO, before anything can be written:"
@@ -134,9 +157,9 @@ def _json(preview: Preview) -> dict[str, Any]:
         "different": preview.different,
         "peers": [str(peer.protocol_address) for peer in preview.peers],
         "denied": [
-            {"protocol_address": str(request.protocol_address), "reason": str(deny.reason), "field": deny.field,
-             "found": deny.found, "expected": deny.expected}
-            for request, deny in preview.denied
+            {"protocol_address": str(gone.request.protocol_address), "reason": str(gone.why.reason),
+             "field": gone.why.field, "found": gone.why.found, "expected": gone.why.expected}
+            for gone in preview.denied
         ],
         "problems": list(preview.problems),
         "foreign_neighbors": [str(address) for address in preview.plan.foreign],

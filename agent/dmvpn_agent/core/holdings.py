@@ -20,6 +20,9 @@ class Holdings:
         self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}
         self._starts: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
 
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers.values())
+
     def add(self, peer: Peer) -> None:
         """Have a peer hold its address, in place of whoever did, and its prefixes."""
         self.remove(peer.protocol_address)

@@ -86,8 +86,9 @@ class Authorizer:
         """Take up the peers accepted before the restart, each judged again."""
         self._judge = Judge(self._judge.policy, trust)
         with self._failures.contained("store"):
-            for request, why in self._peers.load(self._decide_again, self._clocks.uptime()):
-                self.denied.note(request, why)
+            for gone in self._peers.load(self._decide_stored, self._clocks.uptime()):
+                self.denied.note(gone.request, gone.why)
+                self._revoked(gone)
 
     async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event; where the decision needs charon's word, ask it first. Never raises."""
@@ -155,6 +156,9 @@ class Authorizer:
         if isinstance(decision, Deny) or decision.peer is not None:
             log.info("binding_taken_up", protocol_address=str(request.protocol_address),
                      nbma_address=str(request.nbma_address))  # fmt: skip
+            if isinstance(decision, Deny):
+                self._peers.note_judged(request.protocol_address)
+                self._changed()
             self._settle(Judgement(self._clocks.now(), request, decision))
 
     def reload(self, policy: Policy) -> None:
@@ -186,9 +190,10 @@ class Authorizer:
         changed, revoked = self._peers.rejudge(self._decide_again, self._refreshed)
         for gone in revoked:
             self._telemetry.increment(metrics.PEER_DEPARTURES, gone.why.reason)
-            peer = gone.peer
-            log.warning("peer_revoked", protocol_address=str(peer.protocol_address),
-                        nbma_address=str(peer.nbma_address), subject=peer.subject, why=str(gone.why))  # fmt: skip
+            request = gone.request
+            log.warning("peer_revoked", protocol_address=str(request.protocol_address),
+                        nbma_address=str(request.nbma_address), subject=gone.subject,
+                        why=str(gone.why))  # fmt: skip
             self.denied.note(gone.request, gone.why)
             self._revoked(gone)
         for denial in self.denied:
@@ -201,9 +206,14 @@ class Authorizer:
         if changed:
             self._changed()
 
-    def _decide_again(self, request: BindingRequest) -> Decision:
-        """Decide on what a peer already holds: it is in nobody's way."""
+    def _decide_stored(self, request: BindingRequest) -> Decision:
+        """Decide on a stored peer alone; who of several has a prefix is decided when all are known."""
         return self._decide(self._testimony.complete_again(request) if self._testimony else request, nobody)
+
+    def _decide_again(self, request: BindingRequest) -> Decision:
+        """Decide on a peer anew: in nobody's way by what it holds already, but by what it would gain."""
+        again = self._testimony.complete_again(request) if self._testimony else request
+        return self._decide(again, lambda peer: self._peers.gained_conflicts(peer, self._clocks.uptime()))
 
     def _decide_now(self, asked: BindingRequest) -> tuple[BindingRequest, Decision]:
         try:

@@ -116,6 +116,8 @@ class BindingWatch:
         bound = frozenset(binding.protocol_address for binding in bindings)
         # Whoever is missing may be in a row that cannot be read: no peer counts as gone.
         self.bound, self.last_read = bound | self.bound if skipped else bound, now
+        if not skipped and self._peers.resolve(self.bound, now):
+            self._departed()
         if unknown := [binding for binding in bindings if binding.protocol_address not in self._peers]:
             self._adopt(unknown)
         self._peers.observe(self.bound, now)

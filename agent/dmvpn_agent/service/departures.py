@@ -22,8 +22,8 @@ log = structlog.get_logger()
 #: After this long it is said that somebody will not go.
 PATIENCE = timedelta(seconds=30)
 
-#: Returns the addresses that are still there.
-Present = Callable[[], frozenset[Address]]
+#: Returns the addresses that are still there, ``None`` before the first look at them.
+Present = Callable[[], frozenset[Address] | None]
 
 
 @dataclass(slots=True)
@@ -58,16 +58,18 @@ class Departures:
 
     def add(self, revoked: Revoked) -> None:
         """Watch a peer go."""
-        self._departing[revoked.peer.protocol_address] = _Departing(revoked, self._clock())
+        self._departing[revoked.request.protocol_address] = _Departing(revoked, self._clock())
 
     def look(self) -> None:
         """Look for what is still there of each."""
-        now = self._clock()
+        now, bound, neighbors = self._clock(), self._bound(), self._neighbors()
+        if bound is None or neighbors is None:
+            return
         for address, departing in tuple(self._departing.items()):
             if address in self._peers:  # it is accepted again
                 del self._departing[address]
                 continue
-            remains = self._remains(departing.revoked)
+            remains = self._remains(departing.revoked, bound, neighbors)
             seconds = round((now - departing.since).total_seconds(), 1)
             about = {"protocol_address": str(address), "why": str(departing.revoked.why), "seconds": seconds}
             if not remains:
@@ -77,15 +79,16 @@ class Departures:
                 departing.said = True
                 log.error("peer_not_gone", **about, still_there=remains)
 
-    def _remains(self, revoked: Revoked) -> list[str]:
-        address, request = revoked.peer.protocol_address, revoked.request
+    def _remains(self, revoked: Revoked, bound: frozenset[Address], neighbors: frozenset[Address]) -> list[str]:
+        request = revoked.request
+        address = request.protocol_address
         here = self._sas.sas_at(request.nbma_address)
         return [
             what
             for what, there in (
                 ("IKE_SA", any(is_of(sa, request, here) for sa in here)),
-                ("binding in nhrpd", address in self._bound()),
-                ("BGP neighbor", address in self._neighbors()),
+                ("binding in nhrpd", address in bound),
+                ("BGP neighbor", address in neighbors),
             )
             if there
         ]

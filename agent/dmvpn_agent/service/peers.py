@@ -3,6 +3,9 @@
 What is stored is the question with its certificate, not the answer: after a restart, and whenever something changed
 that decisions rest on, every peer is judged again. The question of one that fails stays in the store while its
 certificate lasts, because what denies it may end.
+
+Peers of different identity never hold overlapping prefixes at the same time. Of stored peers that would, the one that
+was saved last comes back at once; an earlier one only if nhrpd has it bound, and none of those it conflicts with.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -13,7 +16,18 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.core.holdings import Holdings
-from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Decision, Deny, IkePeer, Peer, Reason
+from dmvpn_agent.core.model import (
+    CONFLICTS,
+    Accept,
+    Address,
+    BindingRequest,
+    Certificate,
+    Decision,
+    Deny,
+    IkePeer,
+    Peer,
+    Reason,
+)
 from dmvpn_agent.core.standing import is_by
 from dmvpn_agent.core.tunnel_ends import TunnelEnds
 
@@ -33,7 +47,10 @@ class PeerStore(Protocol):
     """Keeps binding requests across restarts, one a protocol address."""
 
     def load(self) -> Iterable[BindingRequest]:
-        """Return all that was saved; a single row that cannot be read is skipped. Raises ``StoreUnreadable``."""
+        """Return all that was saved, what was saved last at the end; a single row that cannot be read is skipped.
+
+        Raises ``StoreUnreadable``.
+        """
 
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one."""
@@ -56,11 +73,17 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """A peer that was accepted and is not any more, and why."""
+    """A peer that was accepted, or stored as accepted, and is not any more, and why."""
 
     request: BindingRequest
-    peer: Peer
     why: Deny
+
+    @property
+    def subject(self) -> str:
+        """Return who it is: its certificate's subject, or what it authenticated as."""
+        if isinstance(self.request.certificate, Certificate):
+            return self.request.certificate.subject
+        return ", ".join(sorted(ike_peer.identity for ike_peer in self.request.ike_peers))
 
 
 class Peers:
@@ -71,6 +94,8 @@ class Peers:
         self._members: dict[Address, Membership] = {}
         self._holdings = Holdings()
         self._ends = TunnelEnds()
+        self._contested: dict[Address, Membership] = {}
+        self._judged: set[Address] = set()
 
     def __iter__(self) -> Iterator[Peer]:
         return (member.peer for member in self._members.values())
@@ -88,6 +113,22 @@ class Peers:
     def conflicting(self, peer: Peer, now: timedelta) -> tuple[Peer, ...]:
         """Return the live peers of another identity that hold this one's address or overlap its prefixes."""
         return tuple(other for other in self._holdings.conflicting(peer) if self._is_live(other, now))
+
+    def gained_conflicts(self, peer: Peer, now: timedelta) -> tuple[Peer, ...]:
+        """Return the live peers of another identity that overlap what this one did not hold before."""
+        member = self._members.get(peer.protocol_address)
+        if member is None:
+            return ()
+        gained = tuple(prefix for prefix in peer.prefixes if prefix not in member.peer.prefixes)
+        return self.conflicting(replace(peer, prefixes=gained), now) if gained else ()
+
+    def was_judged(self, address: Address) -> bool:
+        """Tell whether somebody was judged for this address, since the start, who is or would be its peer."""
+        return address in self._judged
+
+    def note_judged(self, address: Address) -> None:
+        """Note that whoever has this address was judged."""
+        self._judged.add(address)
 
     def beside(self, peer: Peer, present: Collection[IkePeer], now: timedelta) -> tuple[Peer, ...]:
         """Return the live peers of another identity that came to this one's NBMA address before it.
@@ -107,17 +148,25 @@ class Peers:
         absent_since = self._members[peer.protocol_address].absent_since
         return absent_since is None or now - absent_since <= GRACE
 
-    def load(self, judge: Judge, now: timedelta) -> tuple[tuple[BindingRequest, Deny], ...]:
+    def load(self, judge: Judge, now: timedelta) -> tuple[Revoked, ...]:
         """Take up what was stored, judged anew; return those who fail."""
-        failed = []
+        failed, accepted = [], []
         for request in self._stored():
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
-                self._enter(Membership(_to_keep(request), decision.peer, now))
+                accepted.append(Membership(_to_keep(request), decision.peer, now))
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
-                failed.append((request, why))
+                failed.append(Revoked(request, why))
                 self._leave(request.protocol_address, why)
+        undisputed = _undisputed(accepted)
+        self._contested = {
+            member.peer.protocol_address: member for member in accepted
+            if member.peer.protocol_address not in undisputed
+        }  # fmt: skip
+        for member in accepted:
+            if member.peer.protocol_address in undisputed:
+                self._enter(member)
         return tuple(failed)
 
     def _stored(self) -> list[BindingRequest]:
@@ -130,6 +179,20 @@ class Peers:
             log.error("store_unreadable", why=str(error), consequence="the other peers have to register again")
         return stored
 
+    def resolve(self, bound: frozenset[Address], now: timedelta) -> bool:
+        """Decide who holds what several stored peers claim, by whom nhrpd has bound; return whether any did."""
+        contested, self._contested = self._contested, {}
+        for address, member in reversed(contested.items()):
+            holders = self._holdings.conflicting(member.peer)
+            if address in bound and not any(holder.protocol_address in bound for holder in holders):
+                for holder in holders:
+                    self._forget(holder.protocol_address, f"nhrpd has {member.peer.subject} bound instead")
+                self._enter(replace(member, absent_since=now))
+            else:
+                names = ", ".join(holder.subject for holder in holders) or "nobody"
+                self._forget(address, f"replaced by {names} before the restart")
+        return bool(contested)
+
     def rejudge(
         self, judge: Judge, refresh: Callable[[BindingRequest], BindingRequest] = lambda request: request
     ) -> tuple[bool, tuple[Revoked, ...]]:
@@ -140,17 +203,21 @@ class Peers:
         revoked = []
         changed = False
         for member in self.memberships():
+            if member.peer.protocol_address not in self._members:
+                continue  # it was taken over just now
             request = refresh(member.request)
             if request.certificate != member.request.certificate:
                 self._store.save(request)  # though it be denied: the former one must not count after a restart
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
+                for other in decision.replaces:
+                    self._forget(other.protocol_address, f"taken over by {decision.peer.subject}")
                 if decision.peer != member.peer:
                     self._enter(Membership(_to_keep(request), decision.peer, member.absent_since))
                     changed = True
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
-                revoked.append(Revoked(request, member.peer, why))
+                revoked.append(Revoked(request, why))
                 self._leave(member.peer.protocol_address, why)
         return changed or bool(revoked), tuple(revoked)
 
@@ -167,6 +234,9 @@ class Peers:
                 return False
             for other in decision.replaces:
                 self._forget(other.protocol_address, f"taken over by {decision.peer.subject}")
+            for other in self._holdings.conflicting(decision.peer):
+                if not self._is_live(other, now):
+                    self._forget(other.protocol_address, f"gone, and replaced by {decision.peer.subject}")
             # `now` and not `None`: nhrpd makes the binding only after it has the answer.
             self._enter(Membership(_to_keep(request), decision.peer, now))
             if member is None or member.request != request:
@@ -176,6 +246,9 @@ class Peers:
             request.certificate, request.interface,
         ):  # fmt: skip
             self._leave(address, decision)
+            return True
+        if member is None and address not in self._judged and _is_named(request, decision):
+            self._judged.add(address)
             return True
         return False
 
@@ -199,12 +272,15 @@ class Peers:
         return gone
 
     def _enter(self, member: Membership) -> None:
+        self._judged.add(member.peer.protocol_address)
+        self._contested.pop(member.peer.protocol_address, None)
         self._members[member.peer.protocol_address] = member
         self._holdings.add(member.peer)
         self._ends.add(member.peer)
 
     def _leave(self, address: Address, why: Deny) -> None:
         """Let go of a peer that is denied now. Its question stays in the store, unless time cannot heal it."""
+        self._judged.add(address)
         self._members.pop(address, None)
         self._holdings.remove(address)
         self._ends.remove(address)
@@ -213,11 +289,34 @@ class Peers:
         log.info("peer_denied_now", protocol_address=str(address), why=str(why))
 
     def _forget(self, address: Address, why: str) -> None:
+        self._judged.add(address)
         self._members.pop(address, None)
         self._holdings.remove(address)
         self._ends.remove(address)
         self._store.remove(address)
         log.info("peer_forgotten", protocol_address=str(address), why=why)
+
+
+def _undisputed(members: Iterable[Membership]) -> frozenset[Address]:
+    """Return the addresses of those that conflict with none that was saved after them."""
+    holdings = Holdings()
+    for member in reversed(tuple(members)):
+        if not holdings.conflicting(member.peer):
+            holdings.add(member.peer)
+    return frozenset(peer.protocol_address for peer in holdings)
+
+
+#: The reasons that say nothing of whoever the address belongs to.
+_OF_OTHERS = CONFLICTS | {Reason.CERTIFICATE_UNCONFIRMED, Reason.INTERNAL_ERROR}
+
+
+def _is_named(request: BindingRequest, why: Deny) -> bool:
+    """Tell whether a denied peer's certificate names the address: then the address is that peer's."""
+    certificate = request.certificate
+    if not isinstance(certificate, Certificate) or why.reason in _OF_OTHERS:
+        return False
+    named = (claim.value for source in certificate.resources.values() for claim in source.protocol_addresses)
+    return request.protocol_address in named
 
 
 def _to_keep(request: BindingRequest) -> BindingRequest:

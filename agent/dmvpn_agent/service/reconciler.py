@@ -44,7 +44,11 @@ class NotReady(Exception):
 
 
 class Reconciler:
-    """The one writer to FRR. ``dry_run``: it writes nothing, and says what it would."""
+    """The one writer to FRR. ``dry_run``: it writes nothing, and says what it would.
+
+    ``orphans``: neighbors that are kept until the linger time is over, although their peers are not known because the
+    agent's memory was lost. While there are any, FRR is not in step.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Reconciler:
         self.snapshot: Snapshot | None = None
         self.pending: tuple[Change, ...] = ()
         self.foreign: tuple[Address, ...] = ()
+        self.orphans: tuple[Address, ...] = ()
         self.last_sync: datetime | None = None
         self._trouble = Trouble()
 
@@ -87,10 +92,12 @@ class Reconciler:
         """Ask for a pass soon."""
         self._trigger.set()
 
-    def neighbors(self) -> frozenset[Address]:
-        """Return the addresses of the neighbors that are ours, as last seen."""
-        config = self.snapshot.config if self.snapshot else Observed()
-        return frozenset(address for address, neighbor in config.neighbors.items() if owns_neighbor(neighbor))
+    def neighbors(self) -> frozenset[Address] | None:
+        """Return the addresses of the neighbors that are ours, as last seen; ``None`` before the first look."""
+        if self.snapshot is None:
+            return None
+        neighbors = self.snapshot.config.neighbors
+        return frozenset(address for address, neighbor in neighbors.items() if owns_neighbor(neighbor))
 
     def sessions(self) -> tuple[tuple[Address, Session], ...]:
         """Return the BGP sessions of the neighbors that are ours, as last seen."""
@@ -141,7 +148,7 @@ class Reconciler:
         self._telemetry.increment(metrics.RECONCILES, outcome)
         if (was := self._trouble.over()) is not None:
             log.info("reconcile_recovered", after=was)
-        if not self.pending:
+        if not self.pending and not self.orphans:
             self.last_sync = self._clocks.now()
 
     async def _reconcile(self) -> str:
@@ -209,7 +216,11 @@ class Reconciler:
             )  # fmt: skip
         if self._orphans_until is None or self._clocks.uptime() > self._orphans_until:
             self._orphans = frozenset()
-        return _with_orphans(wanted, observed, self._orphans)
+        # Whoever was judged since has what follows from that, and nothing of before.
+        self._orphans = frozenset(address for address in self._orphans if not self._peers.was_judged(address))
+        wanted = _with_orphans(wanted, observed, self._orphans)
+        self.orphans = tuple(sorted(self._orphans & wanted.neighbors.keys(), key=str))
+        return wanted
 
     async def _apply(self, changes: tuple[Change, ...], wanted: Desired) -> None:
         try:

@@ -136,10 +136,12 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
     if reconciler is None:
         return None
     return {
-        "in_sync": not reconciler.pending and reconciler.trouble is None and reconciler.last_sync is not None,
+        "in_sync": not (reconciler.pending or reconciler.orphans or reconciler.trouble)
+        and bool(reconciler.last_sync),
         "last_sync": _time(reconciler.last_sync),
         "pending_changes": [describe_change(change) for change in reconciler.pending],
         "foreign_neighbors": [str(address) for address in reconciler.foreign],
+        "orphan_neighbors": [str(address) for address in reconciler.orphans],
         "trouble": reconciler.trouble,
     }
 
