@@ -16,8 +16,8 @@ from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.service.charon import CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.charon import half_open_and_jobs, parse_connections
-from dmvpn_agent.wire.vici import text
-from factories import crl_pem, der
+from dmvpn_agent.wire.vici import MAX_VALUE, text
+from factories import authority_pem, crl_pem, der
 from fakes.charon import FakeCharon
 
 pytestmark = pytest.mark.contract
@@ -112,6 +112,23 @@ async def test_a_crl_is_taken_as_der(session: CharonSession) -> None:
     """As a file of DER or PEM was read."""
     crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
     await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
+
+
+async def test_what_is_too_long_for_vici_fails_and_nothing_else_does(session: CharonSession) -> None:
+    """A value's length has 16 bits: a CRL of some 1,700 entries is too long, and the connection goes on."""
+    for size in (MAX_VALUE + 1, 5_000_000):
+        with pytest.raises(CommandFailed, match="does not fit"):
+            await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": bytes(size)})
+    assert await session.request("stats", {})
+
+
+async def test_ca_certificates_are_listed_by_themselves(session: CharonSession) -> None:
+    """Those that charon was given, and what peers showed it: a peer's intermediate CA is found there."""
+    pem = authority_pem()
+    await session.request("load-cert", {"type": "X509", "flag": "CA", "data": pem})
+    listed = await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", lambda one: (one,))
+    authority = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    assert [item["data"] for item in listed] == [authority]
 
 
 async def test_the_cache_of_verified_crls_can_be_flushed(session: CharonSession) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -113,6 +114,35 @@ async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, t
         await charon.start()
         await until(lambda: watch.connected)
         assert charon.crls == [crl, crl]
+
+
+async def test_a_crl_too_long_for_vici_keeps_nothing_from_charon(
+    charon: FakeCharon, telemetry: Telemetry, logs: list[dict[str, Any]]
+) -> None:
+    """It is logged once, however often charon connects; the others are given, and the watch goes on."""
+    crl, long = (
+        x509.load_pem_x509_crl(crl_pem(*serials)).public_bytes(Encoding.DER) for serials in ([7], range(1, 4000))
+    )
+    async with watched(charon.path, telemetry) as watch:
+        for _ in range(2):
+            await watch.load_crls((long, crl))
+        assert charon.crls == [crl, crl]
+        assert telemetry.value(metrics.CRLS_LOADED, "too_long") == 2
+        assert [entry["issuer"] for entry in logs if entry["event"] == "crl_too_long_for_charon"] == ["CN=test CA"]
+        assert watch.connected
+
+
+async def test_the_cas_that_charon_has_are_looked_at_before_anybody_is_judged_anew(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """Among them a peer's intermediate CA."""
+    news: list[object] = []
+    charon.certificates.append(b"a CA")
+    async with watched(charon.path, telemetry) as watch:
+        watch.learn, watch.changed = news.append, lambda: news.append("changed")
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: "changed" in news)
+        assert news[:2] == [[b"a CA"], "changed"]
 
 
 async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry: Telemetry) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dmvpn_agent.adapters import trust_files as module
 from dmvpn_agent.adapters.kept_trust import KeptTrust
-from dmvpn_agent.adapters.trust_files import TrustFilesReader, read_trust
+from dmvpn_agent.adapters.trust_files import AuthorityFiles, TrustFilesReader, read_trust
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Deny, Reason
@@ -19,7 +19,9 @@ from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.pem import der_blocks
+from dmvpn_agent.wire.trust import MAX_VERIFICATIONS
 from factories import NOW, authority_pem, crl_pem, decide, request
+from pki import Party
 
 
 @pytest.fixture
@@ -213,6 +215,56 @@ class Watch:
 
     async def _load(self, crls: tuple[bytes, ...]) -> None:
         self.told.append(len(crls))
+
+
+class TestIntermediates:
+    """CAs that only peers show."""
+
+    ROOT, SUB = Party("root"), Party("sub")
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> TrustFiles:
+        (tmp_path / "root.der").write_bytes(self.ROOT.authority().certificate.der)
+        (tmp_path / "sub.crl").write_bytes(self.SUB.revoke_der(5))
+        return TrustFiles((tmp_path / "root.der",), (tmp_path / "sub.crl",), tmp_path / "kept")
+
+    async def test_one_is_known_once_charon_has_it_and_after_a_restart(
+        self, files: TrustFiles, telemetry: Telemetry
+    ) -> None:
+        """With the CRL that it signed; strangers' ones are not."""
+        told: list[Trust] = []
+
+        async def load(_: object) -> None: ...
+
+        def watch() -> TrustWatch:
+            return TrustWatch(TrustFilesReader(files, KeptTrust(files.kept)), telemetry, load, told.append)
+
+        peer, running = self.SUB.leaf(5), watch()
+        running.start()
+        assert not running.trust.finder.chains(peer).found
+        running.learn([Party("root", "stranger").certify(self.SUB), b"\x30\x00"])
+        await running.look()
+        assert told == []
+        running.learn([self.ROOT.certify(self.SUB, serial=9)])
+        await running.look()
+        restarted = watch()
+        restarted.start()
+        for trust in (told[0], restarted.trust, read_trust(files)[0]):
+            (chain,) = trust.finder.chains(peer).found
+            assert [issuer.certificate.subject for issuer in chain.issuers] == ["CN=sub", "CN=root"]
+            assert 5 in chain.issuers[0].revocations[0].serials
+
+    def test_the_bridge_finds_honest_chains_through_a_flood(self, files: TrustFiles) -> None:
+        """However many strangers' certificates are named like the intermediate CA, and whatever else is shown."""
+        authorities = AuthorityFiles(files.authorities)
+        stranger = Party("root", "stranger")
+        flood = [stranger.certify(self.SUB, serial=number) for number in range(1, 2 * MAX_VERIFICATIONS)]
+        false = Party("sub", "stranger").leaf().der
+        honest = self.ROOT.certify(self.SUB)
+        looks = [authorities.issued(self.SUB.leaf().der, (*flood, honest)) for _ in range(3)]
+        assert looks == [False, True, True]
+        assert authorities.issued(self.SUB.leaf(6).der, ())
+        assert not authorities.issued(false, (*flood, honest))
 
 
 class TestWatching:

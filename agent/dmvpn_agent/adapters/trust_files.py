@@ -133,6 +133,7 @@ class AuthorityFiles:
         self._stamp: Hashable = None
         self._signatures = Signatures()
         self._store = TrustStore(())
+        self._others: Sequence[bytes] = ()
 
     def issued(self, certificate: bytes, others: Sequence[bytes]) -> bool:
         """Tell whether a CA issued a certificate (DER), directly or by way of CA certificates among the others."""
@@ -143,10 +144,17 @@ class AuthorityFiles:
             self._store = TrustStore(authorities, self._store.learned, signatures=self._signatures)
             log.info("authorities_read", authorities=[one.certificate.subject for one in authorities],
                      problems=problems)  # fmt: skip
-        if learned := self._store.learn(others):
-            self._store = TrustStore(self._store.given, (*self._store.learned, *learned), signatures=self._signatures)
+            self._others = ()
         read = read_certificate(certificate)
-        return isinstance(read, Certificate) and bool(self._store.chains(read).found)
+        if not isinstance(read, Certificate):
+            return False
+        if not self._store.chains(read).found and others is not self._others:
+            self._others = others  # the same ones are shown for each of many certificates
+            if learned := self._store.learn(others):
+                self._store = TrustStore(
+                    self._store.given, (*self._store.learned, *learned), signatures=self._signatures
+                )
+        return bool(self._store.chains(read).found)
 
 
 def _unused(store: TrustStore, offered: Sequence[tuple[Path, Crl]]) -> Iterator[str]:

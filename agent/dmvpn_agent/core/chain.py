@@ -38,14 +38,14 @@ class Verifier:
         self._delegated: dict[tuple[str, str], Delegated] = {}
 
     def verify(self, certificate: Certificate, now: datetime) -> Verified:
-        """Return the first chain that passes every rule; where none does, the first one."""
+        """Return the first chain that passes every rule; where none does, the one that comes furthest."""
         if not self._trust.authorities:
             return Verified(None, self._without_authorities(certificate), delegated(certificate, ()).resources)
         chains = self._trust.finder.chains(certificate)
         if not chains.found:
             return Verified(None, (_no_chain(certificate, chains.why),), delegated(certificate, ()).resources)
         verified = [self._along(certificate, chain, now) for chain in chains.found]
-        return next((one for one in verified if all(rule.passed for rule in one.rules)), verified[0])
+        return max(verified, key=_passed)
 
     def _without_authorities(self, certificate: Certificate) -> tuple[Rule, ...]:
         if not self._policy.requires_crl:
@@ -87,6 +87,11 @@ class Verifier:
             allowed = any(matches(pattern, (by,)) for pattern in self._policy.overclaiming_issuers)
             yield Rule(Reason.RESOURCES_EXCEED_ISSUER, allowed, field, f"{text} in {holder}",
                        "what its issuer holds: ", by)  # fmt: skip
+
+
+def _passed(verified: Verified) -> tuple[bool, int]:
+    failed = [place for place, rule in enumerate(verified.rules) if not rule.passed]
+    return not failed, failed[0] if failed else 0
 
 
 def _no_chain(certificate: Certificate, why: str) -> Rule:

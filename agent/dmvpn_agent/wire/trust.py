@@ -6,10 +6,10 @@ Names are compared by RFC 5280, section 7.1, and of CAs of one name the key deci
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from cryptography import x509
@@ -33,9 +33,12 @@ MAX_CHAINS = 64
 MAX_STEPS = 4096
 #: Intermediate CAs that are taken from what others show; signatures that are verified for that at one time.
 MAX_LEARNED = 256
-MAX_VERIFICATIONS = 200
+MAX_VERIFICATIONS = 50
 #: Certificates of which it is remembered who signed them.
 MAX_REMEMBERED = 32768
+
+#: basicConstraints with CA:TRUE, as DER has it: most of what is shown is no CA's, and need not be read for that.
+_IS_CA = re.compile(rb"\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
 
 Kind = TypeVar("Kind", bound=x509.ExtensionType)
 
@@ -84,8 +87,9 @@ def _authority(der: bytes) -> Authority:
         raise AuthorityError(f"it is no certificate that can be read: {certificate.why}")
     try:
         authority = _read(certificate, x509.load_der_x509_certificate(der))
-    except (Malformed, *UNREADABLE) as error:
-        raise AuthorityError(f"{shown(certificate.subject)} cannot be used: {shown(str(error))}") from error
+    except Exception as error:  # whatever is wrong with it: strangers' certificates are read here too
+        why = shown(str(error) or type(error).__name__)
+        raise AuthorityError(f"{shown(certificate.subject)} cannot be used: {why}") from error
     if not (authority.issues or authority.signs_crls):
         raise AuthorityError(
             f"{shown(certificate.subject)} is no CA: CA:TRUE, and keyCertSign if it has a keyUsage; nor may it sign"
@@ -179,7 +183,7 @@ class TrustStore:
         crls: Iterable[Crl] = (),
         signatures: Signatures | None = None,
     ) -> None:
-        self._signatures = signatures or Signatures()
+        self.signatures = signatures or Signatures()
         self.given = tuple({one.certificate.fingerprint: one for one in given}.values())
         self._given = {one.certificate.fingerprint for one in self.given}
         self.learned = tuple(one for one in learned if one.certificate.fingerprint not in self._given)
@@ -236,14 +240,22 @@ class TrustStore:
                 else:
                     learned.append(one)
                     progress = True
+        for one in pending:
+            if not any(known.name == one.issuer for known in (*self._issuing(one.issuer), *learned)):
+                self._refuse(one.certificate.fingerprint)  # a store that knows its issuer looks at it again
         return tuple(learned)
 
     def _new(self, certificates: Iterable[bytes]) -> Iterator[Authority]:
         known = {one.certificate.fingerprint for ones in self._known.values() for one in ones} | self._refused
         for der in certificates:
-            authority = _shown_authority(der) if len(der) <= MAX_CERTIFICATE_BYTES else None
-            if authority is not None and authority.certificate.fingerprint not in known:
-                yield authority
+            if len(der) <= MAX_CERTIFICATE_BYTES and _IS_CA.search(der):
+                fingerprint = hashlib.sha256(der).hexdigest()
+                if fingerprint not in known:
+                    known.add(fingerprint)
+                    if (authority := _shown_authority(der)) is None:
+                        self._refuse(fingerprint)
+                    else:
+                        yield authority
 
     def _refuse(self, fingerprint: str) -> None:
         if len(self._refused) >= MAX_REMEMBERED:
@@ -258,7 +270,7 @@ class TrustStore:
     ) -> bytes | None:
         """Return the key of these that made a signature; first those whose identifier is the one that it names."""
         ordered = sorted(among, key=lambda one: key_id is None or one.key_id != key_id)
-        return self._signatures.signer(fingerprint, signature, ordered)
+        return self.signatures.signer(fingerprint, signature, ordered)
 
     def _issuers(self, fingerprint: str, signature: Signature, of: CanonicalName, key_id: bytes | None) -> Path:
         """Return all CA certificates with the name and the key that a certificate was issued with."""
@@ -385,7 +397,6 @@ def _list(crl: Crl, until: datetime | None, *, signed_by_issuer: bool = True) ->
     )
 
 
-@lru_cache(maxsize=256)
 def _shown_authority(der: bytes) -> Authority | None:
     """Return a certificate that somebody shows, if it is a CA's."""
     try:

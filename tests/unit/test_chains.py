@@ -1,0 +1,224 @@
+"""Which CRL speaks about a certificate, and by which chain it is judged: RFC 5280, section 6, on real signatures."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+
+from dmvpn_agent.core.chain import Verifier
+from dmvpn_agent.core.model import Certificate, Reason
+from dmvpn_agent.core.policy import Policy
+from dmvpn_agent.wire.crl import Crl
+from dmvpn_agent.wire.trust import Authority, TrustStore
+from factories import NOW, POLICY, YEAR, policy
+from pki import PRINTABLE, Party, usage
+
+ROOT, SUB = Party("root"), Party("sub")
+STRICT = policy(requires_crl=True)
+DAY = timedelta(days=1)
+
+
+def judged(
+    certificate: Certificate, authorities: Iterable[Authority], crls: Iterable[Crl] = (), by: Policy = POLICY
+) -> Reason | None:
+    """Return why a certificate is denied by its chain, ``None`` where it is not."""
+    trust = TrustStore(authorities, crls=crls).trust()
+    rules = Verifier(by, trust).verify(certificate, NOW).rules
+    assert rules
+    return next((rule.reason for rule in rules if not rule.passed), None)
+
+
+class TestNames:
+    """RFC 5280, section 7.1."""
+
+    @pytest.mark.parametrize("identified", [True, False])
+    def test_a_ca_and_its_crl_may_encode_the_name_in_other_ways(self, identified: bool) -> None:
+        """PrintableString here, UTF8String there, in capitals and with more spaces: whom it revokes is denied."""
+        ca = Party("dmvpn ca", "root", identified=identified)
+        others = [replace(ca, kind=PRINTABLE), replace(ca, text="DMVPN  CA"), replace(ca, text=" dmvpn ca ")]
+        for other in others:
+            assert judged(ca.leaf(5), [other.authority()], [ca.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+            assert judged(other.leaf(5), [ca.authority()], [other.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+            assert judged(ca.leaf(6), [other.authority()], [other.revoke(5)], STRICT) is None
+
+    def test_another_name_with_the_same_key_issues_nothing(self) -> None:
+        """The key alone is not the CA."""
+        assert judged(ROOT.leaf(), [Party("other", "root").authority()]) is Reason.UNTRUSTED_ISSUER
+
+
+class TestKeys:
+    """CAs of one name."""
+
+    OLD, NEW = Party("ca", "old"), Party("ca", "new")
+
+    @pytest.mark.parametrize("identified", [True, False])
+    def test_a_re_keyed_ca_has_two_crls_each_for_what_its_key_signed(self, identified: bool) -> None:
+        """Whichever is newer; without key identifiers too."""
+        old, new = replace(self.OLD, identified=identified), replace(self.NEW, identified=identified)
+        authorities = old.authority(), new.authority()
+        crls = old.revoke(5, number=9), new.revoke(6, number=1, update=NOW - 2 * DAY)
+        assert judged(old.leaf(5), authorities, crls) is Reason.CERTIFICATE_REVOKED
+        assert judged(new.leaf(6), authorities, crls) is Reason.CERTIFICATE_REVOKED
+        assert judged(old.leaf(6), authorities, crls, STRICT) is None
+        assert judged(new.leaf(5), authorities, crls, STRICT) is None
+        assert judged(new.leaf(5), authorities, crls[:1], STRICT) is Reason.REVOCATION_UNKNOWN
+
+    def test_a_re_keyed_sub_ca_revokes_by_its_new_key_what_the_old_one_signed(self) -> None:
+        """RFC 5280, 6.3.3 (f): the same name, the same trust anchor. Its own outdated list is not made good by it."""
+        authorities = ROOT.authority(), self.OLD.authority(ROOT, serial=1), self.NEW.authority(ROOT, serial=2)
+        roots, new = ROOT.revoke(), self.NEW.revoke(5)
+        assert judged(self.OLD.leaf(5), authorities, [roots, new]) is Reason.CERTIFICATE_REVOKED
+        assert judged(self.OLD.leaf(6), authorities, [roots, new], STRICT) is None
+        outdated = self.OLD.revoke(update=NOW - 60 * DAY)
+        assert judged(self.OLD.leaf(6), authorities, [roots, new, outdated], STRICT) is Reason.REVOCATION_UNKNOWN
+
+    def test_a_renewed_ca_certificate_is_the_same_ca(self) -> None:
+        """Same name, same key: one CRL for both, and the valid one of them is enough."""
+        past = replace(ROOT, dates=(NOW - 2 * YEAR, NOW - YEAR))
+        both = past.authority(serial=1), ROOT.authority(serial=2)
+        assert judged(ROOT.leaf(6), both, [ROOT.revoke(5)], STRICT) is None
+        assert judged(ROOT.leaf(5), both, [ROOT.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+        assert judged(ROOT.leaf(6), both[:1]) is Reason.ISSUER_NOT_VALID
+
+    def test_a_certificate_whose_key_identifier_is_wrong_is_its_signers(self) -> None:
+        """The identifier is a hint (RFC 5280, 4.2.1.1); the signature decides."""
+        liar = x509.AuthorityKeyIdentifier(b"x" * 20, None, None)
+        plain = replace(self.OLD, identified=False)
+        certificate = plain.leaf(5)
+        wrong = plain.certify(Party("spoke1", "leaf"), liar, serial=5, ca=False)
+        authorities = self.OLD.authority(), self.NEW.authority()
+        for der in (certificate.der, wrong):
+            one = replace(certificate, der=der, fingerprint=der.hex())
+            assert judged(one, authorities, [self.OLD.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+
+
+class TestSubCa:
+    """CAs below a root."""
+
+    def test_a_sub_ca_that_the_root_revoked_denies_its_peers(self) -> None:
+        """With its own current CRL, and where the operator named it himself."""
+        authorities = ROOT.authority(), SUB.authority(ROOT, serial=40)
+        assert judged(SUB.leaf(), authorities, [ROOT.revoke(40), SUB.revoke()], STRICT) is Reason.ISSUER_REVOKED
+        assert judged(SUB.leaf(), authorities, [ROOT.revoke(41), SUB.revoke()], STRICT) is None
+        assert judged(SUB.leaf(), authorities, [SUB.revoke()], STRICT) is Reason.REVOCATION_UNKNOWN
+        assert judged(SUB.leaf(), authorities, [ROOT.revoke()], STRICT) is Reason.REVOCATION_UNKNOWN
+
+    def test_a_sub_ca_named_without_its_root_is_the_trust_anchor(self) -> None:
+        """Nobody above it is known."""
+        assert judged(SUB.leaf(), [SUB.authority(ROOT)], [SUB.revoke()], STRICT) is None
+
+    def test_a_sub_ca_has_its_own_serial_numbers(self) -> None:
+        """The root's list says nothing about them."""
+        authorities = ROOT.authority(), SUB.authority(ROOT, serial=40)
+        assert judged(SUB.leaf(5), authorities, [ROOT.revoke(5)]) is None
+
+    def test_a_cross_certified_ca_has_two_chains(self) -> None:
+        """One good one is enough; if all are revoked, its peers are denied."""
+        other = Party("other root")
+        authorities = (
+            ROOT.authority(),
+            other.authority(),
+            SUB.authority(ROOT, serial=1),
+            SUB.authority(other, serial=2),
+        )
+        assert judged(SUB.leaf(), authorities, [ROOT.revoke(1)]) is None
+        assert judged(SUB.leaf(), authorities, [ROOT.revoke(1), other.revoke(2)]) is Reason.ISSUER_REVOKED
+
+    def test_a_path_length_counts_cas_that_are_not_self_issued(self) -> None:
+        """RFC 5280, 6.1.4 (l): a key rollover certificate takes no place."""
+        short = x509.BasicConstraints(ca=True, path_length=0)
+        (new, old) = Party("root", "new"), Party("root", "old")
+        root = old.authority(old, short, ca=False)
+        assert judged(new.leaf(), [root, new.authority(old)]) is None
+        assert judged(SUB.leaf(), [root, SUB.authority(old)]) is Reason.UNTRUSTED_ISSUER
+
+    def test_a_certificate_of_a_peer_that_is_no_ca_issues_nothing(self) -> None:
+        """Neither by its own key nor by being listed."""
+        peer = Party("spoke1", "leaf")
+        assert judged(peer.leaf(text="spoke2"), [ROOT.authority()]) is Reason.UNTRUSTED_ISSUER
+        shown = [ROOT.certify(peer, ca=False), ROOT.certify(peer, x509.BasicConstraints(False, None), ca=False)]
+        assert TrustStore([ROOT.authority()]).learn(shown) == ()
+
+
+class TestSigners:
+    """Who may sign CRLs (RFC 5280, 6.3.3 f)."""
+
+    SIGNER = Party("root", "signer")
+
+    def _signer(self, by: Party, **options: int) -> Authority:
+        return self.SIGNER.authority(by, usage("crl_sign"), **options)
+
+    def test_a_list_of_a_crl_signer_of_the_cas_name_counts(self) -> None:
+        """For certificates and for what require_crl asks."""
+        authorities = ROOT.authority(ROOT, usage("key_cert_sign")), self._signer(ROOT)
+        assert judged(ROOT.leaf(5), authorities, [self.SIGNER.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+        assert judged(ROOT.leaf(6), authorities, [self.SIGNER.revoke(5)], STRICT) is None
+
+    def test_a_crl_signer_issues_no_certificates(self) -> None:
+        """It has no keyCertSign."""
+        authorities = ROOT.authority(), self._signer(ROOT)
+        assert judged(self.SIGNER.leaf(), authorities) is Reason.UNTRUSTED_ISSUER
+
+    def test_a_crl_signer_of_another_root_of_the_name_says_nothing(self) -> None:
+        """The trust anchor must be the same."""
+        other = Party("root", "other")
+        authorities = ROOT.authority(), other.authority(), self._signer(other)
+        assert judged(ROOT.leaf(5), authorities, [self.SIGNER.revoke(5)]) is None
+        assert judged(other.leaf(5), authorities, [self.SIGNER.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+
+    def test_a_self_signed_crl_signer_signs_for_nobody(self) -> None:
+        """It lies below no trust anchor."""
+        authorities = ROOT.authority(), self._signer(self.SIGNER)
+        assert judged(ROOT.leaf(5), authorities, [self.SIGNER.revoke(5)]) is None
+        assert len(TrustStore(authorities, crls=[self.SIGNER.revoke(5)]).unused) == 1
+
+    def test_a_crl_signer_that_is_revoked_or_expired_is_no_proof_and_still_revokes(self) -> None:
+        """In doubt a revocation counts, and a list that shows nothing is not taken for one that does."""
+        authorities = ROOT.authority(), self._signer(ROOT, serial=77)
+        crls = self.SIGNER.revoke(5), ROOT.revoke(77, update=NOW - 60 * DAY)
+        assert judged(ROOT.leaf(5), authorities, crls) is Reason.CERTIFICATE_REVOKED
+        assert judged(ROOT.leaf(6), authorities, crls, STRICT) is Reason.REVOCATION_UNKNOWN
+        past = replace(self.SIGNER, dates=(NOW - 2 * YEAR, NOW - YEAR)).authority(ROOT, usage("crl_sign"))
+        authorities = ROOT.authority(ROOT, usage("key_cert_sign")), past
+        assert judged(ROOT.leaf(5), authorities, [self.SIGNER.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+        assert judged(ROOT.leaf(6), authorities, [self.SIGNER.revoke(5)], STRICT) is Reason.REVOCATION_UNKNOWN
+
+    def test_a_ca_without_crl_sign_revokes_and_proves_nothing(self) -> None:
+        """charon takes its lists for any; here what it revokes is revoked, and require_crl is not satisfied."""
+        authorities = [ROOT.authority(ROOT, usage("key_cert_sign"))]
+        assert judged(ROOT.leaf(5), authorities, [ROOT.revoke(5)]) is Reason.CERTIFICATE_REVOKED
+        assert judged(ROOT.leaf(6), authorities, [ROOT.revoke(5)], STRICT) is Reason.REVOCATION_UNKNOWN
+
+
+class TestLists:
+    """Odd lists."""
+
+    AUTHORITIES = (ROOT.authority(),)
+
+    def test_a_list_of_the_future_revokes_and_proves_nothing_yet(self) -> None:
+        """But for five minutes: the CA's clock may be ahead."""
+        assert (
+            judged(ROOT.leaf(5), self.AUTHORITIES, [ROOT.revoke(5, update=NOW + DAY)]) is Reason.CERTIFICATE_REVOKED
+        )
+        later = ROOT.revoke(5, update=NOW + timedelta(hours=1))
+        assert judged(ROOT.leaf(6), self.AUTHORITIES, [later], STRICT) is Reason.REVOCATION_UNKNOWN
+        soon = ROOT.revoke(5, update=NOW + timedelta(minutes=4))
+        assert judged(ROOT.leaf(6), self.AUTHORITIES, [soon], STRICT) is None
+
+    @pytest.mark.parametrize("number", [None, 0, 2**159])
+    def test_the_number_of_a_list_may_be_absent_or_huge(self, number: int | None) -> None:
+        """It orders lists, and nothing else."""
+        crl = ROOT.revoke(5, number=number)
+        assert crl.number == number
+        assert judged(ROOT.leaf(5), self.AUTHORITIES, [crl]) is Reason.CERTIFICATE_REVOKED
+
+
+def test_what_is_verified_once_is_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a store made later, as after a new CRL."""
+    store = TrustStore([ROOT.authority()])
+    certificate = ROOT.leaf()
+    assert store.chains(certificate).found
+    monkeypatch.setattr("dmvpn_agent.wire.signature.Signature.is_by", lambda *_: 1 / 0)
+    assert TrustStore(store.given, signatures=store.signatures).chains(certificate).found
