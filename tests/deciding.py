@@ -61,7 +61,7 @@ class Found:
 
 def trusting(*chains: Chain) -> Trust:
     """Return trust in which every certificate has these chains."""
-    return Trust((CA,), (), Found(*chains))
+    return Trust((CA,), (), Found(*chains), asks_for_chains=True)
 
 
 def revoking(*serials: int, **changes: Any) -> RevocationList:

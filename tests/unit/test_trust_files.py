@@ -133,11 +133,28 @@ class TestReading:
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
         TrustFilesReader(files, KeptTrust(kept)).read()
         (files.crls[0] / "lab.crl").unlink()
-        (other,) = kept.iterdir()
+        (other,) = kept.glob("*.crl")
         other.with_name("x.crl").write_bytes(b"x")
         assert serials(TrustFilesReader(files, KeptTrust(kept)).read().trust) == {7}
         (files.authorities[0] / "lab.pem").unlink()
-        assert TrustFilesReader(files, KeptTrust(kept)).read().trust == Trust()
+        assert TrustFilesReader(files, KeptTrust(kept)).read().trust == Trust(asks_for_chains=True)
+
+    def test_a_ca_whose_file_vanishes_or_breaks_lets_nobody_in(self, files: TrustFiles) -> None:
+        """While the agent runs and after a restart: only where there never was a CA does charon's word count."""
+        kept = KeptTrust(files.crls[0].parent / "kept")
+        assert not read_trust(replace(files, authorities=()))[0].asks_for_chains
+        authority = files.authorities[0] / "lab.pem"
+        pem = authority.read_bytes()
+        authority.unlink()
+        reader = TrustFilesReader(files, kept)
+        assert not reader.read().trust.asks_for_chains
+        for data in (b"half a fi", pem):
+            authority.write_bytes(data)
+            assert reader.read().trust.asks_for_chains
+        authority.unlink()
+        assert reader.read().trust == Trust(asks_for_chains=True)
+        assert reader.read().trust == Trust(asks_for_chains=True)
+        assert TrustFilesReader(files, KeptTrust(files.crls[0].parent / "kept")).read().trust.asks_for_chains
 
     def test_a_crl_too_long_for_charon_is_named_and_in_force(self, files: TrustFiles) -> None:
         """VICI carries 65,535 bytes."""
@@ -176,7 +193,7 @@ class TestReading:
             Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
         )
         trust, problems = read_trust(files)
-        assert trust == Trust()
+        assert trust == Trust(asks_for_chains=True)
         assert all("Permission denied; may the agent's user read it?" in problem for problem in problems)
         assert TrustFilesReader(files).stamp() == ()
 

@@ -16,6 +16,7 @@ from dmvpn_agent.wire.trust import Authority, AuthorityError, SignedCrl, read_au
 log = structlog.get_logger()
 
 _CRL, _CA = ".crl", ".crt"
+_SEEN = "policy.ca_certificates-was-not-empty"
 
 
 class KeptTrust:
@@ -30,6 +31,7 @@ class KeptTrust:
         self._writes = writes and directory is not None
         self._crls: dict[str, Crl] | None = None
         self._authorities: dict[str, Authority] = {}
+        self._had_authorities = False
         self._trouble = ""
 
     def crls(self) -> tuple[Crl, ...]:
@@ -40,6 +42,22 @@ class KeptTrust:
         """Return the intermediate CAs that are kept."""
         self._loaded()
         return tuple(self._authorities.values())
+
+    @property
+    def had_authorities(self) -> bool:
+        """Tell whether the operator ever had a CA certificate, or a file that should be one."""
+        if self._had_authorities or self._directory is None:
+            return self._had_authorities
+        try:
+            return (self._directory / _SEEN).exists()
+        except OSError:
+            return True  # in doubt there was one: nobody is let in because a directory cannot be read
+
+    def note_authorities(self) -> None:
+        """Remember that the operator has CA certificates."""
+        if not self.had_authorities:
+            self._write(_SEEN, b"")
+        self._had_authorities = True
 
     def file_of(self, crl: SignedCrl) -> str:
         """Return the file of a signer's CRL, for people."""

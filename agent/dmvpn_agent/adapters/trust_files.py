@@ -85,14 +85,23 @@ class TrustFilesReader:
         self._kept.keep(newest)
         if self._files.for_charon:
             problems += [_too_long(crl.crl) for crl in newest if len(crl.crl.der) > MAX_VALUE]
+        asks = self._asks_for_chains()
         self._store = self._trust_store(authorities, [crl.crl for crl in newest])
         return TrustRead(
-            self._store.trust(),
+            self._store.trust(asks_for_chains=asks),
             tuple(crl.crl.der for crl in newest),
             tuple(problems),
             rolled_back=tuple(self._rolled_back(crl, by) for crl, by in older),
             missing=tuple(f"{crl.crl.issuer} (kept in {self._kept.file_of(crl)})" for crl in missing),
         )
+
+    def _asks_for_chains(self) -> bool:
+        """Tell whether there are CAs, also where their files vanished, or cannot be read at the moment."""
+        if not self._files.authorities:
+            return False
+        if any(_list(self._files.authorities)):
+            self._kept.note_authorities()
+        return self._kept.had_authorities
 
     def learn(self, certificates: Iterable[bytes]) -> bool:
         """Take up the CA certificates (DER) among these that a known CA issued; tell whether there were any."""

@@ -212,12 +212,14 @@ class NoAuthorities:
 class Trust:
     """What the operator's CA files and CRLs say: CA certificates, CRLs that they signed, and how chains are found.
 
-    Without ``authorities`` no chain is asked for: charon's word counts.
+    ``asks_for_chains``: a certificate must come from one of the CAs, also while none of them can be read; otherwise
+    there is no CA certificate, and charon's word counts.
     """
 
     authorities: tuple[Certificate, ...] = ()
     revocations: tuple[RevocationList, ...] = ()
     finder: ChainFinder = field(default_factory=NoAuthorities, compare=False, repr=False)
+    asks_for_chains: bool = False
 
 
 def matches(pattern: str, texts: frozenset[str] | tuple[str, ...]) -> bool:

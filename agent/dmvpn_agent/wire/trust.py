@@ -199,10 +199,10 @@ class TrustStore:
         for crl in crls:
             self._take(crl)
 
-    def trust(self) -> Trust:
+    def trust(self, *, asks_for_chains: bool = True) -> Trust:
         """Return what the policy is told."""
         lists = tuple(_list(crl.crl, crl.crl.next_update) for crl in self.crls)
-        return Trust(tuple(one.certificate for one in self.given), lists, self)
+        return Trust(tuple(one.certificate for one in self.given), lists, self, asks_for_chains)
 
     def chains(self, certificate: Certificate) -> Chains:
         """Return the chains from a certificate to the operator's CAs. Never raises."""
