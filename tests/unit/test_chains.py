@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
+from certificates import BLOCKS, NULL, bits, blocks, sequence, tlv
 from dmvpn_agent.core.chain import Verifier
 from dmvpn_agent.core.model import Certificate, Reason
 from dmvpn_agent.core.policy import Policy
+from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl
 from dmvpn_agent.wire.trust import Authority, TrustStore
 from factories import NOW, POLICY, YEAR, policy
@@ -213,6 +215,37 @@ class TestLists:
         crl = ROOT.revoke(5, number=number)
         assert crl.number == number
         assert judged(ROOT.leaf(5), self.AUTHORITIES, [crl]) is Reason.CERTIFICATE_REVOKED
+
+
+class TestDelegation:
+    """RFC 3779 on real signatures."""
+
+    @staticmethod
+    def _blocks(octets: str) -> x509.UnrecognizedExtension:
+        value = blocks(bits(0, octets)) if octets else sequence(sequence(tlv(4, b"\x00\x01"), NULL))
+        return x509.UnrecognizedExtension(x509.ObjectIdentifier(BLOCKS), value)
+
+    def test_inherit_is_resolved_by_the_ca_that_signed(self) -> None:
+        """Not by another of its name."""
+        one, other = Party("ca", "one"), Party("ca", "other")
+        authorities = (one.authority(one, self._blocks("0a01")), other.authority(other, self._blocks("0a02")))
+        for ca, network in ((one, "10.1.0.0/16"), (other, "10.2.0.0/16")):
+            certificate = read_certificate(ca.certify(Party("spoke1", "leaf"), self._blocks(""), ca=False))
+            assert isinstance(certificate, Certificate)
+            held = Verifier(POLICY, TrustStore(authorities).trust()).verify(certificate, NOW).resources
+            assert [str(claim.value) for claim in held.prefixes] == [network]
+            assert not held.inherits
+
+    def test_more_than_the_ca_that_signed_holds_is_denied(self) -> None:
+        """Though another of its name holds it."""
+        one, other = Party("ca", "one"), Party("ca", "other")
+        authorities = (one.authority(one, self._blocks("0a01")), other.authority(other, self._blocks("0a02")))
+        der = one.certify(Party("spoke1", "leaf"), self._blocks("0a0203"), ca=False)
+        certificate = read_certificate(der)
+        assert isinstance(certificate, Certificate)
+        assert judged(certificate, authorities) is Reason.RESOURCES_EXCEED_ISSUER
+        lenient = replace(POLICY, overclaiming_issuers=("CN=ca",))
+        assert judged(certificate, authorities, by=lenient) is None
 
 
 def test_what_is_verified_once_is_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
