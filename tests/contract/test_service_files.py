@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dmvpn_lab.node import VICI_GROUP
+
 URL = "https://dmvpn.test/agent"
 CHARON_PROFILES = ("usr.lib.ipsec.charon", "usr.sbin.charon-systemd")
 TESTS = Path(__file__).parents[1]
@@ -93,6 +95,19 @@ def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -
         assert any(re.fullmatch(rule, socket) for rule in rules), profile
     hub = (DEPLOY / "agent.hub.toml").read_text()
     assert f'vici_socket = "{socket}"' in hub
+
+
+@pytest.mark.parametrize("mode", ["bridged", "native"])
+def test_the_group_of_charons_socket_is_made_by_the_package(mode: str) -> None:
+    """charon does not start with a group that is not there, and the agent must be a member."""
+    (group,) = re.findall(r"^ *group = (\S+)$", (DEPLOY.parent / f"swanctl/strongswan-{mode}.conf").read_text(), re.M)
+    assert group not in {"frrvty", "frr", "dmvpn-agent"}
+    install = (DEPLOY / "apk/dmvpn-agent.pre-install").read_text()
+    assert f"\naddgroup -S {group} " in install
+    assert f"\naddgroup dmvpn-agent {group} " in install
+    assert group in (DEPLOY / "apk/APKBUILD").read_text().split('pkggroups="')[1].split('"')[0].split()
+    assert f"adduser dmvpn-agent {group}\n" in (DEPLOY / "README.md").read_text()
+    assert VICI_GROUP[0] == group
 
 
 @pytest.fixture

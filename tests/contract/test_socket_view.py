@@ -1,6 +1,7 @@
 """A socket as the doctor sees it: by the rights of who uses it, as the kernel judges them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,6 +50,23 @@ def test_a_socket_is_refused_to_who_may_not_open_it(path: Path, mode: int, user:
     view = look_at_socket(path, "nhrpd", user)
     assert view.served is True
     assert view.refused == (f"nhrpd ({user})" if refused else "")
+
+
+@pytest.mark.parametrize("as_root", [True, False], ids=["tried", "by the mode"])
+@pytest.mark.parametrize(
+    ("mode", "group", "is_open"),
+    [(0o770, "nogroup", True), (0o660, "root", False), (0o666, "root", True), (0o600, "nogroup", False)],
+)
+def test_a_group_that_may_open_a_socket_and_need_not_is_named(
+    path: Path, mode: int, group: str, is_open: bool, as_root: bool
+) -> None:
+    """Whoever looks; a group that the system does not have may open nothing."""
+    path.chmod(mode)
+    shutil.chown(path, "root", group)
+    with acting_as(None if as_root else User(4242, 4242)):
+        assert look_at_socket(path, not_for="nogroup").open_to == ("nogroup" if is_open else "")
+        assert look_at_socket(path, not_for="no-group-of-that-name").open_to == ""
+        assert look_at_socket(path).open_to == ""
 
 
 def test_a_directory_that_may_not_be_entered_refuses(path: Path) -> None:

@@ -93,18 +93,21 @@ def look_at_socket(path: Path, client: str = "", user: User | None = None, not_f
     access = f"{stat.filemode(status.st_mode)} {User(status.st_uid, status.st_gid)}"
     is_refused = user is not None and os.geteuid() == 0 and _is_served(path, user) is None
     refused = f"{client} ({user})" if is_refused else ""
-    open_to = not_for if _is_open_to(path, not_for) else ""
+    open_to = not_for if not_for and _is_open_to(path, status, not_for) else ""
     is_socket = stat.S_ISSOCK(status.st_mode)
     return SocketView(str(path), str(target), is_socket, access, _is_served(path), refused, open_to)
 
 
-def _is_open_to(path: Path, group: str) -> bool:
-    """Tell whether somebody who is only a member of a group may open it."""
+def _is_open_to(path: Path, status: os.stat_result, group: str) -> bool:
+    """Tell whether somebody who is only a member of a group may open it: root tries, others go by its mode."""
     try:
-        member = User(_NOBODY, grp.getgrnam(group).gr_gid)
+        number = grp.getgrnam(group).gr_gid
     except KeyError:
         return False
-    return os.geteuid() == 0 and bool(_is_served(path, member))
+    if os.geteuid() == 0:
+        return bool(_is_served(path, User(_NOBODY, number)))
+    writers = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid == number else 0)
+    return bool(status.st_mode & writers)
 
 
 def _is_served(path: Path, user: User | None = None) -> bool | None:

@@ -81,8 +81,9 @@ def _charon(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
     if isinstance(seen.swanctl_confined, Unseen):
         yield _unseen("AppArmor", seen.swanctl_confined, "mount securityfs")
     elif seen.swanctl_confined:
-        yield Check("AppArmor", Level.WARNING, f"swanctl may not open {wanted.vici_socket}",
-                    "a profile that lets it", "deploy/README.md, AppArmor: one line")  # fmt: skip
+        yield Check("AppArmor", Level.WARNING, f"swanctl's profile does not name {wanted.vici_socket}",
+                    "a profile that lets swanctl open it: Linux 7, and Ubuntu's kernels, refuse it otherwise",
+                    "deploy/README.md, AppArmor: one line")  # fmt: skip
 
 
 def _mode(charon: CharonView, nhrpds: SocketView, wanted: Wanted) -> Check:
