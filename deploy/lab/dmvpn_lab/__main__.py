@@ -23,7 +23,7 @@ from dmvpn_lab.tables import ScenarioError
 SCENARIOS = CHECKOUT / "deploy/lab/scenarios"
 RESULTS = CHECKOUT / ".lab"
 # What booting a VM and starting all nodes may take, in seconds, besides the steps' own time.
-START_SECONDS = 400
+START_SECONDS = 900
 _KEPT = """
 It stays up. Nodes: {nodes}; the host behind each is NODE-lan. From another terminal, for example:
   deploy/lab/at hub vtysh -c 'show dmvpn'
