@@ -70,9 +70,10 @@ def _encoded(**changes: object) -> bytes:
         (_encoded(version=2), "version 2, this program reads 1"),
         (_encoded(version=None), "version None"),
         (_encoded(listener=0), "no descriptor of ours"),
+        (_encoded(listener=2**31), "no descriptor of ours"),
         (_encoded(listener=7), "twice"),
         (_encoded(listener=True), "no number"),
-        (b"[" * 100_000, "RecursionError"),
+        (b"[" * 100_000, "nested too deep"),
         (b" " * (33 << 20), "more than"),
     ],
 )

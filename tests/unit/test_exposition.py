@@ -43,6 +43,13 @@ def test_counters_and_gauges_are_exposed(endpoint: Endpoint, telemetry: Telemetr
     assert "process_resident_memory_bytes" in text
 
 
+@pytest.mark.usefixtures("exposition")
+def test_a_label_is_printable(endpoint: Endpoint, telemetry: Telemetry) -> None:
+    """``curl`` gives it to a terminal, and an IKE identity may hold anything."""
+    telemetry.observe(metrics.PEER_INFO, lambda: {("10.255.0.2", "203.0.113.2", "64512", "\x1b[2J\u202e"): 1})
+    assert 'subject="\\\\x1b[2J\\\\u202e"} 1.0' in _scrape(endpoint)
+
+
 def test_an_address_in_use_is_an_error(exposition: Exposition, endpoint: Endpoint, telemetry: Telemetry) -> None:
     """Two processes with one endpoint: the second does not start, and the first goes on."""
     with pytest.raises(OSError, match="in use"):

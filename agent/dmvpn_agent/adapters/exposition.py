@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from dmvpn_agent.config_values import Endpoint
 from dmvpn_agent.core.metrics import PREFIX, Kind
+from dmvpn_agent.core.printable import printable
 from dmvpn_agent.service.telemetry import Telemetry
 
 
@@ -25,7 +26,7 @@ class _TelemetryCollector(Collector):
             kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
             family = kind(PREFIX + metric.name, metric.help, labels=metric.labels)
             for labels, value in self._telemetry.samples(metric).items():
-                family.add_metric(labels, value)
+                family.add_metric([printable(label) for label in labels], value)
             yield family
 
 

@@ -283,7 +283,7 @@ def parse_nhrp_cache(text: str, skip: Callable[[str], None] = _raise) -> tuple[C
         try:
             entries.append(_cache_entry(typed.mapping(row)))
         except _REFUSED as error:
-            skip(f"{_CACHE}: a row is not as known ({type(error).__name__} {error}): {row!r:.200}")
+            skip(f"{_CACHE}: a row is not as known ({type(error).__name__} {error}): {typed.brief(row, 200)}")
     return tuple(entries)
 
 

@@ -10,12 +10,14 @@ from ipaddress import ip_address
 from typing import Any
 
 from dmvpn_agent.core.sa import ChildSa, Circuit, IkeSa
-from dmvpn_agent.wire.typed import integer, mapping, text
+from dmvpn_agent.wire.typed import brief, document, integer, mapping, text
 
 VERSION = 1
 #: Some 40,000 circuits, or clients that let everything wait that they may.
 MAX_BYTES = 32 << 20
 MAX_CLIENTS = 64
+#: What the kernel takes for a descriptor is a C int.
+_MAX_DESCRIPTOR = 2**31
 
 
 class BadHandover(Exception):
@@ -69,7 +71,7 @@ def decode_handover(data: bytes) -> Handover:
     if len(data) > MAX_BYTES:
         raise BadHandover(f"more than {MAX_BYTES} bytes")
     try:
-        whole = mapping(json.loads(data))
+        whole = mapping(document(data))
         if whole.get("version") != VERSION:
             raise BadHandover(f"version {str(whole.get('version'))[:20]}, this program reads {VERSION}")
         clients = tuple(_read_client(item) for item in whole["clients"])
@@ -124,11 +126,11 @@ def _read_client(item: Any) -> ClientState:
 def _number(value: Any) -> int:
     number = integer(value)
     if not 0 <= number < 2**32:
-        raise TypeError(f"{value!r:.40} is no number of 32 bits")
+        raise TypeError(f"{brief(value)} is no number of 32 bits")
     return number
 
 
 def _descriptor(value: Any) -> int:
-    if _number(value) <= 2:
+    if not 2 < _number(value) < _MAX_DESCRIPTOR:
         raise ValueError(f"{value} is no descriptor of ours")
     return int(value)

@@ -15,7 +15,7 @@ from typing import Any
 
 from dmvpn_agent.core.model import Accept, Decision, IkePeer, Network, PeerKind, Reason
 from dmvpn_agent.wire.label import ike_peer
-from dmvpn_agent.wire.typed import boolean, integer, text
+from dmvpn_agent.wire.typed import boolean, brief, document, integer, text
 
 VERSION = 1
 #: The longest message is 16 KiB, and no byte of it takes more than six characters.
@@ -110,13 +110,13 @@ def read(line: bytes) -> Recorded:
     if len(line) > MAX_LINE_BYTES:
         raise RecordingError(f"longer than {MAX_LINE_BYTES} bytes")
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = document(line)
+    except ValueError:
         raise RecordingError("not JSON") from None
     if not isinstance(value, dict) or "v" not in value:
         raise RecordingError("no recorded event")
     if value["v"] != VERSION:
-        raise RecordingError(f"version {value['v']!r:.20}; this program reads version {VERSION}")
+        raise RecordingError(f"version {brief(value['v'], 20)}; this program reads version {VERSION}")
     try:
         return _read(value)
     except KeyError as error:

@@ -16,36 +16,44 @@ def document(data: str | bytes | bytearray) -> object:
         raise ValueError("it is nested too deep") from None
 
 
+def brief(value: object, longest: int = 40) -> str:
+    """Return the beginning of a value's representation; nothing of a value that is nested too deep to have one."""
+    try:
+        return repr(value)[:longest]
+    except RecursionError:
+        return "what is nested too deep"
+
+
 def text(value: object) -> str:
     """Return a text."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no text")
+        raise TypeError(f"{brief(value)} is no text")
     return value
 
 
 def boolean(value: object) -> bool:
     """Return a boolean."""
     if not isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is no boolean")
+        raise TypeError(f"{brief(value)} is no boolean")
     return value
 
 
 def integer(value: object) -> int:
     """Return a number; JSON's booleans are none."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is no number")
+        raise TypeError(f"{brief(value)} is no number")
     return value
 
 
 def mapping(value: object) -> Mapping[str, Any]:
     """Return an object's members."""
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r:.40} is no object")
+        raise TypeError(f"{brief(value)} is no object")
     return value
 
 
 def items(value: object) -> list[Any]:
     """Return an array's items."""
     if not isinstance(value, list):
-        raise TypeError(f"{value!r:.40} is no array")
+        raise TypeError(f"{brief(value)} is no array")
     return value
