@@ -1,7 +1,7 @@
 """The decision on one binding: time, CRLs, and what charon says of who asks."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from deciding import AS, CA, GRE, OWN, STRANGER, denial_of, peer_of, revoked, revoking, trusting
 from dmvpn_agent.core.decision import Judge
 from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
-from dmvpn_agent.core.policy import Chain, Issuer, Trust
+from dmvpn_agent.core.policy import Chain, Issuer, RevocationList, Trust
 from factories import NOW, POLICY, YEAR, certificate, decide, policy, request
 
 ROOT = replace(CA, fingerprint="root", subject="CN=root", serial=99)
@@ -32,6 +32,12 @@ class TestTime:
 
 class TestRevocation:
     """CRLs."""
+
+    @pytest.mark.parametrize("moment", [datetime.min, datetime.max])
+    def test_a_list_of_the_first_or_last_day_of_the_calendar_is_compared(self, moment: datetime) -> None:
+        """A CA may write any date; none makes the decision fail."""
+        always = RevocationList("CN=CA", 7, moment.replace(tzinfo=UTC), None, set(), NOW + YEAR)
+        assert always.is_current(NOW) is (moment is datetime.min)
 
     def test_a_certificate_in_its_issuers_crl_is_denied(self) -> None:
         """The serial number is named as openssl prints it."""

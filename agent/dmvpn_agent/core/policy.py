@@ -157,7 +157,7 @@ class RevocationList:
 
     def is_current(self, now: datetime) -> bool:
         """Tell whether a certificate that the list does not name is known not to be revoked."""
-        return self.counts_until is not None and self.this_update - CRL_SKEW <= now <= self.counts_until
+        return self.counts_until is not None and self.this_update <= now + CRL_SKEW and now <= self.counts_until
 
 
 @dataclass(frozen=True, slots=True)
