@@ -6,10 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dmvpn_agent.adapters import store as store_module
 from dmvpn_agent.adapters.bridge_certificates import BridgeCertificates
@@ -137,6 +141,53 @@ def test_what_cannot_be_read_of_the_bridges_file_is_not_given_to_anybody(path: P
     assert source.load(["0", "1", "2", "3", "4"]) == {"0": b"x"}
     assert telemetry.value(metrics.UNREADABLE, "stored_certificate") == 4
     assert stored(path) == {"0"}
+
+
+@given(st.data())
+def test_a_file_damaged_anywhere_is_read_or_set_aside(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Nothing is raised: not of a damaged schema either, which SQLite quotes as it is in its messages."""
+    path = tmp_path_factory.mktemp("damaged") / "bridge.sqlite"
+    whole = bytearray(_whole())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(whole) - 1) | st.integers(0, 100) | st.integers(3800, 4095))
+        whole[at : at + data.draw(st.sampled_from([0, 1, 1, 1, 50]))] = data.draw(st.binary(min_size=1, max_size=3))
+    path.write_bytes(whole)
+    BridgeCertificates(path).load(["1", "2"])
+    with opened(path) as table:
+        list(table.load())
+        table.save("new", b"", b"x")
+        assert ("new", b"", b"x") in list(table.load())
+
+
+@lru_cache
+def _whole() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "bridge.sqlite"
+        _fill(path, 5)
+        return path.read_bytes()
+
+
+def test_a_schema_that_is_no_text_is_damage(path: Path) -> None:
+    """SQLite's message about it is no UTF-8, and sqlite3 raises what is no ``sqlite3.Error``."""
+    _fill(path, 1)
+    path.write_bytes(path.read_bytes().replace(b"spis TEXT PRIMARY KEY", b"spis TEXT PRI\xc5ARY KEY"))
+    assert BridgeCertificates(path).load(["0"]) == {}
+    assert stored(path) == set()
+    assert path.with_suffix(".unreadable").exists()
+
+
+def test_damage_that_comes_up_while_it_is_written_costs_no_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy in memory has it too; an empty one has not."""
+    with opened(path) as table:
+        table.save("1", b"", b"x")
+        damaged = sqlite3.connect(":memory:", isolation_level=None)
+        monkeypatch.setattr(store_module, "in_memory", lambda *_: damaged)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("DROP TABLE certificates")
+        table.save("2", b"", b"x")
+        assert list(table.load()) == [("2", b"", b"x")]
 
 
 READER = """

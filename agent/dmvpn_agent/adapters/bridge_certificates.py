@@ -1,11 +1,11 @@
 """The certificates that the bridge keeps by IKE_SA, read from its file while it works."""
 
-import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import structlog
 
+from dmvpn_agent.adapters.state_file import DATABASE_ERRORS
 from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.peers import StoreUnreadable
@@ -37,7 +37,7 @@ class BridgeCertificates:
             found: dict[str, bytes] = {}
             for start in range(0, len(wanted), CHUNK):
                 found |= table.remote(wanted[start : start + CHUNK])
-        except (StoreUnreadable, sqlite3.Error) as error:
+        except (StoreUnreadable, *DATABASE_ERRORS) as error:
             if self._trouble.is_new(error):
                 log.warning("bridge_certificates_unreadable", file=str(self._path), why=self._trouble.text,
                             consequence="large and renewed certificates are not seen")  # fmt: skip

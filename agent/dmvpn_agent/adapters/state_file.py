@@ -11,6 +11,8 @@ import structlog
 
 log = structlog.get_logger()
 
+#: What ``sqlite3`` raises; the latter where SQLite quotes a damaged schema in a message that is no UTF-8.
+DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: Seconds to wait for somebody who writes to the file; nobody should.
 _LOCK_TIMEOUT = 0.5
@@ -95,11 +97,17 @@ def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
             with closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT)) as source:
                 source.backup(db)
             schema.put_in_force(db)
-        except (sqlite3.Error, Damaged):
+        except (*DATABASE_ERRORS, Damaged):
             db.close()
         else:
             return db
+    return empty(schema)
+
+
+def empty(schema: Schema) -> sqlite3.Connection:
+    """Return a database in memory without anything in it."""
     db = sqlite3.connect(":memory:", isolation_level=None)
+    db.text_factory = text_or_none
     schema.put_in_force(db)
     return db
 
@@ -111,7 +119,7 @@ def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA cache_size=-256")  # KiB; it is read once, at start
-        if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        if (found := db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise Damaged(found)
         schema.put_in_force(db)
     except sqlite3.DatabaseError as error:
@@ -119,6 +127,9 @@ def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
         if error.sqlite_errorcode & 0xFF in _DAMAGE:
             raise Damaged(str(error)) from error
         raise
+    except UnicodeDecodeError as error:
+        db.close()
+        raise Damaged(f"its schema is not readable: {error.reason}") from error
     except Damaged:
         db.close()
         raise

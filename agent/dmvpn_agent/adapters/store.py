@@ -13,7 +13,7 @@ from time import monotonic
 
 import structlog
 
-from dmvpn_agent.adapters.state_file import Schema, beside, in_memory, open_file, text_or_none
+from dmvpn_agent.adapters.state_file import DATABASE_ERRORS, Schema, beside, empty, in_memory, open_file, text_or_none
 from dmvpn_agent.core.model import Address, BadCertificate, BindingRequest, BindingType, Certificate
 from dmvpn_agent.service.peers import StoreUnreadable
 from dmvpn_agent.service.telemetry import Telemetry
@@ -83,7 +83,7 @@ class Store:
         """Open or create the file; where that does not go, work in memory, and try again later."""
         try:
             self._db = open_file(self._path, _SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *DATABASE_ERRORS) as error:
             self._go_on_in_memory(error)
 
     def open_to_read(self) -> None:
@@ -99,7 +99,7 @@ class Store:
             self._db = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
             self._db.text_factory = text_or_none
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *DATABASE_ERRORS) as error:
             self.close()
             raise StoreUnreadable(f"{self._path}: {error}; is it the agent's, and may you read it?") from error
         if version != SCHEMA_VERSION:
@@ -122,9 +122,14 @@ class Store:
             self.write_back()
         try:
             self.db.execute(statement, values)
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             self._go_on_in_memory(error)
-            self.db.execute(statement, values)
+            try:
+                self.db.execute(statement, values)
+            except DATABASE_ERRORS:  # the copy has what is wrong with the file
+                self.db.close()
+                self._db = empty(_SCHEMA)
+                self.db.execute(statement, values)
 
     def close(self) -> None:
         """Close the file; closing twice is nothing."""
@@ -149,12 +154,12 @@ class Store:
         self._in_memory_since = monotonic()
         try:
             db = open_file(self._path, _SCHEMA)
-        except (OSError, sqlite3.Error):
+        except (OSError, *DATABASE_ERRORS):
             return
         try:
             self.db.backup(db)
             db.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.Error:
+        except DATABASE_ERRORS:
             db.close()
             return
         self.db.close()
@@ -231,7 +236,7 @@ class PeerTable:
                     yield _request(row)
                 except ValueError as error:
                     self._unreadable.skip(ItemSource.STORED_PEER, number, f"row {number}: {error}")
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise StoreUnreadable(f"the stored peers cannot be read: {error}") from error
 
     def save(self, request: BindingRequest) -> None:
@@ -272,7 +277,7 @@ class CertificateTable:
                     yield _text(spis), _blob(local), _blob(remote)
                 except ValueError as error:
                     self._unreadable.skip(ItemSource.STORED_CERTIFICATE, number, f"row {number}: {error}")
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             log.error("stored_certificates_unreadable", why=str(error))
 
     def remote(self, spis: Sequence[str]) -> dict[str, bytes]:
