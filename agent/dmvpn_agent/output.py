@@ -18,8 +18,9 @@ def say(text: str) -> None:
 
 
 def say_lines(lines: Iterable[str]) -> None:
-    """Print lines to standard output, each on one line whatever is in it."""
-    _write(sys.stdout, "\n".join([printable(line) for line in lines]))
+    """Print lines to standard output, each on one line whatever is in it; nothing where there are none."""
+    if shown := [printable(line) for line in lines]:
+        _write(sys.stdout, "\n".join(shown))
 
 
 def complain(text: str) -> None:

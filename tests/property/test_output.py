@@ -204,6 +204,7 @@ def _logged(name: str, **values: object) -> None:
 def test_the_edge(text: str) -> None:
     """Whatever is printed."""
     assert lines(lambda: say_lines([text, text])) == 2
+    assert lines(lambda: say_lines([])) == 0
     assert lines(lambda: complain(text)) == 1
     printed(lambda: say(text))
     _logged("exception", text=text)
