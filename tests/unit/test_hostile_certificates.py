@@ -1,5 +1,6 @@
 """Certificates made to harm: none raises, none takes long, and nothing is believed of what is wrong in them."""
 
+import json
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ UNREADABLE = {
     "twice": der() * 2,
     "empty serial number": der(serial=b"\x02\x00"),
     "overlong serial number": der(serial=b"\x02\x03\x00\x00\x07"),
+    "serial number of 2,000 octets": der(serial=tlv(2, b"\x7f" * 2000)),
     "serial number of another tag": der(serial=b"\x04\x01\x07"),
     "name of another tag": der(b"\x31\x00"),
     "RDN of another tag": der(sequence(sequence(attribute(UNIT, "AS=1")))),
@@ -204,3 +206,12 @@ def test_a_name_cannot_look_like_another() -> None:
     found = read_certificate(der(name(attribute(COMMON_NAME, "x, O=DMVPN\x1b[2J"))))
     assert isinstance(found, Certificate)
     assert found.subject == "CN=x\\2C O=DMVPN\\x1b[2J"
+
+
+@pytest.mark.parametrize("serial", [-(2**151), -5, -1, 0, 1, 2**151])
+def test_any_serial_number_can_be_shown(serial: int) -> None:
+    """In hexadecimal, in decimal, in JSON, or it makes the certificate unreadable."""
+    found = read_certificate(der(serial=integer(serial)))
+    if isinstance(found, Certificate):
+        assert (found.serial, int(f"{found.serial:x}", 16), json.loads(json.dumps(found.serial))) == (serial,) * 3
+        assert str(serial) in repr(found)

@@ -35,6 +35,8 @@ from dmvpn_agent.wire.resources import (
 )
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
+#: RFC 5280, section 4.1.2.2, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
+MAX_SERIAL_OCTETS = 64
 
 _ORGANIZATIONAL_UNIT = "2.5.4.11"
 #: CN, serialNumber, UID, emailAddress: what tells one subject from another.
@@ -74,7 +76,7 @@ def _read(der: bytes) -> Certificate:
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
         subject=name,
-        serial=certificate.serial_number,
+        serial=_serial(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         issuer=issuer,
@@ -87,6 +89,14 @@ def _read(der: bytes) -> Certificate:
         label=subject_label(subject),
         der=der,
     )
+
+
+def _serial(certificate: x509.Certificate) -> int:
+    """Return a serial number, 0 and negative ones too: CAs have issued such. Raises ``Malformed`` for a huge one."""
+    serial = certificate.serial_number
+    if serial.bit_length() > 8 * MAX_SERIAL_OCTETS:
+        raise Malformed(f"its serial number is longer than {MAX_SERIAL_OCTETS} octets")
+    return serial
 
 
 @lru_cache(maxsize=64)
