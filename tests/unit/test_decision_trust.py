@@ -14,6 +14,8 @@ from factories import NOW, POLICY, YEAR, certificate, decide, policy, request
 
 ROOT = replace(CA, fingerprint="root", subject="CN=root", serial=99)
 
+DAY = timedelta(days=1)
+
 
 class TestTime:
     """What only time changes."""
@@ -110,6 +112,17 @@ class TestChain:
         """RFC 5280, section 6.1.3 (a) 2, the trust anchor included, as charon does."""
         for chain in (Chain((Issuer(replace(CA, **change)),)), Chain((Issuer(CA), Issuer(replace(ROOT, **change))))):
             assert denial_of(request(), trust=trusting(chain)).reason is Reason.ISSUER_NOT_VALID
+
+    def test_a_chain_that_passed_once_is_not_good_for_ever(self) -> None:
+        """What is remembered lasts no longer than a CA's certificate, and the list that is required."""
+        for trust, by in (
+            (trusting(Chain((Issuer(replace(CA, not_after=NOW + DAY)),))), POLICY),
+            (revoked(1, counts_until=NOW + DAY), policy(requires_crl=True)),
+        ):
+            judge = Judge(by, trust)
+            for days, accepted in ((0, True), (1, True), (1.001, False), (0, True), (-800, False)):
+                decision = judge.decide(request(), NOW + days * DAY)
+                assert isinstance(decision, Accept) is accepted
 
     def test_one_good_chain_is_enough(self) -> None:
         """A CA's renewed certificate lies beside the old one."""

@@ -14,7 +14,7 @@ from dmvpn_agent.core.model import Certificate, Reason, Resources
 from dmvpn_agent.core.policy import Chain, Issuer, Policy, RevocationList, Trust, matches
 from dmvpn_agent.core.resources import Delegated, delegated
 
-#: Of how many certificates it is remembered what they hold.
+#: Of how many certificates it is remembered that they passed.
 REMEMBERED = 16384
 
 
@@ -29,23 +29,49 @@ class Verified(NamedTuple):
     resources: Resources
 
 
+class _Passed(NamedTuple):
+    """A certificate that passed, and from when to when nothing but other CAs, CRLs or rules can change that."""
+
+    verified: Verified
+    since: datetime
+    until: datetime
+
+
 class Verifier:
-    """Looks at the chains of certificates; remembers what each holds by RFC 3779."""
+    """Looks at the chains of certificates; remembers those that passed, as everybody is judged again and again."""
 
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self._policy = policy
         self._trust = trust
-        self._delegated: dict[tuple[str, str], Delegated] = {}
+        self._passed: dict[str, _Passed] = {}
 
     def verify(self, certificate: Certificate, now: datetime) -> Verified:
         """Return the first chain that passes every rule; where none does, the one that comes furthest."""
         if not self._trust.asks_for_chains:
             return Verified(None, self._without_authorities(certificate), delegated(certificate, ()).resources)
+        known = self._passed.get(certificate.fingerprint)
+        if known is not None and known.since <= now <= known.until:
+            return known.verified
         chains = self._trust.finder.chains(certificate)
         if not chains.found:
             return Verified(None, (_no_chain(certificate, chains.why),), delegated(certificate, ()).resources)
-        verified = [self._along(certificate, chain, now) for chain in chains.found]
-        return max(verified, key=_passed)
+        best = max((self._along(certificate, chain, now) for chain in chains.found), key=_progress)
+        if best.chain is not None and all(rule.passed for rule in best.rules):
+            if len(self._passed) >= REMEMBERED:
+                self._passed.clear()
+            self._passed[certificate.fingerprint] = _Passed(best, *self._span(best.chain, now))
+        return best
+
+    def _span(self, chain: Chain, now: datetime) -> tuple[datetime, datetime]:
+        """Return from when to when a chain that passes now does so."""
+        since = [issuer.certificate.not_before for issuer in chain.issuers]
+        until = [issuer.certificate.not_after for issuer in chain.issuers]
+        if self._policy.requires_crl:
+            for issuer in chain.issuers:
+                current = [crl for crl in _answering(issuer) if crl.is_current(now)]
+                since.append(min(crl.this_update for crl in current))
+                until.append(min(crl.counts_until for crl in current if crl.counts_until is not None))
+        return min(max(since), now), min(until)
 
     def _without_authorities(self, certificate: Certificate) -> tuple[Rule, ...]:
         if not self._policy.requires_crl:
@@ -54,17 +80,8 @@ class Verifier:
                      certificate.issuer or "the issuer"),)  # fmt: skip
 
     def _along(self, certificate: Certificate, chain: Chain, now: datetime) -> Verified:
-        held = self._held(certificate, chain)
+        held = delegated(certificate, [issuer.certificate for issuer in chain.issuers])
         return Verified(chain, tuple(self._rules(certificate, chain, held, now)), held.resources)
-
-    def _held(self, certificate: Certificate, chain: Chain) -> Delegated:
-        key = certificate.fingerprint, chain.key
-        if (held := self._delegated.get(key)) is None:
-            if len(self._delegated) >= REMEMBERED:
-                self._delegated.clear()
-            held = delegated(certificate, [issuer.certificate for issuer in chain.issuers])
-            self._delegated[key] = held
-        return held
 
     def _rules(self, certificate: Certificate, chain: Chain, held: Delegated, now: datetime) -> Iterator[Rule]:
         anchor = chain.issuers[-1]
@@ -89,7 +106,7 @@ class Verifier:
                        "what its issuer holds: ", by)  # fmt: skip
 
 
-def _passed(verified: Verified) -> tuple[bool, int]:
+def _progress(verified: Verified) -> tuple[bool, int]:
     failed = [place for place, rule in enumerate(verified.rules) if not rule.passed]
     return not failed, failed[0] if failed else 0
 
@@ -116,10 +133,14 @@ def _revoked(reason: Reason, field: str, certificate: Certificate, issuer: Issue
 
 def _known(issuer: Issuer, now: datetime) -> Rule:
     """Return whether a list shows who is not revoked by an issuer: its own if it signs any, else another's for it."""
-    lists = [crl for crl in issuer.revocations if crl.signed_by_issuer] or list(issuer.revocations)
+    lists = _answering(issuer)
     found = " and ".join(map(_described, lists)) or "none"
     return Rule(Reason.REVOCATION_UNKNOWN, any(crl.is_current(now) for crl in lists), "CRL", found,
                 "one that is not outdated, of ", issuer.certificate.subject)  # fmt: skip
+
+
+def _answering(issuer: Issuer) -> tuple[RevocationList, ...]:
+    return tuple(crl for crl in issuer.revocations if crl.signed_by_issuer) or issuer.revocations
 
 
 def _described(crl: RevocationList) -> str:
