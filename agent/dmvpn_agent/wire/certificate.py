@@ -1,7 +1,7 @@
 """X.509 to the values the policy looks at.
 
-charon hands over only the certificates of peers that it authenticated, and ``trust`` verifies who signed them; here the
-certificate is untrusted text all the same. cryptography parses it and the extensions of RFC 5280. Names are read
+charon hands over only the certificates of peers that it authenticated, and ``trust`` verifies who signed them; here
+the certificate is untrusted text all the same. cryptography parses it and the extensions of RFC 5280. Names are read
 from the DER beside it: charon compares and prints their octets, which cryptography does not show.
 """
 
