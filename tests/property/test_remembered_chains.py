@@ -11,10 +11,11 @@ from dmvpn_agent.core.chain import Verifier
 from dmvpn_agent.core.policy import Chain, Issuer
 from factories import NOW, certificate, policy
 
-DAYS = st.integers(-4, 4).map(lambda days: timedelta(days=days))
+DAYS = st.integers(-5, 5).map(lambda days: timedelta(days=days))
+SINCE, UNTIL = (st.integers(low, low + 6).map(lambda days: timedelta(days=days)) for low in (-5, -1))
 LISTS = st.builds(
     lambda since, until, own: revoking(1, this_update=NOW + since, counts_until=NOW + until, signed_by_issuer=own),
-    DAYS, DAYS, st.booleans(),
+    SINCE, UNTIL, st.booleans(),
 )  # fmt: skip
 
 
@@ -24,7 +25,7 @@ def chains(draw: st.DrawFn) -> Chain:
     return Chain(
         tuple(
             Issuer(
-                replace(CA, fingerprint=name, not_before=NOW + draw(DAYS), not_after=NOW + draw(DAYS)),
+                replace(CA, fingerprint=name, not_before=NOW + draw(SINCE), not_after=NOW + draw(UNTIL)),
                 tuple(draw(st.lists(LISTS, min_size=1, max_size=2))),
             )
             for name in ("ca", "root")

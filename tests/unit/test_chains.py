@@ -73,6 +73,9 @@ class TestKeys:
         roots, new = ROOT.revoke(), self.NEW.revoke(5)
         assert judged(self.OLD.leaf(5), authorities, [roots, new]) is Reason.CERTIFICATE_REVOKED
         assert judged(self.OLD.leaf(6), authorities, [roots, new], STRICT) is None
+        gone = [ROOT.revoke(2), new]
+        assert judged(self.OLD.leaf(5), authorities, gone, STRICT) is Reason.CERTIFICATE_REVOKED
+        assert judged(self.OLD.leaf(6), authorities, gone, STRICT) is Reason.REVOCATION_UNKNOWN
         outdated = self.OLD.revoke(update=NOW - 60 * DAY)
         assert judged(self.OLD.leaf(6), authorities, [roots, new, outdated], STRICT) is Reason.REVOCATION_UNKNOWN
 
