@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from certificates import BLOCKS, NULL, bits, blocks, sequence, tlv
+from certificates import BLOCKS, NULL, bits, blocks, oid, sequence, tlv
 from dmvpn_agent.core.chain import Verifier
 from dmvpn_agent.core.model import Certificate, Reason
 from dmvpn_agent.core.policy import Policy
@@ -145,6 +145,20 @@ class TestSubCa:
         assert judged(peer.leaf(text="spoke2"), [ROOT.authority()]) is Reason.UNTRUSTED_ISSUER
         shown = [ROOT.certify(peer, ca=False), ROOT.certify(peer, x509.BasicConstraints(False, None), ca=False)]
         assert TrustStore([ROOT.authority()]).learn(shown) == ()
+
+    def test_an_intermediate_ca_that_was_learned_is_no_trust_anchor(self) -> None:
+        """When the operator takes its root out, its peers are denied."""
+        learned = TrustStore([ROOT.authority()]).learn([ROOT.certify(SUB)])
+        for given in ([], [Party("other").authority()]):
+            assert not TrustStore(given, learned).chains(SUB.leaf()).found
+
+    def test_an_algorithm_that_is_named_twice_and_not_alike_is_refused(self) -> None:
+        """RFC 5280, section 4.1.1.2: only one of the two is signed."""
+        der, sha256, sha384 = ROOT.leaf().der, oid("1.2.840.10045.4.3.2"), oid("1.2.840.10045.4.3.3")
+        at = der.rindex(sha256)
+        other = read_certificate(der[:at] + sha384 + der[at + len(sha384) :])
+        assert isinstance(other, Certificate)
+        assert "named twice, and not alike" in TrustStore([ROOT.authority()]).chains(other).why
 
 
 class TestSigners:
