@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA1
 
 from certificates import BLOCKS, NULL, bits, blocks, oid, sequence, tlv
 from dmvpn_agent.core.chain import Verifier
@@ -13,7 +15,8 @@ from dmvpn_agent.core.model import Certificate, Reason
 from dmvpn_agent.core.policy import Policy
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl
-from dmvpn_agent.wire.trust import Authority, TrustStore
+from dmvpn_agent.wire.der import expect
+from dmvpn_agent.wire.trust import Authority, TrustStore, read_authorities
 from factories import NOW, POLICY, YEAR, policy
 from pki import PRINTABLE, Party, usage
 
@@ -30,6 +33,14 @@ def judged(
     rules = Verifier(by, trust).verify(certificate, NOW).rules
     assert rules
     return next((rule.reason for rule in rules if not rule.passed), None)
+
+
+def _with_sha1(certificate: bytes, issuer: Party) -> bytes:
+    """Return a certificate signed anew, with SHA-1."""
+    content = expect(certificate, expect(certificate, 0, len(certificate), 0x30)[0], len(certificate), 0x30)
+    sha256, sha1 = (sequence(oid(f"1.2.840.10045.4.{kind}")) for kind in ("3.2", "1"))
+    signed = sequence(certificate[slice(*content)].replace(sha256, sha1, 1))
+    return sequence(signed, sha1, tlv(3, b"\x00", issuer.private_key.sign(signed, ec.ECDSA(SHA1()))))
 
 
 class TestNames:
@@ -151,6 +162,16 @@ class TestSubCa:
         learned = TrustStore([ROOT.authority()]).learn([ROOT.certify(SUB)])
         for given in ([], [Party("other").authority()]):
             assert not TrustStore(given, learned).chains(SUB.leaf()).found
+
+    def test_a_ca_signed_with_sha1_is_neither_learned_nor_taken_for_the_top(self) -> None:
+        """Its issuer's CRL could say that it is revoked; where its issuer is not known, it is the trust anchor."""
+        der = _with_sha1(ROOT.certify(SUB, serial=40), ROOT)
+        (sub,) = read_authorities(der)
+        assert TrustStore([ROOT.authority()]).learn([der]) == ()
+        assert judged(SUB.leaf(), [ROOT.authority(), sub], [ROOT.revoke(40)]) is Reason.UNTRUSTED_ISSUER
+        assert judged(SUB.leaf(), [sub]) is None
+        (root,) = read_authorities(_with_sha1(ROOT.authority().certificate.der, ROOT))
+        assert judged(ROOT.leaf(), [root]) is None  # a root's own signature proves nothing
 
     def test_an_algorithm_that_is_named_twice_and_not_alike_is_refused(self) -> None:
         """RFC 5280, section 4.1.1.2: only one of the two is signed."""

@@ -318,6 +318,8 @@ class TrustStore:
         above = self._above(last)
         itself = any(one.key == last.key and one.name == last.name for one in above)
         higher = [one for one in above if (one.name, one.key) not in passed]
+        if last.signature.refused and not last.self_issued and any(self._issuing(last.issuer)):
+            return  # it may be what the known CA of this name issued, and revoked: nobody can tell
         if last.certificate.fingerprint in self._given and (itself or not higher):
             yield below
         elif not itself:
