@@ -24,6 +24,10 @@ bench: setup
 fuzz: setup ## every reader of input from outside; INPUTS= how many
 	@PYTHONPATH=tests $(bin)/python -m fuzz --inputs $(or $(INPUTS),100000)
 
+.PHONY: campaign
+campaign: setup ## random worlds: the agent's answers and filters against an oracle written from the RFCs; WORLDS= how many
+	@PYTHONPATH=tests $(bin)/python -m campaign --worlds $(or $(WORLDS),200000)
+
 platforms: setup ## the checkout on Debian 12, 13, sid and Alpine, each a root of its own; PLATFORMS= names some of them
 	@PYTHONPATH=tests $(bin)/python -m platforms $(PLATFORMS)
 

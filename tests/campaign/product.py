@@ -1,0 +1,234 @@
+"""The product, put together as its composition roots do, with a world around it in place of sockets."""
+
+import asyncio
+import shutil
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from campaign.charon import WorldCharon, WorldNhrpd
+from campaign.pki import Crl
+from campaign.policies import toml
+from campaign.world import Ask, Sa, World
+from dmvpn_agent.adapters.store import PeerTable, Store
+from dmvpn_agent.adapters.trust_files import AuthorityFiles, TrustFilesReader
+from dmvpn_agent.config import Config, load
+from dmvpn_agent.core.desired import Observed, desired
+from dmvpn_agent.core.model import Accept
+from dmvpn_agent.core.plan import plan
+from dmvpn_agent.service import bridge as bridge_module
+from dmvpn_agent.service.authorizer import Authorizer
+from dmvpn_agent.service.bridge import Bridge
+from dmvpn_agent.service.certificates import Certificates
+from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.surplus import SurplusEnder
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.service.trust_watch import TrustWatch
+from dmvpn_agent.wire.frr import render
+from dmvpn_agent.wire.nhrp_event import EventReader
+
+#: Seconds of a world's time within which everything that follows from something has happened.
+SETTLING = 13.0
+
+
+class _BridgeFile:
+    """The certificates by IKE_SA that the bridge stores, and the agent reads."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[bytes, bytes]] = {}
+
+    def save(self, spis: str, local: bytes, remote: bytes) -> None:
+        self._rows[spis] = (local, remote)
+
+    def remove(self, spis: str) -> None:
+        self._rows.pop(spis, None)
+
+    def load(self, spis: Collection[str] | None = None) -> Any:
+        if spis is None:
+            return [(key, *pair) for key, pair in self._rows.items()]
+        found: Mapping[str, bytes] = {key: self._rows[key][1] for key in spis if key in self._rows}
+        return found
+
+
+async def _no_crls_for_charon(_: tuple[bytes, ...]) -> None:
+    """Give charon no CRLs."""
+
+
+class Refused(Exception):
+    """The product refuses the configuration."""
+
+
+class Product:
+    """One node: the agent, and the bridge where charon is not patched."""
+
+    def __init__(self, world: World, folder: Path, now: datetime) -> None:
+        self._world = world
+        self._folder = folder
+        self._loop = asyncio.get_running_loop()
+        self._epoch = now.replace(tzinfo=UTC)
+        self._skipped = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._agent_tasks: list[asyncio.Task[None]] = []
+        self.charon = WorldCharon(world, lambda: self._loop.time() + self._skipped)
+        self.nhrpd = WorldNhrpd()
+        self._bridge_file = _BridgeFile()
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "ca").mkdir(parents=True)
+        (folder / "crl").mkdir()
+        for number, authority in enumerate(world.authorities):
+            (folder / "ca" / f"{number}.der").write_bytes(authority.der)
+        self.write_crls(world.crls)
+        self._config = self.configured(world.policy)
+        self._store = Store(folder / "agent.sqlite")
+
+    def clock(self) -> datetime:
+        """Return the time."""
+        return self._epoch + timedelta(seconds=self._loop.time() + self._skipped)
+
+    def configured(self, policy: dict[str, Any]) -> Config:
+        """Return the configuration with a policy, from its file. Raises ``Refused``."""
+        world = self._world
+        whole = {**policy, "ca_certificates": [str(self._folder / "ca")], "crls": [str(self._folder / "crl")]}
+        interfaces = ", ".join(f'{name} = "{profile}"' for name, profile in world.interfaces.items())
+        bgp = toml(world.bgp, "bgp") + "enabled = true\n" if world.bgp else "enabled = false\n"
+        text = (
+            f'role = "{world.role}"\n[nhrp]\ninterfaces = {{ {interfaces} }}\n[redirect]\nenabled = false\n'
+            f'[metrics]\nlisten = ""\n[bgp]\n{bgp}[policy]\n{toml(whole, "policy")}'
+        )
+        tomllib.loads(text)
+        file = self._folder / "agent.toml"
+        file.write_text(text)
+        try:
+            return load(file)
+        except Exception as error:
+            raise Refused(str(error)) from error
+
+    def write_crls(self, crls: Iterable[Crl]) -> None:
+        """Have the directory of CRLs hold these."""
+        for file in (self._folder / "crl").iterdir():
+            file.unlink()
+        for crl in crls:
+            (self._folder / "crl" / f"{id(crl)}.der").write_bytes(crl.der)
+
+    async def start(self) -> None:
+        """Start both processes."""
+        vars(bridge_module)["utc_now"] = self.clock
+        if not self._world.patched:
+            telemetry = Telemetry()
+            issued = AuthorityFiles(self._config.trust_files.authorities).issued
+            certificates = Certificates(self._bridge_file, issued, telemetry, self.clock)
+            bridge = Bridge(
+                self.charon, certificates, SurplusEnder(self._config.profiles, telemetry, self._loop.time), telemetry
+            )
+            bridge.clients.add(self.nhrpd)
+            self._tasks.append(self._loop.create_task(bridge.run()))
+        self.start_agent()
+        await asyncio.sleep(SETTLING)
+
+    def start_agent(self) -> None:
+        """Start the agent's process."""
+        telemetry = Telemetry()
+        self._store.open()
+        self.peers = Peers(PeerTable(self._store))
+        source = None if self._world.patched else self._bridge_file
+        self.watch = CharonWatch(self.charon, self._config.profiles, telemetry, self.clock, certificates=source)
+        self.authorizer = Authorizer(
+            self._config.policy, self.peers, telemetry, self.clock, lambda: None, self.watch, lambda _: None
+        )
+        self.watch.changed = self.authorizer.sas_changed
+        reader = TrustFilesReader(self._config.trust_files)
+        self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.authorizer.trust)
+        self.trust.start()
+        self.authorizer.start(self.trust.trust)
+        self._agent_tasks = [self._loop.create_task(self.watch.run()), self._loop.create_task(self.authorizer.run())]
+
+    async def restart_agent(self) -> None:
+        """End the agent's process and start it again."""
+        await self._cancel(self._agent_tasks)
+        self._store.close()
+        self.start_agent()
+        await asyncio.sleep(SETTLING)
+
+    async def stop(self) -> None:
+        """End everything."""
+        await self._cancel([*self._agent_tasks, *self._tasks])
+        self._store.close()
+
+    @staticmethod
+    async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settle(self) -> None:
+        """Let everything follow that follows."""
+        await asyncio.sleep(SETTLING)
+        self.peers.observe(frozenset(self._bound()), self.clock())
+        self.authorizer.rejudge()
+
+    def _bound(self) -> Iterable[Any]:
+        return (member.peer.protocol_address for member in self.peers.memberships()
+                if str(member.peer.protocol_address) in self.nhrpd.bound)  # fmt: skip
+
+    async def up(self, sa: Sa, sent: tuple[bytes, ...]) -> None:
+        """Have an IKE_SA come up."""
+        self.charon.up(sa, sent)
+        if self._world.patched:
+            proved = sa.holder.der if sa.holder else b""
+            self.nhrpd.installed(sa.nbma, [str(sa.number)], proved)
+        await self.settle()
+
+    async def down(self, number: int) -> None:
+        """Have an IKE_SA go."""
+        sa = self.charon.sas.get(number)
+        self.charon.down(number)
+        if sa and self._world.patched:
+            self.nhrpd.destroying(sa.nbma, [str(number)])
+        await self.settle()
+
+    async def ask(self, ask: Ask) -> bool:
+        """Have nhrpd ask; return whether the answer is accept."""
+        own = self._world.own_addresses.get(ask.interface, "10.255.0.254")
+        message = self.nhrpd.question(ask.interface, ask.kind, ask.address, ask.nbma, own, ask.stale)
+        (event,) = EventReader().feed(message)
+        judgement = await self.authorizer.consider(event)
+        self.authorizer.settle(judgement)
+        self.reason = "" if isinstance(judgement.decision, Accept) else str(judgement.decision.reason)
+        if not self.reason:
+            self.nhrpd.bound[ask.address] = ask.nbma
+        return not self.reason
+
+    async def put_crls(self, crls: Iterable[Crl]) -> None:
+        """Have other CRL files."""
+        self.write_crls(crls)
+        await self.trust.look()
+        await self.settle()
+
+    async def skip(self, seconds: int) -> None:
+        """Have time pass."""
+        self._skipped += seconds
+        await self.settle()
+
+    async def reload(self, policy: dict[str, Any]) -> None:
+        """Put another policy in force. Raises ``Refused``."""
+        config = self.configured(policy)
+        self._config = replace(self._config, policy=config.policy)
+        self.authorizer.reload(config.policy)
+        await self.settle()
+
+    def written(self) -> list[str]:
+        """Return what would be written into a bgpd that has nothing of ours."""
+        bgp = self._config.bgp
+        if bgp is None:
+            return []
+        observed = Observed(as_number=bgp.as_number, requires_policy=False, peer_groups=frozenset(bgp.groups))
+        with suppress(KeyError):
+            return render(plan(desired(self.peers, bgp), observed).changes, bgp.as_number)
+        raise AssertionError("desired() and plan() disagree")
