@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
@@ -47,6 +48,7 @@ class Check:
         self._by_der = {holder.der: holder for holder in world.holders}
         self._by_print = {sha256(holder.der).hexdigest(): holder for holder in world.holders}
         self._shown: dict[str, list[Holder]] = {}
+        self._filters_seen: set[Any] = set()
 
     def run(self) -> Result:
         """Live through the world."""
@@ -232,6 +234,10 @@ class Check:
             self._find("no filter", address)
             return
         self.result.counts["filters"] += 1
+        key = (tuple(lists.text(name) for name in names.values()), repr(grants), sure)
+        if key in self._filters_seen:
+            return
+        self._filters_seen.add(key)
         for prefix in _samples(grants, others):
             if prefix.version == 6 and not (self._world.bgp or {}).get("ipv6"):
                 continue
@@ -302,12 +308,19 @@ def _samples(grants: list[Grant], others: list[Network]) -> set[Network]:
     near |= {*others, ip_network("0.0.0.0/0"), ip_network("::/0"), ip_network("10.0.0.0/8"), ip_network("8.8.8.0/24")}
     found = set(near)
     for net in near:
-        whole = net.max_prefixlen
-        for longer in {net.prefixlen + 1, 24, 25, 26, 27, whole} | {grant.longest[net.version] for grant in grants}:
-            if net.prefixlen < longer <= whole:
-                found.add(type(net)((int(net.network_address), longer)))
-                found.add(type(net)((int(net.broadcast_address) >> (whole - longer) << (whole - longer), longer)))
-        if net.prefixlen:
-            found.add(net.supernet())
-            found.add(net.supernet(new_prefix=max(net.prefixlen - 8, 1)))
+        found |= _around(net, frozenset(grant.longest[net.version] for grant in grants))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _around(net: Network, longest: frozenset[int]) -> frozenset[Network]:
+    found: set[Network] = set()
+    whole = net.max_prefixlen
+    for longer in {net.prefixlen + 1, 25, 27, whole} | longest | {length + 1 for length in longest}:
+        if net.prefixlen < longer <= whole:
+            found.add(type(net)((int(net.network_address), longer)))
+            found.add(type(net)((int(net.broadcast_address) >> (whole - longer) << (whole - longer), longer)))
+    if net.prefixlen:
+        found.add(net.supernet())
+        found.add(net.supernet(new_prefix=max(net.prefixlen - 8, 1)))
+    return frozenset(found)

@@ -7,6 +7,7 @@ documents leave both answers open. A peer with neither must be accepted.
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -55,6 +56,7 @@ class Grant:
         return prefix in self.prefixes and not self.objection(prefix)
 
 
+@lru_cache(maxsize=65536)
 def within(inner: Network, outer: Network) -> bool:
     """Tell whether a network lies in another."""
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
@@ -84,8 +86,11 @@ class Opinion:
         return not self.wrong and not self.doubts
 
 
+_network = lru_cache(maxsize=4096)(ip_network)
+
+
 def _networks(texts: list[str]) -> list[Network]:
-    return [ip_network(text) for text in texts]
+    return [_network(text) for text in texts]
 
 
 @dataclass

@@ -59,6 +59,10 @@ class PrefixLists:
         """Return the names of all lists."""
         return {name for _, name in self._lists}
 
+    def text(self, name: str) -> str:
+        """Return the entries of a list, to be compared."""
+        return str([entries for (_, known), entries in self._lists.items() if known == name])
+
     def permits(self, name: str, prefix: Network) -> bool:
         """Tell whether a neighbor with this list may announce a prefix."""
         entries = self._lists.get((prefix.version, name))

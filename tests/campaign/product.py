@@ -33,7 +33,7 @@ from dmvpn_agent.wire.frr import render
 from dmvpn_agent.wire.nhrp_event import EventReader
 
 #: Seconds of a world's time within which everything that follows from something has happened.
-SETTLING = 13.0
+SETTLING = 1.5
 
 
 class _BridgeFile:
