@@ -206,7 +206,7 @@ class Check:
                 self._find("wrong peer", f"after {after}: {self._why(opinions)}")
                 continue
             grants[address] = [grant for opinion in good for grant in opinion.grants]
-            holder = sas[0].holder
+            holder = sas[0].holder if sas else None
             if len(sas) == 1 and good[0].must and holder and self._by_print.get(member.peer.fingerprint) is holder:
                 sure.add(address)
         everything = [prefix for own in grants.values() for grant in own for prefix in grant.prefixes]
