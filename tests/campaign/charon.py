@@ -30,6 +30,7 @@ class WorldCharon:
         self.sas: dict[int, Sa] = {}
         self._since: dict[int, float] = {}
         self.cache: list[bytes] = list(dict.fromkeys(world.cached))
+        self._sent_authorities = [one.der for one in world.intermediates if one.label == "rogue"]
         self._queues: list[asyncio.Queue[tuple[str, Any]]] = []
         self._next = 1000
         self.gone: list[Sa] = []
@@ -37,6 +38,8 @@ class WorldCharon:
     def up(self, sa: Sa, sent: Iterable[bytes]) -> None:
         """Have an IKE_SA come up."""
         self.cache = list(dict.fromkeys([*self.cache, *sent]))
+        between = sa.holder.issuer.chain()[:-1] if sa.holder else []
+        self._sent_authorities += [authority.der for authority in between if authority.is_ca]
         self.sas[sa.number] = sa
         self._since[sa.number] = self._clock()
         self._tell("ike-updown", sa, up=True)
@@ -116,7 +119,10 @@ class WorldCharon:
             wanted = str(message.get("ike-id", ""))
             return [self._section(sa) for sa in self.sas.values() if wanted in ("", str(sa.number))]
         if command == "list-certs":
-            return [{"type": "X509", "flag": "NONE", "has_privkey": "no", "data": der} for der in self.cache]
+            loaded = [authority.der for authority in self._world.authorities]
+            shown = [("CA", der) for der in dict.fromkeys([*loaded, *self._sent_authorities])]
+            shown += [("NONE", der) for der in self.cache if message.get("flag") != "CA"]
+            return [{"type": "X509", "flag": flag, "has_privkey": "no", "data": der} for flag, der in shown]
         if command == "list-conns":
             return [{name: self._connection(rounds)} for name, rounds in self._world.connections.items()]
         raise AssertionError(command)

@@ -98,7 +98,6 @@ class Check:
                 self._say("refused", str(error))
                 self.result.counts["refused configurations"] += 1
         elif isinstance(step, Restart):
-            self._trust.seen = list(self._files)
             await product.restart_agent()
 
     def _oracle(self) -> Oracle:

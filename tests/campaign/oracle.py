@@ -44,7 +44,7 @@ class Grant:
             return "tunnel"
         elif prefix not in self.prefixes and any(within(net, prefix) for net in self.forbidden):
             return "covers_forbidden"
-        elif prefix not in self.prefixes and any(within(net, prefix) for net in self.tunnel):
+        elif prefix not in self.prefixes and not self.transit and any(within(net, prefix) for net in self.tunnel):
             return "covers_tunnel"
         if prefix.prefixlen > self.longest[prefix.version]:
             return "too_long"
@@ -135,8 +135,6 @@ class Oracle:
         return best
 
     def _kinds(self, claims: Claims, ask: Ask, opinion: Opinion) -> list[str]:
-        if "contradicting_roles" in claims.doubts:
-            return ["hub", "spoke"] if self.world.role == "hub" else ["hub", "shortcut"]
         if self.world.role == "hub":
             return ["hub" if claims.hub else "spoke"]
         if ask.kind == "nhs":
@@ -258,7 +256,7 @@ class Oracle:
         if not holder.start <= self.now <= holder.end:
             opinion.wrong.add("expired")
         if self.trust.chain_fault(holder, self.now):
-            opinion.doubts.add("chain")
+            opinion.wrong.add("chain")
         surely, maybe = self.trust.revocation(holder, self.now)
         if surely:
             opinion.wrong.add(f"revoked_{surely}")

@@ -51,7 +51,7 @@ def _rule(random: Random) -> tuple[str, Any]:
             ("max_prefixes", 0), ("as_numbers", ["64512-64516"]), ("as_numbers", ["64513", "65000"]),
             ("allow_ibgp", True), ("issuers", ["*CN=DMVPN CA*"]), ("issuers", ["*CN=Site CA*", "*CN=Region CA*"]),
             ("subjects", ["*CN=spoke*"]), ("subjects", ["*CN=spoke1*"]), ("allowed", False),
-            ("require_hub_role", True), ("on_conflict", "take_over"), ("on_conflict", "take_over"),
+            ("on_conflict", "take_over"), ("on_conflict", "take_over"),
             ("tunnel_networks", ["10.255.0.0/25"]),
             ("allowed_networks", ["192.168.0.0/22", "172.16.0.0/12"]), ("allowed_networks", ["0.0.0.0/0"]),
             ("max_prefix_length_ipv6", 64),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from campaign.charon import WorldCharon, WorldNhrpd
 from campaign.pki import Crl
 from campaign.policies import toml
 from campaign.world import Ask, Sa, World
+from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.trust_files import AuthorityFiles, TrustFilesReader
 from dmvpn_agent.config import Config, load
@@ -31,6 +33,7 @@ from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.wire.frr import render
 from dmvpn_agent.wire.nhrp_event import EventReader
+from dmvpn_agent.wire.trust import Signatures
 
 #: Seconds of a world's time within which everything that follows from something has happened.
 SETTLING = 1.5
@@ -97,7 +100,7 @@ class Product:
         interfaces = ", ".join(f'{name} = "{profile}"' for name, profile in world.interfaces.items())
         bgp = toml(world.bgp, "bgp") + "enabled = true\n" if world.bgp else "enabled = false\n"
         text = (
-            f'role = "{world.role}"\n[nhrp]\ninterfaces = {{ {interfaces} }}\n[redirect]\nenabled = false\n'
+            f'role = "{world.role}"\nstate_directory = "{self._folder}"\n[nhrp]\ninterfaces = {{ {interfaces} }}\n[redirect]\nenabled = false\n'
             f'[metrics]\nlisten = ""\n[bgp]\n{bgp}[policy]\n{toml(whole, "policy")}'
         )
         tomllib.loads(text)
@@ -138,13 +141,16 @@ class Product:
         source = None if self._world.patched else self._bridge_file
         self.watch = CharonWatch(self.charon, self._config.profiles, telemetry, self.clock, certificates=source)
         self.authorizer = Authorizer(
-            self._config.policy, self.peers, telemetry, self.clock, lambda: None, self.watch, lambda _: None
-        )
+            self._config.policy, self.peers, telemetry, self.clock, lambda: None, self.watch,
+            own=lambda: {ip_address(text) for text in self._world.own_addresses.values()},
+        )  # fmt: skip
         self.watch.changed = self.authorizer.sas_changed
-        reader = TrustFilesReader(self._config.trust_files)
+        reader = TrustFilesReader(self._config.trust_files, KeptTrust(self._config.trust_files.kept), Signatures())
         self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.authorizer.trust)
+        self.watch.learn = self.trust.learn
+        self.authorizer.deny_until_trust()
         self.trust.start()
-        self.authorizer.start(self.trust.trust)
+        self.authorizer.trust(self.trust.trust)
         self._agent_tasks = [self._loop.create_task(self.watch.run()), self._loop.create_task(self.authorizer.run())]
 
     async def restart_agent(self) -> None:

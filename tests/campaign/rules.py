@@ -14,7 +14,7 @@ Address = Any
 DEFAULTS: dict[str, Any] = {
     "forbidden_networks": [], "allow_default_route": False, "max_prefix_length": 32, "max_prefix_length_ipv6": 128,
     "max_protocol_addresses": 16, "max_prefixes": 200, "as_numbers": ["64512-65534", "4200000000-4294967294"],
-    "allow_ibgp": False, "issuers": [], "subjects": [], "allowed": True, "on_conflict": "deny",
+    "allow_ibgp": False, "issuers": [], "subjects": [], "allowed": True, "allow_overclaim": [], "on_conflict": "deny",
 }  # fmt: skip
 SOURCES = ["subject", "subject_alt_name", "rfc3779", "dmvpn_ca"]
 
@@ -173,4 +173,4 @@ def _role(holder: Holder, order: list[str], unit: bool, claims: Claims) -> None:
     by_unit = unit and "subject" in order
     if by_unit and explicit is False:
         claims.doubts.add("contradicting_roles")
-    claims.hub = explicit if explicit is not None else by_unit
+    claims.hub = explicit is not False and (explicit is True or by_unit)
