@@ -46,7 +46,7 @@ class Grant:
             return "covers_forbidden"
         elif prefix not in self.prefixes and not self.transit and any(within(net, prefix) for net in self.tunnel):
             return "covers_tunnel"
-        if prefix.prefixlen > self.longest[prefix.version]:
+        if prefix.prefixlen > self.longest[prefix.version] and not (self.transit and within_any(prefix, self.tunnel)):
             return "too_long"
         own = [*self.prefixes, *self.allowed, *(self.tunnel if self.transit else [])]
         return "" if within_any(prefix, own) else "not_its_own"
@@ -136,7 +136,7 @@ class Oracle:
 
     def _kinds(self, claims: Claims, ask: Ask, opinion: Opinion) -> list[str]:
         if self.world.role == "hub":
-            return ["hub" if claims.hub else "spoke"]
+            return ["hub" if claims.hub else "spoke", *(["hub"] if ask.kind == "nhs" and not claims.hub else [])]
         if ask.kind == "nhs":
             return ["hub"]
         if claims.hub:
@@ -264,6 +264,8 @@ class Oracle:
             opinion.doubts.add(f"revoked_{maybe}")
         if self.policy.get("require_crl") and (fault := self.trust.crl_fault(holder, self.now)):
             opinion.wrong.add(f"require_crl ({fault})")
+        if any(crl.sha1 or crl.scope or crl.base is not None for crl in self.trust.seen):
+            opinion.doubts.add("crl_without_effect")
         if holder.sha1 or any(link.sha1 for link in holder.issuer.chain()):
             opinion.doubts.add("sha1")
 

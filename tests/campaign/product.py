@@ -100,7 +100,8 @@ class Product:
         interfaces = ", ".join(f'{name} = "{profile}"' for name, profile in world.interfaces.items())
         bgp = toml(world.bgp, "bgp") + "enabled = true\n" if world.bgp else "enabled = false\n"
         text = (
-            f'role = "{world.role}"\nstate_directory = "{self._folder}"\n[nhrp]\ninterfaces = {{ {interfaces} }}\n[redirect]\nenabled = false\n'
+            f'role = "{world.role}"\nstate_directory = "{self._folder}"\n[nhrp]\n'
+            f"interfaces = {{ {interfaces} }}\n[redirect]\nenabled = false\n"
             f'[metrics]\nlisten = ""\n[bgp]\n{bgp}[policy]\n{toml(whole, "policy")}'
         )
         tomllib.loads(text)
@@ -142,10 +143,11 @@ class Product:
         self.watch = CharonWatch(self.charon, self._config.profiles, telemetry, self.clock, certificates=source)
         self.authorizer = Authorizer(
             self._config.policy, self.peers, telemetry, self.clock, lambda: None, self.watch,
-            own=lambda: {ip_address(text) for text in self._world.own_addresses.values()},
+            own=lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
         )  # fmt: skip
         self.watch.changed = self.authorizer.sas_changed
-        reader = TrustFilesReader(self._config.trust_files, KeptTrust(self._config.trust_files.kept), Signatures())
+        files = self._config.trust_files
+        reader = TrustFilesReader(files, KeptTrust(files.kept), Signatures(), self.clock)
         self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.authorizer.trust)
         self.watch.learn = self.trust.learn
         self.authorizer.deny_until_trust()

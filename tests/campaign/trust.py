@@ -76,7 +76,7 @@ class Trust:
         """Return the complete CRLs of trusted signers that no newer one of theirs replaced."""
         newest: dict[tuple[int, object], Crl] = {}
         for crl in self.seen:
-            if crl.start > now or crl.base is not None or not self._counts(crl, now):
+            if crl.start > now or crl.base is not None or crl.scope or not self._counts(crl, now):
                 continue
             key = (crl.signer.key, crl.scope)
             if key not in newest or (crl.number, crl.start) > (newest[key].number, newest[key].start):

@@ -20,7 +20,7 @@ from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.pem import der_blocks
 from dmvpn_agent.wire.trust import MAX_VERIFICATIONS
-from factories import NOW, authority_pem, crl_pem, decide, request
+from factories import NOW, Clock, authority_pem, crl_pem, decide, request
 from pki import Party
 
 
@@ -72,6 +72,29 @@ class TestReading:
         (files.crls[0] / "b.crl").write_bytes(crl_pem(8, number=10))
         (files.crls[0] / "c.crl").write_bytes(crl_pem(9, number=3, update=NOW + timedelta(days=1)))
         assert serials(read_trust(files)[0]) == {8}
+
+    def test_a_crl_of_the_future_replaces_no_other_before_its_time(self, files: TrustFiles) -> None:
+        """A CA may sign lists in advance; what a list in force revokes stays revoked until then."""
+        (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=1))
+        (files.crls[0] / "b.crl").write_bytes(crl_pem(8, number=2, update=NOW + 10 * DAY))
+        clock = Clock()
+        reader = TrustFilesReader(files, KeptTrust(None), clock=clock)
+        stamp = reader.stamp()
+        read = reader.read()
+        assert serials(read.trust) == {7}
+        assert "number 2" in read.problems[0]
+        assert reader.stamp() == stamp
+        clock.advance(timedelta(days=10).total_seconds())
+        assert reader.stamp() != stamp
+        assert serials(reader.read().trust) == {8}
+
+    def test_a_clock_that_is_set_back_revokes_nobodys_revocation(self, files: TrustFiles) -> None:
+        """A CRL that was in force stays so, and one that is the only one of its signer counts at once."""
+        (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=2))
+        clock, kept = Clock(NOW - 365 * DAY), KeptTrust(None)
+        assert serials(TrustFilesReader(files, kept, clock=clock).read().trust) == {7}
+        (files.crls[0] / "b.crl").write_bytes(crl_pem(number=1, update=NOW - 400 * DAY))
+        assert serials(TrustFilesReader(files, kept, clock=clock).read().trust) == {7}
 
     def test_what_is_no_crl_is_a_problem_and_the_others_count(self, files: TrustFiles) -> None:
         """One bad file takes nothing from the good ones."""

@@ -1,7 +1,8 @@
 """The operator's CA certificates and CRLs on disk: single files, and directories of them."""
 
 import errno
-from collections.abc import Hashable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import structlog
 from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core.model import Certificate
-from dmvpn_agent.core.policy import Trust
+from dmvpn_agent.core.policy import CRL_SKEW, Trust
 from dmvpn_agent.service.trust_watch import TrustRead
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl, CrlError, read_crls
@@ -27,6 +28,11 @@ from dmvpn_agent.wire.vici import MAX_VALUE
 
 log = structlog.get_logger()
 
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 #: A larger file is no CRL of a DMVPN.
 MAX_FILE_BYTES = 32 << 20
 
@@ -40,20 +46,28 @@ def read_trust(files: TrustFiles) -> tuple[Trust, tuple[str, ...]]:
 class TrustFilesReader:
     """Reads CA certificates and CRLs. A CRL counts if a CA or its CRL signer signed it, the newest of each signer.
 
-    ``kept`` has the newest ones that were ever read; without it, those in the files count as they are.
+    ``kept`` has the newest ones that were ever read; without it, those in the files count as they are. A CRL that is
+    dated in the future takes no other's place before its time: a CA may sign its lists in advance.
     """
 
     def __init__(
-        self, files: TrustFiles, kept: KeptTrust | None = None, signatures: Signatures | None = None
+        self,
+        files: TrustFiles,
+        kept: KeptTrust | None = None,
+        signatures: Signatures | None = None,
+        clock: Callable[[], datetime] = _now,
     ) -> None:
         self._files = files
         self._kept = kept or KeptTrust(None)
         self._signatures = signatures or Signatures()
         self._store = TrustStore(())
+        self._clock = clock
+        self._due: datetime | None = None
 
     def stamp(self) -> Hashable:
-        """Return something that is different after a file was changed."""
-        return tuple(
+        """Return something that is different after a file was changed, or when a CRL's time has come."""
+        due = (self._due,) if self._due is not None and self._due <= self._clock() else ()
+        return *due, *(
             (str(path), _status(path))
             for given in (*self._files.authorities, *self._files.crls)
             for path in _Listing.of(given).files
@@ -79,9 +93,12 @@ class TrustFilesReader:
         problems += unread
         problems += _unused(signed, offered)
         problems += [f"{path}: no such file or directory" for path in self._files.crls if _Listing.of(path).missing]
-        newest, older, missing = _newest(
-            signed.crls, {crl.digest for _, crl in offered}, {crl.digest for crl in kept}
-        )
+        digests = {crl.digest for crl in kept}
+        waiting = _waiting(signed.crls, digests, self._clock() + CRL_SKEW)
+        self._due = min((crl.crl.this_update - CRL_SKEW for crl in waiting), default=None)
+        in_force = [crl for crl in signed.crls if crl not in waiting]
+        newest, older, missing = _newest(in_force, {crl.digest for _, crl in offered}, digests)
+        problems += [_early(crl.crl) for crl in waiting]
         self._kept.keep(newest)
         if self._files.for_charon:
             problems += [_too_long(crl.crl) for crl in newest if len(crl.crl.der) > MAX_VALUE]
@@ -171,6 +188,23 @@ def _unused(store: TrustStore, offered: Sequence[tuple[Path, Crl]]) -> Iterator[
     for path, crl in offered:
         if crl.digest in unused:
             yield f"{path}: the CRL of {crl.issuer} {unused[crl.digest]}"
+
+
+def _waiting(crls: Sequence[SignedCrl], kept: Set[str], until: datetime) -> list[SignedCrl]:
+    """Return the lists dated later than ``until`` whose signer has another one that counts now.
+
+    One that was in force before stays so: the clock may have been set back.
+    """
+    early = [crl for crl in crls if crl.crl.this_update > until and crl.crl.digest not in kept]
+    served = {(crl.crl.name, crl.key) for crl in crls if crl not in early}
+    return [crl for crl in early if (crl.crl.name, crl.key) in served]
+
+
+def _early(crl: Crl) -> str:
+    return (
+        f"the CRL of {crl.issuer} {_numbered(crl)} is dated in the future and takes the former one's place then; if"
+        " that is not meant, look whether the clocks of this node and of the CA are right"
+    )
 
 
 Newest = tuple[list[SignedCrl], list[tuple[SignedCrl, SignedCrl]], list[SignedCrl]]
