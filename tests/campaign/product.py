@@ -27,6 +27,7 @@ from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.bridge import Bridge
 from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon_watch import CharonWatch
+from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.surplus import SurplusEnder
 from dmvpn_agent.service.telemetry import Telemetry
@@ -93,6 +94,10 @@ class Product:
         """Return the time."""
         return self._epoch + timedelta(seconds=self._loop.time() + self._skipped)
 
+    def uptime(self) -> timedelta:
+        """Return the time since the start, by a clock that is never set."""
+        return timedelta(seconds=self._loop.time())
+
     def configured(self, policy: dict[str, Any]) -> Config:
         """Return the configuration with a policy, from its file. Raises ``Refused``."""
         world = self._world
@@ -125,7 +130,7 @@ class Product:
         if not self._world.patched:
             telemetry = Telemetry()
             issued = AuthorityFiles(self._config.trust_files.authorities).issued
-            certificates = Certificates(self._bridge_file, issued, telemetry, self.clock)
+            certificates = Certificates(self._bridge_file, issued, telemetry, Clocks(self.clock, self.uptime))
             bridge = Bridge(
                 self.charon, certificates, SurplusEnder(self._config.profiles, telemetry, self._loop.time), telemetry
             )
@@ -140,9 +145,10 @@ class Product:
         self._store.open()
         self.peers = Peers(PeerTable(self._store))
         source = None if self._world.patched else self._bridge_file
-        self.watch = CharonWatch(self.charon, self._config.profiles, telemetry, self.clock, certificates=source)
+        clocks = Clocks(self.clock, self.uptime)
+        self.watch = CharonWatch(self.charon, self._config.profiles, telemetry, clocks, certificates=source)
         self.authorizer = Authorizer(
-            self._config.policy, self.peers, telemetry, self.clock, lambda: None, self.watch,
+            self._config.policy, self.peers, telemetry, clocks, lambda: None, self.watch,
             own=lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
         )  # fmt: skip
         self.watch.changed = self.authorizer.sas_changed
@@ -178,7 +184,7 @@ class Product:
     async def settle(self) -> None:
         """Let everything follow that follows."""
         await asyncio.sleep(SETTLING)
-        self.peers.observe(frozenset(self._bound()), self.clock())
+        self.peers.observe(frozenset(self._bound()), self.uptime())
         self.authorizer.rejudge()
 
     def _bound(self) -> Iterable[Any]:
