@@ -45,8 +45,8 @@ def net(text: str) -> Claim[Any]:
 
 
 #: The CA that issues ``certificate()``.
-CA = replace(certificate(), fingerprint="ca", serial=990, subject="CN=test CA", not_before=NOW - 2 * YEAR,
-             not_after=NOW + 2 * YEAR, resources={})  # fmt: skip
+CA = replace(certificate(), fingerprint="ca", serial=990, subject="CN=test CA", subject_rfc4514="CN=test CA",
+             not_before=NOW - 2 * YEAR, not_after=NOW + 2 * YEAR, resources={})  # fmt: skip
 
 
 class Found:

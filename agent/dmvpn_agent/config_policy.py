@@ -11,6 +11,7 @@ from typing import NamedTuple
 from dmvpn_agent import config_values as parse
 from dmvpn_agent.config_values import REQUIRED, ConfigError, Parser, Table
 from dmvpn_agent.core.model import Address, AsRange, Claim, Network, PeerKind, Resources, Role, Source
+from dmvpn_agent.core.names import impossible_identity, impossible_name
 from dmvpn_agent.core.policy import (
     Action,
     Combination,
@@ -68,7 +69,7 @@ def read_policy(table: Table, node: Node) -> Policy:
         maintenance=tuple(_maintenance(row) for row in table.rows("maintenance")),
         requires_crl=table.get("require_crl", parse.boolean, False),
         confirms=table.get("confirm_certificates", parse.boolean, True),
-        overclaiming_issuers=table.get("allow_overclaim", parse.patterns, []),
+        overclaiming_issuers=_patterns(table, "allow_overclaim", ()),
     )
 
 
@@ -99,9 +100,24 @@ def _rules(table: Table, otherwise: Rules) -> Rules:
             "max_protocol_addresses", parse.integer(1, 1000), otherwise.max_protocol_addresses
         ),
         max_prefixes=table.get_or("max_prefixes", parse.integer(0, 1000), otherwise.max_prefixes),
-        issuers=table.get_or("issuers", parse.patterns, otherwise.issuers),
-        subjects=table.get_or("subjects", parse.patterns, otherwise.subjects),
+        issuers=_patterns(table, "issuers", otherwise.issuers),
+        subjects=_patterns(table, "subjects", otherwise.subjects),
         on_conflict=OnConflict(table.get_or("on_conflict", parse.one_of(*OnConflict), otherwise.on_conflict)),
+    )
+
+
+def _patterns(table: Table, key: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """Read patterns for names. Raises ``ConfigError`` for one that matches none, whoever shows what certificate."""
+    found = table.get_or(key, parse.patterns, otherwise)
+    for pattern in found:
+        if why := impossible_name(pattern):
+            raise _impossible(f"{table.name}.{key}", pattern, why)
+    return found
+
+
+def _impossible(where: str, pattern: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"{where}: {pattern!r} matches nothing: {why} (`dmvpn-agent explain` prints the names to match)"
     )
 
 
@@ -122,9 +138,12 @@ def _static_peer(row: Table) -> StaticPeer:
     as_number: int | None = row.get_or("as_number", parse.integer(1, 4294967294), None)
     prefixes = row.get("prefixes", parse.networks(), [])
     role = Role(row.get("role", parse.one_of(*Role), Role.SPOKE))
+    identity, overrides = row.get("identity", parse.text), row.get("override", parse.boolean, False)
+    if why := impossible_identity(identity, without_certificate=not overrides):
+        raise _impossible(f"{row.name}.identity", identity, why)
     return StaticPeer(
-        identity=row.get("identity", parse.text),
-        overrides=row.get("override", parse.boolean, False),
+        identity=identity,
+        overrides=overrides,
         resources=Resources(
             protocol_addresses=tuple(Claim(_STATIC, str(address), address) for address in addresses),
             as_numbers=() if as_number is None else (Claim(_STATIC, str(as_number), AsRange(as_number, as_number)),),
@@ -139,4 +158,6 @@ def _maintenance(row: Table) -> Maintenance:
     serial: int | None = row.get_or("serial", parse.serial, None)
     if (identity is None) is (serial is None):
         raise ConfigError(f"{row.name}: expected either identity or serial")
+    if identity is not None and (why := impossible_identity(identity)):
+        raise _impossible(f"{row.name}.identity", identity, why)
     return Maintenance(Action(row.get("action", parse.one_of(*Action))), identity, serial)

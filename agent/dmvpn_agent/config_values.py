@@ -214,7 +214,7 @@ endpoint: Parser[Endpoint | None] = Parser('"address:port" with an IP address, o
 as_ranges: Parser[tuple[AsRange, ...]] = Parser('a list of AS numbers or ranges, as ["64512-65534"]', _as_ranges)
 serial: Parser[int] = Parser("a serial number in hexadecimal, as openssl and pki print it", _serial)
 paths: Parser[tuple[Path, ...]] = Parser("a list of absolute paths", _list(_path))
-patterns: Parser[tuple[str, ...]] = Parser('a list of shell patterns, as ["C=DE, O=lab, *"]', _list(_text))
+patterns: Parser[tuple[str, ...]] = Parser('a list of shell patterns, as ["*,O=lab,C=DE"]', _list(_text))
 addresses: Parser[tuple[Address, ...]] = Parser('a list of addresses, as ["10.255.0.2"]', _list(_address))
 
 

@@ -82,7 +82,7 @@ class TestSources:
 def _holding(subject: str = "CN=test CA", **resources: Any) -> Certificate:
     """Return a CA's certificate that holds these resources by RFC 3779."""
     named = {Source.RFC3779: Resources(**resources)} if resources else {}
-    return replace(CA, subject=subject, fingerprint=subject, resources=named)
+    return replace(CA, subject=subject, subject_rfc4514=subject, fingerprint=subject, resources=named)
 
 
 class TestInheritance:

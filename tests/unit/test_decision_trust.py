@@ -12,7 +12,7 @@ from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
 from dmvpn_agent.core.policy import Chain, Issuer, RevocationList, Trust
 from factories import NOW, POLICY, YEAR, certificate, decide, policy, request
 
-ROOT = replace(CA, fingerprint="root", subject="CN=root", serial=99)
+ROOT = replace(CA, fingerprint="root", subject="CN=root", subject_rfc4514="CN=root", serial=99)
 
 DAY = timedelta(days=1)
 

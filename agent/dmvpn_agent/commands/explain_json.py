@@ -38,7 +38,10 @@ def certificate_json(certificate: Certificate | BadCertificate | None) -> dict[s
         return {"unreadable": certificate.why}
     return {
         "subject": certificate.subject,
+        "subject_rfc4514": certificate.subject_rfc4514,
+        "aliases": list(certificate.aliases),
         "issuer": certificate.issuer,
+        "issuer_rfc4514": certificate.issuer_rfc4514,
         "serial": f"{certificate.serial:x}",
         "not_before": certificate.not_before.isoformat(),
         "not_after": certificate.not_after.isoformat(),

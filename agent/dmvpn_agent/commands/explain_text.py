@@ -48,8 +48,9 @@ def _certificate(report: Report) -> Iterator[str]:
         case BadCertificate(why):
             yield f"  cannot be read: {why}"
         case Certificate() as certificate:
-            yield f"  subject      {certificate.subject or '(empty)'}"
-            yield f"  issuer       {certificate.issuer or '(empty)'}"
+            yield f"  subject      {certificate.subject_rfc4514 or '(empty)'}"
+            yield f"  as charon    {_as_charon(certificate) or '(empty)'}"
+            yield f"  issuer       {certificate.issuer_rfc4514 or '(empty)'}"
             yield f"  serial       {certificate.serial:x}"
             yield f"  valid        from {_time(certificate.not_before)} to {_time(certificate.not_after)}"
             yield f"  fingerprint  {certificate.fingerprint} (SHA-256)"
@@ -63,6 +64,12 @@ def issuers_of(report: Report) -> tuple[Issuer, ...]:
         return ()
     chains = report.setting.judge.trust.finder.chains(report.shown.certificate).found
     return tuple(chain.issuers[0] for chain in chains)
+
+
+def _as_charon(certificate: Certificate) -> str:
+    """Return the subject as charon prints it, which a maintenance pattern matches too."""
+    printed = [text for text in (*certificate.identities, *certificate.aliases) if "=" in text]
+    return next((text for text in printed if text != certificate.subject), certificate.subject)
 
 
 def _names(named: tuple[Named, ...]) -> Iterator[str]:

@@ -143,8 +143,8 @@ def entitlement(resources: Resources) -> Entitlement:
 
 def _names(certificate: Certificate, rules: Rules) -> Iterator[Rule]:
     for reason, field, name, patterns in (
-        (Reason.ISSUER_NOT_ALLOWED, "issuer", certificate.issuer, rules.issuers),
-        (Reason.SUBJECT_NOT_ALLOWED, "subject", certificate.subject, rules.subjects),
+        (Reason.ISSUER_NOT_ALLOWED, "issuer", certificate.issuer_rfc4514, rules.issuers),
+        (Reason.SUBJECT_NOT_ALLOWED, "subject", certificate.subject_rfc4514, rules.subjects),
     ):
         if patterns:
             passed = any(matches(pattern, (name,)) for pattern in patterns)

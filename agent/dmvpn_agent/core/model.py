@@ -185,8 +185,10 @@ class Label:
 class Certificate:
     """What the policy reads from a peer's X.509 certificate.
 
-    ``subject`` and ``issuer`` are for people and for the operator's patterns (logs, the info series); no resource
-    is ever parsed back out of them. ``subject_name`` and ``issuer_name`` are the same names in DER. ``identity`` is
+    ``subject`` and ``issuer`` are for people (logs, the info series); ``subject_rfc4514`` and ``issuer_rfc4514`` are
+    the same names whole, for the operator's patterns; no resource is ever parsed back out of them. ``aliases``: the
+    subject in other forms, as far as those are not ``identities``.
+    ``subject_name`` and ``issuer_name`` are the same names in DER. ``identity`` is
     the same after a renewal, with other resources too, and however its names are encoded (RFC 5280, section 7.1).
     ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are aware, UTC.
     ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject (missing
@@ -205,6 +207,9 @@ class Certificate:
     issuer_name: bytes = b""
     identity: str = ""
     identities: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    subject_rfc4514: str = ""
+    issuer_rfc4514: str = ""
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
     hub_hosts: tuple[str, ...] = ()
     label: Label | None = None

@@ -120,9 +120,9 @@ def delegated(certificate: Certificate, issuers: Sequence[Certificate]) -> Deleg
             resources = _filled_in(resources, own.inherits - _FAMILIES, numbers.resources, numbers.by)
             excess += _excess(holder, own.as_numbers, numbers.resources.as_numbers, numbers.by)
         if own.prefixes or own.inherits & _FAMILIES:
-            addresses = _Held(Resources(prefixes=resources.prefixes), holder.subject)
+            addresses = _Held(Resources(prefixes=resources.prefixes), holder.subject_rfc4514)
         if own.as_numbers or own.inherits - _FAMILIES:
-            numbers = _Held(Resources(as_numbers=resources.as_numbers), holder.subject)
+            numbers = _Held(Resources(as_numbers=resources.as_numbers), holder.subject_rfc4514)
     return Delegated(resources, tuple(excess))
 
 

@@ -32,7 +32,7 @@ def maintained(request: BindingRequest, policy: Policy, action: Action) -> Maint
     """Return the maintenance of this kind that is in force for a peer."""
     if not policy.maintenance:
         return None
-    names = _names(request)
+    names = _all_names(request)
     serial = request.certificate.serial if isinstance(request.certificate, Certificate) else None
     for row in policy.maintenance:
         by_identity = row.identity is not None and matches(row.identity, names)
@@ -68,11 +68,17 @@ def standing_rules(
 
 
 def _names(request: BindingRequest) -> frozenset[str]:
-    """Return what a peer can be called by in a pattern of the operator."""
+    """Return what a peer can be called by in a pattern of the operator: forms in which no name looks like another."""
     if isinstance(request.certificate, Certificate):
         # Only what the certificate proves: who else is behind the same NBMA address is another peer.
-        return frozenset((*request.certificate.identities, request.certificate.subject))
+        return frozenset((*request.certificate.identities, request.certificate.subject_rfc4514))
     return frozenset(ike_peer.identity for ike_peer in request.ike_peers)
+
+
+def _all_names(request: BindingRequest) -> frozenset[str]:
+    """Return those and all other forms of a name, for what takes something away: there, too much is the safe side."""
+    aliases = request.certificate.aliases if isinstance(request.certificate, Certificate) else ()
+    return _names(request) | frozenset(aliases)
 
 
 def _or_a_row(request: BindingRequest) -> str:

@@ -13,7 +13,7 @@ from cryptography import x509
 from dmvpn_agent.core.model import BadCertificate, Certificate, Resources, Source
 from dmvpn_agent.wire.claims import MAX_CLAIMS, shown
 from dmvpn_agent.wire.der import Malformed
-from dmvpn_agent.wire.identity import printed_alternatives, printed_subject
+from dmvpn_agent.wire.identity import printed_alternatives, printed_subject, printed_whole
 from dmvpn_agent.wire.label import subject_label
 from dmvpn_agent.wire.name import (
     Name,
@@ -33,6 +33,7 @@ from dmvpn_agent.wire.resources import (
     from_units,
     hub_hosts,
 )
+from dmvpn_agent.wire.rfc4514 import rfc4514
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
 #: RFC 5280, section 4.1.2.2, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
@@ -72,7 +73,7 @@ def _read(der: bytes) -> Certificate:
     identities = set(printed_alternatives(alternatives))
     if (printed := printed_subject(subject)) is not None:
         identities.add(name if printed == name else printed)  # the two are most often equal, and kept by the thousand
-    issuer_name, issuer = _issuer(issuer_name)
+    issuer_name, issuer, issuer_rfc4514 = _issuer(issuer_name)
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
         subject=name,
@@ -84,6 +85,9 @@ def _read(der: bytes) -> Certificate:
         issuer_name=issuer_name,
         identity=_identity(issuer_name, rdns),
         identities=tuple(sorted(identities)),
+        aliases=tuple(sorted({name, printed_whole(subject)} - identities)),
+        subject_rfc4514=rfc4514(rdns),
+        issuer_rfc4514=issuer_rfc4514,
         resources={source: named for source, named in resources.items() if named != _NOTHING},
         hub_hosts=hub_hosts(own),
         label=subject_label(subject),
@@ -100,9 +104,9 @@ def _serial(certificate: x509.Certificate) -> int:
 
 
 @lru_cache(maxsize=64)
-def _issuer(name: bytes) -> tuple[bytes, str]:
-    """Return an issuer's name in DER and for people, the same objects for all: peers have one of a few."""
-    return name, displayed(read_name(name))
+def _issuer(name: bytes) -> tuple[bytes, str, str]:
+    """Return an issuer's name in DER, for people and for patterns, the same objects for all who have it."""
+    return name, displayed(read_name(name)), rfc4514(read_rdns(name))
 
 
 def _identity(issuer_name: bytes, subject: tuple[Name, ...]) -> str:

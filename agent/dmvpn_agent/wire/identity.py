@@ -98,6 +98,13 @@ def printed_subject(subject: Name) -> str | None:
     return printed if parts and len(printed) <= MAX_PRINTED else None
 
 
+def printed_whole(subject: Name) -> str:
+    """Return a subject about as charon prints it, though others may be printed alike and though charon may cut it."""
+    return _printable(
+        ", ".join(f"{SHORT_NAMES.get(one.oid, one.oid)}={one.value.decode('latin-1')}" for one in subject)
+    )
+
+
 def printed_alternatives(names: Iterable[x509.GeneralName]) -> Iterator[str]:
     """Yield the subjectAltNames that can be IKE identities (names, mail and IP addresses) as charon prints them."""
     for name in names:
