@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +25,8 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 failed, 2 wrong usage, 78 invalid configuration."""
     open_standard_ones()
+    if not sys.warnoptions:  # what libraries deprecate is for whoever develops, who asks for it with -W
+        warnings.simplefilter("ignore")
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.command(arguments))

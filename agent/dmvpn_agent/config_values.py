@@ -4,8 +4,9 @@ A parser raises ``ValueError`` and says in its ``expected`` what is allowed; the
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,10 @@ REQUIRED: Any = object()
 
 class ConfigError(Exception):
     """The configuration cannot be used. The text names the key, the value and what is allowed."""
+
+
+class Wrong(ValueError):
+    """A value is not allowed; the text says what is wrong with which part of it, and what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,9 @@ class Table:
             raise ConfigError(f"{self._path(key)} is missing; expected {parser.expected}")
         try:
             return parser.parse(value)
-        except (ValueError, TypeError, AttributeError):
-            raise ConfigError(f"{self._path(key)} is {value!r}; expected {parser.expected}") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            hint = f" ({error})" if isinstance(error, Wrong) else ""
+            raise ConfigError(f"{self._path(key)} is {value!r}; expected {parser.expected}{hint}") from None
 
     def get_or(self, key: str, parser: Parser[V], otherwise: W) -> V | W:
         """Return the value of ``key``, or ``otherwise`` where the table has none. Raises ``ConfigError``."""
@@ -112,13 +118,31 @@ class Table:
         return rows
 
     def finish(self) -> None:
-        """Raise ``ConfigError`` for a key that was not asked for, here or in a table below."""
+        """Raise ``ConfigError`` for the keys that nobody asked for, here or in a table below, each named once."""
+        if unknown := list(dict.fromkeys(self._unknown(self._all_asked()))):
+            raise ConfigError("; ".join(unknown))
+
+    def _unknown(self, everywhere: Mapping[str, str]) -> Iterator[str]:
         for key in self._raw:
             if key not in self._asked:
-                where = f"in [{self._name}]" if self._name else "at the top"
-                raise ConfigError(f"{self._path(key)} is unknown; allowed {where}: {', '.join(sorted(self._asked))}")
+                yield f"{self._path(key)} is unknown; {self._instead(key, everywhere)}"
         for table in self._tables:
-            table.finish()
+            yield from table._unknown(everywhere)
+
+    def _instead(self, key: str, everywhere: Mapping[str, str]) -> str:
+        if near := get_close_matches(key.lower(), self._asked, n=1):
+            return f"did you mean {self._path(near[0])}?"
+        if key in everywhere:
+            return f"did you mean {everywhere[key]}?"
+        where = f"in [{self._name}]" if self._name else "at the top"
+        return f"allowed {where}: {', '.join(sorted(set(self._asked)))}"
+
+    def _all_asked(self) -> dict[str, str]:
+        """Return where each key belongs that some table knows; the first of several places."""
+        places = {key: self._path(key) for key in self._asked}
+        for table in self._tables:
+            places = table._all_asked() | places
+        return places
 
 
 def _check(condition: object) -> None:
@@ -168,8 +192,12 @@ def _as_ranges(value: Any) -> tuple[AsRange, ...]:
     _check(isinstance(value, list) and value)
     ranges = []
     for item in value:
-        low, _, high = str(item).partition("-")
-        numbers = AsRange(int(low), int(high or low))
+        found = re.fullmatch(r"([0-9]+) *(?:- *([0-9]+))?", str(item))
+        if found is None and re.fullmatch(r" *[0-9]+ *- *", str(item)):
+            raise Wrong(f"{item!r} has no end: write {str(item).strip()}4294967294")
+        if found is None or isinstance(item, bool):
+            raise Wrong(f"{item!r} is neither a number nor two with a - between")
+        numbers = AsRange(int(found[1]), int(found[2] or found[1]))
         _check(0 < numbers.low <= numbers.high < 2**32)
         ranges.append(numbers)
     return tuple(ranges)
@@ -204,7 +232,10 @@ word: Parser[str] = Parser("a name of letters, digits, '.', '_' and '-'", _match
 word_or_none: Parser[str] = Parser(
     "a name of letters, digits, '.', '_' and '-', or \"\" for none", _matching(r"|[A-Za-z][A-Za-z0-9._-]{0,63}")
 )
-interface: Parser[str] = Parser("the name of an interface, 15 characters at most", _matching(r"[A-Za-z0-9._-]{1,15}"))
+#: The kernel takes anything but '/', ':' and white space; nothing here has a meaning to nft or vtysh.
+interface: Parser[str] = Parser(
+    "the name of an interface, 15 characters at most", _matching(r"(?!\.{1,2}$)[A-Za-z0-9._@+=~,%-]{1,15}")
+)
 tunnels: Parser[dict[str, str]] = Parser(
     'the tunnel interfaces, each with its profile, as { gre1 = "dmvpn", gre2 = "dmvpn2" }',
     lambda value: {interface.parse(name): word.parse(profile) for name, profile in _some(value).items()},
@@ -269,11 +300,23 @@ def seconds(low: float, high: float) -> Parser[float]:
     return Parser(f"seconds, from {low} to {high}", parse)
 
 
+def _network(text: str) -> Network:
+    if "/" not in text:
+        address = ip_address(text)
+        raise Wrong(f"{text} has no prefix length: write {text}/{address.max_prefixlen} for that address alone")
+    if "%" in text or (":" in text and ip_address(text.partition("/")[0]).ipv4_mapped):  # type: ignore[union-attr]
+        raise Wrong(f"{text}: write an IPv4 network as one, and none with an interface")
+    network = ip_network(text, strict=False)
+    if ip_address(text.partition("/")[0]) != network.network_address:
+        raise Wrong(f"{text} has host bits: write {network}")
+    return network
+
+
 def networks(*, at_least: int = 0) -> Parser[tuple[Network, ...]]:
     """Return a parser for a list of IPv4 and IPv6 networks."""
 
     def parse(value: Any) -> tuple[Network, ...]:
         _check(isinstance(value, list) and len(value) >= at_least)
-        return tuple(ip_network(_text(item)) for item in value)
+        return tuple(_network(_text(item)) for item in value)
 
     return Parser('a list of networks without host bits, as ["10.255.0.0/24"]', parse)

@@ -218,3 +218,10 @@ def test_remembered_decisions_are_bounded(node: Judging) -> None:
     for _ in range(module.REMEMBERED_DECISIONS + 1):
         node.authorizer.settle(judgement)
     assert len(node.authorizer.judgements) == module.REMEMBERED_DECISIONS
+
+
+def test_what_looks_like_a_resource_and_is_not_taken_is_counted(node: Judging, telemetry: Telemetry) -> None:
+    """With each question; the decision is by what is taken."""
+    asked = request(*UNITS, "net=192.168.9.0/24", " NET=192.168.8.0/24")
+    assert isinstance(node.ask(AuthorizeBinding(1, asked)), Accept)
+    assert telemetry.value(metrics.OVERLOOKED_CLAIMS) == 2

@@ -73,7 +73,7 @@ DENIED = [
     (request(protocol_address=ip_address("192.168.3.7")), SPOKE_POLICY,
      "host_outside_prefixes", "prefixes", "192.168.2.0/24"),
     (request(GRE, NET), POLICY, "no_as_number", "OU AS", "absent"),
-    (request(GRE, "AS=64512 "), POLICY, "malformed_as_number", "OU AS", "AS=64512 "),
+    (request(GRE, "AS=64512 "), POLICY, "malformed_as_number", "OU AS", '"AS=64512 "'),
     (request(GRE, "AS=0"), POLICY, "malformed_as_number", "OU AS", "AS=0"),
     (request(GRE, "AS=064512"), POLICY, "malformed_as_number", "OU AS", "AS=064512"),
     (request(GRE, "AS=64512", "AS=64513"), POLICY, "several_as_numbers", "OU AS", "AS=64512, AS=64513"),

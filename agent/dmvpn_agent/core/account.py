@@ -14,6 +14,7 @@ PROTOCOL_ADDRESS = "protocol address"
 AS_NUMBER = "AS number"
 PREFIX = "prefix"
 ROLE = "role"
+NOTHING = "nothing"
 
 _INHERITED = {Inheritable.IPV4: PREFIX, Inheritable.IPV6: PREFIX, Inheritable.AS_NUMBER: AS_NUMBER}
 
@@ -52,6 +53,11 @@ def accounted(request: BindingRequest, policy: Policy, trust: Trust, now: dateti
     order = [source for source in policy.sources if source in sources]
     for source in (*order, *(source for source in sources if source not in order)):
         found += _named(source, sources[source], counted, _unused(source, row, policy))
+    found += (
+        Named(Source.SUBJECT, NOTHING, claim.field, claim.text, claim.value, False,
+              f"looks like {claim.value}, which must stand exactly so")
+        for claim in (certificate.overlooked if certificate else ())
+    )  # fmt: skip
     return tuple(found)
 
 

@@ -45,6 +45,7 @@ LOOP_LAG = _gauge("event_loop_lag_seconds", "Longest delay of the event loop in 
 
 # nhrpd's questions and our answers
 DECISIONS = _counter("decisions", "Answers to nhrpd's binding requests.", "decision", "reason")
+OVERLOOKED_CLAIMS = _counter("overlooked_claims", "OUs of peers that look like resources and are not taken.")
 DECISION_SECONDS = _counter("decision_seconds", "Time spent from a whole event to its answer.")
 EVENT_CONNECTIONS = _counter("event_connections", "Connections to the event socket by how they went.", "outcome")
 EVENT_CONNECTIONS_OPEN = _gauge("event_connections_open", "Connections open on the event socket (nhrpd holds one).")

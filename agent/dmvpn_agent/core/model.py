@@ -193,8 +193,9 @@ class Certificate:
     ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are aware, UTC.
     ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject (missing
     where charon's form of it is not known for certain) and its
-    subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``hub_hosts``: the
-    hubs' hosts by dmvpn-ca, for people. ``label``: its name for people.
+    subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``overlooked``:
+    what looks like a resource and is not taken, with what it looks like, for people. ``hub_hosts``: the hubs' hosts by
+    dmvpn-ca, for people. ``label``: its name for people.
     """
 
     fingerprint: str
@@ -211,6 +212,7 @@ class Certificate:
     subject_rfc4514: str = ""
     issuer_rfc4514: str = ""
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
+    overlooked: tuple[Claim[str], ...] = ()
     hub_hosts: tuple[str, ...] = ()
     label: Label | None = None
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)

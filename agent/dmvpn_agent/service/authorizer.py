@@ -17,6 +17,7 @@ from dmvpn_agent.core.model import (
     Accept,
     Address,
     BindingRequest,
+    Certificate,
     Decision,
     Deny,
     Peer,
@@ -114,6 +115,8 @@ class Authorizer:
         else:
             request, decision = self._decide_now(event.request)
         self._count(decision)
+        if request is not None and isinstance(request.certificate, Certificate) and request.certificate.overlooked:
+            self._telemetry.increment(metrics.OVERLOOKED_CLAIMS, by=len(request.certificate.overlooked))
         spent = (self._clocks.uptime() - started).total_seconds()
         self._telemetry.increment(metrics.DECISION_SECONDS, by=spent)
         return Judgement(self._clocks.now(), request, decision)

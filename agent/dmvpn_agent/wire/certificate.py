@@ -32,6 +32,7 @@ from dmvpn_agent.wire.resources import (
     from_rfc3779,
     from_units,
     hub_hosts,
+    overlooked,
 )
 from dmvpn_agent.wire.rfc4514 import rfc4514
 
@@ -63,8 +64,9 @@ def _read(der: bytes) -> Certificate:
     rdns = read_rdns(subject_name)
     subject = tuple([attribute for rdn in rdns for attribute in rdn])
     alternatives, own = _extensions(certificate)
+    units = _units(subject)
     resources = {
-        Source.SUBJECT: from_units(_units(subject)),
+        Source.SUBJECT: from_units(units),
         Source.SUBJECT_ALT_NAME: from_alternative_name(alternatives),
         Source.RFC3779: from_rfc3779(own),
         Source.DMVPN_CA: from_dmvpn_ca(own),
@@ -89,6 +91,7 @@ def _read(der: bytes) -> Certificate:
         subject_rfc4514=rfc4514(rdns),
         issuer_rfc4514=issuer_rfc4514,
         resources={source: named for source, named in resources.items() if named != _NOTHING},
+        overlooked=overlooked(units),
         hub_hosts=hub_hosts(own),
         label=subject_label(subject),
         der=der,

@@ -7,6 +7,8 @@
 - dmvpn-ca's private extensions: whether it is a hub (BOOLEAN), and where hubs are (SEQUENCE OF IA5String).
 """
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
@@ -28,6 +30,10 @@ OWN_EXTENSIONS = frozenset({*ADDRESS_BLOCKS, *AS_IDENTIFIERS, IS_HUB, HUB_HOSTS}
 
 #: How the OUs begin that name resources.
 RESOURCE_UNITS = ("GRE=", "AS=", "NET=")
+#: The OU of hubs.
+HUBS = "Hubs"
+
+_LIKE_A_RESOURCE = re.compile(r"(gre|as|net) *[=:]")
 
 #: The two BOOLEANs there are in DER.
 _BOOLEANS = {b"\x01\x01\xff": ("TRUE", Role.HUB), b"\x01\x01\x00": ("FALSE", Role.SPOKE)}
@@ -41,17 +47,40 @@ def from_units(units: Iterable[str]) -> Resources:
     roles: list[Claim[Role]] = []
     for unit in units:
         key, _, text = unit.partition("=")
-        if unit == "Hubs":
+        if unit == HUBS:
             roles.append(Claim("OU", unit, Role.HUB))
         elif unit == key:
             continue
         elif key == "GRE":
-            addresses.append(claim("OU GRE", shown(unit), address, text))
+            addresses.append(claim("OU GRE", _quoted(unit), address, text))
         elif key == "AS":
-            numbers.append(claim("OU AS", shown(unit), as_number, text))
+            numbers.append(claim("OU AS", _quoted(unit), as_number, text))
         elif key == "NET":
-            prefixes.append(claim("OU NET", shown(unit), prefix, text))
+            prefixes.append(claim("OU NET", _quoted(unit), prefix, text))
     return Resources(tuple(addresses), tuple(numbers), tuple(prefixes), tuple(roles))
+
+
+def overlooked(units: Iterable[str]) -> tuple[Claim[str], ...]:
+    """Return the OUs that look like ones that name resources and are not taken, each with what it looks like.
+
+    In capitals or not, in other characters of the same look, with white space or a colon: OUs are compared exactly.
+    """
+    found = ((unit, _looks_like(unit)) for unit in units if unit != HUBS and not unit.startswith(RESOURCE_UNITS))
+    return tuple(Claim("OU", f'"{shown(unit)}"', like) for unit, like in found if like is not None)
+
+
+def _looks_like(unit: str) -> str | None:
+    plain = unicodedata.normalize("NFKC", unit).casefold()
+    plain = "".join(char for char in plain if unicodedata.category(char) not in {"Cc", "Cf"}).strip()
+    if plain in {"hubs", "hub"}:
+        return HUBS
+    named = _LIKE_A_RESOURCE.match(plain)
+    return f"{named[1].upper()}=" if named else None
+
+
+def _quoted(unit: str) -> str:
+    """Return an OU as it can be shown, in quotes if white space around it would not be seen."""
+    return shown(unit) if unit == unit.strip() else f'"{shown(unit)}"'
 
 
 def from_alternative_name(names: Iterable[x509.GeneralName]) -> Resources:

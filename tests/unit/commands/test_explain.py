@@ -275,3 +275,30 @@ def test_a_crl_denies_whom_it_names(capsys: Output, tmp_path: Path) -> None:
     assert "DENIED (certificate_revoked), because the certificate is revoked: serial is " in text
     assert "charon verifies it before nhrpd asks" not in text
     assert "whether it is revoked" not in text
+
+
+def test_what_looks_like_a_resource_and_is_not_taken_is_shown(tmp_path: Path, capsys: Output) -> None:
+    """With the difference to be seen: quotes around white space, other characters by their code."""
+    file = tmp_path / "odd.der"
+    units = (
+        "GRE=10.255.0.2 ",
+        "net=192.168.1.0/24",
+        " NET=192.168.2.0/24",
+        "\uff27RE=10.255.0.3",
+        "hubs",
+        "AS: 65001",
+        "Asia",
+    )
+    file.write_bytes(der((*units, "AS=65001")))
+    assert main(["explain", str(file), *AT]) == 1
+    text = capsys.readouterr().out
+    for line in (
+        r"subject +protocol address +OU GRE +\"GRE=10\.255\.0\.2 \" +malformed: denies the peer",
+        r"subject +nothing +OU +\"net=192\.168\.1\.0/24\" +no: looks like NET=, which must stand exactly so",
+        r"subject +nothing +OU +\" NET=192\.168\.2\.0/24\" +no: looks like NET=",
+        r"subject +nothing +OU +\"\\uff27RE=10\.255\.0\.3\" +no: looks like GRE=",
+        r"subject +nothing +OU +\"hubs\" +no: looks like Hubs",
+        r"subject +nothing +OU +\"AS: 65001\" +no: looks like AS=",
+    ):
+        assert re.search(line, text), line
+    assert 'Asia"' not in text
