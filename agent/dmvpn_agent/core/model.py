@@ -194,8 +194,8 @@ class Certificate:
     ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject (missing
     where charon's form of it is not known for certain) and its
     subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``overlooked``:
-    what looks like a resource and is not taken, with what it looks like, for people. ``hub_hosts``: the hubs' hosts by
-    dmvpn-ca, for people. ``label``: its name for people.
+    what looks like a resource and is not taken, with what it looks like, for people. ``hub_hosts``: the hubs' hosts
+    by dmvpn-ca, for people. ``label``: its name for people.
     """
 
     fingerprint: str
