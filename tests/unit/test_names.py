@@ -80,6 +80,7 @@ def test_no_value_looks_like_several_parts(values: list[str]) -> None:
 
 IMPOSSIBLE = {
     "C=FI, O=lab, CN=spoke1": "separates parts by ','",
+    "O=lab, *": "separates parts by ','",
     "/C=FI/O=lab/*": "separates parts by ','",
     "*,E=admin@lab": "write emailAddress",
     "cn=spoke1,*": "write CN",

@@ -68,6 +68,7 @@ def _whole(policy: Policy) -> Iterator[Finding]:
 def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator[Finding]:
     if rules.requires_hub_role and kind is not PeerKind.HUB:
         yield Finding(where, "require_hub_role denies every peer that is not a hub: set it in [policy.hub]", True)
+    yield from _patterns(where, rules)
     for network in rules.allowed_networks:
         longest = rules.max_prefix_length[network.version == 6]
         if network.prefixlen > longest:
@@ -86,6 +87,13 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
             yield Finding(where, f"tunnel_networks {one} and {other} overlap", False)
     if rules.needs_as_number:
         yield from _as_numbers(where, rules, policy)
+
+
+def _patterns(where: str, rules: Rules) -> Iterator[Finding]:
+    for pattern in (*rules.issuers, *rules.subjects):
+        if pattern.startswith("C=") and "," in pattern:
+            text = f"the pattern {pattern!r} begins with the country, which stands last in a name (RFC 4514)"
+            yield Finding(where, text, False)
 
 
 def _as_numbers(where: str, rules: Rules, policy: Policy) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ stays withheld, whatever else it may announce. Sources: FRR's user guide, "IP Pr
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dmvpn_agent.core.model import Network, Peer
 from dmvpn_agent.core.policy import covers
@@ -38,10 +39,18 @@ def filter_entries(peer: Peer, version: int) -> frozenset[Entry]:
     A network in ``peer.withheld`` denies every prefix that overlaps it: those inside it, itself, and those around it.
     The default route overlaps everything: it is taken where ``peer.default_route`` says so, and only then.
     """
-    withheld = _widest(network for network in peer.withheld if network.version == version)
+    withheld = tuple(network for network in peer.withheld if network.version == version)
+    entries = _entries_but if withheld else _entries  # few carry others' prefixes, and all of those the same
+    return entries(peer.announces, withheld, peer.default_route, version)
+
+
+def _entries(
+    announces: tuple[tuple[Network, int], ...], withheld: tuple[Network, ...], default_route: bool, version: int
+) -> frozenset[Entry]:
+    withheld = _widest(withheld)
     entries: set[Entry] = set()
-    for network, longest in peer.announces:
-        shortest = network.prefixlen or (0 if peer.default_route else 1)
+    for network, longest in announces:
+        shortest = network.prefixlen or (0 if default_route else 1)
         if network.version != version or shortest > longest or any(covers(one, network) for one in withheld):
             continue
         entries.add(_permit(network, shortest, longest))
@@ -51,11 +60,15 @@ def filter_entries(peer: Peer, version: int) -> frozenset[Entry]:
     return frozenset(entries)
 
 
+_entries_but = lru_cache(maxsize=16)(_entries)
+
+
 def _widest(networks: Iterable[Network]) -> tuple[Network, ...]:
     """Return the networks that lie in no other of them."""
     found: list[Network] = []
-    for network in sorted(networks, key=lambda network: network.prefixlen):
-        if not any(covers(wider, network) for wider in found):
+    # A network comes right behind the one that it lies in, or behind others in that one.
+    for network in sorted(networks, key=lambda network: (int(network.network_address), network.prefixlen)):
+        if not found or not covers(found[-1], network):
             found.append(network)
     return tuple(found)
 

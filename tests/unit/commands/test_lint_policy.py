@@ -49,6 +49,11 @@ DOUBTFUL = [
      "policy.sources: combine = agree means nothing with one source"),
     ('forbidden_networks = ["172.16.0.0/12"]',
      "policy, gre1, hub and spoke: forbidden_networks 172.16.0.0/12 is not allowed anyway"),
+    ('[policy.hub]\nforbidden_networks = ["10.255.0.0/16"]\nallowed_networks = ["10.0.0.0/8"]',
+     "policy, gre1, hub: forbidden_networks 10.255.0.0/16 keeps out routes to protocol addresses in 10.255.0.0/24"),
+    ('subjects = ["C=FI,O=lab,*"]',
+     "policy, gre1, hub and spoke: the pattern 'C=FI,O=lab,*' begins with the country, which stands last in a name"
+     " (RFC 4514)"),
     ('[policy.spoke]\ntunnel_networks = ["10.255.0.0/24", "10.255.0.0/16"]',
      "policy, gre1, spoke: tunnel_networks 10.255.0.0/24 and 10.255.0.0/16 overlap"),
     ('[[policy.peer]]\nidentity = "*"\noverride = true\nprotocol_addresses = ["10.255.0.2"]\nas_number = 64512',
