@@ -137,6 +137,6 @@ def _extensions(random: Random, node: Node, pool: Sequence[Node]) -> bytes:
         )
     elif random.random() < 0.5:
         found.insert(place, sequence(oid(kind), critical, tlv(4, content)))
-    elif place < len(found):
+    elif place < len(found) and node.children[place].children:
         found[place] = sequence(oid(kind), critical, node.children[place].children[-1].encoded)
     return sequence(*found)
