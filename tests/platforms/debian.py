@@ -10,6 +10,8 @@ from platforms.stage import Stage, tests, whole
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
 #: What a newcomer has before he clones: the README asks for no more.
 _INCLUDED = "ca-certificates,git,make,python3"
+#: Where charon is the one of charon-systemd, which cannot be installed beside strongswan-charon's: set-up leaves it.
+_WITH_CHARON_SYSTEMD = frozenset({"sid"})
 _VERSIONS = (
     "dpkg-query -W -f '${source:Package} ${Version}\\n' frr strongswan-swanctl nftables linux-image-amd64 | sort -u;"
     " python3 --version"
@@ -25,6 +27,8 @@ def make(suite: str, checkout: Path, folder: Path, log: Path) -> Room:
     clone(checkout, root / "root/dmvpn-agent", log)
     room = Room(root)
     room.trust_local_authorities(log)
+    if suite in _WITH_CHARON_SYSTEMD:
+        room.must(["apt-get", "-qq", "install", "-y", "--no-install-recommends", "charon-systemd"], log)
     return room
 
 
