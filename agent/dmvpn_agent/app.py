@@ -122,7 +122,7 @@ class AgentApp:
             telemetry,
             self._recorder.record if self._recorder else lambda *_: None,
         )
-        self._control = ControlSocket(config.control_socket, self.status)
+        self._control = ControlSocket(config.control_socket, self.status, telemetry)
         self._metrics = Exposition(config.metrics, telemetry) if config.metrics else None
         self._terminals = Terminals(config.frr)
         nhrpd = FrrNhrpd(self._terminals.reader, config.interfaces)

@@ -222,7 +222,7 @@ def _read(raw: dict[str, Any]) -> Config:
         frr=_frr(top.table("frr"), bgp_table),
         bgp=bgp,
         redirect=_redirect(top.table("redirect"), role, tuple(tunnels)),
-        metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:9342"),
+        metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
         bridge=_bridge(top.table("bridge")),
     )
     top.finish()
@@ -305,7 +305,7 @@ def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> Redirect
 def _bridge(table: Table) -> Bridge:
     return Bridge(
         listen=table.get("listen", parse.path, "/run/dmvpn-agent/charon.vici"),
-        metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:9343"),
+        metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:19343"),
         init_limit_half_open=table.get("init_limit_half_open", parse.integer(0, 1_000_000), 0),
         init_limit_job_load=table.get("init_limit_job_load", parse.integer(0, 1_000_000), 0),
     )

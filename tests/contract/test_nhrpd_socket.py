@@ -147,6 +147,23 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     assert len(agent.authorizer.judgements) == 3
 
 
+async def test_two_that_ask_about_one_binding_are_both_answered(
+    agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that waits for charon is its connection's: nobody takes nhrpd's answer by asking the same."""
+    monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+    sas = FakeSas()
+    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock, lambda: None, sas)
+    sas.arrive(1, "CN=large")
+    await agent.serve()
+    nhrpd, other = await agent.connect(), await agent.connect()
+    nhrpd[1].write(event(1, remote_cert=""))
+    await until(lambda: sas.looks)
+    assert await _ask(other, 7, remote_cert="") == "deny"
+    async with asyncio.timeout(30):
+        assert await nhrpd[0].readuntil(b"\n\n") == b"eventid=1\nresult=deny\n\n"
+
+
 async def test_half_a_message_is_waited_for_and_then_given_up(agent: Agent) -> None:
     """A connection that is not in step any more is closed."""
     await agent.serve(message_timeout=0.05)
@@ -186,7 +203,7 @@ async def test_a_silent_connection_is_kept(agent: Agent) -> None:
 
 
 async def test_of_a_thousand_connections_the_first_is_served_on(agent: Agent) -> None:
-    """The others are refused beyond a few, counted, and once they are gone a new one is served."""
+    """The others give way to one another, and once they are gone a new one is served."""
     await agent.serve()
     nhrpd = await agent.connect()
     assert await _ask(nhrpd, 1) == "accept"
@@ -204,7 +221,9 @@ async def test_of_a_thousand_connections_the_first_is_served_on(agent: Agent) ->
         others.append(other)
         if number % 250 == 0:
             assert await _ask(nhrpd, 2 + number) == "accept"
-    await until(lambda: agent.ended("refused") == 1000 - MAX_CONNECTIONS + 1)
+    await until(
+        lambda: agent.telemetry.value(metrics.CONNECTIONS_REFUSED, "events", "evicted") > 1000 - MAX_CONNECTIONS
+    )
     assert agent.socket.open_connections == MAX_CONNECTIONS
     assert await _ask(nhrpd, 5000) == "accept"
     for other in others:

@@ -39,7 +39,7 @@ def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
     rules = config.policy.rules["gre1"][PeerKind.SPOKE]
     assert rules.needs_as_number
     assert rules.as_ranges == ((64512, 65534), (4200000000, 4294967294))
-    assert config.metrics == Endpoint("127.0.0.1", 9342)
+    assert config.metrics == Endpoint("127.0.0.1", 19342)
 
 
 def test_a_spoke_leaves_bgp_and_nftables_alone() -> None:
@@ -95,10 +95,10 @@ WRONG = [
     ("redirect.nflog_group", 65536, "a whole number from 1 to 65535"),
     ("redirect.source_prefix_length", 0, "a whole number from 1 to 32"),
     ("redirect.rate_per_minute", 0, "a whole number from 1 to 60000"),
-    ("metrics.listen", "localhost:9342", '"address:port" with an IP address, or "" for none'),
+    ("metrics.listen", "localhost:19342", '"address:port" with an IP address, or "" for none'),
     ("metrics.listen", "127.0.0.1", '"address:port"'),
     ("metrics.listen", "127.0.0.1:0", '"address:port"'),
-    ("metrics.listen", 9342, '"address:port"'),
+    ("metrics.listen", 19342, '"address:port"'),
     ("bgp.maximum_prefixes", -1, "a whole number from 0"),
     ("bgp.maximum_prefixes_restart_minutes", 65536, "a whole number from 0 to 65535"),
     ("bgp.hub_weights", {"hub1": 200}, "weights from 1 to 65535 by address"),
@@ -173,9 +173,9 @@ def test_metrics_can_be_turned_off() -> None:
 
 def test_an_ipv6_endpoint_is_written_in_brackets() -> None:
     """The port is told from the address by brackets, in and out."""
-    endpoint = from_toml(_with("metrics.listen", "[::1]:9342")).metrics
-    assert endpoint == Endpoint("::1", 9342)
-    assert str(endpoint) == "[::1]:9342"
+    endpoint = from_toml(_with("metrics.listen", "[::1]:19342")).metrics
+    assert endpoint == Endpoint("::1", 19342)
+    assert str(endpoint) == "[::1]:19342"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Listening on a Unix socket."""
 
-import asyncio
 import contextlib
 import socket
 import stat
@@ -11,7 +10,7 @@ import pytest
 
 from dmvpn_agent.adapters.control import ControlSocket, read_status
 from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
-from dmvpn_agent.adapters.unix import SocketInUse, listen
+from dmvpn_agent.adapters.unix import SocketInUse, bind
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
@@ -19,40 +18,32 @@ from factories import POLICY, Clock
 from fakes.frr import MemoryStore
 
 
-async def _close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     """What a killed process left behind is no hindrance; the mode is as asked."""
     path = tmp_path / "x.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    server = await listen(path, _close, mode=0o660)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o660
-    _, writer = await asyncio.open_unix_connection(path)
-    writer.close()
-    server.close()
+    with bind(path, mode=0o660), socket.socket(socket.AF_UNIX) as client:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        client.connect(str(path))
 
 
-async def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
+def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
     """A second process is told, and the first goes on serving."""
     path = tmp_path / "x.sock"
-    server = await listen(path, _close, mode=0o600)
-    with pytest.raises(SocketInUse, match=rf"another process listens on {path}"):
-        await listen(path, _close, mode=0o600)
-    _, writer = await asyncio.open_unix_connection(path)
-    writer.close()
-    server.close()
+    with bind(path, mode=0o600), socket.socket(socket.AF_UNIX) as client:
+        with pytest.raises(SocketInUse, match=rf"another process listens on {path}"):
+            bind(path, mode=0o600)
+        client.connect(str(path))
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.parent.mkdir() or path.write_text("")])
-async def test_a_path_that_cannot_be_had_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_path_that_cannot_be_had_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """No directory, or a file that is no socket: the operator sees which."""
     path = tmp_path / "run" / "x.sock"
     make(path)
     with pytest.raises(OSError, match=rf"cannot listen: .*{path}"):
-        await listen(path, _close, mode=0o600)
+        bind(path, mode=0o600)
 
 
 async def test_stopping_what_never_started_leaves_the_owners_socket(
@@ -60,9 +51,9 @@ async def test_stopping_what_never_started_leaves_the_owners_socket(
 ) -> None:
     """A second agent that cannot start must not take the first one's sockets with it."""
     path = tmp_path / "x.sock"
-    server = await listen(path, _close, mode=0o600)
+    server = bind(path, mode=0o600)
     authorizer = Authorizer(POLICY, Peers(MemoryStore()), telemetry, clock.both, lambda: None)
-    for second in (NhrpdSocket(path, authorizer, telemetry), ControlSocket(path, dict)):
+    for second in (NhrpdSocket(path, authorizer, telemetry), ControlSocket(path, dict, telemetry)):
         with contextlib.suppress(SocketInUse):
             await second.start()
         await second.stop()
@@ -70,9 +61,9 @@ async def test_stopping_what_never_started_leaves_the_owners_socket(
     server.close()
 
 
-async def test_the_state_is_told_to_whoever_asks(tmp_path: Path) -> None:
+async def test_the_state_is_told_to_whoever_asks(tmp_path: Path, telemetry: Telemetry) -> None:
     """One JSON document a connection."""
-    control = ControlSocket(tmp_path / "x.sock", lambda: {"role": "hub"})
+    control = ControlSocket(tmp_path / "x.sock", lambda: {"role": "hub"}, telemetry)
     await control.start()
     assert await read_status(tmp_path / "x.sock") == {"role": "hub"}
     await control.stop()

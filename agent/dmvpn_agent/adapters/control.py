@@ -6,40 +6,59 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dmvpn_agent.adapters.unix import listen
+from dmvpn_agent.adapters.stream_listener import Connection, StreamListener
+from dmvpn_agent.adapters.unix import bind
+from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.typed import document
 
+#: Seconds within which a client must have read all of it.
 TIMEOUT = 5.0
+MAX_CONNECTIONS = 8
+#: The state of many peers takes a while to write down, and nhrpd waits meanwhile: that has a quarter of the time.
+REST = 3.0
 MAX_STATUS = 64 << 20
 
 
 class ControlSocket:
     """Serves ``status``, which returns what is to be told as a JSON object."""
 
-    def __init__(self, path: Path, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, path: Path, status: Callable[[], dict[str, Any]], telemetry: Telemetry, *, timeout: float = TIMEOUT
+    ) -> None:
         self._path = path
         self._status = status
-        self._server: asyncio.Server | None = None
+        self._timeout = timeout
+        self._server = StreamListener("control", self._serve, telemetry, limit=MAX_CONNECTIONS)
+        self._started = False
+        self._turn = asyncio.Lock()
+        self._rested = 0.0
 
     async def start(self) -> None:
         """Listen. Raises ``OSError``, or ``SocketInUse`` where another process answers on the path."""
-        self._server = await listen(self._path, self._connected, mode=0o660)
+        self._server.start(bind(self._path, mode=0o660))
+        self._started = True
 
     async def stop(self) -> None:
         """Close the socket."""
-        if self._server is not None:
-            self._server.close()
+        if self._started:
+            await self._server.stop()
             self._path.unlink(missing_ok=True)
 
-    async def _connected(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            writer.write(json.dumps(self._status()).encode())
-            async with asyncio.timeout(TIMEOUT):
-                await writer.drain()
-        except (ConnectionError, TimeoutError):
-            writer.transport.abort()  # close() would wait for a client that does not read
-        finally:
-            writer.close()
+    async def _serve(self, connection: Connection) -> None:
+        async with asyncio.timeout(self._timeout):
+            connection.engaged = True
+            connection.writer.write(await self._state())
+            connection.writer.write_eof()
+            await connection.closed_by_client()
+
+    async def _state(self) -> bytes:
+        clock = asyncio.get_running_loop().time
+        async with self._turn:
+            await asyncio.sleep(self._rested - clock())
+            began = clock()
+            text = json.dumps(self._status()).encode()
+            self._rested = clock() + REST * (clock() - began)
+        return text
 
 
 async def read_status(path: Path) -> dict[str, Any]:

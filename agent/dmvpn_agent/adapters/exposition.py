@@ -1,20 +1,33 @@
 """``/metrics`` for Prometheus, from the telemetry's plain numbers."""
 
+import asyncio
+import os
+import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
-from wsgiref.simple_server import WSGIServer
+from ipaddress import ip_address
+from urllib.parse import unquote
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from dmvpn_agent.adapters.stream_listener import Connection, StreamListener
 from dmvpn_agent.config_values import Endpoint
 from dmvpn_agent.core.metrics import PREFIX, Kind
 from dmvpn_agent.core.printable import printable
 from dmvpn_agent.service.telemetry import Telemetry
+
+MAX_CONNECTIONS = 16
+BACKLOG = 128
+#: Octets of a request, up to the empty line.
+MAX_REQUEST = 16384
+#: Seconds for a client to send its request, and to take the answer.
+TIMEOUT = 10.0
+#: Writing the page takes the interpreter from whoever decides about peers: it has a quarter of the time at most.
+REST = 3.0
 
 
 class _TelemetryCollector(Collector):
@@ -31,27 +44,117 @@ class _TelemetryCollector(Collector):
 
 
 class Exposition:
-    """An HTTP server for scrapes, in a thread of its own."""
+    """An HTTP server for scrapes, with a thread and an event loop of its own. One request a connection.
 
-    def __init__(self, endpoint: Endpoint, telemetry: Telemetry) -> None:
+    ``timeout``: seconds for a client to send its request and take the answer.
+    """
+
+    def __init__(self, endpoint: Endpoint, telemetry: Telemetry, *, timeout: float = TIMEOUT) -> None:
         self._endpoint = endpoint
-        self._registry = CollectorRegistry()
-        self._registry.register(_TelemetryCollector(telemetry))
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        self._server: WSGIServer | None = None
+        self._telemetry = telemetry
+        self._timeout = timeout
+        registry = CollectorRegistry()
+        registry.register(_TelemetryCollector(telemetry))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._page = make_wsgi_app(registry)
+        self._turn = asyncio.Lock()
+        self._rested = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen. Raises ``OSError`` where the address cannot be had."""
-        # The pair is returned since prometheus-client 0.20.
-        started: Any = start_http_server(self._endpoint.port, self._endpoint.host, self._registry)
-        self._server, self._thread = started
+        """Listen. Raises ``OSError`` that says what to do if the address cannot be had. Never waits."""
+        listener = self._listen()
+        self._loop = asyncio.new_event_loop()
+        self._work = self._loop.create_task(self._serve(listener))
+        self._thread = threading.Thread(target=self._run, args=(self._loop, self._work), name="metrics", daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> socket.socket:
+        """Take the address. It is an address, never a name: nothing waits for DNS."""
+        host, port = self._endpoint.host, self._endpoint.port
+        family = socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6
+        try:
+            return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            text = (
+                f"cannot listen on {self._endpoint}: {why}; stop the other program there (`ss -ltnp`), or configure"
+                " another address or port"
+            )
+            raise OSError(error.errno, text) from error
 
     def stop(self) -> None:
         """Close the server."""
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-            self._server = self._thread = None
+        if self._loop and self._work and self._thread:
+            self._loop.call_soon_threadsafe(self._work.cancel)
+            self._thread.join(self._timeout)
+            self._thread = None
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop, work: asyncio.Task[None]) -> None:
+        try:
+            loop.run_until_complete(asyncio.gather(work, return_exceptions=True))
+        finally:
+            loop.close()
+
+    async def _serve(self, listener: socket.socket) -> None:
+        server = StreamListener("metrics", self._answer, self._telemetry, limit=MAX_CONNECTIONS)
+        server.start(listener)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
+
+    async def _answer(self, connection: Connection) -> None:
+        async with asyncio.timeout(self._timeout):
+            head = await self._head(connection.reader)
+            connection.engaged = True
+            connection.writer.write(await self._page_for(head) if head else b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.writer.write_eof()
+            await connection.closed_by_client()
+
+    @staticmethod
+    async def _head(reader: asyncio.StreamReader) -> list[str]:
+        """Return the lines of a request's head; none if it is too long or unfinished."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return []
+        return head.decode("latin-1").split("\r\n")
+
+    async def _page_for(self, head: list[str]) -> bytes:
+        clock = asyncio.get_running_loop().time
+        async with self._turn:
+            await asyncio.sleep(self._rested - clock())
+            began = clock()
+            answer = self._written(_environment(head))
+            self._rested = clock() + REST * (clock() - began)
+        return answer
+
+    def _written(self, environment: dict[str, str]) -> bytes:
+        """Have the page written by the library, which knows formats and compression."""
+        start: list[str] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
+            start.extend([f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)])
+
+        body = b"".join(self._page(environment, start_response))
+        start += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+        return "\r\n".join(start).encode("latin-1") + (b"" if environment["REQUEST_METHOD"] == "HEAD" else body)
+
+
+def _environment(head: list[str]) -> dict[str, str]:
+    """Return a request as PEP 3333 has it, as far as the page depends on it."""
+    method, _, target = head[0].partition(" ")
+    path, _, query = target.rpartition(" ")[0].partition("?")
+    fields = dict(line.lower().partition(":")[::2] for line in head[1:])
+    return {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": unquote(path),
+        "QUERY_STRING": query,
+        "HTTP_ACCEPT": fields.get("accept", "").strip(),
+        "HTTP_ACCEPT_ENCODING": fields.get("accept-encoding", "").strip(),
+    }

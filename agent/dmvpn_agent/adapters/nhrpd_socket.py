@@ -6,7 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from dmvpn_agent.adapters.unix import listen
+from dmvpn_agent.adapters.stream_listener import Connection, StreamListener
+from dmvpn_agent.adapters.unix import bind
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept, Address
 from dmvpn_agent.service.authorizer import Authorizer
@@ -16,15 +17,22 @@ from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, 
 
 log = structlog.get_logger()
 
+#: nhrpd holds one, and for a moment a second one as it is restarted.
 MAX_CONNECTIONS = 8
+#: Descriptors kept for nhrpd's connection where the process has no other left.
+RESERVE = 2
 #: nhrpd writes a message at once; a client that leaves one unfinished this long is not nhrpd.
 MESSAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 5.0
-#: Questions whose answers wait for charon; one more is answered by what is known.
+#: Questions of a connection whose answers wait for charon; one more is answered by what is known.
 MAX_WAITING = 256
+#: After so many answers whatever else waits has its turn.
+BATCH = 64
 
 #: What a question is about: interface and protocol address.
 Binding = tuple[str, Address]
+#: The questions of one connection whose answers wait for charon.
+Waiting = dict[Binding, asyncio.Task[None]]
 
 
 def _binding(event: AuthorizeBinding) -> Binding:
@@ -32,7 +40,10 @@ def _binding(event: AuthorizeBinding) -> Binding:
 
 
 class NhrpdSocket:
-    """Serves nhrpd's questions. nhrpd holds one connection; a few more are allowed for its restart.
+    """Serves nhrpd's questions. nhrpd holds one connection, and may have nothing to ask for hours.
+
+    A few more are served beside it, each for itself: whoever asks gets the answer. If one more comes, one of the
+    user and process with the most connections is closed, first one that has asked nothing.
 
     ``record`` is given each message and what was decided, after the answer.
     ``message_timeout``: seconds from the first byte of a message to its last. ``write_timeout``: seconds within which
@@ -56,71 +67,61 @@ class NhrpdSocket:
         self._record = record
         self._message_timeout = message_timeout
         self._write_timeout = write_timeout
-        self._server: asyncio.Server | None = None
+        self._server = StreamListener("events", self._connected, telemetry, limit=MAX_CONNECTIONS, reserve=RESERVE)
+        self._started = False
         self.opened: Callable[[], None] = lambda: None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._waiting: dict[Binding, asyncio.Task[None]] = {}
 
     @property
     def open_connections(self) -> int:
         """Return how many clients are connected."""
-        return len(self._connections)
+        return len(self._server)
 
     async def start(self) -> None:
         """Listen. Raises ``OSError``, or ``SocketInUse`` where another process answers on the path."""
-        self._server = await listen(self._path, self._connected, mode=0o660)
+        self._server.start(bind(self._path, mode=0o660))
+        self._started = True
 
     async def stop(self) -> None:
         """Close the socket and all connections."""
-        if self._server is None:
+        if not self._started:
             return  # the path is not ours
-        self._server.close()
-        tasks = (*self._connections, *self._waiting.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.stop()
         self._path.unlink(missing_ok=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if len(self._connections) >= MAX_CONNECTIONS or task is None:
-            self._telemetry.increment(metrics.EVENT_CONNECTIONS, "refused")
-            log.warning("event_connection_refused", why=f"{len(self._connections)} are open; nhrpd needs one")
-            writer.close()
-            return
-        self._connections.add(task)
+    async def _connected(self, connection: Connection) -> None:
         outcome = "failed"
+        waiting: Waiting = {}
+        user, process = connection.source
+        log.info("event_connection_opened", uid=user, pid=process)
+        self.opened()
         try:
-            outcome = await self._serve(reader, writer)
+            outcome = await self._serve(connection, waiting)
         except (ConnectionError, TimeoutError):
             outcome = "broken"
         except asyncio.CancelledError:
-            outcome = "stopped"
+            outcome = "evicted" if connection.evicted else "stopped"
         except Exception:
             log.exception("event_connection_failed")
         finally:
-            self._connections.discard(task)
-            # Not close(): that would wait, without end, for a client that does not read.
-            writer.transport.abort()
+            for task in waiting.values():
+                task.cancel()
         self._telemetry.increment(metrics.EVENT_CONNECTIONS, outcome)
-        log.info("event_connection_closed", outcome=outcome)
+        log.info("event_connection_closed", outcome=outcome, uid=user, pid=process)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        log.info("event_connection_opened")
-        self.opened()
+    async def _serve(self, connection: Connection, waiting: Waiting) -> str:
         events = EventReader()
         clock = asyncio.get_running_loop().time
         deadline: float | None = None
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    data = await reader.read(65536)
+                    data = await connection.reader.read(65536)
             except TimeoutError:
                 return "unfinished_message"
             if not data:
                 return "closed_by_client"
             try:
-                answered = await self._answer(events.feed(data), writer)
+                answered = await self._answer(events.feed(data), connection, waiting)
             except EventError as error:
                 log.warning("event_stream_refused", why=str(error))
                 return "message_too_long"
@@ -129,29 +130,34 @@ class NhrpdSocket:
             elif deadline is None or answered:
                 deadline = clock() + self._message_timeout
 
-    async def _answer(self, events: Iterable[AuthorizeBinding | BadEvent], writer: asyncio.StreamWriter) -> bool:
-        answered = False
-        for event in events:
-            answered = True
+    async def _answer(
+        self, events: Iterable[AuthorizeBinding | BadEvent], connection: Connection, waiting: Waiting
+    ) -> bool:
+        number = 0
+        for number, event in enumerate(events, 1):
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
             if isinstance(event, AuthorizeBinding):
+                connection.engaged = True
                 # nhrpd forgets an earlier question about the binding: its decision must not come after this one's.
-                if (earlier := self._waiting.pop(_binding(event), None)) is not None:
+                if (earlier := waiting.pop(_binding(event), None)) is not None:
                     earlier.cancel()
-                if self._authorizer.must_ask(event) and len(self._waiting) < MAX_WAITING:
+                if self._authorizer.must_ask(event) and len(waiting) < MAX_WAITING:
                     # The questions after it do not wait with it: nhrpd knows the answers by their numbers.
-                    self._waiting[_binding(event)] = asyncio.create_task(self._answer_late(event, writer))
+                    late = self._answer_late(event, connection.writer, waiting)
+                    waiting[_binding(event)] = asyncio.create_task(late)
                     continue
-            await self._conclude(event, self._authorizer.decide(event), writer)
-        return answered
+            await self._conclude(event, self._authorizer.decide(event), connection.writer)
+        return number > 0
 
-    async def _answer_late(self, event: AuthorizeBinding, writer: asyncio.StreamWriter) -> None:
+    async def _answer_late(self, event: AuthorizeBinding, writer: asyncio.StreamWriter, waiting: Waiting) -> None:
         try:
             await self._conclude(event, await self._authorizer.consider(event), writer)
         except (ConnectionError, TimeoutError):
             writer.transport.abort()
         finally:
-            if self._waiting.get(_binding(event)) is asyncio.current_task():
-                del self._waiting[_binding(event)]
+            if waiting.get(_binding(event)) is asyncio.current_task():
+                del waiting[_binding(event)]
 
     async def _conclude(
         self, event: AuthorizeBinding | BadEvent, judgement: Judgement, writer: asyncio.StreamWriter

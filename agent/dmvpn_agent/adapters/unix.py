@@ -1,30 +1,29 @@
 """Listening on a Unix socket: a stale file is replaced, a living owner is not."""
 
-import asyncio
+import errno
+import os
+import pwd
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-#: Connections that may wait to be accepted.
-BACKLOG = 100
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+#: Connections that may wait to be accepted. nhrpd does not wait for a place: without one it tries again after 10 s.
+BACKLOG = 1024
+#: Of an address, without the octet that ends it (unix(7)).
+MAX_PATH = 107
 
 
 class SocketInUse(Exception):
     """Another process answers on the path; the text says what to do."""
 
 
-async def listen(path: Path, handler: Handler, *, mode: int) -> asyncio.Server:
-    """Serve on ``path`` with streams; otherwise as ``bind``."""
-    return await asyncio.start_unix_server(handler, sock=bind(path, mode=mode))
-
-
 def bind(path: Path, *, mode: int) -> socket.socket:
     """Listen on ``path`` with file permissions ``mode``; the file's group is the directory's where that is setgid.
 
-    Raises ``SocketInUse``, or ``OSError`` that names the path where the directory is missing or not writable.
+    Raises ``SocketInUse``, or ``OSError`` that names the path and says what to do.
     """
+    if (length := len(os.fsencode(path))) > MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, f"cannot listen: the path has {length} bytes, the kernel takes {MAX_PATH};"
+                      " configure a shorter one", str(path))  # fmt: skip
     if path.is_socket():
         if answered(path):
             raise SocketInUse(f"another process listens on {path}; stop it, or configure another path")
@@ -36,8 +35,25 @@ def bind(path: Path, *, mode: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"cannot listen: {error.strerror or error}", str(path)) from error
+        why = f"cannot listen: {error.strerror or error}{_advice(path)}"
+        raise OSError(error.errno, why, str(path)) from error
     return listener
+
+
+def _advice(path: Path) -> str:
+    """Return what hinders a socket at a path, and what to do about it."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; {folder} is no directory: create it (systemd: RuntimeDirectory=), or configure another path"
+    if path.exists():
+        return "; there is a file that is no socket: remove it, or configure another path"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        try:
+            user = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
+            user = str(os.geteuid())
+        return f"; the user {user} may not create files in {folder}: give it the directory"
+    return ""
 
 
 def answered(path: Path) -> bool:

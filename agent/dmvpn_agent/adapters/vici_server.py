@@ -5,7 +5,6 @@ to the byte when another program takes over.
 """
 
 import asyncio
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from dmvpn_agent.adapters.acceptor import Acceptor, Source, makes_room, source_of
 from dmvpn_agent.adapters.unix import bind
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.bridge_clients import Client
@@ -24,6 +24,8 @@ from dmvpn_agent.wire.vici import Packet, PacketReader, ViciError, encode
 log = structlog.get_logger()
 
 MAX_CLIENTS = 16
+#: Descriptors kept for nhrpd's connection where the process has no other left.
+RESERVE = 2
 #: nhrpd reads at once; one that lets this much wait does not read at all.
 MAX_WAITING_BYTES = 8 << 20
 #: While this many requests of a client wait, no more are read from it.
@@ -56,6 +58,7 @@ class ViciClient:
     ) -> None:
         connection.setblocking(False)
         self._connection = connection
+        self.source: Source = source_of(connection)
         self._answer = answer
         self._ended = ended
         self._max_waiting = max_waiting
@@ -68,6 +71,11 @@ class ViciClient:
         self._reading = self._closed = False
         self._task: asyncio.Task[None] | None = None
         self.events: set[str] = set()
+
+    @property
+    def engaged(self) -> bool:
+        """Whether it asked for an event, as nhrpd does at once."""
+        return bool(self.events)
 
     def start(self, state: ClientState | None = None) -> None:
         """Serve it; ``state`` is how another program left it."""
@@ -203,6 +211,7 @@ class ViciServer:
         self._answer = answer
         self._telemetry = telemetry
         self._max_waiting = max_waiting
+        self._acceptor = Acceptor("bridge", self._taken, telemetry, reserve=RESERVE)
         self._listener: socket.socket | None = None
         self._clients: list[ViciClient] = []
 
@@ -231,7 +240,7 @@ class ViciServer:
         """Stop serving, and return listener and clients as they stand. Raises ``RuntimeError`` before ``start``."""
         if self._listener is None:
             raise RuntimeError("the server is not started")
-        asyncio.get_running_loop().remove_reader(self._listener)
+        self._acceptor.stop()
         return self._listener.fileno(), tuple(client.freeze() for client in self._clients)
 
     def thaw(self, states: tuple[ClientState, ...]) -> None:
@@ -244,7 +253,7 @@ class ViciServer:
     def stop(self) -> None:
         """Close the socket and all clients."""
         if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
+            self._acceptor.stop()
             self._listener.close()
             self._listener = None
             self._path.unlink(missing_ok=True)
@@ -252,32 +261,24 @@ class ViciServer:
             client.close("stopped")
 
     def _serve_on(self, listener: socket.socket) -> None:
-        listener.setblocking(False)
         self._listener = listener
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+        self._acceptor.start(listener)
 
     def _client(self, connection: socket.socket) -> ViciClient:
         client = ViciClient(connection, self._answer, self._closed, self._max_waiting)
         self._clients.append(client)
         return client
 
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            connection, _ = listener.accept()
-            self._make_room()
-            client = self._client(connection)
-            if len(self._clients) > MAX_CLIENTS:
-                client.close("too_many")
-                return
-            self._hub.connected(client)
-            client.start()
-
-    def _make_room(self) -> None:
-        """Close the oldest client that has not asked for any event: nhrpd does so at once."""
-        if len(self._clients) >= MAX_CLIENTS:
-            idle = next((client for client in self._clients if not client.events), None)
-            if idle is not None:
-                idle.close("idle")
+    def _taken(self, connection: socket.socket) -> None:
+        leaves = makes_room(self._clients, source_of(connection)) if len(self._clients) >= MAX_CLIENTS else None
+        if leaves is not None:
+            leaves.close("too_many" if leaves.engaged else "idle")
+        client = self._client(connection)
+        if len(self._clients) > MAX_CLIENTS:
+            client.close("too_many")
+            return
+        self._hub.connected(client)
+        client.start()
 
     def _closed(self, client: ViciClient, cause: str) -> None:
         self._telemetry.increment(metrics.BRIDGE_CLIENTS_DROPPED, cause)

@@ -147,6 +147,10 @@ BRIDGE_SURPLUS = _counter("bridge_surplus_ike_sas", "IKE_SAs ended because both 
 BRIDGE_UPGRADES = _counter("bridge_upgrades", "Times the bridge was to be replaced while it runs, by outcome.",
                            "outcome")  # fmt: skip
 
+CONNECTIONS_REFUSED = _counter("connections_refused", "Connections beyond what a listener serves at once: refused, or"
+                               " an older one evicted.", "listener", "outcome")  # fmt: skip
+ACCEPT_FAILURES = _counter("accept_failures", "Times a connection could not be accepted, for want of descriptors.",
+                           "listener")  # fmt: skip
 LOG_LINES_DROPPED = _counter("log_lines_dropped", "Lines that could not be logged, by cause.", "cause")
 CONFIG_RELOADS = _counter("config_reloads", "Times the configuration was read again.", "outcome")
 

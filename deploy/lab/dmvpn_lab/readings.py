@@ -131,7 +131,7 @@ def status(node: LabNode) -> Record:
     return dict(json.loads(node.space.run(*AGENT, "status", "--json", "--socket", CONTROL_SOCKET)))
 
 
-def metrics(node: LabNode, port: int = 9342) -> dict[str, float]:
+def metrics(node: LabNode, port: int = 19342) -> dict[str, float]:
     """The samples of /metrics, by name with labels. Raises ``OSError`` while nobody serves it."""
     with node.space.connect("127.0.0.1", port) as connection:
         connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
