@@ -90,7 +90,12 @@ async def test_without_a_descriptor_it_waits_or_takes_its_reserve(
     """It does not try again and again at once; when there is room it goes on."""
     monkeypatch.setattr(acceptor, "PAUSE", 0.02)
     accepted: list[socket.socket] = []
-    accepting = Acceptor("events", accepted.append, telemetry, reserve=reserve)
+
+    def take(connection: socket.socket) -> bool:
+        accepted.append(connection)
+        return True
+
+    accepting = Acceptor("events", take, telemetry, reserve=reserve)
     listener = bind(tmp_path / "x.sock", mode=0o600)
     accepting.start(listener)
     clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]

@@ -18,9 +18,9 @@ from dmvpn_agent.service.telemetry import Telemetry
 log = structlog.get_logger()
 
 #: Seconds without accepting after a failure: trying at once again would take all of the processor.
-PAUSE = 1.0
+PAUSE = 0.2
 #: Connections accepted before whatever else waits has its turn.
-BATCH = 32
+BATCH = 16
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 #: Who connected: user and process on this machine, or the address of another one and 0.
@@ -67,14 +67,14 @@ def makes_room(held: Sequence[H], newcomer: Source) -> H | None:
 
 
 class Acceptor:
-    """Hands each connection on a listening socket to ``taken``.
+    """Hands each connection on a listening socket to ``taken``, which returns whether it has a place for more by now.
 
     Where the process has no descriptor left, one of ``reserve`` that were kept aside is used; without one, nothing is
-    accepted for a second. ``name`` is the listener's, for log and metrics.
+    accepted for a moment. ``name`` is the listener's, for log and metrics.
     """
 
     def __init__(
-        self, name: str, taken: Callable[[socket.socket], None], telemetry: Telemetry, *, reserve: int = 0
+        self, name: str, taken: Callable[[socket.socket], bool], telemetry: Telemetry, *, reserve: int = 0
     ) -> None:
         self._name = name
         self._taken = taken
@@ -104,36 +104,41 @@ class Acceptor:
 
     def _resume(self) -> None:
         self._timer = None
-        with contextlib.suppress(OSError):
-            while len(self._kept) < self._reserve:
-                self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        self._keep_aside()
         if self._listener is not None:
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
+    def _keep_aside(self) -> None:
+        with contextlib.suppress(OSError):
+            while len(self._kept) < self._reserve:
+                self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
     def _accept(self, listener: socket.socket) -> None:
+        self._keep_aside()
         for _ in range(BATCH):
             try:
                 connection, _ = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:
-                self._failed(listener, error)
-                return
+                self._failed(error)
+                if error.errno not in {errno.EMFILE, errno.ENFILE} or not self._kept:
+                    self._pause(listener)
+                    return
+                os.close(self._kept.pop())  # the next try, at once, has it
+                continue
             self._short = False
-            self._taken(connection)
+            if not self._taken(connection):
+                return
 
-    def _failed(self, listener: socket.socket, error: OSError) -> None:
+    def _failed(self, error: OSError) -> None:
         self._telemetry.increment(metrics.ACCEPT_FAILURES, self._name)
         if not self._short:
-            self._short = True
             log.error("accept_failed", listener=self._name, why=error.strerror,
                       do="allow the process more descriptors (systemd: LimitNOFILE=; OpenRC: rc_ulimit)")  # fmt: skip
+        self._short = True
+
+    def _pause(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        if error.errno in {errno.EMFILE, errno.ENFILE} and self._kept:
-            os.close(self._kept.pop())  # the next try, at once, has it
-            self._timer = self._timer or loop.call_later(PAUSE, self._resume)
-            return
         loop.remove_reader(listener)
-        if self._timer:
-            self._timer.cancel()
         self._timer = loop.call_later(PAUSE, self._resume)

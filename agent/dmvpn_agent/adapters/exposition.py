@@ -21,7 +21,7 @@ from dmvpn_agent.core.printable import printable
 from dmvpn_agent.service.telemetry import Telemetry
 
 MAX_CONNECTIONS = 16
-BACKLOG = 128
+BACKLOG = 1024
 #: Octets of a request, up to the empty line.
 MAX_REQUEST = 16384
 #: Seconds for a client to send its request, and to take the answer.

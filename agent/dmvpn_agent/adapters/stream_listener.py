@@ -23,11 +23,13 @@ class Connection:
         self.reader = asyncio.StreamReader()
         self.writer: asyncio.StreamWriter
         self._socket = accepted
+        self._opening = False
         self._transport: asyncio.Transport | None = None
 
     async def open(self) -> None:
         """Give it reader and writer."""
         loop = asyncio.get_running_loop()
+        self._opening = True
         protocol = asyncio.StreamReaderProtocol(self.reader)
         self._transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket)
         self.writer = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
@@ -39,10 +41,10 @@ class Connection:
 
     def close(self) -> None:
         """Close it at once, without waiting for the other end to read."""
-        if self._transport is None:
-            self._socket.close()
-        else:
+        if self._transport is not None:
             self._transport.abort()
+        elif not self._opening:  # otherwise asyncio closes it as ``open`` is cancelled
+            self._socket.close()
 
 
 Handler = Callable[[Connection], Awaitable[None]]
@@ -83,14 +85,16 @@ class StreamListener:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _taken(self, accepted: socket.socket) -> None:
+    def _taken(self, accepted: socket.socket) -> bool:
         connection = Connection(accepted)
-        if len(self._open) >= self._limit and not self._make_room(connection):
+        full = len(self._open) >= self._limit
+        if full and not self._make_room(connection):
             connection.close()
-            return
+            return True
         task = asyncio.create_task(self._serve(connection))
         self._open[connection] = task
         task.add_done_callback(lambda _: self._ended(connection))
+        return not full  # whoever made room is closed, and its descriptor free, only when the loop goes on
 
     def _make_room(self, newcomer: Connection) -> bool:
         leaves = makes_room(tuple(self._open), newcomer.source)
@@ -99,6 +103,7 @@ class StreamListener:
             return False
         leaves.evicted = True
         self._open.pop(leaves).cancel()
+        leaves.close()  # now: its descriptor may be needed before the task runs
         return True
 
     def _ended(self, connection: Connection) -> None:

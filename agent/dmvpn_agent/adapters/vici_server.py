@@ -269,16 +269,17 @@ class ViciServer:
         self._clients.append(client)
         return client
 
-    def _taken(self, connection: socket.socket) -> None:
+    def _taken(self, connection: socket.socket) -> bool:
         leaves = makes_room(self._clients, source_of(connection)) if len(self._clients) >= MAX_CLIENTS else None
         if leaves is not None:
             leaves.close("too_many" if leaves.engaged else "idle")
         client = self._client(connection)
         if len(self._clients) > MAX_CLIENTS:
             client.close("too_many")
-            return
+            return True
         self._hub.connected(client)
         client.start()
+        return True
 
     def _closed(self, client: ViciClient, cause: str) -> None:
         self._telemetry.increment(metrics.BRIDGE_CLIENTS_DROPPED, cause)
