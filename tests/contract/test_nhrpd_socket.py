@@ -153,7 +153,7 @@ async def test_two_that_ask_about_one_binding_are_both_answered(
     """A question that waits for charon is its connection's: nobody takes nhrpd's answer by asking the same."""
     monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
     sas = FakeSas()
-    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock, lambda: None, sas)
+    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
     sas.arrive(1, "CN=large")
     await agent.serve()
     nhrpd, other = await agent.connect(), await agent.connect()
