@@ -15,6 +15,7 @@ from dmvpn_agent.core.doctor import Check, Level, examine
 from dmvpn_agent.core.node_view import (
     CharonView,
     LinkView,
+    MetricsView,
     NhrpdView,
     NodeView,
     OwnCertificate,
@@ -64,6 +65,10 @@ SOUND = NodeView(
     trust_problems=(),
     redirect=True,
     bgp=(),
+    metrics={
+        "agent": MetricsView("127.0.0.1:19342", served=True),
+        "bridge": MetricsView("127.0.0.1:19343", served=True),
+    },
 )
 
 
@@ -180,6 +185,26 @@ def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy
 def test_a_spoke_announces_no_tunnel_network_and_needs_no_route_to_it() -> None:
     """It has it from its hubs."""
     assert _wrong(replace(SOUND, routes={}), replace(WANTED, announced=())) == {}
+
+
+@pytest.mark.parametrize(
+    ("served", "found", "do"),
+    [
+        (False, "another program answers", "set metrics.listen to another"),
+        (None, "nobody listens", "start dmvpn-agent"),
+    ],
+)
+def test_a_metrics_port_that_is_not_ours_is_a_warning(served: bool | None, found: str, do: str) -> None:
+    """Everything else works; the bridge's counts only where there is a bridge."""
+    views = {name: MetricsView("127.0.0.1:19342", served) for name in ("agent", "bridge")}
+    wrong = _wrong(replace(SOUND, metrics=views))
+    assert list(wrong) == ["metrics, agent", "metrics, bridge"]
+    check = wrong["metrics, agent"]
+    assert check.level is Level.WARNING
+    assert found in check.found
+    assert do in check.do
+    direct = replace(SOUND, metrics=views, sockets={**SOUND.sockets, "nhrpd's charon": _socket(CHARON)})
+    assert "metrics, bridge" not in _wrong(direct)
 
 
 def test_a_shared_profile_needs_one_policy() -> None:

@@ -1,5 +1,6 @@
 """What Prometheus is given."""
 
+import asyncio
 import contextlib
 import gzip
 import select
@@ -10,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from dmvpn_agent.adapters.exposition import MAX_CONNECTIONS, Exposition
+from dmvpn_agent.adapters.exposition import MAX_CONNECTIONS, Exposition, served
 from dmvpn_agent.config_values import Endpoint
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.telemetry import Telemetry
@@ -138,3 +139,20 @@ def test_the_address_is_free_after_the_stop(endpoint: Endpoint, telemetry: Telem
         exposition = Exposition(endpoint, telemetry)
         exposition.start()
         exposition.stop()
+
+
+async def test_doctor_tells_our_metrics_from_others(endpoint: Endpoint, telemetry: Telemetry) -> None:
+    """Ours have our version; another program may answer anything."""
+    telemetry.observe(metrics.BUILD_INFO, lambda: {("1.0", "agent"): 1})
+    assert await served(endpoint) is None
+    exposition = Exposition(endpoint, telemetry)
+    exposition.start()
+    assert await served(endpoint) is True
+    exposition.stop()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nfrr_up 1\n" + b"x" * 100_000)
+        writer.close()
+
+    async with await asyncio.start_server(answer, endpoint.host, endpoint.port):
+        assert await served(endpoint) is False

@@ -158,3 +158,23 @@ def _environment(head: list[str]) -> dict[str, str]:
         "HTTP_ACCEPT": fields.get("accept", "").strip(),
         "HTTP_ACCEPT_ENCODING": fields.get("accept-encoding", "").strip(),
     }
+
+
+async def served(endpoint: Endpoint) -> bool | None:
+    """Return whether a process of ours answers there; ``None`` if nobody does."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except (OSError, TimeoutError):
+        return None
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+            while line := await reader.readline():
+                if line.startswith(f"{PREFIX}build_info{{".encode()):
+                    return True
+    except (OSError, TimeoutError, ValueError):
+        return False
+    finally:
+        writer.transport.abort()
+    return False

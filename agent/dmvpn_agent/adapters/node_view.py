@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from dmvpn_agent import __version__
 from dmvpn_agent.adapters.charon import ViciSession
+from dmvpn_agent.adapters.exposition import served
 from dmvpn_agent.adapters.frr import FrrBgpd, Terminals
 from dmvpn_agent.adapters.nftables import Nftables
 from dmvpn_agent.adapters.process import run
@@ -24,6 +25,7 @@ from dmvpn_agent.core.model import Certificate, Network, Role
 from dmvpn_agent.core.node_view import (
     CharonView,
     LinkView,
+    MetricsView,
     NhrpdView,
     NodeView,
     OwnCertificate,
@@ -97,6 +99,11 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         trust_problems=trust_problems,
         redirect=await _seen(_redirect),
         bgp=await _seen(lambda: _bgp(config)) if config.bgp else None,
+        metrics={
+            name: MetricsView(str(endpoint), await served(endpoint))
+            for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
+            if endpoint
+        },
     )
 
 

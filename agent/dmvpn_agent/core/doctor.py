@@ -45,6 +45,7 @@ def examine(seen: NodeView, wanted: Wanted) -> tuple[Check, ...]:
         *_kernel(seen, wanted),
         *_trust(seen, wanted),
         *_bgp(seen),
+        *_metrics(seen, wanted),
     )
 
 
@@ -269,3 +270,16 @@ def _bgp(seen: NodeView) -> Iterator[Check]:
             yield Check("bgpd", Level.FAULT, found, "what the agent's neighbors need", do)
         if not seen.bgp:
             yield Check("bgpd", Level.OK, "configured for the agent")
+
+
+def _metrics(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
+    bridged = seen.sockets["nhrpd's charon"].leads_to == wanted.bridge_socket
+    keys = {"agent": ("dmvpn-agent", "metrics.listen"), "bridge": ("dmvpn-bridge", "bridge.metrics_listen")}
+    for name, view in seen.metrics.items():
+        if name == "bridge" and not bridged:
+            continue
+        program, key = keys[name]
+        found = {True: "served", False: "another program answers", None: "nobody listens"}[view.served]
+        do = f"start {program}" if view.served is None else f"stop that program (`ss -ltnp`), or set {key} to another"
+        yield _judge(f"metrics, {name}", bool(view.served), f"{view.listen}: {found}", f"{program}'s /metrics", do,
+                     Level.WARNING)  # fmt: skip

@@ -106,11 +106,20 @@ class LinkView:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsView:
+    """Where a process is to serve its metrics; ``served``: ``False`` if another program answers, ``None`` if none."""
+
+    listen: str
+    served: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """All that was looked at. ``links`` lacks interfaces that are not there; ``bgp`` is ``None`` without BGP.
 
     ``routes`` has the type and protocol of the route to each of ``Wanted.announced`` that has one of its own.
-    ``swanctl_confined``: whether an AppArmor profile keeps swanctl from charon's socket.
+    ``swanctl_confined``: whether an AppArmor profile keeps swanctl from charon's socket. ``metrics`` has an entry for
+    each of agent and bridge that is to serve them.
     """
 
     now: datetime
@@ -127,3 +136,4 @@ class NodeView:
     trust_problems: tuple[str, ...]
     redirect: bool | Unseen
     bgp: tuple[str, ...] | Unseen | None
+    metrics: Mapping[str, MetricsView]
