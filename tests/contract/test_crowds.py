@@ -1,5 +1,6 @@
 """Many connections to every listener of both processes: whoever is to be served is."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest
 from contract.agent import CONFIG, Agent
 from contract.bridge_stand import INSTALLED, Stand, spoke, stand
 from contract.crowd import crowd
+from dmvpn_agent.adapters.vici_server import MAX_CLIENTS
+from dmvpn_agent.core import metrics
 from dmvpn_agent.wire.vici import Packet, PacketType, encode
 from factories import event
 from fakes.waiting import until, until_now
@@ -100,7 +103,11 @@ async def test_clients_that_take_all_places_of_the_bridge_do_not_keep_nhrpd_out(
     """They asked for events as nhrpd does, but are all of one process."""
     register = encode(Packet(PacketType.EVENT_REGISTER, INSTALLED))
     async with stand.bridged():
-        with crowd(stand.listen, 40, register):
+        await until(lambda: stand.bridge.ready)
+        with crowd(stand.listen, MAX_CLIENTS, register):
+            await until(lambda: stand.telemetry.value(metrics.BRIDGE_CLIENTS) == MAX_CLIENTS)
+            for _ in range(100):
+                await asyncio.sleep(0)  # what they ask for is read
             async with stand.nhrpd() as nhrpd:
                 stand.charon.up(spoke())
                 await until(lambda: nhrpd.events(INSTALLED) == [11])

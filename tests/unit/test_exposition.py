@@ -141,6 +141,19 @@ def test_the_address_is_free_after_the_stop(endpoint: Endpoint, telemetry: Telem
         exposition.stop()
 
 
+def test_nothing_waits_for_dns(endpoint: Endpoint, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that no server resolves back cost five seconds at the start."""
+
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    for name in ("getfqdn", "gethostbyaddr", "getaddrinfo", "getnameinfo"):
+        monkeypatch.setattr(socket, name, ask)
+    exposition = Exposition(endpoint, telemetry)
+    exposition.start()
+    exposition.stop()
+
+
 async def test_doctor_tells_our_metrics_from_others(endpoint: Endpoint, telemetry: Telemetry) -> None:
     """Ours have our version; another program may answer anything."""
     telemetry.observe(metrics.BUILD_INFO, lambda: {("1.0", "agent"): 1})
