@@ -97,7 +97,7 @@ class AgentApp:
         ike = config.ike
         self._charon = CharonWatch(
             ViciCharon(ike.vici_socket, telemetry),
-            config.profiles,
+            config.tunnels,
             telemetry,
             clocks,
             certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),

@@ -45,12 +45,14 @@ class BridgeApp:
             CertificateTable(self._store, Unreadable(telemetry)),
             AuthorityFiles(config.trust_files.authorities).issued,
             telemetry,
+            proven=handed.proven if handed else frozenset(),
         )
         profiles = config.profiles
         self._bridge = Bridge(
             ViciCharon(config.ike.vici_socket, telemetry, refuses_itself=True),
             self._certificates,
             SurplusEnder(profiles, telemetry, monotonic),
+            profiles,
             telemetry,
             self._failures,
             told=handed.told if handed else (),
@@ -112,9 +114,10 @@ class BridgeApp:
         log.info("bridge_handing_over", circuits=len(self._bridge.picture.told))
         self._store.write_back()
         await asyncio.to_thread(logs.flush)  # the thread that writes them ends with this program
+        told, proven = tuple(self._bridge.picture.told.values()), self._bridge.proven()
         listener, clients = self._server.freeze()
         try:
-            replace_program(Handover(listener, clients, tuple(self._bridge.picture.told.values())))
+            replace_program(Handover(listener, clients, told, proven))
         except Exception as error:  # whatever it is, the clients are served on
             self._server.thaw(clients)
             self._keep("failed", error)

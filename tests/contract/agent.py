@@ -24,6 +24,7 @@ event_socket = "{directory}/nhrp.sock"
 [ike]
 vici_socket = "{directory}/no.vici"
 [policy]
+confirm_certificates = false
 tunnel_networks = ["10.255.0.0/24"]
 [frr]
 vtysh = "{directory}/no-vtysh"

@@ -59,7 +59,7 @@ class Stand:
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
         surplus = SurplusEnder({"dmvpn"}, self.telemetry, lambda: self.now)
-        self.bridge = Bridge(upstream, certificates, surplus, self.telemetry)
+        self.bridge = Bridge(upstream, certificates, surplus, {"dmvpn", "dmvpn2"}, self.telemetry)
         commands = Commands(
             self.bridge, self.send_trigger, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry, lambda: self.now
         )
@@ -71,6 +71,13 @@ class Stand:
         finally:
             server.stop()
             store.close()
+
+    async def came(self, sa: FakeSa) -> None:
+        """Have an IKE_SA come while a bridge is there, which is then stopped: the next one finds what was stored."""
+        async with self.bridged():
+            await until(lambda: self.bridge.ready)
+            self.charon.up(sa)
+            await until(lambda: self.bridge.picture.told)
 
     @asynccontextmanager
     async def nhrpd(self) -> AsyncIterator[NhrpdVici]:

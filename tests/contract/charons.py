@@ -27,6 +27,8 @@ from fakes.waiting import until
 #: The machine's own, charon or charon-systemd; ``CHARON`` names another build, without patches, to ask the same.
 CHARON = strongswan.charon()
 PLUGINS = "random nonce aes sha1 sha2 x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac kdf gcm"
+#: For peers that do not authenticate by certificate.
+PLUGINS += " md5 eap-md5"
 _STRONGSWAN_CONF = """
 charon {{
     load_modular = no

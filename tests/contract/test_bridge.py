@@ -33,7 +33,7 @@ async def test_an_sa_that_comes_up_is_announced_with_its_certificate(stand: Stan
 
 async def test_sas_that_are_there_already_are_listed(stand: Stand) -> None:
     """nhrpd asks for them when it connects."""
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.told == [("list-sa", 11, der())]
 
@@ -60,7 +60,7 @@ async def test_who_is_new_and_proven_is_told_before_charon_is_asked(stand: Stand
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         sa = spoke()
         stand.charon.raise_event("ike-updown", {"up": "yes", sa.name: sa.section(**{"child-sas": {}})})
-        await until(lambda: stand.charon.requests[-1][0] == "list-certs")
+        await until(lambda: [name for name, _ in stand.charon.requests[-2:]] == ["list-certs", "list-conns"])
         stand.charon.hang = True
         stand.charon.up(sa)
         await until(lambda: nhrpd.told == [(INSTALLED, 11, der())])
@@ -68,7 +68,7 @@ async def test_who_is_new_and_proven_is_told_before_charon_is_asked(stand: Stand
 
 async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
     """charon has room for 32; what was seen once is kept as long as the IKE_SA."""
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged():
         async with stand.nhrpd():
             stand.charon.certificates.clear()
@@ -78,9 +78,7 @@ async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
 
 async def test_the_certificate_outlives_the_bridge(stand: Stand) -> None:
     """It is stored by the IKE_SA's SPIs."""
-    stand.charon.up(spoke())
-    async with stand.bridged():
-        await until(lambda: stand.bridge.ready)
+    await stand.came(spoke())
     stand.charon.certificates.clear()
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.told == [("list-sa", 11, der())]
@@ -88,9 +86,7 @@ async def test_the_certificate_outlives_the_bridge(stand: Stand) -> None:
 
 async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
     """A new IKE_SA of the same peer has to show its own."""
-    stand.charon.up(spoke(1))
-    async with stand.bridged():
-        await until(lambda: stand.bridge.ready)
+    await stand.came(spoke(1))
     stand.charon.certificates.clear()
     stand.charon.sas.clear()
     stand.charon.up(spoke(2))
@@ -100,7 +96,7 @@ async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
 
 async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> None:
     """There is no moment in which nhrpd believes the link down."""
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.rekey_child(1, old=11, new=12)
         await until(lambda: len(nhrpd.told) == 3)
@@ -109,7 +105,7 @@ async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> Non
 
 async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) -> None:
     """The children move; nhrpd learns the new IKE_SA's number, and nothing is destroyed."""
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.certificates.clear()
         stand.charon.rekey_ike(1, 2)
@@ -153,7 +149,7 @@ async def test_an_ike_sa_that_is_being_deleted_has_no_circuit(stand: Stand) -> N
 
 async def test_a_peer_that_moves_takes_its_circuit_along(stand: Stand) -> None:
     """nhrpd moves a CHILD_SA's circuit itself where it is told other addresses; destroying it would take it away."""
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.move(1, "198.51.100.7")
         await until(lambda: len(nhrpd.told) == 2)
@@ -166,9 +162,10 @@ async def test_a_peer_that_moves_takes_its_circuit_along(stand: Stand) -> None:
 async def test_an_sa_without_a_certificate_is_announced_without(stand: Stand) -> None:
     """nhrpd then asks the agent, which denies; it is counted."""
     stand.charon.certificates = [der(name="other")]
-    stand.charon.up(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, b"")]
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        assert nhrpd.told == [(INSTALLED, 11, b"")]
         assert stand.telemetry.value(metrics.BRIDGE_CERTIFICATES_MISSING) >= 1
 
 
@@ -176,12 +173,13 @@ async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> N
     """As when the CA's certificate was put in its place meanwhile: nhrpd has it for the next registration."""
     stand.forged = [der()]
     sa = spoke()
-    stand.charon.up(sa)
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, b"")]
+        stand.charon.up(sa)
+        await until(lambda: nhrpd.told)
+        assert nhrpd.told == [(INSTALLED, 11, b"")]
         stand.forged.clear()
         stand.charon.raise_event("ike-update", {sa.name: sa.section()})
-        await until(lambda: nhrpd.events(INSTALLED) == [11])
+        await until(lambda: nhrpd.events(INSTALLED) == [11, 11])
         stand.charon.up(spoke(2))
         await until(lambda: 12 in nhrpd.events(INSTALLED))
         assert nhrpd.told[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
@@ -191,7 +189,7 @@ async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: St
     """Both are in charon's cache right after a renewal."""
     renewed = der(not_before=NOW - YEAR + timedelta(days=1))
     stand.charon.certificates = [renewed, der()]
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.told == [("list-sa", 11, renewed)]
 
@@ -200,7 +198,7 @@ async def test_a_certificate_that_no_ca_of_ours_issued_is_not_taken(stand: Stand
     """Anybody can send one with a peer's subject; charon keeps it in the same cache."""
     forged = der(not_before=NOW - YEAR + timedelta(days=1))
     stand.charon.certificates, stand.forged = [forged, der()], [forged]
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.told == [("list-sa", 11, der())]
 

@@ -2,96 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from contract.charon_pair import Side, two_charons
+from contract.bridged_pair import INSTALLED, Node, nodes_of
+from contract.charon_pair import Side
 from contract.charons import needs_charon
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.adapters.store import CertificateTable, Store
-from dmvpn_agent.adapters.vici_server import ViciServer
 from dmvpn_agent.service import surplus
-from dmvpn_agent.service.bridge import Bridge
-from dmvpn_agent.service.bridge_commands import Commands, InitLimits
-from dmvpn_agent.service.certificates import Certificates
 from dmvpn_agent.service.charon import CommandFailed
-from dmvpn_agent.service.surplus import SurplusEnder
-from dmvpn_agent.service.telemetry import Telemetry
 from fakes.nhrpd_vici import NhrpdVici
-from fakes.waiting import running, until
+from fakes.waiting import until
 
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
-INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
-
-
-class Node:
-    """A side's bridge with its nhrpd."""
-
-    def __init__(self, side: Side, nhrpd: NhrpdVici, bridge: Bridge) -> None:
-        self.side = side
-        self.nhrpd = nhrpd
-        self.bridge = bridge
-        self.now = 0.0
-
-    def believed(self) -> set[int]:
-        """The CHILD_SAs that nhrpd has; each change of it must leave it one, or ``lost`` is told."""
-        return self.beliefs()[-1]
-
-    def beliefs(self) -> list[set[int]]:
-        beliefs: list[set[int]] = [set()]
-        for event, child, _ in self.nhrpd.told:
-            beliefs.append(beliefs[-1] - {child} if event == DESTROYING else beliefs[-1] | {child})
-        return beliefs
-
-    def lost(self) -> int:
-        """How often nhrpd was left without any circuit."""
-        return sum(bool(before) and not after for before, after in pairwise(self.beliefs()))
-
-    def told_spis(self) -> set[str]:
-        return {sa.spis for sa, _ in self.bridge.picture.told.values()}
-
-    def certificates(self) -> set[bytes]:
-        return {certificate for event, _, certificate in self.nhrpd.told if event != DESTROYING}
-
-
-@asynccontextmanager
-async def _bridged(side: Side) -> AsyncIterator[Node]:
-    telemetry = Telemetry()
-    store = Store(side.path.with_suffix(".sqlite"))
-    store.open()
-    certificates = Certificates(CertificateTable(store), lambda *_: True, telemetry)
-    certificates.start()
-    bridge = Bridge(
-        ViciCharon(side.path, telemetry),
-        certificates,
-        SurplusEnder({"dmvpn"}, telemetry, lambda: node.now),
-        telemetry,
-    )
-    commands = Commands(bridge, lambda *_: None, {"dmvpn"}, InitLimits(), telemetry, lambda: node.now)
-    server = ViciServer(side.path.with_suffix(".listen"), bridge, commands.answer, telemetry)
-    server.start()
-    node = Node(side, NhrpdVici(), bridge)
-    try:
-        async with running(bridge.run()):
-            await until(lambda: bridge.ready)
-            await node.nhrpd.start(side.path.with_suffix(".listen"))
-            yield node
-    finally:
-        await node.nhrpd.close()
-        server.stop()
-        store.close()
-
-
-@asynccontextmanager
-async def _nodes(folder: Path, **options: bool) -> AsyncIterator[tuple[Node, Node]]:
-    async with AsyncExitStack() as stack:
-        one, other = await stack.enter_async_context(two_charons(folder, **options))
-        yield await stack.enter_async_context(_bridged(one)), await stack.enter_async_context(_bridged(other))
 
 
 async def _initiate(node: Node) -> None:
@@ -120,7 +45,7 @@ async def _up(*nodes: Node) -> None:
 
 async def test_a_peer_that_comes_is_told_with_its_certificate(tmp_path: Path) -> None:
     """On both sides: who began it makes no difference."""
-    async with _nodes(tmp_path) as nodes:
+    async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         one, other = nodes
         assert one.certificates() == {other.side.certificate}
@@ -130,7 +55,7 @@ async def test_a_peer_that_comes_is_told_with_its_certificate(tmp_path: Path) ->
 @pytest.mark.parametrize("who", [0, 1], ids=["initiator", "responder"])
 async def test_rekeying_leaves_no_moment_without_a_circuit(tmp_path: Path, who: int) -> None:
     """CHILD_SA and IKE_SA by turns; the certificate stays with the IKE_SA though charon's cache was flushed."""
-    async with _nodes(tmp_path) as nodes:
+    async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         for node in nodes:
             await node.side.ask("flush-certs", {"type": "X509"})
@@ -144,7 +69,7 @@ async def test_rekeying_leaves_no_moment_without_a_circuit(tmp_path: Path, who: 
 
 async def test_reauthentication_make_before_break_leaves_no_moment_without_a_circuit(tmp_path: Path) -> None:
     """The new IKE_SA is told before the old one goes."""
-    async with _nodes(tmp_path) as nodes:
+    async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         before = {node.side.host: node.believed() for node in nodes}
         await nodes[0].side.ask("rekey", {"ike": "dmvpn", "reauth": "yes"})
@@ -154,7 +79,7 @@ async def test_reauthentication_make_before_break_leaves_no_moment_without_a_cir
 
 async def test_reauthentication_break_before_make_is_told_as_it_is(tmp_path: Path) -> None:
     """Both sides lose the circuit, and gain one: were it hidden from one of them, it would not register again."""
-    async with _nodes(tmp_path, make_before_break=False) as nodes:
+    async with nodes_of(tmp_path, make_before_break=False) as nodes:
         await _up(*nodes)
         await nodes[0].side.ask("rekey", {"ike": "dmvpn", "reauth": "yes"})
         await _each(nodes, lambda node: len(node.nhrpd.events(INSTALLED)) == 2)
@@ -165,7 +90,7 @@ async def test_reauthentication_break_before_make_is_told_as_it_is(tmp_path: Pat
 @pytest.mark.parametrize("force", ["yes", "no"])
 async def test_what_is_ended_is_told_at_once_on_both_sides(tmp_path: Path, force: str) -> None:
     """As the agent ends a peer that is denied; no resync is needed for it."""
-    async with _nodes(tmp_path) as nodes:
+    async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         await nodes[0].side.ask("terminate", {"ike": "dmvpn", "force": force, "timeout": "1000"})
         await _each(nodes, lambda node: not node.believed())
@@ -173,7 +98,7 @@ async def test_what_is_ended_is_told_at_once_on_both_sides(tmp_path: Path, force
 
 async def test_of_two_that_began_at_once_one_stays(tmp_path: Path) -> None:
     """Neither charon deletes the other's IKE_SA; once settled, both bridges agree on the one that is too many."""
-    async with _nodes(tmp_path) as nodes:
+    async with nodes_of(tmp_path) as nodes:
         await _both_begin(nodes)
         lost = [node.lost() for node in nodes]
         spis = {sa.spis for sa in await nodes[0].side.sas()}
@@ -211,7 +136,7 @@ async def _look(node: Node) -> None:
 
 async def test_a_killed_charon_resets_nhrpd_and_comes_back(tmp_path: Path) -> None:
     """Its SAs are gone with it; those that are set up afterwards are told to an nhrpd that starts anew."""
-    async with _nodes(tmp_path) as nodes:
+    async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         one, other = nodes
         one.side.kill()

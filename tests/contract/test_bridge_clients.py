@@ -100,7 +100,7 @@ async def test_a_long_list_is_sent_no_faster_than_it_is_read(stand: Stand) -> No
 
 async def test_nhrpd_may_come_and_go(stand: Stand) -> None:
     """Restarted again and again, or two at once: each is told everything, and nobody is left behind."""
-    stand.charon.up(spoke())
+    await stand.came(spoke())
     async with stand.bridged():
         async with stand.nhrpd() as one:
             for _ in range(20):

@@ -77,8 +77,9 @@ async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
     bridge: BridgeProcess, charon: FakeCharon
 ) -> None:
     """Five in a row: the same process and connection; each CHILD_SA is told installed once, and destroyed once."""
-    charon.up(_spoke(1))
     await bridge.start()
+    charon.up(_spoke(1))
+    await bridge.wait_for("child_state_installed")
     assert bridge.process is not None
     process = bridge.process.pid
     async with nhrpd_at(bridge.listen) as nhrpd:
@@ -154,8 +155,9 @@ async def test_what_happened_meanwhile_is_the_difference(bridge: BridgeProcess, 
 
 async def test_the_certificates_outlive_charons_cache(bridge: BridgeProcess, charon: FakeCharon) -> None:
     """They are stored by IKE_SA before an upgrade, and known after it."""
-    charon.up(_spoke(1))
     await bridge.start()
+    charon.up(_spoke(1))
+    await bridge.wait_for("child_state_installed")
     charon.certificates.clear()
     async with nhrpd_at(bridge.listen) as nhrpd:
         await bridge.upgrade()
@@ -269,8 +271,9 @@ async def test_signals_while_it_is_exchanged_do_not_end_it(bridge: BridgeProcess
 
 async def test_a_killed_bridge_is_back_with_every_certificate(bridge: BridgeProcess, charon: FakeCharon) -> None:
     """nhrpd connects to the next one, and finds its circuits as they were."""
-    charon.up(_spoke(1))
     await bridge.start()
+    charon.up(_spoke(1))
+    await bridge.wait_for("child_state_installed")
     charon.certificates.clear()
     async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.kill()

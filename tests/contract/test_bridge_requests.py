@@ -169,4 +169,4 @@ async def test_other_commands_never_reach_charon(stand: Stand, command: str) -> 
         nhrpd.request(command)
         await until(lambda: len(nhrpd.answers) == 6)
         assert nhrpd.answers[5].type is PacketType.CMD_UNKNOWN
-        assert {name for name, _ in stand.charon.requests} <= {"list-sas", "list-certs"}
+        assert {name for name, _ in stand.charon.requests} <= {"list-sas", "list-certs", "list-conns"}

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from contract.charons import needs_charon, real_charon
 from contract.watched import watched
 from dmvpn_agent.adapters.charon import ViciCharon
+from dmvpn_agent.core.sa import Authentication
 from dmvpn_agent.service.charon import CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.charon import half_open_and_jobs, parse_connections
-from dmvpn_agent.wire.vici import MAX_VALUE, text
+from dmvpn_agent.wire.vici import MAX_VALUE, Section, text
 from factories import authority_pem, crl_pem, der
 from fakes.charon import FakeCharon
 
@@ -141,14 +142,29 @@ async def test_stats_tell_what_limits_are_about(session: CharonSession) -> None:
     assert half_open_and_jobs(await session.request("stats", {})) == (0, 0)
 
 
-async def test_connections_tell_whether_they_ask_for_a_certificate(session: CharonSession) -> None:
-    """One with a pre-shared key does not."""
-    for name, auth in (("keys", "psk"), ("certificates", "pubkey")):
-        ends = {end: {"auth": auth} for end in ("local", "remote")}
-        await session.request("load-conn", {name: {"version": "2", "remote_addrs": ["%any"], **ends}})
+METHODS: dict[str, tuple[tuple[str, ...], Authentication]] = {
+    "certificates": (("pubkey",), Authentication.PUBLIC_KEY),
+    "keys": (("psk",), Authentication.PRE_SHARED_KEY),
+    "unset": (("",), Authentication.OTHER),
+    "no round": ((), Authentication.OTHER),
+    "extended": (("eap-md5",), Authentication.OTHER),
+    "XAuth": (("xauth",), Authentication.OTHER),
+    "two certificates": (("pubkey", "pubkey"), Authentication.PUBLIC_KEY),
+    "a certificate and a key": (("pubkey", "psk"), Authentication.OTHER),
+    "a key and a certificate": (("psk", "pubkey"), Authentication.OTHER),
+    "a certificate and extended": (("pubkey", "eap-md5"), Authentication.OTHER),
+}
+
+
+async def test_connections_tell_how_they_authenticate_their_peers(session: CharonSession) -> None:
+    """By certificate only where every round is; one whose ``auth`` is not set takes a pre-shared key too."""
+    for name, (rounds, _) in METHODS.items():
+        remote = {f"remote-{number}": {"auth": auth} if auth else {} for number, auth in enumerate(rounds)}
+        load: Section = {"version": "2", "remote_addrs": ["%any"], "local": {"auth": "psk"}, **remote}
+        await session.request("load-conn", {name: load})
     listed = await session.stream("list-conns", {}, "list-conn", lambda one: (one,))
     connections = dict(pair for message in listed for pair in parse_connections(message))
-    assert connections == {"keys": False, "certificates": True}
+    assert {name: connections[name] for name in METHODS} == {name: method for name, (_, method) in METHODS.items()}
 
 
 async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:

@@ -50,7 +50,7 @@ async def test_a_charon_that_accepts_and_closes_is_asked_less_and_less(
 ) -> None:
     """And it is logged once: the connection alone is no success."""
     backoff = Impatient()
-    watch = CharonWatch(ViciCharon(tmp_path / "vici", telemetry, backoff=backoff), {"dmvpn"}, telemetry)
+    watch = CharonWatch(ViciCharon(tmp_path / "vici", telemetry, backoff=backoff), {"gre1": "dmvpn"}, telemetry)
     async with _closing_at(tmp_path / "vici"), running(watch.run()):
         await until(lambda: len(backoff.waits) >= 8)
     assert backoff.waits[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5]
@@ -60,7 +60,7 @@ async def test_a_charon_that_accepts_and_closes_is_asked_less_and_less(
 async def test_nothing_is_connected_to_before_its_time(tmp_path: Path, telemetry: Telemetry) -> None:
     """The wait is that of the back-off, which a standing clock never ends."""
     backoff = Backoff(1000, 1000, clock=lambda: 0)
-    watch = CharonWatch(ViciCharon(tmp_path / "vici", telemetry, backoff=backoff), {"dmvpn"}, telemetry)
+    watch = CharonWatch(ViciCharon(tmp_path / "vici", telemetry, backoff=backoff), {"gre1": "dmvpn"}, telemetry)
     async with _closing_at(tmp_path / "vici"), running(watch.run()):
         await until(lambda: backoff.failures == 1)
         for _ in range(100):
@@ -77,7 +77,7 @@ async def test_a_process_does_not_take_its_own_socket_for_charons(
     charon = FakeCharon(tmp_path / "vici")  # it runs in this process
     await charon.start()
     watch = CharonWatch(
-        ViciCharon(tmp_path / "link", telemetry, refuses_itself=True, backoff=backoff), {"dmvpn"}, telemetry
+        ViciCharon(tmp_path / "link", telemetry, refuses_itself=True, backoff=backoff), {"gre1": "dmvpn"}, telemetry
     )
     async with running(watch.run()):
         await until(lambda: len(backoff.waits) >= 3)

@@ -18,7 +18,7 @@ from dmvpn_agent.core.model import IkePeer
 from dmvpn_agent.service.charon import CharonLost
 from dmvpn_agent.service.telemetry import Telemetry
 from factories import crl_pem, der
-from fakes.charon import FakeCharon, FakeSa
+from fakes.charon import FakeCharon, FakeSa, rounds
 from fakes.waiting import until
 
 pytestmark = pytest.mark.contract
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.contract
 
 async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telemetry) -> None:
     """Of the DMVPN's own connection only, and how each authenticated."""
-    charon.connections = {"dmvpn": {"remote-1": {"class": "pre-shared key"}}, "office": {}}
+    charon.connections = {"dmvpn": rounds("psk"), "office": rounds("psk")}
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
         charon.up(FakeSa(2, "203.0.113.2", "laptop.example.net", name="office"))
         address = ip_address("203.0.113.2")
         await until(lambda: len(watch.ike_sas) == 2)
-        assert watch.peers_at(address) == {IkePeer("spoke1.example.net", has_certificate=False)}
+        assert watch.peers_at("gre1", address) == frozenset({IkePeer("spoke1.example.net", has_certificate=False)})
         assert [sa.unique_id for sa in watch.sas_at(address)] == [1]
         assert [sa.unique_id for sa in watch.our_sas()] == [1]
 
@@ -84,12 +84,40 @@ class _Bridge:
 
 async def test_nobody_looks_for_the_certificate_of_a_pre_shared_key(charon: FakeCharon, telemetry: Telemetry) -> None:
     """There is none: a thousand such peers would have the bridge's file read a thousand times."""
-    charon.connections = {"dmvpn": {"remote-1": {"class": "pre-shared key"}}}
+    charon.connections = {"dmvpn": rounds("psk")}
     charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
     bridge = _Bridge()
     async with watched(charon.path, telemetry, bridge) as watch:
-        assert watch.certificates_at(ip_address("203.0.113.2")) == ()
+        assert watch.certificates_at("gre1", ip_address("203.0.113.2")) == ()
         assert bridge.asked == []
+
+
+OWN, VICTIM = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", "CN=victim"
+
+
+@pytest.mark.parametrize(("identity", "counts"), [(OWN, True), (VICTIM, False)])
+async def test_what_nobody_saw_counts_by_the_certificate_of_the_ike_sa(
+    charon: FakeCharon, telemetry: Telemetry, identity: str, counts: bool
+) -> None:
+    """Its connection was loaded with another method as it came: an identity of another certificate is not proved."""
+    async with watched(charon.path, telemetry, _Bridge()) as watch:
+        charon.connections["dmvpn"] = rounds("pubkey", "psk")
+        await watch.look()
+        charon.connections["dmvpn"] = rounds("pubkey")
+        charon.up(FakeSa(1, "203.0.113.2", identity))
+        await until(lambda: list(watch.our_sas()))
+        present = watch.peers_at("gre1", ip_address("203.0.113.2")) or ()
+        assert [(peer.identity, peer.unproven) for peer in present] == [(identity, not counts)]
+        assert bool(watch.certificates_at("gre1", ip_address("203.0.113.2"))) == counts
+
+
+async def test_a_connection_that_vanished_proves_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """charon has unloaded it while the IKE_SA came."""
+    async with watched(charon.path, telemetry) as watch:
+        del charon.connections["dmvpn"]
+        charon.up(FakeSa(1, "203.0.113.2", OWN))
+        await until(lambda: list(watch.our_sas()))
+        assert [one.unproven for one in watch.peers_at("gre1", ip_address("203.0.113.2")) or ()] == [True]
 
 
 async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: Telemetry) -> None:

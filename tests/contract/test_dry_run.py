@@ -27,6 +27,7 @@ event_socket = "{{directory}}/nhrp.sock"
 [ike]
 vici_socket = "{{directory}}/no.vici"
 [policy]
+confirm_certificates = false
 tunnel_networks = ["10.255.0.0/24"]
 allowed_networks = ["192.168.0.0/16"]
 ca_certificates = ["{{directory}}/ca"]

@@ -178,6 +178,8 @@ async def test_a_renewal_with_more_is_in_force_once_the_peer_authenticated_anew(
             await certificates.learn(session, await list_sas(session))
         return certificates.of(sa)[1]
 
+    async with pair.node.session() as session:
+        await certificates.begin(session, {"dmvpn"})
     assert await learned(await pair.come(old, identity)) == old
     await pair.leave()
     assert await learned(await pair.come(renewed, identity)) == old

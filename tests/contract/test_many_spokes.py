@@ -94,7 +94,9 @@ async def _nhrpd(hub: Hub) -> NhrpdVici:
 
 def _question(number: int, certificate: bytes) -> bytes:
     peer, nbma = protocol_address(number), address(number)
-    return event(number + 1, certificate.hex(), remote_addr=str(peer), remote_nbma=str(nbma))
+    return event(
+        number + 1, certificate.hex(), remote_addr=str(peer), remote_nbma=str(nbma), local_addr="10.255.0.254"
+    )
 
 
 def _subject(der: bytes) -> str:

@@ -37,6 +37,7 @@ event_socket = "{directory}/nhrp.sock"
 [ike]
 vici_socket = "{directory}/no.vici"
 [policy]
+confirm_certificates = false
 tunnel_networks = ["10.0.0.0/16"]
 allowed_networks = ["10.128.0.0/9"]
 ca_certificates = []

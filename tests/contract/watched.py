@@ -16,7 +16,7 @@ async def watched(
     vici: Path, telemetry: Telemetry, certificates: CertificateSource | None = None
 ) -> AsyncIterator[CharonWatch]:
     """Have the charon with this socket be watched, for the profile dmvpn; it has been looked at once."""
-    watch = CharonWatch(ViciCharon(vici, telemetry), {"dmvpn"}, telemetry, certificates=certificates)
+    watch = CharonWatch(ViciCharon(vici, telemetry), {"gre1": "dmvpn"}, telemetry, certificates=certificates)
     async with running(watch.run()):
         await until(lambda: watch.connected)
         yield watch

@@ -13,8 +13,15 @@ from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, enc
 #: What unpatched strongSwan knows of the events that anybody here asks for.
 EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert",
                     "list-conn"})  # fmt: skip
-_CLASSES = {"psk": "pre-shared key", "pubkey": "public key"}
+_CLASSES = {"psk": "pre-shared key", "pubkey": "public key", "eap-md5": "EAP", "xauth": "XAuth"}
 PATCHED_EVENTS = EVENTS | {"alert", "child-state-installed", "child-state-rekeyed", "child-state-destroying"}
+
+
+def rounds(*methods: str) -> dict[str, Any]:
+    """Return a connection whose peers pass these rounds, as charon lists it; ``""``: with ``auth`` unset."""
+    return {
+        f"remote-{number}": {"class": _CLASSES[method]} if method else {} for number, method in enumerate(methods, 1)
+    }
 
 
 @dataclass
@@ -87,7 +94,8 @@ class FakeCharon:
         self.sas: dict[int, FakeSa] = {}
         self.certificates: list[bytes] = []
         self.crls: list[bytes] = []
-        self.connections: dict[str, Section] = {}
+        #: As ``list-conns`` shows them.
+        self.connections: dict[str, Section] = {"dmvpn": rounds("pubkey"), "dmvpn2": rounds("pubkey")}
         self.requests: list[tuple[str, Section]] = []
         self.hang = False
         self.hide_once: set[int] = set()
@@ -209,9 +217,8 @@ class FakeCharon:
                     self._stream(writer, "list-conn", {name: section})
             case "load-conn":
                 for name, section in sections(packet.message):
-                    rounds = {f"{end}-1": {"class": _CLASSES[text(dict(part), "auth")]}
-                              for end, part in sections(section) if end in {"local", "remote"}}  # fmt: skip
-                    self.connections[name] = rounds
+                    methods = [text(part, "auth") for end, part in sections(section) if end.startswith("remote")]
+                    self.connections[name] = rounds(*methods or [""])
                 message = {"success": "yes"}
             case "load-cert" if text(packet.message, "type") == "X509_CRL":
                 crl = x509.load_der_x509_crl(packet.message["data"])

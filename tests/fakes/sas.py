@@ -11,12 +11,13 @@ from factories import NBMA
 class FakeSas:
     """Implements ``Sas``, ``Witness`` and ``Inviter``.
 
-    ``away``: charon does not answer. ``stubborn``: an IKE_SA that is ended stays. ``ended`` and ``invited`` are what
-    was asked. SAs that ``arrive`` are seen at the next look.
+    ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an IKE_SA that is ended
+    stays. ``ended`` and ``invited`` are what was asked. SAs that ``arrive`` are seen at the next look.
     """
 
     def __init__(self) -> None:
         self.away = False
+        self.connecting = False
         self.stubborn = False
         self.ended: list[int] = []
         self.invited: list[tuple[Address, Address]] = []
@@ -28,6 +29,8 @@ class FakeSas:
         self._there: list[IkeSa] = []
         self._seen: tuple[IkeSa, ...] = ()
         self._psk: set[str] = set()
+        self._unproven: set[str] = set()
+        self.tunnels = {"gre1": "dmvpn"}
 
     def arrive(
         self,
@@ -36,18 +39,22 @@ class FakeSas:
         address: Address = NBMA,
         *,
         psk: bool = False,
+        unproven: bool = False,
+        name: str = "dmvpn",
         child: str = "INSTALLED",
         port: int = 500,
     ) -> IkeSa:
-        sa = IkeSa(number, "dmvpn", "ESTABLISHED", NBMA - 1, address, port, "CN=hub", identity,
+        sa = IkeSa(number, name, "ESTABLISHED", NBMA - 1, address, port, "CN=hub", identity,
                    f"{number:x}", "0", (ChildSa(number, "dmvpn", child),))  # fmt: skip
         self._there.append(sa)
         if psk:
             self._psk.add(identity)
+        if unproven:
+            self._unproven.add(identity)
         return sa
 
-    def is_settled(self, address: Address) -> bool:
-        return self.settled or len(self.certificates_at(address)) == len(self.sas_at(address))
+    def is_settled(self, interface: str, address: Address) -> bool:
+        return self.settled or len(self.certificates_at(interface, address)) == len(self.sas_at(address))
 
     def at_look(self, number: int, happens: Callable[[], object]) -> None:
         """Have something happen at the look with this number."""
@@ -66,13 +73,20 @@ class FakeSas:
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         return tuple(sa for sa in self._seen if sa.remote_host == address)
 
-    def peers_at(self, address: Address) -> frozenset[IkePeer]:
-        return frozenset(IkePeer(sa.remote_id, sa.remote_id not in self._psk) for sa in self.sas_at(address))
+    def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
+        return tuple(sa for sa in self.sas_at(address) if sa.name == self.tunnels.get(interface))
 
-    def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
-        return tuple(
-            self.certificates[sa.unique_id] for sa in self.sas_at(address) if sa.unique_id in self.certificates
+    def peers_at(self, interface: str, address: Address) -> frozenset[IkePeer] | None:
+        if self.away or self.connecting:
+            return None
+        return frozenset(
+            IkePeer(sa.remote_id, sa.remote_id not in self._psk, unproven=sa.remote_id in self._unproven)
+            for sa in self.sas_of(interface, address)
         )
+
+    def certificates_at(self, interface: str, address: Address) -> tuple[Certificate, ...]:
+        present = self.sas_of(interface, address)
+        return tuple(self.certificates[sa.unique_id] for sa in present if sa.unique_id in self.certificates)
 
     async def look(self) -> None:
         self.looks += 1

@@ -24,7 +24,10 @@ CLIENTS = st.lists(
     max_size=4,
 )
 HANDOVERS = st.builds(
-    lambda clients, told: Handover(3, tuple(clients), tuple(told)), CLIENTS, st.lists(CIRCUITS, max_size=4)
+    lambda clients, told, proven: Handover(3, tuple(clients), tuple(told), proven),
+    CLIENTS,
+    st.lists(CIRCUITS, max_size=4),
+    st.frozensets(st.text(max_size=9), max_size=3),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,

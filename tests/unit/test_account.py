@@ -85,6 +85,7 @@ def test_nothing_is_named_without_certificate_and_table() -> None:
     ike_peers = frozenset({IkePeer("psk", False)})
     asked = request(certificate=None, ike_peers=ike_peers)
     assert accounted(asked, POLICY, Trust(), NOW) == ()
-    (one,) = accounted(asked, replace(POLICY, static_peers=(BY_TABLE,)), Trust(), NOW)
+    row = replace(BY_TABLE, overrides=False)
+    (one,) = accounted(asked, replace(POLICY, static_peers=(row,)), Trust(), NOW)
     assert isinstance(one, Named)
     assert (one.source, one.counts) == (Source.STATIC, True)

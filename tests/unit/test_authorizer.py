@@ -9,18 +9,19 @@ import pytest
 from deciding import revoked
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import Accept, Deny, Reason
+from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
 from dmvpn_agent.core.policy import OnConflict, Trust
 from dmvpn_agent.service import authorizer as module
 from dmvpn_agent.service.judgement import describe
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
-from factories import ADDRESS, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.frr import MemoryStore
 from fakes.judging import Judging, Witnessed
 
 GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
+PROVEN = IkePeer(OWN, has_certificate=True)
 SECOND = request(
     protocol_address=ADDRESS + 1,
     certificate=certificate("GRE=10.255.0.3", "AS=64513", "NET=192.168.3.0/24", name="spoke2"),
@@ -93,7 +94,10 @@ class TestAgain:
 
     @pytest.fixture
     def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
-        return Witnessed(store, telemetry, clock)
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        return node
 
     def test_a_revoked_peer_is_thrown_out_and_may_come_back(self, node: Witnessed, telemetry: Telemetry) -> None:
         """By a CRL, and by a later one; the reconciler learns of the former."""
@@ -104,13 +108,15 @@ class TestAgain:
         assert telemetry.value(metrics.PEER_DEPARTURES, "certificate_revoked") == 1
         assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.CERTIFICATE_REVOKED]
         node.authorizer.trust(revoked())
-        assert node.authorizer.denied.take_readmitted() == (request(),)
+        assert node.authorizer.denied.take_readmitted() == (request(ike_peers=frozenset({PROVEN})),)
         assert len(node.authorizer.denied) == 0
 
     def test_one_revoked_while_the_agent_was_away_may_come_back_too(
         self, node: Witnessed, store: MemoryStore
     ) -> None:
-        """It is remembered as denied from the start."""
+        """It is remembered as denied from the start; charon let it in as little as the agent, and it is called."""
+        node.sas.leave(1)
+        node.sas.show()
         store.save(request())
         node.authorizer.start(revoked(certificate().serial))
         assert ADDRESS not in node.peers
@@ -135,18 +141,20 @@ class TestAgain:
         self, node: Witnessed, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Its holder has left."""
-        other = request(certificate=certificate(name="double"))
+        other = request(certificate=certificate(name="double"), nbma_address=NBMA + 1)
+        node.sas.arrive(2, OWN.replace("spoke1", "double"), NBMA + 1)
+        node.sas.show()
         node.ask(GOOD)
         denied = node.ask(AuthorizeBinding(2, other))
         assert denied.reason is Reason.PROTOCOL_ADDRESS_CONFLICT
         assert telemetry.value(metrics.CONFLICTS, "denied") == 1
         clock.advance(61)
         node.authorizer.rejudge()
-        assert node.authorizer.denied.take_readmitted() == (other,)
+        assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [other.certificate]
 
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Where the policy says so; it is counted, and the former peer is let go."""
-        by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER))
+        by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER), confirms=False)
         node = Witnessed(store, telemetry, clock, by)
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.3", *UNITS[1:], protocol_address=ADDRESS + 1)))
         node.ask(AuthorizeBinding(2, request(certificate=certificate(name="double"))))
@@ -155,8 +163,6 @@ class TestAgain:
 
     def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: Witnessed) -> None:
         """As long as it has an IKE_SA with it; then the other one is called."""
-        node.sas.arrive(1, OWN)
-        node.sas.show()
         node.ask(GOOD)
         node.sas.arrive(2, SECONDS_OWN, port=13043)
         node.sas.show()
@@ -169,8 +175,11 @@ class TestAgain:
         node.authorizer.rejudge()
         assert [one.protocol_address for one in node.authorizer.denied.take_readmitted()] == [ADDRESS + 1]
 
-    def test_of_two_that_came_unseen_the_later_one_goes(self, node: Witnessed) -> None:
-        """Both were accepted before charon was looked at."""
+    def test_of_two_that_came_unseen_the_later_one_goes(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """Both were accepted before charon was looked at, as the policy may have it."""
+        node = Witnessed(store, telemetry, clock, policy(confirms=False))
         node.ask(GOOD)
         assert isinstance(node.ask(AuthorizeBinding(2, SECOND)), Accept)
         node.sas.arrive(1, OWN)
@@ -186,6 +195,8 @@ class TestAgain:
         node.ask(GOOD)
         renewed = request(certificate=certificate(not_after=NOW + 2 * YEAR))
         assert isinstance(node.ask(AuthorizeBinding(2, renewed)), Accept)
+        node.sas.arrive(2, OWN.replace(", CN", ", OU=NET=192.168.7.0/24, CN"))
+        node.sas.show()
         assert isinstance(node.ask(AuthorizeBinding(3, request(*UNITS, "NET=192.168.7.0/24"))), Accept)
 
 

@@ -41,6 +41,10 @@ class Cache:
     async def stream(
         self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
     ) -> list[Read]:
+        if command == "list-conns":
+            return list(read({"dmvpn": {"remote-1": {"class": b"public key"}}}))
+        if command == "list-sas":
+            return []
         assert (command, event) == ("list-certs", "list-cert")
         return [one for item in self.cache for one in read({"data": item})]
 
@@ -76,6 +80,7 @@ class Stand:
         self.telemetry = Telemetry()
         self.clock = Clock()
         self.certificates = Certificates(Memory(), lambda *_: True, self.telemetry, self.clock.both)
+        self._begun = False
 
     def sa(self, number: int = 1, identity: str = BY_DNS, established_at: datetime | None = None) -> IkeSa:
         address = ip_address("203.0.113.0") + number
@@ -84,6 +89,9 @@ class Stand:
                      established_at=established_at or self.clock())  # fmt: skip
 
     async def learn(self, cache: Cache, *sas: IkeSa) -> list[bytes]:
+        if not self._begun:
+            await self.certificates.begin(cache, {"dmvpn"})
+            self._begun = True
         await self.certificates.learn(cache, sas)
         return [self.certificates.of(sa)[1] for sa in sas]
 

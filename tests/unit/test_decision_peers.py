@@ -5,6 +5,8 @@ from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import pytest
+
 from deciding import (
     AS,
     EVERYTHING,
@@ -40,6 +42,7 @@ from dmvpn_agent.core.model import (
     Source,
 )
 from dmvpn_agent.core.policy import Action, Combination, Maintenance, OnConflict, Policy, Trust
+from dmvpn_agent.core.standing import static_peer_of
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, certificate, decide, policy, request, spoke
 
 HOST_NET = ip_network(HOST)
@@ -112,6 +115,28 @@ class TestStaticTable:
         shown = IkePeer(PSK.identity, has_certificate=True)
         assert denial_of(self._asked(shown), self.BY).reason is Reason.NO_CERTIFICATE
 
+    @pytest.mark.parametrize("overrides", [True, False])
+    @pytest.mark.parametrize(
+        ("shown", "served_by"),
+        [
+            ({"certificate": None, "ike_peers": frozenset({PSK})}, False),
+            ({"certificate": None, "ike_peers": frozenset({OWN})}, None),
+            (
+                {"certificate": None, "ike_peers": frozenset({replace(OWN, unproven=True)})},
+                None,
+            ),
+            ({"certificate": None, "ike_peers": frozenset({replace(PSK, unproven=True)})}, None),
+            ({}, True),
+        ],
+        ids=["pre-shared key", "certificate not shown", "another method", "not known", "certificate"],
+    )
+    def test_a_row_is_for_one_kind_of_authentication(
+        self, overrides: bool, shown: dict[str, Any], served_by: bool | None
+    ) -> None:
+        """Whoever has a pre-shared key chooses an identity, and so may choose one that is meant for a certificate."""
+        row = replace(ROW, identity="*", overrides=overrides)
+        assert (static_peer_of(request(**shown), policy(static_peers=(row,))) is row) == (served_by is overrides)
+
     def test_two_identities_behind_one_address_are_not_told_apart(self) -> None:
         """Nobody is guessed."""
         assert denial_of(self._asked(PSK, replace(PSK, identity="other@example.net")), self.BY)
@@ -129,12 +154,12 @@ class TestStaticTable:
         assert peer_of(request(GRE, "AS=64600"), over).as_number == 64512
 
     def test_two_rows_of_one_pattern_are_told_apart(self) -> None:
-        """One is for peers with a certificate too, the other for those without: each peer is judged by its own."""
+        """One is for peers with a certificate, the other for those without: each peer is judged by its own."""
         override = replace(
             ROW, identity="*", overrides=True, resources=replace(ROW.resources, roles=(Claim("x", "hub", Role.HUB),))
         )
         judge = Judge(policy(static_peers=(replace(ROW, identity="*"), override)), Trust())
-        by_key, by_certificate = self._asked(PSK), request(certificate=None, ike_peers=frozenset({OWN}))
+        by_key, by_certificate = self._asked(PSK), request(ike_peers=frozenset({OWN}))
         kinds = [judge.explain(one, NOW).kind for one in (by_key, by_certificate)]
         assert kinds == [PeerKind.SPOKE, PeerKind.HUB]
         decided = [judge.decide(one, NOW) for one in (by_key, by_certificate, by_key)]

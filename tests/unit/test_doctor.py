@@ -24,13 +24,15 @@ from dmvpn_agent.core.node_view import (
     Unseen,
     Wanted,
 )
+from dmvpn_agent.core.sa import Authentication
 from factories import NOW, YEAR
 
 BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
 TUNNEL = ip_network("10.255.0.0/24")
 WANTED = Wanted({"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",), (TUNNEL,))
 OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
-PATCHED = CharonView("5.9.8", True, {"dmvpn": "TRANSPORT"}, (OWN,), frozenset({"vici"}))
+BY_CERTIFICATE = {"dmvpn": Authentication.PUBLIC_KEY}
+PATCHED = CharonView("5.9.8", True, {"dmvpn": "TRANSPORT"}, (OWN,), frozenset({"vici"}), BY_CERTIFICATE)
 UNPATCHED = replace(PATCHED, patched=False)
 TRAP = TrapPolicy(ip_network("0.0.0.0/0"), 1, "transport")
 NHRPD = NhrpdView("8.4.4", EVENTS, 1, {"gre1": "dmvpn"}, frozenset({"gre1"}))
@@ -92,6 +94,16 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"charon": replace(UNPATCHED, modes={})}, "profile dmvpn", "swanctl --load-all"),
     ({"charon": replace(UNPATCHED, modes={"dmvpn": None})}, "profile dmvpn", "swanctl --load-all"),
     ({"charon": replace(UNPATCHED, modes={"dmvpn": "TUNNEL"})}, "profile dmvpn", "swanctl --load-all"),
+    (
+        {"charon": replace(UNPATCHED, methods={"dmvpn": Authentication.OTHER})},
+        "authentication in dmvpn",
+        "auth = pubkey",
+    ),
+    (
+        {"charon": replace(UNPATCHED, methods={"dmvpn": Authentication.PRE_SHARED_KEY})},
+        "authentication in dmvpn",
+        "for each peer",
+    ),
     ({"sockets": _sockets("nhrpd's charon", _socket("/run/charon.vici"))}, "mode", "start dmvpn-bridge"),
     ({"charon": replace(UNPATCHED, certificates=(replace(OWN, not_after=NOW - YEAR),))}, "own certificate", "clock"),
     ({"charon": replace(UNPATCHED, certificates=(replace(OWN, not_before=NOW + YEAR),))}, "own certificate", "clock"),
@@ -174,12 +186,22 @@ def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy
     """Otherwise charon would begin an SA in the wrong one."""
     view = replace(
         SOUND,
-        charon=replace(UNPATCHED, modes={"dmvpn": "TRANSPORT", "dmvpn2": "TRANSPORT"}),
+        charon=replace(
+            UNPATCHED,
+            modes={"dmvpn": "TRANSPORT", "dmvpn2": "TRANSPORT"},
+            methods=dict.fromkeys(("dmvpn", "dmvpn2"), Authentication.PUBLIC_KEY),
+        ),
         traps=traps,
         nhrpd=replace(NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn2"}, redirects=frozenset({"gre1", "gre2"})),
         links={"gre1": LINK, "gre2": LINK},
     )
     assert list(_wrong(view, TWO)) == faults
+
+
+def test_a_profile_with_a_pre_shared_key_is_sound_where_the_policy_has_its_peers() -> None:
+    """Rows without ``override``, which are for peers with a certificate."""
+    view = replace(SOUND, charon=replace(UNPATCHED, methods={"dmvpn": Authentication.PRE_SHARED_KEY}))
+    assert _wrong(view, replace(WANTED, serves_keys=True)) == {}
 
 
 def test_a_spoke_announces_no_tunnel_network_and_needs_no_route_to_it() -> None:

@@ -196,6 +196,31 @@ class TestReadmitted:
         await node.enforcer.enforce()
         assert (node.sas.ended, node.sas.invited) == ([1], [])
 
+    async def test_one_that_is_denied_each_time_it_asks_is_called_ever_less_often(self, node: Node) -> None:
+        """nhrpd shows a certificate that it kept from before: the peer would be accepted by the one it has."""
+        number = 0
+        for _ in range(600):
+            if not node.sas.sas_at(NBMA):
+                number += 1
+                node.present(number)
+                node.denied.note(self.ASKED, REVOKED)
+                node.denied.readmit(self.ASKED)
+            await node.enforcer.enforce()
+            node.clock.advance(1)
+        assert node.sas.ended == [1, 2, 3, 4, 5, 6, 7]  # after 0, 5, 10, 20, 40, 80, 160 and 320 s more
+
+    async def test_one_that_asks_meanwhile_is_not_called(self, node: Node) -> None:
+        """It came by itself, while it waited for its turn, and was accepted."""
+        for number in (1, 2):
+            node.present(number)
+            node.denied.readmit(self.ASKED)
+            await node.enforcer.enforce()
+        assert node.sas.ended == [1]
+        node.accept(self.ASKED)
+        node.clock.advance(60)
+        await node.enforcer.enforce()
+        assert node.sas.ended == [1]
+
     async def test_one_without_is_invited(self, node: Node) -> None:
         """charon had refused it; it would try again in half an hour."""
         node.denied.readmit(self.ASKED)

@@ -3,15 +3,16 @@
 import asyncio
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
 from dmvpn_agent.core.model import Accept, Reason, Source
-from dmvpn_agent.core.policy import StaticPeer
+from dmvpn_agent.core.policy import StaticPeer, Trust
 from dmvpn_agent.service import authorizer, testimony
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding
-from factories import ADDRESS, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.frr import MemoryStore
 from fakes.judging import Witnessed
 from fakes.waiting import until
@@ -25,13 +26,91 @@ class TestWitness:
 
     PSK = policy(static_peers=(StaticPeer("*@example.net", request().certificate.resources[Source.SUBJECT]),))  # type: ignore[union-attr]
 
-    async def test_a_certificate_in_order_is_answered_without_asking_charon(
+    async def test_a_confirmed_certificate_is_answered_without_asking_charon(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The answer to a storm of registrations does not wait."""
         node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
         assert isinstance(await node.consider(GOOD), Accept)
         assert node.sas.looks == 0
+
+    async def test_a_peer_that_was_not_seen_yet_is_looked_for(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """It registers milliseconds after its tunnel is up."""
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        assert isinstance(await node.consider(GOOD), Accept)
+        assert node.sas.looks == 1
+
+    @pytest.mark.parametrize(
+        "arrives",
+        [
+            {},
+            {"psk": True},
+            {"unproven": True},
+            {"name": "office"},
+            {"name": "dmvpn2"},
+            {"address": NBMA + 1},
+        ],
+        ids=["nobody", "pre-shared key", "another method", "no profile", "another profile", "another address"],
+    )
+    async def test_a_certificate_that_nobody_proved_there_is_unconfirmed(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, arrives: dict[str, Any]
+    ) -> None:
+        """Whoever does not authenticate by a certificate may have chosen the identity of one."""
+        node = Witnessed(store, telemetry, clock)
+        node.sas.tunnels = {"gre1": "dmvpn", "gre2": "dmvpn2"}
+        if arrives:
+            node.sas.arrive(1, OWN, **arrives)
+        denied = await node.consider(GOOD)
+        assert denied.reason is Reason.CERTIFICATE_UNCONFIRMED
+        assert "by certificate" in denied.expected
+
+    async def test_without_charon_a_certificate_is_unconfirmed(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No time-out ends in an accept."""
+        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.02)
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.away = True
+        assert (await node.consider(GOOD)).reason is Reason.CERTIFICATE_UNCONFIRMED
+
+    async def test_a_charon_that_is_found_in_time_confirms(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The agent may have been started a moment ago."""
+        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.connecting = True
+        node.sas.at_look(3, lambda: setattr(node.sas, "connecting", False))
+        assert isinstance(await node.consider(GOOD), Accept)
+
+    def test_a_restart_without_charon_changes_nothing(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """Whoever was accepted stays, until charon shows somebody else."""
+        store.save(request())
+        node = Witnessed(store, telemetry, clock)
+        node.sas.away = True
+        node.authorizer.start(Trust())
+        node.authorizer.rejudge()
+        assert ADDRESS in node.peers
+
+    def test_a_certificate_is_looked_for_with_the_interfaces_own_connection(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """Two profiles may have CAs of their own."""
+        node = Witnessed(store, telemetry, clock)
+        node.sas.tunnels = {"gre1": "dmvpn", "gre2": "dmvpn2"}
+        node.sas.arrive(1, OWN, name="dmvpn2")
+        node.sas.certificates[1] = certificate()
+        node.sas.show()
+        assert node.ask(AuthorizeBinding(1, request(certificate=None))).reason is Reason.NO_CERTIFICATE
 
     async def test_charon_is_asked_before_somebody_is_denied_by_an_old_look(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
@@ -65,10 +144,12 @@ class TestWitness:
     async def test_a_peer_that_turns_out_to_be_another_is_thrown_out(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """What was accepted before charon was asked is judged again when it was."""
+        """Who was accepted is judged again when charon shows others."""
         node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
         await node.consider(GOOD)
-        node.sas.arrive(1, "CN=stranger")
+        node.sas.leave(1)
+        node.sas.arrive(2, "CN=stranger")
         node.sas.show()
         node.authorizer.rejudge()
         assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
@@ -80,8 +161,10 @@ class TestWitness:
         monkeypatch.setattr(authorizer, "REJUDGE_INTERVAL", 600)
         monkeypatch.setattr(authorizer, "REJUDGE_AFTER_SAS", 0)
         node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
         await node.consider(GOOD)
-        node.sas.arrive(1, "CN=stranger")
+        node.sas.leave(1)
+        node.sas.arrive(2, "CN=stranger")
         node.sas.show()
         running = asyncio.create_task(node.authorizer.run())
         node.authorizer.sas_changed()
@@ -134,7 +217,10 @@ class TestProof:
         """A prefix that it lost is lost to the peer, which stays; after a restart, too."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
         renewed = certificate(*UNITS, not_before=NOW)
+        node.sas.arrive(1, OWN.replace(", CN", ", OU=NET=192.168.7.0/24, CN"))
+        node.sas.show()
         node.ask(AuthorizeBinding(1, request(certificate=former)))
+        node.sas.leave(1)
         node.sas.arrive(2, OWN)
         node.sas.certificates[2] = renewed
         node.sas.show()
@@ -144,11 +230,24 @@ class TestProof:
         assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
         assert [kept.certificate for kept in store.load()] == [renewed]
 
+    def test_a_former_certificate_that_nhrpd_kept_is_not_judged(self, node: Witnessed) -> None:
+        """The peer has proved a later one; it would otherwise be denied, and called back for that, without end."""
+        lacking = certificate(*UNITS[1:], not_before=NOW - YEAR)
+        node.sas.arrive(1, OWN)
+        node.sas.certificates[1] = certificate(*UNITS, not_before=NOW)
+        node.sas.show()
+        assert isinstance(node.ask(AuthorizeBinding(1, request(certificate=lacking))), Accept)
+        assert isinstance(node.ask(AuthorizeBinding(2, request(certificate=lacking))), Accept)
+        assert node.authorizer.denied.take_readmitted() == ()
+
     def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(self, node: Witnessed) -> None:
         """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
+        node.sas.arrive(1, OWN.replace(", CN", ", OU=NET=192.168.7.0/24, CN"))
+        node.sas.show()
         node.ask(AuthorizeBinding(1, request(certificate=former)))
         node.sas.settled = False
+        node.sas.leave(1)
         node.sas.arrive(2, OWN)
         node.sas.show()
         node.authorizer.rejudge()

@@ -34,9 +34,11 @@ from dmvpn_agent.core.node_view import (
     Unseen,
     Wanted,
 )
+from dmvpn_agent.core.sa import Authentication
 from dmvpn_agent.service.charon import PATCHED_EVENT
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.charon import parse_connections
 from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.wire.vici import sections, text
 
@@ -61,6 +63,7 @@ def wanted(config: Config) -> Wanted:
         nflog_group=config.redirect.nflog_group if config.redirect else None,
         ca_certificates=tuple(str(path) for path in config.trust_files.authorities),
         announced=_announced(config),
+        serves_keys=any(not row.overrides for row in config.policy.static_peers),
     )
 
 
@@ -147,9 +150,12 @@ async def _charon(path: Path) -> CharonView:
         release = text(await session.request("version", {}), "version")
         patched = await session.register(PATCHED_EVENT)
         modes: dict[str, str | None] = {}
-        for name, connection in await session.stream("list-conns", {}, "list-conn", sections):
-            children = dict(sections(connection.get("children", {})))
-            modes[name] = text(children[name], "mode") if name in children else None
+        methods: dict[str, Authentication] = {}
+        for message in await session.stream("list-conns", {}, "list-conn", lambda one: (one,)):
+            methods |= parse_connections(message)
+            for name, connection in sections(message):
+                children = dict(sections(connection.get("children", {})))
+                modes[name] = text(children[name], "mode") if name in children else None
         plugins = (await session.request("stats", {})).get("plugins", [])
         listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
         own = [read_certificate(item["data"]) for item in listed if text(item, "has_privkey") == "yes"]
@@ -158,7 +164,7 @@ async def _charon(path: Path) -> CharonView:
             await session.close()
     return CharonView(release, patched, modes, tuple(
         OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
-    ), frozenset(one.decode("ascii", "replace") for one in plugins if isinstance(one, bytes)))  # fmt: skip
+    ), frozenset(one.decode("ascii", "replace") for one in plugins if isinstance(one, bytes)), methods)  # fmt: skip
 
 
 async def _print(*argv: str) -> str:

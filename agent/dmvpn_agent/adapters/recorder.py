@@ -57,7 +57,7 @@ class Recorder:
         if self._ended or self._thread is None:
             return
         request = judgement.request
-        ike_peers = request.ike_peers if request is not None else frozenset()
+        ike_peers = request.ike_peers if request is not None else None
         recorded = recording.Recorded(judgement.time, message, ike_peers, recording.outcome(judgement.decision))
         try:
             self._queue.put_nowait(recorded)

@@ -184,7 +184,7 @@ def _request(row: Sequence[object]) -> BindingRequest:
         protocol_address=ip_address(address),
         nbma_address=ip_address(nbma),
         certificate=_certificate(der) if der else None,
-        ike_peers=frozenset({ike_peer(identity, has_certificate=False)} if identity else ()),
+        ike_peers=frozenset({ike_peer(identity, has_certificate=False)}) if identity else None,
         local_nbma_address=ip_address(local) if local else None,
     )
 
@@ -242,7 +242,8 @@ class PeerTable:
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one; without certificate, only a pre-shared key's."""
         certificate = request.certificate
-        identities = [ike_peer.identity for ike_peer in request.ike_peers if not ike_peer.has_certificate]
+        present = request.ike_peers or ()
+        identities = [one.identity for one in present if not (one.has_certificate or one.unproven)]
         if isinstance(certificate, Certificate) or (certificate is None and len(identities) == 1):
             self._store.write(
                 f"REPLACE INTO peers ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  constants

@@ -71,7 +71,7 @@ def _answer(answer: Answer, bgp: BgpSettings | None) -> dict[str, Any]:
         "type": str(request.binding_type),
         "protocol_address": _address(request.protocol_address),
         "nbma_address": _address(request.nbma_address),
-        "ike_identities": sorted(ike_peer.identity for ike_peer in request.ike_peers),
+        "ike_identities": sorted(ike_peer.identity for ike_peer in request.ike_peers or ()),
         "kind": None if explanation.kind is None else str(explanation.kind),
         "checks": [
             {

@@ -80,14 +80,14 @@ def explain(shown: Shown, question: Question, setting: Setting) -> Report:
 
 def _request(shown: Shown, question: Question, setting: Setting) -> BindingRequest:
     has_certificate = shown.certificate is not None
-    ike_peers = frozenset({ike_peer(question.identity, has_certificate=has_certificate)} if question.identity else ())
+    peer = ike_peer(question.identity, has_certificate=has_certificate) if question.identity else None
     return BindingRequest(
         interface=question.interface or setting.config.interfaces[0],
         binding_type=question.binding_type,
         protocol_address=question.address or UNSPECIFIED,
         nbma_address=question.nbma_address or UNSPECIFIED,
         certificate=shown.certificate,
-        ike_peers=ike_peers,
+        ike_peers=frozenset({peer}) if peer else None,
     )
 
 

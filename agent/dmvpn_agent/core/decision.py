@@ -227,7 +227,7 @@ class Judge:
     def _peer(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement) -> Peer:
         certificate = request.certificate if isinstance(request.certificate, Certificate) else None
         quarantined = maintained(request, self.policy, Action.QUARANTINE) is not None
-        ike_peer = None if certificate else next(iter(request.ike_peers))
+        ike_peer = None if certificate else next(iter(request.ike_peers or ()), None)
         ike_identity = ike_peer.identity if ike_peer else ""
         named = certificate or ike_peer
         return Peer(

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from dmvpn_agent.core.model import Network
 from dmvpn_agent.core.node_view import CharonView, NhrpdView, NodeView, SocketView, TrapPolicy, Unseen, Wanted
+from dmvpn_agent.core.sa import Authentication
 
 #: Compiled into nhrpd.
 NHRPD_VICI = "/run/charon.vici"
@@ -74,6 +75,8 @@ def _charon(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
                      f"mode {mode}" if mode else "a connection without such a child" if known else "no connection",
                      f"a connection {profile} with a child {profile}, mode = transport",
                      "see swanctl/ for one; then `swanctl --load-all`")  # fmt: skip
+        if known:
+            yield _authentication(profile, charon.methods.get(profile, Authentication.OTHER), wanted)
     yield from _certificates(charon, seen)
     yield _judge("plugin updown", "updown" not in charon.plugins, "loaded" if "updown" in charon.plugins else "off",
                  "off: with it, whoever can open charon's socket can run commands as root",
@@ -98,6 +101,18 @@ def _mode(charon: CharonView, nhrpds: SocketView, wanted: Wanted) -> Check:
         return _judge("mode", direct, found, "native: nhrpd speaks to a patched charon itself", do, level)
     do = f"start dmvpn-bridge; its service links {NHRPD_VICI} to {wanted.bridge_socket}"
     return _judge("mode", bridged, found, "bridged: nhrpd cannot work with an unpatched charon", do)
+
+
+def _authentication(profile: str, by: Authentication, wanted: Wanted) -> Check:
+    """Check that a profile's peers can prove who they are: by certificate, or by a key for which there are rows."""
+    name, shown = f"authentication in {profile}", by.replace("_", " ")
+    if by is Authentication.PRE_SHARED_KEY:
+        return _judge(name, wanted.serves_keys, shown, "a [[policy.peer]] without `override` for its peers",
+                      "add one for each peer, or use certificates: `auth = pubkey` in remote")  # fmt: skip
+    found = "by several methods, by EAP or XAuth, or `auth` is not set" if by is Authentication.OTHER else shown
+    return _judge(name, by is Authentication.PUBLIC_KEY, found,
+                  "public key in every remote round: otherwise a peer may name itself like another one",
+                  f"`auth = pubkey` in each remote section of {profile}; then `swanctl --load-all`")  # fmt: skip
 
 
 def _certificates(charon: CharonView, seen: NodeView) -> Iterator[Check]:

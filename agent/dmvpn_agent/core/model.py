@@ -229,12 +229,15 @@ class BadCertificate:
 class IkePeer:
     """Who authenticated in an IKE_SA, as charon says.
 
-    ``identity`` is as charon prints it. ``has_certificate``: charon asks the peers of this connection for one.
+    ``identity`` is as charon prints it. ``has_certificate``: its connection authenticates by public key, and not by
+    pre-shared key. ``unproven``: it is by neither (EAP, several methods), or not known: such an identity proves
+    nothing.
     """
 
     identity: str
     has_certificate: bool
     label: Label | None = dataclass_field(default=None, compare=False)
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +245,8 @@ class BindingRequest:
     """nhrpd's question: may this protocol address be bound to this NBMA address?
 
     ``certificate`` is ``None`` where nhrpd sent none (the peer authenticated without one, or nhrpd cannot hold it:
-    2048 bytes and more), and none is known by the IKE_SA. ``ike_peers``: who has an IKE_SA with the NBMA address;
-    empty where that is not known.
+    2048 bytes and more), and none is known by the IKE_SA. ``ike_peers``: who has an IKE_SA with the NBMA address in
+    the interface's own connection; ``None`` where charon was not asked.
     ``local_nbma_address``: this node's own end. ``local_addresses``: protocol addresses of this node.
     """
 
@@ -252,7 +255,7 @@ class BindingRequest:
     protocol_address: Address
     nbma_address: Address
     certificate: Certificate | BadCertificate | None
-    ike_peers: frozenset[IkePeer] = frozenset()
+    ike_peers: frozenset[IkePeer] | None = None
     local_nbma_address: Address | None = None
     local_addresses: frozenset[Address] = frozenset()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dmvpn_agent.core.model import Network
+from dmvpn_agent.core.sa import Authentication
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Unseen:
 class Wanted:
     """What the configuration expects; ``nflog_group`` is ``None`` where no redirect rule is kept.
 
-    ``announced`` are the tunnel networks that this node announces by BGP, as a hub does.
+    ``announced`` are the tunnel networks that this node announces by BGP, as a hub does. ``serves_keys``: the policy
+    has peers with a pre-shared key.
     """
 
     tunnels: Mapping[str, str]
@@ -32,6 +34,7 @@ class Wanted:
     nflog_group: int | None
     ca_certificates: tuple[str, ...]
     announced: tuple[Network, ...]
+    serves_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class OwnCertificate:
 class CharonView:
     """charon: ``modes`` has for each connection the mode of its child of the same name, ``None`` without one.
 
-    ``plugins`` are those that it has loaded.
+    ``plugins`` are those that it has loaded; ``methods``: how each connection authenticates its peers.
     """
 
     version: str
@@ -72,6 +75,7 @@ class CharonView:
     modes: Mapping[str, str | None]
     certificates: tuple[OwnCertificate, ...]
     plugins: frozenset[str]
+    methods: Mapping[str, Authentication]
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,8 @@ class Rules:
 class StaticPeer:
     """A row of the operator's own table: the peers whose IKE identity matches the shell pattern ``identity``.
 
-    ``overrides``: it holds for peers with a certificate too, in place of what the certificate names; otherwise it is
-    for peers without.
+    ``overrides``: it holds for peers with a certificate, in place of what the certificate names; otherwise for peers
+    with a pre-shared key.
     """
 
     identity: str

@@ -14,7 +14,7 @@ def with_certificate(request: BindingRequest, proven: Collection[Certificate]) -
     if request.certificate is not None or not proven:
         return request
     candidates = list(proven)
-    if len(request.ike_peers) != 1 or len({one.identity for one in proven}) != 1:
+    if len(request.ike_peers or ()) != 1 or len({one.identity for one in proven}) != 1:
         candidates = [one for one in proven if _names(one, request)]
     if len({one.identity for one in candidates}) != 1:
         return request

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from dmvpn_agent.core.model import Address
@@ -16,6 +17,17 @@ ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
 CONNECTING = "CONNECTING"
 #: IKE_SA states from which there is no way back. One whose peer does not answer stays there until charon gives up.
 ENDING_STATES = frozenset({"DELETING", "DESTROYING"})
+
+
+class Authentication(StrEnum):
+    """How charon authenticates the peers of a connection."""
+
+    #: Every remote round is by public key, so that the identity shown was proved by a certificate.
+    PUBLIC_KEY = "public_key"
+    #: Every remote round is by pre-shared key.
+    PRE_SHARED_KEY = "pre_shared_key"
+    #: By another method (EAP, XAuth), by several, by whichever the peer takes, or not known.
+    OTHER = "other"
 
 
 class Traffic(NamedTuple):

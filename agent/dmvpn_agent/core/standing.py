@@ -1,6 +1,6 @@
 """Who asks, and when: the rules that a peer must pass before it matters what its certificate entitles to."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from dmvpn_agent.core.entitlement import Listed, OneOf, Rule
@@ -15,16 +15,22 @@ _BINDINGS = OneOf(sorted(PEER_BINDINGS))
 
 
 def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None:
-    """Return the row of the static table to judge a peer by, ``None`` where its certificate is to be judged."""
+    """Return the row of the static table to judge a peer by, ``None`` where its certificate is to be judged.
+
+    A row is for one kind of authentication: with ``overrides`` for peers whose certificate is shown, otherwise for
+    peers with a pre-shared key. Whoever is let in by the one may choose an identity that is meant for the other.
+    """
     if not policy.static_peers:
         return None
     if isinstance(request.certificate, Certificate):
         names = _names(request)
         return next((row for row in policy.static_peers if row.overrides and matches(row.identity, names)), None)
-    if request.certificate is not None or len(request.ike_peers) != 1:
+    if request.certificate is not None or request.ike_peers is None or len(request.ike_peers) != 1:
         return None  # unreadable, or not to be told apart: never guessed
     (ike_peer,) = request.ike_peers
-    rows = (row for row in policy.static_peers if row.overrides or not ike_peer.has_certificate)
+    if ike_peer.has_certificate or ike_peer.unproven:
+        return None
+    rows = (row for row in policy.static_peers if not row.overrides)
     return next((row for row in rows if matches(row.identity, (ike_peer.identity,))), None)
 
 
@@ -63,7 +69,7 @@ def standing_rules(
     if certificate is not None:
         yield from _validity(certificate, now)
         yield from chain_rules
-        if policy.confirms and request.ike_peers:
+        if policy.confirms and request.ike_peers is not None:
             yield _confirmation(certificate, request)
 
 
@@ -72,7 +78,7 @@ def _names(request: BindingRequest) -> frozenset[str]:
     if isinstance(request.certificate, Certificate):
         # Only what the certificate proves: who else is behind the same NBMA address is another peer.
         return frozenset((*request.certificate.identities, request.certificate.subject_rfc4514))
-    return frozenset(ike_peer.identity for ike_peer in request.ike_peers)
+    return frozenset(ike_peer.identity for ike_peer in request.ike_peers or ())
 
 
 def _all_names(request: BindingRequest) -> frozenset[str]:
@@ -82,7 +88,7 @@ def _all_names(request: BindingRequest) -> frozenset[str]:
 
 
 def _or_a_row(request: BindingRequest) -> str:
-    known = " and ".join(sorted(repr(ike_peer.identity) for ike_peer in request.ike_peers))
+    known = " and ".join(sorted(repr(ike_peer.identity) for ike_peer in request.ike_peers or ()))
     return f", or one [[policy.peer]] for the IKE identity {known}" if known else ""
 
 
@@ -96,15 +102,30 @@ def _validity(certificate: Certificate, now: datetime) -> Iterator[Rule]:
 def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
     """Return whether the certificate is that of somebody who has an IKE_SA with the NBMA address.
 
-    nhrpd keys a certificate by the pair of NBMA addresses: of two peers behind one, it may show the other's.
+    nhrpd keys a certificate by the pair of NBMA addresses: of two peers behind one, it may show the other's. Only who
+    was authenticated by public key can confirm one: any other peer may have chosen the identity.
     """
-    present = [ike_peer.identity for ike_peer in request.ike_peers]
-    confirmed = any(proves(certificate, identity) for identity in present)
-    if not confirmed and len(present) == 1:  # there is nobody to mistake the peer for
-        confirmed = _unprintable(certificate, present[0])
+    present = request.ike_peers or frozenset()
+    confirmed = is_confirmed(certificate, present)
+    proven = sorted(one.identity for one in present if is_proven(one))
+    shown = OneOf(proven or ("none is there",))
     nbma = "the NBMA address" if request.nbma_address.is_unspecified else request.nbma_address
     return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", Listed(sorted(certificate.identities)),
-                f"an identity that has an IKE_SA with {nbma}: ", OneOf(present))  # fmt: skip
+                f"an identity that has an IKE_SA by certificate with {nbma}: ", shown)  # fmt: skip
+
+
+def is_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool:
+    """Tell whether one of those who have an IKE_SA proved this certificate."""
+    proven = [one.identity for one in present if is_proven(one)]
+    if any(proves(certificate, identity) for identity in proven):
+        return True
+    # There is nobody to mistake the peer for.
+    return len(proven) == len(present) == 1 and _unprintable(certificate, proven[0])
+
+
+def is_proven(ike_peer: IkePeer) -> bool:
+    """Tell whether somebody proved its identity by a certificate."""
+    return ike_peer.has_certificate and not ike_peer.unproven
 
 
 def proves(certificate: Certificate, printed: str) -> bool:
@@ -124,15 +145,16 @@ def is_by(request: BindingRequest, ike_peer: IkePeer) -> bool:
     """Tell whether somebody who authenticated is the peer that asked."""
     if isinstance(request.certificate, Certificate):
         return proves(request.certificate, ike_peer.identity)
-    return ike_peer in request.ike_peers
+    return ike_peer in (request.ike_peers or ())
 
 
 def is_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:
-    """Tell whether an IKE_SA is that of the peer that asked; ``present`` are all with its NBMA address.
+    """Tell whether an IKE_SA is that of the peer that asked.
 
-    Where the question does not tell the identity, the IKE_SA must be of the only one there is.
+    ``present`` are all with its NBMA address in the connection of its interface. Where the question does not tell the
+    identity, the IKE_SA must be of the only one there is.
     """
-    if sa.remote_host != request.nbma_address:
+    if sa.remote_host != request.nbma_address or sa not in present:
         return False
     certificate = request.certificate
     if isinstance(certificate, Certificate) and not _unprintable(certificate, sa.remote_id):

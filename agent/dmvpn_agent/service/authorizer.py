@@ -200,7 +200,7 @@ class Authorizer:
             self.denied.note(gone.request, gone.why)
             self._revoked(gone)
         for denial in self.denied:
-            request = self._completed(self._refreshed(denial.request))
+            request = self._testimony.complete_former(denial.request) if self._testimony else denial.request
             decision = self._decide(request, self._conflicting)
             if isinstance(decision, Accept):
                 self.denied.readmit(request)
@@ -233,7 +233,7 @@ class Authorizer:
             own = request.local_addresses | self._own()
             decision = self._judge.decide(replace(request, local_addresses=own), self._clocks.now(), holders)
             if isinstance(decision, Accept) and (peer := decision.peer or decision.behind) is not None:
-                there = self._peers.beside(peer, request.ike_peers, self._clocks.uptime())
+                there = self._peers.beside(peer, request.ike_peers or (), self._clocks.uptime())
                 return beside(peer, there[0]) if there else decision
         except Exception as error:
             self._failures.note(ADMISSION, error, then="denied")

@@ -4,10 +4,12 @@ What charon reports only says which IKE_SA to look at again; the difference betw
 charon then shows is what it is told, new circuits first, so that no rekeying leaves it without one. What really ended
 is told as such: a peer that was thrown out, or is called back, must not seem to have been there all the time. When
 charon is lost, so are the circuits: nhrpd's connection is closed, and it resets them.
+
+charon's other connections do not exist here: nhrpd would take an IKE_SA of one of them for a tunnel of the DMVPN.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import structlog
 
@@ -44,7 +46,8 @@ ADOPTION_TIMEOUT = 5.0
 class Bridge:
     """Keeps clients in step with one charon. ``told``: the circuits that clients handed over to it know of.
 
-    ``announced`` is called with each circuit that comes or goes.
+    ``profiles``: the connections that nhrpd has to know of, by their whole name. ``announced`` is called with each
+    circuit that comes or goes.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Bridge:
         charon: Charon,
         certificates: Certificates,
         surplus: SurplusEnder,
+        profiles: Set[str],
         telemetry: Telemetry,
         failures: Failures | None = None,
         told: Iterable[Circuit] = (),
@@ -62,13 +66,14 @@ class Bridge:
         self._unreadable = Unreadable(telemetry)
         self._failures = failures or Failures(telemetry)
         self._trouble = Trouble()
+        self._profiles = profiles
         self._stale: set[int] = set()
         self._changes: list[ChildChange] = []
         self._arrivals: dict[int, Circuit] = {}
         self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
-        self.picture = Picture(told)
+        self.picture = Picture(circuit for circuit in told if circuit[0].name in profiles)
         self.session: CharonSession | None = None
         self.announced: Callable[[Circuit], None] = lambda _: None
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.ready)
@@ -81,6 +86,10 @@ class Bridge:
     async def wait_ready(self) -> None:
         """Wait until the picture is complete."""
         await self._ready.wait()
+
+    def proven(self) -> frozenset[str]:
+        """Return the profiles all of whose IKE_SAs are known to be by public key."""
+        return self._certificates.proven(self.picture.sas.values()) & self._profiles
 
     def connected(self, client: Client) -> None:
         """Take up a client; it is closed at once where charon is not there, and comes back by itself."""
@@ -134,6 +143,9 @@ class Bridge:
                 do="stop it, and give charon its own socket back (charon.plugins.vici.socket)",
             )
 
+        with self._failures.contained("certificates", CharonLost):
+            await self._certificates.begin(session, self._profiles)
+
         async def look() -> float | None:
             stale, self._stale = self._stale, set()
             if await self._look(session, stale if stale and self.ready else None):
@@ -167,6 +179,7 @@ class Bridge:
                 await asyncio.sleep(backoff.failed())
 
     def _heard(self, event: str, message: Section) -> bool:
+        message = self._of_profiles(message)
         if event == "ike-rekey" and (spis := rekeyed_spis(message)):
             self._certificates.move(*spis)
         up = text(message, "up") == "yes"
@@ -192,6 +205,12 @@ class Bridge:
             self._unreadable.skip(ItemSource.CHARON_EVENT, str(error), str(error))
             return []
 
+    def _of_profiles(self, message: Section) -> Section:
+        """Return an event without what it shows of other connections."""
+        return {
+            name: value for name, value in message.items() if not isinstance(value, Mapping) or name in self._profiles
+        }
+
     def _announce_arrivals(self) -> None:
         """Tell the clients at once of who is new and proven, if nothing else waits to be told; the look comes after.
 
@@ -212,13 +231,13 @@ class Bridge:
         answers = await asyncio.gather(
             *(list_sas(session, utc_now, {}, self._unreadable, **selection) for selection in wanted)
         )
-        seen = {sa.unique_id: sa for answer in answers for sa in answer}
+        seen = {sa.unique_id: sa for answer in answers for sa in answer if sa.name in self._profiles}
         if not self.ready and self.picture.is_of_another_charon(seen.values()):
             raise CharonLost("charon was restarted during the upgrade")
         with self._failures.contained("certificates", CharonLost):  # who has none is announced without, and denied
             await self._certificates.learn(session, (*_with_circuits(seen.values()), *self._unproven(ids)))
             if ids is None:
-                self._certificates.prune(seen.values())
+                await self._certificates.resync(session, seen.values())
         # What charon said before it answered has been heard by now.
         changes, self._changes = self._changes, []
         self._arrivals = {

@@ -4,7 +4,8 @@ charon's cache holds a peer's certificate right after its IKE_AUTH, but only 32 
 at random: where forty peers come at once, some are gone again before all SAs were looked at. So they are taken at
 every sign that somebody authenticated, before anything else is asked, and a peer's is kept as long as the IKE_SA,
 through rekeying and restarts of either process.
-The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken. Of
+The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken. An
+identity is a text that a peer chooses: a certificate proves it only where charon authenticated by public key. Of
 several of one peer the one that entitles to least counts; where that keeps a newer one from counting, ``Renewals``
 has the peer authenticate anew.
 """
@@ -18,9 +19,10 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed
+from dmvpn_agent.core.sa import Authentication, IkeSa
+from dmvpn_agent.service.charon import CharonLost, CharonSession, CommandFailed, list_sas
 from dmvpn_agent.service.clocks import Clocks
+from dmvpn_agent.service.connections import Connections
 from dmvpn_agent.service.renewals import Renewals
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
@@ -61,6 +63,7 @@ class Certificates:
         is_ours: Callable[[bytes, Sequence[bytes]], bool],
         telemetry: Telemetry,
         clocks: Clocks = Clocks(),  # noqa: B008  frozen
+        proven: Set[str] = frozenset(),
     ) -> None:
         self._store = store
         self._is_ours = is_ours
@@ -68,6 +71,7 @@ class Certificates:
         self._clock = clocks.now
         self._renewals = Renewals(telemetry, clocks)
         self._unreadable = Unreadable(telemetry)
+        self._connections = Connections(dict.fromkeys(proven, Authentication.PUBLIC_KEY))
         self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
         self._pairs: dict[str, Pair] = {}
         self._said: dict[str, str] = {}
@@ -82,6 +86,28 @@ class Certificates:
         """Take up what was stored."""
         own: dict[bytes, bytes] = {}  # the same for all, and held once
         self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in self._store.load()}
+
+    async def begin(self, session: CharonSession, profiles: Set[str]) -> None:
+        """Start to follow a charon, before it is asked for anything else. Raises ``CharonLost``.
+
+        What was stored of an IKE_SA of a profile that authenticates by another method than public key is dropped.
+        """
+        self._connections.begin()
+        sas = await list_sas(session)
+        self._connections.note((sa for sa in sas if sa.spis in self._pairs), Authentication.PUBLIC_KEY)
+        await self._connections.look(session, sas)
+        other = [sa for sa in sas if self._connections.now(sa.name) is not Authentication.PUBLIC_KEY]
+        self._connections.note(other, Authentication.OTHER)
+        for sa in other:
+            self._forget(sa.spis)
+        for name in profiles:
+            if (by := self._connections.now(name)) is not Authentication.PUBLIC_KEY:
+                log.info("profile_without_certificates", connection=name, authentication=str(by),
+                         effect="its peers have no certificate for nhrpd")  # fmt: skip
+
+    def proven(self, sas: Iterable[IkeSa]) -> frozenset[str]:
+        """Return the connections by public key of which no other IKE_SA is there."""
+        return self._connections.pure(sas)
 
     def of(self, sa: IkeSa) -> Pair:
         """Return an IKE_SA's certificates."""
@@ -103,8 +129,14 @@ class Certificates:
             sas, self._authenticated = self._authenticated, []
             async with self._reading:
                 self._seen |= await _cached(session)
-            self._keep_undoubted(self._unknown(sas), self._seen | self._seen_before)
+            self._keep_undoubted(await self._proven(session, sas), self._seen | self._seen_before)
             collected()
+
+    async def _proven(self, session: CharonSession, sas: Iterable[IkeSa]) -> list[IkeSa]:
+        """Return those whose peer proved a certificate that is not known yet. Raises ``CharonLost``."""
+        unknown = self._unknown(sas)
+        await self._connections.look(session, unknown)
+        return [sa for sa in unknown if self._connections.of(sa) is Authentication.PUBLIC_KEY]
 
     def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
         return [sa for sa in sas if sa.spis not in self._pairs]
@@ -130,16 +162,18 @@ class Certificates:
 
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
         """Find the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
-        unknown = self._unknown(sas)
+        sas = tuple(sas)
+        proven = await self._proven(session, sas)
+        await self._end_doubtful(session, sas)
         seen = self._seen | self._seen_before
         self._seen_before, self._seen = self._seen, set()
-        if not unknown:
+        if not proven:
             return
         async with self._reading:
             everything = tuple(seen | await _cached(session) | self._seen)
         known = self._known(everything)
         competing: list[tuple[IkeSa, list[Candidate]]] = []
-        for sa in self._unknown(unknown):
+        for sa in self._unknown(proven):
             candidates = self._candidates(sa, known, everything)
             try:
                 choice = choose(candidates, self._clock(), sa.established_at)
@@ -159,6 +193,19 @@ class Certificates:
             self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
         if renewable := [(sa, candidates) for sa, candidates in competing if self._renewals.may(sa)]:
             await self._renew(session, renewable)
+
+    async def _end_doubtful(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
+        """Have peers authenticate anew of whom nobody knows how they did, where the connection asks for certificates.
+
+        They came before their connection was known, or while it was loaded with another method.
+        """
+        doubtful = [
+            sa
+            for sa in self._unknown(sas)
+            if self._connections.of(sa) is Authentication.OTHER
+            and self._connections.now(sa.name) is Authentication.PUBLIC_KEY
+        ]
+        await self._renewals.doubtful(session, doubtful)
 
     async def _renew(self, session: CharonSession, competing: Sequence[tuple[IkeSa, Sequence[Candidate]]]) -> None:
         """Empty charon's cache of certificates that compete, and have those whom they may belong to come anew."""
@@ -190,15 +237,25 @@ class Certificates:
 
     def move(self, old: str, new: str) -> None:
         """Have the IKE_SA ``new`` take over the certificates of ``old``, which it replaced."""
+        self._connections.move(old, new)
         if old in self._pairs:
             self._keep(new, self._pairs[old])
 
-    def prune(self, sas: Iterable[IkeSa]) -> None:
-        """Forget the certificates of all IKE_SAs but these."""
+    async def resync(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
+        """Forget the certificates of all IKE_SAs but these, and read how peers are authenticated now.
+
+        Raises ``CharonLost``.
+        """
+        sas = tuple(sas)
+        await self._connections.look(session, (), read=True)
+        self._connections.prune(sas)
         present = {sa.spis for sa in sas}
         self._said = {spis: why for spis, why in self._said.items() if spis in present}
         for spis in self._pairs.keys() - present:
-            del self._pairs[spis]
+            self._forget(spis)
+
+    def _forget(self, spis: str) -> None:
+        if self._pairs.pop(spis, None) is not None:
             self._store.remove(spis)
 
     def _keep(self, spis: str, pair: Pair) -> None:

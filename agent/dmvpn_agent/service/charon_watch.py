@@ -7,15 +7,16 @@ connect, because a charon that restarted has forgotten them.
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 
 import structlog
 
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Address, Certificate, IkePeer
-from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.core.sa import Authentication, IkeSa
 from dmvpn_agent.core.sa_totals import SaTotals
+from dmvpn_agent.core.standing import proves
 from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.charon import (
     ALERT_EVENT,
@@ -31,11 +32,12 @@ from dmvpn_agent.service.charon import (
 )
 from dmvpn_agent.service.charon_alerts import CharonAlerts
 from dmvpn_agent.service.clocks import Clocks
+from dmvpn_agent.service.connections import Connections
 from dmvpn_agent.service.proofs import CertificateSource, Proofs
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
-from dmvpn_agent.wire.charon import parse_alert, parse_connections, parse_ike_sas, sa_event
+from dmvpn_agent.wire.charon import parse_alert, parse_ike_sas, rekeyed_spis, sa_event
 from dmvpn_agent.wire.crl import crl_issuer
 from dmvpn_agent.wire.label import ike_peer
 from dmvpn_agent.wire.vici import MAX_VALUE, Section, ViciError
@@ -52,7 +54,8 @@ SETTLING = timedelta(seconds=10)
 class CharonWatch:
     """charon's IKE_SAs as last seen; ``patched`` is ``None`` until charon was asked.
 
-    ``profiles`` are the connections that are the DMVPN's: who authenticated in another one is nobody here. ``totals``
+    ``tunnels``: each tunnel interface with its profile, which is the name of a connection. Who authenticated in a
+    connection that is no profile is nobody here, and who did in another interface's is nobody there. ``totals``
     is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
     charon that does not tell. ``changed`` is called when other IKE_SAs are there, or elsewhere, than before;
     ``learn`` before that, with the CA certificates (DER) that charon has by now, strangers' among them.
@@ -61,7 +64,7 @@ class CharonWatch:
     def __init__(
         self,
         charon: Charon,
-        profiles: Set[str],
+        tunnels: Mapping[str, str],
         telemetry: Telemetry,
         clocks: Clocks = Clocks(),  # noqa: B008  frozen
         certificates: CertificateSource | None = None,
@@ -70,11 +73,13 @@ class CharonWatch:
         self._clocks = clocks
         self._alerts = CharonAlerts(telemetry, clocks.uptime)
         self._settled_at: dict[str, timedelta] = {}
-        self._profiles = profiles
+        self._tunnels = tunnels
+        self._profiles = frozenset(tunnels.values())
         self._telemetry = telemetry
         self._unreadable = Unreadable(telemetry)
         self._session: CharonSession | None = None
-        self._asks_for_certificate: Mapping[str, bool] = {}
+        # What was there before the agent is taken as what it is now, or a restart would throw everybody out.
+        self._connections = Connections(trusts_first=True)
         self._ours: dict[Address, tuple[IkeSa, ...]] = {}
         self._proofs = Proofs(certificates)
         self._crls: tuple[bytes, ...] = ()
@@ -105,26 +110,52 @@ class CharonWatch:
                 finally:
                     self._session, self.connected, self.ike_sas, self._ours = None, False, (), {}
 
-    def peers_at(self, address: Address) -> frozenset[IkePeer]:
-        """Return who had an IKE_SA with an NBMA address at the last look."""
-        return frozenset(
-            ike_peer(sa.remote_id, has_certificate=self._asks_for_certificate.get(sa.name, True))
-            for sa in self.sas_at(address)
+    def peers_at(self, interface: str, address: Address) -> frozenset[IkePeer] | None:
+        """Return who had an IKE_SA with an NBMA address at the last look; ``None`` where charon is away."""
+        if not self.connected:
+            return None
+        return frozenset(self._ike_peer(sa) for sa in self.sas_of(interface, address))
+
+    def _ike_peer(self, sa: IkeSa) -> IkePeer:
+        by = self._authentication(sa)
+        return ike_peer(
+            sa.remote_id,
+            has_certificate=by is not Authentication.PRE_SHARED_KEY,
+            unproven=by is Authentication.OTHER,
         )
 
-    def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
+    def _authentication(self, sa: IkeSa) -> Authentication:
+        """Return how the peer of an IKE_SA authenticated.
+
+        Where nobody saw it, a certificate that is known with it counts, if it proves the identity: charon tells that
+        of a round that was passed (``AUTH_RULE_SUBJECT_CERT``), and the bridge that of one that it saw.
+        """
+        by = self._connections.of(sa)
+        return Authentication.PUBLIC_KEY if by is Authentication.OTHER and self._has_proof(sa) else by
+
+    def _has_proof(self, sa: IkeSa) -> bool:
+        if self._connections.now(sa.name) is not Authentication.PUBLIC_KEY:
+            return False
+        return any(proves(one, sa.remote_id) for one in self._proofs.of((sa,)))
+
+    def certificates_at(self, interface: str, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates of those IKE_SAs, as far as they are known."""
-        return self._proofs.of(self._showing(self.sas_at(address)))
+        return self._proofs.of(self._showing(self.sas_of(interface, address)))
 
     def _showing(self, sas: Iterable[IkeSa]) -> Iterator[IkeSa]:
-        """Yield those that charon asked for a certificate: of the others nobody has one."""
-        return (sa for sa in sas if self._asks_for_certificate.get(sa.name, True))
+        """Yield those whose peer proved a certificate: of the others nobody has one."""
+        return (sa for sa in sas if self._authentication(sa) is Authentication.PUBLIC_KEY)
 
-    def is_settled(self, address: Address) -> bool:
+    def is_settled(self, interface: str, address: Address) -> bool:
         """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
         now = self._clocks.uptime()
-        showing = self._showing(self.sas_at(address))
+        showing = self._showing(self.sas_of(interface, address))
         return self._proofs.are_known(sa for sa in showing if self._settled_at.get(sa.spis, now) > now)
+
+    def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
+        """Return the established IKE_SAs of an interface's connection with an NBMA address at the last look."""
+        profile = self._tunnels.get(interface)
+        return tuple([sa for sa in self._ours.get(address, ()) if sa.name == profile])
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return the DMVPN's established IKE_SAs with an NBMA address at the last look."""
@@ -200,6 +231,7 @@ class CharonWatch:
             if not await session.register(event):
                 log.info("charon_event_unknown", event_name=event,
                          effect="SAs are looked at all the same; alerts are in charon's log only")  # fmt: skip
+        self._connections.begin()
         self._say_kind(await session.register(PATCHED_EVENT))
         await self._load_crls(session)
         self._session = session
@@ -210,6 +242,8 @@ class CharonWatch:
 
     def _heard(self, name: str, message: Section) -> bool:
         now = self._clocks.now()
+        if name == "ike-rekey" and (spis := rekeyed_spis(message)):
+            self._connections.move(*spis)
         try:
             if name == ALERT_EVENT:
                 self._alerts.heard(*parse_alert(message, now))
@@ -227,8 +261,8 @@ class CharonWatch:
         sas = tuple(
             await list_sas(session, self._clocks.now, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
         )
-        if any(sa.name not in self._asks_for_certificate for sa in sas):
-            self._asks_for_certificate = await self._connections(session)
+        await self._connections.look(session, (sa for sa in sas if sa.name in self._profiles), read=True)
+        self._connections.prune(sas)
         self.ike_sas, self.connected = sas, True
         self._trouble.over()
         self.totals.look(sa for sa in sas if sa.name in self._profiles)
@@ -258,13 +292,6 @@ class CharonWatch:
 
     def _identities(self) -> frozenset[tuple[str, Address, str]]:
         return frozenset((sa.spis, sa.remote_host, sa.remote_id) for sa in self.our_sas())
-
-    async def _connections(self, session: CharonSession) -> Mapping[str, bool]:
-        try:
-            return dict(await session.stream("list-conns", {}, "list-conn", parse_connections))
-        except CommandFailed as error:
-            log.warning("connections_unknown", why=str(error), consequence="the static table serves nobody")
-            return {}
 
     def _say_kind(self, patched: bool) -> None:
         if patched is self.patched:

@@ -82,7 +82,7 @@ class Departures:
     def _remains(self, revoked: Revoked, bound: frozenset[Address], neighbors: frozenset[Address]) -> list[str]:
         request = revoked.request
         address = request.protocol_address
-        here = self._sas.sas_at(request.nbma_address)
+        here = self._sas.sas_of(request.interface, request.nbma_address)
         return [
             what
             for what, there in (

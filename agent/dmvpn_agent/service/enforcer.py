@@ -21,7 +21,7 @@ from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.nat_guard import NatGuard
 from dmvpn_agent.service.peers import Peers
-from dmvpn_agent.service.sa_ender import SaEnder, Sas
+from dmvpn_agent.service.sa_ender import READMITTED, SaEnder, Sas
 from dmvpn_agent.service.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -96,6 +96,7 @@ class Enforcer:
         self._telemetry = telemetry
         self._clock = clock
         self._invitations: dict[Address, _Invitation] = {}
+        self._waiting: dict[tuple[Address, Address], BindingRequest] = {}
         self._dry_run = dry_run
         self.ends_denied = ends_denied
 
@@ -107,7 +108,9 @@ class Enforcer:
 
     async def enforce(self) -> None:
         """Make one pass: what the decisions ask of charon, given what it shows."""
-        for request in self._denied.take_readmitted():
+        readmitted = (*self._waiting.values(), *self._denied.take_readmitted())
+        self._waiting.clear()
+        for request in {_pair(request): request for request in readmitted}.values():
             await self._readmit(request)
         for invitation in tuple(self._invitations.values()):
             await self._invite(invitation)
@@ -131,9 +134,17 @@ class Enforcer:
         )
 
     async def _readmit(self, request: BindingRequest) -> None:
-        """Have a peer ask again. One with a tunnel brings it up again by itself; one without has to be called."""
+        """Have a peer ask again. One with a tunnel brings it up again by itself; one without has to be called.
+
+        Where that was done a moment ago it waits: a peer that is denied each time would come and go without pause.
+        """
         own = self._own(request)
-        await self._ender.end(dict.fromkeys(own, "readmitted"))
+        if request in self._denied or self._is_accepted(request):
+            return  # it has asked meanwhile
+        if not all(self._ender.due(sa, READMITTED) for sa in own):
+            self._waiting[_pair(request)] = request
+            return
+        await self._ender.end(dict.fromkeys(own, READMITTED))
         for sa in own:
             self._ender.forgive(sa)
         local = request.local_nbma_address
@@ -142,6 +153,9 @@ class Enforcer:
         elif not own and local is not None:
             now = self._clock()
             self._invitations[request.nbma_address] = _Invitation(local, request, since=now, due=now)
+
+    def _is_accepted(self, request: BindingRequest) -> bool:
+        return any(_pair(member.request) == _pair(request) for member in self._peers.memberships())
 
     async def _invite(self, invitation: _Invitation) -> None:
         remote, now = invitation.request.nbma_address, self._clock()
@@ -162,7 +176,12 @@ class Enforcer:
             log.info("peer_invited", nbma_address=str(remote), called_for=round(called_for.total_seconds()))
 
     def _own(self, request: BindingRequest) -> list[IkeSa]:
-        return [sa for sa in self._sas.sas_at(request.nbma_address) if self._is_of(sa, request)]
+        present = self._sas.sas_of(request.interface, request.nbma_address)
+        return [sa for sa in present if is_of(sa, request, present)]
 
     def _is_of(self, sa: IkeSa, request: BindingRequest) -> bool:
-        return is_of(sa, request, self._sas.sas_at(request.nbma_address))
+        return is_of(sa, request, self._sas.sas_of(request.interface, request.nbma_address))
+
+
+def _pair(request: BindingRequest) -> tuple[Address, Address]:
+    return request.protocol_address, request.nbma_address

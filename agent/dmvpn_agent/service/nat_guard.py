@@ -77,7 +77,7 @@ class NatGuard:
             if (silenced.request.protocol_address, silenced.request.nbma_address) not in requests:
                 await self._hear(end, silenced.request)
         for request in requests.values():
-            present = self._sas.sas_at(request.nbma_address)
+            present = self._sas.sas_of(request.interface, request.nbma_address)
             for sa in present:
                 if is_of(sa, request, present):
                     await self._keep_out(sa, request)

@@ -83,7 +83,7 @@ class Revoked:
         """Return who it is: its certificate's subject, or what it authenticated as."""
         if isinstance(self.request.certificate, Certificate):
             return self.request.certificate.subject
-        return ", ".join(sorted(ike_peer.identity for ike_peer in self.request.ike_peers))
+        return ", ".join(sorted(ike_peer.identity for ike_peer in self.request.ike_peers or ()))
 
 
 class Peers:

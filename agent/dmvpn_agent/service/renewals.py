@@ -9,7 +9,9 @@ Anybody can put an old certificate into the cache by sending it, so there is a l
 is ended for it. Whatever happens, nobody gets more than the narrowest of the certificates that could be meant.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
+from itertools import islice
 
 import structlog
 
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 PER_IDENTITY = timedelta(hours=1)
 #: How long the cache is left alone after it was emptied.
 PER_CACHE = timedelta(minutes=1)
+#: How many IKE_SAs are ended at one look because nobody knows how their peers authenticated.
+AT_ONCE = 10
 #: An IKE_SA that came up this long before the cache was emptied, or after it, may have lost its certificate by that.
 #: charon tells in whole seconds when it came up.
 LOST_BEFORE, LOST_AFTER = timedelta(seconds=5), timedelta(seconds=2)
@@ -66,6 +70,11 @@ class Renewals:
         """End an IKE_SA whose peer has competing certificates. Raises ``CharonLost``."""
         self._ended[sa.remote_id] = self._clocks.uptime()
         await self._end(session, sa, "competing")
+
+    async def doubtful(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
+        """End IKE_SAs of which nobody knows how the peer authenticated, a few at a time. Raises ``CharonLost``."""
+        for sa in islice((sa for sa in sas if sa.established), AT_ONCE):
+            await self._end(session, sa, "doubtful")
 
     async def missing(self, session: CharonSession, sa: IkeSa) -> None:
         """End an IKE_SA without a certificate, once, if that was lost with the cache. Raises ``CharonLost``."""

@@ -24,6 +24,11 @@ LONGEST_INTERVAL = timedelta(minutes=10)
 #: Whoever was left alone this long begins anew.
 FORGIVEN = timedelta(hours=1)
 
+#: The cause of an end that has a back-off of its own: the peer would be accepted now.
+READMITTED = "readmitted"
+#: A peer, and whether it is called back.
+_Key = tuple[Address, str, bool]
+
 
 class Sas(Protocol):
     """charon's IKE_SAs."""
@@ -33,6 +38,9 @@ class Sas(Protocol):
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
         """Return those of them with an NBMA address."""
+
+    def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
+        """Return those of them with an NBMA address that are of a tunnel interface's own connection."""
 
     async def look(self) -> None:
         """Look again. Raises ``CharonLost``."""
@@ -55,23 +63,26 @@ class SaEnder:
         self._telemetry = telemetry
         self._clock = clock
         self._dry_run = dry_run
-        self._backoffs: dict[tuple[Address, str], _Backoff] = {}
+        self._backoffs: dict[_Key, _Backoff] = {}
 
-    def due(self, sa: IkeSa) -> bool:
-        """Tell whether a peer's IKE_SA may be ended again already."""
-        backoff = self._backoffs.get(_peer(sa))
+    def due(self, sa: IkeSa, cause: str = "") -> bool:
+        """Tell whether a peer's IKE_SA may be ended again already, for a cause."""
+        backoff = self._backoffs.get(_key(sa, cause))
         if backoff is None:
             return True
         return self._clock() - backoff.last >= (FORGIVEN if self._dry_run else backoff.interval)
 
     def forgive(self, sa: IkeSa) -> None:
-        """Have a peer begin anew, because what kept it out is no more."""
-        self._backoffs.pop(_peer(sa), None)
+        """Have a peer begin anew, because what kept it out is no more.
+
+        How often it was called back stays: nhrpd may ask by what it kept from before, and have it denied again.
+        """
+        self._backoffs.pop(_key(sa, ""), None)
 
     async def end(self, sas: Mapping[IkeSa, str]) -> None:
         """End IKE_SAs, each for its cause, and look once whether they are gone. What fails is logged and counted."""
-        for sa in sas:
-            self._back_off(sa)
+        for sa, cause in sas.items():
+            self._back_off(_key(sa, cause))
         if self._dry_run:
             for sa, cause in sas.items():
                 log.info("would_end_ike_sa", **_about(sa, cause))
@@ -103,12 +114,12 @@ class SaEnder:
         else:
             log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, then="tried again")
 
-    def _back_off(self, sa: IkeSa) -> None:
+    def _back_off(self, peer: _Key) -> None:
         now = self._clock()
         self._backoffs = {key: one for key, one in self._backoffs.items() if now - one.last < FORGIVEN}
-        former = self._backoffs.get(_peer(sa))
+        former = self._backoffs.get(peer)
         interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
-        self._backoffs[_peer(sa)] = _Backoff(now, interval)
+        self._backoffs[peer] = _Backoff(now, interval)
 
 
 def _about(sa: IkeSa, cause: str) -> dict[str, Any]:
@@ -120,5 +131,5 @@ def _about(sa: IkeSa, cause: str) -> dict[str, Any]:
     }
 
 
-def _peer(sa: IkeSa) -> tuple[Address, str]:
-    return sa.remote_host, sa.remote_id
+def _key(sa: IkeSa, cause: str) -> _Key:
+    return sa.remote_host, sa.remote_id, cause == READMITTED

@@ -9,7 +9,7 @@ import structlog
 from dmvpn_agent.core.model import Address, BindingRequest, Certificate, IkePeer
 from dmvpn_agent.core.policy import Policy
 from dmvpn_agent.core.proof import renewed, with_certificate
-from dmvpn_agent.core.standing import proves
+from dmvpn_agent.core.standing import is_confirmed, is_proven
 
 log = structlog.get_logger()
 
@@ -20,15 +20,15 @@ LOOK_PAUSE = 0.5
 
 
 class Witness(Protocol):
-    """Knows who has an IKE_SA with an NBMA address."""
+    """Knows who has an IKE_SA with an NBMA address, in the connection of a tunnel interface."""
 
-    def peers_at(self, address: Address) -> frozenset[IkePeer]:
-        """Return who that was at the last look; nobody where charon is not there."""
+    def peers_at(self, interface: str, address: Address) -> frozenset[IkePeer] | None:
+        """Return who that was at the last look; ``None`` where charon is away."""
 
-    def certificates_at(self, address: Address) -> tuple[Certificate, ...]:
-        """Return the certificates that they showed, as far as they are known."""
+    def certificates_at(self, interface: str, address: Address) -> tuple[Certificate, ...]:
+        """Return the certificates that they proved, as far as they are known."""
 
-    def is_settled(self, address: Address) -> bool:
+    def is_settled(self, interface: str, address: Address) -> bool:
         """Tell whether no certificate of theirs can still be on its way: an IKE_SA is known a moment before it is."""
 
     async def look(self) -> None:
@@ -42,40 +42,56 @@ class Testimony:
         self._witness = witness
 
     def complete(self, request: BindingRequest) -> BindingRequest:
-        """Return a question with who is at its NBMA address now (without news, with who was), and a certificate."""
-        present = self._witness.peers_at(request.nbma_address)
-        if present and present != request.ike_peers:
-            request = replace(request, ike_peers=present)
-        if request.certificate is not None:
-            return request
-        return with_certificate(request, self._witness.certificates_at(request.nbma_address))
+        """Return a question with who is at its NBMA address now, and the certificate that its peer proved last.
+
+        Where charon shows nobody, or is away, nobody is there.
+        """
+        return self.refresh(replace(request, ike_peers=self._present(request) or frozenset()))
+
+    def complete_former(self, request: BindingRequest) -> BindingRequest:
+        """Do the same for a question of earlier; where nobody is there now, it keeps who was.
+
+        Its tunnel may be setting up anew, or wait for being called.
+        """
+        present = self._present(request)
+        return self.refresh(replace(request, ike_peers=present) if present else request)
 
     def complete_again(self, request: BindingRequest) -> BindingRequest:
-        """Do the same for a question of earlier, which is not to be judged by half of the news."""
-        return self.complete(request) if self._witness.is_settled(request.nbma_address) else request
+        """Do that for a question that was accepted, which is not to be judged by half of the news."""
+        settled = self._witness.is_settled(request.interface, request.nbma_address)
+        return self.complete_former(request) if settled else request
 
     def refresh(self, request: BindingRequest) -> BindingRequest:
-        """Return a question of earlier with the certificate that its peer has now."""
-        proven = self._witness.certificates_at(request.nbma_address)
+        """Return a question with the certificate that its peer has now."""
+        proven = self._proven(request)
         return renewed(with_certificate(request, proven), proven)
 
     def is_lacking(self, request: BindingRequest, policy: Policy) -> bool:
         """Tell whether the decision hangs on it, and the last look may be too old to say."""
-        present = self._witness.peers_at(request.nbma_address)
+        present = self._present(request) or frozenset()
         if isinstance(request.certificate, Certificate):
-            confirmed = any(proves(request.certificate, ike_peer.identity) for ike_peer in present)
-            return policy.confirms and bool(present) and not confirmed
-        if request.certificate is not None or (present and not any(one.has_certificate for one in present)):
+            return policy.confirms and not is_confirmed(request.certificate, present)
+        if request.certificate is not None or (present and not any(map(is_proven, present))):
             return False
-        return not self._witness.certificates_at(request.nbma_address)
+        return not self._proven(request)
+
+    def _present(self, request: BindingRequest) -> frozenset[IkePeer] | None:
+        return self._witness.peers_at(request.interface, request.nbma_address)
+
+    def _proven(self, request: BindingRequest) -> tuple[Certificate, ...]:
+        return self._witness.certificates_at(request.interface, request.nbma_address)
 
     async def ask(self, request: BindingRequest, policy: Policy) -> None:
-        """Look again; for a certificate, until it is there or nhrpd should be answered. Never raises."""
+        """Look again; for a certificate, or for charon, until nhrpd should be answered. Never raises."""
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 await self._witness.look()
-                while request.certificate is None and self.is_lacking(request, policy):
+                while self._may_come(request) and self.is_lacking(request, policy):
                     await asyncio.sleep(LOOK_PAUSE)
                     await self._witness.look()
         except Exception as error:
             log.warning("charon_not_asked", why=str(error) or type(error).__name__)
+
+    def _may_come(self, request: BindingRequest) -> bool:
+        """Tell whether a later look can show more: a certificate, or charon, if the agent has just started."""
+        return request.certificate is None or self._present(request) is None

@@ -116,8 +116,12 @@ class UnboundWatch:
     def _is_unbound(self, sa: IkeSa, settled: Mapping[Address, list[BindingRequest]]) -> bool:
         if not any(child.installed for child in sa.children):
             return False
-        here = self._sas.sas_at(sa.remote_host)
-        requests = settled.get(sa.remote_host, [])
+        here = tuple(other for other in self._sas.sas_at(sa.remote_host) if other.name == sa.name)
+        requests = [
+            request
+            for request in settled.get(sa.remote_host, [])
+            if sa in self._sas.sas_of(request.interface, sa.remote_host)
+        ]
         # Where everybody behind the address may be accounted for, nobody is thrown out over how a name is printed.
         if len(requests) >= len({other.remote_id for other in here}):
             return False

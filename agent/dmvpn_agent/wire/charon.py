@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from sys import intern
 
 from dmvpn_agent.core.picture import ChildChange
-from dmvpn_agent.core.sa import Algorithms, ChildSa, IkeSa, Traffic
+from dmvpn_agent.core.sa import Algorithms, Authentication, ChildSa, IkeSa, Traffic
 from dmvpn_agent.core.sa_totals import SaEvent
 from dmvpn_agent.wire.vici import Section, ViciError, count, number, sections, text
 
@@ -185,14 +185,20 @@ def parse_alert(message: Section, now: datetime) -> tuple[str, IkeSa | None]:
     return text(message, "type"), next(parse_ike_sas(about, now), None) if isinstance(about, Mapping) else None
 
 
-def parse_connections(message: Section) -> Iterator[tuple[str, bool]]:
-    """Yield the connections of a ``list-conn`` event, and whether each may have the peer show a certificate.
+#: What charon calls the methods (``auth_class_names``).
+_METHODS = {"public key": Authentication.PUBLIC_KEY, "pre-shared key": Authentication.PRE_SHARED_KEY}
 
-    Only one whose every remote round asks for a pre-shared key does not.
+
+def parse_connections(message: Section) -> Iterator[tuple[str, Authentication]]:
+    """Yield the connections of a ``list-conn`` event, and how each authenticates its peers.
+
+    A peer that passes several rounds (RFC 4739) names an identity in each, and charon shows that of the last one. A
+    round without a class, as charon lists it where ``auth`` is not set, takes a pre-shared key as well.
     """
     for name, section in sections(message):
-        classes = [text(part, "class") for key, part in sections(section) if key.startswith("remote")]
-        yield name, not classes or any(kind != "pre-shared key" for kind in classes)
+        rounds = {text(part, "class") for key, part in sections(section) if key.startswith("remote-")}
+        method = _METHODS.get(rounds.pop()) if len(rounds) == 1 else None
+        yield name, method or Authentication.OTHER
 
 
 def ike_ids(message: Section) -> frozenset[int]:

@@ -36,11 +36,16 @@ class ClientState:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """``listener``: the descriptor of the listening socket. ``told``: the circuits that the clients know of."""
+    """``listener``: the descriptor of the listening socket. ``told``: the circuits that the clients know of.
+
+    ``proven``: the profiles all of whose IKE_SAs are by public key. What comes in one of them while neither process
+    looks is by public key as well, if its connection is then as it was.
+    """
 
     listener: int
     clients: tuple[ClientState, ...]
     told: tuple[Circuit, ...]
+    proven: frozenset[str] = frozenset()
 
 
 def encode_handover(handover: Handover) -> bytes:
@@ -59,6 +64,7 @@ def encode_handover(handover: Handover) -> bytes:
                 for client in handover.clients
             ],
             "told": [_circuit(*circuit) for circuit in handover.told],
+            "proven": sorted(handover.proven),
         }
     ).encode()
     if len(data) > MAX_BYTES:
@@ -75,7 +81,9 @@ def decode_handover(data: bytes) -> Handover:
         if whole.get("version") != VERSION:
             raise BadHandover(f"version {str(whole.get('version'))[:20]}, this program reads {VERSION}")
         clients = tuple(_read_client(item) for item in whole["clients"])
-        handover = Handover(_descriptor(whole["listener"]), clients, tuple(map(_read_circuit, whole["told"])))
+        proven = frozenset(map(text, whole.get("proven", ())))  # a former program did not know
+        told = tuple(map(_read_circuit, whole["told"]))
+        handover = Handover(_descriptor(whole["listener"]), clients, told, proven)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadHandover(f"{type(error).__name__}: {str(error)[:200]}") from error
     descriptors = [handover.listener, *(client.descriptor for client in clients)]

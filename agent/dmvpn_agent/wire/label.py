@@ -38,6 +38,6 @@ def subject_label(subject: Iterable[Attribute]) -> Label | None:
     return read_label(f"{sites[-1][:_SITE]}-{names[-1]}" if numbered else names[-1])
 
 
-def ike_peer(identity: str, *, has_certificate: bool) -> IkePeer:
+def ike_peer(identity: str, *, has_certificate: bool, unproven: bool = False) -> IkePeer:
     """Return who has an IKE_SA, by its identity as charon prints it."""
-    return IkePeer(identity, has_certificate, read_label(identity))
+    return IkePeer(identity, has_certificate, read_label(identity), unproven)

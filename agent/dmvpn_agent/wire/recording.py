@@ -1,6 +1,8 @@
 """Recorded events: one JSON object a line, each with the version of its form, so that files can be cut and joined.
 
-``{"v": 1, "time": ISO 8601, "message": text, "ike_peers": [[identity, has certificate], …], "outcome": {…}}``
+``{"v": 1, "time": ISO 8601, "message": text, "ike_peers": [[identity, has certificate], …], "outcome": {…}}``, with
+``"nobody": true`` where charon was asked and showed no IKE_SA, and ``true`` after ``has certificate`` for an identity
+that proves nothing (``IkePeer.unproven``).
 
 ``message`` is what nhrpd wrote, without the empty line that ends it, a character a byte. ``ike_peers`` is what charon
 said at the time. ``outcome`` is what was decided, to compare with.
@@ -61,7 +63,7 @@ class Recorded:
 
     time: datetime
     message: bytes
-    ike_peers: frozenset[IkePeer]
+    ike_peers: frozenset[IkePeer] | None
     outcome: Outcome
 
 
@@ -84,10 +86,19 @@ def write(recorded: Recorded) -> bytes:
         "v": VERSION,
         "time": recorded.time.isoformat(),
         "message": recorded.message.decode("latin-1"),
-        "ike_peers": sorted([peer.identity, peer.has_certificate] for peer in recorded.ike_peers),
+        "ike_peers": sorted(_write_ike_peer(peer) for peer in recorded.ike_peers or ()),
+        **({"nobody": True} if recorded.ike_peers is not None and not recorded.ike_peers else {}),
         "outcome": _write_outcome(recorded.outcome),
     }
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _write_ike_peer(peer: IkePeer) -> list[str | bool]:
+    return [peer.identity, peer.has_certificate, *([True] if peer.unproven else [])]
+
+
+def _read_ike_peer(identity: Any, has_certificate: Any, unproven: Any = False) -> IkePeer:
+    return ike_peer(text(identity), has_certificate=boolean(has_certificate), unproven=boolean(unproven))
 
 
 def _write_outcome(outcome: Outcome) -> dict[str, Any]:
@@ -132,11 +143,14 @@ def _read(value: Mapping[str, Any]) -> Recorded:
     return Recorded(
         time=time.astimezone(UTC),
         message=value["message"].encode("latin-1"),
-        ike_peers=frozenset(
-            ike_peer(text(identity), has_certificate=boolean(has)) for identity, has in value["ike_peers"]
-        ),
+        ike_peers=frozenset(_read_ike_peer(*peer) for peer in value["ike_peers"]) or _nobody(value),
         outcome=_read_outcome(value["outcome"]),
     )
+
+
+def _nobody(value: Mapping[str, Any]) -> frozenset[IkePeer] | None:
+    """Return an empty set where charon was asked and showed nobody; a recording of before did not tell."""
+    return frozenset() if boolean(value.get("nobody", False)) else None
 
 
 def _read_outcome(value: Mapping[str, Any]) -> Outcome:

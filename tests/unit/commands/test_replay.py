@@ -40,7 +40,7 @@ def recorded(
     message: bytes,
     time: datetime = NOW,
     decision: Decision | None = None,
-    ike_peers: frozenset[IkePeer] = frozenset(),
+    ike_peers: frozenset[IkePeer] | None = None,
 ) -> Recorded:
     """Return an event as it is recorded where the tests' policy decides."""
     if decision is None:

@@ -18,7 +18,7 @@ from fakes.charon import FakeSa
 
 def _state(*sas: FakeSa, **changes: str) -> dict[str, Any]:
     telemetry = Telemetry()
-    watch = CharonWatch(ViciCharon(Path("absent"), telemetry), {"dmvpn"}, telemetry)
+    watch = CharonWatch(ViciCharon(Path("absent"), telemetry), {"gre1": "dmvpn"}, telemetry)
     messages = [
         decode(encode(Packet(PacketType.EVENT, "", {sa.name: sa.section(**changes)}))[4:]).message for sa in sas
     ]
