@@ -131,9 +131,9 @@ class Product:
             telemetry = Telemetry()
             issued = AuthorityFiles(self._config.trust_files.authorities).issued
             certificates = Certificates(self._bridge_file, issued, telemetry, Clocks(self.clock, self.uptime))
-            bridge = Bridge(
-                self.charon, certificates, SurplusEnder(self._config.profiles, telemetry, self._loop.time), telemetry
-            )
+            profiles = self._config.profiles
+            surplus = SurplusEnder(profiles, telemetry, self._loop.time)
+            bridge = Bridge(self.charon, certificates, surplus, profiles, telemetry)
             bridge.clients.add(self.nhrpd)
             self._tasks.append(self._loop.create_task(bridge.run()))
         self.start_agent()
@@ -146,7 +146,7 @@ class Product:
         self.peers = Peers(PeerTable(self._store))
         source = None if self._world.patched else self._bridge_file
         clocks = Clocks(self.clock, self.uptime)
-        self.watch = CharonWatch(self.charon, self._config.profiles, telemetry, clocks, certificates=source)
+        self.watch = CharonWatch(self.charon, self._config.tunnels, telemetry, clocks, certificates=source)
         self.authorizer = Authorizer(
             self._config.policy, self.peers, telemetry, clocks, lambda: None, self.watch,
             own=lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
