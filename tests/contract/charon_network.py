@@ -104,8 +104,8 @@ def units(number: int) -> tuple[str, ...]:
 
 
 def protocol_address(number: int) -> IPv4Address:
-    """Return a spoke's protocol address."""
-    return IPv4Address("10.255.0.1") + number
+    """Return a spoke's protocol address; the hub's own is 10.255.0.1."""
+    return IPv4Address("10.255.0.2") + number
 
 
 def _name(source: IPv4Address) -> str:
