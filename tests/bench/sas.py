@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dmvpn_agent.adapters.charon import ViciCharon
@@ -21,6 +21,7 @@ from dmvpn_agent.service.clocks import utc_now
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.vici import Packet, PacketType, encode
+from fakes.charon import FakeCharon, FakeSa
 
 SAS = 1000
 ROUNDS = 10
@@ -34,11 +35,11 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _serve(path: Path) -> None:
-    from fakes.charon import FakeCharon, FakeSa
+def quick_charon(path: Path, sas: Iterable[FakeSa]) -> FakeCharon:
+    """Return a charon that has its lists ready, as it is the reader that is measured; every other one shows more."""
 
     class QuickCharon(FakeCharon):
-        """Has its lists ready, as it is the reader that is measured; in every other one each SA has carried more."""
+        """In every other list each SA has carried more."""
 
         lists: Iterator[bytes]
 
@@ -55,13 +56,21 @@ async def _serve(path: Path) -> None:
             return b"".join(map(encode, events))
 
     charon = QuickCharon(path)
-    for number in range(SAS):
-        high, low = divmod(number, 250)
-        identity = IDENTITY.format(high=high + 16, low=low, number=64512 + number)
-        sa = FakeSa(number + 1, f"198.18.{high}.{low + 1}", identity, spi=f"{number + 1:016x}")
-        sa.children = {number + 1: "INSTALLED"}
-        charon.sas[sa.unique_id] = sa
+    charon.sas = {sa.unique_id: sa for sa in sas}
     charon.lists = itertools.cycle([charon.listed(0), charon.listed(1)])
+    return charon
+
+
+def _spoke(number: int) -> FakeSa:
+    high, low = divmod(number, 250)
+    identity = IDENTITY.format(high=high + 16, low=low, number=64512 + number)
+    return FakeSa(
+        number + 1, f"198.18.{high}.{low + 1}", identity, spi=f"{number + 1:016x}", children={number + 1: "INSTALLED"}
+    )
+
+
+async def _serve(path: Path) -> None:
+    charon = quick_charon(path, map(_spoke, range(SAS)))
     await charon.start()
     print("ready", flush=True)
     await asyncio.Event().wait()

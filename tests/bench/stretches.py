@@ -1,0 +1,270 @@
+"""How long the agent's event loop is busy in one stretch, with a thousand peers: answers to nhrpd wait for as long.
+
+The whole agent runs here; bgpd is the real one, charon and nhrpd's command line are a process of their own. Each
+callback of the loop is timed, by the clock and by the CPU time of the loop's thread, so that what the machine does
+besides is told apart from what the agent does.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from asyncio import events
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import structlog
+
+from bench.network import LARGE, address, units
+from bench.sas import quick_charon
+from contract.frr import RealBgpd, available
+from dmvpn_agent.adapters.control import read_status
+from dmvpn_agent.adapters.store import CertificateTable, PeerTable, Store
+from dmvpn_agent.app import AgentApp
+from dmvpn_agent.config import load
+from dmvpn_agent.core.model import BindingRequest
+from dmvpn_agent.service.clocks import Clocks
+from dmvpn_agent.show import table
+from dmvpn_agent.wire.certificate import read_certificate
+from factories import NOW, der, request
+from fakes.charon import FakeSa
+from fakes.vty_server import VtyServer, reply
+from fakes.waiting import running, until
+
+PEERS = 1000
+LIMIT = 0.05
+CONFIG = """\
+role = "hub"
+state_directory = "{directory}"
+control_socket = "{directory}/control.sock"
+[nhrp]
+event_socket = "{directory}/nhrp.sock"
+[ike]
+vici_socket = "{directory}/vici"
+[policy]
+tunnel_networks = ["10.0.0.0/16"]
+allowed_networks = ["10.128.0.0/9"]
+[bgp]
+as_number = 65000
+transport = "vty"
+[redirect]
+enabled = false
+[frr]
+vty_directory = "{frr}"
+vtysh = "{frr}/vtysh"
+[metrics]
+listen = "127.0.0.1:{port}"
+"""
+PORT = 19342
+
+
+def nbma(number: int) -> IPv4Address:
+    """Return a spoke's NBMA address."""
+    return IPv4Address("198.18.0.1") + number
+
+
+def _identity(number: int) -> str:
+    return ", ".join((*(f"OU={unit}" for unit in units(number)), f"CN=spoke{number}"))
+
+
+@dataclass(slots=True)
+class Stretch:
+    """The longest callback: seconds by the clock and of CPU, and what it was."""
+
+    wall: float = 0
+    cpu: float = 0
+    what: str = ""
+
+
+class Stopwatch:
+    """Times each callback of the loop."""
+
+    def __init__(self) -> None:
+        self.longest = Stretch()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        run = events.Handle._run
+
+        def timed(handle: events.Handle) -> None:
+            what = _name(handle._callback)
+            wall, cpu = time.perf_counter(), time.thread_time()
+            run(handle)
+            cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
+            if cpu > self.longest.cpu:
+                self.longest = Stretch(max(wall, self.longest.wall), cpu, what)
+            self.longest.wall = max(self.longest.wall, wall)
+
+        events.Handle._run = timed  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            events.Handle._run = run  # type: ignore[method-assign]
+
+
+async def _surroundings(directory: Path, frr: Path) -> None:
+    """Play charon and nhrpd's command line."""
+    charon = quick_charon(directory / "vici", (
+        FakeSa(number + 1, str(nbma(number)), _identity(number), spi=f"{number + 1:016x}", children={number + 1: "INSTALLED"})
+        for number in range(PEERS)
+    ))  # fmt: skip
+    rows = [
+        {"interface": "gre1", "type": "dynamic", "protocol": str(address(number)), "nbma": str(nbma(number))}
+        for number in range(PEERS)
+    ]
+    cache = reply(json.dumps({"attr": {}, "table": rows}, indent=2))
+    await charon.start()
+    async with VtyServer(frr, lambda _: cache, "nhrpd"):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+def _request(number: int) -> BindingRequest:
+    certificate = read_certificate(der.__wrapped__(units(number), name=f"spoke{number}"))
+    return request(protocol_address=address(number), nbma_address=nbma(number), certificate=certificate)
+
+
+def _prepare(directory: Path) -> None:
+    """Have the stored peers of an earlier run, and the bridge's certificates."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    agent, bridge = Store(directory / "agent.sqlite"), Store(directory / "bridge.sqlite")
+    agent.open()
+    bridge.open()
+    for number in range(PEERS):
+        asked = _request(number)
+        PeerTable(agent).save(asked)
+        spi = f"{number + 1:016x}"
+        CertificateTable(bridge).save(f"{spi}:{spi[::-1]}", b"", asked.certificate.der)  # type: ignore[union-attr]
+    agent.close()
+    bridge.close()
+
+
+@asynccontextmanager
+async def _world(directory: Path) -> AsyncIterator[RealBgpd]:
+    bgpd = RealBgpd()
+    bgpd.start()
+    argv = [sys.executable, "-m", "bench.stretches", str(directory), str(bgpd.directory)]
+    around = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    try:
+        assert around.stdout
+        await asyncio.to_thread(around.stdout.readline)
+        yield bgpd
+    finally:
+        around.kill()
+        around.wait()
+        bgpd.stop()
+
+
+class Bench:
+    """The agent and its rows of figures."""
+
+    def __init__(self, app: AgentApp) -> None:
+        self.app = app
+        self.stopwatch = Stopwatch()
+        self.rows: list[tuple[object, ...]] = []
+
+    async def during(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
+        await asyncio.sleep(0)  # what was before is another callback
+        self.stopwatch.longest = Stretch()
+        await work()
+        await asyncio.sleep(0)
+        longest = self.stopwatch.longest
+        self.rows.append(
+            (what, f"{longest.cpu * 1e3:.0f} ms", f"{longest.wall * 1e3:.0f} ms",
+             "yes" if longest.cpu <= LIMIT else "no", longest.what)
+        )  # fmt: skip
+
+
+def _name(callback: object) -> str:
+    """Return the coroutine of a task that goes on, or what is called."""
+    task = getattr(callback, "__self__", None)
+    return task.get_coro().__qualname__ if isinstance(task, asyncio.Task) else getattr(callback, "__qualname__", "")
+
+
+async def _measure(directory: Path) -> list[tuple[object, ...]]:
+    _prepare(directory)
+    async with _world(directory) as bgpd:
+        file = directory / "agent.toml"
+        file.write_text(CONFIG.format(directory=directory, frr=bgpd.directory, port=PORT))
+        app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
+        bench = Bench(app)
+        with bench.stopwatch.watching():
+            await bench.during("start, with the stored peers", app.start)
+            try:
+                async with running(app.run()):
+                    await _activities(bench, directory)
+            finally:
+                await app.stop()
+    return bench.rows
+
+
+async def _activities(bench: Bench, directory: Path) -> None:
+    app = bench.app
+
+    async def configured() -> None:
+        await until(lambda: app._reconciler and app._reconciler.last_sync and len(app._reconciler.neighbors()) == PEERS)
+        await until(lambda: app._charon.connected and app._bindings.last_read)
+
+    async def looked() -> None:
+        for _ in range(3):
+            await app._charon.look()
+
+    async def judged() -> None:
+        app._authorizer.reload(replace(LARGE))
+        await asyncio.sleep(2)
+
+    async def read() -> None:
+        for _ in range(3):
+            await app._bindings.look()
+
+    async def passed() -> None:
+        for _ in range(3):
+            await app._reconciler._pass()  # type: ignore[union-attr]
+
+    async def shown() -> None:
+        for _ in range(3):
+            await read_status(directory / "control.sock")
+
+    async def scraped() -> None:
+        for _ in range(3):
+            await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics").read())
+
+    async def enforced() -> None:
+        for _ in range(3):
+            await app._enforcer.enforce()
+            await app._unbound.look()
+            app._departures.look()
+
+    assert len(app._peers) == PEERS
+    await bench.during("first passes: charon, nhrpd's cache, 1,000 neighbors written", configured)
+    await bench.during("a look at charon's IKE_SAs", looked)
+    await bench.during("everybody judged again", judged)
+    await bench.during("nhrpd's cache read", read)
+    await bench.during("a pass of the reconciler", passed)
+    await bench.during("status", shown)
+    await bench.during("a scrape of the metrics", scraped)
+    await bench.during("enforcing, unbound, departures", enforced)
+
+
+def main() -> None:
+    """Measure and print one table."""
+    if not available():
+        print("stretches: needs root and FRR")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rows = asyncio.run(_measure(Path(folder)))
+    print(f"the agent's event loop at {PEERS} peers: the longest stretch, asked: {LIMIT * 1e3:.0f} ms")
+    print(table(("DURING", "CPU", "BY THE CLOCK", "MET", "IN"), rows))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        asyncio.run(_surroundings(Path(sys.argv[1]), Path(sys.argv[2])))
+    else:
+        main()
