@@ -21,6 +21,7 @@ from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
 from dmvpn_agent.adapters.recorder import Recorder
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.adapters.trust_files import TrustFilesReader
+from dmvpn_agent.adapters.write_behind import WriteBehind
 from dmvpn_agent.config import Config
 from dmvpn_agent.config_reload import reloaded
 from dmvpn_agent.core import metrics
@@ -92,7 +93,7 @@ class AgentApp:
         self._telemetry = telemetry = Telemetry()
         self._failures = Failures(telemetry, "admission", "store")
         self._loop_lag = LoopLag(telemetry)
-        self._store = Store(config.state_directory / "agent.sqlite")
+        self._store = WriteBehind(Store(config.state_directory / "agent.sqlite"))
         self._peers = Peers(PeerTable(self._store, Unreadable(telemetry)))
         ike = config.ike
         self._charon = CharonWatch(

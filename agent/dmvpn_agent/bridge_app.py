@@ -15,6 +15,7 @@ from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.adapters.trust_files import AuthorityFiles
 from dmvpn_agent.adapters.unix import SocketInUse
 from dmvpn_agent.adapters.vici_server import ViciServer
+from dmvpn_agent.adapters.write_behind import WriteBehind
 from dmvpn_agent.config import Config
 from dmvpn_agent.core import metrics
 from dmvpn_agent.service.bridge import Bridge
@@ -40,7 +41,7 @@ class BridgeApp:
         self._telemetry = telemetry = Telemetry()
         self._failures = Failures(telemetry, "certificates", "surplus", "store", "clients")
         telemetry.read_failed = lambda metric, error: self._failures.note("metrics", error, metric=metric.name)
-        self._store = Store(config.state_directory / "bridge.sqlite")
+        self._store = WriteBehind(Store(config.state_directory / "bridge.sqlite"))
         self._certificates = Certificates(
             CertificateTable(self._store, Unreadable(telemetry)),
             AuthorityFiles(config.trust_files.authorities).issued,

@@ -32,7 +32,7 @@ from dmvpn_agent.core.model import BindingRequest
 from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.certificate import read_certificate
-from factories import NOW, der, request
+from factories import NOW, der, event, request
 from fakes.charon import FakeSa
 from fakes.vty_server import VtyServer, reply
 from fakes.waiting import running, until
@@ -93,7 +93,7 @@ class Stopwatch:
         run = events.Handle._run
 
         def timed(handle: events.Handle) -> None:
-            what = _name(handle._callback)
+            what = _name(handle._callback)  # type: ignore[attr-defined]
             wall, cpu = time.perf_counter(), time.thread_time()
             run(handle)
             cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
@@ -101,19 +101,21 @@ class Stopwatch:
                 self.longest = Stretch(max(wall, self.longest.wall), cpu, what)
             self.longest.wall = max(self.longest.wall, wall)
 
-        events.Handle._run = timed  # type: ignore[method-assign]
+        events.Handle._run = timed  # type: ignore[method-assign,assignment]
         try:
             yield
         finally:
             events.Handle._run = run  # type: ignore[method-assign]
 
 
+def _sa(number: int) -> FakeSa:
+    children = {number + 1: "INSTALLED"}
+    return FakeSa(number + 1, str(nbma(number)), _identity(number), spi=f"{number + 1:016x}", children=children)
+
+
 async def _surroundings(directory: Path, frr: Path) -> None:
     """Play charon and nhrpd's command line."""
-    charon = quick_charon(directory / "vici", (
-        FakeSa(number + 1, str(nbma(number)), _identity(number), spi=f"{number + 1:016x}", children={number + 1: "INSTALLED"})
-        for number in range(PEERS)
-    ))  # fmt: skip
+    charon = quick_charon(directory / "vici", map(_sa, range(PEERS)))
     rows = [
         {"interface": "gre1", "type": "dynamic", "protocol": str(address(number)), "nbma": str(nbma(number))}
         for number in range(PEERS)
@@ -136,13 +138,18 @@ def _prepare(directory: Path) -> None:
     agent, bridge = Store(directory / "agent.sqlite"), Store(directory / "bridge.sqlite")
     agent.open()
     bridge.open()
+    questions = bytearray()
     for number in range(PEERS):
         asked = _request(number)
+        der_hex = asked.certificate.der.hex()  # type: ignore[union-attr]
+        ends = {"remote_addr": str(address(number)), "remote_nbma": str(nbma(number)), "vc_initiated": "no"}
+        questions += event(number + 1, der_hex, **ends)
         PeerTable(agent).save(asked)
         spi = f"{number + 1:016x}"
         CertificateTable(bridge).save(f"{spi}:{spi[::-1]}", b"", asked.certificate.der)  # type: ignore[union-attr]
     agent.close()
     bridge.close()
+    (directory / "questions").write_bytes(questions)
 
 
 @asynccontextmanager
@@ -182,9 +189,12 @@ class Bench:
 
 
 def _name(callback: object) -> str:
-    """Return the coroutine of a task that goes on, or what is called."""
+    """Return which task goes on, by its part's name, or what is called."""
     task = getattr(callback, "__self__", None)
-    return task.get_coro().__qualname__ if isinstance(task, asyncio.Task) else getattr(callback, "__qualname__", "")
+    if not isinstance(task, asyncio.Task):
+        return str(getattr(callback, "__qualname__", ""))
+    name = task.get_name()
+    return str(getattr(task.get_coro(), "__qualname__", name)) if name.startswith("Task-") else f"part {name}"
 
 
 async def _measure(directory: Path) -> list[tuple[object, ...]]:
@@ -195,7 +205,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
         app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
         bench = Bench(app)
         with bench.stopwatch.watching():
-            await bench.during("start, with the stored peers", app.start)
+            await bench.during("start with the stored peers, before nhrpd is served", app.start)
             try:
                 async with running(app.run()):
                     await _activities(bench, directory)
@@ -205,10 +215,13 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
 
 
 async def _activities(bench: Bench, directory: Path) -> None:
-    app = bench.app
+    app, keeper = bench.app, bench.app._reconciler
+    assert keeper is not None
 
     async def configured() -> None:
-        await until(lambda: app._reconciler and app._reconciler.last_sync and len(app._reconciler.neighbors()) == PEERS)
+        await until(
+            lambda: app._reconciler and app._reconciler.last_sync and len(app._reconciler.neighbors()) == PEERS
+        )
         await until(lambda: app._charon.connected and app._bindings.last_read)
 
     async def looked() -> None:
@@ -216,8 +229,8 @@ async def _activities(bench: Bench, directory: Path) -> None:
             await app._charon.look()
 
     async def judged() -> None:
-        app._authorizer.reload(replace(LARGE))
-        await asyncio.sleep(2)
+        for _ in range(3):
+            await app._authorizer.rejudge()
 
     async def read() -> None:
         for _ in range(3):
@@ -225,7 +238,14 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def passed() -> None:
         for _ in range(3):
-            await app._reconciler._pass()  # type: ignore[union-attr]
+            await keeper._pass()
+
+    async def answered() -> None:
+        reader, writer = await asyncio.open_unix_connection(directory / "nhrp.sock")
+        writer.write((directory / "questions").read_bytes())
+        for _ in range(PEERS):
+            await reader.readuntil(b"\n\n")
+        writer.close()
 
     async def shown() -> None:
         for _ in range(3):
@@ -247,6 +267,7 @@ async def _activities(bench: Bench, directory: Path) -> None:
     await bench.during("everybody judged again", judged)
     await bench.during("nhrpd's cache read", read)
     await bench.during("a pass of the reconciler", passed)
+    await bench.during(f"{PEERS} questions answered", answered)
     await bench.during("status", shown)
     await bench.during("a scrape of the metrics", scraped)
     await bench.during("enforcing, unbound, departures", enforced)

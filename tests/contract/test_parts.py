@@ -6,6 +6,7 @@ The parts are those of the real composition roots, so that a new one is covered 
 import asyncio
 import socket
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -191,7 +192,6 @@ async def _broken_later(*_: object, **__: object) -> Any:
     ("owner", "method", "part", "accepted"),
     [
         (Store, "open", "store", True),
-        (Store, "write", "admission", True),
         (PeerTable, "load", "store", True),
         (TrustFilesReader, "read", "trust", False),
         (CharonWatch, "peers_at", "admission", False),
@@ -211,6 +211,21 @@ async def test_nhrpd_is_answered_whatever_fails_below_admission(
             word = b"accept" if accepted else b"deny"
             assert await _ask(tmp_path, number) == b"eventid=%d\nresult=%s\n\n" % (number, word)
         assert app._telemetry.value(metrics.PART_FAILURES, part) >= 1
+
+
+@pytest.mark.parametrize("fault", ["hangs", "fails"])
+async def test_nhrpd_is_answered_whatever_the_disk_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """It is written to by a thread, and the end of the process waits for that for a limited time."""
+    released = threading.Event()
+    monkeypatch.setattr(Store, "write", lambda *_: released.wait() if fault == "hangs" else 1 / 0)
+    app = _agent(tmp_path)
+    app._store._timeout = 0.01
+    async with _at_work(app):
+        for number in (1, 2):
+            assert await _ask(tmp_path, number) == b"eventid=%d\nresult=accept\n\n" % number
+    released.set()
 
 
 async def test_nobody_is_accepted_until_the_crls_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +312,6 @@ async def test_clients_are_served_or_closed_whatever_part_of_the_bridge_fails(
         (Certificates, "learn", "certificates"),
         (Certificates, "prune", "certificates"),
         (SurplusEnder, "look", "surplus"),
-        (Store, "write", "certificates"),
         (Store, "open", "store"),
         (Certificates, "start", "store"),
     ],

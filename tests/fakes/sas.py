@@ -88,6 +88,9 @@ class FakeSas:
         present = self.sas_of(interface, address)
         return tuple(self.certificates[sa.unique_id] for sa in present if sa.unique_id in self.certificates)
 
+    async def refresh_certificates(self) -> None:
+        """Nothing: what is known is known at once."""
+
     async def look(self) -> None:
         self.looks += 1
         self._at_look.get(self.looks, lambda: None)()

@@ -1,5 +1,6 @@
 """Answering nhrpd: a decision always, whatever goes wrong."""
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -9,15 +10,17 @@ import pytest
 from deciding import revoked
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import Accept, Deny, IkePeer, Reason
+from dmvpn_agent.core.model import Accept, BindingRequest, Deny, IkePeer, Reason
 from dmvpn_agent.core.policy import OnConflict, Trust
 from dmvpn_agent.service import authorizer as module
+from dmvpn_agent.service import slices
 from dmvpn_agent.service.judgement import describe
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
 from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.frr import MemoryStore
 from fakes.judging import Judging, Witnessed
+from fakes.waiting import running, until
 
 GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -80,10 +83,11 @@ def test_only_news_wake_the_reconciler(node: Judging) -> None:
     assert node.changes == 1
 
 
-def test_a_new_policy_is_in_force_at_once(node: Judging, telemetry: Telemetry) -> None:
+async def test_a_new_policy_is_in_force_at_once(node: Judging, telemetry: Telemetry) -> None:
     """Peers that fail it are let go, and the next question is judged by it."""
     node.ask(GOOD)
     node.authorizer.reload(policy(replace(RULES, tunnel_networks=(ip_network("10.1.0.0/16"),))))
+    await node.authorizer.rejudge()
     assert ADDRESS not in node.peers
     assert telemetry.value(metrics.PEER_DEPARTURES, "protocol_address_outside_tunnel") == 1
     assert isinstance(node.ask(GOOD), Deny)
@@ -99,19 +103,23 @@ class TestAgain:
         node.sas.show()
         return node
 
-    def test_a_revoked_peer_is_thrown_out_and_may_come_back(self, node: Witnessed, telemetry: Telemetry) -> None:
+    async def test_a_revoked_peer_is_thrown_out_and_may_come_back(
+        self, node: Witnessed, telemetry: Telemetry
+    ) -> None:
         """By a CRL, and by a later one; the reconciler learns of the former."""
         node.ask(GOOD)
         changes = node.changes
         node.authorizer.trust(revoked(certificate().serial))
+        await node.authorizer.rejudge()
         assert (ADDRESS in node.peers, node.changes) == (False, changes + 1)
         assert telemetry.value(metrics.PEER_DEPARTURES, "certificate_revoked") == 1
         assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.CERTIFICATE_REVOKED]
         node.authorizer.trust(revoked())
+        await node.authorizer.rejudge()
         assert node.authorizer.denied.take_readmitted() == (request(ike_peers=frozenset({PROVEN})),)
         assert len(node.authorizer.denied) == 0
 
-    def test_one_revoked_while_the_agent_was_away_may_come_back_too(
+    async def test_one_revoked_while_the_agent_was_away_may_come_back_too(
         self, node: Witnessed, store: MemoryStore
     ) -> None:
         """It is remembered as denied from the start; charon let it in as little as the agent, and it is called."""
@@ -121,23 +129,24 @@ class TestAgain:
         node.authorizer.start(revoked(certificate().serial))
         assert ADDRESS not in node.peers
         node.authorizer.trust(revoked())
+        await node.authorizer.rejudge()
         assert node.authorizer.denied.take_readmitted() == (request(),)
 
-    def test_a_certificate_that_expires_ends_the_peer(self, node: Witnessed, clock: Clock) -> None:
+    async def test_a_certificate_that_expires_ends_the_peer(self, node: Witnessed, clock: Clock) -> None:
         """Nothing but time has changed."""
         node.ask(GOOD)
         clock.advance(366 * 86400)
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_EXPIRED]
 
-    def test_nothing_new_wakes_nobody(self, node: Witnessed) -> None:
+    async def test_nothing_new_wakes_nobody(self, node: Witnessed) -> None:
         """Judging again is done often."""
         node.ask(GOOD)
         changes = node.changes
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert node.changes == changes
 
-    def test_an_address_that_becomes_free_readmits_who_wanted_it(
+    async def test_an_address_that_becomes_free_readmits_who_wanted_it(
         self, node: Witnessed, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Its holder has left."""
@@ -149,7 +158,7 @@ class TestAgain:
         assert denied.reason is Reason.PROTOCOL_ADDRESS_CONFLICT
         assert telemetry.value(metrics.CONFLICTS, "denied") == 1
         clock.advance(61)
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [other.certificate]
 
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
@@ -161,7 +170,7 @@ class TestAgain:
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
         assert telemetry.value(metrics.CONFLICTS, "taken_over") == 1
 
-    def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: Witnessed) -> None:
+    async def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: Witnessed) -> None:
         """As long as it has an IKE_SA with it; then the other one is called."""
         node.ask(GOOD)
         node.sas.arrive(2, SECONDS_OWN, port=13043)
@@ -172,10 +181,10 @@ class TestAgain:
         assert isinstance(node.ask(GOOD), Accept)
         node.sas.leave(1)
         node.sas.show()
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [one.protocol_address for one in node.authorizer.denied.take_readmitted()] == [ADDRESS + 1]
 
-    def test_of_two_that_came_unseen_the_later_one_goes(
+    async def test_of_two_that_came_unseen_the_later_one_goes(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Both were accepted before charon was looked at, as the policy may have it."""
@@ -185,7 +194,7 @@ class TestAgain:
         node.sas.arrive(1, OWN)
         node.sas.arrive(2, SECONDS_OWN, port=13043)
         node.sas.show()
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [(gone.request.protocol_address, gone.why.reason) for gone in node.gone] == [
             (ADDRESS + 1, Reason.NBMA_ADDRESS_CONFLICT)
         ]
@@ -236,3 +245,42 @@ def test_what_looks_like_a_resource_and_is_not_taken_is_counted(node: Judging, t
     asked = request(*UNITS, "net=192.168.9.0/24", " NET=192.168.8.0/24")
     assert isinstance(node.ask(AuthorizeBinding(1, asked)), Accept)
     assert telemetry.value(metrics.OVERLOOKED_CLAIMS) == 2
+
+
+async def test_nhrpd_is_answered_while_everybody_is_judged_again(
+    store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between one peer and the next; by the policy that is in force, and what is answered then stands."""
+    monkeypatch.setattr(slices, "SLICE", 0)
+    node = Judging(store, telemetry, clock)
+    node.ask(GOOD)
+    node.ask(AuthorizeBinding(2, SECOND))
+    judged: list[str] = []
+    decide = Judge.decide
+
+    def noted(judge: Judge, asked: BindingRequest, *others: Any) -> Any:
+        judged.append(str(asked.protocol_address))
+        return decide(judge, asked, *others)
+
+    monkeypatch.setattr(Judge, "decide", noted)
+    node.authorizer.reload(policy(replace(RULES, tunnel_networks=(ip_network("10.1.0.0/16"),))))
+    judging = asyncio.create_task(node.authorizer.rejudge())
+    while not judged:
+        await asyncio.sleep(0)
+    third = request(protocol_address=ADDRESS + 7)
+    assert isinstance(node.ask(AuthorizeBinding(3, third)), Deny)
+    await judging
+    assert judged.index(str(ADDRESS + 7)) < judged.index(str(ADDRESS + 1))
+    assert len(node.peers) == 0
+
+
+async def test_a_new_policy_does_not_wait_for_charon(node: Judging, monkeypatch: pytest.MonkeyPatch) -> None:
+    """News of IKE_SAs wait until the bridge has the certificates; a reload that comes meanwhile does not."""
+    monkeypatch.setattr(module, "REJUDGE_AFTER_SAS", 3600)
+    node.ask(GOOD)
+    async with running(node.authorizer.run()):
+        node.authorizer.sas_changed()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        node.authorizer.reload(policy(replace(RULES, tunnel_networks=(ip_network("10.1.0.0/16"),))))
+        await until(lambda: len(node.peers) == 0)

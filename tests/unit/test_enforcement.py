@@ -384,7 +384,8 @@ class TestDepartures:
     @pytest.fixture
     def gone(self, node: Node) -> Revoked:
         node.accept(request())
-        _, (revoked,) = node.peers.rejudge(lambda _: REVOKED)
+        revoked = node.peers.rejudge(node.peers.memberships()[0], lambda _: REVOKED)
+        assert isinstance(revoked, Revoked)
         node.departures.add(revoked)
         return revoked
 

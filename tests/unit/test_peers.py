@@ -126,18 +126,31 @@ def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Cloc
 def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:
     """Those who pass stay, those who do not are let go and returned with the reason."""
     peers = _with_peer(store)
-    assert peers.rejudge(_accept) == (False, ())
-    changed, (failed,) = peers.rejudge(lambda _: DENY)
-    assert changed
+    assert not peers.rejudge(peers.memberships()[0], _accept)
+    failed = peers.rejudge(peers.memberships()[0], lambda _: DENY)
+    assert isinstance(failed, Revoked)
     assert (failed.request, failed.why) == (request(), DENY)
     assert len(peers) == 0
+
+
+def test_who_came_or_left_since_is_not_judged_by_what_was(store: MemoryStore) -> None:
+    """The pass took its list before nhrpd asked: the answer to that is the later word."""
+    peers = _with_peer(store)
+    (before,) = peers.memberships()
+    renewed = request(*UNITS, "NET=192.168.9.0/24")
+    peers.settle(renewed, _accept(renewed), START)
+    assert not peers.rejudge(before, lambda _: DENY)
+    (now,) = peers.memberships()
+    assert now.request.certificate is not None
+    assert isinstance(peers.rejudge(now, lambda _: DENY), Revoked)
+    assert not peers.rejudge(now, lambda _: DENY)
 
 
 def test_a_peer_that_is_something_else_now_is_a_change(store: MemoryStore) -> None:
     """A policy may take a prefix from a peer, or quarantine it."""
     peers = _with_peer(store)
     quarantine = policy(maintenance=(Maintenance(Action.QUARANTINE, identity="*CN=spoke1"),))
-    assert peers.rejudge(lambda asked: decide(asked, quarantine)) == (True, ())
+    assert peers.rejudge(peers.memberships()[0], lambda asked: decide(asked, quarantine)) is True
     (peer,) = peers
     assert peer.quarantined
 
@@ -146,7 +159,8 @@ def test_a_renewed_certificate_that_is_denied_is_stored_all_the_same(store: Memo
     """After a restart the former one would be accepted, which the peer does not use any more."""
     peers = _with_peer(store)
     renewed = request(*UNITS[:2])
-    _, (failed,) = peers.rejudge(lambda _: DENY, lambda _: renewed)
+    failed = peers.rejudge(peers.memberships()[0], lambda _: DENY, lambda _: renewed)
+    assert isinstance(failed, Revoked)
     assert failed.request == renewed
     assert store.rows == {ADDRESS: renewed}
 
@@ -154,7 +168,7 @@ def test_a_renewed_certificate_that_is_denied_is_stored_all_the_same(store: Memo
 def test_who_is_denied_now_may_be_accepted_after_a_restart(store: MemoryStore, clock: Clock) -> None:
     """What denies a peer may end while the agent is away; an expired certificate stays expired."""
     peers = _with_peer(store)
-    peers.rejudge(lambda _: DENY)
+    peers.rejudge(peers.memberships()[0], lambda _: DENY)
     assert store.rows == {ADDRESS: request()}
     again = Peers(store)
     assert again.load(lambda _: replace(DENY, reason=Reason.CERTIFICATE_EXPIRED), clock.uptime()) != ()

@@ -1,5 +1,6 @@
 """The certificates of IKE_SAs, from charon itself or from the bridge's file."""
 
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,37 +33,55 @@ class Source:
 class TestProofs:
     """What the agent knows of each IKE_SA."""
 
-    def test_what_charon_tells_is_not_asked_for(self) -> None:
+    async def test_what_charon_tells_is_not_asked_for(self) -> None:
         """A patched one lists it with the IKE_SA."""
         source = Source()
         proofs = Proofs(source)
+        await proofs.refresh([replace(SA, remote_certificate=der())])
         assert proofs.of([replace(SA, remote_certificate=der())]) == (read_certificate(der()),)
         assert source.asked == []
 
-    def test_what_was_found_is_not_asked_for_again(self) -> None:
+    async def test_what_was_found_is_not_asked_for_again(self) -> None:
         """An IKE_SA's does not change; what was not found may be known a moment later."""
         source = Source()
         proofs = Proofs(source)
-        proofs.look([SA])
+        await proofs.refresh([SA])
+        assert proofs.of([SA]) == ()
         source.known = {"1:2": der()}
-        assert proofs.of([SA]) == (read_certificate(der()),)
-        assert proofs.of([SA]) == (read_certificate(der()),)
+        for _ in range(2):
+            await proofs.refresh([SA])
+            assert proofs.of([SA]) == (read_certificate(der()),)
         assert source.asked == ["1:2", "1:2"]
 
-    def test_what_is_gone_is_forgotten(self) -> None:
+    async def test_the_file_is_read_by_another_thread(self) -> None:
+        """A disk that hangs holds up no answer to nhrpd."""
+        threads = []
+
+        class Slow(Source):
+            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                threads.append(threading.current_thread())
+                return super().load(spis)
+
+        await Proofs(Slow()).refresh([SA])
+        assert threads
+        assert threading.main_thread() not in threads
+
+    async def test_what_is_gone_is_forgotten(self) -> None:
         """With its IKE_SA."""
         source = Source(**{"1_2": der()})
         proofs = Proofs(source)
-        proofs.look([SA])
+        await proofs.refresh([SA])
         proofs.look([])
-        proofs.of([SA])
+        await proofs.refresh([SA])
         assert source.asked == ["1:2", "1:2"]
 
-    def test_what_cannot_be_read_proves_nothing(self) -> None:
+    async def test_what_cannot_be_read_proves_nothing(self) -> None:
         """It is not asked for again either."""
         source = Source(**{"1_2": b"nonsense"})
         proofs = Proofs(source)
-        assert (proofs.of([SA]), proofs.of([SA])) == ((), ())
+        for _ in range(2):
+            await proofs.refresh([SA])
+            assert proofs.of([SA]) == ()
         assert source.asked == ["1:2"]
 
 

@@ -90,7 +90,7 @@ class TestWitness:
         node.sas.at_look(3, lambda: setattr(node.sas, "connecting", False))
         assert isinstance(await node.consider(GOOD), Accept)
 
-    def test_a_restart_without_charon_changes_nothing(
+    async def test_a_restart_without_charon_changes_nothing(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Whoever was accepted stays, until charon shows somebody else."""
@@ -98,7 +98,7 @@ class TestWitness:
         node = Witnessed(store, telemetry, clock)
         node.sas.away = True
         node.authorizer.start(Trust())
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert ADDRESS in node.peers
 
     def test_a_certificate_is_looked_for_with_the_interfaces_own_connection(
@@ -151,7 +151,7 @@ class TestWitness:
         node.sas.leave(1)
         node.sas.arrive(2, "CN=stranger")
         node.sas.show()
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
 
     async def test_other_ike_sas_have_everybody_judged_again_soon(
@@ -179,7 +179,7 @@ class TestWitness:
         await node.consider(GOOD)
         node.sas.leave(1)
         node.sas.show()
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert node.gone == []
 
 
@@ -213,7 +213,9 @@ class TestProof:
         denied = await node.consider(AuthorizeBinding(1, request(certificate=None)))
         assert denied.reason is Reason.NO_CERTIFICATE
 
-    def test_a_renewed_certificate_is_judged_without_being_asked(self, node: Witnessed, store: MemoryStore) -> None:
+    async def test_a_renewed_certificate_is_judged_without_being_asked(
+        self, node: Witnessed, store: MemoryStore
+    ) -> None:
         """A prefix that it lost is lost to the peer, which stays; after a restart, too."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
         renewed = certificate(*UNITS, not_before=NOW)
@@ -225,7 +227,7 @@ class TestProof:
         node.sas.certificates[2] = renewed
         node.sas.show()
         changes = node.changes
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         (peer,) = node.peers
         assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
         assert [kept.certificate for kept in store.load()] == [renewed]
@@ -240,7 +242,9 @@ class TestProof:
         assert isinstance(node.ask(AuthorizeBinding(2, request(certificate=lacking))), Accept)
         assert node.authorizer.denied.take_readmitted() == ()
 
-    def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(self, node: Witnessed) -> None:
+    async def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(
+        self, node: Witnessed
+    ) -> None:
         """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
         node.sas.arrive(1, OWN.replace(", CN", ", OU=NET=192.168.7.0/24, CN"))
@@ -250,19 +254,19 @@ class TestProof:
         node.sas.leave(1)
         node.sas.arrive(2, OWN)
         node.sas.show()
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert node.gone == []
         node.sas.settled = True
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
 
-    def test_a_denied_peer_with_a_better_certificate_is_called(self, node: Witnessed) -> None:
+    async def test_a_denied_peer_with_a_better_certificate_is_called(self, node: Witnessed) -> None:
         """nhrpd would not ask before a third of the holding time."""
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.2", "NET=192.168.2.0/24")))
         node.sas.arrive(2, OWN)
         node.sas.certificates[2] = better = certificate(*UNITS, not_before=NOW)
         node.sas.show()
-        node.authorizer.rejudge()
+        await node.authorizer.rejudge()
         assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [better]
 
 
@@ -302,10 +306,11 @@ class TestAdoption:
         assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
         assert len(node.authorizer.judgements) == 1
 
-    def test_a_host_behind_a_peer_is_none(self, node: Witnessed) -> None:
+    async def test_a_host_behind_a_peer_is_none(self, node: Witnessed) -> None:
         """A spoke's nhrpd binds the host that it resolved."""
         spoke = policy(replace(RULES, allows_hosts=True))
         node.authorizer.reload(spoke)
+        await node.authorizer.rejudge()
         node.sas.certificates[1] = certificate()
         node.authorizer.adopt([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
         assert (len(node.peers), len(node.authorizer.judgements)) == (0, 0)

@@ -4,6 +4,7 @@ bgpd itself keeps the prefix-lists that it filters with, in FRR 8.4 through 10.7
 for zebra and the daemons it manages. So bgpd is all that is read and written.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
@@ -67,12 +68,15 @@ class FrrBgpd:
         if config.status != 0:
             raise FrrUnavailable(f"bgpd gave no configuration: {config.words()}")
         try:
-            require_whole(config.text, framed=config.framed)
-            return Snapshot(
-                parse_running_config(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session)
-            )
+            return await asyncio.to_thread(self._read, config, summary)  # a thousand neighbors take 0.1 s
         except FrrFormatError as error:
             raise FrrUnavailable(f"bgpd's answer is not as known: {error}; it ended in: {config.words()}") from error
+
+    def _read(self, config: Reply, summary: Reply) -> Snapshot:
+        require_whole(config.text, framed=config.framed)
+        return Snapshot(
+            parse_running_config(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session)
+        )
 
     def _skip_session(self, why: str) -> None:
         self._unreadable.skip(ItemSource.BGP_SESSION, why, why)
@@ -116,7 +120,7 @@ class FrrNhrpd:
         # An empty table gives status 1, so only the output tells.
         try:
             cache = await self._reader.run("nhrpd", ("show ip nhrp cache json",))
-            entries = parse_nhrp_cache(cache.text, skip)
+            entries = await asyncio.to_thread(parse_nhrp_cache, cache.text, skip)
         except TerminalError as error:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:

@@ -6,6 +6,7 @@ sign of a binding that came or went.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 
@@ -55,9 +56,9 @@ class KernelWatch:
                 await asyncio.sleep(wait)
 
     async def _watch(self) -> None:
-        from pyroute2 import AsyncIPRoute  # noqa: PLC0415  takes 0.2 s, and only the running agent needs it
-
-        async with AsyncIPRoute() as netlink:
+        # It takes 0.2 s, in which nhrpd is answered; and only the running agent needs it.
+        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        async with pyroute2.AsyncIPRoute() as netlink:
             await netlink.bind()
             self._telemetry.increment(metrics.KERNEL_RESYNCS)
             self._names.clear()

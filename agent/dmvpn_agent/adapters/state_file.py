@@ -90,7 +90,7 @@ def open_file(path: Path, schema: Schema) -> sqlite3.Connection:
 def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
     """Return a database in memory with what a file holds, as far as it can be read."""
     for mode in ("mode=ro", "mode=ro&immutable=1"):  # immutable: a read-only file system, where SQLite cannot lock
-        db = sqlite3.connect(":memory:", isolation_level=None)
+        db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         db.text_factory = text_or_none
         try:
             uri = f"{path.absolute().as_uri()}?{mode}"
@@ -106,14 +106,14 @@ def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
 
 def empty(schema: Schema) -> sqlite3.Connection:
     """Return a database in memory without anything in it."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.text_factory = text_or_none
     schema.put_in_force(db)
     return db
 
 
 def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
+    db = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False)
     db.text_factory = text_or_none
     try:
         db.execute("PRAGMA journal_mode=WAL")

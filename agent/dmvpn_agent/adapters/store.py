@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 import structlog
 
@@ -218,10 +219,21 @@ def _rows(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterato
         yield number, values
 
 
+class Rows(Protocol):
+    """A store, as its tables use it: ``db`` to read, ``write`` to change a row."""
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """Return the open database."""
+
+    def write(self, statement: str, values: tuple[str | bytes, ...]) -> None:
+        """Change a row."""
+
+
 class PeerTable:
     """The binding requests of accepted peers, by protocol address."""
 
-    def __init__(self, store: Store, unreadable: Unreadable | None = None) -> None:
+    def __init__(self, store: Rows, unreadable: Unreadable | None = None) -> None:
         self._store = store
         self._unreadable = unreadable or Unreadable(Telemetry())
 
@@ -266,7 +278,7 @@ class PeerTable:
 class CertificateTable:
     """The certificates that an IKE_SA was authenticated with, by its SPIs."""
 
-    def __init__(self, store: Store, unreadable: Unreadable | None = None) -> None:
+    def __init__(self, store: Rows, unreadable: Unreadable | None = None) -> None:
         self._store = store
         self._unreadable = unreadable or Unreadable(Telemetry())
 

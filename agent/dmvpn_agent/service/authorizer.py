@@ -25,9 +25,10 @@ from dmvpn_agent.core.model import (
 )
 from dmvpn_agent.core.policy import Policy, Trust
 from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.denied import Denial, Denied
 from dmvpn_agent.service.judgement import Audit, Judgement, word
-from dmvpn_agent.service.peers import Peers, Revoked
+from dmvpn_agent.service.peers import Membership, Peers, Revoked
+from dmvpn_agent.service.slices import in_slices
 from dmvpn_agent.service.supervisor import Failures
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.testimony import Testimony, Witness
@@ -77,7 +78,7 @@ class Authorizer:
         self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
         self.denied = Denied()
         self._audit = Audit()
-        self._sas_changed = Trigger()
+        self._due = Trigger()
 
     def deny_until_trust(self) -> None:
         """Deny everybody until ``trust`` is called: until then nobody knows who is revoked. Stored peers wait too."""
@@ -165,49 +166,67 @@ class Authorizer:
             self._settle(Judgement(self._clocks.now(), request, decision))
 
     def reload(self, policy: Policy) -> None:
-        """Put a new policy in force, and judge everybody by it."""
+        """Put a new policy in force, and have everybody judged by it at once."""
         self._judge = Judge(policy, self._judge.trust)
-        self.rejudge()
+        self._due.set(urgent=True)
 
     def trust(self, trust: Trust) -> None:
-        """Put other CAs and CRLs in force, and judge everybody by them; the first are what ``start`` waits for."""
+        """Put other CAs and CRLs in force, and have everybody judged by them at once.
+
+        The first ones are what ``start`` waits for.
+        """
         if self._waits_for_trust:
             self._waits_for_trust = False
             self.start(trust)
             return
         self._judge = Judge(self._judge.policy, trust)
-        self.rejudge()
+        self._due.set(urgent=True)
 
     async def run(self) -> None:
         """Judge everybody again from time to time, until cancelled: certificates expire, peers change places."""
         while True:
-            await self._sas_changed.wait(within=REJUDGE_INTERVAL, then=REJUDGE_AFTER_SAS)
-            self.rejudge()
+            await self._due.wait(within=REJUDGE_INTERVAL, then=REJUDGE_AFTER_SAS)
+            await self.rejudge()
 
     def sas_changed(self) -> None:
         """Note that charon has other IKE_SAs than before: they may be others', or by other certificates."""
-        self._sas_changed.set()
+        self._due.set()
 
-    def rejudge(self) -> None:
-        """Judge every peer again, and everybody who was denied."""
-        changed, revoked = self._peers.rejudge(self._decide_again, self._refreshed)
-        for gone in revoked:
-            self._telemetry.increment(metrics.PEER_DEPARTURES, gone.why.reason)
-            request = gone.request
+    async def rejudge(self) -> None:
+        """Judge every peer again, and everybody who was denied; nhrpd is answered between one and the next.
+
+        Each is judged by what is in force at its turn. What changes meanwhile asks for another pass.
+        """
+        if self._testimony is not None:
+            await self._testimony.refresh_certificates()
+        async for member in in_slices(self._peers.memberships()):
+            with self._failures.contained(ADMISSION):
+                self._rejudge_peer(member)
+        async for denial in in_slices(self.denied):
+            with self._failures.contained(ADMISSION):
+                self._rejudge_denied(denial)
+
+    def _rejudge_peer(self, member: Membership) -> None:
+        outcome = self._peers.rejudge(member, self._decide_again, self._refreshed)
+        if isinstance(outcome, Revoked):
+            request = outcome.request
+            self._telemetry.increment(metrics.PEER_DEPARTURES, outcome.why.reason)
             log.warning("peer_revoked", protocol_address=str(request.protocol_address),
-                        nbma_address=str(request.nbma_address), subject=gone.subject,
-                        why=str(gone.why))  # fmt: skip
-            self.denied.note(gone.request, gone.why)
-            self._revoked(gone)
-        for denial in self.denied:
-            request = self._testimony.complete_former(denial.request) if self._testimony else denial.request
-            decision = self._decide(request, self._conflicting)
-            if isinstance(decision, Accept):
-                self.denied.readmit(request)
-                log.info("peer_acceptable_again", protocol_address=str(request.protocol_address),
-                         nbma_address=str(request.nbma_address), was=str(denial.why))  # fmt: skip
-        if changed:
+                        nbma_address=str(request.nbma_address), subject=outcome.subject,
+                        why=str(outcome.why))  # fmt: skip
+            self.denied.note(outcome.request, outcome.why)
+            self._revoked(outcome)
+        if outcome:
             self._changed()
+
+    def _rejudge_denied(self, denial: Denial) -> None:
+        if not self.denied.has(denial):  # it was accepted meanwhile, or denied anew
+            return
+        request = self._testimony.complete_former(denial.request) if self._testimony else denial.request
+        if isinstance(self._decide(request, self._conflicting), Accept):
+            self.denied.readmit(request)
+            log.info("peer_acceptable_again", protocol_address=str(request.protocol_address),
+                     nbma_address=str(request.nbma_address), was=str(denial.why))  # fmt: skip
 
     def _decide_stored(self, request: BindingRequest) -> Decision:
         """Decide on a stored peer alone; who of several has a prefix is decided when all are known."""

@@ -180,6 +180,10 @@ class CharonWatch:
             await self._look(self._session)
             self._looks_done = this
 
+    async def refresh_certificates(self) -> None:
+        """Look for the certificates that were not known at the last look: the bridge may have found them since."""
+        await self._proofs.refresh(self._showing(self.our_sas()))
+
     async def end(self, sa: IkeSa) -> None:
         """End an IKE_SA: charon tells the peer, and forgets it without waiting for an answer.
 
@@ -270,6 +274,7 @@ class CharonWatch:
         for sa in sas:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
+        await self._proofs.refresh(self._showing(sa for there in ours.values() for sa in there))
         before, self._ours = self._identities(), ours
         self._settled_at = {sa.spis: self._settled_at.get(sa.spis) or self._settles_at(sa) for sa in self.our_sas()}
         self._proofs.look(self._showing(self.our_sas()))

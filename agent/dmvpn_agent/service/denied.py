@@ -36,6 +36,10 @@ class Denied:
     def __contains__(self, request: BindingRequest) -> bool:
         return _key(request) in self._denials
 
+    def has(self, denial: Denial) -> bool:
+        """Tell whether this is still its pair's latest denial."""
+        return self._denials.get(_key(denial.request)) is denial
+
     def __len__(self) -> int:
         return len(self._denials)
 

@@ -194,32 +194,31 @@ class Peers:
         return bool(contested)
 
     def rejudge(
-        self, judge: Judge, refresh: Callable[[BindingRequest], BindingRequest] = lambda request: request
-    ) -> tuple[bool, tuple[Revoked, ...]]:
-        """Judge every peer again; return whether anything changed, and those who are not accepted any more.
+        self,
+        member: Membership,
+        judge: Judge,
+        refresh: Callable[[BindingRequest], BindingRequest] = lambda request: request,
+    ) -> bool | Revoked:
+        """Judge a peer again; return whether it changed, or that it is not accepted any more.
 
-        ``refresh`` returns a peer's question with the certificate that it has now.
+        ``refresh`` returns a peer's question with the certificate that it has now. One of ``memberships`` that has
+        been replaced or has left since is let be.
         """
-        revoked = []
-        changed = False
-        for member in self.memberships():
-            if member.peer.protocol_address not in self._members:
-                continue  # it was taken over just now
-            request = refresh(member.request)
-            if request.certificate != member.request.certificate:
-                self._store.save(request)  # though it be denied: the former one must not count after a restart
-            decision = judge(request)
-            if isinstance(decision, Accept) and decision.peer is not None:
-                for other in decision.replaces:
-                    self._forget(other.protocol_address, f"taken over by {decision.peer.subject}")
-                if decision.peer != member.peer:
-                    self._enter(Membership(_to_keep(request), decision.peer, member.absent_since))
-                    changed = True
-            else:
-                why = decision if isinstance(decision, Deny) else _NO_PEER
-                revoked.append(Revoked(request, why))
-                self._leave(member.peer.protocol_address, why)
-        return changed or bool(revoked), tuple(revoked)
+        if self._members.get(member.peer.protocol_address) is not member:
+            return False
+        request = refresh(member.request)
+        if request.certificate != member.request.certificate:
+            self._store.save(request)  # though it be denied: the former one must not count after a restart
+        decision = judge(request)
+        if isinstance(decision, Accept) and decision.peer is not None:
+            for other in decision.replaces:
+                self._forget(other.protocol_address, f"taken over by {decision.peer.subject}")
+            if decision.peer != member.peer:
+                self._enter(Membership(_to_keep(request), decision.peer, member.absent_since))
+            return bool(decision.replaces) or decision.peer != member.peer
+        why = decision if isinstance(decision, Deny) else _NO_PEER
+        self._leave(member.peer.protocol_address, why)
+        return Revoked(request, why)
 
     def settle(self, request: BindingRequest, decision: Decision, now: timedelta) -> bool:
         """Record a decision; return whether that changed who is accepted, or as what.

@@ -4,6 +4,7 @@ A charon with Alpine's patches lists it with the IKE_SA; without them the bridge
 holds none of 2048 bytes and more, and asks nothing when a peer comes back with a renewed one.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -16,7 +17,10 @@ class CertificateSource(Protocol):
     """Certificates by IKE_SA, kept by somebody else."""
 
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
-        """Return the peers' certificates (DER) of these IKE_SAs, as far as they are known. Never raises."""
+        """Return the peers' certificates (DER) of these IKE_SAs, as far as they are known. Never raises.
+
+        It is called in a thread of its own.
+        """
 
 
 class Proofs:
@@ -26,6 +30,12 @@ class Proofs:
         self._source = source
         self._found: dict[str, Certificate | BadCertificate] = {}
 
+    async def refresh(self, sas: Iterable[IkeSa]) -> None:
+        """Ask for the certificates that are not known; the source reads a file, which may take its time."""
+        lacking = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
+        if lacking and self._source is not None:
+            self._found |= await asyncio.to_thread(_read, self._source, lacking)
+
     def look(self, sas: Iterable[IkeSa]) -> None:
         """Take up the IKE_SAs that there are now."""
         here = {sa.spis: sa for sa in sas}
@@ -33,7 +43,7 @@ class Proofs:
         self._find(here.values())
 
     def of(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:
-        """Return the certificates of these IKE_SAs that are known and can be read, asking for those that are not."""
+        """Return the certificates of these IKE_SAs that are known and can be read."""
         wanted = tuple(sas)
         self._find(wanted)
         found = (self._found.get(sa.spis) for sa in wanted)
@@ -44,13 +54,10 @@ class Proofs:
         return all(sa.spis in self._found for sa in sas)
 
     def _find(self, sas: Iterable[IkeSa]) -> None:
-        lacking = []
         for sa in sas:
-            if sa.spis in self._found:
-                continue
-            if sa.remote_certificate:
+            if sa.spis not in self._found and sa.remote_certificate:
                 self._found[sa.spis] = read_certificate(sa.remote_certificate)
-            else:
-                lacking.append(sa.spis)
-        if lacking and self._source is not None:
-            self._found |= {spis: read_certificate(der) for spis, der in self._source.load(lacking).items() if der}
+
+
+def _read(source: CertificateSource, spis: Collection[str]) -> dict[str, Certificate | BadCertificate]:
+    return {one: read_certificate(der) for one, der in source.load(spis).items() if der}

@@ -4,6 +4,7 @@ One writer. What arrives within the coalescing time is applied together. Nothing
 long: every pass starts from what FRR shows, and a pass is made at each resync even if nothing seems to have happened.
 """
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -153,8 +154,8 @@ class Reconciler:
 
     async def _reconcile(self) -> str:
         snapshot = await self._observe()
-        wanted = self._wanted(snapshot.config)
-        todo = self._plan(wanted, snapshot.config)
+        wanted = await self._wanted(snapshot.config)
+        todo = await self._plan(wanted, snapshot.config)
         if not todo.changes:
             self._drift.in_step(wanted, todo.foreign, snapshot, repaired=False)
             self._would = frozenset()
@@ -175,7 +176,7 @@ class Reconciler:
         self._drift.writing()
         await self._apply(todo.changes, wanted)
         snapshot = await self._observe()
-        left = self._plan(wanted, snapshot.config)
+        left = await self._plan(wanted, snapshot.config)
         if left.changes:
             first = describe(left.changes[0])
             raise NotReady(f"FRR lacks {len(left.changes)} changes after they were written; the first: {first}")
@@ -196,8 +197,8 @@ class Reconciler:
         self.snapshot = await self._bgpd.observe()
         return self.snapshot
 
-    def _plan(self, wanted: Desired, observed: Observed) -> Plan:
-        todo = plan(wanted, observed, self._stale)
+    async def _plan(self, wanted: Desired, observed: Observed) -> Plan:
+        todo = await asyncio.to_thread(plan, wanted, observed, frozenset(self._stale))
         if not self._dry_run:
             self._stale = {change.address for change in todo.changes if isinstance(change, RefreshInbound)}
         self.pending = todo.changes
@@ -207,8 +208,9 @@ class Reconciler:
         self.foreign = todo.foreign
         return todo
 
-    def _wanted(self, observed: Observed) -> Desired:
-        wanted = desired(self._peers, self._settings)
+    async def _wanted(self, observed: Observed) -> Desired:
+        # In threads, what takes long with a thousand neighbors: nhrpd is answered meanwhile.
+        wanted = await asyncio.to_thread(desired, tuple(self._peers), self._settings)
         if self._orphans is None:
             self._orphans = frozenset(
                 address for address, neighbor in observed.neighbors.items()
@@ -233,7 +235,8 @@ class Reconciler:
         # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone. What
         # else is to be done to the same list or neighbor counts on the refused one, and is left for the next pass.
         refused: set[str] = set()
-        for change in self._plan(wanted, (await self._observe()).config).changes:
+        observed = (await self._observe()).config
+        for change in (await self._plan(wanted, observed)).changes:
             if subject(change) in refused:
                 continue
             try:

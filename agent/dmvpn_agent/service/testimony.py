@@ -34,6 +34,9 @@ class Witness(Protocol):
     async def look(self) -> None:
         """Ask charon again, if it is there."""
 
+    async def refresh_certificates(self) -> None:
+        """Look for certificates that were not known at the last look."""
+
 
 class Testimony:
     """Completes questions by what the witness says."""
@@ -65,6 +68,13 @@ class Testimony:
         """Return a question with the certificate that its peer has now."""
         proven = self._proven(request)
         return renewed(with_certificate(request, proven), proven)
+
+    async def refresh_certificates(self) -> None:
+        """Look for certificates that were not known at the last look. Never raises."""
+        try:
+            await self._witness.refresh_certificates()
+        except Exception as error:
+            log.warning("certificates_not_looked_for", why=str(error) or type(error).__name__)
 
     def is_lacking(self, request: BindingRequest, policy: Policy) -> bool:
         """Tell whether the decision hangs on it, and the last look may be too old to say."""

@@ -1,6 +1,7 @@
 """Waiting for something to do: what arrives together is done together."""
 
 import asyncio
+from contextlib import suppress
 
 
 class Trigger:
@@ -8,17 +9,23 @@ class Trigger:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._urgent = asyncio.Event()
 
-    def set(self) -> None:
-        """Have the waiter go on."""
+    def set(self, *, urgent: bool = False) -> None:
+        """Have the waiter go on; if ``urgent``, at once."""
         self._event.set()
+        if urgent:
+            self._urgent.set()
 
     async def wait(self, *, within: float, then: float = 0) -> None:
-        """Return ``then`` seconds after it is set, or after ``within`` seconds without that."""
+        """Return ``then`` seconds after it is set, at once if that is urgent, or after ``within`` seconds."""
         try:
             async with asyncio.timeout(within):
                 await self._event.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(then)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(then):
+                await self._urgent.wait()
         self._event.clear()
+        self._urgent.clear()

@@ -1,0 +1,24 @@
+"""Long work on the event loop, in slices: between them everything else has its turn, answers to nhrpd too."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from time import perf_counter
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds of work without a pause.
+SLICE = 0.01
+
+
+async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield the items, with a pause for everything else whenever the work on them has taken ``SLICE`` seconds.
+
+    What was true before an item need not be so after it.
+    """
+    began = perf_counter()
+    for item in items:
+        yield item
+        if perf_counter() - began >= SLICE:
+            await asyncio.sleep(0)
+            began = perf_counter()
