@@ -97,10 +97,16 @@ class _Upgrades:
 
 def _stop(stopping: asyncio.Event) -> None:
     if not stopping.is_set():
-        last = threading.Timer(STOP_LIMIT, os._exit, (1,))
+        last = threading.Timer(STOP_LIMIT, _end)
         last.daemon = True
         last.start()
     stopping.set()
+
+
+def _end() -> None:
+    log.error("stop_took_too_long", seconds=STOP_LIMIT, then="the process ends as it is")
+    logs.flush()
+    os._exit(1)
 
 
 def _no_upgrade() -> None:

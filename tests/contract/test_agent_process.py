@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -146,3 +147,27 @@ def test_a_state_directory_that_is_missing_is_told_and_keeps_nobody_waiting(agen
     (failure,) = agent.events("store_in_memory")
     assert "/nowhere" in failure["why"]
     assert "Traceback" not in agent.log.read_text()
+
+
+HANGING = """\
+import asyncio, sys
+from dmvpn_agent import cli, serve
+from dmvpn_agent.app import AgentApp
+
+async def hang(self):
+    await asyncio.Event().wait()
+
+serve.STOP_LIMIT = 0.5
+AgentApp.stop = hang
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_stop_that_hangs_ends_all_the_same(agent: Agent) -> None:
+    """After a limit the process ends itself, and says so."""
+    argv = [sys.executable, "-c", HANGING, "run", "--config", str(agent.config)]
+    with agent.log.open("ab") as log:
+        agent.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+    agent.wait_for("agent_ready")
+    assert _end(agent.processes[0], signal.SIGTERM) == 1
+    assert agent.events("stop_took_too_long")

@@ -180,6 +180,21 @@ async def test_nhrpd_is_answered_whatever_part_of_the_agent_fails(
     assert not (tmp_path / "nhrp.sock").exists()
 
 
+async def test_nhrpd_is_answered_though_every_part_fails_for_good(tmp_path: Path) -> None:
+    """A reload reaches what is answered next, and SIGTERM's stop takes no longer than otherwise."""
+    app = _agent(tmp_path)
+    for name in [part.name for part in app.supervisor.parts]:
+        Injected(app.supervisor, name, "run", 10**9)
+    async with _at_work(app):
+        await until(lambda: all(
+            app._telemetry.value(metrics.PART_FAILURES, part.name) >= 2 for part in app.supervisor.parts
+        ))  # fmt: skip
+        assert await _ask(tmp_path) == ACCEPTED
+        app.reload(replace(app._config, policy=replace(app._config.policy, rules={})))
+        assert await _ask(tmp_path) == b"eventid=1\nresult=deny\n\n"
+    assert not (tmp_path / "nhrp.sock").exists()
+
+
 def _broken(*_: object, **__: object) -> Any:
     raise IndexError("injected")
 

@@ -470,6 +470,19 @@ class TestDryRun:
         assert node.telemetry.samples(metrics.INVITATIONS) == {}
 
 
+async def test_what_goes_wrong_with_an_invitation_keeps_nobody_in_who_is_denied(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pass begins with those who must go."""
+    monkeypatch.setattr(node.enforcer, "_readmit", lambda _: 1 / 0)
+    node.present()
+    node.denied.note(request(), REVOKED)
+    node.denied.readmit(request(protocol_address=ADDRESS + 1, nbma_address=NBMA + 1))
+    with pytest.raises(ZeroDivisionError):
+        await node.enforcer.enforce()
+    assert node.sas.ended == [1]
+
+
 class TestClockJumps:
     """The time of day is set by a year: what waits goes by the other clock."""
 

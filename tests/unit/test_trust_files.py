@@ -322,6 +322,21 @@ class TestWatching:
         loaded, trust = watch.told
         assert (loaded, serials(trust)) == (1, {7, 8})
 
+    async def test_a_charon_that_cannot_be_given_the_crl_keeps_nobody_in(
+        self, files: TrustFiles, telemetry: Telemetry
+    ) -> None:
+        """Whatever goes wrong there, the agent goes by the CRL."""
+
+        async def fail(_: object) -> None:
+            raise IndexError
+
+        told: list[Any] = []
+        watch = TrustWatch(TrustFilesReader(files), telemetry, fail, told.append)
+        watch.start()
+        (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
+        await watch.look()
+        assert [serials(trust) for trust in told] == [{7, 8}]
+
     async def test_nothing_new_tells_nobody(self, watch: Watch, files: TrustFiles) -> None:
         """Nor does a file that was only written again."""
         await watch.watch.look()

@@ -108,15 +108,15 @@ class Enforcer:
 
     async def enforce(self) -> None:
         """Make one pass: what the decisions ask of charon, given what it shows."""
+        if self.ends_denied:  # first: nothing that goes wrong with others may keep who is denied
+            await self._end_denied()
+        await self._guard.look()
         readmitted = (*self._waiting.values(), *self._denied.take_readmitted())
         self._waiting.clear()
         for request in {_pair(request): request for request in readmitted}.values():
             await self._readmit(request)
         for invitation in tuple(self._invitations.values()):
             await self._invite(invitation)
-        if self.ends_denied:
-            await self._end_denied()
-        await self._guard.look()
 
     async def _end_denied(self) -> None:
         denials = [denial for denial in self._denied if denial.why.reason not in HARMLESS | GUARDED]

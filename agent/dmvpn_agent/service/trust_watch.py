@@ -82,7 +82,7 @@ class TrustWatch:
 
     async def run(self) -> None:
         """Look at the files until cancelled."""
-        await self._load_crls(self.crls)
+        await self._give_to_charon()
         while True:
             await asyncio.sleep(INTERVAL)
             await self.look()
@@ -100,8 +100,16 @@ class TrustWatch:
         log.info("trust_changed", authorities=len(self.trust.authorities),
                  revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations})  # fmt: skip
         # charon first: whoever loses an IKE_SA to this is not to come back by way of an older CRL.
-        await self._load_crls(self.crls)
+        await self._give_to_charon()
         self._changed(self.trust)
+
+    async def _give_to_charon(self) -> None:
+        """Never raises: that charon has no CRL must not keep the agent from going by it."""
+        try:
+            await self._load_crls(self.crls)
+        except Exception:
+            log.exception("crls_not_given_to_charon", crls=len(self.crls),
+                          consequence="the agent denies revoked peers, charon may let them in")  # fmt: skip
 
     def reload(self, source: TrustSource) -> None:
         """Read other files from now on."""
