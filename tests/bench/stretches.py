@@ -219,9 +219,7 @@ async def _activities(bench: Bench, directory: Path) -> None:
     assert keeper is not None
 
     async def configured() -> None:
-        await until(
-            lambda: app._reconciler and app._reconciler.last_sync and len(app._reconciler.neighbors()) == PEERS
-        )
+        await until(lambda: keeper.last_sync and len(keeper.neighbors() or ()) == PEERS)
         await until(lambda: app._charon.connected and app._bindings.last_read)
 
     async def looked() -> None:

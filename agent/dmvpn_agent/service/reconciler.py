@@ -209,8 +209,7 @@ class Reconciler:
         return todo
 
     async def _wanted(self, observed: Observed) -> Desired:
-        # In threads, what takes long with a thousand neighbors: nhrpd is answered meanwhile.
-        wanted = await asyncio.to_thread(desired, tuple(self._peers), self._settings)
+        peers = tuple(self._peers)  # and who is an orphan, at one moment
         if self._orphans is None:
             self._orphans = frozenset(
                 address for address, neighbor in observed.neighbors.items()
@@ -220,8 +219,10 @@ class Reconciler:
             self._orphans = frozenset()
         # Whoever was judged since has what follows from that, and nothing of before.
         self._orphans = frozenset(address for address in self._orphans if not self._peers.was_judged(address))
-        wanted = _with_orphans(wanted, observed, self._orphans)
-        self.orphans = tuple(sorted(self._orphans & wanted.neighbors.keys(), key=str))
+        orphans = self._orphans
+        # In threads, what takes long with a thousand neighbors: nhrpd is answered meanwhile.
+        wanted = _with_orphans(await asyncio.to_thread(desired, peers, self._settings), observed, orphans)
+        self.orphans = tuple(sorted(orphans & wanted.neighbors.keys(), key=str))
         return wanted
 
     async def _apply(self, changes: tuple[Change, ...], wanted: Desired) -> None:
