@@ -1,10 +1,17 @@
 """What a restart takes up, and what it does not bring back."""
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
+
+import pytest
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.desired import desired
 from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Reason
+from dmvpn_agent.core.plan import RemoveNeighbor
+from dmvpn_agent.service import reconciler
 from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.service.status import frr_status
 from dmvpn_agent.service.telemetry import Telemetry
@@ -219,3 +226,34 @@ async def test_a_binding_that_is_denied_loses_the_neighbor_of_before(node: Node)
         node.peers.note_judged(ip_address("10.255.0.2"))
         node.reconciler.trigger()
         await until(lambda: not node.configured())
+
+
+async def test_who_registers_while_the_first_pass_compares_keeps_the_neighbor(
+    node: Node, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store was lost; peers and orphans of a pass are those of one moment."""
+    async with node.running():
+        node.accept(2)
+        await node.settled()
+    store.rows.clear()
+    node.start()
+    node.bgpd.batches.clear()
+    loop, compute = asyncio.get_running_loop(), desired
+    came: list[bool] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        if not came:
+            came.append(True)
+            asyncio.run_coroutine_threadsafe(_accept(node), loop).result()
+        return compute(*arguments)
+
+    monkeypatch.setattr(reconciler, "desired", meanwhile)
+    async with node.running():
+        await node.settled()
+    assert came
+    assert not any(isinstance(change, RemoveNeighbor) for batch in node.bgpd.batches for change in batch)
+    assert node.configured() == {"10.255.0.2"}
+
+
+async def _accept(node: Node) -> None:
+    node.accept(2)
