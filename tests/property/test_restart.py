@@ -1,5 +1,6 @@
 """Peers that come, go, are barred and replaced, over restarts of the agent at any moment."""
 
+import asyncio
 from ipaddress import ip_address
 
 from hypothesis import settings
@@ -78,6 +79,7 @@ class Restarts(RuleBasedStateMachine):
         """An operator bars a peer, or lets it in again; whoever is denied is thrown out."""
         self.barred ^= {number}
         self.authorizer.reload(self._policy())
+        asyncio.run(self.authorizer.rejudge())
         self.bound &= self._members()
 
     @rule(barred=st.sets(PEERS, max_size=2))
