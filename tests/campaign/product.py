@@ -185,7 +185,7 @@ class Product:
         """Let everything follow that follows."""
         await asyncio.sleep(SETTLING)
         self.peers.observe(frozenset(self._bound()), self.uptime())
-        self.authorizer.rejudge()
+        await self.authorizer.rejudge()
 
     def _bound(self) -> Iterable[Any]:
         return (member.peer.protocol_address for member in self.peers.memberships()
