@@ -12,6 +12,7 @@ from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Accept, Address
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.judgement import Judgement
+from dmvpn_agent.service.slices import in_slices
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, answer
 
@@ -26,8 +27,6 @@ MESSAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 5.0
 #: Questions of a connection whose answers wait for charon; one more is answered by what is known.
 MAX_WAITING = 256
-#: After so many answers whatever else waits has its turn.
-BATCH = 64
 
 #: What a question is about: interface and protocol address.
 Binding = tuple[str, Address]
@@ -133,10 +132,9 @@ class NhrpdSocket:
     async def _answer(
         self, events: Iterable[AuthorizeBinding | BadEvent], connection: Connection, waiting: Waiting
     ) -> bool:
-        number = 0
-        for number, event in enumerate(events, 1):
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
+        answered = False
+        async for event in in_slices(events):
+            answered = True
             if isinstance(event, AuthorizeBinding):
                 connection.engaged = True
                 # nhrpd forgets an earlier question about the binding: its decision must not come after this one's.
@@ -148,7 +146,7 @@ class NhrpdSocket:
                     waiting[_binding(event)] = asyncio.create_task(late)
                     continue
             await self._conclude(event, self._authorizer.decide(event), connection.writer)
-        return number > 0
+        return answered
 
     async def _answer_late(self, event: AuthorizeBinding, writer: asyncio.StreamWriter, waiting: Waiting) -> None:
         try:
