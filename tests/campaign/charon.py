@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 from campaign.pki import Holder
@@ -19,6 +20,11 @@ HOLDABLE = 2047
 def over_the_wire(event: str, section: dict[str, Any]) -> Any:
     """Return a section as it arrives: written and read as VICI."""
     return decode(encode(Packet(PacketType.EVENT, event, section))[4:]).message
+
+
+@lru_cache(maxsize=64)
+def _certificate_on_the_wire(flag: str, der: bytes) -> Any:
+    return over_the_wire("list-cert", {"type": "X509", "flag": flag, "has_privkey": "no", "data": der})
 
 
 class WorldCharon:
@@ -110,19 +116,23 @@ class WorldCharon:
         """Answer a command by events."""
         await asyncio.sleep(0)
         found: list[Any] = []
+        if command == "list-certs":
+            for flag, der in self._certificates(message.get("flag", "ANY")):
+                found += read(_certificate_on_the_wire(flag, der))
+            return found
         for section in self._answer(command, message):
             found += read(over_the_wire(event, section))
         return found
+
+    def _certificates(self, wanted: str) -> list[tuple[str, bytes]]:
+        loaded = [authority.der for authority in self._world.authorities]
+        shown = [("CA", der) for der in dict.fromkeys([*loaded, *self._sent_authorities])]
+        return shown + [("NONE", der) for der in self.cache if wanted != "CA"]
 
     def _answer(self, command: str, message: Any) -> list[dict[str, Any]]:
         if command == "list-sas":
             wanted = str(message.get("ike-id", ""))
             return [self._section(sa) for sa in self.sas.values() if wanted in ("", str(sa.number))]
-        if command == "list-certs":
-            loaded = [authority.der for authority in self._world.authorities]
-            shown = [("CA", der) for der in dict.fromkeys([*loaded, *self._sent_authorities])]
-            shown += [("NONE", der) for der in self.cache if message.get("flag") != "CA"]
-            return [{"type": "X509", "flag": flag, "has_privkey": "no", "data": der} for flag, der in shown]
         if command == "list-conns":
             return [{name: self._connection(rounds)} for name, rounds in self._world.connections.items()]
         raise AssertionError(command)

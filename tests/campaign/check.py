@@ -42,7 +42,7 @@ class Check:
         self._verbose = verbose
         self.result = Result()
         self._trust = Trust(world.authorities, world.intermediates)
-        self._trust.add(world.crls)
+        self._trust.add(world.crls, world.now)
         self._files = world.crls
         self._policy = world.policy
         self._by_der = {holder.der: holder for holder in world.holders}
@@ -85,11 +85,13 @@ class Check:
         elif isinstance(step, Ask):
             await self._ask(step)
         elif isinstance(step, Crls):
-            self._trust.add(step.crls)
+            self._trust.add(step.crls, product.clock().replace(tzinfo=None))
             self._files = step.crls
             await product.put_crls(step.crls)
         elif isinstance(step, Later):
             await product.skip(step.seconds)
+            self._trust.add(self._files, product.clock().replace(tzinfo=None))
+            await product.read_trust_again()
         elif isinstance(step, Reload):
             try:
                 await product.reload(step.policy)
@@ -106,11 +108,15 @@ class Check:
     def _at(self, nbma: str) -> list[Sa]:
         return [sa for sa in self._product.charon.sas.values() if sa.nbma == nbma]
 
+    def _of_interface(self, ask: Ask, sas: list[Sa]) -> list[Sa]:
+        connection = self._world.interfaces.get(ask.interface)
+        return [sa for sa in sas if sa.nbma == ask.nbma and sa.connection == connection]
+
     def _opinions(self, ask: Ask, sas: list[Sa]) -> Iterator[Opinion]:
         oracle = self._oracle()
         for sa in sas:
             rounds = self._world.connections[sa.connection]
-            if sa.connection not in self._world.interfaces.values():
+            if sa.connection != self._world.interfaces.get(ask.interface):
                 yield Opinion({"other_connection"})
             elif proved_certificate(sa, rounds) and sa.holder:
                 yield oracle.by_certificate(sa.holder, sa.identity, ask)
@@ -138,7 +144,7 @@ class Check:
             counts["questions that must be denied"] += 1
         self._say("answer", f"{'accept' if accepted else self._product.reason}; oracle: {opinions}")
         if accepted and not any(opinion.may for opinion in opinions):
-            self._find("wrong accept", self._why(opinions))
+            self._find_accept("wrong accept", self._why(opinions), ask, self._at(ask.nbma))
         if must and not accepted:
             self._find("wrong denial", self._product.reason)
 
@@ -196,15 +202,20 @@ class Check:
         for address, member in members.items():
             request = member.request
             ask = Ask(request.interface, str(request.binding_type), address, str(request.nbma_address))
-            sas = self._at(ask.nbma) or [sa for sa in self._product.charon.gone if sa.nbma == ask.nbma]
+            sas = self._of_interface(ask, self._at(ask.nbma)) or self._of_interface(ask, self._product.charon.gone)
             opinions = list(self._opinions(ask, sas))
             good = [opinion for opinion in opinions if opinion.may]
             self.result.counts["peers looked at"] += 1
             if not good:
                 self._say("peer", f"{member.peer}; oracle: {opinions}")
-                self._find("wrong peer", f"after {after}: {self._why(opinions)}")
+                self._find_accept("wrong peer", f"after {after}: {self._why(opinions)}", ask, sas)
                 continue
             grants[address] = [grant for opinion in good for grant in opinion.grants]
+            if not self._world.patched:
+                for sa in sas:
+                    for double in self._world.holders:
+                        if sa.holder and double is not sa.holder and _who(double) == _who(sa.holder):
+                            grants[address] += self._oracle().by_certificate(double, sa.identity, ask).grants
             holder = sas[0].holder if sas else None
             if len(sas) == 1 and good[0].must and holder and self._by_print.get(member.peer.fingerprint) is holder:
                 sure.add(address)
@@ -271,6 +282,20 @@ class Check:
             return "nobody there"
         best = min(opinions, key=lambda opinion: len(opinion.wrong))
         return ", ".join(sorted(best.wrong))
+
+    def _find_accept(self, kind: str, what: str, ask: Ask, sas: list[Sa]) -> None:
+        """Note an accept; apart, if the peer has another certificate of its name: charon shows which ones, not which."""
+        if not self._world.patched and any(self._by_another(sa, ask) for sa in sas):
+            self.result.counts[f"{kind} by another certificate of the same peer"] += 1
+            self._say("twin", what)
+        else:
+            self._find(kind, what)
+
+    def _by_another(self, sa: Sa, ask: Ask) -> bool:
+        if sa.holder is None or PUBKEY not in self._world.connections[sa.connection]:
+            return False
+        doubles = [one for one in self._world.holders if one is not sa.holder and _who(one) == _who(sa.holder)]
+        return any(self._oracle().by_certificate(one, sa.identity, ask).may for one in doubles)
 
     def _find(self, kind: str, what: str) -> None:
         self.result.findings.append((kind, what, self._world.seed))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from hashlib import sha1 as _sha1
+from ipaddress import ip_address
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -90,6 +91,14 @@ class Authority:
     @cached_property
     def der(self) -> bytes:
         """Its certificate."""
+        return self._made(self.resources.extensions())
+
+    @cached_property
+    def plain(self) -> bytes:
+        """The same without RFC 3779, which OpenSSL judges more strictly than docs/trust.md."""
+        return self._made([]) if self.resources.extensions() else self.der
+
+    def _made(self, resources: list[bytes]) -> bytes:
         signer = self.parent or self
         usage = (0x04 if self.cert_sign else 0) | (0x02 if self.crl_sign else 0)
         constraints = [asn1.boolean(True)] if self.is_ca else []
@@ -100,7 +109,7 @@ class Authority:
             [
                 extension("2.5.29.19", seq(*constraints), True),
                 extension("2.5.29.15", asn1.bits(bytes([usage]), 1), True),
-                *self.resources.extensions(),
+                *resources,
             ],
             self.sha1,
         )  # fmt: skip
@@ -163,15 +172,22 @@ class Holder:
     @cached_property
     def der(self) -> bytes:
         """The certificate."""
-        from ipaddress import ip_address
+        own = self.resources.extensions()
+        if self.is_hub is not None:
+            own.append(extension("1.3.6.1.4.1.31536.1.1", asn1.boolean(self.is_hub), True))
+        return self._made(own)
 
+    @cached_property
+    def plain(self) -> bytes:
+        """The same without the critical extensions that OpenSSL does not know, or judges in its own way."""
+        return self._made([])
+
+    def _made(self, own: list[bytes]) -> bytes:
         names = [tlv(0x82, host.encode()) for host in self.hosts]
         names += [tlv(0x87, ip_address(text).packed) for text in self.addresses]
-        extensions = [extension("2.5.29.19", seq(), True), *self.resources.extensions()]
+        extensions = [extension("2.5.29.19", seq(), True), *own]
         if names:
             extensions.append(extension("2.5.29.17", seq(*names)))
-        if self.is_hub is not None:
-            extensions.append(extension("1.3.6.1.4.1.31536.1.1", asn1.boolean(self.is_hub), True))
         if self.padding:
             extensions.append(extension("1.3.6.1.4.1.99999.1", asn1.octets(bytes(self.padding))))
         return certificate(

@@ -23,6 +23,7 @@ from dmvpn_agent.core.desired import Observed, desired
 from dmvpn_agent.core.model import Accept
 from dmvpn_agent.core.plan import plan
 from dmvpn_agent.service import bridge as bridge_module
+from dmvpn_agent.service import testimony as testimony_module
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.bridge import Bridge
 from dmvpn_agent.service.certificates import Certificates
@@ -127,13 +128,18 @@ class Product:
     async def start(self) -> None:
         """Start both processes."""
         vars(bridge_module)["utc_now"] = self.clock
+        vars(testimony_module)["LOOK_PAUSE"] = 2.0  # fewer looks for what does not come
         if not self._world.patched:
             telemetry = Telemetry()
             issued = AuthorityFiles(self._config.trust_files.authorities).issued
             certificates = Certificates(self._bridge_file, issued, telemetry, Clocks(self.clock, self.uptime))
-            profiles = self._config.profiles
-            surplus = SurplusEnder(profiles, telemetry, self._loop.time)
-            bridge = Bridge(self.charon, certificates, surplus, profiles, telemetry)
+            bridge = Bridge(
+                self.charon,
+                certificates,
+                SurplusEnder(self._config.profiles, telemetry, self._loop.time),
+                self._config.profiles,
+                telemetry,
+            )
             bridge.clients.add(self.nhrpd)
             self._tasks.append(self._loop.create_task(bridge.run()))
         self.start_agent()
@@ -222,6 +228,11 @@ class Product:
     async def put_crls(self, crls: Iterable[Crl]) -> None:
         """Have other CRL files."""
         self.write_crls(crls)
+        await self.trust.look()
+        await self.settle()
+
+    async def read_trust_again(self) -> None:
+        """Look at the files, as the agent does each second."""
         await self.trust.look()
         await self.settle()
 

@@ -22,7 +22,7 @@ SOURCES = ["subject", "subject_alt_name", "rfc3779", "dmvpn_ca"]
 def effective(policy: dict[str, Any], role: str, interface: str, kind: str) -> dict[str, Any]:
     """Return the rules for a kind of peer on an interface: the most special table that has a key counts."""
     tables = [policy, policy.get("interfaces", {}).get(interface, {}), policy.get(kind, {})]
-    rules = {**DEFAULTS, "require_hub_role": role == "spoke" and kind == "hub"}
+    rules = {**DEFAULTS, "require_hub_role": kind == "hub"}
     if role == "spoke":
         rules["allowed_networks"] = ["0.0.0.0/0", "::/0"]
     for table in tables:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from OpenSSL import crypto
@@ -11,6 +11,8 @@ from campaign.pki import Authority, Crl, Holder, canonical
 
 _CRL_CHECK_ALL = 0x4 | 0x8
 _EXTENDED_CRLS = 0x1000
+#: How much two clocks may differ.
+SKEW = timedelta(minutes=5)
 
 warnings.filterwarnings("ignore", module="OpenSSL|cryptography|campaign")
 
@@ -26,12 +28,23 @@ class Trust:
     authorities: list[Authority]
     intermediates: list[Authority]
     seen: list[Crl] = field(default_factory=list)
+    held: dict[tuple[int, object], Crl] = field(default_factory=dict)
     _parsed: dict[int, crypto.X509] = field(default_factory=dict)
     _verdicts: dict[tuple[int, datetime, tuple[int, ...] | None], str] = field(default_factory=dict)
 
-    def add(self, crls: tuple[Crl, ...]) -> None:
-        """Take other files in; what was a file stays in force where no newer one replaces it."""
+    def add(self, crls: tuple[Crl, ...], now: datetime) -> None:
+        """Take other files in. Of a signer's lists, neither number nor date goes back (docs/trust.md)."""
         self.seen += [crl for crl in crls if not any(crl is known for known in self.seen)]
+        signers: dict[tuple[int, object], list[Crl]] = {}
+        for crl in crls:
+            if crl.base is None and not crl.scope and not crl.sha1:
+                signers.setdefault((crl.signer.key, canonical(crl.name)), []).append(crl)
+        for signer, lists in signers.items():
+            held = self.held.get(signer)
+            due = [crl for crl in lists if crl.start <= now + SKEW]
+            latest = max(due or ([] if held else lists), key=lambda crl: (crl.number, crl.start), default=None)
+            if latest and not (held and (latest.number < held.number or latest.start < held.start)):
+                self.held[signer] = latest
 
     def chain_fault(self, holder: Holder, now: datetime) -> str:
         """Return why OpenSSL finds no chain to a root of the files, or nothing."""
@@ -39,7 +52,11 @@ class Trust:
 
     def crl_fault(self, holder: Holder, now: datetime) -> str:
         """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing."""
-        return self._verify(holder, now, tuple(self._newest(now)))
+        return self._verify(
+            holder,
+            now,
+            tuple(crl for crl in self.held.values() if crl.start <= now + SKEW and self._counts(crl, now)),
+        )
 
     def _verify(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
         key = (id(holder), now, None if crls is None else tuple(map(id, crls)))
@@ -49,7 +66,7 @@ class Trust:
 
     def _read(self, item: Authority | Holder) -> crypto.X509:
         if id(item) not in self._parsed:
-            self._parsed[id(item)] = _certificate(item.der)
+            self._parsed[id(item)] = _certificate(item.plain)
         return self._parsed[id(item)]
 
     def _ask_openssl(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
@@ -72,17 +89,6 @@ class Trust:
             return f"unreadable: {error}"
         return ""
 
-    def _newest(self, now: datetime) -> list[Crl]:
-        """Return the complete CRLs of trusted signers that no newer one of theirs replaced."""
-        newest: dict[tuple[int, object], Crl] = {}
-        for crl in self.seen:
-            if crl.start > now or crl.base is not None or crl.scope or not self._counts(crl, now):
-                continue
-            key = (crl.signer.key, crl.scope)
-            if key not in newest or (crl.number, crl.start) > (newest[key].number, newest[key].start):
-                newest[key] = crl
-        return list(newest.values())
-
     def _counts(self, crl: Crl, now: datetime) -> bool:
         """Tell whether its signer is a CA of the files, or one that such a CA let sign CRLs in its name."""
         return crl.signer.crl_sign and any(self._speaks_for(crl, known) for known in self._known(now))
@@ -101,34 +107,21 @@ class Trust:
         delegated = crl.signer.parent is authority and canonical(crl.signer.name) == canonical(authority.name)
         return same_name and (crl.signer is authority or delegated)
 
-    def revoked(self, holder: Holder | Authority, issuer: Authority, now: datetime) -> tuple[bool, bool]:
-        """Return whether an issuer's newest complete CRL names a serial number, and whether any of them does."""
-        lists = [
-            crl for crl in self.seen
-            if crl.start <= now and crl.signer.crl_sign and not crl.sha1 and self._speaks_for(crl, issuer)
-        ]  # fmt: skip
-        complete = [crl for crl in lists if crl.base is None and not crl.scope]
-        by_number = max(complete, key=lambda crl: (crl.number, crl.start), default=None)
-        by_time = max(complete, key=lambda crl: (crl.start, crl.number), default=None)
-        newest = [crl for crl in (by_number, by_time) if crl]
-        partial = [crl for crl in lists if (crl.base is not None or crl.scope) and crl.scope != "authorities"]
-        known = issuer in self.authorities and self._anchored(issuer, now)
-        known = known and all(crl.signer in self.authorities for crl in newest)
-        surely = known and bool(newest) and all(holder.serial in crl.serials for crl in newest)
-        if surely and any(holder.serial in crl.removed for crl in partial):
-            surely = False
-        maybe = surely or any(holder.serial in crl.serials for crl in (*newest, *partial))
-        return surely, maybe
+    def revoked(self, serial: int, issuer: Authority) -> tuple[bool, bool]:
+        """Return whether a list in force surely revokes what an issuer signed, and whether any list may."""
+        mine = [crl for crl in self.held.values() if self._speaks_for(crl, issuer)]
+        known = issuer in self.authorities
+        surely = known and any(serial in crl.serials and crl.signer in self.authorities for crl in mine)
+        loose = [crl for crl in self.seen if canonical(crl.name) == canonical(issuer.name)]
+        return surely, surely or any(serial in crl.serials for crl in loose)
 
-    def revocation(self, holder: Holder, now: datetime) -> tuple[str, str]:
+    def revocation(self, holder: Holder) -> tuple[str, str]:
         """Return what is surely revoked (``leaf``, ``authority`` or nothing), and what may be."""
-        surely, maybe = self.revoked(holder, holder.issuer, now)
-        if surely:
-            return "leaf", "leaf"
-        sure, perhaps = "", "leaf" if maybe else ""
+        surely, maybe = self.revoked(holder.serial, holder.issuer)
+        sure, perhaps = "leaf" if surely else "", "leaf" if maybe else ""
         for link in holder.issuer.chain():
             if link.parent:
-                surely, maybe = self.revoked(link, link.parent, now)
+                surely, maybe = self.revoked(link.serial, link.parent)
                 sure = sure or ("authority" if surely else "")
                 perhaps = perhaps or ("authority" if maybe else "")
         return sure, perhaps
