@@ -284,7 +284,7 @@ class Check:
         return ", ".join(sorted(best.wrong))
 
     def _find_accept(self, kind: str, what: str, ask: Ask, sas: list[Sa]) -> None:
-        """Note an accept; apart, if the peer has another certificate of its name: charon shows which ones, not which."""
+        """Note an accept; apart, if the peer has another certificate of its name: charon does not say which."""
         if not self._world.patched and any(self._by_another(sa, ask) for sa in sas):
             self.result.counts[f"{kind} by another certificate of the same peer"] += 1
             self._say("twin", what)
