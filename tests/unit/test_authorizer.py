@@ -161,6 +161,18 @@ class TestAgain:
         await node.authorizer.rejudge()
         assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [other.certificate]
 
+    def test_who_is_accepted_is_denied_no_more(self, node: Witnessed, clock: Clock) -> None:
+        """A peer that comes by itself needs no call."""
+        other = request(certificate=certificate(name="double"), nbma_address=NBMA + 1)
+        node.sas.arrive(2, OWN.replace("spoke1", "double"), NBMA + 1)
+        node.sas.show()
+        node.ask(GOOD)
+        node.ask(AuthorizeBinding(2, other))
+        assert len(node.authorizer.denied) == 1
+        clock.advance(61)
+        assert isinstance(node.ask(AuthorizeBinding(3, other)), Accept)
+        assert len(node.authorizer.denied) == 0
+
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Where the policy says so; it is counted, and the former peer is let go."""
         by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER), confirms=False)

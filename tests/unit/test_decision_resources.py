@@ -199,6 +199,12 @@ class TestResources:
         by = policy(replace(EVERYTHING, allows_default_route=True))
         assert peer_of(request(GRE, AS, "NET=0.0.0.0/0"), by)
 
+    def test_only_a_default_route_withholds_the_tunnel_from_a_spoke(self) -> None:
+        """Whatever else lies in a spoke's prefixes is its own."""
+        by = policy(replace(EVERYTHING, allows_default_route=True))
+        assert peer_of(request(GRE, AS, "NET=0.0.0.0/0"), by).withheld == RULES.tunnel_networks
+        assert peer_of(request(GRE, AS, "NET=192.168.2.0/24"), by).withheld == ()
+
     def test_an_empty_list_of_networks_allows_none(self) -> None:
         """No allowed network means no prefix, not every prefix; the text says so."""
         assert "none is allowed" in denial_of(request(), rules(allowed_networks=())).expected

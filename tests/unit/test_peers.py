@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, Peer, Reason
+from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, IkePeer, Peer, Reason
 from dmvpn_agent.core.policy import Action, Maintenance
 from dmvpn_agent.service.peers import Peers, Revoked
 from factories import ADDRESS, UNITS, Clock, certificate, decide, policy, request, spoke
@@ -64,6 +64,16 @@ def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> 
     assert not peers.settle(request("GRE=10.255.0.9"), DENY, START)
     assert not peers.settle(request(certificate=None), DENY, START)
     assert ADDRESS in peers
+
+
+def test_who_has_departed_is_in_nobodys_way_at_its_nbma_address(store: MemoryStore, clock: Clock) -> None:
+    """The next peer there may be another one."""
+    peers = _with_peer(store)
+    peers.observe(frozenset(), START)
+    assert peers.depart(LINGER, START + LINGER + timedelta(seconds=1))
+    next_one = replace(spoke(3), nbma_address=request().nbma_address)
+    present = frozenset({IkePeer("OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", True)})
+    assert peers.beside(next_one, present, START) == ()
 
 
 def test_a_denial_on_another_interface_leaves_the_peer(store: MemoryStore) -> None:
