@@ -142,8 +142,8 @@ class Happenings:
         self._world.steps.append(Crls(self._crls))
 
     def later(self) -> None:
-        """Time passes: minutes, hours, days."""
-        seconds = self._random.choice([30, 3600, 4 * 3600, 3 * 86400, 8 * 86400])
+        """Time passes: minutes, hours, days; or somebody sets the clock back."""
+        seconds = self._random.choice([30, 3600, 4 * 3600, 3 * 86400, 8 * 86400, -3600, -40 * 86400])
         self._now += timedelta(seconds=seconds)
         self._world.steps.append(Later(seconds))
         self.ask_more()

@@ -219,8 +219,10 @@ class Oracle:
         bgp = self.world.bgp
         strict = bgp is not None and self.world.role == "hub"
         complaints = view.wrong if strict else view.doubts
-        if bgp is not None and (len(claims.numbers) != 1 or claims.numbers[0][0] != claims.numbers[0][1]):
-            complaints.add("as_not_one")
+        if len(claims.numbers) > 1 or any(low != high for low, high in claims.numbers):
+            view.wrong.add("several_as_numbers")
+        elif bgp is not None and not claims.numbers:
+            complaints.add("no_as_number")
         for low, high in claims.numbers:
             ranges = [tuple(map(int, (text.split("-") * 2)[:2])) for text in rules["as_numbers"]]
             own = bgp["as_number"] if bgp else None
@@ -296,7 +298,7 @@ def _row_claims(row: dict[str, Any], named: Claims) -> Claims:
         [(number, number)] if number is not None else named.numbers,
         {ip_network(text) for text in row.get("prefixes", [])} or named.prefixes,
         row.get("role", "spoke") == "hub",
-        doubts={"as_not_one"} if number is None else set(),
+        doubts={"no_as_number"} if number is None else set(),
     )
 
 

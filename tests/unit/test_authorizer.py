@@ -181,6 +181,7 @@ class TestAgain:
         node.ask(AuthorizeBinding(2, request(certificate=certificate(name="double"))))
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
         assert telemetry.value(metrics.CONFLICTS, "taken_over") == 1
+        assert telemetry.value(metrics.PEER_DEPARTURES, "taken_over") == 1
 
     async def test_of_two_peers_at_one_nbma_address_the_first_is_served(self, node: Witnessed) -> None:
         """As long as it has an IKE_SA with it; then the other one is called."""

@@ -305,6 +305,7 @@ class TestAdoption:
         node.authorizer.adopt([self.BOUND])
         assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
         assert len(node.authorizer.judgements) == 1
+        assert node.changes == 1  # what FRR kept for whoever had the address goes now
 
     async def test_a_host_behind_a_peer_is_none(self, node: Witnessed) -> None:
         """A spoke's nhrpd binds the host that it resolved."""
