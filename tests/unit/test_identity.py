@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import certificates
 from certificates import tlv
-from dmvpn_agent.wire.identity import MAX_PRINTED, printed_subject
+from dmvpn_agent.wire.identity import MAX_PRINTED, printed_alternatives, printed_subject
 from dmvpn_agent.wire.name import SHORT_NAMES, issuer_and_subject, read_name
 from factories import NOW, YEAR, key
 
@@ -129,3 +130,11 @@ def test_a_subject_that_charon_would_cut_is_not_printed() -> None:
 def test_an_attribute_without_a_short_name_is_not_printed() -> None:
     """Nobody is identified by what we cannot compare."""
     assert _printed(_certificate([(x509.ObjectIdentifier("1.2.3.4"), "x")])) is None
+
+
+def test_an_ipv6_address_with_an_ipv4_form_is_no_identity() -> None:
+    """glibc prints it in another way than Python, and it could be taken for the IPv4 address."""
+    names = [
+        x509.IPAddress(ip_address(text)) for text in ("::ffff:10.0.0.1", "::10.0.0.1", "10.0.0.1", "2001:db8::1")
+    ]
+    assert list(printed_alternatives(names)) == ["10.0.0.1", "2001:db8::1"]
