@@ -31,12 +31,14 @@ def configuration(node: Node, scenario: Scenario) -> Configuration:
     values = template_values(node, scenario)
     agent = render(text_of(f"deploy/agent.{node.role}.toml"), values)
     frr = render(text_of(f"frr/{node.role}.conf"), values)
+    if node.role == "hub" and values["OTHER_HUB_NBMA_ADDRESS"]:
+        frr += render(text_of("frr/other-hub.conf"), values)
     second = scenario.second_at(node.name)
     if second is None or node.second:
         return Configuration(agent, frr, text_of(MODES[scenario.mode].files[CONNECTIONS]))
     return Configuration(
         _with_second_interface(agent, scenario, second),
-        frr.removesuffix("end\n") + render(text_of("frr/second-tunnel.conf"), values),
+        frr + render(text_of("frr/second-tunnel.conf"), values),
         text_of("swanctl/several-profiles.conf")
         .replace(f"{_FIRST}\n", f"{node.nbma_address}\n")
         .replace(f"{_FIRST}/", f"{node.nbma_address}/")

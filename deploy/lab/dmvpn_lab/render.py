@@ -1,6 +1,6 @@
 """Fill the placeholders of the files that users take: ``@NAME@`` becomes the value of ``NAME``.
 
-A list has its line repeated for each value; where there is none, the line is left out.
+A list has its line repeated for each value; if it is empty, the line is left out.
 """
 
 import re

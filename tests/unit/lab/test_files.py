@@ -31,15 +31,15 @@ def test_every_node_has_a_configuration_that_the_agent_takes(file: Path) -> None
     for node in scenario.nodes.values():
         texts = configuration(node, scenario)
         config = from_toml(tomllib.loads(texts.agent))
-        assert [f"interface {name}" for name in config.interfaces] == [
-            line for line in texts.frr.splitlines() if line.startswith("interface ")
-        ]
+        assert [f"interface {name}" for name in config.interfaces] == list(
+            dict.fromkeys(line for line in texts.frr.splitlines() if line.startswith("interface "))
+        )
 
 
 def test_a_hub_with_two_tunnels_is_told_of_both(hub: Configuration) -> None:
     """In each of its three files; FRR's is one file still."""
     assert 'interfaces = { gre1 = "dmvpn", gre2 = "dmvpn2" }' in hub.agent
-    assert hub.frr.count("\nend\n") == 1
+    assert "\nend\n" not in hub.frr
     assert [line.split()[-1] for line in hub.connections.splitlines() if " local_addrs = " in line] == [
         "203.0.113.1", "203.0.113.2",
     ]  # fmt: skip

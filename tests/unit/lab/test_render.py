@@ -7,7 +7,7 @@ import pytest
 
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
-from dmvpn_lab.files import template_values
+from dmvpn_lab.files import configuration, template_values
 from dmvpn_lab.render import render
 from dmvpn_lab.scenario import load
 
@@ -16,6 +16,7 @@ TEMPLATES = [
     "frr/hub.conf",
     "frr/spoke.conf",
     "frr/second-tunnel.conf",
+    "frr/other-hub.conf",
     "deploy/agent.hub.toml",
     "deploy/agent.spoke.toml",
 ]
@@ -49,11 +50,11 @@ def test_every_hub_is_named(scenario: str, hubs: int, others: int) -> None:
     """A spoke registers with every hub, a hub with every other one, an only hub with none."""
     loaded = load(CHECKOUT / f"deploy/lab/scenarios/{scenario}.toml", ACTIONS, EXPECTATIONS)
 
-    def named(role: str, node: str) -> int:
-        text = render((CHECKOUT / f"frr/{role}.conf").read_text(), template_values(loaded.nodes[node], loaded))
+    def named(node: str) -> int:
+        text = configuration(loaded.nodes[node], loaded).frr
         return sum(line.startswith(" ip nhrp nhs ") for line in text.splitlines())
 
-    assert (named("spoke", "spoke1"), named("hub", loaded.hubs[0].name)) == (hubs, others)
+    assert (named("spoke1"), named(loaded.hubs[0].name)) == (hubs, others)
 
 
 def test_missing_value_is_an_error() -> None:
