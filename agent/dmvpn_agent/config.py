@@ -298,6 +298,8 @@ def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> Redirect
         destination_prefix_length=table.get("destination_prefix_length", parse.integer(1, 32), 24),
         rate_per_minute=table.get("rate_per_minute", parse.integer(1, 60000), 4),
         burst=table.get("burst", parse.integer(1, 60000), 1),
+        source_prefix_length_ipv6=table.get("source_prefix_length_ipv6", parse.integer(1, 128), 64),
+        destination_prefix_length_ipv6=table.get("destination_prefix_length_ipv6", parse.integer(1, 128), 64),
     )
     return rule if enabled else None
 

@@ -1,6 +1,7 @@
 """The redirect rule in a real kernel, by way of the real nft."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +31,42 @@ table ip nat {
 }
 """
 
+#: A router whose tunnel is a link: what is sent into its other end arrives through gre1.
+ROUTER = """
+ip link add gre1 address 02:00:00:00:00:01 type veth peer name other
+ip link set gre1 up && ip link set other up
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+ip address add 10.255.0.1/32 dev gre1
+ip route add 10.0.0.0/8 dev gre1
+ip -6 route add 2001:db8::/32 dev gre1
+ip neigh add 10.2.0.2 lladdr 02:00:00:00:00:02 dev gre1
+ip neigh add 2001:db8:2::2 lladdr 02:00:00:00:00:02 dev gre1
+nft 'add table inet test; add counter inet test forwarded;
+     add chain inet test forward { type filter hook forward priority 10; };
+     add rule inet test forward iifname gre1 oifname gre1 counter name forwarded'
+"""
+
 pytestmark = [pytest.mark.contract, needs("nft")]
+
+
+def _frame(ether_type: int, packet: bytes) -> bytes:
+    return bytes.fromhex("020000000001 020000000002") + ether_type.to_bytes(2, "big") + packet
+
+
+def _ipv4(source: str, destination: str) -> bytes:
+    """Return a frame with a packet of an unassigned protocol without content."""
+    header = bytearray.fromhex("4500 0014 0000 0000 40fd 0000") + ip_address(source).packed
+    header += ip_address(destination).packed
+    total = sum(header[at] << 8 | header[at + 1] for at in range(0, len(header), 2))
+    header[10:12] = (0xFFFF - (total % 0xFFFF)).to_bytes(2, "big")
+    return _frame(0x0800, bytes(header))
+
+
+def _ipv6(source: str, destination: str) -> bytes:
+    """Return a frame with a packet that has no next header."""
+    header = bytes.fromhex("60000000 0000 3b 40")
+    return _frame(0x86DD, header + ip_address(source).packed + ip_address(destination).packed)
 
 
 @asynccontextmanager
@@ -51,6 +87,7 @@ async def test_nft_shows_the_same_at_every_look() -> None:
     first = await firewall.show()
     assert first is not None
     command("nft", "add", "element", "inet", "dmvpn_agent", "redirected", "{ 10.0.0.0 . 10.1.0.0 }")
+    command("nft", "add", "element", "inet", "dmvpn_agent", "redirected6", "{ 2001:db8:1:: . 2001:db8:2:: }")
     assert await firewall.show() == first
     await firewall.install(RULE)
     assert await firewall.show() == first
@@ -61,6 +98,7 @@ async def test_nft_shows_the_same_at_every_look() -> None:
     [
         RULE,
         replace(RULE, source_prefix_length=32, destination_prefix_length=1, burst=60000),
+        replace(RULE, source_prefix_length_ipv6=128, destination_prefix_length_ipv6=1),
         replace(RULE, nflog_group=65535, rate_per_minute=60000, interfaces=("a.b-c_d",)),
     ],
 )
@@ -82,6 +120,37 @@ async def test_a_rule_that_nft_refuses_is_told_and_leaves_what_was() -> None:
     with pytest.raises(FirewallError, match=r"nft refuses the redirect rule: .*Error"):
         await firewall.install(replace(RULE, interfaces=("x" * 40,)))
     assert await firewall.show() == before
+
+
+@pytest.mark.parametrize(
+    ("packet", "name", "pair"),
+    [
+        (_ipv4("10.1.0.2", "10.2.0.2"), "redirected", ["10.1.0.0", "10.2.0.0"]),
+        (_ipv6("2001:db8:1::2", "2001:db8:2::2"), "redirected6", ["2001:db8:1::", "2001:db8:2::"]),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+@in_network_namespace
+async def test_of_packets_that_could_go_direct_one_is_logged(packet: bytes, name: str, pair: list[str]) -> None:
+    """They enter and leave through the same tunnel: one of each pair of networks, of either IP version."""
+    firewall = Nftables()
+    await firewall.install(RULE)
+    command("sh", "-c", ROUTER)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("other", 0))
+        for _ in range(3):
+            wire.send(packet)
+    await until(lambda: _packets("forwarded") == 3)
+    shown = await firewall.show()
+    assert shown is not None
+    assert shown.packets == 1
+    listed = json.loads(command("nft", "-j", "list", "set", "inet", "dmvpn_agent", name))["nftables"][-1]["set"]
+    assert [element["elem"]["val"]["concat"] for element in listed["elem"]] == [pair]
+
+
+def _packets(counter: str) -> int:
+    shown = json.loads(command("nft", "-j", "list", "counter", "inet", "test", counter))
+    return int(shown["nftables"][-1]["counter"]["packets"])
 
 
 @pytest.mark.parametrize(

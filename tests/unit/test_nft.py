@@ -11,7 +11,10 @@ from dmvpn_agent.core.redirect import RedirectRule
 from dmvpn_agent.wire.nft import NftFormatError, parse_table, render
 
 RECORDED = (Path(__file__).parents[1] / "data" / "nft-1.0.6" / "table.json").read_text()
-RULE = RedirectRule(("gre1",), 1, 24, 16, rate_per_minute=4, burst=1)
+RULE = RedirectRule(
+    ("gre1",), 1, 24, 16, rate_per_minute=4, burst=1,
+    source_prefix_length_ipv6=64, destination_prefix_length_ipv6=48,
+)  # fmt: skip
 
 GOLDEN = """\
 table inet dmvpn_agent
@@ -19,6 +22,12 @@ delete table inet dmvpn_agent
 table inet dmvpn_agent {
   set redirected {
     type ipv4_addr . ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1m
+  }
+  set redirected6 {
+    type ipv6_addr . ipv6_addr
     size 65535
     flags dynamic,timeout
     timeout 1m
@@ -36,6 +45,8 @@ table inet dmvpn_agent {
     type filter hook forward priority filter; policy accept;
     iifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
 limit rate 4/minute burst 1 packets } counter log group 1 snaplen 128
+    iifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
+ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter log group 1 snaplen 128
   }
 }
 """
@@ -52,8 +63,8 @@ def test_each_interface_has_a_rule() -> None:
         line.split(" update ")[0].strip() for line in render(replace(RULE, interfaces=("gre1", "gre2"))).splitlines()
     ]
     assert [line for line in lines if "iifname" in line] == [
-        'iifname "gre1" oifname "gre1"',
-        'iifname "gre2" oifname "gre2"',
+        *['iifname "gre1" oifname "gre1"'] * 2,
+        *['iifname "gre2" oifname "gre2"'] * 2,
     ]
 
 

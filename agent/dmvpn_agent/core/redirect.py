@@ -11,10 +11,10 @@ from dataclasses import dataclass
 class RedirectRule:
     """What is to be logged to nhrpd.
 
-    Of each pair of source and destination network, as long as ``source_prefix_length`` and
-    ``destination_prefix_length``, at most ``rate_per_minute`` packets (``burst`` at once) that enter and leave
-    through the same one of ``interfaces`` go to the NFLOG group, cut to ``snaplen`` bytes. What enters through one
-    and leaves through another has no shortcut: these are two DMVPNs.
+    Of each pair of source and destination network at most ``rate_per_minute`` packets (``burst`` at once) that enter
+    and leave through the same one of ``interfaces`` go to the NFLOG group, cut to ``snaplen`` bytes. The networks are
+    as long as ``source_prefix_length`` and ``destination_prefix_length``; IPv6 has lengths of its own. What enters
+    through one interface and leaves through another has no shortcut: these are two DMVPNs.
     """
 
     interfaces: tuple[str, ...]
@@ -23,4 +23,6 @@ class RedirectRule:
     destination_prefix_length: int
     rate_per_minute: int
     burst: int
+    source_prefix_length_ipv6: int = 64
+    destination_prefix_length_ipv6: int = 64
     snaplen: int = 128

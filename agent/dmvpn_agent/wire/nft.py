@@ -7,7 +7,7 @@ It is written as text: nft 1.0.6 reads no ``dynamic`` flag from JSON.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from dmvpn_agent.core.model import Address
@@ -49,20 +49,21 @@ def render(rule: RedirectRule, silenced: Mapping[End, int] | None = None) -> str
     ``silenced`` has what must stay dropped in the new table, and for how many seconds. The table is named before it
     is deleted, so that the deletion succeeds where there is none yet.
     """
-    source = IPv4Network((0, rule.source_prefix_length)).netmask
-    destination = IPv4Network((0, rule.destination_prefix_length)).netmask
-    log = (
-        f"update @redirected {{ ip saddr & {source} . ip daddr & {destination}"
-        f" limit rate {rule.rate_per_minute}/minute burst {rule.burst} packets }}"
-        f" counter log group {rule.nflog_group} snaplen {rule.snaplen}"
+    rules = "\n".join(
+        f'    iifname "{name}" oifname "{name}" {log}' for name in rule.interfaces for log in _redirections(rule)
     )
-    rules = "\n".join(f'    iifname "{name}" oifname "{name}" {log}' for name in rule.interfaces)
     return f"""\
 table {TABLE}
 delete table {TABLE}
 table {TABLE} {{
   set redirected {{
     type ipv4_addr . ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1m
+  }}
+  set redirected6 {{
+    type ipv6_addr . ipv6_addr
     size 65535
     flags dynamic,timeout
     timeout 1m
@@ -82,6 +83,23 @@ table {TABLE} {{
   }}
 }}
 {"".join(render_silence(end, seconds) for end, seconds in (silenced or {}).items())}"""
+
+
+def _redirections(rule: RedirectRule) -> tuple[str, str]:
+    """Return what is done with an IPv4 packet, and with an IPv6 packet, that could have gone direct."""
+    limit = f"limit rate {rule.rate_per_minute}/minute burst {rule.burst} packets"
+    log = f"counter log group {rule.nflog_group} snaplen {rule.snaplen}"
+    source, destination = (
+        IPv4Network((0, length)).netmask for length in (rule.source_prefix_length, rule.destination_prefix_length)
+    )
+    source6, destination6 = (
+        IPv6Network((0, length)).netmask
+        for length in (rule.source_prefix_length_ipv6, rule.destination_prefix_length_ipv6)
+    )
+    return (
+        f"update @redirected {{ ip saddr & {source} . ip daddr & {destination} {limit} }} {log}",
+        f"update @redirected6 {{ ip6 saddr & {source6} . ip6 daddr & {destination6} {limit} }} {log}",
+    )
 
 
 def render_silence(end: End, seconds: int) -> str:
