@@ -446,3 +446,17 @@ async def test_another_answer_is_unavailable(tmp_path: Path, text: str) -> None:
     """What cannot be understood is not taken for an empty configuration: everything would be written anew."""
     with pytest.raises(FrrUnavailable):
         await _script(tmp_path / "vtysh", text).observe()
+
+
+async def test_the_neighbor_of_a_peer_moves_between_its_addresses(subject: Subject) -> None:
+    """From IPv6 to IPv4 and back: each has a filter for both IP versions, and FRR shows what was written."""
+    both = replace(SETTINGS, ipv6=True)
+    ipv4 = spoke(2, "192.168.2.0/24", "2001:db8:2::/48")
+    ipv6 = replace(ipv4, protocol_address=ip_address("2001:db8:ff::2"))
+    for peers, carrier in (([ipv6], ipv6), ([ipv6, ipv4], ipv4), ([ipv6], ipv6)):
+        goal = desired(peers, both)
+        await subject.bgpd.apply(plan(goal, (await subject.bgpd.observe()).config).changes)
+        observed = (await subject.bgpd.observe()).config
+        assert plan(goal, observed).changes == ()
+        assert list(observed.neighbors) == [carrier.protocol_address]
+        assert set(observed.prefix_lists) == {list_name(carrier.protocol_address, version) for version in (4, 6)}

@@ -58,19 +58,28 @@ class FakeBgpd:
 
 
 class FakeNhrpd:
-    """Implements ``Nhrpd``: ``cache`` is who is bound, ``None`` while nhrpd is not running."""
+    """Implements ``Nhrpd``: ``cache`` is who is bound, ``None`` while nhrpd is not running.
+
+    ``unread`` has the IP versions whose table cannot be read, ``unreadable`` rows of the IPv4 table likewise.
+    """
 
     def __init__(self, *bound: Address) -> None:
         self.cache: frozenset[Address] | None = frozenset(bound)
-        #: Rows of the cache that nobody can read.
+        self.unread: set[int] = set()
         self.unreadable: list[str] = []
 
-    async def bindings(self, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
+    async def bindings(self, version: int, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
         if self.cache is None:
             raise NhrpdUnavailable("nhrpd is not running")
-        for row in self.unreadable:
+        if version in self.unread:
+            raise NhrpdUnavailable(f"the IPv{version} table is unreadable")
+        for row in self.unreadable if version == 4 else ():
             skip(row)
-        return [BindingRequest("gre1", BindingType.DYNAMIC, address, NBMA, None) for address in self.cache]
+        return [
+            BindingRequest("gre1", BindingType.DYNAMIC, address, NBMA, None)
+            for address in self.cache
+            if address.version == version
+        ]
 
 
 class MemoryStore:

@@ -361,6 +361,20 @@ class TestUnbound:
         await node.wait(60)
         assert node.sas.ended == [2]
 
+    async def test_two_addresses_of_one_peer_do_not_stand_for_two_peers(self, node: Node) -> None:
+        """The other one behind its NBMA address has no binding."""
+        second = ADDRESS + 5
+        units = (*UNITS, f"GRE={second}")
+        identity = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, OU=GRE=10.255.0.7, CN=spoke1"
+        node.present(1, identity)
+        node.present(2, "CN=neighbour")
+        for address in (ADDRESS, second):
+            node.accept(request(*units, protocol_address=address))
+        node.bound = frozenset({ADDRESS, second})
+        await node.wait(0)
+        await node.wait(60)
+        assert node.sas.ended == [2]
+
     async def test_a_bound_peer_whose_name_we_do_not_know_is_left(self, node: Node) -> None:
         """Names are printed in more ways than we know."""
         node.present(1, "@#c0ffee")

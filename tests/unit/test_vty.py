@@ -219,14 +219,14 @@ async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
     nhrpd = FrrNhrpd(VtySockets(tmp_path), ["gre1"])
     row = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2"}'
     async with VtyServer(tmp_path, lambda _: reply(f'{{"table":[{row}]}}'), "nhrpd"):
-        assert {one.protocol_address for one in await nhrpd.bindings(no_row)} == {_address(2)}
+        assert {one.protocol_address for one in await nhrpd.bindings(4, no_row)} == {_address(2)}
     async with VtyServer(tmp_path, lambda _: reply('{"table":[]}', 1), "nhrpd"):
-        assert {one.protocol_address for one in await nhrpd.bindings(no_row)} == set()
+        assert {one.protocol_address for one in await nhrpd.bindings(4, no_row)} == set()
     async with VtyServer(tmp_path, lambda _: b'{"table":[', "nhrpd"):
         with pytest.raises(NhrpdUnavailable, match="nhrpd broke off"):
-            await nhrpd.bindings(no_row)
+            await nhrpd.bindings(4, no_row)
     with pytest.raises(NhrpdUnavailable, match="nhrpd is not running"):
-        await nhrpd.bindings(no_row)
+        await nhrpd.bindings(4, no_row)
 
 
 def _address(number: int) -> Address:

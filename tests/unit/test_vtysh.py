@@ -35,7 +35,7 @@ async def test_peers_on_the_tunnel_interface_are_bound(tmp_path: Path) -> None:
         ROW.format("gre2", "dynamic", "10.254.0.2"),
     ]
     nhrpd = _nhrpd(tmp_path / "vtysh", f'{{"attr":{{"entriesCount":6}},"table":[{",".join(rows)}]}}')
-    assert {one.protocol_address for one in await nhrpd.bindings(no_row)} == {
+    assert {one.protocol_address for one in await nhrpd.bindings(4, no_row)} == {
         ip_address(f"10.255.0.{number}") for number in (2, 3, 4)
     }
 
@@ -44,7 +44,7 @@ async def test_peers_on_the_tunnel_interface_are_bound(tmp_path: Path) -> None:
 async def test_an_empty_cache_is_nobody_whatever_the_status(tmp_path: Path, status: int) -> None:
     """nhrpd was seen to end with either."""
     nhrpd = _nhrpd(tmp_path / "vtysh", '{"attr":{"entriesCount":0},"table":[]}', status)
-    assert {one.protocol_address for one in await nhrpd.bindings(no_row)} == set()
+    assert {one.protocol_address for one in await nhrpd.bindings(4, no_row)} == set()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ async def test_an_empty_cache_is_nobody_whatever_the_status(tmp_path: Path, stat
 async def test_what_is_no_cache_is_unavailable(tmp_path: Path, output: str, told: str) -> None:
     """Not knowing who is bound is not the same as nobody being bound."""
     with pytest.raises(NhrpdUnavailable, match=told):
-        await _nhrpd(tmp_path / "vtysh", output, 1).bindings(no_row)
+        await _nhrpd(tmp_path / "vtysh", output, 1).bindings(4, no_row)
 
 
 async def test_lines_go_to_one_daemon_as_they_are(tmp_path: Path) -> None:

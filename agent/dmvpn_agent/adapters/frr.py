@@ -20,6 +20,7 @@ from dmvpn_agent.service.bindings import NhrpdUnavailable
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.frr import (
+    CACHE_COMMANDS,
     END_TRANSACTION,
     START_TRANSACTION,
     CacheEntry,
@@ -112,15 +113,17 @@ class FrrNhrpd:
         self._reader = reader
         self._interfaces = interfaces
 
-    async def bindings(self, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
-        """Return the peers in its cache, as it would ask about them; ``skip`` is told of each row it cannot read.
+    async def bindings(self, version: int, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
+        """Return the peers in its table of one IP version, as it would ask about them.
+
+        ``skip`` is called with the reason for each row that cannot be read.
 
         Raises ``NhrpdUnavailable``.
         """
         # An empty table gives status 1, so only the output tells.
         try:
-            cache = await self._reader.run("nhrpd", ("show ip nhrp cache json",))
-            entries = await asyncio.to_thread(parse_nhrp_cache, cache.text, skip)
+            cache = await self._reader.run("nhrpd", (CACHE_COMMANDS[version],))
+            entries = await asyncio.to_thread(parse_nhrp_cache, cache.text, skip, version)
         except TerminalError as error:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:

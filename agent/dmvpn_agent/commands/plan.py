@@ -18,7 +18,7 @@ from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.commands.setting import Setting, settle
 from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import BgpSettings, desired, problems
-from dmvpn_agent.core.model import Address, BindingRequest, Peer
+from dmvpn_agent.core.model import IP_VERSIONS, Address, BindingRequest, Peer
 from dmvpn_agent.core.plan import Change, Plan, RemoveNeighbor, plan, subject
 from dmvpn_agent.output import complain, say, say_lines
 from dmvpn_agent.service.bgpd import FrrUnavailable
@@ -85,11 +85,12 @@ async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
 
 async def _bound(setting: Setting, terminals: Terminals) -> frozenset[Address]:
     """Return whom nhrpd has bound, nobody if it cannot be read: it matters where stored peers conflict."""
+    nhrpd = FrrNhrpd(terminals.reader, setting.config.interfaces)
     try:
-        bindings = await FrrNhrpd(terminals.reader, setting.config.interfaces).bindings(lambda _: None)
+        tables = [await nhrpd.bindings(version, lambda _: None) for version in IP_VERSIONS]
     except NhrpdUnavailable:
         return frozenset()
-    return frozenset(binding.protocol_address for binding in bindings)
+    return frozenset(binding.protocol_address for bindings in tables for binding in bindings)
 
 
 class _Kept:

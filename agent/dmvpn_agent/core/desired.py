@@ -153,12 +153,33 @@ def owns_neighbor(neighbor: Neighbor) -> bool:
     return (neighbor.description or "").split(" ")[0] == OWNER
 
 
+def carriers(peers: Iterable[Peer], settings: BgpSettings) -> Mapping[Address, Peer]:
+    """Return which binding carries the neighbor of a peer, by the protocol address of each of the peer's bindings.
+
+    A peer with several protocol addresses has one neighbor, by which it announces the prefixes of both IP versions:
+    that of its lowest IPv4 address, or of its lowest IPv6 address if it has no IPv4 address. One peer is what has one
+    identity at one NBMA address of one interface. A peer without an AS number is missing.
+    """
+    bindings: dict[tuple[str, str, Address], list[Peer]] = {}
+    for peer in peers:
+        if peer.as_number is not None and not (settings.only_hubs and peer.kind is not PeerKind.HUB):
+            who = peer.identity or str(peer.protocol_address)
+            bindings.setdefault((peer.interface, who, peer.nbma_address), []).append(peer)
+    return {
+        peer.protocol_address: min(together, key=_precedence) for together in bindings.values() for peer in together
+    }
+
+
+def _precedence(peer: Peer) -> tuple[int, int]:
+    return peer.protocol_address.version, int(peer.protocol_address)
+
+
 def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
-    """Return what FRR must contain for these peers; a peer without an AS number gets nothing."""
+    """Return what FRR must contain for these peers: a neighbor for each of the ``carriers``, and its filters."""
     neighbors: dict[Address, Neighbor] = {}
     prefix_lists: dict[str, frozenset[Entry]] = {}
-    for peer in peers:
-        if peer.as_number is None or (settings.only_hubs and peer.kind is not PeerKind.HUB):
+    for address, peer in carriers(peers, settings).items():
+        if peer.protocol_address != address:
             continue
         names = {
             version: list_name(peer.protocol_address, version) for version in ((4, 6) if settings.ipv6 else (4,))

@@ -15,6 +15,8 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+#: The kinds of protocol address there are; nhrpd keeps a table for each.
+IP_VERSIONS = (4, 6)
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -5,11 +5,15 @@ at intervals. nhrpd's event connection is such a sign: a restarted nhrpd opens i
 An nhrpd that starts cannot always be read yet, so a failed read is repeated soon. A peer that is not in the cache any
 more keeps what it has for the linger time, and then departs.
 
+The cache is two tables, for IPv4 and for IPv6 protocol addresses. While one cannot be read, no peer of that IP
+version departs.
+
 nhrpd does not ask again about what it has bound: who is in its cache and not known here, because what was stored is
 lost, is judged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -17,7 +21,7 @@ import structlog
 
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Address, BindingRequest
+from dmvpn_agent.core.model import IP_VERSIONS, Address, BindingRequest
 from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.peers import Peers
@@ -32,25 +36,38 @@ RETRY_INTERVAL = 2.0
 
 
 class NhrpdUnavailable(Exception):
-    """nhrpd's cache cannot be read now: who is bound is unknown, which is not the same as nobody."""
+    """A table of nhrpd's cannot be read now: who is bound is unknown, which is not the same as nobody."""
 
 
 class Nhrpd(Protocol):
     """The nhrpd of this node."""
 
-    async def bindings(self, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
-        """Return the peers in its cache, as it would ask about them, without certificates.
+    async def bindings(self, version: int, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
+        """Return the peers in its table of one IP version, as it would ask about them, without certificates.
 
         ``skip`` is called for each row that cannot be read, with why: then those returned are not all.
         Raises ``NhrpdUnavailable``.
         """
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What was read of the table for one IP version.
+
+    ``whole``: no row is missing. ``trouble``: why nothing could be read.
+    """
+
+    version: int
+    bindings: Sequence[BindingRequest] = ()
+    whole: bool = False
+    trouble: str | None = None
+
+
 class BindingWatch:
     """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten, ``adopt``
     with the bindings of whoever is no peer.
 
-    ``bound`` is who was at ``last_read``, which is ``None`` before the first.
+    ``bound`` is who was at ``last_read``, when all of the cache was read: ``None`` before the first time.
     """
 
     def __init__(
@@ -100,30 +117,41 @@ class BindingWatch:
 
     async def look(self) -> None:
         """Read the cache once, and let go of the peers that have been gone for too long."""
-        skipped: list[str] = []
-        try:
-            bindings = await self._nhrpd.bindings(skipped.append)
-        except NhrpdUnavailable as error:
-            self._telemetry.increment(metrics.CACHE_READS, "failed")
-            if self._trouble.is_new(error):
-                log.warning("nhrpd_unavailable", why=self.trouble)
-            return
-        self._telemetry.increment(metrics.CACHE_READS, "read")
-        self._trouble.over()
         now = self._clock()
-        for why in skipped:
-            self._unreadable.skip(ItemSource.NHRP_CACHE, why, why)
-        bound = frozenset(binding.protocol_address for binding in bindings)
-        # Whoever is missing may be in a row that cannot be read: no peer counts as gone.
-        self.bound, self.last_read = bound | self.bound if skipped else bound, now
-        if not skipped and self._peers.resolve(self.bound, now):
+        tables = [await self._read(version) for version in IP_VERSIONS]
+        if self._note(tables):
+            self.last_read = now
+        bindings = [binding for table in tables for binding in table.bindings]
+        whole = frozenset(table.version for table in tables if table.whole)
+        # Whoever is missing may be in a table or row that cannot be read: no peer counts as gone.
+        unknown = (address for address in self.bound if address.version not in whole)
+        self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unknown))
+        if whole.issuperset(IP_VERSIONS) and self._peers.resolve(self.bound, now):
             self._departed()
-        if unknown := [binding for binding in bindings if binding.protocol_address not in self._peers]:
-            self._adopt(unknown)
+        if strangers := [binding for binding in bindings if binding.protocol_address not in self._peers]:
+            self._adopt(strangers)
         self._peers.observe(self.bound, now)
-        if skipped:
-            return
-        gone = self._peers.depart(timedelta(seconds=self._frr.linger), now)
+        gone = self._peers.depart(timedelta(seconds=self._frr.linger), now, whole)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:
             self._departed()
+
+    async def _read(self, version: int) -> _Table:
+        skipped: list[str] = []
+        try:
+            bindings = await self._nhrpd.bindings(version, skipped.append)
+        except NhrpdUnavailable as error:
+            return _Table(version, trouble=str(error))
+        for why in skipped:
+            self._unreadable.skip(ItemSource.NHRP_CACHE, why, why)
+        return _Table(version, bindings, whole=not skipped)
+
+    def _note(self, tables: Iterable[_Table]) -> bool:
+        """Count a look and log what is new about it; return whether every table could be read."""
+        troubles = dict.fromkeys(table.trouble for table in tables if table.trouble is not None)
+        self._telemetry.increment(metrics.CACHE_READS, "failed" if troubles else "read")
+        if not troubles:
+            self._trouble.over()
+        elif self._trouble.is_new("; ".join(troubles)):
+            log.warning("nhrpd_unavailable", why=self.trouble)
+        return not troubles

@@ -18,6 +18,7 @@ import structlog
 from dmvpn_agent.core.holdings import Holdings
 from dmvpn_agent.core.model import (
     CONFLICTS,
+    IP_VERSIONS,
     Accept,
     Address,
     BindingRequest,
@@ -259,12 +260,17 @@ class Peers:
             elif member.absent_since is None:
                 member.absent_since = now
 
-    def depart(self, linger: timedelta, now: timedelta) -> tuple[Peer, ...]:
-        """Forget and return the peers that have been absent for longer than ``linger``."""
+    def depart(self, linger: timedelta, now: timedelta, versions: Collection[int] = IP_VERSIONS) -> tuple[Peer, ...]:
+        """Forget and return the peers that have been absent for longer than ``linger``.
+
+        ``versions``: the IP versions of the protocol addresses that are looked at.
+        """
         gone = tuple(
             member.peer
             for member in self.memberships()
-            if member.absent_since is not None and now - member.absent_since > linger
+            if member.absent_since is not None
+            and now - member.absent_since > linger
+            and member.peer.protocol_address.version in versions
         )
         for peer in gone:
             self._forget(peer.protocol_address, f"not in nhrpd's cache for {linger.total_seconds():.0f} s")

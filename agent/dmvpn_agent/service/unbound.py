@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from dmvpn_agent.core.model import Address, BindingRequest
+from dmvpn_agent.core.model import Address, BindingRequest, Certificate
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
 from dmvpn_agent.service.clocks import Uptime
@@ -123,9 +123,18 @@ class UnboundWatch:
             if sa in self._sas.sas_of(request.interface, sa.remote_host)
         ]
         # Where everybody behind the address may be accounted for, nobody is thrown out over how a name is printed.
-        if len(requests) >= len({other.remote_id for other in here}):
+        # A peer with several protocol addresses counts once.
+        if len({_who(request) for request in requests}) >= len({other.remote_id for other in here}):
             return False
         return not any(is_of(sa, request, here) for request in requests)
+
+
+def _who(request: BindingRequest) -> object:
+    """Return what is the same for all protocol addresses of a peer."""
+    certificate = request.certificate
+    if isinstance(certificate, Certificate):
+        return certificate.identity
+    return request.ike_peers or request.protocol_address
 
 
 def _peer(sa: IkeSa) -> tuple[Address, str]:

@@ -48,7 +48,7 @@ class FrrFormatError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One row of ``show ip nhrp cache json``."""
+    """One row of nhrpd's cache."""
 
     interface: str
     binding_type: str
@@ -262,28 +262,31 @@ def _unknown(line: str) -> FrrFormatError:
 
 
 _REFUSED = (KeyError, AttributeError, TypeError, ValueError)
-_CACHE, _SUMMARY = "show ip nhrp cache json", "show bgp ipv4 unicast summary json"
+_SUMMARY = "show bgp ipv4 unicast summary json"
+#: What prints nhrpd's bindings, by the IP version of their protocol addresses: it keeps a table for each.
+CACHE_COMMANDS: Mapping[int, str] = {4: "show ip nhrp cache json", 6: "show ipv6 nhrp cache json"}
 
 
 def _raise(why: str) -> None:
     raise FrrFormatError(why)
 
 
-def parse_nhrp_cache(text: str, skip: Callable[[str], None] = _raise) -> tuple[CacheEntry, ...]:
-    """Read ``show ip nhrp cache json``.
+def parse_nhrp_cache(text: str, skip: Callable[[str], None] = _raise, version: int = 4) -> tuple[CacheEntry, ...]:
+    """Read what ``CACHE_COMMANDS[version]`` printed.
 
     ``skip`` is called for each row that cannot be read, with why; the rows returned are then not all. Without it,
     such a row raises. Raises ``FrrFormatError``.
     """
-    rows = _object(text, _CACHE).get("table")
+    command = CACHE_COMMANDS[version]
+    rows = _object(text, command).get("table")
     if not isinstance(rows, list):
-        raise FrrFormatError(f"{_CACHE} has no table")
+        raise FrrFormatError(f"{command} has no table")
     entries = []
     for row in rows:
         try:
             entries.append(_cache_entry(typed.mapping(row)))
         except _REFUSED as error:
-            skip(f"{_CACHE}: a row is not as known ({type(error).__name__} {error}): {typed.brief(row, 200)}")
+            skip(f"{command}: a row is not as known ({type(error).__name__} {error}): {typed.brief(row, 200)}")
     return tuple(entries)
 
 

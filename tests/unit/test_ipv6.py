@@ -1,0 +1,263 @@
+"""IPv6 protocol addresses: nhrpd's second table, peers with several protocol addresses, peers with IPv6 alone."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from dmvpn_agent.adapters.frr import FrrNhrpd
+from dmvpn_agent.adapters.vty import VtySockets
+from dmvpn_agent.core import metrics
+from dmvpn_agent.core.desired import carriers, desired
+from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Deny, Peer, PeerKind, Reason
+from dmvpn_agent.core.plan import AddEntry, RemoveNeighbor, SetNeighbor
+from dmvpn_agent.service.peers import Revoked
+from dmvpn_agent.wire.certificate import read_certificate
+from factories import FRR, RULES, SETTINGS, decide, policy, request, spoke
+from fakes.node import Node
+from fakes.vty_server import VtyServer, reply
+
+CASE = Path(__file__).parents[1] / "data/cases/ipv6-binding"
+IPV4, IPV6 = ip_address("10.255.0.2"), ip_address("2001:db8:ff::2")
+BOTH = policy(
+    replace(
+        RULES,
+        tunnel_networks=(ip_network("10.255.0.0/24"), ip_network("2001:db8:ff::/64")),
+        allowed_networks=(ip_network("192.168.0.0/16"), ip_network("2001:db8::/33")),
+    )
+)
+DUAL = replace(SETTINGS, ipv6=True)
+UNITS = ("GRE=10.255.0.2", "GRE=2001:db8:ff::2", "AS=64514", "NET=192.168.2.0/24", "NET=2001:db8:2::/48")
+
+
+def _no_row(why: str) -> None:
+    raise AssertionError(why)
+
+
+def _peer(address: Address, number: int = 2) -> Peer:
+    """Return the peer of a number by one of its protocol addresses."""
+    return replace(spoke(number), protocol_address=address)
+
+
+def _accepted(address: Address) -> tuple[BindingRequest, Accept]:
+    asked = request(*UNITS, protocol_address=address)
+    decision = decide(asked, BOTH)
+    assert isinstance(decision, Accept)
+    return asked, decision
+
+
+def _both(node: Node) -> None:
+    for address in (IPV4, IPV6):
+        node.settle(*_accepted(address))
+    node.nhrpd.cache = frozenset({IPV4, IPV6})
+
+
+class TestCache:
+    """nhrpd keeps a table for each IP version."""
+
+    async def test_both_tables_are_read(self, tmp_path: Path) -> None:
+        """What a real nhrpd printed for a peer with two protocol addresses."""
+        tables = {
+            "show ip nhrp cache json": (CASE / "nhrpd-ipv4.json").read_text(),
+            "show ipv6 nhrp cache json": (CASE / "nhrpd-ipv6.json").read_text(),
+        }
+        nhrpd = FrrNhrpd(VtySockets(tmp_path), ["gre1"])
+        async with VtyServer(tmp_path, lambda command: reply(tables.get(command, "")), "nhrpd"):
+            bound = [one for version in (4, 6) for one in await nhrpd.bindings(version, _no_row)]
+        assert [str(one.protocol_address) for one in bound] == ["10.255.0.9", "2001:db8:ff::9"]
+        assert {str(one.nbma_address) for one in bound} == {"203.0.113.9"}
+
+    async def test_an_ipv6_peer_stays_while_it_is_bound(self, node: Node) -> None:
+        """However long that is."""
+        node.settle(*_accepted(IPV6))
+        node.nhrpd.cache = frozenset({IPV6})
+        for _ in range(3):
+            await node.bindings.look()
+            node.clock.advance(FRR.linger + 1)
+        assert IPV6 in node.peers
+        assert node.bindings.bound == {IPV6}
+
+    async def test_an_ipv6_peer_departs(self, node: Node) -> None:
+        """When its own table has it no longer, for the linger time."""
+        _both(node)
+        await node.bindings.look()
+        node.nhrpd.cache = frozenset({IPV4})
+        await node.bindings.look()
+        node.clock.advance(FRR.linger + 1)
+        await node.bindings.look()
+        assert IPV6 not in node.peers
+        assert IPV4 in node.peers
+
+    @pytest.mark.parametrize(("unread", "stays", "goes"), [(4, IPV4, IPV6), (6, IPV6, IPV4)])
+    async def test_nobody_of_an_unread_table_departs(
+        self, node: Node, unread: int, stays: Address, goes: Address
+    ) -> None:
+        """Who left the other table departs as ever."""
+        _both(node)
+        await node.bindings.look()
+        node.nhrpd.cache, node.nhrpd.unread = frozenset(), {unread}
+        before = node.bindings.last_read
+        for _ in range(2):
+            await node.bindings.look()
+            node.clock.advance(FRR.linger + 1)
+        assert stays in node.peers
+        assert goes not in node.peers
+        assert node.bindings.bound == {stays}
+        assert node.bindings.last_read == before
+        assert node.bindings.trouble == f"the IPv{unread} table is unreadable"
+        assert node.telemetry.value(metrics.CACHE_READS, "failed") == 2
+
+    async def test_a_table_that_was_never_read_costs_no_stored_peer(self, node: Node) -> None:
+        """After a restart the stored peers count as absent until they are seen."""
+        node.settle(*_accepted(IPV6))
+        node.nhrpd.cache, node.nhrpd.unread = frozenset(), {6}
+        node.clock.advance(FRR.linger + 1)
+        await node.bindings.look()
+        assert IPV6 in node.peers
+
+    async def test_an_unknown_binding_of_either_table_is_taken_up(self, node: Node) -> None:
+        """What was stored of it is lost."""
+        adopted: list[Address] = []
+
+        def adopt(bindings: Iterable[BindingRequest]) -> None:
+            adopted.extend(binding.protocol_address for binding in bindings)
+
+        node.bindings._adopt = adopt
+        node.nhrpd.cache = frozenset({IPV4, IPV6})
+        await node.bindings.look()
+        assert adopted == [IPV4, IPV6]
+
+
+class TestCertificate:
+    """An IPv6 protocol address is one like any other."""
+
+    NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+    def _asked(self, address: str) -> BindingRequest:
+        shown = x509.load_pem_x509_certificate((CASE / "both.pem").read_bytes())
+        read = read_certificate(shown.public_bytes(Encoding.DER))
+        assert isinstance(read, Certificate)
+        return request(certificate=read, protocol_address=ip_address(address))
+
+    @pytest.mark.parametrize("address", ["10.255.0.2", "2001:db8:ff::2"])
+    def test_both_addresses_that_it_names_are_accepted(self, address: str) -> None:
+        """They are the same peer's."""
+        decision = decide(self._asked(address), BOTH, self.NOW)
+        assert isinstance(decision, Accept)
+        assert decision.peer is not None
+        assert str(decision.peer.protocol_address) == address
+
+    @pytest.mark.parametrize("address", ["2001:db8:ff::3", "2001:db8:ff::20", "::ffff:10.255.0.2", "2001:db8:fe::2"])
+    def test_another_one_is_denied(self, address: str) -> None:
+        """Also where it contains the one that is named, or is another form of it."""
+        decision = decide(self._asked(address), BOTH, self.NOW)
+        assert isinstance(decision, Deny)
+        assert decision.reason is Reason.PROTOCOL_ADDRESS_MISMATCH
+
+    def test_one_outside_the_tunnel_networks_is_denied(self) -> None:
+        """A certificate does not make a tunnel network."""
+        decision = decide(self._asked("2001:db8:ff::2"), policy(), self.NOW)
+        assert isinstance(decision, Deny)
+        assert decision.reason is Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL
+
+
+class TestNeighbor:
+    """One peer has one neighbor, whatever the number of its protocol addresses."""
+
+    def test_the_ipv4_address_carries_it(self) -> None:
+        """In whatever order the bindings came."""
+        peers = [_peer(IPV6), _peer(IPV4)]
+        for some in (peers, peers[::-1]):
+            assert list(desired(some, DUAL).neighbors) == [IPV4]
+            assert {address: peer.protocol_address for address, peer in carriers(some, DUAL).items()} == {
+                IPV4: IPV4,
+                IPV6: IPV4,
+            }
+
+    def test_the_ipv6_address_carries_it_alone(self) -> None:
+        """With a filter for each IP version."""
+        wanted = desired([_peer(IPV6)], DUAL)
+        assert list(wanted.neighbors) == [IPV6]
+        assert wanted.neighbors[IPV6].prefix_lists == (
+            "dmvpn-agent-2001:db8:ff::2-in",
+            "dmvpn-agent-2001:db8:ff::2-in6",
+        )
+        assert set(wanted.prefix_lists) == set(wanted.neighbors[IPV6].prefix_lists)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"identity": "another"},
+            {"interface": "gre2"},
+            {"nbma_address": ip_address("203.0.113.77")},
+            {"identity": ""},
+        ],
+        ids=["identity", "interface", "nbma_address", "unknown"],
+    )
+    def test_another_peer_has_its_own(self, other: dict[str, Any]) -> None:
+        """Another identity, tunnel or NBMA address is another router."""
+        wanted = desired([_peer(IPV4), replace(_peer(IPV6), **other)], DUAL)
+        assert set(wanted.neighbors) == {IPV4, IPV6}
+
+    def test_a_spoke_has_it_with_hubs_alone(self) -> None:
+        """An address by which it knows no hub does not carry a hub's neighbor."""
+        peers = [_peer(IPV4), replace(_peer(IPV6), kind=PeerKind.HUB)]
+        assert list(desired(peers, replace(DUAL, only_hubs=True)).neighbors) == [IPV6]
+
+    async def test_it_moves_when_its_address_leaves(self, node: Node) -> None:
+        """The filter stands before the new neighbor; the old one goes only with the binding."""
+        async with node.running():
+            _both(node)
+            await node.settled()
+            assert node.configured() == {str(IPV4)}
+            await node.bindings.look()
+            node.nhrpd.cache = frozenset({IPV6})
+            await node.bindings.look()
+            await node.settled()
+            assert node.configured() == {str(IPV4)}
+            node.clock.advance(FRR.linger + 1)
+            node.bgpd.batches.clear()
+            await node.bindings.look()
+            await node.settled()
+        assert node.configured() == {str(IPV6)}
+        written = [change for batch in node.bgpd.batches for change in batch]
+        at = next(number for number, change in enumerate(written) if isinstance(change, SetNeighbor))
+        assert any(isinstance(change, AddEntry) for change in written[:at])
+        assert not any(isinstance(change, AddEntry) for change in written[at:])
+        assert RemoveNeighbor(IPV4) in written
+
+    async def test_the_ipv4_address_takes_it_when_it_comes(self, node: Node) -> None:
+        """Until then the IPv6 address carries it."""
+        async with node.running():
+            node.settle(*_accepted(IPV6))
+            await node.settled()
+            assert node.configured() == {str(IPV6)}
+            node.settle(*_accepted(IPV4))
+            await node.settled()
+        assert node.configured() == {str(IPV4)}
+
+    async def test_a_denial_takes_all_addresses(self, node: Node) -> None:
+        """Who is judged by one certificate is denied by it whichever address it asked for."""
+        async with node.running():
+            _both(node)
+            await node.settled()
+            why = Deny(Reason.CERTIFICATE_REVOKED, "x", "y", "z")
+            revoked = [node.peers.rejudge(member, lambda _: why) for member in node.peers.memberships()]
+            node.reconciler.trigger()
+            await node.settled()
+        assert {gone.request.protocol_address for gone in revoked if isinstance(gone, Revoked)} == {IPV4, IPV6}
+        assert node.configured() == set()
+
+    def test_a_conflict_counts_for_each_address(self, node: Node) -> None:
+        """Somebody else with a prefix of the peer conflicts with both of its bindings."""
+        for address in (IPV4, IPV6):
+            node.settle(*_accepted(address))
+        other = replace(spoke(3, "192.168.2.0/24"), identity="another")
+        found = node.peers.conflicting(other, node.clock.uptime())
+        assert {peer.protocol_address for peer in found} == {IPV4, IPV6}
