@@ -31,6 +31,7 @@ vici_socket = "{directory}/vici"
 [policy]
 tunnel_networks = ["10.255.0.0/24"]
 allowed_networks = ["192.168.0.0/16"]
+confirm_certificates = false
 [bgp]
 as_number = 65000
 [redirect]

@@ -15,7 +15,7 @@ from dmvpn_agent.service import testimony
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import ADDRESS, POLICY, Clock, certificate, event
+from factories import ADDRESS, POLICY, Clock, certificate, event, policy
 from fakes.frr import MemoryStore
 from fakes.sas import FakeSas
 from fakes.waiting import until
@@ -130,7 +130,7 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
     monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
     sas = FakeSas()
-    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
+    agent.authorizer = Authorizer(policy(confirms=False), agent.peers, agent.telemetry, clock.both, lambda: None, sas)
     sas.arrive(1, "CN=large")
     await agent.serve()
     reader, writer = await agent.connect()

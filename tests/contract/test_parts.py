@@ -46,6 +46,7 @@ vici_socket = "{directory}/real.vici"
 [policy]
 tunnel_networks = ["10.255.0.0/24"]
 allowed_networks = ["192.168.0.0/16"]
+confirm_certificates = false
 ca_certificates = ["{directory}/ca.pem"]
 [bgp]
 as_number = 65000
@@ -325,7 +326,7 @@ async def test_clients_are_served_or_closed_whatever_part_of_the_bridge_fails(
     [
         (Certificates, "collect", "certificates"),
         (Certificates, "learn", "certificates"),
-        (Certificates, "prune", "certificates"),
+        (Certificates, "resync", "certificates"),
         (SurplusEnder, "look", "surplus"),
         (Store, "open", "store"),
         (Certificates, "start", "store"),

@@ -146,6 +146,15 @@ class CharonWatch:
         """Yield those whose peer proved a certificate: of the others nobody has one."""
         return (sa for sa in sas if self._authentication(sa) is Authentication.PUBLIC_KEY)
 
+    def _may_show(self, sas: Iterable[IkeSa]) -> Iterator[IkeSa]:
+        """Yield those of which somebody may have a certificate: also where nobody saw how the peer authenticated."""
+        for sa in sas:
+            by = self._connections.of(sa)
+            if by is Authentication.OTHER:
+                by = self._connections.now(sa.name)
+            if by is Authentication.PUBLIC_KEY:
+                yield sa
+
     def is_settled(self, interface: str, address: Address) -> bool:
         """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
         now = self._clocks.uptime()
@@ -182,7 +191,7 @@ class CharonWatch:
 
     async def refresh_certificates(self) -> None:
         """Look for the certificates that were not known at the last look: the bridge may have found them since."""
-        await self._proofs.refresh(self._showing(self.our_sas()))
+        await self._proofs.refresh(self._may_show(self.our_sas()))
 
     async def end(self, sa: IkeSa) -> None:
         """End an IKE_SA: charon tells the peer, and forgets it without waiting for an answer.
@@ -274,7 +283,7 @@ class CharonWatch:
         for sa in sas:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
-        await self._proofs.refresh(self._showing(sa for there in ours.values() for sa in there))
+        await self._proofs.refresh(self._may_show(sa for there in ours.values() for sa in there))
         before, self._ours = self._identities(), ours
         self._settled_at = {sa.spis: self._settled_at.get(sa.spis) or self._settles_at(sa) for sa in self.our_sas()}
         self._proofs.look(self._showing(self.our_sas()))
