@@ -6,6 +6,7 @@ besides is told apart from what the agent does.
 """
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -87,12 +88,16 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.longest = Stretch()
+        self._loop = asyncio.get_running_loop()  # the metrics are served by a loop and a thread of their own
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         run = events.Handle._run
 
         def timed(handle: events.Handle) -> None:
+            if handle._loop is not self._loop:  # type: ignore[attr-defined]
+                run(handle)
+                return
             what = _name(handle._callback)  # type: ignore[attr-defined]
             wall, cpu = time.perf_counter(), time.thread_time()
             run(handle)
@@ -176,7 +181,7 @@ class Bench:
         self.stopwatch = Stopwatch()
         self.rows: list[tuple[object, ...]] = []
 
-    async def during(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
+    async def during(self, what: str, work: Callable[[], Awaitable[object]], *, nhrpd_waits: bool = True) -> None:
         await asyncio.sleep(0)  # what was before is another callback
         self.stopwatch.longest = Stretch()
         await work()
@@ -184,7 +189,7 @@ class Bench:
         longest = self.stopwatch.longest
         self.rows.append(
             (what, f"{longest.cpu * 1e3:.0f} ms", f"{longest.wall * 1e3:.0f} ms",
-             "yes" if longest.cpu <= LIMIT else "no", longest.what)
+             "yes" if longest.cpu <= LIMIT else "no" if nhrpd_waits else "", longest.what)
         )  # fmt: skip
 
 
@@ -205,7 +210,8 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
         app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
         bench = Bench(app)
         with bench.stopwatch.watching():
-            await bench.during("start with the stored peers, before nhrpd is served", app.start)
+            await bench.during("start with the stored peers, before nhrpd is served", app.start, nhrpd_waits=False)
+            gc.freeze()  # as the agent does
             try:
                 async with running(app.run()):
                     await _activities(bench, directory)
