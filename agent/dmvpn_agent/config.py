@@ -17,7 +17,7 @@ from dmvpn_agent.config_values import REQUIRED, ConfigError, Endpoint, Table
 from dmvpn_agent.core.desired import BgpSettings, MaximumPrefix
 from dmvpn_agent.core.lint import Finding, lint
 from dmvpn_agent.core.model import Role
-from dmvpn_agent.core.policy import Policy
+from dmvpn_agent.core.policy import OnConflict, Policy
 from dmvpn_agent.core.redirect import RedirectRule
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -175,6 +175,12 @@ def findings(config: Config) -> tuple[Finding, ...]:
     if ibgp and config.bgp and config.bgp.ibgp_peer_group in {"", config.bgp.peer_group}:
         text = "needs a bgp.ibgp_peer_group of its own: FRR takes no iBGP neighbor into a peer-group of eBGP ones"
         found.append(Finding("policy.allow_ibgp", text, True))
+    shares = any(
+        rules.on_conflict is OnConflict.SHARE for kinds in config.policy.rules.values() for rules in kinds.values()
+    )
+    if shares and not config.trust_files.authorities:
+        text = 'is "share", and nobody shares: policy.ca_certificates is empty, so nobody knows who issued what'
+        found.append(Finding("policy.on_conflict", text, False))
     limit = config.bgp and config.bgp.maximum_prefix
     own = (rules for kinds in config.policy.rules.values() for rules in kinds.values() if not rules.transit)
     most = max((rules.max_prefixes for rules in own), default=0)
@@ -271,6 +277,7 @@ def _bgp(table: Table, role: Role) -> BgpSettings | None:
         peer_group=table.get("peer_group", parse.word, "hubs" if role is Role.SPOKE else "spokes"),
         hub_peer_group=table.get("hub_peer_group", parse.word_or_none, ""),
         ibgp_peer_group=table.get("ibgp_peer_group", parse.word_or_none, ""),
+        ibgp_hub_peer_group=table.get("ibgp_hub_peer_group", parse.word_or_none, ""),
         ipv6=table.get("ipv6", parse.boolean, False),
         maximum_prefix=maximum_prefix,
         transit_maximum_prefix=transit_maximum_prefix,

@@ -9,7 +9,7 @@ from dmvpn_agent.config import Config
 from dmvpn_agent.core.desired import Observed, desired
 from dmvpn_agent.core.model import Peer
 from dmvpn_agent.core.plan import plan
-from dmvpn_agent.core.policy import Combination, Policy, Rules, StaticPeer
+from dmvpn_agent.core.policy import Combination, OnConflict, Policy, Rules, StaticPeer
 from dmvpn_agent.core.printable import printable
 from dmvpn_agent.wire import nft
 from dmvpn_agent.wire.frr import render
@@ -222,8 +222,15 @@ def _column(rules: Rules) -> tuple[tuple[str, str], ...]:
         ("prefixes", f"at most {rules.max_prefixes}, no longer than /{ipv4} (IPv6: /{ipv6})"),
         ("issuers", _join(rules.issuers, "any")),
         ("subjects", _join(rules.subjects, "any")),
-        ("what another peer has", {"deny": "is denied", "take_over": "goes to the newer"}[rules.on_conflict]),
+        ("what another peer has", _CONFLICTS[rules.on_conflict]),
     )
+
+
+_CONFLICTS = {
+    OnConflict.DENY: "is denied",
+    OnConflict.TAKE_OVER: "goes to the newer",
+    OnConflict.SHARE: "is denied, but for prefixes of one site",
+}
 
 
 def _static_peer(row: StaticPeer) -> str:

@@ -183,9 +183,12 @@ class Oracle:
         self._by_address(claims, ask, rules, tunnel, view)
         self._by_number(claims, rules, kind, view)
         self._by_prefixes(claims, rules, tunnel, view)
+        allowed = _networks(rules["allowed_networks"])
+        # What a certificate says that a peer carries for others gives it nothing beyond what the policy does.
+        own = {one for one in claims.prefixes if within_any(one, allowed)} if rules["transit"] else claims.prefixes
         view.grants = [
             Grant(
-                claims.prefixes, _networks(rules["allowed_networks"]) if rules["transit"] else [],
+                own, allowed if rules["transit"] else [],
                 _networks(rules["forbidden_networks"]), tunnel, rules["allow_default_route"],
                 {4: rules["max_prefix_length"], 6: rules["max_prefix_length_ipv6"]}, transit=rules["transit"],
             )
@@ -241,14 +244,14 @@ class Oracle:
         for prefix in claims.prefixes:
             longest = rules["max_prefix_length" if prefix.version == 4 else "max_prefix_length_ipv6"]
             if prefix.prefixlen > longest:
-                view.wrong.add("prefix_too_long")
+                carries.add("prefix_too_long")
             if prefix.prefixlen == 0:
                 if not rules["allow_default_route"]:
                     view.wrong.add("default_route")
                 view.doubts.add("default_route")
                 continue
             if not within_any(prefix, _networks(rules["allowed_networks"])):
-                view.wrong.add("prefix_not_allowed")
+                carries.add("prefix_not_allowed")
             if _overlaps(prefix, tunnel):
                 carries.add("prefix_overlaps_tunnel")
             if _overlaps(prefix, _networks(rules["forbidden_networks"])):

@@ -128,7 +128,7 @@ def _decide(why: str, request: BindingRequest | None, recorded: Recorded, judge:
     peer = (decision.peer or decision.behind) if isinstance(decision, Accept) else None
     if reason in CONFLICTS and peer is not None:
         rules = judge.policy.rules[request.interface][peer.kind]
-        if rules.on_conflict is OnConflict.DENY or reason is Reason.NBMA_ADDRESS_CONFLICT:
+        if rules.on_conflict is not OnConflict.TAKE_OVER or reason is Reason.NBMA_ADDRESS_CONFLICT:
             return Deny(reason, *recorded.outcome.why)
     return decision
 

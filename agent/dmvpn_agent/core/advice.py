@@ -222,7 +222,7 @@ ADVICE: Mapping[Reason, Advice] = {
     Reason.PREFIX_CONFLICT: Advice(
         "another live peer has part of its prefixes",
         certificate="ones that do not overlap, for both peers",
-        policy='policy.on_conflict = "take_over" gives them to the newer',
+        policy='policy.on_conflict: "share" lets routers of one site have them, "take_over" gives them to the newer',
     ),
     Reason.NBMA_ADDRESS_CONFLICT: Advice(
         "another live peer has its NBMA address: both are behind one NAT address",

@@ -4,6 +4,7 @@ A pure function of the request, the operator's policy, the CAs and CRLs, what ot
 rule has a reason of its own; the first that fails denies. ``explain`` goes through all of them.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,7 +40,7 @@ from dmvpn_agent.core.model import (
     Resources,
     Role,
 )
-from dmvpn_agent.core.policy import Action, OnConflict, Policy, Rules, StaticPeer, Trust, contains, overlap
+from dmvpn_agent.core.policy import Action, Chain, OnConflict, Policy, Rules, StaticPeer, Trust, contains, overlap
 from dmvpn_agent.core.resources import Combined
 from dmvpn_agent.core.standing import maintained, standing_rules, static_peer_of
 
@@ -95,6 +96,7 @@ class _Verdict(NamedTuple):
     identity: str
     in_tunnel: bool
     outcome: Entitlement | Rule
+    site: str
 
 
 class _Key(NamedTuple):
@@ -137,7 +139,7 @@ class Judge:
             return self._host(request, verdict, verdict.outcome, holders)
         peer = self._peer(request, verdict, verdict.outcome)
         held = holders(peer)
-        if held and verdict.rules.on_conflict is OnConflict.DENY:
+        if held and verdict.rules.on_conflict is not OnConflict.TAKE_OVER:
             return _conflict(peer, held[0])
         return Accept(peer, held)
 
@@ -150,7 +152,7 @@ class Judge:
         resources = Resources()
         if subject is not None:
             resources = subject.combined.resources
-            rules += self._entitlement_rules(subject, request, entitlement(resources))
+            rules += self._entitlement_rules(subject, request, entitlement(resources, subject.rules))
         decision = self.decide(request, now, holders)
         checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
         if isinstance(decision, Deny) and all(check.passed for check in checks):
@@ -192,7 +194,7 @@ class Judge:
         subject = self._subject(request, row, verified)
         if subject is None:
             return None
-        entitled = entitlement(subject.combined.resources)
+        entitled = entitlement(subject.combined.resources, subject.rules)
         looked_at = self._entitlement_rules(subject, request, entitled)
         failed = next((rule for rule in looked_at if not rule.passed), None)
         verdict = _Verdict(
@@ -201,6 +203,7 @@ class Judge:
             identity=subject.certificate.identity if subject.certificate else "",
             in_tunnel=contains(subject.rules.tunnel_networks, address),
             outcome=failed or entitled,
+            site=_site(subject, verified.chain, entitled),
         )
         if len(self._verdicts) >= REMEMBERED:
             self._verdicts.clear()
@@ -220,7 +223,7 @@ class Judge:
             if contains(verdict.rules.tunnel_networks, address)
         ]
         held = [holders(peer) for peer in peers]
-        if all(held) and verdict.rules.on_conflict is OnConflict.DENY:
+        if all(held) and verdict.rules.on_conflict is not OnConflict.TAKE_OVER:
             return _conflict(peers[0], held[0][0])
         return Accept(None, behind=peers[0])
 
@@ -247,7 +250,22 @@ class Judge:
             withheld=_withheld(verdict.rules, entitled),
             default_route=verdict.rules.allows_default_route,
             label=named.label if named else None,
+            site=verdict.site,
         )
+
+
+def _site(subject: _Subject, chain: Chain | None, entitled: Entitlement) -> str:
+    """Return what two peers must have in common to share prefixes, empty for a peer that shares with nobody.
+
+    The key that issued their certificates, the site in their subjects, and all of their prefixes.
+    """
+    if subject.rules.on_conflict is not OnConflict.SHARE or subject.certificate is None or chain is None:
+        return ""
+    issuer = chain.issuers[0].key
+    if not (issuer and subject.certificate.site and entitled.prefixes):
+        return ""
+    prefixes = sorted(str(prefix) for prefix in entitled.prefixes)
+    return " ".join((hashlib.sha256(issuer).hexdigest(), subject.certificate.site, *prefixes))
 
 
 def _withheld(rules: Rules, entitled: Entitlement) -> tuple[Network, ...]:
@@ -267,8 +285,9 @@ def _address_rules(address: Address, own: frozenset[Address], rules: Rules, enti
     """Yield the rules over the address that is asked for; ``own`` are addresses of this node."""
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
-        held = contains(entitled.prefixes, address) and not contains(rules.forbidden_networks, address)
-        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(entitled.prefixes),
+        behind = (*entitled.prefixes, *entitled.carried)
+        held = contains(behind, address) and not contains(rules.forbidden_networks, address)
+        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(behind),
                    "a prefix that has the host, which is not forbidden: ", address)  # fmt: skip
         possible = any(
             contains(rules.tunnel_networks, one) and not reserved(one, rules.tunnel_networks, own)

@@ -36,8 +36,9 @@ class BgpSettings:
     """The operator's BGP.
 
     ``peer_group`` is the spokes', ``hub_peer_group`` that of other hubs, ``ibgp_peer_group`` that of peers with the
-    node's own AS number. ``ipv6``: IPv6 prefixes are exchanged over every session too. ``only_hubs``: as on a spoke,
-    which has no sessions with its shortcuts. ``maximum_prefix``: the limit for a peer in each address family, and
+    node's own AS number, ``ibgp_hub_peer_group`` that of hubs among those; an empty one is the same as that of other
+    peers. ``ipv6``: IPv6 prefixes are exchanged over every session too. ``only_hubs``: as on a spoke, which has
+    no sessions with its shortcuts. ``maximum_prefix``: the limit for a peer in each address family, and
     ``transit_maximum_prefix`` for one that announces for others, as a hub does. ``hub_weights``: how much the routes
     of hubs are preferred, by protocol address.
     """
@@ -46,6 +47,7 @@ class BgpSettings:
     peer_group: str
     hub_peer_group: str = ""
     ibgp_peer_group: str = ""
+    ibgp_hub_peer_group: str = ""
     ipv6: bool = False
     maximum_prefix: MaximumPrefix | None = None
     transit_maximum_prefix: MaximumPrefix | None = None
@@ -54,9 +56,10 @@ class BgpSettings:
 
     def group_of(self, peer: Peer) -> str:
         """Return the peer-group of a peer."""
+        is_hub = peer.kind is PeerKind.HUB
         if peer.as_number == self.as_number and self.ibgp_peer_group:
-            return self.ibgp_peer_group
-        return (self.hub_peer_group if peer.kind is PeerKind.HUB else "") or self.peer_group
+            return (self.ibgp_hub_peer_group if is_hub else "") or self.ibgp_peer_group
+        return (self.hub_peer_group if is_hub else "") or self.peer_group
 
     def maximum_of(self, peer: Peer) -> MaximumPrefix | None:
         """Return the limit of a peer in each address family."""
@@ -69,7 +72,7 @@ class BgpSettings:
     @property
     def groups(self) -> tuple[str, ...]:
         """Return the peer-groups that must exist."""
-        named = (self.peer_group, self.hub_peer_group, self.ibgp_peer_group)
+        named = (self.peer_group, self.hub_peer_group, self.ibgp_peer_group, self.ibgp_hub_peer_group)
         return tuple(dict.fromkeys(group for group in named if group))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from dmvpn_agent.core.model import (
+    ADDRESS_BLOCKS,
     Address,
     AsRange,
     Certificate,
@@ -59,12 +60,15 @@ class Listed(NamedTuple):
 class Entitlement(NamedTuple):
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
 
+    ``prefixes`` are the peer's own; ``carried`` is what its address blocks say that it carries for others: that gives
+    it nothing, because the policy says what such a peer may announce.
     ``where`` is the field that names the protocol addresses, ``written`` what stands there, for people.
     """
 
     protocol_addresses: tuple[Address, ...]
     as_number: int | None
     prefixes: tuple[Network, ...]
+    carried: tuple[Network, ...]
     where: str
     written: str
 
@@ -129,13 +133,16 @@ def routing_rules(resources: Resources, rules: Rules, own_as_number: int | None)
     yield from _prefixes(resources.prefixes, rules)
 
 
-def entitlement(resources: Resources) -> Entitlement:
+def entitlement(resources: Resources, rules: Rules) -> Entitlement:
     """Return what resources come to that have passed all rules."""
     numbers = values(resources.as_numbers)
+    carried = [claim for claim in resources.prefixes if _is_carried(claim, rules)]
+    own = [claim for claim in resources.prefixes if not _is_carried(claim, rules)]
     return Entitlement(
         protocol_addresses=values(resources.protocol_addresses),
         as_number=numbers[0].low if numbers else None,
-        prefixes=tuple(dict.fromkeys(values(resources.prefixes))),
+        prefixes=tuple(dict.fromkeys(values(own))),
+        carried=tuple(dict.fromkeys(values(carried))),
         where=_field(resources.protocol_addresses, "OU GRE"),
         written=texts(resources.protocol_addresses) or "absent",
     )
@@ -200,22 +207,51 @@ def _prefixes(claims: tuple[Claim[Network], ...], rules: Rules) -> Iterator[Rule
     limit = rules.max_prefixes
     yield Rule(Reason.TOO_MANY_PREFIXES, len(claims) <= limit, _field(claims, "OU NET"), f"{len(claims)} of them",
                f"not more than {limit}")  # fmt: skip
-    forbidden = (*rules.tunnel_networks, *rules.forbidden_networks)
     for claim, prefix in pairs(claims):
-        yield Rule(
-            Reason.PREFIX_NOT_ALLOWED, any(covers(network, prefix) for network in rules.allowed_networks),
-            claim.field, claim.text, "a prefix inside ", OneOf(rules.allowed_networks),
-        )  # fmt: skip
-        default_route = prefix.prefixlen == 0 and not rules.allows_default_route
-        overlaps = [network for network in forbidden if overlap(prefix, network)]
-        yield Rule(
-            Reason.PREFIX_FORBIDDEN, not default_route and (prefix.prefixlen == 0 or not overlaps),
-            claim.field, claim.text,
-            "no default route, and nothing of ", OneOf(overlaps or forbidden),
-        )  # fmt: skip
-        longest = rules.max_prefix_length[prefix.version == 6]
-        yield Rule(Reason.PREFIX_TOO_LONG, prefix.prefixlen <= longest, claim.field, claim.text,
-                   f"a prefix length of {longest} at most")  # fmt: skip
+        yield from (_carried if _is_carried(claim, rules) else _own)(claim, prefix, rules)
+
+
+def _is_carried(claim: Claim[Network], rules: Rules) -> bool:
+    """Tell whether a prefix says what a peer carries for others: dmvpn-ca writes that into the blocks of a hub."""
+    return rules.transit and claim.field == ADDRESS_BLOCKS
+
+
+def _own(claim: Claim[Network], prefix: Network, rules: Rules) -> Iterator[Rule]:
+    forbidden = (*rules.tunnel_networks, *rules.forbidden_networks)
+    yield Rule(
+        Reason.PREFIX_NOT_ALLOWED, any(covers(network, prefix) for network in rules.allowed_networks),
+        claim.field, claim.text, "a prefix inside ", OneOf(rules.allowed_networks),
+    )  # fmt: skip
+    default_route = prefix.prefixlen == 0 and not rules.allows_default_route
+    overlaps = [network for network in forbidden if overlap(prefix, network)]
+    yield Rule(
+        Reason.PREFIX_FORBIDDEN, not default_route and (prefix.prefixlen == 0 or not overlaps),
+        claim.field, claim.text,
+        "no default route, and nothing of ", OneOf(overlaps or forbidden),
+    )  # fmt: skip
+    yield _short_enough(claim, prefix, rules)
+
+
+def _carried(claim: Claim[Network], prefix: Network, rules: Rules) -> Iterator[Rule]:
+    """Yield the rules over a block of a peer that carries others' prefixes; its filter depends on none of them.
+
+    A block may be wider than what such peers may announce, and may hold what nobody may: the filter leaves that out.
+    """
+    possible = (*rules.allowed_networks, *rules.tunnel_networks)
+    yield Rule(
+        Reason.PREFIX_NOT_ALLOWED, any(overlap(network, prefix) for network in possible),
+        claim.field, claim.text, "a block that has something of ", OneOf(possible),
+    )  # fmt: skip
+    yield Rule(Reason.PREFIX_FORBIDDEN, prefix.prefixlen > 0 or rules.allows_default_route, claim.field, claim.text,
+               "no default route (or policy.allow_default_route)")  # fmt: skip
+    if not any(covers(network, prefix) for network in rules.tunnel_networks):
+        yield _short_enough(claim, prefix, rules)
+
+
+def _short_enough(claim: Claim[Network], prefix: Network, rules: Rules) -> Rule:
+    longest = rules.max_prefix_length[prefix.version == 6]
+    return Rule(Reason.PREFIX_TOO_LONG, prefix.prefixlen <= longest, claim.field, claim.text,
+                f"a prefix length of {longest} at most")  # fmt: skip
 
 
 def _well_formed(claims: Iterable[Claim[object]], reason: Reason, expected: str) -> Iterator[Rule]:

@@ -46,7 +46,10 @@ class Holdings:
                 del starts[bisect_left(starts, _key(prefix))]
 
     def conflicting(self, peer: Peer) -> tuple[Peer, ...]:
-        """Return the peers of another identity that hold the peer's address, or overlap its prefixes."""
+        """Return the peers of another identity that hold the peer's address, or overlap its prefixes.
+
+        Peers of one site hold the same prefixes together, but no protocol address.
+        """
         found: dict[Address, Peer] = {}
         holder = self._peers.get(peer.protocol_address)
         if holder is not None:
@@ -54,7 +57,7 @@ class Holdings:
         for prefix in peer.prefixes:
             for held in self._overlapping(prefix):
                 found |= {address: self._peers[address] for address in sorted(self._holders[held], key=str)}
-        return tuple(other for other in found.values() if other.identity != peer.identity)
+        return tuple(other for other in found.values() if other.identity != peer.identity and not _share(other, peer))
 
     def _overlapping(self, prefix: Network) -> Iterator[Network]:
         for length in self._lengths[prefix.version]:
@@ -70,6 +73,10 @@ class Holdings:
         high = bisect_right(starts, (last, prefix.max_prefixlen))
         network = type(prefix)
         return (network((start, length)) for start, length in starts[low:high])
+
+
+def _share(one: Peer, other: Peer) -> bool:
+    return one.site != "" and one.site == other.site and one.protocol_address != other.protocol_address
 
 
 def _key(prefix: Network) -> tuple[int, int]:

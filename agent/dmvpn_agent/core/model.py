@@ -104,6 +104,10 @@ class Reason(StrEnum):
 CONFLICTS = frozenset({Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT, Reason.NBMA_ADDRESS_CONFLICT})
 
 
+#: The field of a prefix that an RFC 3779 extension names.
+ADDRESS_BLOCKS = "IPAddrBlocks"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[T_co]):
     """One resource a certificate names: where it stands, as what, and its value.
@@ -197,7 +201,9 @@ class Certificate:
     where charon's form of it is not known for certain) and its
     subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``overlooked``:
     what looks like a resource and is not taken, with what it looks like, for people. ``hub_hosts``: the hubs' hosts
-    by dmvpn-ca, for people. ``label``: its name for people.
+    by dmvpn-ca, for people. ``label``: its name for people. ``site``: the same for all certificates whose subjects
+    differ only in what tells one holder from another (CN and the like) and in resources; empty without an OU for the
+    site.
     """
 
     fingerprint: str
@@ -217,6 +223,7 @@ class Certificate:
     overlooked: tuple[Claim[str], ...] = ()
     hub_hosts: tuple[str, ...] = ()
     label: Label | None = None
+    site: str = ""
     der: bytes = dataclass_field(default=b"", repr=False, compare=False)
 
 
@@ -272,7 +279,8 @@ class Peer:
     from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
     spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``withheld``: no
     prefix that overlaps these networks is taken from it. ``default_route``: 0.0.0.0/0 and ::/0 are taken from it if
-    they lie in what it may announce. ``label``: its name for people.
+    they lie in what it may announce. ``label``: its name for people. ``site``: peers with the same one may hold the
+    same prefixes (``OnConflict.SHARE``); empty for a peer that shares with nobody.
     """
 
     protocol_address: Address
@@ -291,6 +299,7 @@ class Peer:
     withheld: tuple[Network, ...] = ()
     default_route: bool = False
     label: Label | None = None
+    site: str = ""
 
     @property
     def announces(self) -> tuple[tuple[Network, int], ...]:

@@ -29,6 +29,8 @@ class OnConflict(StrEnum):
 
     DENY = "deny"
     TAKE_OVER = "take_over"
+    #: Peers of one site may hold the same prefixes (``Peer.site``); everything else is denied.
+    SHARE = "share"
 
 
 class Action(StrEnum):
@@ -50,7 +52,7 @@ class Rules:
     one must match; empty tuples ask nothing. ``allows_hosts``: addresses outside the tunnel networks are bound
     where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a shortcut to (FRR
     ``nhrp_shortcut_recv_resolution_rep``). ``transit``: it may announce all of ``allowed_networks``, because it
-    carries others' prefixes, and not only those of its certificate.
+    carries others' prefixes, and not only those of its certificate; its address blocks (RFC 3779) say what that is.
     """
 
     tunnel_networks: tuple[Network, ...]
@@ -162,10 +164,14 @@ class RevocationList:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A CA certificate in a chain; ``revocations`` are the CRLs that speak about the certificates it issued."""
+    """A CA certificate in a chain; ``revocations`` are the CRLs that speak about the certificates it issued.
+
+    ``key`` tells its public key from every other, also from that of another CA of its name; empty if not known.
+    """
 
     certificate: Certificate
     revocations: tuple[RevocationList, ...] = ()
+    key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ What is stored is the question with its certificate, not the answer: after a res
 that decisions rest on, every peer is judged again. The question of one that fails stays in the store while its
 certificate lasts, because what denies it may end.
 
-Peers of different identity never hold overlapping prefixes at the same time. Of stored peers that would, the one that
+Peers of different identity never hold overlapping prefixes at the same time, but those of one site
+(``OnConflict.SHARE``). Of stored peers that would, the one that
 was saved last comes back at once; an earlier one only if nhrpd has it bound, and none of those it conflicts with.
 """
 
@@ -120,7 +121,9 @@ class Peers:
         member = self._members.get(peer.protocol_address)
         if member is None:
             return ()
-        gained = tuple(prefix for prefix in peer.prefixes if prefix not in member.peer.prefixes)
+        # What it held together with its site it may not hold so any more if the policy or its certificate changed.
+        held = member.peer.prefixes if peer.site or not member.peer.site else ()
+        gained = tuple(prefix for prefix in peer.prefixes if prefix not in held)
         return self.conflicting(replace(peer, prefixes=gained), now) if gained else ()
 
     def was_judged(self, address: Address) -> bool:

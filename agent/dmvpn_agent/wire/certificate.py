@@ -16,6 +16,7 @@ from dmvpn_agent.wire.der import Malformed
 from dmvpn_agent.wire.identity import printed_alternatives, printed_subject, printed_whole
 from dmvpn_agent.wire.label import subject_label
 from dmvpn_agent.wire.name import (
+    Attribute,
     Name,
     canonical_name,
     canonical_rdns,
@@ -25,6 +26,7 @@ from dmvpn_agent.wire.name import (
     read_rdns,
 )
 from dmvpn_agent.wire.resources import (
+    HUBS,
     OWN_EXTENSIONS,
     RESOURCE_UNITS,
     from_alternative_name,
@@ -94,6 +96,7 @@ def _read(der: bytes) -> Certificate:
         overlooked=overlooked(units),
         hub_hosts=hub_hosts(own),
         label=subject_label(subject),
+        site=_site(rdns),
         der=der,
     )
 
@@ -129,6 +132,24 @@ def _identity(issuer_name: bytes, subject: tuple[Name, ...]) -> str:
     name = canonical_rdns(tuple(rdn for rdn in lasting if rdn)) if named else canonical_rdns(subject)
     issuer = canonical_name(issuer_name)
     return hashlib.sha256(len(issuer).to_bytes(4) + issuer + name).hexdigest()[:32]
+
+
+def _site(subject: tuple[Name, ...]) -> str:
+    """Return what the certificates of one site have in common: the subject without resources and distinctive parts.
+
+    Empty if no OU is left: then nothing says that its holder has a site in common with anybody.
+    """
+    common = [
+        tuple(one for one in rdn if one.oid not in _DISTINCTIVE and not _is_resource_unit(one)) for rdn in subject
+    ]
+    if not any(one.oid == _ORGANIZATIONAL_UNIT for rdn in common for one in rdn):
+        return ""
+    return hashlib.sha256(canonical_rdns(tuple(rdn for rdn in common if rdn))).hexdigest()[:32]
+
+
+def _is_resource_unit(attribute: Attribute) -> bool:
+    text = attribute.text or ""
+    return attribute.oid == _ORGANIZATIONAL_UNIT and (text == HUBS or text.startswith(RESOURCE_UNITS))
 
 
 def _units(subject: Name) -> list[str]:

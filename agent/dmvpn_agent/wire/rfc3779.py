@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
-from dmvpn_agent.core.model import AsRange, Claim, Inheritable, Network
+from dmvpn_agent.core.model import ADDRESS_BLOCKS, AsRange, Claim, Inheritable, Network
 from dmvpn_agent.wire.claims import MAX_AS_NUMBER, MAX_CLAIMS, is_plain
 from dmvpn_agent.wire.der import (
     BIT_STRING,
@@ -32,7 +32,6 @@ from dmvpn_agent.wire.der import (
 
 T = TypeVar("T")
 
-ADDRESS_BLOCKS = "IPAddrBlocks"
 AS_IDENTIFIERS = "ASIdentifiers"
 
 _ASNUM, _RDI = 0xA0, 0xA1

@@ -328,7 +328,7 @@ class TrustStore:
 
     def _chain(self, path: Path) -> Chain:
         anchor = path[-1]
-        issuers = tuple(Issuer(one.certificate, self._lists_of(one, anchor)) for one in path)
+        issuers = tuple(Issuer(one.certificate, self._lists_of(one, anchor), one.key) for one in path)
         return Chain(issuers, self_signed=anchor.self_issued)
 
     def _take(self, crl: Crl) -> None:

@@ -32,13 +32,16 @@ class Authority:
     charon finds the CRLs for a certificate by the key identifiers that CA and CRL name.
     """
 
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("DMVPN lab CA", ())
+    def __init__(self, name: x509.Name | None = None, first_serial: int | None = None) -> None:
+        """``first_serial`` is the CA's own, from which the others count; ``None`` for random ones."""
+        self._curve = ec.SECP256R1() if name is None else ec.SECP384R1()
+        self._key = ec.generate_private_key(self._curve)
+        self._name = name or _name("DMVPN lab CA", ())
         self._serials: dict[str, int] = {}
+        self._next_serial = first_serial
         self._crl_number = 0
         self._certificate = (
-            _builder(self._name, self._name, self._key.public_key())
+            self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(sign_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -48,22 +51,35 @@ class Authority:
 
     def issue(self, common_name: str, units: Sequence[str], comment: int = 0) -> Credentials:
         """A certificate whose subject has ``units`` as its OUs, in this order, with a comment of so many bytes."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        extensions = ((_comment(comment), False),) if comment else ()
+        return self.certificate(_name(common_name, units), common_name, extensions)
+
+    def certificate(
+        self,
+        subject: x509.Name,
+        called: str,
+        extensions: Sequence[tuple[x509.ExtensionType, bool]],
+        key_usage: bool = True,
+    ) -> Credentials:
+        """A certificate with these extensions, each with whether it is critical; ``called`` is how to revoke it."""
+        key = ec.generate_private_key(self._curve)
         builder = (
-            _builder(_name(common_name, units), self._name, key.public_key())
+            self._builder(subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(sign_certificates=False), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(self._key_identifier, critical=False)
         )
-        if comment:
-            builder = builder.add_extension(_comment(comment), critical=False)
+        if key_usage:
+            builder = builder.add_extension(_usage(sign_certificates=False), critical=True)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
         certificate = builder.sign(self._key, SHA256())
-        self._serials[common_name] = certificate.serial_number
+        self._serials[called] = certificate.serial_number
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Credentials(
             certificate=certificate.public_bytes(Encoding.PEM),
             key=pem,
-            ca_certificate=self._certificate.public_bytes(Encoding.PEM),
+            ca_certificate=self.root,
             crl=self._first_crl,
         )
 
@@ -89,6 +105,29 @@ class Authority:
         return builder.sign(self._key, SHA256()).public_bytes(Encoding.DER)
 
     @property
+    def root(self) -> bytes:
+        """The CA's own certificate, PEM."""
+        return self._certificate.public_bytes(Encoding.PEM)
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        serial = x509.random_serial_number() if self._next_serial is None else self._next_serial
+        if self._next_serial is not None:
+            self._next_serial += 1
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + _LIFETIME)
+        )
+        if serial == 0:
+            builder._serial_number = 0  # the library refuses it, dmvpn-ca has it
+            return builder
+        return builder.serial_number(serial)
+
+    @property
     def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
@@ -98,19 +137,6 @@ def _name(common_name: str, units: Sequence[str]) -> x509.Name:
     parts += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
     parts.append((NameOID.COMMON_NAME, common_name))
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + _LIFETIME)
-    )
 
 
 def _comment(length: int) -> x509.UnrecognizedExtension:

@@ -29,8 +29,9 @@ def text_of(file: str) -> str:
 def configuration(node: Node, scenario: Scenario) -> Configuration:
     """What a node is configured with."""
     values = template_values(node, scenario)
-    agent = render(text_of(f"deploy/agent.{node.role}.toml"), values)
-    frr = render(text_of(f"frr/{node.role}.conf"), values)
+    form, reflected = ("dmvpn-ca.", "-ibgp") if scenario.authority == "dmvpn-ca" else ("", "")
+    agent = render(text_of(f"deploy/agent.{form}{node.role}.toml"), values)
+    frr = render(text_of(f"frr/{node.role}{reflected}.conf"), values)
     if node.role == "hub" and values["OTHER_HUB_NBMA_ADDRESS"]:
         frr += render(text_of("frr/other-hub.conf"), values)
     second = scenario.second_at(node.name)
@@ -66,6 +67,7 @@ def template_values(node: Node, scenario: Scenario) -> dict[str, object]:
     others = [hub for hub in scenario.hubs if hub is not node]
     return {
         "AS_NUMBER": node.as_number,
+        "PROTOCOL_ADDRESS": node.protocol_address,
         "LAN_NETWORK": node.lan,
         "TUNNEL_NETWORK": second.network if second and node.second else scenario.networks.tunnel,
         "SECOND_TUNNEL_NETWORK": second.network if second else "",

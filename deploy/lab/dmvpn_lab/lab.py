@@ -11,6 +11,7 @@ from vici.exception import SessionException
 
 from dmvpn_lab import wiring
 from dmvpn_lab.certificates import Authority, Credentials
+from dmvpn_lab.dmvpn_ca import DmvpnCa
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
@@ -54,7 +55,8 @@ class Lab:
     """Runs a scenario. What actions leave for expectations is in the public attributes after ``nodes``."""
 
     def __init__(self, scenario: Scenario, work: Path, say: Say) -> None:
-        self.authority = Authority()
+        self._dmvpn_ca = DmvpnCa() if scenario.authority == "dmvpn-ca" else None
+        self.authority = self._dmvpn_ca or Authority()
         self.scenario = scenario
         self._work = work
         self.nodes = {name: self._make_node(name) for name in scenario.nodes}
@@ -72,7 +74,13 @@ class Lab:
 
     def issue(self, name: str, units: Sequence[str]) -> Credentials:
         """Have the CA issue a certificate to a node, whose own it is from now on."""
-        credentials = self.authority.issue(name, units, self.scenario.nodes[name].comment)
+        node = self.scenario.nodes[name]
+        if self._dmvpn_ca is None:
+            credentials = self.authority.issue(name, units, node.comment)
+        else:
+            credentials = self._dmvpn_ca.certify(
+                name, node.site, [node.protocol_address], node.blocks, node.as_number
+            )
         file = self._work / "certificates" / f"{name}.pem"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(credentials.certificate)

@@ -228,6 +228,8 @@ class LabNode:
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
         for target, file in self.mode.files.items():
             self._write(target, texts.connections if target == CONNECTIONS else text_of(file))
+        if self._scenario.authority == "dmvpn-ca":
+            self._write("/etc/strongswan.d/dmvpn-ca.conf", text_of("swanctl/strongswan-dmvpn-ca.conf"))
         self._write_credentials()
         self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
         # vtysh refuses a user without a name.

@@ -14,14 +14,17 @@ from dmvpn_lab.strongswan import MODES
 from dmvpn_lab.tables import ScenarioError, build, build_tagged
 
 ROLES = ("hub", "spoke")
-_KEYS = ("title", "mode", "networks", "nodes", "routers", "second", "steps")
+#: Whose form certificates have, and which configuration goes with it.
+AUTHORITIES = ("guide", "dmvpn-ca")
+_KEYS = ("title", "mode", "authority", "networks", "nodes", "routers", "second", "steps")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A DMVPN node with a host behind it.
 
-    ``certificate`` holds the OUs of its subject, ``comment`` is how many bytes of comment make it larger, ``behind``
+    ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
+    into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
     is in the hub's second DMVPN.
     """
@@ -32,7 +35,9 @@ class Node:
     protocol_address: IPv4Address
     as_number: int
     lan: IPv4Network
-    certificate: tuple[str, ...]
+    certificate: tuple[str, ...] = ()
+    site: str = ""
+    blocks: tuple[IPv4Network, ...] = ()
     comment: int = 0
     behind: str | None = None
     late: bool = False
@@ -82,7 +87,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole scenario; ``mode`` is how nhrpd and charon come together (``dmvpn_lab.strongswan``)."""
+    """A whole scenario; ``mode`` is how nhrpd and charon come together (``dmvpn_lab.strongswan``).
+
+    ``authority`` is one of ``AUTHORITIES``.
+    """
 
     name: str
     title: str
@@ -91,6 +99,7 @@ class Scenario:
     routers: Mapping[str, Router]
     steps: tuple[Step, ...]
     mode: str = "bridged"
+    authority: str = "guide"
     second: Second | None = None
 
     @property
@@ -136,6 +145,7 @@ def parse(name: str, raw: Mapping[str, Any], actions: Vocabulary, expectations: 
         name=name,
         title=raw.get("title", name),
         mode=raw.get("mode", "bridged"),
+        authority=raw.get("authority", "guide"),
         networks=build(Networks, raw.get("networks", {}), f"{name}: networks"),
         nodes={k: build(Node, {"name": k, **v}, f"{name}: nodes.{k}") for k, v in raw.get("nodes", {}).items()},
         routers={
@@ -165,6 +175,10 @@ def _step(where: str, raw: Mapping[str, Any], actions: Vocabulary, expectations:
 def _check(scenario: Scenario) -> None:
     if scenario.mode not in MODES:
         raise ScenarioError(f"{scenario.name}: mode = {scenario.mode!r}; expected one of {', '.join(MODES)}")
+    if scenario.authority not in AUTHORITIES:
+        raise ScenarioError(
+            f"{scenario.name}: authority = {scenario.authority!r}; expected one of {', '.join(AUTHORITIES)}"
+        )
     if not any(node.role == "hub" for node in scenario.nodes.values()):
         raise ScenarioError(f"{scenario.name}: nodes: none has role = 'hub'; a scenario needs one")
     if scenario.second and scenario.second.hub not in {hub.name for hub in scenario.hubs}:
@@ -173,6 +187,9 @@ def _check(scenario: Scenario) -> None:
         where = f"{scenario.name}: nodes.{node.name}"
         if node.role not in ROLES:
             raise ScenarioError(f"{where}: role = {node.role!r}; expected one of {', '.join(ROLES)}")
+        needed = ("blocks", node.blocks) if scenario.authority == "dmvpn-ca" else ("certificate", node.certificate)
+        if not needed[1]:
+            raise ScenarioError(f"{where}: {needed[0]} is missing, or empty")
         if node.second and (scenario.second is None or node.role == "hub"):
             raise ScenarioError(f"{where}: second = true; expected only of spokes, where there is a table [second]")
         if node.behind is not None and node.behind not in scenario.routers:

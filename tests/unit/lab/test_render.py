@@ -15,10 +15,14 @@ CHECKOUT = Path(__file__).parents[3]
 TEMPLATES = [
     "frr/hub.conf",
     "frr/spoke.conf",
+    "frr/hub-ibgp.conf",
+    "frr/spoke-ibgp.conf",
     "frr/second-tunnel.conf",
     "frr/other-hub.conf",
     "deploy/agent.hub.toml",
     "deploy/agent.spoke.toml",
+    "deploy/agent.dmvpn-ca.hub.toml",
+    "deploy/agent.dmvpn-ca.spoke.toml",
 ]
 
 
