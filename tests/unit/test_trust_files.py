@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dmvpn_agent.adapters import trust_files as module
 from dmvpn_agent.adapters.kept_trust import KeptTrust
@@ -20,7 +21,7 @@ from dmvpn_agent.service.trust_watch import TrustWatch
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.pem import der_blocks
 from dmvpn_agent.wire.trust import MAX_VERIFICATIONS
-from factories import NOW, Clock, authority_pem, crl_pem, decide, request
+from factories import NOW, Clock, authority_pem, crl_pem, decide, key, request
 from pki import Party
 
 
@@ -57,6 +58,25 @@ class TestReading:
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8))
         trust, problems = read_trust(files)
         assert (serials(trust), problems) == ({7, 8}, ())
+
+    def test_a_ca_in_one_file_with_its_key_is_taken_and_named(self, files: TrustFiles) -> None:
+        """It works, and the key has to go."""
+        file = files.authorities[0] / "lab.pem"
+        file.write_bytes(key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + file.read_bytes())
+        trust, problems = read_trust(files)
+        assert len(trust.authorities) == 1
+        assert problems == (f"{file}: a private key is in it too; move that away, nobody needs it here",)
+
+    def test_a_pkcs12_file_among_the_cas_is_named(self, files: TrustFiles) -> None:
+        """With what to do."""
+        file = files.authorities[0] / "hub.pfx"
+        file.write_bytes(b"\x30\x82\x04\x00\x02\x01\x03\x30")
+        trust, problems = read_trust(files)
+        assert len(trust.authorities) == 1
+        assert problems == (
+            f"{file}: it is a PKCS #12 file (.p12, .pfx): take out what is needed with `openssl pkcs12`;"
+            " expected CA certificates in PEM or DER",
+        )
 
     def test_a_forged_crl_is_none(self, files: TrustFiles) -> None:
         """Its name is not enough; the file is named."""

@@ -16,6 +16,7 @@ from dmvpn_agent.service.trust_watch import TrustRead
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl, CrlError, read_crls
 from dmvpn_agent.wire.name import CanonicalName
+from dmvpn_agent.wire.pem import has_private_key
 from dmvpn_agent.wire.trust import (
     Authority,
     AuthorityError,
@@ -79,7 +80,10 @@ class TrustFilesReader:
         found: list[Authority] = []
         for path in paths:
             try:
-                found += read_authorities(_read(path))
+                data = _read(path)
+                found += read_authorities(data)
+                if has_private_key(data):
+                    problems.append(f"{path}: a private key is in it too; move that away, nobody needs it here")
             except (OSError, AuthorityError) as error:
                 problems.append(f"{path}: {_why(error)}; expected CA certificates in PEM or DER")
         return tuple(found), problems

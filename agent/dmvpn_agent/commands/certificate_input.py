@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dmvpn_agent.core.model import BadCertificate, Certificate
 from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.pem import PemError, der_blocks
+from dmvpn_agent.wire.pem import PemError, der_blocks, is_pkcs12
 
 #: What stands for a peer that shows no certificate.
 NONE = "none"
@@ -77,6 +77,11 @@ def decode(data: bytes, place: str) -> Shown:
         return Shown(_hexadecimal(found[1]), f"an event's remote_cert, {place}")
     if data.strip() and _HEXADECIMAL.fullmatch(data):
         return Shown(_hexadecimal(data), f"hexadecimal, {place}")
+    if is_pkcs12(data):
+        raise InputError(
+            f"{place}: a PKCS #12 file (.p12, .pfx), which is encrypted; take the certificate out of it:"
+            " openssl pkcs12 -in FILE -clcerts -nokeys -out certificate.pem (dmvpn-ca's password is in FILE's name)"
+        )
     if data[:1] == b"\x30":
         return Shown(read_certificate(data), f"DER, {place}")
     what = "empty" if not data.strip() else "no certificate in PEM, DER or hexadecimal"

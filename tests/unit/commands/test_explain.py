@@ -9,9 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from dmvpn_agent.cli import main
-from factories import authority_pem, certificate, crl_pem, der, event
+from factories import authority_pem, certificate, crl_pem, der, event, key
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
 AT = ("--at", "2026-03-01T12:00", "--config", str(DATA / "agent.toml"))
@@ -24,6 +27,20 @@ Output = pytest.CaptureFixture[str]
 def in_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """File names are printed as they were given: here without a path."""
     monkeypatch.chdir(DATA)
+
+
+#: What `openssl genpkey` and `openssl ecparam -genkey` write.
+KEY = (
+    b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    b"-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n"
+)
+
+
+def pkcs12() -> bytes:
+    """Return a file as dmvpn-ca gives one to each router."""
+    return serialize_key_and_certificates(
+        b"VPNc-1", key(), x509.load_der_x509_certificate(der()), None, BestAvailableEncryption(b"9D6JLGHlLmTG4bVR")
+    )
 
 
 def explain(capsys: Output, *arguments: str) -> tuple[int, str]:
@@ -154,8 +171,10 @@ def test_a_certificate_without_address_is_judged_without_one(capsys: Output, tmp
         (event(), "an event's remote_cert"),
         (b"Certificate:\n  Data: ...\n" + DATA.joinpath(SPOKE).read_bytes(), "PEM"),
         (DATA.joinpath(SPOKE).read_bytes() + DATA.joinpath(IMPOSTOR).read_bytes(), "PEM (the first of several)"),
+        (KEY + DATA.joinpath(SPOKE).read_bytes(), "PEM"),
+        (DATA.joinpath(SPOKE).read_bytes() + KEY, "PEM"),
     ],
-    ids=["hex", "capitals", "colons", "DER", "event", "text and PEM", "chain"],
+    ids=["hex", "capitals", "colons", "DER", "event", "text and PEM", "chain", "key first", "key last"],
 )  # fmt: skip
 def test_certificates_come_in_many_forms(content: bytes, form: str, capsys: Output, tmp_path: Path) -> None:
     """From a file or on standard input."""
@@ -179,7 +198,10 @@ def test_a_certificate_can_be_piped(capsys: Output, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("content", "why"),
     [(b"", "empty"), (b"hello", "no certificate in PEM"), (b"\x00" * (1 << 20) + b"x", "longer than"),
-     (b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", "PRIVATE KEY and not CERTIFICATE")],
+     (b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", "holds a private key, and no CERTIFICATE"),
+     (b"-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n", "not CERTIFICATE"),
+     (pkcs12(), "a PKCS #12 file (.p12, .pfx), which is encrypted; take the certificate out of it: openssl pkcs12"),
+     (b"\x30\x80\x02\x01\x03\x30\x80", "a PKCS #12 file")],
 )  # fmt: skip
 def test_what_is_no_certificate_exits_2(content: bytes, why: str, capsys: Output, tmp_path: Path) -> None:
     """Nothing is judged; what was found is named."""
