@@ -19,7 +19,7 @@ from dmvpn_agent.core.desired import desired
 from dmvpn_agent.core.model import Accept, BindingRequest, BindingType, Certificate, Deny, Peer, PeerKind, Reason
 from dmvpn_agent.core.policy import OnConflict, Policy, Trust, covers
 from dmvpn_agent.core.prefix_filter import filter_entries
-from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.peers import Peers, Revoked
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.trust import Signatures, TrustStore, read_authorities
 from dmvpn_lab.dmvpn_ca import DmvpnCa
@@ -214,13 +214,19 @@ class TestSites:
             peer(HUB, asked, peers)
         by = shipped("hub", CASES, ('on_conflict = "share"', "")).policy
         judge = Judge(by, trust())
-        changed, revoked = peers.rejudge(
-            lambda asked: judge.decide(asked, AT, lambda one: peers.gained_conflicts(one, START))
-        )
-        assert changed
-        assert [(gone.request.protocol_address, gone.why.reason) for gone in revoked] == [
-            (self.FIN1.protocol_address, Reason.PREFIX_CONFLICT)
+        outcomes = [
+            peers.rejudge(
+                member, lambda asked: judge.decide(asked, AT, lambda one: peers.gained_conflicts(one, START))
+            )
+            for member in peers.memberships()
         ]
+        gone = outcomes[0]
+        assert isinstance(gone, Revoked)
+        assert (gone.request.protocol_address, gone.why.reason) == (
+            self.FIN1.protocol_address,
+            Reason.PREFIX_CONFLICT,
+        )
+        assert outcomes[1] is True
         assert [one.protocol_address for one in peers] == [self.FIN2.protocol_address]
 
     def test_a_protocol_address_is_never_shared(self) -> None:
