@@ -107,7 +107,7 @@ class AgentApp:
             config.policy, self._peers, telemetry, clocks, self._changed, self._charon, self._revoked, self._failures,
             own=lambda: self._kernel.addresses,
         )  # fmt: skip
-        self._charon.changed = self._authorizer.sas_changed
+        self._charon.changed = self._sas_changed
         self._kept, self._signatures = KeptTrust(config.trust_files.kept), Signatures()
         self._trust = TrustWatch(
             self._trust_reader(config),
@@ -157,7 +157,7 @@ class AgentApp:
         inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         # Our table is there only where the redirect rule is kept in it.
         gate = self._nftables if config.redirect and not self._dry_run else None
-        guard = NatGuard(self._charon, ender, denied, telemetry, uptime, gate)
+        guard = NatGuard(self._charon, ender, self._peers, denied, telemetry, uptime, gate)
         self._enforcer = Enforcer(
             self._charon,
             ender,
@@ -201,6 +201,10 @@ class AgentApp:
     def _changed(self) -> None:
         if self._reconciler:
             self._reconciler.trigger()
+
+    def _sas_changed(self) -> None:
+        self._authorizer.sas_changed()
+        self._authorizer.denied.news.set()  # who came may be in the way of who is there
 
     def _revoked(self, revoked: Revoked) -> None:
         self._departures.add(revoked)

@@ -15,12 +15,13 @@ from dmvpn_agent.service import testimony
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import ADDRESS, POLICY, Clock, certificate, event, policy
+from factories import ADDRESS, NBMA, POLICY, Clock, certificate, event, policy
 from fakes.frr import MemoryStore
 from fakes.sas import FakeSas
 from fakes.waiting import until
 
 LONG = 600.0
+OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -164,6 +165,28 @@ async def test_two_that_ask_about_one_binding_are_both_answered(
         assert await nhrpd[0].readuntil(b"\n\n") == b"eventid=1\nresult=deny\n\n"
 
 
+async def test_one_that_registers_anything_keeps_nobody_waiting(
+    agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand questions of one that shows no certificate: somebody who has just come is looked for."""
+    monkeypatch.setattr(testimony, "LOOK_PAUSE", LONG)
+    monkeypatch.setattr(testimony, "LOOK_TIMEOUT", LONG)
+    sas = FakeSas()
+    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
+    await agent.serve()
+    flood = [
+        event(number, remote_addr=str(ADDRESS + number), remote_nbma=str(NBMA + 1), remote_cert="")
+        for number in range(10, 1010)
+    ]
+    nhrpd = await agent.connect()
+    nhrpd[1].write(b"".join(flood))
+    async with asyncio.timeout(30):
+        for _ in range(1000 - 16):
+            assert b"deny" in await nhrpd[0].readuntil(b"\n\n")
+    sas.arrive(1, OWN)
+    assert await _ask(nhrpd, 2000) == "accept"
+
+
 async def test_half_a_message_is_waited_for_and_then_given_up(agent: Agent) -> None:
     """A connection that is not in step any more is closed."""
     await agent.serve(message_timeout=0.05)
@@ -272,7 +295,7 @@ async def test_an_exception_closes_the_connection_without_an_accept(
     """Whatever goes wrong, the socket goes on serving."""
     await agent.serve()
     with monkeypatch.context() as patch:
-        patch.setattr(agent.authorizer, "decide", lambda _: 1 / 0)
+        patch.setattr(agent.authorizer, "decide", lambda *_, **__: 1 / 0)
         nhrpd = await agent.connect()
         nhrpd[1].write(event())
         await _assert_closed(nhrpd)

@@ -88,6 +88,9 @@ class FakeSas:
         present = self.sas_of(interface, address)
         return tuple(self.certificates[sa.unique_id] for sa in present if sa.unique_id in self.certificates)
 
+    def certificate_of(self, sa: IkeSa) -> Certificate | None:
+        return self.certificates.get(sa.unique_id)
+
     async def refresh_certificates(self) -> None:
         """Nothing: what is known is known at once."""
 

@@ -95,7 +95,12 @@ def test_a_packet_that_is_cut_off_is_never_taken_for_another(packet: Packet, kep
     assert list(_plain(read.message).items()) == whole[: len(read.message)]
 
 
-def test_sections_within_sections_do_no_harm() -> None:
-    """As many as a packet can hold."""
-    depth = 170_000
-    assert decode(b"\x01" + b"\x01\x01x" * (depth // 3) + b"\x02" * (depth // 3)).message
+@pytest.mark.parametrize(("depth", "is_read"), [(32, True), (33, False), (130_000, False)])
+def test_what_is_read_can_be_written(depth: int, is_read: bool) -> None:
+    """A request that waits is written again for the next program; sections are written one within another."""
+    body = b"\x01" + b"\x01\x01x" * depth + b"\x02" * depth
+    if is_read:
+        assert encode(decode(body))[4:] == body
+    else:
+        with pytest.raises(ViciError, match="deep"):
+            decode(body)

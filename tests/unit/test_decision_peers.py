@@ -41,7 +41,7 @@ from dmvpn_agent.core.model import (
     Role,
     Source,
 )
-from dmvpn_agent.core.policy import Action, Combination, Maintenance, OnConflict, Policy, Trust
+from dmvpn_agent.core.policy import Action, Combination, Maintenance, OnConflict, Policy, StaticPeer, Trust
 from dmvpn_agent.core.standing import static_peer_of
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, certificate, decide, policy, request, spoke
 
@@ -191,6 +191,15 @@ class TestMaintenance:
     def test_another_peer_is_not_touched(self) -> None:
         """A pattern matches whole names."""
         assert peer_of(request(), policy(maintenance=(Maintenance(Action.DENY, identity="CN=spoke1"),)))
+
+    @pytest.mark.parametrize("action", Action)
+    def test_case_is_no_way_around_it(self, action: Action) -> None:
+        """charon takes a pre-shared key's owner for the same in any case; a row with a wildcard lets both in."""
+        row = StaticPeer("*@*", certificate().resources[Source.SUBJECT])
+        by = policy(static_peers=(row,), maintenance=(Maintenance(action, identity="spoke7@Example.net"),))
+        asked = request(certificate=None, ike_peers=frozenset({IkePeer("SPOKE7@example.net", has_certificate=False)}))
+        decision = decide(asked, by)
+        assert isinstance(decision, Deny) or (decision.peer is not None and decision.peer.quarantined)
 
     def test_who_is_behind_the_same_address_is_another_peer(self) -> None:
         """A certificate's peer is named by the certificate, not by its neighbours."""

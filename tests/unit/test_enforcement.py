@@ -36,7 +36,8 @@ class Node:
         self.ender = SaEnder(self.sas, telemetry, clock.uptime, dry_run=dry_run)
         self.enforcer = Enforcer(
             self.sas, self.ender, self.sas, self.peers, self.denied,
-            NatGuard(self.sas, self.ender, self.denied, telemetry, clock.uptime, None), telemetry, clock.uptime,
+            NatGuard(self.sas, self.ender, self.peers, self.denied, telemetry, clock.uptime, None),
+            telemetry, clock.uptime,
             ends_denied=True, dry_run=dry_run,
         )  # fmt: skip
         self.bound: frozenset[Any] = frozenset()

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Deny, Reason
+from dmvpn_agent.core.model import Accept, BindingRequest, Deny, IkePeer, Reason
 from dmvpn_agent.service.denied import Denied
 from dmvpn_agent.service.nat_guard import End, NatGuard
+from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.redirect import FirewallError
 from dmvpn_agent.service.sa_ender import SaEnder
 from dmvpn_agent.service.telemetry import Telemetry
-from factories import NBMA, Clock, request
+from factories import NBMA, NOW, UNITS, Clock, certificate, decide, request
+from fakes.frr import MemoryStore
 from fakes.sas import FakeSas
 
 FIRST = "CN=first"
@@ -43,8 +45,9 @@ class Stand:
 
     def __init__(self, telemetry: Telemetry, clock: Clock, gate: Gate | None) -> None:
         self.sas, self.denied, self.telemetry = FakeSas(), Denied(), telemetry
+        self.peers = Peers(MemoryStore())
         ender = SaEnder(self.sas, telemetry, clock.uptime)
-        self.guard = NatGuard(self.sas, ender, self.denied, telemetry, clock.uptime, gate)
+        self.guard = NatGuard(self.sas, ender, self.peers, self.denied, telemetry, clock.uptime, gate)
         self.sas.arrive(1, FIRST, port=4500)
         self.denied.note(request(), SHARED)
 
@@ -114,3 +117,84 @@ async def test_without_nftables_it_is_ended_ever_less_often(
     await stand.second_comes(3)
     assert stand.sas.ended == [2]
     assert [entry["event"] for entry in logs].count("peer_not_silenced") == (trouble == "refused")
+
+
+class TestSilent:
+    """A second peer that registers nothing: the kernel gives it the first one's packets all the same."""
+
+    @pytest.fixture
+    def stand(self, telemetry: Telemetry, clock: Clock, gate: Gate) -> Stand:
+        """The first is a peer, with an IKE_SA; nobody is denied."""
+        stand = Stand(telemetry, clock, gate)
+        stand.sas.leave(1)
+        stand.denied.drop(request())
+        self._accept(stand, request(), clock)
+        stand.sas.arrive(1, SECOND, port=4500)
+        return stand
+
+    def _accept(self, stand: Stand, asked: BindingRequest, clock: Clock) -> None:
+        decision = decide(asked)
+        assert isinstance(decision, Accept)
+        stand.peers.settle(asked, decision, clock.uptime())
+
+    async def _comes(self, stand: Stand, number: int, identity: str = "CN=silent", **options: Any) -> None:
+        stand.sas.arrive(number, identity, **{"port": PORT} | options)
+        stand.sas.show()
+        await stand.guard.look()
+
+    async def test_it_is_ended_and_its_port_silenced(self, stand: Stand, gate: Gate) -> None:
+        """As one that was denied its NBMA address; the first one is left alone."""
+        await self._comes(stand, 2)
+        assert (stand.sas.ended, gate.shut) == ([2], [(NBMA, PORT)])
+        await stand.guard.look()
+        assert gate.shut == [(NBMA, PORT)]
+
+    async def test_when_the_first_has_left_it_is_heard_again(self, stand: Stand, gate: Gate) -> None:
+        """It may register now."""
+        await self._comes(stand, 2)
+        stand.sas.leave(1)
+        stand.sas.show()
+        await stand.guard.look()
+        assert gate.shut == []
+
+    async def test_a_first_that_nhrpd_lost_keeps_nobody_out(self, stand: Stand, clock: Clock) -> None:
+        """After as long as it keeps its address and prefixes."""
+        clock.advance(61)
+        await self._comes(stand, 2)
+        assert stand.sas.ended == []
+
+    async def test_an_address_that_was_passed_on_is_let_be(self, stand: Stand) -> None:
+        """Without a NAT both have one port; who has it now registers, and is denied until the former is gone."""
+        await self._comes(stand, 2, port=4500)
+        assert stand.sas.ended == []
+
+    async def test_the_peer_itself_by_a_renewed_certificate_is_let_be(self, stand: Stand) -> None:
+        """Its resources are in its name, so charon prints another one; issuer and name are the same."""
+        stand.sas.certificates[2] = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW)
+        await self._comes(stand, 2)
+        assert stand.sas.ended == []
+
+    async def test_one_with_another_certificate_is_ended(self, stand: Stand) -> None:
+        """Whatever it calls itself."""
+        stand.sas.certificates[2] = certificate(name="other")
+        await self._comes(stand, 2)
+        assert stand.sas.ended == [2]
+
+    async def test_one_without_a_tunnel_yet_is_let_be(self, stand: Stand) -> None:
+        """The kernel mixes up CHILD_SAs."""
+        await self._comes(stand, 2, child="CREATED")
+        assert stand.sas.ended == []
+
+    async def test_pre_shared_keys_are_told_apart_by_identity(
+        self, telemetry: Telemetry, clock: Clock, gate: Gate
+    ) -> None:
+        """There is nothing else."""
+        stand = Stand(telemetry, clock, gate)
+        stand.sas.leave(1)
+        stand.denied.drop(request())
+        peers: frozenset[IkePeer] = frozenset({IkePeer("first", has_certificate=False)})
+        decision = decide(request())
+        stand.peers.settle(request(certificate=None, ike_peers=peers), decision, clock.uptime())
+        stand.sas.arrive(1, "first", psk=True, port=4500)
+        await self._comes(stand, 2, "second", psk=True)
+        assert stand.sas.ended == [2]

@@ -7,7 +7,7 @@ from typing import Any
 from dmvpn_agent.core.model import Accept, BindingRequest, Decision, Deny, IkePeer, Peer, Reason
 from dmvpn_agent.core.policy import Action, Maintenance
 from dmvpn_agent.service.peers import Peers, Revoked
-from factories import ADDRESS, UNITS, Clock, certificate, decide, policy, request, spoke
+from factories import ADDRESS, NBMA, UNITS, Clock, certificate, decide, policy, request, spoke
 from fakes.frr import MemoryStore
 
 LINGER = timedelta(seconds=600)
@@ -64,6 +64,19 @@ def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> 
     assert not peers.settle(request("GRE=10.255.0.9"), DENY, START)
     assert not peers.settle(request(certificate=None), DENY, START)
     assert ADDRESS in peers
+
+
+def test_a_denial_of_another_pre_shared_key_leaves_the_peer(store: MemoryStore) -> None:
+    """Neither has a certificate: the IKE identity tells them apart, and nobody is anybody."""
+    peers, accepted = Peers(store), _accept(request())
+    own, other = (frozenset({IkePeer(name, has_certificate=False)}) for name in ("own", "other"))
+    asked = request(certificate=None, ike_peers=own)
+    peers.settle(asked, accepted, START)
+    for stranger in (other, own | other, frozenset[IkePeer](), None):
+        assert not peers.settle(replace(asked, nbma_address=NBMA + 1, ike_peers=stranger), DENY, START)
+    assert ADDRESS in peers
+    assert peers.settle(asked, DENY, START)
+    assert ADDRESS not in peers
 
 
 def test_who_has_departed_is_in_nobodys_way_at_its_nbma_address(store: MemoryStore, clock: Clock) -> None:

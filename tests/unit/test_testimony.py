@@ -124,6 +124,32 @@ class TestWitness:
         assert isinstance(await node.consider(GOOD), Accept)
         assert node.sas.looks == 1
 
+    @pytest.mark.parametrize("psk", [True, False], ids=["pre-shared key", "certificate"])
+    async def test_nobody_is_taken_for_who_was_there_at_the_last_look(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, psk: bool
+    ) -> None:
+        """Somebody else behind the same NAT registers the peer's address as soon as the tunnel is up."""
+        node = Witnessed(store, telemetry, clock, self.PSK if psk else policy())
+        node.sas.arrive(1, "spoke7@example.net" if psk else OWN, psk=psk)
+        node.sas.certificates |= {} if psk else {1: certificate(padding=3000)}
+        node.sas.show()
+        node.sas.leave(1)
+        node.sas.arrive(2, "other", psk=psk, unproven=not psk)
+        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert decision.reason is Reason.NO_CERTIFICATE
+
+    async def test_where_charon_does_not_answer_nobody_is_who_was_there(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It answers no list-sas while it is busy with an IKE_SA, and a peer may keep it busy."""
+        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.01)
+        node = Witnessed(store, telemetry, clock, self.PSK)
+        node.sas.arrive(1, "spoke7@example.net", psk=True)
+        node.sas.show()
+        monkeypatch.setattr(node.sas, "look", asyncio.Event().wait)
+        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert decision.reason is Reason.NO_CERTIFICATE
+
     async def test_whoever_has_no_certificate_is_looked_up(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -27,15 +28,31 @@ MESSAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 5.0
 #: Questions of a connection whose answers wait for charon; one more is answered by what is known.
 MAX_WAITING = 256
+#: Of those, how many may be from one NBMA address: a peer that registers anything and everything keeps nobody out.
+MAX_WAITING_BESIDE = 16
 
 #: What a question is about: interface and protocol address.
 Binding = tuple[str, Address]
-#: The questions of one connection whose answers wait for charon.
-Waiting = dict[Binding, asyncio.Task[None]]
+
+
+class Late(NamedTuple):
+    """A question whose answer waits for charon."""
+
+    nbma_address: Address
+    task: asyncio.Task[None]
+
+
+#: Those of one connection.
+Waiting = dict[Binding, Late]
 
 
 def _binding(event: AuthorizeBinding) -> Binding:
     return event.request.interface, event.request.protocol_address
+
+
+def _has_room(waiting: Waiting, nbma_address: Address) -> bool:
+    beside = sum(late.nbma_address == nbma_address for late in waiting.values())
+    return len(waiting) < MAX_WAITING and beside < MAX_WAITING_BESIDE
 
 
 class NhrpdSocket:
@@ -102,8 +119,8 @@ class NhrpdSocket:
         except Exception:
             log.exception("event_connection_failed")
         finally:
-            for task in waiting.values():
-                task.cancel()
+            for late in waiting.values():
+                late.task.cancel()
         self._telemetry.increment(metrics.EVENT_CONNECTIONS, outcome)
         log.info("event_connection_closed", outcome=outcome, uid=user, pid=process)
 
@@ -139,13 +156,14 @@ class NhrpdSocket:
                 connection.engaged = True
                 # nhrpd forgets an earlier question about the binding: its decision must not come after this one's.
                 if (earlier := waiting.pop(_binding(event), None)) is not None:
-                    earlier.cancel()
-                if self._authorizer.must_ask(event) and len(waiting) < MAX_WAITING:
-                    # The questions after it do not wait with it: nhrpd knows the answers by their numbers.
-                    late = self._answer_late(event, connection.writer, waiting)
-                    waiting[_binding(event)] = asyncio.create_task(late)
-                    continue
-            await self._conclude(event, self._authorizer.decide(event), connection.writer)
+                    earlier.task.cancel()
+            waits = self._authorizer.must_ask(event)
+            if waits and isinstance(event, AuthorizeBinding) and _has_room(waiting, event.request.nbma_address):
+                # The questions after it do not wait with it: nhrpd knows the answers by their numbers.
+                task = asyncio.create_task(self._answer_late(event, connection.writer, waiting))
+                waiting[_binding(event)] = Late(event.request.nbma_address, task)
+                continue
+            await self._conclude(event, self._authorizer.decide(event, looked=not waits), connection.writer)
         return answered
 
     async def _answer_late(self, event: AuthorizeBinding, writer: asyncio.StreamWriter, waiting: Waiting) -> None:
@@ -154,7 +172,8 @@ class NhrpdSocket:
         except (ConnectionError, TimeoutError):
             writer.transport.abort()
         finally:
-            if waiting.get(_binding(event)) is asyncio.current_task():
+            late = waiting.get(_binding(event))
+            if late is not None and late.task is asyncio.current_task():
                 del waiting[_binding(event)]
 
     async def _conclude(

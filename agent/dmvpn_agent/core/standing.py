@@ -35,13 +35,16 @@ def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None
 
 
 def maintained(request: BindingRequest, policy: Policy, action: Action) -> Maintenance | None:
-    """Return the maintenance of this kind that is in force for a peer."""
+    """Return the maintenance of this kind that is in force for a peer, in whatever case its name is written.
+
+    charon takes a name or mail address for the same in any case, and a peer with a pre-shared key chooses which.
+    """
     if not policy.maintenance:
         return None
-    names = _all_names(request)
+    names = frozenset(name.casefold() for name in _all_names(request))
     serial = request.certificate.serial if isinstance(request.certificate, Certificate) else None
     for row in policy.maintenance:
-        by_identity = row.identity is not None and matches(row.identity, names)
+        by_identity = row.identity is not None and matches(row.identity.casefold(), names)
         if row.action is action and (by_identity or (serial is not None and row.serial == serial)):
             return row
     return None

@@ -94,27 +94,31 @@ class Authorizer:
 
     async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
         """Decide on one event; where the decision needs charon's word, ask it first. Never raises."""
+        looked = True
         if self.must_ask(event) and self._testimony is not None and isinstance(event, AuthorizeBinding):
-            await self._testimony.ask(event.request, self._judge.policy)
-        return self.decide(event)
+            looked = await self._testimony.ask(event.request, self._judge.policy)
+        return self.decide(event, looked=looked)
 
     def must_ask(self, event: AuthorizeBinding | BadEvent) -> bool:
         """Tell whether the answer has to wait for charon's. Never raises."""
         if self._testimony is None or not isinstance(event, AuthorizeBinding):
             return False
         with self._failures.contained(ADMISSION):
-            return self._testimony.is_lacking(event.request, self._judge.policy)
+            return self._testimony.must_look(event.request, self._judge.policy)
         return False
 
-    def decide(self, event: AuthorizeBinding | BadEvent) -> Judgement:
-        """Decide on one event by what is known now. Never raises: what goes wrong here denies."""
+    def decide(self, event: AuthorizeBinding | BadEvent, *, looked: bool = True) -> Judgement:
+        """Decide on one event by what is known now. Never raises: what goes wrong here denies.
+
+        ``looked``: whether charon answered where it had to be asked.
+        """
         started = self._clocks.uptime()
         request = None
         decision: Decision
         if isinstance(event, BadEvent):
             decision = Deny(Reason.MALFORMED_EVENT, "event", event.why, "an authorize-binding event of nhrpd")
         else:
-            request, decision = self._decide_now(event.request)
+            request, decision = self._decide_now(event.request, looked=looked)
         self._count(decision)
         if request is not None and isinstance(request.certificate, Certificate) and request.certificate.overlooked:
             self._telemetry.increment(metrics.OVERLOOKED_CLAIMS, by=len(request.certificate.overlooked))
@@ -237,9 +241,9 @@ class Authorizer:
         again = self._testimony.complete_again(request) if self._testimony else request
         return self._decide(again, lambda peer: self._peers.gained_conflicts(peer, self._clocks.uptime()))
 
-    def _decide_now(self, asked: BindingRequest) -> tuple[BindingRequest, Decision]:
+    def _decide_now(self, asked: BindingRequest, *, looked: bool) -> tuple[BindingRequest, Decision]:
         try:
-            request = self._completed(asked)
+            request = self._completed(asked, looked=looked)
         except Exception as error:
             self._failures.note(ADMISSION, error, then="denied")
             return asked, _failed()
@@ -262,8 +266,12 @@ class Authorizer:
     def _conflicting(self, peer: Peer) -> tuple[Peer, ...]:
         return self._peers.conflicting(peer, self._clocks.uptime())
 
-    def _completed(self, request: BindingRequest) -> BindingRequest:
-        return self._testimony.complete(request) if self._testimony else request
+    def _completed(self, request: BindingRequest, *, looked: bool) -> BindingRequest:
+        if self._testimony is None:
+            return request
+        if not looked and request.certificate is None:
+            return replace(request, ike_peers=frozenset())  # who was there at an earlier look need not be who asks
+        return self._testimony.complete(request)
 
     def _refreshed(self, request: BindingRequest) -> BindingRequest:
         return self._testimony.refresh(request) if self._testimony else request

@@ -142,6 +142,10 @@ class CharonWatch:
         """Return the certificates of those IKE_SAs, as far as they are known."""
         return self._proofs.of(self._showing(self.sas_of(interface, address)))
 
+    def certificate_of(self, sa: IkeSa) -> Certificate | None:
+        """Return the certificate that the peer of an IKE_SA proved, ``None`` where it is not known."""
+        return next(iter(self._proofs.of(self._showing((sa,)))), None)
+
     def _showing(self, sas: Iterable[IkeSa]) -> Iterator[IkeSa]:
         """Yield those whose peer proved a certificate: of the others nobody has one."""
         return (sa for sa in sas if self._authentication(sa) is Authentication.PUBLIC_KEY)

@@ -1,10 +1,11 @@
 """Keeps a second peer behind one NAT address from taking the first one's packets.
 
 The kernel sends what is for an NBMA address by the newest SA with it, so the second one's would carry the packets of
-both. Its IKE_SA is ended whenever it comes, and what comes from its port is dropped for a while, or it would come and
-go without pause, with a hole in the first one's traffic each time.
+both. Its IKE_SA is ended whenever it comes, whether it registers or keeps silent, and what comes from its port is
+dropped for a while, or it would come and go without pause, with a hole in the first one's traffic each time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -12,12 +13,13 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Address, BindingRequest, Reason
+from dmvpn_agent.core.model import Address, BindingRequest, Certificate, Reason
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.core.standing import is_of
 from dmvpn_agent.service.backoff import Trouble
 from dmvpn_agent.service.clocks import Uptime
 from dmvpn_agent.service.denied import Denied
+from dmvpn_agent.service.peers import Membership, Peers
 from dmvpn_agent.service.redirect import FirewallError
 from dmvpn_agent.service.sa_ender import SaEnder, Sas
 from dmvpn_agent.service.telemetry import Telemetry
@@ -46,13 +48,21 @@ class _Silenced:
     until: timedelta
 
 
+class Ends(Sas, Protocol):
+    """charon's IKE_SAs, and who proved themselves in them."""
+
+    def certificate_of(self, sa: IkeSa) -> Certificate | None:
+        """Return the certificate that the peer of an IKE_SA proved, ``None`` where it is not known."""
+
+
 class NatGuard:
-    """Acts on the peers that are denied their NBMA address; without a ``gate``, as on others that are denied."""
+    """Acts on whoever shares the NBMA address of a peer that came before; without a ``gate``, by ending alone."""
 
     def __init__(
         self,
-        sas: Sas,
+        sas: Ends,
         ender: SaEnder,
+        peers: Peers,
         denied: Denied,
         telemetry: Telemetry,
         clock: Uptime,
@@ -60,6 +70,7 @@ class NatGuard:
     ) -> None:
         self._sas = sas
         self._ender = ender
+        self._peers = peers
         self._denied = denied
         self._clock = clock
         self._gate = gate
@@ -68,19 +79,54 @@ class NatGuard:
         telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._silenced))
 
     async def look(self) -> None:
-        """End what must not be there, silence where it came from, and hear again whoever is not denied any more."""
-        denials = [denial for denial in self._denied if denial.why.reason is Reason.NBMA_ADDRESS_CONFLICT]
-        requests = {(one.request.protocol_address, one.request.nbma_address): one.request for one in denials}
+        """End what must not be there, silence where it came from, and hear again whoever is kept out no more."""
         now = self._clock()
+        unwanted = {**dict(self._silent(now)), **dict(self._denied_here())}
+        causes = {_pair(request) for request in (*unwanted.values(), *self._requests())}
         self._silenced = {end: one for end, one in self._silenced.items() if now < one.until}
         for end, silenced in tuple(self._silenced.items()):
-            if (silenced.request.protocol_address, silenced.request.nbma_address) not in requests:
+            if _pair(silenced.request) not in causes and not self._is_held(silenced.request, now):
                 await self._hear(end, silenced.request)
-        for request in requests.values():
+        for sa, request in unwanted.items():
+            await self._keep_out(sa, request)
+
+    def _requests(self) -> list[BindingRequest]:
+        return [one.request for one in self._denied if one.why.reason is Reason.NBMA_ADDRESS_CONFLICT]
+
+    def _denied_here(self) -> Iterator[tuple[IkeSa, BindingRequest]]:
+        """Yield the IKE_SAs of those who were denied their NBMA address, with what they asked."""
+        for request in self._requests():
             present = self._sas.sas_of(request.interface, request.nbma_address)
+            yield from ((sa, request) for sa in present if is_of(sa, request, present))
+
+    def _silent(self, now: timedelta) -> Iterator[tuple[IkeSa, BindingRequest]]:
+        """Yield the IKE_SAs of others at a peer's NBMA address, whatever they ask, with what the peer asked.
+
+        With its own port it may be the peer by another name, or whoever was given its address: these register.
+        """
+        for first in self._peers.live(now):
+            request = first.request
+            present = self._sas.sas_of(request.interface, request.nbma_address)
+            ports = {sa.remote_port for sa in present if self._is_peers(sa, first, present)}
             for sa in present:
-                if is_of(sa, request, present):
-                    await self._keep_out(sa, request)
+                others = sa.remote_port not in ports and not self._is_peers(sa, first, present)
+                if ports and others and any(child.installed for child in sa.children):
+                    yield sa, request
+
+    def _is_peers(self, sa: IkeSa, peer: Membership, present: tuple[IkeSa, ...]) -> bool:
+        """Tell whether an IKE_SA is a peer's, also by a renewed certificate of another name."""
+        proven = self._sas.certificate_of(sa)
+        if proven is not None and isinstance(peer.request.certificate, Certificate):
+            return proven.identity == peer.request.certificate.identity
+        return is_of(sa, peer.request, present)
+
+    def _is_held(self, request: BindingRequest, now: timedelta) -> bool:
+        """Tell whether the peer is still there for whose sake an end was silenced."""
+        present = self._sas.sas_of(request.interface, request.nbma_address)
+        return any(
+            _pair(first.request) == _pair(request) and any(self._is_peers(sa, first, present) for sa in present)
+            for first in self._peers.live(now)
+        )
 
     async def _keep_out(self, sa: IkeSa, request: BindingRequest) -> None:
         # The kernel mixes the two up until it is gone, and once ended it comes back at once: silence comes first.
@@ -122,3 +168,7 @@ class NatGuard:
                 await self._gate.hear(end)
         except FirewallError as error:
             log.error("peer_stays_silenced", why=str(error), then=f"until {SILENCE} after it was silenced")
+
+
+def _pair(request: BindingRequest) -> tuple[Address, Address]:
+    return request.protocol_address, request.nbma_address

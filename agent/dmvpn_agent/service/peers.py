@@ -112,6 +112,10 @@ class Peers:
         """Return all memberships as they are now."""
         return tuple(self._members.values())
 
+    def live(self, now: timedelta) -> tuple[Membership, ...]:
+        """Return the memberships of the peers that keep others from what they hold."""
+        return tuple(member for member in self._members.values() if self._is_live(member.peer, now))
+
     def conflicting(self, peer: Peer, now: timedelta) -> tuple[Peer, ...]:
         """Return the live peers of another identity that hold this one's address or overlap its prefixes."""
         return tuple(other for other in self._holdings.conflicting(peer) if self._is_live(other, now))
@@ -227,8 +231,9 @@ class Peers:
     def settle(self, request: BindingRequest, decision: Decision, now: timedelta) -> bool:
         """Record a decision; return whether that changed who is accepted, or as what.
 
-        A denial takes back an earlier acceptance of the same certificate on the same interface; one of another
-        certificate does not, or whoever asks for a peer's address could throw that peer out.
+        A denial takes back an earlier acceptance of the same peer on the same interface: of the same certificate, or
+        of the same IKE identities where there is none. One of somebody else does not, or whoever asks for a peer's
+        address could throw that peer out.
         """
         address = request.protocol_address
         member = self._members.get(address)
@@ -245,9 +250,7 @@ class Peers:
             if member is None or member.request != request:
                 self._store.save(request)
             return bool(decision.replaces) or member is None or member.peer != decision.peer
-        if member is not None and (member.request.certificate, member.request.interface) == (
-            request.certificate, request.interface,
-        ):  # fmt: skip
+        if member is not None and _asker(member.request) == _asker(request):
             self._leave(address, decision)
             return True
         if member is None and address not in self._judged and _is_named(request, decision):
@@ -312,6 +315,11 @@ def _undisputed(members: Iterable[Membership]) -> frozenset[Address]:
         if not holdings.conflicting(member.peer):
             holdings.add(member.peer)
     return frozenset(peer.protocol_address for peer in holdings)
+
+
+def _asker(request: BindingRequest) -> tuple[object, str]:
+    """Return who asks, and where: a pre-shared key leaves nothing but the IKE identity to tell peers apart."""
+    return (request.ike_peers if request.certificate is None else request.certificate), request.interface
 
 
 #: The reasons that say nothing of whoever the address belongs to.

@@ -76,6 +76,14 @@ class Testimony:
         except Exception as error:
             log.warning("certificates_not_looked_for", why=str(error) or type(error).__name__)
 
+    def must_look(self, request: BindingRequest, policy: Policy) -> bool:
+        """Tell whether charon has to be asked before an answer.
+
+        A question without certificate names nobody: whoever has an IKE_SA now is who asks, and may have come a moment
+        ago, in the place or beside the peer of the last look.
+        """
+        return request.certificate is None or self.is_lacking(request, policy)
+
     def is_lacking(self, request: BindingRequest, policy: Policy) -> bool:
         """Tell whether the decision hangs on it, and the last look may be too old to say."""
         present = self._present(request) or frozenset()
@@ -91,16 +99,22 @@ class Testimony:
     def _proven(self, request: BindingRequest) -> tuple[Certificate, ...]:
         return self._witness.certificates_at(request.interface, request.nbma_address)
 
-    async def ask(self, request: BindingRequest, policy: Policy) -> None:
-        """Look again; for a certificate, or for charon, until nhrpd should be answered. Never raises."""
+    async def ask(self, request: BindingRequest, policy: Policy) -> bool:
+        """Look again; for a certificate, or for charon, until nhrpd should be answered. Never raises.
+
+        Returns whether there was a look.
+        """
+        looked = False
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 await self._witness.look()
+                looked = True
                 while self._may_come(request) and self.is_lacking(request, policy):
                     await asyncio.sleep(LOOK_PAUSE)
                     await self._witness.look()
         except Exception as error:
             log.warning("charon_not_asked", why=str(error) or type(error).__name__)
+        return looked
 
     def _may_come(self, request: BindingRequest) -> bool:
         """Tell whether a later look can show more: a certificate, or charon, if the agent has just started."""

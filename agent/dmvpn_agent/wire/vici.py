@@ -18,6 +18,9 @@ from vici.protocol import Message
 #: charon drops longer ones.
 MAX_PACKET = 512 * 1024
 
+#: Sections within sections. charon and nhrpd have three or four; what is much deeper could be read, and not written.
+MAX_DEPTH = 32
+
 #: A value's length is written in 16 bits.
 MAX_VALUE = 0xFFFF
 
@@ -124,6 +127,8 @@ def _message(body: bytes, place: int) -> Section:
         if element == Message.KEY_VALUE:
             section[name], place = _value(body, end)
         elif element == Message.SECTION_START:
+            if len(above) >= MAX_DEPTH:
+                raise ViciError(f"a message has sections more than {MAX_DEPTH} deep in one another")
             above.append(section)
             section[name] = section = {}
             place = end
