@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -79,6 +80,19 @@ def test_frr_is_started_after_the_socket_is_served(service: str) -> None:
     assert "start_post() {" in (DEPLOY / f"openrc/{service}.initd").read_text().splitlines()
 
 
+@pytest.mark.parametrize("service", ["dmvpn-agent", "dmvpn-bridge"])
+def test_a_reload_checks_the_configuration_and_writes_nothing_to_the_journal(service: str, tmp_path: Path) -> None:
+    """What `check` prints is for a terminal. Its exit status and its errors are what systemd shows."""
+    (check, _) = re.findall(r"^ExecReload=(.*)$", (DEPLOY / f"systemd/{service}.service").read_text(), re.M)
+    program = tmp_path / "dmvpn-agent"
+    program.write_text("#!/bin/sh\necho the whole configuration; echo an error >&2; exit 78\n")
+    program.chmod(0o755)
+    done = subprocess.run(
+        shlex.split(check), env={"PATH": f"{tmp_path}:/bin"}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (78, "", "an error\n")
+
+
 @pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
 def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -> None:
     """charon by Debian's own profiles; swanctl by the line that deploy/apparmor adds to Debian's."""
@@ -106,7 +120,7 @@ def test_the_group_of_charons_socket_is_made_by_the_package(mode: str) -> None:
     assert f"\naddgroup -S {group} " in install
     assert f"\naddgroup dmvpn-agent {group} " in install
     assert group in (DEPLOY / "apk/APKBUILD").read_text().split('pkggroups="')[1].split('"')[0].split()
-    assert f"adduser dmvpn-agent {group}\n" in (DEPLOY / "README.md").read_text()
+    assert f"adduser dmvpn-agent {group}\n" in (DEPLOY.parent / "README.md").read_text()
     assert VICI_GROUP[0] == group
 
 
