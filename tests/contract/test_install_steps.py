@@ -193,9 +193,7 @@ def test_the_tunnel_is_the_one_that_frr_and_the_agent_name(installed: Installed)
 
 def test_every_shipped_file_is_written_about() -> None:
     """A user finds each file of frr/ and swanctl/ by the README or the documents that it names."""
-    texts = "".join(
-        (CHECKOUT / name).read_text()
-        for name in ("README.md", "swanctl/README.md", "docs/several-hubs.md", "deploy/README.md")
-    ).replace("$role", "hub")
+    files = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *CHECKOUT.glob("[ds]*/README.md")]
+    texts = "".join(file.read_text() for file in files).replace("$role", "hub")
     names = [path.name for folder in ("frr", "swanctl") for path in (CHECKOUT / folder).glob("*.conf")]
     assert [name for name in names if name not in texts] == []
