@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,17 @@ from dmvpn_agent.commands.certificate_input import InputError, Shown, read_file
 from dmvpn_agent.commands.explain_json import decision_json
 from dmvpn_agent.commands.judging import Question, explain
 from dmvpn_agent.commands.setting import Setting, settle
+from dmvpn_agent.core.holdings import Holdings
 from dmvpn_agent.core.model import Accept, Address, BadCertificate, Certificate, Decision, Peer
 from dmvpn_agent.core.old_script import OldScript, OldVerdict, also_accepted, old_verdict
+from dmvpn_agent.core.policy import covers
 from dmvpn_agent.core.printable import printable
 from dmvpn_agent.output import complain, say
 from dmvpn_agent.show import table
 from dmvpn_agent.wire.charon import NHRPD_MAX_CERTIFICATE
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
-SAME = "same"
+SAME, RESOURCES, BESIDE = "same", "other resources", "accepted before, one of several now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A folder compared. ``skipped``: files without certificate. ``shared``: filters that several peers share."""
+    """A folder compared. ``skipped``: files without certificate. ``shared``: filters that several peers had before.
+
+    ``sites``: prefixes that several peers of one site have now.
+    """
 
     script: OldScript
     rows: tuple[Row, ...]
     skipped: tuple[str, ...]
-    shared: tuple[str, ...] = field(default=())
+    shared: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
 
     @property
     def different(self) -> bool:
@@ -76,8 +82,9 @@ def compare(files: list[Path], script: OldScript, question: Question, setting: S
             skipped.append(str(error))
             continue
         rows += _rows(file.name, shown, script, question, setting)
+    rows = list(_beside_each_other(rows))
     shared = tuple(_shared_filters(rows)) if script is OldScript.GUIDE else ()
-    return Comparison(script, tuple(rows), tuple(skipped), shared)
+    return Comparison(script, tuple(rows), tuple(skipped), shared, tuple(_sites(rows)))
 
 
 def _rows(name: str, shown: Shown, script: OldScript, question: Question, setting: Setting) -> Iterator[Row]:
@@ -93,7 +100,10 @@ def _rows(name: str, shown: Shown, script: OldScript, question: Question, settin
     for answer in report.answers:
         address = answer.request.protocol_address if report.address_known else None
         old = old_verdict(script, certificate, address, setting.config.role)
-        yield _row(name, address, old, answer.explanation.decision, setting)
+        row = _row(name, address, old, answer.explanation.decision, setting)
+        # Of an IPv6 address beside an IPv4 one no BGP follows, neither before nor now.
+        alone = address is None or address.version == 4 or all(one.version == 6 for one in addresses)
+        yield row if alone or row.what != RESOURCES else replace(row, what=SAME, why=())
     for address in also_accepted(script, certificate, tunnel):
         if address not in addresses:
             old = old_verdict(script, certificate, address, setting.config.role)
@@ -110,15 +120,20 @@ def _row(name: str, address: Address | None, old: OldVerdict, new: Decision, set
         what, why = "denied before, accepted now", (f"before: {old.why}",)
     elif new.peer is not None and setting.config.bgp is not None:
         why = tuple(_differences(old, new.peer))
-        what = "other resources" if why else SAME
+        what = RESOURCES if why else SAME
     return Row(name, address, old, new, what, why)
 
 
 def _differences(old: OldVerdict, peer: Peer) -> Iterator[str]:
     if old.as_number != peer.as_number:
         yield f"AS number: before {old.as_number or 'none'}, now {peer.as_number or 'none'}"
-    lost = [prefix for prefix in old.prefixes if prefix not in peer.prefixes]
-    gained = [prefix for prefix in peer.prefixes if prefix not in old.prefixes]
+    if peer.transit is None:
+        lost = [prefix for prefix in old.prefixes if prefix not in peer.prefixes]
+        gained = [prefix for prefix in peer.prefixes if prefix not in old.prefixes]
+    else:
+        carried = [network for network, _ in peer.transit]
+        lost = [prefix for prefix in old.prefixes if not any(covers(network, prefix) for network in carried)]
+        gained = [network for network in carried if not any(covers(prefix, network) for prefix in old.prefixes)]
     if lost:
         yield f"not any more: {', '.join(str(prefix) for prefix in lost)}"
     if gained:
@@ -127,6 +142,35 @@ def _differences(old: OldVerdict, peer: Peer) -> Iterator[str]:
     if old.longest not in {None, longest} and old.prefixes:
         yield f"prefixes inside them: before down to a /{old.longest}, now to a /{longest} (policy.max_prefix_length)"
     yield from (f"before: {note}" for note in old.notes)
+
+
+def _beside_each_other(rows: list[Row]) -> Iterator[Row]:
+    """Yield the rows; of peers that hold the same, all but the first are marked if the policy accepts one only."""
+    held, files = Holdings(), dict[str, str]()
+    for row in rows:
+        peer = row.new.peer if isinstance(row.new, Accept) else None
+        others = held.conflicting(peer) if peer is not None else ()
+        if peer is not None:
+            held.add(peer)
+            files.setdefault(peer.identity, row.file)
+        if others and row.old.accepts:
+            names = ", ".join(sorted({files[other.identity] for other in others}))
+            why = f"now: {names} has the same address or prefixes, and one is accepted at a time (policy.on_conflict)"
+            yield replace(row, what=BESIDE, why=(*row.why, why))
+        else:
+            yield row
+
+
+def _sites(rows: list[Row]) -> Iterator[str]:
+    """Yield what several peers of one site have."""
+    sites: dict[str, dict[str, Peer]] = {}
+    for row in rows:
+        if isinstance(row.new, Accept) and row.new.peer is not None and row.new.peer.site:
+            sites.setdefault(row.new.peer.site, {})[row.file] = row.new.peer
+    for members in sites.values():
+        if len({peer.identity for peer in members.values()}) > 1:
+            prefixes = next(iter(members.values())).prefixes
+            yield f"{', '.join(map(str, prefixes))}: {', '.join(members)}"
 
 
 def _shared_filters(rows: list[Row]) -> Iterator[str]:
@@ -155,6 +199,9 @@ def _text(compared: Comparison) -> str:
     if compared.shared:
         parts.append("\n".join(["FILTERS that peers of one AS number shared before, and do not any more:",
                                 *(f"  {printable(text)}" for text in compared.shared)]))  # fmt: skip
+    if compared.sites:
+        parts.append("\n".join(["PREFIXES that peers of one site have together:",
+                                *(f"  {printable(text)}" for text in compared.sites)]))  # fmt: skip
     if compared.skipped:
         parts.append("\n".join(["SKIPPED", *(f"  {printable(text)}" for text in compared.skipped)]))
     counts = Counter(row.what for row in compared.rows)
@@ -197,5 +244,6 @@ def _json(compared: Comparison) -> dict[str, Any]:
             for row in compared.rows
         ],
         "shared_filters": list(compared.shared),
+        "sites": list(compared.sites),
         "skipped": list(compared.skipped),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.cli import main
+from dmvpn_lab.render import render
 from factories import der
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
@@ -136,3 +137,49 @@ def test_a_folder_or_a_certificate_is_needed(capsys: Output) -> None:
         with pytest.raises(SystemExit) as caught:
             main(["explain", *arguments])
         assert caught.value.code == 2
+
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def dmvpn_ca(tmp_path: Path) -> Path:
+    """The shipped configuration of a hub in a network of dmvpn-ca."""
+    values = {
+        "TUNNEL_NETWORK": '10.255.0.0/16", "2001:db8::/96',
+        "ALLOWED_NETWORK": '192.168.0.0/16", "2001:db8::/32',
+    }
+    text = render((CHECKOUT / "deploy/agent.dmvpn-ca.hub.toml").read_text(), {**values, "AS_NUMBER": 65000})
+    cas = CHECKOUT / "tests/data/cases/dmvpn-ca/x509ca"
+    file = tmp_path / "agent.toml"
+    file.write_text(text.replace("[policy]\n", f'[policy]\nca_certificates = ["{cas}"]\n'))
+    return file
+
+
+def compare_dmvpn_ca(config: Path, capsys: Output) -> tuple[int, Any]:
+    status = main(["explain", "--compare", str(CHECKOUT / "tests/data/cases/dmvpn-ca"), "--at", "2026-12-01T12:00",
+                   "--config", str(config), "--script", "dmvpn-tools", "--json"])  # fmt: skip
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_a_network_of_dmvpn_ca_is_the_same_before_and_now(dmvpn_ca: Path, capsys: Output) -> None:
+    """Hubs, and the two routers of a site, which have its prefixes together; hub3 is of an AS of its own."""
+    status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
+    found = differences(told)
+    assert found.pop(("hub3.pem", "10.255.0.3")) == "other resources"  # its blocks are without the tunnel network
+    assert set(found.values()) == {None}
+    assert told["sites"] == ["192.168.1.0/24, 2001:db8:1::/48: fin1.pem, fin2.pem"]
+    assert status == 1
+
+
+def test_peers_that_are_in_each_others_way_are_named(dmvpn_ca: Path, capsys: Output) -> None:
+    """The script let both in. Without "share" the agent accepts one at a time."""
+    dmvpn_ca.write_text(dmvpn_ca.read_text().replace('on_conflict = "share"', ""))
+    status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
+    rows = {row["file"]: row for row in told["certificates"] if row["protocol_address"] == "10.255.1.2"}
+    assert (status, told["sites"]) == (1, [])
+    assert rows["fin2.pem"]["difference"] == "accepted before, one of several now"
+    assert rows["fin2.pem"]["why"] == [
+        "now: fin1.pem has the same address or prefixes, and one is accepted at a time (policy.on_conflict)"
+    ]
+    assert differences(told)["fin1.pem", "10.255.1.1"] is None
