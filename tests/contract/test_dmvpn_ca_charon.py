@@ -67,6 +67,8 @@ async def test_charon_takes_none_without_it(tmp_path: Path) -> None:
 def test_the_agent_knows_what_charon_is_told_to_pass_over() -> None:
     """It denies a certificate with any other unknown critical extension, as RFC 5280, section 4.2 asks."""
     loaded = x509.load_pem_x509_certificate(concentrator().certificate)
-    critical = [one for one in loaded.extensions if one.critical and isinstance(one.value, x509.UnrecognizedExtension)]
+    critical = [
+        one for one in loaded.extensions if one.critical and isinstance(one.value, x509.UnrecognizedExtension)
+    ]
     assert len(critical) == 3
     assert isinstance(read_certificate(loaded.public_bytes(Encoding.DER)), Certificate)
