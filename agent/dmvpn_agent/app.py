@@ -26,6 +26,7 @@ from dmvpn_agent.config import Config
 from dmvpn_agent.config_reload import reloaded
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Role
+from dmvpn_agent.core.policy import Policy, Trust
 from dmvpn_agent.service.authorizer import Authorizer
 from dmvpn_agent.service.bindings import BindingWatch
 from dmvpn_agent.service.charon_watch import CharonWatch
@@ -288,17 +289,24 @@ class AgentApp:
         if new.restart_needed:
             log.warning("restart_needed", why="only policy, log, the times in frr, bgp (not as_number, transport),"
                         " redirect and ike.end_denied are read again, and no part is switched on or off")  # fmt: skip
+        other_files = config.trust_files != self._config.trust_files or self._trust.is_reloading
         self._config = replace(self._config, policy=config.policy, log=config.log, trust_files=config.trust_files)
         self._bindings.reload(config.frr)
         if self._reconciler and new.bgp:
             self._reconciler.reload(config.frr, new.bgp)
         if self._redirect and config.redirect:
             self._redirect.reload(config.redirect)
-        self._trust.reload(self._trust_reader(config))
+        if other_files:
+            self._trust.reload(self._trust_reader(config), lambda trust: self._judge_by(config.policy, trust))
+        else:
+            self._authorizer.reload(config.policy)
         self._enforcer.ends_denied = config.ike.ends_denied
-        self._authorizer.reload(config.policy)
         self.count_reload("applied")
         log.info("config_reloaded")
+
+    def _judge_by(self, policy: Policy, trust: Trust) -> None:
+        self._authorizer.reload(policy)
+        self._authorizer.trust(trust)
 
     def count_reload(self, outcome: str) -> None:
         """Count a reload; ``refused`` where the new configuration was not valid."""

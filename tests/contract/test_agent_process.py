@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.agent import Agent
+from contract.agent import TODAY, Agent
 from dmvpn_agent.cli import main
+from factories import authority_pem, crl_pem
 from fakes.waiting import until_now
 
 
@@ -120,6 +121,23 @@ def test_a_reload_takes_a_good_configuration_and_no_other(
     agent.wait_for(told)
     assert agent.ask() == b"eventid=1\nresult=" + result + b"\n\n"
     assert len(agent.status()["peers"]) == (1 if result == b"accept" else 0)
+
+
+def test_a_reload_that_asks_for_crls_throws_nobody_out(agent: Agent) -> None:
+    """The CRLs that it names come into force with it."""
+    process = agent.start()
+    agent.wait_for("agent_ready")
+    agent.ask()
+    files = {name: agent.directory / name for name in ("ca.pem", "ca.crl")}
+    files["ca.pem"].write_bytes(authority_pem())
+    files["ca.crl"].write_bytes(crl_pem(7, update=TODAY))
+    rows = f'ca_certificates = ["{files["ca.pem"]}"]\ncrls = ["{files["ca.crl"]}"]\nrequire_crl = true\n'
+    agent.config.write_text(agent.config.read_text().replace("[policy]\n", f"[policy]\n{rows}"))
+    process.send_signal(signal.SIGHUP)
+    agent.wait_for("trust_changed")
+    assert agent.ask() == b"eventid=1\nresult=accept\n\n"
+    assert agent.status()["trust"]["authorities"] == ["CN=test CA"]
+    assert agent.events("peer_revoked") == []
 
 
 def test_another_tunnel_interface_waits_for_a_restart(agent: Agent) -> None:

@@ -16,12 +16,14 @@ from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import Deny, Reason
 from dmvpn_agent.core.policy import Trust
+from dmvpn_agent.service import trust_watch
 from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.service.trust_watch import TrustWatch
+from dmvpn_agent.service.trust_watch import PATIENCE, TrustWatch
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.pem import der_blocks
 from dmvpn_agent.wire.trust import MAX_VERIFICATIONS
 from factories import NOW, Clock, authority_pem, crl_pem, decide, key, request
+from fakes.waiting import until
 from pki import Party
 
 
@@ -356,6 +358,68 @@ class TestWatching:
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
         await watch.look()
         assert [serials(trust) for trust in told] == [{7, 8}]
+
+    async def test_a_ca_file_that_is_being_written_throws_nobody_out(self, watch: Watch, files: TrustFiles) -> None:
+        """Without its end, or empty, it has no CA; one that stays so means it."""
+        watched, (file,) = watch.watch, files.authorities[0].iterdir()
+        whole = file.read_bytes()
+        for part in (whole[:100], b"", whole):
+            file.write_bytes(part)
+            await watched.look()
+        assert (watch.told, len(watched.trust.authorities)) == ([], 1)
+        file.unlink()
+        await watched.look()
+        assert len(watched.trust.authorities) == 1
+        await watched.look()
+        assert (len(watch.told), len(watched.trust.authorities)) == (2, 0)
+
+    async def test_a_ca_file_that_never_rests_counts_as_it_is(self, watch: Watch, files: TrustFiles) -> None:
+        """After as many looks."""
+        (file,) = files.authorities[0].iterdir()
+        for number in range(PATIENCE + 1):
+            file.write_bytes(b"x" * number)
+            assert watch.watch.trust.authorities
+            await watch.watch.look()
+        assert watch.watch.trust.authorities == ()
+
+    async def test_a_policy_comes_into_force_with_the_files_that_it_asks_for(
+        self, watch: Watch, files: TrustFiles
+    ) -> None:
+        """One that asks for CRLs is not judged by without them; of two reloads the later counts."""
+        by: list[Any] = []
+        other = files.crls[0].parent / "other.crl"
+        other.write_bytes(crl_pem(7, 9, number=3))
+        watch.watch.reload(TrustFilesReader(files), lambda trust: by.append(("former", trust)))
+        watch.watch.reload(
+            TrustFilesReader(replace(files, crls=(other,))), lambda trust: by.append(("policy", serials(trust)))
+        )
+        assert by == []
+        await watch.watch.look()
+        await watch.watch.look()
+        assert (by, watch.told) == ([("policy", {7, 9})], [1])
+
+    async def test_files_on_a_disk_that_hangs_keep_no_policy_out(
+        self, watch: Watch, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor does a part that does not run."""
+        monkeypatch.setattr(trust_watch, "RELOAD_TIMEOUT", 0)
+        by: list[Trust] = []
+        watch.watch.reload(TrustFilesReader(files), by.append)
+        assert watch.watch.is_reloading
+        await until(lambda: by)
+        assert not watch.watch.is_reloading
+
+    async def test_files_that_cannot_be_read_keep_no_policy_out(
+        self, watch: Watch, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is judged by what is known."""
+        by: list[Trust] = []
+        broken = TrustFilesReader(files)
+        monkeypatch.setattr(broken, "read", lambda: 1 / 0)
+        watch.watch.reload(broken, by.append)
+        with pytest.raises(ZeroDivisionError):
+            await watch.watch.look()
+        assert by == [watch.watch.trust]
 
     async def test_nothing_new_tells_nobody(self, watch: Watch, files: TrustFiles) -> None:
         """Nor does a file that was only written again."""

@@ -1,7 +1,8 @@
 """Keeps the CAs and CRLs in force in step with the operator's files.
 
 A CRL that vanishes, breaks or is replaced by an older one stays in force, across restarts too (``TrustSource`` keeps
-it): nobody is let in because of a file.
+it): nobody is let in because of a file. Nor is anybody thrown out because of a file that is just being written: a CA
+counts until its file has lacked it at two looks.
 """
 
 import asyncio
@@ -14,11 +15,16 @@ import structlog
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.policy import Trust
 from dmvpn_agent.service.telemetry import Samples, Telemetry
+from dmvpn_agent.service.trigger import Trigger
 
 log = structlog.get_logger()
 
 #: Seconds between two looks whether a file has changed.
 INTERVAL = 1.0
+#: Looks at files that change all the time until they count as they are.
+PATIENCE = 10
+#: Seconds that a policy waits for the files that it comes with: a disk may hang.
+RELOAD_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,10 @@ class TrustWatch:
         self._is_known = False
         self._said: dict[str, frozenset[str]] = {}
         self._learned = False
+        self._wanted = Trigger()
+        self._then: Callable[[Trust], None] | None = None
+        self._doubted: Hashable = None
+        self._doubts = 0
         self.trust = Trust()
         self.crls: tuple[bytes, ...] = ()
         self.problems: tuple[str, ...] = ()
@@ -84,24 +94,54 @@ class TrustWatch:
         """Look at the files until cancelled."""
         await self._give_to_charon()
         while True:
-            await asyncio.sleep(INTERVAL)
+            await self._wanted.wait(within=INTERVAL, then=0)
             await self.look()
 
     async def look(self) -> None:
         """Read the files if one has changed, and put in force what they say."""
-        stamp = await asyncio.to_thread(self._source.stamp)
-        if stamp == self._stamp:
+        source, then, before = self._source, self._then, self.trust
+        try:
+            stamp = await asyncio.to_thread(source.stamp)
+            if stamp == self._stamp:
+                return
+            learned, self._learned = self._learned, False
+            read = await asyncio.to_thread(source.read)
+        except Exception:
+            self._done(then)  # what is read is no reason to keep a former policy
+            raise
+        # Others are to be read by now, or these again, when they are written.
+        if source is not self._source or (then is None and self._is_doubtful(read, stamp)):
+            self._learned |= learned
             return
-        before, learned, self._learned = self.trust, self._learned, False
-        self._take(await asyncio.to_thread(self._source.read))
+        self._take(read)
         was_known, self._stamp, self._is_known = self._is_known, None if self._learned else stamp, True
         if was_known and self.trust == before and not learned:
+            self._done(then)
             return
         log.info("trust_changed", authorities=len(self.trust.authorities),
                  revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations})  # fmt: skip
         # charon first: whoever loses an IKE_SA to this is not to come back by way of an older CRL.
         await self._give_to_charon()
-        self._changed(self.trust)
+        if not self._done(then):
+            self._changed(self.trust)
+
+    def _is_doubtful(self, read: TrustRead, stamp: Hashable) -> bool:
+        """Tell whether CAs are missing that were there at the last look: their file may be half written."""
+        lost = {one.fingerprint for one in self.trust.authorities} - {
+            one.fingerprint for one in read.trust.authorities
+        }
+        doubtful = self._is_known and bool(lost) and stamp != self._doubted and self._doubts < PATIENCE
+        self._doubted, self._doubts = (stamp, self._doubts + 1) if doubtful else (None, 0)
+        return doubtful
+
+    def _done(self, then: Callable[[Trust], None] | None) -> bool:
+        """Do what waited for a reading, once; return whether there was anything."""
+        if then is None:
+            return False
+        if self._then is then:
+            self._then = None
+        then(self.trust)
+        return True
 
     async def _give_to_charon(self) -> None:
         """Never raises: that charon has no CRL must not keep the agent from going by it."""
@@ -111,9 +151,26 @@ class TrustWatch:
             log.exception("crls_not_given_to_charon", crls=len(self.crls),
                           consequence="the agent denies revoked peers, charon may let them in")  # fmt: skip
 
-    def reload(self, source: TrustSource) -> None:
-        """Read other files from now on."""
-        self._source, self._stamp = source, None
+    @property
+    def is_reloading(self) -> bool:
+        """Tell whether a policy waits for its files."""
+        return self._then is not None
+
+    def reload(self, source: TrustSource, then: Callable[[Trust], None]) -> None:
+        """Read other files from now on; ``then`` is called with what they say, in place of ``changed``.
+
+        A policy and the files that it asks for come into force together, or everybody would be thrown out in between.
+        Where they cannot be read in time, ``then`` is called with what is known.
+        """
+        self._source, self._stamp, self._then = source, None, then
+        self._wanted.set(urgent=True)
+        asyncio.get_running_loop().call_later(RELOAD_TIMEOUT, self._give_up_waiting, then)
+
+    def _give_up_waiting(self, then: Callable[[Trust], None]) -> None:
+        if self._then is then:
+            log.error("trust_not_read", why=f"it takes longer than {RELOAD_TIMEOUT:g} s",
+                      consequence="the new policy is in force with the CAs and CRLs of before")  # fmt: skip
+            self._done(then)
 
     def learn(self, certificates: Iterable[bytes]) -> None:
         """Take up the intermediate CAs among certificates (DER) that charon has; the next look puts them in force."""
