@@ -364,7 +364,10 @@ class TestRealBgpd:
         """More changes than one vtysh is given."""
         real.fresh()
         goal = wanted(
-            [replace(spoke(2), protocol_address=ip_address("10.255.1.0") + number) for number in range(200)]
+            [
+                replace(spoke(2), protocol_address=ip_address("10.255.1.0") + number, identity=f"spoke{number}")
+                for number in range(200)
+            ]
         )
         changes = plan(goal, (await real.adapter().observe()).config).changes
         assert len(changes) == 600

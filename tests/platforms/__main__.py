@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from platforms import alpine, debian
-from platforms.room import Room, RoomError
+from platforms.room import RoomError
 from platforms.stage import Outcome, Stage, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,27 +33,30 @@ def _try(name: str, folder: Path, *, demo: bool) -> bool:
     began = time.monotonic()
     _say(name, "making a root")
     try:
-        room, stages = _make(name, folder, demo=demo)
+        stages = _make(name, folder, demo=demo)
     except (RoomError, OSError) as error:
         _say(name, f"FAILED: {error}")
         return False
     _say(name, f"root made in {time.monotonic() - began:.0f} s; logs in {folder}")
-    outcomes = []
-    for outcome in run(room, stages, folder):
-        outcomes.append(outcome)
-        _say(name, _line(outcome))
-        if outcome.status:
-            print(_last_lines(folder, outcome.stage), flush=True)
-    return len(outcomes) == len(stages) and not any(outcome.status for outcome in outcomes)
+    good = 0
+    try:
+        for outcome in run(stages, folder):
+            _say(name, _line(outcome))
+            if outcome.status:
+                print(_last_lines(folder, outcome.stage), flush=True)
+            good += outcome.status == 0
+    except RoomError as error:
+        _say(name, f"FAILED: {error}")
+    return good == len(stages)
 
 
-def _make(name: str, folder: Path, *, demo: bool) -> tuple[Room, Sequence[Stage]]:
+def _make(name: str, folder: Path, *, demo: bool) -> Sequence[Stage]:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "root.log"
     log.unlink(missing_ok=True)
     if name == "alpine":
-        return alpine.make(CHECKOUT, folder, log), alpine.stages(demo=demo)
-    return debian.make(debian.SUITES[name], CHECKOUT, folder, log), debian.stages(demo=demo)
+        return alpine.stages(alpine.make(CHECKOUT, folder, log), demo=demo)
+    return debian.stages(debian.make(debian.SUITES[name], CHECKOUT, folder, log), demo=demo)
 
 
 def _line(outcome: Outcome) -> str:

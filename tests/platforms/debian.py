@@ -1,6 +1,8 @@
 """Debian's releases: a minimal root by debootstrap, and the README's commands in a fresh clone in it."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from platforms.room import Room, clone, install, outside
@@ -32,18 +34,18 @@ def make(suite: str, checkout: Path, folder: Path, log: Path) -> Room:
     return room
 
 
-def stages(*, demo: bool) -> tuple[Stage, ...]:
+def stages(room: Room, *, demo: bool) -> tuple[Stage, ...]:
     """Return what is run in it, in order; ``demo``: the lab too."""
+
+    def in_clone(command: str) -> Callable[[Path], int]:
+        return partial(room.run, ("sh", "-c", f"cd /root/dmvpn-agent && {{ {command}; }}"))
+
     every = (
-        Stage("set-up", _in_clone("make setup")),
-        Stage("versions", _in_clone(_VERSIONS), whole),
-        Stage("lint", _in_clone("make lint")),
-        Stage("unit, property", _in_clone(".venv/bin/pytest -q tests/unit tests/property"), tests),
-        Stage("contract", _in_clone(".venv/bin/pytest -q tests/contract"), tests),
-        Stage("demo", _in_clone("make demo")),
+        Stage("set-up", in_clone("make setup")),
+        Stage("versions", in_clone(_VERSIONS), whole),
+        Stage("lint", in_clone("make lint")),
+        Stage("unit, property", in_clone(".venv/bin/pytest -q tests/unit tests/property"), tests),
+        Stage("contract", in_clone(".venv/bin/pytest -q tests/contract"), tests),
+        Stage("demo", in_clone("make demo")),
     )
     return every if demo else every[:-1]
-
-
-def _in_clone(command: str) -> tuple[str, ...]:
-    return ("sh", "-c", f"cd /root/dmvpn-agent && {{ {command}; }}")

@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from platforms.room import Room
-
 _COUNTS = re.compile(r"^(?=.*\d+ (?:passed|failed|error))[\d a-z,]+ in [\d.:() s]+$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A command in a room. ``summary``: what of its output goes into the table, nothing by default."""
+    """One thing to run: ``act`` appends what it prints to the file it is given, and returns an exit status.
+
+    ``summary``: what of its output goes into the table, nothing by default.
+    """
 
     name: str
-    argv: tuple[str, ...]
+    act: Callable[[Path], int]
     summary: Callable[[str], str] = lambda _: ""
 
 
@@ -30,13 +31,13 @@ class Outcome:
     said: str = ""
 
 
-def run(room: Room, stages: Iterable[Stage], folder: Path) -> Iterator[Outcome]:
+def run(stages: Iterable[Stage], folder: Path) -> Iterator[Outcome]:
     """Run the stages in order, and yield each outcome; nothing is run after one that failed."""
     for stage in stages:
         log = folder / f"{stage.name.replace(', ', '-')}.log"
         log.unlink(missing_ok=True)
         began = time.monotonic()
-        status = room.run(stage.argv, log)
+        status = stage.act(log)
         output = log.read_text(errors="replace")
         yield Outcome(stage.name, status, time.monotonic() - began, stage.summary(output))
         if status:
@@ -53,3 +54,10 @@ def tests(output: str) -> str:
 def whole(output: str) -> str:
     """Return all of an output, in one line."""
     return ", ".join(line for line in output.splitlines() if line)
+
+
+def checks(output: str) -> str:
+    """Return how many of the checks that print a line each were true."""
+    lines = output.splitlines()
+    good, bad = (sum(line.startswith(word) for line in lines) for word in ("ok: ", "FAILED: "))
+    return f"{good} checks passed, {bad} failed"

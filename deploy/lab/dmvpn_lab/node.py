@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_lab import frr_config, strongswan, wiring
+from dmvpn_lab import frr_config, openrc, strongswan, wiring
 from dmvpn_lab.certificates import Credentials
 from dmvpn_lab.files import CHECKOUT, configuration, text_of
 from dmvpn_lab.namespace import CommandError, Namespace
@@ -125,25 +125,45 @@ class LabNode:
         wiring.attach_node(self.node, self.space, self._scenario, router)
         wiring.attach_host(self.node, self.space, self.host)
         self._write_files()
-        for name in self._daemons:
-            yield name
-            self.start_daemon(name)
+        if self.node.openrc:
+            yield "OpenRC"
+            self._boot_openrc()
+        else:
+            for name in self._daemons:
+                yield name
+                self.start_daemon(name)
         yield "FRR configuration"
         self._boot_frr()
+
+    def _boot_openrc(self) -> None:
+        """Have OpenRC start all daemons, and wait until each serves. Raises ``CommandError``."""
+        openrc.runlevel(self.space)
+        self._spawn("openrc", openrc.boot())
+        for daemon in self._daemons.values():
+            self._wait_until_served(daemon, "openrc")
 
     def start_daemon(self, name: str) -> None:
         """Start one daemon and wait until it serves. Raises ``CommandError``."""
         daemon = self._daemons[name]
-        with (self.logs / f"{name}.log").open("ab") as log:
-            self._running[name] = self.space.spawn(daemon.argv, log)
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._serves(daemon):
-            if self._running[name].poll() is not None or time.monotonic() > deadline:
-                last = (self.logs / f"{name}.log").read_text(errors="replace")[-2000:]
-                raise CommandError(f"{self.node.name}: {name} does not serve {daemon.socket}; its log ends:\n{last}")
-            time.sleep(0.1)
+        self._spawn(name, daemon.argv)
+        self._wait_until_served(daemon, name)
         if name == "charon":
             self.space.run("swanctl", "--load-all", "--noprompt")
+
+    def _spawn(self, name: str, argv: Sequence[str]) -> None:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._running[name] = self.space.spawn(argv, log)
+
+    def _wait_until_served(self, daemon: Daemon, process: str) -> None:
+        """Wait for a daemon's socket while the process that is or starts it runs. Raises ``CommandError``."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._serves(daemon):
+            if self._running[process].poll() is not None or time.monotonic() > deadline:
+                last = (self.logs / f"{process}.log").read_text(errors="replace")[-2000:]
+                raise CommandError(
+                    f"{self.node.name}: {daemon.name} does not serve {daemon.socket}; the log ends:\n{last}"
+                )
+            time.sleep(0.1)
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a daemon."""

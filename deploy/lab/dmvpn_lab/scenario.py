@@ -26,7 +26,7 @@ class Node:
     ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
     into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
-    is in the hub's second DMVPN.
+    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Node:
     behind: str | None = None
     late: bool = False
     second: bool = False
+    openrc: bool = False
 
 
 @dataclass(frozen=True, slots=True)
