@@ -18,5 +18,6 @@ cp "$here/alpine_services.sh" /etc/local.d/services.start
 chmod 755 /etc/local.d/services.start
 for service in dmvpn-bridge dmvpn-agent local; do rc-update add "$service" default; done
 timeout 120 unshare -n -m -p -f --mount-proc /sbin/init </dev/null || true
+echo
 cat /result/checks /result/detail
 [ "$(cat /result/status)" = 0 ]
