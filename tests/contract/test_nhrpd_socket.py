@@ -35,11 +35,17 @@ class Agent:
         self.authorizer = Authorizer(POLICY, self.peers, self.telemetry, clock.both, lambda: None)
         self.socket: NhrpdSocket
 
+        self.settled = 0
+
     async def serve(self, message_timeout: float = LONG, write_timeout: float = LONG) -> None:
         self.socket = NhrpdSocket(
-            self.path, self.authorizer, self.telemetry, message_timeout=message_timeout, write_timeout=write_timeout
-        )
+            self.path, self.authorizer, self.telemetry, self._record,
+            message_timeout=message_timeout, write_timeout=write_timeout,
+        )  # fmt: skip
         await self.socket.start()
+
+    def _record(self, *_: object) -> None:
+        self.settled += 1
 
     async def connect(self) -> Connection:
         return await asyncio.open_unix_connection(self.path)
@@ -273,6 +279,19 @@ async def test_a_client_that_never_reads_is_cut_off_and_leaves_nothing(agent: Ag
         await _ask_without_end(deaf)
     await until(lambda: agent.ended("broken") == 1)
     assert await _ask(nhrpd) == "accept"
+    deaf.close()
+
+
+async def test_a_decision_is_settled_before_its_answer_is_taken(agent: Agent) -> None:
+    """A client that does not read holds up no consequence: another decision would not know of its peer."""
+    await agent.serve(write_timeout=0.05)
+    deaf = socket.socket(socket.AF_UNIX)
+    deaf.connect(str(agent.path))
+    deaf.setblocking(False)
+    with pytest.raises(ConnectionError):
+        await _ask_without_end(deaf)
+    await until(lambda: agent.ended("broken") == 1)
+    assert agent.settled == agent.telemetry.value(metrics.DECISIONS, "deny", "malformed_event") > 0
     deaf.close()
 
 

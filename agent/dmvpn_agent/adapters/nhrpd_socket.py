@@ -183,8 +183,9 @@ class NhrpdSocket:
             if writer.is_closing():
                 return  # nhrpd has forgotten the question with its connection
             writer.write(answer(event.event_id, accept=isinstance(judgement.decision, Accept)))
-            if writer.transport.get_write_buffer_size():  # nhrpd does not keep up
-                async with asyncio.timeout(self._write_timeout):
-                    await writer.drain()
+        # Without a pause since the decision: the next one, on whatever connection, must know of it.
         self._authorizer.settle(judgement)
         self._record(event.message, judgement)
+        if event.event_id is not None and writer.transport.get_write_buffer_size():  # nhrpd does not keep up
+            async with asyncio.timeout(self._write_timeout):
+                await writer.drain()
