@@ -1,6 +1,7 @@
 """The agent's picture of charon's SAs, over a socket."""
 
 import asyncio
+import threading
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
@@ -47,14 +48,60 @@ async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, tel
         assert [sa.unique_id for sa in watch.our_sas()] == [1]
 
 
+class _SlowBridge:
+    """A bridge whose file can be read only later, for the first who asks."""
+
+    def __init__(self) -> None:
+        self.asked, self.readable = threading.Event(), threading.Event()
+
+    def load(self, _: Collection[str]) -> Mapping[str, bytes]:
+        if not self.asked.is_set():
+            self.asked.set()
+            self.readable.wait(30)
+        return {}
+
+
+async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Looks come one after the other: an older list of IKE_SAs never takes a newer one's place."""
+    news: list[int] = []
+    bridge = _SlowBridge()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        watch.changed = lambda: news.append(1)
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(bridge.asked.is_set)
+        charon.sas.clear()
+        charon.up(FakeSa(2, "203.0.113.2", "CN=spoke2"), told=False)
+        second = asyncio.create_task(watch.look())
+        await until(lambda: second.done() or watch._looking._waiters)
+        bridge.readable.set()
+        await until(lambda: len(news) == 2)
+        assert [sa.unique_id for sa in watch.our_sas()] == [2]
+        await second
+
+
+async def test_a_look_that_outlasts_its_session_shows_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """An IKE_SA of a charon that is away confirms no certificate."""
+    bridge = _SlowBridge()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
+        look = asyncio.create_task(watch.look())
+        await until(bridge.asked.is_set)
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        bridge.readable.set()
+        await asyncio.gather(look, return_exceptions=True)
+        assert (list(watch.our_sas()), watch.ike_sas, watch.connected) == ([], (), False)
+
+
 async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry: Telemetry) -> None:
     """Whoever waited for it makes one."""
     async with watched(charon.path, telemetry) as watch:
         charon.hang = True
+        begun = watch._looks_begun
         first, second = (asyncio.create_task(watch.look()) for _ in range(2))
-        await until(lambda: watch._looks_begun == 1)  # the second one waits for the first
+        await until(lambda: watch._looks_begun == begun + 1)  # the second one waits for the first
         first.cancel()
-        await until(lambda: watch._looks_begun == 2)
+        await until(lambda: watch._looks_begun == begun + 2)
         second.cancel()
         await asyncio.gather(first, second, return_exceptions=True)
 

@@ -75,6 +75,23 @@ class TestProofs:
         await proofs.refresh([SA])
         assert source.asked == ["1:2", "1:2"]
 
+    async def test_a_look_while_the_file_is_read_is_not_undone(self) -> None:
+        """What it found stays known, and what it forgot stays forgotten."""
+        shown = replace(SA, initiator_spi="3", remote_certificate=der())
+        source = Source(**{"1_2": der()})
+        proofs = Proofs(source)
+        await proofs.refresh([SA])
+
+        class Interrupted(Source):
+            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                proofs.look([shown])
+                return super().load(spis)
+
+        proofs._source = Interrupted()
+        await proofs.refresh([replace(SA, initiator_spi="5")])
+        assert proofs.of([replace(shown, remote_certificate=b"")]) == (read_certificate(der()),)
+        assert not proofs.are_known([SA])
+
     async def test_what_cannot_be_read_proves_nothing(self) -> None:
         """It is not asked for again either."""
         source = Source(**{"1_2": b"nonsense"})

@@ -108,7 +108,11 @@ class CharonWatch:
                     if self._trouble.is_new(error):
                         log.warning("charon_lost", why=str(error))
                 finally:
-                    self._session, self.connected, self.ike_sas, self._ours = None, False, (), {}
+                    self._session = None
+                    self._forget_sas()
+
+    def _forget_sas(self) -> None:
+        self.connected, self.ike_sas, self._ours = False, (), {}
 
     def peers_at(self, interface: str, address: Address) -> frozenset[IkePeer] | None:
         """Return who had an IKE_SA with an NBMA address at the last look; ``None`` where charon is away."""
@@ -188,10 +192,22 @@ class CharonWatch:
         async with self._looking:
             if self._session is None or self._looks_done > asked:
                 return
-            self._looks_begun += 1
-            this = self._looks_begun
-            await self._look(self._session)
-            self._looks_done = this
+            await self._look_alone(self._session)
+
+    async def _look_next(self, session: CharonSession) -> None:
+        """Look after a look that is under way: two at a time would leave the older list in place of the newer."""
+        async with self._looking:
+            await self._look_alone(session)
+
+    async def _look_alone(self, session: CharonSession) -> None:
+        self._looks_begun += 1
+        this = self._looks_begun
+        try:
+            await self._look(session)
+        finally:
+            if self._session is not session:  # the session ended meanwhile, and what it showed with it
+                self._forget_sas()
+        self._looks_done = this
 
     async def refresh_certificates(self) -> None:
         """Look for the certificates that were not known at the last look: the bridge may have found them since."""
@@ -253,7 +269,7 @@ class CharonWatch:
         await self._load_crls(session)
         self._session = session
         await follow(
-            session, self._heard, lambda: self._look(session),
+            session, self._heard, lambda: self._look_next(session),
             resync_interval=RESYNC_INTERVAL, coalesce=COALESCE,
         )  # fmt: skip
 

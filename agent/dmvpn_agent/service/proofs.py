@@ -34,7 +34,8 @@ class Proofs:
         """Ask for the certificates that are not known; the source reads a file, which may take its time."""
         lacking = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
         if lacking and self._source is not None:
-            self._found |= await asyncio.to_thread(_read, self._source, lacking)
+            found = await asyncio.to_thread(_read, self._source, lacking)
+            self._found |= found  # not in one with the await: a look meanwhile makes another dictionary of it
 
     def look(self, sas: Iterable[IkeSa]) -> None:
         """Take up the IKE_SAs that there are now."""
