@@ -132,6 +132,27 @@ class TestAgain:
         await node.authorizer.rejudge()
         assert node.authorizer.denied.take_readmitted() == (request(),)
 
+    @pytest.mark.parametrize("broken", ["is_settled", "certificates_at"])
+    async def test_an_exception_keeps_no_peer(
+        self, node: Witnessed, monkeypatch: pytest.MonkeyPatch, broken: str
+    ) -> None:
+        """It may be the revoked one of whom charon's word cannot be had."""
+        node.ask(GOOD)
+        monkeypatch.setattr(node.sas, broken, lambda *_: 1 / 0)
+        await node.authorizer.rejudge()
+        assert [gone.why.reason for gone in node.gone] == [Reason.INTERNAL_ERROR]
+        assert ADDRESS not in node.peers
+
+    async def test_an_exception_about_one_stored_peer_keeps_no_other_out(
+        self, node: Witnessed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever cannot be judged is denied, and the next one is taken up."""
+        store.save(request())
+        store.save(replace(SECOND, nbma_address=NBMA + 1))
+        monkeypatch.setattr(node.sas, "is_settled", lambda _, nbma: nbma != NBMA or 1 / 0)
+        node.authorizer.start(Trust())
+        assert [peer.protocol_address for peer in node.peers] == [ADDRESS + 1]
+
     async def test_a_certificate_that_expires_ends_the_peer(self, node: Witnessed, clock: Clock) -> None:
         """Nothing but time has changed."""
         node.ask(GOOD)

@@ -234,12 +234,20 @@ class Authorizer:
 
     def _decide_stored(self, request: BindingRequest) -> Decision:
         """Decide on a stored peer alone; who of several has a prefix is decided when all are known."""
-        return self._decide(self._testimony.complete_again(request) if self._testimony else request, nobody)
+        return self._decide_former(request, nobody)
 
     def _decide_again(self, request: BindingRequest) -> Decision:
         """Decide on a peer anew: in nobody's way by what it holds already, but by what it would gain."""
-        again = self._testimony.complete_again(request) if self._testimony else request
-        return self._decide(again, lambda peer: self._peers.gained_conflicts(peer, self._clocks.uptime()))
+        return self._decide_former(request, lambda peer: self._peers.gained_conflicts(peer, self._clocks.uptime()))
+
+    def _decide_former(self, request: BindingRequest, holders: Callable[[Peer], tuple[Peer, ...]]) -> Decision:
+        """Decide on a question that was accepted before. An internal error denies it: it must not keep a peer in."""
+        try:
+            again = self._testimony.complete_again(request) if self._testimony else request
+        except Exception as error:
+            self._failures.note(ADMISSION, error, then="denied")
+            return _failed()
+        return self._decide(again, holders)
 
     def _decide_now(self, asked: BindingRequest, *, looked: bool) -> tuple[BindingRequest, Decision]:
         try:
@@ -274,7 +282,11 @@ class Authorizer:
         return self._testimony.complete(request)
 
     def _refreshed(self, request: BindingRequest) -> BindingRequest:
-        return self._testimony.refresh(request) if self._testimony else request
+        try:
+            return self._testimony.refresh(request) if self._testimony else request
+        except Exception as error:
+            self._failures.note(ADMISSION, error, then="judged by its former certificate")
+            return request
 
     def _count(self, decision: Decision) -> None:
         reason = "" if isinstance(decision, Accept) else decision.reason
