@@ -243,6 +243,30 @@ class TestReadmitted:
         await node.enforcer.enforce()
         assert len(node.sas.invited) == 3
 
+    async def test_where_charon_is_away_a_pass_calls_only_one(self, node: Node) -> None:
+        """Each call may take seconds to fail, and the next pass has denied peers to end."""
+        node.sas.away = True
+        node.denied.readmit(self.ASKED)
+        node.denied.readmit(replace(self.ASKED, protocol_address=ADDRESS + 1, nbma_address=NBMA + 1))
+        await node.enforcer.enforce()
+        assert node.telemetry.value(metrics.INVITATIONS, "failed") == 1
+        node.sas.away = False
+        await node.enforcer.enforce()
+        assert node.sas.invited == [(LOCAL, NBMA + 1)]
+
+    async def test_what_goes_wrong_with_one_is_not_the_end_of_the_others(
+        self, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They are called at the next pass, after the part was started again."""
+        node.denied.readmit(self.ASKED)
+        node.denied.readmit(replace(self.ASKED, protocol_address=ADDRESS + 1, nbma_address=NBMA + 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(node.sas, "sas_of", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await node.enforcer.enforce()
+        await node.enforcer.enforce()
+        assert node.sas.invited == [(LOCAL, NBMA + 1)]
+
     async def test_it_is_not_called_for_ever(self, node: Node) -> None:
         """It may be switched off."""
         node.denied.readmit(self.ASKED)

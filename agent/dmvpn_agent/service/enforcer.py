@@ -111,12 +111,13 @@ class Enforcer:
         if self.ends_denied:  # first: nothing that goes wrong with others may keep who is denied
             await self._end_denied()
         await self._guard.look()
-        readmitted = (*self._waiting.values(), *self._denied.take_readmitted())
-        self._waiting.clear()
-        for request in {_pair(request): request for request in readmitted}.values():
-            await self._readmit(request)
+        # Each is taken in its turn: what goes wrong with one leaves the others for the next pass.
+        self._waiting |= {_pair(request): request for request in self._denied.take_readmitted()}
+        for pair in tuple(self._waiting):
+            await self._readmit(self._waiting.pop(pair))
         for invitation in tuple(self._invitations.values()):
-            await self._invite(invitation)
+            if not await self._invite(invitation):
+                break  # each could take as long to fail, while denied peers wait for the next pass
 
     async def _end_denied(self) -> None:
         denials = [denial for denial in self._denied if denial.why.reason not in HARMLESS | GUARDED]
@@ -157,23 +158,25 @@ class Enforcer:
     def _is_accepted(self, request: BindingRequest) -> bool:
         return any(_pair(member.request) == _pair(request) for member in self._peers.memberships())
 
-    async def _invite(self, invitation: _Invitation) -> None:
+    async def _invite(self, invitation: _Invitation) -> bool:
+        """Call a peer if it is due; return whether charon can be reached, as far as is known."""
         remote, now = invitation.request.nbma_address, self._clock()
         called_for = now - invitation.since
         if self._own(invitation.request) or called_for > INVITE_FOR:
             del self._invitations[remote]
-            return
+            return True
         if now < invitation.due:
-            return
+            return True
         invitation.due = now + (INVITE_OFTEN if called_for < INVITE_OFTEN_FOR else INVITE_SELDOM)
         try:
             await self._inviter.invite(invitation.request.interface, invitation.local, remote)
         except (CharonLost, CommandFailed) as error:
             self._telemetry.increment(metrics.INVITATIONS, "failed")
             log.warning("not_invited", nbma_address=str(remote), why=str(error), then="tried again")
-        else:
-            self._telemetry.increment(metrics.INVITATIONS, "sent")
-            log.info("peer_invited", nbma_address=str(remote), called_for=round(called_for.total_seconds()))
+            return not isinstance(error, CharonLost)
+        self._telemetry.increment(metrics.INVITATIONS, "sent")
+        log.info("peer_invited", nbma_address=str(remote), called_for=round(called_for.total_seconds()))
+        return True
 
     def _own(self, request: BindingRequest) -> list[IkeSa]:
         present = self._sas.sas_of(request.interface, request.nbma_address)
