@@ -80,11 +80,12 @@ class RedirectKeeper:
             return
         if shown is None or shown.content != self._written:
             cause = "start" if self._written is None else "missing" if shown is None else "changed"
-            await self._firewall.install(self._rule)
+            rule = self._rule
+            await self._firewall.install(rule)
             shown = await self._firewall.show()
             if shown is None:
                 raise FirewallError("nft took the redirect rule, but does not show it")
-            self._written = shown.content
+            self._written = shown.content if rule is self._rule else None  # a reload came meanwhile
             self._telemetry.increment(metrics.REDIRECT_INSTALLS, cause)
             (log.info if cause == "start" else log.warning)("redirect_rule_installed", cause=cause)
         self.installed, self.packets = True, shown.packets
