@@ -175,7 +175,8 @@ def test_what_runs_already_is_restarted_in_the_order_that_works(installed: Insta
         "systemctl --quiet is-active apparmor",
         "systemctl reload apparmor",
         "systemctl restart strongswan",
-        "systemctl enable --now dmvpn-bridge dmvpn-agent",
+        "systemctl enable dmvpn-bridge dmvpn-agent",
+        "systemctl restart dmvpn-bridge dmvpn-agent",
         "systemctl restart frr",
     ]
     alpine = ["dmvpn-agent check", *(f"rc-service {name} restart" for name in ("charon", "dmvpn-agent", "frr"))]
