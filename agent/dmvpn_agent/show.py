@@ -108,7 +108,7 @@ def _peers(peers: list[dict[str, Any]]) -> str:
                 peer["nbma_address"],
                 peer["as_number"] or "-",
                 "yes" if peer["bound"] else f"not since {peer['absent_since']}",
-                "quarantined" if peer["quarantined"] else peer["bgp"]["state"] if peer["bgp"] else "-",
+                _session(peer),
                 peer["bgp"]["prefixes_received"] if peer["bgp"] else "-",
                 ",".join(peer["prefixes"]) or "-",
                 peer["subject"],
@@ -116,6 +116,15 @@ def _peers(peers: list[dict[str, Any]]) -> str:
             for peer in peers
         ),
     )
+
+
+def _session(peer: dict[str, Any]) -> str:
+    """Return the state of a peer's BGP session, or which of its addresses has the neighbor."""
+    if peer["quarantined"]:
+        return "quarantined"
+    if peer["neighbor"] not in {None, peer["protocol_address"]}:
+        return f"by {peer['neighbor']}"
+    return str(peer["bgp"]["state"]) if peer["bgp"] else "-"
 
 
 def _decisions(decisions: list[dict[str, Any]]) -> str:
@@ -162,7 +171,10 @@ def configuration(config: Config) -> str:
         lines.append(f"  nhrp nflog-group {config.redirect.nflog_group}")
     for name, profile in config.tunnels.items():
         lines += [f"  interface {name}", f"   tunnel protection vici profile {profile}"]
-        lines += ["   ip nhrp redirect"] if config.redirect else []
+        for version in sorted(config.policy.ip_versions[name]):
+            family = "ip" if version == 4 else "ipv6"
+            lines.append(f"   {family} nhrp network-id N")
+            lines += [f"   {family} nhrp redirect"] if config.redirect else []
     if config.bgp:
         settings = config.bgp
         lines += [f"  router bgp {settings.as_number}"]

@@ -29,13 +29,22 @@ from factories import NOW, YEAR
 
 BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
 TUNNEL = ip_network("10.255.0.0/24")
-WANTED = Wanted({"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",), (TUNNEL,))
+WANTED = Wanted(
+    {"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",), (TUNNEL,), {"gre1": frozenset({4})}, False
+)
 OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
 BY_CERTIFICATE = {"dmvpn": Authentication.PUBLIC_KEY}
 PATCHED = CharonView("5.9.8", True, {"dmvpn": "TRANSPORT"}, (OWN,), frozenset({"vici"}), BY_CERTIFICATE)
 UNPATCHED = replace(PATCHED, patched=False)
 TRAP = TrapPolicy(ip_network("0.0.0.0/0"), 1, "transport")
-NHRPD = NhrpdView("8.4.4", EVENTS, 1, {"gre1": "dmvpn"}, frozenset({"gre1"}))
+GRE1_IPV4, GRE2_IPV4 = ("gre1", 4), ("gre2", 4)
+NHRPD = NhrpdView("8.4.4", EVENTS, 1, {"gre1": "dmvpn"}, frozenset({GRE1_IPV4}), frozenset({GRE1_IPV4}))
+BOTH_NHRPD = replace(
+    NHRPD,
+    profiles={"gre1": "dmvpn", "gre2": "dmvpn2"},
+    networks=frozenset({GRE1_IPV4, GRE2_IPV4}),
+    redirects=frozenset({GRE1_IPV4, GRE2_IPV4}),
+)
 LINK = LinkView("gre", True, 1400, "0.0.0.42", ("10.255.0.1/32",))
 
 
@@ -61,6 +70,7 @@ SOUND = NodeView(
     },
     links={"gre1": LINK},
     forwards=True,
+    forwards_ipv6=True,
     routes={TUNNEL: "blackhole static"},
     swanctl_confined=False,
     authorities=("CN=lab CA",),
@@ -125,6 +135,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"nhrpd": replace(NHRPD, event_socket="/other")}, "nhrp event socket", f"nhrp event socket {EVENTS}"),
     ({"nhrpd": replace(NHRPD, nflog_group=2)}, "nhrp nflog-group", "nhrp nflog-group 1"),
     ({"nhrpd": replace(NHRPD, profiles={})}, "profile on gre1", "tunnel protection vici profile dmvpn"),
+    ({"nhrpd": replace(NHRPD, networks=frozenset())}, "ip nhrp network-id on gre1", "ip nhrp network-id 1"),
     ({"links": {}}, "interface gre1", "frr/hub.conf"),
     ({"links": {"gre1": replace(LINK, up=False)}}, "interface gre1", "frr/hub.conf"),
     ({"links": {"gre1": replace(LINK, addresses=())}}, "interface gre1", "frr/hub.conf"),
@@ -174,7 +185,11 @@ def test_what_may_be_meant_or_cannot_be_seen_is_a_warning(change: dict[str, Any]
     assert wrong[name].do
 
 
-TWO = replace(WANTED, tunnels={"gre1": "dmvpn", "gre2": "dmvpn2"})
+TWO = replace(
+    WANTED,
+    tunnels={"gre1": "dmvpn", "gre2": "dmvpn2"},
+    ip_versions={"gre1": frozenset({4}), "gre2": frozenset({4})},
+)
 OTHER = TrapPolicy(ip_network("198.51.100.1/32"), 2, "transport")
 
 
@@ -192,7 +207,7 @@ def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy
             methods=dict.fromkeys(("dmvpn", "dmvpn2"), Authentication.PUBLIC_KEY),
         ),
         traps=traps,
-        nhrpd=replace(NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn2"}, redirects=frozenset({"gre1", "gre2"})),
+        nhrpd=BOTH_NHRPD,
         links={"gre1": LINK, "gre2": LINK},
     )
     assert list(_wrong(view, TWO)) == faults
@@ -202,6 +217,59 @@ def test_a_profile_with_a_pre_shared_key_is_sound_where_the_policy_has_its_peers
     """Rows without ``override``, which are for peers with a certificate."""
     view = replace(SOUND, charon=replace(UNPATCHED, methods={"dmvpn": Authentication.PRE_SHARED_KEY}))
     assert _wrong(view, replace(WANTED, serves_keys=True)) == {}
+
+
+IPV6_LINK = replace(LINK, addresses=(*LINK.addresses, "2001:db8:ff::1/128"))
+IPV6_NHRPD = replace(NHRPD, networks=NHRPD.networks | {("gre1", 6)}, redirects=NHRPD.redirects | {("gre1", 6)})
+IPV6_WANTED = replace(WANTED, ip_versions={"gre1": frozenset({4, 6})}, bgp_ipv6=True)
+IPV6_SOUND = replace(SOUND, nhrpd=IPV6_NHRPD, links={"gre1": IPV6_LINK})
+
+
+def test_a_node_without_ipv6_is_asked_for_none_of_it() -> None:
+    """Neither for forwarding nor for addresses; one with both is sound."""
+    assert _wrong(replace(SOUND, forwards_ipv6=False)) == {}
+    assert _wrong(IPV6_SOUND, IPV6_WANTED) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "do"),
+    [
+        ({"forwards_ipv6": False}, "forwarding of IPv6", "net.ipv6.conf.all.forwarding=1"),
+        (
+            {"nhrpd": replace(IPV6_NHRPD, networks=NHRPD.networks)},
+            "ipv6 nhrp network-id on gre1",
+            "ipv6 nhrp network-id 1",
+        ),
+        (
+            {"nhrpd": replace(IPV6_NHRPD, redirects=NHRPD.redirects)},
+            "ipv6 nhrp redirect on gre1",
+            "ipv6 nhrp redirect",
+        ),
+        ({"links": {"gre1": LINK}}, "IPv6 addresses of gre1", "PROTOCOL-ADDRESS/128"),
+        (
+            {"links": {"gre1": replace(IPV6_LINK, link_local=("fe80::5efe:cb00:7101/64",))}},
+            "IPv6 addresses of gre1",
+            "addrgenmode none",
+        ),
+        (
+            {"links": {"gre1": replace(LINK, addresses=("2001:db8:ff::1/64",))}},
+            "IPv6 addresses of gre1",
+            "PROTOCOL-ADDRESS/128",
+        ),
+    ],
+)
+def test_what_ipv6_protocol_addresses_lack_is_told(change: dict[str, Any], name: str, do: str) -> None:
+    """Where a tunnel network is IPv6."""
+    wrong = _wrong(replace(IPV6_SOUND, **change), IPV6_WANTED)
+    assert list(wrong) == [name]
+    assert do in wrong[name].do
+
+
+def test_an_ipv6_tunnel_without_ipv6_prefixes_is_a_warning() -> None:
+    """Bindings without routes are hardly meant."""
+    (check,) = _wrong(IPV6_SOUND, replace(IPV6_WANTED, bgp_ipv6=False)).values()
+    assert (check.name, check.level) == ("bgp.ipv6", Level.WARNING)
+    assert "frr/hub-ipv6.conf" in check.do
 
 
 def test_a_spoke_announces_no_tunnel_network_and_needs_no_route_to_it() -> None:
@@ -233,20 +301,31 @@ def test_a_shared_profile_needs_one_policy() -> None:
     """Two tunnels over one NBMA address."""
     view = replace(
         SOUND,
-        nhrpd=replace(NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn"}, redirects=frozenset({"gre1", "gre2"})),
+        nhrpd=replace(BOTH_NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn"}),
         links={"gre1": LINK, "gre2": replace(LINK, key=None)},
     )
     assert list(_wrong(view, replace(TWO, tunnels={"gre1": "dmvpn", "gre2": "dmvpn"}))) == ["key of gre2"]
 
 
-PARTS = ("charon", "traps", "nhrpd", "links", "forwards", "routes", "swanctl_confined", "redirect", "bgp")
+PARTS = (
+    "charon",
+    "traps",
+    "nhrpd",
+    "links",
+    "forwards",
+    "forwards_ipv6",
+    "routes",
+    "swanctl_confined",
+    "redirect",
+    "bgp",
+)
 
 
 @given(st.sets(st.sampled_from(PARTS), min_size=1), st.booleans())
 def test_what_could_not_be_seen_is_never_taken_for_good(parts: set[str], permission: bool) -> None:
     """Whatever fails to be looked at, together with whatever else; the report can always be printed."""
     view = replace(SOUND, **{part: Unseen("a reason", permission) for part in parts})  # type: ignore[arg-type]
-    checks = examine(view, WANTED)
+    checks = examine(view, IPV6_WANTED)
     unseen = [check for check in checks if "a reason" in check.found]
     assert len(unseen) == len(parts - ({"traps", "swanctl_confined"} if "charon" in parts else set()))
     assert all(check.level is not Level.OK for check in unseen)

@@ -11,13 +11,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from dmvpn_agent import show
 from dmvpn_agent.adapters.frr import FrrNhrpd
 from dmvpn_agent.adapters.vty import VtySockets
+from dmvpn_agent.config import from_toml
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.desired import carriers, desired
 from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Deny, Peer, PeerKind, Reason
 from dmvpn_agent.core.plan import AddEntry, RemoveNeighbor, SetNeighbor
-from dmvpn_agent.service.peers import Revoked
+from dmvpn_agent.service.peers import GRACE, Revoked
+from dmvpn_agent.service.status import peers_status
 from dmvpn_agent.wire.certificate import read_certificate
 from factories import FRR, RULES, SETTINGS, decide, policy, request, spoke
 from fakes.node import Node
@@ -167,6 +170,19 @@ class TestCertificate:
         assert decision.reason is Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL
 
 
+def test_check_names_the_lines_of_each_ip_version() -> None:
+    """Of FRR's configuration, for the tunnel networks that the policy has."""
+    bgp = {"as_number": 65000}
+    tables = {"tunnel_networks": ["10.255.0.0/24", "2001:db8:ff::/64"], "allowed_networks": ["192.168.0.0/16"]}
+    shown = show.configuration(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
+    assert "   ip nhrp redirect\n" in shown
+    assert "   ipv6 nhrp redirect\n" in shown
+    tables["tunnel_networks"] = ["2001:db8:ff::/64"]
+    shown = show.configuration(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
+    assert "   ip nhrp redirect\n" not in shown
+    assert "   ipv6 nhrp network-id N\n" in shown
+
+
 class TestNeighbor:
     """One peer has one neighbor, whatever the number of its protocol addresses."""
 
@@ -211,7 +227,7 @@ class TestNeighbor:
         assert list(desired(peers, replace(DUAL, only_hubs=True)).neighbors) == [IPV6]
 
     async def test_it_moves_when_its_address_leaves(self, node: Node) -> None:
-        """The filter stands before the new neighbor; the old one goes only with the binding."""
+        """After the grace time, and the new neighbor's filter stands before it."""
         async with node.running():
             _both(node)
             await node.settled()
@@ -219,18 +235,46 @@ class TestNeighbor:
             await node.bindings.look()
             node.nhrpd.cache = frozenset({IPV6})
             await node.bindings.look()
+            node.clock.advance(GRACE.total_seconds() - 1)
             await node.settled()
             assert node.configured() == {str(IPV4)}
-            node.clock.advance(FRR.linger + 1)
+            node.clock.advance(1)
             node.bgpd.batches.clear()
+            await node.settled()
+            assert node.configured() == {str(IPV6)}
+            assert IPV4 in node.peers
+            written = [change for batch in node.bgpd.batches for change in batch]
+            at = next(number for number, change in enumerate(written) if isinstance(change, SetNeighbor))
+            assert any(isinstance(change, AddEntry) for change in written[:at])
+            assert not any(isinstance(change, AddEntry) for change in written[at:])
+            assert RemoveNeighbor(IPV4) in written
+            node.nhrpd.cache = frozenset({IPV4, IPV6})
             await node.bindings.look()
             await node.settled()
-        assert node.configured() == {str(IPV6)}
-        written = [change for batch in node.bgpd.batches for change in batch]
-        at = next(number for number, change in enumerate(written) if isinstance(change, SetNeighbor))
-        assert any(isinstance(change, AddEntry) for change in written[:at])
-        assert not any(isinstance(change, AddEntry) for change in written[at:])
-        assert RemoveNeighbor(IPV4) in written
+        assert node.configured() == {str(IPV4)}
+
+    async def test_it_stays_while_nothing_else_is_bound(self, node: Node) -> None:
+        """All addresses of a peer that is away linger as they are."""
+        async with node.running():
+            _both(node)
+            await node.bindings.look()
+            node.nhrpd.cache = frozenset()
+            await node.bindings.look()
+            node.clock.advance(FRR.linger)
+            await node.settled()
+        assert node.configured() == {str(IPV4)}
+
+    async def test_the_status_names_it_for_each_address(self, node: Node) -> None:
+        """The session is that of the address that carries the neighbor."""
+        async with node.running():
+            _both(node)
+            await node.settled()
+        shown = peers_status(node.peers, node.reconciler, node.clock.both)
+        assert [(peer["protocol_address"], peer["neighbor"]) for peer in shown] == [
+            (str(IPV4), str(IPV4)),
+            (str(IPV6), str(IPV4)),
+        ]
+        assert [peer["bgp"] is not None for peer in shown] == [True, False]
 
     async def test_the_ipv4_address_takes_it_when_it_comes(self, node: Node) -> None:
         """Until then the IPv6 address carries it."""

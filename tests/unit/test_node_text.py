@@ -33,6 +33,8 @@ nhrp nflog-group 7
 interface gre1
  ip nhrp network-id 1
  ip nhrp redirect
+ ipv6 nhrp network-id 1
+ ipv6 nhrp redirect
  tunnel protection vici profile dmvpn fallback-profile other
 exit
 !
@@ -53,7 +55,8 @@ def test_nhrpds_configuration_is_read_by_interface() -> None:
     seen = parse_nhrpd(RUNNING)
     assert (seen.version, seen.event_socket, seen.nflog_group) == ("8.4.4", "/run/dmvpn-agent/nhrp.sock", 7)
     assert seen.profiles == {"gre1": "dmvpn", "gre2": "dmvpn2"}
-    assert seen.redirects == {"gre1"}
+    assert seen.networks == {("gre1", 4), ("gre1", 6)}
+    assert seen.redirects == {("gre1", 4), ("gre1", 6)}
 
 
 @pytest.mark.parametrize("text", ["", "% Unknown command."])
@@ -72,6 +75,7 @@ def test_links_are_read_with_their_key_and_addresses() -> None:
     ((name, link),) = parse_links(text).items()
     assert (name, link.kind, link.up, link.mtu, link.key) == ("gre1", "gre", True, 1400, "0.0.0.42")
     assert link.addresses == ("10.255.0.1/32",)
+    assert link.link_local == ("fe80::1/64",)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"ifname": "gre1"}]'])

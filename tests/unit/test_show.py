@@ -8,7 +8,7 @@ from dmvpn_agent.config import from_toml
 PEER = {
     "protocol_address": "10.255.0.2", "nbma_address": "203.0.113.2", "as_number": 64512, "bound": True,
     "absent_since": None, "prefixes": ["192.168.2.0/24"], "subject": "CN=spoke1",
-    "bgp": {"state": "Established", "prefixes_received": 1}, "quarantined": False,
+    "bgp": {"state": "Established", "prefixes_received": 1}, "neighbor": "10.255.0.2", "quarantined": False,
 }  # fmt: skip
 DENIED = {
     "time": "2026-03-01T12:00:00.000+00:00", "decision": "deny", "reason": "protocol_address_mismatch",
@@ -55,6 +55,13 @@ def test_what_is_revoked_and_what_cannot_be_used_is_shown() -> None:
     assert (
         "1 CAs; 3 revoked by CN=lab CA, to be renewed by 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL" in text
     )
+
+
+def test_another_address_of_a_peer_names_the_one_with_the_neighbor() -> None:
+    """It has no session of its own."""
+    other = PEER | {"protocol_address": "2001:db8:ff::2", "bgp": None}
+    text = show.status(_state(peers=[PEER, other]))
+    assert "2001:db8:ff::2  203.0.113.2  64512  yes    by 10.255.0.2  -" in text
 
 
 def test_a_quarantined_peer_is_called_so() -> None:

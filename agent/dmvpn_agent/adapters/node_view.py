@@ -63,6 +63,8 @@ def wanted(config: Config) -> Wanted:
         nflog_group=config.redirect.nflog_group if config.redirect else None,
         ca_certificates=tuple(str(path) for path in config.trust_files.authorities),
         announced=_announced(config),
+        ip_versions=config.policy.ip_versions,
+        bgp_ipv6=config.bgp.ipv6 if config.bgp else None,
         serves_keys=any(not row.overrides for row in config.policy.static_peers),
     )
 
@@ -95,7 +97,8 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         nhrpd=nhrpd,
         sockets=_sockets(config, nhrpd_vici, agent),
         links=await _seen(_links),
-        forwards=await _seen(_forwards),
+        forwards=await _seen(lambda: _forwards("ipv4/ip_forward")),
+        forwards_ipv6=await _seen(lambda: _forwards("ipv6/conf/all/forwarding")),
         routes=await _seen(lambda: _routes(wanted(config).announced)),
         swanctl_confined=await _seen(lambda: _swanctl_confined(config.ike.vici_socket)),
         authorities=tuple(authority.subject for authority in trust.authorities),
@@ -193,8 +196,8 @@ async def _bgp(config: Config) -> tuple[str, ...]:
     return problems(observed.config, config.bgp, Desired())
 
 
-async def _forwards() -> bool:
-    return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+async def _forwards(setting: str) -> bool:
+    return Path("/proc/sys/net", setting).read_text().strip() == "1"
 
 
 async def _routes(networks: Sequence[Network]) -> dict[Network, str]:

@@ -4,7 +4,7 @@ Everything the agent owns in FRR is recognisable: prefix-lists by their name, ne
 are made of parsed values only, never of text from a certificate.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
@@ -156,32 +156,37 @@ def owns_neighbor(neighbor: Neighbor) -> bool:
     return (neighbor.description or "").split(" ")[0] == OWNER
 
 
-def carriers(peers: Iterable[Peer], settings: BgpSettings) -> Mapping[Address, Peer]:
+def carriers(
+    peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Address] = ()
+) -> Mapping[Address, Peer]:
     """Return which binding carries the neighbor of a peer, by the protocol address of each of the peer's bindings.
 
     A peer with several protocol addresses has one neighbor, by which it announces the prefixes of both IP versions:
-    that of its lowest IPv4 address, or of its lowest IPv6 address if it has no IPv4 address. One peer is what has one
-    identity at one NBMA address of one interface. A peer without an AS number is missing.
+    that of its lowest IPv4 address, or of its lowest IPv6 address if it has no IPv4 address. Those in ``absent`` come
+    last. One peer is what has one identity at one NBMA address of one interface. A peer without an AS number is
+    missing.
     """
     bindings: dict[tuple[str, str, Address], list[Peer]] = {}
     for peer in peers:
         if peer.as_number is not None and not (settings.only_hubs and peer.kind is not PeerKind.HUB):
             who = peer.identity or str(peer.protocol_address)
             bindings.setdefault((peer.interface, who, peer.nbma_address), []).append(peer)
-    return {
-        peer.protocol_address: min(together, key=_precedence) for together in bindings.values() for peer in together
-    }
+    found: dict[Address, Peer] = {}
+    for together in bindings.values():
+        carrier = min(together, key=lambda peer: (peer.protocol_address in absent, *_precedence(peer)))
+        found |= {peer.protocol_address: carrier for peer in together}
+    return found
 
 
 def _precedence(peer: Peer) -> tuple[int, int]:
     return peer.protocol_address.version, int(peer.protocol_address)
 
 
-def desired(peers: Iterable[Peer], settings: BgpSettings) -> Desired:
+def desired(peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Address] = ()) -> Desired:
     """Return what FRR must contain for these peers: a neighbor for each of the ``carriers``, and its filters."""
     neighbors: dict[Address, Neighbor] = {}
     prefix_lists: dict[str, frozenset[Entry]] = {}
-    for address, peer in carriers(peers, settings).items():
+    for address, peer in carriers(peers, settings, absent).items():
         if peer.protocol_address != address:
             continue
         names = {

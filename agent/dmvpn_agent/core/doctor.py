@@ -6,13 +6,24 @@ from datetime import timedelta
 from enum import StrEnum
 
 from dmvpn_agent.core.model import Network
-from dmvpn_agent.core.node_view import CharonView, NhrpdView, NodeView, SocketView, TrapPolicy, Unseen, Wanted
+from dmvpn_agent.core.node_view import (
+    CharonView,
+    LinkView,
+    NhrpdView,
+    NodeView,
+    SocketView,
+    TrapPolicy,
+    Unseen,
+    Wanted,
+)
 from dmvpn_agent.core.sa import Authentication
 
 #: Compiled into nhrpd.
 NHRPD_VICI = "/run/charon.vici"
 #: Before a certificate ends, when it is to be renewed.
 RENEWAL = timedelta(days=14)
+#: FRR's word for an IP version.
+_FAMILIES = {4: "ip", 6: "ipv6"}
 
 
 class Level(StrEnum):
@@ -45,7 +56,7 @@ def examine(seen: NodeView, wanted: Wanted) -> tuple[Check, ...]:
         *_tunnels(seen, wanted),
         *_kernel(seen, wanted),
         *_trust(seen, wanted),
-        *_bgp(seen),
+        *_bgp(seen, wanted),
         *_metrics(seen, wanted),
     )
 
@@ -211,10 +222,22 @@ def _nhrpd(nhrpd: NhrpdView | Unseen, wanted: Wanted) -> Iterator[Check]:
         found = nhrpd.profiles.get(name)
         yield _judge(f"profile on {name}", found == profile, found or "none", f"{profile}, as in nhrp.interfaces",
                      f"in frr.conf: interface {name}, tunnel protection vici profile {profile}")  # fmt: skip
-        if wanted.nflog_group is not None:
-            yield _judge(f"ip nhrp redirect on {name}", name in nhrpd.redirects,
-                         "there" if name in nhrpd.redirects else "missing", "there: it makes shortcuts",
-                         f"in frr.conf: interface {name}, ip nhrp redirect", Level.WARNING)  # fmt: skip
+        for version in sorted(wanted.ip_versions[name]):
+            yield from _nhrp(nhrpd, name, version, redirects=wanted.nflog_group is not None)
+
+
+def _nhrp(nhrpd: NhrpdView, interface: str, version: int, *, redirects: bool) -> Iterator[Check]:
+    """Check what nhrpd is configured to do for protocol addresses of one IP version."""
+    family = _FAMILIES[version]
+    there = (interface, version) in nhrpd.networks
+    yield _judge(f"{family} nhrp network-id on {interface}", there, "there" if there else "missing",
+                 f"there: a tunnel network is IPv{version}",
+                 f"in frr.conf: interface {interface}, {family} nhrp network-id 1")  # fmt: skip
+    if redirects:
+        there = (interface, version) in nhrpd.redirects
+        yield _judge(f"{family} nhrp redirect on {interface}", there, "there" if there else "missing",
+                     "there: it makes shortcuts",
+                     f"in frr.conf: interface {interface}, {family} nhrp redirect", Level.WARNING)  # fmt: skip
 
 
 def _tunnels(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
@@ -230,6 +253,8 @@ def _tunnels(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
         found = f"{link.kind}, {'up' if link.up else 'down'}, {', '.join(link.addresses) or 'no address'}"
         good = link.kind == "gre" and link.up and bool(link.addresses)
         yield _judge(f"interface {name}", good, found, "a GRE interface, up, with an address", do)
+        if 6 in wanted.ip_versions[name]:
+            yield _ipv6_addresses(name, link)
         yield _judge(f"MTU of {name}", 0 < link.mtu <= 1476, link.mtu, "1400 or so: GRE and ESP need room",
                      f"ip link set {name} mtu 1400", Level.WARNING)  # fmt: skip
         if len(wanted.tunnels) > 1:
@@ -238,12 +263,20 @@ def _tunnels(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
                          f"make {name} with `key N`, as on all nodes of that DMVPN", Level.WARNING)  # fmt: skip
 
 
+def _ipv6_addresses(name: str, link: LinkView) -> Check:
+    """Check what nhrpd takes for its IPv6 protocol address: up to FRR 10.3 the address with the shortest prefix."""
+    addresses = [one for one in (*link.addresses, *link.link_local) if ":" in one]
+    good = len(addresses) == 1 and addresses[0].endswith("/128")
+    return _judge(f"IPv6 addresses of {name}", good, ", ".join(addresses) or "none",
+                  "one, a /128: nhrpd up to FRR 10.3 takes a link-local address first, and refuses it",
+                  f"ip link set {name} addrgenmode none, before it is set up; ip address add PROTOCOL-ADDRESS/128"
+                  f" dev {name}")  # fmt: skip
+
+
 def _kernel(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
-    if isinstance(seen.forwards, Unseen):
-        yield _unseen("forwarding", seen.forwards, "/proc/sys must be mounted")
-    else:
-        yield _judge("forwarding", seen.forwards, "on" if seen.forwards else "off", "on: the node is a router",
-                     "net.ipv4.ip_forward=1 in /etc/sysctl.d")  # fmt: skip
+    yield _forwarding("forwarding", seen.forwards, "net.ipv4.ip_forward")
+    if wanted.bgp_ipv6 or _has_ipv6(wanted):
+        yield _forwarding("forwarding of IPv6", seen.forwards_ipv6, "net.ipv6.conf.all.forwarding")
     yield from _routes(seen.routes, wanted)
     if wanted.nflog_group is None:
         return
@@ -254,12 +287,23 @@ def _kernel(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
                      "table inet dmvpn_agent", "start dmvpn-agent, which keeps it")  # fmt: skip
 
 
+def _has_ipv6(wanted: Wanted) -> bool:
+    return any(6 in versions for versions in wanted.ip_versions.values())
+
+
+def _forwarding(name: str, forwards: bool | Unseen, setting: str) -> Check:
+    if isinstance(forwards, Unseen):
+        return _unseen(name, forwards, "/proc/sys must be mounted")
+    return _judge(name, forwards, "on" if forwards else "off", "on: the node is a router",
+                  f"{setting}=1 in /etc/sysctl.d")  # fmt: skip
+
+
 def _routes(routes: Mapping[Network, str] | Unseen, wanted: Wanted) -> Iterator[Check]:
     if isinstance(routes, Unseen):
         yield _unseen("routes", routes, "`ip -json route` must work: install iproute2")
         return
     for network in wanted.announced:
-        family = "ip" if network.version == 4 else "ipv6"
+        family = _FAMILIES[network.version]
         yield _judge(f"route to {network}", network in routes, routes.get(network, "none"),
                      "one of its own: without it bgpd does not announce the network, and packets for a peer that is"
                      " away leave by the default route",
@@ -276,7 +320,10 @@ def _trust(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
                     "mend or remove the file; the user dmvpn-agent must be able to read it")  # fmt: skip
 
 
-def _bgp(seen: NodeView) -> Iterator[Check]:
+def _bgp(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
+    if wanted.bgp_ipv6 is False and _has_ipv6(wanted):
+        yield Check("bgp.ipv6", Level.WARNING, "false: no IPv6 prefix is exchanged", "true: a tunnel network is IPv6",
+                    "bgp.ipv6 = true in agent.toml, and frr/hub-ipv6.conf or frr/spoke-ipv6.conf")  # fmt: skip
     if isinstance(seen.bgp, Unseen):
         yield _unseen("bgpd", seen.bgp, "bgpd=yes in /etc/frr/daemons, and start FRR")
     elif seen.bgp is not None:

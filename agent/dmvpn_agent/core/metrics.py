@@ -51,7 +51,8 @@ EVENT_CONNECTIONS = _counter("event_connections", "Connections to the event sock
 EVENT_CONNECTIONS_OPEN = _gauge("event_connections_open", "Connections open on the event socket (nhrpd holds one).")
 
 # peers
-PEERS = _gauge("peers", "Accepted peers by state: bound in nhrpd's cache, or lingering after leaving it.", "state")
+PEERS = _gauge("peers", "Accepted protocol addresses by state: bound in nhrpd's cache, or lingering after it.",
+               "state")  # fmt: skip
 PEER_BOUND = _gauge("peer_bound", "1 if nhrpd has the accepted peer bound, 0 while it lingers.", "neighbor")
 PEER_INFO = _gauge("peer_info", "One series for each accepted peer; always 1.",
                    "protocol_address", "nbma_address", "as_number", "subject")  # fmt: skip

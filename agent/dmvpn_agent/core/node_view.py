@@ -24,7 +24,8 @@ class Wanted:
     """What the configuration expects; ``nflog_group`` is ``None`` where no redirect rule is kept.
 
     ``announced`` are the tunnel networks that this node announces by BGP, as a hub does. ``serves_keys``: the policy
-    has peers with a pre-shared key.
+    has peers with a pre-shared key. ``ip_versions``: those of the protocol addresses on each tunnel. ``bgp_ipv6``:
+    whether IPv6 prefixes are exchanged, ``None`` without BGP.
     """
 
     tunnels: Mapping[str, str]
@@ -34,6 +35,8 @@ class Wanted:
     nflog_group: int | None
     ca_certificates: tuple[str, ...]
     announced: tuple[Network, ...]
+    ip_versions: Mapping[str, frozenset[int]]
+    bgp_ipv6: bool | None
     serves_keys: bool = False
 
 
@@ -89,24 +92,30 @@ class TrapPolicy:
 
 @dataclass(frozen=True, slots=True)
 class NhrpdView:
-    """nhrpd's configuration, as far as the agent needs it; ``profiles`` and ``redirects`` are by interface."""
+    """nhrpd's configuration, as far as the agent needs it; ``profiles`` are by interface.
+
+    ``networks`` and ``redirects`` have interface and IP version of each ``ip nhrp network-id`` and ``ip nhrp
+    redirect``, and of those with ``ipv6``.
+    """
 
     version: str
     event_socket: str | None
     nflog_group: int | None
     profiles: Mapping[str, str]
-    redirects: frozenset[str]
+    networks: frozenset[tuple[str, int]]
+    redirects: frozenset[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """A network interface; ``key`` is ``None`` where it has none."""
+    """A network interface; ``key`` is ``None`` where it has none. ``addresses``: all but link-local ones."""
 
     kind: str
     up: bool
     mtu: int
     key: str | None
     addresses: tuple[str, ...]
+    link_local: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,7 @@ class NodeView:
     """All that was looked at. ``links`` lacks interfaces that are not there; ``bgp`` is ``None`` without BGP.
 
     ``routes`` has the type and protocol of the route to each of ``Wanted.announced`` that has one of its own.
+    ``forwards`` and ``forwards_ipv6``: whether the kernel forwards packets of that IP version.
     ``swanctl_confined``: whether an AppArmor profile keeps swanctl from charon's socket. ``metrics`` has an entry for
     each of agent and bridge that is to serve them.
     """
@@ -134,6 +144,7 @@ class NodeView:
     sockets: Mapping[str, SocketView]
     links: Mapping[str, LinkView] | Unseen
     forwards: bool | Unseen
+    forwards_ipv6: bool | Unseen
     routes: Mapping[Network, str] | Unseen
     swanctl_confined: bool | Unseen
     authorities: tuple[str, ...]

@@ -135,6 +135,14 @@ class Policy:
         """Return the kinds of peer that a node of this role has."""
         return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
 
+    @property
+    def ip_versions(self) -> Mapping[str, frozenset[int]]:
+        """Return the IP versions of the protocol addresses that peers can have on each tunnel interface."""
+        return {
+            interface: frozenset(network.version for one in kinds.values() for network in one.tunnel_networks)
+            for interface, kinds in self.rules.items()
+        }
+
 
 #: How far a CA's clock may be ahead of this node's: a list may be in force here before it is issued there.
 CRL_SKEW = timedelta(minutes=5)

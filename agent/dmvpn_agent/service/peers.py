@@ -35,7 +35,8 @@ from dmvpn_agent.core.tunnel_ends import TunnelEnds
 
 log = structlog.get_logger()
 
-#: A peer that nhrpd did not have bound for this long does not keep others from its address and prefixes.
+#: A peer that nhrpd did not have bound for this long does not keep others from its address and prefixes. Of a peer's
+#: protocol addresses, one that is bound has the neighbor then.
 GRACE = timedelta(seconds=60)
 
 Judge = Callable[[BindingRequest], Decision]
@@ -151,6 +152,10 @@ class Peers:
             if self._is_live(other, now)
             and any(is_by(self._members[other.protocol_address].request, ike_peer) for ike_peer in present)
         )
+
+    def absent(self, now: timedelta) -> frozenset[Address]:
+        """Return the protocol addresses that nhrpd has not had bound for longer than the grace time."""
+        return frozenset(peer.protocol_address for peer in self if not self._is_live(peer, now))
 
     def _is_live(self, peer: Peer, now: timedelta) -> bool:
         absent_since = self._members[peer.protocol_address].absent_since

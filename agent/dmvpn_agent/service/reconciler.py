@@ -5,6 +5,7 @@ long: every pass starts from what FRR shows, and a pass is made at each resync e
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,13 +18,14 @@ from dmvpn_agent.core.desired import (
     BgpSettings,
     Desired,
     Observed,
+    carriers,
     deny_any,
     desired,
     owns_list,
     owns_neighbor,
     problems,
 )
-from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.model import Address, Peer
 from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.service.backoff import Backoff, Trouble
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
@@ -99,6 +101,10 @@ class Reconciler:
             return None
         neighbors = self.snapshot.config.neighbors
         return frozenset(address for address, neighbor in neighbors.items() if owns_neighbor(neighbor))
+
+    def carriers(self) -> Mapping[Address, Peer]:
+        """Return which binding carries the neighbor of a peer, by the protocol address of each of its bindings."""
+        return carriers(self._peers, self._settings, self._peers.absent(self._clocks.uptime()))
 
     def sessions(self) -> tuple[tuple[Address, Session], ...]:
         """Return the BGP sessions of the neighbors that are ours, as last seen."""
@@ -209,7 +215,8 @@ class Reconciler:
         return todo
 
     async def _wanted(self, observed: Observed) -> Desired:
-        peers = tuple(self._peers)  # and who is an orphan, at one moment
+        peers = tuple(self._peers)  # and who is absent, or an orphan, at one moment
+        absent = self._peers.absent(self._clocks.uptime())
         if self._orphans is None:
             self._orphans = frozenset(
                 address for address, neighbor in observed.neighbors.items()
@@ -221,7 +228,7 @@ class Reconciler:
         self._orphans = frozenset(address for address in self._orphans if not self._peers.was_judged(address))
         orphans = self._orphans
         # In threads, what takes long with a thousand neighbors: nhrpd is answered meanwhile.
-        wanted = _with_orphans(await asyncio.to_thread(desired, peers, self._settings), observed, orphans)
+        wanted = _with_orphans(await asyncio.to_thread(desired, peers, self._settings, absent), observed, orphans)
         self.orphans = tuple(sorted(orphans & wanted.neighbors.keys(), key=str))
         return wanted
 

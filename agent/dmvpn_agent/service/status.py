@@ -18,14 +18,20 @@ from dmvpn_agent.service.trust_watch import TrustWatch
 
 
 def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) -> list[dict[str, Any]]:
-    """Return each accepted peer, with its BGP session where the agent keeps one."""
+    """Return each accepted peer, with its BGP session where the agent keeps one.
+
+    ``neighbor`` is the address of its BGP neighbor: of a peer with several protocol addresses, one of them.
+    """
     snapshot = reconciler.snapshot if reconciler else None
     sessions = snapshot.sessions if snapshot else {}
+    neighbors = reconciler.carriers() if reconciler else {}
     shown = []
     for member in peers.memberships():
         session = sessions.get(member.peer.protocol_address)
         bgp = {"state": session.state, "prefixes_received": session.prefixes} if session else None
-        shown.append(_peer(member, clocks) | {"bgp": bgp})
+        carrier = neighbors.get(member.peer.protocol_address)
+        neighbor = str(carrier.protocol_address) if carrier else None
+        shown.append(_peer(member, clocks) | {"bgp": bgp, "neighbor": neighbor})
     return shown
 
 

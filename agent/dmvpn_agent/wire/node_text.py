@@ -9,6 +9,7 @@ from dmvpn_agent.core.node_view import LinkView, NhrpdView, TrapPolicy
 from dmvpn_agent.wire import typed
 
 _SELECTOR = re.compile(r"src (\S+) dst (\S+) proto (?:gre|47)\b")
+_VERSIONS = {"ip": 4, "ipv6": 6}
 _REQID = re.compile(r"proto esp .*reqid (\d+)(?:\(\S+\))? mode (\S+)")
 
 
@@ -30,14 +31,18 @@ def parse_links(text: str) -> dict[str, LinkView]:
                 up="UP" in link["flags"],
                 mtu=typed.integer(link["mtu"]),
                 key=_key(link.get("linkinfo", {}).get("info_data", {})),
-                addresses=tuple(f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", ())
-                                if one["scope"] == "global"),
+                addresses=_addresses(link, "global"),
+                link_local=_addresses(link, "link"),
             )
             for link in typed.items(typed.document(text))
             if "ifname" in link
         }  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"ip printed no interfaces: {error!r}") from error
+
+
+def _addresses(link: Mapping[str, Any], scope: str) -> tuple[str, ...]:
+    return tuple(f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", ()) if one["scope"] == scope)
 
 
 def _key(data: Mapping[str, Any]) -> str | None:
@@ -62,7 +67,8 @@ def parse_nhrpd(text: str) -> NhrpdView:
         raise ValueError("nhrpd gave no configuration")
     event_socket, group, interface = None, None, ""
     profiles: dict[str, str] = {}
-    redirects: set[str] = set()
+    networks: set[tuple[str, int]] = set()
+    redirects: set[tuple[str, int]] = set()
     for line in text.splitlines():
         match line.split():
             case ["interface", name, *_] if not line.startswith(" "):
@@ -75,6 +81,8 @@ def parse_nhrpd(text: str) -> NhrpdView:
                 group = int(number)
             case ["tunnel", "protection", "vici", "profile", profile, *_] if interface:
                 profiles[interface] = profile
-            case ["ip", "nhrp", "redirect"] if interface:
-                redirects.add(interface)
-    return NhrpdView(version[1], event_socket, group, profiles, frozenset(redirects))
+            case ["ip" | "ipv6" as family, "nhrp", "network-id", _] if interface:
+                networks.add((interface, _VERSIONS[family]))
+            case ["ip" | "ipv6" as family, "nhrp", "redirect"] if interface:
+                redirects.add((interface, _VERSIONS[family]))
+    return NhrpdView(version[1], event_socket, group, profiles, frozenset(networks), frozenset(redirects))

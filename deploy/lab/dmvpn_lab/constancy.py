@@ -57,7 +57,7 @@ def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
     node = lab.nodes[name]
     others = lab.scenario.nodes.keys() if about is None else [about]
     addresses = {lab.scenario.outer_address(other) for other in others}
-    addresses |= {str(lab.scenario.nodes[other].protocol_address) for other in others}
+    addresses |= {str(address) for other in others for address in lab.scenario.nodes[other].protocol_addresses}
     ike_sas = [sa for sa in readings.ike_sas(node) if sa["state"] == "ESTABLISHED" and sa["remote_host"] in addresses]
     return {
         "ike_sas": {f"{sa['initiator_spi']}:{sa['responder_spi']}": sa["unique_id"] for sa in ike_sas},

@@ -4,7 +4,6 @@ Each is observed on the real thing: the answers of nhrpd, bgpd and charon, the k
 """
 
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from dmvpn_lab import readings
@@ -13,6 +12,7 @@ from dmvpn_lab.constancy import Unchanged
 from dmvpn_lab.node import AGENT
 from dmvpn_lab.observation import Observation
 from dmvpn_lab.packets import Shortcut
+from dmvpn_lab.scenario import Address, Network
 from dmvpn_lab.traffic import TrafficIntact
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Decision:
 
     on: str
     decision: str
-    protocol_address: IPv4Address
+    protocol_address: Address
     reason: str | None = None
     field: str | None = None
     found: str | None = None
@@ -48,7 +48,7 @@ class Peer:
     """The agent ``on`` a node lists the other node as a peer that may be there (or does not: ``present = false``)."""
 
     on: str
-    protocol_address: IPv4Address
+    protocol_address: Address
     present: bool = True
 
     def observe(self, lab: "Lab") -> Observation:
@@ -63,7 +63,7 @@ class Binding:
     """nhrpd ``on`` a node has a binding of ``protocol_address`` (or has not: ``present = false``)."""
 
     on: str
-    protocol_address: IPv4Address
+    protocol_address: Address
     present: bool = True
 
     def observe(self, lab: "Lab") -> Observation:
@@ -122,20 +122,20 @@ class Prefix:
     """bgpd ``on`` a node has the prefix (or has not: ``present = false``), from the given node if one is given."""
 
     on: str
-    prefix: IPv4Network
+    prefix: Network
     sender: str | None = None
     present: bool = True
 
     def observe(self, lab: "Lab") -> Observation:
         """For an absent prefix with a sender, the sender must really announce it."""
-        paths = readings.bgp_prefixes(lab.nodes[self.on]).get(str(self.prefix), [])
+        paths = readings.bgp_prefixes(lab.nodes[self.on], self.prefix.version).get(str(self.prefix), [])
         if self.sender is None:
             return Observation(bool(paths) == self.present, {"received_from": paths})
         address = lab.scenario.protocol_address(self.sender, self.on)
         if self.present:
             return Observation(address in paths, {"received_from": paths})
         to = lab.scenario.protocol_address(self.on, self.sender)
-        announced = str(self.prefix) in readings.bgp_advertised(lab.nodes[self.sender], to)
+        announced = str(self.prefix) in readings.bgp_advertised(lab.nodes[self.sender], to, self.prefix.version)
         evidence = {"announced_by_sender": announced, "received_from": paths}
         return Observation(announced and address not in paths, evidence)
 
@@ -145,28 +145,33 @@ class Route:
     """The kernel ``on`` a node has a route to the prefix (or has not), with these words in it, such as a device."""
 
     on: str
-    prefix: IPv4Network
+    prefix: Network
     words: str = ""
     present: bool = True
 
     def observe(self, lab: "Lab") -> Observation:
         """``words`` are compared with the line that ``ip route`` prints."""
-        target = str(self.prefix).removesuffix("/32")
+        target = str(self.prefix).removesuffix(f"/{self.prefix.max_prefixlen}")
         found = [line for line in readings.routes(lab.nodes[self.on]) if line.split()[0] == target]
         return Observation(any(self.words in line for line in found) == self.present, found)
 
 
 @dataclass(frozen=True, slots=True)
 class RedirectRule:
-    """nftables ``on`` a node has the rule that logs what enters and leaves through a tunnel to the NFLOG group."""
+    """nftables ``on`` a node has the rule that logs what enters and leaves through a tunnel to the NFLOG group.
+
+    ``ipv6``: that for IPv6 packets.
+    """
 
     on: str
     group: int = 1
     interface: str = "gre1"
+    ipv6: bool = False
 
     def observe(self, lab: "Lab") -> Observation:
         """Looks for the rule as nft lists it."""
-        words = (f'iifname "{self.interface}"', f'oifname "{self.interface}"', f"group {self.group}")
+        address = "ip6 saddr" if self.ipv6 else "ip saddr"
+        words = (f'iifname "{self.interface}"', f'oifname "{self.interface}"', f"group {self.group}", address)
         rules = [line for line in readings.ruleset(lab.nodes[self.on]) if all(word in line for word in words)]
         return Observation(bool(rules), rules)
 

@@ -17,17 +17,21 @@ PATHS = {THROUGH_HUB: "hub", DIRECT: "direct"}
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Ping the host behind one node from the host behind another, ``count`` packets, one a second."""
+    """Ping the host behind one node from the host behind another, ``count`` packets, one a second.
+
+    ``ipv6``: between their addresses in ``lan_ipv6``.
+    """
 
     source: str
     destination: str
     count: int = 20
+    ipv6: bool = False
 
     def perform(self, lab: "Lab") -> None:
         """Returns after the last packet; the replies' TTLs are kept for the expectation ``shortcut``."""
-        target = str(lab.nodes[self.destination].node.lan[2])
+        target = str(lab.nodes[self.destination].node.host(ipv6=self.ipv6))
         text = lab.nodes[self.source].host.run("ping", "-n", "-c", str(self.count), target, statuses=(0, 1))
-        lab.replies[self.source, self.destination] = (
+        lab.replies[self.source, self.destination, self.ipv6] = (
             self.count,
             {int(number): int(ttl) for number, ttl in _REPLY.findall(text)},
         )
@@ -40,10 +44,11 @@ class Shortcut:
     source: str
     destination: str
     direct_within: int = 10
+    ipv6: bool = False
 
     def observe(self, lab: "Lab") -> Observation:
         """Looks at the replies' TTLs."""
-        count, ttls = lab.replies.get((self.source, self.destination), (0, {}))
+        count, ttls = lab.replies.get((self.source, self.destination, self.ipv6), (0, {}))
         first_direct = min((number for number, ttl in ttls.items() if ttl == DIRECT), default=0)
         lost = [number for number in range(1, count + 1) if number not in ttls]
         lost_after = [number for number in lost if number > first_direct]

@@ -99,26 +99,30 @@ def bgp_neighbors(node: LabNode) -> list[Record]:
     ]
 
 
-def bgp_prefixes(node: LabNode) -> dict[str, list[str]]:
+def bgp_prefixes(node: LabNode, version: int = 4) -> dict[str, list[str]]:
     """Which prefixes bgpd has in its table, from which neighbor; ``(unspec)`` are its own."""
-    table = show(node, "bgpd", "show bgp ipv4 unicast json")
+    table = show(node, "bgpd", f"show bgp ipv{version} unicast json")
     return {prefix: [path.get("peerId", "") for path in paths] for prefix, paths in table.get("routes", {}).items()}
 
 
-def bgp_advertised(node: LabNode, neighbor: str) -> list[str]:
+def bgp_advertised(node: LabNode, neighbor: str, version: int = 4) -> list[str]:
     """The prefixes bgpd announces to a neighbor."""
-    table = show(node, "bgpd", f"show bgp ipv4 unicast neighbors {neighbor} advertised-routes json")
+    table = show(node, "bgpd", f"show bgp ipv{version} unicast neighbors {neighbor} advertised-routes json")
     return sorted(table.get("advertisedRoutes", {}))
 
 
 def nhrp_cache(node: LabNode) -> list[Record]:
-    """nhrpd's bindings."""
-    return list(show(node, "nhrpd", "show ip nhrp cache json").get("table", []))
+    """nhrpd's bindings, of both IP versions."""
+    commands = ("show ip nhrp cache json", "show ipv6 nhrp cache json")
+    return [entry for command in commands for entry in show(node, "nhrpd", command).get("table", [])]
 
 
 def routes(node: LabNode) -> list[str]:
-    """The kernel's IPv4 routes, one line each, sorted."""
-    return sorted(line.strip() for line in node.space.run("ip", "-4", "route", "show").splitlines())
+    """The kernel's routes, but for those to link-local addresses, one line each, sorted."""
+    lines = node.space.run("ip", "-4", "route", "show").splitlines()
+    if any(lan.version == 6 for lan in node.node.lans):
+        lines += node.space.run("ip", "-6", "route", "show").splitlines()
+    return sorted(line.strip() for line in lines if not line.startswith("fe80::"))
 
 
 def ruleset(node: LabNode) -> list[str]:

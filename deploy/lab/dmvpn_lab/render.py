@@ -6,7 +6,7 @@ A list has its line repeated for each value; if it is empty, the line is left ou
 import re
 from collections.abc import Iterator, Mapping
 
-_PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+_PLACEHOLDER = re.compile(r"@([A-Z0-9_]+)@")
 
 
 def render(text: str, values: Mapping[str, object]) -> str:
@@ -22,6 +22,8 @@ def _fill(line: str, values: Mapping[str, object]) -> Iterator[str]:
     lists = {name: value for name in names if isinstance(value := values[name], list)}
     if not lists:
         yield _PLACEHOLDER.sub(lambda match: str(values[match[1]]), line) if names else line
+        return
+    if not all(lists.values()):
         return
     for items in zip(*lists.values(), strict=True):
         own = {**values, **dict(zip(lists, items, strict=True))}

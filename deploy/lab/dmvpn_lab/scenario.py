@@ -6,12 +6,15 @@ The TOML form is described in ``scenarios/README.md``.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from dmvpn_lab.strongswan import MODES
 from dmvpn_lab.tables import ScenarioError, build, build_tagged
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 ROLES = ("hub", "spoke")
 #: Whose form certificates have, and which configuration goes with it.
@@ -23,6 +26,8 @@ _KEYS = ("title", "mode", "authority", "networks", "nodes", "routers", "second",
 class Node:
     """A DMVPN node with a host behind it.
 
+    ``protocol_address`` and ``lan`` may be of either IP version; a node that has both has those of IPv6 in
+    ``protocol_address_ipv6`` and ``lan_ipv6``.
     ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
     into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
@@ -32,17 +37,33 @@ class Node:
     name: str
     role: str
     nbma_address: IPv4Address
-    protocol_address: IPv4Address
+    protocol_address: Address
     as_number: int
-    lan: IPv4Network
+    lan: Network
     certificate: tuple[str, ...] = ()
     site: str = ""
-    blocks: tuple[IPv4Network, ...] = ()
+    blocks: tuple[Network, ...] = ()
     comment: int = 0
     behind: str | None = None
     late: bool = False
     second: bool = False
     openrc: bool = False
+    protocol_address_ipv6: IPv6Address | None = None
+    lan_ipv6: IPv6Network | None = None
+
+    @property
+    def protocol_addresses(self) -> tuple[Address, ...]:
+        """All its addresses on the tunnel."""
+        return tuple(filter(None, (self.protocol_address, self.protocol_address_ipv6)))
+
+    @property
+    def lans(self) -> tuple[Network, ...]:
+        """All networks behind it."""
+        return tuple(filter(None, (self.lan, self.lan_ipv6)))
+
+    def host(self, *, ipv6: bool = False) -> Address:
+        """The address of the host behind it; ``ipv6``: that in ``lan_ipv6``."""
+        return (self.lan_ipv6 if ipv6 and self.lan_ipv6 else self.lan)[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +87,26 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """``internet`` is where NBMA addresses and routers' outsides lie, ``tunnel`` the overlay, ``allowed`` LANs."""
+    """``internet`` is where NBMA addresses and routers' outsides lie, ``tunnel`` the overlay, ``allowed`` LANs.
+
+    ``tunnel_ipv6`` and ``allowed_ipv6`` are those of IPv6 where nodes have both IP versions.
+    """
 
     internet: IPv4Network
-    tunnel: IPv4Network
-    allowed: IPv4Network
+    tunnel: Network
+    allowed: Network
+    tunnel_ipv6: IPv6Network | None = None
+    allowed_ipv6: IPv6Network | None = None
+
+    @property
+    def tunnels(self) -> tuple[Network, ...]:
+        """The overlay's network of each IP version."""
+        return tuple(filter(None, (self.tunnel, self.tunnel_ipv6)))
+
+    @property
+    def alloweds(self) -> tuple[Network, ...]:
+        """What LANs lie in, of each IP version."""
+        return tuple(filter(None, (self.allowed, self.allowed_ipv6)))
 
 
 @dataclass(frozen=True, slots=True)

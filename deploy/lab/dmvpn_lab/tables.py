@@ -7,7 +7,7 @@ that expects less.
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ _PARSERS: dict[type, Callable[[Any], Any]] = {
     IPv4Address: IPv4Address,
     IPv4Interface: IPv4Interface,
     IPv4Network: IPv4Network,
+    IPv6Address: IPv6Address,
+    IPv6Network: IPv6Network,
 }
 
 
@@ -57,12 +59,15 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise ScenarioError(f"{where} is {value!r}; expected a list")
         return tuple(_value(get_args(kind)[0], item, where) for item in value)
-    if get_origin(kind) is types.UnionType:
-        kind = next(option for option in get_args(kind) if option is not type(None))
-    try:
-        return _PARSERS[kind](value)
-    except ValueError as error:
-        raise ScenarioError(f"{where} = {value!r}: {error}; expected {kind.__name__}") from None
+    kinds = get_args(kind) if get_origin(kind) is types.UnionType else (kind,)
+    expected = [option for option in kinds if option is not type(None)]
+    for option in expected:
+        try:
+            return _PARSERS[option](value)
+        except ValueError as error:
+            problem = error
+    names = " or ".join(option.__name__ for option in expected)
+    raise ScenarioError(f"{where} = {value!r}: {problem}; expected {names}")
 
 
 def build_tagged(tag: str, kinds: Mapping[str, type[Any]], table: Mapping[str, Any], where: str) -> Any:

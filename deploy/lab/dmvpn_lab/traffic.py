@@ -50,7 +50,7 @@ class Traffic:
         if (former := lab.traffic.get(ends)) is not None:
             former.process.kill()
             former.process.wait()
-        target = str(lab.nodes[self.destination].node.lan[2])
+        target = str(lab.nodes[self.destination].node.host())
         log = source.logs / f"traffic-{self.destination}.log"
         with log.open("wb") as output:
             process = source.host.spawn(["ping", "-n", "-D", "-i", f"{1 / self.per_second:.3f}", target], output)

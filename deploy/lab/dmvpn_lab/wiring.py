@@ -1,9 +1,10 @@
 """Links: the internet as one bridge, NAT routers, the tunnel interface of each node and the host behind it."""
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from dmvpn_lab.namespace import Namespace, run
-from dmvpn_lab.scenario import Node, Router, Scenario
+from dmvpn_lab.scenario import Address, Node, Router, Scenario
 
 GRE, SECOND_GRE = "gre1", "gre2"
 _KEY, _SECOND_KEY = 42, 43
@@ -43,26 +44,34 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
         _batch_in(router, f"link add {name} type veth peer name eth0 netns {space.pid}")
         _batch_in(router, f"link set {name} master inside up")
         address, gateway = f"{node.nbma_address}/{inside.network.prefixlen}", f"route add default via {inside.ip}"
+    _forward_ipv6(node, space)
     _batch_in(
         space,
         f"address add {address} dev eth0",
         "link set eth0 up",
         gateway,
-        *_tunnel(GRE, node.nbma_address, node.protocol_address, _SECOND_KEY if node.second else _KEY),
+        *_tunnel(GRE, node.nbma_address, node.protocol_addresses, _SECOND_KEY if node.second else _KEY),
     )
     if (second := scenario.second_at(node.name)) and not node.second:
         _batch_in(
             space,
             f"address add {second.nbma_address}/{scenario.networks.internet.prefixlen} dev eth0",
-            *_tunnel(SECOND_GRE, second.nbma_address, second.protocol_address, _SECOND_KEY),
+            *_tunnel(SECOND_GRE, second.nbma_address, (second.protocol_address,), _SECOND_KEY),
         )
 
 
-def _tunnel(name: str, local: IPv4Address, address: IPv4Address, key: int) -> tuple[str, ...]:
+def _forward_ipv6(node: Node, space: Namespace) -> None:
+    if any(lan.version == 6 for lan in node.lans):
+        space.run("sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1")
+
+
+def _tunnel(name: str, local: IPv4Address, addresses: Iterable[Address], key: int) -> tuple[str, ...]:
     return (
         f"link add {name} type gre local {local} key {key} ttl 64",
-        f"address add {address}/32 dev {name}",
+        # nhrpd up to 10.3 would take the link-local address for its own, and refuse it.
+        f"link set {name} addrgenmode none",
         f"link set {name} mtu 1400 up",
+        *(f"address add {address}/{address.max_prefixlen} dev {name}" for address in addresses),
     )
 
 
@@ -76,20 +85,14 @@ def detach_node(node: Node, router: Namespace | None) -> None:
 
 
 def attach_host(node: Node, space: Namespace, host: Namespace) -> None:
-    """Put a host behind a node: the node is the first address of the LAN, the host the second."""
-    prefix = node.lan.prefixlen
-    _batch_in(
-        space,
-        f"link add lan0 type veth peer name eth0 netns {host.pid}",
-        f"address add {node.lan[1]}/{prefix} dev lan0",
-        "link set lan0 up",
-    )
-    _batch_in(
-        host,
-        f"address add {node.lan[2]}/{prefix} dev eth0",
-        "link set eth0 up",
-        f"route add default via {node.lan[1]}",
-    )
+    """Put a host behind a node: the node is the first address of each LAN, the host the second."""
+    _batch_in(space, f"link add lan0 type veth peer name eth0 netns {host.pid}", "link set lan0 up")
+    _batch_in(host, "link set eth0 up")
+    for lan in node.lans:
+        # An IPv6 address is not used before it was found to be nobody else's, unless told not to.
+        last = f"/{lan.prefixlen} dev {{}}" + (" nodad" if lan.version == 6 else "")
+        _batch_in(space, f"address add {lan[1]}{last.format('lan0')}")
+        _batch_in(host, f"address add {lan[2]}{last.format('eth0')}", f"route add default via {lan[1]}")
 
 
 def _plug(space: Namespace, name: str, bridge: str) -> None:

@@ -20,7 +20,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A hub with nothing but its logs, and one peer."""
     for reading in ("ike_sas", "bgp_neighbors", "routes"):
         monkeypatch.setattr(readings, reading, lambda _: [])
-    spoke = SimpleNamespace(protocol_address=IPv4Address("10.255.0.11"))
+    spoke = SimpleNamespace(protocol_addresses=(IPv4Address("10.255.0.11"),))
     scenario = SimpleNamespace(nodes={"spoke1": spoke}, outer_address=lambda _: "203.0.113.11")
     return SimpleNamespace(nodes={"hub": SimpleNamespace(logs=tmp_path)}, scenario=scenario, remembered={})
 

@@ -31,6 +31,7 @@ def test_every_node_has_a_configuration_that_the_agent_takes(file: Path) -> None
     for node in scenario.nodes.values():
         texts = configuration(node, scenario)
         config = from_toml(tomllib.loads(texts.agent))
+        assert not [line for line in (texts.agent + texts.frr).splitlines() if "@" in line and line[0] not in "#!"]
         assert [f"interface {name}" for name in config.interfaces] == list(
             dict.fromkeys(line for line in texts.frr.splitlines() if line.startswith("interface "))
         )

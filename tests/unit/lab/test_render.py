@@ -19,6 +19,8 @@ TEMPLATES = [
     "frr/spoke-ibgp.conf",
     "frr/second-tunnel.conf",
     "frr/other-hub.conf",
+    "frr/hub-ipv6.conf",
+    "frr/spoke-ipv6.conf",
     "deploy/agent.hub.toml",
     "deploy/agent.spoke.toml",
     "deploy/agent.dmvpn-ca.hub.toml",
@@ -71,8 +73,10 @@ def test_missing_value_is_an_error() -> None:
 def test_templates_explain_their_placeholders(name: str) -> None:
     """Every placeholder of a file that users take is named in its head, and the lab has a value for it."""
     text = (CHECKOUT / name).read_text()
-    explained = set(re.findall(r"^[#!]   @([A-Z_]+)@", text, re.MULTILINE))
-    used = {name for line in text.splitlines() if line[:1] not in "#!" for name in re.findall(r"@([A-Z_]+)@", line)}
+    explained = set(re.findall(r"^[#!]   @([A-Z0-9_]+)@", text, re.MULTILINE))
+    used = {
+        name for line in text.splitlines() if line[:1] not in "#!" for name in re.findall(r"@([A-Z0-9_]+)@", line)
+    }
     scenario = load(CHECKOUT / "deploy/lab/scenarios/policy.toml", ACTIONS, EXPECTATIONS)
     assert used == explained
     assert used <= template_values(scenario.nodes["spoke1"], scenario).keys()
