@@ -7,7 +7,7 @@ from dmvpn_agent.commands.filter_text import lets_in
 from dmvpn_agent.commands.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.core.account import Named
 from dmvpn_agent.core.advice import ADVICE
-from dmvpn_agent.core.desired import BgpSettings
+from dmvpn_agent.core.desired import BgpSettings, carriers
 from dmvpn_agent.core.model import Accept, BadCertificate, Certificate, Decision, Deny, PeerKind
 from dmvpn_agent.core.policy import Issuer
 from dmvpn_agent.core.printable import printable
@@ -33,9 +33,20 @@ def report_text(report: Report) -> str:
         lines += [
             "",
             f"{len(report.answers)} addresses: {accepted} accepted, {len(report.answers) - accepted} denied.",
+            *_one_neighbor(report),
         ]
     lines += ["", *_unseen(report)]
     return "\n".join(lines)
+
+
+def _one_neighbor(report: Report) -> Iterator[str]:
+    bgp = report.setting.config.bgp
+    decisions = [answer.explanation.decision for answer in report.answers]
+    peers = [decision.peer for decision in decisions if isinstance(decision, Accept) and decision.peer is not None]
+    found = carriers(peers, bgp) if bgp else {}
+    if len(found) > 1:
+        carrier = next(iter(found.values()))
+        yield f"If all of them are bound at one NBMA address, the peer has one neighbor: {carrier.protocol_address}."
 
 
 def _certificate(report: Report) -> Iterator[str]:

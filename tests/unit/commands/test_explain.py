@@ -149,6 +149,15 @@ def test_without_address_each_that_is_named_is_judged(capsys: Output, tmp_path: 
     assert "2 addresses: 1 accepted, 1 denied." in text
 
 
+def test_of_several_accepted_addresses_the_one_with_the_neighbor_is_named(capsys: Output, tmp_path: Path) -> None:
+    """The lines of each are those of a peer that has no other."""
+    file = tmp_path / "two.der"
+    file.write_bytes(der(("GRE=10.255.0.7", "GRE=10.255.0.2", "AS=64512")))
+    _, text = explain(capsys, str(file))
+    assert "2 addresses: 2 accepted, 0 denied.\n" in text
+    assert "If all of them are bound at one NBMA address, the peer has one neighbor: 10.255.0.2.\n" in text
+
+
 def test_a_certificate_without_address_is_judged_without_one(capsys: Output, tmp_path: Path) -> None:
     """It is said that there is none, and no rule over an address is shown."""
     file = tmp_path / "none.der"
