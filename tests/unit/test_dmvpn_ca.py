@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from dmvpn_agent.adapters.trust_files import read_trust
 from dmvpn_agent.config import Config, TrustFiles, from_toml
@@ -132,6 +133,22 @@ class TestHubs:
         """Certificate and policy contradict each other."""
         by = shipped("hub", {**CASES, "ALLOWED_NETWORK": "172.16.0.0/12"}).policy
         assert decide(by, ask(case("hub3"), "10.255.0.3")).reason is Reason.PREFIX_NOT_ALLOWED
+
+    @pytest.mark.parametrize(
+        ("host", "networks", "reason"),
+        [
+            ("192.168.66.7", "192.168.0.0/16", None),
+            ("192.168.66.7", "192.168.0.0/18", Reason.HOST_OUTSIDE_PREFIXES),
+            ("192.169.0.7", "192.168.0.0/16", Reason.HOST_OUTSIDE_PREFIXES),
+        ],
+    )
+    def test_a_spoke_binds_hosts_behind_a_hub_in_what_it_may_announce(
+        self, host: str, networks: str, reason: Reason | None
+    ) -> None:
+        """Blocks that are wider than allowed_networks give no hosts beyond these."""
+        by = shipped("spoke", {**CASES, "ALLOWED_NETWORK": f'{networks}", "2001:db8::/32'}).policy
+        decision = decide(by, ask(case("hub1"), host, BindingType.CACHED))
+        assert (decision.reason if isinstance(decision, Deny) else None) is reason
 
     def test_who_carries_nothing_for_others_has_its_blocks_for_its_own(self) -> None:
         """With policy.hub.transit = false a hub is judged as anybody."""
@@ -278,6 +295,12 @@ class TestNobodyElseShares:
         """Then nobody knows which key issued a certificate."""
         ca = DmvpnCa()
         assert self._admit([(ca, *self.HELD), (ca, *self.HELD)], Trust()) == [None, Reason.PREFIX_CONFLICT]
+
+    @pytest.mark.parametrize("blank", ["", " ", "\u00a0"])
+    def test_a_blank_ou(self, blank: str) -> None:
+        """It names no site."""
+        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, blank, _validate=False)])
+        assert read(DmvpnCa().certificate(subject, "x", ()).certificate).site == ""
 
     def test_who_has_no_site(self) -> None:
         """Resources and the name of the holder are none."""

@@ -285,7 +285,9 @@ def _address_rules(address: Address, own: frozenset[Address], rules: Rules, enti
     """Yield the rules over the address that is asked for; ``own`` are addresses of this node."""
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
-        behind = (*entitled.prefixes, *entitled.carried)
+        # What a peer carries for others need not lie in allowed networks; what it may announce does.
+        carried = entitled.carried if contains(rules.allowed_networks, address) else ()
+        behind = (*entitled.prefixes, *carried)
         held = contains(behind, address) and not contains(rules.forbidden_networks, address)
         yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(behind),
                    "a prefix that has the host, which is not forbidden: ", address)  # fmt: skip

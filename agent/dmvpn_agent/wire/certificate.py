@@ -142,7 +142,7 @@ def _site(subject: tuple[Name, ...]) -> str:
     common = [
         tuple(one for one in rdn if one.oid not in _DISTINCTIVE and not _is_resource_unit(one)) for rdn in subject
     ]
-    if not any(one.oid == _ORGANIZATIONAL_UNIT for rdn in common for one in rdn):
+    if not any(one.oid == _ORGANIZATIONAL_UNIT and (one.text or "").strip() for rdn in common for one in rdn):
         return ""
     return hashlib.sha256(canonical_rdns(tuple(rdn for rdn in common if rdn))).hexdigest()[:32]
 
