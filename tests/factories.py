@@ -141,7 +141,10 @@ def authority_pem() -> bytes:
 
 
 def crl_pem(
-    *serials: int, number: int = 1, update: datetime = NOW, signed_by: ec.EllipticCurvePrivateKey | None = None
+    *serials: int,
+    number: int | None = 1,
+    update: datetime = NOW,
+    signed_by: ec.EllipticCurvePrivateKey | None = None,
 ) -> bytes:
     """Return a CRL of that CA, good for a week from ``update``."""
     builder = (
@@ -149,8 +152,9 @@ def crl_pem(
         .issuer_name(CA_NAME)
         .last_update(update)
         .next_update(update + timedelta(days=7))
-        .add_extension(x509.CRLNumber(number), critical=False)
     )
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
     for serial in serials:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(update).build()
         builder = builder.add_revoked_certificate(entry)

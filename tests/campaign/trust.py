@@ -28,23 +28,30 @@ class Trust:
     authorities: list[Authority]
     intermediates: list[Authority]
     seen: list[Crl] = field(default_factory=list)
-    held: dict[tuple[int, object], Crl] = field(default_factory=dict)
+    held: dict[tuple[int, object], list[Crl]] = field(default_factory=dict)
     _parsed: dict[int, crypto.X509] = field(default_factory=dict)
     _verdicts: dict[tuple[int, datetime, tuple[int, ...] | None], str] = field(default_factory=dict)
 
     def add(self, crls: tuple[Crl, ...], now: datetime) -> None:
-        """Take other files in. Of a signer's lists, neither number nor date goes back (docs/trust.md)."""
+        """Take other files in.
+
+        Of a signer's lists, neither number nor date goes back; of those with the same, all count (docs/trust.md).
+        """
         self.seen += [crl for crl in crls if not any(crl is known for known in self.seen)]
         signers: dict[tuple[int, object], list[Crl]] = {}
         for crl in crls:
             if crl.base is None and not crl.scope and not crl.sha1:
                 signers.setdefault((crl.signer.key, canonical(crl.name)), []).append(crl)
         for signer, lists in signers.items():
-            held = self.held.get(signer)
-            due = [crl for crl in lists if crl.start <= now + SKEW]
-            latest = max(due or ([] if held else lists), key=lambda crl: (crl.number, crl.start), default=None)
-            if latest and not (held and (latest.number < held.number or latest.start < held.start)):
-                self.held[signer] = latest
+            held = self.held.get(signer, [])
+            due = [crl for crl in lists if crl.start <= now + SKEW] or ([] if held else lists)
+            latest = max(due, key=lambda crl: (crl.number, crl.start), default=None)
+            if latest and not any(latest.number < crl.number or latest.start < crl.start for crl in held):
+                alike = [crl for crl in (*due, *held) if (crl.number, crl.start) == (latest.number, latest.start)]
+                self.held[signer] = list({id(crl): crl for crl in alike}.values())
+
+    def _in_force(self) -> list[Crl]:
+        return [crl for lists in self.held.values() for crl in lists]
 
     def chain_fault(self, holder: Holder, now: datetime) -> str:
         """Return why OpenSSL finds no chain to a root of the files, or nothing."""
@@ -55,7 +62,7 @@ class Trust:
         return self._verify(
             holder,
             now,
-            tuple(crl for crl in self.held.values() if crl.start <= now + SKEW and self._counts(crl, now)),
+            tuple(crl for crl in self._in_force() if crl.start <= now + SKEW and self._counts(crl, now)),
         )
 
     def _verify(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
@@ -109,7 +116,7 @@ class Trust:
 
     def revoked(self, serial: int, issuer: Authority) -> tuple[bool, bool]:
         """Return whether a list in force surely revokes what an issuer signed, and whether any list may."""
-        mine = [crl for crl in self.held.values() if self._speaks_for(crl, issuer)]
+        mine = [crl for crl in self._in_force() if self._speaks_for(crl, issuer)]
         known = issuer in self.authorities
         surely = known and any(serial in crl.serials and crl.signer in self.authorities for crl in mine)
         loose = [crl for crl in self.seen if canonical(crl.name) == canonical(issuer.name)]

@@ -106,6 +106,28 @@ async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry:
         await asyncio.gather(first, second, return_exceptions=True)
 
 
+async def test_nobody_is_judged_by_an_ike_sa_before_the_cas_that_came_with_it_are_known(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """One of them may be why the peer is denied."""
+    address, shown = ip_address("203.0.113.2"), list[list[bytes]]()
+    charon.certificates = [der()]
+    async with watched(charon.path, telemetry) as watch:
+        known = asyncio.Event()
+
+        async def learn(certificates: list[bytes]) -> None:
+            shown.append(certificates)
+            await known.wait()
+
+        watch.learn = learn
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: shown)
+        assert watch.peers_at("gre1", address) == frozenset()
+        known.set()
+        await until(lambda: watch.peers_at("gre1", address))
+        assert shown == [[der()]]
+
+
 async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Telemetry) -> None:
     """Traffic and rekeyed children are none."""
     news: list[int] = []
@@ -213,8 +235,12 @@ async def test_the_cas_that_charon_has_are_looked_at_before_anybody_is_judged_an
     """Among them a peer's intermediate CA."""
     news: list[object] = []
     charon.certificates.append(b"a CA")
+
+    async def learn(certificates: list[bytes]) -> None:
+        news.append(certificates)
+
     async with watched(charon.path, telemetry) as watch:
-        watch.learn, watch.changed = news.append, lambda: news.append("changed")
+        watch.learn, watch.changed = learn, lambda: news.append("changed")
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: "changed" in news)
         assert news[:2] == [[b"a CA"], "changed"]

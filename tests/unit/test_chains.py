@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 
 import pytest
 from cryptography import x509
@@ -26,10 +27,14 @@ DAY = timedelta(days=1)
 
 
 def judged(
-    certificate: Certificate, authorities: Iterable[Authority], crls: Iterable[Crl] = (), by: Policy = POLICY
+    certificate: Certificate,
+    authorities: Iterable[Authority],
+    crls: Iterable[Crl] = (),
+    by: Policy = POLICY,
+    learned: Iterable[Authority] = (),
 ) -> Reason | None:
     """Return why a certificate is denied by its chain, ``None`` where it is not."""
-    trust = TrustStore(authorities, crls=crls).trust()
+    trust = TrustStore(authorities, learned, crls).trust()
     rules = Verifier(by, trust).verify(certificate, NOW).rules
     assert rules
     return next((rule.reason for rule in rules if not rule.passed), None)
@@ -162,6 +167,43 @@ class TestSubCa:
         learned = TrustStore([ROOT.authority()]).learn([ROOT.certify(SUB)])
         for given in ([], [Party("other").authority()]):
             assert not TrustStore(given, learned).chains(SUB.leaf()).found
+
+    def test_a_ca_below_cannot_take_the_trust_anchor_away(self) -> None:
+        """By certifying the key of the CA above it: the anchor's issuer is then known by way of the anchor only."""
+        below = Party("below")
+        given, crls = [SUB.authority(ROOT)], [SUB.revoke()]
+        learned = [below.authority(SUB, serial=3), ROOT.authority(below)]
+        for order in (learned, learned[::-1]):
+            assert judged(SUB.leaf(), given, crls, learned=order) is None
+            assert judged(below.leaf(), given, crls, learned=order) is None
+            assert judged(below.leaf(), given, [SUB.revoke(3)], learned=order) is Reason.ISSUER_REVOKED
+
+    def test_a_listed_ca_cannot_make_itself_the_top(self) -> None:
+        """It certifies the keys of those above it, so that everybody is below everybody."""
+        room = Party("room")
+        given = [ROOT.authority(), room.authority(SUB)]
+        learned = [SUB.authority(ROOT, serial=40), ROOT.authority(room), SUB.authority(room, serial=41)]
+        for order in permutations(learned):
+            assert judged(room.leaf(), given, [ROOT.revoke()], learned=order) is None
+            assert judged(room.leaf(), given, [ROOT.revoke(40)], learned=order) is Reason.ISSUER_REVOKED
+            assert judged(room.leaf(), given[1:], [ROOT.revoke(40)], learned=order[:0]) is None  # nothing above it
+            other = SUB.authority(ROOT, serial=40), given[1]  # without the root, the sub-CA is the top
+            assert judged(room.leaf(), other, [SUB.revoke(7)], learned=learned[1:]) in {
+                Reason.ISSUER_REVOKED, Reason.UNTRUSTED_ISSUER,
+            }  # fmt: skip
+
+    def test_a_learned_issuer_that_leads_nowhere_still_bars_the_ca_below_it(self) -> None:
+        """It was learned from a root whose file is gone, which may have revoked it."""
+        room = Party("room")
+        learned = [SUB.authority(ROOT)]
+        assert judged(room.leaf(), [room.authority(SUB)], learned=learned) is Reason.UNTRUSTED_ISSUER
+
+    def test_a_rollover_certificate_with_sha1_is_not_taken_for_a_root(self) -> None:
+        """It has its issuer's name and names another key: the CA's former key may have revoked it."""
+        new, old = Party("root", "new"), Party("root", "old")
+        (rollover,) = read_authorities(_with_sha1(old.certify(new, serial=40), old))
+        assert judged(new.leaf(), [old.authority(), rollover], [old.revoke(40)]) is Reason.UNTRUSTED_ISSUER
+        assert judged(new.leaf(), [rollover]) is None
 
     def test_a_ca_signed_with_sha1_is_neither_learned_nor_taken_for_the_top(self) -> None:
         """Its issuer's CRL could say that it is revoked; where its issuer is not known, it is the trust anchor."""

@@ -124,6 +124,30 @@ class TestWitness:
         assert isinstance(await node.consider(GOOD), Accept)
         assert node.sas.looks == 1
 
+    async def test_what_the_ike_sa_proved_counts_and_not_what_nhrpd_still_shows(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """nhrpd keeps a certificate by address; the peer may have come back with an older one, which is expired."""
+        older = certificate(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR)
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.certificates[1] = older
+        node.sas.show()
+        assert (await node.consider(GOOD)).reason is Reason.CERTIFICATE_EXPIRED
+        assert node.sas.looks == 1
+
+    async def test_charon_is_asked_before_a_certificate_that_nhrpd_shows_is_passed_over(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        """The peer has come back with another one a moment ago."""
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.certificates |= {1: certificate(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR), 2: certificate()}
+        node.sas.show()
+        node.sas.leave(1)
+        node.sas.arrive(2, OWN)
+        assert isinstance(await node.consider(GOOD), Accept)
+
     @pytest.mark.parametrize("psk", [True, False], ids=["pre-shared key", "certificate"])
     async def test_nobody_is_taken_for_who_was_there_at_the_last_look(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, psk: bool

@@ -1,5 +1,6 @@
 """The operator's CA certificates and CRLs: what is read, what is refused, and what stays in force."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.adapters.trust_files import AuthorityFiles, TrustFilesReader, read_trust
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.chain import Verifier
 from dmvpn_agent.core.model import Deny, Reason
 from dmvpn_agent.core.policy import Trust
 from dmvpn_agent.service import trust_watch
@@ -22,7 +24,7 @@ from dmvpn_agent.service.trust_watch import PATIENCE, TrustWatch
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.pem import der_blocks
 from dmvpn_agent.wire.trust import MAX_VERIFICATIONS
-from factories import NOW, Clock, authority_pem, crl_pem, decide, key, request
+from factories import NOW, POLICY, Clock, authority_pem, crl_pem, decide, key, request
 from fakes.waiting import until
 from pki import Party
 
@@ -151,6 +153,26 @@ class TestReading:
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(9, number=6, update=NOW + DAY))
         read = reader.read()
         assert (serials(read.trust), read.rolled_back) == ({9}, ())
+
+    @pytest.mark.parametrize("first", [5, None])
+    def test_lists_of_one_signer_of_which_none_is_the_newer_one_all_count(
+        self, files: TrustFiles, first: int | None
+    ) -> None:
+        """Side by side, one after the other, in any order, and after a restart; until a newer one is there."""
+        kept = files.crls[0].parent / "kept"
+        (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=first))
+        (files.crls[0] / "b.crl").write_bytes(crl_pem(number=5))
+        reader = TrustFilesReader(files, KeptTrust(kept))
+        assert serials(reader.read().trust) == {7}
+        (files.crls[0] / "a.crl").write_bytes(crl_pem(8, number=5))
+        for running in (reader, TrustFilesReader(files, KeptTrust(kept))):
+            read = running.read()
+            assert serials(read.trust) == {7, 8}
+            assert [problem for problem in read.problems if "there are 3 CRLs of" in problem]
+            assert len(read.crls) == len(list(kept.glob("*.crl"))) == 3
+        (files.crls[0] / "b.crl").write_bytes(crl_pem(9, number=6, update=NOW + DAY))
+        read = TrustFilesReader(files, KeptTrust(kept)).read()
+        assert (serials(read.trust), read.problems, len(list(kept.glob("*.crl")))) == ({9}, (), 1)
 
     def test_a_crl_that_vanished_while_the_agent_was_down_stays_in_force(self, files: TrustFiles) -> None:
         """And it is no rollback that old lists lie beside the newest."""
@@ -304,17 +326,58 @@ class TestIntermediates:
         peer, running = self.SUB.leaf(5), watch()
         running.start()
         assert not running.trust.finder.chains(peer).found
-        running.learn([Party("root", "stranger").certify(self.SUB), b"\x30\x00"])
-        await running.look()
+        await running.learn([Party("root", "stranger").certify(self.SUB), b"\x30\x00"])
         assert told == []
-        running.learn([self.ROOT.certify(self.SUB, serial=9)])
-        await running.look()
+        await running.learn([self.ROOT.certify(self.SUB, serial=9)])
         restarted = watch()
         restarted.start()
         for trust in (told[0], restarted.trust, read_trust(files)[0]):
             (chain,) = trust.finder.chains(peer).found
             assert [issuer.certificate.subject for issuer in chain.issuers] == ["CN=sub", "CN=root"]
             assert 5 in chain.issuers[0].revocations[0].serials
+
+    async def test_the_issuer_of_a_listed_ca_counts_once_it_is_learned(
+        self, files: TrustFiles, telemetry: Telemetry
+    ) -> None:
+        """A sub-sub-CA is the trust anchor until then; its peers are denied at once if its issuer is revoked."""
+        room, told = Party("room"), list[Reason | None]()
+        (files.authorities[0].parent / "room.der").write_bytes(self.SUB.certify(room))
+        (files.authorities[0].parent / "sub.crl").write_bytes(self.ROOT.revoke_der(9))
+        files = replace(files, authorities=(*files.authorities, files.authorities[0].parent / "room.der"))
+
+        def judge(trust: Trust) -> None:
+            rules = Verifier(POLICY, trust).verify(room.leaf(), NOW).rules
+            told.append(next((rule.reason for rule in rules if not rule.passed), None))
+
+        async def load(_: object) -> None: ...
+
+        watch = TrustWatch(TrustFilesReader(files, KeptTrust(files.kept)), telemetry, load, judge)
+        watch.start()
+        judge(watch.trust)
+        await watch.learn([self.ROOT.certify(self.SUB, serial=9)])
+        assert told == [None, Reason.ISSUER_REVOKED]
+
+    async def test_what_was_learned_while_nobody_could_be_told_is_told_later(
+        self, files: TrustFiles, telemetry: Telemetry
+    ) -> None:
+        """The look at charon's IKE_SAs in which it was learned may be given up: nhrpd waits for an answer."""
+        told: list[Trust] = []
+        hung = asyncio.Event()
+
+        async def load(_: object) -> None:
+            if not hung.is_set():
+                hung.set()
+                await asyncio.Event().wait()
+
+        watch = TrustWatch(TrustFilesReader(files), telemetry, load, told.append)
+        watch.start()
+        learning = asyncio.create_task(watch.learn([self.ROOT.certify(self.SUB)]))
+        await hung.wait()
+        learning.cancel()
+        await asyncio.gather(learning, return_exceptions=True)
+        assert told == []
+        await watch.look()
+        assert [bool(trust.finder.chains(self.SUB.leaf()).found) for trust in told] == [True]
 
     def test_the_bridge_finds_honest_chains_through_a_flood(self, files: TrustFiles) -> None:
         """However many strangers' certificates are named like the intermediate CA, and whatever else is shown."""

@@ -1,4 +1,4 @@
-"""What is kept of CAs and CRLs across restarts: each signer's newest CRL, and intermediate CAs that peers showed.
+"""What is kept of CAs and CRLs across restarts: each signer's newest CRLs, and intermediate CAs that peers showed.
 
 The files are DER and named by their content's owner, so that an operator can look at one with openssl and delete it.
 They are believed no more than the operator's: signatures are verified whenever they are read.
@@ -61,16 +61,32 @@ class KeptTrust:
 
     def file_of(self, crl: SignedCrl) -> str:
         """Return the file of a signer's CRL, for people."""
-        return str((self._directory or Path()) / (_name(crl) + _CRL))
+        name = next((name for name, kept in self._loaded().items() if kept.digest == crl.crl.digest), _name(crl))
+        return str((self._directory or Path()) / (name + _CRL))
 
     def keep(self, crls: Iterable[SignedCrl]) -> None:
-        """Keep these CRLs, each in place of its signer's former one."""
-        kept = self._loaded()
+        """Keep these CRLs, each signer's in place of its former ones."""
+        signers: dict[str, dict[str, Crl]] = {}
         for crl in crls:
-            name = _name(crl)
-            if name not in kept or kept[name].digest != crl.crl.digest:
-                kept[name] = crl.crl
-                self._write(name + _CRL, crl.crl.der)
+            signers.setdefault(_name(crl), {})[crl.crl.digest] = crl.crl
+        for name, lists in signers.items():
+            self._keep_of_signer(name, lists)
+
+    def _keep_of_signer(self, signer: str, lists: dict[str, Crl]) -> None:
+        """Keep a signer's lists, nearly always one: the first under the signer's name, others with their digest's."""
+        kept = self._loaded()
+        former = {name: crl.digest for name, crl in kept.items() if name.partition("-")[0] == signer}
+        new = {digest: crl for digest, crl in lists.items() if digest not in former.values()}
+        for digest, crl in new.items():
+            free = former.get(signer) not in lists
+            name = signer if free else f"{signer}-{digest[:32]}"
+            kept[name] = crl
+            former[name] = digest
+            self._write(name + _CRL, crl.der)
+        for name, digest in former.items():
+            if digest not in lists:
+                del kept[name]
+                self._remove(name + _CRL)
 
     def keep_authorities(self, authorities: Iterable[Authority]) -> None:
         """Keep these intermediate CAs too."""
@@ -117,6 +133,14 @@ class KeptTrust:
             other.replace(path)
         except OSError as error:
             self._say(f"{path}: {error.strerror}")
+
+    def _remove(self, name: str) -> None:
+        if not self._writes or self._directory is None:
+            return
+        try:
+            (self._directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"{self._directory / name}: {error.strerror}")
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble and self._writes:

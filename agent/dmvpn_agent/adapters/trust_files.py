@@ -1,6 +1,7 @@
 """The operator's CA certificates and CRLs on disk: single files, and directories of them."""
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,7 @@ class TrustFilesReader:
         in_force = [crl for crl in signed.crls if crl not in waiting]
         newest, older, missing = _newest(in_force, {crl.digest for _, crl in offered}, digests)
         problems += [_early(crl.crl) for crl in waiting]
+        problems += _several(newest)
         self._kept.keep(newest)
         if self._files.for_charon:
             problems += [_too_long(crl.crl) for crl in newest if len(crl.crl.der) > MAX_VALUE]
@@ -215,22 +217,25 @@ Newest = tuple[list[SignedCrl], list[tuple[SignedCrl, SignedCrl]], list[SignedCr
 
 
 def _newest(crls: Iterable[SignedCrl], offered: Set[str], kept: Set[str]) -> Newest:
-    """Return each signer's newest list; older ones offered in its place, with it; and those not offered at all."""
-    signers: dict[tuple[CanonicalName, bytes], list[SignedCrl]] = {}
+    """Return each signer's newest list; older ones offered in its place, with it; and those not offered at all.
+
+    Of lists that nothing says which is newer, all count: none takes back what another revokes.
+    """
+    signers: dict[tuple[CanonicalName, bytes], dict[str, SignedCrl]] = {}
     for crl in crls:
-        signers.setdefault((crl.crl.name, crl.key), []).append(crl)
+        signers.setdefault((crl.crl.name, crl.key), {})[crl.crl.digest] = crl
     newest, older, missing = [], [], []
-    for lists in signers.values():
+    for lists in map(list[SignedCrl], map(dict.values, signers.values())):
         held = max((crl for crl in lists if crl.crl.digest in kept), key=_age, default=None)
         latest = max((crl for crl in lists if crl.crl.digest in offered), key=_age, default=None)
-        if held is not None and (latest is None or _is_older(latest.crl, held.crl)):
-            newest.append(held)
-            if latest is None:
-                missing.append(held)
-            else:
-                older.append((latest, held))
-        elif latest is not None:
-            newest.append(latest)
+        first = held if held is not None and (latest is None or _is_older(latest.crl, held.crl)) else latest
+        if first is None:
+            continue
+        newest += [first, *(crl for crl in lists if crl is not first and _is_alike(crl.crl, first.crl))]
+        if latest is None:
+            missing.append(first)
+        elif first is not latest:
+            older.append((latest, first))
     return newest, older, missing
 
 
@@ -243,6 +248,21 @@ def _is_older(crl: Crl, held: Crl) -> bool:
     """Tell whether a list must not replace the one in force: of number and date, neither may go back."""
     numbered = crl.number is not None and held.number is not None and crl.number < held.number
     return numbered or crl.this_update < held.this_update
+
+
+def _is_alike(crl: Crl, other: Crl) -> bool:
+    """Tell whether neither number nor date says which of two lists is the newer one."""
+    return crl.this_update == other.this_update and (crl.number == other.number or None in (crl.number, other.number))
+
+
+def _several(newest: Iterable[SignedCrl]) -> Iterator[str]:
+    lists = Counter((crl.crl.issuer, crl.crl.name, crl.key, crl.crl.this_update) for crl in newest)
+    for (issuer, _, _, update), count in lists.items():
+        if count > 1:
+            yield (
+                f"there are {count} CRLs of {issuer} of {update} that differ, and no number says which is the newer"
+                " one: what any of them revokes counts; have the CA issue one with a higher number"
+            )
 
 
 def _numbered(crl: Crl) -> str:

@@ -22,18 +22,21 @@ def with_certificate(request: BindingRequest, proven: Collection[Certificate]) -
 
 
 def renewed(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
-    """Return a question that was answered with the certificate that its peer has had renewed, if it has.
+    """Return a question that was answered with the certificate that its peer has now, if that is another one.
 
-    The former one must not be in use any more. Issued later, because a look may be older than the answer.
+    The former one must not be in use any more. An earlier one counts too: it may be the one that is revoked.
     """
     former = request.certificate
-    if not isinstance(former, Certificate):
+    if not isinstance(former, Certificate) or not is_outdated(former, proven):
         return request
     same = [one for one in proven if one.identity == former.identity]
-    if not same or any(one.fingerprint == former.fingerprint for one in same):
-        return request
-    newest = max(same, key=lambda one: one.not_before)
-    return replace(request, certificate=newest) if newest.not_before > former.not_before else request
+    return replace(request, certificate=max(same, key=lambda one: one.not_before))
+
+
+def is_outdated(certificate: Certificate, proven: Collection[Certificate]) -> bool:
+    """Tell whether a peer proved other certificates only than this one of its own."""
+    same = [one.fingerprint for one in proven if one.identity == certificate.identity]
+    return bool(same) and certificate.fingerprint not in same
 
 
 def _names(certificate: Certificate, request: BindingRequest) -> bool:

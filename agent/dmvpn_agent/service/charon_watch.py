@@ -7,7 +7,7 @@ connect, because a charon that restarted has forgotten them.
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 
 import structlog
@@ -58,7 +58,8 @@ class CharonWatch:
     connection that is no profile is nobody here, and who did in another interface's is nobody there. ``totals``
     is what passed since the start, across rekeyings and reconnects. ``certificates``: who knows them by IKE_SA, for a
     charon that does not tell. ``changed`` is called when other IKE_SAs are there, or elsewhere, than before;
-    ``learn`` before that, with the CA certificates (DER) that charon has by now, strangers' among them.
+    ``learn`` is awaited before these IKE_SAs count, with the CA certificates (DER) that charon has by now,
+    strangers' among them.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class CharonWatch:
         self._crls: tuple[bytes, ...] = ()
         self._trouble = Trouble()
         self._left_out: set[bytes] = set()
-        self.learn: Callable[[list[bytes]], None] = lambda _: None
+        self.learn: Callable[[list[bytes]], Awaitable[None]] = _learn_nothing
         self.connected = False
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
@@ -304,28 +305,33 @@ class CharonWatch:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
         await self._proofs.refresh(self._may_show(sa for there in ours.values() for sa in there))
-        before, self._ours = self._identities(), ours
+        if changed := self._identities(ours) != self._identities(self._ours):
+            # Before anybody is judged by these IKE_SAs: the CAs that a peer sent may be what denies it.
+            await self._learn_authorities(session)
+        self._ours = ours
         self._settled_at = {sa.spis: self._settled_at.get(sa.spis) or self._settles_at(sa) for sa in self.our_sas()}
         self._proofs.look(self._showing(self.our_sas()))
-        if self._identities() != before:
-            await self._learn_authorities(session)
+        if changed:
             self.changed()
 
     async def _learn_authorities(self, session: CharonSession) -> None:
         """Have the intermediate CAs looked at that peers send with their certificates."""
         try:
-            self.learn(await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", _data))
+            shown = await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", _data)
         except CommandFailed as error:
             log.warning("authorities_unknown", why=str(error),
                         consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip
+            return
+        await self.learn(shown)
 
     def _settles_at(self, sa: IkeSa) -> timedelta:
         """Return when an IKE_SA is no longer new: charon tells its age, in which the time of day counts for once."""
         age = self._clocks.now() - sa.established_at if sa.established_at else SETTLING
         return self._clocks.uptime() + max(SETTLING - age, timedelta())
 
-    def _identities(self) -> frozenset[tuple[str, Address, str]]:
-        return frozenset((sa.spis, sa.remote_host, sa.remote_id) for sa in self.our_sas())
+    @staticmethod
+    def _identities(ours: Mapping[Address, tuple[IkeSa, ...]]) -> frozenset[tuple[str, Address, str]]:
+        return frozenset((sa.spis, sa.remote_host, sa.remote_id) for sas in ours.values() for sa in sas)
 
     def _say_kind(self, patched: bool) -> None:
         if patched is self.patched:
@@ -342,6 +348,10 @@ class CharonWatch:
     def _child_states(self) -> Samples:
         states = Counter(child.state for sa in self.ike_sas for child in sa.children)
         return {(state,): count for state, count in states.items()}
+
+
+async def _learn_nothing(_: list[bytes]) -> None:
+    """Stands in until somebody wants to learn."""
 
 
 def _data(item: Section) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import structlog
 
 from dmvpn_agent.core.model import Address, BindingRequest, Certificate, IkePeer
 from dmvpn_agent.core.policy import Policy
-from dmvpn_agent.core.proof import renewed, with_certificate
+from dmvpn_agent.core.proof import is_outdated, renewed, with_certificate
 from dmvpn_agent.core.standing import is_confirmed, is_proven
 
 log = structlog.get_logger()
@@ -88,7 +88,8 @@ class Testimony:
         """Tell whether the decision hangs on it, and the last look may be too old to say."""
         present = self._present(request) or frozenset()
         if isinstance(request.certificate, Certificate):
-            return policy.confirms and not is_confirmed(request.certificate, present)
+            unconfirmed = policy.confirms and not is_confirmed(request.certificate, present)
+            return unconfirmed or is_outdated(request.certificate, self._proven(request))
         if request.certificate is not None or (present and not any(map(is_proven, present))):
             return False
         return not self._proven(request)

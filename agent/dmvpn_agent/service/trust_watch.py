@@ -70,9 +70,10 @@ class TrustWatch:
         self._load_crls = load_crls
         self._changed = changed
         self._stamp: Hashable = None
-        self._is_known = False
         self._said: dict[str, frozenset[str]] = {}
-        self._learned = False
+        self._learned = 0  # how often intermediate CAs became known
+        self._in_force: tuple[Trust, int] | None = None
+        self._looking = asyncio.Lock()
         self._wanted = Trigger()
         self._then: Callable[[Trust], None] | None = None
         self._doubted: Hashable = None
@@ -88,7 +89,7 @@ class TrustWatch:
         """Read the files for the first time."""
         stamp = self._source.stamp()
         self._take(self._source.read())
-        self._stamp, self._is_known = stamp, True
+        self._stamp, self._in_force = stamp, (self.trust, self._learned)
 
     async def run(self) -> None:
         """Look at the files until cancelled."""
@@ -99,25 +100,32 @@ class TrustWatch:
 
     async def look(self) -> None:
         """Read the files if one has changed, and put in force what they say."""
-        source, then, before = self._source, self._then, self.trust
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
+        source, then, learned = self._source, self._then, self._learned
         try:
             stamp = await asyncio.to_thread(source.stamp)
             if stamp == self._stamp:
                 return
-            learned, self._learned = self._learned, False
             read = await asyncio.to_thread(source.read)
         except Exception:
             self._done(then)  # what is read is no reason to keep a former policy
             raise
         # Others are to be read by now, or these again, when they are written.
         if source is not self._source or (then is None and self._is_doubtful(read, stamp)):
-            self._learned |= learned
             return
         self._take(read)
-        was_known, self._stamp, self._is_known = self._is_known, None if self._learned else stamp, True
-        if was_known and self.trust == before and not learned:
+        if (self.trust, learned) == self._in_force:
             self._done(then)
-            return
+        else:
+            await self._put_in_force(then)
+            self._in_force = self.trust, learned
+        if source is self._source:
+            self._stamp = stamp if learned == self._learned else None
+
+    async def _put_in_force(self, then: Callable[[Trust], None] | None) -> None:
         log.info("trust_changed", authorities=len(self.trust.authorities),
                  revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations})  # fmt: skip
         # charon first: whoever loses an IKE_SA to this is not to come back by way of an older CRL.
@@ -130,7 +138,7 @@ class TrustWatch:
         lost = {one.fingerprint for one in self.trust.authorities} - {
             one.fingerprint for one in read.trust.authorities
         }
-        doubtful = self._is_known and bool(lost) and stamp != self._doubted and self._doubts < PATIENCE
+        doubtful = self._in_force is not None and bool(lost) and stamp != self._doubted and self._doubts < PATIENCE
         self._doubted, self._doubts = (stamp, self._doubts + 1) if doubtful else (None, 0)
         return doubtful
 
@@ -172,10 +180,14 @@ class TrustWatch:
                       consequence="the new policy is in force with the CAs and CRLs of before")  # fmt: skip
             self._done(then)
 
-    def learn(self, certificates: Iterable[bytes]) -> None:
-        """Take up the intermediate CAs among certificates (DER) that charon has; the next look puts them in force."""
+    async def learn(self, certificates: Iterable[bytes]) -> None:
+        """Take up the intermediate CAs among certificates (DER) that charon has, and put them in force at once.
+
+        One may be the issuer of a CA in ``policy.ca_certificates`` that was the trust anchor until now, and revoked.
+        """
         if self._source.learn(certificates):
-            self._learned, self._stamp = True, None
+            self._learned, self._stamp = self._learned + 1, None
+            await self.look()
 
     def _take(self, read: TrustRead) -> None:
         self.trust, self.crls, self.problems = read.trust, read.crls, (*read.problems, *read.rolled_back)

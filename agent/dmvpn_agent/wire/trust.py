@@ -72,6 +72,11 @@ class Authority:
         """Tell whether issuer and subject have the same name."""
         return self.name == self.issuer
 
+    @property
+    def names_itself(self) -> bool:
+        """Tell whether it names itself as its issuer: by name, and by key where it names that."""
+        return self.self_issued and self.issuer_key_id in (None, self.key_id)
+
 
 def read_authorities(data: bytes) -> tuple[Authority, ...]:
     """Read the CA certificates of one file, DER or PEM. Raises ``AuthorityError``."""
@@ -191,6 +196,7 @@ class TrustStore:
         for authority in (*self.given, *self.learned):
             self._known.setdefault(authority.name, []).append(authority)
         self._paths: dict[str, tuple[Path, ...]] = {}
+        self._tops: dict[str, bool] = {}
         self._chains: dict[str, Chains] = {}
         self._lists: dict[tuple[str, str], tuple[RevocationList, ...]] = {}
         self._refused: set[str] = set()
@@ -318,13 +324,40 @@ class TrustStore:
         above = self._above(last)
         itself = any(one.key == last.key and one.name == last.name for one in above)
         higher = [one for one in above if (one.name, one.key) not in passed]
-        if last.signature.refused and not last.self_issued and any(self._issuing(last.issuer)):
+        if last.signature.refused and not last.names_itself and self._has_namesake_above(last):
             return  # it may be what the known CA of this name issued, and revoked: nobody can tell
-        if last.certificate.fingerprint in self._given and (itself or not higher):
+        if last.certificate.fingerprint in self._given and (itself or not higher or self._is_top(last)):
             yield below
         elif not itself:
             for one in higher:
                 yield from self._climb((*below, one), steps)
+
+    def _has_namesake_above(self, authority: Authority) -> bool:
+        return any((one.name, one.key) != (authority.name, authority.key) for one in self._issuing(authority.issuer))
+
+    def _is_top(self, authority: Authority) -> bool:
+        """Tell whether every known issuer of a CA is known by way of this CA only.
+
+        A CA below can certify the key of the one above. That must not make a trust anchor count for nothing.
+        """
+        fingerprint = authority.certificate.fingerprint
+        if fingerprint not in self._tops:
+            self._tops[fingerprint] = all(self._is_known_by(authority, one) for one in self._above(authority))
+        return self._tops[fingerprint]
+
+    def _is_known_by(self, authority: Authority, issuer: Authority) -> bool:
+        """Tell whether the ways up from an issuer lead to this CA, and to no other of the operator's."""
+        pending, seen, returns = [issuer], set[str](), False
+        while pending:
+            one = pending.pop()
+            if (one.name, one.key) == (authority.name, authority.key):
+                returns = True
+            elif one.certificate.fingerprint in self._given:
+                return False
+            elif one.certificate.fingerprint not in seen:
+                seen.add(one.certificate.fingerprint)
+                pending += self._above(one)
+        return returns
 
     def _chain(self, path: Path) -> Chain:
         anchor = path[-1]
