@@ -318,3 +318,13 @@ async def test_a_new_policy_does_not_wait_for_charon(node: Judging, monkeypatch:
             await asyncio.sleep(0)
         node.authorizer.reload(policy(replace(RULES, tunnel_networks=(ip_network("10.1.0.0/16"),))))
         await until(lambda: len(node.peers) == 0)
+
+
+def test_peers_that_are_taken_up_late_are_news(node: Judging, store: MemoryStore) -> None:
+    """CAs and CRLs that could not be read at the start are read later: FRR must follow at once."""
+    store.save(request())
+    node.authorizer.deny_until_trust()
+    assert isinstance(node.ask(GOOD), Deny)
+    assert node.changes == 0
+    node.authorizer.trust(Trust())
+    assert (ADDRESS in node.peers, node.changes) == (True, 1)

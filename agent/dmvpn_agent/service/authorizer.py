@@ -182,6 +182,7 @@ class Authorizer:
         if self._waits_for_trust:
             self._waits_for_trust = False
             self.start(trust)
+            self._changed()  # they may be read late, and what FRR holds of revoked peers must go
             return
         self._judge = Judge(self._judge.policy, trust)
         self._due.set(urgent=True)
