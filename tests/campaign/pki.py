@@ -70,7 +70,7 @@ class Resources:
 
 @dataclass
 class Authority:
-    """A CA, or what is no CA and issues all the same; ``parent`` is ``None`` for a root."""
+    """A CA, or an issuer that is not one; ``parent`` is ``None`` for a root."""
 
     label: str
     name: Name

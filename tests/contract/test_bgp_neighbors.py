@@ -145,7 +145,7 @@ async def test_password_bfd_and_timers_come_from_the_operators_peer_group(pair: 
 
 @pytest.mark.parametrize("pair", [(GROUPED, SPEAKER)], indirect=True)
 async def test_who_does_not_know_the_groups_password_has_no_session(pair: Pair) -> None:
-    """The kernel drops what is not signed; when the group's password goes, the session comes."""
+    """The kernel drops unsigned segments; without the group's password the session comes up."""
     await pair.apply(desired([PEER], SETTINGS))
     until_now(lambda: _unsigned(pair) > 0)
     assert pair.session()["state"] != "Established"

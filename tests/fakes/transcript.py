@@ -1,6 +1,6 @@
 """A recorded VICI conversation: a JSON document a line, each one packet, with who sent it and when.
 
-Values are text, what is none stands as ``base64:…``; the bytes of a packet come back unchanged.
+Values are text, other octets stand as ``base64:…``; the bytes of a packet come back unchanged.
 """
 
 import base64

@@ -60,7 +60,7 @@ _EXTENSIONS = (
 def by_field(random: Random, document: bytes, pool: Sequence[Node], resign: Resign | None) -> bytes:
     """Return a certificate or CRL (DER) with one field of it changed; ``resign`` makes a signature for its content.
 
-    What is no such document any more is changed blindly.
+    Input that is no longer such a document is changed blindly.
     """
     whole = tree(document)
     if len(whole) != 1 or len(whole[0].children) != 3 or not whole[0].children[0].children:

@@ -157,7 +157,7 @@ def check_certificate(found: Certificate) -> None:
     try:
         units = {str(item.value) for item in loaded.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)}
     except (ValueError, TypeError, KeyError):
-        return  # it does not show T61 that is no UTF-8, a BIT STRING, nor (up to 46) what is no string at all
+        return  # it shows no T61 in another encoding than UTF-8, no BIT STRING, and (up to 46) only strings
     named = found.resources.get(Source.SUBJECT, Resources())
     for claim in chain(*_claims(named)):
         _true(claim.value is None or claim.text in units, "a claim that cryptography does not see")

@@ -116,5 +116,5 @@ def install(needed: Mapping[str, str], log: Path) -> None:
 
 
 def clone(checkout: Path, into: Path, log: Path) -> None:
-    """Clone the checkout as it is committed: what is not committed is not tried. Raises ``RoomError``."""
+    """Clone the checkout as it is committed: uncommitted changes are not tried. Raises ``RoomError``."""
     outside(["git", "-c", "safe.directory=*", "clone", "--quiet", "--no-hardlinks", str(checkout), str(into)], log)

@@ -50,7 +50,7 @@ def test_it_does_not_matter_how_bytes_arrive(sent: list[Packet], sizes: list[int
 
 @given(st.binary(max_size=200))
 def test_bytes_from_anybody_raise_only_what_is_said(data: bytes) -> None:
-    """What is no VICI is a ViciError, and nothing else."""
+    """Input that is not VICI raises ViciError, and nothing else."""
     try:
         list(PacketReader().feed(data))
         decode(data)

@@ -23,7 +23,7 @@ class TestProof:
     """What charon can have authenticated an identity with."""
 
     def test_certificates_are_found_by_what_they_prove(self) -> None:
-        """What is no certificate is left out: bytes of a cache are not trusted to be some."""
+        """Octets that are not a certificate are skipped: a cache may hold any."""
         one = certificate()
         version_six = certificates.der().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05")
         assert Known([b"", b"\x30\x00", version_six, one.der]).of(SPOKE1) == [Candidate(one, certain=True)]

@@ -227,7 +227,7 @@ def test_dmvpn_ca_says_whether_it_is_a_hub(value: bytes, text: str, role: Role) 
     "value", [b"", b"\x01\x01\x01", b"\x01\x00", b"\x02\x01\xff", TRUE + b"\x00", b"\x01\x02\xff\xff"]
 )
 def test_a_malformed_role_is_a_claim_without_value(value: bytes) -> None:
-    """What is not quite TRUE is neither."""
+    """A BOOLEAN other than DER's TRUE or FALSE is neither."""
     (found,) = read(extensions=[extension(IS_HUB, value)]).resources.values()
     assert _values(found.roles) == [None]
 

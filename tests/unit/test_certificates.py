@@ -224,7 +224,7 @@ async def test_two_peers_of_one_identity_get_nothing(stand: Stand, logs: list[di
 
 
 async def test_a_name_that_cannot_be_told_from_others_is_explained(stand: Stand, logs: list[dict[str, Any]]) -> None:
-    """charon prints what is not ASCII as question marks: it takes a subjectAltName."""
+    """charon prints other characters than ASCII as question marks: the peer needs a subjectAltName."""
     assert await stand.learn(Cache(der((), "M\u00fcller")), stand.sa(identity="CN=M??ller")) == [b""]
     (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
     assert "subjectAltName" in said["do"]

@@ -47,5 +47,5 @@ def test_what_nobody_can_act_on_is_counted_only(telemetry: Telemetry) -> None:
     ],
 )
 def test_algorithms_are_a_closed_list(name: str, shown: tuple[str, Strength]) -> None:
-    """What is not in it is another one, whatever it is called."""
+    """An algorithm that is not in the list counts as ``other``, whatever its name."""
     assert label(name) == shown

@@ -215,7 +215,7 @@ def test_a_limit_below_what_a_certificate_may_name_is_refused() -> None:
 
 
 def test_hubs_are_weighed_by_address() -> None:
-    """What is not named has no weight."""
+    """A hub without an entry has no weight."""
     bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "hub_weights": {"10.255.0.1": 200}}}).bgp
     assert bgp is not None
     assert bgp.hub_weights == {ip_address("10.255.0.1"): 200}

@@ -239,7 +239,7 @@ OURS = " neighbor 10.255.0.2 description dmvpn-agent x certificate 01"
     ],
 )
 def test_a_line_on_what_is_ours_that_cannot_be_read_is_a_format_error(text: str) -> None:
-    """It is neither guessed at nor passed over: what is not seen would be written again, or never taken away."""
+    """The agent neither guesses nor skips it: a line that it misses would be written again or never removed."""
     with pytest.raises(FrrFormatError, match="the running configuration has a line that is not as known: '"):
         parse_running_config(text)
 

@@ -51,7 +51,7 @@ def _subject(*parts: tuple[str, str]) -> list[Attribute]:
     ],
 )
 def test_a_name_becomes_a_word(name: str, label: str | None) -> None:
-    """What is not allowed becomes an underscore; where nothing is left, there is no label."""
+    """A character that is not allowed becomes an underscore; without any other there is no label."""
     assert read_label(name) == (Label(label) if label else None)
 
 

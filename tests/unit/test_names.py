@@ -157,7 +157,7 @@ def test_only_the_complete_form_allows() -> None:
     ],
 )  # fmt: skip
 def test_an_identity_that_charon_never_prints_is_refused(table: str, where: str) -> None:
-    """It prints '?' for what is not ASCII; a certificate's name can be written as RFC 4514 has it."""
+    """It prints '?' for characters other than ASCII; a certificate's name can be written as in RFC 4514."""
     with pytest.raises(ConfigError, match=re.escape(where)) as refused:
         from_toml(tomllib.loads(CONFIG + table))
     assert "charon prints '?'" in str(refused.value)

@@ -170,7 +170,7 @@ def _whole() -> bytes:
 
 
 def test_a_schema_that_is_no_text_is_damage(path: Path) -> None:
-    """SQLite's message about it is no UTF-8, and sqlite3 raises what is no ``sqlite3.Error``."""
+    """SQLite's message about it is not UTF-8, and sqlite3 then raises something other than ``sqlite3.Error``."""
     _fill(path, 1)
     path.write_bytes(path.read_bytes().replace(b"spis TEXT PRIMARY KEY", b"spis TEXT PRI\xc5ARY KEY"))
     assert BridgeCertificates(path).load(["0"]) == {}

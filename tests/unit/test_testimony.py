@@ -185,7 +185,7 @@ class TestWitness:
     async def test_without_charon_whoever_has_no_certificate_is_denied(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """Nobody is taken for somebody."""
+        """An unknown peer gets no other peer's identity."""
         node = Witnessed(store, telemetry, clock, self.PSK)
         node.sas.away = True
         decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))

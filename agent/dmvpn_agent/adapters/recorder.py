@@ -45,7 +45,7 @@ class Recorder:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "cannot record into what is no plain file", str(self._path))
+            raise OSError(errno.EINVAL, "can record into a plain file only", str(self._path))
         os.fchmod(descriptor, 0o600)
         self._size = status.st_size
         self._thread = threading.Thread(target=self._work, args=(descriptor,), name="recorder", daemon=True)

@@ -23,7 +23,7 @@ class Damaged(Exception):
 
 
 class Schema(NamedTuple):
-    """``create`` makes what is not there; ``upgrades`` lead from an older version of it to the present one."""
+    """``create`` makes the missing tables; ``upgrades`` lead from an older version to the present one."""
 
     version: int
     create: str

@@ -30,7 +30,7 @@ class Advice(NamedTuple):
 
 ADVICE: Mapping[Reason, Advice] = {
     Reason.MALFORMED_EVENT: Advice(
-        "the event is none that nhrpd writes",
+        "nhrpd writes no such event",
         otherwise="look at who writes to the event socket; FRR 8.4 to 10.6 are known",
     ),
     Reason.UNKNOWN_INTERFACE: Advice(
@@ -102,12 +102,12 @@ ADVICE: Mapping[Reason, Advice] = {
         otherwise="give the peers an NBMA address each",
     ),
     Reason.ISSUER_NOT_ALLOWED: Advice(
-        "its issuer is none that the policy allows",
+        "the policy does not allow its issuer",
         certificate="one of an issuer that is allowed",
         policy="policy.issuers",
     ),
     Reason.SUBJECT_NOT_ALLOWED: Advice(
-        "its subject is none that the policy allows",
+        "the policy does not allow its subject",
         certificate="one with a subject that is allowed",
         policy="policy.subjects",
     ),
@@ -186,7 +186,7 @@ ADVICE: Mapping[Reason, Advice] = {
         certificate="one with another AS number",
     ),
     Reason.AS_NUMBER_NOT_ALLOWED: Advice(
-        "its AS number is none that the policy allows",
+        "the policy does not allow its AS number",
         certificate="one with an AS number that is allowed",
         policy="policy.as_numbers",
     ),

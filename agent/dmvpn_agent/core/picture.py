@@ -1,6 +1,6 @@
 """What nhrpd believes of the circuits, and how that is brought in step with what charon shows.
 
-A CHILD_SA is taken for gone only on evidence: charon said so, lists it in a state without traffic, or did not list it
+A CHILD_SA counts as gone only on evidence: charon said so, lists it in a state without traffic, or did not list it
 in two looks in a row. One look is not enough: while an IKE_SA is rekeyed, ``list-sas`` passes from one IKE_SA to the
 next, and can meet neither the old nor the new one with the CHILD_SA that moves between them.
 

@@ -212,7 +212,7 @@ class Bridge:
         }
 
     def _announce_arrivals(self) -> None:
-        """Tell the clients at once of who is new and proven, if nothing else waits to be told; the look comes after.
+        """Announce a new peer at once if its certificate is known and no other event waits; the look comes after.
 
         charon answers ``list-sas`` only when it has no IKE_SA in hand, and has, where peers come.
         """

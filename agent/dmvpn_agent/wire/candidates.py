@@ -2,8 +2,8 @@
 
 The cache also holds certificates that somebody sent without ever being authenticated by them, so one counts only if
 it comes from a CA of the operator (``trust.chains_to``). What is left for an identity must be one peer's. charon
-shows an identity as text only, so whoever could have an identity that it prints alike is looked at as well
-(``wire/identity.py``): where that is another peer, nobody is taken for the other.
+shows an identity as text only, so every certificate whose identity it would print alike is a candidate too
+(``wire/identity.py``). If one of them is another peer's, none counts.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """DER, as much of it as names, RFC 3779 and the private extensions need, and strict (X.690).
 
 Every length is definite, minimal and within its surroundings, every tag is one byte and compared whole, an
-INTEGER is minimal, a BIT STRING's spare bits are zero. Everything raises ``Malformed`` for what is not so.
+INTEGER is minimal, a BIT STRING's spare bits are zero. Every function raises ``Malformed`` for other input.
 
 ``decode`` makes a tree of octets; whether an element of it has octets or elements in it is said by its tag.
 ``element`` and ``expect`` find places in octets without looking into them.

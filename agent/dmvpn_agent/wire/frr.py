@@ -70,9 +70,9 @@ class Session:
 
 
 def require_whole(config: str, *, framed: bool) -> None:
-    """Raise ``FrrFormatError`` for what is no running configuration, or one that was cut off.
+    """Raise ``FrrFormatError`` for text that is not a running configuration, or not a whole one.
 
-    What is missing of it would otherwise be taken for what FRR does not have. vtysh ends it with the line ``end``. A
+    Otherwise a missing part would count as something that FRR does not have. vtysh ends it with the line ``end``. A
     daemon's own socket does not; there its end is known (``framed``) because the protocol has one.
     """
     lines = config.rstrip().split("\n")

@@ -7,8 +7,8 @@ of its x509 and openssl plugins): in a name the same attributes in the same orde
 does not count in a PrintableString, and where ``*`` in what the peer sends stands for any value; a dNSName or
 rfc822Name whatever its case, and also by a pattern with ``*`` in front.
 
-So two identities can be printed alike, and one printed identity can be two peers'. Where that may be so, a printed
-identity is none that tells who somebody is.
+So two identities can be printed alike, and one printed identity can be two peers'. A printed identity that may be
+two peers' identifies neither.
 """
 
 import re
@@ -151,7 +151,7 @@ def _mistakable(names: Iterable[x509.GeneralName]) -> Iterator[str]:
     """Yield the text of subjectAltNames of any kind: identities that are printed like another kind's, or none."""
     for name in names:
         if isinstance(name, x509.DirectoryName):
-            with suppress(Malformed, ValueError):  # what is no name here, is printed like no certain one
+            with suppress(Malformed, ValueError):  # charon prints such a name like no certain one
                 text = printed_subject(read_name(name.value.public_bytes()))
                 yield from () if text is None else (text,)
         elif isinstance(name, x509.OtherName):  # a user principal name is an identity like a mail address

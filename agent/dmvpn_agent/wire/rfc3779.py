@@ -1,6 +1,6 @@
 """Address blocks and AS identifiers of a certificate (RFC 3779; RFC 8360 has the same syntax under other OIDs).
 
-What is not understood is a claim without a value, so that the policy denies it: another address family, a SAFI
+A part that is not understood becomes a claim without a value, which the policy denies: another address family, a SAFI
 other than unicast, routing domains, IPv4-mapped IPv6. An extension that is malformed anywhere is one such claim,
 whatever else stands in it. Nothing raises.
 

@@ -51,7 +51,7 @@ def test_the_old_hole_is_shown(folder: Path, capsys: Output) -> None:
 
 
 def test_each_difference_is_named(folder: Path, capsys: Output) -> None:
-    """Newly denied, newly accepted, other resources, or the same; what is no certificate is skipped and named."""
+    """Newly denied, newly accepted, other resources, or the same; other files are skipped and named."""
     for name, units in {
         "same": ("GRE=10.255.0.42", "AS=64512", "NET=192.168.2.0/24"),
         "outside": ("GRE=10.255.0.43", "AS=64512", "NET=10.0.0.0/8"),
