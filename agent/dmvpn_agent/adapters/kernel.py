@@ -61,19 +61,24 @@ class KernelWatch:
         async with pyroute2.AsyncIPRoute() as netlink:
             await netlink.bind()
             self._telemetry.increment(metrics.KERNEL_RESYNCS)
-            self._names.clear()
-            for name in self.up:
-                self._set_link(name, None)
-            async for link in await netlink.link("dump"):
-                self._message(link)
-            self._addresses.clear()
-            async for address in await netlink.addr("dump"):
-                self._message(address)
+            self._take(
+                [link async for link in await netlink.link("dump")],
+                [address async for address in await netlink.addr("dump")],
+            )
             self._changed()
             self._trouble.over()
             while True:
                 async for message in netlink.get():
                     self._message(message)
+
+    def _take(self, links: list[Any], addresses: list[Any]) -> None:
+        """Replace in one go what was known: own addresses stay reserved while the kernel is read again."""
+        self._names.clear()
+        self._addresses.clear()
+        for name in self.up.keys() - {link.get_attr("IFLA_IFNAME") for link in links}:
+            self._set_link(name, None)
+        for message in (*links, *addresses):
+            self._message(message)
 
     def _message(self, message: Any) -> None:
         event = message.get("event")
