@@ -11,6 +11,7 @@ import pytest
 from dmvpn_agent.adapters.bridge_certificates import CHUNK, BridgeCertificates
 from dmvpn_agent.adapters.store import CertificateTable, Store
 from dmvpn_agent.core.sa import IkeSa
+from dmvpn_agent.service import proofs as proofs_module
 from dmvpn_agent.service.proofs import Proofs
 from dmvpn_agent.wire.certificate import read_certificate
 from factories import NBMA, der
@@ -65,6 +66,26 @@ class TestProofs:
         await Proofs(Slow()).refresh([SA])
         assert threads
         assert threading.main_thread() not in threads
+
+    async def test_a_disk_that_hangs_holds_up_nothing_and_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Looks and judgements go on without its certificates, and what is there when it answers again counts."""
+        monkeypatch.setattr(proofs_module, "READ_TIMEOUT", 0.02)
+        answers = threading.Event()
+
+        class Hanging(Source):
+            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                found = super().load(spis)
+                answers.wait(30)
+                return found
+
+        source = Hanging(**{"1_2": der()})
+        proofs = Proofs(source)
+        for _ in range(3):
+            await proofs.refresh([SA])
+        assert (source.asked, proofs.of([SA])) == (["1:2"], ())
+        answers.set()
+        while not proofs.of([SA]):
+            await proofs.refresh([SA])
 
     async def test_what_is_gone_is_forgotten(self) -> None:
         """With its IKE_SA."""

@@ -6,11 +6,15 @@ holds none of 2048 bytes and more, and asks nothing when a peer comes back with 
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from dmvpn_agent.core.model import BadCertificate, Certificate
 from dmvpn_agent.core.sa import IkeSa
 from dmvpn_agent.wire.certificate import read_certificate
+
+#: Seconds that the source may take. Revocations are enforced after it, and on a disk that hangs they must be too.
+READ_TIMEOUT = 2.0
 
 
 class CertificateSource(Protocol):
@@ -29,12 +33,22 @@ class Proofs:
     def __init__(self, source: CertificateSource | None) -> None:
         self._source = source
         self._found: dict[str, Certificate | BadCertificate] = {}
+        self._reading: asyncio.Future[dict[str, Certificate | BadCertificate]] | None = None
 
     async def refresh(self, sas: Iterable[IkeSa]) -> None:
-        """Ask for the certificates that are not known; the source reads a file, which may take its time."""
+        """Ask for the certificates that are not known; those that do not come in time are asked for the next time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_TIMEOUT):
+                await self._refresh(tuple(sas))
+
+    async def _refresh(self, sas: tuple[IkeSa, ...]) -> None:
+        # One thread at a time: those that hang would take all that there are.
+        while self._reading is not None and not self._reading.done():
+            await asyncio.wait((self._reading,))
         lacking = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
         if lacking and self._source is not None:
-            found = await asyncio.to_thread(_read, self._source, lacking)
+            self._reading = asyncio.ensure_future(asyncio.to_thread(_read, self._source, lacking))
+            found = await asyncio.shield(self._reading)
             self._found |= found  # not in one with the await: a look meanwhile makes another dictionary of it
 
     def look(self, sas: Iterable[IkeSa]) -> None:
