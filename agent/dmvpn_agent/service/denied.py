@@ -1,13 +1,14 @@
 """Who was denied, so that it can be judged again when what denied it is no more."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dmvpn_agent.core.model import Address, BindingRequest, Deny
 from dmvpn_agent.service.trigger import Trigger
 
-#: Whoever can reach us can be denied; only so many are remembered, the latest.
+#: Whoever can reach us can be denied; only so many are remembered. Of more, the oldest of the NBMA address with the
+#: most is forgotten: a peer may ask for any number of protocol addresses.
 REMEMBERED = 1000
 
 
@@ -27,6 +28,7 @@ class Denied:
 
     def __init__(self) -> None:
         self._denials: OrderedDict[tuple[Address, Address], Denial] = OrderedDict()
+        self._count_at: Counter[Address] = Counter()
         self._readmitted: list[BindingRequest] = []
         self.news = Trigger()
 
@@ -46,15 +48,24 @@ class Denied:
     def note(self, request: BindingRequest, why: Deny) -> None:
         """Remember a denial, in place of the pair's former one."""
         key = _key(request)
+        self._count_at[request.nbma_address] += key not in self._denials
         self._denials[key] = Denial(request, why)
         self._denials.move_to_end(key)
         if len(self._denials) > REMEMBERED:
-            self._denials.popitem(last=False)
+            crowded = max(self._count_at, key=self._count_at.__getitem__)
+            self._forget(next(key for key in self._denials if key[1] == crowded))
         self.news.set()
 
     def drop(self, request: BindingRequest) -> None:
         """Forget the pair's denial; there need not be one."""
-        self._denials.pop(_key(request), None)
+        if request in self:
+            self._forget(_key(request))
+
+    def _forget(self, key: tuple[Address, Address]) -> None:
+        del self._denials[key]
+        self._count_at[key[1]] -= 1
+        if not self._count_at[key[1]]:
+            del self._count_at[key[1]]
 
     def readmit(self, request: BindingRequest) -> None:
         """Have a peer that was denied, and would be accepted now, ask again."""
