@@ -79,11 +79,13 @@ def _trust(trust: dict[str, Any]) -> str:
 def _frr(frr: dict[str, Any] | None, dry_run: bool) -> str:
     if frr is None:
         return "BGP is not managed"
+    # Those that block a neighbor are the trouble already.
+    others = "".join(f"; {one['found']}: {one['do']}" for one in frr["problems"] if not one["blocks"])
     if frr["trouble"]:
-        return f"NOT IN STEP: {frr['trouble']}"
+        return f"NOT IN STEP: {frr['trouble']}{others}"
     if dry_run and frr["pending_changes"]:
         return f"DRY RUN: {len(frr['pending_changes'])} changes would be made; `dmvpn-agent plan` shows them"
-    return f"{'as desired' if frr['in_sync'] else 'not yet compared'}, last seen so {frr['last_sync']}"
+    return f"{'as desired' if frr['in_sync'] else 'not yet compared'}, last seen so {frr['last_sync']}{others}"
 
 
 def _access(access: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from contract.frr import HUB, SPEAKER, RealBgpd, available
 from dmvpn_agent.adapters.frr import FrrBgpd
 from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.core.bgp_problems import bgp_problems
 from dmvpn_agent.core.desired import (
     DENY_ANY,
     DENY_ANY_IPV6,
@@ -24,7 +25,6 @@ from dmvpn_agent.core.desired import (
     Observed,
     desired,
     list_name,
-    problems,
 )
 from dmvpn_agent.core.model import Network, Peer, PeerKind
 from dmvpn_agent.core.plan import AddEntry, Change, SetNeighbor, plan
@@ -352,7 +352,8 @@ class TestRealBgpd:
         """An empty bgpd is observed, not taken for an unavailable one."""
         real.fresh("configure terminal", "no router bgp")
         observed = (await real.adapter().observe()).config
-        assert problems(observed, SETTINGS, Desired()) == ("FRR has no BGP instance; add `router bgp 65000`",)
+        (problem,) = bgp_problems(observed, SETTINGS, Desired())
+        assert str(problem) == "FRR has no BGP instance; add `router bgp 65000`"
 
     async def test_neighbors_named_by_interface_do_not_disturb(self, real: RealBgpd) -> None:
         """Unnumbered neighbors of the operator are passed over."""

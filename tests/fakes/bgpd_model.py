@@ -213,8 +213,9 @@ class BgpdModel:
         lines = [f"router bgp {self.as_number}"]
         lines += [] if self.requires_policy else [" no bgp ebgp-requires-policy"]
         lines += [" no bgp default ipv4-unicast"]
-        lines += [f" neighbor {group} peer-group" for group in self.groups]
-        filters: list[str] = []
+        for group in self.groups:
+            lines += [f" neighbor {group} peer-group", f" neighbor {group} disable-connected-check"]
+        filters = [f"  neighbor {group} activate" for group in self.groups]
         filters_ipv6: list[str] = []
         for address, neighbor in sorted(self.neighbors.items(), key=lambda item: int(ip_address(item[0]))):
             start = f" neighbor {address}"

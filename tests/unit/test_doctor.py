@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.commands.doctor import render
+from dmvpn_agent.core.bgp_problem import BgpProblem, BgpProblemKind
 from dmvpn_agent.core.doctor import Check, Level, examine
 from dmvpn_agent.core.node_view import (
     CharonView,
@@ -146,7 +147,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"redirect": False}, "redirect rule", "start dmvpn-agent"),
     ({"authorities": ()}, "CA certificates", "readable by the user dmvpn-agent"),
     ({"trust_problems": ("x.crl: no CRL",)}, "CA certificates and CRLs", "mend or remove"),
-    ({"bgp": ("FRR has no BGP instance; add `router bgp 65000`",)}, "bgpd", "add `router bgp 65000`"),
+    ({"bgp": (BgpProblem(BgpProblemKind.NO_INSTANCE, "no BGP", "add it"),)}, "bgpd", "add it"),
     ({"bgp": Unseen("not running")}, "bgpd", "bgpd=yes"),
 ]
 
@@ -174,6 +175,7 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"sockets": _sockets("control", replace(_socket("/x"), served=None))}, "socket, control"),
     ({"nhrpd": replace(NHRPD, redirects=frozenset())}, "ip nhrp redirect on gre1"),
     ({"links": {"gre1": replace(LINK, mtu=1500)}}, "MTU of gre1"),
+    ({"bgp": (BgpProblem(BgpProblemKind.NOT_ACTIVATED, "not active", "activate it"),)}, "bgpd"),
 ]
 
 

@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from dmvpn_agent.core.bgp_problems import bgp_problems
 from dmvpn_agent.core.desired import (
     DENY_ANY,
     DENY_ANY_SEQ,
@@ -15,7 +16,6 @@ from dmvpn_agent.core.desired import (
     desired,
     owns_list,
     owns_neighbor,
-    problems,
 )
 from dmvpn_agent.core.model import Label, Peer, PeerKind
 from dmvpn_agent.core.plan import (
@@ -261,15 +261,16 @@ def test_ownership_is_by_whole_word() -> None:
 )  # fmt: skip
 def test_what_the_operator_must_add_is_said(observed: Observed, told: tuple[str, ...]) -> None:
     """The agent writes neighbors, not the BGP instance."""
-    assert problems(observed, SETTINGS, Desired()) == told
+    assert tuple(map(str, bgp_problems(observed, SETTINGS, Desired()))) == told
 
 
 def test_an_ibgp_neighbor_needs_a_bgp_that_activates_nobody_by_itself() -> None:
     """No policy is required of iBGP: it would be unfiltered until it has its prefix-list."""
     wanted = desired([spoke(2, as_number=65000)], SETTINGS)
-    (told,) = problems(BASE, SETTINGS, wanted)
-    assert "no bgp default ipv4-unicast" in told
-    assert problems(replace(BASE, activates_ipv4=False), SETTINGS, wanted) == ()
+    (told,) = bgp_problems(BASE, SETTINGS, wanted)
+    assert "no bgp default ipv4-unicast" in told.do
+    assert told.blocks == {spoke(2).protocol_address}
+    assert bgp_problems(replace(BASE, activates_ipv4=False), SETTINGS, wanted) == ()
 
 
 class TestKinds:

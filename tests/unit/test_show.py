@@ -23,7 +23,8 @@ def _state(**changes: object) -> dict[str, Any]:
         "tunnel_interfaces": [{"name": "gre1", "profile": "dmvpn", "up": True}],
         "nhrpd": {"connected": True, "trouble": None},
         "peers": [PEER], "decisions": [DENIED],
-        "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [], "trouble": None},
+        "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [],
+                "problems": [], "trouble": None},
         "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
         "charon": {"connected": True, "patched": False, "ike_sas": []},
         "redirect": {"installed": True, "packets": 3},
@@ -74,7 +75,13 @@ def test_trouble_stands_out() -> None:
     text = show.status(
         _state(
             nhrpd={"connected": False, "trouble": "nhrpd is not running"},
-            frr={"in_sync": False, "last_sync": None, "pending_changes": [], "trouble": "bgpd is not running"},
+            frr={
+                "in_sync": False,
+                "last_sync": None,
+                "pending_changes": [],
+                "problems": [],
+                "trouble": "bgpd is not running",
+            },
             redirect={"installed": False, "packets": 0},
             tunnel_interfaces=[{"name": "gre1", "profile": "dmvpn", "up": None}],
         )

@@ -19,7 +19,9 @@ from dmvpn_agent.adapters.process import run
 from dmvpn_agent.adapters.socket_view import User, acting_as, look_at_socket, user_behind, user_named
 from dmvpn_agent.adapters.trust_files import read_trust
 from dmvpn_agent.config import Config
-from dmvpn_agent.core.desired import Desired, problems
+from dmvpn_agent.core.bgp_problem import BgpProblem
+from dmvpn_agent.core.bgp_problems import bgp_problems
+from dmvpn_agent.core.desired import Desired, owns_neighbor
 from dmvpn_agent.core.doctor import NHRPD_VICI
 from dmvpn_agent.core.model import Certificate, Network, Role
 from dmvpn_agent.core.node_view import (
@@ -72,6 +74,11 @@ def wanted(config: Config) -> Wanted:
 def _announced(config: Config) -> tuple[Network, ...]:
     if config.role is not Role.HUB or config.bgp is None:
         return ()
+    return tunnel_networks(config)
+
+
+def tunnel_networks(config: Config) -> tuple[Network, ...]:
+    """Return the networks that the protocol addresses lie in, of all interfaces."""
     rules = (rules for kinds in config.policy.rules.values() for rules in kinds.values())
     return tuple(dict.fromkeys(network for one in rules for network in one.tunnel_networks))
 
@@ -104,7 +111,7 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         authorities=tuple(authority.subject for authority in trust.authorities),
         trust_problems=trust_problems,
         redirect=await _seen(_redirect),
-        bgp=await _seen(lambda: _bgp(config)) if config.bgp else None,
+        bgp=await _seen(lambda: look_at_bgp(config)) if config.bgp else None,
         metrics={
             name: MetricsView(str(endpoint), await served(endpoint))
             for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
@@ -189,11 +196,22 @@ async def _nhrpd(config: Config) -> NhrpdView:
     return parse_nhrpd((await Terminals(config.frr).reader.run("nhrpd", ("show running-config",))).text)
 
 
-async def _bgp(config: Config) -> tuple[str, ...]:
+async def look_at_bgp(config: Config) -> tuple[BgpProblem, ...]:
+    """Return what in FRR hinders the agent: for the neighbors that it wrote, and for any that it may write.
+
+    Raises ``FrrUnavailable``.
+    """
     assert config.bgp is not None  # noqa: S101  the caller has looked
     terminals = Terminals(config.frr)
-    observed = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number).observe()
-    return problems(observed.config, config.bgp, Desired())
+    seen = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number).observe()
+    ours = {address: one for address, one in seen.config.neighbors.items() if owns_neighbor(one)}
+    return bgp_problems(
+        seen.config,
+        config.bgp,
+        Desired(ours),
+        established=[address for address, session in seen.sessions.items() if session.state == "Established"],
+        tunnels=tunnel_networks(config),
+    )
 
 
 async def _forwards(setting: str) -> bool:

@@ -16,8 +16,10 @@ from dmvpn_agent import logs
 from dmvpn_agent.adapters.frr import FrrBgpd, FrrNhrpd, Terminals
 from dmvpn_agent.adapters.store import PeerTable, Store
 from dmvpn_agent.commands.setting import Setting, settle
+from dmvpn_agent.core.bgp_problem import BgpProblem
+from dmvpn_agent.core.bgp_problems import bgp_problems, writable
 from dmvpn_agent.core.change_text import describe
-from dmvpn_agent.core.desired import BgpSettings, desired, problems
+from dmvpn_agent.core.desired import BgpSettings, desired
 from dmvpn_agent.core.model import IP_VERSIONS, Address, BindingRequest, Peer
 from dmvpn_agent.core.plan import Change, Plan, RemoveNeighbor, plan, subject
 from dmvpn_agent.output import complain, say, say_lines
@@ -38,12 +40,12 @@ class Preview:
     peers: tuple[Peer, ...]
     denied: tuple[Revoked, ...]
     plan: Plan
-    problems: tuple[str, ...]
+    problems: tuple[BgpProblem, ...]
 
     @property
     def different(self) -> bool:
         """Tell whether FRR is not as desired, or not fit for it."""
-        return bool(self.plan.changes or self.plan.foreign or self.problems)
+        return bool(self.plan.changes or self.plan.foreign or any(problem.serious for problem in self.problems))
 
     @property
     def strangers(self) -> list[str]:
@@ -77,10 +79,16 @@ def run(file: Path, as_json: bool) -> int:
 async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
     terminals = Terminals(setting.config.frr)
     peers, denied = _judged(setting, await _bound(setting, terminals))
-    observed = (await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()).config
+    seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()
     wanted = desired(peers, bgp)
-    found = problems(observed, bgp, wanted)
-    return Preview(bgp.as_number, peers, denied, plan(wanted, observed), found)
+    found = bgp_problems(
+        seen.config,
+        bgp,
+        wanted,
+        established=[address for address, session in seen.sessions.items() if session.state == "Established"],
+        dynamic=[address for address, session in seen.sessions.items() if session.dynamic],
+    )
+    return Preview(bgp.as_number, peers, denied, plan(writable(wanted, seen.config, found), seen.config), found)
 
 
 async def _bound(setting: Setting, terminals: Terminals) -> frozenset[Address]:
@@ -129,7 +137,7 @@ def _text(preview: Preview) -> Iterator[str]:
         yield from (f"  {gone.request.protocol_address}  {gone.why}" for gone in preview.denied)
         yield ""
     if preview.problems:
-        yield "FOR YOU TO DO, before anything can be written:"
+        yield "FOR YOU TO DO in FRR, or some neighbors are not written, or do not work:"
         yield from (f"  {problem}" for problem in preview.problems)
         yield ""
     if todo.foreign:
@@ -162,7 +170,7 @@ def _json(preview: Preview) -> dict[str, Any]:
              "field": gone.why.field, "found": gone.why.found, "expected": gone.why.expected}
             for gone in preview.denied
         ],
-        "problems": list(preview.problems),
+        "problems": [str(problem) for problem in preview.problems],
         "foreign_neighbors": [str(address) for address in preview.plan.foreign],
         "not_stored": preview.strangers,
         "changes": changes_json(preview.plan.changes),

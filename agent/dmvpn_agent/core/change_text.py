@@ -1,6 +1,7 @@
 """What a change to FRR means, in words, for the log and for people."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dmvpn_agent.core.desired import Neighbor
 from dmvpn_agent.core.plan import (
@@ -30,7 +31,8 @@ def _describe(change: Change) -> str:
         case RemoveList(name):
             return f"prefix-list {name}: remove it"
         case SetNeighbor(neighbor, before):
-            what = "add it" if before == Neighbor(neighbor.address) else "change it"
+            new = replace(before, activates_ipv6=False) == Neighbor(neighbor.address)
+            what = "add it" if new else "change it"
             return f"neighbor {neighbor.address}: {what}: {', '.join(_differences(neighbor, before))}"
         case RemoveNeighbor(address):
             return f"neighbor {address}: remove it, which ends its session"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from dmvpn_agent.core.model import Address, Peer, PeerKind
+from dmvpn_agent.core.operator_bgp import OperatorBgp
 from dmvpn_agent.core.prefix_filter import Entry, filter_entries
 
 OWNER = "dmvpn-agent"
@@ -120,7 +121,8 @@ class Observed:
     """What the running configuration holds: the default BGP instance and every prefix-list, entries by seq.
 
     ``as_number`` is ``None`` where no BGP instance is configured. ``requires_policy``: ``bgp ebgp-requires-policy``.
-    ``activates_ipv4``: ``bgp default ipv4-unicast``, a neighbor is active before it has its filter.
+    ``activates_ipv4``: ``bgp default ipv4-unicast``, a neighbor is active before it has its filter. ``operator``: the
+    rest of the instance, as far as it matters; it is never a difference to the desired state.
     """
 
     as_number: int | None = None
@@ -129,6 +131,7 @@ class Observed:
     peer_groups: frozenset[str] = frozenset()
     neighbors: Mapping[Address, Neighbor] = field(default_factory=dict)
     prefix_lists: Mapping[str, Mapping[int, Entry]] = field(default_factory=dict)
+    operator: OperatorBgp = field(default=OperatorBgp(), compare=False)
 
 
 def list_name(address: Address, version: int = 4) -> str:
@@ -214,27 +217,3 @@ def _description(peer: Peer) -> str:
     # The owner comes first: it marks the neighbor. The name is next, where bgpd's narrow summary still has room.
     name = f" {peer.label}" if peer.label else ""
     return f"{OWNER}{name} certificate {peer.fingerprint[:16] or 'none'}"
-
-
-def problems(observed: Observed, settings: BgpSettings, wanted: Desired) -> tuple[str, ...]:
-    """Return what in the operator's part of FRR keeps the agent from working, each with what to do."""
-    if observed.as_number is None:
-        return (f"FRR has no BGP instance; add `router bgp {settings.as_number}`",)
-    found = []
-    if observed.as_number != settings.as_number:
-        found.append(
-            f"FRR runs `router bgp {observed.as_number}`, bgp.as_number is {settings.as_number}; make them the same"
-        )
-    needed = dict.fromkeys((settings.peer_group, *(neighbor.peer_group for neighbor in wanted.neighbors.values())))
-    found += [
-        f"FRR has no peer-group {group}; add `neighbor {group} peer-group` or see to bgp.peer_group and the like"
-        for group in needed
-        if group not in observed.peer_groups
-    ]
-    internal = any(neighbor.as_number == settings.as_number for neighbor in wanted.neighbors.values())
-    if internal and observed.activates_ipv4:
-        found.append(
-            "FRR has `bgp default ipv4-unicast`: an iBGP neighbor would be unfiltered until it has its prefix-list;"
-            " add `no bgp default ipv4-unicast`, and activate the peer-groups"
-        )
-    return tuple(found)

@@ -328,8 +328,8 @@ def _bgp(seen: NodeView, wanted: Wanted) -> Iterator[Check]:
         yield _unseen("bgpd", seen.bgp, "bgpd=yes in /etc/frr/daemons, and start FRR")
     elif seen.bgp is not None:
         for problem in seen.bgp:
-            found, _, do = problem.partition("; ")
-            yield Check("bgpd", Level.FAULT, found, "what the agent's neighbors need", do)
+            level = Level.FAULT if problem.serious else Level.WARNING
+            yield Check("bgpd", level, problem.found, "what the agent's neighbors need", problem.do)
         if not seen.bgp:
             yield Check("bgpd", Level.OK, "configured for the agent")
 

@@ -86,6 +86,7 @@ PENDING_CHANGES = _gauge("pending_changes", "Changes FRR still lacks after the l
 LAST_SYNC = _gauge("last_sync_timestamp_seconds", "When FRR was last seen exactly as desired, Unix time.")
 FOREIGN_NEIGHBORS = _gauge("foreign_neighbors", "Peers whose neighbor in FRR was written by somebody else.")
 ORPHAN_NEIGHBORS = _gauge("orphan_neighbors", "Neighbors kept for a while whose peers are not known any more.")
+BGP_PROBLEMS = _gauge("bgp_problems", "Lines of the operator's in FRR that hinder the agent, by kind.", "kind")
 NEIGHBOR_ESTABLISHED = _gauge("bgp_neighbor_established", "1 if the peer's BGP session is Established.", "neighbor")
 NEIGHBORS_OVER_LIMIT = _gauge("bgp_neighbors_over_limit", "Peers whose session bgpd ended at their maximum-prefix.")
 NEIGHBOR_PREFIXES = _gauge("bgp_neighbor_prefixes_received", "Prefixes accepted from the peer.", "neighbor")

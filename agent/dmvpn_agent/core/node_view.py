@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from dmvpn_agent.core.bgp_problem import BgpProblem
 from dmvpn_agent.core.model import Network
 from dmvpn_agent.core.sa import Authentication
 
@@ -150,5 +151,5 @@ class NodeView:
     authorities: tuple[str, ...]
     trust_problems: tuple[str, ...]
     redirect: bool | Unseen
-    bgp: tuple[str, ...] | Unseen | None
+    bgp: tuple[BgpProblem, ...] | Unseen | None
     metrics: Mapping[str, MetricsView]

@@ -7,7 +7,7 @@ everything.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from dmvpn_agent.core.desired import (
@@ -20,6 +20,7 @@ from dmvpn_agent.core.desired import (
     owns_neighbor,
 )
 from dmvpn_agent.core.model import Address
+from dmvpn_agent.core.operator_bgp import IPV6
 from dmvpn_agent.core.prefix_filter import Entry
 
 #: In a list with denials these stand before this seq, and what is permitted behind it.
@@ -128,7 +129,8 @@ def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -
 def _ours(found: Neighbor, neighbor: Neighbor, observed: Observed) -> bool:
     # A neighbor with nothing but our remote-as is one whose set-up was cut short before its description, if its
     # filter stands already: that comes first, and is not written where an operator's neighbor is.
-    cut_short = found == Neighbor(neighbor.address, neighbor.as_number)
+    # (``bgp default ipv6-unicast`` has it exchange IPv6 prefixes without a line of its own.)
+    cut_short = replace(found, activates_ipv6=False) == Neighbor(neighbor.address, neighbor.as_number)
     return owns_neighbor(found) or (cut_short and neighbor.prefix_list in observed.prefix_lists)
 
 
@@ -207,7 +209,10 @@ def _set_neighbors(wanted: Desired, observed: Observed, foreign: tuple[Address, 
         before = observed.neighbors.get(address, Neighbor(address))
         if address in foreign or before == neighbor:
             continue
-        yield SetNeighbor(neighbor, Neighbor(address) if _must_be_new(before, neighbor) else before)
+        before = Neighbor(address) if _must_be_new(before, neighbor) else before
+        if before.peer_group is None and observed.operator.is_active(neighbor.peer_group, IPV6):
+            before = replace(before, activates_ipv6=True)  # as it will be in its group
+        yield SetNeighbor(neighbor, before)
 
 
 def _drop_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:

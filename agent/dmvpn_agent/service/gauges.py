@@ -3,6 +3,7 @@
 from collections import Counter
 
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.bgp_problem import BgpProblemKind
 from dmvpn_agent.service.peers import Peers
 from dmvpn_agent.service.reconciler import Reconciler
 from dmvpn_agent.service.redirect import RedirectKeeper
@@ -44,6 +45,11 @@ def observe_reconciler(telemetry: Telemetry, reconciler: Reconciler) -> None:
     def over_limit() -> float:
         return sum(session.over_limit for _, session in reconciler.sessions())
 
+    def problems() -> Samples:
+        count = Counter(problem.kind for problem in reconciler.problems)
+        return {(str(kind),): count[kind] for kind in BgpProblemKind}
+
+    telemetry.observe(metrics.BGP_PROBLEMS, problems)
     telemetry.observe(metrics.PENDING_CHANGES, lambda: len(reconciler.pending))
     telemetry.observe(metrics.FOREIGN_NEIGHBORS, lambda: len(reconciler.foreign))
     telemetry.observe(metrics.ORPHAN_NEIGHBORS, lambda: len(reconciler.orphans))

@@ -13,6 +13,8 @@ import structlog
 
 from dmvpn_agent.config import Frr
 from dmvpn_agent.core import metrics
+from dmvpn_agent.core.bgp_problem import BgpProblem
+from dmvpn_agent.core.bgp_problems import writable
 from dmvpn_agent.core.change_text import describe
 from dmvpn_agent.core.desired import (
     BgpSettings,
@@ -23,15 +25,16 @@ from dmvpn_agent.core.desired import (
     desired,
     owns_list,
     owns_neighbor,
-    problems,
 )
 from dmvpn_agent.core.model import Address, Peer
 from dmvpn_agent.core.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.service.backoff import Backoff, Trouble
+from dmvpn_agent.service.bgp_problems import BgpProblemWatch
 from dmvpn_agent.service.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.service.clocks import Clocks
 from dmvpn_agent.service.drift import DriftWatch
 from dmvpn_agent.service.peers import Peers
+from dmvpn_agent.service.refusals import Refusals
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.trigger import Trigger
 from dmvpn_agent.wire.frr import Session
@@ -74,7 +77,8 @@ class Reconciler:
         self._would: frozenset[Change] = frozenset()
         self._drift = DriftWatch(telemetry)
         self._trigger = Trigger()
-        self._warned = False
+        self._problems = BgpProblemWatch()
+        self._refusals = Refusals(FIRST_RETRY_INTERVAL, frr.resync_interval)
         self._orphans_until: timedelta | None = None
         self._orphans: frozenset[Address] | None = None
         # bgpd judges no announcement again by itself, nor does its configuration tell that one waits for that.
@@ -90,6 +94,11 @@ class Reconciler:
     def trouble(self) -> str | None:
         """Return why FRR could not be brought into step, if so."""
         return self._trouble.text
+
+    @property
+    def problems(self) -> tuple[BgpProblem, ...]:
+        """Return what in the operator's part of FRR hinders the agent, as last seen."""
+        return self._problems.found
 
     def trigger(self) -> None:
         """Ask for a pass soon."""
@@ -160,32 +169,44 @@ class Reconciler:
 
     async def _reconcile(self) -> str:
         snapshot = await self._observe()
-        wanted = await self._wanted(snapshot.config)
+        goal = await self._wanted(snapshot.config)
+        found = await self._problems.look(snapshot, self._settings, goal)
+        wanted = writable(goal, snapshot.config, found)
         todo = await self._plan(wanted, snapshot.config)
-        if not todo.changes:
-            self._drift.in_step(wanted, todo.foreign, snapshot, repaired=False)
-            self._would = frozenset()
-            return "unchanged"
+        if any(problem.stops_everything for problem in found) and (goal.neighbors or todo.changes):
+            raise NotReady("; ".join(map(str, found)))
+        outcome = await self._write(wanted, todo, snapshot) if todo.changes else self._in_step(wanted, todo, snapshot)
+        if blocking := [str(problem) for problem in found if problem.blocks]:
+            raise NotReady("; ".join(blocking))
+        return outcome
+
+    def _in_step(self, wanted: Desired, todo: Plan, snapshot: Snapshot) -> str:
+        self._drift.in_step(wanted, todo.foreign, snapshot, repaired=False)
+        self._refusals.keep(())
+        self._would = frozenset()
+        return "unchanged"
+
+    async def _write(self, wanted: Desired, todo: Plan, snapshot: Snapshot) -> str:
         self._drift.look(snapshot, todo)
-        if found := problems(snapshot.config, self._settings, wanted):
-            raise NotReady("; ".join(found))
         if self._dry_run:
             self._say_what_would_be(todo.changes)
             return "dry_run"
-        if not snapshot.config.requires_policy and not self._warned:
-            self._warned = True
-            log.warning(
-                "ebgp_policy_not_required",
-                why="FRR has `no bgp ebgp-requires-policy`: a new neighbor is unfiltered for an instant",
-                do="remove that line, and give the spokes' peer-group an outbound policy",
-            )
-        self._drift.writing()
-        await self._apply(todo.changes, wanted)
-        snapshot = await self._observe()
-        left = await self._plan(wanted, snapshot.config)
+        left = todo
+        if due := self._refusals.due(todo.changes):
+            self._drift.writing()
+            await self._apply(due, wanted)
+            snapshot = await self._observe()
+            left = await self._plan(wanted, snapshot.config)
+            for change in left.changes:
+                if not self._refusals.is_known(change):
+                    self._refusals.add(change, "FRR took it, and does not show it")
+        self._refusals.keep(left.changes)
         if left.changes:
-            first = describe(left.changes[0])
-            raise NotReady(f"FRR lacks {len(left.changes)} changes after they were written; the first: {first}")
+            first, why = left.changes[0], self._refusals.why(left.changes[0])
+            raise NotReady(
+                f"FRR lacks {len(left.changes)} changes after they were written; the first: {describe(first)}"
+                + (f" ({why})" if why else "")
+            )
         self._drift.in_step(wanted, left.foreign, snapshot, repaired=True)
         log.info("reconciled", changes=len(todo.changes), neighbors=len(wanted.neighbors))
         return "applied"
@@ -233,18 +254,25 @@ class Reconciler:
         return wanted
 
     async def _apply(self, changes: tuple[Change, ...], wanted: Desired) -> None:
+        """Write changes: together what was not refused before, and the rest, or all after a refusal, one by one."""
+        fresh = tuple(change for change in changes if not self._refusals.is_known(change))
         try:
-            await self._bgpd.apply(changes)
+            if fresh:
+                await self._bgpd.apply(fresh)
         except FrrRefused as refusal:
-            log.warning("batch_refused", why=str(refusal), changes=len(changes))
+            log.warning("batch_refused", why=str(refusal), changes=len(fresh))
         else:
-            self._done(changes, "applied")
-            return
-        # vtysh stops at the first command that fails: the rest goes one by one, so that one bad change is alone. What
-        # else is to be done to the same list or neighbor counts on the refused one, and is left for the next pass.
+            self._done(fresh, "applied")
+            if len(fresh) == len(changes):
+                return
+        await self._apply_singly(wanted)
+
+    async def _apply_singly(self, wanted: Desired) -> None:
+        # vtysh stops at the first command that fails: one by one, a bad change is alone. What else is to be done to
+        # the same list or neighbor counts on the refused one, and is left for a later pass.
         refused: set[str] = set()
-        observed = (await self._observe()).config
-        for change in (await self._plan(wanted, observed)).changes:
+        todo = await self._plan(wanted, (await self._observe()).config)
+        for change in self._refusals.due(todo.changes):
             if subject(change) in refused:
                 continue
             try:
@@ -252,7 +280,8 @@ class Reconciler:
             except FrrRefused as refusal:
                 refused.add(subject(change))
                 self._done((change,), "refused")
-                log.error("change_refused", change=describe(change), why=str(refusal))
+                if self._refusals.add(change, str(refusal)):
+                    log.error("change_refused", change=describe(change), why=str(refusal))
             else:
                 self._done((change,), "applied")
 

@@ -18,18 +18,25 @@ from dmvpn_agent.service.trust_watch import TrustWatch
 
 
 def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) -> list[dict[str, Any]]:
-    """Return each accepted peer, with its BGP session where the agent keeps one.
+    """Return each accepted peer, with its BGP session where there is one.
 
     ``neighbor`` is the address of its BGP neighbor: of a peer with several protocol addresses, one of them.
+    ``drops_prefixes_of``: the peers whose prefixes it is offered and drops, because they have its own AS number.
     """
-    snapshot = reconciler.snapshot if reconciler else None
-    sessions = snapshot.sessions if snapshot else {}
+    sessions = reconciler.snapshot.sessions if reconciler and reconciler.snapshot else {}
     neighbors = reconciler.carriers() if reconciler else {}
+    apart = {one: problem.apart for problem in (reconciler.problems if reconciler else ()) for one in problem.apart}
     shown = []
     for member in peers.memberships():
-        session = sessions.get(member.peer.protocol_address)
-        bgp = {"state": session.state, "prefixes_received": session.prefixes} if session else None
-        carrier = neighbors.get(member.peer.protocol_address)
+        address = member.peer.protocol_address
+        session = sessions.get(address)
+        bgp = session and {
+            "state": session.state,
+            "prefixes_received": session.prefixes,
+            "dynamic": session.dynamic,
+            "drops_prefixes_of": [str(other) for other in sorted(apart.get(address, {address}) - {address}, key=str)],
+        }
+        carrier = neighbors.get(address)
         neighbor = str(carrier.protocol_address) if carrier else None
         shown.append(_peer(member, clocks) | {"bgp": bgp, "neighbor": neighbor})
     return shown
@@ -148,6 +155,15 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
         "pending_changes": [describe_change(change) for change in reconciler.pending],
         "foreign_neighbors": [str(address) for address in reconciler.foreign],
         "orphan_neighbors": [str(address) for address in reconciler.orphans],
+        "problems": [
+            {
+                "kind": str(problem.kind),
+                "found": problem.found,
+                "do": problem.do,
+                "blocks": [str(address) for address in sorted(problem.blocks, key=str)],
+            }
+            for problem in reconciler.problems
+        ],
         "trouble": reconciler.trouble,
     }
 

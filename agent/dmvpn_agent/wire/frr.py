@@ -6,6 +6,7 @@ Only what the agent works with is read; everything else in the configuration is 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import groupby
@@ -21,6 +22,7 @@ from dmvpn_agent.core.desired import (
     owns_neighbor,
 )
 from dmvpn_agent.core.model import Address, Network
+from dmvpn_agent.core.operator_bgp import IPV6, OperatorBgp
 from dmvpn_agent.core.plan import (
     AddEntry,
     Change,
@@ -32,6 +34,7 @@ from dmvpn_agent.core.plan import (
 )
 from dmvpn_agent.core.prefix_filter import Entry
 from dmvpn_agent.wire import typed
+from dmvpn_agent.wire.operator_bgp import read_operator_bgp
 
 #: What ``any`` stands for, and the longest prefix in it, by IP version.
 _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
@@ -58,10 +61,14 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One row of ``show bgp ipv4 unicast summary json``; ``prefixes`` are those accepted."""
+    """One row of ``show bgp ipv4 unicast summary json``; ``prefixes`` are those accepted.
+
+    ``dynamic``: it came by a ``bgp listen range``, and no line of the configuration has it.
+    """
 
     state: str
     prefixes: int
+    dynamic: bool = False
 
     @property
     def over_limit(self) -> bool:
@@ -88,7 +95,7 @@ def parse_running_config(text: str) -> Observed:
     Raises ``FrrFormatError`` for a line on what is the agent's, or on the BGP instance, that is not as known. Such a
     line on something else is the operator's matter, and passed over; a neighbor with one counts as the operator's.
     """
-    reader = _ConfigReader()
+    reader = _ConfigReader(read_operator_bgp(text))
     for line in text.split("\n"):
         try:
             reader.line(line)
@@ -100,11 +107,13 @@ def parse_running_config(text: str) -> Observed:
 class _ConfigReader:
     """Keeps the place in the configuration: the default BGP instance, and in it the address family."""
 
-    def __init__(self) -> None:
+    def __init__(self, operator: OperatorBgp) -> None:
+        self._operator = operator
         self._in_bgp = False
         self._family: str | None = None
         self._as_number: int | None = None
         self._requires_policy = True
+        self._without_ipv6: set[Address] = set()
         self._activates = True
         self._groups: set[str] = set()
         self._group_as: dict[str, str] = {}
@@ -131,8 +140,9 @@ class _ConfigReader:
             requires_policy=self._requires_policy,
             activates_ipv4=self._activates,
             peer_groups=frozenset(self._groups),
-            neighbors={address: self._with_group_as(one) for address, one in self._neighbors.items()},
+            neighbors={address: self._inherited(one) for address, one in self._neighbors.items()},
             prefix_lists=self._lists,
+            operator=self._operator,
         )
 
     def line(self, line: str) -> None:
@@ -140,7 +150,9 @@ class _ConfigReader:
         if not line.startswith(" "):
             self._in_bgp = False
             self._family = None
-            if words[:2] == ["router", "bgp"] and words[3:4] in ([], ["as-notation"]):  # no `view` or `vrf`
+            if words[:3] == ["frr", "defaults", "datacenter"]:
+                self._requires_policy = False  # the default there, so the running configuration does not show it
+            elif words[:2] == ["router", "bgp"] and words[3:4] in ([], ["as-notation"]):  # no `view` or `vrf`
                 self._in_bgp, self._as_number = True, _as_number(words[2])
             elif words[:2] == ["ip", "prefix-list"]:
                 self._prefix_list(words[2:], 4)
@@ -155,8 +167,8 @@ class _ConfigReader:
                 self._family = " ".join(family)
             case ["exit-address-family"]:
                 self._family = None
-            case ["no", "bgp", "ebgp-requires-policy"]:
-                self._requires_policy = False
+            case [*no, "bgp", "ebgp-requires-policy"]:
+                self._requires_policy = not no
             case ["no", "bgp", "default", "ipv4-unicast"]:
                 self._activates = False
             case ["neighbor", name, "peer-group"]:
@@ -165,6 +177,15 @@ class _ConfigReader:
                 self._group_as[name] = number
             case ["neighbor", name, *rest]:
                 self._neighbor(name, rest)
+            case ["no", "neighbor", name, "activate"] if self._family == IPV6:
+                with suppress(ValueError):  # a peer-group's or an interface's line
+                    self._without_ipv6.add(ip_address(name))
+
+    def _inherited(self, neighbor: Neighbor) -> Neighbor:
+        """Return a neighbor with what FRR prints only where it comes from: at its group, or nowhere."""
+        if neighbor.address not in self._without_ipv6 and self._operator.is_active(neighbor.peer_group, IPV6):
+            neighbor = replace(neighbor, activates_ipv6=True)
+        return self._with_group_as(neighbor)
 
     def _with_group_as(self, neighbor: Neighbor) -> Neighbor:
         """Return a neighbor with the AS number of its group: FRR prints it there only."""
@@ -314,7 +335,9 @@ def parse_bgp_summary(text: str, skip: Callable[[str], None] = _raise) -> Mappin
         try:
             row = typed.mapping(item)
             if row.get("idType") != "interface":
-                sessions[ip_address(name)] = Session(typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)))
+                sessions[ip_address(name)] = Session(
+                    typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)), row.get("dynamicPeer") is True
+                )
         except _REFUSED as error:
             skip(f"{_SUMMARY}: a row is not as known ({type(error).__name__} {error}): {name!r:.60}")
     return sessions
@@ -406,9 +429,12 @@ def _neighbor_lines(neighbor: Neighbor, before: Neighbor) -> list[str]:
     lines += _in_family("ipv6", _ipv6_lines(start, neighbor, before))
     if neighbor.peer_group != before.peer_group:
         lines.append(f"{start} peer-group {neighbor.peer_group}")
-    # Joining a group takes away what the group has not; filter, limit and weight stay.
-    if neighbor.activates_ipv6 and (not before.activates_ipv6 or neighbor.peer_group != before.peer_group):
+    # Joining a group takes away what the group has not, and gives what it has; filter, limit and weight stay.
+    joins = neighbor.peer_group != before.peer_group
+    if neighbor.activates_ipv6 and (joins or not before.activates_ipv6):
         lines += _in_family("ipv6", [f"{start} activate"])
+    elif joins and before.activates_ipv6:
+        lines += _in_family("ipv6", [f"no {start} activate"])
     return lines
 
 
