@@ -13,6 +13,7 @@ from dmvpn_agent.core.bgp_sessions import addresses, members_of_groups, shared_a
 from dmvpn_agent.core.desired import BgpSettings, Desired, Neighbor, Observed, owns_neighbor
 from dmvpn_agent.core.model import Address, Network
 from dmvpn_agent.core.operator_bgp import IPV4, IPV6
+from dmvpn_agent.core.plan import is_ours
 
 
 def bgp_problems(
@@ -51,12 +52,14 @@ def writable(wanted: Desired, observed: Observed, problems: Iterable[BgpProblem]
     """
     neighbors = dict(wanted.neighbors)
     for problem in problems:
-        for address in problem.blocks:
+        for address in problem.blocks & neighbors.keys():
             found = observed.neighbors.get(address)
-            if found is not None and owns_neighbor(found) and not problem.removes and address in neighbors:
+            if found is not None and not is_ours(found, wanted.neighbors[address], observed):
+                continue  # somebody else's, which the plan names and leaves alone
+            if found is not None and owns_neighbor(found) and not problem.removes:
                 neighbors[address] = found
             else:
-                neighbors.pop(address, None)
+                del neighbors[address]
     return replace(wanted, neighbors=neighbors)
 
 

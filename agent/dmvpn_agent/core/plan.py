@@ -108,7 +108,7 @@ def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -
     foreign = tuple(
         address
         for address, neighbor in wanted.neighbors.items()
-        if address in observed.neighbors and not _ours(observed.neighbors[address], neighbor, observed)
+        if address in observed.neighbors and not is_ours(observed.neighbors[address], neighbor, observed)
     )
     lists = {
         name: wanted.prefix_lists[name]
@@ -126,7 +126,8 @@ def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -
     return Plan((*changes, *_refreshes(changes, observed, stale)), foreign)
 
 
-def _ours(found: Neighbor, neighbor: Neighbor, observed: Observed) -> bool:
+def is_ours(found: Neighbor, neighbor: Neighbor, observed: Observed) -> bool:
+    """Tell whether a neighbor that stands at the address of a desired one is the agent's."""
     # A neighbor with nothing but our remote-as is one whose set-up was cut short before its description, if its
     # filter stands already: that comes first, and is not written where an operator's neighbor is.
     # (``bgp default ipv6-unicast`` has it exchange IPv6 prefixes without a line of its own.)
