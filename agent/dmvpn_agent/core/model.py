@@ -268,6 +268,11 @@ class BindingRequest:
     local_nbma_address: Address | None = None
     local_addresses: frozenset[Address] = frozenset()
 
+    @property
+    def pair(self) -> tuple[Address, Address]:
+        """Return protocol and NBMA address."""
+        return self.protocol_address, self.nbma_address
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

@@ -36,18 +36,18 @@ class Denied:
         return iter(tuple(self._denials.values()))
 
     def __contains__(self, request: BindingRequest) -> bool:
-        return _key(request) in self._denials
+        return request.pair in self._denials
 
     def has(self, denial: Denial) -> bool:
         """Tell whether this is still its pair's latest denial."""
-        return self._denials.get(_key(denial.request)) is denial
+        return self._denials.get(denial.request.pair) is denial
 
     def __len__(self) -> int:
         return len(self._denials)
 
     def note(self, request: BindingRequest, why: Deny) -> None:
         """Remember a denial, in place of the pair's former one."""
-        key = _key(request)
+        key = request.pair
         self._count_at[request.nbma_address] += key not in self._denials
         self._denials[key] = Denial(request, why)
         self._denials.move_to_end(key)
@@ -59,7 +59,7 @@ class Denied:
     def drop(self, request: BindingRequest) -> None:
         """Forget the pair's denial; there need not be one."""
         if request in self:
-            self._forget(_key(request))
+            self._forget(request.pair)
 
     def _forget(self, key: tuple[Address, Address]) -> None:
         del self._denials[key]
@@ -77,7 +77,3 @@ class Denied:
         """Return the requests to have asked again, once."""
         taken, self._readmitted = tuple(self._readmitted), []
         return taken
-
-
-def _key(request: BindingRequest) -> tuple[Address, Address]:
-    return request.protocol_address, request.nbma_address

@@ -112,7 +112,7 @@ class Enforcer:
             await self._end_denied()
         await self._guard.look()
         # Each is taken in its turn: what goes wrong with one leaves the others for the next pass.
-        self._waiting |= {_pair(request): request for request in self._denied.take_readmitted()}
+        self._waiting |= {request.pair: request for request in self._denied.take_readmitted()}
         for pair in tuple(self._waiting):
             await self._readmit(self._waiting.pop(pair))
         for invitation in tuple(self._invitations.values()):
@@ -143,7 +143,7 @@ class Enforcer:
         if request in self._denied or self._is_accepted(request):
             return  # it has asked meanwhile
         if not all(self._ender.due(sa, READMITTED) for sa in own):
-            self._waiting[_pair(request)] = request
+            self._waiting[request.pair] = request
             return
         await self._ender.end(dict.fromkeys(own, READMITTED))
         for sa in own:
@@ -156,7 +156,7 @@ class Enforcer:
             self._invitations[request.nbma_address] = _Invitation(local, request, since=now, due=now)
 
     def _is_accepted(self, request: BindingRequest) -> bool:
-        return any(_pair(member.request) == _pair(request) for member in self._peers.memberships())
+        return any(member.request.pair == request.pair for member in self._peers.memberships())
 
     async def _invite(self, invitation: _Invitation) -> bool:
         """Call a peer if it is due; return whether charon can be reached, as far as is known."""
@@ -184,7 +184,3 @@ class Enforcer:
 
     def _is_of(self, sa: IkeSa, request: BindingRequest) -> bool:
         return is_of(sa, request, self._sas.sas_of(request.interface, request.nbma_address))
-
-
-def _pair(request: BindingRequest) -> tuple[Address, Address]:
-    return request.protocol_address, request.nbma_address

@@ -82,10 +82,10 @@ class NatGuard:
         """End what must not be there, silence where it came from, and hear again whoever is kept out no more."""
         now = self._clock()
         unwanted = {**dict(self._silent(now)), **dict(self._denied_here())}
-        causes = {_pair(request) for request in (*unwanted.values(), *self._requests())}
+        causes = {request.pair for request in (*unwanted.values(), *self._requests())}
         self._silenced = {end: one for end, one in self._silenced.items() if now < one.until}
         for end, silenced in tuple(self._silenced.items()):
-            if _pair(silenced.request) not in causes and not self._is_held(silenced.request, now):
+            if silenced.request.pair not in causes and not self._is_held(silenced.request, now):
                 await self._hear(end, silenced.request)
         for sa, request in unwanted.items():
             await self._keep_out(sa, request)
@@ -124,7 +124,7 @@ class NatGuard:
         """Tell whether the peer is still there for whose sake an end was silenced."""
         present = self._sas.sas_of(request.interface, request.nbma_address)
         return any(
-            _pair(first.request) == _pair(request) and any(self._is_peers(sa, first, present) for sa in present)
+            first.request.pair == request.pair and any(self._is_peers(sa, first, present) for sa in present)
             for first in self._peers.live(now)
         )
 
@@ -168,7 +168,3 @@ class NatGuard:
                 await self._gate.hear(end)
         except FirewallError as error:
             log.error("peer_stays_silenced", why=str(error), then=f"until {SILENCE} after it was silenced")
-
-
-def _pair(request: BindingRequest) -> tuple[Address, Address]:
-    return request.protocol_address, request.nbma_address
