@@ -156,7 +156,8 @@ class Enforcer:
             self._invitations[request.nbma_address] = _Invitation(local, request, since=now, due=now)
 
     def _is_accepted(self, request: BindingRequest) -> bool:
-        return any(member.request.pair == request.pair for member in self._peers.memberships())
+        member = self._peers.member(request.protocol_address)
+        return member is not None and member.request.pair == request.pair
 
     async def _invite(self, invitation: _Invitation) -> bool:
         """Call a peer if it is due; return whether charon can be reached, as far as is known."""

@@ -109,6 +109,10 @@ class Peers:
     def __contains__(self, address: Address) -> bool:
         return address in self._members
 
+    def member(self, address: Address) -> Membership | None:
+        """Return the membership of a protocol address."""
+        return self._members.get(address)
+
     def memberships(self) -> tuple[Membership, ...]:
         """Return all memberships as they are now."""
         return tuple(self._members.values())
