@@ -3,7 +3,7 @@
 The trap policy brings a tunnel up again at once, so whoever is denied would otherwise come and go without pause.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -81,8 +81,7 @@ class SaEnder:
 
     async def end(self, sas: Mapping[IkeSa, str]) -> None:
         """End IKE_SAs, each for its cause, and look once whether they are gone. What fails is logged and counted."""
-        for sa, cause in sas.items():
-            self._back_off(_key(sa, cause))
+        self._back_off({_key(sa, cause) for sa, cause in sas.items()})
         if self._dry_run:
             for sa, cause in sas.items():
                 log.info("would_end_ike_sa", **_about(sa, cause))
@@ -114,12 +113,13 @@ class SaEnder:
         else:
             log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, then="tried again")
 
-    def _back_off(self, peer: _Key) -> None:
+    def _back_off(self, keys: Set[_Key]) -> None:
         now = self._clock()
         self._backoffs = {key: one for key, one in self._backoffs.items() if now - one.last < FORGIVEN}
-        former = self._backoffs.get(peer)
-        interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
-        self._backoffs[peer] = _Backoff(now, interval)
+        for key in keys:
+            former = self._backoffs.get(key)
+            interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
+            self._backoffs[key] = _Backoff(now, interval)
 
 
 def _about(sa: IkeSa, cause: str) -> dict[str, Any]:
