@@ -38,6 +38,9 @@ _SERVICES = ("systemctl", "rc-update", "rc-service", "ifup", "sysctl", "dmvpn-ag
 _RECORDED = (*_PACKAGES, *_SERVICES, "addgroup", "adduser")
 _SYSTEMS = ("debian", "alpine")
 _ROLES = ("hub", "spoke")
+_AUTHORITIES = ("guide", "dmvpn-ca")
+#: How many blocks there are up to the first of step 3: install, values, files.
+_FILLED_IN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Installed:
         return (self.root / path).read_text()
 
 
-def _follow(system: str, role: str, folder: Path) -> Installed:
+def _follow(system: str, role: str, authority: str, folder: Path) -> Installed:
     root, checkout, programs = folder / "root", folder / "checkout", folder / "programs"
     for brought in _BROUGHT:
         (root / brought).mkdir(parents=True)
@@ -90,7 +93,11 @@ def _follow(system: str, role: str, folder: Path) -> Installed:
         (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{log}\n')
         (programs / name).chmod(0o755)
     others = {"debian": "alpine", "alpine": "debian", "hub": "spoke", "spoke": "hub"}
-    text = "".join(block.commands for block in blocks() if block.only not in (others[system], others[role]))
+    steps = [block.commands for block in blocks() if block.only not in (others[system], others[role])]
+    if authority == "dmvpn-ca":
+        (instead,) = re.findall(r"```sh\n(.*?)```\n", (CHECKOUT / "docs/dmvpn-ca.md").read_text(), re.DOTALL)
+        steps.insert(_FILLED_IN, instead)
+    text = "".join(steps)
     text = re.sub(r"(?<![\w.$])/(etc|opt|usr)/", rf"{root}/\1/", text).replace(
         f"{root}/opt/dmvpn-agent/bin/pip", "pip"
     )
@@ -107,11 +114,15 @@ def _follow(system: str, role: str, folder: Path) -> Installed:
     return Installed(root, log.read_text().splitlines())
 
 
-@pytest.fixture(scope="module", params=[(system, role) for system in _SYSTEMS for role in _ROLES], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[(system, role, authority) for system in _SYSTEMS for role in _ROLES for authority in _AUTHORITIES],
+    ids="-".join,
+)
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Run the steps; a file or folder that is not there when it is used ends the shell."""
-    system, role = request.param
-    return _follow(system, role, tmp_path_factory.mktemp(f"{system}-{role}"))
+    system, role, authority = request.param
+    return _follow(system, role, authority, tmp_path_factory.mktemp(f"{system}-{role}"))
 
 
 def test_no_placeholder_is_left(installed: Installed) -> None:
@@ -146,7 +157,7 @@ def test_frr_accepts_its_configuration(installed: Installed, tmp_path: Path) -> 
 
 def test_agent_and_charon_agree_on_the_socket_and_its_group(installed: Installed) -> None:
     """The group is made before charon needs it, by the steps or by the package."""
-    (config,) = (installed.root / "etc/strongswan.d").iterdir()
+    (config,) = (installed.root / "etc/strongswan.d").glob("dmvpn-[bn]*.conf")
     named = re.findall(r"^\s+socket = unix://(\S+)$", config.read_text(), re.MULTILINE)
     assert set(named or ["/run/charon.vici"]) == {
         str(load(installed.root / "etc/dmvpn-agent/agent.toml").ike.vici_socket)
