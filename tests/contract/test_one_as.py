@@ -38,11 +38,11 @@ router bgp 65003
 """
 
 
-def bgp_part(file: str, number: int) -> str:
+def bgp_part(file: str, number: int, lan: str = "") -> str:
     """Return what bgpd reads of a file of frr/, for the node 10.255.0.<number>."""
     values = {
         "AS_NUMBER": 65000, "PROTOCOL_ADDRESS": f"10.255.0.{number}", "TUNNEL_NETWORK": "10.255.0.0/24",
-        "LAN_NETWORK": f"192.168.{number}.0/24", "HUB_PROTOCOL_ADDRESS": [], "HUB_NBMA_ADDRESS": [],
+        "LAN_NETWORK": lan or f"192.168.{number}.0/24", "HUB_PROTOCOL_ADDRESS": [], "HUB_NBMA_ADDRESS": [],
     }  # fmt: skip
     text = render((CHECKOUT / "frr" / file).read_text(), values)
     lists = [line for line in text.splitlines() if line.startswith(("ip prefix-list", "bgp as-path"))]
@@ -52,13 +52,17 @@ def bgp_part(file: str, number: int) -> str:
 
 
 class Network:
-    """A hub and two spokes, in one network namespace, each bgpd at an address of its own."""
+    """A hub and two spokes, in one network namespace, each bgpd at an address of its own.
 
-    def __init__(self) -> None:
+    ``site`` is what lies behind both spokes; by default each has a network of its own.
+    """
+
+    def __init__(self, site: str = "") -> None:
+        self.site = site
         self.hub = RealBgpd(bgp_part("hub-ibgp.conf", 1))
         self.hub.start()
         self.spokes = [
-            RealBgpd(bgp_part("spoke-ibgp.conf", number), namespace=self.hub.pid, address=f"10.255.0.{number}")
+            RealBgpd(bgp_part("spoke-ibgp.conf", number, site), namespace=self.hub.pid, address=f"10.255.0.{number}")
             for number in NUMBERS
         ]
         for one in self.spokes:
@@ -70,7 +74,8 @@ class Network:
 
     async def write(self, *other_hubs: Peer) -> None:
         """Have an agent on each node write its neighbors, and see that nothing is left to write."""
-        await self._write(self.hub, desired([_internal(spoke(number)) for number in NUMBERS], ON_HUB))
+        own = (self.site,) if self.site else ()
+        await self._write(self.hub, desired([_internal(spoke(number, *own)) for number in NUMBERS], ON_HUB))
         for number, bgpd in zip(NUMBERS, self.spokes, strict=True):
             await self._write(bgpd, desired([_hub(), *other_hubs], ON_SPOKE))
             own = f"update-source 10.255.0.{number}"
@@ -97,8 +102,8 @@ def routes(bgpd: RealBgpd) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
-    network = Network()
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    network = Network(getattr(request, "param", ""))
     yield network
     network.stop()
 
@@ -117,6 +122,16 @@ async def test_sites_have_each_others_routes_by_the_hub(network: Network) -> Non
     (path,) = routes(network.spokes[0])["192.168.3.0/24"]
     assert [hop["ip"] for hop in path["nexthops"]] == ["10.255.0.1"]
     assert set(routes(network.spokes[0])) == {"192.168.1.0/24", "192.168.2.0/24", "192.168.3.0/24", "10.255.0.0/24"}
+
+
+@pytest.mark.parametrize("network", ["192.168.9.0/24"], indirect=True)
+async def test_a_site_with_two_routers_is_reached_by_one_of_them(network: Network) -> None:
+    """The hub has both routes and takes one, not half of the packets by each."""
+    await network.write()
+    until_now(lambda: len(routes(network.hub).get("192.168.9.0/24", [])) == 2)
+    paths = json.loads(network.hub.type("show bgp ipv4 unicast 192.168.9.0/24 json"))["paths"]
+    taken = [path for path in paths if path.get("bestpath") or path.get("multipath")]
+    assert [hop["ip"] for path in taken for hop in path["nexthops"]] == ["10.255.0.2"]
 
 
 async def test_a_site_announces_its_own_only(network: Network) -> None:
