@@ -74,8 +74,8 @@ class Network:
 
     async def write(self, *other_hubs: Peer) -> None:
         """Have an agent on each node write its neighbors, and see that nothing is left to write."""
-        own = (self.site,) if self.site else ()
-        await self._write(self.hub, desired([_internal(spoke(number, *own)) for number in NUMBERS], ON_HUB))
+        prefixes = (self.site,) if self.site else ()
+        await self._write(self.hub, desired([_internal(spoke(number, *prefixes)) for number in NUMBERS], ON_HUB))
         for number, bgpd in zip(NUMBERS, self.spokes, strict=True):
             await self._write(bgpd, desired([_hub(), *other_hubs], ON_SPOKE))
             own = f"update-source 10.255.0.{number}"

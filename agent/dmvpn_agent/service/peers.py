@@ -4,7 +4,7 @@ What is stored is the question with its certificate, not the answer: after a res
 that decisions rest on, every peer is judged again. The question of one that fails stays in the store while its
 certificate lasts, because what denies it may end.
 
-Peers of different identity never hold overlapping prefixes at the same time, but those of one site
+Peers of different identity never hold overlapping prefixes at the same time, except those of one site
 (``OnConflict.SHARE``). Of stored peers that would, the one that
 was saved last comes back at once; an earlier one only if nhrpd has it bound, and none of those it conflicts with.
 """
