@@ -41,6 +41,7 @@ class Check:
         self._folder = folder
         self._verbose = verbose
         self.result = Result()
+        self._restarted = False
         self._trust = Trust(world.authorities, world.intermediates)
         self._trust.add(world.crls, world.now)
         self._files = world.crls
@@ -100,6 +101,7 @@ class Check:
                 self._say("refused", str(error))
                 self.result.counts["refused configurations"] += 1
         elif isinstance(step, Restart):
+            self._restarted = True
             await product.restart_agent()
 
     def _oracle(self) -> Oracle:
@@ -204,6 +206,9 @@ class Check:
             ask = Ask(request.interface, str(request.binding_type), address, str(request.nbma_address))
             sas = self._of_interface(ask, self._at(ask.nbma)) or self._of_interface(ask, self._product.charon.gone)
             opinions = list(self._opinions(ask, sas))
+            if not sas and self._restarted:  # who was accepted stays after a restart, until charon shows another peer
+                oracle = self._oracle()
+                opinions += [oracle.by_certificate(one, one.text(), ask) for one in self._shown.get(ask.nbma, [])]
             good = [opinion for opinion in opinions if opinion.may]
             self.result.counts["peers looked at"] += 1
             if not good:

@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
+
 from contract.bridge_stand import DESTROYING, HUB, INSTALLED, Stand, spoke, stand
 from dmvpn_agent.core import metrics
+from dmvpn_agent.service import bridge
 from dmvpn_agent.wire.vici import Packet, PacketType
 from factories import NOW, YEAR, der
 from fakes.charon import FakeSa
@@ -183,6 +186,31 @@ async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> N
         stand.charon.up(spoke(2))
         await until(lambda: 12 in nhrpd.events(INSTALLED))
         assert nhrpd.told[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
+
+
+async def test_a_certificate_that_comes_with_another_peer_is_announced(stand: Stand) -> None:
+    """Each look asks for those that lack one too, whoever it is about."""
+    stand.forged = [der()]
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        stand.forged.clear()
+        stand.charon.up(spoke(2))
+        await until(lambda: sorted(nhrpd.events(INSTALLED)) == [11, 11, 12])
+        assert (INSTALLED, 11, der()) in nhrpd.told
+
+
+async def test_a_certificate_that_comes_without_a_word_is_found(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are asked for again from time to time."""
+    monkeypatch.setattr(bridge, "RESYNC_INTERVAL", 0.1)
+    stand.forged = [der()]
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        stand.forged.clear()
+        await until(lambda: (INSTALLED, 11, der()) in nhrpd.told)
 
 
 async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: Stand) -> None:

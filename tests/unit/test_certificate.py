@@ -324,6 +324,19 @@ def test_the_number_of_claims_is_bounded() -> None:
     )
 
 
+def test_as_many_addresses_as_that_are_read() -> None:
+    """The bound itself is allowed."""
+    names = alternatives(*[(7, ADDRESS.packed)] * MAX_CLAIMS)
+    found = read(extensions=[extension(SUBJECT_ALT_NAME, names)]).resources[Source.SUBJECT_ALT_NAME]
+    assert len(found.protocol_addresses) == MAX_CLAIMS
+
+
+@pytest.mark.parametrize("unit", ["Hu\u200bbs", "\u00adHubs", "\uff28ubs", " HUBS "])
+def test_an_ou_that_only_looks_like_a_claim_is_named(unit: str) -> None:
+    """White space, capitals, letters of another width and characters that are not seen."""
+    assert [claim.value for claim in read(units(unit)).overlooked] == ["Hubs"]
+
+
 def test_text_from_outside_is_shown_harmless() -> None:
     """Control and non-ASCII characters are escaped, long text is cut."""
     assert shown("a\x1b[2J\nб") == "a\\x1b[2J\\n\\u0431"

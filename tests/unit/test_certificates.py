@@ -1,5 +1,6 @@
 """Which certificate each IKE_SA gets out of charon's cache, and what is done where that is not clear."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from dmvpn_agent.service.renewals import PER_CACHE, PER_IDENTITY
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.wire.vici import Section
 from factories import NOW, UNITS, Clock, der
+from fakes.waiting import running
 
 DAY = timedelta(days=1)
 BY_DNS = "spoke1.example"
@@ -29,6 +31,8 @@ class Cache:
         self.arriving: list[bytes] = []
         self.refuses: set[str] = set()
         self.requests: list[tuple[str, Section]] = []
+        self.method = b"public key"
+        self.sas: list[Section] = []
 
     async def request(self, command: str, message: Section) -> Section:
         self.requests.append((command, message))
@@ -42,9 +46,9 @@ class Cache:
         self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
     ) -> list[Read]:
         if command == "list-conns":
-            return list(read({"dmvpn": {"remote-1": {"class": b"public key"}}}))
+            return list(read({"dmvpn": {"remote-1": {"class": self.method}}}))
         if command == "list-sas":
-            return []
+            return [one for section in self.sas for one in read({"dmvpn": section})]
         assert (command, event) == ("list-certs", "list-cert")
         return [one for item in self.cache for one in read({"data": item})]
 
@@ -65,14 +69,19 @@ class Cache:
 
 
 class Memory:
-    """A store that keeps nothing."""
+    """A store; ``rows`` are what was kept of an earlier process."""
+
+    def __init__(self, *rows: tuple[str, bytes, bytes]) -> None:
+        self.rows = {spis: (local, remote) for spis, local, remote in rows}
 
     def load(self) -> Iterable[tuple[str, bytes, bytes]]:
-        return ()
+        return [(spis, *pair) for spis, pair in self.rows.items()]
 
-    def save(self, spis: str, local: bytes, remote: bytes) -> None: ...
+    def save(self, spis: str, local: bytes, remote: bytes) -> None:
+        self.rows[spis] = local, remote
 
-    def remove(self, spis: str) -> None: ...
+    def remove(self, spis: str) -> None:
+        self.rows.pop(spis, None)
 
 
 class Stand:
@@ -235,3 +244,30 @@ async def test_a_certificate_that_is_over_is_explained(stand: Stand, logs: list[
     assert await stand.learn(Cache(der(not_after=NOW - DAY, dns_name=BY_DNS)), stand.sa()) == [b""]
     (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
     assert "not valid now" in said["why"]
+
+
+@pytest.mark.parametrize("method", [b"public key", b"pre-shared key"])
+async def test_what_was_stored_counts_while_the_profile_asks_for_certificates(method: bytes) -> None:
+    """Under another method the peer may have chosen the identity: what is stored of it is dropped."""
+    stand, cache = Stand(), Cache()
+    memory = Memory((stand.sa().spis, b"", OLD))
+    certificates_ = Certificates(memory, lambda *_: True, stand.telemetry, stand.clock.both)
+    certificates_.start()
+    cache.method = method
+    hosts = dict.fromkeys(("local-host", "remote-host"), b"203.0.113.1")
+    cache.sas = [{"uniqueid": b"1", "state": b"ESTABLISHED", **hosts, "initiator-spi": b"1", "responder-spi": b"0"}]
+    await certificates_.begin(cache, {"dmvpn"})
+    kept = method == b"public key"
+    assert certificates_.of(stand.sa())[1] == (OLD if kept else b"")
+    assert bool(memory.rows) is kept
+
+
+@pytest.mark.parametrize("cache", [Cache(), Cache(GAINED, _renewed(*UNITS, days=0))], ids=["none", "two"])
+async def test_at_once_only_what_is_beyond_doubt_is_kept(stand: Stand, cache: Cache) -> None:
+    """Of nothing, and of several, a look decides, which says so in the log."""
+    await stand.certificates.begin(cache, {"dmvpn"})
+    collected = asyncio.Event()
+    stand.certificates.authenticated([stand.sa()])
+    async with running(stand.certificates.collect(cache, collected.set)):
+        await collected.wait()
+        assert stand.certificates.of(stand.sa()) == (b"", b"")

@@ -167,3 +167,16 @@ async def test_what_comes_during_an_upgrade_is_known_where_nobody_could_be_mista
         charon.there = ["new"]
         await connections.look(charon, [sa("new")])
         assert connections.of(sa("new")) is then
+
+
+@pytest.mark.parametrize("trusts_first", [True, False])
+async def test_what_was_there_first_is_trusted_once_where_that_is_asked_for(trusts_first: bool) -> None:
+    """The agent assumes that connections were the same before it came. A later change makes doubtful all the same."""
+    charon = Charon(("dmvpn", CERTIFICATE))
+    charon.there = ["a"]
+    connections = Connections(trusts_first=trusts_first)
+    await connections.look(charon, [sa("a")])
+    assert connections.of(sa("a")) is (CERTIFICATE if trusts_first else OTHER)
+    charon.connections, charon.there = [("dmvpn", KEY)], ["b"]
+    await connections.look(charon, [sa("b")])
+    assert connections.of(sa("b")) is OTHER

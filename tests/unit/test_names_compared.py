@@ -12,12 +12,14 @@ from certificates import (
     UNIT,
     attribute,
     name,
+    oid,
     sequence,
     tlv,
 )
 from certificates import der as certificate_der
 from dmvpn_agent.core.model import Certificate
 from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.wire.der import Malformed
 from dmvpn_agent.wire.name import canonical_name
 
 ONE = name(attribute(ORGANIZATION, "Example Ltd"), attribute(COMMON_NAME, "ca"))
@@ -100,3 +102,18 @@ def test_units_that_are_resources_do_not_make_another_peer() -> None:
     plain = _identity(name(attribute(UNIT, "AS=1"), attribute(COMMON_NAME, "a")))
     assert _identity(name(attribute(UNIT, "AS=2", PRINTABLE), attribute(COMMON_NAME, "A"))) == plain
     assert _identity(name(attribute(UNIT, "site"), attribute(COMMON_NAME, "a"))) != plain
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        sequence(oid(COMMON_NAME), tlv(IA5, b"ca"), tlv(IA5, b"x")),
+        sequence(oid(COMMON_NAME)),
+        sequence(tlv(2, b"\x01"), tlv(IA5, b"ca")),
+    ],
+    ids=["three parts", "one part", "no type"],
+)
+def test_an_attribute_is_a_type_and_a_value(item: bytes) -> None:
+    """Nothing else can be compared."""
+    with pytest.raises(Malformed, match="not a type and a value"):
+        canonical_name(name(item))

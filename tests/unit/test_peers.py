@@ -233,6 +233,25 @@ class TestConflicts:
         assert ADDRESS not in store.rows
 
 
+def test_who_was_replaced_when_a_peer_was_judged_again_is_gone(store: MemoryStore) -> None:
+    """A policy or a certificate that gives one peer another's prefixes."""
+    peers = _with_peer(store)
+    theirs = certificate("GRE=10.255.0.3", "AS=64513", "NET=192.168.3.0/24", name="spoke2")
+    second = request(protocol_address=ADDRESS + 1, certificate=theirs)
+    peers.settle(second, _accept(second), START)
+    own, other = peers
+    member = next(one for one in peers.memberships() if one.peer == other)
+    assert peers.rejudge(member, lambda _: Accept(other, replaces=(own,))) is True
+    assert [peer.protocol_address for peer in peers] == list(store.rows) == [ADDRESS + 1]
+
+
+def test_an_accept_without_a_peer_changes_nothing(store: MemoryStore) -> None:
+    """The binding is that of a peer which is there by another one."""
+    peers = Peers(store)
+    assert not peers.settle(request(), Accept(None), START)
+    assert (len(peers), store.rows) == (0, {})
+
+
 def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock) -> None:
     """What is stored is the question, not the answer; the linger time begins anew."""
     _with_peer(store)

@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from chains import chains_to, signed_by
 from dmvpn_agent.core.model import Certificate
+from dmvpn_agent.wire import trust
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl, read_crls
 from dmvpn_agent.wire.trust import (
@@ -23,6 +24,7 @@ from dmvpn_agent.wire.trust import (
     MAX_VERIFICATIONS,
     Authority,
     AuthorityError,
+    Signatures,
     TrustStore,
     read_authorities,
 )
@@ -98,6 +100,17 @@ def test_a_list_is_its_authoritys_whatever_the_key(kind: str) -> None:
     """RSA with either padding, ECDSA, Ed25519."""
     authority = Issuer("root", kind)
     assert signed_by(authority.crl(), authority.authority())
+
+
+def test_a_signer_that_is_not_among_those_asked_about_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is remembered of the certificate; and only so much is remembered."""
+    monkeypatch.setattr(trust, "MAX_REMEMBERED", 1)
+    (root,), (other,) = ROOT.authority(), SUB.authority()
+    signatures = Signatures()
+    assert signatures.signer("a", root.signature, [root]) == root.key
+    assert signatures.signer("a", root.signature, [other]) is None
+    assert signatures.signer("b", other.signature, [root, other]) == other.key
+    assert len(signatures._keys) == 1
 
 
 def test_a_list_of_another_key_or_name_is_nobodys() -> None:
