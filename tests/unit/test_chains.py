@@ -212,6 +212,9 @@ class TestSubCa:
         assert TrustStore([ROOT.authority()]).learn([der]) == ()
         assert judged(SUB.leaf(), [ROOT.authority(), sub], [ROOT.revoke(40)]) is Reason.UNTRUSTED_ISSUER
         assert judged(SUB.leaf(), [sub]) is None
+        below, like_the_root = Party("below"), Party("root", "like the root")
+        learned = [below.authority(SUB), like_the_root.authority(below)]
+        assert judged(SUB.leaf(), [sub], learned=learned) is None  # whom the sub-CA made known says nothing of it
         (root,) = read_authorities(_with_sha1(ROOT.authority().certificate.der, ROOT))
         assert judged(ROOT.leaf(), [root]) is None  # a root's own signature proves nothing
 

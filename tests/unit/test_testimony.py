@@ -148,6 +148,21 @@ class TestWitness:
         node.sas.arrive(2, OWN)
         assert isinstance(await node.consider(GOOD), Accept)
 
+    async def test_a_renewed_certificate_is_waited_for_beside_the_former_ike_sa(
+        self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The bridge has shown it to nhrpd, and the agent reads it a moment later."""
+        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        node = Witnessed(store, telemetry, clock)
+        node.sas.arrive(1, OWN)
+        node.sas.arrive(2, OWN)
+        node.sas.certificates[1] = certificate(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR)
+        node.sas.settled = False
+        node.sas.show()
+        node.sas.at_look(3, lambda: node.sas.certificates.update({2: certificate()}))
+        assert isinstance(await node.consider(GOOD), Accept)
+        assert node.sas.looks == 3
+
     @pytest.mark.parametrize("psk", [True, False], ids=["pre-shared key", "certificate"])
     async def test_nobody_is_taken_for_who_was_there_at_the_last_look(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, psk: bool

@@ -119,4 +119,7 @@ class Testimony:
 
     def _may_come(self, request: BindingRequest) -> bool:
         """Tell whether a later look can show more: a certificate, or charon, if the agent has just started."""
-        return request.certificate is None or self._present(request) is None
+        certificate = request.certificate
+        if isinstance(certificate, Certificate) and is_outdated(certificate, self._proven(request)):
+            return not self._witness.is_settled(request.interface, request.nbma_address)
+        return certificate is None or self._present(request) is None

@@ -333,7 +333,10 @@ class TrustStore:
                 yield from self._climb((*below, one), steps)
 
     def _has_namesake_above(self, authority: Authority) -> bool:
-        return any((one.name, one.key) != (authority.name, authority.key) for one in self._issuing(authority.issuer))
+        return any(
+            (one.name, one.key) != (authority.name, authority.key) and not self._is_known_by(authority, one)
+            for one in self._issuing(authority.issuer)
+        )
 
     def _is_top(self, authority: Authority) -> bool:
         """Tell whether every known issuer of a CA is known by way of this CA only.
