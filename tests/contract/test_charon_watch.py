@@ -14,13 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from contract.charons import needs_charon, real_charon
 from contract.watched import watched
+from dmvpn_agent.adapters.charon import ViciCharon
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.model import IkePeer
 from dmvpn_agent.service.charon import CharonLost
+from dmvpn_agent.service.charon_watch import CharonWatch
 from dmvpn_agent.service.telemetry import Telemetry
 from factories import crl_pem, der
 from fakes.charon import FakeCharon, FakeSa, rounds
-from fakes.waiting import until
+from fakes.waiting import running, until
 
 pytestmark = pytest.mark.contract
 
@@ -77,6 +79,19 @@ async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemet
         await until(lambda: len(news) == 2)
         assert [sa.unique_id for sa in watch.our_sas()] == [2]
         await second
+
+
+async def test_charon_is_away_until_the_first_look_is_whole(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Whoever asks meanwhile waits; an empty answer would mean that nobody has an IKE_SA."""
+    charon.up(FakeSa(1, "203.0.113.2", OWN))
+    address, bridge = ip_address("203.0.113.2"), _SlowBridge()
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"gre1": "dmvpn"}, telemetry, certificates=bridge)
+    async with running(watch.run()):
+        await until(bridge.asked.is_set)
+        assert watch.peers_at("gre1", address) is None
+        bridge.readable.set()
+        await until(lambda: watch.connected)
+        assert [peer.identity for peer in watch.peers_at("gre1", address) or ()] == [OWN]
 
 
 async def test_a_look_that_outlasts_its_session_shows_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:

@@ -297,8 +297,6 @@ class CharonWatch:
         )
         await self._connections.look(session, (sa for sa in sas if sa.name in self._profiles), read=True)
         self._connections.prune(sas)
-        self.ike_sas, self.connected = sas, True
-        self._trouble.over()
         self.totals.look(sa for sa in sas if sa.name in self._profiles)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in sas:
@@ -308,7 +306,8 @@ class CharonWatch:
         if changed := self._identities(ours) != self._identities(self._ours):
             # Before anybody is judged by these IKE_SAs: the CAs that a peer sent may be what denies it.
             await self._learn_authorities(session)
-        self._ours = ours
+        self.connected, self.ike_sas, self._ours = True, sas, ours
+        self._trouble.over()
         self._settled_at = {sa.spis: self._settled_at.get(sa.spis) or self._settles_at(sa) for sa in self.our_sas()}
         self._proofs.look(self._showing(self.our_sas()))
         if changed:
