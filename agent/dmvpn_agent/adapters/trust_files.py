@@ -3,7 +3,7 @@
 import errno
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from dmvpn_agent.adapters.kept_trust import KeptTrust
 from dmvpn_agent.config import TrustFiles
 from dmvpn_agent.core.model import Certificate
 from dmvpn_agent.core.policy import CRL_SKEW, Trust
+from dmvpn_agent.service.clocks import utc_now
 from dmvpn_agent.service.trust_watch import TrustRead
 from dmvpn_agent.wire.certificate import read_certificate
 from dmvpn_agent.wire.crl import Crl, CrlError, read_crls
@@ -29,10 +30,6 @@ from dmvpn_agent.wire.trust import (
 from dmvpn_agent.wire.vici import MAX_VALUE
 
 log = structlog.get_logger()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 #: A larger file is no CRL of a DMVPN.
@@ -57,7 +54,7 @@ class TrustFilesReader:
         files: TrustFiles,
         kept: KeptTrust | None = None,
         signatures: Signatures | None = None,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._files = files
         self._kept = kept or KeptTrust(None)

@@ -11,7 +11,7 @@ has the peer authenticate anew.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from hashlib import sha256
 from typing import Protocol
@@ -27,8 +27,8 @@ from dmvpn_agent.service.renewals import Renewals
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
 from dmvpn_agent.wire.candidates import Ambiguous, Candidate, Choice, Known, choose
+from dmvpn_agent.wire.charon import certificate_data
 from dmvpn_agent.wire.identity import MAX_PRINTED
-from dmvpn_agent.wire.vici import Section
 
 log = structlog.get_logger()
 
@@ -265,15 +265,9 @@ class Certificates:
 
 async def _cached(session: CharonSession) -> set[bytes]:
     try:
-        return set(await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", _data))
+        return set(await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", certificate_data))
     except CommandFailed as error:
         raise CharonLost(f"list-certs: {error}") from error
-
-
-def _data(item: Section) -> Iterator[bytes]:
-    data = item.get("data")
-    if isinstance(data, bytes):
-        yield data
 
 
 def _ambiguous(error: Ambiguous) -> tuple[str, str]:

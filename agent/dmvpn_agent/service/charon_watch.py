@@ -37,7 +37,7 @@ from dmvpn_agent.service.proofs import CertificateSource, Proofs
 from dmvpn_agent.service.sa_gauges import observe_sas
 from dmvpn_agent.service.telemetry import Samples, Telemetry
 from dmvpn_agent.service.unreadable import ItemSource, Unreadable
-from dmvpn_agent.wire.charon import parse_alert, parse_ike_sas, rekeyed_spis, sa_event
+from dmvpn_agent.wire.charon import certificate_data, parse_alert, parse_ike_sas, rekeyed_spis, sa_event
 from dmvpn_agent.wire.crl import crl_issuer
 from dmvpn_agent.wire.label import ike_peer
 from dmvpn_agent.wire.vici import MAX_VALUE, Section, ViciError
@@ -316,7 +316,7 @@ class CharonWatch:
     async def _learn_authorities(self, session: CharonSession) -> None:
         """Have the intermediate CAs looked at that peers send with their certificates."""
         try:
-            shown = await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", _data)
+            shown = await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", certificate_data)
         except CommandFailed as error:
             log.warning("authorities_unknown", why=str(error),
                         consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip
@@ -351,9 +351,3 @@ class CharonWatch:
 
 async def _learn_nothing(_: list[bytes]) -> None:
     """Stands in until somebody wants to learn."""
-
-
-def _data(item: Section) -> Iterator[bytes]:
-    data = item.get("data")
-    if isinstance(data, bytes):
-        yield data

@@ -189,6 +189,13 @@ def parse_alert(message: Section, now: datetime) -> tuple[str, IkeSa | None]:
 _METHODS = {"public key": Authentication.PUBLIC_KEY, "pre-shared key": Authentication.PRE_SHARED_KEY}
 
 
+def certificate_data(message: Section) -> Iterator[bytes]:
+    """Yield the certificate (DER) of a ``list-cert`` event."""
+    data = message.get("data")
+    if isinstance(data, bytes):
+        yield data
+
+
 def parse_connections(message: Section) -> Iterator[tuple[str, Authentication]]:
     """Yield the connections of a ``list-conn`` event, and how each authenticates its peers.
 
