@@ -3,11 +3,14 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from contract.bridge_stand import INSTALLED, NAME, SPOKE, Stand, spoke, stand
-from dmvpn_agent.adapters.vici_server import MAX_CLIENTS
+from dmvpn_agent.adapters.vici_server import MAX_CLIENTS, ViciServer
 from dmvpn_agent.core import metrics
-from dmvpn_agent.wire.vici import PacketType
+from dmvpn_agent.service.bridge_clients import Client
+from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.wire.vici import Packet, PacketType, encode
 from factories import der
 from fakes.charon import FakeSa
 from fakes.nhrpd_vici import NhrpdVici
@@ -129,3 +132,32 @@ async def test_a_stopped_bridge_leaves_nothing_running(stand: Stand) -> None:
         pass
     await until(lambda: not [task for task in asyncio.all_tasks() - before if "_serve" not in repr(task)])
     assert not stand.listen.exists()
+
+
+class _Hub:
+    """Takes every client."""
+
+    def connected(self, client: Client) -> None:
+        assert client.events == set()
+
+    adopt = disconnected = connected
+
+
+async def test_one_that_asks_without_a_pause_has_its_turn_and_no_more(tmp_path: Path, telemetry: Telemetry) -> None:
+    """Requests of several clients that need not wait for anything are answered in turn."""
+    asked: list[str] = []
+
+    async def answer(_: Client, packet: Packet) -> Packet:
+        asked.append(packet.name)
+        return Packet(PacketType.CMD_RESPONSE)
+
+    server = ViciServer(tmp_path / "vici", _Hub(), answer, telemetry)
+    server.start()
+    clients = [await asyncio.open_unix_connection(tmp_path / "vici") for _ in range(2)]
+    for name, (_, writer) in zip("ab", clients, strict=True):
+        writer.write(encode(Packet(PacketType.CMD_REQUEST, name)) * 100)
+    await until(lambda: len(asked) == 200)
+    assert "b" in asked[:100]
+    for _, writer in clients:
+        writer.close()
+    server.stop()

@@ -12,6 +12,7 @@ from dmvpn_agent.core.sa import Circuit, addresses
 from dmvpn_agent.service.bridge import Bridge
 from dmvpn_agent.service.bridge_clients import CLIENT_EVENTS, Client
 from dmvpn_agent.service.charon import CharonLost, CommandFailed
+from dmvpn_agent.service.slices import in_slices
 from dmvpn_agent.service.telemetry import Telemetry
 from dmvpn_agent.service.triggers import REPETITIONS, Pair, TriggerFailed, Triggers
 from dmvpn_agent.wire.charon import half_open_and_jobs
@@ -98,7 +99,7 @@ class Commands:
         return Packet(PacketType.CMD_RESPONSE, message={"success": "yes", **answer})
 
     async def _list(self, client: Client) -> None:
-        for number in tuple(self._bridge.picture.told):
+        async for number in in_slices(tuple(self._bridge.picture.told)):
             await client.drained()
             if circuit := self._bridge.picture.told.get(number):  # it may have gone meanwhile
                 self._bridge.clients.tell(client, "list-sa", circuit)
