@@ -137,6 +137,12 @@ def test_what_is_no_list_is_an_error(data: bytes, error: str) -> None:
         read_crls(data)
 
 
+def test_a_number_that_cannot_be_written_is_an_error() -> None:
+    """Or nothing that names it could be said of any other list either."""
+    with pytest.raises(CrlError, match="longer than 64 octets"):
+        read(extensions=[(x509.CRLNumber(2**16000), False)])
+
+
 def test_a_damaged_list_is_read_or_an_error() -> None:
     """Whichever byte is wrong."""
     for place, byte in enumerate(GOOD):

@@ -34,6 +34,8 @@ from dmvpn_agent.wire.pem import PemError, der_blocks
 from dmvpn_agent.wire.signature import Signature, read_signature
 
 MAX_CRL_BYTES = 32 * 1024 * 1024
+#: RFC 5280, section 5.2.3, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
+MAX_NUMBER_OCTETS = 64
 
 _PARTIAL: dict[type[object], str] = {
     x509.IssuingDistributionPoint: "issuingDistributionPoint: it covers a part of the certificates only",
@@ -157,6 +159,8 @@ def _extensions(extensions: x509.Extensions) -> tuple[int | None, bytes | None]:
             raise CrlError(f"critical extension {extension.oid.dotted_string} is not known")
         if isinstance(value, x509.CRLNumber):
             number = value.crl_number
+            if number.bit_length() > 8 * MAX_NUMBER_OCTETS:
+                raise CrlError(f"its number is longer than {MAX_NUMBER_OCTETS} octets")
         if isinstance(value, x509.AuthorityKeyIdentifier):
             key_id = value.key_identifier
     return number, key_id
