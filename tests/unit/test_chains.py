@@ -330,6 +330,16 @@ class TestDelegation:
         lenient = replace(POLICY, overclaiming_issuers=("CN=ca",))
         assert judged(certificate, authorities, by=lenient) is None
 
+    @pytest.mark.parametrize("nothing", [sequence(), sequence(sequence(tlv(4, b"\x00\x01"), sequence()))])
+    def test_a_ca_whose_extension_names_nothing_holds_nothing(self, nothing: bytes) -> None:
+        """It is not one without the extension, which limits nobody."""
+        ca = Party("ca", "one")
+        empty = x509.UnrecognizedExtension(x509.ObjectIdentifier(BLOCKS), nothing)
+        certificate = read_certificate(ca.certify(Party("spoke1", "leaf"), self._blocks("0a0203"), ca=False))
+        assert isinstance(certificate, Certificate)
+        assert judged(certificate, (ca.authority(ca, empty),)) is Reason.RESOURCES_EXCEED_ISSUER
+        assert judged(certificate, (ca.authority(),)) is None
+
 
 def test_what_is_verified_once_is_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by a store made later, as after a new CRL."""

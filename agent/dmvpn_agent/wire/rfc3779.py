@@ -2,7 +2,8 @@
 
 A part that is not understood becomes a claim without a value, which the policy denies: another address family, a SAFI
 other than unicast, routing domains, IPv4-mapped IPv6. An extension that is malformed anywhere is one such claim,
-whatever else stands in it. Nothing raises.
+whatever else stands in it. So is one that names nothing: a CA with such an extension has nothing to hand on, unlike a
+CA without any. Nothing raises.
 
 RFC 3779 also asks for ascending order and for neighbouring blocks to be merged. strongSwan's ``pki --addrblock``
 does neither, and it leaves the spare bits at the upper end of a range set (a DER encoder clears them); what such
@@ -61,6 +62,8 @@ def read_address_blocks(data: bytes) -> tuple[tuple[Claim[Network], ...], frozen
         inherits = _address_blocks(data, claims)
     except Malformed as error:
         return (Claim(ADDRESS_BLOCKS, f"malformed: {error}", None),), frozenset()
+    if not (claims or inherits):
+        return (Claim(ADDRESS_BLOCKS, "no addresses", None),), frozenset()
     return tuple(claims), inherits
 
 
@@ -71,6 +74,8 @@ def read_as_identifiers(data: bytes) -> tuple[tuple[Claim[AsRange], ...], frozen
         inherits = _as_identifiers(data, claims)
     except Malformed as error:
         return (Claim(AS_IDENTIFIERS, f"malformed: {error}", None),), frozenset()
+    if not (claims or inherits):
+        return (Claim(AS_IDENTIFIERS, "no AS numbers", None),), frozenset()
     return tuple(claims), inherits
 
 
