@@ -27,16 +27,16 @@ class TestMissing:
         """It has an IKE_SA by each, and renewed the former."""
         assert with_certificate(BARE, [LATER, MINE]).certificate == LATER
 
-    def test_of_two_peers_it_is_that_which_names_the_address(self) -> None:
-        """Also where one of the two has shown none."""
-        assert with_certificate(SHARED, [THEIRS, MINE]).certificate == MINE
-        assert with_certificate(SHARED, [MINE]).certificate == MINE
+    def test_a_peer_may_have_several_names(self) -> None:
+        """It has an IKE_SA by its subject and one by its subjectAltName, or by a renewed certificate."""
+        names = frozenset(IkePeer(name, has_certificate=True) for name in (*MINE.identities, *LATER.identities))
+        assert len(names) > 1
+        assert with_certificate(replace(BARE, ike_peers=names), [MINE, LATER]).certificate == LATER
 
     def test_nothing_is_guessed(self) -> None:
-        """None or several name the address, or nobody is there."""
-        double = certificate(name="double")
-        assert with_certificate(SHARED, [THEIRS]).certificate is None
-        assert with_certificate(SHARED, [MINE, double]).certificate is None
+        """Two peers are there, of whom one has shown no certificate, or nobody is: either may ask for the other's."""
+        for proven in ([THEIRS, MINE], [MINE], [THEIRS]):
+            assert with_certificate(SHARED, proven).certificate is None
         assert with_certificate(BARE, []).certificate is None
 
     def test_what_nhrpd_shows_counts(self) -> None:

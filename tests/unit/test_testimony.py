@@ -262,6 +262,17 @@ class TestProof:
         assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
         assert [kept.certificate for kept in store.load()] == [certificate(padding=3000)]
 
+    async def test_nobody_is_taken_for_one_who_is_dead(
+        self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """charon lists its IKE_SA until it gives up; somebody else there asks, and shows no certificate."""
+        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.05)
+        node.sas.arrive(1, OWN)
+        node.sas.certificates[1] = certificate(padding=3000)
+        node.sas.arrive(2, "somebody", unproven=True)
+        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        assert decision.reason is Reason.NO_CERTIFICATE
+
     async def test_one_that_is_not_known_yet_is_waited_for(
         self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
     ) -> None:

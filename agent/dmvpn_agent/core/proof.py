@@ -4,21 +4,21 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from dmvpn_agent.core.model import BindingRequest, Certificate
+from dmvpn_agent.core.standing import proves
 
 
 def with_certificate(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
     """Return a question that came without certificate with the peer's; ``proven`` are those at its NBMA address.
 
-    Of several peers it is the one whose certificate names the protocol address, if it is just one: never a guess.
+    It is that of the only peer there, who may have several names. Where somebody else has an IKE_SA too, either
+    may ask: also for the other's address, and for that of one who is dead and not given up by charon yet.
     """
-    if request.certificate is not None or not proven:
+    if request.certificate is not None or len({one.identity for one in proven}) != 1:
         return request
-    candidates = list(proven)
-    if len(request.ike_peers or ()) != 1 or len({one.identity for one in proven}) != 1:
-        candidates = [one for one in proven if _names(one, request)]
-    if len({one.identity for one in candidates}) != 1:
+    present = request.ike_peers or frozenset()
+    if len(present) > 1 and not all(any(proves(one, peer.identity) for one in proven) for peer in present):
         return request
-    return replace(request, certificate=max(candidates, key=lambda one: one.not_before))
+    return replace(request, certificate=max(proven, key=lambda one: one.not_before))
 
 
 def renewed(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
@@ -37,11 +37,3 @@ def is_outdated(certificate: Certificate, proven: Collection[Certificate]) -> bo
     """Tell whether a peer proved other certificates only than this one of its own."""
     same = [one.fingerprint for one in proven if one.identity == certificate.identity]
     return bool(same) and certificate.fingerprint not in same
-
-
-def _names(certificate: Certificate, request: BindingRequest) -> bool:
-    return any(
-        claim.value == request.protocol_address
-        for resources in certificate.resources.values()
-        for claim in resources.protocol_addresses
-    )

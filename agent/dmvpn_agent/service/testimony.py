@@ -92,7 +92,8 @@ class Testimony:
             return unconfirmed or is_outdated(request.certificate, self._proven(request))
         if request.certificate is not None or (present and not any(map(is_proven, present))):
             return False
-        return not self._proven(request)
+        asked = replace(request, ike_peers=present)
+        return with_certificate(asked, self._proven(request)).certificate is None
 
     def _present(self, request: BindingRequest) -> frozenset[IkePeer] | None:
         return self._witness.peers_at(request.interface, request.nbma_address)
