@@ -473,17 +473,6 @@ def test_the_latest_denials_are_remembered() -> None:
     assert next(iter(denied)).request.nbma_address == NBMA + 500
 
 
-def test_one_that_registers_anything_displaces_no_other() -> None:
-    """Its latest denials are remembered, and all others are: their IKE_SAs have to be ended too."""
-    denied = Denied()
-    denied.note(request(), REVOKED)
-    for number in range(1500):
-        denied.note(request(protocol_address=ADDRESS + number, nbma_address=NBMA + 1), REVOKED)
-    assert request() in denied
-    assert len(denied) == 51
-    assert request(protocol_address=ADDRESS + 1499, nbma_address=NBMA + 1) in denied
-
-
 def test_units_and_identity_belong_together() -> None:
     """The identity these tests use is the one of the certificate they use."""
     assert decide(request(*UNITS, ike_peers=frozenset({IkePeer(SPOKE1, has_certificate=True)})), now=NOW)

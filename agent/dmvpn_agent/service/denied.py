@@ -10,8 +10,6 @@ from dmvpn_agent.service.trigger import Trigger
 #: Whoever can reach us can be denied; only so many are remembered. Of more, the oldest of the NBMA address with the
 #: most is forgotten: a peer may ask for any number of protocol addresses.
 REMEMBERED = 1000
-#: Of those, how many are of one NBMA address: a peer that registers anything and everything displaces no other.
-REMEMBERED_BESIDE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,6 @@ class Denied:
         self._count_at[request.nbma_address] += key not in self._denials
         self._denials[key] = Denial(request, why)
         self._denials.move_to_end(key)
-        beside = [other for other in self._denials if other[1] == key[1]]
-        if len(beside) > REMEMBERED_BESIDE:
-            del self._denials[beside[0]]
         if len(self._denials) > REMEMBERED:
             crowded = max(self._count_at, key=self._count_at.__getitem__)
             self._forget(next(key for key in self._denials if key[1] == crowded))

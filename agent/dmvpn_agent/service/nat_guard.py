@@ -107,6 +107,8 @@ class NatGuard:
         for first in self._peers.live(now):
             request = first.request
             present = self._sas.sas_of(request.interface, request.nbma_address)
+            if len(present) < 2:
+                continue  # as with nearly everybody
             ports = {sa.remote_port for sa in present if self._is_peers(sa, first, present)}
             for sa in present:
                 others = sa.remote_port not in ports and not self._is_peers(sa, first, present)
