@@ -25,7 +25,7 @@ from deciding import (
     peer_of,
     rules,
 )
-from dmvpn_agent.core.decision import Judge
+from dmvpn_agent.core.decision import ADDRESS_REASONS, Judge
 from dmvpn_agent.core.model import (
     Accept,
     AsRange,
@@ -249,6 +249,12 @@ class TestHosts:
         by = replace(SPOKE_POLICY, maintenance=(Maintenance(Action.QUARANTINE, identity="*CN=spoke1*"),))
         denied = denial_of(request(protocol_address=HOST), by)
         assert (denied.reason, denied.found) == (Reason.DENIED_BY_MAINTENANCE, "quarantine of identity *CN=spoke1*")
+
+    @pytest.mark.parametrize("end", ["local_addresses", "nbma_address", "local_nbma_address"])
+    def test_an_end_of_the_tunnel_is_no_host(self, end: str) -> None:
+        """Though a prefix of the peer has it: what is for this node stays here, a tunnel runs in no tunnel."""
+        address = frozenset({HOST}) if end == "local_addresses" else HOST
+        assert denial_of(request(protocol_address=HOST, **{end: address}), SPOKE_POLICY).reason in ADDRESS_REASONS
 
     def test_a_host_of_another_live_peer_is_denied(self) -> None:
         """The prefix is that peer's, whoever else names it; where the policy says so, the newer has it."""

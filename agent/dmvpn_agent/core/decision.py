@@ -216,6 +216,10 @@ class Judge:
         if stopped is not None:
             return Deny(Reason.DENIED_BY_MAINTENANCE, "maintenance", str(stopped),
                         "no quarantine for the peer that the host is behind")  # fmt: skip
+        ends = {*request.local_addresses, request.nbma_address, request.local_nbma_address}
+        if request.protocol_address in ends:
+            return Deny(Reason.HOST_OUTSIDE_PREFIXES, "protocol address", str(request.protocol_address),
+                        "a host behind the peer: it is this node's, or the peer's NBMA address")  # fmt: skip
         host = ip_network(request.protocol_address)
         peers = [
             replace(self._peer(replace(request, protocol_address=address), verdict, entitled), prefixes=(host,))
