@@ -38,6 +38,14 @@ _SERVICES = ("systemctl", "rc-update", "rc-service", "ifup", "sysctl", "dmvpn-ag
 _RECORDED = (*_PACKAGES, *_SERVICES, "addgroup", "adduser")
 _SYSTEMS = ("debian", "alpine")
 _ROLES = ("hub", "spoke")
+#: Files for the end of a hub's frr.conf, and values for all placeholders.
+_FRAGMENTS = ("other-hub.conf", "second-tunnel.conf", "hub-ipv6.conf")
+_ANY_VALUE = {
+    "@[A-Z_]*NETWORK_IPV6@": "2001:db8:1::/48",
+    "@[A-Z_]*NETWORK@": "10.9.0.0/24",
+    "@[A-Z_]*ADDRESS@": "10.9.0.1",
+    "@AS_NUMBER@": "65000",
+}
 _AUTHORITIES = ("guide", "dmvpn-ca")
 #: How many blocks there are up to the first of step 3: install, values, files.
 _FILLED_IN = 3
@@ -128,7 +136,7 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_no_placeholder_is_left(installed: Installed) -> None:
     """In no file, not in comments either."""
     written = [path for path in installed.root.rglob("*") if path.is_file()]
-    assert {path.name: found for path in written if (found := re.findall(r"@[A-Z_]+@", path.read_text()))} == {}
+    assert {path.name: found for path in written if (found := re.findall(r"@[A-Z0-9_]+@", path.read_text()))} == {}
 
 
 def test_the_agent_accepts_its_configuration(installed: Installed) -> None:
@@ -141,15 +149,30 @@ def test_the_agent_accepts_its_configuration(installed: Installed) -> None:
         assert (installed.root / authorities.relative_to("/") / "ca.pem").exists()
 
 
+def _check_by_vtysh(config: str, folder: Path) -> None:
+    (folder / "vtysh.conf").touch()
+    (folder / "frr.conf").write_text(config)
+    done = subprocess.run(
+        ["vtysh", "--config_dir", folder, "-C"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("vtysh") is None, reason="FRR is not installed")
+@pytest.mark.parametrize("fragments", [(), *_FRAGMENTS, _FRAGMENTS], ids=str)
+def test_frr_accepts_what_is_appended(fragments: tuple[str, ...], tmp_path: Path) -> None:
+    """Each file for the end of frr.conf, by itself and all together."""
+    files = ["hub.conf", *([fragments] if isinstance(fragments, str) else fragments)]
+    text = "".join((CHECKOUT / "frr" / file).read_text() for file in files)
+    for name, value in _ANY_VALUE.items():
+        text = re.sub(name, value, text)
+    _check_by_vtysh(text, tmp_path)
+
+
 @pytest.mark.skipif(shutil.which("vtysh") is None, reason="FRR is not installed")
 def test_frr_accepts_its_configuration(installed: Installed, tmp_path: Path) -> None:
     """Every line, by vtysh; the daemons that it is for are turned on."""
-    (tmp_path / "vtysh.conf").touch()
-    shutil.copy(installed.root / "etc/frr/frr.conf", tmp_path)
-    done = subprocess.run(
-        ["vtysh", "--config_dir", tmp_path, "-C"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    _check_by_vtysh(installed.text("etc/frr/frr.conf"), tmp_path)
     assert installed.text("etc/frr/daemons") == _DAEMONS.replace("bgpd=no", "bgpd=yes").replace(
         "nhrpd=no", "nhrpd=yes"
     )
