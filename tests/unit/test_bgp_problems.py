@@ -45,13 +45,16 @@ def kinds(text: str, *peers: Peer, by: BgpSettings = SETTINGS, up: Collection[Ad
     return {problem.kind for problem in found(text, *peers, by=by, up=up)}
 
 
-@pytest.mark.parametrize("name", ["hub", "spoke"])
+@pytest.mark.parametrize("name", ["hub", "spoke", "hub-ibgp", "spoke-ibgp"])
 def test_the_shipped_configuration_has_nothing_to_report(name: str) -> None:
     """Also with spokes that share an AS number."""
     text = (SHIPPED / f"{name}.conf").read_text().replace("@AS_NUMBER@", "65000")
+    text = text.replace("@LAN_NETWORK@", "192.168.0.0/24")
     text = "\n".join(line for line in text.splitlines() if "@" not in line)
-    by = SPOKE if name == "spoke" else replace(SETTINGS, hub_peer_group="hubs")
-    peers = [] if name == "spoke" else [spoke(2, as_number=64512), spoke(3, as_number=64512)]
+    by = SPOKE if name.startswith("spoke") else replace(SETTINGS, hub_peer_group="hubs")
+    if name.endswith("-ibgp"):
+        by = replace(by, ibgp_peer_group=f"{by.peer_group}-ibgp")
+    peers = [] if name.startswith("spoke") else [spoke(2, as_number=64512), spoke(3, as_number=64512)]
     assert found(text, *peers, by=by) == ()
 
 
@@ -164,7 +167,11 @@ def test_the_datacenter_profile_requires_no_policy_unless_a_line_says_so() -> No
     """FRR prints only what is not the profile's default."""
     assert kinds(hub(defaults="datacenter")) == {Kind.NO_POLICY_REQUIRED}
     assert kinds(hub("bgp ebgp-requires-policy", defaults="datacenter")) == set()
-    assert kinds(hub("no bgp ebgp-requires-policy")) == {Kind.NO_POLICY_REQUIRED}
+    (problem,) = found(hub("no bgp ebgp-requires-policy"))
+    assert problem.kind is Kind.NO_POLICY_REQUIRED
+    assert "for an instant" not in problem.found
+    (problem,) = found(hub("no bgp ebgp-requires-policy").replace(" no bgp default ipv4-unicast\n", ""))
+    assert "a new one is unfiltered for an instant" in problem.found
 
 
 def test_an_instance_of_a_vrf_is_not_the_agents() -> None:

@@ -11,6 +11,7 @@ import pytest
 from dmvpn_agent.core import metrics
 from dmvpn_agent.core.plan import RefreshInbound
 from dmvpn_agent.service.gauges import observe_reconciler
+from dmvpn_agent.service.status import frr_status, peers_status
 from factories import FRR
 from fakes.bgpd_model import BgpdModel
 from fakes.node import Node, accepted
@@ -265,3 +266,22 @@ async def test_only_our_sessions_are_exported(node: Node) -> None:
         await node.settled()
         await node.settled()
     assert [str(address) for address, _ in node.reconciler.sessions()] == ["10.255.0.2"]
+
+
+async def test_peers_that_share_an_as_number_are_shown_with_whose_prefixes_they_drop(node: Node) -> None:
+    """Of the others' number only; the model's group has no ``as-override``."""
+    async with node.running():
+        for number in (2, 3, 4):
+            request, decision = accepted(number)
+            assert decision.peer is not None
+            node.settle(request, replace(decision, peer=replace(decision.peer, as_number=64512 + (number > 3))))
+        await node.settled()
+    shown = {
+        peer["protocol_address"]: peer["bgp"] for peer in peers_status(node.peers, node.reconciler, node.clock.both)
+    }
+    assert {address: bgp["drops_prefixes_of"] for address, bgp in shown.items()} == {
+        "10.255.0.2": ["10.255.0.3"], "10.255.0.3": ["10.255.0.2"], "10.255.0.4": [],
+    }  # fmt: skip
+    (problem,) = (frr_status(node.reconciler) or {})["problems"]
+    assert problem["kind"] == "shared_as_number"
+    assert "as-override" in problem["do"]

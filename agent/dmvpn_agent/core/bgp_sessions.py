@@ -27,10 +27,11 @@ def weakened(observed: Observed, settings: BgpSettings, wanted: Desired) -> Iter
     """Yield what lets peers announce more than the agent's filters permit, or may."""
     operator = observed.operator
     if not observed.requires_policy:
+        instant = ", and a new one is unfiltered for an instant" if observed.activates_ipv4 else ""
         yield BgpProblem(
             Kind.NO_POLICY_REQUIRED,
             "FRR has `no bgp ebgp-requires-policy` (or `frr defaults datacenter`): a neighbor that somebody takes the"
-            " filter from lets everything in",
+            f" filter from lets everything in{instant}",
             "set `bgp ebgp-requires-policy`, and give the peer-groups an outbound policy",
         )  # fmt: skip
     for interface, joined in operator.interfaces.items():
