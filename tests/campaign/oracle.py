@@ -205,6 +205,12 @@ class Oracle:
             view.wrong.add("too_many_addresses")
         if any(not within_any(ip_network(one), tunnel) for one in claims.addresses):
             view.doubts.add("other_address_outside_tunnel")
+        if any(
+            ip_address(one) in (net.network_address, net.broadcast_address)
+            for one in claims.addresses
+            for net in tunnel
+        ):
+            view.doubts.add("other_address_reserved")
         behind = self.world.role == "spoke" and ask.kind != "nhs" and within_any(host, claims.prefixes)
         if address in claims.addresses:
             if not within_any(host, tunnel):
