@@ -58,6 +58,24 @@ class TestKinds:
     def _kind(self, asked: BindingRequest, role: Role) -> PeerKind | None:
         return Judge(self._by_kind(role), Trust()).explain(asked, NOW).kind
 
+    @pytest.mark.parametrize(
+        ("role", "binding_type", "reason"),
+        [
+            (Role.HUB, BindingType.DYNAMIC, Reason.IBGP_NOT_ALLOWED),
+            (Role.SPOKE, BindingType.NHS, Reason.IBGP_NOT_ALLOWED),
+            (Role.SPOKE, BindingType.CACHED, None),
+            (Role.SPOKE, BindingType.DYNAMIC, None),
+        ],
+    )
+    def test_a_spoke_may_share_its_as_number_with_another_spoke(
+        self, role: Role, binding_type: BindingType, reason: Reason | None
+    ) -> None:
+        """They have no BGP session with each other, so it would be no iBGP: the shortcut is accepted."""
+        asked = replace(request(GRE, "AS=64512", NET), binding_type=binding_type)
+        by = policy(replace(RULES, requires_hub_role=False), role=role, own_as_number=64512)
+        decision = decide(asked, by)
+        assert (decision.reason if isinstance(decision, Deny) else None) is reason
+
     def test_what_a_hub_registers_with_is_a_hub(self) -> None:
         """A binding of type nhs is one that this node asked for."""
         assert self._kind(request(binding_type=BindingType.NHS), Role.SPOKE) is PeerKind.HUB

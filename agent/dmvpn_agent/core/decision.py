@@ -180,7 +180,8 @@ class Judge:
     def _entitlement_rules(self, subject: _Subject, request: BindingRequest, entitled: Entitlement) -> Iterator[Rule]:
         yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)
         yield from _address_rules(request.protocol_address, request.local_addresses, subject.rules, entitled)
-        yield from routing_rules(subject.combined.resources, subject.rules, self.policy.own_as_number)
+        own = self.policy.as_number_beside(subject.kind)
+        yield from routing_rules(subject.combined.resources, subject.rules, own)
 
     def _verdict(self, request: BindingRequest, row: StaticPeer | None, verified: Verified) -> _Verdict | None:
         certificate = request.certificate

@@ -86,7 +86,7 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
         if overlap(one, other):
             yield Finding(where, f"tunnel_networks {one} and {other} overlap", False)
     if rules.needs_as_number:
-        yield from _as_numbers(where, rules, policy)
+        yield from _as_numbers(where, rules, policy.as_number_beside(kind))
 
 
 def _patterns(where: str, rules: Rules) -> Iterator[Finding]:
@@ -96,8 +96,7 @@ def _patterns(where: str, rules: Rules) -> Iterator[Finding]:
             yield Finding(where, text, False)
 
 
-def _as_numbers(where: str, rules: Rules, policy: Policy) -> Iterator[Finding]:
-    own = policy.own_as_number
+def _as_numbers(where: str, rules: Rules, own: int | None) -> Iterator[Finding]:
     usable = [
         numbers
         for numbers in rules.as_ranges
@@ -134,7 +133,8 @@ def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
     kind = hub if Role.HUB in values(row.resources.roles) else spoke
     rules = policy.rules[interface][kind]
     combined = Combined(row.resources)
-    looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, policy.own_as_number))
+    own = policy.as_number_beside(kind)
+    looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, own))
     for rule in looked_at:
         if not rule.passed:
             return rule

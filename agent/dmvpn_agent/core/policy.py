@@ -135,6 +135,13 @@ class Policy:
         """Return the kinds of peer that a node of this role has."""
         return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
 
+    def as_number_beside(self, kind: PeerKind) -> int | None:
+        """Return the node's AS number if it has BGP sessions with peers of a kind: one with the same is iBGP.
+
+        Spokes have no session with each other, so they may share their AS number.
+        """
+        return None if kind is PeerKind.SHORTCUT else self.own_as_number
+
     @property
     def ip_versions(self) -> Mapping[str, frozenset[int]]:
         """Return the IP versions of the protocol addresses that peers can have on each tunnel interface."""
