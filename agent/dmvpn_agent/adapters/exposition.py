@@ -112,7 +112,8 @@ class Exposition:
         async with asyncio.timeout(self._timeout):
             head = await self._head(connection.reader)
             connection.engaged = True
-            connection.writer.write(await self._page_for(head) if head else b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            refused = _refusal(head)
+            connection.writer.write(f"HTTP/1.1 {refused}\r\n\r\n".encode() if refused else await self._page_for(head))
             connection.writer.write_eof()
             await connection.closed_by_client()
 
@@ -143,7 +144,15 @@ class Exposition:
 
         body = b"".join(self._page(environment, start_response))
         start += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
-        return "\r\n".join(start).encode("latin-1") + (b"" if environment["REQUEST_METHOD"] == "HEAD" else body)
+        return "\r\n".join(start).encode("latin-1") + body
+
+
+def _refusal(head: list[str]) -> str:
+    """Return the status by which a request is refused, empty for one that is answered by the page."""
+    if not head:
+        return "400 Bad Request"
+    # prometheus-client before 0.22 answers any method.
+    return "" if head[0].startswith("GET ") else "405 Method Not Allowed"
 
 
 def _environment(head: list[str]) -> dict[str, str]:
