@@ -125,11 +125,9 @@ def _of_kind(table: Table, otherwise: Rules, kind: PeerKind) -> Rules:
     """Read the rules for a kind of peer.
 
     Only these tables say who must have a hub's role and who carries others' prefixes: hubs, by default.
-    Spokes have no BGP session with each other: a shortcut needs no AS number, and may have this node's own.
     """
-    needs_as_number = otherwise.needs_as_number and kind is not PeerKind.SHORTCUT
     return replace(
-        _rules(table, replace(otherwise, needs_as_number=needs_as_number)),
+        _rules(table, otherwise),
         requires_hub_role=table.get("require_hub_role", parse.boolean, kind is PeerKind.HUB),
         transit=table.get("transit", parse.boolean, kind is PeerKind.HUB),
     )

@@ -182,9 +182,3 @@ def test_the_special_table_of_an_absent_array_is_refused() -> None:
 def test_a_table_that_does_not_exist_is_refused() -> None:
     """The tables are those of the example, no more."""
     assert "policy.spokes is unknown" in refusal("[policy.spokes]\nallowed = false\n")
-
-
-def test_only_a_hub_needs_an_as_number_on_a_spoke() -> None:
-    """Spokes have no BGP session with each other."""
-    found = policy("", HUB.replace('"hub"', '"spoke"').replace("[bgp]", "[bgp]\nenabled = true")).rules["gre1"]
-    assert (found[PeerKind.HUB].needs_as_number, found[PeerKind.SHORTCUT].needs_as_number) == (True, False)

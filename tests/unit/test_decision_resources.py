@@ -194,11 +194,6 @@ class TestResources:
         by = rules(allows_ibgp=True, as_ranges=(AsRange(64512, 64513),))
         assert peer_of(request(GRE, "AS=65000"), by).as_number == 65000
 
-    def test_the_own_as_number_is_no_matter_to_whom_no_session_leads(self) -> None:
-        """A spoke and its shortcut may have the AS number that their network gives to all spokes."""
-        by = rules(needs_as_number=False, as_ranges=(AsRange(64512, 65534),))
-        assert peer_of(request(GRE, "AS=65000"), by).as_number == 65000
-
     def test_a_default_route_may_be_allowed(self) -> None:
         """To a hub that gives others the way out."""
         by = policy(replace(EVERYTHING, allows_default_route=True))

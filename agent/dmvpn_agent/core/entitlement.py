@@ -193,7 +193,7 @@ def _as_number(claims: tuple[Claim[AsRange], ...], rules: Rules, own: int | None
         )
         yield Rule(Reason.AS_NUMBER_RESERVED, not reserved, claim.field, claim.text,
                    "an AS number that is not reserved (0, 23456, 65535, 4294967295)")  # fmt: skip
-        if own is not None and rules.needs_as_number and value.low <= own <= value.high:
+        if own is not None and value.low <= own <= value.high:
             yield Rule(Reason.IBGP_NOT_ALLOWED, rules.allows_ibgp, claim.field, claim.text,
                        f"another AS number than this node's own, {own} (or policy.allow_ibgp)")  # fmt: skip
             continue
