@@ -43,7 +43,7 @@ def _try(name: str, folder: Path, *, demo: bool) -> bool:
         for outcome in run(stages, folder):
             _say(name, _line(outcome))
             if outcome.status:
-                print(_last_lines(folder, outcome.stage), flush=True)
+                print(_last_lines(outcome.log), flush=True)
             good += outcome.status == 0
     except RoomError as error:
         _say(name, f"FAILED: {error}")
@@ -64,8 +64,7 @@ def _line(outcome: Outcome) -> str:
     return f"{outcome.stage}: {outcome.said or verdict} in {outcome.seconds:.0f} s"
 
 
-def _last_lines(folder: Path, stage: str, count: int = 60) -> str:
-    log = folder / f"{stage.replace(', ', '-')}.log"
+def _last_lines(log: Path, count: int = 60) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
 
 

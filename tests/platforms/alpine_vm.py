@@ -1,7 +1,6 @@
 """The Alpine root as a virtual machine: its own kernel, with GRE and ESP, its own init, and the lab on it."""
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 from platforms.room import Room, RoomError, outside
@@ -24,9 +23,7 @@ def run(room: Room, kernel: Path, initrd: Path, log: Path) -> int:
     _settle(room.root)
     image = work / "disk.img"
     outside(["mke2fs", "-q", "-t", "ext4", "-d", str(room.root), str(image), f"{_MEGABYTES}M"], log)
-    command = ["timeout", str(_SECONDS), *_qemu(image, share, kernel, initrd)]
-    boot = partial(outside, command, work / "console.log")
-    boot()
+    outside(["timeout", str(_SECONDS), *_qemu(image, share, kernel, initrd)], work / "console.log")
     image.unlink()
     found = share / "lab.log"
     log.write_text(found.read_text(errors="replace") if found.exists() else "the VM did not come to the lab\n")

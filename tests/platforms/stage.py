@@ -23,9 +23,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A stage that was run: its exit status, its time in seconds, and the summary of its output."""
+    """A stage that was run: the file of its output, its exit status, its time in seconds, and its summary."""
 
     stage: str
+    log: Path
     status: int
     seconds: float
     said: str = ""
@@ -39,7 +40,7 @@ def run(stages: Iterable[Stage], folder: Path) -> Iterator[Outcome]:
         began = time.monotonic()
         status = stage.act(log)
         output = log.read_text(errors="replace")
-        yield Outcome(stage.name, status, time.monotonic() - began, stage.summary(output))
+        yield Outcome(stage.name, log, status, time.monotonic() - began, stage.summary(output))
         if status:
             return
 
