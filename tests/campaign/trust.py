@@ -58,12 +58,17 @@ class Trust:
         return self._verify(holder, now, None)
 
     def crl_fault(self, holder: Holder, now: datetime) -> str:
-        """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing."""
-        return self._verify(
-            holder,
-            now,
-            tuple(crl for crl in self._in_force() if crl.start <= now + SKEW and self._counts(crl, now)),
-        )
+        """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing.
+
+        Of the lists of two keys that have one name, OpenSSL looks at a single one, and fails where it is the other
+        key's. Then it is asked by the lists that the CAs themselves signed; ``revoked`` looks at the others.
+        """
+        counting = [crl for crl in self._in_force() if crl.start <= now + SKEW and self._counts(crl, now)]
+        fault = self._verify(holder, now, tuple(counting))
+        if "signature failure" in fault:
+            own = [crl for crl in counting if any(crl.signer is known for known in self._known(now))]
+            fault = self._verify(holder, now, tuple(own))
+        return fault
 
     def _verify(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
         key = (id(holder), now, None if crls is None else tuple(map(id, crls)))

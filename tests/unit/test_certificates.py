@@ -88,7 +88,8 @@ class Stand:
     def __init__(self) -> None:
         self.telemetry = Telemetry()
         self.clock = Clock()
-        self.certificates = Certificates(Memory(), lambda *_: True, self.telemetry, self.clock.both)
+        self.stored = Memory()
+        self.certificates = Certificates(self.stored, lambda *_: True, self.telemetry, self.clock.both)
         self._begun = False
 
     def sa(self, number: int = 1, identity: str = BY_DNS, established_at: datetime | None = None) -> IkeSa:
@@ -230,6 +231,28 @@ async def test_two_peers_of_one_identity_get_nothing(stand: Stand, logs: list[di
     assert not cache.requests
     (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
     assert said["do"] == "give each peer a name of its own"
+
+
+async def test_a_certificate_that_was_not_found_is_stored_as_such(stand: Stand) -> None:
+    """The agent need not wait for it; the row goes with the IKE_SA, and when the certificate is found."""
+    cache, lost, found = Cache(), stand.sa(1), stand.sa(2, "spoke2.example")
+    await stand.learn(cache, lost, found)
+    assert stand.stored.rows == {lost.spis: (b"", b""), found.spis: (b"", b"")}
+    cache.cache = [der(name="spoke2", dns_name="spoke2.example")]
+    await stand.learn(cache, lost, found)
+    assert stand.stored.rows[found.spis][1] == cache.cache[0]
+    await stand.certificates.resync(cache, [found])
+    assert list(stand.stored.rows) == [found.spis]
+
+
+async def test_what_a_former_process_did_not_find_is_looked_for_again(stand: Stand) -> None:
+    """Its row is not taken for a certificate, and goes with the IKE_SA."""
+    memory, sa = Memory((stand.sa().spis, b"", b"")), stand.sa()
+    stand.certificates = Certificates(memory, lambda *_: True, stand.telemetry, stand.clock.both)
+    stand.certificates.start()
+    assert await stand.learn(Cache(OLD), sa) == [OLD]
+    await stand.certificates.resync(Cache(), [])
+    assert memory.rows == {}
 
 
 async def test_a_name_that_cannot_be_told_from_others_is_explained(stand: Stand, logs: list[dict[str, Any]]) -> None:

@@ -54,6 +54,18 @@ class TestProofs:
             assert proofs.of([SA]) == (read_certificate(der()),)
         assert source.asked == ["1:2", "1:2"]
 
+    async def test_what_was_looked_for_in_vain_is_not_awaited(self) -> None:
+        """The bridge has an empty certificate then; it may still find one, so it is asked again."""
+        source = Source(**{"1_2": b""})
+        proofs = Proofs(source)
+        assert not proofs.are_known([SA])
+        await proofs.refresh([SA])
+        assert proofs.are_known([SA])
+        assert proofs.of([SA]) == ()
+        source.known = {"1:2": der()}
+        await proofs.refresh([SA])
+        assert proofs.of([SA]) == (read_certificate(der()),)
+
     async def test_the_file_is_read_by_another_thread(self) -> None:
         """A disk that hangs holds up no answer to nhrpd."""
         threads = []

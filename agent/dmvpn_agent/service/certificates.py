@@ -44,7 +44,7 @@ class CertificateStore(Protocol):
         """Return SPIs, local and remote certificate of all that was saved."""
 
     def save(self, spis: str, local: bytes, remote: bytes) -> None:
-        """Keep an IKE_SA's certificates."""
+        """Keep an IKE_SA's certificates; both are empty where they were looked for and not found."""
 
     def remove(self, spis: str) -> None:
         """Forget an IKE_SA; it need not be there."""
@@ -85,7 +85,9 @@ class Certificates:
     def start(self) -> None:
         """Take up what was stored."""
         own: dict[bytes, bytes] = {}  # the same for all, and held once
-        self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in self._store.load()}
+        stored = list(self._store.load())
+        self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in stored if remote}
+        self._said = {spis: "" for spis, _, remote in stored if not remote}
 
     async def begin(self, session: CharonSession, profiles: Set[str]) -> None:
         """Start to follow a charon, before it is asked for anything else. Raises ``CharonLost``.
@@ -231,6 +233,7 @@ class Certificates:
         if self._said.get(sa.spis) == why:
             return  # it is looked for again with every look
         self._said[sa.spis] = why
+        self._store.save(sa.spis, b"", b"")  # the agent need not wait for it any longer
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
         log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=why,
                     consequence="nhrpd is given none, and the agent denies the peer", do=todo)  # fmt: skip
@@ -250,12 +253,12 @@ class Certificates:
         await self._connections.look(session, (), read=True)
         self._connections.prune(sas)
         present = {sa.spis for sa in sas}
-        self._said = {spis: why for spis, why in self._said.items() if spis in present}
-        for spis in self._pairs.keys() - present:
+        for spis in (self._pairs.keys() | self._said.keys()) - present:
             self._forget(spis)
 
     def _forget(self, spis: str) -> None:
-        if self._pairs.pop(spis, None) is not None:
+        known, said = self._pairs.pop(spis, None), self._said.pop(spis, None)
+        if known is not None or said is not None:
             self._store.remove(spis)
 
     def _keep(self, spis: str, pair: Pair) -> None:

@@ -23,7 +23,7 @@ class CertificateSource(Protocol):
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         """Return the peers' certificates (DER) of these IKE_SAs, as far as they are known. Never raises.
 
-        It is called in a thread of its own.
+        Empty for an IKE_SA whose certificate was looked for and not found. It is called in a thread of its own.
         """
 
 
@@ -33,7 +33,8 @@ class Proofs:
     def __init__(self, source: CertificateSource | None) -> None:
         self._source = source
         self._found: dict[str, Certificate | BadCertificate] = {}
-        self._reading: asyncio.Future[dict[str, Certificate | BadCertificate]] | None = None
+        self._absent: frozenset[str] = frozenset()
+        self._reading: asyncio.Future[dict[str, Certificate | BadCertificate | None]] | None = None
 
     async def refresh(self, sas: Iterable[IkeSa]) -> None:
         """Ask for the certificates that are not known; those that do not come in time are asked for the next time."""
@@ -48,8 +49,10 @@ class Proofs:
         lacking = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
         if lacking and self._source is not None:
             self._reading = asyncio.ensure_future(asyncio.to_thread(_read, self._source, lacking))
-            found = await asyncio.shield(self._reading)
-            self._found |= found  # not in one with the await: a look meanwhile makes another dictionary of it
+            read = await asyncio.shield(self._reading)
+            # Not in one with the await: a look meanwhile makes another dictionary of it.
+            self._found |= {spis: one for spis, one in read.items() if one is not None}
+            self._absent = frozenset(spis for spis, one in read.items() if one is None)
 
     def look(self, sas: Iterable[IkeSa]) -> None:
         """Take up the IKE_SAs that there are now."""
@@ -65,8 +68,8 @@ class Proofs:
         return tuple(one for one in found if isinstance(one, Certificate))
 
     def are_known(self, sas: Iterable[IkeSa]) -> bool:
-        """Tell whether there is one, to be read or not, of each of these IKE_SAs."""
-        return all(sa.spis in self._found for sa in sas)
+        """Tell whether no certificate of these IKE_SAs is awaited: each is known, unreadable or was not found."""
+        return all(sa.spis in self._found or sa.spis in self._absent for sa in sas)
 
     def _find(self, sas: Iterable[IkeSa]) -> None:
         for sa in sas:
@@ -74,5 +77,5 @@ class Proofs:
                 self._found[sa.spis] = read_certificate(sa.remote_certificate)
 
 
-def _read(source: CertificateSource, spis: Collection[str]) -> dict[str, Certificate | BadCertificate]:
-    return {one: read_certificate(der) for one, der in source.load(spis).items() if der}
+def _read(source: CertificateSource, spis: Collection[str]) -> dict[str, Certificate | BadCertificate | None]:
+    return {one: read_certificate(der) if der else None for one, der in source.load(spis).items()}
