@@ -105,16 +105,20 @@ class Oracle:
     def by_certificate(self, holder: Holder, identity: str, ask: Ask) -> Opinion:
         """Return the opinion on somebody who proved a certificate."""
         claims = claims_of(holder, self.policy)
-        names: dict[str, tuple[str, ...]] = {"subject": forms(holder.name), "issuer": forms(holder.issuer.name)}
+        names: dict[str, tuple[str, ...]] = {
+            "subject": forms(holder.name),
+            "issuer": forms(holder.issuer_name or holder.issuer.name),
+        }
         opinion = self._by_claims(claims, ask, names)
         self._by_trust(holder, opinion)
-        self._by_maintenance(opinion, (*forms(holder.name), identity), holder.serial)
+        self._by_maintenance(opinion, (*forms(holder.name), identity), holder.serial, _is_host(claims, ask))
         for row in self.policy.get("peer", []):
             named = (*forms(holder.name), identity, *holder.hosts)
             if row.get("override") and any(fnmatchcase(one, row["identity"]) for one in named):
-                other = self._by_claims(_row_claims(row, claims), ask, names)
+                in_place = _row_claims(row, claims)
+                other = self._by_claims(in_place, ask, names)
                 self._by_trust(holder, other)
-                self._by_maintenance(other, (*forms(holder.name), identity), holder.serial)
+                self._by_maintenance(other, (*forms(holder.name), identity), holder.serial, _is_host(in_place, ask))
                 if other.may and not opinion.may:
                     opinion, other = other, opinion
                 opinion.doubts.add("override")
@@ -127,8 +131,9 @@ class Oracle:
         best = Opinion({"no_row"})
         rows = [row for row in self.policy.get("peer", []) if fnmatchcase(identity, row["identity"])]
         for row in rows:
-            opinion = self._by_claims(_row_claims(row, Claims()), ask, {})
-            self._by_maintenance(opinion, (identity,), None)
+            claims = _row_claims(row, Claims())
+            opinion = self._by_claims(claims, ask, {})
+            self._by_maintenance(opinion, (identity,), None, _is_host(claims, ask))
             opinion.doubts |= {"several_rows"} if len(rows) > 1 else set()
             if opinion.may or best.wrong == {"no_row"}:
                 best = opinion
@@ -282,17 +287,22 @@ class Oracle:
         if holder.sha1 or any(link.sha1 for link in holder.issuer.chain()):
             opinion.doubts.add("sha1")
 
-    def _by_maintenance(self, opinion: Opinion, written: tuple[str, ...], serial: int | None) -> None:
+    def _by_maintenance(self, opinion: Opinion, written: tuple[str, ...], serial: int | None, host: bool) -> None:
         for row in self.policy.get("maintenance", []):
             if "serial" in row:
                 hit = serial is not None and serial == int(row["serial"].replace(":", ""), 16)
             else:
-                hit = any(fnmatchcase(form, row["identity"]) for form in written)
-            if hit and row["action"] == "deny":
+                hit = any(fnmatchcase(form.casefold(), row["identity"].casefold()) for form in written)
+            if hit and (row["action"] == "deny" or host):
                 opinion.wrong.add("maintenance")
             elif hit:
                 for grant in opinion.grants:
                     grant.quarantined = True
+
+
+def _is_host(claims: Claims, ask: Ask) -> bool:
+    """Tell whether a question is about a host behind the peer: such a binding cannot be put in quarantine."""
+    return ip_address(ask.address) not in claims.addresses
 
 
 def _overlaps(prefix: Network, others: list[Network]) -> bool:

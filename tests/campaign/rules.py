@@ -151,6 +151,7 @@ def claims_of(holder: Holder, policy: dict[str, Any]) -> Claims:
     ignored = Claims()
     units = _units(holder, claims if "subject" in order else ignored)
     numbers, prefixes = _blocks(holder, claims if "rfc3779" in order else ignored)
+    claims.doubts |= ignored.wrong & {"over_claim"}  # RFC 3779, 2.3 holds for what is not read, too
     alternatives = {ip_address(text) for text in holder.addresses}
     by_source: dict[str, dict[str, Any]] = {
         "subject": {"addresses": units[0], "numbers": units[1], "prefixes": units[2]},

@@ -60,15 +60,17 @@ class Trust:
     def crl_fault(self, holder: Holder, now: datetime) -> str:
         """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing.
 
-        Of the lists of two keys that have one name, OpenSSL looks at a single one, and fails where it is the other
-        key's. Then it is asked by the lists that the CAs themselves signed; ``revoked`` looks at the others.
+        OpenSSL looks at one list of a name, and fails where another key of that name signed it: a CA's own list and
+        its CRL signer's cannot be told apart without authority keys. Then each CA must have a list; ``revoked`` looks
+        at what the lists say.
         """
         counting = [crl for crl in self._in_force() if crl.start <= now + SKEW and self._counts(crl, now)]
         fault = self._verify(holder, now, tuple(counting))
-        if "signature failure" in fault:
-            own = [crl for crl in counting if any(crl.signer is known for known in self._known(now))]
-            fault = self._verify(holder, now, tuple(own))
-        return fault
+        if "signature failure" not in fault:
+            return fault
+        current = [crl for crl in counting if now <= crl.end]
+        without = [one for one in holder.issuer.chain() if not any(self._speaks_for(crl, one) for crl in current)]
+        return f"no CRL of {without[0].label}" if without else ""
 
     def _verify(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
         key = (id(holder), now, None if crls is None else tuple(map(id, crls)))
