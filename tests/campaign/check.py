@@ -80,6 +80,7 @@ class Check:
     async def _step(self, step: Any) -> None:
         product = self._product
         if isinstance(step, Up):
+            self._trust.shown += step.sa.holder.issuer.chain()[:-1] if step.sa.holder else []
             await product.up(step.sa, step.sent)
         elif isinstance(step, Down):
             await product.down(step.number)

@@ -1,6 +1,7 @@
 """Chains and revocation, by OpenSSL and by what the CAs meant. Nothing of the product is used."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from campaign.pki import Authority, Crl, Holder, canonical
 
 _CRL_CHECK_ALL = 0x4 | 0x8
 _EXTENDED_CRLS = 0x1000
+_PARTIAL_CHAIN = 0x80000
 #: How much two clocks may differ.
 SKEW = timedelta(minutes=5)
 
@@ -23,11 +25,15 @@ def _certificate(der: bytes) -> crypto.X509:
 
 @dataclass
 class Trust:
-    """What a node knows: the CA files, and the CRLs. ``seen`` are all there were since the agent started."""
+    """What a node knows: the CA files, and the CRLs. ``seen`` are all there were since the agent started.
+
+    ``shown``: the CAs that peers sent with their certificates.
+    """
 
     authorities: list[Authority]
     intermediates: list[Authority]
     seen: list[Crl] = field(default_factory=list)
+    shown: list[Authority] = field(default_factory=list)
     held: dict[tuple[int, object], list[Crl]] = field(default_factory=dict)
     _parsed: dict[int, crypto.X509] = field(default_factory=dict)
     _verdicts: dict[tuple[int, datetime, tuple[int, ...] | None], str] = field(default_factory=dict)
@@ -54,8 +60,16 @@ class Trust:
         return [crl for lists in self.held.values() for crl in lists]
 
     def chain_fault(self, holder: Holder, now: datetime) -> str:
-        """Return why OpenSSL finds no chain to a root of the files, or nothing."""
-        return self._verify(holder, now, None)
+        """Return why OpenSSL finds no chain to a root of the files, or nothing.
+
+        A CA of the files is the trust anchor itself while no peer has shown its issuer (docs/trust.md).
+        """
+        fault = self._verify(holder, now, None)
+        if not fault:
+            return ""
+        known = [*self.authorities, *self.shown]
+        anchors = [one for one in self.authorities if one.parent is None or one.parent not in known]
+        return self._ask_openssl(holder, now, None, anchors, known)
 
     def crl_fault(self, holder: Holder, now: datetime) -> str:
         """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing.
@@ -75,7 +89,9 @@ class Trust:
     def _verify(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
         key = (id(holder), now, None if crls is None else tuple(map(id, crls)))
         if key not in self._verdicts:
-            self._verdicts[key] = self._ask_openssl(holder, now, crls)
+            anchors = [one for one in self.authorities if one.parent is None]
+            between = [*self.authorities, *self.intermediates]
+            self._verdicts[key] = self._ask_openssl(holder, now, crls, anchors, between)
         return self._verdicts[key]
 
     def _read(self, item: Authority | Holder) -> crypto.X509:
@@ -83,17 +99,24 @@ class Trust:
             self._parsed[id(item)] = _certificate(item.plain)
         return self._parsed[id(item)]
 
-    def _ask_openssl(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
+    def _ask_openssl(
+        self,
+        holder: Holder,
+        now: datetime,
+        crls: tuple[Crl, ...] | None,
+        anchors: Iterable[Authority],
+        others: Iterable[Authority],
+    ) -> str:
         store = crypto.X509Store()
-        for authority in self.authorities:
-            if authority.parent is None:
-                store.add_cert(self._read(authority))
+        for authority in anchors:
+            store.add_cert(self._read(authority))
         store.set_time(now)
+        store.set_flags(_PARTIAL_CHAIN)
         for crl in crls or ():
             store.add_crl(x509.load_der_x509_crl(crl.der))
         if crls is not None:
             store.set_flags(_CRL_CHECK_ALL | _EXTENDED_CRLS)
-        between = [self._read(one) for one in (*self.authorities, *self.intermediates) if one.parent]
+        between = [self._read(one) for one in others if one.parent]
         try:
             leaf = self._read(holder)
             crypto.X509StoreContext(store, leaf, between).verify_certificate()
