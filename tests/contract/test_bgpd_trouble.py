@@ -23,7 +23,7 @@ from fakes.vty_server import VtyServer, reply
 from fakes.waiting import LIMIT
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
-MANY_SPOKES = [replace(spoke(2), protocol_address=ip_address("10.255.1.0") + number) for number in range(200)]
+MANY_SPOKES = [replace(spoke(2), protocol_address=ip_address("10.255.1.0") + number) for number in range(600)]
 MANY = wanted(MANY_SPOKES)
 
 

@@ -39,7 +39,10 @@ class World(NamedTuple):
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Two to four CAs in a row, some odd, with a CRL each or not; names encoded in any way."""
+    """Two to four CAs in a row, some odd, with a CRL each or not; names encoded in any way.
+
+    No root revokes itself: the agent denies then, and OpenSSL did so only before 3.6.
+    """
     kinds = st.sampled_from([UTF8, PRINTABLE])
     cas = [Party(f"ca{number}", kind=draw(kinds)) for number in range(draw(st.integers(1, 3)))]
     if draw(st.integers(0, 5)) == 0:
@@ -60,7 +63,11 @@ def worlds(draw: st.DrawFn) -> World:
     crls = []
     for ca in cas:
         if draw(st.integers(0, 7)):
-            revoked = draw(st.lists(st.sampled_from([1, 2, 10, 11, 12, 50]), unique=True, max_size=2))
+            revoked = draw(
+                st.lists(
+                    st.sampled_from([1, 2, 11, 12, 50, *([] if ca is cas[0] else [10])]), unique=True, max_size=2
+                )
+            )
             update = NOW - draw(st.sampled_from([1, 1, 1, 60, -5])) * DAY
             signer = ca if draw(st.integers(0, 9)) else replace(ca, key="stranger")
             crls.append(replace(signer, kind=draw(kinds)).revoke_der(*revoked, update=update))
