@@ -63,11 +63,8 @@ def worlds(draw: st.DrawFn) -> World:
     crls = []
     for ca in cas:
         if draw(st.integers(0, 7)):
-            revoked = draw(
-                st.lists(
-                    st.sampled_from([1, 2, 11, 12, 50, *([] if ca is cas[0] else [10])]), unique=True, max_size=2
-                )
-            )
+            serials = [1, 2, 11, 12, 50, *([] if ca is cas[0] else [10])]
+            revoked = draw(st.lists(st.sampled_from(serials), unique=True, max_size=2))
             update = NOW - draw(st.sampled_from([1, 1, 1, 60, -5])) * DAY
             signer = ca if draw(st.integers(0, 9)) else replace(ca, key="stranger")
             crls.append(replace(signer, kind=draw(kinds)).revoke_der(*revoked, update=update))

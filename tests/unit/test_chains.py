@@ -118,6 +118,12 @@ class TestKeys:
 class TestSubCa:
     """CAs below a root."""
 
+    def test_a_root_that_revoked_itself_denies_everybody(self) -> None:
+        """OpenSSL from 3.6 on does not look there."""
+        root = ROOT.authority(serial=40)
+        assert judged(ROOT.leaf(), [root], [ROOT.revoke()]) is None
+        assert judged(ROOT.leaf(), [root], [ROOT.revoke(40)]) is Reason.ISSUER_REVOKED
+
     def test_a_sub_ca_that_the_root_revoked_denies_its_peers(self) -> None:
         """With its own current CRL, and where the operator named it himself."""
         authorities = ROOT.authority(), SUB.authority(ROOT, serial=40)
