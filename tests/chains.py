@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from dmvpn_agent.core.model import Certificate
-from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.crl import Crl
-from dmvpn_agent.wire.trust import Authority, TrustStore
+from dmvpn_agent.x509.authorities import Authority
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.crl import Crl
+from dmvpn_agent.x509.trust_store import TrustStore
 
 
 def chains_to(der: bytes, others: Sequence[bytes], authorities: Sequence[Authority]) -> bool:

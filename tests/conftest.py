@@ -7,7 +7,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import Clock
 from fakes.frr import MemoryStore
 from fakes.node import Node

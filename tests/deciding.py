@@ -4,21 +4,15 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from dmvpn_agent.core.model import (
-    Accept,
-    AsRange,
-    BindingRequest,
-    Certificate,
-    Claim,
-    Deny,
-    IkePeer,
-    Peer,
-    Resources,
-    Role,
-    Source,
-)
-from dmvpn_agent.core.policy import Chain, Chains, Issuer, Policy, RevocationList, StaticPeer, Trust
-from dmvpn_agent.core.serials import Serials
+from dmvpn_agent.addresses import AsRange
+from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.policy.decision import Accept, Deny
+from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.policy.rules import Policy, StaticPeer
+from dmvpn_agent.x509.certificate import Certificate, Claim, Resources, Role, Source
+from dmvpn_agent.x509.serial_set import Serials
+from dmvpn_agent.x509.trust import Chain, Chains, Issuer, RevocationList, Trust
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, certificate, decide, policy, request
 
 GRE, AS, NET = UNITS

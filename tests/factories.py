@@ -12,13 +12,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from dmvpn_agent.config import Frr
-from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.desired import BgpSettings
-from dmvpn_agent.core.model import AsRange, BindingRequest, BindingType, Certificate, Decision, Peer, PeerKind, Role
-from dmvpn_agent.core.policy import Policy, Rules, Trust
-from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.addresses import AsRange
+from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.frr.settings import Frr
+from dmvpn_agent.policy.decision import Decision
+from dmvpn_agent.policy.judge import Judge
+from dmvpn_agent.policy.peer import Peer, PeerKind
+from dmvpn_agent.policy.request import BindingRequest, BindingType
+from dmvpn_agent.policy.rules import Policy, Rules
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.x509.certificate import Certificate, Role
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.trust import Trust
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 YEAR = timedelta(days=365)

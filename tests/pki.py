@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
-from dmvpn_agent.core.model import Certificate
-from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.crl import Crl, read_crls
-from dmvpn_agent.wire.trust import Authority, read_authorities
+from dmvpn_agent.x509.authorities import Authority, read_authorities
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.crl import Crl, read_crls
 from factories import NOW, YEAR
 
 UTF8, PRINTABLE = _ASN1Type.UTF8String, _ASN1Type.PrintableString

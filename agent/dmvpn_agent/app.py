@@ -7,40 +7,46 @@ from typing import Any
 
 import structlog
 
-from dmvpn_agent import __version__, logs
-from dmvpn_agent.adapters.bridge_certificates import BridgeCertificates
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.adapters.control import ControlSocket
-from dmvpn_agent.adapters.exposition import Exposition
-from dmvpn_agent.adapters.frr import FrrBgpd, FrrNhrpd, Terminals
-from dmvpn_agent.adapters.inviter import ViciInviter
-from dmvpn_agent.adapters.kept_trust import KeptTrust
-from dmvpn_agent.adapters.kernel import KernelWatch
-from dmvpn_agent.adapters.nftables import Nftables, NftablesNotifications
-from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
-from dmvpn_agent.adapters.recorder import Recorder
-from dmvpn_agent.adapters.store import PeerTable, Store
-from dmvpn_agent.adapters.trust_files import TrustFilesReader
-from dmvpn_agent.adapters.write_behind import WriteBehind
-from dmvpn_agent.config import Config
-from dmvpn_agent.config_reload import reloaded
-from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Role
-from dmvpn_agent.core.policy import Policy, Trust
-from dmvpn_agent.service.authorizer import Authorizer
-from dmvpn_agent.service.bindings import BindingWatch
-from dmvpn_agent.service.charon_watch import CharonWatch
-from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.service.departures import Departures
-from dmvpn_agent.service.enforcer import Enforcer
-from dmvpn_agent.service.gauges import observe_peers, observe_reconciler, observe_redirect
-from dmvpn_agent.service.loop_lag import LoopLag
-from dmvpn_agent.service.nat_guard import NatGuard
-from dmvpn_agent.service.peers import Peers, Revoked
-from dmvpn_agent.service.reconciler import Reconciler
-from dmvpn_agent.service.redirect import RedirectKeeper
-from dmvpn_agent.service.sa_ender import SaEnder
-from dmvpn_agent.service.status import (
+from dmvpn_agent import __version__
+from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.bindings import BindingWatch
+from dmvpn_agent.admission.event_socket import NhrpdSocket
+from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
+from dmvpn_agent.admission.gauges import observe_peers
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.admission.recorder import Recorder
+from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.gauges import observe_reconciler
+from dmvpn_agent.bgp.reconciler import Reconciler
+from dmvpn_agent.bridge.certificate_table import BridgeCertificates
+from dmvpn_agent.charon.reconnect import ViciInviter
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.reload import reloaded
+from dmvpn_agent.enforcement.enforcer import Enforcer
+from dmvpn_agent.enforcement.nat_guard import NatGuard
+from dmvpn_agent.enforcement.orphan_sas import UnboundWatch
+from dmvpn_agent.enforcement.sa_terminator import SaEnder
+from dmvpn_agent.enforcement.teardown_watch import Departures
+from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.gauges import observe_redirect
+from dmvpn_agent.kernel.netlink import KernelWatch
+from dmvpn_agent.kernel.nftables import Nftables, NftablesNotifications
+from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.policy.rules import Policy
+from dmvpn_agent.runtime import logs, metrics
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.control_socket import ControlSocket
+from dmvpn_agent.runtime.exposition import Exposition
+from dmvpn_agent.runtime.loop_lag import LoopLag
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.supervisor import Failures, Part, Supervisor
+from dmvpn_agent.runtime.telemetry import Samples, Telemetry
+from dmvpn_agent.runtime.unreadable import Unreadable
+from dmvpn_agent.runtime.write_behind import WriteBehind
+from dmvpn_agent.view.status import (
     access_status,
     charon_status,
     decisions_status,
@@ -49,12 +55,12 @@ from dmvpn_agent.service.status import (
     redirect_status,
     trust_status,
 )
-from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
-from dmvpn_agent.service.telemetry import Samples, Telemetry
-from dmvpn_agent.service.trust_watch import TrustWatch
-from dmvpn_agent.service.unbound import UnboundWatch
-from dmvpn_agent.service.unreadable import Unreadable
-from dmvpn_agent.wire.trust import Signatures
+from dmvpn_agent.x509.certificate import Role
+from dmvpn_agent.x509.kept_trust import KeptTrust
+from dmvpn_agent.x509.trust import Trust
+from dmvpn_agent.x509.trust_files import TrustFilesReader
+from dmvpn_agent.x509.trust_store import Signatures
+from dmvpn_agent.x509.trust_watch import TrustWatch
 
 log = structlog.get_logger()
 

@@ -6,28 +6,29 @@ from time import monotonic
 
 import structlog
 
-from dmvpn_agent import __version__, logs
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.adapters.exposition import Exposition
-from dmvpn_agent.adapters.gre_trigger import send_trigger
-from dmvpn_agent.adapters.handover import HandoverFailed, preflight, replace_program
-from dmvpn_agent.adapters.store import CertificateTable, Store
-from dmvpn_agent.adapters.trust_files import AuthorityFiles
-from dmvpn_agent.adapters.unix import SocketInUse
-from dmvpn_agent.adapters.vici_server import ViciServer
-from dmvpn_agent.adapters.write_behind import WriteBehind
-from dmvpn_agent.config import Config
-from dmvpn_agent.core import metrics
-from dmvpn_agent.service.bridge import Bridge
-from dmvpn_agent.service.bridge_commands import Commands, InitLimits
-from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.clocks import utc_now
-from dmvpn_agent.service.loop_lag import LoopLag
-from dmvpn_agent.service.supervisor import Failures, Part, Supervisor
-from dmvpn_agent.service.surplus import SurplusEnder
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.service.unreadable import Unreadable
-from dmvpn_agent.wire.handover import Handover
+from dmvpn_agent import __version__
+from dmvpn_agent.bridge.authority_files import AuthorityFiles
+from dmvpn_agent.bridge.bridge import Bridge
+from dmvpn_agent.bridge.certificate_table import CertificateTable
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.bridge.commands import Commands, InitLimits
+from dmvpn_agent.bridge.gre_packet import send_trigger
+from dmvpn_agent.bridge.handover import HandoverFailed, preflight, replace_program
+from dmvpn_agent.bridge.handover_state import Handover
+from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.vici_server import ViciServer
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.config.file import Config
+from dmvpn_agent.runtime import logs, metrics
+from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.runtime.exposition import Exposition
+from dmvpn_agent.runtime.loop_lag import LoopLag
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.supervisor import Failures, Part, Supervisor
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.unix_socket import SocketInUse
+from dmvpn_agent.runtime.unreadable import Unreadable
+from dmvpn_agent.runtime.write_behind import WriteBehind
 
 log = structlog.get_logger()
 

@@ -11,12 +11,12 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
-from dmvpn_agent import logs
-from dmvpn_agent.adapters.handover import HELD_SIGNALS
-from dmvpn_agent.adapters.service_manager import notify_ready
-from dmvpn_agent.adapters.unix import SocketInUse
-from dmvpn_agent.config import Config, load
-from dmvpn_agent.config_values import ConfigError
+from dmvpn_agent.bridge.handover import HELD_SIGNALS
+from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.service_manager import notify_ready
+from dmvpn_agent.runtime.unix_socket import SocketInUse
 
 log = structlog.get_logger()
 

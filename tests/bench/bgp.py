@@ -13,17 +13,19 @@ import structlog
 
 from bench.network import LARGE, address, units
 from contract.frr import RealBgpd, available
-from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.desired import Observed, desired
-from dmvpn_agent.core.model import Accept, BindingRequest
-from dmvpn_agent.core.plan import plan
-from dmvpn_agent.core.policy import Trust
-from dmvpn_agent.service.clocks import Clocks, uptime
-from dmvpn_agent.service.peers import Peers
-from dmvpn_agent.service.reconciler import Reconciler
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.show import table
-from dmvpn_agent.wire.frr import render
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.bgp.desired import desired
+from dmvpn_agent.bgp.neighbors import Observed
+from dmvpn_agent.bgp.plan import plan
+from dmvpn_agent.bgp.reconciler import Reconciler
+from dmvpn_agent.bgp.vtysh_lines import render
+from dmvpn_agent.policy.decision import Accept
+from dmvpn_agent.policy.judge import Judge
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime.clocks import Clocks, uptime
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.view.table import table
+from dmvpn_agent.x509.trust import Trust
 from factories import FRR, NOW, SETTINGS, certificate, request
 from fakes.frr import MemoryStore
 from fakes.waiting import running

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from contract.agent import Agent
+from contract.bridge.test_many_spokes import CONFIG
 from contract.charon_network import Network, address
 from contract.charons import CHARON, available
-from contract.test_many_spokes import CONFIG
-from dmvpn_agent.show import table
-from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, encode, text
+from dmvpn_agent.charon.vici import Packet, PacketReader, PacketType, encode, text
+from dmvpn_agent.view.table import table
 from fakes.nhrpd_vici import NhrpdVici
 from fakes.waiting import until
 

@@ -20,11 +20,11 @@ from certificates import (
     numbers,
 )
 from certificates import der as certificate_der
-from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.model import Accept
-from dmvpn_agent.core.policy import Trust
-from dmvpn_agent.show import table
-from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.policy.decision import Accept
+from dmvpn_agent.policy.judge import Judge
+from dmvpn_agent.view.table import table
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.trust import Trust
 from factories import ADDRESS, NOW, POLICY, der, request
 
 ROUNDS = 3000

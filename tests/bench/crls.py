@@ -63,9 +63,9 @@ def _make(directory: Path, count: int) -> None:
 
 
 async def _measure(directory: Path, count: int) -> str:
-    from dmvpn_agent.adapters.kept_trust import KeptTrust
-    from dmvpn_agent.adapters.trust_files import TrustFilesReader
-    from dmvpn_agent.config import TrustFiles
+    from dmvpn_agent.x509.kept_trust import KeptTrust
+    from dmvpn_agent.x509.settings import TrustFiles
+    from dmvpn_agent.x509.trust_files import TrustFilesReader
 
     file, serials = directory / "large.crl", _serials(count)
     reader = TrustFilesReader(TrustFiles((directory / "ca.pem",), (file,)), KeptTrust(directory / "kept"))

@@ -17,14 +17,15 @@ from pathlib import Path
 import structlog
 
 from bench.network import LARGE, address, units
-from dmvpn_agent.adapters.nhrpd_socket import NhrpdSocket
-from dmvpn_agent.adapters.store import PeerTable, Store
-from dmvpn_agent.core import metrics
-from dmvpn_agent.service.authorizer import Authorizer
-from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.service.peers import Peers
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.show import table
+from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.event_socket import NhrpdSocket
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.view.table import table
 from factories import NOW, der, event
 
 SPOKES = 1000

@@ -20,12 +20,13 @@ def _measure(directory: Path) -> None:
     import structlog
 
     from bench.network import LARGE, address, units
-    from dmvpn_agent.adapters.store import PeerTable, Store
-    from dmvpn_agent.service.authorizer import Authorizer
-    from dmvpn_agent.service.clocks import Clocks
-    from dmvpn_agent.service.peers import Peers
-    from dmvpn_agent.service.telemetry import Telemetry
-    from dmvpn_agent.wire.nhrp_event import parse_event
+    from dmvpn_agent.admission.authorizer import Authorizer
+    from dmvpn_agent.admission.nhrp_event import parse_event
+    from dmvpn_agent.admission.peer_table import PeerTable
+    from dmvpn_agent.admission.peers import Peers
+    from dmvpn_agent.runtime.clocks import Clocks
+    from dmvpn_agent.runtime.store import Store
+    from dmvpn_agent.runtime.telemetry import Telemetry
     from factories import NOW, der, event
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))

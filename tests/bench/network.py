@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
-from dmvpn_agent.core.model import AsRange
+from dmvpn_agent.addresses import AsRange
 from factories import RULES, policy
 
 LARGE = policy(

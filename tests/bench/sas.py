@@ -13,14 +13,14 @@ import tracemalloc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.core.sa_totals import SaTotals
-from dmvpn_agent.service.charon import list_sas
-from dmvpn_agent.service.clocks import utc_now
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.show import table
-from dmvpn_agent.wire.vici import Packet, PacketType, encode
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.sa_totals import SaTotals
+from dmvpn_agent.charon.session import list_sas
+from dmvpn_agent.charon.vici import Packet, PacketType, encode
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.view.table import table
 from fakes.charon import FakeCharon, FakeSa
 
 SAS = 1000

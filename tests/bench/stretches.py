@@ -25,14 +25,16 @@ import structlog
 from bench.network import LARGE, address, units
 from bench.sas import quick_charon
 from contract.frr import RealBgpd, available
-from dmvpn_agent.adapters.control import read_status
-from dmvpn_agent.adapters.store import CertificateTable, PeerTable, Store
+from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.app import AgentApp
-from dmvpn_agent.config import load
-from dmvpn_agent.core.model import BindingRequest
-from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.show import table
-from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.bridge.certificate_table import CertificateTable
+from dmvpn_agent.config.file import load
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.control_socket import read_status
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.view.table import table
+from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import NOW, der, event, request
 from fakes.charon import FakeSa
 from fakes.vty_server import VtyServer, reply

@@ -15,27 +15,30 @@ from campaign.charon import WorldCharon, WorldNhrpd
 from campaign.pki import Crl
 from campaign.policies import toml
 from campaign.world import Ask, Sa, World
-from dmvpn_agent.adapters.kept_trust import KeptTrust
-from dmvpn_agent.adapters.store import PeerTable, Store
-from dmvpn_agent.adapters.trust_files import AuthorityFiles, TrustFilesReader
-from dmvpn_agent.config import Config, load
-from dmvpn_agent.core.desired import Observed, desired
-from dmvpn_agent.core.model import Accept
-from dmvpn_agent.core.plan import plan
-from dmvpn_agent.service import bridge as bridge_module
-from dmvpn_agent.service import testimony as testimony_module
-from dmvpn_agent.service.authorizer import Authorizer
-from dmvpn_agent.service.bridge import Bridge
-from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.charon_watch import CharonWatch
-from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.service.peers import Peers
-from dmvpn_agent.service.surplus import SurplusEnder
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.service.trust_watch import TrustWatch
-from dmvpn_agent.wire.frr import render
-from dmvpn_agent.wire.nhrp_event import EventReader
-from dmvpn_agent.wire.trust import Signatures
+from dmvpn_agent.admission import sa_lookup as testimony_module
+from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.nhrp_event import EventReader
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.bgp.desired import desired
+from dmvpn_agent.bgp.neighbors import Observed
+from dmvpn_agent.bgp.plan import plan
+from dmvpn_agent.bgp.vtysh_lines import render
+from dmvpn_agent.bridge import bridge as bridge_module
+from dmvpn_agent.bridge.authority_files import AuthorityFiles
+from dmvpn_agent.bridge.bridge import Bridge
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.policy.decision import Accept
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.x509.kept_trust import KeptTrust
+from dmvpn_agent.x509.trust_files import TrustFilesReader
+from dmvpn_agent.x509.trust_store import Signatures
+from dmvpn_agent.x509.trust_watch import TrustWatch
 
 #: Seconds of a world's time within which everything that follows from something has happened.
 SETTLING = 1.5

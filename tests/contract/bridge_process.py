@@ -42,7 +42,13 @@ class BridgeProcess:
 
     def install(self, *lines: str) -> None:
         """Install a program that runs these lines first."""
-        text = [f"#!{sys.executable}", "import sys", *lines, "from dmvpn_agent.cli import main", "sys.exit(main())"]
+        text = [
+            f"#!{sys.executable}",
+            "import sys",
+            *lines,
+            "from dmvpn_agent.cli.main import main",
+            "sys.exit(main())",
+        ]
         new = self.program.with_suffix(".new")
         new.write_text("\n".join(text))
         new.chmod(0o755)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.adapters.store import CertificateTable, Store
-from dmvpn_agent.adapters.vici_server import ViciServer
-from dmvpn_agent.core.model import Address
-from dmvpn_agent.service.bridge import Bridge
-from dmvpn_agent.service.bridge_commands import Commands, InitLimits
-from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.surplus import SurplusEnder
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.service.triggers import TriggerFailed
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge.acquire import TriggerFailed
+from dmvpn_agent.bridge.bridge import Bridge
+from dmvpn_agent.bridge.certificate_table import CertificateTable
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.bridge.commands import Commands, InitLimits
+from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.vici_server import ViciServer
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.nhrpd_vici import NhrpdVici, nhrpd_at

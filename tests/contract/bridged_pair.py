@@ -6,14 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from contract.charon_pair import Side, two_charons
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.adapters.store import CertificateTable, Store
-from dmvpn_agent.adapters.vici_server import ViciServer
-from dmvpn_agent.service.bridge import Bridge
-from dmvpn_agent.service.bridge_commands import Commands, InitLimits
-from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.surplus import SurplusEnder
-from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.bridge.bridge import Bridge
+from dmvpn_agent.bridge.certificate_table import CertificateTable
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.bridge.commands import Commands, InitLimits
+from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.vici_server import ViciServer
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.nhrpd_vici import NhrpdVici
 from fakes.waiting import running, until
 

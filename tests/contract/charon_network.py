@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from contract.charons import RealCharon, connection, load_credentials
-from dmvpn_agent.service.charon import list_sas
+from dmvpn_agent.charon.session import list_sas
 from dmvpn_lab.certificates import Authority, Credentials
 
 HUB = IPv4Address("198.18.0.1")

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from contract.charons import RealCharon, connection, load_credentials
-from dmvpn_agent.wire.vici import Section
+from dmvpn_agent.charon.vici import Section
 from factories import authority_pem, der, key
 
 

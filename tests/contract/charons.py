@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.core.sa import IkeSa
-from dmvpn_agent.service.charon import CharonSession, list_sas
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.vici import Section
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.session import CharonSession, list_sas
+from dmvpn_agent.charon.vici import Section
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_lab import strongswan
 from dmvpn_lab.namespace import Namespace
 from fakes.waiting import until

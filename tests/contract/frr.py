@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmvpn_agent.adapters.frr import FrrBgpd
-from dmvpn_agent.adapters.terminal import Terminal
-from dmvpn_agent.adapters.vty import VtySockets
-from dmvpn_agent.adapters.vtysh import Vtysh
+from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.frr.terminal import Terminal
+from dmvpn_agent.frr.vty import VtySockets
+from dmvpn_agent.frr.vtysh import Vtysh
 from fakes.waiting import until_now
 
 #: Another build of FRR can be asked the same.

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from contract.frr import RealBgpd
-from dmvpn_agent.adapters.store import PeerTable, Store
-from dmvpn_agent.cli import main
-from dmvpn_agent.core.model import BindingRequest
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.cli.main import main
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime.store import Store
 from factories import certificate, request
 
 CONFIG = """\

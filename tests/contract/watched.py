@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from dmvpn_agent.adapters.charon import ViciCharon
-from dmvpn_agent.service.charon_watch import CharonWatch
-from dmvpn_agent.service.proofs import CertificateSource
-from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.charon.sa_certificates import CertificateSource
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import running, until
 
 

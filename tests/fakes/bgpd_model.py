@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from dmvpn_agent.core.model import Network
-from dmvpn_agent.core.policy import covers
+from dmvpn_agent.addresses import Network, covers
 
 
 class Refused(Exception):

@@ -8,7 +8,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
+from dmvpn_agent.charon.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
 
 #: What unpatched strongSwan knows of the events that anybody here asks for.
 EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert",

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
-from dmvpn_agent.core.model import Address, BindingRequest, BindingType
-from dmvpn_agent.core.plan import Change
-from dmvpn_agent.service.bgpd import FrrRefused, FrrUnavailable, Snapshot
-from dmvpn_agent.service.bindings import NhrpdUnavailable
-from dmvpn_agent.wire.frr import Session, parse_running_config, render
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission.bindings import NhrpdUnavailable
+from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.bgp.plan import Change
+from dmvpn_agent.bgp.running_config import parse_running_config
+from dmvpn_agent.bgp.sessions import Session
+from dmvpn_agent.bgp.vtysh_lines import render
+from dmvpn_agent.policy.request import BindingRequest, BindingType
 from factories import NBMA
 from fakes.bgpd_model import BgpdModel, Refused
 

@@ -5,10 +5,13 @@ from ipaddress import IPv4Network, ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from dmvpn_agent.core.desired import BgpSettings, Desired, MaximumPrefix, desired
-from dmvpn_agent.core.model import Network, Peer, PeerKind
-from dmvpn_agent.wire.frr import render
-from dmvpn_agent.wire.label import read_label
+from dmvpn_agent.addresses import Network
+from dmvpn_agent.bgp.desired import desired
+from dmvpn_agent.bgp.neighbors import Desired
+from dmvpn_agent.bgp.settings import BgpSettings, MaximumPrefix
+from dmvpn_agent.bgp.vtysh_lines import render
+from dmvpn_agent.policy.peer import Peer, PeerKind
+from dmvpn_agent.x509.label import read_label
 from factories import SETTINGS, spoke
 
 NUMBERS = range(2, 6)
@@ -69,8 +72,8 @@ def wanted(population: list[Peer], by: BgpSettings = SETTINGS) -> Desired:
 
 def lines_for(population: list[Peer], by: BgpSettings = SETTINGS) -> list[str]:
     """Return the lines that write all of it into an FRR that has nothing of ours."""
-    from dmvpn_agent.core.desired import Observed
-    from dmvpn_agent.core.plan import plan
+    from dmvpn_agent.bgp.neighbors import Observed
+    from dmvpn_agent.bgp.plan import plan
 
     return render(plan(wanted(population, by), Observed()).changes, SETTINGS.as_number)
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from dmvpn_agent.core.policy import Policy
-from dmvpn_agent.service.authorizer import Authorizer
-from dmvpn_agent.service.peers import Peers, Revoked
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent
+from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
+from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.policy.rules import Policy
+from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import POLICY, Clock
 from fakes.frr import MemoryStore
 from fakes.sas import FakeSas

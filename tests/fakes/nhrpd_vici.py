@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from dmvpn_agent.wire.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
+from dmvpn_agent.charon.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
 from fakes.waiting import until
 
 EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa")

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from dmvpn_agent.core import metrics
-from dmvpn_agent.core.model import Accept, BindingRequest
-from dmvpn_agent.service.bindings import BindingWatch
-from dmvpn_agent.service.peers import Peers
-from dmvpn_agent.service.reconciler import Reconciler
-from dmvpn_agent.service.telemetry import Telemetry
+from dmvpn_agent.admission.bindings import BindingWatch
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.bgp.reconciler import Reconciler
+from dmvpn_agent.policy.decision import Accept
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import FRR, SETTINGS, Clock, decide, spoke_request
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import FakeBgpd, FakeNhrpd, MemoryStore

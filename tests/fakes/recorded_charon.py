@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dmvpn_agent.wire.charon import parse_ike_sas
-from dmvpn_agent.wire.vici import Packet, PacketType, Section, sections, text
+from dmvpn_agent.charon.sa_reader import parse_ike_sas
+from dmvpn_agent.charon.vici import Packet, PacketType, Section, sections, text
 from factories import NOW
 from fakes.charon import FakeCharon, FakeSa
 from fakes.transcript import load

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from dmvpn_agent.core.model import Address, Certificate, IkePeer
-from dmvpn_agent.core.sa import ChildSa, IkeSa
-from dmvpn_agent.service.charon import CharonLost
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.charon.sa import ChildSa, IkeSa
+from dmvpn_agent.charon.session import CharonLost
+from dmvpn_agent.x509.certificate import Certificate
 from factories import NBMA
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmvpn_agent.wire.vici import Packet, PacketType, Section
+from dmvpn_agent.charon.vici import Packet, PacketType, Section
 
 _BINARY = "base64:"
 

@@ -8,19 +8,20 @@ from ipaddress import ip_address
 from random import Random
 from typing import Any, TypeVar
 
-from dmvpn_agent.commands.certificate_input import InputError
-from dmvpn_agent.commands.certificate_input import decode as find_certificate
-from dmvpn_agent.core.model import BadCertificate, Certificate
-from dmvpn_agent.core.sa import ChildSa, IkeSa
-from dmvpn_agent.service.certificates import Certificates
-from dmvpn_agent.service.charon import Read
-from dmvpn_agent.service.clocks import Clocks
-from dmvpn_agent.service.telemetry import Telemetry
-from dmvpn_agent.wire.candidates import Known
-from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.crl import CrlError, read_crls
-from dmvpn_agent.wire.trust import AuthorityError, Signatures, TrustStore, read_authorities
-from dmvpn_agent.wire.vici import Section
+from dmvpn_agent.bridge.certificate_index import Known
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.charon.sa import ChildSa, IkeSa
+from dmvpn_agent.charon.session import Read
+from dmvpn_agent.charon.vici import Section
+from dmvpn_agent.explain.certificate_input import InputError
+from dmvpn_agent.explain.certificate_input import decode as find_certificate
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.x509.authorities import AuthorityError, read_authorities
+from dmvpn_agent.x509.certificate import BadCertificate, Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.crl import CrlError, read_crls
+from dmvpn_agent.x509.trust_store import Signatures, TrustStore
 from factories import NOW, decide, policy, request
 from fuzz.authority import certificates, crls, key
 from fuzz.fields import by_field

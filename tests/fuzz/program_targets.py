@@ -5,33 +5,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from dmvpn_agent import show
-from dmvpn_agent.commands import sas
-from dmvpn_agent.commands.status import OTHER_FORM
-from dmvpn_agent.config import from_toml, read_toml
-from dmvpn_agent.config_values import ConfigError
-from dmvpn_agent.core.printable import printable_values
-from dmvpn_agent.wire.frr import (
-    FrrFormatError,
-    parse_bgp_summary,
-    parse_nhrp_cache,
-    parse_running_config,
-    require_whole,
-)
-from dmvpn_agent.wire.handover import BadHandover, decode_handover
-from dmvpn_agent.wire.nft import NftFormatError, parse_table
-from dmvpn_agent.wire.node_text import parse_links, parse_nhrpd, parse_traps
-from dmvpn_agent.wire.recording import RecordingError, read, write
-from dmvpn_agent.wire.typed import document
+from dmvpn_agent.admission.recording import RecordingError, read, write
+from dmvpn_agent.bgp.running_config import parse_running_config, require_whole
+from dmvpn_agent.bgp.sessions import parse_bgp_summary
+from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
+from dmvpn_agent.cli import sas
+from dmvpn_agent.cli.status import OTHER_FORM
+from dmvpn_agent.config.file import from_toml, read_toml
+from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_traps
+from dmvpn_agent.frr.answers import FrrFormatError
+from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
+from dmvpn_agent.kernel.nft import NftFormatError, parse_table
+from dmvpn_agent.runtime.json_values import document
+from dmvpn_agent.runtime.printable import printable_values
+from dmvpn_agent.view.status_text import status_text
 from factories import NOW
 from fuzz.seeds import HANDOVERS
 from fuzz.targets import Broken
 from fuzz.text import json_changed, text_changed
-from unit.commands.test_replay import GOOD, IMPOSTOR
-from unit.commands.test_sas import ONE, OTHER
-from unit.commands.test_sas import _state as sas_state
-from unit.test_node_text import POLICIES, RUNNING
-from unit.test_show import _state as status_state
+from unit.cli.test_replay import GOOD, IMPOSTOR
+from unit.cli.test_sas import ONE, OTHER
+from unit.cli.test_sas import _state as sas_state
+from unit.doctor.test_node_text import POLICIES, RUNNING
+from unit.view.test_status_text import _state as status_state
 
 TESTS = Path(__file__).parents[1]
 DATA = TESTS / "data"
@@ -180,6 +177,6 @@ class Answers(Printed):
     @staticmethod
     def _read(text: str) -> None:
         state = printable_values(document(text))
-        shown = show.status(state) + sas.render(list(sas.select(state, set())), NOW, True)
+        shown = status_text(state) + sas.render(list(sas.select(state, set())), NOW, True)
         if not shown.replace("\n", "").isprintable():
             raise Broken("what is shown is not printable")

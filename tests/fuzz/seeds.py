@@ -33,9 +33,9 @@ from certificates import (
     tlv,
     units,
 )
-from dmvpn_agent.wire.charon import parse_ike_sas
-from dmvpn_agent.wire.handover import ClientState, Handover, encode_handover
-from dmvpn_agent.wire.vici import Packet, PacketType, decode, encode
+from dmvpn_agent.bridge.handover_state import ClientState, Handover, encode_handover
+from dmvpn_agent.charon.sa_reader import parse_ike_sas
+from dmvpn_agent.charon.vici import Packet, PacketType, decode, encode
 from factories import NOW, event
 from fakes.charon import FakeSa
 

@@ -27,24 +27,19 @@ from certificates import (
     extension,
     name,
 )
-from dmvpn_agent.core.model import (
-    AsRange,
-    BadCertificate,
-    BindingRequest,
-    Certificate,
-    Claim,
-    Resources,
-    Role,
-    Source,
-)
-from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.charon import child_changes, ike_ids, parse_ike_sas, rekeyed_spis, render_for_nhrpd
-from dmvpn_agent.wire.claims import MAX_CLAIMS
-from dmvpn_agent.wire.handover import BadHandover, decode_handover
-from dmvpn_agent.wire.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, parse_event
-from dmvpn_agent.wire.rfc3779 import read_address_blocks, read_as_identifiers
-from dmvpn_agent.wire.vici import MAX_PACKET, Packet, PacketReader, PacketType, ViciError, encode
-from dmvpn_agent.wire.vici import decode as decode_packet
+from dmvpn_agent.addresses import AsRange
+from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, parse_event
+from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
+from dmvpn_agent.bridge.nhrpd_sections import render_for_nhrpd
+from dmvpn_agent.charon.sa_changes import child_changes, ike_ids, rekeyed_spis
+from dmvpn_agent.charon.sa_reader import parse_ike_sas
+from dmvpn_agent.charon.vici import MAX_PACKET, Packet, PacketReader, PacketType, ViciError, encode
+from dmvpn_agent.charon.vici import decode as decode_packet
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.x509.certificate import BadCertificate, Certificate, Claim, Resources, Role, Source
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.claims import MAX_CLAIMS
+from dmvpn_agent.x509.rfc3779 import read_address_blocks, read_as_identifiers
 from factories import NOW
 from fuzz.mutate import STRINGS, blind, structured, text
 from fuzz.seeds import (

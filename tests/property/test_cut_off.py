@@ -10,25 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.wire.charon import (
-    child_changes,
-    half_open_and_jobs,
-    ike_ids,
-    parse_alert,
-    parse_connections,
-    parse_ike_sas,
-    rekeyed_spis,
-    sa_event,
-)
-from dmvpn_agent.wire.frr import (
-    FrrFormatError,
-    parse_bgp_summary,
-    parse_nhrp_cache,
-    parse_running_config,
-    require_whole,
-)
-from dmvpn_agent.wire.nft import NftFormatError, parse_table
-from dmvpn_agent.wire.vici import Section, ViciError, decode, encode
+from dmvpn_agent.bgp.running_config import parse_running_config, require_whole
+from dmvpn_agent.bgp.sessions import parse_bgp_summary
+from dmvpn_agent.charon.sa_changes import child_changes, ike_ids, parse_alert, rekeyed_spis, sa_event
+from dmvpn_agent.charon.sa_reader import half_open_and_jobs, parse_connections, parse_ike_sas
+from dmvpn_agent.charon.vici import Section, ViciError, decode, encode
+from dmvpn_agent.frr.answers import FrrFormatError
+from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
+from dmvpn_agent.kernel.nft import NftFormatError, parse_table
 from factories import NOW
 from fakes.transcript import load
 

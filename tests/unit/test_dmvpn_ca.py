@@ -13,16 +13,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from dmvpn_agent.adapters.trust_files import read_trust
-from dmvpn_agent.config import Config, TrustFiles, from_toml
-from dmvpn_agent.core.decision import Judge
-from dmvpn_agent.core.desired import desired
-from dmvpn_agent.core.model import Accept, BindingRequest, BindingType, Certificate, Deny, Peer, PeerKind, Reason
-from dmvpn_agent.core.policy import OnConflict, Policy, Trust, covers
-from dmvpn_agent.core.prefix_filter import filter_entries
-from dmvpn_agent.service.peers import Peers, Revoked
-from dmvpn_agent.wire.certificate import read_certificate
-from dmvpn_agent.wire.trust import Signatures, TrustStore, read_authorities
+from dmvpn_agent.addresses import covers
+from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.bgp.desired import desired
+from dmvpn_agent.bgp.prefix_filter import filter_entries
+from dmvpn_agent.config.file import Config, from_toml
+from dmvpn_agent.policy.decision import Accept, Deny
+from dmvpn_agent.policy.judge import Judge
+from dmvpn_agent.policy.peer import Peer, PeerKind
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.policy.request import BindingRequest, BindingType
+from dmvpn_agent.policy.rules import OnConflict, Policy
+from dmvpn_agent.x509.authorities import read_authorities
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.settings import TrustFiles
+from dmvpn_agent.x509.trust import Trust
+from dmvpn_agent.x509.trust_files import read_trust
+from dmvpn_agent.x509.trust_store import Signatures, TrustStore
 from dmvpn_lab.dmvpn_ca import DmvpnCa
 from dmvpn_lab.render import render
 from factories import Clock

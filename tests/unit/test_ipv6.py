@@ -11,17 +11,22 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dmvpn_agent import show
-from dmvpn_agent.adapters.frr import FrrNhrpd
-from dmvpn_agent.adapters.vty import VtySockets
-from dmvpn_agent.config import from_toml
-from dmvpn_agent.core import metrics
-from dmvpn_agent.core.desired import carriers, desired
-from dmvpn_agent.core.model import Accept, Address, BindingRequest, Certificate, Deny, Peer, PeerKind, Reason
-from dmvpn_agent.core.plan import AddEntry, RemoveNeighbor, SetNeighbor
-from dmvpn_agent.service.peers import GRACE, Revoked
-from dmvpn_agent.service.status import peers_status
-from dmvpn_agent.wire.certificate import read_certificate
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
+from dmvpn_agent.admission.peers import GRACE, Revoked
+from dmvpn_agent.bgp.desired import carriers, desired
+from dmvpn_agent.bgp.plan import AddEntry, RemoveNeighbor, SetNeighbor
+from dmvpn_agent.cli.configuration_text import configuration_text
+from dmvpn_agent.config.file import from_toml
+from dmvpn_agent.frr.vty import VtySockets
+from dmvpn_agent.policy.decision import Accept, Deny
+from dmvpn_agent.policy.peer import Peer, PeerKind
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.view.status import peers_status
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import FRR, RULES, SETTINGS, decide, policy, request, spoke
 from fakes.node import Node
 from fakes.vty_server import VtyServer, reply
@@ -174,11 +179,11 @@ def test_check_names_the_lines_of_each_ip_version() -> None:
     """Of FRR's configuration, for the tunnel networks that the policy has."""
     bgp = {"as_number": 65000}
     tables = {"tunnel_networks": ["10.255.0.0/24", "2001:db8:ff::/64"], "allowed_networks": ["192.168.0.0/16"]}
-    shown = show.configuration(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
+    shown = configuration_text(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
     assert "   ip nhrp redirect\n" in shown
     assert "   ipv6 nhrp redirect\n" in shown
     tables["tunnel_networks"] = ["2001:db8:ff::/64"]
-    shown = show.configuration(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
+    shown = configuration_text(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
     assert "   ip nhrp redirect\n" not in shown
     assert "   ipv6 nhrp network-id N\n" in shown
 

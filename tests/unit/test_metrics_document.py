@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from dmvpn_agent.core.metrics import CATALOGUE, Kind
-from dmvpn_agent.core.model import Reason
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.runtime.metrics import CATALOGUE, Kind
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.config import from_toml
+from dmvpn_agent.config.file import from_toml
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
 from dmvpn_lab.files import CHECKOUT, Configuration, configuration

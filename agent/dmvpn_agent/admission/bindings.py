@@ -1,0 +1,158 @@
+"""Keeps in step with whom nhrpd has bound.
+
+nhrpd has no event for a binding that ends, so its cache is read: soon after anything that may have changed it, and
+at intervals. nhrpd's event connection is such a sign: a restarted nhrpd opens it when it has read its configuration.
+An nhrpd that starts cannot always be read yet, so a failed read is repeated soon. A peer that is not in the cache any
+more keeps what it has for the linger time, and then departs.
+
+The cache is two tables, for IPv4 and for IPv6 protocol addresses. While one cannot be read, no peer of that IP
+version departs.
+
+nhrpd does not ask again about what it has bound: who is in its cache and not known here, because what was stored is
+lost, is judged.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.addresses import IP_VERSIONS, Address
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.frr.settings import Frr
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.runtime.clocks import Uptime
+from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
+
+log = structlog.get_logger()
+
+#: Seconds after a failed read until the next one.
+RETRY_INTERVAL = 2.0
+
+
+class NhrpdUnavailable(Exception):
+    """A table of nhrpd's cannot be read now: who is bound is unknown, which is not the same as nobody."""
+
+
+class Nhrpd(Protocol):
+    """The nhrpd of this node."""
+
+    async def bindings(self, version: int, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
+        """Return the peers in its table of one IP version, as it would ask about them, without certificates.
+
+        ``skip`` is called for each row that cannot be read, with why: then those returned are not all.
+        Raises ``NhrpdUnavailable``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What was read of the table for one IP version.
+
+    ``whole``: no row is missing. ``trouble``: why nothing could be read.
+    """
+
+    version: int
+    bindings: Sequence[BindingRequest] = ()
+    whole: bool = False
+    trouble: str | None = None
+
+
+class BindingWatch:
+    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten, ``adopt``
+    with the bindings of whoever is no peer.
+
+    ``bound`` is who was at ``last_read``, when all of the cache was read: ``None`` before the first time.
+    """
+
+    def __init__(
+        self,
+        frr: Frr,
+        nhrpd: Nhrpd,
+        peers: Peers,
+        telemetry: Telemetry,
+        clock: Uptime,
+        departed: Callable[[], None],
+        adopt: Callable[[Sequence[BindingRequest]], None] = lambda _: None,
+    ) -> None:
+        self._frr = frr
+        self._nhrpd = nhrpd
+        self._peers = peers
+        self._telemetry = telemetry
+        self._unreadable = Unreadable(telemetry)
+        self._clock = clock
+        self._departed = departed
+        self._adopt = adopt
+        self._trigger = Trigger()
+        self._trouble = Trouble()
+        self.bound: frozenset[Address] = frozenset()
+        self.last_read: timedelta | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why nhrpd's cache cannot be read now, if so."""
+        return self._trouble.text
+
+    def trigger(self) -> None:
+        """Ask for a look soon."""
+        self._trigger.set()
+
+    def reload(self, frr: Frr) -> None:
+        """Put new intervals in force."""
+        self._frr = frr
+        self.trigger()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            interval = self._frr.resync_interval
+            within = interval if self.trouble is None else min(interval, RETRY_INTERVAL)
+            await self._trigger.wait(within=within, then=self._frr.coalesce)
+
+    async def look(self) -> None:
+        """Read the cache once, and let go of the peers that have been gone for too long."""
+        now = self._clock()
+        tables = [await self._read(version) for version in IP_VERSIONS]
+        if self._note(tables):
+            self.last_read = now
+        bindings = [binding for table in tables for binding in table.bindings]
+        whole = frozenset(table.version for table in tables if table.whole)
+        # Whoever is missing may be in a table or row that cannot be read: no peer counts as gone.
+        unknown = (address for address in self.bound if address.version not in whole)
+        self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unknown))
+        if whole.issuperset(IP_VERSIONS) and self._peers.resolve(self.bound, now):
+            self._departed()
+        if strangers := [binding for binding in bindings if binding.protocol_address not in self._peers]:
+            self._adopt(strangers)
+        self._peers.observe(self.bound, now)
+        gone = self._peers.depart(timedelta(seconds=self._frr.linger), now, whole)
+        self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
+        if gone:
+            self._departed()
+
+    async def _read(self, version: int) -> _Table:
+        skipped: list[str] = []
+        try:
+            bindings = await self._nhrpd.bindings(version, skipped.append)
+        except NhrpdUnavailable as error:
+            return _Table(version, trouble=str(error))
+        for why in skipped:
+            self._unreadable.skip(ItemSource.NHRP_CACHE, why, why)
+        return _Table(version, bindings, whole=not skipped)
+
+    def _note(self, tables: Iterable[_Table]) -> bool:
+        """Count a look and log what is new about it; return whether every table could be read."""
+        troubles = dict.fromkeys(table.trouble for table in tables if table.trouble is not None)
+        self._telemetry.increment(metrics.CACHE_READS, "failed" if troubles else "read")
+        if not troubles:
+            self._trouble.over()
+        elif self._trouble.is_new("; ".join(troubles)):
+            log.warning("nhrpd_unavailable", why=self.trouble)
+        return not troubles

@@ -1,0 +1,102 @@
+"""A decision with what it was about, as it is remembered, logged and shown."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+
+import structlog
+
+from dmvpn_agent.policy.decision import Accept, Decision, Deny
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.x509.certificate import Certificate
+
+log = structlog.get_logger()
+
+#: Seconds between two log lines about a peer whose denial does not change.
+REPEAT_INTERVAL = 600.0
+#: Bindings whose last denial is remembered for that.
+REMEMBERED_DENIALS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A decision and when it was made; ``request`` is ``None`` where the event could not be read."""
+
+    time: datetime
+    request: BindingRequest | None
+    decision: Decision
+
+
+def word(decision: Decision) -> str:
+    """Return what a decision is called."""
+    return "accept" if isinstance(decision, Accept) else "deny"
+
+
+def describe(judgement: Judgement) -> dict[str, object]:
+    """Return a decision as the log and ``status`` show it."""
+    shown: dict[str, object] = {"decision": word(judgement.decision)}
+    if isinstance(judgement.decision, Deny):
+        deny = judgement.decision
+        shown |= {"reason": str(deny.reason), "field": deny.field, "found": deny.found, "expected": deny.expected}
+    elif judgement.decision.replaces:
+        shown["replaces"] = [str(peer.protocol_address) for peer in judgement.decision.replaces]
+    if (request := judgement.request) is not None:
+        shown |= {
+            "protocol_address": str(request.protocol_address),
+            "nbma_address": str(request.nbma_address),
+            "interface": request.interface,
+            "binding_type": str(request.binding_type),
+        }
+        if isinstance(request.certificate, Certificate):
+            shown["subject"] = request.certificate.subject
+        elif request.ike_peers:
+            shown["ike_identities"] = sorted(ike_peer.identity for ike_peer in request.ike_peers)
+    return shown
+
+
+@dataclass(slots=True)
+class _Logged:
+    """The denial of a binding that was logged last, when (monotonic clock), and how often it came again."""
+
+    why: Deny
+    at: float
+    repeats: int = 0
+
+
+class Audit:
+    """Logs decisions: each accept as information, each denial as a warning.
+
+    A denied peer asks again and again. Its denial is logged when it is new or another one, then at most once in
+    ``REPEAT_INTERVAL``, with ``repeats``: how often it was denied in between.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._logged: OrderedDict[tuple[str, ...], _Logged] = OrderedDict()
+
+    def log(self, judgement: Judgement) -> None:
+        """Log a decision, unless it repeats one."""
+        decision, key = judgement.decision, _binding(judgement.request)
+        if isinstance(decision, Accept):
+            self._logged.pop(key, None)
+            log.info("binding_decided", **describe(judgement))
+            return
+        now = self._clock()
+        before = self._logged.get(key)
+        if before and before.why == decision and now - before.at < REPEAT_INTERVAL:
+            before.repeats += 1
+            return
+        repeats = {"repeats": before.repeats} if before and before.repeats else {}
+        log.warning("binding_decided", **describe(judgement), **repeats)
+        self._logged[key] = _Logged(decision, now)
+        self._logged.move_to_end(key)
+        if len(self._logged) > REMEMBERED_DENIALS:
+            self._logged.popitem(last=False)
+
+
+def _binding(request: BindingRequest | None) -> tuple[str, ...]:
+    if request is None:
+        return ()
+    return request.interface, str(request.protocol_address), str(request.nbma_address)

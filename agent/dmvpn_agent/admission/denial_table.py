@@ -1,0 +1,81 @@
+"""Who was denied, so that it can be judged again when what denied it is no more."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.policy.decision import Deny
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime.debounced_event import Trigger
+
+#: Whoever can reach us can be denied; only so many are remembered. Of more, the oldest of the NBMA address with the
+#: most is forgotten: a peer may ask for any number of protocol addresses.
+REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A request that was denied, and why."""
+
+    request: BindingRequest
+    why: Deny
+
+
+class Denied:
+    """The latest denial of each pair of protocol and NBMA address, and those that would be accepted now.
+
+    ``news`` is set when there is something to do about them.
+    """
+
+    def __init__(self) -> None:
+        self._denials: OrderedDict[tuple[Address, Address], Denial] = OrderedDict()
+        self._count_at: Counter[Address] = Counter()
+        self._readmitted: list[BindingRequest] = []
+        self.news = Trigger()
+
+    def __iter__(self) -> Iterator[Denial]:
+        return iter(tuple(self._denials.values()))
+
+    def __contains__(self, request: BindingRequest) -> bool:
+        return request.pair in self._denials
+
+    def has(self, denial: Denial) -> bool:
+        """Tell whether this is still its pair's latest denial."""
+        return self._denials.get(denial.request.pair) is denial
+
+    def __len__(self) -> int:
+        return len(self._denials)
+
+    def note(self, request: BindingRequest, why: Deny) -> None:
+        """Remember a denial, in place of the pair's former one."""
+        key = request.pair
+        self._count_at[request.nbma_address] += key not in self._denials
+        self._denials[key] = Denial(request, why)
+        self._denials.move_to_end(key)
+        if len(self._denials) > REMEMBERED:
+            crowded = max(self._count_at, key=self._count_at.__getitem__)
+            self._forget(next(key for key in self._denials if key[1] == crowded))
+        self.news.set()
+
+    def drop(self, request: BindingRequest) -> None:
+        """Forget the pair's denial; there need not be one."""
+        if request in self:
+            self._forget(request.pair)
+
+    def _forget(self, key: tuple[Address, Address]) -> None:
+        del self._denials[key]
+        self._count_at[key[1]] -= 1
+        if not self._count_at[key[1]]:
+            del self._count_at[key[1]]
+
+    def readmit(self, request: BindingRequest) -> None:
+        """Have a peer that was denied, and would be accepted now, ask again."""
+        self.drop(request)
+        self._readmitted.append(request)
+        self.news.set()
+
+    def take_readmitted(self) -> tuple[BindingRequest, ...]:
+        """Return the requests to have asked again, once."""
+        taken, self._readmitted = tuple(self._readmitted), []
+        return taken

@@ -1,0 +1,54 @@
+"""nhrpd's cache of this node, read by FRR's command line."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Address
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission.bindings import NhrpdUnavailable
+from dmvpn_agent.frr.answers import FrrFormatError
+from dmvpn_agent.frr.nhrp_cache import CACHE_COMMANDS, CacheEntry, parse_nhrp_cache
+from dmvpn_agent.frr.terminal import Terminal, TerminalError
+from dmvpn_agent.policy.authentication_rules import PEER_BINDINGS
+from dmvpn_agent.policy.request import BindingRequest, BindingType
+
+#: The NBMA address of a binding that has none yet: nobody has an IKE_SA with it.
+_NOWHERE = IPv4Address(0)
+
+
+class FrrNhrpd:
+    """nhrpd's cache on the tunnel interfaces."""
+
+    def __init__(self, reader: Terminal, interfaces: Collection[str]) -> None:
+        self._reader = reader
+        self._interfaces = interfaces
+
+    async def bindings(self, version: int, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
+        """Return the peers in its table of one IP version, as it would ask about them.
+
+        ``skip`` is called with the reason for each row that cannot be read.
+
+        Raises ``NhrpdUnavailable``.
+        """
+        # An empty table gives status 1, so only the output tells.
+        try:
+            cache = await self._reader.run("nhrpd", (CACHE_COMMANDS[version],))
+            entries = await asyncio.to_thread(parse_nhrp_cache, cache.text, skip, version)
+        except TerminalError as error:
+            raise NhrpdUnavailable(str(error)) from error
+        except FrrFormatError as error:
+            raise NhrpdUnavailable(f"{error}; FRR said: {cache.words()}") from error
+        ours = [entry for entry in entries if entry.interface in self._interfaces]
+        own = frozenset(entry.protocol_address for entry in ours if entry.binding_type == BindingType.LOCAL)
+        return tuple(_binding(entry, own) for entry in ours if entry.binding_type in PEER_BINDINGS)
+
+
+def _binding(entry: CacheEntry, own: frozenset[Address]) -> BindingRequest:
+    return BindingRequest(
+        interface=entry.interface,
+        binding_type=BindingType(entry.binding_type),
+        protocol_address=entry.protocol_address,
+        nbma_address=entry.nbma_address or _NOWHERE,
+        certificate=None,
+        local_addresses=own,
+    )

@@ -1,0 +1,171 @@
+"""nhrpd's event protocol: bytes to messages, and the answer.
+
+A message is ``key=value`` lines ended by an empty line (FRR ``nhrpd/nhrp_event.c``). The only event is
+``authorize-binding``; the answer names the event and says ``accept``, or any other word to deny. Everything is
+bounded: nhrpd's own largest message is two certificates of under 2048 bytes in hex and a few short lines.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.policy.request import BindingRequest, BindingType
+from dmvpn_agent.x509.certificate import BadCertificate, Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+
+MAX_MESSAGE_BYTES = 16 * 1024
+MAX_EVENT_ID = 2**32 - 1
+#: A peer registers again within minutes or not for hours.
+REMEMBERED_CERTIFICATES = 1024
+
+
+class EventError(Exception):
+    """What the client sent is no event protocol; the connection cannot be trusted to be in step any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadEvent:
+    """A whole message that asks something we cannot understand; it is to be denied where it has an id.
+
+    ``message`` is as it came, without the empty line.
+    """
+
+    event_id: int | None
+    why: str
+    message: bytes = field(default=b"", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizeBinding:
+    """``authorize-binding``: the question, and the id under which nhrpd waits for the answer.
+
+    ``message`` is as it came, without the empty line.
+    """
+
+    event_id: int
+    request: BindingRequest
+    message: bytes = field(default=b"", repr=False, compare=False)
+
+
+class EventReader:
+    """Splits the byte stream into messages; holds at most one unfinished message."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[AuthorizeBinding | BadEvent]:
+        """Yield the messages that are complete now. Raises ``EventError`` for one that grows too long."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\n\n")) >= 0:
+            if end > MAX_MESSAGE_BYTES:
+                break
+            message = bytes(self._buffer[:end])
+            del self._buffer[: end + 2]
+            yield parse_event(message)
+        # The last byte may be the first half of the empty line that ends a message of just that length.
+        if len(self._buffer) > MAX_MESSAGE_BYTES + 1:
+            raise EventError(f"a message is longer than {MAX_MESSAGE_BYTES} bytes")
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether part of a message is waiting for its rest."""
+        return bool(self._buffer)
+
+
+def parse_event(message: bytes) -> AuthorizeBinding | BadEvent:
+    """Read one message, without the empty line that ends it."""
+    fields: dict[str, str] = {}
+    for line in message.split(b"\n"):
+        key, equals, value = line.partition(b"=")
+        try:
+            name, text = key.decode("ascii"), value.decode("ascii")
+        except UnicodeDecodeError:
+            return BadEvent(_event_id(fields), "a line is not ASCII", message)
+        if not equals or name in fields:
+            return BadEvent(_event_id(fields), f"line {name[:40]!r} is no key=value or stands twice", message)
+        fields[name] = text
+    event_id = _event_id(fields)
+    if event_id is None:
+        return BadEvent(None, f"eventid is {fields.get('eventid', 'missing')[:40]!r}, not a number", message)
+    if fields.get("event") != "authorize-binding":
+        return BadEvent(event_id, f"event is {fields.get('event', 'missing')[:40]!r}, not authorize-binding", message)
+    try:
+        return AuthorizeBinding(event_id, _request(fields), message)
+    except KeyError as error:
+        return BadEvent(event_id, f"{error.args[0]} is missing", message)
+    except ValueError as error:
+        return BadEvent(event_id, str(error)[:200], message)
+
+
+def _event_id(fields: Mapping[str, str]) -> int | None:
+    text = fields.get("eventid", "")
+    # nhrpd takes 0 for no id.
+    return number if text.isdecimal() and len(text) <= 10 and 0 < (number := int(text)) <= MAX_EVENT_ID else None
+
+
+def _request(fields: Mapping[str, str]) -> BindingRequest:
+    return BindingRequest(
+        interface=fields["interface"][:64],
+        binding_type=BindingType(fields["type"]),
+        protocol_address=_address(fields["remote_addr"]),
+        nbma_address=_address(fields["remote_nbma"]),
+        certificate=_certificates.read(fields["remote_cert"]),
+        local_nbma_address=_local(fields["local_nbma"]) if "local_nbma" in fields else None,
+        local_addresses=_locals(fields["local_addr"]) if "local_addr" in fields else frozenset(),
+    )
+
+
+@lru_cache(maxsize=64)
+def _local(text: str) -> Address:
+    """Return one of this node's own addresses: all peers share it."""
+    return _address(text)
+
+
+def _address(text: str) -> Address:
+    """Return an address without scope: nhrpd writes none, and it may hold any text. Raises ``ValueError``."""
+    address = ip_address(text)
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError(f"{text[:60]!r} is an address with a scope")
+    return address
+
+
+@lru_cache(maxsize=64)
+def _locals(text: str) -> frozenset[Address]:
+    """Return the protocol address of an interface of this node, which may have none: all peers share it."""
+    try:
+        return frozenset({ip_address(text)})
+    except ValueError:
+        return frozenset()
+
+
+class _Certificates:
+    """The certificates last read, by a digest of their text: the text is larger than what was read from it."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Certificate | BadCertificate] = {}
+
+    def read(self, text: str) -> Certificate | BadCertificate | None:
+        if not text:
+            return None
+        digest = sha256(text.encode()).digest()
+        known = self._known.get(digest)
+        if known is None:
+            try:
+                known = read_certificate(bytes.fromhex(text))
+            except ValueError:
+                known = BadCertificate("not hexadecimal")
+            if len(self._known) >= REMEMBERED_CERTIFICATES:
+                self._known.clear()
+            self._known[digest] = known
+        return known
+
+
+_certificates = _Certificates()
+
+
+def answer(event_id: int, accept: bool) -> bytes:
+    """Return the bytes that answer an event."""
+    return f"eventid={event_id}\nresult={'accept' if accept else 'deny'}\n\n".encode()

@@ -1,0 +1,1 @@
+"""BGP neighbors and their filters: what must be there, what is, and the steps between."""

@@ -1,0 +1,80 @@
+"""The operator's part of the BGP configuration, as far as it matters to the neighbors that the agent writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dmvpn_agent.addresses import Address, Network
+
+IPV4, IPV6 = "ipv4 unicast", "ipv6 unicast"
+
+#: What filters routes in one direction: ``neighbor GROUP prefix-list NAME in``.
+FILTERS = frozenset({"prefix-list", "route-map", "filter-list", "distribute-list"})
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFamily:
+    """A peer-group in one address family.
+
+    ``active`` is ``None`` where no line says it: ``bgp default`` decides. ``filters``: command, name and direction.
+    """
+
+    active: bool | None = None
+    as_override: bool = False
+    filters: frozenset[tuple[str, str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGroup:
+    """A peer-group. ``remote_as``: a number, or ``internal``, ``external``, ``auto``; ``None`` where it has none.
+
+    ``reaches_far``: a session with a peer outside the connected networks is possible (``disable-connected-check``,
+    ``ebgp-multihop`` or ``ttl-security``). ``drops_loops``: ``sender-as-path-loop-detection``.
+    """
+
+    remote_as: str | None = None
+    local_as: str | None = None
+    passive: bool = False
+    shutdown: bool = False
+    reaches_far: bool = False
+    drops_loops: bool = False
+    families: Mapping[str, GroupFamily] = field(default_factory=dict)
+
+    def family(self, name: str) -> GroupFamily:
+        """Return the group in one address family."""
+        return self.families.get(name, GroupFamily())
+
+
+@dataclass(frozen=True, slots=True)
+class ListenRange:
+    """``bgp listen range``: a session from inside it comes up without a neighbor of its own in the configuration."""
+
+    network: Network
+    peer_group: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorBgp:
+    """The default BGP instance without its neighbors.
+
+    ``default_families``: in which a neighbor and a group are active without a line that says so. ``shutdown`` and
+    ``default_shutdown``: no neighbor, or no new one, opens a session. ``interfaces``: unnumbered neighbors with their
+    peer-groups. ``shut_down``: the neighbors with a ``shutdown`` of their own. ``defined``: the filters that exist,
+    command and name. ``other_instances``: the ``router bgp`` lines of VRFs and views.
+    """
+
+    default_families: frozenset[str] = frozenset({IPV4})
+    shutdown: bool = False
+    default_shutdown: bool = False
+    checks_connected: bool = True
+    confederation: bool = False
+    groups: Mapping[str, PeerGroup] = field(default_factory=dict)
+    listen_ranges: tuple[ListenRange, ...] = ()
+    interfaces: Mapping[str, str] = field(default_factory=dict)
+    shut_down: frozenset[Address] = frozenset()
+    defined: frozenset[tuple[str, str]] = frozenset()
+    other_instances: tuple[str, ...] = ()
+
+    def is_active(self, group: str | None, family: str) -> bool:
+        """Tell whether a group, or a neighbor without one, is active in an address family."""
+        found = self.groups.get(group or "", PeerGroup()).family(family).active
+        return family in self.default_families if found is None else found

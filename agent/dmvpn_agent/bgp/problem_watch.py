@@ -1,0 +1,40 @@
+"""Reports what in the operator's part of FRR hinders the agent: each problem once, and when it is over."""
+
+import asyncio
+
+import structlog
+
+from dmvpn_agent.bgp.bgpd import Snapshot
+from dmvpn_agent.bgp.neighbors import Desired
+from dmvpn_agent.bgp.problem import BgpProblem
+from dmvpn_agent.bgp.problems import bgp_problems
+from dmvpn_agent.bgp.settings import BgpSettings
+
+log = structlog.get_logger()
+
+
+class BgpProblemWatch:
+    """The problems at the last look. Those that block a neighbor are the reconciler's trouble, which it reports."""
+
+    def __init__(self) -> None:
+        self.found: tuple[BgpProblem, ...] = ()
+
+    async def look(self, snapshot: Snapshot, settings: BgpSettings, wanted: Desired) -> tuple[BgpProblem, ...]:
+        """Return what is wrong now for the neighbors that are wanted."""
+        before = {str(problem): problem for problem in self.found}
+        # In a thread, as all that takes long with a thousand neighbors: nhrpd is answered meanwhile.
+        self.found = await asyncio.to_thread(
+            bgp_problems,
+            snapshot.config,
+            settings,
+            wanted,
+            established=[one for one, session in snapshot.sessions.items() if session.state == "Established"],
+            dynamic=[one for one, session in snapshot.sessions.items() if session.dynamic],
+        )
+        now = {str(problem): problem for problem in self.found}
+        for text in now.keys() - before.keys():
+            if not now[text].blocks and not now[text].stops_everything:
+                log.warning("bgp_problem", kind=str(now[text].kind), found=now[text].found, do=now[text].do)
+        for text in before.keys() - now.keys():
+            log.info("bgp_problem_over", kind=str(before[text].kind), found=before[text].found)
+        return self.found

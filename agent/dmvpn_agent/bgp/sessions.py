@@ -1,0 +1,51 @@
+"""bgpd's sessions, as its summary prints them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.frr.answers import _REFUSED, FrrFormatError, _object, _raise
+from dmvpn_agent.runtime import json_values as typed
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One row of ``show bgp ipv4 unicast summary json``; ``prefixes`` are those accepted.
+
+    ``dynamic``: it came by a ``bgp listen range``, and no line of the configuration has it.
+    """
+
+    state: str
+    prefixes: int
+    dynamic: bool = False
+
+    @property
+    def over_limit(self) -> bool:
+        """Tell whether bgpd ended the session at the neighbor's ``maximum-prefix``, and waits."""
+        return self.state == "Idle (PfxCt)"
+
+
+_SUMMARY = "show bgp ipv4 unicast summary json"
+
+
+def parse_bgp_summary(text: str, skip: Callable[[str], None] = _raise) -> Mapping[Address, Session]:
+    """Read ``show bgp ipv4 unicast summary json``; neighbors named by interface are passed over.
+
+    ``skip`` is called for each row that cannot be read, with why. Without it, such a row raises. Raises
+    ``FrrFormatError``.
+    """
+    peers = _object(text, _SUMMARY).get("peers", {})
+    if not isinstance(peers, dict):
+        raise FrrFormatError(f"{_SUMMARY}: peers is no object")
+    sessions: dict[Address, Session] = {}
+    for name, item in peers.items():
+        try:
+            row = typed.mapping(item)
+            if row.get("idType") != "interface":
+                sessions[ip_address(name)] = Session(
+                    typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)), row.get("dynamicPeer") is True
+                )
+        except _REFUSED as error:
+            skip(f"{_SUMMARY}: a row is not as known ({type(error).__name__} {error}): {name!r:.60}")
+    return sessions

@@ -1,0 +1,84 @@
+"""Starting SAs by packets: each makes the kernel ask charon for one, unless it still leaves by another.
+
+nhrpd asks once when a tunnel ends, and next after a quarter of the holding time. At that moment the old SA may still
+be in the kernel, and the packet goes by it. So it is sent again until there is a circuit. While charon is at work on
+one, the kernel holds further packets back and asks nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+#: Seconds for which a pair of addresses is not triggered again: an IKE exchange is under way, or was just refused.
+TRIGGER_INTERVAL = 2.0
+#: Seconds before each repetition. Less in all than charon tries by itself.
+REPETITIONS = (1.0, 2.0, 4.0, 8.0)
+
+Pair = tuple[Address, Address]
+
+
+class TriggerFailed(Exception):
+    """The packet that starts an SA could not be sent; the text says what to do."""
+
+
+class Triggers:
+    """``send(local, remote)`` sends one packet. ``is_needed(pair)`` tells whether there is still no circuit."""
+
+    def __init__(
+        self,
+        send: Callable[[Address, Address], None],
+        is_needed: Callable[[Pair], bool],
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        repetitions: Sequence[float] = REPETITIONS,
+    ) -> None:
+        self._send = send
+        self._is_needed = is_needed
+        self._telemetry = telemetry
+        self._clock = clock
+        self._repetitions = repetitions
+        self._sent: dict[Pair, float] = {}
+        self._waiting: dict[Pair, asyncio.TimerHandle] = {}
+
+    def are_under_way(self, pair: Pair) -> bool:
+        """Tell whether an SA was asked for a moment ago."""
+        now = self._clock()
+        self._sent = {key: at for key, at in self._sent.items() if now - at < TRIGGER_INTERVAL}
+        return pair in self._sent
+
+    def forget(self, pair: Pair) -> None:
+        """Have the next request be followed at once: a circuit came or went."""
+        self._sent.pop(pair, None)
+
+    def start(self, pair: Pair) -> None:
+        """Have an SA asked for. Raises ``TriggerFailed``."""
+        try:
+            self._send(*pair)
+        except TriggerFailed:
+            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
+            raise
+        self._sent[pair] = self._clock()
+        self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "sent")
+        self._wait(pair, self._repetitions)
+
+    def _wait(self, pair: Pair, repetitions: Sequence[float]) -> None:
+        if (former := self._waiting.pop(pair, None)) is not None:
+            former.cancel()
+        if repetitions:
+            loop = asyncio.get_running_loop()
+            self._waiting[pair] = loop.call_later(repetitions[0], self._repeat, pair, repetitions[1:])
+
+    def _repeat(self, pair: Pair, then: Sequence[float]) -> None:
+        del self._waiting[pair]
+        if not self._is_needed(pair):
+            return
+        try:
+            self._send(*pair)
+        except TriggerFailed:
+            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
+            return
+        self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "repeated")
+        self._wait(pair, then)

@@ -1,0 +1,46 @@
+"""The operator's CA certificates, as the bridge needs them."""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import structlog
+
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.settings import TrustFiles
+from dmvpn_agent.x509.trust_files import TrustFilesReader
+from dmvpn_agent.x509.trust_store import Signatures, TrustStore
+
+log = structlog.get_logger()
+
+
+class AuthorityFiles:
+    """The CA certificates alone, read again when a file has changed, and the intermediate CAs that peers showed."""
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self._reader = TrustFilesReader(TrustFiles(paths, ()))
+        self._stamp: Hashable = None
+        self._signatures = Signatures()
+        self._store = TrustStore(())
+        self._others: Sequence[bytes] = ()
+
+    def issued(self, certificate: bytes, others: Sequence[bytes]) -> bool:
+        """Tell whether a CA issued a certificate (DER), directly or by way of CA certificates among the others."""
+        stamp = self._reader.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            authorities, problems = self._reader.authorities()
+            self._store = TrustStore(authorities, self._store.learned, signatures=self._signatures)
+            log.info("authorities_read", authorities=[one.certificate.subject for one in authorities],
+                     problems=problems)  # fmt: skip
+            self._others = ()
+        read = read_certificate(certificate)
+        if not isinstance(read, Certificate):
+            return False
+        if not self._store.chains(read).found and others is not self._others:
+            self._others = others  # the same ones are shown for each of many certificates
+            if learned := self._store.learn(others):
+                self._store = TrustStore(
+                    self._store.given, (*self._store.learned, *learned), signatures=self._signatures
+                )
+        return bool(self._store.chains(read).found)

@@ -1,0 +1,67 @@
+"""The bridge's VICI clients, and telling them."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.bridge.nhrpd_sections import render_for_nhrpd
+from dmvpn_agent.charon.sa import Circuit
+from dmvpn_agent.charon.vici import Packet, PacketType
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+#: The events that nhrpd asks for.
+CLIENT_EVENTS = frozenset({"child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa"})
+
+
+class Client(Protocol):
+    """A VICI client of ours; ``events`` are those it registered."""
+
+    events: set[str]
+
+    def send(self, packet: Packet) -> None:
+        """Send a packet, as soon as that goes."""
+
+    async def drained(self) -> None:
+        """Wait while much is still unsent."""
+
+    def close(self, cause: str) -> None:
+        """Close the connection."""
+
+
+class Clients:
+    """All that are connected."""
+
+    def __init__(self, certificates: Certificates, telemetry: Telemetry) -> None:
+        self._certificates = certificates
+        self._telemetry = telemetry
+        self._clients: set[Client] = set()
+        telemetry.observe(metrics.BRIDGE_CLIENTS, lambda: len(self._clients))
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(tuple(self._clients))
+
+    def add(self, client: Client) -> None:
+        """Take up a client."""
+        self._clients.add(client)
+
+    def discard(self, client: Client) -> None:
+        """Let go of a client."""
+        self._clients.discard(client)
+
+    def tell(self, client: Client, event: str, circuit: Circuit) -> None:
+        """Tell one client of a circuit, if it registered the event."""
+        if event in client.events:
+            message = render_for_nhrpd(*circuit, *self._certificates.of(circuit[0]))
+            client.send(Packet(PacketType.EVENT, event, message))
+            self._telemetry.increment(metrics.BRIDGE_EVENTS, event)
+
+    def announce(self, event: str, circuit: Circuit) -> None:
+        """Tell all of them."""
+        for client in self:
+            self.tell(client, event, circuit)
+
+    def close(self, cause: str) -> None:
+        """Close them all: nhrpd resets its circuits, and comes back after 2 s."""
+        for client in self:
+            client.close(cause)

@@ -1,0 +1,180 @@
+"""What nhrpd asks of charon: the few commands that it needs, each checked and translated; no others."""
+
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import structlog
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge.acquire import REPETITIONS, Pair, TriggerFailed, Triggers
+from dmvpn_agent.bridge.bridge import Bridge
+from dmvpn_agent.bridge.clients import CLIENT_EVENTS, Client
+from dmvpn_agent.charon.sa import Circuit, addresses
+from dmvpn_agent.charon.sa_reader import half_open_and_jobs
+from dmvpn_agent.charon.session import CharonLost, CommandFailed
+from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, text
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.slices import in_slices
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+#: What charon takes for yes (``vici_message.c``, ``get_bool``: ``yes``, ``true``, ``enabled``, ``1``).
+_YES = frozenset({"yes", "true", "enabled", "1"})
+#: What of charon's answer to ``terminate`` a client is given.
+_TERMINATE_ANSWER = ("matches", "terminated")
+
+
+class Refused(Exception):
+    """A command is not done; nhrpd logs the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitLimits:
+    """charon's settings of the same names, which it does not apply to what a trap policy starts. 0: no limit."""
+
+    half_open: int = 0
+    job_load: int = 0
+
+
+class Commands:
+    """Answers the bridge's clients. ``send_trigger(local, remote)`` has the kernel ask charon for an SA.
+
+    ``repetitions``: seconds before it is sent again each time.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        send_trigger: Callable[[Address, Address], None],
+        profiles: Set[str],
+        limits: InitLimits,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        repetitions: Sequence[float] = REPETITIONS,
+    ) -> None:
+        self._bridge = bridge
+        self._profiles = profiles
+        self._limits = limits
+        self._telemetry = telemetry
+        self._triggers = Triggers(send_trigger, self._needs_circuit, telemetry, clock, repetitions)
+        bridge.announced = self._forget_trigger
+
+    async def answer(self, client: Client, packet: Packet) -> Packet | None:
+        """Do what a client asks; return the answer, ``None`` for a packet that asks nothing."""
+        match packet.type:
+            case PacketType.EVENT_REGISTER:
+                if packet.name not in CLIENT_EVENTS:
+                    return Packet(PacketType.EVENT_UNKNOWN)
+                client.events.add(packet.name)
+                return Packet(PacketType.EVENT_CONFIRM)
+            case PacketType.EVENT_UNREGISTER:
+                client.events.discard(packet.name)
+                return Packet(PacketType.EVENT_CONFIRM)
+            case PacketType.CMD_REQUEST:
+                await self._bridge.wait_ready()
+                return await self._command(client, packet.name, packet.message)
+        return None
+
+    async def _command(self, client: Client, name: str, message: Section) -> Packet:
+        answer: dict[str, str] = {}
+        outcome = "done"
+        try:
+            match name:
+                case "list-sas":
+                    await self._list(client)
+                case "initiate":
+                    await self._initiate(client, message)
+                case "terminate":
+                    answer = await self._terminate(message)
+                case _:
+                    self._telemetry.increment(metrics.BRIDGE_REQUESTS, "other", "unknown")
+                    return Packet(PacketType.CMD_UNKNOWN)
+        except Refused as error:
+            outcome = "refused"
+            log.warning("request_refused", command=name, why=str(error))
+            answer = {"success": "no", "errmsg": str(error)}
+        self._telemetry.increment(metrics.BRIDGE_REQUESTS, name, outcome)
+        return Packet(PacketType.CMD_RESPONSE, message={"success": "yes", **answer})
+
+    async def _list(self, client: Client) -> None:
+        async for number in in_slices(tuple(self._bridge.picture.told)):
+            await client.drained()
+            if circuit := self._bridge.picture.told.get(number):  # it may have gone meanwhile
+                self._bridge.clients.tell(client, "list-sa", circuit)
+
+    async def _initiate(self, client: Client, message: Section) -> None:
+        if text(message, "child") not in self._profiles:
+            raise Refused(
+                f"profile {text(message, 'child')[:64]!r} is not served; nhrp.interfaces has {self._served()}"
+            )
+        try:
+            pair = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
+        except ValueError as error:
+            raise Refused(f"my-host or other-host: {error}") from error
+        if existing := tuple(self._bridge.picture.between(*pair)):
+            for circuit in existing:
+                self._bridge.clients.tell(client, "child-state-installed", circuit)
+            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "not_needed")
+        elif self._triggers.are_under_way(pair):
+            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "under_way")
+        else:
+            if text(message, "init-limits") in _YES:
+                await self._check_limits(text(message, "child"))
+            try:
+                self._triggers.start(pair)
+            except TriggerFailed as error:
+                raise Refused(str(error)) from error
+
+    def _forget_trigger(self, circuit: Circuit) -> None:
+        self._triggers.forget(addresses(circuit[0]))
+
+    def _needs_circuit(self, pair: Pair) -> bool:
+        return self._bridge.ready and not any(self._bridge.picture.between(*pair))
+
+    async def _check_limits(self, profile: str) -> None:
+        limits = self._limits
+        if limits == InitLimits():
+            return
+        try:
+            half_open, jobs = half_open_and_jobs(await self._ask("stats", {}))
+        except ViciError as error:
+            raise Refused(f"charon's stats cannot be read: {error}") from error
+        if (limits.half_open and half_open >= limits.half_open) or (limits.job_load and jobs > limits.job_load):
+            self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "limited")
+            raise Refused(
+                f"establishing CHILD_SA '{profile}' not possible at the moment due to limits:"
+                f" {half_open} half-open IKE_SAs, {jobs} jobs"
+            )
+
+    async def _terminate(self, message: Section) -> dict[str, str]:
+        ike_id, ike = text(message, "ike-id"), text(message, "ike")
+        if ike_id:
+            if not self._is_ours(ike_id):
+                raise Refused("no matching SAs to terminate found")  # charon's own words
+            selection = {"ike-id": ike_id}
+        elif ike in self._profiles:
+            selection = {"ike": ike}
+        else:
+            raise Refused(f"only ike-id=<number>, or an ike= of {self._served()}, can be terminated")
+        # Without waiting: nhrpd does not, and the event tells.
+        answer = await self._ask("terminate", selection | {"timeout": "-1"})
+        return {key: text(answer, key) for key in _TERMINATE_ANSWER if key in answer}
+
+    def _served(self) -> str:
+        return ", ".join(sorted(self._profiles))
+
+    def _is_ours(self, ike_id: str) -> bool:
+        """Tell whether nhrpd can know of an IKE_SA: charon's other tunnels are none of its business."""
+        picture = self._bridge.picture
+        sas = (*picture.sas.values(), *(sa for sa, _ in picture.told.values()))
+        return any(str(sa.unique_id) == ike_id and sa.name in self._profiles for sa in sas)
+
+    async def _ask(self, command: str, message: Section) -> Section:
+        if self._bridge.session is None:
+            raise Refused("charon is away")
+        try:
+            return await self._bridge.session.request(command, message)
+        except (CommandFailed, CharonLost) as error:
+            raise Refused(str(error)) from error

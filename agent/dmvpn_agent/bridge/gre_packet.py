@@ -1,0 +1,31 @@
+"""Makes the kernel ask charon for an SA to one peer, by sending it a GRE packet.
+
+With a wildcard trap policy (``remote_addrs = %any``, ``start_action = trap``) the kernel holds the packet back and
+raises an acquire for just its addresses. The packet says NHRP (RFC 2332) and has no content: should it ever arrive,
+it is dropped.
+"""
+
+import errno
+import socket
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge.acquire import TriggerFailed
+
+IPPROTO_GRE = 47
+#: RFC 2784: no flags, version 0; protocol type 0x2001, NHRP.
+PACKET = b"\x00\x00\x20\x01"
+
+
+def send_trigger(local: Address, remote: Address) -> None:
+    """Send one GRE packet from ``local`` to ``remote``. Raises ``TriggerFailed``."""
+    family = socket.AF_INET if local.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, IPPROTO_GRE) as raw:
+            raw.bind((str(local), 0))
+            raw.sendto(PACKET, (str(remote), 0))
+    except PermissionError as error:
+        raise TriggerFailed("a raw socket needs CAP_NET_RAW; give it to the bridge's service") from error
+    except OSError as error:
+        # The kernel says this, too, of a packet that it holds back until there is an SA.
+        if error.errno not in {errno.EAGAIN, errno.ESRCH}:
+            raise TriggerFailed(f"{local} to {remote}: {error.strerror}") from error

@@ -1,0 +1,58 @@
+"""Has charon set up an IKE_SA with a peer, in the way that nhrpd does.
+
+charon with Alpine's patches takes ``initiate`` with addresses on its own socket. One without them has the bridge,
+which listens where nhrpd looks for charon.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.session import CharonLost, CommandFailed
+from dmvpn_agent.charon.vici_client import ViciSession
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+TIMEOUT = 5.0
+
+
+class ViciInviter:
+    """Speaks to the first of the sockets that is there, each time on a connection of its own.
+
+    ``profiles``: what nhrpd asks for on each tunnel interface.
+    """
+
+    def __init__(self, sockets: Sequence[Path], profiles: Mapping[str, str], telemetry: Telemetry) -> None:
+        self._sockets = sockets
+        self._profiles = profiles
+        self._telemetry = telemetry
+
+    async def invite(self, interface: str, local: Address, remote: Address) -> None:
+        """Ask for an IKE_SA between two NBMA addresses, for what is bound on a tunnel interface.
+
+        Raises ``CharonLost``, ``CommandFailed``.
+        """
+        if interface not in self._profiles:  # of a peer that was stored before the configuration changed
+            raise CommandFailed(f"{interface} is none of nhrp.interfaces")
+        message = {
+            "child": self._profiles[interface],
+            "timeout": "-1",
+            "async": "1",
+            "init-limits": "0",
+            "my-host": str(local),
+            "other-host": str(remote),
+        }
+        path = next((path for path in self._sockets if path.is_socket()), None)
+        if path is None:
+            raise CharonLost(f"none of {', '.join(str(path) for path in self._sockets)} is a socket")
+        try:
+            streams = await asyncio.open_unix_connection(path)
+        except OSError as error:
+            raise CharonLost(f"{path}: {error.strerror}") from error
+        session = ViciSession(*streams, self._telemetry, TIMEOUT, max_waiting_events=1)
+        try:
+            await session.request("initiate", message)
+        finally:
+            with contextlib.suppress(OSError):
+                await session.close()

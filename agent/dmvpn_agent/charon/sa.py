@@ -1,0 +1,185 @@
+"""Security associations as charon shows them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from dmvpn_agent.addresses import Address
+
+#: CHILD_SA states (strongSwan ``child_sa_state_names``) in which it is the one in use. A REKEYED one was replaced.
+INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
+#: IKE_SA states (strongSwan ``ike_sa_state_names``) in which the peer is authenticated.
+ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
+#: The IKE_SA state in which the two are not authenticated yet.
+CONNECTING = "CONNECTING"
+#: IKE_SA states from which there is no way back. One whose peer does not answer stays there until charon gives up.
+ENDING_STATES = frozenset({"DELETING", "DESTROYING"})
+
+
+class Authentication(StrEnum):
+    """How charon authenticates the peers of a connection."""
+
+    #: Every remote round is by public key, so that the identity shown was proved by a certificate.
+    PUBLIC_KEY = "public_key"
+    #: Every remote round is by pre-shared key.
+    PRE_SHARED_KEY = "pre_shared_key"
+    #: By another method (EAP, XAuth), by several, by whichever the peer takes, or not known.
+    OTHER = "other"
+
+
+class Traffic(NamedTuple):
+    """What passed, as the kernel counts it: bytes of the packets inside, and packets."""
+
+    bytes_in: int = 0
+    packets_in: int = 0
+    bytes_out: int = 0
+    packets_out: int = 0
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        """Return the sum."""
+        return Traffic(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+NO_TRAFFIC = Traffic()
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithms:
+    """What two peers agreed on, in strongSwan's names with a key's bits after a hyphen (``AES_GCM_16-256``).
+
+    Empty where there is none: AES-GCM needs no ``integrity``, a CHILD_SA no ``prf``, and one made in IKE_AUTH no key
+    exchange. ``key_exchanges``: more than one where they are combined (RFC 9370).
+    """
+
+    encryption: str = ""
+    integrity: str = ""
+    prf: str = ""
+    key_exchanges: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in (self.encryption, self.integrity, self.prf, *self.key_exchanges) if name)
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSa:
+    """A CHILD_SA; ``unique_id`` is charon's own number for it, ``name`` its configuration's.
+
+    ``spi_in`` and ``spi_out`` name it for good; like everything after them they are absent until it is installed.
+    ``last_in``, ``last_out``: when it was last used. Times are as exact as charon tells them, in whole seconds.
+    """
+
+    unique_id: int
+    name: str
+    state: str
+    mode: str = ""
+    protocol: str = ""
+    reqid: int = 0
+    udp_encapsulated: bool = False
+    spi_in: str = ""
+    spi_out: str = ""
+    algorithms: Algorithms = Algorithms()
+    traffic: Traffic = NO_TRAFFIC
+    last_in: datetime | None = None
+    last_out: datetime | None = None
+    installed_at: datetime | None = None
+    rekey_due: datetime | None = None
+    expires: datetime | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Tell whether traffic can use it."""
+        return self.state in INSTALLED_STATES
+
+    @property
+    def spis(self) -> str:
+        """Return what names this CHILD_SA, across charon's restarts too; empty until it is installed."""
+        return f"{self.spi_in}:{self.spi_out}" if self.spi_in else ""
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSa:
+    """An IKE_SA; ``name`` is its connection's, the identities are as charon prints them.
+
+    The two SPIs name it for good; ``unique_id`` is charon's own number, which starts anew with charon. ``initiator``:
+    this node began it, or the last rekeying of it. Times are there once it is established, as exact as charon tells
+    them, in whole seconds; ``rekey_due`` and ``reauth_due`` only where the configuration asks for it.
+    ``remote_certificate``: the peer's, in DER, which only a charon with Alpine's patches tells.
+    """
+
+    unique_id: int
+    name: str
+    state: str
+    local_host: Address
+    remote_host: Address
+    remote_port: int
+    local_id: str
+    remote_id: str
+    initiator_spi: str
+    responder_spi: str
+    children: tuple[ChildSa, ...] = ()
+    local_port: int = 0
+    version: int = 2
+    initiator: bool = False
+    nat_local: bool = False
+    nat_remote: bool = False
+    algorithms: Algorithms = Algorithms()
+    established_at: datetime | None = None
+    rekey_due: datetime | None = None
+    reauth_due: datetime | None = None
+    remote_certificate: bytes = dataclass_field(default=b"", repr=False)
+
+    @property
+    def spis(self) -> str:
+        """Return what names this IKE_SA."""
+        return f"{self.initiator_spi}:{self.responder_spi}"
+
+    @property
+    def established(self) -> bool:
+        """Tell whether the peer is authenticated."""
+        return self.state in ESTABLISHED_STATES
+
+    @property
+    def replacement_due(self) -> datetime | None:
+        """Return when it is to be rekeyed or authenticated anew, whichever comes first."""
+        return min(filter(None, (self.rekey_due, self.reauth_due)), default=None)
+
+
+#: An IKE_SA together with one of its CHILD_SAs.
+Circuit = tuple[IkeSa, ChildSa]
+
+
+def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
+    """Return what traffic can use now, by the CHILD_SA's unique id; an IKE_SA that is being deleted has none."""
+    return {
+        child.unique_id: (sa, child)
+        for sa in sas
+        if sa.state not in ENDING_STATES
+        for child in sa.children
+        if child.installed
+    }
+
+
+def addresses(sa: IkeSa) -> tuple[Address, Address]:
+    """Return what nhrpd knows a virtual circuit by: local and remote NBMA address, without ports."""
+    return sa.local_host, sa.remote_host
+
+
+def same_circuit(one: Circuit, other: Circuit) -> bool:
+    """Tell whether two looks at a CHILD_SA show the same to nhrpd: addresses, identities, and which IKE_SA."""
+    if one[0] is other[0]:  # not looked at again: so it is with all but one of a thousand
+        return _child(one[1]) == _child(other[1])
+    return _shown(*one) == _shown(*other)
+
+
+def _shown(sa: IkeSa, child: ChildSa) -> tuple[object, ...]:
+    return (sa.unique_id, sa.name, sa.spis, addresses(sa), sa.local_id, sa.remote_id, *_child(child))
+
+
+def _child(child: ChildSa) -> tuple[object, ...]:
+    return child.unique_id, child.name

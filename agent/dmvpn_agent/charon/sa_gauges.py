@@ -1,0 +1,58 @@
+"""What is exported of the DMVPN's SAs: traffic, events, times and algorithms, one series a peer at most."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from dmvpn_agent.charon.algorithms import label
+from dmvpn_agent.charon.sa import ChildSa, IkeSa
+from dmvpn_agent.charon.sa_totals import SaTotals
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Samples, Telemetry
+
+
+def observe_sas(telemetry: Telemetry, sas: Callable[[], tuple[IkeSa, ...]], totals: SaTotals) -> None:
+    """Export the established IKE_SAs that ``sas`` returns, and the totals."""
+
+    def installed() -> Iterator[tuple[IkeSa, ChildSa]]:
+        return ((sa, child) for sa in sas() for child in sa.children if child.installed)
+
+    telemetry.observe(metrics.SA_BYTES, lambda: _directions(totals, 0))
+    telemetry.observe(metrics.SA_PACKETS, lambda: _directions(totals, 1))
+    telemetry.observe(metrics.SA_EVENTS, lambda: {
+        (str(address), str(event)): count for (address, event), count in totals.events().items()
+    })  # fmt: skip
+    telemetry.observe(metrics.IKE_SA_ESTABLISHED, lambda: _latest((sa, sa.established_at) for sa in sas()))
+    telemetry.observe(metrics.IKE_SA_REPLACEMENT, lambda: _latest((sa, sa.replacement_due) for sa in sas()))
+    telemetry.observe(metrics.CHILD_SA_REKEY, lambda: _latest((sa, child.rekey_due) for sa, child in installed()))
+    telemetry.observe(metrics.CHILD_SA_EXPIRES, lambda: _latest((sa, child.expires) for sa, child in installed()))
+    telemetry.observe(metrics.SA_ALGORITHMS, lambda: _algorithms(sas()))
+    telemetry.observe(metrics.IKE_SAS_NAT, lambda: {
+        ("local",): sum(sa.nat_local for sa in sas()), ("remote",): sum(sa.nat_remote for sa in sas()),
+    })  # fmt: skip
+
+
+def _directions(totals: SaTotals, offset: int) -> Samples:
+    samples: Samples = {}
+    for address, traffic in totals.traffic().items():
+        samples[(str(address), "in")] = traffic[offset]
+        samples[(str(address), "out")] = traffic[offset + 2]
+    return samples
+
+
+def _latest(times: Iterable[tuple[IkeSa, datetime | None]]) -> Samples:
+    """Return the latest time of each NBMA address: that of the SA which replaced the others."""
+    samples: Samples = {}
+    for sa, time in times:
+        if time is not None:
+            labels = (str(sa.remote_host),)
+            samples[labels] = max(samples.get(labels, 0), time.timestamp())
+    return samples
+
+
+def _algorithms(sas: Iterable[IkeSa]) -> Samples:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for sa in sas:
+        used = [("ike", sa.algorithms), *(("child", child.algorithms) for child in sa.children if child.installed)]
+        counts.update((kind, *label(name)) for kind, algorithms in used for name in algorithms)
+    return dict(counts)

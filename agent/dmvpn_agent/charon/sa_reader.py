@@ -1,0 +1,193 @@
+"""charon's SAs, from VICI's sections."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from ipaddress import ip_address
+from sys import intern
+
+from dmvpn_agent.charon.sa import Algorithms, Authentication, ChildSa, IkeSa, Traffic
+from dmvpn_agent.charon.vici import Section, ViciError, count, number, sections, text
+
+_ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "prf-alg", "dh-group",
+                   *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
+
+
+#: A node has few addresses of its own, and most peers the same ports, in a thousand SAs.
+_own_address = lru_cache(maxsize=64)(ip_address)
+
+
+_port = lru_cache(maxsize=64)(int)
+
+
+def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
+    """Yield the IKE_SAs of a ``list-sa`` event, or of one about SAs: old and new ones where something was rekeyed.
+
+    ``now``: when the message came; charon gives times in seconds from then. IKE_SAs without addresses (not yet
+    connected) are left out. Raises ``ViciError``.
+    """
+    for name, section in sections(message):
+        for part in _parts(section, "state"):
+            if not text(part, "local-host") or text(part, "remote-host") in {"", "%any"}:
+                continue
+            try:
+                yield _ike_sa(name, part, now)
+            except ValueError as error:
+                raise ViciError(f"IKE_SA {name}: {error}") from error
+
+
+def _parts(section: Section, key: str) -> Iterator[Section]:
+    """Yield a section, or, where what has the key lies one deeper, the old and the new one within."""
+    if key in section:
+        yield section
+    else:
+        yield from (part for name, part in sections(section) if name in {"old", "new"})
+
+
+def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
+    """Read one; its texts are interned, so that two looks at a thousand SAs hold them once."""
+    children = section.get("child-sas", {})
+    if not isinstance(children, Mapping):
+        raise ViciError("child-sas is no section")
+    return IkeSa(
+        unique_id=number(section, "uniqueid"),
+        name=intern(name),
+        state=intern(text(section, "state")),
+        local_host=_own_address(text(section, "local-host")),
+        remote_host=ip_address(text(section, "remote-host")),
+        remote_port=_port(count(section, "remote-port")),
+        local_id=intern(text(section, "local-id")),
+        remote_id=intern(text(section, "remote-id")),
+        initiator_spi=intern(text(section, "initiator-spi")),
+        responder_spi=intern(text(section, "responder-spi")),
+        children=tuple(
+            _child_sa(text(part, "name") or key, part, now)
+            for key, child in sections(children)
+            for part in _parts(child, "uniqueid")
+        ),
+        local_port=_port(count(section, "local-port")),
+        version=count(section, "version"),
+        initiator=text(section, "initiator") == "yes",
+        nat_local=text(section, "nat-local") == "yes",
+        nat_remote=text(section, "nat-remote") == "yes",
+        algorithms=_algorithms(section),
+        established_at=_ago(section, "established", now),
+        rekey_due=_ahead(section, "rekey-time", now),
+        reauth_due=_ahead(section, "reauth-time", now),
+        remote_certificate=_octets(section, "remote-cert-data"),
+    )
+
+
+def _octets(section: Section, key: str) -> bytes:
+    value = section.get(key, b"")
+    return value if isinstance(value, bytes) else b""
+
+
+def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
+    return ChildSa(
+        unique_id=number(section, "uniqueid"),
+        name=intern(name),
+        state=intern(text(section, "state")),
+        mode=intern(text(section, "mode")),
+        protocol=intern(text(section, "protocol")),
+        reqid=count(section, "reqid"),
+        udp_encapsulated=text(section, "encap") == "yes",
+        spi_in=intern(text(section, "spi-in")),
+        spi_out=intern(text(section, "spi-out")),
+        algorithms=_algorithms(section),
+        traffic=Traffic(*(count(section, key) for key in ("bytes-in", "packets-in", "bytes-out", "packets-out"))),
+        last_in=_ago(section, "use-in", now),
+        last_out=_ago(section, "use-out", now),
+        installed_at=_ago(section, "install-time", now),
+        rekey_due=_ahead(section, "rekey-time", now),
+        expires=_ahead(section, "life-time", now),
+    )
+
+
+def _algorithms(section: Section) -> Algorithms:
+    values = (section.get(key, b"") for key in _ALGORITHM_KEYS)
+    return _interned(*(value if isinstance(value, bytes) else b"" for value in values))
+
+
+@lru_cache(maxsize=256)
+def _interned(
+    encryption: bytes, encryption_bits: bytes, integrity: bytes, integrity_bits: bytes, prf: bytes, *exchanges: bytes
+) -> Algorithms:
+    """Return one value for all SAs with the same algorithms: there are few."""
+    return Algorithms(
+        _sized(encryption, encryption_bits),
+        _sized(integrity, integrity_bits),
+        prf.decode(errors="replace"),
+        tuple(exchange.decode(errors="replace") for exchange in exchanges if exchange),
+    )
+
+
+def _sized(name: bytes, bits: bytes) -> str:
+    return (name + b"-" + bits if bits else name).decode(errors="replace")
+
+
+def _ago(section: Section, key: str, now: datetime) -> datetime | None:
+    """Return a time that has passed.
+
+    charon reads the clock once before it lists SAs: what happens while it does comes out below 0.
+    """
+    seconds = _seconds(section, key)
+    return None if seconds is None else _moved(now, -max(seconds, 0))
+
+
+def _ahead(section: Section, key: str, now: datetime) -> datetime | None:
+    """Return a time to come, or, as a negative number of seconds, one that has passed."""
+    seconds = _seconds(section, key)
+    return None if seconds is None else _moved(now, seconds)
+
+
+def _seconds(section: Section, key: str) -> int | None:
+    """Return a number of seconds; charon prints some of those below 0 as unsigned, of 64 bits (``use-in``)."""
+    seconds = text(section, key)
+    if not seconds:
+        return None
+    if not (seconds.removeprefix("-").isdecimal() and len(seconds) <= 20):
+        raise ViciError(f"{key} is {seconds[:40]!r}, not a number of seconds")
+    number = int(seconds)
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _moved(now: datetime, seconds: int) -> datetime | None:
+    """Return the time so many seconds from now; a time that no calendar has is not known."""
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+#: What charon calls the methods (``auth_class_names``).
+_METHODS = {"public key": Authentication.PUBLIC_KEY, "pre-shared key": Authentication.PRE_SHARED_KEY}
+
+
+def certificate_data(message: Section) -> Iterator[bytes]:
+    """Yield the certificate (DER) of a ``list-cert`` event."""
+    data = message.get("data")
+    if isinstance(data, bytes):
+        yield data
+
+
+def parse_connections(message: Section) -> Iterator[tuple[str, Authentication]]:
+    """Yield the connections of a ``list-conn`` event, and how each authenticates its peers.
+
+    A peer that passes several rounds (RFC 4739) names an identity in each, and charon shows that of the last one. A
+    round without a class, as charon lists it where ``auth`` is not set, takes a pre-shared key as well.
+    """
+    for name, section in sections(message):
+        rounds = {text(part, "class") for key, part in sections(section) if key.startswith("remote-")}
+        method = _METHODS.get(rounds.pop()) if len(rounds) == 1 else None
+        yield name, method or Authentication.OTHER
+
+
+def half_open_and_jobs(stats: Section) -> tuple[int, int]:
+    """Return from the answer to ``stats`` what charon's ``init_limit_*`` are about: half-open IKE_SAs, waiting jobs.
+
+    Raises ``ViciError``.
+    """
+    found = dict(sections(stats))
+    jobs = found.get("queues", {})
+    return number(found.get("ikesas", {}), "half-open"), sum(number(jobs, kind) for kind in jobs)

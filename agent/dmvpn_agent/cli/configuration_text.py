@@ -1,0 +1,135 @@
+"""What the commands print for people."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from ipaddress import ip_address, ip_network
+
+from dmvpn_agent.bgp.desired import desired
+from dmvpn_agent.bgp.neighbors import Observed
+from dmvpn_agent.bgp.plan import plan
+from dmvpn_agent.bgp.vtysh_lines import render
+from dmvpn_agent.config.file import Config
+from dmvpn_agent.kernel import nft
+from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.policy.rules import Combination, OnConflict, Policy, Rules, StaticPeer
+from dmvpn_agent.view.table import table
+
+
+def configuration_text(config: Config) -> str:
+    """Return what would be done with a configuration, and what must stand in FRR's for it."""
+    lines = [
+        "The configuration is valid.",
+        "",
+        f"role {config.role}",
+        f"  watches charon at   {config.ike.vici_socket}",
+        f"  serves metrics at   {config.metrics or '(nowhere)'}",
+        f"  keeps its state in  {config.state_directory}",
+        "",
+        policy_text(config.policy),
+        "",
+        "FRR must contain:",
+        f"  nhrp event socket {config.event_socket}",
+    ]
+    if config.redirect:
+        lines.append(f"  nhrp nflog-group {config.redirect.nflog_group}")
+    for name, profile in config.tunnels.items():
+        lines += [f"  interface {name}", f"   tunnel protection vici profile {profile}"]
+        for version in sorted(config.policy.ip_versions[name]):
+            family = "ip" if version == 4 else "ipv6"
+            lines.append(f"   {family} nhrp network-id N")
+            lines += [f"   {family} nhrp redirect"] if config.redirect else []
+    if config.bgp:
+        settings = config.bgp
+        lines += [f"  router bgp {settings.as_number}"]
+        lines += [f"   neighbor {group} peer-group" for group in settings.groups]
+        lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 vtysh would be given:"]
+        lines += [f"  {line}" for line in _example(config)]
+    if config.redirect:
+        lines += ["", "nft -f - would be given:", *(f"  {line}" for line in nft.render(config.redirect).splitlines())]
+    return "\n".join(lines)
+
+
+def policy_text(policy: Policy) -> str:
+    """Return the rules in force: what each kind of peer may have on each interface, and what holds for all."""
+    parts = [_rules(interface, policy) for interface in policy.rules]
+    together = {
+        Combination.FIRST: "the first that names some counts",
+        Combination.UNION: "all count",
+        Combination.AGREE: "those that name some must name the same",
+    }[policy.combination]
+    crl = "asked for: without a current one a certificate is denied" if policy.requires_crl else "used where known"
+    confirms = "a certificate must be that of the IKE_SA" if policy.confirms else "not compared with the certificate"
+    whole = [
+        ("resources from", f"{_join(policy.sources)}; {together}"),
+        ("CRL", crl),
+        ("IKE_SA", confirms),
+        *(("static peer", _static_peer(row)) for row in policy.static_peers),
+        *(("maintenance", str(row)) for row in policy.maintenance),
+    ]
+    return "\n\n".join([*parts, table(("ALL PEERS", ""), whole)])
+
+
+def _rules(interface: str, policy: Policy) -> str:
+    """Return the rules on one interface, a column for each kind of peer whose rules are its own."""
+    kinds = {kind: policy.rules[interface][kind] for kind in policy.kinds}
+    if len(different := tuple(dict.fromkeys(_column(rules) for rules in kinds.values()))) == 1:
+        columns = {" and ".join(kinds): different[0]}
+    else:
+        columns = {str(kind): _column(rules) for kind, rules in kinds.items()}
+    rows = zip(*columns.values(), strict=True)
+    named = ((cells[0][0], *(value for _, value in cells)) for cells in rows)
+    return table((f"ON {interface}", *(name.upper() for name in columns)), named)
+
+
+def _column(rules: Rules) -> tuple[tuple[str, str], ...]:
+    ipv4, ipv6 = rules.max_prefix_length
+    numbers = _join(rules.as_ranges) + ("; this node's own too" if rules.allows_ibgp else "")
+    return (
+        ("may join", ("with a hub's role" if rules.requires_hub_role else "yes") if rules.allowed else "no"),
+        ("protocol addresses in", _join(rules.tunnel_networks)),
+        ("protocol addresses", f"at most {rules.max_protocol_addresses}"),
+        ("hosts behind it", "where its prefixes have them" if rules.allows_hosts else "no"),
+        ("AS number", f"{'one' if rules.needs_as_number else 'none needed'}, in {numbers}"),
+        ("prefixes in", _join(rules.allowed_networks)),
+        ("prefixes never in", _join((*rules.tunnel_networks, *rules.forbidden_networks))),
+        ("may announce", "all of that, for others" if rules.transit else "the prefixes of its certificate"),
+        ("default route", "allowed" if rules.allows_default_route else "no"),
+        ("prefixes", f"at most {rules.max_prefixes}, no longer than /{ipv4} (IPv6: /{ipv6})"),
+        ("issuers", _join(rules.issuers, "any")),
+        ("subjects", _join(rules.subjects, "any")),
+        ("what another peer has", _CONFLICTS[rules.on_conflict]),
+    )
+
+
+_CONFLICTS = {
+    OnConflict.DENY: "is denied",
+    OnConflict.TAKE_OVER: "goes to the newer",
+    OnConflict.SHARE: "is denied, but for prefixes of one site",
+}
+
+
+def _static_peer(row: StaticPeer) -> str:
+    resources = row.resources
+    claims = (*resources.protocol_addresses, *resources.as_numbers, *resources.prefixes, *resources.roles)
+    whom = "with or without certificate" if row.overrides else "without certificate"
+    return f"{row.identity} ({whom}): {_join(claim.text for claim in claims)}"
+
+
+def _join(values: Iterable[object], nothing: str = "(none)") -> str:
+    return ", ".join(str(value) for value in values) or nothing
+
+
+def _example(config: Config) -> list[str]:
+    assert config.bgp is not None  # noqa: S101  the caller has looked
+    peer = Peer(
+        protocol_address=ip_address("192.0.2.1"),
+        nbma_address=ip_address("203.0.113.1"),
+        interface=config.interfaces[0],
+        as_number=64512,
+        prefixes=(ip_network("198.51.100.0/24"),),
+        fingerprint="0" * 64,
+        subject="",
+        not_after=datetime.max,
+    )
+    settings = config.bgp
+    return render(plan(desired([peer], settings), Observed()).changes, settings.as_number)

@@ -1,0 +1,48 @@
+"""``doctor``: whether this node is put together as the agent needs it, and what to do where it is not."""
+
+import asyncio
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.doctor.checks import Check, Level, examine
+from dmvpn_agent.doctor.inspect import look, wanted
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.output import complain, say
+from dmvpn_agent.runtime.printable import printable
+from dmvpn_agent.view.table import table
+
+EXIT_SOUND, EXIT_FAULTS, EXIT_CANNOT = 0, 1, 2
+
+
+def run(file: Path, as_json: bool) -> int:
+    """Look at this node and print what was found; return the exit status."""
+    logs.set_up_for_command()
+    try:
+        config = load(file)
+    except ConfigError as error:
+        complain(f"dmvpn-agent: {error}")
+        return EXIT_CANNOT
+    checks = examine(asyncio.run(look(config)), wanted(config))
+    say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if as_json
+          else "\n".join(render(checks)))  # fmt: skip
+    return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND
+
+
+def render(checks: Sequence[Check]) -> Iterator[str]:
+    """Yield the table of all checks, then what to do, and how many there are of each level."""
+    words = {Level.OK: "ok", Level.WARNING: "warning", Level.FAULT: "FAULT"}
+    yield table(("", "CHECK", "FOUND"), ((words[check.level], check.name, check.found) for check in checks))
+    for check in checks:
+        if check.level is not Level.OK:
+            yield ""
+            yield printable(f"{words[check.level]}: {check.name}")
+            yield printable(f"  found     {check.found}")
+            yield printable(f"  expected  {check.expected}")
+            yield printable(f"  do        {check.do}")
+    count = Counter(check.level for check in checks)
+    yield f"\n{count[Level.FAULT]} faults, {count[Level.WARNING]} warnings, {count[Level.OK]} ok"

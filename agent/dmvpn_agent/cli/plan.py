@@ -1,0 +1,191 @@
+"""``plan``: what the agent would change in FRR, judged by a configuration that need not be in force yet.
+
+It does what an agent does that starts now: judges the stored peers again, and compares what they are entitled to with
+what FRR has. Nothing is written.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dmvpn_agent.addresses import IP_VERSIONS, Address
+from dmvpn_agent.admission.bindings import NhrpdUnavailable
+from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.bgp.bgpd import FrrUnavailable
+from dmvpn_agent.bgp.change_text import describe
+from dmvpn_agent.bgp.desired import desired
+from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.plan import Change, Plan, RemoveNeighbor, plan, subject
+from dmvpn_agent.bgp.problem import BgpProblem
+from dmvpn_agent.bgp.problems import bgp_problems, writable
+from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.explain.setting import Setting, settle
+from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.clocks import uptime
+from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.runtime.store import Store, StoreUnreadable
+
+EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be done. ``denied``: stored peers that the configuration does not accept (any more)."""
+
+    as_number: int
+    peers: tuple[Peer, ...]
+    denied: tuple[Revoked, ...]
+    plan: Plan
+    problems: tuple[BgpProblem, ...]
+
+    @property
+    def different(self) -> bool:
+        """Tell whether FRR is not as desired, or not fit for it."""
+        return bool(self.plan.changes or self.plan.foreign or any(problem.serious for problem in self.problems))
+
+    @property
+    def strangers(self) -> list[str]:
+        """Return the neighbors to be removed whose peers are not stored at all."""
+        known = {str(gone.request.protocol_address) for gone in self.denied}
+        known |= {str(peer.protocol_address) for peer in self.peers}
+        removed = [str(change.address) for change in self.plan.changes if isinstance(change, RemoveNeighbor)]
+        return [address for address in removed if address not in known]
+
+
+def run(file: Path, as_json: bool) -> int:
+    """Print what would be changed; return the exit status. Raises ``ConfigError``."""
+    logs.set_up_for_command()
+    setting = settle(file)
+    bgp = setting.config.bgp
+    if bgp is None:
+        say(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
+        return EXIT_SAME
+    try:
+        preview = asyncio.run(_preview(setting, bgp))
+    except (StoreUnreadable, FrrUnavailable) as error:
+        complain(f"dmvpn-agent: {error}")
+        return EXIT_UNREADABLE
+    if as_json:
+        say(json.dumps(_json(preview), indent=2))
+    else:
+        say_lines(_text(preview))
+    return EXIT_DIFFERENT if preview.different else EXIT_SAME
+
+
+async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
+    terminals = Terminals(setting.config.frr)
+    peers, denied = _judged(setting, await _bound(setting, terminals))
+    seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()
+    wanted = desired(peers, bgp)
+    found = bgp_problems(
+        seen.config,
+        bgp,
+        wanted,
+        established=[address for address, session in seen.sessions.items() if session.state == "Established"],
+        dynamic=[address for address, session in seen.sessions.items() if session.dynamic],
+    )
+    return Preview(bgp.as_number, peers, denied, plan(writable(wanted, seen.config, found), seen.config), found)
+
+
+async def _bound(setting: Setting, terminals: Terminals) -> frozenset[Address]:
+    """Return whom nhrpd has bound, nobody if it cannot be read: it matters where stored peers conflict."""
+    nhrpd = FrrNhrpd(terminals.reader, setting.config.interfaces)
+    try:
+        tables = [await nhrpd.bindings(version, lambda _: None) for version in IP_VERSIONS]
+    except NhrpdUnavailable:
+        return frozenset()
+    return frozenset(binding.protocol_address for bindings in tables for binding in bindings)
+
+
+class _Kept:
+    """Stored requests that nobody changes."""
+
+    def __init__(self, requests: Iterable[BindingRequest]) -> None:
+        self._requests = tuple(requests)
+
+    def load(self) -> Iterable[BindingRequest]:
+        return self._requests
+
+    def save(self, request: BindingRequest) -> None:
+        pass
+
+    def remove(self, address: Address) -> None:
+        pass
+
+
+def _judged(setting: Setting, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
+    store = Store(setting.config.state_directory / "agent.sqlite")
+    store.open_to_read()
+    try:
+        stored = _Kept(PeerTable(store).load())
+    finally:
+        store.close()
+    peers, now = Peers(stored), datetime.now(UTC)
+    denied = peers.load(lambda request: setting.judge.decide(request, now), uptime())
+    peers.resolve(bound, uptime())
+    return tuple(peers), denied
+
+
+def _text(preview: Preview) -> Iterator[str]:
+    todo = preview.plan
+    if preview.denied:
+        yield "DENIED BY THIS CONFIGURATION, of the stored peers:"
+        yield from (f"  {gone.request.protocol_address}  {gone.why}" for gone in preview.denied)
+        yield ""
+    if preview.problems:
+        yield "FOR YOU TO DO in FRR, or some neighbors are not written, or do not work:"
+        yield from (f"  {problem}" for problem in preview.problems)
+        yield ""
+    if todo.foreign:
+        yield "LEFT ALONE, because somebody else wrote the neighbor; remove it, and the agent writes its own:"
+        yield from (f"  {address}" for address in todo.foreign)
+        yield ""
+    if todo.changes:
+        yield "CHANGES, as vtysh would be given them:"
+        yield from annotate(todo.changes, preview.as_number)
+        yield ""
+    if preview.strangers:
+        yield f"Neighbors of peers that are not stored ({', '.join(preview.strangers)}) are removed only"
+        yield "frr.linger_seconds after the agent's start, if the peers have not come back by then."
+        yield ""
+    accepted = f"{len(preview.peers)} accepted peers"
+    if todo.changes:
+        about = len({subject(change) for change in todo.changes})
+        yield f"{accepted}; {len(todo.changes)} changes to {about} neighbors and prefix-lists."
+    else:
+        yield f"{accepted}; nothing to change in FRR."
+
+
+def _json(preview: Preview) -> dict[str, Any]:
+    return {
+        "managed": True,
+        "different": preview.different,
+        "peers": [str(peer.protocol_address) for peer in preview.peers],
+        "denied": [
+            {"protocol_address": str(gone.request.protocol_address), "reason": str(gone.why.reason),
+             "field": gone.why.field, "found": gone.why.found, "expected": gone.why.expected}
+            for gone in preview.denied
+        ],
+        "problems": [str(problem) for problem in preview.problems],
+        "foreign_neighbors": [str(address) for address in preview.plan.foreign],
+        "not_stored": preview.strangers,
+        "changes": changes_json(preview.plan.changes),
+        "vtysh": render(preview.plan.changes, preview.as_number),
+    }  # fmt: skip
+
+
+def changes_json(changes: tuple[Change, ...]) -> list[dict[str, str]]:
+    """Return what each change is about, and what it means."""
+    return [
+        {"kind": type(change).__name__, "subject": subject(change), "text": describe(change)} for change in changes
+    ]

@@ -1,0 +1,88 @@
+"""``sas``: the SAs with each peer, as the running agent last saw them."""
+
+import json
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.cli.status import tell
+from dmvpn_agent.runtime.printable import printable_values
+from dmvpn_agent.view.table import table
+
+HEADER = ("PEER", "NBMA", "STATE", "NAT", "UP", "REKEY IN", "IKE", "ESP", "IN", "OUT", "IDENTITY")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def run(socket: Path | None, config: Path, addresses: Collection[Address], as_json: bool) -> int:
+    """Print the SAs with these peers, or all; return the exit status. Raises ``ConfigError``."""
+    wanted = {str(address) for address in addresses}
+
+    def text(state: dict[str, Any]) -> str:
+        if as_json:
+            return json.dumps(list(select(state, wanted)), indent=2)
+        shown = printable_values(state)
+        return render(list(select(shown, wanted)), datetime.now(UTC), shown["charon"]["connected"])
+
+    return tell(socket, config, text)
+
+
+def select(state: dict[str, Any], addresses: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield the IKE_SAs of these NBMA or protocol addresses, or all; each with its protocol addresses."""
+    peers: dict[str, list[str]] = {}
+    for peer in state["peers"]:
+        peers.setdefault(peer["nbma_address"], []).append(peer["protocol_address"])
+    for sa in state["charon"]["ike_sas"]:
+        own = peers.get(sa["remote_host"], [])
+        if not addresses or addresses & {sa["remote_host"], *own}:
+            yield {"protocol_addresses": own, **sa}
+
+
+def render(sas: list[dict[str, Any]], now: datetime, connected: bool) -> str:
+    """Return a table with a line for each IKE_SA; traffic is that of its CHILD_SAs that are there now."""
+    if not connected:
+        return "NOT CONNECTED to charon"
+    return table(HEADER, (_row(sa, now) for sa in sas)) if sas else "no SAs"
+
+
+def _row(sa: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    children = sa["children"]
+    newest = children[-1] if children else None
+    encapsulated = any(child["udp_encapsulated"] for child in children)
+    nat = "+".join(side for side in ("local", "remote") if sa[f"nat_{side}"])
+    return (
+        ",".join(sa["protocol_addresses"]) or "-",
+        f"{sa['remote_host']}:{sa['remote_port']}",
+        ",".join([sa["state"].lower(), *(child["state"].lower() for child in children)]),
+        (nat or "no") + (", ESP in UDP" if encapsulated else ""),
+        _span(sa["established_at"], now, -1),
+        _span(newest["rekey_due"] if newest else None, now, 1),
+        sa["algorithms"] or "-",
+        newest["algorithms"] if newest and newest["algorithms"] else "-",
+        _size(sum(child["traffic"]["bytes_in"] for child in children)),
+        _size(sum(child["traffic"]["bytes_out"] for child in children)),
+        sa["remote_id"],
+    )
+
+
+def _span(moment: str | None, now: datetime, sign: int) -> str:
+    """Return how long it is until (1) or since (-1) a moment; negative where it is on the other side of now."""
+    if moment is None:
+        return "-"
+    seconds = round(sign * (datetime.fromisoformat(moment) - now).total_seconds())
+    minus, seconds = ("-" if seconds < 0 else ""), abs(seconds)
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{minus}{days}d{hours}h"
+    if hours:
+        return f"{minus}{hours}h{minutes}m"
+    return f"{minus}{minutes}m{seconds % 60}s"
+
+
+def _size(count: float) -> str:
+    for unit in _UNITS[:-1]:
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {_UNITS[-1]}"

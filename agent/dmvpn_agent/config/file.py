@@ -1,0 +1,265 @@
+"""The configuration file: TOML to frozen dataclasses.
+
+One file serves the agent and the bridge. Every key has a default except those that only the operator can know. An
+error names the key, the value and what is allowed; an unknown key is an error, so that a typing mistake never
+turns a rule off.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmvpn_agent.bgp.settings import BgpSettings, MaximumPrefix
+from dmvpn_agent.bridge.settings import Bridge
+from dmvpn_agent.charon.settings import Ike
+from dmvpn_agent.charon.vici import MAX_VALUE
+from dmvpn_agent.config import values as parse
+from dmvpn_agent.config.policy import Node, read_policy
+from dmvpn_agent.config.values import REQUIRED, ConfigError, Table
+from dmvpn_agent.frr.settings import Frr
+from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.policy.lint import Finding, lint
+from dmvpn_agent.policy.rules import OnConflict, Policy
+from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.runtime.log_settings import Log
+from dmvpn_agent.x509.certificate import Role
+from dmvpn_agent.x509.settings import TrustFiles
+
+MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, valid configuration.
+
+    ``tunnels`` are the tunnel interfaces, each with the profile that nhrpd asks charon for on it: the name of a
+    connection and its child in swanctl's configuration. ``bgp`` and ``redirect`` are ``None`` where the agent is to
+    leave them alone.
+    """
+
+    role: Role
+    state_directory: Path
+    control_socket: Path
+    log: Log
+    tunnels: Mapping[str, str]
+    event_socket: Path
+    ike: Ike
+    policy: Policy
+    trust_files: TrustFiles
+    frr: Frr
+    bgp: BgpSettings | None
+    redirect: RedirectRule | None
+    metrics: Endpoint | None
+    bridge: Bridge
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Return the tunnel interfaces, as the file has them."""
+        return tuple(self.tunnels)
+
+    @property
+    def profiles(self) -> frozenset[str]:
+        """Return the connections of charon that are the DMVPN's; two interfaces may share one."""
+        return frozenset(self.tunnels.values())
+
+
+def load(file: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises ``ConfigError``: unreadable, over 1 MiB, no TOML, an unknown key, a value that is not allowed, or a policy
+    that contradicts itself.
+    """
+    config = load_contradictory(file)
+    try:
+        _refuse_contradictions(config)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return config
+
+
+def load_contradictory(file: Path) -> Config:
+    """Read a configuration file as ``load`` does, but leave contradictions of the policy to be shown."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}; expected a TOML file") from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes")
+    try:
+        return _read(read_toml(text))
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def read_toml(text: bytes) -> dict[str, Any]:
+    """Return a TOML document's values. Raises ``ConfigError``."""
+    try:
+        return tomllib.loads(text.decode())
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        raise ConfigError(f"not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError("not TOML: it is nested too deep") from None
+
+
+def from_toml(raw: dict[str, Any]) -> Config:
+    """Validate a parsed TOML document. Raises ``ConfigError``."""
+    config = _read(raw)
+    _refuse_contradictions(config)
+    return config
+
+
+def findings(config: Config) -> tuple[Finding, ...]:
+    """Return what is wrong with the policy of a configuration, the contradictions first."""
+    found = []
+    if config.policy.requires_crl and not config.trust_files.crls:
+        found.append(Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True))
+    ibgp = any(rules.allows_ibgp for kinds in config.policy.rules.values() for rules in kinds.values())
+    if ibgp and config.bgp and config.bgp.ibgp_peer_group in {"", config.bgp.peer_group}:
+        text = "needs a bgp.ibgp_peer_group of its own: FRR takes no iBGP neighbor into a peer-group of eBGP ones"
+        found.append(Finding("policy.allow_ibgp", text, True))
+    shares = any(
+        rules.on_conflict is OnConflict.SHARE for kinds in config.policy.rules.values() for rules in kinds.values()
+    )
+    if shares and not config.trust_files.authorities:
+        text = 'is "share", and nobody shares: policy.ca_certificates is empty, so nobody knows who issued what'
+        found.append(Finding("policy.on_conflict", text, False))
+    limit = config.bgp and config.bgp.maximum_prefix
+    own = (rules for kinds in config.policy.rules.values() for rules in kinds.values() if not rules.transit)
+    most = max((rules.max_prefixes for rules in own), default=0)
+    if limit and most > limit.maximum:
+        text = (
+            f"is {limit.maximum}: a peer with as many prefixes as policy.max_prefixes allows would lose its session;"
+            f" make it {most} or more, or 0"
+        )
+        found.append(Finding("bgp.maximum_prefixes", text, True))
+    return *found, *lint(config.policy)
+
+
+def _refuse_contradictions(config: Config) -> None:
+    for finding in findings(config):
+        if finding.contradiction:
+            raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
+
+
+def _read(raw: dict[str, Any]) -> Config:
+    top = Table("", raw)
+    role = Role(top.get("role", parse.one_of(*Role)))
+    nhrp = top.table("nhrp")
+    nhrp.renamed("interface", 'nhrp.interfaces = { gre1 = "dmvpn" }')
+    tunnels = nhrp.get("interfaces", parse.tunnels, {"gre1": "dmvpn"})
+    policy_table, metrics = top.table("policy"), top.table("metrics")
+    bgp_table = top.table("bgp")
+    bgp = _bgp(bgp_table, role)
+    state_directory = top.get("state_directory", parse.path, "/var/lib/dmvpn-agent")
+    ike = _ike(top.table("ike"))
+    config = Config(
+        role=role,
+        state_directory=state_directory,
+        control_socket=top.get("control_socket", parse.path, "/run/dmvpn-agent/control.sock"),
+        log=_log(top.table("log")),
+        tunnels=tunnels,
+        event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
+        ike=ike,
+        policy=read_policy(policy_table, Node(role, tuple(tunnels), bgp.as_number if bgp else None)),
+        trust_files=TrustFiles(
+            authorities=policy_table.get("ca_certificates", parse.paths, ["/etc/swanctl/x509ca"]),
+            crls=policy_table.get("crls", parse.paths, []),
+            kept=state_directory / "trust",
+            charon_takes=MAX_VALUE if ike.loads_crls else None,
+        ),
+        frr=_frr(top.table("frr"), bgp_table),
+        bgp=bgp,
+        redirect=_redirect(top.table("redirect"), role, tuple(tunnels)),
+        metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
+        bridge=_bridge(top.table("bridge")),
+    )
+    top.finish()
+    charon_socket = config.ike.vici_socket
+    if config.bridge.listen == charon_socket and "bridge" in raw:
+        raise ConfigError(
+            f"bridge.listen and ike.vici_socket are both {charon_socket}; charon's own socket must be another"
+            " (strongswan.conf: charon.plugins.vici.socket)"
+        )
+    return config
+
+
+def _log(table: Table) -> Log:
+    return Log(
+        level=table.get("level", parse.one_of("debug", "info", "warning", "error"), "info"),
+        format=table.get("format", parse.one_of("json", "console"), "json"),
+    )
+
+
+def _frr(table: Table, bgp: Table) -> Frr:
+    return Frr(
+        vtysh=table.get("vtysh", parse.text, "vtysh"),
+        vty_directory=table.get("vty_directory", parse.path, "/run/frr"),
+        bgp_transport=bgp.get("transport", parse.one_of("vtysh", "vty"), "vtysh"),
+        coalesce=table.get("coalesce_seconds", parse.seconds(0, 60), 0.2),
+        resync_interval=table.get("resync_seconds", parse.seconds(1, 3600), 30),
+        linger=table.get("linger_seconds", parse.seconds(0, 86400), 600),
+    )
+
+
+def _ike(table: Table) -> Ike:
+    table.renamed("profile", 'nhrp.interfaces = { gre1 = "dmvpn" }, which has the profile of each interface,')
+    return Ike(
+        vici_socket=table.get("vici_socket", parse.path, "/run/charon.vici"),
+        ends_denied=table.get("end_denied", parse.boolean, True),
+        loads_crls=table.get("load_crls", parse.boolean, True),
+    )
+
+
+def _bgp(table: Table, role: Role) -> BgpSettings | None:
+    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
+    as_number = table.get("as_number", parse.integer(1, 4294967294), REQUIRED if enabled else 1)
+    maximum_prefix, transit_maximum_prefix = _maximum_prefixes(table)
+    bgp = BgpSettings(
+        as_number=as_number,
+        peer_group=table.get("peer_group", parse.word, "hubs" if role is Role.SPOKE else "spokes"),
+        hub_peer_group=table.get("hub_peer_group", parse.word_or_none, ""),
+        ibgp_peer_group=table.get("ibgp_peer_group", parse.word_or_none, ""),
+        ibgp_hub_peer_group=table.get("ibgp_hub_peer_group", parse.word_or_none, ""),
+        ipv6=table.get("ipv6", parse.boolean, False),
+        maximum_prefix=maximum_prefix,
+        transit_maximum_prefix=transit_maximum_prefix,
+        hub_weights=table.get("hub_weights", parse.hub_weights, {}),
+        only_hubs=role is Role.SPOKE,
+    )
+    return bgp if enabled else None
+
+
+def _maximum_prefixes(table: Table) -> tuple[MaximumPrefix | None, MaximumPrefix | None]:
+    """Return the limit of peers, and of those that carry others' prefixes."""
+    maximum = parse.integer(0, 4294967295)
+    limits = table.get("maximum_prefixes", maximum, 1000), table.get("transit_maximum_prefixes", maximum, 0)
+    restart = table.get("maximum_prefixes_restart_minutes", parse.integer(0, 65535), 15)
+    own, transit = (MaximumPrefix(limit, restart) if limit else None for limit in limits)
+    return own, transit
+
+
+def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> RedirectRule | None:
+    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
+    rule = RedirectRule(
+        interfaces=interfaces,
+        nflog_group=table.get("nflog_group", parse.integer(1, 65535), 1),
+        source_prefix_length=table.get("source_prefix_length", parse.integer(1, 32), 24),
+        destination_prefix_length=table.get("destination_prefix_length", parse.integer(1, 32), 24),
+        rate_per_minute=table.get("rate_per_minute", parse.integer(1, 60000), 4),
+        burst=table.get("burst", parse.integer(1, 60000), 1),
+        source_prefix_length_ipv6=table.get("source_prefix_length_ipv6", parse.integer(1, 128), 64),
+        destination_prefix_length_ipv6=table.get("destination_prefix_length_ipv6", parse.integer(1, 128), 64),
+    )
+    return rule if enabled else None
+
+
+def _bridge(table: Table) -> Bridge:
+    return Bridge(
+        listen=table.get("listen", parse.path, "/run/dmvpn-agent/charon.vici"),
+        metrics=table.get("metrics_listen", parse.endpoint, "127.0.0.1:19343"),
+        init_limit_half_open=table.get("init_limit_half_open", parse.integer(0, 1_000_000), 0),
+        init_limit_job_load=table.get("init_limit_job_load", parse.integer(0, 1_000_000), 0),
+    )

@@ -1,0 +1,245 @@
+"""Looks at a node for ``dmvpn-agent doctor``; each look is bounded, and one that fails is ``Unseen``."""
+
+import asyncio
+import platform
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+from dmvpn_agent import __version__
+from dmvpn_agent.addresses import Network
+from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.neighbors import Desired, owns_neighbor
+from dmvpn_agent.bgp.problem import BgpProblem
+from dmvpn_agent.bgp.problems import bgp_problems
+from dmvpn_agent.charon.sa import Authentication
+from dmvpn_agent.charon.sa_reader import parse_connections
+from dmvpn_agent.charon.session import PATCHED_EVENT
+from dmvpn_agent.charon.vici import sections, text
+from dmvpn_agent.charon.vici_client import ViciSession
+from dmvpn_agent.config.file import Config
+from dmvpn_agent.doctor.checks import NHRPD_VICI
+from dmvpn_agent.doctor.node import (
+    CharonView,
+    LinkView,
+    MetricsView,
+    NhrpdView,
+    NodeView,
+    OwnCertificate,
+    SocketView,
+    TrapPolicy,
+    Unseen,
+    Wanted,
+)
+from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
+from dmvpn_agent.doctor.sockets import User, acting_as, look_at_socket, user_behind, user_named
+from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.nftables import Nftables
+from dmvpn_agent.runtime.exposition import served
+from dmvpn_agent.runtime.program import run
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.x509.certificate import Certificate, Role
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.trust_files import read_trust
+
+TIMEOUT = 10.0
+MAX_OUTPUT = 4 << 20
+#: As whom the services of deploy/ run, with FRR's vty group as their own.
+SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
+
+_APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
+_SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.swanctl", "local/usr.sbin.swanctl"))
+
+V = TypeVar("V")
+
+
+def wanted(config: Config) -> Wanted:
+    """Return what a configuration expects of its node."""
+    return Wanted(
+        tunnels=config.tunnels,
+        event_socket=str(config.event_socket),
+        vici_socket=str(config.ike.vici_socket.resolve()),
+        bridge_socket=str(config.bridge.listen.resolve()),
+        nflog_group=config.redirect.nflog_group if config.redirect else None,
+        ca_certificates=tuple(str(path) for path in config.trust_files.authorities),
+        announced=_announced(config),
+        ip_versions=config.policy.ip_versions,
+        bgp_ipv6=config.bgp.ipv6 if config.bgp else None,
+        serves_keys=any(not row.overrides for row in config.policy.static_peers),
+    )
+
+
+def _announced(config: Config) -> tuple[Network, ...]:
+    if config.role is not Role.HUB or config.bgp is None:
+        return ()
+    return tunnel_networks(config)
+
+
+def tunnel_networks(config: Config) -> tuple[Network, ...]:
+    """Return the networks that the protocol addresses lie in, of all interfaces."""
+    rules = (rules for kinds in config.policy.rules.values() for rules in kinds.values())
+    return tuple(dict.fromkeys(network for one in rules for network in one.tunnel_networks))
+
+
+async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
+    """Look at everything. Never raises for what it finds."""
+    agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
+    with acting_as(agent):
+        trust, trust_problems = read_trust(config.trust_files)
+    nhrpd = await _seen(lambda: _nhrpd(config))
+    packages = {
+        name: _package(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
+    }
+    versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
+    versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
+    if not isinstance(nhrpd, Unseen):
+        versions["FRR"] = nhrpd.version
+    return NodeView(
+        now=datetime.now(UTC),
+        versions=versions,
+        charon=await _seen(lambda: _charon(config.ike.vici_socket)),
+        traps=await _seen(_traps),
+        nhrpd=nhrpd,
+        sockets=_sockets(config, nhrpd_vici, agent),
+        links=await _seen(_links),
+        forwards=await _seen(lambda: _forwards("ipv4/ip_forward")),
+        forwards_ipv6=await _seen(lambda: _forwards("ipv6/conf/all/forwarding")),
+        routes=await _seen(lambda: _routes(wanted(config).announced)),
+        swanctl_confined=await _seen(lambda: _swanctl_confined(config.ike.vici_socket)),
+        authorities=tuple(authority.subject for authority in trust.authorities),
+        trust_problems=trust_problems,
+        redirect=await _seen(_redirect),
+        bgp=await _seen(lambda: look_at_bgp(config)) if config.bgp else None,
+        metrics={
+            name: MetricsView(str(endpoint), await served(endpoint))
+            for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
+            if endpoint
+        },
+    )
+
+
+def _sockets(config: Config, nhrpd_vici: Path, agent: User | None) -> dict[str, SocketView]:
+    vty = config.frr.vty_directory
+    nhrpd = user_behind(vty / "nhrpd.vty")
+    sockets = {
+        "nhrpd's charon": look_at_socket(nhrpd_vici, "nhrpd", nhrpd),
+        "charon": look_at_socket(config.ike.vici_socket, "dmvpn-agent", agent, not_for=SERVICE_GROUP),
+        "nhrpd's events": look_at_socket(config.event_socket, "nhrpd", nhrpd),
+        "control": look_at_socket(config.control_socket),
+    }
+    for daemon in ("nhrpd", "bgpd") if config.bgp else ("nhrpd",):
+        if (view := look_at_socket(vty / f"{daemon}.vty", "dmvpn-agent", agent)).there:
+            sockets[f"{daemon}'s terminal"] = view
+    return sockets
+
+
+def _package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+async def _seen(part: Callable[[], Awaitable[V]]) -> V | Unseen:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await part()
+    except TimeoutError:
+        return Unseen(f"no answer within {TIMEOUT:g} s")
+    except Exception as error:
+        words = str(error) or type(error).__name__
+        denied = isinstance(error, PermissionError) or "not permitted" in words or "ermission denied" in words
+        return Unseen(words, permission=denied)
+
+
+async def _charon(path: Path) -> CharonView:
+    session = ViciSession(*await asyncio.open_unix_connection(path), Telemetry(), TIMEOUT, max_waiting_events=1000)
+    try:
+        release = text(await session.request("version", {}), "version")
+        patched = await session.register(PATCHED_EVENT)
+        modes: dict[str, str | None] = {}
+        methods: dict[str, Authentication] = {}
+        for message in await session.stream("list-conns", {}, "list-conn", lambda one: (one,)):
+            methods |= parse_connections(message)
+            for name, connection in sections(message):
+                children = dict(sections(connection.get("children", {})))
+                modes[name] = text(children[name], "mode") if name in children else None
+        plugins = (await session.request("stats", {})).get("plugins", [])
+        listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
+        own = [read_certificate(item["data"]) for item in listed if text(item, "has_privkey") == "yes"]
+    finally:
+        with suppress(OSError):
+            await session.close()
+    return CharonView(release, patched, modes, tuple(
+        OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
+    ), frozenset(one.decode("ascii", "replace") for one in plugins if isinstance(one, bytes)), methods)  # fmt: skip
+
+
+async def _print(*argv: str) -> str:
+    done = await run(argv, timeout=TIMEOUT, max_output=MAX_OUTPUT)
+    if done.status != 0:
+        raise ValueError(f"{' '.join(argv)}: {done.stderr.strip()[:300] or f'status {done.status}'}")
+    return done.stdout
+
+
+async def _traps() -> tuple[TrapPolicy, ...]:
+    return tuple(parse_traps(await _print("ip", "xfrm", "policy")))
+
+
+async def _links() -> dict[str, LinkView]:
+    return parse_links(await _print("ip", "-json", "-details", "address"))
+
+
+async def _nhrpd(config: Config) -> NhrpdView:
+    return parse_nhrpd((await Terminals(config.frr).reader.run("nhrpd", ("show running-config",))).text)
+
+
+async def look_at_bgp(config: Config) -> tuple[BgpProblem, ...]:
+    """Return what in FRR hinders the agent: for the neighbors that it wrote, and for any that it may write.
+
+    Raises ``FrrUnavailable``.
+    """
+    assert config.bgp is not None  # noqa: S101  the caller has looked
+    terminals = Terminals(config.frr)
+    seen = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number).observe()
+    ours = {address: one for address, one in seen.config.neighbors.items() if owns_neighbor(one)}
+    return bgp_problems(
+        seen.config,
+        config.bgp,
+        Desired(ours),
+        established=[address for address, session in seen.sessions.items() if session.state == "Established"],
+        tunnels=tunnel_networks(config),
+    )
+
+
+async def _forwards(setting: str) -> bool:
+    return Path("/proc/sys/net", setting).read_text().strip() == "1"
+
+
+async def _routes(networks: Sequence[Network]) -> dict[Network, str]:
+    routes = {}
+    for network in networks:
+        words = ("ip", "-json", f"-{network.version}", "route", "show", "exact", str(network))
+        if found := parse_route(await _print(*words)):
+            routes[network] = found
+    return routes
+
+
+async def _swanctl_confined(socket: Path) -> bool:
+    """Tell whether AppArmor has a profile of swanctl in force whose files do not name charon's socket."""
+    try:
+        profiles = _APPARMOR.read_text()
+    except FileNotFoundError:
+        return False
+    if not re.search(r"swanctl \(enforce\)", profiles):
+        return False
+    rules = "\n".join(file.read_text() for file in _SWANCTL_PROFILE if file.exists())
+    return re.search(rf"^\s*{re.escape(str(socket))}\s+rw,", rules, re.MULTILINE) is None
+
+
+async def _redirect() -> bool:
+    return await Nftables().show() is not None

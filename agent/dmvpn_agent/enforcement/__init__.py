@@ -1,0 +1,1 @@
+"""How a decision reaches peers that are connected already."""

@@ -1,0 +1,143 @@
+"""Finds peers with a tunnel and no binding, and has them register again.
+
+On a hub a spoke's tunnel is there for its registration. Where it stands without a binding the registration was lost:
+the agent was away and nhrpd denied it unasked, or nhrpd was restarted and has forgotten it. The spoke believes that
+all is well, and would say nothing for a third of the holding time. Ending its IKE_SA makes it register at once.
+
+Where every binding went at once while the IKE_SAs stayed, nhrpd was restarted, or lost its connection to the bridge:
+that is plain, and waited for less.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.enforcement.sa_terminator import SaEnder, Sas
+from dmvpn_agent.policy.request import BindingRequest, is_of
+from dmvpn_agent.runtime.clocks import Uptime
+from dmvpn_agent.x509.certificate import Certificate
+
+log = structlog.get_logger()
+
+#: nhrpd needs up to 10 s to come back to an agent that was away, and the spoke some to register.
+PATIENCE = timedelta(seconds=30)
+#: nhrpd tries every 2 s to reach the bridge, and should know of its circuits again before somebody registers.
+PATIENCE_AFTER_LOSS = timedelta(seconds=5)
+#: How many are ended at one look: each comes back at once, and has to authenticate.
+AT_ONCE = 10
+
+
+class Cache(Protocol):
+    """nhrpd's cache as last read."""
+
+    last_read: timedelta | None
+    bound: frozenset[Address]
+
+    def trigger(self) -> None:
+        """Have it read soon."""
+
+
+class UnboundWatch:
+    """Ends the IKE_SAs that have had no binding for ``PATIENCE``, or ``PATIENCE_AFTER_LOSS`` of all bindings."""
+
+    def __init__(
+        self,
+        sas: Sas,
+        ender: SaEnder,
+        peers: Peers,
+        denied: Denied,
+        cache: Cache,
+        clock: Uptime,
+    ) -> None:
+        self._sas = sas
+        self._ender = ender
+        self._peers = peers
+        self._denied = denied
+        self._cache = cache
+        self._clock = clock
+        self._since: dict[str, timedelta] = {}
+        self._were_bound: set[tuple[Address, str]] = set()
+        self._lost: set[tuple[Address, str]] = set()
+
+    async def look(self) -> None:
+        """Look once; what is unbound for long enough, by a cache read since, is ended."""
+        now = self._clock()
+        settled = self._settled()
+        unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, settled)}
+        self._since = {spis: self._since.get(spis, now) for spis in unbound}
+        self._note_loss(unbound)
+        due = tuple(islice(self._due(unbound, now), AT_ONCE))
+        for sa in due:
+            about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
+            log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd",
+                        all_lost=_peer(sa) in self._lost)  # fmt: skip
+        await self._ender.end(dict.fromkeys(due, "unbound"))
+
+    def _due(self, unbound: Mapping[str, IkeSa], now: timedelta) -> Iterator[IkeSa]:
+        for spis, sa in unbound.items():
+            waited_for = self._since[spis] + (PATIENCE_AFTER_LOSS if _peer(sa) in self._lost else PATIENCE)
+            if now < waited_for or not self._ender.due(sa):
+                continue
+            last_read = self._cache.last_read
+            if last_read is None or last_read < waited_for:
+                self._cache.trigger()
+                continue
+            yield sa
+
+    def _note_loss(self, unbound: Mapping[str, IkeSa]) -> None:
+        absent = {_peer(sa) for sa in unbound.values()}
+        bound = {
+            _peer(sa)
+            for sa in self._sas.our_sas()
+            if sa.spis not in unbound and any(child.installed for child in sa.children)
+        }
+        if not bound:
+            self._lost |= absent & self._were_bound
+        self._lost &= absent
+        self._were_bound = bound | (self._were_bound & absent)
+
+    def _settled(self) -> dict[Address, list[BindingRequest]]:
+        """Return, by NBMA address, the requests that nhrpd has bound, and those that were denied."""
+        settled: dict[Address, list[BindingRequest]] = defaultdict(list)
+        for member in self._peers.memberships():
+            if member.peer.protocol_address in self._cache.bound:
+                settled[member.request.nbma_address].append(member.request)
+        for denial in self._denied:
+            settled[denial.request.nbma_address].append(denial.request)
+        return settled
+
+    def _is_unbound(self, sa: IkeSa, settled: Mapping[Address, list[BindingRequest]]) -> bool:
+        if not any(child.installed for child in sa.children):
+            return False
+        here = tuple(other for other in self._sas.sas_at(sa.remote_host) if other.name == sa.name)
+        requests = [
+            request
+            for request in settled.get(sa.remote_host, [])
+            if sa in self._sas.sas_of(request.interface, sa.remote_host)
+        ]
+        # Where everybody behind the address may be accounted for, nobody is thrown out over how a name is printed.
+        # A peer with several protocol addresses counts once.
+        if len({_who(request) for request in requests}) >= len({other.remote_id for other in here}):
+            return False
+        return not any(is_of(sa, request, here) for request in requests)
+
+
+def _who(request: BindingRequest) -> object:
+    """Return what is the same for all protocol addresses of a peer."""
+    certificate = request.certificate
+    if isinstance(certificate, Certificate):
+        return certificate.identity
+    return request.ike_peers or request.protocol_address
+
+
+def _peer(sa: IkeSa) -> tuple[Address, str]:
+    """Return who has an IKE_SA, also after it was rekeyed."""
+    return sa.remote_host, sa.remote_id

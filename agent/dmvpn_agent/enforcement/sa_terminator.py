@@ -1,0 +1,135 @@
+"""Ends IKE_SAs, one place for all who want that: with back-off, and looking whether they are gone.
+
+The trap policy brings a tunnel up again at once, so whoever is denied would otherwise come and go without pause.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.session import CharonLost, CommandFailed
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.clocks import Uptime
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+FIRST_INTERVAL = timedelta(seconds=5)
+LONGEST_INTERVAL = timedelta(minutes=10)
+#: Whoever was left alone this long begins anew.
+FORGIVEN = timedelta(hours=1)
+
+#: The cause of an end that has a back-off of its own: the peer would be accepted now.
+READMITTED = "readmitted"
+#: A peer, and whether it is called back.
+_Key = tuple[Address, str, bool]
+
+
+class Sas(Protocol):
+    """charon's IKE_SAs."""
+
+    def our_sas(self) -> Iterator[IkeSa]:
+        """Yield the DMVPN's established IKE_SAs at the last look."""
+
+    def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
+        """Return those of them with an NBMA address."""
+
+    def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
+        """Return those of them with an NBMA address that are of a tunnel interface's own connection."""
+
+    async def look(self) -> None:
+        """Look again. Raises ``CharonLost``."""
+
+    async def end(self, sa: IkeSa) -> None:
+        """End an IKE_SA. Raises ``CharonLost``, ``CommandFailed``."""
+
+
+@dataclass(slots=True)
+class _Backoff:
+    last: timedelta
+    interval: timedelta
+
+
+class SaEnder:
+    """Ends IKE_SAs; in a ``dry_run`` it only says whose it would end, once in an hour."""
+
+    def __init__(self, sas: Sas, telemetry: Telemetry, clock: Uptime, *, dry_run: bool = False) -> None:
+        self._sas = sas
+        self._telemetry = telemetry
+        self._clock = clock
+        self._dry_run = dry_run
+        self._backoffs: dict[_Key, _Backoff] = {}
+
+    def due(self, sa: IkeSa, cause: str = "") -> bool:
+        """Tell whether a peer's IKE_SA may be ended again already, for a cause."""
+        backoff = self._backoffs.get(_key(sa, cause))
+        if backoff is None:
+            return True
+        return self._clock() - backoff.last >= (FORGIVEN if self._dry_run else backoff.interval)
+
+    def forgive(self, sa: IkeSa) -> None:
+        """Have a peer begin anew, because what kept it out is no more.
+
+        How often it was called back stays: nhrpd may ask by what it kept from before, and have it denied again.
+        """
+        self._backoffs.pop(_key(sa, ""), None)
+
+    async def end(self, sas: Mapping[IkeSa, str]) -> None:
+        """End IKE_SAs, each for its cause, and look once whether they are gone. What fails is logged and counted."""
+        self._back_off({_key(sa, cause) for sa, cause in sas.items()})
+        if self._dry_run:
+            for sa, cause in sas.items():
+                log.info("would_end_ike_sa", **_about(sa, cause))
+        elif sas:
+            failures = {sa: why for sa in sas if (why := await self._try_to_end(sa))}
+            trouble = await self._try_to_look()
+            for sa, cause in sas.items():
+                self._report(sa, cause, trouble or failures.get(sa) or "charon still lists it")
+
+    async def _try_to_end(self, sa: IkeSa) -> str | None:
+        try:
+            await self._sas.end(sa)
+        except (CharonLost, CommandFailed) as error:
+            return str(error)
+        return None
+
+    async def _try_to_look(self) -> str | None:
+        try:
+            await self._sas.look()
+        except CharonLost as error:
+            return str(error)
+        return None
+
+    def _report(self, sa: IkeSa, cause: str, failure: str) -> None:
+        gone = sa.unique_id not in {other.unique_id for other in self._sas.sas_at(sa.remote_host)}
+        self._telemetry.increment(metrics.IKE_SAS_ENDED, cause, "gone" if gone else "failed")
+        if gone:
+            log.warning("ike_sa_ended", **_about(sa, cause))
+        else:
+            log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, then="tried again")
+
+    def _back_off(self, keys: Set[_Key]) -> None:
+        now = self._clock()
+        self._backoffs = {key: one for key, one in self._backoffs.items() if now - one.last < FORGIVEN}
+        for key in keys:
+            former = self._backoffs.get(key)
+            interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
+            self._backoffs[key] = _Backoff(now, interval)
+
+
+def _about(sa: IkeSa, cause: str) -> dict[str, Any]:
+    return {
+        "cause": cause,
+        "remote_id": sa.remote_id,
+        "nbma_address": str(sa.remote_host),
+        "ike_id": sa.unique_id,
+    }
+
+
+def _key(sa: IkeSa, cause: str) -> _Key:
+    return sa.remote_host, sa.remote_id, cause == READMITTED

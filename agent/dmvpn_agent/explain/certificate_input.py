@@ -1,0 +1,99 @@
+"""A certificate as an operator has it at hand: a file, standard input, or hexadecimal out of a log."""
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from dmvpn_agent.x509.certificate import BadCertificate, Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.pem import PemError, der_blocks, is_pkcs12
+
+#: What stands for a peer that shows no certificate.
+NONE = "none"
+MAX_INPUT_BYTES = 1 << 20
+
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f:\s]+")
+_EVENT = re.compile(rb"remote_cert=([0-9A-Fa-f]+)")
+_PEM = b"-----BEGIN "
+
+
+class InputError(Exception):
+    """There is nothing that could be a certificate; the text says what was found and what can be given."""
+
+
+class Shown(NamedTuple):
+    """A certificate as it was read, ``None`` for a peer without; ``form`` is what it was read from, for people."""
+
+    certificate: Certificate | BadCertificate | None
+    form: str
+
+
+def find_certificate(word: str) -> Shown:
+    """Read what an operator typed: a file, ``-``, ``none``, or the certificate itself in hexadecimal.
+
+    Raises ``InputError``.
+    """
+    if word == NONE:
+        return Shown(None, "no certificate shown")
+    if word == "-":
+        return decode(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
+    try:
+        is_file = Path(word).exists()
+    except OSError:  # a name of this length
+        is_file = False
+    if is_file:
+        return read_file(Path(word))
+    if len(word) % 2 == 0 and _HEXADECIMAL.fullmatch(word.encode()):
+        return decode(word.encode(), "the command line")
+    raise InputError(f"{_short(word)}: no such file, and not hexadecimal; expected a file in PEM, DER or hexadecimal,"
+                     f" `-` for standard input, the certificate in hexadecimal, or `{NONE}`")  # fmt: skip
+
+
+def read_file(file: Path) -> Shown:
+    """Read a certificate from a file. Raises ``InputError``."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    return decode(data, str(file))
+
+
+def decode(data: bytes, place: str) -> Shown:
+    """Read a certificate in PEM, DER or hexadecimal, or the one in an event of nhrpd. Raises ``InputError``.
+
+    What has the right form and is no certificate is a ``BadCertificate``: that is how the agent would judge it.
+    """
+    if len(data) > MAX_INPUT_BYTES:
+        raise InputError(f"{place}: longer than {MAX_INPUT_BYTES} bytes")
+    if _PEM in data:
+        try:
+            first, *others = der_blocks(data, "CERTIFICATE", MAX_INPUT_BYTES)
+        except PemError as error:
+            raise InputError(f"{place}: {error}") from None
+        return Shown(read_certificate(first), f"PEM{' (the first of several)' if others else ''}, {place}")
+    if found := _EVENT.search(data):
+        return Shown(_hexadecimal(found[1]), f"an event's remote_cert, {place}")
+    if data.strip() and _HEXADECIMAL.fullmatch(data):
+        return Shown(_hexadecimal(data), f"hexadecimal, {place}")
+    if is_pkcs12(data):
+        raise InputError(
+            f"{place}: a PKCS #12 file (.p12, .pfx), which is encrypted; take the certificate out of it:"
+            " openssl pkcs12 -in FILE -clcerts -nokeys -out certificate.pem (dmvpn-ca's password is in FILE's name)"
+        )
+    if data[:1] == b"\x30":
+        return Shown(read_certificate(data), f"DER, {place}")
+    what = "empty" if not data.strip() else "no certificate in PEM, DER or hexadecimal"
+    raise InputError(f"{place}: {what}")
+
+
+def _hexadecimal(text: bytes) -> Certificate | BadCertificate:
+    try:
+        return read_certificate(bytes.fromhex(re.sub(rb"[:\s]", b"", text).decode()))
+    except ValueError:
+        return BadCertificate("not hexadecimal: a digit is missing")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")

@@ -1,0 +1,183 @@
+"""An explanation for people, among them those who see the program for the first time."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from dmvpn_agent.bgp.desired import carriers
+from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.explain.filter_text import lets_in
+from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
+from dmvpn_agent.policy.advice import ADVICE
+from dmvpn_agent.policy.claims_report import Named
+from dmvpn_agent.policy.decision import Accept, Decision, Deny
+from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.runtime.printable import printable
+from dmvpn_agent.view.table import table
+from dmvpn_agent.x509.certificate import BadCertificate, Certificate
+from dmvpn_agent.x509.trust import Issuer
+
+#: Columns are padded to this width at most; what is longer is still printed whole.
+WIDEST = 44
+
+_KINDS = {
+    PeerKind.HUB: "a hub",
+    PeerKind.SPOKE: "a spoke",
+    PeerKind.SHORTCUT: "another spoke (a shortcut)",
+}
+
+
+def report_text(report: Report) -> str:
+    """Return the whole explanation."""
+    lines = [*map(printable, _certificate(report)), "", *_names(report.named)]
+    for answer in report.answers:
+        lines += ["", *map(printable, _binding(answer, report))]
+    if len(report.answers) > 1:
+        accepted = sum(answer.accepted for answer in report.answers)
+        lines += [
+            "",
+            f"{len(report.answers)} addresses: {accepted} accepted, {len(report.answers) - accepted} denied.",
+            *_one_neighbor(report),
+        ]
+    lines += ["", *_unseen(report)]
+    return "\n".join(lines)
+
+
+def _one_neighbor(report: Report) -> Iterator[str]:
+    bgp = report.setting.config.bgp
+    decisions = [answer.explanation.decision for answer in report.answers]
+    peers = [decision.peer for decision in decisions if isinstance(decision, Accept) and decision.peer is not None]
+    found = carriers(peers, bgp) if bgp else {}
+    if len(found) > 1:
+        carrier = next(iter(found.values()))
+        yield f"If all of them are bound at one NBMA address, the peer has one neighbor: {carrier.protocol_address}."
+
+
+def _certificate(report: Report) -> Iterator[str]:
+    yield f"CERTIFICATE ({report.shown.form})"
+    match report.shown.certificate:
+        case None:
+            yield "  none: the peer is judged by the IKE identity it authenticated with" + (
+                f", {report.question.identity}" if report.question.identity else "; give it with --identity"
+            )
+        case BadCertificate(why):
+            yield f"  cannot be read: {why}"
+        case Certificate() as certificate:
+            yield f"  subject      {certificate.subject_rfc4514 or '(empty)'}"
+            yield f"  as charon    {_as_charon(certificate) or '(empty)'}"
+            yield f"  issuer       {certificate.issuer_rfc4514 or '(empty)'}"
+            yield f"  serial       {certificate.serial:x}"
+            yield f"  valid        from {_time(certificate.not_before)} to {_time(certificate.not_after)}"
+            yield f"  fingerprint  {certificate.fingerprint} (SHA-256)"
+            if certificate.hub_hosts:
+                yield f"  hub hosts    {', '.join(certificate.hub_hosts)}"
+
+
+def issuers_of(report: Report) -> tuple[Issuer, ...]:
+    """Return the CA that issued the certificate, by each chain."""
+    if not isinstance(report.shown.certificate, Certificate):
+        return ()
+    chains = report.setting.judge.trust.finder.chains(report.shown.certificate).found
+    return tuple(chain.issuers[0] for chain in chains)
+
+
+def _as_charon(certificate: Certificate) -> str:
+    """Return the subject as charon prints it, which a maintenance pattern matches too."""
+    printed = [text for text in (*certificate.identities, *certificate.aliases) if "=" in text]
+    return next((text for text in printed if text != certificate.subject), certificate.subject)
+
+
+def _names(named: tuple[Named, ...]) -> Iterator[str]:
+    yield "WHAT IS NAMED"
+    if not named:
+        yield "  nothing"
+        return
+    rows = ((one.source, one.kind, one.field, one.text, _counts(one)) for one in named)
+    yield from _indented(table(("SOURCE", "WHAT", "FIELD", "AS WRITTEN", "COUNTS"), rows, WIDEST))
+
+
+def _counts(one: Named) -> str:
+    if one.counts and one.value is not None:
+        return "yes"
+    word = "malformed" if one.value is None and one.text != "inherit" else "no"
+    return f"{word}: {one.note.removeprefix('malformed: ')}"
+
+
+def _binding(answer: Answer, report: Report) -> Iterator[str]:
+    explanation, request = answer.explanation, answer.request
+    if report.address_known:
+        yield f"MAY {request.protocol_address} BE BOUND?"
+    else:
+        yield "MAY IT JOIN? No protocol address is named, and none was given with --address: judged without one"
+    nbma = "not given" if request.nbma_address == UNSPECIFIED else str(request.nbma_address)
+    yield (
+        f"  asked on {request.interface}, type {request.binding_type}, NBMA address {nbma},"
+        f" at {_time(report.question.at)}"
+    )
+    if explanation.kind:
+        yield f"  judged as {_KINDS[explanation.kind]}, by this {report.setting.config.role}"
+    yield "  Every rule in its order, named by the reason with which it denies; the first that fails decides."
+    yield ""
+    rows = (
+        ("pass" if check.passed else "FAIL", check.reason, check.field, check.found or '""', check.expected)
+        for check in explanation.checks
+    )
+    yield from _indented(table(("", "DENIES AS", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
+    yield ""
+    yield f"  {sentence(explanation.decision, report.setting.config.bgp)}"
+    yield from _consequences(answer)
+
+
+def sentence(decision: Decision, bgp: BgpSettings | None) -> str:
+    """Return a decision in one plain sentence, for an accepted peer with what its filter lets in."""
+    if isinstance(decision, Deny):
+        because = ADVICE[decision.reason].because
+        return (
+            f"DENIED ({decision.reason}), because {because}:"
+            f" {decision.field} is {decision.found}; expected {decision.expected}."
+        )
+    if decision.peer is None:
+        return (
+            "ACCEPTED, as a host behind the peer: the address lies in one of its prefixes, and makes nobody a peer."
+        )
+    peer, filtered = decision.peer, lets_in(decision.peer, bgp)
+    number = f" with AS {peer.as_number}" if peer.as_number is not None else ""
+    return f"ACCEPTED: {peer.protocol_address} is bound, and its peer is {_KINDS[peer.kind]}{number}; {filtered}."
+
+
+def _consequences(answer: Answer) -> Iterator[str]:
+    if isinstance(answer.explanation.decision, Accept):
+        if answer.vtysh:
+            yield ""
+            yield "  vtysh would be given, on an FRR that has nothing of the agent's yet:"
+            yield from (f"    {line}" for line in answer.vtysh)
+        return
+    failed = dict.fromkeys(check.reason for check in answer.explanation.checks if not check.passed)
+    remedies = {reason: ADVICE[reason].remedies for reason in failed if ADVICE[reason].remedies}
+    if remedies:
+        yield ""
+        yield "  What would have to change, one or the other:"
+    for reason, texts in remedies.items():
+        yield f"    {reason}"
+        yield from (f"      {text}" for text in texts)
+
+
+def _unseen(report: Report) -> Iterator[str]:
+    yield "Not looked at here:"
+    if isinstance(report.shown.certificate, Certificate):
+        trust = report.setting.judge.trust
+        if not trust.authorities:
+            yield "  the signature: policy.ca_certificates has no CA; charon verifies it before nhrpd asks"
+        if not any(issuer.revocations for issuer in issuers_of(report)):
+            yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
+        if report.setting.config.policy.confirms and not report.question.identity:
+            yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"
+    yield "  whether it is an address of this node: nhrpd and the kernel tell the running agent"
+    yield "  whether another live peer has the address or part of the prefixes: the running agent knows that"
+
+
+def _time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _indented(text: str) -> Iterator[str]:
+    return (f"  {line}" for line in text.splitlines())

@@ -1,0 +1,30 @@
+"""What every command that judges begins with: the policy of a configuration, and the trust it rests on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.policy.judge import Judge
+from dmvpn_agent.runtime.output import complain
+from dmvpn_agent.x509.trust_files import read_trust
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A configuration with what judges by it. ``problems``: CA and CRL files that could not be used, and why."""
+
+    config: Config
+    judge: Judge
+    problems: tuple[str, ...]
+
+
+def settle(file: Path) -> Setting:
+    """Read a configuration and the CA and CRL files that it names; what is wrong with those goes to standard error.
+
+    Raises ``ConfigError`` where the configuration cannot be used.
+    """
+    config = load(file)
+    trust, problems = read_trust(config.trust_files)
+    for problem in problems:
+        complain(f"dmvpn-agent: {problem}")
+    return Setting(config, Judge(config.policy, trust), problems)

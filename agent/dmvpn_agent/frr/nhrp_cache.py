@@ -1,0 +1,53 @@
+"""nhrpd's cache, as ``show ip nhrp cache json`` prints it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.frr.answers import _REFUSED, FrrFormatError, _object, _raise
+from dmvpn_agent.runtime import json_values as typed
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One row of nhrpd's cache."""
+
+    interface: str
+    binding_type: str
+    protocol_address: Address
+    nbma_address: Address | None
+
+
+#: What prints nhrpd's bindings, by the IP version of their protocol addresses: it keeps a table for each.
+CACHE_COMMANDS: Mapping[int, str] = {4: "show ip nhrp cache json", 6: "show ipv6 nhrp cache json"}
+
+
+def parse_nhrp_cache(text: str, skip: Callable[[str], None] = _raise, version: int = 4) -> tuple[CacheEntry, ...]:
+    """Read what ``CACHE_COMMANDS[version]`` printed.
+
+    ``skip`` is called for each row that cannot be read, with why; the rows returned are then not all. Without it,
+    such a row raises. Raises ``FrrFormatError``.
+    """
+    command = CACHE_COMMANDS[version]
+    rows = _object(text, command).get("table")
+    if not isinstance(rows, list):
+        raise FrrFormatError(f"{command} has no table")
+    entries = []
+    for row in rows:
+        try:
+            entries.append(_cache_entry(typed.mapping(row)))
+        except _REFUSED as error:
+            skip(f"{command}: a row is not as known ({type(error).__name__} {error}): {typed.brief(row, 200)}")
+    return tuple(entries)
+
+
+def _cache_entry(row: Mapping[str, Any]) -> CacheEntry:
+    nbma = row.get("nbma")
+    return CacheEntry(
+        interface=typed.text(row["interface"]),
+        binding_type=typed.text(row["type"]),
+        protocol_address=ip_address(typed.text(row["protocol"])),
+        nbma_address=ip_address(typed.text(nbma)) if nbma and nbma != "-" else None,
+    )

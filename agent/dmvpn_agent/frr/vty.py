@@ -1,0 +1,85 @@
+"""FRR's command line by way of the daemons' own sockets, ``/run/frr/<daemon>.vty``: what vtysh itself speaks.
+
+A command is its text and a NUL. A reply is text, three NULs and a status byte; the text has no NUL. FRR reads a
+command that is too long in pieces, and runs the last piece as a command of its own; and it may throw away a command
+that arrives before the reply to the one before. So commands are short, and one is in flight at a time.
+
+A connection begins in view mode. Where it ends, for whatever reason, FRR leaves configuration mode and keeps what
+was written, line by line. So each run has a connection of its own, which costs 0.1 ms: nothing of an earlier run, its
+mode or the rest of a reply, can be taken for this one's, and a daemon that was restarted is simply found again.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmvpn_agent.frr.terminal import NotThere, Reply, TerminalError
+
+TIMEOUT = 15.0
+MAX_REPLY = 32 << 20
+#: FRR's own limit is 4095 with the NUL (8.4), or more.
+MAX_COMMAND = 1024
+TERMINATOR = b"\0\0\0"
+
+
+class VtySockets:
+    """The sockets in one directory. ``timeout`` is seconds for one run; ``max_reply`` bytes for one reply."""
+
+    name = "vty"
+
+    def __init__(self, directory: Path, timeout: float = TIMEOUT, max_reply: int = MAX_REPLY) -> None:
+        self._directory = directory
+        self._timeout = timeout
+        self._max_reply = max_reply
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
+        """Give lines to one daemon, up to the first that has a status.
+
+        Raises ``NotThere``, or ``TerminalError``: no answer in time, one cut off, or one too long. Then the command
+        in flight may be done or not. Raises ``ValueError`` for a line that is no single command.
+        """
+        commands = [_command(line) for line in ("enable", *lines)]
+        async with self._turns[daemon]:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._converse(daemon, commands)
+            except TimeoutError:
+                raise TerminalError(f"{daemon} did not answer within {self._timeout:g} s") from None
+            except (asyncio.IncompleteReadError, ConnectionError):
+                raise TerminalError(f"{daemon} broke off in the middle of its answer; was it stopped?") from None
+            except asyncio.LimitOverrunError:
+                raise TerminalError(f"{daemon} answered with more than {self._max_reply} bytes") from None
+
+    async def _converse(self, daemon: str, commands: Sequence[bytes]) -> Reply:
+        reader, writer = await self._open(daemon)
+        try:
+            texts = []
+            for command in commands:
+                writer.write(command)
+                text = await reader.readuntil(TERMINATOR)
+                status = (await reader.readexactly(1))[0]
+                texts.append(text.removesuffix(TERMINATOR).decode(errors="replace"))
+                if status != 0:
+                    break
+            return Reply(status, "".join(texts), framed=True)
+        finally:
+            writer.transport.abort()
+
+    async def _open(self, daemon: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        path = self._directory / f"{daemon}.vty"
+        try:
+            return await asyncio.open_unix_connection(path, limit=self._max_reply)
+        except OSError as error:
+            raise NotThere(
+                f"{daemon} is not running, or its vty socket {path} may not be opened (group frrvty):"
+                f" {error.strerror or error}"
+            ) from error
+
+
+def _command(line: str) -> bytes:
+    encoded = line.encode()
+    if len(encoded) > MAX_COMMAND or not line.isprintable():
+        raise ValueError(f"not one command of {MAX_COMMAND} bytes at most: {line!r:.200}")
+    return encoded + b"\0"

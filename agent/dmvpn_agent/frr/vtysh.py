@@ -1,0 +1,42 @@
+"""FRR's command line by way of vtysh.
+
+``vtysh -c A -c B`` stops at the first command that fails and keeps what was before it. Some failures print no ``%``
+and give status 0, and an empty table gives status 1, so the reconciler reads back what it wrote. Where a daemon is
+killed in the middle of ``show running-config``, half of it is printed with an ``end`` and status 0. One process at a
+time: concurrent ones collide ("could not lock candidate DS").
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from dmvpn_agent.frr.terminal import Reply, TerminalError
+from dmvpn_agent.runtime.program import ProgramError, run
+
+TIMEOUT = 15.0
+MAX_OUTPUT = 32 << 20
+
+
+class Vtysh:
+    """Runs vtysh, one process at a time. ``program`` is its path or name; ``timeout`` is seconds for one run."""
+
+    name = "vtysh"
+
+    def __init__(self, program: str, timeout: float = TIMEOUT) -> None:
+        self._program = program
+        self._timeout = timeout
+        self._turn = asyncio.Lock()
+
+    async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
+        """Give lines to one daemon. Raises ``TerminalError``; a command that failed is for the caller to see."""
+        argv = [self._program, "-d", daemon, *(word for line in lines for word in ("-c", line))]
+        try:
+            async with self._turn:
+                done = await run(argv, timeout=self._timeout, max_output=MAX_OUTPUT)
+        except ProgramError as error:
+            raise TerminalError(str(error)) from error
+        printed = done.stdout + done.stderr
+        if "failed to connect to any daemons" in printed:
+            raise TerminalError(f"{daemon} is not running, or its vty socket may not be opened (group frrvty)")
+        if "because of an I/O error" in printed:
+            raise TerminalError(f"{daemon} broke off in the middle of its answer; was it stopped?")
+        return Reply(done.status, done.stdout, done.stderr)

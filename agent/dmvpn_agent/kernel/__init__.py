@@ -1,0 +1,1 @@
+"""The tunnel interfaces and the redirect rule: netlink and nftables."""

@@ -1,0 +1,11 @@
+"""The gauges of the redirect rule."""
+
+from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+
+def observe_redirect(telemetry: Telemetry, keeper: RedirectKeeper) -> None:
+    """Export whether the redirect rule stands, and what it logged."""
+    telemetry.observe(metrics.REDIRECT_INSTALLED, lambda: keeper.installed)
+    telemetry.observe(metrics.REDIRECT_PACKETS, lambda: keeper.packets)

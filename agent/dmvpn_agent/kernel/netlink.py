@@ -1,0 +1,122 @@
+"""The kernel by way of netlink: the tunnel interfaces, their addresses, and what nhrpd does to routes and neighbours.
+
+nhrpd installs routes with protocol 191 and neighbour entries with the same on the tunnel interfaces: the only prompt
+sign of a binding that came or went.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.backoff import Backoff, Trouble
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+RTPROT_NHRP = 191
+IFF_UP = 1
+
+
+class KernelWatch:
+    """Watches the tunnel interfaces; ``changed`` is told of everything.
+
+    ``up``: of each interface, ``None`` while it does not exist. ``addresses``: what they have.
+    """
+
+    def __init__(self, interfaces: Iterable[str], telemetry: Telemetry, changed: Callable[[], None]) -> None:
+        self.up: dict[str, bool | None] = dict.fromkeys(interfaces)
+        self._telemetry = telemetry
+        self._changed = changed
+        self._names: dict[int, str] = {}
+        self._backoff = Backoff(0.2, 10)
+        self._trouble = Trouble()
+        self._addresses: set[tuple[int, Address]] = set()
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """Return the addresses of the tunnel interfaces, as last seen."""
+        return frozenset(address for index, address in self._addresses if index in self._names)
+
+    async def run(self) -> None:
+        """Watch until cancelled; a broken or overrun netlink socket is opened again and the state read anew."""
+        while True:
+            self._backoff.begin()
+            try:
+                await self._watch()
+            except Exception as error:
+                wait = self._backoff.failed()
+                if self._trouble.is_new(repr(error)):
+                    log.warning("netlink_broken", why=self._trouble.text, then="it is opened again")
+                await asyncio.sleep(wait)
+
+    async def _watch(self) -> None:
+        # It takes 0.2 s, in which nhrpd is answered; and only the running agent needs it.
+        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        async with pyroute2.AsyncIPRoute() as netlink:
+            await netlink.bind()
+            self._telemetry.increment(metrics.KERNEL_RESYNCS)
+            self._take(
+                [link async for link in await netlink.link("dump")],
+                [address async for address in await netlink.addr("dump")],
+            )
+            self._changed()
+            self._trouble.over()
+            while True:
+                async for message in netlink.get():
+                    self._message(message)
+
+    def _take(self, links: list[Any], addresses: list[Any]) -> None:
+        """Replace in one go what was known: own addresses stay reserved while the kernel is read again."""
+        self._names.clear()
+        self._addresses.clear()
+        for name in self.up.keys() - {link.get_attr("IFLA_IFNAME") for link in links}:
+            self._set_link(name, None)
+        for message in (*links, *addresses):
+            self._message(message)
+
+    def _message(self, message: Any) -> None:
+        event = message.get("event")
+        if event in {"RTM_NEWLINK", "RTM_DELLINK"}:
+            self._link(message["index"], message.get_attr("IFLA_IFNAME"),
+                       None if event == "RTM_DELLINK" else bool(message["flags"] & IFF_UP))  # fmt: skip
+        elif event in {"RTM_NEWADDR", "RTM_DELADDR"}:
+            # On an interface with a far end, IFA_ADDRESS is the far end's.
+            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            change = self._addresses.add if event == "RTM_NEWADDR" else self._addresses.discard
+            if text:
+                change((message["index"], ip_address(text)))
+        elif event in {"RTM_NEWROUTE", "RTM_DELROUTE"} and message.get("proto") == RTPROT_NHRP:
+            self._count("route")
+            self._changed()
+        elif event in {"RTM_NEWNEIGH", "RTM_DELNEIGH"} and message.get_attr("NDA_PROTOCOL") == RTPROT_NHRP:
+            self._count("neighbour")
+            self._changed()
+
+    def _link(self, index: int, name: str, up: bool | None) -> None:
+        former = self._names.pop(index, name)
+        if former != name:  # it was given another name
+            self._count("link")
+            self._set_link(former, None)
+        if name in self.up:
+            self._names[index] = name
+            self._count("link")
+            self._set_link(name, up)
+
+    def _count(self, kind: str) -> None:
+        self._telemetry.increment(metrics.KERNEL_EVENTS, kind)
+
+    def _set_link(self, name: str, up: bool | None) -> None:
+        if up == self.up[name]:
+            return
+        log.info("tunnel_interface", interface=name, state=_STATES[up])
+        self.up[name] = up
+        self._changed()
+
+
+_STATES = {None: "absent", False: "down", True: "up"}

@@ -1,0 +1,99 @@
+"""Keeps the redirect rule in place, whoever flushes it."""
+
+from typing import Protocol
+
+import structlog
+
+from dmvpn_agent.kernel.nft import ShownTable
+from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+CHECK_INTERVAL = 15.0
+
+
+class FirewallError(Exception):
+    """nft could not be run or did not take the rule; the text gives its own words."""
+
+
+class Firewall(Protocol):
+    """The nftables of this node, as far as our table goes."""
+
+    async def show(self) -> ShownTable | None:
+        """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
+
+    async def install(self, rule: RedirectRule) -> None:
+        """Write our table in place of what is there. Raises ``FirewallError``."""
+
+
+class RedirectKeeper:
+    """Compares our table with what it looked like right after it was written, and writes it again if it differs.
+
+    In a ``dry_run`` it only looks, and says when it would write.
+    """
+
+    def __init__(
+        self, rule: RedirectRule, firewall: Firewall, telemetry: Telemetry, *, dry_run: bool = False
+    ) -> None:
+        self._rule = rule
+        self._firewall = firewall
+        self._telemetry = telemetry
+        self._dry_run = dry_run
+        self._said: str | None = None
+        self._trigger = Trigger()
+        self._written: str | None = None
+        self._trouble = Trouble()
+        self.installed = False
+        self.packets = 0
+
+    def trigger(self) -> None:
+        """Ask for a look now: something in nftables changed."""
+        self._trigger.set()
+
+    def reload(self, rule: RedirectRule) -> None:
+        """Put a new rule in force."""
+        if rule != self._rule:
+            self._rule, self._written = rule, None
+            self.trigger()
+
+    async def run(self) -> None:
+        """Look after the rule until cancelled."""
+        while True:
+            try:
+                await self._check()
+                self._trouble.over()
+            except FirewallError as error:
+                self.installed = False
+                self._telemetry.increment(metrics.REDIRECT_FAILURES)
+                if self._trouble.is_new(error):
+                    log.error("redirect_rule_failed", why=self._trouble.text)
+            await self._trigger.wait(within=CHECK_INTERVAL)
+
+    async def _check(self) -> None:
+        shown = await self._firewall.show()
+        if self._dry_run:
+            self._say_what_would_be(shown)
+            return
+        if shown is None or shown.content != self._written:
+            cause = "start" if self._written is None else "missing" if shown is None else "changed"
+            rule = self._rule
+            await self._firewall.install(rule)
+            shown = await self._firewall.show()
+            if shown is None:
+                raise FirewallError("nft took the redirect rule, but does not show it")
+            self._written = shown.content if rule is self._rule else None  # a reload came meanwhile
+            self._telemetry.increment(metrics.REDIRECT_INSTALLS, cause)
+            (log.info if cause == "start" else log.warning)("redirect_rule_installed", cause=cause)
+        self.installed, self.packets = True, shown.packets
+
+    def _say_what_would_be(self, shown: ShownTable | None) -> None:
+        self.installed, self.packets = shown is not None, shown.packets if shown else 0
+        there = "missing" if shown is None else shown.content
+        if there != self._said:
+            self._said = there
+            # What nft would make of the rule is not known before it is written, so one that is there may be as it is.
+            log.info("would_install_redirect_rule", table="missing" if shown is None else "there, and replaced")

@@ -1,0 +1,1 @@
+"""What other scripts would have decided, to compare before a migration."""

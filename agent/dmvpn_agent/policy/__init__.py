@@ -1,0 +1,1 @@
+"""The operator's rules, and the judge that applies them. Pure."""

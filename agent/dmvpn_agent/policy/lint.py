@@ -1,0 +1,150 @@
+"""A policy looked at as a whole: rules that contradict each other, and rules that can never matter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, contains, covers, overlap
+from dmvpn_agent.policy.authorization_rules import OneOf, Rule, peer_rules, reserved, routing_rules
+from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.policy.resources import Combined, values
+from dmvpn_agent.policy.rules import Action, Combination, Policy, Rules, StaticPeer
+from dmvpn_agent.x509.certificate import Role, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a policy, in a sentence.
+
+    ``where`` is the table. ``contradiction``: no peer, or not the one that is meant, could be accepted by this rule;
+    otherwise it is worth a second look.
+    """
+
+    where: str
+    text: str
+    contradiction: bool
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+def lint(policy: Policy) -> tuple[Finding, ...]:
+    """Return what is wrong with a policy, the contradictions first."""
+    found = [*_whole(policy), *_static_peers(policy), *_maintenance(policy)]
+    for interface in policy.rules:
+        found += _interface(interface, policy)
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: not finding.contradiction))
+
+
+def _interface(interface: str, policy: Policy) -> Iterator[Finding]:
+    """Yield what is wrong on an interface, once for all kinds of peer that share it."""
+    kinds: dict[Finding, list[PeerKind]] = {}
+    for kind in policy.kinds:
+        rules = policy.rules[interface][kind]
+        if rules.allowed:
+            for finding in _rules(f"policy, {interface}", kind, rules, policy):
+                kinds.setdefault(finding, []).append(kind)
+    for finding, concerned in kinds.items():
+        yield replace(finding, where=f"{finding.where}, {' and '.join(concerned)}")
+
+
+def _whole(policy: Policy) -> Iterator[Finding]:
+    if not {Source.SUBJECT, Source.SUBJECT_ALT_NAME} & set(policy.sources) and not policy.static_peers:
+        yield Finding("policy.sources", "no source names protocol addresses: add subject or subject_alt_name", True)
+    if not any(rules[kind].allowed for rules in policy.rules.values() for kind in policy.kinds):
+        yield Finding("policy", "no kind of peer is allowed on any interface", True)
+    if policy.combination is not Combination.FIRST and len(policy.sources) == 1:
+        yield Finding("policy.sources", f"combine = {policy.combination} means nothing with one source", False)
+
+
+def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator[Finding]:
+    if rules.requires_hub_role and kind is not PeerKind.HUB:
+        yield Finding(where, "require_hub_role denies every peer that is not a hub: set it in [policy.hub]", True)
+    yield from _patterns(where, rules)
+    for network in rules.allowed_networks:
+        longest = rules.max_prefix_length[network.version == 6]
+        if network.prefixlen > longest:
+            yield Finding(where, f"nothing in allowed_networks {network} is as short as /{longest} or shorter", True)
+        for forbidden in (*rules.tunnel_networks, *rules.forbidden_networks):
+            if covers(forbidden, network):
+                yield Finding(where, f"all of allowed_networks {network} is forbidden by {forbidden}", True)
+    for forbidden in rules.forbidden_networks:
+        if not any(overlap(forbidden, network) for network in rules.allowed_networks):
+            yield Finding(where, f"forbidden_networks {forbidden} is not allowed anyway", False)
+        if rules.transit and (of := [one for one in rules.tunnel_networks if overlap(forbidden, one)]):
+            text = f"forbidden_networks {forbidden} keeps out routes to protocol addresses in {OneOf(of)}"
+            yield Finding(where, text, False)
+    for one, other in combinations(rules.tunnel_networks, 2):
+        if overlap(one, other):
+            yield Finding(where, f"tunnel_networks {one} and {other} overlap", False)
+    if rules.needs_as_number:
+        yield from _as_numbers(where, rules, policy.as_number_beside(kind))
+
+
+def _patterns(where: str, rules: Rules) -> Iterator[Finding]:
+    for pattern in (*rules.issuers, *rules.subjects):
+        if pattern.startswith("C=") and "," in pattern:
+            text = f"the pattern {pattern!r} begins with the country, which stands last in a name (RFC 4514)"
+            yield Finding(where, text, False)
+
+
+def _as_numbers(where: str, rules: Rules, own: int | None) -> Iterator[Finding]:
+    usable = [
+        numbers
+        for numbers in rules.as_ranges
+        if numbers.high - numbers.low >= len(RESERVED_AS_NUMBERS)
+        or any(number not in RESERVED_AS_NUMBERS for number in range(numbers.low, numbers.high + 1))
+    ]
+    if not usable and not rules.allows_ibgp:
+        yield Finding(where, f"all of as_numbers {OneOf(rules.as_ranges)} is reserved", True)
+    if own is not None and not rules.allows_ibgp and (own, own) in rules.as_ranges:
+        yield Finding(where, f"as_numbers names the node's own, {own}, and allow_ibgp is false", True)
+
+
+def _static_peers(policy: Policy) -> Iterator[Finding]:
+    for number, row in enumerate(policy.static_peers, start=1):
+        where = f"policy.peer[{number}] ({row.identity})"
+        broken = [_broken(row, interface, policy) for interface in policy.rules]
+        if all(broken) and broken[0]:
+            rule = broken[0]
+            text = f"would be denied: {rule.reason}: {rule.found}, expected {rule.expected}{rule.about}"
+            yield Finding(where, text, True)
+        if row.identity == "*" and row.overrides:
+            yield Finding(where, "overrides every certificate", False)
+    taken: dict[object, StaticPeer] = {}
+    for row in policy.static_peers:
+        for address in values(row.resources.protocol_addresses):
+            if (other := taken.setdefault(address, row)) is not row:
+                text = f"{address} is given to {other.identity} and to {row.identity}"
+                yield Finding("policy.peer", text, True)
+
+
+def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
+    """Return the first rule that a row fails by itself on an interface."""
+    hub, spoke = policy.kinds
+    kind = hub if Role.HUB in values(row.resources.roles) else spoke
+    rules = policy.rules[interface][kind]
+    combined = Combined(row.resources)
+    own = policy.as_number_beside(kind)
+    looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, own))
+    for rule in looked_at:
+        if not rule.passed:
+            return rule
+    for address in values(row.resources.protocol_addresses):
+        if not contains(rules.tunnel_networks, address):
+            return Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, False, "protocol address", address,
+                        "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
+        if why := reserved(address, rules.tunnel_networks, frozenset()):
+            return Rule(Reason.PROTOCOL_ADDRESS_RESERVED, False, "protocol address", address,
+                        "an address that a peer can have; ", why)  # fmt: skip
+    return None
+
+
+def _maintenance(policy: Policy) -> Iterator[Finding]:
+    denied = {(row.identity, row.serial) for row in policy.maintenance if row.action is Action.DENY}
+    for row in policy.maintenance:
+        if row.action is Action.QUARANTINE and (row.identity, row.serial) in denied:
+            yield Finding("policy.maintenance", f"{row} never matters: the same peer is denied", False)
+        if row.identity == "*" and row.action is Action.DENY:
+            yield Finding("policy.maintenance", "denies every peer", False)

@@ -1,0 +1,59 @@
+"""An accepted peer, and the kinds of peer there are."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from dmvpn_agent.addresses import Address, Network
+from dmvpn_agent.x509.certificate import Label
+
+
+class PeerKind(StrEnum):
+    """What a peer is to this node: each kind may have rules of its own."""
+
+    #: A hub: by the role in its certificate, or because this node registers with it.
+    HUB = "hub"
+    #: A spoke, to a hub.
+    SPOKE = "spoke"
+    #: A spoke, to another spoke.
+    SHORTCUT = "shortcut"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An accepted peer: one binding and what its certificate, or the static table, entitles it to.
+
+    ``as_number`` is ``None`` where the node runs no BGP towards it, as for one in quarantine. ``identity`` names
+    whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
+    ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
+    from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
+    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``withheld``: no
+    prefix that overlaps these networks is taken from it. ``default_route``: 0.0.0.0/0 and ::/0 are taken from it if
+    they lie in what it may announce. ``label``: its name for people. ``site``: peers with the same one may hold the
+    same prefixes (``OnConflict.SHARE``); empty for a peer that shares with nobody.
+    """
+
+    protocol_address: Address
+    nbma_address: Address
+    interface: str
+    as_number: int | None
+    prefixes: tuple[Network, ...]
+    fingerprint: str
+    subject: str
+    not_after: datetime | None
+    kind: PeerKind = PeerKind.SPOKE
+    identity: str = ""
+    quarantined: bool = False
+    max_prefix_length: tuple[int, int] = (32, 128)
+    transit: tuple[tuple[Network, int], ...] | None = None
+    withheld: tuple[Network, ...] = ()
+    default_route: bool = False
+    label: Label | None = None
+    site: str = ""
+
+    @property
+    def announces(self) -> tuple[tuple[Network, int], ...]:
+        """Return what is taken from it, each network with the longest prefix length: its own, or what it carries."""
+        if self.transit is not None:
+            return self.transit
+        return tuple((prefix, self.max_prefix_length[prefix.version == 6]) for prefix in self.prefixes)

@@ -1,0 +1,55 @@
+"""Why a binding is denied: a closed list."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a binding is denied. The list is closed: it is also a metric's label."""
+
+    MALFORMED_EVENT = "malformed_event"
+    UNKNOWN_INTERFACE = "unknown_interface"
+    UNEXPECTED_BINDING_TYPE = "unexpected_binding_type"
+    NO_CERTIFICATE = "no_certificate"
+    MALFORMED_CERTIFICATE = "malformed_certificate"
+    DENIED_BY_MAINTENANCE = "denied_by_maintenance"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    UNTRUSTED_ISSUER = "untrusted_issuer"
+    ISSUER_NOT_VALID = "issuer_not_valid"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    ISSUER_REVOKED = "issuer_revoked"
+    REVOCATION_UNKNOWN = "revocation_unknown"
+    RESOURCES_EXCEED_ISSUER = "resources_exceed_issuer"
+    CERTIFICATE_UNCONFIRMED = "certificate_unconfirmed"
+    ISSUER_NOT_ALLOWED = "issuer_not_allowed"
+    SUBJECT_NOT_ALLOWED = "subject_not_allowed"
+    SOURCES_DISAGREE = "sources_disagree"
+    INHERITANCE_UNRESOLVED = "inheritance_unresolved"
+    MALFORMED_ROLE = "malformed_role"
+    ROLE_NOT_ALLOWED = "role_not_allowed"
+    NO_PROTOCOL_ADDRESS = "no_protocol_address"
+    MALFORMED_PROTOCOL_ADDRESS = "malformed_protocol_address"
+    TOO_MANY_PROTOCOL_ADDRESSES = "too_many_protocol_addresses"
+    PROTOCOL_ADDRESS_MISMATCH = "protocol_address_mismatch"
+    PROTOCOL_ADDRESS_OUTSIDE_TUNNEL = "protocol_address_outside_tunnel"
+    PROTOCOL_ADDRESS_RESERVED = "protocol_address_reserved"
+    PROTOCOL_ADDRESS_CONFLICT = "protocol_address_conflict"
+    HOST_OUTSIDE_PREFIXES = "host_outside_prefixes"
+    NO_AS_NUMBER = "no_as_number"
+    SEVERAL_AS_NUMBERS = "several_as_numbers"
+    MALFORMED_AS_NUMBER = "malformed_as_number"
+    AS_NUMBER_RESERVED = "as_number_reserved"
+    AS_NUMBER_NOT_ALLOWED = "as_number_not_allowed"
+    IBGP_NOT_ALLOWED = "ibgp_not_allowed"
+    MALFORMED_PREFIX = "malformed_prefix"
+    TOO_MANY_PREFIXES = "too_many_prefixes"
+    PREFIX_TOO_LONG = "prefix_too_long"
+    PREFIX_FORBIDDEN = "prefix_forbidden"
+    PREFIX_NOT_ALLOWED = "prefix_not_allowed"
+    PREFIX_CONFLICT = "prefix_conflict"
+    NBMA_ADDRESS_CONFLICT = "nbma_address_conflict"
+    INTERNAL_ERROR = "internal_error"
+
+
+#: The reasons that lie in what another live peer has.
+CONFLICTS = frozenset({Reason.PROTOCOL_ADDRESS_CONFLICT, Reason.PREFIX_CONFLICT, Reason.NBMA_ADDRESS_CONFLICT})

@@ -1,0 +1,70 @@
+"""nhrpd's question, and which IKE_SA is that of the peer that asked."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.ike_peer import IkePeer, _unprintable, proves
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.x509.certificate import BadCertificate, Certificate
+
+
+class BindingType(StrEnum):
+    """Kinds of NHRP cache entry, in nhrpd's own words (``nhrp_cache_type_str``)."""
+
+    INVALID = "invalid"
+    INCOMPLETE = "incomplete"
+    NEGATIVE = "negative"
+    CACHED = "cached"
+    DYNAMIC = "dynamic"
+    NHS = "nhs"
+    STATIC = "static"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRequest:
+    """nhrpd's question: may this protocol address be bound to this NBMA address?
+
+    ``certificate`` is ``None`` where nhrpd sent none (the peer authenticated without one, or nhrpd cannot hold it:
+    2048 bytes and more), and none is known by the IKE_SA. ``ike_peers``: who has an IKE_SA with the NBMA address in
+    the interface's own connection; ``None`` where charon was not asked.
+    ``local_nbma_address``: this node's own end. ``local_addresses``: protocol addresses of this node.
+    """
+
+    interface: str
+    binding_type: BindingType
+    protocol_address: Address
+    nbma_address: Address
+    certificate: Certificate | BadCertificate | None
+    ike_peers: frozenset[IkePeer] | None = None
+    local_nbma_address: Address | None = None
+    local_addresses: frozenset[Address] = frozenset()
+
+    @property
+    def pair(self) -> tuple[Address, Address]:
+        """Return protocol and NBMA address."""
+        return self.protocol_address, self.nbma_address
+
+
+def is_by(request: BindingRequest, ike_peer: IkePeer) -> bool:
+    """Tell whether somebody who authenticated is the peer that asked."""
+    if isinstance(request.certificate, Certificate):
+        return proves(request.certificate, ike_peer.identity)
+    return ike_peer in (request.ike_peers or ())
+
+
+def is_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:
+    """Tell whether an IKE_SA is that of the peer that asked.
+
+    ``present`` are all with its NBMA address in the connection of its interface. Where the question does not tell the
+    identity, the IKE_SA must be of the only one there is.
+    """
+    if sa.remote_host != request.nbma_address or sa not in present:
+        return False
+    certificate = request.certificate
+    if isinstance(certificate, Certificate) and not _unprintable(certificate, sa.remote_id):
+        return proves(certificate, sa.remote_id)
+    if certificate is None and request.ike_peers:
+        return any(ike_peer.identity == sa.remote_id for ike_peer in request.ike_peers)
+    return all(other.remote_id == sa.remote_id for other in present)

@@ -1,0 +1,153 @@
+"""The operator's policy, as values. ``judge`` applies it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from dmvpn_agent.addresses import AsRange, Network
+from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.x509.certificate import Resources, Role, Source
+
+
+class Combination(StrEnum):
+    """How several sources are put together, for addresses, AS numbers, prefixes and role each."""
+
+    #: The first source, in the order of the policy, that names any.
+    FIRST = "first"
+    #: All that any source names.
+    UNION = "union"
+    #: The sources that name any must name the same.
+    AGREE = "agree"
+
+
+class OnConflict(StrEnum):
+    """What happens to a peer whose address, or part of whose prefixes, another live peer holds."""
+
+    DENY = "deny"
+    TAKE_OVER = "take_over"
+    #: Peers of one site may hold the same prefixes (``Peer.site``); everything else is denied.
+    SHARE = "share"
+
+
+class Action(StrEnum):
+    """What maintenance does to a peer."""
+
+    DENY = "deny"
+    #: The binding is accepted; the peer gets no BGP neighbor, and what it had is taken back.
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one kind of peer may have on one interface.
+
+    ``tunnel_networks``: where protocol addresses must lie. ``allowed_networks``: where prefixes must lie; an empty
+    tuple allows none. ``forbidden_networks``: what no prefix may overlap. ``as_ranges``: AS numbers it may have.
+    ``allows_ibgp``: it may have this node's own AS number. ``needs_as_number``: the node runs BGP towards it, so it
+    must have exactly one. ``max_prefix_length``: IPv4 and IPv6. ``issuers``, ``subjects``: shell patterns of which
+    one must match; empty tuples ask nothing. ``allows_hosts``: addresses outside the tunnel networks are bound
+    where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a shortcut to (FRR
+    ``nhrp_shortcut_recv_resolution_rep``). ``transit``: it may announce all of ``allowed_networks``, because it
+    carries others' prefixes, and not only those of its certificate; its address blocks (RFC 3779) say what that is.
+    """
+
+    tunnel_networks: tuple[Network, ...]
+    allowed_networks: tuple[Network, ...]
+    as_ranges: tuple[AsRange, ...]
+    needs_as_number: bool
+    allowed: bool = True
+    requires_hub_role: bool = False
+    forbidden_networks: tuple[Network, ...] = ()
+    allows_default_route: bool = False
+    allows_ibgp: bool = False
+    max_prefix_length: tuple[int, int] = (32, 128)
+    max_protocol_addresses: int = 16
+    max_prefixes: int = 200
+    issuers: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    on_conflict: OnConflict = OnConflict.DENY
+    allows_hosts: bool = False
+    transit: bool = False
+
+    def carried(self) -> tuple[tuple[Network, int], ...]:
+        """Return what a peer with ``transit`` may announce, each network with the longest prefix length.
+
+        That is what lies behind other peers, and where they are: a hub has a route to each protocol address.
+        """
+        behind = ((network, self.max_prefix_length[network.version == 6]) for network in self.allowed_networks)
+        return *behind, *((network, network.max_prefixlen) for network in self.tunnel_networks)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticPeer:
+    """A row of the operator's own table: the peers whose IKE identity matches the shell pattern ``identity``.
+
+    ``overrides``: it holds for peers with a certificate, in place of what the certificate names; otherwise for peers
+    with a pre-shared key.
+    """
+
+    identity: str
+    resources: Resources
+    overrides: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Something done to peers by hand: by a shell pattern of their identity or by their certificate's serial."""
+
+    action: Action
+    identity: str | None = None
+    serial: int | None = None
+
+    def __str__(self) -> str:
+        what = f"serial {self.serial:x}" if self.serial is not None else f"identity {self.identity}"
+        return f"{self.action} of {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All of the operator's rules.
+
+    ``rules``: by tunnel interface, for every kind of peer. ``own_as_number`` is the node's own, ``None`` where it
+    runs no BGP. ``sources`` are those that count, in their order. ``requires_crl``: a certificate is accepted only
+    while, for it and each CA of its chain, a CRL of the issuer that is not outdated is known. ``confirms``: a
+    certificate must be that of somebody who has an IKE_SA with the NBMA address. ``overclaiming_issuers``: shell
+    patterns of issuers whose certificates may name more resources (RFC 3779) than they hold themselves.
+    """
+
+    role: Role
+    rules: Mapping[str, Mapping[PeerKind, Rules]]
+    own_as_number: int | None = None
+    sources: tuple[Source, ...] = (Source.SUBJECT, Source.SUBJECT_ALT_NAME, Source.RFC3779, Source.DMVPN_CA)
+    combination: Combination = Combination.FIRST
+    static_peers: tuple[StaticPeer, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+    requires_crl: bool = False
+    confirms: bool = True
+    overclaiming_issuers: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[PeerKind, PeerKind]:
+        """Return the kinds of peer that a node of this role has."""
+        return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
+
+    def as_number_beside(self, kind: PeerKind) -> int | None:
+        """Return the node's AS number if it has BGP sessions with peers of a kind: one with the same is iBGP.
+
+        Spokes have no session with each other, so they may share their AS number.
+        """
+        return None if kind is PeerKind.SHORTCUT else self.own_as_number
+
+    @property
+    def ip_versions(self) -> Mapping[str, frozenset[int]]:
+        """Return the IP versions of the protocol addresses that peers can have on each tunnel interface."""
+        return {
+            interface: frozenset(network.version for one in kinds.values() for network in one.tunnel_networks)
+            for interface, kinds in self.rules.items()
+        }
+
+
+def matches(pattern: str, texts: frozenset[str] | tuple[str, ...]) -> bool:
+    """Tell whether one of the texts matches a shell pattern, capitals told apart."""
+    return any(fnmatchcase(text, pattern) for text in texts)

@@ -1,0 +1,43 @@
+"""How late the event loop is: while one part works without a pause, everything else waits, answers to nhrpd too."""
+
+import asyncio
+from collections import deque
+from time import monotonic
+
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.clocks import Seconds
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+#: Seconds between two measurements, and for how long one counts.
+INTERVAL, WINDOW = 0.1, 60.0
+
+
+class LoopLag:
+    """Measures by how much a short sleep is too long; exports the most of the last minute."""
+
+    def __init__(self, telemetry: Telemetry, clock: Seconds = monotonic) -> None:
+        self._clock = clock
+        # Falling: one that a later and longer delay has outdone is not kept.
+        self._delays: deque[tuple[float, float]] = deque()
+        telemetry.observe(metrics.LOOP_LAG, self.longest)
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            began = self._clock()
+            await asyncio.sleep(INTERVAL)
+            self.note(self._clock() - began - INTERVAL)
+
+    def note(self, delay: float) -> None:
+        """Take up one measurement, in seconds."""
+        now = self._clock()
+        while self._delays and self._delays[-1][1] <= delay:
+            self._delays.pop()
+        self._delays.append((now, delay))
+        while self._delays[0][0] < now - WINDOW:
+            self._delays.popleft()
+
+    def longest(self) -> float:
+        """Return the longest delay of the last minute, in seconds."""
+        delays = tuple(self._delays)  # metrics are read by another thread
+        return max(delays[0][1], 0) if delays else 0

@@ -1,0 +1,120 @@
+"""Serving asyncio streams to a few connections at once, whoever else connects."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.acceptor import Acceptor, Source, makes_room, source_of
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+
+class Connection:
+    """One open connection; its handler sets ``engaged`` when it was used for what the listener is there for."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self.source: Source = source_of(accepted)
+        self.engaged = False
+        self.evicted = False
+        self.reader = asyncio.StreamReader()
+        self.writer: asyncio.StreamWriter
+        self._socket = accepted
+        self._opening = False
+        self._transport: asyncio.Transport | None = None
+
+    async def open(self) -> None:
+        """Give it reader and writer."""
+        loop = asyncio.get_running_loop()
+        self._opening = True
+        protocol = asyncio.StreamReaderProtocol(self.reader)
+        self._transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket)
+        self.writer = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
+
+    async def closed_by_client(self) -> None:
+        """Wait until the other end has read everything and closes; what it sends is thrown away."""
+        while await self.reader.read(65536):
+            pass
+
+    def close(self) -> None:
+        """Close it at once, without waiting for the other end to read."""
+        if self._transport is not None:
+            self._transport.abort()
+        elif not self._opening:  # otherwise asyncio closes it as ``open`` is cancelled
+            self._socket.close()
+
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class StreamListener:
+    """Serves at most ``limit`` connections at once by ``handler``, each in a task of its own, then closes them.
+
+    A handler that raises, or is cancelled, closes its connection and no other. ``reserve``: as in ``Acceptor``.
+    """
+
+    def __init__(self, name: str, handler: Handler, telemetry: Telemetry, *, limit: int, reserve: int = 0) -> None:
+        self._name = name
+        self._handler = handler
+        self._telemetry = telemetry
+        self._limit = limit
+        self._acceptor = Acceptor(name, self._taken, telemetry, reserve=reserve)
+        self._listener: socket.socket | None = None
+        self._open: dict[Connection, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        """Return how many connections are open."""
+        return len(self._open)
+
+    def start(self, listener: socket.socket) -> None:
+        """Serve on a socket that listens; it is closed by ``stop``."""
+        self._listener = listener
+        self._acceptor.start(listener)
+
+    async def stop(self) -> None:
+        """Close the socket and all connections."""
+        self._acceptor.stop()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        tasks = tuple(self._open.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _taken(self, accepted: socket.socket) -> bool:
+        connection = Connection(accepted)
+        full = len(self._open) >= self._limit
+        if full and not self._make_room(connection):
+            connection.close()
+            return True
+        task = asyncio.create_task(self._serve(connection))
+        self._open[connection] = task
+        task.add_done_callback(lambda _: self._ended(connection))
+        return not full  # whoever made room is closed, and its descriptor free, only when the loop goes on
+
+    def _make_room(self, newcomer: Connection) -> bool:
+        leaves = makes_room(tuple(self._open), newcomer.source)
+        self._telemetry.increment(metrics.CONNECTIONS_REFUSED, self._name, "evicted" if leaves else "refused")
+        if leaves is None:
+            return False
+        leaves.evicted = True
+        self._open.pop(leaves).cancel()
+        leaves.close()  # now: its descriptor may be needed before the task runs
+        return True
+
+    def _ended(self, connection: Connection) -> None:
+        self._open.pop(connection, None)
+        connection.close()  # also where the task never ran
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            await connection.open()
+            await self._handler(connection)
+        except (OSError, TimeoutError):
+            return  # the other end went, or does not read
+        except Exception:
+            log.exception("connection_failed", listener=self._name)

@@ -1,0 +1,70 @@
+"""Counters as plain numbers, and what is read when somebody asks: gauges, and counters that a part keeps itself.
+
+Code that counts knows neither Prometheus nor threads; the exposition adapter reads ``samples`` from its own
+thread, which is safe because a family's values are copied whole before they are looked at.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from dmvpn_agent.runtime.metrics import Kind, Metric
+
+Labels = tuple[str, ...]
+Samples = dict[Labels, float]
+
+
+class Telemetry:
+    """The values of all metrics of one process."""
+
+    def __init__(self) -> None:
+        self._counters: dict[Metric, Samples] = {}
+        self._read: dict[Metric, Callable[[], Samples]] = {}
+        #: Called with what is raised where a metric is read; it is then left out. Without it, that is raised.
+        self.read_failed: Callable[[Metric, Exception], None] = _raise
+
+    def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
+        """Add to a counter; the labels are given in the order of the catalogue.
+
+        Raises ``ValueError`` for a metric that is no counter or another number of labels: a programming error.
+        """
+        if metric.kind is not Kind.COUNTER or len(labels) != len(metric.labels):
+            raise ValueError(f"{metric.name} takes the labels {metric.labels}, not {labels}")
+        samples = self._counters.setdefault(metric, {})
+        samples[labels] = samples.get(labels, 0) + by
+
+    def observe(self, metric: Metric, read: Callable[[], Samples | float | bool]) -> None:
+        """Have a metric read by ``read``, which returns one number or numbers by label values.
+
+        A counter that is read must not go back, nor be incremented here as well.
+        """
+
+        def samples() -> Samples:
+            value = read()
+            return dict(value) if isinstance(value, dict) else {(): float(value)}
+
+        self._read[metric] = samples
+
+    def value(self, metric: Metric, *labels: str) -> float:
+        """Return one current value; 0 where nothing was counted yet."""
+        return self.samples(metric).get(labels, 0)
+
+    def samples(self, metric: Metric) -> Samples:
+        """Return all current values of a metric."""
+        if metric in self._read:
+            try:
+                return self._read[metric]()
+            except Exception as error:
+                self.read_failed(metric, error)
+                return {}
+        if metric.kind is Kind.GAUGE:
+            return {}
+        zero: Samples = {} if metric.labels else {(): 0}
+        return dict(self._counters.get(metric, zero))
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the metrics this process has counted or can read."""
+        return [*self._counters, *self._read]
+
+
+def _raise(_: Metric, error: Exception) -> NoReturn:
+    raise error

@@ -1,1 +1,0 @@
-"""Asyncio behaviours over narrow typed boundaries; they know no socket, program or library."""

@@ -1,0 +1,1 @@
+"""The state of the agent, as commands show it."""

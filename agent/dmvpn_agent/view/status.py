@@ -1,0 +1,182 @@
+"""What ``dmvpn-agent status`` tells: the state of the agent as plain JSON values."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.decision_record import Judgement, describe
+from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.peers import Membership, Peers
+from dmvpn_agent.bgp.change_text import describe as describe_change
+from dmvpn_agent.bgp.reconciler import Reconciler
+from dmvpn_agent.charon.sa import ChildSa, IkeSa
+from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.x509.trust_watch import TrustWatch
+
+
+def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) -> list[dict[str, Any]]:
+    """Return each accepted peer, with its BGP session where there is one.
+
+    ``neighbor`` is the address of its BGP neighbor: of a peer with several protocol addresses, one of them.
+    ``drops_prefixes_of``: the peers whose prefixes it is offered and drops, because they have its own AS number.
+    """
+    sessions = reconciler.snapshot.sessions if reconciler and reconciler.snapshot else {}
+    neighbors = reconciler.carriers() if reconciler else {}
+    apart = {one: problem.apart for problem in (reconciler.problems if reconciler else ()) for one in problem.apart}
+    shown = []
+    for member in peers.memberships():
+        address = member.peer.protocol_address
+        session = sessions.get(address)
+        bgp = session and {
+            "state": session.state,
+            "prefixes_received": session.prefixes,
+            "dynamic": session.dynamic,
+            "drops_prefixes_of": [str(other) for other in sorted(apart.get(address, {address}) - {address}, key=str)],
+        }
+        carrier = neighbors.get(address)
+        neighbor = str(carrier.protocol_address) if carrier else None
+        shown.append(_peer(member, clocks) | {"bgp": bgp, "neighbor": neighbor})
+    return shown
+
+
+def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
+    peer = member.peer
+    return {
+        "protocol_address": str(peer.protocol_address),
+        "label": str(peer.label) if peer.label else None,
+        "nbma_address": str(peer.nbma_address),
+        "interface": peer.interface,
+        "kind": str(peer.kind),
+        "quarantined": peer.quarantined,
+        "as_number": peer.as_number,
+        "prefixes": [str(prefix) for prefix in peer.prefixes],
+        "subject": peer.subject,
+        "fingerprint": peer.fingerprint,
+        "certificate_expires": _time(peer.not_after),
+        "bound": member.absent_since is None,
+        "absent_since": None if member.absent_since is None else _time(clocks.when(member.absent_since)),
+    }
+
+
+def trust_status(watch: TrustWatch, denied: Denied) -> dict[str, Any]:
+    """Return the CAs and CRLs in force, what is wrong with them, and how many peers are denied."""
+    return {
+        "authorities": [authority.subject for authority in watch.trust.authorities],
+        "crls": [
+            {
+                "issuer": crl.issuer,
+                "number": crl.number,
+                "this_update": _time(crl.this_update),
+                "next_update": _time(crl.next_update),
+                "revoked": len(crl.serials),
+            }
+            for crl in watch.trust.revocations
+        ],
+        "problems": list(watch.problems),
+        "denied_peers": len(denied),
+    }
+
+
+def decisions_status(authorizer: Authorizer) -> list[dict[str, Any]]:
+    """Return the latest decisions, oldest first."""
+    return [_decision(judgement) for judgement in authorizer.judgements]
+
+
+def _decision(judgement: Judgement) -> dict[str, Any]:
+    return {"time": judgement.time.isoformat(timespec="milliseconds"), **describe(judgement)}
+
+
+def charon_status(watch: CharonWatch) -> dict[str, Any]:
+    """Return whether charon is there, of which kind, its IKE_SAs, and what passed by NBMA address since the start."""
+    return {
+        "connected": watch.connected,
+        "patched": watch.patched,
+        "ike_sas": [_ike_sa(sa) for sa in watch.ike_sas],
+        "traffic": {str(address): traffic._asdict() for address, traffic in watch.totals.traffic().items()},
+    }
+
+
+def _ike_sa(sa: IkeSa) -> dict[str, Any]:
+    return {
+        "unique_id": sa.unique_id,
+        "connection": sa.name,
+        "version": sa.version,
+        "state": sa.state,
+        "initiator": sa.initiator,
+        "local_host": str(sa.local_host),
+        "local_port": sa.local_port,
+        "local_id": sa.local_id,
+        "remote_host": str(sa.remote_host),
+        "remote_port": sa.remote_port,
+        "remote_id": sa.remote_id,
+        "nat_local": sa.nat_local,
+        "nat_remote": sa.nat_remote,
+        "spis": sa.spis,
+        "algorithms": str(sa.algorithms),
+        "established_at": _time(sa.established_at),
+        "rekey_due": _time(sa.rekey_due),
+        "reauth_due": _time(sa.reauth_due),
+        "children": [_child_sa(child) for child in sa.children],
+    }
+
+
+def _child_sa(child: ChildSa) -> dict[str, Any]:
+    return {
+        "unique_id": child.unique_id,
+        "name": child.name,
+        "state": child.state,
+        "mode": child.mode,
+        "protocol": child.protocol,
+        "reqid": child.reqid,
+        "udp_encapsulated": child.udp_encapsulated,
+        "spi_in": child.spi_in,
+        "spi_out": child.spi_out,
+        "algorithms": str(child.algorithms),
+        "traffic": child.traffic._asdict(),
+        "last_in": _time(child.last_in),
+        "last_out": _time(child.last_out),
+        "installed_at": _time(child.installed_at),
+        "rekey_due": _time(child.rekey_due),
+        "expires": _time(child.expires),
+    }
+
+
+def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
+    """Return how FRR stands against what is desired, ``None`` where the agent does not manage BGP."""
+    if reconciler is None:
+        return None
+    return {
+        "in_sync": not (reconciler.pending or reconciler.orphans or reconciler.trouble)
+        and bool(reconciler.last_sync),
+        "last_sync": _time(reconciler.last_sync),
+        "pending_changes": [describe_change(change) for change in reconciler.pending],
+        "foreign_neighbors": [str(address) for address in reconciler.foreign],
+        "orphan_neighbors": [str(address) for address in reconciler.orphans],
+        "problems": [
+            {
+                "kind": str(problem.kind),
+                "found": problem.found,
+                "do": problem.do,
+                "blocks": [str(address) for address in sorted(problem.blocks, key=str)],
+            }
+            for problem in reconciler.problems
+        ],
+        "trouble": reconciler.trouble,
+    }
+
+
+def access_status(readers: Mapping[str, str], writer: str, reconciler: Reconciler | None) -> dict[str, Any]:
+    """Return by which way each of FRR's daemons was read last, and by which bgpd is written."""
+    return {"read_by": dict(readers), "written_by": writer if reconciler else None}
+
+
+def redirect_status(keeper: RedirectKeeper | None) -> dict[str, Any] | None:
+    """Return whether the redirect rule stands, ``None`` where the agent does not keep one."""
+    return None if keeper is None else {"installed": keeper.installed, "packets": keeper.packets}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")

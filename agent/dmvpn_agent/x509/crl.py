@@ -1,0 +1,214 @@
+"""Certificate revocation lists (RFC 5280, section 5): whole ones, of all certificates of their issuer.
+
+A list that covers only a part (a delta, one with an issuing distribution point, one that also speaks for other
+issuers) is refused rather than taken for the whole.
+
+``cryptography`` reads a list without its entries; the entries are read here, because they can be 100,000 and more: it
+keeps an object for each and holds up every other thread meanwhile.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cryptography import x509
+
+from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.der import (
+    INTEGER,
+    OBJECT_IDENTIFIER,
+    OCTET_STRING,
+    SEQUENCE,
+    Malformed,
+    decode,
+    element,
+    encoded,
+    expect,
+    object_identifier,
+    parts,
+)
+from dmvpn_agent.x509.name import UNREADABLE, CanonicalName, canonical_name, displayed, read_name
+from dmvpn_agent.x509.pem import PemError, der_blocks
+from dmvpn_agent.x509.serial_set import Serials
+from dmvpn_agent.x509.signature import Signature, read_signature
+
+MAX_CRL_BYTES = 32 * 1024 * 1024
+#: RFC 5280, section 5.2.3, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
+MAX_NUMBER_OCTETS = 64
+
+_PARTIAL: dict[type[object], str] = {
+    x509.IssuingDistributionPoint: "issuingDistributionPoint: it covers a part of the certificates only",
+    x509.DeltaCRLIndicator: "deltaCRLIndicator: it only says what has changed",
+}
+
+_TIMES = frozenset({0x17, 0x18})
+_BOOLEAN, _ENUMERATED = 0x01, 0x0A
+_REASON, _ISSUER = "2.5.29.21", "2.5.29.29"
+_REMOVED = b"\x08"
+#: Entry extensions that say nothing which matters here: reason, hold instruction, invalidity date.
+_KNOWN = frozenset({_REASON, "2.5.29.23", "2.5.29.24"})
+#: How many different extensions of entries are remembered while a list is read; most often there are ten.
+_MAX_REMEMBERED = 4096
+
+
+class CrlError(Exception):
+    """A file holds no revocation list that could be used; the text says why, for an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crl:
+    """One revocation list, whose signature is not verified yet.
+
+    ``name`` is the issuer's, ``issuer`` the same for people. ``number`` counts the issuer's lists upwards.
+    ``this_update`` and ``next_update`` are aware, UTC. ``serials``: the certificates revoked. ``key_id``: which key
+    the issuer says that it signed with (authorityKeyIdentifier), in its own way. ``der`` is the whole list.
+    """
+
+    name: CanonicalName
+    issuer: str
+    number: int | None
+    this_update: datetime
+    next_update: datetime | None
+    serials: Serials
+    key_id: bytes | None
+    signature: Signature = field(repr=False, compare=False)
+    der: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Return the list's SHA-256 in hexadecimal."""
+        return hashlib.sha256(self.der).hexdigest()
+
+
+def read_crls(data: bytes) -> tuple[Crl, ...]:
+    """Read the lists of one file, DER or PEM. Raises ``CrlError``."""
+    try:
+        return tuple(_crl(der) for der in der_blocks(data, "X509 CRL", MAX_CRL_BYTES))
+    except PemError as error:
+        raise CrlError(str(error)) from error
+    except (Malformed, *UNREADABLE) as error:
+        raise CrlError(f"it is no CRL: {shown(str(error))}") from error
+
+
+def crl_issuer(der: bytes) -> str:
+    """Return the issuer of a list (DER) for people. Raises ``Malformed``."""
+    _, issuer, _, _ = _places(der)
+    return displayed(read_name(der[issuer[0] : issuer[1]]))
+
+
+def _crl(der: bytes) -> Crl:
+    content, issuer, entries, rest = _places(der)
+    head = x509.load_der_x509_crl(_without_entries(der, content, entries, rest))
+    name = der[issuer[0] : issuer[1]]
+    number, key_id = _extensions(head.extensions)
+    return Crl(
+        name=canonical_name(name),
+        issuer=displayed(read_name(name)),
+        number=number,
+        this_update=head.last_update_utc,
+        next_update=head.next_update_utc,
+        serials=Serials(_revoked(der, *entries)),
+        key_id=key_id,
+        signature=read_signature(head, der),
+        der=der,
+    )
+
+
+Place = tuple[int, int]
+
+
+def _places(der: bytes) -> tuple[Place, Place, Place, Place]:
+    """Return from where to where: what is signed; in it the issuer, the entries' list, and what is behind that.
+
+    Where no certificate is revoked the list is an empty place.
+    """
+    start, end = expect(der, 0, len(der), SEQUENCE)
+    if end != len(der):
+        raise CrlError("it is no CRL: there is more behind it")
+    at, content_end = expect(der, start, end, SEQUENCE)
+    content = at, content_end
+    tag, _, stop = element(der, at, content_end)
+    if tag == INTEGER:  # the version
+        at = stop
+    issuer_at = expect(der, at, content_end, SEQUENCE)[1]  # behind the signature's algorithm
+    at = issuer_end = expect(der, issuer_at, content_end, SEQUENCE)[1]
+    for _ in range(2):  # thisUpdate, and nextUpdate if it is there
+        if at < content_end and der[at] in _TIMES:
+            at = element(der, at, content_end)[2]
+    list_end = at
+    if at < content_end and der[at] == SEQUENCE:
+        list_end = expect(der, at, content_end, SEQUENCE)[1]
+    return content, (issuer_at, issuer_end), (at, list_end), (list_end, content_end)
+
+
+def _without_entries(der: bytes, content: Place, entries: Place, rest: Place) -> bytes:
+    """Return the list as if it had no entries; its signature is no longer right."""
+    signed = encoded(SEQUENCE, der[content[0] : entries[0]], der[rest[0] : rest[1]])
+    return encoded(SEQUENCE, signed, der[content[1] :])
+
+
+def _extensions(extensions: x509.Extensions) -> tuple[int | None, bytes | None]:
+    """Return the list's number and key. Raises ``CrlError`` for an extension that changes what the list means."""
+    number = key_id = None
+    for extension in extensions:
+        value = extension.value
+        if type(value) in _PARTIAL:
+            raise CrlError(_PARTIAL[type(value)])
+        if isinstance(value, x509.UnrecognizedExtension) and extension.critical:
+            raise CrlError(f"critical extension {extension.oid.dotted_string} is not known")
+        if isinstance(value, x509.CRLNumber):
+            number = value.crl_number
+            if number.bit_length() > 8 * MAX_NUMBER_OCTETS:
+                raise CrlError(f"its number is longer than {MAX_NUMBER_OCTETS} octets")
+        if isinstance(value, x509.AuthorityKeyIdentifier):
+            key_id = value.key_identifier
+    return number, key_id
+
+
+def _revoked(der: bytes, at: int, end: int) -> Iterator[bytes]:
+    """Yield the serial numbers that a list of entries revokes, as content octets.
+
+    Raises ``Malformed``, and ``CrlError`` for an entry that is not about the list's issuer.
+    """
+    if at == end:
+        return
+    at = expect(der, at, end, SEQUENCE)[0]
+    known: dict[bytes, bool] = {}
+    while at < end:
+        start, at = expect(der, at, end, SEQUENCE)
+        start, stop = expect(der, start, at, INTEGER)
+        if start == stop:
+            raise Malformed("an INTEGER is empty")
+        tag, _, behind = element(der, stop, at)
+        if tag not in _TIMES:
+            raise Malformed("an entry has no revocation date")
+        revokes = True
+        if behind < at:
+            extensions = der[behind:at]
+            if extensions not in known:
+                if len(known) >= _MAX_REMEMBERED:
+                    known.clear()
+                known[extensions] = _revokes(extensions)
+            revokes = known[extensions]
+        if revokes:
+            yield der[start:stop]
+
+
+def _revokes(extensions: bytes) -> bool:
+    """Tell whether an entry with these extensions revokes: only removeFromCRL does not."""
+    revokes = True
+    for extension in parts(decode(extensions), SEQUENCE):
+        inner = parts(extension, SEQUENCE)
+        tags = [tag for tag, _, _ in inner]
+        if tags not in ([OBJECT_IDENTIFIER, OCTET_STRING], [OBJECT_IDENTIFIER, _BOOLEAN, OCTET_STRING]):
+            raise Malformed("an entry has an extension that is none")
+        oid, value = object_identifier(inner[0][1]), inner[-1][1]
+        critical = len(inner) == 3 and inner[1][1] != b"\x00"
+        if oid == _ISSUER:
+            raise CrlError("certificateIssuer: it speaks for other issuers")
+        if critical and oid not in _KNOWN:
+            raise CrlError(f"critical entry extension {oid} is not known")
+        if oid == _REASON:
+            revokes = revokes and decode(value)[:2] != (_ENUMERATED, _REMOVED)
+    return revokes

@@ -1,0 +1,168 @@
+"""Which certificate belongs to an identity that charon prints.
+
+charon prints a distinguished name as ``C=DE, O=lab, CN=hub`` (``dntoa`` in strongSwan's ``identification.c``): short
+names, the values' bytes, unprintable ones as ``?``. A subjectAltName is an identity as well, printed as bare text of
+whatever kind it is. Who authenticated under an identity did so with a certificate that contains it (``has_subject``
+of its x509 and openssl plugins): in a name the same attributes in the same order with the same octets, where case
+does not count in a PrintableString, and where ``*`` in what the peer sends stands for any value; a dNSName or
+rfc822Name whatever its case, and also by a pattern with ``*`` in front.
+
+So two identities can be printed alike, and one printed identity can be two peers'. A printed identity that may be
+two peers' identifies neither.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from cryptography import x509
+
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.der import Malformed, element
+from dmvpn_agent.x509.name import IA5_STRING, PRINTABLE_STRING, SHORT_NAMES, Attribute, Name, read_name
+
+#: charon prints into a buffer of this size. In what is longer, the first part that does not fit is replaced.
+MAX_PRINTED = 511
+_CUT = "(invalid ID_"
+
+#: IPv6 addresses within the lowest 48 bits may be IPv4-mapped or IPv4-compatible: glibc writes those in another way.
+_IPV4_FORMS = 48
+
+#: What a subjectAltName may consist of to be an identity: charon prints every kind of identity as bare text, so one
+#: that could be mistaken for another kind (``CN=hub`` or an address in a dNSName) is none. Nor is a pattern, under
+#: which anybody can authenticate whose name it matches.
+_DNS_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._-]{1,253}")
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}")
+
+#: Within a value, what would look like the beginning of another attribute.
+_SEPARATOR = re.compile(rb", *[A-Za-z0-9.:]+=")
+_MAIL = "1.2.840.113549.1.9.1"
+#: strongSwan has a name for it in later versions than 5.9.8, which prints its octets.
+_ORGANIZATION_IDENTIFIER = "2.5.4.97"
+
+
+class Printed(NamedTuple):
+    """An identity that a certificate contains, as charon prints it.
+
+    ``certain``: no other identity is printed like it, but one that charon takes for the same. ``exact``: the parts of
+    the text, from and to, in which case counts.
+    """
+
+    text: str
+    certain: bool
+    exact: tuple[tuple[int, int], ...] = ()
+
+    def is_equal(self, printed: str) -> bool:
+        """Tell whether charon can have taken an identity that it prints like this for the certificate's."""
+        if printed == self.text:
+            return True
+        same = folded(printed) == folded(self.text)
+        return same and all(printed[start:stop] == self.text[start:stop] for start, stop in self.exact)
+
+
+def folded(printed: str) -> str:
+    """Return a printed identity with the case taken out, to look it up by."""
+    return printed.lower()
+
+
+def printed_identities(certificate: Certificate) -> Iterator[Printed]:
+    """Yield the identities that a certificate proves to charon, but those that are printed like no certain one."""
+    subject = read_name(certificate.subject_name)
+    text = printed_subject(subject)
+    if text is not None:
+        yield Printed(text, _is_certain(subject, text), tuple(_exact(subject)))
+    parsed = x509.load_der_x509_certificate(certificate.der)
+    for extension in parsed.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            certain = set(printed_alternatives(extension.value))
+            yield from (Printed(one, certain=True) for one in certain)
+            yield from (Printed(one, certain=False) for one in _mistakable(extension.value) if one not in certain)
+        elif isinstance(extension.value, x509.SubjectKeyIdentifier):
+            yield from _key_id(extension.value.digest)
+    # It may be 0 or negative. Of a negative one only the magnitude can be text, as charon's openssl plugin has it.
+    serial = abs(parsed.serial_number)
+    yield from _key_id(serial.to_bytes((serial.bit_length() + 7) // 8))
+
+
+def printed_subject(subject: Name) -> str | None:
+    """Return a subject as charon prints it (``dntoa``); ``None`` where that cannot be told for certain."""
+    parts = []
+    for oid, value, text, _ in subject:
+        short = SHORT_NAMES.get(oid)
+        if short is None or not text or oid == _ORGANIZATION_IDENTIFIER:
+            return None
+        parts.append(f"{short}={value.decode('latin-1')}")
+    printed = _printable(", ".join(parts))
+    return printed if parts and len(printed) <= MAX_PRINTED else None
+
+
+def printed_whole(subject: Name) -> str:
+    """Return a subject about as charon prints it, though others may be printed alike and though charon may cut it."""
+    return _printable(
+        ", ".join(f"{SHORT_NAMES.get(one.oid, one.oid)}={one.value.decode('latin-1')}" for one in subject)
+    )
+
+
+def printed_alternatives(names: Iterable[x509.GeneralName]) -> Iterator[str]:
+    """Yield the subjectAltNames that can be IKE identities (names, mail and IP addresses) as charon prints them."""
+    for name in names:
+        kind, value = type(name), name.value
+        if kind is x509.IPAddress:
+            if type(value) is IPv4Address or (type(value) is IPv6Address and int(value) >> _IPV4_FORMS):
+                yield str(value)
+        elif (kind is x509.DNSName and _DNS_NAME.fullmatch(value)) or (
+            kind is x509.RFC822Name and _MAIL_ADDRESS.fullmatch(value)
+        ):
+            yield value
+
+
+def _printable(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join([char if " " <= char <= "~" else "?" for char in text])
+
+
+def _is_certain(subject: Name, printed: str) -> bool:
+    """Tell whether no other name is printed like this one, and nobody else can authenticate under it."""
+    return _CUT not in printed and not any(
+        value == b"*" or _SEPARATOR.search(value) or not value.isascii() or not value.decode("ascii").isprintable()
+        for _, value, _, _ in subject
+    )
+
+
+def _exact(subject: Name) -> Iterator[tuple[int, int]]:
+    """Yield where in the printed name case counts (``rdn_equals``)."""
+    at = 0
+    for attribute in subject:
+        start = at + len(SHORT_NAMES[attribute.oid]) + len("=")
+        at = start + len(attribute.value)
+        if not _ignores_case(attribute):
+            yield start, at
+        at += len(", ")
+
+
+def _ignores_case(attribute: Attribute) -> bool:
+    return attribute.tag == PRINTABLE_STRING or (attribute.tag == IA5_STRING and attribute.oid == _MAIL)
+
+
+def _mistakable(names: Iterable[x509.GeneralName]) -> Iterator[str]:
+    """Yield the text of subjectAltNames of any kind: identities that are printed like another kind's, or none."""
+    for name in names:
+        if isinstance(name, x509.DirectoryName):
+            with suppress(Malformed, ValueError):  # charon prints such a name like no certain one
+                text = printed_subject(read_name(name.value.public_bytes()))
+                yield from () if text is None else (text,)
+        elif isinstance(name, x509.OtherName):  # a user principal name is an identity like a mail address
+            with suppress(Malformed):
+                _, start, stop = element(name.value, 0, len(name.value))
+                yield _printable(name.value[start:stop].decode("latin-1"))
+        elif isinstance(name.value, str):
+            yield _printable(name.value)
+
+
+def _key_id(octets: bytes) -> Iterator[Printed]:
+    """Yield an ID_KEY_ID as it is printed where it is text, and no SHA-1 hash."""
+    if octets and octets.isascii() and octets.decode("ascii").isprintable():
+        yield Printed(octets.decode("ascii"), certain=False)

@@ -1,0 +1,154 @@
+"""What is kept of CAs and CRLs across restarts: each signer's newest CRLs, and intermediate CAs that peers showed.
+
+The files are DER and named by their content's owner, so that an operator can look at one with openssl and delete it.
+They are believed no more than the operator's: signatures are verified whenever they are read.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
+from dmvpn_agent.x509.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
+from dmvpn_agent.x509.trust_store import SignedCrl
+
+log = structlog.get_logger()
+
+_CRL, _CA = ".crl", ".crt"
+_SEEN = "policy.ca_certificates-was-not-empty"
+
+
+class KeptTrust:
+    """A directory in the state directory, made when it is needed; ``None`` keeps everything in memory only.
+
+    ``writes``: whether files are written; a command that only explains does not. What cannot be written is kept in
+    memory and logged once.
+    """
+
+    def __init__(self, directory: Path | None, *, writes: bool = True) -> None:
+        self._directory = directory
+        self._writes = writes and directory is not None
+        self._crls: dict[str, Crl] | None = None
+        self._authorities: dict[str, Authority] = {}
+        self._had_authorities = False
+        self._trouble = ""
+
+    def crls(self) -> tuple[Crl, ...]:
+        """Return the CRLs that are kept."""
+        return tuple(self._loaded().values())
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """Return the intermediate CAs that are kept."""
+        self._loaded()
+        return tuple(self._authorities.values())
+
+    @property
+    def had_authorities(self) -> bool:
+        """Tell whether the operator ever had a CA certificate, or a file that should be one."""
+        if self._had_authorities or self._directory is None:
+            return self._had_authorities
+        try:
+            return (self._directory / _SEEN).exists()
+        except OSError:
+            return True  # in doubt there was one: nobody is let in because a directory cannot be read
+
+    def note_authorities(self) -> None:
+        """Remember that the operator has CA certificates."""
+        if not self.had_authorities:
+            self._write(_SEEN, b"")
+        self._had_authorities = True
+
+    def file_of(self, crl: SignedCrl) -> str:
+        """Return the file of a signer's CRL, for people."""
+        name = next((name for name, kept in self._loaded().items() if kept.digest == crl.crl.digest), _name(crl))
+        return str((self._directory or Path()) / (name + _CRL))
+
+    def keep(self, crls: Iterable[SignedCrl]) -> None:
+        """Keep these CRLs, each signer's in place of its former ones."""
+        signers: dict[str, dict[str, Crl]] = {}
+        for crl in crls:
+            signers.setdefault(_name(crl), {})[crl.crl.digest] = crl.crl
+        for name, lists in signers.items():
+            self._keep_of_signer(name, lists)
+
+    def _keep_of_signer(self, signer: str, lists: dict[str, Crl]) -> None:
+        """Keep a signer's lists, nearly always one: the first under the signer's name, others with their digest's."""
+        kept = self._loaded()
+        former = {name: crl.digest for name, crl in kept.items() if name.partition("-")[0] == signer}
+        new = {digest: crl for digest, crl in lists.items() if digest not in former.values()}
+        for digest, crl in new.items():
+            free = former.get(signer) not in lists
+            name = signer if free else f"{signer}-{digest[:32]}"
+            kept[name] = crl
+            former[name] = digest
+            self._write(name + _CRL, crl.der)
+        for name, digest in former.items():
+            if digest not in lists:
+                del kept[name]
+                self._remove(name + _CRL)
+
+    def keep_authorities(self, authorities: Iterable[Authority]) -> None:
+        """Keep these intermediate CAs too."""
+        self._loaded()
+        for authority in authorities:
+            name = authority.certificate.fingerprint[:32]
+            self._authorities[name] = authority
+            self._write(name + _CA, authority.certificate.der)
+
+    def _loaded(self) -> dict[str, Crl]:
+        if self._crls is None:
+            self._crls = {}
+            for path in self._files():
+                self._load(path, self._crls)
+        return self._crls
+
+    def _files(self) -> list[Path]:
+        if self._directory is None:
+            return []
+        try:
+            return sorted(self._directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._say(f"{self._directory}: {error.strerror}")
+            return []
+
+    def _load(self, path: Path, crls: dict[str, Crl]) -> None:
+        try:
+            if path.suffix == _CRL and path.stat().st_size <= MAX_CRL_BYTES:
+                (crls[path.stem],) = read_crls(path.read_bytes())
+            elif path.suffix == _CA:
+                (self._authorities[path.stem],) = read_authorities(path.read_bytes())
+        except (OSError, CrlError, AuthorityError, ValueError) as error:
+            self._say(f"{path}: {error}")
+
+    def _write(self, name: str, data: bytes) -> None:
+        if not self._writes or self._directory is None:
+            return
+        path, other = self._directory / name, self._directory / f".{name}.new"
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            other.write_bytes(data)
+            other.replace(path)
+        except OSError as error:
+            self._say(f"{path}: {error.strerror}")
+
+    def _remove(self, name: str) -> None:
+        if not self._writes or self._directory is None:
+            return
+        try:
+            (self._directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"{self._directory / name}: {error.strerror}")
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble and self._writes:
+            self._trouble = trouble
+            log.error("trust_not_kept", why=trouble, consequence="an older CRL may replace this one after a restart",
+                      do="see whether the state directory is full, read-only or another user's")  # fmt: skip
+
+
+def _name(crl: SignedCrl) -> str:
+    return hashlib.sha256(len(crl.key).to_bytes(1) + crl.key + crl.crl.name).hexdigest()[:32]

@@ -1,0 +1,44 @@
+"""A peer's name as a word that may stand in a command: what a certificate or charon calls it, made harmless.
+
+Names are anybody's text. Only letters, digits, ``.``, ``_`` and ``-`` of ASCII come through; every other character
+becomes ``_``.
+"""
+
+import re
+from collections.abc import Iterable
+
+from dmvpn_agent.x509.certificate import Label
+from dmvpn_agent.x509.claim_sources import RESOURCE_UNITS
+from dmvpn_agent.x509.name import Attribute
+
+_COMMON_NAME = "2.5.4.3"
+
+
+_ORGANIZATIONAL_UNIT = "2.5.4.11"
+
+
+#: How much of a site's name leaves room for the number.
+_SITE = 20
+
+
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def read_label(name: str) -> Label | None:
+    """Return a name as a label, cut to its length; ``None`` where no letter or digit would be left."""
+    word = _NOT_ALLOWED.sub("_", name[: Label.LONGEST])
+    return Label(word) if any(character.isalnum() for character in word) else None
+
+
+def subject_label(subject: Iterable[Attribute]) -> Label | None:
+    """Return the label of a certificate's subject, its last CN; ``None`` where it has none that is fit.
+
+    dmvpn-ca numbers the nodes of a site (``OU=branch7, CN=1``): a number follows the OU, as in ``branch7-1``.
+    """
+    attributes = [(attribute.oid, attribute.text or "") for attribute in subject]
+    names = [text for oid, text in attributes if oid == _COMMON_NAME]
+    sites = [text for oid, text in attributes if oid == _ORGANIZATIONAL_UNIT and not text.startswith(RESOURCE_UNITS)]
+    if not names:
+        return None
+    numbered = re.fullmatch("[0-9]{1,10}", names[-1]) and sites
+    return read_label(f"{sites[-1][:_SITE]}-{names[-1]}" if numbered else names[-1])

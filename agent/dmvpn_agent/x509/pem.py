@@ -1,0 +1,62 @@
+"""PEM (RFC 7468): the DER within, of a file that may as well be DER itself."""
+
+import binascii
+import re
+
+from dmvpn_agent.x509.claims import shown
+
+_BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
+_SPACE = b" \t\r\n"
+_PKCS12 = re.compile(rb"\x30(?:[\x00-\x80]|[\x81-\x84].{1,4}?)\x02\x01\x03", re.DOTALL)
+
+
+class PemError(Exception):
+    """A file is not in the form it should have; the text says how, for an operator."""
+
+
+def der_blocks(data: bytes, label: str, longest: int) -> list[bytes]:
+    """Return what a file holds: the content of its PEM blocks, or the file where it has none.
+
+    Every block must be of the kind ``label``, but for private keys, which people keep in one file with their
+    certificates: those are passed over, as is text around the blocks. Raises ``PemError``, for more than ``longest``
+    bytes too.
+    """
+    if len(data) > longest:
+        raise PemError(f"it is {len(data)} bytes long, more than {longest}")
+    if _BEGIN not in data:
+        if is_pkcs12(data):
+            raise PemError("it is a PKCS #12 file (.p12, .pfx): take out what is needed with `openssl pkcs12`")
+        return [data]
+    found = [_content(block, label) for block in data.split(_BEGIN)[1:] if not _is_of_a_key(block)]
+    if not found:
+        raise PemError(f"it holds a private key, and no {label}")
+    return found
+
+
+def has_private_key(data: bytes) -> bool:
+    """Tell whether a PEM file holds a private key."""
+    return any(_is_of_a_key(block) for block in data.split(_BEGIN)[1:])
+
+
+def is_pkcs12(data: bytes) -> bool:
+    """Tell whether a file is PKCS #12 (RFC 7292): a SEQUENCE that begins with the version, 3."""
+    return _PKCS12.match(data) is not None
+
+
+def _is_of_a_key(block: bytes) -> bool:
+    kind = block.partition(_DASHES)[0]
+    return kind.endswith(b"PRIVATE KEY") or kind == b"EC PARAMETERS"
+
+
+def _content(block: bytes, label: str) -> bytes:
+    """Return the content of a block, which is given from its label on."""
+    kind, _, rest = block.partition(_DASHES)
+    content, end, closing = rest.partition(_END)
+    if not end or not closing.startswith(kind + _DASHES):
+        raise PemError("a PEM block has no end")
+    if kind != label.encode():
+        raise PemError(f"a PEM block is {shown(kind.decode('latin-1'), 40)} and not {label}")
+    try:
+        return binascii.a2b_base64(content.translate(None, _SPACE), strict_mode=True)
+    except binascii.Error:
+        raise PemError("a PEM block is not base64") from None

@@ -1,0 +1,90 @@
+"""The cache of a real nhrpd, by its vty socket: both of its tables."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
+from dmvpn_agent.frr.vty import VtySockets
+from fakes.waiting import until_now
+
+FRR = Path("/usr/lib/frr")
+#: A link of the name, for want of GRE; what nhrpd is to say of two peers, who have the same NBMA address.
+LINK = "ip link add gre1 type veth peer name other; ip address add 10.255.0.1/32 dev gre1; ip link set gre1 up"
+MAPS = ("ip nhrp map 10.255.0.9 203.0.113.9", "ipv6 nhrp map 2001:db8:ff::9 203.0.113.9")
+
+pytestmark = [
+    pytest.mark.contract,
+    pytest.mark.skipif(os.geteuid() != 0 or not (FRR / "nhrpd").exists(), reason="needs root and FRR's nhrpd"),
+]
+
+
+class RealNhrpd:
+    """nhrpd and its zebra in a network namespace of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name in ("zebra", "nhrpd"):
+            (directory / f"{name}.conf").touch()
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, "frr", "frr")
+
+    def start(self, cleanup: ExitStack) -> None:
+        zebra = self._spawn(cleanup, f"{LINK}; exec {self._daemon('zebra')}", "unshare", "-n")
+        self._spawn(cleanup, f"exec {self._daemon('nhrpd')}", "nsenter", "-n", "-t", str(zebra.pid))
+
+    def _daemon(self, name: str) -> str:
+        path = self.directory
+        return (
+            f"{FRR}/{name} --vty_socket {path} -z {path}/zserv.api -i {path}/{name}.pid -f {path}/{name}.conf -P 0"
+            f" --log file:{path}/{name}.log"
+        )
+
+    def _spawn(self, cleanup: ExitStack, command: str, *enter: str) -> subprocess.Popen[bytes]:
+        name = command.rsplit(maxsplit=1)[-1].rpartition("/")[2].removesuffix(".log")
+        process = subprocess.Popen([*enter, "sh", "-c", command])
+        cleanup.callback(process.wait)
+        cleanup.callback(process.terminate)
+        until_now(lambda: (self.directory / f"{name}.vty").exists() and self._answers(name))
+        return process
+
+    def _answers(self, name: str) -> bool:
+        return self.run(name, "show version").returncode == 0
+
+    def run(self, daemon: str, *lines: str) -> subprocess.CompletedProcess[str]:
+        words = [word for line in lines for word in ("-c", line)]
+        argv = ["vtysh", "--vty_socket", str(self.directory), "-d", daemon, *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture(scope="module")
+def nhrpd() -> Iterator[RealNhrpd]:
+    with tempfile.TemporaryDirectory(prefix="nhrpd-") as folder, ExitStack() as cleanup:
+        real = RealNhrpd(Path(folder))
+        real.start(cleanup)
+        yield real
+
+
+async def _bound(nhrpd: RealNhrpd) -> dict[int, list[tuple[str, str]]]:
+    adapter, skipped = FrrNhrpd(VtySockets(nhrpd.directory), ["gre1"]), list[str]()
+    tables = {version: await adapter.bindings(version, skipped.append) for version in (4, 6)}
+    assert skipped == []
+    return {
+        version: [(str(one.protocol_address), str(one.nbma_address)) for one in bindings]
+        for version, bindings in tables.items()
+    }
+
+
+async def test_each_address_family_has_its_table(nhrpd: RealNhrpd) -> None:
+    """Both are there and empty where nothing of IPv6 is configured; an IPv6 binding is in its own alone."""
+    assert await _bound(nhrpd) == {4: [], 6: []}
+    interface = ("configure terminal", "interface gre1")
+    nhrpd.run("nhrpd", *interface, "ip nhrp network-id 1", "ipv6 nhrp network-id 1")
+    nhrpd.run("nhrpd", *interface, *MAPS)
+    assert await _bound(nhrpd) == {4: [("10.255.0.9", "203.0.113.9")], 6: [("2001:db8:ff::9", "203.0.113.9")]}

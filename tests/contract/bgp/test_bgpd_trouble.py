@@ -1,0 +1,214 @@
+"""A real bgpd in trouble: killed, stopped, shared with an operator, full of his configuration."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from contract.frr import HUB, SPEAKER, VTYSH, RealBgpd, available
+from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable
+from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.plan import RefreshInbound, plan
+from dmvpn_agent.frr.vty import TERMINATOR, VtySockets
+from dmvpn_agent.frr.vtysh import Vtysh
+from factories import spoke
+from fakes.bgpd_model import BgpdModel
+from fakes.frr_states import wanted
+from fakes.vty_server import VtyServer, reply
+from fakes.waiting import LIMIT
+
+pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
+MANY_SPOKES = [replace(spoke(2), protocol_address=ip_address("10.255.1.0") + number) for number in range(600)]
+MANY = wanted(MANY_SPOKES)
+
+
+@pytest.fixture
+def real() -> Iterator[RealBgpd]:
+    real = RealBgpd()
+    try:
+        real.start()
+        yield real
+    finally:
+        real.stop()
+
+
+class Operator:
+    """Somebody at bgpd's command line, for as long as he likes."""
+
+    def __init__(self, real: RealBgpd) -> None:
+        self._path = real.directory / "bgpd.vty"
+
+    async def __aenter__(self) -> "Operator":
+        self._reader, self._writer = await asyncio.open_unix_connection(self._path)
+        await self.type("enable")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.transport.abort()
+
+    async def type(self, line: str) -> str:
+        self._writer.write(line.encode() + b"\0")
+        text = await self._reader.readuntil(TERMINATOR)
+        assert await self._reader.readexactly(1) == b"\0", text
+        return text.removesuffix(TERMINATOR).decode()
+
+
+@pytest.mark.parametrize("writer", ["vtysh", "vty"])
+async def test_an_operator_in_configuration_mode_keeps_nobody_out(real: RealBgpd, writer: str) -> None:
+    """bgpd has no lock in its usual mode: what both write is there, and he is where he was."""
+    bgpd, goal = real.adapter("vty", writer), wanted([spoke(2)])
+    async with Operator(real) as operator:
+        for line in ("configure terminal", "router bgp 65000", "neighbor 10.255.0.77 remote-as 64999"):
+            await operator.type(line)
+        await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+        await operator.type("neighbor 10.255.0.77 description mine")
+    observed = (await bgpd.observe()).config
+    assert plan(goal, observed).changes == ()
+    assert observed.neighbors[ip_address("10.255.0.77")].description == "mine"
+
+
+@pytest.mark.parametrize("writer", ["vtysh", "vty"])
+async def test_a_bgpd_that_is_killed_in_the_middle_of_a_batch_is_unavailable(real: RealBgpd, writer: str) -> None:
+    """Nothing is called refused; the rest is written when it is back."""
+    bgpd = real.adapter("vty", writer)
+    with pytest.raises(FrrUnavailable, match="bgpd"):
+        await _killed_in_the_middle(real, bgpd)
+    real.start()
+    await bgpd.apply(plan(MANY, (await bgpd.observe()).config).changes)
+    assert plan(MANY, (await bgpd.observe()).config).changes == ()
+
+
+async def _killed_in_the_middle(real: RealBgpd, bgpd: FrrBgpd) -> None:
+    other = real.adapter("vty", "vty")
+    for _ in range(10):  # on a busy machine the batch may be through before bgpd is killed
+        applying = asyncio.create_task(bgpd.apply(plan(MANY, (await bgpd.observe()).config).changes))
+        while not (await other.observe()).config.prefix_lists:
+            assert not applying.done()
+        real.kill()
+        await applying
+        real.start()
+
+
+@pytest.mark.parametrize("way", ["vtysh", "vty"])
+async def test_a_bgpd_that_hangs_is_unavailable_until_it_goes_on(real: RealBgpd, way: str) -> None:
+    """Reading and writing end in time."""
+    bgpd, goal = real.adapter(way, way, timeout=0.3), wanted([spoke(2)])
+    changes = plan(goal, (await bgpd.observe()).config).changes
+    os.kill(real.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(FrrUnavailable, match=r"did not (answer|end) within 0\.3 s"):
+            await bgpd.observe()
+        with pytest.raises(FrrUnavailable, match=r"did not (answer|end) within 0\.3 s"):
+            await bgpd.apply(changes)
+    finally:
+        os.kill(real.pid, signal.SIGCONT)
+    bgpd = real.adapter(way, way)
+    await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+    assert plan(goal, (await bgpd.observe()).config).changes == ()
+
+
+@pytest.mark.parametrize("writer", ["vtysh", "vty"])
+async def test_an_error_with_status_0_is_a_refusal(real: RealBgpd, writer: str) -> None:
+    """vtysh ends with 0 where the neighbor to refresh is gone: only bgpd's words tell."""
+    with pytest.raises(FrrRefused, match="Unknown neighbor"):
+        await real.adapter("vty", writer).apply([RefreshInbound(ip_address("10.255.0.9"))])
+
+
+async def test_a_conversation_that_dies_in_configuration_mode_keeps_what_it_wrote(real: RealBgpd) -> None:
+    """And nothing else: whoever comes next begins at the top."""
+    async with Operator(real) as operator:
+        for line in ("configure terminal", "ip prefix-list mine seq 5 permit 10.0.0.0/8", "router bgp 65000"):
+            await operator.type(line)
+    assert (await real.adapter().observe()).config.prefix_lists.keys() == {"mine"}
+    bgpd, goal = real.adapter("vty", "vty"), wanted([spoke(2)])
+    await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+    assert plan(goal, (await bgpd.observe()).config).changes == ()
+
+
+@pytest.mark.parametrize("way", ["vtysh", "vty"])
+async def test_an_operators_20000_lines_are_read(way: str) -> None:
+    """A neighbor behind them is seen, with what its description holds."""
+    networks = "".join(f"  network 10.{number >> 8}.{number & 255}.0/24\n" for number in range(20_000))
+    neighbor = ' neighbor 10.255.0.9 remote-as 64512\n neighbor 10.255.0.9 description one ! of # "us"\n'
+    real = RealBgpd(f"{HUB}{neighbor} address-family ipv4 unicast\n{networks} exit-address-family\n")
+    try:
+        real.start()
+        config = (await real.adapter(way).observe()).config
+    finally:
+        real.stop()
+    assert config.neighbors[ip_address("10.255.0.9")].description == 'one ! of # "us"'
+    assert config.peer_groups == {"spokes", "others", "hubs", "internal"}
+
+
+@pytest.mark.parametrize("way", ["vtysh", "vty"])
+async def test_half_a_configuration_is_not_taken_for_a_whole_one(tmp_path: Path, way: str) -> None:
+    """vtysh prints it with status 0 as if it were one; that bgpd is gone then shows all the same."""
+    config = BgpdModel().running_config()
+    half = config[: config.index("peer-group")]
+
+    def killed(command: str) -> bytes:
+        if "write terminal" in command or "running-config" in command:
+            server.path.unlink()
+            return half.encode()
+        return reply()
+
+    vtysh = tmp_path / "vtysh"
+    vtysh.write_text(f'#!/bin/sh\nexec {VTYSH} --vty_socket {tmp_path} "$@"\n')
+    vtysh.chmod(0o755)
+    terminal = Vtysh(str(vtysh)) if way == "vtysh" else VtySockets(tmp_path)
+    async with VtyServer(tmp_path, killed) as server:
+        with pytest.raises(FrrUnavailable):
+            await FrrBgpd(terminal, terminal, 65000).observe()
+
+
+async def test_both_ways_print_the_same_of_what_counts(real: RealBgpd) -> None:
+    """The socket has no header and no end; what is read of either is the same."""
+    await real.adapter().apply(plan(MANY, (await real.adapter().observe()).config).changes)
+    by_socket, by_vtysh = await real.adapter("vty").observe(), await real.adapter("vtysh").observe()
+    assert by_socket.config == by_vtysh.config
+    assert by_socket.sessions.keys() == by_vtysh.sessions.keys() == MANY.neighbors.keys()
+
+
+@pytest.fixture
+def speaker(real: RealBgpd) -> Iterator[RealBgpd]:
+    speaker = RealBgpd(SPEAKER, namespace=real.pid, address="10.255.0.2")
+    try:
+        speaker.start()
+        yield speaker
+    finally:
+        speaker.stop()
+
+
+async def _established(bgpd: FrrBgpd) -> None:
+    async with asyncio.timeout(LIMIT):
+        while (await bgpd.observe()).sessions[ip_address("10.255.0.2")].state != "Established":
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("writer", ["vtysh", "vty"])
+@pytest.mark.usefixtures("speaker")
+async def test_a_neighbor_of_a_large_batch_comes_up(real: RealBgpd, writer: str) -> None:
+    """bgpd holds it for a second, as after reading a configuration file."""
+    bgpd = real.adapter("vty", writer)
+    goal = wanted([*MANY_SPOKES, spoke(2)])
+    await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+    assert plan(goal, (await bgpd.observe()).config).changes == ()
+    await _established(bgpd)
+
+
+@pytest.mark.parametrize("writer", ["vtysh", "vty"])
+@pytest.mark.usefixtures("speaker")
+async def test_a_writer_that_died_in_a_transaction_holds_up_no_neighbor(real: RealBgpd, writer: str) -> None:
+    """bgpd would wait for its end for ten minutes, and start no new neighbor until then."""
+    async with Operator(real) as former:
+        for line in ("configure terminal", "XFRR_start_configuration", "ip prefix-list x seq 5 permit any"):
+            await former.type(line)
+    bgpd, goal = real.adapter("vty", writer), wanted([spoke(2)])
+    assert "x" in (await bgpd.observe()).config.prefix_lists
+    await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
+    await _established(bgpd)

@@ -1,0 +1,278 @@
+"""What a bridge between nhrpd and charon tells of SAs."""
+
+from datetime import timedelta
+
+import pytest
+
+from contract.bridge_stand import DESTROYING, HUB, INSTALLED, Stand, spoke, stand
+from dmvpn_agent.bridge import bridge
+from dmvpn_agent.charon.vici import Packet, PacketType
+from dmvpn_agent.runtime import metrics
+from factories import NOW, YEAR, der
+from fakes.charon import FakeSa
+from fakes.nhrpd_vici import NhrpdVici
+from fakes.waiting import until
+
+__all__ = ["stand"]
+
+
+async def test_registrations_are_confirmed_and_unknown_ones_are_not(stand: Stand) -> None:
+    """The four events nhrpd asks for, and no other."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        kinds = [packet.type for packet in nhrpd.answers]
+        assert kinds == [PacketType.EVENT_CONFIRM] * 4 + [PacketType.CMD_RESPONSE]
+        nhrpd.send(Packet(PacketType.EVENT_REGISTER, "log"))
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert nhrpd.answers[5].type is PacketType.EVENT_UNKNOWN
+
+
+async def test_an_sa_that_comes_up_is_announced_with_its_certificate(stand: Stand) -> None:
+    """charon tells no certificate; the bridge finds it."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        assert nhrpd.told == [(INSTALLED, 11, der())]
+
+
+async def test_sas_that_are_there_already_are_listed(stand: Stand) -> None:
+    """nhrpd asks for them when it connects."""
+    await stand.came(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, der())]
+
+
+async def test_an_sa_that_goes_is_announced(stand: Stand) -> None:
+    """nhrpd lets go of the circuit."""
+    stand.charon.up(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.down(1)
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+
+
+async def test_a_missed_event_is_made_good_by_the_next_one(stand: Stand) -> None:
+    """Whatever happens to an IKE_SA, all of it is looked at."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        sa = spoke()
+        stand.charon.up(sa, told=False)
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(INSTALLED) == [11])
+
+
+async def test_who_is_new_and_proven_is_told_before_charon_is_asked(stand: Stand) -> None:
+    """charon's word is enough where nothing else waits to be told, however long its list takes."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        sa = spoke()
+        stand.charon.raise_event("ike-updown", {"up": "yes", sa.name: sa.section(**{"child-sas": {}})})
+        await until(lambda: [name for name, _ in stand.charon.requests[-2:]] == ["list-certs", "list-conns"])
+        stand.charon.hang = True
+        stand.charon.up(sa)
+        await until(lambda: nhrpd.told == [(INSTALLED, 11, der())])
+
+
+async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
+    """charon has room for 32; what was seen once is kept as long as the IKE_SA."""
+    await stand.came(spoke())
+    async with stand.bridged():
+        async with stand.nhrpd():
+            stand.charon.certificates.clear()
+        async with stand.nhrpd() as nhrpd:
+            assert nhrpd.told == [("list-sa", 11, der())]
+
+
+async def test_the_certificate_outlives_the_bridge(stand: Stand) -> None:
+    """It is stored by the IKE_SA's SPIs."""
+    await stand.came(spoke())
+    stand.charon.certificates.clear()
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, der())]
+
+
+async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
+    """A new IKE_SA of the same peer has to show its own."""
+    await stand.came(spoke(1))
+    stand.charon.certificates.clear()
+    stand.charon.sas.clear()
+    stand.charon.up(spoke(2))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 12, b"")]
+
+
+async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> None:
+    """There is no moment in which nhrpd believes the link down."""
+    await stand.came(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.rekey_child(1, old=11, new=12)
+        await until(lambda: len(nhrpd.told) == 3)
+        assert nhrpd.told[1:] == [(INSTALLED, 12, der()), (DESTROYING, 11, der())]
+
+
+async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) -> None:
+    """The children move; nhrpd learns the new IKE_SA's number, and nothing is destroyed."""
+    await stand.came(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.certificates.clear()
+        stand.charon.rekey_ike(1, 2)
+        await until(lambda: len(nhrpd.told) == 2)
+        assert nhrpd.told[1] == (INSTALLED, 11, der())
+        assert nhrpd.events(DESTROYING) == []
+
+
+async def test_an_sa_that_one_look_does_not_show_is_looked_for_again(stand: Stand) -> None:
+    """While an IKE_SA is rekeyed, list-sas may meet its CHILD_SA neither in the old nor in the new one."""
+    sa = spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.hide_once = {11}
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: not stand.charon.hide_once)
+        stand.charon.up(spoke(2))
+        await until(lambda: nhrpd.events(INSTALLED))
+        assert nhrpd.told[1:] == [(INSTALLED, 12, der())]
+
+
+async def test_an_sa_that_vanished_without_a_word_is_announced(stand: Stand) -> None:
+    """Two looks that do not show it are enough."""
+    sa = spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        del stand.charon.sas[1]
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+
+
+async def test_an_ike_sa_that_is_being_deleted_has_no_circuit(stand: Stand) -> None:
+    """There is no way back from there, though charon goes on asking a peer that does not answer."""
+    sa = spoke()
+    stand.charon.up(sa)
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        sa.state = "DELETING"
+        stand.charon.raise_event("ike-updown", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+
+
+async def test_a_peer_that_moves_takes_its_circuit_along(stand: Stand) -> None:
+    """nhrpd moves a CHILD_SA's circuit itself where it is told other addresses; destroying it would take it away."""
+    await stand.came(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.move(1, "198.51.100.7")
+        await until(lambda: len(nhrpd.told) == 2)
+        assert nhrpd.told[1] == (INSTALLED, 11, der())
+        nhrpd.initiate("dmvpn", str(HUB), "198.51.100.7")
+        await until(lambda: len(nhrpd.told) == 3)
+        assert nhrpd.events(DESTROYING) == []
+
+
+async def test_an_sa_without_a_certificate_is_announced_without(stand: Stand) -> None:
+    """nhrpd then asks the agent, which denies; it is counted."""
+    stand.charon.certificates = [der(name="other")]
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        assert nhrpd.told == [(INSTALLED, 11, b"")]
+        assert stand.telemetry.value(metrics.BRIDGE_CERTIFICATES_MISSING) >= 1
+
+
+async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> None:
+    """As when the CA's certificate was put in its place meanwhile: nhrpd has it for the next registration."""
+    stand.forged = [der()]
+    sa = spoke()
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(sa)
+        await until(lambda: nhrpd.told)
+        assert nhrpd.told == [(INSTALLED, 11, b"")]
+        stand.forged.clear()
+        stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+        await until(lambda: nhrpd.events(INSTALLED) == [11, 11])
+        stand.charon.up(spoke(2))
+        await until(lambda: 12 in nhrpd.events(INSTALLED))
+        assert nhrpd.told[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
+
+
+async def test_a_certificate_that_comes_with_another_peer_is_announced(stand: Stand) -> None:
+    """Each look asks for those that lack one too, whoever it is about."""
+    stand.forged = [der()]
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        stand.forged.clear()
+        stand.charon.up(spoke(2))
+        await until(lambda: sorted(nhrpd.events(INSTALLED)) == [11, 11, 12])
+        assert (INSTALLED, 11, der()) in nhrpd.told
+
+
+async def test_a_certificate_that_comes_without_a_word_is_found(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are asked for again from time to time."""
+    monkeypatch.setattr(bridge, "RESYNC_INTERVAL", 0.1)
+    stand.forged = [der()]
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.told)
+        stand.forged.clear()
+        await until(lambda: (INSTALLED, 11, der()) in nhrpd.told)
+
+
+async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: Stand) -> None:
+    """Both are in charon's cache right after a renewal."""
+    renewed = der(not_before=NOW - YEAR + timedelta(days=1))
+    stand.charon.certificates = [renewed, der()]
+    await stand.came(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, renewed)]
+
+
+async def test_a_certificate_that_no_ca_of_ours_issued_is_not_taken(stand: Stand) -> None:
+    """Anybody can send one with a peer's subject; charon keeps it in the same cache."""
+    forged = der(not_before=NOW - YEAR + timedelta(days=1))
+    stand.charon.certificates, stand.forged = [forged, der()], [forged]
+    await stand.came(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, der())]
+
+
+async def test_an_identity_of_two_peers_is_given_neither_certificate(stand: Stand) -> None:
+    """A name that two certificates prove tells nobody apart."""
+    one, other = (der(name=name, dns_name="gate.example.net") for name in ("spoke1", "spoke2"))
+    stand.charon.certificates = [one, other]
+    stand.charon.up(FakeSa(1, "203.0.113.2", "gate.example.net", children={11: "INSTALLED"}))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        assert nhrpd.told == [("list-sa", 11, b"")]
+
+
+async def test_nhrpd_is_closed_when_charon_is_lost_and_served_when_it_is_back(stand: Stand) -> None:
+    """It resets its circuits, and starts anew with those that come after."""
+    stand.charon.up(spoke())
+    async with stand.bridged():
+        async with stand.nhrpd() as nhrpd:
+            await stand.charon.stop()
+            await until(lambda: nhrpd.closed)
+            assert not stand.bridge.ready
+        stand.charon.sas.clear()
+        await stand.charon.start()
+        async with stand.nhrpd() as nhrpd:
+            assert nhrpd.told == []
+            stand.charon.up(spoke(2))
+            await until(lambda: nhrpd.events(INSTALLED) == [12])
+
+
+async def test_nobody_is_served_while_charon_is_away(stand: Stand) -> None:
+    """An empty list of SAs would be a lie."""
+    await stand.charon.stop()
+    async with stand.bridged():
+        nhrpd = NhrpdVici()
+        await nhrpd.connect(stand.listen)
+        await until(lambda: nhrpd.closed)
+        assert nhrpd.answers == []
+        await nhrpd.close()
+
+
+async def test_garbage_from_charon_is_a_lost_charon(stand: Stand) -> None:
+    """The connection is set up anew, and all is read again."""
+    async with stand.bridged():
+        async with stand.nhrpd() as nhrpd:
+            stand.charon.up(spoke(), told=False)
+            stand.charon.send_raw(b"\xff\xff\xff\xff")
+            await until(lambda: nhrpd.closed)
+        async with stand.nhrpd() as nhrpd:
+            await until(lambda: nhrpd.told)

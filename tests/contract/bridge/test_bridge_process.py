@@ -1,0 +1,283 @@
+"""The bridge as a process: upgraded under load, refused upgrades, killed."""
+
+import asyncio
+import contextlib
+import itertools
+import signal
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+
+from contract.bridge_process import BridgeProcess
+from dmvpn_agent.charon.vici import Packet, PacketType, encode
+from factories import der
+from fakes.charon import FakeCharon, FakeSa
+from fakes.nhrpd_vici import nhrpd_at
+from fakes.waiting import until
+
+NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
+INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
+
+
+@pytest.fixture
+async def charon(tmp_path: Path) -> AsyncIterator[FakeCharon]:
+    charon = FakeCharon(tmp_path / "real.vici")
+    charon.certificates = [der()]
+    await charon.start()
+    yield charon
+    await charon.stop()
+
+
+@pytest.fixture
+async def bridge(tmp_path: Path, charon: FakeCharon) -> AsyncIterator[BridgeProcess]:
+    bridge = BridgeProcess(tmp_path)
+    yield bridge
+    bridge.kill()
+
+
+def _spoke(number: int, *children: int) -> FakeSa:
+    host = f"203.0.{113 + number // 250}.{1 + number % 250}"
+    return FakeSa(number, host, NAME, children=dict.fromkeys(children or (1000 + number,), "INSTALLED"))
+
+
+async def _changes(charon: FakeCharon) -> None:
+    """Have SAs come, be rekeyed, and go, without end."""
+    children = itertools.count(100_000)
+    for number in itertools.count(10):
+        charon.up(_spoke(number))
+        if number % 2:
+            old = next(iter(charon.sas[number].children))
+            charon.rekey_child(number, old, next(children))
+        if number >= 20:
+            charon.down(number - 10)
+        await asyncio.sleep(0.01)
+
+
+def _history(told: Iterable[tuple[str, int, bytes]]) -> dict[int, list[str]]:
+    history: dict[int, list[str]] = defaultdict(list)
+    for event, child, certificate in told:
+        history[child].append(event)
+        assert event == DESTROYING or certificate == der()  # nhrpd looks at none of one that goes
+    return history
+
+
+async def _upgrade_halted(bridge: BridgeProcess, charon: FakeCharon) -> Path:
+    """Upgrade to a program that waits, before it does anything, for the file which is returned."""
+    go_on = bridge.directory / "go-on"
+    bridge.install("import pathlib, time", f"go_on = pathlib.Path({str(go_on)!r})",
+                   "while '--preflight' not in sys.argv and not go_on.exists(): time.sleep(0.01)")  # fmt: skip
+    bridge.signal(signal.SIGUSR2)
+    await until(lambda: charon.listeners("child-updown") == 0)
+    return go_on
+
+
+async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
+    bridge: BridgeProcess, charon: FakeCharon
+) -> None:
+    """Five in a row: the same process and connection; each CHILD_SA is told installed once, and destroyed once."""
+    await bridge.start()
+    charon.up(_spoke(1))
+    await bridge.wait_for("child_state_installed")
+    assert bridge.process is not None
+    process = bridge.process.pid
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        load = asyncio.create_task(_changes(charon))
+        for _ in range(5):
+            await bridge.upgrade()
+        descriptors = bridge.descriptors()
+        await bridge.upgrade()
+        load.cancel()
+        up = {child for sa in charon.sas.values() for child, state in sa.children.items() if state == "INSTALLED"}
+
+        def believed() -> set[int]:
+            return {child for child, events in _history(nhrpd.told).items() if events[-1] != DESTROYING}
+
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: believed() == up)
+        assert believed() == up
+        assert not nhrpd.closed
+        for child, events in _history(nhrpd.told).items():
+            assert events in (["list-sa"], [INSTALLED], [INSTALLED, DESTROYING]), (child, events)
+        nhrpd.request("list-sas")
+        await until(lambda: len(nhrpd.answers) == 6)
+    assert bridge.process.poll() is None
+    assert [entry["clients"] for entry in bridge.events("bridge_taken_over")] == [1] * 6
+    assert bridge.descriptors() <= descriptors
+    assert bridge.process.pid == process
+
+
+async def test_what_was_half_read_is_read_on(bridge: BridgeProcess) -> None:
+    """A request of which one half came before, and one after the upgrade, is answered."""
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        data = encode(Packet(PacketType.CMD_REQUEST, "list-sas"))
+        nhrpd.send_raw(data[:7])
+        await bridge.upgrade()
+        nhrpd.send_raw(data[7:])
+        await until(lambda: len(nhrpd.answers) == 6)
+
+
+async def test_what_was_not_sent_yet_is_sent(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """A client that does not read just now gets everything after the upgrade, once and in order."""
+    for number in range(1, 401):
+        charon.up(_spoke(number), told=False)
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        nhrpd.told.clear()
+        nhrpd.pause()
+        nhrpd.request("list-sas")
+        nhrpd.request("make-coffee")
+        await bridge.upgrade()
+        nhrpd.resume()
+        await until(lambda: len(nhrpd.answers) == 7)
+        kinds = [packet.type for packet in nhrpd.answers[5:]]
+        assert kinds == [PacketType.CMD_RESPONSE, PacketType.CMD_UNKNOWN]
+        assert set(nhrpd.events("list-sa")) == {1000 + number for number in range(1, 401)}
+
+
+async def test_what_happened_meanwhile_is_the_difference(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """Of what charon did while neither program listened, nhrpd is told just that; of the rest nothing."""
+    for number in (1, 2):
+        charon.up(_spoke(number))
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        nhrpd.told.clear()
+        go_on = await _upgrade_halted(bridge, charon)
+        del charon.sas[1]
+        charon.up(_spoke(3))
+        go_on.touch()
+        await until(lambda: len(nhrpd.told) == 2)
+        assert [what[:2] for what in nhrpd.told] == [(INSTALLED, 1003), (DESTROYING, 1001)]
+        assert not nhrpd.closed
+
+
+async def test_the_certificates_outlive_charons_cache(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """They are stored by IKE_SA before an upgrade, and known after it."""
+    await bridge.start()
+    charon.up(_spoke(1))
+    await bridge.wait_for("child_state_installed")
+    charon.certificates.clear()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        await bridge.upgrade()
+        nhrpd.told.clear()
+        nhrpd.request("list-sas")
+        await until(lambda: nhrpd.told)
+        assert nhrpd.told == [("list-sa", 1001, der())]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("raise SystemExit('a library is missing')", "a library is missing"),
+        ("sys.argv[1:2] = ['']", "invalid choice"),
+    ],
+    ids=["program", "usage"],
+)
+async def test_a_program_that_does_not_start_is_refused(bridge: BridgeProcess, line: str, why: str) -> None:
+    """The old one goes on with its clients, and says why."""
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        bridge.install(line)
+        bridge.signal(signal.SIGUSR2)
+        await bridge.wait_for("upgrade_refused")
+        (refusal,) = bridge.events("upgrade_refused")
+        assert why in refusal["why"]
+        nhrpd.request("list-sas")
+        await until(lambda: len(nhrpd.answers) == 6)
+        bridge.install()
+        await bridge.upgrade()
+        nhrpd.request("list-sas")
+        await until(lambda: len(nhrpd.answers) == 7)
+
+
+async def test_a_configuration_that_is_invalid_is_refused(bridge: BridgeProcess) -> None:
+    """The new program is not started with what it would end over."""
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        bridge.config.write_text(bridge.config.read_text() + "nonsense = 1\n")
+        bridge.signal(signal.SIGUSR2)
+        await bridge.wait_for("upgrade_refused")
+        assert "bridge.nonsense" in bridge.events("upgrade_refused")[0]["why"]
+        nhrpd.request("list-sas")
+        await until(lambda: len(nhrpd.answers) == 6)
+
+
+async def test_an_upgrade_while_charon_is_away(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """Nobody is connected then; the socket stays, and nhrpd is served after charon."""
+    await bridge.start()
+    await charon.stop()
+    await bridge.wait_for("charon_lost")
+    bridge.signal(signal.SIGUSR2)
+    await bridge.wait_for("bridge_taken_over")
+    await charon.start()
+    await bridge.wait_for("bridge_ready", 2)
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        assert not nhrpd.closed
+
+
+async def test_charon_lost_during_an_upgrade_resets_nhrpd(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """What it knows of circuits is stale, as whenever charon is lost."""
+    charon.up(_spoke(1))
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        go_on = await _upgrade_halted(bridge, charon)
+        await charon.stop()
+        go_on.touch()
+        await until(lambda: nhrpd.closed)
+    await bridge.wait_for("adoption_failed")
+
+
+async def test_another_charon_after_an_upgrade_resets_nhrpd(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """A CHILD_SA's number that now belongs to another peer must not move nhrpd's circuit there."""
+    charon.up(_spoke(1, 7))
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        go_on = await _upgrade_halted(bridge, charon)
+        charon.sas = {2: _spoke(2, 7)}
+        go_on.touch()
+        await until(lambda: nhrpd.closed)
+        assert nhrpd.events(INSTALLED) == []
+    await bridge.wait_for("bridge_ready", 2)
+
+
+async def test_a_handover_that_is_not_understood_resets_nhrpd(bridge: BridgeProcess) -> None:
+    """As of another version: everything is closed, and begun anew under the same process."""
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        bridge.install("import dmvpn_agent.bridge.handover_state as handover", "handover.VERSION = 99")
+        await bridge.upgrade()
+        await until(lambda: nhrpd.closed)
+        assert "version 1, this program reads 99" in bridge.log.read_text()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        assert not nhrpd.closed
+
+
+async def test_signals_while_it_is_exchanged_do_not_end_it(bridge: BridgeProcess) -> None:
+    """Asked again and again, also before the new program listens to signals."""
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        for _ in range(60):
+            bridge.signal(signal.SIGUSR2)
+            bridge.signal(signal.SIGHUP)
+            await asyncio.sleep(0.02)
+        await bridge.wait_for("bridge_taken_over", 2)
+        nhrpd.request("list-sas")
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert bridge.process is not None
+        assert bridge.process.poll() is None
+
+
+async def test_a_killed_bridge_is_back_with_every_certificate(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """nhrpd connects to the next one, and finds its circuits as they were."""
+    await bridge.start()
+    charon.up(_spoke(1))
+    await bridge.wait_for("child_state_installed")
+    charon.certificates.clear()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        bridge.kill()
+        await until(lambda: nhrpd.closed)
+    await bridge.start(ready=2)
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        assert nhrpd.told == [("list-sa", 1001, der())]

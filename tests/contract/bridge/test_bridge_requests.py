@@ -1,0 +1,172 @@
+"""What the bridge does when nhrpd asks."""
+
+from collections.abc import Callable
+
+import pytest
+
+from contract.bridge_stand import DESTROYING, HUB, INSTALLED, SPOKE, Stand, spoke, stand
+from dmvpn_agent.bridge.commands import InitLimits
+from dmvpn_agent.charon.vici import PacketType, text
+from dmvpn_agent.runtime import metrics
+from fakes.nhrpd_vici import NhrpdVici
+from fakes.waiting import until
+
+__all__ = ["stand"]
+
+
+async def test_initiate_sends_one_trigger(stand: Stand) -> None:
+    """The kernel then asks charon for an SA to just that peer."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert text(nhrpd.answers[5].message, "success") == "yes"
+        assert stand.triggers == [(HUB, SPOKE)]
+
+
+async def test_initiate_with_an_sa_there_announces_it_again(stand: Stand) -> None:
+    """nhrpd may have missed it; nothing is sent."""
+    stand.charon.up(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: nhrpd.events(INSTALLED) == [11])
+        assert stand.triggers == []
+
+
+@pytest.mark.parametrize("profile", ["dmvpn", "dmvpn2"])
+async def test_every_profile_is_served(stand: Stand, profile: str) -> None:
+    """An SA to a peer can be asked for in each, and all of its SAs ended."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate(profile, str(HUB), str(SPOKE))
+        nhrpd.request("terminate", ike=profile)
+        await until(lambda: len(nhrpd.answers) == 7)
+        assert stand.triggers == [(HUB, SPOKE)]
+        assert stand.charon.requests[-1] == ("terminate", {"ike": profile.encode(), "timeout": b"-1"})
+
+
+async def test_a_pair_that_was_triggered_a_moment_ago_is_not_triggered_again(stand: Stand) -> None:
+    """The kernel holds a request for it; another one would begin no sooner."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        for number, now in enumerate((0.0, 1.9, 2.0), 6):
+            stand.now = now
+            nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+            await until(lambda number=number: len(nhrpd.answers) == number)  # type: ignore[misc]
+        assert stand.triggers == [(HUB, SPOKE)] * 2
+        assert stand.telemetry.value(metrics.BRIDGE_TRIGGERS, "under_way") == 1
+
+
+async def test_an_sa_that_came_and_went_is_asked_for_anew(stand: Stand) -> None:
+    """However soon: nhrpd would not ask again for half a minute."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 6)
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.events(INSTALLED) == [11])
+        stand.charon.down(1)
+        await until(lambda: nhrpd.events(DESTROYING) == [11])
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 7)
+        assert stand.triggers == [(HUB, SPOKE)] * 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "half_open", "jobs", "init_limits", "triggers"),
+    [
+        (InitLimits(half_open=5), 5, 0, "1", 0),
+        (InitLimits(half_open=5), 4, 0, "1", 1),
+        (InitLimits(half_open=5), 5, 0, "0", 1),
+        (InitLimits(job_load=3), 0, 4, "1", 0),
+        (InitLimits(job_load=3), 0, 3, "1", 1),
+        (InitLimits(), 1000, 1000, "1", 1),
+    ],
+)
+async def test_limits_are_charons(
+    stand: Stand, limits: InitLimits, half_open: int, jobs: int, init_limits: str, triggers: int
+) -> None:
+    """As charon applies its own; what nhrpd asks for with priority, as a registration, is not limited."""
+    stand.limits = limits
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.half_open, stand.charon.jobs = half_open, jobs
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE), init_limits=init_limits)
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert len(stand.triggers) == triggers
+        assert ("due to limits" in text(nhrpd.answers[5].message, "errmsg")) is not bool(triggers)
+
+
+async def test_terminate_by_profile_is_answered_as_charon_does(stand: Stand) -> None:
+    """All of the profile's IKE_SAs, and how many those were."""
+    for number in (1, 2):
+        stand.charon.up(spoke(number))
+    stand.charon.up(spoke(3, name="office"))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.request("terminate", ike="dmvpn")
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert nhrpd.answers[5].message == {"success": b"yes", "matches": b"2", "terminated": b"2"}
+
+
+async def test_another_connections_ike_sa_cannot_be_terminated(stand: Stand) -> None:
+    """charon's other tunnels are none of nhrpd's business."""
+    stand.charon.up(spoke(3, name="office"))
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.request("terminate", ike_id="3")
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert "no matching SAs" in text(nhrpd.answers[5].message, "errmsg")
+        assert "terminate" not in {name for name, _ in stand.charon.requests}
+
+
+def _initiate(*words: str) -> Callable[[NhrpdVici], None]:
+    return lambda nhrpd: nhrpd.initiate(*words)
+
+
+def _request(command: str, **message: str) -> Callable[[NhrpdVici], None]:
+    return lambda nhrpd: nhrpd.request(command, **message)
+
+
+REFUSED = [
+    (_initiate("other", str(HUB), str(SPOKE)), "profile 'other' is not served"),
+    (_initiate("dmvpn", str(HUB), "nowhere"), "my-host or other-host"),
+    (_request("terminate", ike="other"), "only ike-id"),
+    (_request("terminate", ike_id="99"), "no matching SAs"),
+]
+
+
+@pytest.mark.parametrize(("ask", "why"), REFUSED, ids=[why for _, why in REFUSED])
+async def test_what_cannot_be_done_is_refused_with_words(
+    stand: Stand, ask: Callable[[NhrpdVici], None], why: str
+) -> None:
+    """nhrpd logs them."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        ask(nhrpd)
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert text(nhrpd.answers[5].message, "success") == "no"
+        assert why in text(nhrpd.answers[5].message, "errmsg")
+        assert stand.triggers == []
+
+
+async def test_a_trigger_that_cannot_be_sent_is_refused_with_words(stand: Stand) -> None:
+    """As without CAP_NET_RAW."""
+    stand.refusal = "a raw socket needs CAP_NET_RAW"
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert "CAP_NET_RAW" in text(nhrpd.answers[5].message, "errmsg")
+        assert stand.telemetry.value(metrics.BRIDGE_TRIGGERS, "failed") == 1
+
+
+async def test_terminate_goes_to_charon_without_waiting(stand: Stand) -> None:
+    """By number, as nhrpd ends one peer; only what nhrpd needs is passed on."""
+    stand.charon.up(spoke())
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.request("terminate", ike_id="1", force="yes")
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert text(nhrpd.answers[5].message, "success") == "yes"
+        assert stand.charon.requests[-1] == ("terminate", {"ike-id": b"1", "timeout": b"-1"})
+
+
+@pytest.mark.parametrize("command", ["load-key", "unload-conn", "stats", "x" * 255])
+async def test_other_commands_never_reach_charon(stand: Stand, command: str) -> None:
+    """The bridge's socket is no way around charon's permissions."""
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.request(command)
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert nhrpd.answers[5].type is PacketType.CMD_UNKNOWN
+        assert {name for name, _ in stand.charon.requests} <= {"list-sas", "list-certs", "list-conns"}

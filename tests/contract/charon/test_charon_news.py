@@ -1,0 +1,69 @@
+"""What the agent counts and exports of charon's events and looks."""
+
+import pytest
+
+from contract.watched import watched
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from fakes.charon import FakeCharon, FakeSa
+from fakes.waiting import until
+
+pytestmark = pytest.mark.contract
+
+
+async def test_traffic_is_added_up_across_rekeying_and_charons_restart(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """By the last counts in events, of SAs that came and went between two looks too."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}, traffic={2: (10, 1, 20, 2)}))
+        await until(lambda: telemetry.value(metrics.SA_BYTES, "203.0.113.2", "in") == 10)
+        charon.sas[1].traffic = {2: (15, 2, 20, 2), 3: (1, 1, 0, 0)}
+        charon.rekey_child(1, 2, 3)
+        await until(lambda: telemetry.value(metrics.SA_BYTES, "203.0.113.2", "in") == 16)
+        assert telemetry.value(metrics.SA_PACKETS, "203.0.113.2", "out") == 2
+        assert telemetry.value(metrics.SA_EVENTS, "203.0.113.2", "child_rekeyed") == 1
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        charon.sas = {1: FakeSa(1, "203.0.113.2", "CN=spoke1", children={9: "INSTALLED"}, traffic={9: (4, 1, 0, 0)})}
+        await charon.start()
+        await until(lambda: telemetry.value(metrics.SA_BYTES, "203.0.113.2", "in") == 20)
+
+
+async def test_what_an_agent_finds_at_its_start_is_not_counted_again(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """The agent before it has counted that."""
+    charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}, traffic={2: (10, 1, 20, 2)}))
+    async with watched(charon.path, telemetry):
+        assert telemetry.samples(metrics.SA_BYTES) == {("203.0.113.2", "in"): 0, ("203.0.113.2", "out"): 0}
+
+
+async def test_the_times_and_algorithms_of_a_peer_are_exported(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """One series a peer; how many SAs use what, weak or sound."""
+    charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}))
+    async with watched(charon.path, telemetry):
+        expires = telemetry.value(metrics.CHILD_SA_EXPIRES, "203.0.113.2")
+        assert expires - telemetry.value(metrics.CHILD_SA_REKEY, "203.0.113.2") == 600
+        assert telemetry.value(metrics.SA_ALGORITHMS, "child", "AES_GCM_16-256", "sound") == 1
+        assert telemetry.value(metrics.SA_ALGORITHMS, "ike", "ECP_384", "sound") == 1
+        assert telemetry.samples(metrics.IKE_SAS_NAT) == {("local",): 0, ("remote",): 0}
+
+
+async def test_alerts_are_counted_by_kind(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Where charon has them; a kind that we do not know is another one."""
+    async with watched(charon.path, telemetry):
+        sa = {"dmvpn": FakeSa(1, "203.0.113.2", "CN=spoke1").section()}
+        charon.raise_event("alert", {"type": "peer-auth-failed", "ike-sa": sa})
+        charon.raise_event("alert", {"type": "peer-auth-failed"})
+        charon.raise_event("alert", {"type": "of-tomorrow"})
+        await until(lambda: telemetry.value(metrics.CHARON_ALERTS, "other"))
+        assert telemetry.value(metrics.CHARON_ALERTS, "peer-auth-failed") == 2
+
+
+async def test_an_event_that_cannot_be_read_stops_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """The look after it shows how things are."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.raise_event("child-updown", {"dmvpn": FakeSa(1, "203.0.113.2", "").section(uniqueid="x")})
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: len(watch.ike_sas) == 1)

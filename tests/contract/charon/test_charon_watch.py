@@ -1,0 +1,307 @@
+"""The agent's picture of charon's SAs, over a socket."""
+
+import asyncio
+import threading
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from contract.charons import needs_charon, real_charon
+from contract.watched import watched
+from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.charon.session import CharonLost
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from factories import crl_pem, der
+from fakes.charon import FakeCharon, FakeSa, rounds
+from fakes.waiting import running, until
+
+pytestmark = pytest.mark.contract
+
+
+async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Of the DMVPN's own connection only, and how each authenticated."""
+    charon.connections = {"dmvpn": rounds("psk"), "office": rounds("psk")}
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
+        charon.up(FakeSa(2, "203.0.113.2", "laptop.example.net", name="office"))
+        address = ip_address("203.0.113.2")
+        await until(lambda: len(watch.ike_sas) == 2)
+        assert watch.peers_at("gre1", address) == frozenset({IkePeer("spoke1.example.net", has_certificate=False)})
+        assert [sa.unique_id for sa in watch.sas_at(address)] == [1]
+        assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Who asks while a look is under way shares the next one, and sees what was there when it was asked for."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
+        before = len(charon.requests)
+        await asyncio.gather(*(watch.look() for _ in range(100)))
+        assert [name for name, _ in charon.requests[before:]].count("list-sas") <= 2
+        assert [sa.unique_id for sa in watch.our_sas()] == [1]
+
+
+class _SlowBridge:
+    """A bridge whose file can be read only later, for the first who asks."""
+
+    def __init__(self) -> None:
+        self.asked, self.readable = threading.Event(), threading.Event()
+
+    def load(self, _: Collection[str]) -> Mapping[str, bytes]:
+        if not self.asked.is_set():
+            self.asked.set()
+            self.readable.wait(30)
+        return {}
+
+
+async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Looks come one after the other: an older list of IKE_SAs never takes a newer one's place."""
+    news: list[int] = []
+    bridge = _SlowBridge()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        watch.changed = lambda: news.append(1)
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(bridge.asked.is_set)
+        charon.sas.clear()
+        charon.up(FakeSa(2, "203.0.113.2", "CN=spoke2"), told=False)
+        second = asyncio.create_task(watch.look())
+        await until(lambda: second.done() or watch._looking._waiters)
+        bridge.readable.set()
+        await until(lambda: len(news) == 2)
+        assert [sa.unique_id for sa in watch.our_sas()] == [2]
+        await second
+
+
+async def test_charon_is_away_until_the_first_look_is_whole(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Whoever asks meanwhile waits; an empty answer would mean that nobody has an IKE_SA."""
+    charon.up(FakeSa(1, "203.0.113.2", OWN))
+    address, bridge = ip_address("203.0.113.2"), _SlowBridge()
+    watch = CharonWatch(ViciCharon(charon.path, telemetry), {"gre1": "dmvpn"}, telemetry, certificates=bridge)
+    async with running(watch.run()):
+        await until(bridge.asked.is_set)
+        assert watch.peers_at("gre1", address) is None
+        bridge.readable.set()
+        await until(lambda: watch.connected)
+        assert [peer.identity for peer in watch.peers_at("gre1", address) or ()] == [OWN]
+
+
+async def test_a_look_that_outlasts_its_session_shows_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """An IKE_SA of a charon that is away confirms no certificate."""
+    bridge = _SlowBridge()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
+        look = asyncio.create_task(watch.look())
+        await until(bridge.asked.is_set)
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        bridge.readable.set()
+        await asyncio.gather(look, return_exceptions=True)
+        assert (list(watch.our_sas()), watch.ike_sas, watch.connected) == ([], (), False)
+
+
+async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Whoever waited for it makes one."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.hang = True
+        begun = watch._looks_begun
+        first, second = (asyncio.create_task(watch.look()) for _ in range(2))
+        await until(lambda: watch._looks_begun == begun + 1)  # the second one waits for the first
+        first.cancel()
+        await until(lambda: watch._looks_begun == begun + 2)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def test_nobody_is_judged_by_an_ike_sa_before_the_cas_that_came_with_it_are_known(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """One of them may be why the peer is denied."""
+    address, shown = ip_address("203.0.113.2"), list[list[bytes]]()
+    charon.certificates = [der()]
+    async with watched(charon.path, telemetry) as watch:
+        known = asyncio.Event()
+
+        async def learn(certificates: list[bytes]) -> None:
+            shown.append(certificates)
+            await known.wait()
+
+        watch.learn = learn
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: shown)
+        assert watch.peers_at("gre1", address) == frozenset()
+        known.set()
+        await until(lambda: watch.peers_at("gre1", address))
+        assert shown == [[der()]]
+
+
+async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Traffic and rekeyed children are none."""
+    news: list[int] = []
+    async with watched(charon.path, telemetry) as watch:
+        watch.changed = lambda: news.append(1)
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED"}))
+        await until(lambda: news)
+        charon.rekey_child(1, old=11, new=12)
+        await watch.look()
+        assert len(news) == 1
+
+
+class _Bridge:
+    """What the bridge knows, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        self.asked += spis
+        return dict.fromkeys(spis, der())
+
+
+async def test_nobody_looks_for_the_certificate_of_a_pre_shared_key(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """There is none: a thousand such peers would have the bridge's file read a thousand times."""
+    charon.connections = {"dmvpn": rounds("psk")}
+    charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
+    bridge = _Bridge()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        assert watch.certificates_at("gre1", ip_address("203.0.113.2")) == ()
+        assert bridge.asked == []
+
+
+OWN, VICTIM = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", "CN=victim"
+
+
+@pytest.mark.parametrize(("identity", "counts"), [(OWN, True), (VICTIM, False)])
+async def test_what_nobody_saw_counts_by_the_certificate_of_the_ike_sa(
+    charon: FakeCharon, telemetry: Telemetry, identity: str, counts: bool
+) -> None:
+    """Its connection was loaded with another method as it came: an identity of another certificate is not proved."""
+    async with watched(charon.path, telemetry, _Bridge()) as watch:
+        charon.connections["dmvpn"] = rounds("pubkey", "psk")
+        await watch.look()
+        charon.connections["dmvpn"] = rounds("pubkey")
+        charon.up(FakeSa(1, "203.0.113.2", identity))
+        await until(lambda: list(watch.our_sas()))
+        present = watch.peers_at("gre1", ip_address("203.0.113.2")) or ()
+        assert [(peer.identity, peer.unproven) for peer in present] == [(identity, not counts)]
+        assert bool(watch.certificates_at("gre1", ip_address("203.0.113.2"))) == counts
+
+
+async def test_a_connection_that_vanished_proves_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """charon has unloaded it while the IKE_SA came."""
+    async with watched(charon.path, telemetry) as watch:
+        del charon.connections["dmvpn"]
+        charon.up(FakeSa(1, "203.0.113.2", OWN))
+        await until(lambda: list(watch.our_sas()))
+        assert [one.unproven for one in watch.peers_at("gre1", ip_address("203.0.113.2")) or ()] == [True]
+
+
+async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """And a look made at once shows that it is gone."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: list(watch.our_sas()))
+        await watch.end(next(watch.our_sas()))
+        await watch.look()
+        assert list(watch.our_sas()) == []
+
+
+async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """One that was restarted has forgotten them."""
+    crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
+    async with watched(charon.path, telemetry) as watch:
+        await watch.load_crls((crl,))
+        assert charon.crls == [crl]
+        assert [name for name, _ in charon.requests][-2:] == ["load-cert", "flush-certs"]
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        await charon.start()
+        await until(lambda: watch.connected)
+        assert charon.crls == [crl, crl]
+
+
+async def test_a_crl_too_long_for_vici_keeps_nothing_from_charon(
+    charon: FakeCharon, telemetry: Telemetry, logs: list[dict[str, Any]]
+) -> None:
+    """It is logged once, however often charon connects; the others are given, and the watch goes on."""
+    crl, long = (
+        x509.load_pem_x509_crl(crl_pem(*serials)).public_bytes(Encoding.DER) for serials in ([7], range(1, 4000))
+    )
+    async with watched(charon.path, telemetry) as watch:
+        for _ in range(2):
+            await watch.load_crls((long, crl))
+        assert charon.crls == [crl, crl]
+        assert telemetry.value(metrics.CRLS_LOADED, "too_long") == 2
+        assert [entry["issuer"] for entry in logs if entry["event"] == "crl_too_long_for_charon"] == ["CN=test CA"]
+        assert watch.connected
+
+
+async def test_the_cas_that_charon_has_are_looked_at_before_anybody_is_judged_anew(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """Among them a peer's intermediate CA."""
+    news: list[object] = []
+    charon.certificates.append(b"a CA")
+
+    async def learn(certificates: list[bytes]) -> None:
+        news.append(certificates)
+
+    async with watched(charon.path, telemetry) as watch:
+        watch.learn, watch.changed = learn, lambda: news.append("changed")
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: "changed" in news)
+        assert news[:2] == [[b"a CA"], "changed"]
+
+
+async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It is said, and a look shows nobody."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: list(watch.our_sas()))
+        sa = next(watch.our_sas())
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        with pytest.raises(CharonLost):
+            await watch.end(sa)
+        await watch.look()
+        assert list(watch.our_sas()) == []
+
+
+async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It knows the event that nhrpd needs."""
+    async with watched(charon.path, telemetry) as watch:
+        assert watch.patched is True
+
+
+async def test_the_watch_follows_sas_and_charons_restart(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """SAs that come are seen; with charon they are gone, and it is found again."""
+    async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}))
+        await until(lambda: [sa.unique_id for sa in watch.ike_sas] == [1])
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        assert watch.ike_sas == ()
+        charon.sas.clear()
+        await charon.start()
+        await until(lambda: watch.connected)
+
+
+@needs_charon()
+async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
+    """Its socket's file is still there, and refuses, until the next one makes its own."""
+    async with AsyncExitStack() as stack:
+        async with real_charon(tmp_path) as vici:
+            watch = await stack.enter_async_context(watched(vici, telemetry))
+        await until(lambda: not watch.connected)
+        assert vici.is_socket()
+        async with real_charon(tmp_path):
+            await until(lambda: watch.connected)
+            assert telemetry.value(metrics.VICI_RECONNECTS) == 2

@@ -1,0 +1,190 @@
+"""Whose certificate is taken for an identity that a real charon prints, and how a renewal comes into force."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+
+from contract.charon_pair import Side, two_charons
+from contract.charons import needs_charon
+from dmvpn_agent.bridge.certificate_index import Known
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.session import list_sas
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from factories import CA_NAME, NOW, UNITS, YEAR, der, key
+
+pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
+
+PRINTABLE, UTF8, T61, BMP = (
+    _ASN1Type.PrintableString, _ASN1Type.UTF8String, _ASN1Type.T61String, _ASN1Type.BMPString,
+)  # fmt: skip
+CN, ORGANIZATION, UNIT = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME
+Rdn = tuple[tuple[x509.ObjectIdentifier, str, _ASN1Type], ...]
+
+
+def _plain(*attributes: tuple[x509.ObjectIdentifier, str]) -> tuple[Rdn, ...]:
+    return tuple(((oid, text, UTF8),) for oid, text in attributes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A peer's certificate, the identity it comes with (its subject if none is said), and whether that proves it."""
+
+    subject: tuple[Rdn, ...] = _plain((CN, "peer"))
+    alternatives: tuple[x509.GeneralName, ...] = ()
+    identity: str = ""
+    printed: str = ""
+    proven: bool = True
+
+
+ALTERNATIVES = (
+    x509.DNSName("Peer.example"), x509.RFC822Name("peer@example.org"), x509.IPAddress(ip_address("10.255.0.9")),
+    x509.IPAddress(ip_address("2001:db8::9")),
+)  # fmt: skip
+
+CASES = {
+    "order": Case(_plain((CN, "peer"), (ORGANIZATION, "lab"), (UNIT, "b"), (UNIT, "a"))),
+    "string types": Case((((ORGANIZATION, "lab", PRINTABLE),), ((CN, "peer", T61),))),
+    "several in one RDN": Case((((UNIT, "a", UTF8), (UNIT, "b", UTF8)), ((CN, "peer", UTF8),))),
+    "signs": Case(_plain((ORGANIZATION, 'a, b "c" = d'), (UNIT, " e "), (CN, "peer/1+2"))),
+    "printable, another case": Case(
+        (((ORGANIZATION, "Lab", PRINTABLE),), ((CN, "Peer", PRINTABLE),)),
+        identity="O=LAB, CN=peer",
+        printed="O=LAB, CN=peer",
+    ),
+    "a name, another case": Case(alternatives=ALTERNATIVES, identity="peer.EXAMPLE"),
+    "mail": Case(alternatives=ALTERNATIVES, identity="peer@example.org"),
+    "IPv4": Case(alternatives=ALTERNATIVES, identity="10.255.0.9"),
+    "IPv6": Case(alternatives=ALTERNATIVES, identity="2001:db8::9"),
+    "not ASCII": Case(_plain((CN, "Müller")), printed="CN=M??ller", proven=False),
+    "BMP": Case((((CN, "peer", BMP),),), printed="CN=?p?e?e?r", proven=False),
+    "too long": Case(_plain(*((UNIT, f"NET=192.168.{n}.0/24") for n in range(30)), (CN, "peer")), proven=False),
+    "like two attributes": Case(_plain((CN, "a, OU=b")), printed="CN=a, OU=b", proven=False),
+    "a pattern of names": Case(alternatives=ALTERNATIVES, identity="*.example", proven=False),
+    "a pattern of subjects": Case(_plain((ORGANIZATION, "lab"), (CN, "peer")), identity="O=lab, CN=*", proven=False),
+    "its serial number": Case(identity="@#70656572", printed="peer", proven=False),
+}
+
+
+@lru_cache
+def _issue(case: Case) -> bytes:
+    subject = x509.Name([
+        x509.RelativeDistinguishedName([x509.NameAttribute(oid, text, kind) for oid, text, kind in rdn])
+        for rdn in case.subject
+    ])  # fmt: skip
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(CA_NAME)
+        .public_key(key().public_key())
+        .serial_number(int.from_bytes(b"peer"))
+        .not_valid_before(NOW - YEAR)
+        .not_valid_after(NOW + YEAR)
+    )
+    if case.alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(case.alternatives), critical=False)
+    return builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+class Pair:
+    """A node, and a peer that comes to it with whatever certificate it is given."""
+
+    def __init__(self, node: Side, peer: Side) -> None:
+        self.node, self.peer = node, peer
+
+    async def come(self, certificate: bytes, identity: str = "") -> IkeSa:
+        """Have the peer come with this certificate, as this identity; return the node's IKE_SA."""
+        await self.peer.show(certificate, self.node, **({"id": identity} if identity else {}))
+        await self.peer.ask("initiate", {"child": "dmvpn", "timeout": "10000"})
+        (sa,) = await self.node.sas()
+        return sa
+
+    async def gone(self) -> None:
+        """Wait until the node has no IKE_SA."""
+        while await self.node.sas():
+            pass
+
+    async def leave(self) -> None:
+        await self.peer.ask("terminate", {"ike": "dmvpn", "timeout": "1000"})
+        await self.gone()
+
+    async def cache(self) -> list[bytes]:
+        async with self.node.session() as session:
+            listed = await session.stream(
+                "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda item: (item["data"],)
+            )
+        return [data for data in listed if isinstance(data, bytes)]
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with two_charons(tmp_path) as (node, peer):
+        yield Pair(node, peer)
+
+
+async def test_identities_prove_what_charon_says_they_do(pair: Pair) -> None:
+    """Each way to name oneself: accepted by charon, it is this certificate's, or it is nobody's."""
+    for name, case in CASES.items():
+        certificate = _issue(case)
+        sa = await pair.come(certificate, case.identity)
+        assert sa.remote_id == (case.printed or case.identity or sa.remote_id), name
+        found = [one for one in Known(await pair.cache()).of(sa.remote_id) if one.certificate.der == certificate]
+        assert [one.certain for one in found if one.certain] == [True] * case.proven, (name, sa.remote_id)
+        await pair.leave()
+        await pair.node.ask("flush-certs", {"type": "X509"})
+
+
+async def test_a_pattern_is_nobodys_though_a_certificate_has_it(pair: Pair) -> None:
+    """A peer of another name comes under another one's wildcard name, and charon lets it in."""
+    wild = Case(_plain((CN, "wild")), (x509.DNSName("*.example"),))
+    await pair.come(_issue(wild))
+    await pair.leave()
+    sa = await pair.come(_issue(CASES["a pattern of names"]), "*.example")
+    assert sa.remote_id == "*.example"
+    found = Known(await pair.cache()).of(sa.remote_id)
+    assert [one.certain for one in found] == [False]
+
+
+class _Memory:
+    def load(self) -> list[tuple[str, bytes, bytes]]:
+        return []
+
+    def save(self, spis: str, local: bytes, remote: bytes) -> None: ...
+
+    def remove(self, spis: str) -> None: ...
+
+
+async def test_a_renewal_with_more_is_in_force_once_the_peer_authenticated_anew(pair: Pair) -> None:
+    """charon's cache still has the former certificate: it is emptied, and the IKE_SA ended, once."""
+    telemetry = Telemetry()
+    certificates = Certificates(_Memory(), lambda *_: True, telemetry)
+    identity = "peer.example"
+    old = der(dns_name=identity)
+    renewed = der((*UNITS, "NET=192.168.9.0/24"), dns_name=identity, not_before=NOW - timedelta(days=1))
+
+    async def learned(sa: IkeSa) -> bytes:
+        async with pair.node.session() as session:
+            await certificates.learn(session, await list_sas(session))
+        return certificates.of(sa)[1]
+
+    async with pair.node.session() as session:
+        await certificates.begin(session, {"dmvpn"})
+    assert await learned(await pair.come(old, identity)) == old
+    await pair.leave()
+    assert await learned(await pair.come(renewed, identity)) == old
+    await pair.gone()
+    assert await learned(await pair.come(renewed, identity)) == renewed
+    assert telemetry.value(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
+    assert telemetry.value(metrics.BRIDGE_REAUTHENTICATIONS, "competing") == 1
+    assert len(await pair.node.sas()) == 1

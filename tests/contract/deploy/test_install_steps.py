@@ -1,0 +1,234 @@
+"""README, "Put it on a node": the commands, run as they stand there, end in a node that its programs accept.
+
+A shell runs the real text of the README. Paths lead into a folder that has what the distribution's packages bring;
+what changes the machine itself (packages, users, services, interfaces) is only recorded.
+"""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.config.file import load
+from dmvpn_lab.files import CHECKOUT
+
+#: By which words before a block of commands it is for one distribution or role only.
+_ONLY = re.compile(r"on (?:an? )?(Debian|Alpine|hub|spoke)\b", re.IGNORECASE)
+#: What the packages of step 1 bring, on Debian 12 and 13 alike; Alpine's dmvpn-agent brings its own folder.
+_BROUGHT = (
+    "etc/network",
+    "etc/frr",
+    "etc/strongswan.d",
+    "etc/swanctl/conf.d",
+    "etc/swanctl/x509",
+    "etc/swanctl/x509ca",
+    "etc/swanctl/private",
+    "etc/apparmor.d/local",
+    "etc/sysctl.d",
+    "etc/systemd/system",
+    "usr/local/bin",
+    "opt",
+)
+_DAEMONS = "bgpd=no\nospfd=no\nnhrpd=no\nvtysh_enable=yes\n"
+_PACKAGES = ("apt", "apk", "abuild", "abuild-keygen", "make", "python3", "pip")
+_SERVICES = ("systemctl", "rc-update", "rc-service", "ifup", "sysctl", "dmvpn-agent")
+_RECORDED = (*_PACKAGES, *_SERVICES, "addgroup", "adduser")
+_SYSTEMS = ("debian", "alpine")
+_ROLES = ("hub", "spoke")
+#: Files for the end of a hub's frr.conf, and values for all placeholders.
+_FRAGMENTS = ("other-hub.conf", "second-tunnel.conf", "hub-ipv6.conf")
+_ANY_VALUE = {
+    "@[A-Z_]*NETWORK_IPV6@": "2001:db8:1::/48",
+    "@[A-Z_]*NETWORK@": "10.9.0.0/24",
+    "@[A-Z_]*ADDRESS@": "10.9.0.1",
+    "@AS_NUMBER@": "65000",
+}
+_AUTHORITIES = ("guide", "dmvpn-ca")
+#: How many blocks there are up to the first of step 3: install, values, files.
+_FILLED_IN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Commands of the README; ``only`` is the distribution or role that they are for, in lower case, or nothing."""
+
+    only: str
+    commands: str
+
+
+def blocks() -> list[Block]:
+    """Return the blocks of the install steps in their order; the line above a block says whom it is for."""
+    section = (CHECKOUT / "README.md").read_text().split("## Put it on a node\n")[1].split("\n## ")[0]
+    found = []
+    for before, commands in re.findall(r"([^\n]*)\n\n```sh\n(.*?)```\n", section, re.DOTALL):
+        only = _ONLY.findall(before)
+        found.append(Block(only[-1].lower() if only else "", commands))
+    assert section.count("```sh") == len(found)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A node after the steps: the folder that stands for ``/``, and the commands that were recorded."""
+
+    root: Path
+    calls: list[str]
+
+    def text(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+
+def _follow(system: str, role: str, authority: str, folder: Path) -> Installed:
+    root, checkout, programs = folder / "root", folder / "checkout", folder / "programs"
+    for brought in _BROUGHT:
+        (root / brought).mkdir(parents=True)
+    (root / "etc/frr/daemons").write_text(_DAEMONS)
+    (root / "etc/network/interfaces").write_text("auto lo\n")
+    (root / "etc/apparmor.d/local/usr.sbin.swanctl").touch()
+    for shipped in ("deploy", "frr", "swanctl"):
+        shutil.copytree(CHECKOUT / shipped, checkout / shipped)
+    for own in ("ca.pem", "node.pem", "node.key"):
+        (checkout / own).touch()
+    if system == "alpine":
+        (root / "etc/dmvpn-agent/crl").mkdir(parents=True)
+    (checkout / "dist").mkdir()
+    programs.mkdir()
+    log = folder / "calls"
+    for name in _RECORDED:
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{log}\n')
+        (programs / name).chmod(0o755)
+    others = {"debian": "alpine", "alpine": "debian", "hub": "spoke", "spoke": "hub"}
+    steps = [block.commands for block in blocks() if block.only not in (others[system], others[role])]
+    if authority == "dmvpn-ca":
+        (instead,) = re.findall(r"```sh\n(.*?)```\n", (CHECKOUT / "docs/dmvpn-ca.md").read_text(), re.DOTALL)
+        steps.insert(_FILLED_IN, instead)
+    text = "".join(steps)
+    text = re.sub(r"(?<![\w.$])/(etc|opt|usr)/", rf"{root}/\1/", text).replace(
+        f"{root}/opt/dmvpn-agent/bin/pip", "pip"
+    )
+    done = subprocess.run(
+        ["sh", "-eu"],
+        input=text,
+        cwd=checkout,
+        env={"PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return Installed(root, log.read_text().splitlines())
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(system, role, authority) for system in _SYSTEMS for role in _ROLES for authority in _AUTHORITIES],
+    ids="-".join,
+)
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Run the steps; a file or folder that is not there when it is used ends the shell."""
+    system, role, authority = request.param
+    return _follow(system, role, authority, tmp_path_factory.mktemp(f"{system}-{role}"))
+
+
+def test_no_placeholder_is_left(installed: Installed) -> None:
+    """In no file, not in comments either."""
+    written = [path for path in installed.root.rglob("*") if path.is_file()]
+    assert {path.name: found for path in written if (found := re.findall(r"@[A-Z0-9_]+@", path.read_text()))} == {}
+
+
+def test_the_agent_accepts_its_configuration(installed: Installed) -> None:
+    """As ``check`` does, with a folder for each path that it names."""
+    config = load(installed.root / "etc/dmvpn-agent/agent.toml")
+    assert config.role in _ROLES
+    for crls in config.trust_files.crls:
+        assert (installed.root / crls.relative_to("/")).is_dir()
+    for authorities in config.trust_files.authorities:
+        assert (installed.root / authorities.relative_to("/") / "ca.pem").exists()
+
+
+def _check_by_vtysh(config: str, folder: Path) -> None:
+    (folder / "vtysh.conf").touch()
+    (folder / "frr.conf").write_text(config)
+    done = subprocess.run(
+        ["vtysh", "--config_dir", folder, "-C"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("vtysh") is None, reason="FRR is not installed")
+@pytest.mark.parametrize("fragments", [(), *_FRAGMENTS, _FRAGMENTS], ids=str)
+def test_frr_accepts_what_is_appended(fragments: tuple[str, ...], tmp_path: Path) -> None:
+    """Each file for the end of frr.conf, by itself and all together."""
+    files = ["hub.conf", *([fragments] if isinstance(fragments, str) else fragments)]
+    text = "".join((CHECKOUT / "frr" / file).read_text() for file in files)
+    for name, value in _ANY_VALUE.items():
+        text = re.sub(name, value, text)
+    _check_by_vtysh(text, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("vtysh") is None, reason="FRR is not installed")
+def test_frr_accepts_its_configuration(installed: Installed, tmp_path: Path) -> None:
+    """Every line, by vtysh; the daemons that it is for are turned on."""
+    _check_by_vtysh(installed.text("etc/frr/frr.conf"), tmp_path)
+    assert installed.text("etc/frr/daemons") == _DAEMONS.replace("bgpd=no", "bgpd=yes").replace(
+        "nhrpd=no", "nhrpd=yes"
+    )
+
+
+def test_agent_and_charon_agree_on_the_socket_and_its_group(installed: Installed) -> None:
+    """The group is made before charon needs it, by the steps or by the package."""
+    (config,) = (installed.root / "etc/strongswan.d").glob("dmvpn-[bn]*.conf")
+    named = re.findall(r"^\s+socket = unix://(\S+)$", config.read_text(), re.MULTILINE)
+    assert set(named or ["/run/charon.vici"]) == {
+        str(load(installed.root / "etc/dmvpn-agent/agent.toml").ike.vici_socket)
+    }
+    (group,) = re.findall(r"^ *group = (\S+)$", config.read_text(), re.MULTILINE)
+    if "bridged" in config.name:
+        assert f"addgroup --system {group}" in installed.calls
+        assert f"adduser dmvpn-agent {group}" in installed.calls
+
+
+def test_key_and_certificates_lie_where_the_connection_expects_them(installed: Installed) -> None:
+    """The key is the owner's alone, the CA's certificate for everybody."""
+    swanctl = installed.root / "etc/swanctl"
+    (certificate,) = re.findall(r"certs = (\S+)", (swanctl / "conf.d/dmvpn.conf").read_text())
+    assert (swanctl / "x509" / certificate).exists()
+    assert (swanctl / "private" / certificate).stat().st_mode & 0o777 == 0o600
+    assert (swanctl / "x509ca/ca.pem").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_runs_already_is_restarted_in_the_order_that_works(installed: Installed) -> None:
+    """charon gives its socket's place to the bridge; nhrpd finds bridge and agent. ``check`` comes before all."""
+    started = [call for call in installed.calls if call.split()[0] in ("systemctl", "rc-service", "dmvpn-agent")]
+    debian = [
+        "dmvpn-agent check",
+        "systemctl daemon-reload",
+        "systemctl --quiet is-active apparmor",
+        "systemctl reload apparmor",
+        "systemctl restart strongswan",
+        "systemctl enable dmvpn-bridge dmvpn-agent",
+        "systemctl restart dmvpn-bridge dmvpn-agent",
+        "systemctl restart frr",
+    ]
+    alpine = ["dmvpn-agent check", *(f"rc-service {name} restart" for name in ("charon", "dmvpn-agent", "frr"))]
+    assert started[:-2] in (debian, alpine)
+    assert started[-2:] == ["dmvpn-agent doctor", "dmvpn-agent status"]
+
+
+def test_the_tunnel_is_the_one_that_frr_and_the_agent_name(installed: Installed) -> None:
+    """Its interface, and one `auto` for it, however often the steps are repeated."""
+    text = installed.text("etc/network/interfaces.d/gre1")
+    assert set(re.findall(r"\bgre1\b", text)) == {"gre1"}
+    assert "interface gre1\n" in installed.text("etc/frr/frr.conf")
+    assert list(load(installed.root / "etc/dmvpn-agent/agent.toml").interfaces) == ["gre1"]
+
+
+def test_every_shipped_file_is_written_about() -> None:
+    """A user finds each file of frr/ and swanctl/ by the README or the documents that it names."""
+    files = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *CHECKOUT.glob("[ds]*/README.md")]
+    texts = "".join(file.read_text() for file in files).replace("$role", "hub")
+    names = [path.name for folder in ("frr", "swanctl") for path in (CHECKOUT / folder).glob("*.conf")]
+    assert [name for name in names if name not in texts] == []

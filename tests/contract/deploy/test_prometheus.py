@@ -1,0 +1,48 @@
+"""Alerts and dashboard ask for series that exist, and the alerts fire when they should."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.runtime.metrics import CATALOGUE, PREFIX, Kind
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+PROMETHEUS = DEPLOY / "prometheus"
+EXPORTED = {PREFIX + metric.name + ("_total" if metric.kind is Kind.COUNTER else "") for metric in CATALOGUE}
+
+
+def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("promtool")
+    assert program, "promtool is not installed; on Debian: apt-get install --no-install-recommends prometheus"
+    return subprocess.run(
+        [program, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=100
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "config", "scrape.yml"), ("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml")],
+    ids=" ".join,
+)
+def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
+    """The scrape configuration and the rules are valid, and every scenario raises just the alerts it names."""
+    done = _promtool(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_seen_firing() -> None:
+    """No alert is without a scenario in which it fires."""
+    alerts = set(re.findall(r"alert: (\w+)", (PROMETHEUS / "rules.yml").read_text()))
+    fired = set(re.findall(r'alertname="(\w+)"', (PROMETHEUS / "rules_test.yml").read_text()))
+    assert alerts == fired
+
+
+@pytest.mark.parametrize("file", ["prometheus/rules.yml", "prometheus/rules_test.yml", "grafana/dashboard.json"])
+def test_only_series_of_the_catalogue_are_asked_for(file: str) -> None:
+    """A metric that is renamed or dropped does not leave an alert or a panel behind."""
+    asked = set(re.findall(rf"\b{PREFIX}\w+", (DEPLOY / file).read_text()))
+    assert asked
+    assert asked - EXPORTED == set()

@@ -1,0 +1,266 @@
+"""The redirect rule in a real kernel, by way of the real nft."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+
+from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.kernel.nftables import Nftables, NftablesNotifications
+from dmvpn_agent.kernel.redirect import FirewallError, RedirectKeeper
+from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from fakes.waiting import running, until
+
+RULE = RedirectRule(("gre1", "gre2"), 1, 24, 16, rate_per_minute=4, burst=1)
+OPERATORS = """\
+table inet filter {
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname "eth0" counter accept
+  }
+}
+table ip nat {
+}
+"""
+
+#: A router whose tunnel is a link: what is sent into its other end arrives through gre1.
+ROUTER = """
+ip link add gre1 address 02:00:00:00:00:01 type veth peer name other
+ip link set gre1 up && ip link set other up
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+ip address add 10.255.0.1/32 dev gre1
+ip route add 10.0.0.0/8 dev gre1
+ip -6 route add 2001:db8::/32 dev gre1
+ip neigh add 10.2.0.2 lladdr 02:00:00:00:00:02 dev gre1
+ip neigh add 2001:db8:2::2 lladdr 02:00:00:00:00:02 dev gre1
+nft 'add table inet test; add counter inet test forwarded;
+     add chain inet test forward { type filter hook forward priority 10; };
+     add rule inet test forward iifname gre1 oifname gre1 counter name forwarded'
+"""
+
+pytestmark = [pytest.mark.contract, needs("nft")]
+
+
+def _frame(ether_type: int, packet: bytes) -> bytes:
+    return bytes.fromhex("020000000001 020000000002") + ether_type.to_bytes(2, "big") + packet
+
+
+def _ipv4(source: str, destination: str) -> bytes:
+    """Return a frame with a packet of an unassigned protocol without content."""
+    header = bytearray.fromhex("4500 0014 0000 0000 40fd 0000") + ip_address(source).packed
+    header += ip_address(destination).packed
+    total = sum(header[at] << 8 | header[at + 1] for at in range(0, len(header), 2))
+    header[10:12] = (0xFFFF - (total % 0xFFFF)).to_bytes(2, "big")
+    return _frame(0x0800, bytes(header))
+
+
+def _ipv6(source: str, destination: str) -> bytes:
+    """Return a frame with a packet that has no next header."""
+    header = bytes.fromhex("60000000 0000 3b 40")
+    return _frame(0x86DD, header + ip_address(source).packed + ip_address(destination).packed)
+
+
+@asynccontextmanager
+async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
+    """A keeper at work, woken by the kernel."""
+    keeper = RedirectKeeper(RULE, Nftables(), telemetry)
+    async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
+        await until(lambda: keeper.installed)
+        yield keeper
+
+
+@in_network_namespace
+async def test_nft_shows_the_same_at_every_look() -> None:
+    """No table, then ours; nothing of it changes by itself, also where pairs were seen."""
+    firewall = Nftables()
+    assert await firewall.show() is None
+    await firewall.install(RULE)
+    first = await firewall.show()
+    assert first is not None
+    command("nft", "add", "element", "inet", "dmvpn_agent", "redirected", "{ 10.0.0.0 . 10.1.0.0 }")
+    command("nft", "add", "element", "inet", "dmvpn_agent", "redirected6", "{ 2001:db8:1:: . 2001:db8:2:: }")
+    assert await firewall.show() == first
+    await firewall.install(RULE)
+    assert await firewall.show() == first
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RULE,
+        replace(RULE, source_prefix_length=32, destination_prefix_length=1, burst=60000),
+        replace(RULE, source_prefix_length_ipv6=128, destination_prefix_length_ipv6=1),
+        replace(RULE, nflog_group=65535, rate_per_minute=60000, interfaces=("a.b-c_d",)),
+    ],
+)
+@in_network_namespace
+async def test_nft_takes_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
+    """The ends of what the configuration allows."""
+    await Nftables().install(rule)
+    ruleset = command("nft", "list", "ruleset")
+    for name in rule.interfaces:
+        assert f'iifname "{name}" oifname "{name}"' in ruleset
+
+
+@in_network_namespace
+async def test_a_rule_that_nft_refuses_is_told_and_leaves_what_was() -> None:
+    """The script is one transaction; nft's own words say what is wrong."""
+    firewall = Nftables()
+    await firewall.install(RULE)
+    before = await firewall.show()
+    with pytest.raises(FirewallError, match=r"nft refuses the redirect rule: .*Error"):
+        await firewall.install(replace(RULE, interfaces=("x" * 40,)))
+    assert await firewall.show() == before
+
+
+@pytest.mark.parametrize(
+    ("packet", "name", "pair"),
+    [
+        (_ipv4("10.1.0.2", "10.2.0.2"), "redirected", ["10.1.0.0", "10.2.0.0"]),
+        (_ipv6("2001:db8:1::2", "2001:db8:2::2"), "redirected6", ["2001:db8:1::", "2001:db8:2::"]),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+@in_network_namespace
+async def test_of_packets_that_could_go_direct_one_is_logged(packet: bytes, name: str, pair: list[str]) -> None:
+    """They enter and leave through the same tunnel: one of each pair of networks, of either IP version."""
+    firewall = Nftables()
+    await firewall.install(RULE)
+    command("sh", "-c", ROUTER)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("other", 0))
+        for _ in range(3):
+            wire.send(packet)
+    await until(lambda: _packets("forwarded") == 3)
+    shown = await firewall.show()
+    assert shown is not None
+    assert shown.packets == 1
+    listed = json.loads(command("nft", "-j", "list", "set", "inet", "dmvpn_agent", name))["nftables"][-1]["set"]
+    assert [element["elem"]["val"]["concat"] for element in listed["elem"]] == [pair]
+
+
+def _packets(counter: str) -> int:
+    shown = json.loads(command("nft", "-j", "list", "counter", "inet", "test", counter))
+    return int(shown["nftables"][-1]["counter"]["packets"])
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        ("flush", "ruleset"),
+        ("delete", "table", "inet", "dmvpn_agent"),
+        ("flush", "chain", "inet", "dmvpn_agent", "forward"),
+        ("insert", "rule", "inet", "dmvpn_agent", "forward", "drop"),
+    ],
+    ids=" ".join,
+)
+@in_network_namespace
+async def test_whoever_harms_the_rule_it_is_written_again(harm: tuple[str, ...]) -> None:
+    """The kernel tells, and the keeper looks at once."""
+    telemetry = Telemetry()
+    async with _kept(telemetry):
+        good = command("nft", "-s", "list", "table", "inet", "dmvpn_agent")
+        command("nft", *harm)
+        await until(lambda: sum(telemetry.samples(metrics.REDIRECT_INSTALLS).values()) == 2)
+        assert command("nft", "-s", "list", "table", "inet", "dmvpn_agent") == good
+
+
+@in_network_namespace
+async def test_the_operators_tables_are_not_touched() -> None:
+    """Installing and repairing leave them byte for byte."""
+    command("nft", "-f", "-", stdin=OPERATORS)
+    before = command("nft", "list", "table", "inet", "filter") + command("nft", "list", "table", "ip", "nat")
+    telemetry = Telemetry()
+    async with _kept(telemetry):
+        command("nft", "delete", "table", "inet", "dmvpn_agent")
+        await until(lambda: sum(telemetry.samples(metrics.REDIRECT_INSTALLS).values()) == 2)
+    after = command("nft", "list", "table", "inet", "filter") + command("nft", "list", "table", "ip", "nat")
+    assert after == before
+
+
+@in_network_namespace
+async def test_a_change_of_another_table_writes_nothing() -> None:
+    """The keeper looks, sees its rule, and leaves it: the limits' state is not lost."""
+    telemetry = Telemetry()
+    async with _kept(telemetry) as keeper:
+        handle = command("nft", "-a", "list", "table", "inet", "dmvpn_agent")
+        looked = asyncio.Event()
+        show = keeper._firewall.show
+
+        async def seen() -> object:
+            shown = await show()
+            looked.set()
+            return shown
+
+        keeper._firewall.show = seen  # type: ignore[method-assign,assignment]
+        command("nft", "-f", "-", stdin=OPERATORS)
+        await until(looked.is_set)
+        assert command("nft", "-a", "list", "table", "inet", "dmvpn_agent") == handle
+    assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {("start",): 1}
+
+
+@in_network_namespace
+async def test_what_comes_from_a_silenced_port_is_dropped_until_it_is_heard_again() -> None:
+    """Of two at one address only the one; the keeper's table is the same to it."""
+    firewall = Nftables()
+    await firewall.install(RULE)
+    before = await firewall.show()
+    command("ip", "link", "set", "lo", "up")
+    end = ip_address("127.0.0.1"), 13043
+    await firewall.silence(end, timedelta(minutes=10))
+    assert await firewall.show() == before
+    assert _arrives(4500)
+    assert not _arrives(13043)
+    await firewall.hear(end)
+    await firewall.hear(end)
+    assert _arrives(13043)
+
+
+@in_network_namespace
+async def test_what_is_silenced_stays_so_whoever_harms_the_rule() -> None:
+    """The table is written again with it; what is heard again is not in it."""
+    firewall = Nftables()
+    command("ip", "link", "set", "lo", "up")
+    silenced, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
+    await firewall.install(RULE)
+    await firewall.silence(silenced, timedelta(minutes=10))
+    await firewall.silence(heard, timedelta(minutes=10))
+    await firewall.hear(heard)
+    command("nft", "flush", "ruleset")
+    await firewall.install(RULE)
+    assert not _arrives(13043)
+    assert _arrives(13044)
+    await firewall.install(replace(RULE, burst=5))
+    assert not _arrives(13043)
+
+
+def _arrives(port: int) -> bool:
+    """Tell whether a datagram from this port is received; on loopback that takes no time."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setblocking(False)
+        sender.bind(("127.0.0.1", port))
+        sender.sendto(b"x", receiver.getsockname())
+        try:
+            return receiver.recv(16) == b"x"
+        except BlockingIOError:
+            return False
+
+
+async def test_a_missing_nft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator is told which program."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(FirewallError, match="nft cannot be started"):
+        await Nftables().show()

@@ -1,0 +1,210 @@
+"""Plans on a model of bgpd: from any state to the desired one, safe to interrupt anywhere."""
+
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmvpn_agent.addresses import Network
+from dmvpn_agent.bgp.change_text import describe
+from dmvpn_agent.bgp.drift import drifted, settled
+from dmvpn_agent.bgp.neighbors import DENY_ANY, Observed, owns_list, owns_neighbor
+from dmvpn_agent.bgp.plan import RefreshInbound, plan, subject
+from dmvpn_agent.bgp.running_config import parse_running_config
+from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.policy.peer import Peer
+from fakes.bgpd_model import BgpdModel
+from fakes.frr_states import UNIVERSE, Edit, choices, edits, lines_for, populations, wanted
+
+Announcements = dict[str, frozenset[Network]]
+STATES = st.tuples(populations, st.lists(edits, max_size=6), st.booleans())
+
+
+def _model(state: tuple[list[Peer], list[Edit], bool]) -> BgpdModel:
+    before, hand_made, requires_policy = state
+    model = BgpdModel(UNIVERSE, requires_policy=requires_policy)
+    model.run(lines_for(before))
+    for edit in hand_made:
+        model.run(edit.typed())
+    return model
+
+
+def _observe(model: BgpdModel) -> Observed:
+    return parse_running_config(model.running_config())
+
+
+def _announcements(model: BgpdModel) -> Announcements:
+    return {address: model.permitted(address) | model.neighbors[address].taken for address in model.neighbors}
+
+
+def _without_seq(observed: Observed) -> tuple[object, ...]:
+    return observed.neighbors, {name: frozenset(entries.values()) for name, entries in observed.prefix_lists.items()}
+
+
+def _foreign(model: BgpdModel) -> tuple[object, ...]:
+    observed = _observe(model)
+    neighbors = {
+        address: neighbor
+        for address, neighbor in observed.neighbors.items()
+        if neighbor.description is not None and not owns_neighbor(neighbor)
+    }
+    lists = {name: entries for name, entries in observed.prefix_lists.items() if not owns_list(name)}
+    return neighbors, lists, observed.peer_groups, observed.as_number
+
+
+@given(STATES, populations, choices)
+def test_a_plan_applied_whole_reaches_what_is_desired(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
+) -> None:
+    """Every neighbor and list is as desired, nothing of ours is left over, and there is nothing more to do."""
+    model, goal = _model(state), wanted(population, by)
+    foreign = _foreign(model)
+    todo = plan(goal, _observe(model))
+    model.run(render(todo.changes, 65000))
+
+    observed = _observe(model)
+    assert plan(goal, observed).changes == ()
+    mine = {address: found for address, found in observed.neighbors.items() if owns_neighbor(found)}
+    assert mine == {address: item for address, item in goal.neighbors.items() if address not in todo.foreign}
+    for address, neighbor in mine.items():
+        entries = observed.prefix_lists[neighbor.prefix_list or ""]
+        *others, last = (entry for _, entry in sorted(entries.items()))
+        assert frozenset(others) == goal.prefix_lists[neighbor.prefix_list or ""]
+        assert last == DENY_ANY
+        assert [entry.permit for entry in others] == sorted(entry.permit for entry in others)
+        assert model.neighbors[str(address)].taken == model.permitted(str(address))
+    assert _foreign(model) == foreign
+
+
+@given(STATES, populations, choices)
+def test_after_any_change_nobody_can_announce_more(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
+) -> None:
+    """At every change, a neighbor may announce at most what it could before or may afterwards."""
+    final = _model(state)
+    changes = plan(wanted(population, by), _observe(final)).changes
+    before = _announcements(final)
+    for change in changes:
+        final.run(render([change], 65000))
+    after = {address: final.permitted(address) for address in final.neighbors}
+
+    model = _model(state)
+    already_empty = model.empty_lists_in_use()
+    for change in changes:
+        model.run(render([change], 65000))
+        assert model.empty_lists_in_use() <= already_empty
+        for address in model.neighbors:
+            allowed = before.get(address, frozenset()) | after.get(address, frozenset())
+            assert model.permitted(address) <= allowed, (change, address)
+
+
+@given(STATES.map(lambda state: (*state[:2], True)), populations, choices, st.integers(0, 60))
+def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings, lines: int
+) -> None:
+    """Cut off within a change, too, while bgpd asks for a policy; the next plan ends where this one would have."""
+    goal = wanted(population, by)
+    final = _model(state)
+    before = _announcements(final)
+    whole = render(plan(goal, _observe(final)).changes, 65000)
+    final.run(whole)
+    after = {address: final.permitted(address) for address in final.neighbors}
+
+    model = _model(state)
+    model.run(whole[:lines])
+    for address in model.neighbors:
+        allowed = before.get(address, frozenset()) | after.get(address, frozenset())
+        assert model.permitted(address) <= allowed, address
+    model.run(render(plan(goal, _observe(model)).changes, 65000))
+    assert _without_seq(_observe(model)) == _without_seq(_observe(final))
+
+
+@given(STATES, populations, choices, choices, st.integers(0, 80))
+def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings, then: BgpSettings, cut: int
+) -> None:
+    """From the line that puts it into its peer-group on, and while the limit is changed or the neighbor made anew."""
+    model = _model(state)
+    model.run(render(plan(wanted(population, by), _observe(model)).changes, 65000))
+    before = dict(_observe(model).neighbors)
+    goal = wanted(population, then)
+    todo = plan(goal, _observe(model))
+    model.run(render(todo.changes, 65000)[:cut])
+    for address, found in _observe(model).neighbors.items():
+        asked = goal.neighbors.get(address)
+        if asked is None or address in todo.foreign or not owns_neighbor(found) or found.peer_group is None:
+            continue
+        stood = before[address]
+        assert found.maximum_prefix in {asked.maximum_prefix, stood.maximum_prefix}
+        if found.activates_ipv6:
+            assert found.maximum_prefix_ipv6 in {asked.maximum_prefix_ipv6, stood.maximum_prefix_ipv6}
+        assert found.weight in {asked.weight, stood.weight}
+
+
+@given(STATES, populations, choices)
+def test_rendered_lines_hold_nothing_but_parsed_values(
+    state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
+) -> None:
+    """No line has a second one in it, and each but the navigation names a list, a neighbor or a network.
+
+    With words for people the same lines are given, and each change has one line of words.
+    """
+    changes = plan(wanted(population, by), _observe(_model(state))).changes
+    lines = render(changes, 65000)
+    annotated = annotate(changes, 65000)
+    assert [line for line in annotated if not line.startswith("! ")] == lines
+    assert [line[2:] for line in annotated if line.startswith("! ")] == [describe(change) for change in changes]
+    assert all(subject(change) in describe(change) and describe(change).isprintable() for change in changes)
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    for line in lines:
+        words = line.split()
+        if "neighbor" in words:
+            assert ip_address(words[words.index("neighbor") + 1])
+
+
+@given(STATES)
+def test_what_the_model_prints_is_read_back(state: tuple[list[Peer], list[Edit], bool]) -> None:
+    """The running configuration is read without loss, as far as the agent looks at it."""
+    model = _model(state)
+    observed = _observe(model)
+    assert {str(address) for address in observed.neighbors} == set(model.neighbors)
+    for address, found in observed.neighbors.items():
+        there = model.neighbors[str(address)]
+        assert (found.description, found.peer_group, found.prefix_list) == (
+            there.description,
+            there.peer_group,
+            there.prefix_list,
+        )
+        assert str(found.as_number) == there.remote_as
+    assert {name: set(entries) for name, entries in observed.prefix_lists.items()} == {
+        name: set(defined.entries) for name, defined in model.lists.items()
+    }
+    assert observed.requires_policy == model.requires_policy
+
+
+@given(STATES, populations, populations, choices, st.lists(edits, max_size=3))
+def test_what_was_edited_since_all_was_in_step_is_drift_and_what_is_new_is_not(
+    state: tuple[list[Peer], list[Edit], bool],
+    population: list[Peer],
+    later: list[Peer],
+    by: BgpSettings,
+    afterwards: list[Edit],
+) -> None:
+    """Without edits there is none, whoever comes or goes. With edits, each one that the plan undoes is named."""
+    model, goal = _model(state), wanted(population, by)
+    todo = plan(goal, _observe(model))
+    model.run(render(todo.changes, 65000))
+    stood = settled(goal, todo.foreign)
+    assert drifted(stood, _observe(model), plan(wanted(later, by), _observe(model))) == {}
+
+    for edit in afterwards:
+        model.run(edit.typed())
+    undone = plan(goal, _observe(model))
+    named = drifted(stood, _observe(model), undone)
+    theirs = {name for address in undone.foreign for name in (str(address), *goal.neighbors[address].prefix_lists)}
+    theirs |= {name for address in todo.foreign for name in (str(address), *goal.neighbors[address].prefix_lists)}
+    assert (
+        named.keys() - theirs
+        == {subject(change) for change in undone.changes if not isinstance(change, RefreshInbound)} - theirs
+    )

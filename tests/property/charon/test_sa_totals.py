@@ -1,0 +1,126 @@
+"""Traffic across rekeyings, whatever is seen of it."""
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.sa import ChildSa, IkeSa, Traffic
+from dmvpn_agent.charon.sa_totals import SaEvent, SaTotals
+
+ADDRESSES: tuple[Address, ...] = (ip_address("203.0.113.2"), ip_address("203.0.113.3"))
+CHILD = ChildSa(1, "dmvpn", "INSTALLED")
+SA = IkeSa(1, "dmvpn", "ESTABLISHED", ip_address("203.0.113.1"), ADDRESSES[0], 500, "", "", "1", "2")
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("carry", "carry", "look", "rekey", "rekey unheard", "restart", "move", "late", "event")),
+        st.integers(0, 1),
+        st.tuples(*[st.integers(0, 1000)] * 4),
+    ),
+    max_size=40,
+)
+
+
+@dataclass
+class Node:
+    """charon with one CHILD_SA to each of two peers; ``carried`` is what was carried since the first look."""
+
+    def __post_init__(self) -> None:
+        self.born = 0
+        self.peers = [self._new(), self._new()]
+        self.places = list(ADDRESSES)
+        self.carried = Traffic()
+        self.closed: list[IkeSa] = []
+
+    def _new(self) -> ChildSa:
+        self.born += 1
+        return replace(CHILD, unique_id=1, spi_in=f"{self.born:08x}", spi_out="d")
+
+    def carry(self, which: int, amount: Traffic) -> None:
+        child = self.peers[which]
+        self.peers[which] = replace(child, traffic=child.traffic.plus(amount))
+        self.carried = self.carried.plus(amount)
+
+    def close(self, which: int) -> IkeSa:
+        """Replace the CHILD_SA; return the event's last counts."""
+        gone = self.shown(which)
+        self.peers[which] = self._new()
+        self.closed.append(gone)
+        return gone
+
+    def shown(self, which: int) -> IkeSa:
+        return replace(SA, remote_host=self.places[which], children=(self.peers[which],))
+
+    def all(self) -> list[IkeSa]:
+        return [self.shown(0), self.shown(1)]
+
+
+def _sum(totals: SaTotals) -> Traffic:
+    whole = Traffic()
+    for traffic in totals.traffic().values():
+        whole = whole.plus(traffic)
+    return whole
+
+
+@given(STEPS, st.tuples(*[st.integers(0, 1000)] * 4))
+def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_missed(
+    steps: list[tuple[str, int, tuple[int, int, int, int]]], before: tuple[int, int, int, int]
+) -> None:
+    """Looks, rekeyings heard or not, late events, other addresses and charon's restarts, in any order."""
+    node, totals, missed = Node(), SaTotals(), False
+    node.carry(0, Traffic(*before))
+    totals.look(node.all())
+    node.carried = Traffic()
+    for step, which, amount in steps:
+        earlier = _sum(totals)
+        match step:
+            case "carry":
+                node.carry(which, Traffic(*amount))
+            case "look":
+                totals.look(node.all())
+            case "rekey":
+                totals.event(SaEvent.CHILD_REKEYED, node.close(which))
+            case "rekey unheard":
+                node.close(which)
+                missed = True
+            case "restart":
+                node.close(0)
+                node.close(1)
+                missed = True
+            case "move":
+                node.places[which] = ADDRESSES[1 - which]
+            case "event":
+                totals.event(SaEvent.IKE_MOVED, node.shown(which))
+            case "late" if node.closed:
+                totals.event(SaEvent.CHILD_CLOSED, node.closed[-1])
+        now = _sum(totals)
+        assert all(one >= other for one, other in zip(now, earlier, strict=True))
+        assert all(one <= other for one, other in zip(now, node.carried, strict=True))
+    totals.look(node.all())
+    if not missed:
+        assert _sum(totals) == node.carried
+
+
+def test_what_is_gone_is_forgotten_in_the_end() -> None:
+    """Of CHILD_SAs and peers that are not there, a bounded number is remembered; of those that are, all."""
+    totals = SaTotals(remembered=2)
+    here = [
+        replace(SA, remote_host=ADDRESSES[0] + number, children=(replace(CHILD, spi_in=str(number), spi_out="d"),))
+        for number in range(10)
+    ]
+    totals.look(here)
+    assert len(totals.traffic()) == 10
+    totals.event(SaEvent.IKE_CLOSED, here[0])
+    totals.look(here[8:])
+    assert len(totals.traffic()) == 4
+    assert totals.events() == {(ADDRESSES[0], SaEvent.IKE_CLOSED): 1}
+
+
+def test_a_child_that_is_not_installed_has_no_counts() -> None:
+    """charon shows no SPIs of it."""
+    totals = SaTotals()
+    totals.look([])
+    totals.look([replace(SA, children=(replace(CHILD, traffic=Traffic(1, 1, 1, 1)),))])
+    assert totals.traffic() == {ADDRESSES[0]: Traffic()}

@@ -1,0 +1,219 @@
+"""What reaches a terminal is printable, whatever certificates, identities, files, programs and sockets hold."""
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmvpn_agent.admission.decision_record import Judgement, describe
+from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, parse_event
+from dmvpn_agent.admission.recording import outcome, write
+from dmvpn_agent.cli import doctor, sas, status
+from dmvpn_agent.cli.main import main
+from dmvpn_agent.doctor.checks import Check, Level
+from dmvpn_agent.policy.request import BindingType
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.log_settings import Log
+from dmvpn_agent.runtime.output import complain, say, say_lines
+from factories import NOW, certificate, decide, event
+from unit.cli.test_replay import CONFIG, GOOD
+from unit.cli.test_sas import ONE, OTHER
+from unit.cli.test_sas import _state as sas_state
+from unit.view.test_status_text import _state as status_state
+
+ACTS = [
+    "\x1b[2J",
+    "\x1b]0;x\x07",
+    "\x9b31m",
+    "\r",
+    "\n",
+    "\t",
+    "\x00",
+    "\u202e",
+    "\u200b",
+    "\ufeff",
+    "\u2028",
+    "\x85",
+]
+HOSTILE = st.lists(st.sampled_from([*ACTS, "\ud800", "ü", "日", "x"]), min_size=1, max_size=4).map("".join)
+#: Where the form of a text counts.
+PARSED = ("_at", "_due", "expires", "time", "last_")
+
+
+def printed(run: Callable[[], object]) -> str:
+    """Return what is printed to either stream, which must be lines of characters that are seen."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        run()
+    text = out.getvalue() + err.getvalue()
+    assert text.replace("\n", "").isprintable(), text
+    text.encode()
+    return text
+
+
+def lines(run: Callable[[], object]) -> int:
+    return printed(run).count("\n")
+
+
+def _hostile(value: Any, text: str, key: str = "") -> Any:
+    if isinstance(value, str):
+        return value if key.endswith(PARSED) or key.startswith("last_") else value + text
+    if isinstance(value, dict):
+        return {name: _hostile(item, text, name) for name, item in value.items()}
+    return [_hostile(item, text, key) for item in value] if isinstance(value, list) else value
+
+
+def _asked(command: Callable[[], int], state: object) -> Callable[[], object]:
+    async def answer(_: Path) -> object:
+        return json.loads(json.dumps(state))
+
+    def run() -> int:
+        with patch("dmvpn_agent.cli.status.read_status", answer):
+            return command()
+
+    return run
+
+
+SOCKET = Path("control.sock")
+STATUS = status_state(
+    trust={"authorities": ["CN=CA"], "problems": ["x.crl: no CRL"],
+           "crls": [{"issuer": "CN=CA", "revoked": 1, "next_update": "2026-03-08T12:00:00+00:00"}]},
+    nhrpd={"connected": True, "trouble": "nhrpd said"},
+)  # fmt: skip
+SAS = sas_state(ONE, OTHER)
+
+
+@given(HOSTILE, st.booleans())
+def test_status_and_sas(text: str, as_json: bool) -> None:
+    """Nothing in the agent's answer acts on the terminal or adds a line."""
+    for command, state in ((lambda: status.run(SOCKET, SOCKET, as_json), STATUS),
+                           (lambda: sas.run(SOCKET, SOCKET, (), as_json), SAS)):  # fmt: skip
+        assert lines(_asked(command, _hostile(state, text))) == lines(_asked(command, state))
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | HOSTILE,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(HOSTILE, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+def test_an_answer_of_another_version(data: st.DataObject) -> None:
+    """Parts that are missing or of another type: it is told what to do, in a line, and nothing is raised."""
+
+    def changed(value: Any) -> Any:
+        if data.draw(st.integers(0, 20)) == 0:
+            return data.draw(ODD)
+        if isinstance(value, dict):
+            return {key: changed(item) for key, item in value.items() if data.draw(st.integers(0, 30))}
+        return [changed(item) for item in value] if isinstance(value, list) else value
+
+    for command, state in ((lambda: status.run(SOCKET, SOCKET, False), STATUS),
+                           (lambda: sas.run(SOCKET, SOCKET, (), False), SAS)):  # fmt: skip
+        other = changed(state)
+        printed(_asked(command, other if isinstance(other, dict) else {}))
+
+
+@given(HOSTILE)
+def test_doctor(text: str) -> None:
+    """Other programs' words are what it shows."""
+
+    def checks(word: str) -> list[Check]:
+        return [Check(f"name{word}", level, f"found{word}", f"expected{word}", f"do{word}") for level in Level]
+
+    def show(word: str) -> int:
+        return lines(lambda: say("\n".join(doctor.render(checks(word)))))
+
+    assert show(text) == show("")
+
+
+@given(HOSTILE)
+def test_replay_and_compare(tmp_path_factory: Any, text: str) -> None:
+    """A recording, the folder of certificates and the names of files in it are anybody's."""
+    folder = tmp_path_factory.mktemp("output")
+    (folder / "agent.toml").write_text(CONFIG)
+    line = json.loads(write(GOOD))
+    odd = [{**line, "time": text}, {**line, "v": text}, {**line, "message": line["message"] + "\n" + text}, text,
+           {**line, "outcome": {"reason": text}}, {**line, "ike_peers": [[text, True]]}]  # fmt: skip
+    (folder / "recording").write_text("".join(json.dumps(one) + "\n" for one in odd))
+    config = ("--config", str(folder / "agent.toml"))
+
+    def run(*words: object) -> None:
+        argv = [*map(str, words), *config]
+        assert printed(lambda: main(argv))
+        assert printed(lambda: main([*argv, "--json"]))
+
+    run("replay", folder / "recording")
+    name = text.replace("/", "").replace("\0", "").replace("\ud800", "\udcff")
+    (folder / "certificates").mkdir()
+    (folder / "certificates" / f"x{name}").write_bytes(certificate().der)
+    (folder / "certificates" / f"y{name}").write_text("-----BEGIN " + text.replace("\ud800", ""))
+    run("explain", "--compare", folder / "certificates")
+    run("explain", folder / "certificates" / f"x{name}")
+    assert printed(lambda: main(["check", "--config", str(folder / f"absent{name}")]))
+
+
+@given(HOSTILE, HOSTILE)
+def test_what_nhrpd_and_charon_say(text: str, other: str) -> None:
+    """An event with it in any field is denied or judged; what is told of it in the console's log is printable."""
+    ascii_text = text.encode("ascii", "ignore").decode().replace("\n", "")
+    for field in ("interface", "remote_addr", "remote_nbma", "type", "local_nbma"):
+        found = parse_event(event(1, **{field: f"fe80::1%{ascii_text}"})[:-2])
+        if isinstance(found, AuthorizeBinding):
+            judged = Judgement(NOW, found.request, decide(found.request))
+            _logged("binding_decided", **describe(judged))
+            json.dumps(describe(judged))
+    _logged("anything", identity=text, names=[text, {other: text}], why=ValueError(text), event_name=other)
+    assert outcome(decide(replace(GOOD_REQUEST, interface=text))).reason
+
+
+GOOD_REQUEST = replace(
+    parse_event(event(1)[:-2]).request,  # type: ignore[union-attr]
+    binding_type=BindingType.DYNAMIC,
+)
+
+
+def _logged(name: str, **values: object) -> None:
+    log = structlog.get_logger()
+    before = structlog.get_config()
+
+    def run() -> None:
+        logs.set_up(Log(level="info", format="console"))
+        try:
+            log.warning(name, **values)
+            try:
+                raise ValueError(str(values))
+            except ValueError:
+                log.exception(name, **values)
+        finally:
+            structlog.configure(**before)
+
+    printed(run)
+
+
+@given(HOSTILE)
+def test_the_edge(text: str) -> None:
+    """Whatever is printed."""
+    assert lines(lambda: say_lines([text, text])) == 2
+    assert lines(lambda: say_lines([])) == 0
+    assert lines(lambda: complain(text)) == 1
+    printed(lambda: say(text))
+    _logged("exception", text=text)
+
+
+def test_a_terminal_without_all_letters() -> None:
+    """They are escaped; nothing is raised."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with redirect_stdout(stream):
+        say("Zürich")
+    stream.seek(0)
+    assert stream.read() == "Z\\xfcrich\n"

@@ -1,0 +1,46 @@
+"""What is remembered of a chain decides as the chain would, whatever the clock does."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deciding import CA, revoking, trusting
+from dmvpn_agent.policy.chain_rules import Verifier
+from dmvpn_agent.x509.trust import Chain, Issuer
+from factories import NOW, certificate, policy
+
+DAYS = st.integers(-5, 5).map(lambda days: timedelta(days=days))
+SINCE, UNTIL = (st.integers(low, low + 6).map(lambda days: timedelta(days=days)) for low in (-5, -1))
+LISTS = st.builds(
+    lambda since, until, own: revoking(1, this_update=NOW + since, counts_until=NOW + until, signed_by_issuer=own),
+    SINCE, UNTIL, st.booleans(),
+)  # fmt: skip
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Chain:
+    """Return two CAs, each valid for a while, with lists that are current for a while."""
+    return Chain(
+        tuple(
+            Issuer(
+                replace(CA, fingerprint=name, not_before=NOW + draw(SINCE), not_after=NOW + draw(UNTIL)),
+                tuple(draw(st.lists(LISTS, min_size=1, max_size=2))),
+            )
+            for name in ("ca", "root")
+        )
+    )
+
+
+@given(st.lists(chains(), min_size=1, max_size=2), st.lists(DAYS, max_size=6), st.booleans())
+def test_it_is_as_if_nothing_were_remembered(found: list[Chain], times: list[timedelta], requires_crl: bool) -> None:
+    """Forwards and backwards in time, with and without lists that are required."""
+    by, trust = policy(requires_crl=requires_crl), trusting(*found)
+    remembering = Verifier(by, trust)
+    for time in times:
+        passed = [
+            all(rule.passed for rule in verifier.verify(certificate(), NOW + time).rules)
+            for verifier in (remembering, Verifier(by, trust))
+        ]
+        assert passed[0] == passed[1]

@@ -1,0 +1,49 @@
+"""What certificates prove, whatever is in them."""
+
+from random import Random
+
+import pytest
+
+import certificates
+from certificates import COMMON_NAME, SUBJECT_ALT_NAME, attribute, name, tlv
+from dmvpn_agent.bridge.certificate_index import Known
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.ike_identity import printed_identities
+from fuzz.targets import Certificates
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_certificate_is_too_strange_to_be_looked_at(seed: int) -> None:
+    """Anybody can have charon keep one; and only what the policy knows as an identity is certain."""
+    random, target = Random(seed), Certificates()
+    for _ in range(1000):
+        data = target.make(random)
+        Known([data])
+        certificate = read_certificate(data)
+        if isinstance(certificate, Certificate):
+            certain = {printed.text for printed in printed_identities(certificate) if printed.certain}
+            assert certain <= set(certificate.identities)
+
+
+@pytest.mark.parametrize(
+    ("general_name", "expected"),
+    [
+        (tlv(0xA4, name(attribute(COMMON_NAME, "spoke1"))), "CN=spoke1"),
+        (tlv(0xA4, name(attribute(COMMON_NAME, b"\x00s", certificates.BMP))), "CN=?s"),
+        (tlv(0xA4, name(attribute("2.5.4.6", "DE"), attribute(COMMON_NAME, "x"))), "C=DE, CN=x"),
+        (tlv(0xA4, name(attribute("2.5.4.45", b"\x00\x01", 3))), None),
+        (tlv(0xA0, certificates.oid("1.3.6.1.4.1.311.20.2.3"), tlv(0xA0, tlv(0x0C, b"CN=spoke1"))), "CN=spoke1"),
+        (tlv(0x86, b"CN=spoke1"), "CN=spoke1"),
+        (tlv(0x88, b"\x2a\x03"), None),
+    ],
+    ids=["name", "BMP", "several", "no string", "user principal name", "URI", "registered ID"],
+)
+def test_any_other_subject_alternative_name_is_only_seen(general_name: bytes, expected: str | None) -> None:
+    """As an identity that could be mistaken for somebody's, never as one that proves who it is."""
+    extension = certificates.extension(SUBJECT_ALT_NAME, certificates.sequence(general_name))
+    data = certificates.der(name(attribute(COMMON_NAME, "other")), [extension])
+    assert isinstance(read_certificate(data), Certificate)
+    if expected is not None:
+        assert [one.certain for one in Known([data]).of(expected)] == [False]
+    assert len(Known([data]).of("CN=other")) == 1

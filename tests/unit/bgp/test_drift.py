@@ -1,0 +1,202 @@
+"""Somebody edits what the agent owns in FRR, or FRR is restarted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.bgp.vtysh_lines import render
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from factories import FRR
+from fakes.bgpd_model import BgpdModel
+from fakes.frr_states import UNIVERSE
+from fakes.node import Node
+from fakes.waiting import until
+
+BGP = ("configure terminal", "router bgp 65000")
+LIST = "ip prefix-list dmvpn-agent-10.255.0.2-in"
+NEIGHBOR = "neighbor 10.255.0.2"
+
+
+def _said(logs: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    return [entry for entry in logs if entry["event"] == event]
+
+
+def _repairs(telemetry: Telemetry) -> dict[str, float]:
+    return {labels[0]: value for labels, value in telemetry.samples(metrics.DRIFT_REPAIRS).items()}
+
+
+@contextmanager
+def _nothing_said(logs: list[dict[str, Any]]) -> Iterator[None]:
+    logs.clear()
+    yield
+    assert not _said(logs, "drift")
+    assert not _said(logs, "frr_restarted")
+
+
+@pytest.mark.parametrize(
+    ("typed", "what"),
+    [
+        ((*BGP, f"no {NEIGHBOR}"), {"10.255.0.2": "neighbor_removed"}),
+        ((*BGP, f"{NEIGHBOR} remote-as 1"), {"10.255.0.2": "neighbor_changed"}),
+        ((*BGP, f"no {NEIGHBOR}", f"{NEIGHBOR} remote-as 64514", f"{NEIGHBOR} description dmvpn-agent x",
+          f"{NEIGHBOR} peer-group others"), {"10.255.0.2": "neighbor_changed"}),
+        ((*BGP, "neighbor 10.255.0.9 remote-as 9", "neighbor 10.255.0.9 description dmvpn-agent x"),
+         {"10.255.0.9": "neighbor_added"}),
+        (("configure terminal", f"no {LIST}"), {"dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}),
+        (("configure terminal", f"{LIST} seq 1 permit any"), {"dmvpn-agent-10.255.0.2-in": "prefix_list_changed"}),
+        (("configure terminal", "ip prefix-list dmvpn-agent-x-in seq 1 deny any"),
+         {"dmvpn-agent-x-in": "prefix_list_added"}),
+        ((*BGP, f"no {NEIGHBOR}", "end", "configure terminal", f"no {LIST}"),
+         {"10.255.0.2": "neighbor_removed", "dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}),
+    ],
+)  # fmt: skip
+async def test_what_somebody_edits_is_repaired_said_and_counted(
+    node: Node, logs: list[dict[str, Any]], typed: tuple[str, ...], what: dict[str, str]
+) -> None:
+    """At the resync, though nothing told of it; the log says what was different, the metric what kind."""
+    node.frr = replace(FRR, resync_interval=0.01)
+    node.start()
+    async with node.running():
+        node.accept(2)
+        node.accept(3)
+        await node.settled()
+        before = node.bgpd.model.running_config()
+        node.bgpd.model.run(typed)
+        assert node.bgpd.model.running_config() != before
+        await until(lambda: _repairs(node.telemetry))
+    assert sorted(node.bgpd.model.running_config().splitlines()) == sorted(before.splitlines())
+    (said,) = _said(logs, "drift")
+    assert said["what"] == what
+    assert said["repair"]
+    assert _repairs(node.telemetry) == {kind: list(what.values()).count(kind) for kind in what.values()}
+    assert not _said(logs, "frr_restarted")
+
+
+async def test_what_the_agent_does_itself_is_no_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """Peers come, change and go, a batch breaks off, an operator gives a peer's address back."""
+    model = node.bgpd.model
+    model.run([*BGP, "neighbor 10.255.0.4 remote-as 1", "neighbor 10.255.0.4 description me"])
+    with _nothing_said(logs):
+        async with node.running():
+            for number in (2, 3, 4):
+                node.accept(number)
+            await node.settled()
+            node.accept(2, "192.168.9.0/24")
+            await node.settled()
+            node.bgpd.breaks_after = 3
+            node.accept(2, "192.168.8.0/24")
+            await until(lambda: node.reconciler.trouble)
+            await node.settled()
+            model.run([*BGP, "no neighbor 10.255.0.4"])
+            await node.settled()
+    assert node.configured() == {"10.255.0.2", "10.255.0.3", "10.255.0.4"}
+    assert _repairs(node.telemetry) == {}
+
+
+async def test_a_neighbor_that_an_operator_makes_his_own_is_no_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """That it is not ours any more is said, and it is left."""
+    async with node.running():
+        node.accept(2)
+        node.accept(3)
+        await node.settled()
+        with _nothing_said(logs):
+            node.bgpd.model.run([*BGP, f"{NEIGHBOR} description mine"])
+            await node.settled()
+            assert _said(logs, "neighbor_not_ours")
+
+
+async def test_drift_that_cannot_be_repaired_is_said_once(node: Node, logs: list[dict[str, Any]]) -> None:
+    """And counted when it is."""
+    async with node.running():
+        node.accept(2)
+        await node.settled()
+        node.bgpd.refuse = lambda line: line.startswith(LIST)
+        node.bgpd.model.run(["configure terminal", f"no {LIST}"])
+        for _ in range(3):
+            await node.attempt()
+        assert _repairs(node.telemetry) == {}
+        node.bgpd.refuse = lambda line: False
+        await node.settled()
+    assert len(_said(logs, "drift")) == 1
+    assert _repairs(node.telemetry) == {"prefix_list_removed": 1}
+
+
+async def test_a_later_edit_is_said_again(node: Node, logs: list[dict[str, Any]]) -> None:
+    """Each time it was put right, a new one is news."""
+    async with node.running():
+        node.accept(2)
+        for _ in range(3):
+            await node.settled()
+            node.bgpd.model.run(["configure terminal", f"no {LIST}"])
+        await node.settled()
+    assert len(_said(logs, "drift")) == 3
+    assert _repairs(node.telemetry) == {"prefix_list_removed": 3}
+
+
+async def test_an_edit_is_seen_among_what_is_to_be_changed_anyway(node: Node, logs: list[dict[str, Any]]) -> None:
+    """A peer that comes at the same time does not hide it, nor is it taken for drift."""
+    async with node.running():
+        node.accept(2)
+        await node.settled()
+        node.bgpd.model.run(["configure terminal", f"no {LIST}"])
+        node.accept(3)
+        await node.settled()
+    (said,) = _said(logs, "drift")
+    assert said["what"] == {"dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}
+
+
+async def test_a_restarted_frr_is_no_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """It comes back with the operator's part alone: all is written again, and said so once."""
+    async with node.running():
+        node.accept(2)
+        node.accept(3)
+        await node.settled()
+        node.bgpd.down = True
+        await node.attempt()
+        node.bgpd.model = BgpdModel(UNIVERSE)
+        node.bgpd.model.as_number = None  # as long as it has not read its configuration
+        node.bgpd.down = False
+        for _ in range(3):
+            await node.attempt()
+        node.bgpd.model.as_number = 65000
+        await node.settled()
+    assert node.configured() == {"10.255.0.2", "10.255.0.3"}
+    assert len(_said(logs, "frr_restarted")) == 1
+    assert not _said(logs, "drift")
+    assert node.telemetry.value(metrics.FRR_RESTARTS) == 1
+    assert _repairs(node.telemetry) == {}
+
+
+async def test_an_frr_restarted_with_an_older_saved_configuration_is_no_drift(
+    node: Node, logs: list[dict[str, Any]]
+) -> None:
+    """Some of ours is there; that no session is left, though their neighbors are, tells."""
+    async with node.running():
+        node.accept(2)
+        await node.settled()
+        saved = [line for batch in node.bgpd.batches for line in render(batch, 65000)]
+        node.accept(3)
+        node.bgpd.established = {"10.255.0.2", "10.255.0.3"}
+        await node.settled()
+        node.bgpd.model, node.bgpd.established = BgpdModel(UNIVERSE), set()
+        node.bgpd.model.run(saved)
+        await node.settled()
+    assert len(_said(logs, "frr_restarted")) == 1
+    assert not _said(logs, "drift")
+
+
+async def test_the_removal_of_the_only_session_is_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """That no session is left tells of a restart only where their neighbors are as they were."""
+    async with node.running():
+        node.accept(2)
+        await node.settled()
+        node.bgpd.established = {"10.255.0.2"}
+        await node.settled()
+        node.bgpd.model.run([*BGP, f"no {NEIGHBOR}"])
+        await node.settled()
+    assert [entry["what"] for entry in _said(logs, "drift")] == [{"10.255.0.2": "neighbor_removed"}]
+    assert not _said(logs, "frr_restarted")

@@ -1,0 +1,83 @@
+"""Asking for an SA by a packet, until there is one."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import pytest
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge.acquire import TRIGGER_INTERVAL, Pair, TriggerFailed, Triggers
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from fakes.waiting import until
+
+PAIR = ip_address("203.0.113.1"), ip_address("203.0.113.2")
+
+
+class Kernel:
+    """Takes packets; ``answers``: after how many of them there is a circuit."""
+
+    def __init__(self, answers: int = 1000) -> None:
+        self.sent: list[Pair] = []
+        self.asked = 0
+        self.broken = False
+        self._answers = answers
+
+    def send(self, local: Address, remote: Address) -> None:
+        if self.broken:
+            raise TriggerFailed("no route")
+        self.sent.append((local, remote))
+
+    def lacks(self, _: Pair) -> bool:
+        self.asked += 1
+        return len(self.sent) < self._answers
+
+
+def _triggers(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] = lambda: 0.0) -> Triggers:
+    return Triggers(kernel.send, kernel.lacks, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
+
+
+async def test_it_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> None:
+    """The first packet may leave by the SA that is just going."""
+    kernel = Kernel(answers=3)
+    _triggers(kernel, telemetry).start(PAIR)
+    await until(lambda: kernel.asked == 3)
+    assert kernel.sent == [PAIR] * 3
+    assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 2
+
+
+async def test_it_is_given_up_after_the_last_repetition(telemetry: Telemetry) -> None:
+    """nhrpd asks again by itself."""
+    kernel = Kernel()
+    _triggers(kernel, telemetry).start(PAIR)
+    await until(lambda: len(kernel.sent) == 4)
+    assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 3
+
+
+async def test_a_packet_that_cannot_be_sent_is_told_and_not_repeated(telemetry: Telemetry) -> None:
+    """The client that asked is told; later ones are only counted."""
+    kernel = Kernel()
+    triggers = _triggers(kernel, telemetry)
+    kernel.broken = True
+    with pytest.raises(TriggerFailed):
+        triggers.start(PAIR)
+    assert not triggers.are_under_way(PAIR)
+    kernel.broken = False
+    triggers.start(PAIR)
+    kernel.broken = True
+    await until(lambda: telemetry.value(metrics.BRIDGE_TRIGGERS, "failed") == 2)
+    assert kernel.sent == [PAIR]
+
+
+async def test_a_request_within_moments_is_the_same(telemetry: Telemetry) -> None:
+    """Unless a circuit came or went meanwhile."""
+    now = 0.0
+    kernel = Kernel(answers=1)
+    triggers = _triggers(kernel, telemetry, lambda: now)
+    triggers.start(PAIR)
+    assert triggers.are_under_way(PAIR)
+    triggers.forget(PAIR)
+    assert not triggers.are_under_way(PAIR)
+    triggers.start(PAIR)
+    now = TRIGGER_INTERVAL
+    assert not triggers.are_under_way(PAIR)

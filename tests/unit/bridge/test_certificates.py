@@ -1,0 +1,296 @@
+"""Which certificate each IKE_SA gets out of charon's cache, and what is done where that is not clear."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+import certificates
+from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.bridge.renewals import PER_CACHE, PER_IDENTITY
+from dmvpn_agent.charon.sa import ChildSa, IkeSa
+from dmvpn_agent.charon.session import CommandFailed, Read
+from dmvpn_agent.charon.vici import Section
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from factories import NOW, UNITS, Clock, der
+from fakes.waiting import running
+
+DAY = timedelta(days=1)
+BY_DNS = "spoke1.example"
+
+
+class Cache:
+    """A charon's session: ``cache`` are the certificates in it, ``arriving`` what comes just before it is emptied."""
+
+    def __init__(self, *cache: bytes) -> None:
+        self.cache = list(cache)
+        self.arriving: list[bytes] = []
+        self.refuses: set[str] = set()
+        self.requests: list[tuple[str, Section]] = []
+        self.method = b"public key"
+        self.sas: list[Section] = []
+
+    async def request(self, command: str, message: Section) -> Section:
+        self.requests.append((command, message))
+        if command in self.refuses:
+            raise CommandFailed("no")
+        if command == "flush-certs":
+            self.cache.clear()
+        return {"success": "yes"}
+
+    async def stream(
+        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
+    ) -> list[Read]:
+        if command == "list-conns":
+            return list(read({"dmvpn": {"remote-1": {"class": self.method}}}))
+        if command == "list-sas":
+            return [one for section in self.sas for one in read({"dmvpn": section})]
+        assert (command, event) == ("list-certs", "list-cert")
+        return [one for item in self.cache for one in read({"data": item})]
+
+    async def register(self, event: str) -> bool:
+        return True
+
+    async def events(self) -> AsyncIterator[tuple[str, Section]]:
+        return
+        yield
+
+    @property
+    def flushes(self) -> int:
+        return sum(command == "flush-certs" for command, _ in self.requests)
+
+    @property
+    def ended(self) -> list[str]:
+        return [str(message["ike-id"]) for command, message in self.requests if command == "terminate"]
+
+
+class Memory:
+    """A store; ``rows`` are what was kept of an earlier process."""
+
+    def __init__(self, *rows: tuple[str, bytes, bytes]) -> None:
+        self.rows = {spis: (local, remote) for spis, local, remote in rows}
+
+    def load(self) -> Iterable[tuple[str, bytes, bytes]]:
+        return [(spis, *pair) for spis, pair in self.rows.items()]
+
+    def save(self, spis: str, local: bytes, remote: bytes) -> None:
+        self.rows[spis] = local, remote
+
+    def remove(self, spis: str) -> None:
+        self.rows.pop(spis, None)
+
+
+class Stand:
+    def __init__(self) -> None:
+        self.telemetry = Telemetry()
+        self.clock = Clock()
+        self.stored = Memory()
+        self.certificates = Certificates(self.stored, lambda *_: True, self.telemetry, self.clock.both)
+        self._begun = False
+
+    def sa(self, number: int = 1, identity: str = BY_DNS, established_at: datetime | None = None) -> IkeSa:
+        address = ip_address("203.0.113.0") + number
+        return IkeSa(number, "dmvpn", "ESTABLISHED", address, address, 500, "CN=hub", identity, f"{number:x}", "0",
+                     (ChildSa(number, "dmvpn", "INSTALLED"),),
+                     established_at=established_at or self.clock())  # fmt: skip
+
+    async def learn(self, cache: Cache, *sas: IkeSa) -> list[bytes]:
+        if not self._begun:
+            await self.certificates.begin(cache, {"dmvpn"})
+            self._begun = True
+        await self.certificates.learn(cache, sas)
+        return [self.certificates.of(sa)[1] for sa in sas]
+
+    def counted(self, metric: metrics.Metric, *labels: str) -> float:
+        return self.telemetry.value(metric, *labels)
+
+
+@pytest.fixture
+def stand() -> Stand:
+    return Stand()
+
+
+def _renewed(*units: str, days: int = 1) -> bytes:
+    return der(units, not_before=NOW - days * DAY, dns_name=BY_DNS)
+
+
+OLD = der(dns_name=BY_DNS)
+GAINED = _renewed(*UNITS, "NET=192.168.9.0/24")
+MOVED = _renewed(*UNITS[:2], "NET=192.168.9.0/24")
+
+
+async def test_the_narrower_counts_and_the_log_says_what_to_do(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """A renewal that lost a network is in force at once, and nobody is disturbed."""
+    cache = Cache(GAINED, _renewed(*UNITS, days=0))
+    assert await stand.learn(cache, stand.sa()) == [_renewed(*UNITS, days=0)]
+    assert await stand.learn(cache, stand.sa()) == [_renewed(*UNITS, days=0)]
+    (said,) = [entry for entry in logs if entry["event"] == "certificates_compete"]
+    assert "NET=192.168.9.0/24" in said["not_counted"]
+    assert "--flush-certs" in said["do"]
+    assert not cache.requests
+
+
+async def test_what_cannot_be_read_of_the_cache_costs_nobody_else(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """It is counted with every look, and logged once."""
+    cache = Cache(b"\x30\x03no", OLD, certificates.der(serial=certificates.integer(-5)))
+    assert await stand.learn(cache, stand.sa()) == [OLD]
+    assert await stand.learn(cache, stand.sa(2)) == [OLD]
+    assert stand.counted(metrics.UNREADABLE, "certificate_cache") == 2
+    (said,) = [entry for entry in logs if entry["event"] == "item_unreadable"]
+    assert said["source"] == "certificate_cache"
+    assert "not readable" in said["why"]
+
+
+@pytest.mark.parametrize("renewed", [GAINED, MOVED], ids=["gained a network", "moved to another"])
+async def test_a_renewal_is_in_force_after_the_peer_authenticated_anew(stand: Stand, renewed: bytes) -> None:
+    """The cache is emptied, the IKE_SA ended; what is in the cache when it is back is what it used."""
+    cache = Cache(OLD, renewed)
+    assert await stand.learn(cache, stand.sa()) == [OLD if renewed == GAINED else b""]
+    assert (cache.flushes, cache.ended) == (1, ["1"])
+    cache.cache.append(renewed)
+    assert await stand.learn(cache, stand.sa(2)) == [renewed]
+    assert (cache.flushes, cache.ended) == (1, ["1"])
+    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
+    assert stand.counted(metrics.BRIDGE_REAUTHENTICATIONS, "competing") == 1
+
+
+async def test_everybody_elses_certificate_is_kept(stand: Stand) -> None:
+    """Those who have an IKE_SA, and those whose IKE_SA is only seen later."""
+    other, later = der(name="spoke2", dns_name="spoke2.example"), der(name="spoke3", dns_name="spoke3.example")
+    cache = Cache(OLD, GAINED, other, later)
+    found = await stand.learn(cache, stand.sa(), stand.sa(2, "spoke2.example"))
+    assert found == [OLD, other]
+    assert await stand.learn(cache, stand.sa(3, "spoke3.example")) == [later]
+    assert cache.ended == ["1"]
+
+
+async def test_who_lost_its_certificate_with_the_cache_authenticates_anew_once(stand: Stand) -> None:
+    """It came between reading and emptying. Whoever came long before or after lost nothing by it."""
+    cache = Cache(OLD, GAINED)
+    long_ago = stand.sa(5, "spoke5.example", NOW - timedelta(minutes=1))
+    lost = stand.sa(2, "spoke2.example", NOW - timedelta(seconds=1))
+    await stand.learn(cache, stand.sa())
+    for _ in range(3):
+        assert await stand.learn(cache, lost, long_ago) == [b"", b""]
+    stand.clock.advance(10)
+    await stand.learn(cache, stand.sa(3, "spoke2.example"))
+    assert cache.ended == ["1", "2"]
+    assert stand.counted(metrics.BRIDGE_REAUTHENTICATIONS, "lost") == 1
+
+
+async def test_who_keeps_sending_both_is_left_alone_for_an_hour(stand: Stand) -> None:
+    """Or somebody else sends the old one: that must not end IKE_SAs again and again."""
+    number = 1
+    for _ in range(3):
+        cache = Cache(OLD, GAINED)
+        assert await stand.learn(cache, stand.sa(number)) == [OLD]
+        stand.clock.advance(PER_CACHE.total_seconds() + 1)
+        number += 1
+    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
+    stand.clock.advance(PER_IDENTITY.total_seconds())
+    await stand.learn(Cache(OLD, GAINED), stand.sa(number))
+    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 2
+
+
+async def test_the_cache_is_emptied_once_a_minute_at_most(stand: Stand) -> None:
+    """However many identities ask for it."""
+    cache = Cache(OLD, GAINED)
+    await stand.learn(cache, stand.sa())
+    other = [der(units, "spoke2", not_before=NOW - DAY, dns_name="spoke2.example") for units in (UNITS, UNITS[:2])]
+    newer = der((*UNITS, "NET=192.168.8.0/24"), "spoke2", dns_name="spoke2.example", not_before=NOW - DAY / 2)
+    cache.cache += [*other, newer]
+    await stand.learn(cache, stand.sa(2, "spoke2.example"))
+    assert cache.flushes == 1
+
+
+async def test_where_charon_refuses_nothing_is_ended(stand: Stand) -> None:
+    """The narrower one counts on."""
+    cache = Cache(OLD, GAINED)
+    cache.refuses.add("flush-certs")
+    assert await stand.learn(cache, stand.sa()) == [OLD]
+    assert cache.ended == []
+    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "failed") == 1
+
+
+async def test_an_ike_sa_that_is_gone_already_is_no_trouble(stand: Stand) -> None:
+    """charon finds none to terminate."""
+    cache = Cache(OLD, GAINED)
+    cache.refuses.add("terminate")
+    assert await stand.learn(cache, stand.sa()) == [OLD]
+    assert stand.counted(metrics.BRIDGE_REAUTHENTICATIONS, "failed") == 1
+
+
+async def test_two_peers_of_one_identity_get_nothing(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """And nobody is made to authenticate anew for it: that would change nothing."""
+    cache = Cache(OLD, der(name="spoke2", dns_name=BY_DNS))
+    assert await stand.learn(cache, stand.sa()) == [b""]
+    assert not cache.requests
+    (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
+    assert said["do"] == "give each peer a name of its own"
+
+
+async def test_a_certificate_that_was_not_found_is_stored_as_such(stand: Stand) -> None:
+    """The agent need not wait for it; the row goes with the IKE_SA, and when the certificate is found."""
+    cache, lost, found = Cache(), stand.sa(1), stand.sa(2, "spoke2.example")
+    await stand.learn(cache, lost, found)
+    assert stand.stored.rows == {lost.spis: (b"", b""), found.spis: (b"", b"")}
+    cache.cache = [der(name="spoke2", dns_name="spoke2.example")]
+    await stand.learn(cache, lost, found)
+    assert stand.stored.rows[found.spis][1] == cache.cache[0]
+    await stand.certificates.resync(cache, [found])
+    assert list(stand.stored.rows) == [found.spis]
+
+
+async def test_what_a_former_process_did_not_find_is_looked_for_again(stand: Stand) -> None:
+    """Its row is not taken for a certificate, and goes with the IKE_SA."""
+    memory, sa = Memory((stand.sa().spis, b"", b"")), stand.sa()
+    stand.certificates = Certificates(memory, lambda *_: True, stand.telemetry, stand.clock.both)
+    stand.certificates.start()
+    assert await stand.learn(Cache(OLD), sa) == [OLD]
+    await stand.certificates.resync(Cache(), [])
+    assert memory.rows == {}
+
+
+async def test_a_name_that_cannot_be_told_from_others_is_explained(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """charon prints other characters than ASCII as question marks: the peer needs a subjectAltName."""
+    assert await stand.learn(Cache(der((), "M\u00fcller")), stand.sa(identity="CN=M??ller")) == [b""]
+    (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
+    assert "subjectAltName" in said["do"]
+
+
+async def test_a_certificate_that_is_over_is_explained(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """It is a matter of renewal, or of clocks."""
+    assert await stand.learn(Cache(der(not_after=NOW - DAY, dns_name=BY_DNS)), stand.sa()) == [b""]
+    (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
+    assert "not valid now" in said["why"]
+
+
+@pytest.mark.parametrize("method", [b"public key", b"pre-shared key"])
+async def test_what_was_stored_counts_while_the_profile_asks_for_certificates(method: bytes) -> None:
+    """Under another method the peer may have chosen the identity: what is stored of it is dropped."""
+    stand, cache = Stand(), Cache()
+    memory = Memory((stand.sa().spis, b"", OLD))
+    certificates_ = Certificates(memory, lambda *_: True, stand.telemetry, stand.clock.both)
+    certificates_.start()
+    cache.method = method
+    hosts = dict.fromkeys(("local-host", "remote-host"), b"203.0.113.1")
+    cache.sas = [{"uniqueid": b"1", "state": b"ESTABLISHED", **hosts, "initiator-spi": b"1", "responder-spi": b"0"}]
+    await certificates_.begin(cache, {"dmvpn"})
+    kept = method == b"public key"
+    assert certificates_.of(stand.sa())[1] == (OLD if kept else b"")
+    assert bool(memory.rows) is kept
+
+
+@pytest.mark.parametrize("cache", [Cache(), Cache(GAINED, _renewed(*UNITS, days=0))], ids=["none", "two"])
+async def test_at_once_only_what_is_beyond_doubt_is_kept(stand: Stand, cache: Cache) -> None:
+    """Of nothing, and of several, a look decides, which says so in the log."""
+    await stand.certificates.begin(cache, {"dmvpn"})
+    collected = asyncio.Event()
+    stand.certificates.authenticated([stand.sa()])
+    async with running(stand.certificates.collect(cache, collected.set)):
+        await collected.wait()
+        assert stand.certificates.of(stand.sa()) == (b"", b"")

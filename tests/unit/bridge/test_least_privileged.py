@@ -1,0 +1,65 @@
+"""Which of a peer's certificates entitles to least."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import certificates
+from dmvpn_agent.bridge.least_privileged import narrowest, within
+from dmvpn_agent.x509.certificate import Certificate
+from factories import UNITS, certificate
+
+GRE, AS, NET = UNITS
+WITHIN = [
+    ((GRE, AS, NET), (NET, AS, GRE)),
+    ((GRE, AS), (GRE, AS, NET)),
+    ((GRE, AS, NET), (GRE, "AS=64512", "NET=192.168.0.0/16")),
+    ((GRE,), (GRE, "GRE=10.255.0.3")),
+    ((GRE, "NET=2001:db8:1::/48"), (GRE, "NET=2001:db8::/32")),
+]
+APART = [
+    ((GRE, AS, NET), (GRE, AS, "NET=192.168.3.0/24")),
+    ((GRE, AS, NET), (GRE, "AS=64513", NET)),
+    ((GRE, "NET=0.0.0.0/0"), (GRE, "NET=::/0")),
+    ((GRE, AS, NET), (GRE, AS, NET, "Hubs")),
+    ((GRE, AS), (GRE, AS, "NET=nonsense")),
+]
+
+
+@pytest.mark.parametrize(("narrow", "wide"), WITHIN)
+def test_one_is_within_the_other(narrow: tuple[str, ...], wide: tuple[str, ...]) -> None:
+    """In every resource; the order and the form do not count."""
+    assert within(certificate(*narrow), certificate(*wide))
+
+
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_neither_is_within_the_other(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    """More here and less there, another role, or something that nobody can read."""
+    assert not within(certificate(*one), certificate(*other))
+    assert not within(certificate(*other), certificate(*one))
+    assert narrowest([certificate(*one), certificate(*other)]) is None
+
+
+def test_what_is_left_out_of_one_source_must_not_be_anothers_place() -> None:
+    """Without addresses in the subject, a policy may go by the subjectAltName, which may say more."""
+    addresses = certificates.alternatives((7, bytes((10, 255, 0, 2))), (7, bytes((10, 255, 0, 3))))
+    extensions = [certificates.extension(certificates.SUBJECT_ALT_NAME, addresses)]
+    assert not within(
+        certificates.read(certificates.units("AS=64512"), extensions),
+        certificates.read(certificates.units("AS=64512", "GRE=10.255.0.2"), extensions),
+    )
+
+
+_UNITS = st.sets(
+    st.sampled_from(["GRE=10.255.0.2", "GRE=10.255.0.3", "AS=64512", "NET=10.0.0.0/8", "NET=10.1.0.0/16", "Hubs"])
+)
+
+
+@given(_UNITS, _UNITS, _UNITS)
+def test_it_is_an_order(one: set[str], other: set[str], third: set[str]) -> None:
+    """Each is within itself, and within is handed on; what is least is within all."""
+    a, b, c = (certificate(*sorted(units)) for units in (one, other, third))
+    assert within(a, a)
+    assert not (within(a, b) and within(b, c)) or within(a, c)
+    least: Certificate | None = narrowest([a, b, c])
+    assert least is None or all(within(least, each) for each in (a, b, c))

@@ -1,0 +1,199 @@
+"""charon's sections to core values, and into what nhrpd reads."""
+
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmvpn_agent.bridge.nhrpd_sections import NHRPD_MAX_CERTIFICATE, render_for_nhrpd
+from dmvpn_agent.charon.sa import Algorithms, ChildSa, IkeSa, Traffic, circuits, same_circuit
+from dmvpn_agent.charon.sa_changes import ike_ids, parse_alert, rekeyed_spis, sa_event
+from dmvpn_agent.charon.sa_reader import parse_ike_sas
+from dmvpn_agent.charon.sa_totals import SaEvent
+from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, decode, encode
+from factories import NOW
+from fakes.charon import FakeSa
+
+SA = FakeSa(7, "203.0.113.2", "CN=spoke1", children={3: "INSTALLED"}, traffic={3: (100, 2, 300, 4)})
+PARSED = IkeSa(
+    unique_id=7,
+    name="dmvpn",
+    state="ESTABLISHED",
+    local_host=ip_address("203.0.113.1"),
+    remote_host=ip_address("203.0.113.2"),
+    remote_port=500,
+    local_id="CN=hub",
+    remote_id="CN=spoke1",
+    initiator_spi="0000000000000007",
+    responder_spi="7000000000000000",
+    children=(
+        ChildSa(
+            unique_id=3,
+            name="dmvpn",
+            state="INSTALLED",
+            mode="TRANSPORT",
+            protocol="ESP",
+            reqid=1,
+            spi_in="c0000003",
+            spi_out="d0000003",
+            algorithms=Algorithms("AES_GCM_16-256"),
+            traffic=Traffic(100, 2, 300, 4),
+            last_in=NOW - timedelta(seconds=1),
+            last_out=NOW - timedelta(seconds=2),
+            installed_at=NOW - timedelta(seconds=30),
+            rekey_due=NOW + timedelta(seconds=3000),
+            expires=NOW + timedelta(seconds=3600),
+        ),
+    ),
+    local_port=500,
+    algorithms=Algorithms("AES_GCM_16-256", "", "PRF_HMAC_SHA2_384", ("ECP_384",)),
+    established_at=NOW - timedelta(seconds=60),
+    rekey_due=NOW + timedelta(seconds=13000),
+)
+
+
+IKE_TIMES = ("established", "rekey-time", "reauth-time")
+CHILD_TIMES = ("use-in", "use-out", "install-time", "rekey-time", "life-time")
+
+
+def _with(child: dict[str, str], **changes: str) -> Section:
+    """Return an IKE_SA as charon lists it, with other values, and others in its CHILD_SA."""
+    return {"dmvpn": SA.section(**changes, **{"child-sas": {"dmvpn-3": SA.child(3) | child}})}
+
+
+def _received(message: Section) -> Section:
+    return decode(encode(Packet(PacketType.EVENT, "x", message))[4:]).message
+
+
+def test_an_ike_sa_is_read() -> None:
+    """Identities, addresses, SPIs and CHILD_SAs."""
+    assert list(parse_ike_sas(_received({"dmvpn": SA.section()}), NOW)) == [PARSED]
+
+
+def test_an_ike_sa_without_addresses_is_left_out() -> None:
+    """charon lists one that is still being set up, with %any."""
+    assert list(parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "%any"})}), NOW)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"uniqueid": "x"},
+        {"uniqueid": "1" * 5000},
+        {"remote-host": "nowhere"},
+        {"remote-port": "many"},
+        {"established": "an hour"},
+        {"established": "9" * 21},
+        {"rekey-time": "soon"},
+        {"child-sas": "none"},
+    ],
+)
+def test_what_is_no_ike_sa_is_an_error(change: dict[str, str]) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(ViciError):
+        list(parse_ike_sas(_received({"dmvpn": SA.section(**change)}), NOW))
+
+
+@pytest.mark.parametrize("seconds", ["-1", "18446744073709551615", "18446744073709551000"])
+def test_what_happened_while_charon_listed_has_just_happened(seconds: str) -> None:
+    """It reads the clock before it lists, and prints what comes out below 0 as signed or as unsigned."""
+    child = {"use-in": seconds, "install-time": seconds}
+    (sa,) = parse_ike_sas(_received(_with(child, established=seconds)), NOW)
+    assert (sa.established_at, sa.children[0].last_in, sa.children[0].installed_at) == (NOW, NOW, NOW)
+
+
+@given(st.sampled_from((*IKE_TIMES, *CHILD_TIMES)), st.integers(-(2**63), 2**64 - 1))
+def test_no_time_that_charon_can_print_makes_an_ike_sa_unreadable(key: str, seconds: int) -> None:
+    """One that no calendar has is not known."""
+    printed = {key: str(seconds)}
+    message = _with({}, **printed) if key in IKE_TIMES else _with(printed)
+    assert len(list(parse_ike_sas(_received(message), NOW))) == 1
+
+
+def test_a_rekeying_that_is_late_is_in_the_past() -> None:
+    """charon counts the seconds on below 0."""
+    (sa,) = parse_ike_sas(_received({"dmvpn": SA.section(**{"rekey-time": "-5", "reauth-time": "9"})}), NOW)
+    assert sa.rekey_due == NOW - timedelta(seconds=5)
+    assert sa.replacement_due == sa.rekey_due
+
+
+def test_algorithms_that_are_combined_are_all_named() -> None:
+    """RFC 9370, strongSwan 6; SAs with the same share one value."""
+    changes = {"integ-alg": "HMAC_SHA2_256_128", "encr-alg": "AES_CBC", "ake1": "ML_KEM_768", "nat-remote": "yes"}
+    one, other = (next(parse_ike_sas(_received({"dmvpn": SA.section(**changes)}), NOW)) for _ in range(2))
+    assert str(one.algorithms) == "AES_CBC-256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_384/ECP_384/ML_KEM_768"
+    assert one.algorithms is other.algorithms
+    assert (one.nat_local, one.nat_remote) == (False, True)
+
+
+def test_what_changes_by_itself_is_the_same_circuit() -> None:
+    """Times and counts are nothing to nhrpd, another address is."""
+    (later,) = parse_ike_sas(_received({"dmvpn": SA.section(established="90")}), NOW)
+    (moved,) = parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "203.0.113.9"})}), NOW)
+    here = (PARSED, PARSED.children[0])
+    assert same_circuit(here, (later, later.children[0]))
+    assert not same_circuit(here, (moved, moved.children[0]))
+
+
+def test_the_last_counts_of_a_rekeyed_child_are_read() -> None:
+    """Old and new lie one section deeper, and the old one comes first."""
+    pair = {"old": SA.child(3), "new": FakeSa(7, "203.0.113.2", "", children={4: "INSTALLED"}).child(4)}
+    message = _received({"dmvpn": SA.section(**{"child-sas": {"dmvpn": pair}})})
+    (sa,) = parse_ike_sas(message, NOW)
+    assert [(child.unique_id, child.traffic.bytes_in) for child in sa.children] == [(3, 100), (4, 0)]
+    assert sa_event("child-rekey", message) is SaEvent.CHILD_REKEYED
+
+
+def test_going_down_has_no_key() -> None:
+    """Only coming up says so."""
+    section = {"dmvpn": SA.section()}
+    assert sa_event("child-updown", _received({"up": "yes", **section})) is SaEvent.CHILD_INSTALLED
+    assert sa_event("child-updown", _received(section)) is SaEvent.CHILD_CLOSED
+    assert sa_event("ike-updown", _received(section)) is SaEvent.IKE_CLOSED
+    assert sa_event("ike-rekey", _received({"dmvpn": {"old": SA.section(), "new": SA.section()}}))
+    assert sa_event("list-sa", _received(section)) is None
+
+
+def test_an_alert_names_its_ike_sa_if_it_has_one() -> None:
+    """It lies under ``ike-sa``, by its connection's name."""
+    kind, sa = parse_alert(_received({"type": "cert-expired", "ike-sa": {"dmvpn": SA.section()}}), NOW)
+    assert (kind, sa and sa.remote_id) == ("cert-expired", "CN=spoke1")
+    assert parse_alert(_received({"type": "shutdown-signal"}), NOW) == ("shutdown-signal", None)
+
+
+def test_an_event_names_its_ike_sa() -> None:
+    """``up`` beside the section is passed over."""
+    assert ike_ids(_received({"up": "yes", "dmvpn": SA.section()})) == {7}
+
+
+def test_a_rekeying_names_both_ike_sas() -> None:
+    """In ``ike-rekey`` they stand one section deeper."""
+    after = FakeSa(8, SA.remote_host, SA.remote_id)
+    message = _received({"dmvpn": {"old": SA.section(), "new": after.section()}})
+    assert ike_ids(message) == {7, 8}
+    assert rekeyed_spis(message) == ("0000000000000007:7000000000000000", "0000000000000008:8000000000000000")
+
+
+@pytest.mark.parametrize("state", ["CREATED", "ROUTED", "INSTALLING", "REKEYED", "DELETING", "DELETED", "DESTROYING"])
+def test_a_child_that_carries_no_traffic_is_no_circuit(state: str) -> None:
+    """A REKEYED one was replaced by another."""
+    sa = FakeSa(7, "203.0.113.2", "CN=spoke1", children={3: state})
+    assert circuits(parse_ike_sas(_received({"dmvpn": sa.section()}), NOW)) == {}
+
+
+def test_nhrpd_finds_the_certificates_before_it_acts() -> None:
+    """It reads from the top and acts where the CHILD_SA ends: what comes later would be lost."""
+    section = render_for_nhrpd(PARSED, PARSED.children[0], b"L", b"R")["dmvpn"]
+    keys = list(section)
+    assert keys.index("local-cert-data") < keys.index("child-sas")
+    assert keys.index("remote-cert-data") < keys.index("child-sas")
+    assert keys[-1] == "child-sas"
+
+
+def test_a_certificate_that_nhrpd_cannot_hold_is_sent_empty() -> None:
+    """It would keep the former peer's otherwise; an empty one denies."""
+    largest, larger = bytes(NHRPD_MAX_CERTIFICATE), bytes(NHRPD_MAX_CERTIFICATE + 1)
+    section = render_for_nhrpd(PARSED, PARSED.children[0], larger, largest)["dmvpn"]
+    assert (section["local-cert-data"], section["remote-cert-data"]) == (b"", largest)

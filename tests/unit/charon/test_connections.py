@@ -1,0 +1,182 @@
+"""How the peer of each IKE_SA was authenticated, where charon tells it of connections only."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from dmvpn_agent.charon.connections import Connections
+from dmvpn_agent.charon.sa import Authentication, IkeSa
+from dmvpn_agent.charon.session import CommandFailed, Read
+from dmvpn_agent.charon.vici import Section
+
+CERTIFICATE, KEY, OTHER = Authentication.PUBLIC_KEY, Authentication.PRE_SHARED_KEY, Authentication.OTHER
+BY = {CERTIFICATE: b"public key", KEY: b"pre-shared key", OTHER: b"EAP"}
+
+
+class Charon:
+    """A session; ``connections`` may have a name twice, as of two configuration backends."""
+
+    def __init__(self, *connections: tuple[str, Authentication]) -> None:
+        self.connections = list(connections)
+        self.there: list[str] = []
+        self.refuses = False
+
+    async def request(self, command: str, message: Section) -> Section:
+        raise AssertionError(command)
+
+    async def register(self, event: str) -> bool:
+        return True
+
+    async def events(self) -> AsyncIterator[tuple[str, Section]]:
+        return
+        yield
+
+    async def stream(
+        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
+    ) -> list[Read]:
+        if self.refuses and command == "list-conns":
+            raise CommandFailed("no")
+        if command == "list-conns":
+            return [one for name, by in self.connections for one in read({name: {"remote-1": {"class": BY[by]}}})]
+        return [one for spi in self.there for one in read({"dmvpn": _section(spi)})]
+
+
+def _section(spi: str) -> Section:
+    texts = {"uniqueid": "1", "state": "CONNECTING", "local-host": "203.0.113.1", "remote-host": "203.0.113.2",
+             "initiator-spi": spi, "responder-spi": "0"}  # fmt: skip
+    return {key: value.encode() for key, value in texts.items()}
+
+
+def sa(spi: str, name: str = "dmvpn") -> IkeSa:
+    host = ip_address("203.0.113.2")
+    return IkeSa(1, name, "ESTABLISHED", host - 1, host, 500, "CN=hub", "CN=spoke1", spi, "0")
+
+
+async def begun(charon: Charon) -> Connections:
+    connections = Connections()
+    await connections.look(charon, ())
+    return connections
+
+
+@pytest.mark.parametrize("by", [CERTIFICATE, KEY, OTHER])
+async def test_who_comes_later_did_as_the_connection_asks(by: Authentication) -> None:
+    """Which was the same before it came and after."""
+    charon = Charon(("dmvpn", by))
+    connections = await begun(charon)
+    await connections.look(charon, [sa("a")])
+    assert connections.of(sa("a")) is by
+
+
+@pytest.mark.parametrize("name", ["office", "dmvpn2", "DMVPN", "dmvpn ", ""])
+async def test_a_connection_of_another_name_is_another(name: str) -> None:
+    """By its whole name."""
+    charon = Charon(("dmvpn", CERTIFICATE))
+    connections = await begun(charon)
+    await connections.look(charon, [sa("a", name)])
+    assert connections.of(sa("a", name)) is OTHER
+
+
+async def test_who_began_before_the_first_reading_is_not_known() -> None:
+    """Established by then, or only afterwards; what comes later is."""
+    charon = Charon(("dmvpn", CERTIFICATE))
+    charon.there = ["a", "b"]
+    connections = Connections()
+    await connections.look(charon, [sa("a")])
+    await connections.look(charon, [sa("b"), sa("c")])
+    assert [connections.of(sa(spi)) for spi in "abc"] == [OTHER, OTHER, CERTIFICATE]
+
+
+@pytest.mark.parametrize("former", [KEY, OTHER, None])
+async def test_who_began_before_the_connection_was_loaded_anew_is_not_known(former: Authentication | None) -> None:
+    """An exchange that takes its time, as EAP's does, ends under the new connection's name with the old method."""
+    charon = Charon(*[("dmvpn", former)] if former else [])
+    connections = await begun(charon)
+    charon.connections = [("dmvpn", CERTIFICATE)]
+    charon.there = ["slow"]
+    await connections.look(charon, (), read=True)
+    await connections.look(charon, [sa("slow"), sa("later")])
+    assert [connections.of(sa(spi)) for spi in ("slow", "later")] == [OTHER, CERTIFICATE]
+
+
+async def test_another_connection_that_changes_disturbs_nobody() -> None:
+    """It is the office's."""
+    charon = Charon(("dmvpn", CERTIFICATE), ("office", KEY))
+    connections = await begun(charon)
+    charon.connections[1] = ("office", OTHER)
+    charon.there = ["a"]
+    await connections.look(charon, [sa("a")])
+    assert connections.of(sa("a")) is CERTIFICATE
+
+
+async def test_what_is_known_stays_so_whatever_becomes_of_the_connection() -> None:
+    """It is reloaded, unloaded, or not to be read."""
+    charon = Charon(("dmvpn", KEY))
+    connections = await begun(charon)
+    await connections.look(charon, [sa("a")])
+    for now in ([("dmvpn", CERTIFICATE)], [], [("dmvpn", CERTIFICATE), ("dmvpn", KEY)]):
+        charon.connections = now
+        await connections.look(charon, [sa("a")], read=True)
+        assert connections.of(sa("a")) is KEY
+    charon.refuses = True
+    await connections.look(charon, [sa("b")])
+    assert connections.of(sa("b")) is OTHER
+
+
+async def test_two_connections_of_one_name_are_not_told_apart() -> None:
+    """One may be of another configuration backend."""
+    charon = Charon(("dmvpn", CERTIFICATE), ("dmvpn", KEY))
+    assert (await begun(charon)).now("dmvpn") is OTHER
+
+
+async def test_a_rekeying_proves_nothing() -> None:
+    """The peer can ask for it at any time."""
+    charon = Charon(("dmvpn", KEY))
+    connections = await begun(charon)
+    await connections.look(charon, [sa("key")])
+    charon.connections, charon.there = [("dmvpn", CERTIFICATE)], ["slow"]
+    await connections.look(charon, (), read=True)
+    for spi in ("key", "slow"):
+        connections.move(sa(spi).spis, sa(f"{spi}-new").spis)
+    await connections.look(charon, [sa("key-new"), sa("slow-new")])
+    assert [connections.of(sa(spi)) for spi in ("key-new", "slow-new")] == [KEY, OTHER]
+
+
+async def test_one_list_that_misses_an_ike_sa_does_not_forget_it() -> None:
+    """The list may be older than the IKE_SA, and the connection another by the time that it is seen again."""
+    charon = Charon(("dmvpn", KEY))
+    connections = await begun(charon)
+    await connections.look(charon, [sa("a")])
+    connections.prune([])
+    assert connections.of(sa("a")) is KEY
+    connections.prune([])
+    assert connections.of(sa("a")) is OTHER
+
+
+async def test_what_comes_during_an_upgrade_is_known_where_nobody_could_be_mistaken() -> None:
+    """The connection is as the former program left it, and none of its IKE_SAs was by another method."""
+    charon = Charon(("dmvpn", CERTIFICATE), ("keys", KEY))
+    former = await begun(charon)
+    await former.look(charon, [sa("a"), sa("b", "keys")])
+    assert former.pure([sa("a"), sa("b", "keys")]) == {"dmvpn"}
+    assert former.pure([replace(sa("b"), name="dmvpn")]) == set()
+    assert former.pure([sa("unseen")]) == set()
+    for handed, then in ((CERTIFICATE, CERTIFICATE), (KEY, OTHER)):
+        connections = Connections({"dmvpn": handed, "keys": KEY})
+        charon.there = ["new"]
+        await connections.look(charon, [sa("new")])
+        assert connections.of(sa("new")) is then
+
+
+@pytest.mark.parametrize("trusts_first", [True, False])
+async def test_what_was_there_first_is_trusted_once_where_that_is_asked_for(trusts_first: bool) -> None:
+    """The agent assumes that connections were the same before it came. A later change makes doubtful all the same."""
+    charon = Charon(("dmvpn", CERTIFICATE))
+    charon.there = ["a"]
+    connections = Connections(trusts_first=trusts_first)
+    await connections.look(charon, [sa("a")])
+    assert connections.of(sa("a")) is (CERTIFICATE if trusts_first else OTHER)
+    charon.connections, charon.there = [("dmvpn", KEY)], ["b"]
+    await connections.look(charon, [sa("b")])
+    assert connections.of(sa("b")) is OTHER

@@ -1,0 +1,169 @@
+"""The certificates of IKE_SAs, from charon itself or from the bridge's file."""
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.bridge.certificate_table import CHUNK, BridgeCertificates, CertificateTable
+from dmvpn_agent.charon import sa_certificates as proofs_module
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.sa_certificates import Proofs
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from factories import NBMA, der
+
+SA = IkeSa(1, "dmvpn", "ESTABLISHED", NBMA - 1, NBMA, 500, "CN=hub", "CN=spoke1", "1", "2")
+
+
+class Source:
+    """Knows some, and what it was asked for."""
+
+    def __init__(self, **known: bytes) -> None:
+        self.known = {spis.replace("_", ":"): one for spis, one in known.items()}
+        self.asked: list[str] = []
+
+    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        self.asked += spis
+        return {one: self.known[one] for one in spis if one in self.known}
+
+
+class TestProofs:
+    """What the agent knows of each IKE_SA."""
+
+    async def test_what_charon_tells_is_not_asked_for(self) -> None:
+        """A patched one lists it with the IKE_SA."""
+        source = Source()
+        proofs = Proofs(source)
+        await proofs.refresh([replace(SA, remote_certificate=der())])
+        assert proofs.of([replace(SA, remote_certificate=der())]) == (read_certificate(der()),)
+        assert source.asked == []
+
+    async def test_what_was_found_is_not_asked_for_again(self) -> None:
+        """An IKE_SA's does not change; what was not found may be known a moment later."""
+        source = Source()
+        proofs = Proofs(source)
+        await proofs.refresh([SA])
+        assert proofs.of([SA]) == ()
+        source.known = {"1:2": der()}
+        for _ in range(2):
+            await proofs.refresh([SA])
+            assert proofs.of([SA]) == (read_certificate(der()),)
+        assert source.asked == ["1:2", "1:2"]
+
+    async def test_what_was_looked_for_in_vain_is_not_awaited(self) -> None:
+        """The bridge has an empty certificate then; it may still find one, so it is asked again."""
+        source = Source(**{"1_2": b""})
+        proofs = Proofs(source)
+        assert not proofs.are_known([SA])
+        await proofs.refresh([SA])
+        assert proofs.are_known([SA])
+        assert proofs.of([SA]) == ()
+        source.known = {"1:2": der()}
+        await proofs.refresh([SA])
+        assert proofs.of([SA]) == (read_certificate(der()),)
+
+    async def test_the_file_is_read_by_another_thread(self) -> None:
+        """A disk that hangs holds up no answer to nhrpd."""
+        threads = []
+
+        class Slow(Source):
+            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                threads.append(threading.current_thread())
+                return super().load(spis)
+
+        await Proofs(Slow()).refresh([SA])
+        assert threads
+        assert threading.main_thread() not in threads
+
+    async def test_a_disk_that_hangs_holds_up_nothing_and_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Looks and judgements go on without its certificates, and what is there when it answers again counts."""
+        monkeypatch.setattr(proofs_module, "READ_TIMEOUT", 0.02)
+        answers = threading.Event()
+
+        class Hanging(Source):
+            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                found = super().load(spis)
+                answers.wait(30)
+                return found
+
+        source = Hanging(**{"1_2": der()})
+        proofs = Proofs(source)
+        for _ in range(3):
+            await proofs.refresh([SA])
+        assert (source.asked, proofs.of([SA])) == (["1:2"], ())
+        answers.set()
+        while not proofs.of([SA]):
+            await proofs.refresh([SA])
+
+    async def test_what_is_gone_is_forgotten(self) -> None:
+        """With its IKE_SA."""
+        source = Source(**{"1_2": der()})
+        proofs = Proofs(source)
+        await proofs.refresh([SA])
+        proofs.look([])
+        await proofs.refresh([SA])
+        assert source.asked == ["1:2", "1:2"]
+
+    async def test_a_look_while_the_file_is_read_is_not_undone(self) -> None:
+        """What it found stays known, and what it forgot stays forgotten."""
+        shown = replace(SA, initiator_spi="3", remote_certificate=der())
+        source = Source(**{"1_2": der()})
+        proofs = Proofs(source)
+        await proofs.refresh([SA])
+
+        class Interrupted(Source):
+            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                proofs.look([shown])
+                return super().load(spis)
+
+        proofs._source = Interrupted()
+        await proofs.refresh([replace(SA, initiator_spi="5")])
+        assert proofs.of([replace(shown, remote_certificate=b"")]) == (read_certificate(der()),)
+        assert not proofs.are_known([SA])
+
+    async def test_what_cannot_be_read_proves_nothing(self) -> None:
+        """It is not asked for again either."""
+        source = Source(**{"1_2": b"nonsense"})
+        proofs = Proofs(source)
+        for _ in range(2):
+            await proofs.refresh([SA])
+            assert proofs.of([SA]) == ()
+        assert source.asked == ["1:2"]
+
+
+class TestBridgeCertificates:
+    """The bridge's file."""
+
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> Iterator[CertificateTable]:
+        store = Store(tmp_path / "bridge.sqlite")
+        store.open()
+        yield CertificateTable(store)
+        store.close()
+
+    def test_what_the_bridge_wrote_a_moment_ago_is_found(self, table: CertificateTable, tmp_path: Path) -> None:
+        """While it has its file open; what it does not know is left out."""
+        reader = BridgeCertificates(tmp_path / "bridge.sqlite")
+        assert reader.load(["1:2"]) == {}
+        for number in range(CHUNK + 1):
+            table.save(f"{number}:2", b"", b"%d" % number)
+        found = reader.load([f"{number}:2" for number in range(CHUNK + 5)])
+        assert (len(found), found["1:2"]) == (CHUNK + 1, b"1")
+        table.save("1:2", b"", b"renewed")
+        assert reader.load(["1:2"]) == {"1:2": b"renewed"}
+
+    def test_without_a_bridge_nothing_is_found(self, tmp_path: Path) -> None:
+        """And no file is left behind."""
+        assert BridgeCertificates(tmp_path / "bridge.sqlite").load(["1:2"]) == {}
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_cannot_be_read_is_said_once(self, tmp_path: Path, logs: list[dict[str, Any]]) -> None:
+        """The agent goes on: nhrpd shows most certificates itself."""
+        (tmp_path / "bridge.sqlite").write_bytes(b"nonsense" * 200)
+        reader = BridgeCertificates(tmp_path / "bridge.sqlite")
+        assert (reader.load(["1:2"]), reader.load(["1:2"])) == ({}, {})
+        assert [entry["event"] for entry in logs] == ["bridge_certificates_unreadable"]

@@ -1,0 +1,123 @@
+"""``run --dry-run``: everything is looked at and decided, and left as it is."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.bgp.plan import SetNeighbor
+from dmvpn_agent.kernel.nft import ShownTable
+from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.view.status import frr_status
+from dmvpn_agent.view.status_text import _frr
+from fakes.node import Node
+from fakes.waiting import until
+
+
+def _changes(logs: list[dict[str, Any]]) -> list[str]:
+    return [entry["change"] for entry in logs if entry["event"] == "would_change"]
+
+
+@pytest.fixture
+def dry(node: Node) -> Node:
+    node.dry_run = True
+    node.start()
+    return node
+
+
+async def test_frr_is_left_alone_and_each_change_is_said_once(dry: Node, logs: list[dict[str, Any]]) -> None:
+    """However often the same is found; what comes later is said then. FRR does not count as being in step."""
+    async with dry.running():
+        dry.accept(2)
+        await until(lambda: len(_changes(logs)) == 3)
+        for _ in range(3):
+            await dry.attempt()
+        assert len(_changes(logs)) == 3
+        dry.accept(3)
+        await until(lambda: len(_changes(logs)) == 6)
+        await until(lambda: len(dry.reconciler.pending) == 6)
+    assert "neighbor 10.255.0.2: add it: AS 64514" in _changes(logs)[2]
+    assert dry.bgpd.batches == []
+    assert dry.reconciler.last_sync is None
+    assert dry.telemetry.value(metrics.RECONCILES, "dry_run") >= 2
+    state = frr_status(dry.reconciler)
+    assert state is not None
+    assert state["in_sync"] is False
+    assert sorted(state["pending_changes"]) == sorted(_changes(logs))
+    assert _frr(state, True) == "DRY RUN: 6 changes would be made; `dmvpn-agent plan` shows them"
+
+
+async def test_when_somebody_else_makes_the_changes_it_is_in_step(dry: Node, logs: list[dict[str, Any]]) -> None:
+    """As during a migration: an edit that must be judged again does not stay pending for ever."""
+    async with dry.running():
+        dry.accept(2)
+        await until(lambda: _changes(logs))
+        change = dry.reconciler.pending[2]
+        assert isinstance(change, SetNeighbor)
+        dry.bgpd.model.run(
+            [
+                "configure terminal",
+                "ip prefix-list dmvpn-agent-10.255.0.2-in seq 4294967295 deny any",
+                "router bgp 65000",
+                "neighbor 10.255.0.2 remote-as 64514",
+                f"neighbor 10.255.0.2 description {change.neighbor.description}",
+                "address-family ipv4 unicast",
+                "neighbor 10.255.0.2 prefix-list dmvpn-agent-10.255.0.2-in in",
+                "exit-address-family",
+                "neighbor 10.255.0.2 peer-group spokes",
+                "end",
+            ]
+        )
+        dry.reconciler.trigger()
+        await until(lambda: len(dry.reconciler.pending) == 2)  # the entry, and its judging
+        dry.bgpd.model.run(["configure terminal", "ip prefix-list dmvpn-agent-10.255.0.2-in seq 5 permit"
+                            " 192.168.2.0/24 le 26"])  # fmt: skip
+        await dry.settled()
+    assert dry.reconciler.pending == ()
+    assert dry.reconciler.last_sync is not None
+
+
+class _Firewall:
+    """Implements ``Firewall``."""
+
+    def __init__(self) -> None:
+        self.table: ShownTable | None = None
+        self.looks = 0
+        self.installed = False
+
+    async def show(self) -> ShownTable | None:
+        self.looks += 1
+        return self.table
+
+    async def install(self, rule: RedirectRule) -> None:
+        self.installed = True
+
+
+async def test_the_redirect_rule_is_not_written(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
+    """That it would be is said once for each state it is found in."""
+    firewall = _Firewall()
+    keeper = RedirectKeeper(RedirectRule(("gre1",), 1, 24, 24, 4, 1), firewall, telemetry, dry_run=True)
+    task = asyncio.ensure_future(keeper.run())
+
+    async def look() -> None:
+        looks = firewall.looks
+        keeper.trigger()
+        await until(lambda: firewall.looks > looks)
+
+    for _ in range(3):
+        await look()
+    assert keeper.installed is False
+    firewall.table = ShownTable("{}", 7)
+    for _ in range(3):
+        await look()
+    assert (keeper.installed, keeper.packets) == (True, 7)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not firewall.installed
+    assert [entry["table"] for entry in logs if entry["event"] == "would_install_redirect_rule"] == [
+        "missing", "there, and replaced",
+    ]  # fmt: skip
+    assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {}

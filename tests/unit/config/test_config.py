@@ -1,0 +1,240 @@
+"""The configuration file: what is taken, and what each mistake is told."""
+
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.bgp.settings import MaximumPrefix
+from dmvpn_agent.config.file import from_toml, load
+from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.x509.certificate import Role
+
+HUB: dict[str, Any] = {
+    "role": "hub",
+    "policy": {"tunnel_networks": ["10.255.0.0/24"], "allowed_networks": ["192.168.0.0/16"]},
+    "bgp": {"as_number": 65000},
+}
+SPOKE: dict[str, Any] = {"role": "spoke", "policy": {"tunnel_networks": ["10.255.0.0/24"]}}
+
+
+def _with(path: str, value: object) -> dict[str, Any]:
+    """Return the hub's document with one key changed, or taken away where the value is ``None``."""
+    table, _, key = path.rpartition(".")
+    raw = {name: dict(item) if isinstance(item, dict) else item for name, item in HUB.items()}
+    target = raw.setdefault(table, {}) if table else raw
+    target[key] = value
+    if value is None:
+        del target[key]
+    return raw
+
+
+def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
+    """What only the operator can know is enough; the rest has defaults."""
+    config = from_toml(HUB)
+    assert config.role is Role.HUB
+    assert config.bgp is not None
+    assert config.redirect is not None
+    rules = config.policy.rules["gre1"][PeerKind.SPOKE]
+    assert rules.needs_as_number
+    assert rules.as_ranges == ((64512, 65534), (4200000000, 4294967294))
+    assert config.metrics == Endpoint("127.0.0.1", 19342)
+
+
+def test_a_spoke_leaves_bgp_and_nftables_alone() -> None:
+    """A spoke only checks certificates: any prefix may stand in them, no AS is asked for."""
+    config = from_toml(SPOKE)
+    assert (config.bgp, config.redirect) == (None, None)
+    rules = config.policy.rules["gre1"][PeerKind.SHORTCUT]
+    assert not rules.needs_as_number
+    assert ip_network("0.0.0.0/0") in rules.allowed_networks
+
+
+WRONG = [
+    # key, value, what is allowed
+    ("role", "router", "one of hub, spoke"),
+    ("role", ["hub"], "one of hub, spoke"),
+    ("state_directory", "var", "an absolute path"),
+    ("control_socket", "", "an absolute path"),
+    ("control_socket", 5, "an absolute path"),
+    ("log.level", "loud", "one of debug, info, warning, error"),
+    ("log.format", "xml", "one of json, console"),
+    (
+        "nhrp.interfaces",
+        {"an interface too long": "dmvpn"},
+        "the tunnel interfaces, each with its profile, as { gre1",
+    ),
+    ("nhrp.interfaces", {"gre1; reboot": "dmvpn"}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {'gre"': "dmvpn"}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {"gre1": "a b"}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {"gre1": ""}, "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", ["gre1"], "the tunnel interfaces, each with its profile"),
+    ("nhrp.interfaces", {}, "the tunnel interfaces, each with its profile"),
+    ("policy.tunnel_networks", [], 'a list of networks without host bits, as ["10.255.0.0/24"]'),
+    ("policy.tunnel_networks", "10.255.0.0/24", "a list of networks without host bits"),
+    ("policy.tunnel_networks", ["10.255.0.1/24"], "a list of networks without host bits"),
+    ("policy.tunnel_networks", [10], "a list of networks without host bits"),
+    ("policy.max_prefix_length", 33, "a whole number from 0 to 32"),
+    ("policy.max_prefix_length", 24.0, "a whole number from 0 to 32"),
+    ("policy.max_prefix_length", True, "a whole number from 0 to 32"),
+    ("policy.as_numbers", [], 'a list of AS numbers or ranges, as ["64512-65534"]'),
+    ("policy.as_numbers", ["65534-64512"], "a list of AS numbers or ranges"),
+    ("policy.as_numbers", ["0-5"], "a list of AS numbers or ranges"),
+    ("policy.as_numbers", ["all"], "a list of AS numbers or ranges"),
+    ("nhrp.interfaces", {"..": "dmvpn"}, "the tunnel interfaces, each with its profile"),
+    ("frr.vtysh", "", "a text"),
+    ("frr.coalesce_seconds", -1, "seconds, from 0 to 60"),
+    ("frr.coalesce_seconds", float("nan"), "seconds, from 0 to 60"),
+    ("frr.resync_seconds", 0, "seconds, from 1 to 3600"),
+    ("frr.linger_seconds", "10 min", "seconds, from 0 to 86400"),
+    ("bgp.enabled", "yes", "true or false"),
+    ("bgp.as_number", 0, "a whole number from 1 to 4294967294"),
+    ("bgp.peer_group", "two words", "a name of letters, digits"),
+    ("bgp.peer_group", "1st", "a name of letters, digits"),
+    ("redirect.nflog_group", 65536, "a whole number from 1 to 65535"),
+    ("redirect.source_prefix_length", 0, "a whole number from 1 to 32"),
+    ("redirect.rate_per_minute", 0, "a whole number from 1 to 60000"),
+    ("metrics.listen", "localhost:19342", '"address:port" with an IP address, or "" for none'),
+    ("metrics.listen", "127.0.0.1", '"address:port"'),
+    ("metrics.listen", "127.0.0.1:0", '"address:port"'),
+    ("metrics.listen", 19342, '"address:port"'),
+    ("bgp.maximum_prefixes", -1, "a whole number from 0"),
+    ("bgp.maximum_prefixes_restart_minutes", 65536, "a whole number from 0 to 65535"),
+    ("bgp.hub_weights", {"hub1": 200}, "weights from 1 to 65535 by address"),
+    ("bgp.hub_weights", {"10.255.0.1": 0}, "weights from 1 to 65535 by address"),
+    ("bgp.hub_weights", {"::1": 1, "0::1": 2}, "weights from 1 to 65535 by address"),
+    ("bgp.hub_weights", ["10.255.0.1"], "weights from 1 to 65535 by address"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), WRONG, ids=[f"{key}={value!r}"[:60] for key, value, _ in WRONG])
+def test_a_wrong_value_names_key_value_and_what_is_allowed(key: str, value: object, allowed: str) -> None:
+    """The operator can mend the line without looking anything up."""
+    with pytest.raises(ConfigError) as caught:
+        from_toml(_with(key, value))
+    assert str(caught.value).startswith(f"{key} is {value!r}; expected {allowed}")
+
+
+@pytest.mark.parametrize("key", ["role", "policy.tunnel_networks", "policy.allowed_networks", "bgp.as_number"])
+def test_what_only_the_operator_knows_is_required(key: str) -> None:
+    """A missing key is told with what belongs there."""
+    with pytest.raises(ConfigError, match=f"^{key} is missing; expected "):
+        from_toml(_with(key, None))
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("policy.alowed_networks", r"policy\.alowed_networks is unknown; did you mean policy\.allowed_networks\?"),
+        ("polcy", r"polcy is unknown; did you mean policy\?"),
+        ("bridge.listn", r"bridge\.listn is unknown; did you mean bridge\.listen\?"),
+    ],
+)
+def test_an_unknown_key_is_an_error(key: str, told: str) -> None:
+    """A typing mistake must not turn a rule off."""
+    with pytest.raises(ConfigError, match=told):
+        from_toml(_with(key, "x"))
+
+
+@pytest.mark.parametrize("key", ["nhrp.interface", "ike.profile"])
+def test_a_key_of_former_versions_says_what_to_write_instead(key: str) -> None:
+    """Nobody has to guess where it went."""
+    with pytest.raises(ConfigError, match=rf"{key} is not used any more; write nhrp\.interfaces = \{{ gre1 = "):
+        from_toml(_with(key, "gre1"))
+
+
+def test_several_interfaces_have_each_their_profile() -> None:
+    """The rules, the redirect rule and the profiles are those of all; two may share a profile."""
+    config = from_toml(_with("nhrp.interfaces", {"gre1": "dmvpn", "gre2": "other", "gre3": "other"}))
+    assert config.interfaces == tuple(config.policy.rules) == ("gre1", "gre2", "gre3")
+    assert config.profiles == {"dmvpn", "other"}
+    assert config.redirect is not None
+    assert config.redirect.interfaces == config.interfaces
+
+
+def test_a_value_where_a_table_belongs_is_an_error() -> None:
+    """``policy = 1`` is told as such."""
+    with pytest.raises(ConfigError, match=r"policy is 1; expected a table: \[policy\]"):
+        from_toml({"role": "hub", "policy": 1})
+
+
+def test_the_bridge_cannot_take_charons_own_socket() -> None:
+    """Two owners of one path would exclude each other."""
+    raw = _with("bridge.listen", "/run/x.vici") | {"ike": {"vici_socket": "/run/x.vici"}}
+    with pytest.raises(ConfigError, match=r"bridge\.listen and ike\.vici_socket are both /run/x\.vici"):
+        from_toml(raw)
+
+
+def test_metrics_can_be_turned_off() -> None:
+    """An empty endpoint is none."""
+    assert from_toml(_with("metrics.listen", "")).metrics is None
+
+
+def test_an_ipv6_endpoint_is_written_in_brackets() -> None:
+    """The port is told from the address by brackets, in and out."""
+    endpoint = from_toml(_with("metrics.listen", "[::1]:19342")).metrics
+    assert endpoint == Endpoint("::1", 19342)
+    assert str(endpoint) == "[::1]:19342"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory; expected a TOML file"),
+        (b"role = hub", "not TOML: "),
+        (b"role = '\xff'", "not TOML: "),
+        (b"#" * (2 << 20), "longer than 1048576 bytes"),
+        (b"role = 'hub'", "bgp.as_number is missing"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """Every error begins with the file."""
+    file = tmp_path / "agent.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).startswith(f"{file}: {told}")
+
+
+def test_limits_of_prefixes_have_one_time_and_none_at_zero() -> None:
+    """Peers get 1,000 by default, those that carry others' prefixes none."""
+    bgp = from_toml(HUB).bgp
+    assert bgp is not None
+    assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (MaximumPrefix(1000, 15), None)
+    bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 0, "transit_maximum_prefixes": 7}}).bgp
+    assert bgp is not None
+    assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (None, MaximumPrefix(7, 15))
+
+
+def test_a_limit_below_what_a_certificate_may_name_is_refused() -> None:
+    """A peer would lose its session for announcing what it is entitled to."""
+    with pytest.raises(ConfigError, match=r"bgp\.maximum_prefixes: is 199: .* make it 200 or more, or 0"):
+        from_toml(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 199}})
+
+
+def test_hubs_are_weighed_by_address() -> None:
+    """A hub without an entry has no weight."""
+    bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "hub_weights": {"10.255.0.1": 200}}}).bgp
+    assert bgp is not None
+    assert bgp.hub_weights == {ip_address("10.255.0.1"): 200}
+
+
+def test_no_tables_share_state() -> None:
+    """Reading twice gives the same."""
+    assert from_toml(HUB) == from_toml(HUB)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"x = " + b"9" * 5000, b"x = " + b"[" * 5000, b"x = \xff", b"x = 'a"],
+    ids=["number", "depth", "bytes", "end"],
+)
+def test_what_is_no_toml_is_a_config_error(tmp_path: Path, text: bytes) -> None:
+    """Also where Python's parser raises something else: it is told in a line, and a reload keeps what is in force."""
+    (file := tmp_path / "agent.toml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"agent\.toml: not TOML: "):
+        load(file)

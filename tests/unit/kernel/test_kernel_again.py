@@ -1,0 +1,70 @@
+"""The kernel read again, after a netlink socket broke."""
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.kernel import netlink as kernel
+from dmvpn_agent.kernel.netlink import KernelWatch
+from dmvpn_agent.runtime.telemetry import Telemetry
+from fakes.waiting import running, until
+
+OWN = ip_address("10.255.0.1")
+
+
+class _Message(dict[str, Any]):
+    """A netlink message as pyroute2 has it."""
+
+    def __init__(self, fields: dict[str, Any], **attributes: str) -> None:
+        super().__init__(fields)
+        self._attributes = attributes
+
+    def get_attr(self, name: str) -> str | None:
+        return self._attributes.get(name)
+
+
+LINK = _Message({"event": "RTM_NEWLINK", "index": 7, "flags": 1}, IFLA_IFNAME="gre1")
+ADDRESS = _Message({"event": "RTM_NEWADDR", "index": 7}, IFA_LOCAL=str(OWN))
+
+
+async def test_own_addresses_are_known_while_the_kernel_is_read_again(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a peer could be accepted with one of them for a moment; nor is the tunnel reported as absent."""
+    seen: list[tuple[frozenset[Any], bool | None]] = []
+    watch: KernelWatch
+
+    class Netlink:
+        """Breaks after it was read."""
+
+        async def __aenter__(self) -> "Netlink":
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def bind(self) -> None:
+            pass
+
+        async def link(self, _: str) -> AsyncIterator[_Message]:
+            return self._dump(LINK)
+
+        async def addr(self, _: str) -> AsyncIterator[_Message]:
+            return self._dump(ADDRESS)
+
+        async def _dump(self, message: _Message) -> AsyncIterator[_Message]:
+            seen.append((watch.addresses, watch.up["gre1"]))
+            yield message
+
+        async def get(self) -> AsyncIterator[_Message]:
+            raise OSError("no buffer space available")
+            yield LINK
+
+    monkeypatch.setattr(kernel, "import_module", lambda _: SimpleNamespace(AsyncIPRoute=Netlink))
+    watch = KernelWatch(["gre1"], telemetry, lambda: None)
+    async with running(watch.run()):
+        await until(lambda: len(seen) >= 4)
+    assert seen[2:4] == [(frozenset({OWN}), True)] * 2

@@ -1,0 +1,185 @@
+"""``explain --compare``: before a migration."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.cli.main import main
+from dmvpn_lab.render import render
+from factories import der
+
+DATA = Path(__file__).parents[2] / "data" / "explain"
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "certificates"
+    path.mkdir()
+    return path
+
+
+def compare(folder: Path, capsys: Output, *options: str) -> tuple[int, str]:
+    status = main(["explain", "--compare", str(folder), "--at", "2026-03-01T12:00",
+                   "--config", str(DATA / "agent.toml"), *options])  # fmt: skip
+    return status, capsys.readouterr().out
+
+
+def compare_json(folder: Path, capsys: Output, *options: str) -> tuple[int, Any]:
+    status, text = compare(folder, capsys, "--json", *options)
+    return status, json.loads(text)
+
+
+def differences(told: Any) -> dict[tuple[str, str | None], str | None]:
+    return {(row["file"], row["protocol_address"]): row["difference"] for row in told["certificates"]}
+
+
+def test_the_old_hole_is_shown(folder: Path, capsys: Output) -> None:
+    """GRE=10.255.0.99 let its peer take 10.255.0.9 before; now it does not."""
+    shutil.copy(DATA / "impostor.pem", folder)
+    status, text = compare(folder, capsys)
+    assert status == 1
+    assert "impostor.pem  10.255.0.99  accept  accept\n" in text
+    assert "impostor.pem  10.255.0.9   accept  deny    accepted before, denied now\n" in text
+    assert "    before: GRE=10.255.0.99 matches ^GRE=10.255.0.9\n" in text
+    assert "    now: protocol_address_mismatch: OU GRE is GRE=10.255.0.99, expected" in text
+    assert text.endswith("2 judged: 1 accepted before, denied now, 1 same.\n")
+
+
+def test_each_difference_is_named(folder: Path, capsys: Output) -> None:
+    """Newly denied, newly accepted, other resources, or the same; other files are skipped and named."""
+    for name, units in {
+        "same": ("GRE=10.255.0.42", "AS=64512", "NET=192.168.2.0/24"),
+        "outside": ("GRE=10.255.0.43", "AS=64512", "NET=10.0.0.0/8"),
+        "no-as": ("GRE=10.255.0.44", "NET=192.168.4.0/24"),
+        "long": ("GRE=10.255.0.45", "AS=64515", "NET=192.168.5.0/26"),
+        "empty": ("AS=64516",),
+    }.items():
+        (folder / f"{name}.der").write_bytes(der(units))
+    shutil.copy(DATA / "dmvpn-ca.der", folder)
+    shutil.copy(DATA / "broken.hex", folder)
+    (folder / "ca.key").write_text("secret")
+    (folder / ".hidden").write_text("not looked at")
+    status, told = compare_json(folder, capsys)
+    found = differences(told)
+    assert status == 1
+    assert {key: what for key, what in found.items() if key[1] not in {"10.255.0.4"}} == {
+        ("broken.hex", None): None,
+        ("dmvpn-ca.der", "10.255.0.7"): "denied before, accepted now",
+        ("empty.der", None): None,
+        ("long.der", "10.255.0.45"): "other resources",
+        ("no-as.der", "10.255.0.44"): "accepted before, denied now",
+        ("outside.der", "10.255.0.43"): "accepted before, denied now",
+        ("same.der", "10.255.0.42"): None,
+    }
+    reasons = {row["file"]: row["why"] for row in told["certificates"] if row["difference"] == "other resources"}
+    assert reasons == {
+        "long.der": [
+            "only now: 192.168.5.0/26",
+            "before: NET=192.168.5.0/26: vtysh refuses it, as `le 26` is not longer",
+        ]
+    }
+    assert told["skipped"] == [f"{folder / 'ca.key'}: no certificate in PEM, DER or hexadecimal"]
+
+
+def test_filters_that_were_shared_are_named(folder: Path, capsys: Output) -> None:
+    """The guide's script names them by AS number."""
+    for number in (2, 3):
+        units = (f"GRE=10.255.0.{number}", "AS=64512", f"NET=192.168.{number}.0/24")
+        (folder / f"spoke{number}.der").write_bytes(der(units))
+    text = compare(folder, capsys)[1]
+    assert "  net-64512-in of spoke2.der, spoke3.der: each could announce what any of them has\n" in text
+
+
+def test_where_nothing_differs_the_status_is_0(folder: Path, capsys: Output) -> None:
+    """A fleet that can be moved as it is."""
+    (folder / "spoke.der").write_bytes(der())
+    status, text = compare(folder, capsys)
+    assert status == 0
+    assert text.endswith("1 judged: 1 same.\n")
+
+
+def test_what_nhrpd_cannot_hold_comes_to_the_agent_only(folder: Path, capsys: Output) -> None:
+    """A certificate of 2048 bytes or more: a script is given nhrpd's, the agent has that of the IKE_SA."""
+    (folder / "large.der").write_bytes(der(padding=2000))
+    status, told = compare_json(folder, capsys)
+    (row,) = told["certificates"]
+    assert (status, row["before"]["decision"], row["now"]["decision"]) == (1, "deny", "accept")
+
+
+def test_the_script_can_be_the_other_one(folder: Path, capsys: Output) -> None:
+    """dmvpn-tools passes over ranges of addresses, and fails on the guide's certificates."""
+    shutil.copy(DATA / "dmvpn-ca.der", folder)
+    shutil.copy(DATA / "spoke.pem", folder)
+    status, told = compare_json(folder, capsys, "--script", "dmvpn-tools")
+    assert (status, told["script"]) == (1, "dmvpn-tools")
+    assert differences(told) == {
+        ("dmvpn-ca.der", "10.255.0.7"): "other resources",
+        ("spoke.pem", "10.255.0.11"): "denied before, accepted now",
+    }
+
+
+def test_a_folder_that_is_not_there_exits_2(tmp_path: Path, capsys: Output) -> None:
+    """It is named, with what was expected."""
+    arguments = ["explain", "--compare", str(tmp_path / "x"), "--config", str(DATA / "agent.toml")]
+    assert main(arguments) == 2
+    told = f"dmvpn-agent: {tmp_path / 'x'}: No such file or directory; expected a folder with certificates\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_folder_or_a_certificate_is_needed(capsys: Output) -> None:
+    """One of the two, and not both."""
+    for arguments in ([], ["x.pem", "--compare", "y"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["explain", *arguments])
+        assert caught.value.code == 2
+
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def dmvpn_ca(tmp_path: Path) -> Path:
+    """The shipped configuration of a hub in a network of dmvpn-ca."""
+    values = {
+        "TUNNEL_NETWORK": '10.255.0.0/16", "2001:db8::/96',
+        "ALLOWED_NETWORK": '192.168.0.0/16", "2001:db8::/32',
+    }
+    text = render((CHECKOUT / "deploy/agent.dmvpn-ca.hub.toml").read_text(), {**values, "AS_NUMBER": 65000})
+    cas = CHECKOUT / "tests/data/cases/dmvpn-ca/x509ca"
+    file = tmp_path / "agent.toml"
+    file.write_text(text.replace("[policy]\n", f'[policy]\nca_certificates = ["{cas}"]\n'))
+    return file
+
+
+def compare_dmvpn_ca(config: Path, capsys: Output) -> tuple[int, Any]:
+    status = main(["explain", "--compare", str(CHECKOUT / "tests/data/cases/dmvpn-ca"), "--at", "2026-12-01T12:00",
+                   "--config", str(config), "--script", "dmvpn-tools", "--json"])  # fmt: skip
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_a_network_of_dmvpn_ca_is_the_same_before_and_now(dmvpn_ca: Path, capsys: Output) -> None:
+    """Hubs, and the two routers of a site, which have its prefixes together; hub3 is of an AS of its own."""
+    status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
+    found = differences(told)
+    assert found.pop(("hub3.pem", "10.255.0.3")) == "other resources"  # its blocks are without the tunnel network
+    assert set(found.values()) == {None}
+    assert told["sites"] == ["192.168.1.0/24, 2001:db8:1::/48: fin1.pem, fin2.pem"]
+    assert status == 1
+
+
+def test_peers_that_are_in_each_others_way_are_named(dmvpn_ca: Path, capsys: Output) -> None:
+    """The script let both in. Without "share" the agent accepts one at a time."""
+    dmvpn_ca.write_text(dmvpn_ca.read_text().replace('on_conflict = "share"', ""))
+    status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
+    rows = {row["file"]: row for row in told["certificates"] if row["protocol_address"] == "10.255.1.2"}
+    assert (status, told["sites"]) == (1, [])
+    assert rows["fin2.pem"]["difference"] == "accepted before, one of several now"
+    assert rows["fin2.pem"]["why"] == [
+        "now: fin1.pem has the same address or prefixes, and one is accepted at a time (policy.on_conflict)"
+    ]
+    assert differences(told)["fin1.pem", "10.255.1.1"] is None

@@ -1,0 +1,305 @@
+"""The decision on one binding: which kind of peer asks, the static table, maintenance, conflicts, hosts."""
+
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from deciding import (
+    AS,
+    EVERYTHING,
+    GRE,
+    HOST,
+    NET,
+    OWN,
+    PSK,
+    ROW,
+    SOURCES,
+    SPOKE_POLICY,
+    SPOKE_RULES,
+    STRANGER,
+    denial_of,
+    named,
+    peer_of,
+    rules,
+)
+from dmvpn_agent.addresses import AsRange
+from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.policy.authentication_rules import static_peer_of
+from dmvpn_agent.policy.decision import Accept, Deny
+from dmvpn_agent.policy.judge import ADDRESS_REASONS, Judge
+from dmvpn_agent.policy.peer import Peer, PeerKind
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.policy.request import BindingRequest, BindingType
+from dmvpn_agent.policy.rules import Action, Combination, Maintenance, OnConflict, Policy, StaticPeer
+from dmvpn_agent.x509.certificate import BadCertificate, Claim, Role, Source
+from dmvpn_agent.x509.trust import Trust
+from factories import ADDRESS, NOW, POLICY, RULES, UNITS, certificate, decide, policy, request, spoke
+
+HOST_NET = ip_network(HOST)
+
+
+class TestKinds:
+    """Hubs, spokes and shortcuts."""
+
+    def _by_kind(self, role: Role) -> Policy:
+        of = {kind: replace(RULES, needs_as_number=False, max_prefixes=index) for index, kind in enumerate(PeerKind)}
+        return policy(rules={"gre1": of}, role=role)
+
+    def _kind(self, asked: BindingRequest, role: Role) -> PeerKind | None:
+        return Judge(self._by_kind(role), Trust()).explain(asked, NOW).kind
+
+    @pytest.mark.parametrize(
+        ("role", "binding_type", "reason"),
+        [
+            (Role.HUB, BindingType.DYNAMIC, Reason.IBGP_NOT_ALLOWED),
+            (Role.SPOKE, BindingType.NHS, Reason.IBGP_NOT_ALLOWED),
+            (Role.SPOKE, BindingType.CACHED, None),
+            (Role.SPOKE, BindingType.DYNAMIC, None),
+        ],
+    )
+    def test_a_spoke_may_share_its_as_number_with_another_spoke(
+        self, role: Role, binding_type: BindingType, reason: Reason | None
+    ) -> None:
+        """They have no BGP session with each other, so it would be no iBGP: the shortcut is accepted."""
+        asked = replace(request(GRE, "AS=64512", NET), binding_type=binding_type)
+        by = policy(replace(RULES, requires_hub_role=False), role=role, own_as_number=64512)
+        decision = decide(asked, by)
+        assert (decision.reason if isinstance(decision, Deny) else None) is reason
+
+    def test_what_a_hub_registers_with_is_a_hub(self) -> None:
+        """A binding of type nhs is one that this node asked for."""
+        assert self._kind(request(binding_type=BindingType.NHS), Role.SPOKE) is PeerKind.HUB
+
+    def test_a_certificate_with_the_hub_role_is_a_hubs(self) -> None:
+        """OU=Hubs, or dmvpn-ca's extension."""
+        assert self._kind(request(*UNITS, "Hubs"), Role.HUB) is PeerKind.HUB
+
+    def test_a_hub_by_one_source_and_none_by_another_is_none(self) -> None:
+        """Whichever source comes first, and however they are put together; so it has no hub's rights on a spoke."""
+        said_no = named(Source.DMVPN_CA, *UNITS, "Hubs", roles=(Claim("dmvpn-ca hub", "FALSE", Role.SPOKE),))
+        for sources in (SOURCES, SOURCES[::-1]):
+            for how in (Combination.FIRST, Combination.UNION):
+                by = replace(self._by_kind(Role.HUB), sources=sources, combination=how)
+                assert Judge(by, Trust()).explain(said_no, NOW).kind is PeerKind.SPOKE
+                wary = policy(replace(RULES, requires_hub_role=True), sources=sources, combination=how)
+                denied = denial_of(replace(said_no, binding_type=BindingType.NHS), wary)
+                assert denied.reason is Reason.ROLE_NOT_ALLOWED
+        disagreeing = replace(self._by_kind(Role.HUB), combination=Combination.AGREE)
+        assert denial_of(said_no, disagreeing).reason is Reason.SOURCES_DISAGREE
+        assert Judge(disagreeing, Trust()).explain(said_no, NOW).kind is PeerKind.SPOKE
+
+    def test_anybody_else_is_a_spoke_to_a_hub_and_a_shortcut_to_a_spoke(self) -> None:
+        """The same certificate, seen from two places."""
+        assert self._kind(request(), Role.HUB) is PeerKind.SPOKE
+        assert self._kind(request(binding_type=BindingType.CACHED), Role.SPOKE) is PeerKind.SHORTCUT
+
+    def test_each_kind_has_rules_of_its_own(self) -> None:
+        """A hub may have no prefixes here, and a spoke one."""
+        by = self._by_kind(Role.HUB)
+        assert denial_of(request(*UNITS, "Hubs"), by).reason is Reason.TOO_MANY_PREFIXES
+        assert peer_of(request(), by)
+
+
+class TestStaticTable:
+    """Peers without certificates, and the operator's overrides."""
+
+    BY = policy(static_peers=(ROW,))
+
+    def _asked(self, *present: IkePeer) -> BindingRequest:
+        return request(certificate=None, ike_peers=frozenset(present))
+
+    def test_a_pre_shared_keys_peer_is_judged_by_its_row(self) -> None:
+        """The IKE identity is its name."""
+        peer = peer_of(self._asked(PSK), self.BY)
+        assert (peer.subject, peer.as_number, peer.fingerprint, peer.not_after) == (PSK.identity, 64512, "", None)
+
+    def test_the_rows_resources_pass_the_same_rules(self) -> None:
+        """The table is no way around the policy."""
+        denied = denial_of(self._asked(PSK), policy(replace(RULES, as_ranges=(AsRange(1, 2),)), static_peers=(ROW,)))
+        assert denied.reason is Reason.AS_NUMBER_NOT_ALLOWED
+
+    def test_a_peer_that_should_have_shown_a_certificate_is_not_judged_by_the_table(self) -> None:
+        """One that nhrpd could not hold is not a missing one."""
+        shown = IkePeer(PSK.identity, has_certificate=True)
+        assert denial_of(self._asked(shown), self.BY).reason is Reason.NO_CERTIFICATE
+
+    @pytest.mark.parametrize("overrides", [True, False])
+    @pytest.mark.parametrize(
+        ("shown", "served_by"),
+        [
+            ({"certificate": None, "ike_peers": frozenset({PSK})}, False),
+            ({"certificate": None, "ike_peers": frozenset({OWN})}, None),
+            (
+                {"certificate": None, "ike_peers": frozenset({replace(OWN, unproven=True)})},
+                None,
+            ),
+            ({"certificate": None, "ike_peers": frozenset({replace(PSK, unproven=True)})}, None),
+            ({}, True),
+        ],
+        ids=["pre-shared key", "certificate not shown", "another method", "not known", "certificate"],
+    )
+    def test_a_row_is_for_one_kind_of_authentication(
+        self, overrides: bool, shown: dict[str, Any], served_by: bool | None
+    ) -> None:
+        """Whoever has a pre-shared key chooses an identity, and so may choose one that is meant for a certificate."""
+        row = replace(ROW, identity="*", overrides=overrides)
+        assert (static_peer_of(request(**shown), policy(static_peers=(row,))) is row) == (served_by is overrides)
+
+    def test_two_identities_behind_one_address_are_not_told_apart(self) -> None:
+        """Nobody is guessed."""
+        assert denial_of(self._asked(PSK, replace(PSK, identity="other@example.net")), self.BY)
+
+    def test_nobody_known_is_nobody(self) -> None:
+        """Without an IKE_SA there is no identity, and the row for everybody is for none."""
+        everybody = policy(static_peers=(replace(ROW, identity="*"),))
+        assert denial_of(self._asked(), everybody).reason is Reason.NO_CERTIFICATE
+
+    def test_a_certificate_goes_before_the_table(self) -> None:
+        """Unless the operator said otherwise."""
+        row = replace(ROW, identity="*CN=spoke1")
+        assert peer_of(request(GRE, "AS=64600"), policy(static_peers=(row,))).as_number == 64600
+        over = policy(static_peers=(replace(row, overrides=True),))
+        assert peer_of(request(GRE, "AS=64600"), over).as_number == 64512
+
+    def test_two_rows_of_one_pattern_are_told_apart(self) -> None:
+        """One is for peers with a certificate, the other for those without: each peer is judged by its own."""
+        override = replace(
+            ROW, identity="*", overrides=True, resources=replace(ROW.resources, roles=(Claim("x", "hub", Role.HUB),))
+        )
+        judge = Judge(policy(static_peers=(replace(ROW, identity="*"), override)), Trust())
+        by_key, by_certificate = self._asked(PSK), request(ike_peers=frozenset({OWN}))
+        kinds = [judge.explain(one, NOW).kind for one in (by_key, by_certificate)]
+        assert kinds == [PeerKind.SPOKE, PeerKind.HUB]
+        decided = [judge.decide(one, NOW) for one in (by_key, by_certificate, by_key)]
+        assert [one.peer.kind for one in decided if isinstance(one, Accept) and one.peer] == [
+            PeerKind.SPOKE, PeerKind.HUB, PeerKind.SPOKE,
+        ]  # fmt: skip
+
+    def test_an_override_saves_nobody_from_expiring(self) -> None:
+        """It is in place of the resources, not of the certificate."""
+        row = replace(ROW, identity="*", overrides=True)
+        expired = request(certificate=certificate(not_after=NOW - timedelta(seconds=1)))
+        assert denial_of(expired, policy(static_peers=(row,))).reason is Reason.CERTIFICATE_EXPIRED
+
+    def test_an_unreadable_certificate_is_not_replaced_by_the_table(self) -> None:
+        """Nobody knows whose it is."""
+        row = replace(ROW, identity="*", overrides=True)
+        asked = request(certificate=BadCertificate("cut off"), ike_peers=frozenset({PSK}))
+        assert denial_of(asked, policy(static_peers=(row,))).reason is Reason.MALFORMED_CERTIFICATE
+
+
+class TestMaintenance:
+    """What the operator does to single peers."""
+
+    def test_quarantine_accepts_and_gives_no_bgp(self) -> None:
+        """The tunnel stays for looking into it; nothing is announced."""
+        peer = peer_of(request(), policy(maintenance=(Maintenance(Action.QUARANTINE, serial=certificate().serial),)))
+        assert (peer.quarantined, peer.as_number, peer.prefixes) == (True, None, ())
+
+    def test_another_peer_is_not_touched(self) -> None:
+        """A pattern matches whole names."""
+        assert peer_of(request(), policy(maintenance=(Maintenance(Action.DENY, identity="CN=spoke1"),)))
+
+    @pytest.mark.parametrize("action", Action)
+    def test_case_is_no_way_around_it(self, action: Action) -> None:
+        """charon takes a pre-shared key's owner for the same in any case; a row with a wildcard lets both in."""
+        row = StaticPeer("*@*", certificate().resources[Source.SUBJECT])
+        by = policy(static_peers=(row,), maintenance=(Maintenance(action, identity="spoke7@Example.net"),))
+        asked = request(certificate=None, ike_peers=frozenset({IkePeer("SPOKE7@example.net", has_certificate=False)}))
+        decision = decide(asked, by)
+        assert isinstance(decision, Deny) or (decision.peer is not None and decision.peer.quarantined)
+
+    def test_who_is_behind_the_same_address_is_another_peer(self) -> None:
+        """A certificate's peer is named by the certificate, not by its neighbours."""
+        present = frozenset({OWN, STRANGER})
+        by = policy(maintenance=(Maintenance(Action.DENY, identity=STRANGER.identity),))
+        assert peer_of(request(ike_peers=present), by)
+
+
+class TestConflicts:
+    """What another live peer holds."""
+
+    def _decide(self, holder: Peer, by: Policy = POLICY) -> Any:
+        return Judge(by, Trust()).decide(request(), NOW, lambda _: (holder,))
+
+    def test_an_address_that_is_held_is_denied(self) -> None:
+        """Who holds it is named."""
+        denied = self._decide(replace(spoke(9), protocol_address=ADDRESS))
+        assert (denied.reason, denied.found) == (Reason.PROTOCOL_ADDRESS_CONFLICT, str(ADDRESS))
+        assert "CN=spoke9" in denied.expected
+
+    def test_a_prefix_that_is_held_is_denied(self) -> None:
+        """Overlapping is enough."""
+        denied = self._decide(spoke(9, "192.168.2.64/26"))
+        assert (denied.reason, denied.found) == (Reason.PREFIX_CONFLICT, "192.168.2.0/24")
+
+    def test_where_the_policy_says_so_it_is_taken_over(self) -> None:
+        """The accept says from whom."""
+        holder = spoke(9, "192.168.2.0/24")
+        accepted = self._decide(holder, rules(on_conflict=OnConflict.TAKE_OVER))
+        assert accepted.replaces == (holder,)
+
+
+class TestHosts:
+    """nhrpd on a spoke binds the hosts that it has a shortcut to."""
+
+    def test_a_host_in_a_prefix_of_its_peer_is_accepted(self) -> None:
+        """It makes nobody a peer."""
+        decision = decide(request(protocol_address=HOST), SPOKE_POLICY)
+        assert isinstance(decision, Accept)
+        assert (decision.peer, decision.behind) == (
+            None,
+            replace(peer_of(request(), SPOKE_POLICY), prefixes=(HOST_NET,)),
+        )
+
+    def test_a_peer_in_quarantine_has_no_hosts(self) -> None:
+        """Nothing goes to what lies behind it."""
+        by = replace(SPOKE_POLICY, maintenance=(Maintenance(Action.QUARANTINE, identity="*CN=spoke1*"),))
+        denied = denial_of(request(protocol_address=HOST), by)
+        assert (denied.reason, denied.found) == (Reason.DENIED_BY_MAINTENANCE, "quarantine of identity *CN=spoke1*")
+
+    @pytest.mark.parametrize("end", ["local_addresses", "nbma_address", "local_nbma_address"])
+    def test_an_end_of_the_tunnel_is_no_host(self, end: str) -> None:
+        """Though a prefix of the peer has it: what is for this node stays here, a tunnel runs in no tunnel."""
+        address = frozenset({HOST}) if end == "local_addresses" else HOST
+        assert denial_of(request(protocol_address=HOST, **{end: address}), SPOKE_POLICY).reason in ADDRESS_REASONS
+
+    def test_a_host_of_another_live_peer_is_denied(self) -> None:
+        """The prefix is that peer's, whoever else names it; where the policy says so, the newer has it."""
+        holder = spoke(9, "192.168.2.0/24")
+        asked = request(protocol_address=HOST)
+
+        def holders(peer: Peer) -> tuple[Peer, ...]:
+            return (holder,) if peer.prefixes == (HOST_NET,) and peer.protocol_address == ADDRESS else ()
+
+        denied = Judge(SPOKE_POLICY, Trust()).decide(asked, NOW, holders)
+        assert isinstance(denied, Deny)
+        assert (denied.reason, denied.found) == (Reason.PREFIX_CONFLICT, str(HOST_NET))
+        newer = policy(replace(SPOKE_RULES, on_conflict=OnConflict.TAKE_OVER), role=Role.SPOKE, own_as_number=None)
+        assert isinstance(Judge(newer, Trust()).decide(asked, NOW, holders), Accept)
+
+    def test_a_peer_without_a_possible_address_of_its_own_has_no_hosts(self) -> None:
+        """Its own binding is denied, so what lies behind it is not bound either."""
+        for own in ("GRE=10.254.0.2", "GRE=10.255.0.0", "GRE=10.255.0.255"):
+            denied = denial_of(request(own, AS, NET, protocol_address=HOST), SPOKE_POLICY)
+            assert denied.reason is Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL
+
+    def test_a_default_route_is_no_way_to_a_forbidden_host(self) -> None:
+        """What a prefix may not overlap, no host may lie in."""
+        open_rules = replace(
+            SPOKE_RULES,
+            allowed_networks=EVERYTHING.allowed_networks,
+            forbidden_networks=(ip_network("10.1.0.0/16"),),
+            allows_default_route=True,
+        )
+        by = policy(open_rules, role=Role.SPOKE, own_as_number=None)
+        asked = request(GRE, AS, "NET=0.0.0.0/0", protocol_address=ip_address("10.1.2.3"))
+        assert denial_of(asked, by).reason is Reason.HOST_OUTSIDE_PREFIXES
+        assert isinstance(decide(replace(asked, protocol_address=ip_address("10.2.0.1")), by), Accept)
+
+    def test_a_hub_makes_no_binding_for_a_host(self) -> None:
+        """What registers at a hub is a protocol address, even if the host lies in the peer's prefix."""
+        assert denial_of(request(protocol_address=HOST)).reason is Reason.PROTOCOL_ADDRESS_MISMATCH

@@ -1,0 +1,78 @@
+"""How long to wait before trying again, and how often to report it."""
+
+import pytest
+
+from dmvpn_agent.runtime.backoff import Backoff, Trouble
+
+
+class Seconds:
+    """A monotonic clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def backoff(clock: Seconds) -> Backoff:
+    return Backoff(0.5, 5, lasting=30, clock=clock)
+
+
+def test_the_first_attempt_need_not_wait(backoff: Backoff) -> None:
+    assert backoff.delay == 0
+
+
+def test_each_failure_doubles_the_wait_up_to_the_longest(backoff: Backoff) -> None:
+    assert [backoff.failed() for _ in range(6)] == [0.5, 1, 2, 4, 5, 5]
+
+
+def test_ten_thousand_failures_do_not_overflow(backoff: Backoff) -> None:
+    for _ in range(10_000):
+        assert backoff.failed() <= 5
+
+
+def test_an_attempt_that_began_and_ended_at_once_is_a_failure(backoff: Backoff, clock: Seconds) -> None:
+    """A daemon that accepts and closes is not asked without pause."""
+    waits = []
+    for _ in range(4):
+        backoff.begin()
+        clock.now += 0.01
+        waits.append(backoff.failed())
+    assert waits == [0.5, 1, 2, 4]
+
+
+def test_an_attempt_that_lasted_begins_anew(backoff: Backoff, clock: Seconds) -> None:
+    for _ in range(4):
+        backoff.failed()
+    backoff.begin()
+    clock.now += 30
+    assert backoff.failed() == 0.5
+
+
+def test_success_makes_the_next_wait_short(backoff: Backoff) -> None:
+    for _ in range(4):
+        backoff.failed()
+    backoff.succeeded()
+    assert (backoff.delay, backoff.failed()) == (0, 0.5)
+
+
+def test_the_delay_is_what_is_left_of_the_wait(backoff: Backoff, clock: Seconds) -> None:
+    backoff.failed()
+    clock.now += 0.2
+    assert backoff.delay == pytest.approx(0.3)
+    clock.now += 1
+    assert backoff.delay == 0
+
+
+def test_trouble_is_new_once_until_it_is_over() -> None:
+    trouble = Trouble()
+    assert [trouble.is_new("down"), trouble.is_new("down"), trouble.is_new("refused")] == [True, False, True]
+    assert (trouble.over(), trouble.text, trouble.over()) == ("refused", None, None)
+    assert trouble.is_new("refused")

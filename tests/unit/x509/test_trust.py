@@ -1,0 +1,259 @@
+"""Which authority a certificate and a revocation list come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from chains import chains_to, signed_by
+from dmvpn_agent.x509 import trust_store as trust
+from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
+from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.crl import Crl, read_crls
+from dmvpn_agent.x509.trust_store import MAX_DEPTH, MAX_LEARNED, MAX_VERIFICATIONS, Signatures, TrustStore
+from factories import NOW, YEAR
+
+PSS = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH)
+KEYS = ("ec", "rsa", "rsa-pss", "ed25519")
+CA = x509.BasicConstraints(ca=True, path_length=None)
+END_ENTITY = x509.BasicConstraints(ca=False, path_length=None)
+
+
+@lru_cache
+def _key(kind: str, place: int = 0) -> Any:
+    if kind.startswith("rsa"):
+        return rsa.generate_private_key(65537, 2048)
+    return ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP384R1())
+
+
+def _sign(builder: Any, kind: str, key: Any) -> Any:
+    return builder.sign(key, None if kind == "ed25519" else SHA256(), rsa_padding=PSS if kind == "rsa-pss" else None)
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """A name and a key; ``kind`` is the key's."""
+
+    name: str
+    kind: str = "ec"
+    place: int = 0
+
+    @property
+    def subject(self) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
+
+    def issue(self, other: "Issuer", *extensions: x509.ExtensionType) -> bytes:
+        """Return the other one's certificate (DER)."""
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(other.subject)
+            .issuer_name(self.subject)
+            .public_key(_key(other.kind, other.place).public_key())
+            .serial_number(7)
+            .not_valid_before(NOW - YEAR)
+            .not_valid_after(NOW + YEAR)
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
+        certificate: x509.Certificate = _sign(builder, self.kind, _key(self.kind, self.place))
+        return certificate.public_bytes(Encoding.DER)
+
+    def authority(self) -> tuple[Authority, ...]:
+        return read_authorities(self.issue(self, CA))
+
+    def crl(self) -> Crl:
+        builder = (
+            x509.CertificateRevocationListBuilder().issuer_name(self.subject).last_update(NOW).next_update(NOW + YEAR)
+        )
+        (crl,) = read_crls(_sign(builder, self.kind, _key(self.kind, self.place)).public_bytes(Encoding.DER))
+        return crl
+
+
+ROOT, SUB, PEER = Issuer("root"), Issuer("sub", place=1), Issuer("peer", place=2)
+
+
+def _usage(**bits: bool) -> x509.KeyUsage:
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+             "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")  # fmt: skip
+    return x509.KeyUsage(**{name: bits.get(name, False) for name in names})
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_list_is_its_authoritys_whatever_the_key(kind: str) -> None:
+    """RSA with either padding, ECDSA, Ed25519."""
+    authority = Issuer("root", kind)
+    assert signed_by(authority.crl(), authority.authority())
+
+
+def test_a_signer_that_is_not_among_those_asked_about_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is remembered of the certificate; and only so much is remembered."""
+    monkeypatch.setattr(trust, "MAX_REMEMBERED", 1)
+    (root,), (other,) = ROOT.authority(), SUB.authority()
+    signatures = Signatures()
+    assert signatures.signer("a", root.signature, [root]) == root.key
+    assert signatures.signer("a", root.signature, [other]) is None
+    assert signatures.signer("b", other.signature, [root, other]) == other.key
+    assert len(signatures._keys) == 1
+
+
+def test_a_list_of_another_key_or_name_is_nobodys() -> None:
+    """Both must be right."""
+    crl = ROOT.crl()
+    assert not signed_by(crl, ())
+    assert not signed_by(crl, Issuer("root", place=9).authority())
+    assert not signed_by(crl, Issuer("root", "rsa").authority())
+    assert not signed_by(crl, Issuer("toor").authority())
+    assert signed_by(crl, (*Issuer("root", place=9).authority(), *ROOT.authority()))
+
+
+def test_a_list_that_was_changed_is_nobodys() -> None:
+    """The signature covers what is read."""
+    der = ROOT.crl().der
+    (changed,) = read_crls(der.replace(b"260301120000Z", b"260301120001Z"))
+    assert not signed_by(changed, ROOT.authority())
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_certificate_chains_to_its_issuer(kind: str) -> None:
+    """Directly."""
+    authority = Issuer("root", kind)
+    assert chains_to(authority.issue(PEER, END_ENTITY), (), authority.authority())
+
+
+def test_a_certificate_of_another_key_or_name_does_not_chain() -> None:
+    """Both must be right."""
+    peer = ROOT.issue(PEER)
+    assert not chains_to(peer, (), ())
+    assert not chains_to(peer, (), Issuer("root", place=9).authority())
+    assert not chains_to(peer, (), Issuer("toor").authority())
+    assert not chains_to(peer[:-1] + bytes([peer[-1] ^ 1]), (), ROOT.authority())
+
+
+def test_a_chain_can_go_through_other_cas() -> None:
+    """Those that the peer sent, in any order and with anything among them."""
+    peer, sub = SUB.issue(PEER, END_ENTITY), ROOT.issue(SUB, CA)
+    assert not chains_to(peer, (), ROOT.authority())
+    assert not chains_to(peer, [ROOT.issue(PEER, CA)], ROOT.authority())
+    assert chains_to(peer, [b"", b"\x30\x00", peer, Issuer("sub", place=9).issue(SUB, CA), sub], ROOT.authority())
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [(), (END_ENTITY,), (CA, _usage(digital_signature=True))],
+    ids=["no constraints", "CA:FALSE", "no keyCertSign"],
+)
+def test_who_is_no_ca_issues_nothing(extensions: Sequence[x509.ExtensionType]) -> None:
+    """Otherwise every peer could make certificates for others."""
+    assert not chains_to(SUB.issue(PEER), [ROOT.issue(SUB, *extensions)], ROOT.authority())
+    with pytest.raises(AuthorityError, match="CN=sub is no CA"):
+        read_authorities(ROOT.issue(SUB, *extensions))
+
+
+def test_a_ca_with_key_cert_sign_issues() -> None:
+    """Where there is a keyUsage it must be there."""
+    assert chains_to(SUB.issue(PEER), [ROOT.issue(SUB, CA, _usage(key_cert_sign=True))], ROOT.authority())
+
+
+def test_the_path_length_counts() -> None:
+    """A CA with pathlen:0 issues no CAs."""
+    short = read_authorities(ROOT.issue(ROOT, x509.BasicConstraints(ca=True, path_length=0)))
+    assert chains_to(ROOT.issue(PEER), (), short)
+    assert not chains_to(SUB.issue(PEER), [ROOT.issue(SUB, CA)], short)
+
+
+def _long(length: int) -> tuple[bytes, list[bytes]]:
+    """A peer's certificate and its chain of this many CAs below the root."""
+    cas = [ROOT, *(Issuer(f"sub{place}", place=place) for place in range(3, 3 + length))]
+    chain = [upper.issue(lower, CA) for upper, lower in pairwise(cas)]
+    return cas[-1].issue(PEER), chain
+
+
+def test_the_depth_is_bounded() -> None:
+    """As charon's: seven CAs, the trust anchor included."""
+    peer, chain = _long(MAX_DEPTH - 1)
+    assert chains_to(peer, chain, ROOT.authority())
+    peer, chain = _long(MAX_DEPTH)
+    assert not chains_to(peer, chain, ROOT.authority())
+
+
+def test_cas_that_issue_one_another_end() -> None:
+    """A circle leads nowhere unless one of it is the operator's."""
+    one, other = SUB.issue(ROOT, CA), ROOT.issue(SUB, CA)
+    assert not chains_to(SUB.issue(PEER), [one, other], Issuer("third", place=9).authority())
+    assert chains_to(SUB.issue(PEER), [one, other], ROOT.authority())
+    assert chains_to(SUB.issue(PEER), [], (*read_authorities(one), *read_authorities(other)))
+
+
+def test_strangers_certificates_named_like_a_ca_do_not_starve_honest_chains() -> None:
+    """However many: what a known CA did not sign is looked at once, and then passed over."""
+    stranger = Issuer("root", place=9)
+    false = [stranger.issue(SUB, CA) for _ in range(3 * MAX_VERIFICATIONS)]
+    certificate = read_certificate(SUB.issue(PEER))
+    assert isinstance(certificate, Certificate)
+    store = TrustStore(ROOT.authority())
+    looks = [store.learn([*false, ROOT.issue(SUB, CA)]) for _ in range(4)]
+    assert [len(learned) for learned in looks] == [0, 0, 0, 1]
+    assert TrustStore(store.given, looks[-1]).chains(certificate).found
+
+
+def test_a_ca_that_strangers_could_not_make_known_is_learned_by_its_issuer() -> None:
+    """In whatever order they come; and not without bounds."""
+    chain = _long(4)[1]
+    assert len(TrustStore(ROOT.authority()).learn(chain[::-1])) == 4
+    assert TrustStore(ROOT.authority()).learn(chain[1:]) == ()
+    many = [ROOT.issue(Issuer(f"sub{number}", place=number % 2), CA) for number in range(MAX_LEARNED + 9)]
+    store = TrustStore(ROOT.authority())
+    for _ in range(len(many) // MAX_VERIFICATIONS + 1):
+        store = TrustStore(store.given, (*store.learned, *store.learn(many)))
+    assert len(store.learned) == MAX_LEARNED
+
+
+def test_many_cas_of_one_name_are_told_apart_by_their_keys() -> None:
+    """More than twenty, with or without key identifiers: each issued what it issued."""
+    cas = [Issuer("root", place=place) for place in range(20, 45)]
+    authorities = tuple(authority for ca in cas for authority in ca.authority())
+    for ca in (cas[0], cas[-1]):
+        assert chains_to(ca.issue(PEER), (), authorities)
+        assert signed_by(ca.crl(), authorities)
+    assert not chains_to(Issuer("root", place=9).issue(PEER), (), authorities)
+
+
+def test_a_self_signed_certificate_is_its_own_authority() -> None:
+    """Where the operator named it as one."""
+    der = ROOT.issue(ROOT, CA)
+    assert chains_to(der, (), read_authorities(der))
+    assert not chains_to(der, (), SUB.authority())
+
+
+def test_what_is_no_certificate_does_not_chain() -> None:
+    """No exception either."""
+    for data in (b"", b"\x30\x00", ROOT.issue(PEER)[:-1], bytes(100_000)):
+        assert not chains_to(data, [data], ROOT.authority())
+
+
+def test_authorities_are_read_from_pem_and_der() -> None:
+    """Any number in one file."""
+    files = [ROOT.issue(ROOT, CA), SUB.issue(SUB, CA)]
+    pem = b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in files)
+    assert [authority.certificate.subject for authority in read_authorities(pem)] == ["CN=root", "CN=sub"]
+    assert [authority.certificate.der for authority in read_authorities(pem)] == files
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [(b"", "no certificate"), (b"x", "no certificate"), (bytes(2 * 1024 * 1024), "more than"),
+     (b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n", "X509 CRL and not CERTIFICATE")],
+)  # fmt: skip
+def test_what_is_no_authority_is_an_error(data: bytes, error: str) -> None:
+    """The text says what it is."""
+    with pytest.raises(AuthorityError, match=error):
+        read_authorities(data)
