@@ -20,16 +20,16 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bridge.certificate_table import BridgeCertificates
-from dmvpn_agent.charon.reconnect import ViciInviter
+from dmvpn_agent.charon.reconnect import ViciReconnector
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import reloaded
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.nat_guard import NatGuard
-from dmvpn_agent.enforcement.orphan_sas import UnboundWatch
-from dmvpn_agent.enforcement.sa_terminator import SaEnder
-from dmvpn_agent.enforcement.teardown_watch import Departures
+from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.sa_terminator import SaTerminator
+from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.gauges import observe_redirect
 from dmvpn_agent.kernel.netlink import KernelWatch
@@ -160,14 +160,14 @@ class AgentApp:
     def _enforce(self, config: Config) -> None:
         """Put together what acts on those who are in already."""
         telemetry, denied, uptime = self._telemetry, self._authorizer.denied, self._clocks.uptime
-        ender = SaEnder(self._charon, telemetry, uptime, dry_run=self._dry_run)
-        inviter = ViciInviter((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
+        terminator = SaTerminator(self._charon, telemetry, uptime, dry_run=self._dry_run)
+        inviter = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         # Our table is there only where the redirect rule is kept in it.
         gate = self._nftables if config.redirect and not self._dry_run else None
-        guard = NatGuard(self._charon, ender, self._peers, denied, telemetry, uptime, gate)
+        guard = NatGuard(self._charon, terminator, self._peers, denied, telemetry, uptime, gate)
         self._enforcer = Enforcer(
             self._charon,
-            ender,
+            terminator,
             inviter,
             self._peers,
             denied,
@@ -177,8 +177,8 @@ class AgentApp:
             ends_denied=config.ike.ends_denied,
             dry_run=self._dry_run,
         )
-        self._unbound = UnboundWatch(self._charon, ender, self._peers, denied, self._bindings, uptime)
-        self._departures = Departures(
+        self._unbound = OrphanSaWatch(self._charon, terminator, self._peers, denied, self._bindings, uptime)
+        self._departures = TeardownWatch(
             self._peers,
             self._charon,
             bound=lambda: None if self._bindings.last_read is None else self._bindings.bound,
@@ -272,12 +272,12 @@ class AgentApp:
     async def _look_for_departures(self) -> None:
         while True:
             await asyncio.sleep(PEER_LOOK_INTERVAL)
-            self._departures.look()
+            self._departures.check()
 
     async def _look_for_unbound(self) -> None:
         while True:
             await asyncio.sleep(PEER_LOOK_INTERVAL)
-            await self._unbound.look()
+            await self._unbound.check()
 
     async def stop(self) -> None:
         """Close everything. What works is left: bindings, neighbors and the rule stay for the next start."""

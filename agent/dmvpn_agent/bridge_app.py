@@ -12,7 +12,7 @@ from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.commands import Commands, InitLimits
-from dmvpn_agent.bridge.gre_packet import send_trigger
+from dmvpn_agent.bridge.gre_packet import send_acquire_packet
 from dmvpn_agent.bridge.handover import HandoverFailed, preflight, replace_program
 from dmvpn_agent.bridge.handover_state import Handover
 from dmvpn_agent.bridge.surplus_watch import SurplusEnder
@@ -60,7 +60,7 @@ class BridgeApp:
             told=handed.told if handed else (),
         )
         limits = InitLimits(config.bridge.init_limit_half_open, config.bridge.init_limit_job_load)
-        commands = Commands(self._bridge, send_trigger, profiles, limits, telemetry, monotonic)
+        commands = Commands(self._bridge, send_acquire_packet, profiles, limits, telemetry, monotonic)
         self._server = ViciServer(config.bridge.listen, self._bridge, commands.answer, telemetry)
         self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
         parts = [Part("bridge", self._bridge.run), Part("loop_lag", LoopLag(telemetry).run)]
@@ -113,10 +113,10 @@ class BridgeApp:
         except Exception as error:
             self._keep("refused", error)
             return
-        log.info("bridge_handing_over", circuits=len(self._bridge.picture.told))
+        log.info("bridge_handing_over", circuits=len(self._bridge.circuits.announced))
         self._store.write_back()
         await asyncio.to_thread(logs.flush)  # the thread that writes them ends with this program
-        told, proven = tuple(self._bridge.picture.told.values()), self._bridge.proven()
+        told, proven = tuple(self._bridge.circuits.announced.values()), self._bridge.proven()
         listener, clients = self._server.freeze()
         try:
             replace_program(Handover(listener, clients, told, proven))

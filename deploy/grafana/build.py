@@ -81,7 +81,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               ((f"rate(dmvpn_agent_decision_seconds_total{{{NODE}}}[$__rate_interval])"
                 f" / sum without (decision, reason)"
                 f" (rate(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))", "mean"),), "s"),
-        Graph("Departures", "Peers whose neighbor and filter were taken back, by cause.",
+        Graph("TeardownWatch", "Peers whose neighbor and filter were taken back, by cause.",
               ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
     )),
     ("After admission", (
@@ -155,7 +155,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "competing"),
                (f"increase(dmvpn_agent_bridge_reauthentications_total{{{NODE}}}[$__rate_interval])",
                 "authenticated anew: {{cause}}"))),
-        Graph("Triggers", "GRE packets sent to make the kernel ask for an SA, and clients that were closed.",
+        Graph("Acquirer", "GRE packets sent to make the kernel ask for an SA, and clients that were closed.",
               ((f"increase(dmvpn_agent_bridge_triggers_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),
                (f"increase(dmvpn_agent_bridge_clients_dropped_total{{{NODE}}}[$__rate_interval])",
                 "closed: {{cause}}"))),

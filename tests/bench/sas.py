@@ -80,12 +80,12 @@ async def _measure(path: Path) -> list[tuple[object, ...]]:
     wall, spent = [], []
     async with ViciCharon(path, Telemetry()).session() as session:
         totals, kept = SaTotals(), list[IkeSa]()
-        totals.look(await list_sas(session, **{"ike-id": "1"}))
+        totals.update(await list_sas(session, **{"ike-id": "1"}))
         before = _resident()
         for _ in range(ROUNDS):
             began, cpu = time.perf_counter(), time.process_time()
             kept = await list_sas(session, utc_now, {sa.unique_id: sa for sa in kept})
-            totals.look(kept)
+            totals.update(kept)
             wall.append(time.perf_counter() - began)
             spent.append(time.process_time() - cpu)
         if len(kept) != SAS or len(totals.traffic()) != SAS:
@@ -95,7 +95,7 @@ async def _measure(path: Path) -> list[tuple[object, ...]]:
         tracemalloc.start()
         totals = SaTotals()
         kept = await list_sas(session)
-        totals.look(kept)
+        totals.update(kept)
         gc.collect()
         held = tracemalloc.get_traced_memory()[0] / SAS
         tracemalloc.stop()

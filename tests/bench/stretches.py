@@ -232,7 +232,7 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def looked() -> None:
         for _ in range(3):
-            await app._charon.look()
+            await app._charon.refresh()
 
     async def judged() -> None:
         for _ in range(3):
@@ -240,7 +240,7 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def read() -> None:
         for _ in range(3):
-            await app._bindings.look()
+            await app._bindings.refresh()
 
     async def passed() -> None:
         for _ in range(3):
@@ -264,8 +264,8 @@ async def _activities(bench: Bench, directory: Path) -> None:
     async def enforced() -> None:
         for _ in range(3):
             await app._enforcer.enforce()
-            await app._unbound.look()
-            app._departures.look()
+            await app._unbound.check()
+            app._departures.check()
 
     assert len(app._peers) == PEERS
     await bench.during("first passes: charon, nhrpd's cache, 1,000 neighbors written", configured)

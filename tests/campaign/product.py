@@ -231,12 +231,12 @@ class Product:
     async def put_crls(self, crls: Iterable[Crl]) -> None:
         """Have other CRL files."""
         self.write_crls(crls)
-        await self.trust.look()
+        await self.trust.check()
         await self.settle()
 
     async def read_trust_again(self) -> None:
         """Look at the files, as the agent does each second."""
-        await self.trust.look()
+        await self.trust.check()
         await self.settle()
 
     async def skip(self, seconds: int) -> None:

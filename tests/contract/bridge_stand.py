@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bridge.acquire import TriggerFailed
+from dmvpn_agent.bridge.acquire import AcquireFailed
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
@@ -47,9 +47,9 @@ class Stand:
     def is_ours(self, certificate: bytes, _: Sequence[bytes]) -> bool:
         return certificate not in self.forged
 
-    def send_trigger(self, local: Address, remote: Address) -> None:
+    def send_acquire_packet(self, local: Address, remote: Address) -> None:
         if self.refusal:
-            raise TriggerFailed(self.refusal)
+            raise AcquireFailed(self.refusal)
         self.triggers.append((local, remote))
 
     @asynccontextmanager
@@ -62,7 +62,7 @@ class Stand:
         surplus = SurplusEnder({"dmvpn"}, self.telemetry, lambda: self.now)
         self.bridge = Bridge(upstream, certificates, surplus, {"dmvpn", "dmvpn2"}, self.telemetry)
         commands = Commands(
-            self.bridge, self.send_trigger, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry, lambda: self.now
+            self.bridge, self.send_acquire_packet, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry, lambda: self.now
         )
         server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
         server.start()
@@ -78,7 +78,7 @@ class Stand:
         async with self.bridged():
             await until(lambda: self.bridge.ready)
             self.charon.up(sa)
-            await until(lambda: self.bridge.picture.told)
+            await until(lambda: self.bridge.circuits.announced)
 
     @asynccontextmanager
     async def nhrpd(self) -> AsyncIterator[NhrpdVici]:

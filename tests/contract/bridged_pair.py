@@ -45,7 +45,7 @@ class Node:
         return sum(bool(before) and not after for before, after in pairwise(self.beliefs()))
 
     def told_spis(self) -> set[str]:
-        return {sa.spis for sa, _ in self.bridge.picture.told.values()}
+        return {sa.spis for sa, _ in self.bridge.circuits.announced.values()}
 
     def certificates(self) -> set[bytes]:
         return {certificate for event, _, certificate in self.nhrpd.told if event != DESTROYING}

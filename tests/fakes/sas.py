@@ -96,7 +96,7 @@ class FakeSas:
     async def refresh_certificates(self) -> None:
         """Nothing: what is known is known at once."""
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         self.looks += 1
         self._at_look.get(self.looks, lambda: None)()
         if self.away:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from random import Random
 from typing import Any, TypeVar
 
-from dmvpn_agent.bridge.certificate_index import Known
+from dmvpn_agent.bridge.certificate_index import CertificateIndex
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.session import Read
@@ -79,7 +79,7 @@ class Cache:
         """Read the cache with it; tell whether it is a certificate that proves something."""
         cache = [*self._real, data]
         random.shuffle(cache)
-        known = Known(cache)
+        known = CertificateIndex(cache)
         if [one.certificate.der for one in known.of(self._identity) if one.certain] != [self._honest]:
             _same_name(data, self._identity)
         self._is_ours(data, cache)
@@ -123,7 +123,7 @@ def _read(der: bytes) -> Certificate:
 def _same_name(data: bytes, identity: str) -> None:
     """The stranger may have taken the honest one's name: then neither is certain to be the one."""
     found = read_certificate(data)
-    if isinstance(found, BadCertificate) or not Known([data]).of(identity):
+    if isinstance(found, BadCertificate) or not CertificateIndex([data]).of(identity):
         raise Broken("the honest certificate proves its identity no more")
 
 

@@ -86,7 +86,7 @@ class TestCache:
         node.settle(*_accepted(IPV6))
         node.nhrpd.cache = frozenset({IPV6})
         for _ in range(3):
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.clock.advance(FRR.linger + 1)
         assert IPV6 in node.peers
         assert node.bindings.bound == {IPV6}
@@ -94,11 +94,11 @@ class TestCache:
     async def test_an_ipv6_peer_departs(self, node: Node) -> None:
         """When its own table has it no longer, for the linger time."""
         _both(node)
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.nhrpd.cache = frozenset({IPV4})
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.clock.advance(FRR.linger + 1)
-        await node.bindings.look()
+        await node.bindings.refresh()
         assert IPV6 not in node.peers
         assert IPV4 in node.peers
 
@@ -108,11 +108,11 @@ class TestCache:
     ) -> None:
         """Who left the other table departs as ever."""
         _both(node)
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.nhrpd.cache, node.nhrpd.unread = frozenset(), {unread}
         before = node.bindings.last_read
         for _ in range(2):
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.clock.advance(FRR.linger + 1)
         assert stays in node.peers
         assert goes not in node.peers
@@ -126,7 +126,7 @@ class TestCache:
         node.settle(*_accepted(IPV6))
         node.nhrpd.cache, node.nhrpd.unread = frozenset(), {6}
         node.clock.advance(FRR.linger + 1)
-        await node.bindings.look()
+        await node.bindings.refresh()
         assert IPV6 in node.peers
 
     async def test_an_unknown_binding_of_either_table_is_taken_up(self, node: Node) -> None:
@@ -138,7 +138,7 @@ class TestCache:
 
         node.bindings._adopt = adopt
         node.nhrpd.cache = frozenset({IPV4, IPV6})
-        await node.bindings.look()
+        await node.bindings.refresh()
         assert adopted == [IPV4, IPV6]
 
 
@@ -237,9 +237,9 @@ class TestNeighbor:
             _both(node)
             await node.settled()
             assert node.configured() == {str(IPV4)}
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.nhrpd.cache = frozenset({IPV6})
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.clock.advance(GRACE.total_seconds() - 1)
             await node.settled()
             assert node.configured() == {str(IPV4)}
@@ -254,7 +254,7 @@ class TestNeighbor:
             assert not any(isinstance(change, AddEntry) for change in written[at:])
             assert RemoveNeighbor(IPV4) in written
             node.nhrpd.cache = frozenset({IPV4, IPV6})
-            await node.bindings.look()
+            await node.bindings.refresh()
             await node.settled()
         assert node.configured() == {str(IPV4)}
 
@@ -262,9 +262,9 @@ class TestNeighbor:
         """All addresses of a peer that is away linger as they are."""
         async with node.running():
             _both(node)
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.nhrpd.cache = frozenset()
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.clock.advance(FRR.linger)
             await node.settled()
         assert node.configured() == {str(IPV4)}

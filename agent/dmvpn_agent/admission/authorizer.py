@@ -11,11 +11,11 @@ from dataclasses import replace
 import structlog
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.admission.decision_record import Audit, Judgement, word
-from dmvpn_agent.admission.denial_table import Denial, Denied
+from dmvpn_agent.admission.decision_record import Audit, DecisionRecord, word
+from dmvpn_agent.admission.denial_table import Denial, DenialTable
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
 from dmvpn_agent.admission.peers import Membership, Peers, Revoked
-from dmvpn_agent.admission.sa_lookup import Testimony, Witness
+from dmvpn_agent.admission.sa_lookup import SaLookup, SaSource
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.judge import Judge, beside, nobody
 from dmvpn_agent.policy.peer import Peer
@@ -24,7 +24,7 @@ from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Clocks
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.slices import in_slices
 from dmvpn_agent.runtime.supervisor import Failures
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -56,7 +56,7 @@ class Authorizer:
         telemetry: Telemetry,
         clocks: Clocks,
         changed: Callable[[], None],
-        witness: Witness | None = None,
+        witness: SaSource | None = None,
         revoked: Callable[[Revoked], None] = lambda _: None,
         failures: Failures | None = None,
         own: Callable[[], frozenset[Address]] = frozenset,
@@ -68,13 +68,13 @@ class Authorizer:
         self._telemetry = telemetry
         self._clocks = clocks
         self._changed = changed
-        self._testimony = Testimony(witness) if witness else None
+        self._testimony = SaLookup(witness) if witness else None
         self._revoked = revoked
         self._own = own
-        self.judgements: deque[Judgement] = deque(maxlen=REMEMBERED_DECISIONS)
-        self.denied = Denied()
+        self.judgements: deque[DecisionRecord] = deque(maxlen=REMEMBERED_DECISIONS)
+        self.denied = DenialTable()
         self._audit = Audit()
-        self._due = Trigger()
+        self._due = DebouncedEvent()
 
     def deny_until_trust(self) -> None:
         """Deny everybody until ``trust`` is called: until then nobody knows who is revoked. Stored peers wait too."""
@@ -88,7 +88,7 @@ class Authorizer:
                 self.denied.note(gone.request, gone.why)
                 self._revoked(gone)
 
-    async def consider(self, event: AuthorizeBinding | BadEvent) -> Judgement:
+    async def consider(self, event: AuthorizeBinding | BadEvent) -> DecisionRecord:
         """Decide on one event; where the decision needs charon's word, ask it first. Never raises."""
         looked = True
         if self.must_ask(event) and self._testimony is not None and isinstance(event, AuthorizeBinding):
@@ -103,7 +103,7 @@ class Authorizer:
             return self._testimony.must_look(event.request, self._judge.policy)
         return False
 
-    def decide(self, event: AuthorizeBinding | BadEvent, *, looked: bool = True) -> Judgement:
+    def decide(self, event: AuthorizeBinding | BadEvent, *, looked: bool = True) -> DecisionRecord:
         """Decide on one event by what is known now. Never raises: what goes wrong here denies.
 
         ``looked``: whether charon answered where it had to be asked.
@@ -120,14 +120,14 @@ class Authorizer:
             self._telemetry.increment(metrics.OVERLOOKED_CLAIMS, by=len(request.certificate.overlooked))
         spent = (self._clocks.uptime() - started).total_seconds()
         self._telemetry.increment(metrics.DECISION_SECONDS, by=spent)
-        return Judgement(self._clocks.now(), request, decision)
+        return DecisionRecord(self._clocks.now(), request, decision)
 
-    def settle(self, judgement: Judgement) -> None:
+    def settle(self, judgement: DecisionRecord) -> None:
         """Do what follows from a decision; to be called once its answer is on the way. Never raises."""
         with self._failures.contained(ADMISSION):
             self._settle(judgement)
 
-    def _settle(self, judgement: Judgement) -> None:
+    def _settle(self, judgement: DecisionRecord) -> None:
         self.judgements.append(judgement)
         self._audit.log(judgement)
         request, decision = judgement.request, judgement.decision
@@ -163,7 +163,7 @@ class Authorizer:
             if isinstance(decision, Deny):
                 self._peers.note_judged(request.protocol_address)
                 self._changed()
-            self._settle(Judgement(self._clocks.now(), request, decision))
+            self._settle(DecisionRecord(self._clocks.now(), request, decision))
 
     def reload(self, policy: Policy) -> None:
         """Put a new policy in force, and have everybody judged by it at once."""

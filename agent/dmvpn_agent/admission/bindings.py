@@ -26,7 +26,7 @@ from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
@@ -89,7 +89,7 @@ class BindingWatch:
         self._clock = clock
         self._departed = departed
         self._adopt = adopt
-        self._trigger = Trigger()
+        self._trigger = DebouncedEvent()
         self._trouble = Trouble()
         self.bound: frozenset[Address] = frozenset()
         self.last_read: timedelta | None = None
@@ -111,12 +111,12 @@ class BindingWatch:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await self.look()
+            await self.refresh()
             interval = self._frr.resync_interval
             within = interval if self.trouble is None else min(interval, RETRY_INTERVAL)
             await self._trigger.wait(within=within, then=self._frr.coalesce)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the cache once, and let go of the peers that have been gone for too long."""
         now = self._clock()
         tables = [await self._read(version) for version in IP_VERSIONS]

@@ -21,7 +21,7 @@ REMEMBERED_DENIALS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class DecisionRecord:
     """A decision and when it was made; ``request`` is ``None`` where the event could not be read."""
 
     time: datetime
@@ -34,7 +34,7 @@ def word(decision: Decision) -> str:
     return "accept" if isinstance(decision, Accept) else "deny"
 
 
-def describe(judgement: Judgement) -> dict[str, object]:
+def describe(judgement: DecisionRecord) -> dict[str, object]:
     """Return a decision as the log and ``status`` show it."""
     shown: dict[str, object] = {"decision": word(judgement.decision)}
     if isinstance(judgement.decision, Deny):
@@ -76,7 +76,7 @@ class Audit:
         self._clock = clock
         self._logged: OrderedDict[tuple[str, ...], _Logged] = OrderedDict()
 
-    def log(self, judgement: Judgement) -> None:
+    def log(self, judgement: DecisionRecord) -> None:
         """Log a decision, unless it repeats one."""
         decision, key = judgement.decision, _binding(judgement.request)
         if isinstance(decision, Accept):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 
 #: Whoever can reach us can be denied; only so many are remembered. Of more, the oldest of the NBMA address with the
 #: most is forgotten: a peer may ask for any number of protocol addresses.
@@ -22,7 +22,7 @@ class Denial:
     why: Deny
 
 
-class Denied:
+class DenialTable:
     """The latest denial of each pair of protocol and NBMA address, and those that would be accepted now.
 
     ``news`` is set when there is something to do about them.
@@ -32,7 +32,7 @@ class Denied:
         self._denials: OrderedDict[tuple[Address, Address], Denial] = OrderedDict()
         self._count_at: Counter[Address] = Counter()
         self._readmitted: list[BindingRequest] = []
-        self.news = Trigger()
+        self.news = DebouncedEvent()
 
     def __iter__(self) -> Iterator[Denial]:
         return iter(tuple(self._denials.values()))

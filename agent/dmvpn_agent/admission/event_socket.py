@@ -9,7 +9,7 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.authorizer import Authorizer
-from dmvpn_agent.admission.decision_record import Judgement
+from dmvpn_agent.admission.decision_record import DecisionRecord
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, answer
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.runtime import metrics
@@ -73,7 +73,7 @@ class NhrpdSocket:
         path: Path,
         authorizer: Authorizer,
         telemetry: Telemetry,
-        record: Callable[[bytes, Judgement], None] = lambda *_: None,
+        record: Callable[[bytes, DecisionRecord], None] = lambda *_: None,
         *,
         message_timeout: float = MESSAGE_TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
@@ -178,7 +178,7 @@ class NhrpdSocket:
                 del waiting[_binding(event)]
 
     async def _conclude(
-        self, event: AuthorizeBinding | BadEvent, judgement: Judgement, writer: asyncio.StreamWriter
+        self, event: AuthorizeBinding | BadEvent, judgement: DecisionRecord, writer: asyncio.StreamWriter
     ) -> None:
         if event.event_id is not None:
             if writer.is_closing():

@@ -13,7 +13,7 @@ from dmvpn_agent.policy.peer import Peer
 _End = tuple[str, Address]
 
 
-class TunnelEnds:
+class NbmaIndex:
     """The peers by the far end of their tunnel, each end's in the order in which they came."""
 
     def __init__(self) -> None:

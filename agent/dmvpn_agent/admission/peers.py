@@ -17,8 +17,8 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address
-from dmvpn_agent.admission.nbma_index import TunnelEnds
-from dmvpn_agent.admission.prefix_index import Holdings
+from dmvpn_agent.admission.nbma_index import NbmaIndex
+from dmvpn_agent.admission.prefix_index import PrefixIndex
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.peer import Peer
@@ -85,8 +85,8 @@ class Peers:
     def __init__(self, store: PeerStore) -> None:
         self._store = store
         self._members: dict[Address, Membership] = {}
-        self._holdings = Holdings()
-        self._ends = TunnelEnds()
+        self._holdings = PrefixIndex()
+        self._ends = NbmaIndex()
         self._contested: dict[Address, Membership] = {}
         self._judged: set[Address] = set()
 
@@ -309,7 +309,7 @@ class Peers:
 
 def _undisputed(members: Iterable[Membership]) -> frozenset[Address]:
     """Return the addresses of those that conflict with none that was saved after them."""
-    holdings = Holdings()
+    holdings = PrefixIndex()
     for member in reversed(tuple(members)):
         if not holdings.conflicting(member.peer):
             holdings.add(member.peer)

@@ -12,7 +12,7 @@ from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.policy.peer import Peer
 
 
-class Holdings:
+class PrefixIndex:
     """The peers by protocol address, and by what their prefixes cover."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from queue import Full, Queue
 import structlog
 
 from dmvpn_agent.admission import recording
-from dmvpn_agent.admission.decision_record import Judgement
+from dmvpn_agent.admission.decision_record import DecisionRecord
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Recorder:
         self._thread.start()
         log.info("recording", file=str(self._path), bytes=self._size, limit=self._limit)
 
-    def record(self, message: bytes, judgement: Judgement) -> None:
+    def record(self, message: bytes, judgement: DecisionRecord) -> None:
         """Have an event written: what nhrpd sent, and what was decided. Never waits, never raises."""
         if self._ended or self._thread is None:
             return

@@ -21,7 +21,7 @@ LOOK_TIMEOUT = 4.0
 LOOK_PAUSE = 0.5
 
 
-class Witness(Protocol):
+class SaSource(Protocol):
     """Knows who has an IKE_SA with an NBMA address, in the connection of a tunnel interface."""
 
     def peers_at(self, interface: str, address: Address) -> frozenset[IkePeer] | None:
@@ -33,18 +33,18 @@ class Witness(Protocol):
     def is_settled(self, interface: str, address: Address) -> bool:
         """Tell whether no certificate of theirs can still be on its way: an IKE_SA is known a moment before it is."""
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Ask charon again, if it is there."""
 
     async def refresh_certificates(self) -> None:
         """Look for certificates that were not known at the last look."""
 
 
-class Testimony:
-    """Completes questions by what the witness says."""
+class SaLookup:
+    """Completes questions by what the source says."""
 
-    def __init__(self, witness: Witness) -> None:
-        self._witness = witness
+    def __init__(self, source: SaSource) -> None:
+        self._source = source
 
     def complete(self, request: BindingRequest) -> BindingRequest:
         """Return a question with who is at its NBMA address now, and the certificate that its peer proved last.
@@ -63,7 +63,7 @@ class Testimony:
 
     def complete_again(self, request: BindingRequest) -> BindingRequest:
         """Do that for a question that was accepted, which is not to be judged by half of the news."""
-        settled = self._witness.is_settled(request.interface, request.nbma_address)
+        settled = self._source.is_settled(request.interface, request.nbma_address)
         return self.complete_former(request) if settled else request
 
     def refresh(self, request: BindingRequest) -> BindingRequest:
@@ -74,7 +74,7 @@ class Testimony:
     async def refresh_certificates(self) -> None:
         """Look for certificates that were not known at the last look. Never raises."""
         try:
-            await self._witness.refresh_certificates()
+            await self._source.refresh_certificates()
         except Exception as error:
             log.warning("certificates_not_looked_for", why=str(error) or type(error).__name__)
 
@@ -98,10 +98,10 @@ class Testimony:
         return with_certificate(asked, self._proven(request)).certificate is None
 
     def _present(self, request: BindingRequest) -> frozenset[IkePeer] | None:
-        return self._witness.peers_at(request.interface, request.nbma_address)
+        return self._source.peers_at(request.interface, request.nbma_address)
 
     def _proven(self, request: BindingRequest) -> tuple[Certificate, ...]:
-        return self._witness.certificates_at(request.interface, request.nbma_address)
+        return self._source.certificates_at(request.interface, request.nbma_address)
 
     async def ask(self, request: BindingRequest, policy: Policy) -> bool:
         """Look again; for a certificate, or for charon, until nhrpd should be answered. Never raises.
@@ -111,11 +111,11 @@ class Testimony:
         looked = False
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
-                await self._witness.look()
+                await self._source.refresh()
                 looked = True
                 while self._may_come(request) and self.is_lacking(request, policy):
                     await asyncio.sleep(LOOK_PAUSE)
-                    await self._witness.look()
+                    await self._source.refresh()
         except Exception as error:
             log.warning("charon_not_asked", why=str(error) or type(error).__name__)
         return looked
@@ -124,5 +124,5 @@ class Testimony:
         """Tell whether a later look can show more: a certificate, or charon, if the agent has just started."""
         certificate = request.certificate
         if isinstance(certificate, Certificate) and is_outdated(certificate, self._proven(request)):
-            return not self._witness.is_settled(request.interface, request.nbma_address)
+            return not self._source.is_settled(request.interface, request.nbma_address)
         return certificate is None or self._present(request) is None

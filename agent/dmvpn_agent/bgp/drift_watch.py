@@ -26,7 +26,7 @@ class DriftWatch:
         self._drift: dict[str, Drift] = {}
         self._restart_said = False
 
-    def look(self, snapshot: Snapshot, todo: Plan) -> None:
+    def check(self, snapshot: Snapshot, todo: Plan) -> None:
         """Look at a state of FRR that is not as desired: is somebody else the reason?"""
         if self._stood is None:
             return

@@ -19,7 +19,7 @@ class BgpProblemWatch:
     def __init__(self) -> None:
         self.found: tuple[BgpProblem, ...] = ()
 
-    async def look(self, snapshot: Snapshot, settings: BgpSettings, wanted: Desired) -> tuple[BgpProblem, ...]:
+    async def check(self, snapshot: Snapshot, settings: BgpSettings, wanted: Desired) -> tuple[BgpProblem, ...]:
         """Return what is wrong now for the neighbors that are wanted."""
         before = {str(problem): problem for problem in self.found}
         # In a thread, as all that takes long with a thousand neighbors: nhrpd is answered meanwhile.

@@ -30,7 +30,7 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.clocks import Clocks
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ class Reconciler:
         self._dry_run = dry_run
         self._would: frozenset[Change] = frozenset()
         self._drift = DriftWatch(telemetry)
-        self._trigger = Trigger()
+        self._trigger = DebouncedEvent()
         self._problems = BgpProblemWatch()
         self._refusals = Refusals(FIRST_RETRY_INTERVAL, frr.resync_interval)
         self._orphans_until: timedelta | None = None
@@ -164,7 +164,7 @@ class Reconciler:
     async def _reconcile(self) -> str:
         snapshot = await self._observe()
         goal = await self._wanted(snapshot.config)
-        found = await self._problems.look(snapshot, self._settings, goal)
+        found = await self._problems.check(snapshot, self._settings, goal)
         wanted = writable(goal, snapshot.config, found)
         todo = await self._plan(wanted, snapshot.config)
         if any(problem.stops_everything for problem in found) and (goal.neighbors or todo.changes):
@@ -181,7 +181,7 @@ class Reconciler:
         return "unchanged"
 
     async def _write(self, wanted: Desired, todo: Plan, snapshot: Snapshot) -> str:
-        self._drift.look(snapshot, todo)
+        self._drift.check(snapshot, todo)
         if self._dry_run:
             self._say_what_would_be(todo.changes)
             return "dry_run"

@@ -13,18 +13,18 @@ from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 #: Seconds for which a pair of addresses is not triggered again: an IKE exchange is under way, or was just refused.
-TRIGGER_INTERVAL = 2.0
+ACQUIRE_INTERVAL = 2.0
 #: Seconds before each repetition. Less in all than charon tries by itself.
 REPETITIONS = (1.0, 2.0, 4.0, 8.0)
 
 Pair = tuple[Address, Address]
 
 
-class TriggerFailed(Exception):
+class AcquireFailed(Exception):
     """The packet that starts an SA could not be sent; the text says what to do."""
 
 
-class Triggers:
+class Acquirer:
     """``send(local, remote)`` sends one packet. ``is_needed(pair)`` tells whether there is still no circuit."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Triggers:
     def are_under_way(self, pair: Pair) -> bool:
         """Tell whether an SA was asked for a moment ago."""
         now = self._clock()
-        self._sent = {key: at for key, at in self._sent.items() if now - at < TRIGGER_INTERVAL}
+        self._sent = {key: at for key, at in self._sent.items() if now - at < ACQUIRE_INTERVAL}
         return pair in self._sent
 
     def forget(self, pair: Pair) -> None:
@@ -57,7 +57,7 @@ class Triggers:
         """Have an SA asked for. Raises ``TriggerFailed``."""
         try:
             self._send(*pair)
-        except TriggerFailed:
+        except AcquireFailed:
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
             raise
         self._sent[pair] = self._clock()
@@ -77,7 +77,7 @@ class Triggers:
             return
         try:
             self._send(*pair)
-        except TriggerFailed:
+        except AcquireFailed:
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
             return
         self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "repeated")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 import structlog
 
 from dmvpn_agent.bridge.certificates import Certificates
-from dmvpn_agent.bridge.circuit_table import Picture
+from dmvpn_agent.bridge.circuit_table import CircuitTable
 from dmvpn_agent.bridge.clients import Client, Clients
 from dmvpn_agent.bridge.surplus_watch import SurplusEnder
 from dmvpn_agent.charon.sa import CONNECTING, Circuit, IkeSa, circuits
@@ -66,23 +66,23 @@ class Bridge:
         self._unidentified: set[int] = set()
         self._ready = asyncio.Event()
         self.clients = Clients(certificates, telemetry)
-        self.picture = Picture(circuit for circuit in told if circuit[0].name in profiles)
+        self.circuits = CircuitTable(circuit for circuit in told if circuit[0].name in profiles)
         self.session: CharonSession | None = None
         self.announced: Callable[[Circuit], None] = lambda _: None
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.ready)
 
     @property
     def ready(self) -> bool:
-        """Tell whether the picture is complete: before, and after charon was lost, no client can be served."""
+        """Tell whether the circuit table is complete: before, and after charon was lost, no client can be served."""
         return self._ready.is_set()
 
     async def wait_ready(self) -> None:
-        """Wait until the picture is complete."""
+        """Wait until the circuit table is complete."""
         await self._ready.wait()
 
     def proven(self) -> frozenset[str]:
         """Return the profiles all of whose IKE_SAs are known to be by public key."""
-        return self._certificates.proven(self.picture.sas.values()) & self._profiles
+        return self._certificates.proven(self.circuits.sas.values()) & self._profiles
 
     def connected(self, client: Client) -> None:
         """Take up a client; it is closed at once where charon is not there, and comes back by itself."""
@@ -100,7 +100,7 @@ class Bridge:
         self.clients.discard(client)
 
     async def run(self) -> None:
-        """Keep the picture and tell the clients, until cancelled, across charon's restarts."""
+        """Keep the circuits and tell the clients, until cancelled, across charon's restarts."""
         asyncio.get_running_loop().call_later(ADOPTION_TIMEOUT, self._give_up_adopted)
         while True:
             async with self._charon.session() as session:
@@ -116,7 +116,7 @@ class Bridge:
         self._ready.clear()
         self.session = None
         self.clients.close("charon_lost")
-        self.picture = Picture()
+        self.circuits = CircuitTable()
         self._stale, self._changes, self._arrivals, self._unidentified = set(), [], {}, set()
 
     def _give_up_adopted(self) -> None:
@@ -147,9 +147,9 @@ class Bridge:
                 self.session = session
                 self._ready.set()
                 self._trouble.over()
-                log.info("bridge_ready", ike_sas=len(self.picture.sas), circuits=len(self.picture.told))
+                log.info("bridge_ready", ike_sas=len(self.circuits.sas), circuits=len(self.circuits.announced))
             with self._failures.contained("surplus", CharonLost):
-                return await self._surplus.look(session, self.picture.crowded())
+                return await self._surplus.check(session, self.circuits.duplicates())
             return None
 
         collecting = asyncio.create_task(self._collect(session))
@@ -182,7 +182,7 @@ class Bridge:
         if event == "ike-updown" and up:
             self._certificates.authenticated(sas)
         unfinished = event == "ike-updown" if up else any(sa.state == CONNECTING for sa in sas)
-        if unfinished and not ids & self.picture.sas.keys():
+        if unfinished and not ids & self.circuits.sas.keys():
             return False  # charon says when it has its CHILD_SA
         self._stale |= ids
         if event == "child-updown" and up:
@@ -212,7 +212,7 @@ class Bridge:
         if not self.ready or any(not change.came for change in self._changes):
             return
         for circuit in self._arrivals.values():
-            if self._certificates.of(circuit[0])[1] and self.picture.expect(circuit):
+            if self._certificates.of(circuit[0])[1] and self.circuits.announce_early(circuit):
                 self._announce("child-state-installed", circuit)
 
     async def _look(self, session: CharonSession, ids: set[int] | None) -> bool:
@@ -225,7 +225,7 @@ class Bridge:
             *(list_sas(session, utc_now, {}, self._unreadable, **selection) for selection in wanted)
         )
         seen = {sa.unique_id: sa for answer in answers for sa in answer if sa.name in self._profiles}
-        if not self.ready and self.picture.is_of_another_charon(seen.values()):
+        if not self.ready and self.circuits.is_of_another_charon(seen.values()):
             raise CharonLost("charon was restarted during the upgrade")
         with self._failures.contained("certificates", CharonLost):  # who has none is announced without, and denied
             await self._certificates.learn(session, (*_with_circuits(seen.values()), *self._unproven(ids)))
@@ -236,7 +236,7 @@ class Bridge:
         self._arrivals = {
             key: circuit for key, circuit in self._arrivals.items() if circuit[0].unique_id in self._stale
         }
-        difference = self.picture.look(seen, changes, ids)
+        difference = self.circuits.update(seen, changes, ids)
         for circuit in difference.lost:
             self._announce("child-state-destroying", circuit)
         installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
@@ -244,7 +244,7 @@ class Bridge:
             self._announce("child-state-installed", circuit)
         for circuit in difference.destroying:
             self._announce("child-state-destroying", circuit)
-        told = self.picture.told
+        told = self.circuits.announced
         self._unidentified = {
             key
             for key in (told if ids is None else self._unidentified | installed.keys())
@@ -254,12 +254,12 @@ class Bridge:
 
     def _unproven(self, ids: Set[int] | None) -> list[IkeSa]:
         """Return the IKE_SAs that are not looked at now, and whose certificate was not found before."""
-        told = (self.picture.told.get(key) for key in self._unidentified)
+        told = (self.circuits.announced.get(key) for key in self._unidentified)
         return [sa for sa, _ in filter(None, told) if ids is not None and sa.unique_id not in ids]
 
     def _identified(self) -> list[Circuit]:
         """Return the circuits that nhrpd was told of without a certificate, which has been found since."""
-        told = (self.picture.told.get(key) for key in self._unidentified)
+        told = (self.circuits.announced.get(key) for key in self._unidentified)
         return [circuit for circuit in told if circuit and self._certificates.of(circuit[0])[1]]
 
     def _announce(self, event: str, circuit: Circuit) -> None:

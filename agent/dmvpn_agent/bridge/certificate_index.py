@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from dmvpn_agent.bridge.least_privileged import narrowest, within
+from dmvpn_agent.bridge.least_privileged import is_subset, least_privileged
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.claims import shown
@@ -51,7 +51,7 @@ class Choice(NamedTuple):
         return any(other.not_before > self.certificate.not_before for other in self.wider)
 
 
-class Known:
+class CertificateIndex:
     """The certificates of a cache (DER), by what they can prove.
 
     One that cannot be read proves nothing; ``unreadable`` says of each such why.
@@ -91,12 +91,12 @@ def choose(candidates: Sequence[Candidate], now: datetime, established_at: datet
     certificates = [one.certificate for one in valid]
     if len({certificate.identity for certificate in certificates}) > 1:
         raise Ambiguous(_named(certificates), one_peers=False)
-    chosen = narrowest(certificates)
+    chosen = least_privileged(certificates)
     if chosen is None:
         raise Ambiguous(_named(certificates), one_peers=True)
     if not any(one.certain for one in valid if one.certificate is chosen):
         return None
-    return Choice(chosen, tuple(other for other in certificates if not within(other, chosen)))
+    return Choice(chosen, tuple(other for other in certificates if not is_subset(other, chosen)))
 
 
 @lru_cache(maxsize=128)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import structlog
 
-from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, Choice, Known, choose
+from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, CertificateIndex, Choice, choose
 from dmvpn_agent.bridge.renewals import Renewals
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.sa import Authentication, IkeSa
@@ -97,7 +97,7 @@ class Certificates:
         self._connections.begin()
         sas = await list_sas(session)
         self._connections.note((sa for sa in sas if sa.spis in self._pairs), Authentication.PUBLIC_KEY)
-        await self._connections.look(session, sas)
+        await self._connections.update(session, sas)
         other = [sa for sa in sas if self._connections.now(sa.name) is not Authentication.PUBLIC_KEY]
         self._connections.note(other, Authentication.OTHER)
         for sa in other:
@@ -137,7 +137,7 @@ class Certificates:
     async def _proven(self, session: CharonSession, sas: Iterable[IkeSa]) -> list[IkeSa]:
         """Return those whose peer proved a certificate that is not known yet. Raises ``CharonLost``."""
         unknown = self._unknown(sas)
-        await self._connections.look(session, unknown)
+        await self._connections.update(session, unknown)
         return [sa for sa in unknown if self._connections.of(sa) is Authentication.PUBLIC_KEY]
 
     def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
@@ -153,13 +153,13 @@ class Certificates:
                 if choice is not None and not choice.wider:
                     self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
 
-    def _known(self, everything: Sequence[bytes]) -> Known:
-        known = Known(everything)
+    def _known(self, everything: Sequence[bytes]) -> CertificateIndex:
+        known = CertificateIndex(everything)
         for der, why in known.unreadable.items():
             self._unreadable.skip(ItemSource.CERTIFICATE_CACHE, sha256(der).digest(), why)
         return known
 
-    def _candidates(self, sa: IkeSa, known: Known, everything: Sequence[bytes]) -> list[Candidate]:
+    def _candidates(self, sa: IkeSa, known: CertificateIndex, everything: Sequence[bytes]) -> list[Candidate]:
         return [one for one in known.of(sa.remote_id) if self._is_ours(one.certificate.der, everything)]
 
     async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
@@ -250,7 +250,7 @@ class Certificates:
         Raises ``CharonLost``.
         """
         sas = tuple(sas)
-        await self._connections.look(session, (), read=True)
+        await self._connections.update(session, (), read=True)
         self._connections.prune(sas)
         present = {sa.spis for sa in sas}
         for spis in (self._pairs.keys() | self._said.keys()) - present:
@@ -295,7 +295,7 @@ def _unproven(sa: IkeSa, candidates: Sequence[Candidate]) -> tuple[str, str]:
     )
 
 
-def _own(sa: IkeSa, known: Known) -> bytes:
+def _own(sa: IkeSa, known: CertificateIndex) -> bytes:
     """Return this node's own certificate, which decides nothing."""
     own = [one.certificate for one in known.of(sa.local_id)]
     return max(own, key=lambda one: one.not_before).der if own else b""

@@ -31,14 +31,14 @@ class Difference:
     doubtful: bool = False
 
 
-class Picture:
-    """``told``: the circuits that nhrpd believes up, by the CHILD_SA's unique id. ``sas``: charon's, as last seen.
+class CircuitTable:
+    """``announced``: the circuits that nhrpd believes up, by the CHILD_SA's unique id. ``sas``: charon's IKE_SAs.
 
     The work of a look is that of the IKE_SAs looked at, however many others there are.
     """
 
-    def __init__(self, told: Iterable[Circuit] = ()) -> None:
-        self.told: dict[int, Circuit] = {}
+    def __init__(self, announced: Iterable[Circuit] = ()) -> None:
+        self.announced: dict[int, Circuit] = {}
         self.sas: dict[int, IkeSa] = {}
         self._missing: set[int] = set()
         self._expected: set[int] = set()
@@ -46,34 +46,34 @@ class Picture:
         # All CHILD_SAs of ``sas``, and whether one of them is in two IKE_SAs: it is moving.
         self._shown: set[int] = set()
         self._moving = False
-        # Those of ``told`` by addresses, and where there are several.
+        # Those of ``announced`` by addresses, and where there are several.
         self._by_pair: dict[Pair, tuple[int, ...]] = {}
-        self._crowded: set[Pair] = set()
-        for sa, child in told:
-            self._tell(child.unique_id, (sa, child))
+        self._duplicates: set[Pair] = set()
+        for sa, child in announced:
+            self._announce(child.unique_id, (sa, child))
 
     def between(self, local: Address, remote: Address) -> Iterator[Circuit]:
         """Yield the circuits between two addresses."""
-        return (self.told[key] for key in self._by_pair.get((local, remote), ()))
+        return (self.announced[key] for key in self._by_pair.get((local, remote), ()))
 
-    def crowded(self) -> list[IkeSa]:
+    def duplicates(self) -> list[IkeSa]:
         """Return the IKE_SAs with a circuit that has another one between the same addresses beside it."""
-        numbers = {self.told[key][0].unique_id for pair in self._crowded for key in self._by_pair[pair]}
+        numbers = {self.announced[key][0].unique_id for pair in self._duplicates for key in self._by_pair[pair]}
         return [self.sas[number] for number in numbers if number in self.sas]
 
-    def expect(self, circuit: Circuit) -> bool:
+    def announce_early(self, circuit: Circuit) -> bool:
         """Take up a circuit of which charon said that it came; return whether nhrpd can be told of it at once.
 
         That is so where nhrpd believes in none between these addresses, and was told of all that ended.
         """
         sa, child = circuit
-        if child.unique_id in self.told or addresses(sa) in self._by_pair or self._ahead or not child.installed:
+        if child.unique_id in self.announced or addresses(sa) in self._by_pair or self._ahead or not child.installed:
             return False
-        self._tell(child.unique_id, circuit)
+        self._announce(child.unique_id, circuit)
         self._expected.add(child.unique_id)
         return True
 
-    def look(
+    def update(
         self, sas: Mapping[int, IkeSa], changes: Sequence[ChildChange], of: Set[int] | None = None
     ) -> Difference:
         """Take up what charon shows; ``changes`` is all that it said since the last look, as it came.
@@ -85,29 +85,29 @@ class Picture:
         former, shown = _children(before.values()), _children(sas.values())
         if of is not None and (self._moving or (shown & self._shown) - former):
             others = {key: sa for key, sa in self.sas.items() if key not in of}
-            return self.look({**others, **sas}, changes)
+            return self.update({**others, **sas}, changes)
         now = circuits(sas.values())
-        expected = {key for key in self._expected if of is None or self.told[key][0].unique_id in of}
-        looked_at = set(self.told) if of is None else self.told.keys() & (former | expected | self._missing)
+        expected = {key for key in self._expected if of is None or self.announced[key][0].unique_id in of}
+        looked_at = set(self.announced) if of is None else self.announced.keys() & (former | expected | self._missing)
         absent = looked_at - now.keys()
         new, changes = changes, (*self._ahead, *changes)
         spoken_of = {change.unique_id for change in changes}
-        there = {key: self.told[key] for key in (self.told.keys() & spoken_of) - looked_at}
+        there = {key: self.announced[key] for key in (self.announced.keys() & spoken_of) - looked_at}
         there |= {key: now[key] for key in now.keys() & spoken_of}
         self._ahead = _from_first_ahead(new, there)
         ended = {change.unique_id for change in changes if not change.came}
         missing = {key for key in absent if key not in ended and key not in shown and key not in self._missing}
         lost = self._lost(there, changes) & (absent - missing)
         difference = Difference(
-            [self.told[key] for key in sorted(lost)],
-            [circuit for key, circuit in now.items() if not self._told(key, circuit)],
-            [self.told[key] for key in sorted(absent - missing - lost)],
+            [self.announced[key] for key in sorted(lost)],
+            [circuit for key, circuit in now.items() if not self._is_announced(key, circuit)],
+            [self.announced[key] for key in sorted(absent - missing - lost)],
             doubtful=bool(missing),
         )
         for key in absent - missing:
-            self._untell(key)
+            self._withdraw(key)
         for key, circuit in now.items():
-            self._tell(key, circuit)
+            self._announce(key, circuit)
         for key in tuple(before):
             del self.sas[key]
         self.sas |= sas
@@ -118,18 +118,18 @@ class Picture:
         self._expected -= expected
         return difference
 
-    def _tell(self, key: int, circuit: Circuit) -> None:
+    def _announce(self, key: int, circuit: Circuit) -> None:
         """Note that nhrpd believes in a circuit, as it is now."""
         pair = addresses(circuit[0])
-        if key in self.told and addresses(self.told[key][0]) == pair:
-            self.told[key] = circuit
+        if key in self.announced and addresses(self.announced[key][0]) == pair:
+            self.announced[key] = circuit
             return
-        self._untell(key)
-        self.told[key] = circuit
+        self._withdraw(key)
+        self.announced[key] = circuit
         self._stand(pair, (*self._by_pair.get(pair, ()), key))
 
-    def _untell(self, key: int) -> None:
-        if circuit := self.told.pop(key, None):
+    def _withdraw(self, key: int) -> None:
+        if circuit := self.announced.pop(key, None):
             pair = addresses(circuit[0])
             self._stand(pair, tuple(other for other in self._by_pair[pair] if other != key))
 
@@ -139,17 +139,17 @@ class Picture:
         else:
             del self._by_pair[pair]
         if len(keys) > 1:
-            self._crowded.add(pair)
+            self._duplicates.add(pair)
         else:
-            self._crowded.discard(pair)
+            self._duplicates.discard(pair)
 
     def _lost(self, there: Mapping[int, Circuit], changes: Sequence[ChildChange]) -> set[int]:
         """Return those whose end left their pair of addresses without a circuit, going by what charon said.
 
         ``there``: what charon shows of those that it spoke of.
         """
-        known = (change.unique_id for change in changes if change.unique_id in self.told)
-        pairs = {key: addresses(self.told[key][0]) for key in known}
+        known = (change.unique_id for change in changes if change.unique_id in self.announced)
+        pairs = {key: addresses(self.announced[key][0]) for key in known}
         count: dict[Pair, int] = {}
         lost = set()
         for change in changes:
@@ -166,14 +166,14 @@ class Picture:
     def is_of_another_charon(self, sas: Iterable[IkeSa]) -> bool:
         """Tell whether these are not the same charon's: a CHILD_SA's number stands for something else altogether."""
         return any(
-            key in self.told
-            and addresses(self.told[key][0]) != addresses(circuit[0])
-            and self.told[key][0].spis != circuit[0].spis
+            key in self.announced
+            and addresses(self.announced[key][0]) != addresses(circuit[0])
+            and self.announced[key][0].spis != circuit[0].spis
             for key, circuit in circuits(sas).items()
         )
 
-    def _told(self, key: int, circuit: Circuit) -> bool:
-        return key in self.told and same_circuit(self.told[key], circuit)
+    def _is_announced(self, key: int, circuit: Circuit) -> bool:
+        return key in self.announced and same_circuit(self.announced[key], circuit)
 
 
 def _children(sas: Iterable[IkeSa]) -> set[int]:

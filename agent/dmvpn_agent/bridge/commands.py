@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import structlog
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bridge.acquire import REPETITIONS, Pair, TriggerFailed, Triggers
+from dmvpn_agent.bridge.acquire import REPETITIONS, AcquireFailed, Acquirer, Pair
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.clients import CLIENT_EVENTS, Client
 from dmvpn_agent.charon.sa import Circuit, addresses
@@ -47,7 +47,7 @@ class Commands:
     def __init__(
         self,
         bridge: Bridge,
-        send_trigger: Callable[[Address, Address], None],
+        send_acquire_packet: Callable[[Address, Address], None],
         profiles: Set[str],
         limits: InitLimits,
         telemetry: Telemetry,
@@ -58,7 +58,7 @@ class Commands:
         self._profiles = profiles
         self._limits = limits
         self._telemetry = telemetry
-        self._triggers = Triggers(send_trigger, self._needs_circuit, telemetry, clock, repetitions)
+        self._triggers = Acquirer(send_acquire_packet, self._needs_circuit, telemetry, clock, repetitions)
         bridge.announced = self._forget_trigger
 
     async def answer(self, client: Client, packet: Packet) -> Packet | None:
@@ -99,9 +99,9 @@ class Commands:
         return Packet(PacketType.CMD_RESPONSE, message={"success": "yes", **answer})
 
     async def _list(self, client: Client) -> None:
-        async for number in in_slices(tuple(self._bridge.picture.told)):
+        async for number in in_slices(tuple(self._bridge.circuits.announced)):
             await client.drained()
-            if circuit := self._bridge.picture.told.get(number):  # it may have gone meanwhile
+            if circuit := self._bridge.circuits.announced.get(number):  # it may have gone meanwhile
                 self._bridge.clients.tell(client, "list-sa", circuit)
 
     async def _initiate(self, client: Client, message: Section) -> None:
@@ -113,7 +113,7 @@ class Commands:
             pair = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
         except ValueError as error:
             raise Refused(f"my-host or other-host: {error}") from error
-        if existing := tuple(self._bridge.picture.between(*pair)):
+        if existing := tuple(self._bridge.circuits.between(*pair)):
             for circuit in existing:
                 self._bridge.clients.tell(client, "child-state-installed", circuit)
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "not_needed")
@@ -124,14 +124,14 @@ class Commands:
                 await self._check_limits(text(message, "child"))
             try:
                 self._triggers.start(pair)
-            except TriggerFailed as error:
+            except AcquireFailed as error:
                 raise Refused(str(error)) from error
 
     def _forget_trigger(self, circuit: Circuit) -> None:
         self._triggers.forget(addresses(circuit[0]))
 
     def _needs_circuit(self, pair: Pair) -> bool:
-        return self._bridge.ready and not any(self._bridge.picture.between(*pair))
+        return self._bridge.ready and not any(self._bridge.circuits.between(*pair))
 
     async def _check_limits(self, profile: str) -> None:
         limits = self._limits
@@ -167,8 +167,8 @@ class Commands:
 
     def _is_ours(self, ike_id: str) -> bool:
         """Tell whether nhrpd can know of an IKE_SA: charon's other tunnels are none of its business."""
-        picture = self._bridge.picture
-        sas = (*picture.sas.values(), *(sa for sa, _ in picture.told.values()))
+        circuits = self._bridge.circuits
+        sas = (*circuits.sas.values(), *(sa for sa, _ in circuits.announced.values()))
         return any(str(sa.unique_id) == ike_id and sa.name in self._profiles for sa in sas)
 
     async def _ask(self, command: str, message: Section) -> Section:

@@ -9,14 +9,14 @@ import errno
 import socket
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bridge.acquire import TriggerFailed
+from dmvpn_agent.bridge.acquire import AcquireFailed
 
 IPPROTO_GRE = 47
 #: RFC 2784: no flags, version 0; protocol type 0x2001, NHRP.
 PACKET = b"\x00\x00\x20\x01"
 
 
-def send_trigger(local: Address, remote: Address) -> None:
+def send_acquire_packet(local: Address, remote: Address) -> None:
     """Send one GRE packet from ``local`` to ``remote``. Raises ``TriggerFailed``."""
     family = socket.AF_INET if local.version == 4 else socket.AF_INET6
     try:
@@ -24,8 +24,8 @@ def send_trigger(local: Address, remote: Address) -> None:
             raw.bind((str(local), 0))
             raw.sendto(PACKET, (str(remote), 0))
     except PermissionError as error:
-        raise TriggerFailed("a raw socket needs CAP_NET_RAW; give it to the bridge's service") from error
+        raise AcquireFailed("a raw socket needs CAP_NET_RAW; give it to the bridge's service") from error
     except OSError as error:
         # The kernel says this, too, of a packet that it holds back until there is an SA.
         if error.errno not in {errno.EAGAIN, errno.ESRCH}:
-            raise TriggerFailed(f"{local} to {remote}: {error.strerror}") from error
+            raise AcquireFailed(f"{local} to {remote}: {error.strerror}") from error

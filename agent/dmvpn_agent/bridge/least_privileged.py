@@ -11,16 +11,16 @@ T = TypeVar("T")
 _NOTHING = Resources()
 
 
-def narrowest(certificates: Sequence[Certificate]) -> Certificate | None:
-    """Return the one whose resources are within each other one's; the newest of equals, ``None`` of none.
+def least_privileged(certificates: Sequence[Certificate]) -> Certificate | None:
+    """Return the one whose resources are is_subset each other one's; the newest of equals, ``None`` of none.
 
     It is told by each source alone, so that it holds however the policy puts sources together.
     """
-    least = [one for one in certificates if all(within(one, other) for other in certificates)]
+    least = [one for one in certificates if all(is_subset(one, other) for other in certificates)]
     return max(least, key=lambda one: (one.not_before, one.fingerprint), default=None)
 
 
-def within(one: Certificate, other: Certificate) -> bool:
+def is_subset(one: Certificate, other: Certificate) -> bool:
     """Tell whether a certificate entitles to nothing that the other one does not; ``False`` where in doubt."""
     if one.resources == other.resources:
         return True
@@ -59,7 +59,7 @@ def _malformed(resources: Resources) -> bool:
 
 
 def _left_open(resources: Resources) -> tuple[frozenset[Hashable], ...]:
-    """Return what must be the same: no role is within another, nor is what an issuer's certificate will say."""
+    """Return what must be the same: no role is is_subset another, nor is what an issuer's certificate will say."""
     return frozenset(claim.value for claim in resources.roles), frozenset(resources.inherits)
 
 

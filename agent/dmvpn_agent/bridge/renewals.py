@@ -6,7 +6,7 @@ certificates were read before that. Only what a peer authenticated with in the m
 lost; such an IKE_SA shows up without a certificate, and is ended as well, once.
 
 Anybody can put an old certificate into the cache by sending it, so there is a limit to how often somebody's IKE_SA
-is ended for it. Whatever happens, nobody gets more than the narrowest of the certificates that could be meant.
+is ended for it. Whatever happens, nobody gets more than the least_privileged of the certificates that could be meant.
 """
 
 from collections.abc import Iterable

@@ -28,7 +28,7 @@ class SurplusEnder:
         self._clock = clock
         self._since: dict[str, float] = {}
 
-    async def look(self, session: CharonSession, sas: Iterable[IkeSa]) -> float | None:
+    async def check(self, session: CharonSession, sas: Iterable[IkeSa]) -> float | None:
         """Look once, and end what has been surplus for long enough. Raises ``CharonLost``.
 
         Returns in how many seconds the next look is due, ``None`` where nothing is surplus.

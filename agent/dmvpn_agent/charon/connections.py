@@ -67,7 +67,7 @@ class Connections:
         }
         return frozenset(name for name, by in methods if by is Authentication.PUBLIC_KEY) - impure
 
-    async def look(self, session: CharonSession, sas: Iterable[IkeSa], *, read: bool = False) -> None:
+    async def update(self, session: CharonSession, sas: Iterable[IkeSa], *, read: bool = False) -> None:
         """Settle the methods of these IKE_SAs; with ``read`` the connections are read in any case.
 
         Raises ``CharonLost``.

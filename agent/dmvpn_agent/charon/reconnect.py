@@ -17,7 +17,7 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 TIMEOUT = 5.0
 
 
-class ViciInviter:
+class ViciReconnector:
     """Speaks to the first of the sockets that is there, each time on a connection of its own.
 
     ``profiles``: what nhrpd asks for on each tunnel interface.

@@ -12,7 +12,7 @@ from dmvpn_agent.charon.sa import ChildSa, IkeSa
 ROUNDING = timedelta(seconds=2)
 
 
-def steadied(sa: IkeSa, former: IkeSa | None) -> IkeSa:
+def reuse_unchanged(sa: IkeSa, former: IkeSa | None) -> IkeSa:
     """Return the former value of an IKE_SA, if rounding is all that sets this one apart.
 
     Else this one, with those of its former times and CHILD_SAs of which that is true.

@@ -27,7 +27,7 @@ class CertificateSource(Protocol):
         """
 
 
-class Proofs:
+class SaCertificates:
     """Remembers what it has found, for the IKE_SAs that there are."""
 
     def __init__(self, source: CertificateSource | None) -> None:
@@ -54,7 +54,7 @@ class Proofs:
             self._found |= {spis: one for spis, one in read.items() if one is not None}
             self._absent = frozenset(spis for spis, one in read.items() if one is None)
 
-    def look(self, sas: Iterable[IkeSa]) -> None:
+    def update(self, sas: Iterable[IkeSa]) -> None:
         """Take up the IKE_SAs that there are now."""
         here = {sa.spis: sa for sa in sas}
         self._found = {spis: one for spis, one in self._found.items() if spis in here}

@@ -43,7 +43,7 @@ class SaTotals:
         self._traffic: dict[Address, Traffic] = {}
         self._events: dict[Address, dict[SaEvent, int]] = {}
 
-    def look(self, sas: Iterable[IkeSa]) -> None:
+    def update(self, sas: Iterable[IkeSa]) -> None:
         """Take in all IKE_SAs there are now."""
         here: set[str] = set()
         addresses = set()

@@ -6,12 +6,12 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from dmvpn_agent.charon.reuse_unchanged import steadied
+from dmvpn_agent.charon.reuse_unchanged import reuse_unchanged
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
 from dmvpn_agent.charon.vici import Section, ViciError
 from dmvpn_agent.runtime.clocks import Clock, utc_now
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
@@ -79,7 +79,7 @@ async def list_sas(
     def read(message: Section) -> Iterator[IkeSa]:
         try:
             for sa in parse_ike_sas(message, clock()):
-                yield steadied(sa, former.get(sa.unique_id))
+                yield reuse_unchanged(sa, former.get(sa.unique_id))
         except ViciError as error:
             noted.skip(ItemSource.IKE_SA, str(error), str(error))
 
@@ -112,7 +112,7 @@ async def follow(
     ``heard`` is told each event as it comes, and says whether to look; ``look`` is then called once for all that
     came within ``coalesce``; it may return in how many seconds the next is due, if sooner.
     """
-    trigger = Trigger()
+    trigger = DebouncedEvent()
 
     async def listen() -> None:
         try:

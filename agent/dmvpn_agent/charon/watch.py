@@ -17,7 +17,7 @@ from dmvpn_agent.charon.alerts import CharonAlerts
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.ike_peer import IkePeer, ike_peer, proves
 from dmvpn_agent.charon.sa import Authentication, IkeSa
-from dmvpn_agent.charon.sa_certificates import CertificateSource, Proofs
+from dmvpn_agent.charon.sa_certificates import CertificateSource, SaCertificates
 from dmvpn_agent.charon.sa_changes import parse_alert, rekeyed_spis, sa_event
 from dmvpn_agent.charon.sa_gauges import observe_sas
 from dmvpn_agent.charon.sa_reader import certificate_data, parse_ike_sas
@@ -83,7 +83,7 @@ class CharonWatch:
         # What was there before the agent is taken as what it is now, or a restart would throw everybody out.
         self._connections = Connections(trusts_first=True)
         self._ours: dict[Address, tuple[IkeSa, ...]] = {}
-        self._proofs = Proofs(certificates)
+        self._certificates = SaCertificates(certificates)
         self._crls: tuple[bytes, ...] = ()
         self._trouble = Trouble()
         self._left_out: set[bytes] = set()
@@ -142,15 +142,15 @@ class CharonWatch:
     def _has_proof(self, sa: IkeSa) -> bool:
         if self._connections.now(sa.name) is not Authentication.PUBLIC_KEY:
             return False
-        return any(proves(one, sa.remote_id) for one in self._proofs.of((sa,)))
+        return any(proves(one, sa.remote_id) for one in self._certificates.of((sa,)))
 
     def certificates_at(self, interface: str, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates of those IKE_SAs, as far as they are known."""
-        return self._proofs.of(self._showing(self.sas_of(interface, address)))
+        return self._certificates.of(self._showing(self.sas_of(interface, address)))
 
     def certificate_of(self, sa: IkeSa) -> Certificate | None:
         """Return the certificate that the peer of an IKE_SA proved, ``None`` where it is not known."""
-        return next(iter(self._proofs.of(self._showing((sa,)))), None)
+        return next(iter(self._certificates.of(self._showing((sa,)))), None)
 
     def _showing(self, sas: Iterable[IkeSa]) -> Iterator[IkeSa]:
         """Yield those whose peer proved a certificate: of the others nobody has one."""
@@ -169,7 +169,7 @@ class CharonWatch:
         """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
         now = self._clocks.uptime()
         showing = self._showing(self.sas_of(interface, address))
-        return self._proofs.are_known(sa for sa in showing if self._settled_at.get(sa.spis, now) > now)
+        return self._certificates.are_known(sa for sa in showing if self._settled_at.get(sa.spis, now) > now)
 
     def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
         """Return the established IKE_SAs of an interface's connection with an NBMA address at the last look."""
@@ -185,7 +185,7 @@ class CharonWatch:
         for sas in tuple(self._ours.values()):  # metrics are read by another thread
             yield from sas
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Ask charon for its SAs now; without it, nothing happens. Raises ``CharonLost``.
 
         All who ask while a look is under way share the next one: a storm of questions is no storm of looks.
@@ -213,7 +213,7 @@ class CharonWatch:
 
     async def refresh_certificates(self) -> None:
         """Look for the certificates that were not known at the last look: the bridge may have found them since."""
-        await self._proofs.refresh(self._may_show(self.our_sas()))
+        await self._certificates.refresh(self._may_show(self.our_sas()))
 
     async def end(self, sa: IkeSa) -> None:
         """End an IKE_SA: charon tells the peer, and forgets it without waiting for an answer.
@@ -296,21 +296,21 @@ class CharonWatch:
         sas = tuple(
             await list_sas(session, self._clocks.now, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
         )
-        await self._connections.look(session, (sa for sa in sas if sa.name in self._profiles), read=True)
+        await self._connections.update(session, (sa for sa in sas if sa.name in self._profiles), read=True)
         self._connections.prune(sas)
-        self.totals.look(sa for sa in sas if sa.name in self._profiles)
+        self.totals.update(sa for sa in sas if sa.name in self._profiles)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in sas:
             if sa.name in self._profiles and sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
-        await self._proofs.refresh(self._may_show(sa for there in ours.values() for sa in there))
+        await self._certificates.refresh(self._may_show(sa for there in ours.values() for sa in there))
         if changed := self._identities(ours) != self._identities(self._ours):
             # Before anybody is judged by these IKE_SAs: the CAs that a peer sent may be what denies it.
             await self._learn_authorities(session)
         self.connected, self.ike_sas, self._ours = True, sas, ours
         self._trouble.over()
         self._settled_at = {sa.spis: self._settled_at.get(sa.spis) or self._settles_at(sa) for sa in self.our_sas()}
-        self._proofs.look(self._showing(self.our_sas()))
+        self._certificates.update(self._showing(self.our_sas()))
         if changed:
             self.changed()
 

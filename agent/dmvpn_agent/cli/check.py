@@ -9,7 +9,7 @@ from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.config.file import Config, load
-from dmvpn_agent.doctor.inspect import look_at_bgp
+from dmvpn_agent.doctor.inspect import read_bgp
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import say
 
@@ -41,6 +41,6 @@ async def _found_in_frr(config: Config) -> tuple[BgpProblem, ...] | None:
         return None
     try:
         async with asyncio.timeout(TIMEOUT):
-            return await look_at_bgp(config)
+            return await read_bgp(config)
     except (FrrUnavailable, TimeoutError):
         return None

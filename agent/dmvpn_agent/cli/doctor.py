@@ -10,7 +10,7 @@ from pathlib import Path
 from dmvpn_agent.config.file import load
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.checks import Check, Level, examine
-from dmvpn_agent.doctor.inspect import look, wanted
+from dmvpn_agent.doctor.inspect import inspect, wanted
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say
 from dmvpn_agent.runtime.printable import printable
@@ -27,7 +27,7 @@ def run(file: Path, as_json: bool) -> int:
     except ConfigError as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_CANNOT
-    checks = examine(asyncio.run(look(config)), wanted(config))
+    checks = examine(asyncio.run(inspect(config)), wanted(config))
     say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if as_json
           else "\n".join(render(checks)))  # fmt: skip
     return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND

@@ -36,7 +36,7 @@ from dmvpn_agent.doctor.node import (
     Wanted,
 )
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
-from dmvpn_agent.doctor.sockets import User, acting_as, look_at_socket, user_behind, user_named
+from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.nftables import Nftables
 from dmvpn_agent.runtime.exposition import served
@@ -85,7 +85,7 @@ def tunnel_networks(config: Config) -> tuple[Network, ...]:
     return tuple(dict.fromkeys(network for one in rules for network in one.tunnel_networks))
 
 
-async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
+async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
     """Look at everything. Never raises for what it finds."""
     agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
     with acting_as(agent):
@@ -113,7 +113,7 @@ async def look(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
         authorities=tuple(authority.subject for authority in trust.authorities),
         trust_problems=trust_problems,
         redirect=await _seen(_redirect),
-        bgp=await _seen(lambda: look_at_bgp(config)) if config.bgp else None,
+        bgp=await _seen(lambda: read_bgp(config)) if config.bgp else None,
         metrics={
             name: MetricsView(str(endpoint), await served(endpoint))
             for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
@@ -126,13 +126,13 @@ def _sockets(config: Config, nhrpd_vici: Path, agent: User | None) -> dict[str, 
     vty = config.frr.vty_directory
     nhrpd = user_behind(vty / "nhrpd.vty")
     sockets = {
-        "nhrpd's charon": look_at_socket(nhrpd_vici, "nhrpd", nhrpd),
-        "charon": look_at_socket(config.ike.vici_socket, "dmvpn-agent", agent, not_for=SERVICE_GROUP),
-        "nhrpd's events": look_at_socket(config.event_socket, "nhrpd", nhrpd),
-        "control": look_at_socket(config.control_socket),
+        "nhrpd's charon": check_socket(nhrpd_vici, "nhrpd", nhrpd),
+        "charon": check_socket(config.ike.vici_socket, "dmvpn-agent", agent, not_for=SERVICE_GROUP),
+        "nhrpd's events": check_socket(config.event_socket, "nhrpd", nhrpd),
+        "control": check_socket(config.control_socket),
     }
     for daemon in ("nhrpd", "bgpd") if config.bgp else ("nhrpd",):
-        if (view := look_at_socket(vty / f"{daemon}.vty", "dmvpn-agent", agent)).there:
+        if (view := check_socket(vty / f"{daemon}.vty", "dmvpn-agent", agent)).there:
             sockets[f"{daemon}'s terminal"] = view
     return sockets
 
@@ -198,7 +198,7 @@ async def _nhrpd(config: Config) -> NhrpdView:
     return parse_nhrpd((await Terminals(config.frr).reader.run("nhrpd", ("show running-config",))).text)
 
 
-async def look_at_bgp(config: Config) -> tuple[BgpProblem, ...]:
+async def read_bgp(config: Config) -> tuple[BgpProblem, ...]:
     """Return what in FRR hinders the agent: for the neighbors that it wrote, and for any that it may write.
 
     Raises ``FrrUnavailable``.

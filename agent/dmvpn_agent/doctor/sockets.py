@@ -78,7 +78,7 @@ def acting_as(user: User | None) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def look_at_socket(path: Path, client: str = "", user: User | None = None, not_for: str = "") -> SocketView:
+def check_socket(path: Path, client: str = "", user: User | None = None, not_for: str = "") -> SocketView:
     """Look at a socket; ``client`` is the program that uses it, and ``user`` whose rights that has, if known.
 
     ``not_for`` is a group whose members need not open it. Only root can tell what is refused to somebody else.

@@ -13,12 +13,12 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement.nat_guard import NatGuard
-from dmvpn_agent.enforcement.sa_terminator import READMITTED, SaEnder, Sas
+from dmvpn_agent.enforcement.sa_terminator import READMITTED, Sas, SaTerminator
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, is_of
 from dmvpn_agent.runtime import metrics
@@ -48,7 +48,7 @@ HARMLESS = frozenset(
 GUARDED = frozenset({Reason.NBMA_ADDRESS_CONFLICT})
 
 
-class Inviter(Protocol):
+class Reconnector(Protocol):
     """Has charon set up an IKE_SA with somebody."""
 
     async def invite(self, interface: str, local: Address, remote: Address) -> None:
@@ -77,10 +77,10 @@ class Enforcer:
     def __init__(
         self,
         sas: Sas,
-        ender: SaEnder,
-        inviter: Inviter,
+        terminator: SaTerminator,
+        inviter: Reconnector,
         peers: Peers,
-        denied: Denied,
+        denied: DenialTable,
         guard: NatGuard,
         telemetry: Telemetry,
         clock: Uptime,
@@ -89,7 +89,7 @@ class Enforcer:
         dry_run: bool = False,
     ) -> None:
         self._sas = sas
-        self._ender = ender
+        self._terminator = terminator
         self._inviter = inviter
         self._peers = peers
         self._denied = denied
@@ -111,7 +111,7 @@ class Enforcer:
         """Make one pass: what the decisions ask of charon, given what it shows."""
         if self.ends_denied:  # first: nothing that goes wrong with others may keep who is denied
             await self._end_denied()
-        await self._guard.look()
+        await self._guard.check()
         # Each is taken in its turn: what goes wrong with one leaves the others for the next pass.
         self._waiting |= {request.pair: request for request in self._denied.take_readmitted()}
         for pair in tuple(self._waiting):
@@ -125,12 +125,12 @@ class Enforcer:
         accepted: dict[Address, list[BindingRequest]] = defaultdict(list)
         for member in self._peers.memberships() if denials else ():
             accepted[member.request.nbma_address].append(member.request)
-        await self._ender.end(
+        await self._terminator.end(
             {
                 sa: denial.why.reason
                 for denial in denials
                 for sa in self._own(denial.request)
-                if self._ender.due(sa)
+                if self._terminator.may_terminate(sa)
                 and not any(self._is_of(sa, request) for request in accepted[denial.request.nbma_address])
             }
         )
@@ -143,12 +143,12 @@ class Enforcer:
         own = self._own(request)
         if request in self._denied or self._is_accepted(request):
             return  # it has asked meanwhile
-        if not all(self._ender.due(sa, READMITTED) for sa in own):
+        if not all(self._terminator.may_terminate(sa, READMITTED) for sa in own):
             self._waiting[request.pair] = request
             return
-        await self._ender.end(dict.fromkeys(own, READMITTED))
+        await self._terminator.end(dict.fromkeys(own, READMITTED))
         for sa in own:
-            self._ender.forgive(sa)
+            self._terminator.reset_backoff(sa)
         local = request.local_nbma_address
         if not own and local is not None and self._dry_run:
             log.info("would_invite", nbma_address=str(request.nbma_address))

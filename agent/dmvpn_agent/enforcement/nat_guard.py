@@ -13,10 +13,10 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Membership, Peers
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.enforcement.sa_terminator import SaEnder, Sas
+from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, is_of
@@ -37,15 +37,15 @@ End = tuple[Address, int]
 class Gate(Protocol):
     """Drops what comes from an end."""
 
-    async def silence(self, end: End, span: timedelta) -> None:
+    async def block(self, end: End, span: timedelta) -> None:
         """Drop its packets for this long. Raises ``FirewallError``."""
 
-    async def hear(self, end: End) -> None:
+    async def unblock(self, end: End) -> None:
         """Let its packets in again; they need not be dropped. Raises ``FirewallError``."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Silenced:
+class _Blocked:
     request: BindingRequest
     until: timedelta
 
@@ -63,24 +63,24 @@ class NatGuard:
     def __init__(
         self,
         sas: Ends,
-        ender: SaEnder,
+        terminator: SaTerminator,
         peers: Peers,
-        denied: Denied,
+        denied: DenialTable,
         telemetry: Telemetry,
         clock: Uptime,
         gate: Gate | None,
     ) -> None:
         self._sas = sas
-        self._ender = ender
+        self._terminator = terminator
         self._peers = peers
         self._denied = denied
         self._clock = clock
         self._gate = gate
-        self._silenced: dict[End, _Silenced] = {}
+        self._silenced: dict[End, _Blocked] = {}
         self._trouble = Trouble()
         telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._silenced))
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """End what must not be there, silence where it came from, and hear again whoever is kept out no more."""
         now = self._clock()
         unwanted = {**dict(self._silent(now)), **dict(self._denied_here())}
@@ -134,10 +134,10 @@ class NatGuard:
 
     async def _keep_out(self, sa: IkeSa, request: BindingRequest) -> None:
         # The kernel mixes the two up until it is gone, and once ended it comes back at once: silence comes first.
-        if await self._silence(sa, request) or self._ender.due(sa):
-            await self._ender.end({sa: Reason.NBMA_ADDRESS_CONFLICT})
+        if await self._block(sa, request) or self._terminator.may_terminate(sa):
+            await self._terminator.end({sa: Reason.NBMA_ADDRESS_CONFLICT})
 
-    async def _silence(self, sa: IkeSa, request: BindingRequest) -> bool:
+    async def _block(self, sa: IkeSa, request: BindingRequest) -> bool:
         """Return whether the peer's packets are dropped from here on."""
         end = sa.remote_host, sa.remote_port
         if end in self._silenced:
@@ -145,14 +145,14 @@ class NatGuard:
         if self._gate is None or self._is_shared(sa):
             return False
         try:
-            await self._gate.silence(end, SILENCE)
+            await self._gate.block(end, SILENCE)
         except FirewallError as error:
             if self._trouble.is_new(error):
                 log.error(
                     "peer_not_silenced", why=self._trouble.text, consequence="it comes back, and is ended again"
                 )
             return False
-        self._silenced[end] = _Silenced(request, self._clock() + SILENCE)
+        self._silenced[end] = _Blocked(request, self._clock() + SILENCE)
         log.warning("peer_silenced", remote_id=sa.remote_id, nbma_address=str(end[0]), port=end[1],
                     seconds=SILENCE.total_seconds(), why="another peer is behind this NAT address",
                     do="docs/nat.md")  # fmt: skip
@@ -169,6 +169,6 @@ class NatGuard:
                  port=end[1])  # fmt: skip
         try:
             if self._gate is not None:
-                await self._gate.hear(end)
+                await self._gate.unblock(end)
         except FirewallError as error:
             log.error("peer_stays_silenced", why=str(error), then=f"until {SILENCE} after it was silenced")

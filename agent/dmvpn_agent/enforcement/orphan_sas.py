@@ -17,10 +17,10 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.enforcement.sa_terminator import SaEnder, Sas
+from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
 from dmvpn_agent.policy.request import BindingRequest, is_of
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.x509.certificate import Certificate
@@ -45,20 +45,20 @@ class Cache(Protocol):
         """Have it read soon."""
 
 
-class UnboundWatch:
+class OrphanSaWatch:
     """Ends the IKE_SAs that have had no binding for ``PATIENCE``, or ``PATIENCE_AFTER_LOSS`` of all bindings."""
 
     def __init__(
         self,
         sas: Sas,
-        ender: SaEnder,
+        terminator: SaTerminator,
         peers: Peers,
-        denied: Denied,
+        denied: DenialTable,
         cache: Cache,
         clock: Uptime,
     ) -> None:
         self._sas = sas
-        self._ender = ender
+        self._terminator = terminator
         self._peers = peers
         self._denied = denied
         self._cache = cache
@@ -67,7 +67,7 @@ class UnboundWatch:
         self._were_bound: set[tuple[Address, str]] = set()
         self._lost: set[tuple[Address, str]] = set()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Look once; what is unbound for long enough, by a cache read since, is ended."""
         now = self._clock()
         settled = self._settled()
@@ -79,12 +79,12 @@ class UnboundWatch:
             about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
             log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd",
                         all_lost=_peer(sa) in self._lost)  # fmt: skip
-        await self._ender.end(dict.fromkeys(due, "unbound"))
+        await self._terminator.end(dict.fromkeys(due, "unbound"))
 
     def _due(self, unbound: Mapping[str, IkeSa], now: timedelta) -> Iterator[IkeSa]:
         for spis, sa in unbound.items():
             waited_for = self._since[spis] + (PATIENCE_AFTER_LOSS if _peer(sa) in self._lost else PATIENCE)
-            if now < waited_for or not self._ender.due(sa):
+            if now < waited_for or not self._terminator.may_terminate(sa):
                 continue
             last_read = self._cache.last_read
             if last_read is None or last_read < waited_for:

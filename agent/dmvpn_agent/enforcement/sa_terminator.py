@@ -42,7 +42,7 @@ class Sas(Protocol):
     def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
         """Return those of them with an NBMA address that are of a tunnel interface's own connection."""
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Look again. Raises ``CharonLost``."""
 
     async def end(self, sa: IkeSa) -> None:
@@ -55,7 +55,7 @@ class _Backoff:
     interval: timedelta
 
 
-class SaEnder:
+class SaTerminator:
     """Ends IKE_SAs; in a ``dry_run`` it only says whose it would end, once in an hour."""
 
     def __init__(self, sas: Sas, telemetry: Telemetry, clock: Uptime, *, dry_run: bool = False) -> None:
@@ -65,14 +65,14 @@ class SaEnder:
         self._dry_run = dry_run
         self._backoffs: dict[_Key, _Backoff] = {}
 
-    def due(self, sa: IkeSa, cause: str = "") -> bool:
+    def may_terminate(self, sa: IkeSa, cause: str = "") -> bool:
         """Tell whether a peer's IKE_SA may be ended again already, for a cause."""
         backoff = self._backoffs.get(_key(sa, cause))
         if backoff is None:
             return True
         return self._clock() - backoff.last >= (FORGIVEN if self._dry_run else backoff.interval)
 
-    def forgive(self, sa: IkeSa) -> None:
+    def reset_backoff(self, sa: IkeSa) -> None:
         """Have a peer begin anew, because what kept it out is no more.
 
         How often it was called back stays: nhrpd may ask by what it kept from before, and have it denied again.
@@ -100,7 +100,7 @@ class SaEnder:
 
     async def _try_to_look(self) -> str | None:
         try:
-            await self._sas.look()
+            await self._sas.refresh()
         except CharonLost as error:
             return str(error)
         return None

@@ -33,7 +33,7 @@ class _Departing:
     said: bool = False
 
 
-class Departures:
+class TeardownWatch:
     """The revoked peers of which something is still there.
 
     ``bound`` returns the protocol addresses in nhrpd's cache, ``neighbors`` those with a neighbor of ours in FRR.
@@ -60,7 +60,7 @@ class Departures:
         """Watch a peer go."""
         self._departing[revoked.request.protocol_address] = _Departing(revoked, self._clock())
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Look for what is still there of each."""
         now, bound, neighbors = self._clock(), self._bound(), self._neighbors()
         if bound is None or neighbors is None:

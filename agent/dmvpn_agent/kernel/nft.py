@@ -82,7 +82,7 @@ table {TABLE} {{
 {rules}
   }}
 }}
-{"".join(render_silence(end, seconds) for end, seconds in (silenced or {}).items())}"""
+{"".join(render_block(end, seconds) for end, seconds in (silenced or {}).items())}"""
 
 
 def _redirections(rule: RedirectRule) -> tuple[str, str]:
@@ -102,12 +102,12 @@ def _redirections(rule: RedirectRule) -> tuple[str, str]:
     )
 
 
-def render_silence(end: End, seconds: int) -> str:
+def render_block(end: End, seconds: int) -> str:
     """Return the script that has our table drop what comes from an address and UDP port, for so long."""
     return f"add element {TABLE} silenced {{ {end[0]} . {end[1]} timeout {seconds}s }}\n"
 
 
-def render_hear(end: End) -> str:
+def render_unblock(end: End) -> str:
     """Return the script that takes that back."""
     return f"delete element {TABLE} silenced {{ {end[0]} . {end[1]} }}\n"
 

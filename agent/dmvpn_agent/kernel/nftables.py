@@ -18,8 +18,8 @@ from dmvpn_agent.kernel.nft import (
     ShownTable,
     parse_table,
     render,
-    render_hear,
-    render_silence,
+    render_block,
+    render_unblock,
 )
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.kernel.redirect_rule import RedirectRule
@@ -75,20 +75,20 @@ class Nftables:
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft cannot delete table {TABLE}: {_words(done)}")
 
-    async def silence(self, end: End, span: timedelta) -> None:
+    async def block(self, end: End, span: timedelta) -> None:
         """Drop what comes from an address and UDP port. Raises ``FirewallError``."""
         async with self._writing:
-            done = await self._nft("-f", "-", stdin=render_silence(end, int(span.total_seconds())))
+            done = await self._nft("-f", "-", stdin=render_block(end, int(span.total_seconds())))
             if done.status == 0:
                 self._silenced[end] = time.monotonic() + span.total_seconds()
         if done.status != 0:
             raise FirewallError(f"nft does not drop what comes from {end[0]} port {end[1]}: {_words(done)}")
 
-    async def hear(self, end: End) -> None:
+    async def unblock(self, end: End) -> None:
         """Drop it no longer; it need not be dropped. Raises ``FirewallError``."""
         async with self._writing:
             self._silenced.pop(end, None)
-            done = await self._nft("-f", "-", stdin=render_hear(end))
+            done = await self._nft("-f", "-", stdin=render_unblock(end))
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft still drops what comes from {end[0]} port {end[1]}: {_words(done)}")
 

@@ -8,7 +8,7 @@ from dmvpn_agent.kernel.nft import ShownTable
 from dmvpn_agent.kernel.redirect_rule import RedirectRule
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class RedirectKeeper:
         self._telemetry = telemetry
         self._dry_run = dry_run
         self._said: str | None = None
-        self._trigger = Trigger()
+        self._trigger = DebouncedEvent()
         self._written: str | None = None
         self._trouble = Trouble()
         self.installed = False

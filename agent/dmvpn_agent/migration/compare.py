@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.addresses import Address, covers
-from dmvpn_agent.admission.prefix_index import Holdings
+from dmvpn_agent.admission.prefix_index import PrefixIndex
 from dmvpn_agent.bridge.nhrpd_sections import NHRPD_MAX_CERTIFICATE
 from dmvpn_agent.explain.certificate_input import InputError, Shown, read_file
 from dmvpn_agent.explain.judging import Question, explain
@@ -148,7 +148,7 @@ def _differences(old: OldVerdict, peer: Peer) -> Iterator[str]:
 
 def _beside_each_other(rows: list[Row]) -> Iterator[Row]:
     """Yield the rows; of peers that hold the same, all but the first are marked if the policy accepts one only."""
-    held, files = Holdings(), dict[str, str]()
+    held, files = PrefixIndex(), dict[str, str]()
     for row in rows:
         peer = row.new.peer if isinstance(row.new, Accept) else None
         others = held.conflicting(peer) if peer is not None else ()

@@ -53,7 +53,7 @@ def maintained(request: BindingRequest, policy: Policy, action: Action) -> Maint
     return None
 
 
-def standing_rules(
+def authentication_rules(
     request: BindingRequest, row: StaticPeer | None, policy: Policy, chain_rules: tuple[Rule, ...], now: datetime
 ) -> Iterator[Rule]:
     """Yield the rules over who asks; ``row`` is the peer's in the static table, ``chain_rules`` a ``Verifier``'s."""

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from dmvpn_agent.addresses import Address, Network, contains, overlap
-from dmvpn_agent.policy.authentication_rules import maintained, standing_rules, static_peer_of
+from dmvpn_agent.policy.authentication_rules import authentication_rules, maintained, static_peer_of
 from dmvpn_agent.policy.authorization_rules import (
     Entitlement,
     Listed,
@@ -118,7 +118,7 @@ class Judge:
         """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
         row = static_peer_of(request, self.policy)
         verified = self._verified(request, now)
-        for rule in standing_rules(request, row, self.policy, verified.rules, now):
+        for rule in authentication_rules(request, row, self.policy, verified.rules, now):
             if not rule.passed:
                 return _deny(rule)
         verdict = self._verdict(request, row, verified)
@@ -138,7 +138,7 @@ class Judge:
         """Decide, and keep every rule: those after a failed one too, as far as they still say something."""
         row = static_peer_of(request, self.policy)
         verified = self._verified(request, now)
-        rules = list(standing_rules(request, row, self.policy, verified.rules, now))
+        rules = list(authentication_rules(request, row, self.policy, verified.rules, now))
         subject = self._subject(request, row, verified)
         resources = Resources()
         if subject is not None:

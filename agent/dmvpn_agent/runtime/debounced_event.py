@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 
-class Trigger:
+class DebouncedEvent:
     """An event that is awaited for a limited time; a little later, all that came meanwhile counts as one."""
 
     def __init__(self) -> None:

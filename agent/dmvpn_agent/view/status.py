@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from dmvpn_agent.admission.authorizer import Authorizer
-from dmvpn_agent.admission.decision_record import Judgement, describe
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.decision_record import DecisionRecord, describe
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Membership, Peers
 from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
@@ -61,7 +61,7 @@ def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
     }
 
 
-def trust_status(watch: TrustWatch, denied: Denied) -> dict[str, Any]:
+def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
     """Return the CAs and CRLs in force, what is wrong with them, and how many peers are denied."""
     return {
         "authorities": [authority.subject for authority in watch.trust.authorities],
@@ -85,7 +85,7 @@ def decisions_status(authorizer: Authorizer) -> list[dict[str, Any]]:
     return [_decision(judgement) for judgement in authorizer.judgements]
 
 
-def _decision(judgement: Judgement) -> dict[str, Any]:
+def _decision(judgement: DecisionRecord) -> dict[str, Any]:
     return {"time": judgement.time.isoformat(timespec="milliseconds"), **describe(judgement)}
 
 

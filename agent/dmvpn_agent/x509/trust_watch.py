@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.runtime import metrics
-from dmvpn_agent.runtime.debounced_event import Trigger
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.x509.trust import Trust
 
@@ -74,7 +74,7 @@ class TrustWatch:
         self._learned = 0  # how often intermediate CAs became known
         self._in_force: tuple[Trust, int] | None = None
         self._looking = asyncio.Lock()
-        self._wanted = Trigger()
+        self._wanted = DebouncedEvent()
         self._then: Callable[[Trust], None] | None = None
         self._doubted: Hashable = None
         self._doubts = 0
@@ -96,14 +96,14 @@ class TrustWatch:
         await self._give_to_charon()
         while True:
             await self._wanted.wait(within=INTERVAL, then=0)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Read the files if one has changed, and put in force what they say."""
         async with self._looking:
-            await self._look()
+            await self._check()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         source, then, learned = self._source, self._then, self._learned
         try:
             stamp = await asyncio.to_thread(source.stamp)
@@ -187,7 +187,7 @@ class TrustWatch:
         """
         if self._source.learn(certificates):
             self._learned, self._stamp = self._learned + 1, None
-            await self.look()
+            await self.check()
 
     def _take(self, read: TrustRead) -> None:
         self.trust, self.crls, self.problems = read.trust, read.crls, (*read.problems, *read.rolled_back)

@@ -123,7 +123,7 @@ class Scene:
     async def look(self) -> None:
         assert self.bridge.bridge.session is not None
         await self.bridge.bridge._look(self.bridge.bridge.session, None)
-        await self.watch.look()
+        await self.watch.refresh()
 
     def told(self, host: str) -> list[tuple[str, bytes]]:
         """Return what nhrpd was told of a peer: events with certificates."""

@@ -328,7 +328,7 @@ async def test_clients_are_served_or_closed_whatever_part_of_the_bridge_fails(
         (Certificates, "collect", "certificates"),
         (Certificates, "learn", "certificates"),
         (Certificates, "resync", "certificates"),
-        (SurplusEnder, "look", "surplus"),
+        (SurplusEnder, "check", "surplus"),
         (Store, "open", "store"),
         (Certificates, "start", "store"),
     ],

@@ -131,7 +131,7 @@ async def _both_begin(nodes: Sequence[Node]) -> None:
 async def _look(node: Node) -> None:
     """Have the bridge look, as a resync would."""
     assert node.bridge.session is not None
-    await node.bridge._surplus.look(node.bridge.session, node.bridge.picture.sas.values())
+    await node.bridge._surplus.check(node.bridge.session, node.bridge.circuits.sas.values())
 
 
 async def test_a_killed_charon_resets_nhrpd_and_comes_back(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, tel
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
         before = len(charon.requests)
-        await asyncio.gather(*(watch.look() for _ in range(100)))
+        await asyncio.gather(*(watch.refresh() for _ in range(100)))
         assert [name for name, _ in charon.requests[before:]].count("list-sas") <= 2
         assert [sa.unique_id for sa in watch.our_sas()] == [1]
 
@@ -73,7 +73,7 @@ async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemet
         await until(bridge.asked.is_set)
         charon.sas.clear()
         charon.up(FakeSa(2, "203.0.113.2", "CN=spoke2"), told=False)
-        second = asyncio.create_task(watch.look())
+        second = asyncio.create_task(watch.refresh())
         await until(lambda: second.done() or watch._looking._waiters)
         bridge.readable.set()
         await until(lambda: len(news) == 2)
@@ -99,7 +99,7 @@ async def test_a_look_that_outlasts_its_session_shows_nothing(charon: FakeCharon
     bridge = _SlowBridge()
     async with watched(charon.path, telemetry, bridge) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
-        look = asyncio.create_task(watch.look())
+        look = asyncio.create_task(watch.refresh())
         await until(bridge.asked.is_set)
         await charon.stop()
         await until(lambda: not watch.connected)
@@ -113,7 +113,7 @@ async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry:
     async with watched(charon.path, telemetry) as watch:
         charon.hang = True
         begun = watch._looks_begun
-        first, second = (asyncio.create_task(watch.look()) for _ in range(2))
+        first, second = (asyncio.create_task(watch.refresh()) for _ in range(2))
         await until(lambda: watch._looks_begun == begun + 1)  # the second one waits for the first
         first.cancel()
         await until(lambda: watch._looks_begun == begun + 2)
@@ -151,7 +151,7 @@ async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Teleme
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED"}))
         await until(lambda: news)
         charon.rekey_child(1, old=11, new=12)
-        await watch.look()
+        await watch.refresh()
         assert len(news) == 1
 
 
@@ -186,7 +186,7 @@ async def test_what_nobody_saw_counts_by_the_certificate_of_the_ike_sa(
     """Its connection was loaded with another method as it came: an identity of another certificate is not proved."""
     async with watched(charon.path, telemetry, _Bridge()) as watch:
         charon.connections["dmvpn"] = rounds("pubkey", "psk")
-        await watch.look()
+        await watch.refresh()
         charon.connections["dmvpn"] = rounds("pubkey")
         charon.up(FakeSa(1, "203.0.113.2", identity))
         await until(lambda: list(watch.our_sas()))
@@ -210,7 +210,7 @@ async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: T
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: list(watch.our_sas()))
         await watch.end(next(watch.our_sas()))
-        await watch.look()
+        await watch.refresh()
         assert list(watch.our_sas()) == []
 
 
@@ -271,7 +271,7 @@ async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry
         await until(lambda: not watch.connected)
         with pytest.raises(CharonLost):
             await watch.end(sa)
-        await watch.look()
+        await watch.refresh()
         assert list(watch.our_sas()) == []
 
 

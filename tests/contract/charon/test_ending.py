@@ -25,7 +25,7 @@ async def test_a_peer_that_does_not_answer_holds_up_nothing(tmp_path: Path, tele
             await until(lambda: list(watch.our_sas()))
             os.kill(network.spokes.pid, signal.SIGSTOP)
             await watch.end(next(watch.our_sas()))
-            await watch.look()
+            await watch.refresh()
             assert list(watch.our_sas()) == []
             os.kill(network.spokes.pid, signal.SIGCONT)
             while await network.spokes.sas():

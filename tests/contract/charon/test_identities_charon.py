@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from contract.charon_pair import Side, two_charons
 from contract.charons import needs_charon
-from dmvpn_agent.bridge.certificate_index import Known
+from dmvpn_agent.bridge.certificate_index import CertificateIndex
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import list_sas
@@ -139,7 +139,9 @@ async def test_identities_prove_what_charon_says_they_do(pair: Pair) -> None:
         certificate = _issue(case)
         sa = await pair.come(certificate, case.identity)
         assert sa.remote_id == (case.printed or case.identity or sa.remote_id), name
-        found = [one for one in Known(await pair.cache()).of(sa.remote_id) if one.certificate.der == certificate]
+        found = [
+            one for one in CertificateIndex(await pair.cache()).of(sa.remote_id) if one.certificate.der == certificate
+        ]
         assert [one.certain for one in found if one.certain] == [True] * case.proven, (name, sa.remote_id)
         await pair.leave()
         await pair.node.ask("flush-certs", {"type": "X509"})
@@ -152,7 +154,7 @@ async def test_a_pattern_is_nobodys_though_a_certificate_has_it(pair: Pair) -> N
     await pair.leave()
     sa = await pair.come(_issue(CASES["a pattern of names"]), "*.example")
     assert sa.remote_id == "*.example"
-    found = Known(await pair.cache()).of(sa.remote_id)
+    found = CertificateIndex(await pair.cache()).of(sa.remote_id)
     assert [one.certain for one in found] == [False]
 
 

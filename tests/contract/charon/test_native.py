@@ -13,7 +13,7 @@ import structlog
 
 from contract.bridge_stand import Stand
 from contract.watched import watched
-from dmvpn_agent.charon.reconnect import ViciInviter
+from dmvpn_agent.charon.reconnect import ViciReconnector
 from dmvpn_agent.charon.sa import circuits
 from dmvpn_agent.charon.vici import PacketType
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -129,7 +129,7 @@ async def test_the_watch_follows_a_patched_charon(name: str, tmp_path: Path, tel
         assert watch.patched is True
         while not charon.finished:
             charon.step()
-        await watch.look()
+        await watch.refresh()
         seen = {child: str(sa.remote_host) for child, (sa, _) in circuits(watch.ike_sas).items()}
         assert seen == installed(charon)
         await charon.stop()
@@ -142,10 +142,10 @@ async def test_the_agent_ends_an_ike_sa_of_a_patched_charon(tmp_path: Path, tele
     async with _charon("peer-comes", tmp_path / "charon.vici") as charon, watched(charon.path, telemetry) as watch:
         while not charon.finished:
             charon.step()
-        await watch.look()
+        await watch.refresh()
         (sa,) = watch.sas_at(ip_address(SPOKE))
         await watch.end(sa)
-        await watch.look()
+        await watch.refresh()
         assert list(watch.our_sas()) == []
 
 
@@ -156,7 +156,7 @@ async def test_an_invitation_has_the_form_that_a_patched_charon_took(tmp_path: P
         packet for packet in packets if packet.type is PacketType.CMD_REQUEST and packet.name == "initiate"
     ]
     async with _charon("initiate-terminate", tmp_path / "charon.vici") as charon:
-        inviter = ViciInviter((charon.path,), {"gre1": "dmvpn"}, telemetry)
+        inviter = ViciReconnector((charon.path,), {"gre1": "dmvpn"}, telemetry)
         await inviter.invite("gre1", ip_address("198.18.0.1"), ip_address(SPOKE))
         name, message = charon.requests[-1]
     assert name == "initiate"

@@ -28,8 +28,8 @@ link set eth1 up
 SEND = """
 import sys
 from ipaddress import ip_address
-from dmvpn_agent.bridge.gre_packet import send_trigger
-send_trigger(ip_address(sys.argv[1]), ip_address(sys.argv[2]))
+from dmvpn_agent.bridge.gre_packet import send_acquire_packet
+send_acquire_packet(ip_address(sys.argv[1]), ip_address(sys.argv[2]))
 """
 EVERYBODY = ip_network("0.0.0.0/0")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.doctor.sockets import ROOT, User, acting_as, look_at_socket, user_behind, user_named
+from dmvpn_agent.doctor.sockets import ROOT, User, acting_as, check_socket, user_behind, user_named
 from fakes.waiting import until_now
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")]
@@ -47,7 +47,7 @@ def test_a_socket_is_refused_to_who_may_not_open_it(path: Path, mode: int, user:
     """Though root, who looks, may. Groups count."""
     path.chmod(mode)
     os.chown(path, 0, 4242)
-    view = look_at_socket(path, "nhrpd", user)
+    view = check_socket(path, "nhrpd", user)
     assert view.served is True
     assert view.refused == (f"nhrpd ({user})" if refused else "")
 
@@ -64,16 +64,16 @@ def test_a_group_that_may_open_a_socket_and_need_not_is_named(
     path.chmod(mode)
     shutil.chown(path, "root", group)
     with acting_as(None if as_root else User(4242, 4242)):
-        assert look_at_socket(path, not_for="nogroup").open_to == ("nogroup" if is_open else "")
-        assert look_at_socket(path, not_for="no-group-of-that-name").open_to == ""
-        assert look_at_socket(path).open_to == ""
+        assert check_socket(path, not_for="nogroup").open_to == ("nogroup" if is_open else "")
+        assert check_socket(path, not_for="no-group-of-that-name").open_to == ""
+        assert check_socket(path).open_to == ""
 
 
 def test_a_directory_that_may_not_be_entered_refuses(path: Path) -> None:
     """Whatever the socket's own mode is."""
     path.chmod(0o777)
     path.parent.chmod(0o700)
-    assert look_at_socket(path, "nhrpd", STRANGER).refused
+    assert check_socket(path, "nhrpd", STRANGER).refused
 
 
 def test_who_looks_is_itself_again_afterwards(path: Path) -> None:
@@ -102,14 +102,14 @@ def test_who_may_open_everything_is_refused_nothing(path: Path) -> None:
     user = user_behind(path)
     assert user == ROOT
     path.chmod(0)
-    assert not look_at_socket(path, "nhrpd", user).refused
+    assert not check_socket(path, "nhrpd", user).refused
 
 
 def test_who_is_not_root_speaks_only_for_itself(path: Path) -> None:
     """It cannot try by the rights of others."""
     path.chmod(0o600)
     with acting_as(STRANGER):
-        view = look_at_socket(path, "nhrpd", MEMBER)
+        view = check_socket(path, "nhrpd", MEMBER)
     assert (view.served, view.refused) == (None, "")
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_seen_is_not_taken_for_missing(path: Path) -> None:
     """Its directory may not be entered by who looks."""
     path.parent.chmod(0o700)
     with acting_as(STRANGER):
-        view = look_at_socket(path)
+        view = check_socket(path)
     assert (view.there, view.served) == (True, None)
 
 

@@ -216,12 +216,12 @@ async def test_what_comes_from_a_silenced_port_is_dropped_until_it_is_heard_agai
     before = await firewall.show()
     command("ip", "link", "set", "lo", "up")
     end = ip_address("127.0.0.1"), 13043
-    await firewall.silence(end, timedelta(minutes=10))
+    await firewall.block(end, timedelta(minutes=10))
     assert await firewall.show() == before
     assert _arrives(4500)
     assert not _arrives(13043)
-    await firewall.hear(end)
-    await firewall.hear(end)
+    await firewall.unblock(end)
+    await firewall.unblock(end)
     assert _arrives(13043)
 
 
@@ -232,9 +232,9 @@ async def test_what_is_silenced_stays_so_whoever_harms_the_rule() -> None:
     command("ip", "link", "set", "lo", "up")
     silenced, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
     await firewall.install(RULE)
-    await firewall.silence(silenced, timedelta(minutes=10))
-    await firewall.silence(heard, timedelta(minutes=10))
-    await firewall.hear(heard)
+    await firewall.block(silenced, timedelta(minutes=10))
+    await firewall.block(heard, timedelta(minutes=10))
+    await firewall.unblock(heard)
     command("nft", "flush", "ruleset")
     await firewall.install(RULE)
     assert not _arrives(13043)

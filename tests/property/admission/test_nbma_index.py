@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.admission.nbma_index import TunnelEnds
+from dmvpn_agent.admission.nbma_index import NbmaIndex
 from dmvpn_agent.policy.peer import Peer
 from factories import spoke
 
@@ -28,7 +28,7 @@ def _end(peer: Peer) -> Any:
 @given(st.lists(st.tuples(st.booleans(), PEERS), max_size=20), PEERS)
 def test_who_was_there_before_is_who_came_before(steps: list[tuple[bool, Peer]], asking: Peer) -> None:
     """After any coming, going and moving; coming again to the same place loses no turn."""
-    ends = TunnelEnds()
+    ends = NbmaIndex()
     there: dict[Any, Peer] = {}
     for comes, peer in steps:
         known = there.get(peer.protocol_address)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.addresses import Network
-from dmvpn_agent.admission.prefix_index import Holdings
+from dmvpn_agent.admission.prefix_index import PrefixIndex
 from dmvpn_agent.policy.peer import Peer
 from factories import NBMA
 
@@ -49,7 +49,7 @@ def _overlap(one: Peer, other: Peer) -> bool:
 @given(st.lists(st.tuples(st.booleans(), PEERS), max_size=20), PEERS)
 def test_what_conflicts_is_what_overlaps(steps: list[tuple[bool, Peer]], wanted: Peer) -> None:
     """After any coming and going, and both ways round."""
-    holdings = Holdings()
+    holdings = PrefixIndex()
     there: dict[Any, Peer] = {}
     for comes, peer in steps:
         if comes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.charon.reuse_unchanged import ROUNDING, steadied
+from dmvpn_agent.charon.reuse_unchanged import ROUNDING, reuse_unchanged
 from dmvpn_agent.charon.sa import ChildSa, IkeSa, Traffic
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ def _near(one: datetime | None, other: datetime | None) -> bool:
 @given(SAS, SAS)
 def test_only_times_differ_and_only_by_the_rounding(sa: IkeSa, former: IkeSa) -> None:
     """Whatever was seen before: everything else is as it is now, and in its order."""
-    steady = steadied(sa, former)
+    steady = reuse_unchanged(sa, former)
     assert _without(steady, SA_TIMES, children=()) == _without(sa, SA_TIMES, children=())
     assert all(_near(getattr(steady, time), getattr(sa, time)) for time in SA_TIMES)
     assert len(steady.children) == len(sa.children)
@@ -61,20 +61,20 @@ def test_only_times_differ_and_only_by_the_rounding(sa: IkeSa, former: IkeSa) ->
 @given(SAS)
 def test_of_nothing_before_nothing_is_taken(sa: IkeSa) -> None:
     """Nor of an IKE_SA that charon gave the same number before it was restarted."""
-    assert steadied(sa, None) is sa
-    assert steadied(sa, replace(sa, initiator_spi="another", established_at=NOW)) is sa
+    assert reuse_unchanged(sa, None) is sa
+    assert reuse_unchanged(sa, replace(sa, initiator_spi="another", established_at=NOW)) is sa
 
 
 def test_an_sa_to_which_nothing_happened_is_the_same_value() -> None:
     """Though charon's whole seconds make all of its times others."""
     child = replace(CHILD, last_in=NOW + JITTER, installed_at=NOW - JITTER, expires=NOW + JITTER)
-    assert steadied(replace(SA, established_at=NOW - JITTER, children=(child,)), SA) is SA
+    assert reuse_unchanged(replace(SA, established_at=NOW - JITTER, children=(child,)), SA) is SA
 
 
 def test_a_child_sa_to_which_nothing_happened_is_the_same_value() -> None:
     """Beside another one that is new."""
     new = replace(CHILD, unique_id=2, spi_in="c")
-    steady = steadied(replace(SA, children=(new, replace(CHILD, expires=NOW + JITTER))), SA)
+    steady = reuse_unchanged(replace(SA, children=(new, replace(CHILD, expires=NOW + JITTER))), SA)
     assert steady.children[0] is new
     assert steady.children[1] is CHILD
 
@@ -84,7 +84,7 @@ def test_when_traffic_passed_its_time_is_the_new_one(field: str) -> None:
     """It says when it was last used."""
     used: dict[str, Any] = {field: NOW + JITTER}
     child = replace(CHILD, traffic=Traffic(1), **used)
-    assert getattr(steadied(replace(SA, children=(child,)), SA).children[0], field) == NOW + JITTER
+    assert getattr(reuse_unchanged(replace(SA, children=(child,)), SA).children[0], field) == NOW + JITTER
 
 
 def test_times_do_not_creep() -> None:
@@ -92,5 +92,5 @@ def test_times_do_not_creep() -> None:
     shown = SA
     for seconds in range(10):
         now = replace(SA, established_at=NOW + timedelta(seconds=seconds))
-        shown = steadied(now, shown)
+        shown = reuse_unchanged(now, shown)
         assert _near(shown.established_at, now.established_at)

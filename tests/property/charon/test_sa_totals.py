@@ -71,7 +71,7 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
     """Looks, rekeyings heard or not, late events, other addresses and charon's restarts, in any order."""
     node, totals, missed = Node(), SaTotals(), False
     node.carry(0, Traffic(*before))
-    totals.look(node.all())
+    totals.update(node.all())
     node.carried = Traffic()
     for step, which, amount in steps:
         earlier = _sum(totals)
@@ -79,7 +79,7 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
             case "carry":
                 node.carry(which, Traffic(*amount))
             case "look":
-                totals.look(node.all())
+                totals.update(node.all())
             case "rekey":
                 totals.event(SaEvent.CHILD_REKEYED, node.close(which))
             case "rekey unheard":
@@ -98,7 +98,7 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
         now = _sum(totals)
         assert all(one >= other for one, other in zip(now, earlier, strict=True))
         assert all(one <= other for one, other in zip(now, node.carried, strict=True))
-    totals.look(node.all())
+    totals.update(node.all())
     if not missed:
         assert _sum(totals) == node.carried
 
@@ -110,10 +110,10 @@ def test_what_is_gone_is_forgotten_in_the_end() -> None:
         replace(SA, remote_host=ADDRESSES[0] + number, children=(replace(CHILD, spi_in=str(number), spi_out="d"),))
         for number in range(10)
     ]
-    totals.look(here)
+    totals.update(here)
     assert len(totals.traffic()) == 10
     totals.event(SaEvent.IKE_CLOSED, here[0])
-    totals.look(here[8:])
+    totals.update(here[8:])
     assert len(totals.traffic()) == 4
     assert totals.events() == {(ADDRESSES[0], SaEvent.IKE_CLOSED): 1}
 
@@ -121,6 +121,6 @@ def test_what_is_gone_is_forgotten_in_the_end() -> None:
 def test_a_child_that_is_not_installed_has_no_counts() -> None:
     """charon shows no SPIs of it."""
     totals = SaTotals()
-    totals.look([])
-    totals.look([replace(SA, children=(replace(CHILD, traffic=Traffic(1, 1, 1, 1)),))])
+    totals.update([])
+    totals.update([replace(SA, children=(replace(CHILD, traffic=Traffic(1, 1, 1, 1)),))])
     assert totals.traffic() == {ADDRESSES[0]: Traffic()}

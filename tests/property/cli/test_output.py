@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.admission.decision_record import Judgement, describe
+from dmvpn_agent.admission.decision_record import DecisionRecord, describe
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, parse_event
 from dmvpn_agent.admission.recording import outcome, write
 from dmvpn_agent.cli import doctor, sas, status
@@ -169,7 +169,7 @@ def test_what_nhrpd_and_charon_say(text: str, other: str) -> None:
     for field in ("interface", "remote_addr", "remote_nbma", "type", "local_nbma"):
         found = parse_event(event(1, **{field: f"fe80::1%{ascii_text}"})[:-2])
         if isinstance(found, AuthorizeBinding):
-            judged = Judgement(NOW, found.request, decide(found.request))
+            judged = DecisionRecord(NOW, found.request, decide(found.request))
             _logged("binding_decided", **describe(judged))
             json.dumps(describe(judged))
     _logged("anything", identity=text, names=[text, {other: text}], why=ValueError(text), event_name=other)

@@ -6,7 +6,7 @@ import pytest
 
 import certificates
 from certificates import COMMON_NAME, SUBJECT_ALT_NAME, attribute, name, tlv
-from dmvpn_agent.bridge.certificate_index import Known
+from dmvpn_agent.bridge.certificate_index import CertificateIndex
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.ike_identity import printed_identities
@@ -19,7 +19,7 @@ def test_no_certificate_is_too_strange_to_be_looked_at(seed: int) -> None:
     random, target = Random(seed), Certificates()
     for _ in range(1000):
         data = target.make(random)
-        Known([data])
+        CertificateIndex([data])
         certificate = read_certificate(data)
         if isinstance(certificate, Certificate):
             certain = {printed.text for printed in printed_identities(certificate) if printed.certain}
@@ -45,5 +45,5 @@ def test_any_other_subject_alternative_name_is_only_seen(general_name: bytes, ex
     data = certificates.der(name(attribute(COMMON_NAME, "other")), [extension])
     assert isinstance(read_certificate(data), Certificate)
     if expected is not None:
-        assert [one.certain for one in Known([data]).of(expected)] == [False]
-    assert len(Known([data]).of("CN=other")) == 1
+        assert [one.certain for one in CertificateIndex([data]).of(expected)] == [False]
+    assert len(CertificateIndex([data]).of("CN=other")) == 1

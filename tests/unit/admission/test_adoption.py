@@ -78,13 +78,13 @@ async def test_a_peer_that_went_to_another_hub_and_came_back_kept_its_neighbor(n
         await node.settled()
         node.bgpd.batches.clear()
         node.nhrpd.cache = frozenset()
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.clock.advance(599)
         node.accept(2)
         node.nhrpd.cache = frozenset({ip_address("10.255.0.2")})
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.clock.advance(599)
-        await node.bindings.look()
+        await node.bindings.refresh()
         await node.settled()
     assert _written(node) == []
 
@@ -96,17 +96,17 @@ async def test_nobody_is_gone_while_the_cache_has_a_row_that_cannot_be_read(
     async with node.running():
         node.accept(2)
         node.nhrpd.cache = frozenset({ip_address("10.255.0.2")})
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.nhrpd.cache, node.nhrpd.unreadable = frozenset(), ["a row is not as known"]
         for _ in range(3):
-            await node.bindings.look()
+            await node.bindings.refresh()
             node.clock.advance(601)
         assert node.bindings.bound == {ip_address("10.255.0.2")}
         assert len(node.peers) == 1
         node.nhrpd.unreadable = []
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.clock.advance(601)
-        await node.bindings.look()
+        await node.bindings.refresh()
         assert len(node.peers) == 0
     assert node.telemetry.value(metrics.UNREADABLE, "nhrp_cache") == 3
     assert [entry["source"] for entry in logs if entry["event"] == "item_unreadable"] == ["nhrp_cache"]
@@ -196,7 +196,7 @@ async def test_a_spoke_has_a_neighbor_at_each_hub_that_is_up(node: Node) -> None
         for seconds in (0, 601):
             node.nhrpd.cache = frozenset({bound[2]})
             node.clock.advance(seconds)
-            await node.bindings.look()
+            await node.bindings.refresh()
         await node.settled()
         assert node.configured() == {"10.255.0.2"}
         assert not any(isinstance(change, RemoveNeighbor) and change.address == bound[2] for change in _written(node))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.admission import denial_table as module
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
@@ -19,7 +19,7 @@ def _asked(number: int, at: int) -> BindingRequest:
 
 def test_a_peer_that_asks_for_many_addresses_makes_only_its_own_denials_forgotten() -> None:
     """The others are still to be ended, and to be called once they are acceptable."""
-    denied = Denied()
+    denied = DenialTable()
     denied.note(request(), WHY)
     for number in range(module.REMEMBERED + 10):
         denied.note(_asked(number, at=1), WHY)
@@ -35,7 +35,7 @@ PAIRS = st.tuples(st.integers(0, 5), st.integers(0, 3))
 @given(st.lists(st.tuples(st.booleans(), PAIRS)))
 def test_what_is_noted_and_dropped_is_counted_right(steps: list[tuple[bool, tuple[int, int]]]) -> None:
     """By NBMA address, whatever comes in whatever order."""
-    denied = Denied()
+    denied = DenialTable()
     expected: set[tuple[int, int]] = set()
     for notes, pair in steps:
         (denied.note(_asked(*pair), WHY) if notes else denied.drop(_asked(*pair)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dmvpn_agent.admission.decision_record import Judgement
+from dmvpn_agent.admission.decision_record import DecisionRecord
 from dmvpn_agent.admission.recorder import Recorder
 from dmvpn_agent.admission.recording import read
 from dmvpn_agent.charon.ike_peer import IkePeer
@@ -20,8 +20,8 @@ from factories import NOW, decide, event, request
 Logs = list[structlog.typing.EventDict]
 MESSAGE = event().removesuffix(b"\n\n")
 ASKED = request(ike_peers=frozenset({IkePeer("CN=spoke1", True)}))
-JUDGEMENT = Judgement(NOW, ASKED, decide(request()))
-UNREADABLE = Judgement(NOW, None, Deny(Reason.MALFORMED_EVENT, "event", "a line is not ASCII", "an event"))
+JUDGEMENT = DecisionRecord(NOW, ASKED, decide(request()))
+UNREADABLE = DecisionRecord(NOW, None, Deny(Reason.MALFORMED_EVENT, "event", "a line is not ASCII", "an event"))
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ class TestOrphans:
             await node.passed()
             assert "10.255.0.2" in node.configured()
             node.nhrpd.cache = frozenset({A})
-            await node.bindings.look()
+            await node.bindings.refresh()
             await node.settled()
         assert node.configured() == {"10.255.0.2"}
         assert node.telemetry.value(metrics.CACHE_READS, "read") == 1

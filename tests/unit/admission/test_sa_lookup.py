@@ -189,7 +189,7 @@ class TestWitness:
         node = Witnessed(store, telemetry, clock, self.PSK)
         node.sas.arrive(1, "spoke7@example.net", psk=True)
         node.sas.show()
-        monkeypatch.setattr(node.sas, "look", asyncio.Event().wait)
+        monkeypatch.setattr(node.sas, "refresh", asyncio.Event().wait)
         decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 

@@ -127,7 +127,7 @@ async def test_without_nhrpd_nobody_departs(node: Node) -> None:
     node.nhrpd.cache = None
     for _ in range(3):
         node.clock.advance(10_000)
-        await node.bindings.look()
+        await node.bindings.refresh()
     assert len(node.peers) == 1
     assert node.bindings.trouble == "nhrpd is not running"
 
@@ -137,16 +137,16 @@ async def test_a_peer_that_left_is_taken_back_after_the_linger_time(node: Node) 
     async with node.running():
         node.accept(2)
         node.nhrpd.cache = frozenset({ip_address("10.255.0.2")})
-        await node.bindings.look()
+        await node.bindings.refresh()
         await node.settled()
         node.nhrpd.cache = frozenset()
-        await node.bindings.look()
+        await node.bindings.refresh()
         node.clock.advance(600)
-        await node.bindings.look()
+        await node.bindings.refresh()
         await node.settled()
         assert node.configured() == {"10.255.0.2"}
         node.clock.advance(1)
-        await node.bindings.look()
+        await node.bindings.refresh()
         await node.settled()
     assert node.configured() == set()
     assert node.bgpd.model.lists == {}

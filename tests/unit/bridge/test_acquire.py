@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bridge.acquire import TRIGGER_INTERVAL, Pair, TriggerFailed, Triggers
+from dmvpn_agent.bridge.acquire import ACQUIRE_INTERVAL, AcquireFailed, Acquirer, Pair
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import until
@@ -25,7 +25,7 @@ class Kernel:
 
     def send(self, local: Address, remote: Address) -> None:
         if self.broken:
-            raise TriggerFailed("no route")
+            raise AcquireFailed("no route")
         self.sent.append((local, remote))
 
     def lacks(self, _: Pair) -> bool:
@@ -33,8 +33,8 @@ class Kernel:
         return len(self.sent) < self._answers
 
 
-def _triggers(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] = lambda: 0.0) -> Triggers:
-    return Triggers(kernel.send, kernel.lacks, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
+def _triggers(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] = lambda: 0.0) -> Acquirer:
+    return Acquirer(kernel.send, kernel.lacks, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
 
 
 async def test_it_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> None:
@@ -59,7 +59,7 @@ async def test_a_packet_that_cannot_be_sent_is_told_and_not_repeated(telemetry: 
     kernel = Kernel()
     triggers = _triggers(kernel, telemetry)
     kernel.broken = True
-    with pytest.raises(TriggerFailed):
+    with pytest.raises(AcquireFailed):
         triggers.start(PAIR)
     assert not triggers.are_under_way(PAIR)
     kernel.broken = False
@@ -79,5 +79,5 @@ async def test_a_request_within_moments_is_the_same(telemetry: Telemetry) -> Non
     triggers.forget(PAIR)
     assert not triggers.are_under_way(PAIR)
     triggers.start(PAIR)
-    now = TRIGGER_INTERVAL
+    now = ACQUIRE_INTERVAL
     assert not triggers.are_under_way(PAIR)

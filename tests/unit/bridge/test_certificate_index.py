@@ -7,7 +7,7 @@ import pytest
 
 import certificates
 from certificates import COMMON_NAME, PRINTABLE, SUBJECT_ALT_NAME, UTF8, attribute, name
-from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, Choice, Known, choose
+from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, CertificateIndex, Choice, choose
 from dmvpn_agent.x509.certificate import Certificate
 from factories import NOW, UNITS, certificate
 
@@ -26,19 +26,21 @@ class TestProof:
         """Octets that are not a certificate are skipped: a cache may hold any."""
         one = certificate()
         version_six = certificates.der().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05")
-        assert Known([b"", b"\x30\x00", version_six, one.der]).of(SPOKE1) == [Candidate(one, certain=True)]
-        assert Known([one.der]).of("CN=spoke1") == []
+        assert CertificateIndex([b"", b"\x30\x00", version_six, one.der]).of(SPOKE1) == [Candidate(one, certain=True)]
+        assert CertificateIndex([one.der]).of("CN=spoke1") == []
 
     def test_case_counts_except_in_a_printable_string(self) -> None:
         """charon prints what the peer sent, and takes it for the subject whatever its case there."""
         printable = name(attribute(COMMON_NAME, "Hub", PRINTABLE))
-        assert Known([certificates.der(printable)]).of("CN=hUB") == [Candidate(certificates.read(printable), True)]
-        assert Known([certificates.der(name(attribute(COMMON_NAME, "Hub", UTF8)))]).of("CN=hUB") == []
+        assert CertificateIndex([certificates.der(printable)]).of("CN=hUB") == [
+            Candidate(certificates.read(printable), True)
+        ]
+        assert CertificateIndex([certificates.der(name(attribute(COMMON_NAME, "Hub", UTF8)))]).of("CN=hUB") == []
 
     def test_case_does_not_count_in_a_dns_name(self) -> None:
         """Nor in a mail address (``equals_strcasecmp``)."""
         with_name = certificate(dns_name="Spoke1.example")
-        assert Known([with_name.der]).of("spoke1.EXAMPLE") == [Candidate(with_name, certain=True)]
+        assert CertificateIndex([with_name.der]).of("spoke1.EXAMPLE") == [Candidate(with_name, certain=True)]
 
     @pytest.mark.parametrize(
         "subject",
@@ -54,8 +56,8 @@ class TestProof:
         """Only the other's certificate may be in the cache."""
         found = certificates.read(subject)
         (text,) = found.identities
-        assert Known([found.der]).of(text) == [Candidate(found, certain=False)]
-        assert choose(Known([found.der]).of(text), NOW, NOW) is None
+        assert CertificateIndex([found.der]).of(text) == [Candidate(found, certain=False)]
+        assert choose(CertificateIndex([found.der]).of(text), NOW, NOW) is None
 
     @pytest.mark.parametrize(
         "disguise", [(2, b"CN=spoke1"), (1, b"CN=spoke1"), (6, b"CN=spoke1")], ids=["dns", "mail", "uri"]
@@ -64,7 +66,7 @@ class TestProof:
         """Neither peer is taken for the other."""
         alternatives = certificates.extension(SUBJECT_ALT_NAME, certificates.alternatives(disguise))
         other = certificates.der(name(attribute(COMMON_NAME, "other")), [alternatives])
-        found = Known([certificates.der(), other]).of("CN=spoke1")
+        found = CertificateIndex([certificates.der(), other]).of("CN=spoke1")
         assert sorted(one.certain for one in found) == [False, True]
         with pytest.raises(Ambiguous, match="CN=other"):
             choose(found, NOW, NOW)
@@ -74,24 +76,26 @@ class TestProof:
         other = certificates.der(
             name(attribute(COMMON_NAME, "other")), serial=certificates.integer(int.from_bytes(b"CN=spoke1"))
         )
-        assert [one.certain for one in Known([other]).of("CN=spoke1")] == [False]
+        assert [one.certain for one in CertificateIndex([other]).of("CN=spoke1")] == [False]
 
     @pytest.mark.parametrize("serial", [-5, -1, -128, -129, -(2**159), -(2**479), 0, 127, 128, 2**160, 2**479 - 1])
     def test_no_serial_number_is_too_odd(self, serial: int) -> None:
         """Whoever shows charon such a certificate has it in the cache; all the others there prove what they prove."""
         odd = certificates.der(name(attribute(COMMON_NAME, "stranger")), serial=certificates.integer(serial))
-        assert [one.certificate.subject for one in Known([odd, certificates.der()]).of("CN=spoke1")] == ["CN=spoke1"]
+        assert [one.certificate.subject for one in CertificateIndex([odd, certificates.der()]).of("CN=spoke1")] == [
+            "CN=spoke1"
+        ]
 
     def test_the_magnitude_of_a_negative_serial_number_can_be_an_identity(self) -> None:
         """As charon's openssl plugin has it."""
         odd = certificates.der(
             name(attribute(COMMON_NAME, "other")), serial=certificates.integer(-int.from_bytes(b"spoke1"))
         )
-        assert [one.certain for one in Known([odd]).of("spoke1")] == [False]
+        assert [one.certain for one in CertificateIndex([odd]).of("spoke1")] == [False]
 
     def test_what_cannot_be_read_is_named(self) -> None:
         """With why; it proves nothing."""
-        known = Known([b"no certificate", certificates.der()])
+        known = CertificateIndex([b"no certificate", certificates.der()])
         assert list(known.unreadable) == [b"no certificate"]
         assert known.unreadable[b"no certificate"].startswith("not readable: ")
 
@@ -103,11 +107,11 @@ class TestProof:
 
         monkeypatch.setattr("dmvpn_agent.bridge.certificate_index.printed_identities", fail)
         der = certificates.der(name(attribute(COMMON_NAME, "of this test")))
-        assert Known([der]).unreadable == {der: "its identities are not readable: '\\x1b[2J'"}
+        assert CertificateIndex([der]).unreadable == {der: "its identities are not readable: '\\x1b[2J'"}
 
     def test_a_pattern_in_a_dns_name_is_nobody(self) -> None:
         """charon lets a peer of another name authenticate under it."""
-        found = Known([certificate(dns_name="*.example").der]).of("*.example")
+        found = CertificateIndex([certificate(dns_name="*.example").der]).of("*.example")
         assert [one.certain for one in found] == [False]
 
 

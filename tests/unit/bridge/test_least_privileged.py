@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import certificates
-from dmvpn_agent.bridge.least_privileged import narrowest, within
+from dmvpn_agent.bridge.least_privileged import is_subset, least_privileged
 from dmvpn_agent.x509.certificate import Certificate
 from factories import UNITS, certificate
 
@@ -29,22 +29,22 @@ APART = [
 @pytest.mark.parametrize(("narrow", "wide"), WITHIN)
 def test_one_is_within_the_other(narrow: tuple[str, ...], wide: tuple[str, ...]) -> None:
     """In every resource; the order and the form do not count."""
-    assert within(certificate(*narrow), certificate(*wide))
+    assert is_subset(certificate(*narrow), certificate(*wide))
 
 
 @pytest.mark.parametrize(("one", "other"), APART)
 def test_neither_is_within_the_other(one: tuple[str, ...], other: tuple[str, ...]) -> None:
     """More here and less there, another role, or something that nobody can read."""
-    assert not within(certificate(*one), certificate(*other))
-    assert not within(certificate(*other), certificate(*one))
-    assert narrowest([certificate(*one), certificate(*other)]) is None
+    assert not is_subset(certificate(*one), certificate(*other))
+    assert not is_subset(certificate(*other), certificate(*one))
+    assert least_privileged([certificate(*one), certificate(*other)]) is None
 
 
 def test_what_is_left_out_of_one_source_must_not_be_anothers_place() -> None:
     """Without addresses in the subject, a policy may go by the subjectAltName, which may say more."""
     addresses = certificates.alternatives((7, bytes((10, 255, 0, 2))), (7, bytes((10, 255, 0, 3))))
     extensions = [certificates.extension(certificates.SUBJECT_ALT_NAME, addresses)]
-    assert not within(
+    assert not is_subset(
         certificates.read(certificates.units("AS=64512"), extensions),
         certificates.read(certificates.units("AS=64512", "GRE=10.255.0.2"), extensions),
     )
@@ -57,9 +57,9 @@ _UNITS = st.sets(
 
 @given(_UNITS, _UNITS, _UNITS)
 def test_it_is_an_order(one: set[str], other: set[str], third: set[str]) -> None:
-    """Each is within itself, and within is handed on; what is least is within all."""
+    """Each is is_subset itself, and is_subset is handed on; what is least is is_subset all."""
     a, b, c = (certificate(*sorted(units)) for units in (one, other, third))
-    assert within(a, a)
-    assert not (within(a, b) and within(b, c)) or within(a, c)
-    least: Certificate | None = narrowest([a, b, c])
-    assert least is None or all(within(least, each) for each in (a, b, c))
+    assert is_subset(a, a)
+    assert not (is_subset(a, b) and is_subset(b, c)) or is_subset(a, c)
+    least: Certificate | None = least_privileged([a, b, c])
+    assert least is None or all(is_subset(least, each) for each in (a, b, c))

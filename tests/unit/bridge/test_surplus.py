@@ -83,7 +83,7 @@ async def test_it_is_ended_when_it_has_settled(telemetry: Telemetry) -> None:
     async def look(at: float) -> list[str]:
         nonlocal now
         now = at
-        await ender.look(session, sas)  # type: ignore[arg-type]
+        await ender.check(session, sas)  # type: ignore[arg-type]
         return session.ended
 
     assert await look(0) == []
@@ -105,10 +105,10 @@ async def test_where_the_peer_does_not_end_its_own_ours_goes(
     ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
     sas = [_sa(1, "aa", initiator=initiator), _sa(2, "bb", initiator=False)]
     for now in (0.0, SETTLING_FOR_PEER - 1):  # noqa: B007  the clock reads it
-        await ender.look(session, sas)  # type: ignore[arg-type]
+        await ender.check(session, sas)  # type: ignore[arg-type]
     assert session.ended == []
     now = SETTLING_FOR_PEER
-    await ender.look(session, sas)  # type: ignore[arg-type]
+    await ender.check(session, sas)  # type: ignore[arg-type]
     assert session.ended == ended
 
 
@@ -119,7 +119,7 @@ async def test_one_that_was_surplus_for_a_moment_begins_anew(telemetry: Telemetr
     ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
     two = [_sa(1, "aa"), _sa(2, "bb")]
     for now, sas in ((0.0, two), (9.0, two[1:]), (10.0, two), (19.0, two)):  # noqa: B007  the clock reads it
-        await ender.look(session, sas)  # type: ignore[arg-type]
+        await ender.check(session, sas)  # type: ignore[arg-type]
     assert session.ended == []
 
 
@@ -129,5 +129,5 @@ async def test_other_connections_are_left(telemetry: Telemetry) -> None:
     session = Session()
     ender = SurplusEnder({"office"}, telemetry, lambda: now)
     for now in (0.0, 1000.0):  # noqa: B007  the clock reads it
-        await ender.look(session, [_sa(1, "aa"), _sa(2, "bb")])  # type: ignore[arg-type]
+        await ender.check(session, [_sa(1, "aa"), _sa(2, "bb")])  # type: ignore[arg-type]
     assert session.ended == []

@@ -56,7 +56,7 @@ def sa(spi: str, name: str = "dmvpn") -> IkeSa:
 
 async def begun(charon: Charon) -> Connections:
     connections = Connections()
-    await connections.look(charon, ())
+    await connections.update(charon, ())
     return connections
 
 
@@ -65,7 +65,7 @@ async def test_who_comes_later_did_as_the_connection_asks(by: Authentication) ->
     """Which was the same before it came and after."""
     charon = Charon(("dmvpn", by))
     connections = await begun(charon)
-    await connections.look(charon, [sa("a")])
+    await connections.update(charon, [sa("a")])
     assert connections.of(sa("a")) is by
 
 
@@ -74,7 +74,7 @@ async def test_a_connection_of_another_name_is_another(name: str) -> None:
     """By its whole name."""
     charon = Charon(("dmvpn", CERTIFICATE))
     connections = await begun(charon)
-    await connections.look(charon, [sa("a", name)])
+    await connections.update(charon, [sa("a", name)])
     assert connections.of(sa("a", name)) is OTHER
 
 
@@ -83,8 +83,8 @@ async def test_who_began_before_the_first_reading_is_not_known() -> None:
     charon = Charon(("dmvpn", CERTIFICATE))
     charon.there = ["a", "b"]
     connections = Connections()
-    await connections.look(charon, [sa("a")])
-    await connections.look(charon, [sa("b"), sa("c")])
+    await connections.update(charon, [sa("a")])
+    await connections.update(charon, [sa("b"), sa("c")])
     assert [connections.of(sa(spi)) for spi in "abc"] == [OTHER, OTHER, CERTIFICATE]
 
 
@@ -95,8 +95,8 @@ async def test_who_began_before_the_connection_was_loaded_anew_is_not_known(form
     connections = await begun(charon)
     charon.connections = [("dmvpn", CERTIFICATE)]
     charon.there = ["slow"]
-    await connections.look(charon, (), read=True)
-    await connections.look(charon, [sa("slow"), sa("later")])
+    await connections.update(charon, (), read=True)
+    await connections.update(charon, [sa("slow"), sa("later")])
     assert [connections.of(sa(spi)) for spi in ("slow", "later")] == [OTHER, CERTIFICATE]
 
 
@@ -106,7 +106,7 @@ async def test_another_connection_that_changes_disturbs_nobody() -> None:
     connections = await begun(charon)
     charon.connections[1] = ("office", OTHER)
     charon.there = ["a"]
-    await connections.look(charon, [sa("a")])
+    await connections.update(charon, [sa("a")])
     assert connections.of(sa("a")) is CERTIFICATE
 
 
@@ -114,13 +114,13 @@ async def test_what_is_known_stays_so_whatever_becomes_of_the_connection() -> No
     """It is reloaded, unloaded, or not to be read."""
     charon = Charon(("dmvpn", KEY))
     connections = await begun(charon)
-    await connections.look(charon, [sa("a")])
+    await connections.update(charon, [sa("a")])
     for now in ([("dmvpn", CERTIFICATE)], [], [("dmvpn", CERTIFICATE), ("dmvpn", KEY)]):
         charon.connections = now
-        await connections.look(charon, [sa("a")], read=True)
+        await connections.update(charon, [sa("a")], read=True)
         assert connections.of(sa("a")) is KEY
     charon.refuses = True
-    await connections.look(charon, [sa("b")])
+    await connections.update(charon, [sa("b")])
     assert connections.of(sa("b")) is OTHER
 
 
@@ -134,12 +134,12 @@ async def test_a_rekeying_proves_nothing() -> None:
     """The peer can ask for it at any time."""
     charon = Charon(("dmvpn", KEY))
     connections = await begun(charon)
-    await connections.look(charon, [sa("key")])
+    await connections.update(charon, [sa("key")])
     charon.connections, charon.there = [("dmvpn", CERTIFICATE)], ["slow"]
-    await connections.look(charon, (), read=True)
+    await connections.update(charon, (), read=True)
     for spi in ("key", "slow"):
         connections.move(sa(spi).spis, sa(f"{spi}-new").spis)
-    await connections.look(charon, [sa("key-new"), sa("slow-new")])
+    await connections.update(charon, [sa("key-new"), sa("slow-new")])
     assert [connections.of(sa(spi)) for spi in ("key-new", "slow-new")] == [KEY, OTHER]
 
 
@@ -147,7 +147,7 @@ async def test_one_list_that_misses_an_ike_sa_does_not_forget_it() -> None:
     """The list may be older than the IKE_SA, and the connection another by the time that it is seen again."""
     charon = Charon(("dmvpn", KEY))
     connections = await begun(charon)
-    await connections.look(charon, [sa("a")])
+    await connections.update(charon, [sa("a")])
     connections.prune([])
     assert connections.of(sa("a")) is KEY
     connections.prune([])
@@ -158,14 +158,14 @@ async def test_what_comes_during_an_upgrade_is_known_where_nobody_could_be_mista
     """The connection is as the former program left it, and none of its IKE_SAs was by another method."""
     charon = Charon(("dmvpn", CERTIFICATE), ("keys", KEY))
     former = await begun(charon)
-    await former.look(charon, [sa("a"), sa("b", "keys")])
+    await former.update(charon, [sa("a"), sa("b", "keys")])
     assert former.pure([sa("a"), sa("b", "keys")]) == {"dmvpn"}
     assert former.pure([replace(sa("b"), name="dmvpn")]) == set()
     assert former.pure([sa("unseen")]) == set()
     for handed, then in ((CERTIFICATE, CERTIFICATE), (KEY, OTHER)):
         connections = Connections({"dmvpn": handed, "keys": KEY})
         charon.there = ["new"]
-        await connections.look(charon, [sa("new")])
+        await connections.update(charon, [sa("new")])
         assert connections.of(sa("new")) is then
 
 
@@ -175,8 +175,8 @@ async def test_what_was_there_first_is_trusted_once_where_that_is_asked_for(trus
     charon = Charon(("dmvpn", CERTIFICATE))
     charon.there = ["a"]
     connections = Connections(trusts_first=trusts_first)
-    await connections.look(charon, [sa("a")])
+    await connections.update(charon, [sa("a")])
     assert connections.of(sa("a")) is (CERTIFICATE if trusts_first else OTHER)
     charon.connections, charon.there = [("dmvpn", KEY)], ["b"]
-    await connections.look(charon, [sa("b")])
+    await connections.update(charon, [sa("b")])
     assert connections.of(sa("b")) is OTHER

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.bridge.certificate_table import CHUNK, BridgeCertificates, CertificateTable
-from dmvpn_agent.charon import sa_certificates as proofs_module
+from dmvpn_agent.charon import sa_certificates as module
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.sa_certificates import Proofs
+from dmvpn_agent.charon.sa_certificates import SaCertificates
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import NBMA, der
@@ -37,34 +37,34 @@ class TestProofs:
     async def test_what_charon_tells_is_not_asked_for(self) -> None:
         """A patched one lists it with the IKE_SA."""
         source = Source()
-        proofs = Proofs(source)
-        await proofs.refresh([replace(SA, remote_certificate=der())])
-        assert proofs.of([replace(SA, remote_certificate=der())]) == (read_certificate(der()),)
+        sa_certificates = SaCertificates(source)
+        await sa_certificates.refresh([replace(SA, remote_certificate=der())])
+        assert sa_certificates.of([replace(SA, remote_certificate=der())]) == (read_certificate(der()),)
         assert source.asked == []
 
     async def test_what_was_found_is_not_asked_for_again(self) -> None:
         """An IKE_SA's does not change; what was not found may be known a moment later."""
         source = Source()
-        proofs = Proofs(source)
-        await proofs.refresh([SA])
-        assert proofs.of([SA]) == ()
+        sa_certificates = SaCertificates(source)
+        await sa_certificates.refresh([SA])
+        assert sa_certificates.of([SA]) == ()
         source.known = {"1:2": der()}
         for _ in range(2):
-            await proofs.refresh([SA])
-            assert proofs.of([SA]) == (read_certificate(der()),)
+            await sa_certificates.refresh([SA])
+            assert sa_certificates.of([SA]) == (read_certificate(der()),)
         assert source.asked == ["1:2", "1:2"]
 
     async def test_what_was_looked_for_in_vain_is_not_awaited(self) -> None:
         """The bridge has an empty certificate then; it may still find one, so it is asked again."""
         source = Source(**{"1_2": b""})
-        proofs = Proofs(source)
-        assert not proofs.are_known([SA])
-        await proofs.refresh([SA])
-        assert proofs.are_known([SA])
-        assert proofs.of([SA]) == ()
+        sa_certificates = SaCertificates(source)
+        assert not sa_certificates.are_known([SA])
+        await sa_certificates.refresh([SA])
+        assert sa_certificates.are_known([SA])
+        assert sa_certificates.of([SA]) == ()
         source.known = {"1:2": der()}
-        await proofs.refresh([SA])
-        assert proofs.of([SA]) == (read_certificate(der()),)
+        await sa_certificates.refresh([SA])
+        assert sa_certificates.of([SA]) == (read_certificate(der()),)
 
     async def test_the_file_is_read_by_another_thread(self) -> None:
         """A disk that hangs holds up no answer to nhrpd."""
@@ -75,13 +75,13 @@ class TestProofs:
                 threads.append(threading.current_thread())
                 return super().load(spis)
 
-        await Proofs(Slow()).refresh([SA])
+        await SaCertificates(Slow()).refresh([SA])
         assert threads
         assert threading.main_thread() not in threads
 
     async def test_a_disk_that_hangs_holds_up_nothing_and_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Looks and judgements go on without its certificates, and what is there when it answers again counts."""
-        monkeypatch.setattr(proofs_module, "READ_TIMEOUT", 0.02)
+        monkeypatch.setattr(module, "READ_TIMEOUT", 0.02)
         answers = threading.Event()
 
         class Hanging(Source):
@@ -91,47 +91,47 @@ class TestProofs:
                 return found
 
         source = Hanging(**{"1_2": der()})
-        proofs = Proofs(source)
+        sa_certificates = SaCertificates(source)
         for _ in range(3):
-            await proofs.refresh([SA])
-        assert (source.asked, proofs.of([SA])) == (["1:2"], ())
+            await sa_certificates.refresh([SA])
+        assert (source.asked, sa_certificates.of([SA])) == (["1:2"], ())
         answers.set()
-        while not proofs.of([SA]):
-            await proofs.refresh([SA])
+        while not sa_certificates.of([SA]):
+            await sa_certificates.refresh([SA])
 
     async def test_what_is_gone_is_forgotten(self) -> None:
         """With its IKE_SA."""
         source = Source(**{"1_2": der()})
-        proofs = Proofs(source)
-        await proofs.refresh([SA])
-        proofs.look([])
-        await proofs.refresh([SA])
+        sa_certificates = SaCertificates(source)
+        await sa_certificates.refresh([SA])
+        sa_certificates.update([])
+        await sa_certificates.refresh([SA])
         assert source.asked == ["1:2", "1:2"]
 
     async def test_a_look_while_the_file_is_read_is_not_undone(self) -> None:
         """What it found stays known, and what it forgot stays forgotten."""
         shown = replace(SA, initiator_spi="3", remote_certificate=der())
         source = Source(**{"1_2": der()})
-        proofs = Proofs(source)
-        await proofs.refresh([SA])
+        sa_certificates = SaCertificates(source)
+        await sa_certificates.refresh([SA])
 
         class Interrupted(Source):
             def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
-                proofs.look([shown])
+                sa_certificates.update([shown])
                 return super().load(spis)
 
-        proofs._source = Interrupted()
-        await proofs.refresh([replace(SA, initiator_spi="5")])
-        assert proofs.of([replace(shown, remote_certificate=b"")]) == (read_certificate(der()),)
-        assert not proofs.are_known([SA])
+        sa_certificates._source = Interrupted()
+        await sa_certificates.refresh([replace(SA, initiator_spi="5")])
+        assert sa_certificates.of([replace(shown, remote_certificate=b"")]) == (read_certificate(der()),)
+        assert not sa_certificates.are_known([SA])
 
     async def test_what_cannot_be_read_proves_nothing(self) -> None:
         """It is not asked for again either."""
         source = Source(**{"1_2": b"nonsense"})
-        proofs = Proofs(source)
+        sa_certificates = SaCertificates(source)
         for _ in range(2):
-            await proofs.refresh([SA])
-            assert proofs.of([SA]) == ()
+            await sa_certificates.refresh([SA])
+            assert sa_certificates.of([SA]) == ()
         assert source.asked == ["1:2"]
 
 

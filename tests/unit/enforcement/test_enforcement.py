@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.enforcement.enforcer import HARMLESS, Enforcer
 from dmvpn_agent.enforcement.nat_guard import NatGuard
-from dmvpn_agent.enforcement.orphan_sas import UnboundWatch
-from dmvpn_agent.enforcement.sa_terminator import SaEnder
-from dmvpn_agent.enforcement.teardown_watch import Departures
+from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.sa_terminator import SaTerminator
+from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
@@ -35,8 +35,8 @@ class Node:
         self.clock, self.telemetry = clock, telemetry
         self.sas = FakeSas()
         self.peers = Peers(store)
-        self.denied = Denied()
-        self.ender = SaEnder(self.sas, telemetry, clock.uptime, dry_run=dry_run)
+        self.denied = DenialTable()
+        self.ender = SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run)
         self.enforcer = Enforcer(
             self.sas, self.ender, self.sas, self.peers, self.denied,
             NatGuard(self.sas, self.ender, self.peers, self.denied, telemetry, clock.uptime, None),
@@ -46,9 +46,9 @@ class Node:
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
         self.reads_wanted = 0
-        self.unbound = UnboundWatch(self.sas, self.ender, self.peers, self.denied, self, clock.uptime)
+        self.unbound = OrphanSaWatch(self.sas, self.ender, self.peers, self.denied, self, clock.uptime)
         self.neighbors: frozenset[Any] = frozenset()
-        self.departures = Departures(
+        self.departures = TeardownWatch(
             self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock.uptime
         )  # fmt: skip
 
@@ -68,7 +68,7 @@ class Node:
         """Let time go by; nhrpd's cache is read again at its end."""
         self.clock.advance(seconds)
         self.last_read = self.clock.uptime()
-        await self.unbound.look()
+        await self.unbound.check()
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ class TestUnbound:
         node.present()
         await node.wait(0)
         node.clock.advance(3600)
-        await node.unbound.look()
+        await node.unbound.check()
         assert node.sas.ended == []
         assert node.reads_wanted == 1
 
@@ -436,15 +436,15 @@ class TestDepartures:
         """IKE_SA, binding, neighbor: as long as one is there, the peer is."""
         node.present()
         node.bound = node.neighbors = frozenset({ADDRESS})
-        node.departures.look()
+        node.departures.check()
         node.sas.leave(1)
         node.sas.show()
-        node.departures.look()
+        node.departures.check()
         node.bound = frozenset()
-        node.departures.look()
+        node.departures.check()
         assert node.telemetry.value(metrics.REVOKED_PRESENT) == 1
         node.neighbors = frozenset()
-        node.departures.look()
+        node.departures.check()
         assert node.telemetry.value(metrics.REVOKED_PRESENT) == 0
         assert logs[-1]["event"] == "peer_gone"
 
@@ -454,7 +454,7 @@ class TestDepartures:
         node.neighbors = frozenset({ADDRESS})
         for _ in range(3):
             node.clock.advance(31)
-            node.departures.look()
+            node.departures.check()
         said = [entry for entry in logs if entry["event"] == "peer_not_gone"]
         assert [entry["still_there"] for entry in said] == [["BGP neighbor"]]
 
@@ -463,13 +463,13 @@ class TestDepartures:
         """It is meant to be there."""
         node.neighbors = frozenset({ADDRESS})
         node.accept(request())
-        node.departures.look()
+        node.departures.check()
         assert node.telemetry.value(metrics.REVOKED_PRESENT) == 0
 
 
 def test_the_latest_denials_are_remembered() -> None:
     """Whoever can reach the node can be denied; memory is bounded."""
-    denied = Denied()
+    denied = DenialTable()
     for number in range(1500):
         denied.note(request(nbma_address=NBMA + number), REVOKED)
     assert len(denied) == 1000

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.admission.denial_table import Denied
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.enforcement.nat_guard import End, NatGuard
-from dmvpn_agent.enforcement.sa_terminator import SaEnder
+from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
@@ -33,13 +33,13 @@ class Gate:
         self.shut: list[End] = []
         self.refusal: str | None = None
 
-    async def silence(self, end: End, span: timedelta) -> None:
+    async def block(self, end: End, span: timedelta) -> None:
         if self.refusal:
             raise FirewallError(self.refusal)
         assert span
         self.shut.append(end)
 
-    async def hear(self, end: End) -> None:
+    async def unblock(self, end: End) -> None:
         self.shut.remove(end)
 
 
@@ -47,9 +47,9 @@ class Stand:
     """The first peer's IKE_SA, and the second's, which was denied."""
 
     def __init__(self, telemetry: Telemetry, clock: Clock, gate: Gate | None) -> None:
-        self.sas, self.denied, self.telemetry = FakeSas(), Denied(), telemetry
+        self.sas, self.denied, self.telemetry = FakeSas(), DenialTable(), telemetry
         self.peers = Peers(MemoryStore())
-        ender = SaEnder(self.sas, telemetry, clock.uptime)
+        ender = SaTerminator(self.sas, telemetry, clock.uptime)
         self.guard = NatGuard(self.sas, ender, self.peers, self.denied, telemetry, clock.uptime, gate)
         self.sas.arrive(1, FIRST, port=4500)
         self.denied.note(request(), SHARED)
@@ -57,7 +57,7 @@ class Stand:
     async def second_comes(self, number: int, port: int = PORT) -> None:
         self.sas.arrive(number, SECOND, port=port)
         self.sas.show()
-        await self.guard.look()
+        await self.guard.check()
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_when_the_first_has_left_it_is_heard_again(stand: Stand, gate: Gat
     """At the next look after it would be accepted."""
     await stand.second_comes(2)
     stand.denied.readmit(request())
-    await stand.guard.look()
+    await stand.guard.check()
     assert gate.shut == []
 
 
@@ -143,13 +143,13 @@ class TestSilent:
     async def _comes(self, stand: Stand, number: int, identity: str = "CN=silent", **options: Any) -> None:
         stand.sas.arrive(number, identity, **{"port": PORT} | options)
         stand.sas.show()
-        await stand.guard.look()
+        await stand.guard.check()
 
     async def test_it_is_ended_and_its_port_silenced(self, stand: Stand, gate: Gate) -> None:
         """As one that was denied its NBMA address; the first one is left alone."""
         await self._comes(stand, 2)
         assert (stand.sas.ended, gate.shut) == ([2], [(NBMA, PORT)])
-        await stand.guard.look()
+        await stand.guard.check()
         assert gate.shut == [(NBMA, PORT)]
 
     async def test_when_the_first_has_left_it_is_heard_again(self, stand: Stand, gate: Gate) -> None:
@@ -157,7 +157,7 @@ class TestSilent:
         await self._comes(stand, 2)
         stand.sas.leave(1)
         stand.sas.show()
-        await stand.guard.look()
+        await stand.guard.check()
         assert gate.shut == []
 
     async def test_a_first_that_nhrpd_lost_keeps_nobody_out(self, stand: Stand, clock: Clock) -> None:

@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.admission.decision_record import REPEAT_INTERVAL, Audit, Judgement
+from dmvpn_agent.admission.decision_record import REPEAT_INTERVAL, Audit, DecisionRecord
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime import logs
@@ -153,9 +153,9 @@ def test_a_flood_of_one_event_is_thinned_and_no_other() -> None:
     assert flood(None, "", {"event": "a"}) == {"event": "a", "suppressed": 7}
 
 
-def _denied(address: str, found: str) -> Judgement:
+def _denied(address: str, found: str) -> DecisionRecord:
     deny = Deny(Reason.PROTOCOL_ADDRESS_MISMATCH, "GRE", found, "10.255.0.2")
-    return Judgement(NOW, request(protocol_address=address), deny)
+    return DecisionRecord(NOW, request(protocol_address=address), deny)
 
 
 def test_a_denied_peer_is_logged_once_until_something_changes(logs: list[structlog.typing.EventDict]) -> None:
@@ -176,8 +176,8 @@ def test_a_denied_peer_is_logged_once_until_something_changes(logs: list[structl
 def test_accepts_are_all_logged_and_end_a_series(logs: list[structlog.typing.EventDict]) -> None:
     """A denial after an accept is a change."""
     audit = Audit(lambda: 0.0)
-    accepted = Judgement(NOW, request(), decide(request()))
-    denied = Judgement(NOW, request(), Deny(Reason.NO_CERTIFICATE, "certificate", "none", "one"))
+    accepted = DecisionRecord(NOW, request(), decide(request()))
+    denied = DecisionRecord(NOW, request(), Deny(Reason.NO_CERTIFICATE, "certificate", "none", "one"))
     for judgement in (accepted, accepted, denied, denied, accepted, denied):
         audit.log(judgement)
     assert [entry["decision"] for entry in logs] == ["accept", "accept", "deny", "accept", "deny"]

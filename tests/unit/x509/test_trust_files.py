@@ -378,7 +378,7 @@ class TestIntermediates:
         learning.cancel()
         await asyncio.gather(learning, return_exceptions=True)
         assert told == []
-        await watch.look()
+        await watch.check()
         assert [bool(trust.finder.chains(self.SUB.leaf()).found) for trust in told] == [True]
 
     def test_the_bridge_finds_honest_chains_through_a_flood(self, files: TrustFiles) -> None:
@@ -405,7 +405,7 @@ class TestWatching:
     async def test_charon_has_the_crl_before_the_agent_acts_on_it(self, watch: Watch, files: TrustFiles) -> None:
         """Whoever is thrown out cannot come back in between."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
-        await watch.watch.look()
+        await watch.watch.check()
         loaded, trust = watch.told
         assert (loaded, serials(trust)) == (1, {7, 8})
 
@@ -421,7 +421,7 @@ class TestWatching:
         watch = TrustWatch(TrustFilesReader(files), telemetry, fail, told.append)
         watch.start()
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
-        await watch.look()
+        await watch.check()
         assert [serials(trust) for trust in told] == [{7, 8}]
 
     async def test_a_ca_file_that_is_being_written_throws_nobody_out(self, watch: Watch, files: TrustFiles) -> None:
@@ -430,12 +430,12 @@ class TestWatching:
         whole = file.read_bytes()
         for part in (whole[:100], b"", whole):
             file.write_bytes(part)
-            await watched.look()
+            await watched.check()
         assert (watch.told, len(watched.trust.authorities)) == ([], 1)
         file.unlink()
-        await watched.look()
+        await watched.check()
         assert len(watched.trust.authorities) == 1
-        await watched.look()
+        await watched.check()
         assert (len(watch.told), len(watched.trust.authorities)) == (2, 0)
 
     async def test_a_ca_file_that_never_rests_counts_as_it_is(self, watch: Watch, files: TrustFiles) -> None:
@@ -444,7 +444,7 @@ class TestWatching:
         for number in range(PATIENCE + 1):
             file.write_bytes(b"x" * number)
             assert watch.watch.trust.authorities
-            await watch.watch.look()
+            await watch.watch.check()
         assert watch.watch.trust.authorities == ()
 
     async def test_a_policy_comes_into_force_with_the_files_that_it_asks_for(
@@ -459,8 +459,8 @@ class TestWatching:
             TrustFilesReader(replace(files, crls=(other,))), lambda trust: by.append(("policy", serials(trust)))
         )
         assert by == []
-        await watch.watch.look()
-        await watch.watch.look()
+        await watch.watch.check()
+        await watch.watch.check()
         assert (by, watch.told) == ([("policy", {7, 9})], [1])
 
     async def test_files_on_a_disk_that_hangs_keep_no_policy_out(
@@ -483,14 +483,14 @@ class TestWatching:
         monkeypatch.setattr(broken, "read", lambda: 1 / 0)
         watch.watch.reload(broken, by.append)
         with pytest.raises(ZeroDivisionError):
-            await watch.watch.look()
+            await watch.watch.check()
         assert by == [watch.watch.trust]
 
     async def test_nothing_new_tells_nobody(self, watch: Watch, files: TrustFiles) -> None:
         """Nor does a file that was only written again."""
-        await watch.watch.look()
+        await watch.watch.check()
         (files.crls[0] / "lab.crl").touch()
-        await watch.watch.look()
+        await watch.watch.check()
         assert watch.told == []
 
     async def test_a_crl_that_vanishes_stays_in_force(
@@ -498,16 +498,16 @@ class TestWatching:
     ) -> None:
         """Nobody is let in because a file is missing; it is said once."""
         (files.crls[0] / "lab.crl").unlink()
-        await watch.watch.look()
+        await watch.watch.check()
         (files.crls[0] / "other.txt").write_text("x")
-        await watch.watch.look()
+        await watch.watch.check()
         assert serials(watch.watch.trust) == {7}
         assert [entry["event"] for entry in logs].count("crl_missing") == 1
 
     async def test_a_crl_that_breaks_stays_in_force(self, watch: Watch, files: TrustFiles) -> None:
         """As it was last read."""
         (files.crls[0] / "lab.crl").write_bytes(b"half a fi")
-        await watch.watch.look()
+        await watch.watch.check()
         assert serials(watch.watch.trust) == {7}
         assert watch.watch.problems
 
