@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from dmvpn_agent import __version__
+from dmvpn_agent.admission import metrics as admission_metrics
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.bindings import BindingWatch
 from dmvpn_agent.admission.event_socket import NhrpdSocket
@@ -31,12 +32,14 @@ from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel import metrics as kernel_metrics
 from dmvpn_agent.kernel.gauges import observe_redirect
 from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.kernel.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.kernel.redirect import RedirectKeeper
 from dmvpn_agent.policy.rules import Policy
-from dmvpn_agent.runtime import logs, metrics
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_socket import ControlSocket
 from dmvpn_agent.runtime.exposition import Exposition
@@ -189,13 +192,13 @@ class AgentApp:
 
     def _observe(self) -> None:
         telemetry = self._telemetry
-        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
-        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
-        telemetry.observe(metrics.START_TIME, self._started.timestamp)
-        telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
-        telemetry.observe(metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
-        telemetry.observe(metrics.TUNNEL_UP, self._tunnels_up)
-        telemetry.observe(metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))
+        telemetry.observe(runtime_metrics.BUILD_INFO, lambda: {(__version__, "agent"): 1})
+        telemetry.observe(runtime_metrics.LOG_LINES_DROPPED, logs.dropped)
+        telemetry.observe(runtime_metrics.START_TIME, self._started.timestamp)
+        telemetry.observe(runtime_metrics.STORE_WRITABLE, lambda: self._store.survives)
+        telemetry.observe(admission_metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
+        telemetry.observe(kernel_metrics.TUNNEL_UP, self._tunnels_up)
+        telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))
         observe_peers(telemetry, self._peers)
         if self._reconciler:
             observe_reconciler(telemetry, self._reconciler)
@@ -316,7 +319,7 @@ class AgentApp:
 
     def count_reload(self, outcome: str) -> None:
         """Count a reload; ``refused`` where the new configuration was not valid."""
-        self._telemetry.increment(metrics.CONFIG_RELOADS, outcome)
+        self._telemetry.increment(runtime_metrics.CONFIG_RELOADS, outcome)
 
     def status(self) -> dict[str, Any]:
         """Return the whole state, as ``dmvpn-agent status`` shows it."""

@@ -7,6 +7,7 @@ from time import monotonic
 import structlog
 
 from dmvpn_agent import __version__
+from dmvpn_agent.bridge import metrics as bridge_metrics
 from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
@@ -19,7 +20,8 @@ from dmvpn_agent.bridge.surplus_watch import SurplusEnder
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.config.file import Config
-from dmvpn_agent.runtime import logs, metrics
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.runtime.exposition import Exposition
 from dmvpn_agent.runtime.loop_lag import LoopLag
@@ -68,10 +70,10 @@ class BridgeApp:
             parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
         self.supervisor = Supervisor(parts, self._failures)
         started = utc_now()
-        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
-        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
-        telemetry.observe(metrics.START_TIME, started.timestamp)
-        telemetry.observe(metrics.STORE_WRITABLE, lambda: self._store.survives)
+        telemetry.observe(runtime_metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
+        telemetry.observe(runtime_metrics.LOG_LINES_DROPPED, logs.dropped)
+        telemetry.observe(runtime_metrics.START_TIME, started.timestamp)
+        telemetry.observe(runtime_metrics.STORE_WRITABLE, lambda: self._store.survives)
 
     async def start(self) -> None:
         """Open the sockets and take up the certificates of before.
@@ -85,7 +87,7 @@ class BridgeApp:
             self._certificates.start()
         if self._handed:
             self._server.adopt(self._handed.listener, self._handed.clients)
-            self._telemetry.increment(metrics.BRIDGE_UPGRADES, "taken_over")
+            self._telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, "taken_over")
             log.info("bridge_taken_over", clients=len(self._handed.clients), circuits=len(self._handed.told))
         else:
             self._server.start()
@@ -125,7 +127,7 @@ class BridgeApp:
             self._keep("failed", error)
 
     def _keep(self, outcome: str, error: Exception) -> None:
-        self._telemetry.increment(metrics.BRIDGE_UPGRADES, outcome)
+        self._telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, outcome)
         trace = None if isinstance(error, HandoverFailed) else error
         log.error("upgrade_refused", why=str(error), kept="the program that runs", exc_info=trace)
 
@@ -148,4 +150,4 @@ class BridgeApp:
 
     def count_reload(self, outcome: str) -> None:
         """Count a reload by how it went."""
-        self._telemetry.increment(metrics.CONFIG_RELOADS, outcome)
+        self._telemetry.increment(runtime_metrics.CONFIG_RELOADS, outcome)

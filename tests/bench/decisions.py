@@ -17,11 +17,11 @@ from pathlib import Path
 import structlog
 
 from bench.network import LARGE, address, units
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 from dmvpn_agent.admission.bindings import BindingWatch
 from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import FRR, SETTINGS, Clock, decide, spoke_request
 from fakes.bgpd_model import BgpdModel

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.admission.peers import GRACE, Revoked
 from dmvpn_agent.bgp.desired import carriers, desired
@@ -23,7 +24,6 @@ from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.view.status import peers_status
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from catalogue import CATALOGUE
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.runtime.metrics import CATALOGUE, Kind
+from dmvpn_agent.runtime.metrics import Kind
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 

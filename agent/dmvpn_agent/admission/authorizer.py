@@ -11,6 +11,7 @@ from dataclasses import replace
 import structlog
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.decision_record import Audit, DecisionRecord, word
 from dmvpn_agent.admission.denial_table import Denial, DenialTable
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
@@ -22,7 +23,6 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import Policy
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.slices import in_slices

@@ -20,10 +20,10 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import structlog
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.decision_record import DecisionRecord
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, answer
 from dmvpn_agent.policy.decision import Accept
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.slices import in_slices
 from dmvpn_agent.runtime.stream_listener import Connection, StreamListener
 from dmvpn_agent.runtime.telemetry import Telemetry

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.peers import Peers
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 

@@ -3,12 +3,12 @@
 import structlog
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.bgpd import Snapshot
 from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.drift import Drift, drifted, restarted, settled
 from dmvpn_agent.bgp.neighbors import Desired
 from dmvpn_agent.bgp.plan import Plan, subject
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.problem import BgpProblemKind
 from dmvpn_agent.bgp.reconciler import Reconciler
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 

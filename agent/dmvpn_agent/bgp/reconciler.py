@@ -13,6 +13,7 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.desired import carriers, desired
@@ -27,7 +28,6 @@ from dmvpn_agent.bgp.sessions import Session
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.policy.peer import Peer
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 #: Seconds for which a pair of addresses is not triggered again: an IKE exchange is under way, or was just refused.

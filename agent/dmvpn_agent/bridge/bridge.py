@@ -17,12 +17,12 @@ from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.circuit_table import CircuitTable
 from dmvpn_agent.bridge.clients import Client, Clients
 from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.sa import CONNECTING, Circuit, IkeSa, circuits
 from dmvpn_agent.charon.sa_changes import ChildChange, child_changes, ike_ids, rekeyed_spis
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
 from dmvpn_agent.charon.session import PATCHED_EVENT, SA_EVENTS, Charon, CharonLost, CharonSession, follow, list_sas
 from dmvpn_agent.charon.vici import Section, ViciError, text
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.runtime.supervisor import Failures

@@ -18,13 +18,13 @@ from typing import Protocol
 
 import structlog
 
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, CertificateIndex, Choice, choose
 from dmvpn_agent.bridge.renewals import Renewals
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.sa import Authentication, IkeSa
 from dmvpn_agent.charon.sa_reader import certificate_data
 from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed, list_sas
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.nhrpd_sections import render_for_nhrpd
 from dmvpn_agent.charon.sa import Circuit
 from dmvpn_agent.charon.vici import Packet, PacketType
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 #: The events that nhrpd asks for.

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import structlog
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.acquire import REPETITIONS, AcquireFailed, Acquirer, Pair
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.clients import CLIENT_EVENTS, Client
@@ -14,7 +15,6 @@ from dmvpn_agent.charon.sa import Circuit, addresses
 from dmvpn_agent.charon.sa_reader import half_open_and_jobs
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, text
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.slices import in_slices
 from dmvpn_agent.runtime.telemetry import Telemetry
 

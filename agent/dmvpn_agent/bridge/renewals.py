@@ -15,9 +15,9 @@ from itertools import islice
 
 import structlog
 
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonSession, CommandFailed, end_ike_sa
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 

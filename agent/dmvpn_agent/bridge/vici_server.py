@@ -13,10 +13,10 @@ from typing import Protocol
 
 import structlog
 
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.clients import Client
 from dmvpn_agent.bridge.handover_state import ClientState
 from dmvpn_agent.charon.vici import Packet, PacketReader, ViciError, encode
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.acceptor import Acceptor, Source, makes_room, source_of
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import bind

@@ -5,8 +5,8 @@ from datetime import timedelta
 import structlog
 
 from dmvpn_agent.charon import alert_kinds as alert
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.algorithms import label
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.sa_totals import SaTotals
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import structlog
 
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.charon.vici import Packet, PacketReader, PacketType, Section, ViciError, encode, text
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.telemetry import Telemetry
 

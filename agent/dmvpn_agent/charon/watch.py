@@ -13,6 +13,7 @@ from datetime import timedelta
 import structlog
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.alerts import CharonAlerts
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.ike_peer import IkePeer, ike_peer, proves
@@ -35,7 +36,6 @@ from dmvpn_agent.charon.session import (
     list_sas,
 )
 from dmvpn_agent.charon.vici import MAX_VALUE, Section, ViciError
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry

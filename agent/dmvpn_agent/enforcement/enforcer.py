@@ -15,13 +15,13 @@ import structlog
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.sa_terminator import READMITTED, Sas, SaTerminator
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, is_of
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
 

@@ -16,11 +16,11 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Membership, Peers
 from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, is_of
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry

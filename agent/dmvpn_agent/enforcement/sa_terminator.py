@@ -13,7 +13,7 @@ import structlog
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
 

@@ -11,9 +11,9 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.sa_terminator import Sas
 from dmvpn_agent.policy.request import is_of
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
 

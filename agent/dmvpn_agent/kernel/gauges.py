@@ -1,7 +1,7 @@
 """The gauges of the redirect rule."""
 
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.redirect import RedirectKeeper
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.telemetry import Telemetry
 

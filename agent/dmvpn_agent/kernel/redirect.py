@@ -4,9 +4,9 @@ from typing import Protocol
 
 import structlog
 
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.nft import ShownTable
 from dmvpn_agent.kernel.redirect_rule import RedirectRule
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Telemetry

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import structlog
 
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
+from dmvpn_agent.x509 import metrics
 from dmvpn_agent.x509.trust import Trust
 
 log = structlog.get_logger()

@@ -12,9 +12,9 @@ import pytest
 from contract.agent import CONFIG, Agent
 from contract.bridge_stand import INSTALLED, Stand, spoke, stand
 from contract.crowd import crowd
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.vici_server import MAX_CLIENTS
 from dmvpn_agent.charon.vici import Packet, PacketType, encode
-from dmvpn_agent.runtime import metrics
 from factories import event
 from fakes.waiting import until, until_now
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dmvpn_agent.admission import metrics as admission_metrics
 from dmvpn_agent.admission import sa_lookup as testimony
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.event_socket import MAX_CONNECTIONS, NhrpdSocket
 from dmvpn_agent.admission.peers import Peers
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import ADDRESS, NBMA, POLICY, Clock, certificate, event, policy
 from fakes.frr import MemoryStore
@@ -51,7 +52,7 @@ class Agent:
         return await asyncio.open_unix_connection(self.path)
 
     def ended(self, outcome: str) -> float:
-        return self.telemetry.value(metrics.EVENT_CONNECTIONS, outcome)
+        return self.telemetry.value(admission_metrics.EVENT_CONNECTIONS, outcome)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ async def test_a_question_without_id_is_denied_without_answer(agent: Agent) -> N
     nhrpd = await agent.connect()
     nhrpd[1].write(b"event=authorize-binding\n\n")
     assert await _ask(nhrpd, 5) == "accept"
-    assert agent.telemetry.value(metrics.DECISIONS, "deny", "malformed_event") == 1
+    assert agent.telemetry.value(admission_metrics.DECISIONS, "deny", "malformed_event") == 1
 
 
 async def test_a_line_of_a_megabyte_closes_the_connection_and_no_other(agent: Agent) -> None:
@@ -251,7 +252,9 @@ async def test_of_a_thousand_connections_the_first_is_served_on(agent: Agent) ->
         if number % 250 == 0:
             assert await _ask(nhrpd, 2 + number) == "accept"
     await until(
-        lambda: agent.telemetry.value(metrics.CONNECTIONS_REFUSED, "events", "evicted") > 1000 - MAX_CONNECTIONS
+        lambda: (
+            agent.telemetry.value(runtime_metrics.CONNECTIONS_REFUSED, "events", "evicted") > 1000 - MAX_CONNECTIONS
+        )
     )
     assert agent.socket.open_connections == MAX_CONNECTIONS
     assert await _ask(nhrpd, 5000) == "accept"
@@ -291,7 +294,7 @@ async def test_a_decision_is_settled_before_its_answer_is_taken(agent: Agent) ->
     with pytest.raises(ConnectionError):
         await _ask_without_end(deaf)
     await until(lambda: agent.ended("broken") == 1)
-    assert agent.settled == agent.telemetry.value(metrics.DECISIONS, "deny", "malformed_event") > 0
+    assert agent.settled == agent.telemetry.value(admission_metrics.DECISIONS, "deny", "malformed_event") > 0
     deaf.close()
 
 

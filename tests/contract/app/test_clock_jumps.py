@@ -12,9 +12,9 @@ import pytest
 
 from contract.frr import RealBgpd, available
 from dmvpn_agent.app import AgentApp
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.config.file import load
 from dmvpn_agent.frr.settings import Frr
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Clocks, uptime, utc_now
 from factories import der, event
 from fakes.charon import FakeCharon, FakeSa

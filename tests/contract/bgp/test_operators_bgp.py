@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from contract.frr import SPEAKER, RealBgpd, available
 from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp import reconciler as module
 from dmvpn_agent.bgp.bgpd import Bgpd, FrrRefused, Snapshot
 from dmvpn_agent.bgp.desired import desired
@@ -21,7 +22,6 @@ from dmvpn_agent.bgp.plan import Change, SetNeighbor, plan
 from dmvpn_agent.bgp.problem import BgpProblemKind as Kind
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bgp.settings import BgpSettings, MaximumPrefix
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import FRR, SETTINGS, Clock
 from fakes.frr import MemoryStore

@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 
 from contract.bridge_stand import DESTROYING, HUB, INSTALLED, Stand, spoke, stand
-from dmvpn_agent.bridge import bridge
+from dmvpn_agent.bridge import bridge, metrics
 from dmvpn_agent.charon.vici import Packet, PacketType
-from dmvpn_agent.runtime import metrics
 from factories import NOW, YEAR, der
 from fakes.charon import FakeSa
 from fakes.nhrpd_vici import NhrpdVici

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from contract.bridge_stand import INSTALLED, NAME, SPOKE, Stand, spoke, stand
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.clients import Client
 from dmvpn_agent.bridge.vici_server import MAX_CLIENTS, ViciServer
 from dmvpn_agent.charon.vici import Packet, PacketType, encode
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import der
 from fakes.charon import FakeSa

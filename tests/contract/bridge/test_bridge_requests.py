@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from contract.bridge_stand import DESTROYING, HUB, INSTALLED, SPOKE, Stand, spoke, stand
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.commands import InitLimits
 from dmvpn_agent.charon.vici import PacketType, text
-from dmvpn_agent.runtime import metrics
 from fakes.nhrpd_vici import NhrpdVici
 from fakes.waiting import until
 

@@ -3,7 +3,7 @@
 import pytest
 
 from contract.watched import watched
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.charon import FakeCharon, FakeSa
 from fakes.waiting import until

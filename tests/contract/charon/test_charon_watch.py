@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from contract.charons import needs_charon, real_charon
 from contract.watched import watched
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.charon.session import CharonLost
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import crl_pem, der
 from fakes.charon import FakeCharon, FakeSa, rounds

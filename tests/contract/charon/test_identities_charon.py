@@ -16,11 +16,11 @@ from cryptography.x509.oid import NameOID
 
 from contract.charon_pair import Side, two_charons
 from contract.charons import needs_charon
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_index import CertificateIndex
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import list_sas
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import CA_NAME, NOW, UNITS, YEAR, der, key
 

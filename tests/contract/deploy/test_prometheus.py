@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.runtime.metrics import CATALOGUE, PREFIX, Kind
+from catalogue import CATALOGUE
+from dmvpn_agent.runtime.metrics import PREFIX, Kind
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.netlink import KernelWatch
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import running, until
 

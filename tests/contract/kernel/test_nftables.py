@@ -12,10 +12,10 @@ from ipaddress import ip_address
 import pytest
 
 from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.nftables import Nftables, NftablesNotifications
 from dmvpn_agent.kernel.redirect import FirewallError, RedirectKeeper
 from dmvpn_agent.kernel.redirect_rule import RedirectRule
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import running, until
 

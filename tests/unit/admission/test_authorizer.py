@@ -9,6 +9,7 @@ import pytest
 
 from deciding import revoked
 from dmvpn_agent.admission import authorizer as module
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.decision_record import describe
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
 from dmvpn_agent.charon.ike_peer import IkePeer
@@ -17,7 +18,7 @@ from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import OnConflict
-from dmvpn_agent.runtime import metrics, slices
+from dmvpn_agent.runtime import slices
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.trust import Trust
 from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request

@@ -2,8 +2,7 @@
 
 import pytest
 
-from dmvpn_agent.admission import bindings
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.admission import bindings, metrics
 from fakes.node import Node
 from fakes.waiting import running, until
 

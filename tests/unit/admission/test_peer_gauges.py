@@ -5,9 +5,9 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import cast
 
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.gauges import observe_peers
 from dmvpn_agent.admission.peers import Peers
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.bgp import reconciler
@@ -15,7 +16,6 @@ from dmvpn_agent.bgp.plan import RemoveNeighbor
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.status import frr_status
 from factories import Clock, decide, spoke_request

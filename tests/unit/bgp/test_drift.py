@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.vtysh_lines import render
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import FRR
 from fakes.bgpd_model import BgpdModel

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.admission import metrics as admission_metrics
+from dmvpn_agent.bgp import metrics as bgp_metrics
 from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.plan import RefreshInbound
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.view.status import frr_status, peers_status
 from factories import FRR
 from fakes.bgpd_model import BgpdModel
@@ -28,7 +29,7 @@ async def test_an_accepted_peer_gets_what_it_is_entitled_to(node: Node) -> None:
         "192.168.2.0/24", "192.168.2.64/26",
     }  # fmt: skip
     assert node.reconciler.pending == ()
-    assert node.telemetry.value(metrics.CHANGES, "SetNeighbor", "applied") == 1
+    assert node.telemetry.value(bgp_metrics.CHANGES, "SetNeighbor", "applied") == 1
 
 
 async def test_what_was_accepted_while_bgpd_was_down_is_applied_when_it_is_back(node: Node) -> None:
@@ -63,7 +64,7 @@ async def test_one_refused_change_does_not_keep_the_others_from_being_applied(no
     model = node.bgpd.model
     assert {address for address, item in model.neighbors.items() if item.peer_group} == {"10.255.0.3", "10.255.0.4"}
     assert "FRR lacks 1 changes" in str(node.reconciler.trouble)
-    assert node.telemetry.value(metrics.CHANGES, "SetNeighbor", "refused") >= 1
+    assert node.telemetry.value(bgp_metrics.CHANGES, "SetNeighbor", "refused") >= 1
 
 
 async def test_what_counts_on_a_refused_change_is_left_out(node: Node) -> None:
@@ -150,7 +151,7 @@ async def test_a_peer_that_left_is_taken_back_after_the_linger_time(node: Node) 
         await node.settled()
     assert node.configured() == set()
     assert node.bgpd.model.lists == {}
-    assert node.telemetry.value(metrics.PEER_DEPARTURES, "left") == 1
+    assert node.telemetry.value(admission_metrics.PEER_DEPARTURES, "left") == 1
 
 
 async def test_a_restart_changes_nothing(node: Node) -> None:
@@ -253,9 +254,9 @@ async def test_a_session_that_ended_at_its_limit_is_counted(node: Node) -> None:
         await node.settled()
         node.bgpd.over_limit = {"10.255.0.3"}
         observe_reconciler(node.telemetry, node.reconciler)
-        assert node.telemetry.value(metrics.NEIGHBORS_OVER_LIMIT) == 0
+        assert node.telemetry.value(bgp_metrics.NEIGHBORS_OVER_LIMIT) == 0
         await node.settled()
-    assert node.telemetry.value(metrics.NEIGHBORS_OVER_LIMIT) == 1
+    assert node.telemetry.value(bgp_metrics.NEIGHBORS_OVER_LIMIT) == 1
 
 
 async def test_only_our_sessions_are_exported(node: Node) -> None:

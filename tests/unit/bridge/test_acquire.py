@@ -6,8 +6,8 @@ from ipaddress import ip_address
 import pytest
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.acquire import ACQUIRE_INTERVAL, AcquireFailed, Acquirer, Pair
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import until
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 import certificates
+from dmvpn_agent.bridge import metrics as bridge_metrics
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.renewals import PER_CACHE, PER_IDENTITY
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.session import CommandFailed, Read
 from dmvpn_agent.charon.vici import Section
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import NOW, UNITS, Clock, der
 from fakes.waiting import running
@@ -105,7 +106,7 @@ class Stand:
         await self.certificates.learn(cache, sas)
         return [self.certificates.of(sa)[1] for sa in sas]
 
-    def counted(self, metric: metrics.Metric, *labels: str) -> float:
+    def counted(self, metric: runtime_metrics.Metric, *labels: str) -> float:
         return self.telemetry.value(metric, *labels)
 
 
@@ -139,7 +140,7 @@ async def test_what_cannot_be_read_of_the_cache_costs_nobody_else(stand: Stand, 
     cache = Cache(b"\x30\x03no", OLD, certificates.der(serial=certificates.integer(-5)))
     assert await stand.learn(cache, stand.sa()) == [OLD]
     assert await stand.learn(cache, stand.sa(2)) == [OLD]
-    assert stand.counted(metrics.UNREADABLE, "certificate_cache") == 2
+    assert stand.counted(runtime_metrics.UNREADABLE, "certificate_cache") == 2
     (said,) = [entry for entry in logs if entry["event"] == "item_unreadable"]
     assert said["source"] == "certificate_cache"
     assert "not readable" in said["why"]
@@ -154,8 +155,8 @@ async def test_a_renewal_is_in_force_after_the_peer_authenticated_anew(stand: St
     cache.cache.append(renewed)
     assert await stand.learn(cache, stand.sa(2)) == [renewed]
     assert (cache.flushes, cache.ended) == (1, ["1"])
-    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
-    assert stand.counted(metrics.BRIDGE_REAUTHENTICATIONS, "competing") == 1
+    assert stand.counted(bridge_metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
+    assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "competing") == 1
 
 
 async def test_everybody_elses_certificate_is_kept(stand: Stand) -> None:
@@ -179,7 +180,7 @@ async def test_who_lost_its_certificate_with_the_cache_authenticates_anew_once(s
     stand.clock.advance(10)
     await stand.learn(cache, stand.sa(3, "spoke2.example"))
     assert cache.ended == ["1", "2"]
-    assert stand.counted(metrics.BRIDGE_REAUTHENTICATIONS, "lost") == 1
+    assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "lost") == 1
 
 
 async def test_who_keeps_sending_both_is_left_alone_for_an_hour(stand: Stand) -> None:
@@ -190,10 +191,10 @@ async def test_who_keeps_sending_both_is_left_alone_for_an_hour(stand: Stand) ->
         assert await stand.learn(cache, stand.sa(number)) == [OLD]
         stand.clock.advance(PER_CACHE.total_seconds() + 1)
         number += 1
-    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
+    assert stand.counted(bridge_metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
     stand.clock.advance(PER_IDENTITY.total_seconds())
     await stand.learn(Cache(OLD, GAINED), stand.sa(number))
-    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 2
+    assert stand.counted(bridge_metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 2
 
 
 async def test_the_cache_is_emptied_once_a_minute_at_most(stand: Stand) -> None:
@@ -213,7 +214,7 @@ async def test_where_charon_refuses_nothing_is_ended(stand: Stand) -> None:
     cache.refuses.add("flush-certs")
     assert await stand.learn(cache, stand.sa()) == [OLD]
     assert cache.ended == []
-    assert stand.counted(metrics.BRIDGE_CACHE_FLUSHES, "failed") == 1
+    assert stand.counted(bridge_metrics.BRIDGE_CACHE_FLUSHES, "failed") == 1
 
 
 async def test_an_ike_sa_that_is_gone_already_is_no_trouble(stand: Stand) -> None:
@@ -221,7 +222,7 @@ async def test_an_ike_sa_that_is_gone_already_is_no_trouble(stand: Stand) -> Non
     cache = Cache(OLD, GAINED)
     cache.refuses.add("terminate")
     assert await stand.learn(cache, stand.sa()) == [OLD]
-    assert stand.counted(metrics.BRIDGE_REAUTHENTICATIONS, "failed") == 1
+    assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "failed") == 1
 
 
 async def test_two_peers_of_one_identity_get_nothing(stand: Stand, logs: list[dict[str, Any]]) -> None:

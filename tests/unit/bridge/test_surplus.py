@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.surplus import surplus
 from dmvpn_agent.bridge.surplus_watch import SETTLING, SETTLING_FOR_PEER, SurplusEnder
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.session import CommandFailed
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 ONE, OTHER = ip_address("203.0.113.1"), ip_address("203.0.113.2")

@@ -6,9 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from dmvpn_agent.charon import alert_kinds as alert
+from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.alerts import LOG_INTERVAL, CharonAlerts
 from dmvpn_agent.charon.algorithms import Strength, label
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 

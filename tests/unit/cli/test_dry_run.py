@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.bgp import metrics as bgp_metrics
 from dmvpn_agent.bgp.plan import SetNeighbor
+from dmvpn_agent.kernel import metrics as kernel_metrics
 from dmvpn_agent.kernel.nft import ShownTable
 from dmvpn_agent.kernel.redirect import RedirectKeeper
 from dmvpn_agent.kernel.redirect_rule import RedirectRule
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.status import frr_status
 from dmvpn_agent.view.status_text import _frr
@@ -42,7 +43,7 @@ async def test_frr_is_left_alone_and_each_change_is_said_once(dry: Node, logs: l
     assert "neighbor 10.255.0.2: add it: AS 64514" in _changes(logs)[2]
     assert dry.bgpd.batches == []
     assert dry.reconciler.last_sync is None
-    assert dry.telemetry.value(metrics.RECONCILES, "dry_run") >= 2
+    assert dry.telemetry.value(bgp_metrics.RECONCILES, "dry_run") >= 2
     state = frr_status(dry.reconciler)
     assert state is not None
     assert state["in_sync"] is False
@@ -120,4 +121,4 @@ async def test_the_redirect_rule_is_not_written(telemetry: Telemetry, logs: list
     assert [entry["table"] for entry in logs if entry["event"] == "would_install_redirect_rule"] == [
         "missing", "there, and replaced",
     ]  # fmt: skip
-    assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {}
+    assert telemetry.samples(kernel_metrics.REDIRECT_INSTALLS) == {}

@@ -8,7 +8,9 @@ import pytest
 
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import HARMLESS, Enforcer
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
@@ -17,7 +19,6 @@ from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import ADDRESS, NBMA, NOW, UNITS, Clock, decide, request
 from fakes.frr import MemoryStore
@@ -85,7 +86,7 @@ class TestDenied:
         node.denied.note(request(), REVOKED)
         await node.enforcer.enforce()
         assert node.sas.ended == [1]
-        assert node.telemetry.value(metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 1
+        assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 1
 
     async def test_it_is_left_where_the_operator_says_so(self, node: Node) -> None:
         """``ike.end_denied = false``."""
@@ -165,7 +166,7 @@ class TestDenied:
         await node.enforcer.enforce()
         assert len(node.sas.ended) == 100
         assert node.sas.looks == 1
-        assert node.telemetry.value(metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 100
+        assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 100
 
     async def test_one_that_charon_keeps_is_tried_again(self, node: Node) -> None:
         """That charon was told proves nothing."""
@@ -173,11 +174,11 @@ class TestDenied:
         node.sas.stubborn = True
         node.denied.note(request(), REVOKED)
         await node.enforcer.enforce()
-        assert node.telemetry.value(metrics.IKE_SAS_ENDED, "certificate_revoked", "failed") == 1
+        assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "failed") == 1
         node.sas.stubborn = False
         node.clock.advance(5)
         await node.enforcer.enforce()
-        assert node.telemetry.value(metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 1
+        assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 1
 
     async def test_charon_away_ends_nothing_and_raises_nothing(self, node: Node) -> None:
         """There will be another pass."""
@@ -230,7 +231,7 @@ class TestReadmitted:
         node.denied.readmit(self.ASKED)
         await node.enforcer.enforce()
         assert node.sas.invited == [(LOCAL, NBMA)]
-        assert node.telemetry.value(metrics.INVITATIONS, "sent") == 1
+        assert node.telemetry.value(charon_metrics.INVITATIONS, "sent") == 1
 
     async def test_it_is_called_until_it_comes(self, node: Node) -> None:
         """The kernel asks charon for nothing while an earlier attempt stands in it."""
@@ -252,7 +253,7 @@ class TestReadmitted:
         node.denied.readmit(self.ASKED)
         node.denied.readmit(replace(self.ASKED, protocol_address=ADDRESS + 1, nbma_address=NBMA + 1))
         await node.enforcer.enforce()
-        assert node.telemetry.value(metrics.INVITATIONS, "failed") == 1
+        assert node.telemetry.value(charon_metrics.INVITATIONS, "failed") == 1
         node.sas.away = False
         await node.enforcer.enforce()
         assert node.sas.invited == [(LOCAL, NBMA + 1)]
@@ -283,7 +284,7 @@ class TestReadmitted:
         node.sas.away = True
         node.denied.readmit(self.ASKED)
         await node.enforcer.enforce()
-        assert node.telemetry.value(metrics.INVITATIONS, "failed") == 1
+        assert node.telemetry.value(charon_metrics.INVITATIONS, "failed") == 1
 
 
 class TestUnbound:
@@ -442,10 +443,10 @@ class TestDepartures:
         node.departures.check()
         node.bound = frozenset()
         node.departures.check()
-        assert node.telemetry.value(metrics.REVOKED_PRESENT) == 1
+        assert node.telemetry.value(enforcement_metrics.REVOKED_PRESENT) == 1
         node.neighbors = frozenset()
         node.departures.check()
-        assert node.telemetry.value(metrics.REVOKED_PRESENT) == 0
+        assert node.telemetry.value(enforcement_metrics.REVOKED_PRESENT) == 0
         assert logs[-1]["event"] == "peer_gone"
 
     @pytest.mark.usefixtures("gone")
@@ -464,7 +465,7 @@ class TestDepartures:
         node.neighbors = frozenset({ADDRESS})
         node.accept(request())
         node.departures.check()
-        assert node.telemetry.value(metrics.REVOKED_PRESENT) == 0
+        assert node.telemetry.value(enforcement_metrics.REVOKED_PRESENT) == 0
 
 
 def test_the_latest_denials_are_remembered() -> None:
@@ -499,7 +500,7 @@ class TestDryRun:
         assert node.sas.ended == []
         would = [entry for entry in logs if entry["event"] == "would_end_ike_sa"]
         assert [(entry["ike_id"], entry["cause"]) for entry in would] == [(1, "certificate_revoked"), (2, "unbound")]
-        assert node.telemetry.samples(metrics.IKE_SAS_ENDED) == {}
+        assert node.telemetry.samples(enforcement_metrics.IKE_SAS_ENDED) == {}
 
     async def test_nobody_is_invited(self, node: Node, logs: list[dict[str, Any]]) -> None:
         """Nor said to have been."""
@@ -509,7 +510,7 @@ class TestDryRun:
             node.clock.advance(60)
         assert node.sas.invited == []
         assert [entry["event"] for entry in logs] == ["would_invite"]
-        assert node.telemetry.samples(metrics.INVITATIONS) == {}
+        assert node.telemetry.samples(charon_metrics.INVITATIONS) == {}
 
 
 async def test_what_goes_wrong_with_an_invitation_keeps_nobody_in_who_is_denied(

@@ -8,13 +8,13 @@ import pytest
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.nat_guard import End, NatGuard
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import NBMA, NOW, UNITS, Clock, certificate, decide, request
 from fakes.frr import MemoryStore

@@ -13,7 +13,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from dmvpn_agent.runtime import metrics
+from dmvpn_agent.admission import metrics as admission_metrics
+from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.exposition import MAX_CONNECTIONS, Exposition, served
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -42,8 +43,8 @@ def _scrape(endpoint: Endpoint) -> str:
 @pytest.mark.usefixtures("exposition")
 def test_counters_and_gauges_are_exposed(endpoint: Endpoint, telemetry: Telemetry) -> None:
     """With prefix, ``_total`` and labels; text from a certificate cannot break out of its label."""
-    telemetry.increment(metrics.DECISIONS, "deny", "no_certificate", by=2)
-    telemetry.observe(metrics.PEER_INFO, lambda: {("10.255.0.2", "203.0.113.2", "64512", 'CN="x"\\'): 1})
+    telemetry.increment(admission_metrics.DECISIONS, "deny", "no_certificate", by=2)
+    telemetry.observe(admission_metrics.PEER_INFO, lambda: {("10.255.0.2", "203.0.113.2", "64512", 'CN="x"\\'): 1})
     text = _scrape(endpoint)
     assert 'dmvpn_agent_decisions_total{decision="deny",reason="no_certificate"} 2.0' in text
     assert 'subject="CN=\\"x\\"\\\\"} 1.0' in text
@@ -53,7 +54,9 @@ def test_counters_and_gauges_are_exposed(endpoint: Endpoint, telemetry: Telemetr
 @pytest.mark.usefixtures("exposition")
 def test_a_label_is_printable(endpoint: Endpoint, telemetry: Telemetry) -> None:
     """``curl`` gives it to a terminal, and an IKE identity may hold anything."""
-    telemetry.observe(metrics.PEER_INFO, lambda: {("10.255.0.2", "203.0.113.2", "64512", "\x1b[2J\u202e"): 1})
+    telemetry.observe(
+        admission_metrics.PEER_INFO, lambda: {("10.255.0.2", "203.0.113.2", "64512", "\x1b[2J\u202e"): 1}
+    )
     assert 'subject="\\\\x1b[2J\\\\u202e"} 1.0' in _scrape(endpoint)
 
 
@@ -79,7 +82,7 @@ def test_connections_that_ask_nothing_make_room(endpoint: Endpoint, telemetry: T
     silent = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(1000)]
     own = len(list(Path("/proc/self/fd").iterdir())) - len(silent)
     assert "# HELP" in _scrape(endpoint)
-    assert telemetry.value(metrics.CONNECTIONS_REFUSED, "metrics", "evicted") >= 1000 - MAX_CONNECTIONS
+    assert telemetry.value(runtime_metrics.CONNECTIONS_REFUSED, "metrics", "evicted") >= 1000 - MAX_CONNECTIONS
     assert own < 100
     for connection in silent:
         connection.close()
@@ -160,7 +163,7 @@ def test_nothing_waits_for_dns(endpoint: Endpoint, telemetry: Telemetry, monkeyp
 
 async def test_doctor_tells_our_metrics_from_others(endpoint: Endpoint, telemetry: Telemetry) -> None:
     """Ours have our version; another program may answer anything."""
-    telemetry.observe(metrics.BUILD_INFO, lambda: {("1.0", "agent"): 1})
+    telemetry.observe(runtime_metrics.BUILD_INFO, lambda: {("1.0", "agent"): 1})
     assert await served(endpoint) is None
     exposition = Exposition(endpoint, telemetry)
     exposition.start()

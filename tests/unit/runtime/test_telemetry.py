@@ -2,56 +2,58 @@
 
 import pytest
 
-from dmvpn_agent.runtime import metrics
-from dmvpn_agent.runtime.metrics import CATALOGUE, Kind
+from catalogue import CATALOGUE
+from dmvpn_agent.admission import metrics as admission_metrics
+from dmvpn_agent.kernel import metrics as kernel_metrics
+from dmvpn_agent.runtime.metrics import Kind
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 
 def test_a_counter_counts_by_its_labels(telemetry: Telemetry) -> None:
     """Each set of label values is a series."""
-    telemetry.increment(metrics.DECISIONS, "accept", "")
-    telemetry.increment(metrics.DECISIONS, "accept", "")
-    telemetry.increment(metrics.DECISIONS, "deny", "no_certificate", by=3)
-    assert telemetry.samples(metrics.DECISIONS) == {("accept", ""): 2, ("deny", "no_certificate"): 3}
-    assert telemetry.value(metrics.DECISIONS, "deny", "no_certificate") == 3
+    telemetry.increment(admission_metrics.DECISIONS, "accept", "")
+    telemetry.increment(admission_metrics.DECISIONS, "accept", "")
+    telemetry.increment(admission_metrics.DECISIONS, "deny", "no_certificate", by=3)
+    assert telemetry.samples(admission_metrics.DECISIONS) == {("accept", ""): 2, ("deny", "no_certificate"): 3}
+    assert telemetry.value(admission_metrics.DECISIONS, "deny", "no_certificate") == 3
 
 
 def test_what_was_not_counted_is_zero(telemetry: Telemetry) -> None:
     """A series without labels exists from the start."""
-    assert telemetry.samples(metrics.REDIRECT_FAILURES) == {(): 0}
-    assert telemetry.samples(metrics.DECISIONS) == {}
-    assert telemetry.value(metrics.DECISIONS, "accept", "") == 0
+    assert telemetry.samples(kernel_metrics.REDIRECT_FAILURES) == {(): 0}
+    assert telemetry.samples(admission_metrics.DECISIONS) == {}
+    assert telemetry.value(admission_metrics.DECISIONS, "accept", "") == 0
 
 
 def test_wrong_use_is_an_error(telemetry: Telemetry) -> None:
     """A wrong number of labels, or counting a gauge, is a mistake in the program."""
     with pytest.raises(ValueError, match="decisions takes the labels"):
-        telemetry.increment(metrics.DECISIONS, "accept")
+        telemetry.increment(admission_metrics.DECISIONS, "accept")
     with pytest.raises(ValueError, match="peers takes the labels"):
-        telemetry.increment(metrics.PEERS, "bound")
+        telemetry.increment(admission_metrics.PEERS, "bound")
 
 
 def test_a_gauge_is_read_when_asked(telemetry: Telemetry) -> None:
     """It tells of now; a truth value is 1 or 0."""
     state = {"up": False}
-    telemetry.observe(metrics.REDIRECT_INSTALLED, lambda: state["up"])
-    assert telemetry.value(metrics.REDIRECT_INSTALLED) == 0
+    telemetry.observe(kernel_metrics.REDIRECT_INSTALLED, lambda: state["up"])
+    assert telemetry.value(kernel_metrics.REDIRECT_INSTALLED) == 0
     state["up"] = True
-    assert telemetry.value(metrics.REDIRECT_INSTALLED) == 1
+    assert telemetry.value(kernel_metrics.REDIRECT_INSTALLED) == 1
 
 
 def test_a_counter_may_be_kept_elsewhere(telemetry: Telemetry) -> None:
     """It is read when asked, as a gauge is."""
-    telemetry.observe(metrics.REDIRECT_FAILURES, lambda: 3)
-    assert telemetry.value(metrics.REDIRECT_FAILURES) == 3
-    assert metrics.REDIRECT_FAILURES in telemetry.metrics()
+    telemetry.observe(kernel_metrics.REDIRECT_FAILURES, lambda: 3)
+    assert telemetry.value(kernel_metrics.REDIRECT_FAILURES) == 3
+    assert kernel_metrics.REDIRECT_FAILURES in telemetry.metrics()
 
 
 def test_samples_are_a_copy(telemetry: Telemetry) -> None:
     """The scraping thread never sees a dictionary that grows."""
-    telemetry.increment(metrics.DECISIONS, "accept", "")
-    before = telemetry.samples(metrics.DECISIONS)
-    telemetry.increment(metrics.DECISIONS, "deny", "")
+    telemetry.increment(admission_metrics.DECISIONS, "accept", "")
+    before = telemetry.samples(admission_metrics.DECISIONS)
+    telemetry.increment(admission_metrics.DECISIONS, "deny", "")
     assert before == {("accept", ""): 1}
 
 

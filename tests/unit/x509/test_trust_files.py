@@ -14,10 +14,9 @@ from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.policy.chain_rules import Verifier
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.x509 import metrics, trust_watch
 from dmvpn_agent.x509 import trust_paths as module
-from dmvpn_agent.x509 import trust_watch
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.pem import der_blocks
