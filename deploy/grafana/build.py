@@ -81,7 +81,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               ((f"rate(dmvpn_agent_decision_seconds_total{{{NODE}}}[$__rate_interval])"
                 f" / sum without (decision, reason)"
                 f" (rate(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))", "mean"),), "s"),
-        Graph("TeardownWatch", "Peers whose neighbor and filter were taken back, by cause.",
+        Graph("Departures", "Peers whose neighbor and filter were taken back, by cause.",
               ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
     )),
     ("After admission", (
