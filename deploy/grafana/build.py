@@ -155,7 +155,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "competing"),
                (f"increase(dmvpn_agent_bridge_reauthentications_total{{{NODE}}}[$__rate_interval])",
                 "authenticated anew: {{cause}}"))),
-        Graph("Acquirer", "GRE packets sent to make the kernel ask for an SA, and clients that were closed.",
+        Graph("Triggers", "GRE packets sent to make the kernel ask for an SA, and clients that were closed.",
               ((f"increase(dmvpn_agent_bridge_triggers_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),
                (f"increase(dmvpn_agent_bridge_clients_dropped_total{{{NODE}}}[$__rate_interval])",
                 "closed: {{cause}}"))),
