@@ -129,7 +129,7 @@ class BridgeApp:
     def _keep(self, outcome: str, error: Exception) -> None:
         self._telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, outcome)
         trace = None if isinstance(error, HandoverFailed) else error
-        log.error("upgrade_refused", why=str(error), kept="the program that runs", exc_info=trace)
+        log.error("upgrade_refused", why=str(error), consequence="the running program continues", exc_info=trace)
 
     def _refuse_itself(self) -> None:
         """Raise ``SocketInUse`` where charon's socket is our own by another name: a link, or a mount."""

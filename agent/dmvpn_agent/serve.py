@@ -104,7 +104,7 @@ def _stop(stopping: asyncio.Event) -> None:
 
 
 def _end() -> None:
-    log.error("stop_took_too_long", seconds=STOP_LIMIT, then="the process ends as it is")
+    log.error("stop_took_too_long", seconds=STOP_LIMIT, consequence="the process ends at once")
     logs.flush()
     os._exit(1)
 
@@ -131,7 +131,7 @@ def _reload(app: App, file: Path) -> None:
     try:
         config = load(file)
     except ConfigError as error:
-        log.error("config_refused", why=str(error), kept="the configuration in force")
+        log.error("config_refused", why=str(error), consequence="the configuration in force stays")
         app.count_reload("refused")
         return
     logs.set_up(config.log)

@@ -242,7 +242,7 @@ class Authorizer:
         try:
             again = self._testimony.complete_again(request) if self._testimony else request
         except Exception as error:
-            self._failures.note(ADMISSION, error, then="denied")
+            self._failures.note(ADMISSION, error, consequence="the peer is denied")
             return _failed()
         return self._decide(again, holders)
 
@@ -250,7 +250,7 @@ class Authorizer:
         try:
             request = self._completed(asked, looked=looked)
         except Exception as error:
-            self._failures.note(ADMISSION, error, then="denied")
+            self._failures.note(ADMISSION, error, consequence="the peer is denied")
             return asked, _failed()
         return request, self._decide(request, self._conflicting)
 
@@ -264,7 +264,7 @@ class Authorizer:
                 there = self._peers.beside(peer, request.ike_peers or (), self._clocks.uptime())
                 return beside(peer, there[0]) if there else decision
         except Exception as error:
-            self._failures.note(ADMISSION, error, then="denied")
+            self._failures.note(ADMISSION, error, consequence="the peer is denied")
             return _failed()
         return decision
 
@@ -282,7 +282,7 @@ class Authorizer:
         try:
             return self._testimony.refresh(request) if self._testimony else request
         except Exception as error:
-            self._failures.note(ADMISSION, error, then="judged by its former certificate")
+            self._failures.note(ADMISSION, error, consequence="the peer is judged by its former certificate")
             return request
 
     def _count(self, decision: Decision) -> None:

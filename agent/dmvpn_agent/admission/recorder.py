@@ -64,7 +64,7 @@ class Recorder:
         except Full:
             if not self._left_out:
                 log.warning("recording_behind", file=str(self._path), why="the file is written too slowly",
-                            effect="events are left out of it")  # fmt: skip
+                            consequence="some events are not recorded")  # fmt: skip
             self._left_out += 1
 
     def stop(self) -> None:
@@ -105,5 +105,8 @@ class Recorder:
     def _end(self, why: str) -> None:
         self._ended = True
         log.error(
-            "recording_ended", file=str(self._path), why=why, effect="nothing more is recorded; the agent works on"
+            "recording_ended",
+            file=str(self._path),
+            why=why,
+            consequence="nothing more is recorded; the agent continues",
         )

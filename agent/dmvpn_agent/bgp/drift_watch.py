@@ -35,7 +35,9 @@ class DriftWatch:
             if not self._restart_said:
                 self._restart_said = True
                 self._telemetry.increment(metrics.FRR_RESTARTS)
-                log.warning("frr_restarted", changes=len(todo.changes), then="all is written again")
+                log.warning(
+                    "frr_restarted", changes=len(todo.changes), consequence="the agent writes its configuration again"
+                )
             return
         drift = drifted(stood, snapshot.config, todo)
         new = drift.keys() - self._drift.keys()

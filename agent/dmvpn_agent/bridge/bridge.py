@@ -168,7 +168,7 @@ class Bridge:
             except CharonLost:
                 return
             except Exception as error:
-                self._failures.note("certificates", error, then="looked for again")
+                self._failures.note("certificates", error, consequence="the bridge looks for them again")
                 await asyncio.sleep(backoff.failed())
 
     def _heard(self, event: str, message: Section) -> bool:

@@ -105,7 +105,7 @@ class Certificates:
         for name in profiles:
             if (by := self._connections.now(name)) is not Authentication.PUBLIC_KEY:
                 log.info("profile_without_certificates", connection=name, authentication=str(by),
-                         effect="its peers have no certificate for nhrpd")  # fmt: skip
+                         consequence="nhrpd receives no certificate of its peers")  # fmt: skip
 
     def proven(self, sas: Iterable[IkeSa]) -> frozenset[str]:
         """Return the connections by public key of which no other IKE_SA is there."""

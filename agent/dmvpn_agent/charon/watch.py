@@ -247,7 +247,7 @@ class CharonWatch:
                         consequence="the agent denies revoked peers, charon may let them in")  # fmt: skip
         except CharonLost as error:
             outcome = "lost"
-            log.warning("crl_not_loaded", why=str(error), then="after the next connect")
+            log.warning("crl_not_loaded", why=str(error), consequence="it is loaded after the next connect")
         self._telemetry.increment(metrics.CRLS_LOADED, outcome, by=len(crls))
 
     def _leave_out(self, crls: list[bytes]) -> None:
@@ -265,7 +265,7 @@ class CharonWatch:
         for event in (*SA_EVENTS, ALERT_EVENT):
             if not await session.register(event):
                 log.info("charon_event_unknown", event_name=event,
-                         effect="SAs are looked at all the same; alerts are in charon's log only")  # fmt: skip
+                         consequence="SAs are polled all the same; alerts are in charon's log only")  # fmt: skip
         self._connections.begin()
         self._say_kind(await session.register(PATCHED_EVENT))
         await self._load_crls(session)

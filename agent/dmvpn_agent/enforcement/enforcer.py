@@ -174,7 +174,9 @@ class Enforcer:
             await self._inviter.invite(invitation.request.interface, invitation.local, remote)
         except (CharonLost, CommandFailed) as error:
             self._telemetry.increment(metrics.INVITATIONS, "failed")
-            log.warning("not_invited", nbma_address=str(remote), why=str(error), then="tried again")
+            log.warning(
+                "not_invited", nbma_address=str(remote), why=str(error), consequence="the agent tries again later"
+            )
             return not isinstance(error, CharonLost)
         self._telemetry.increment(metrics.INVITATIONS, "sent")
         log.info("peer_invited", nbma_address=str(remote), called_for=round(called_for.total_seconds()))

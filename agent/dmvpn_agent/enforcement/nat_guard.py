@@ -171,4 +171,8 @@ class NatGuard:
             if self._gate is not None:
                 await self._gate.unblock(end)
         except FirewallError as error:
-            log.error("peer_stays_silenced", why=str(error), then=f"until {SILENCE} after it was silenced")
+            log.error(
+                "peer_stays_silenced",
+                why=str(error),
+                consequence=f"its packets are dropped until {SILENCE} after it was blocked",
+            )

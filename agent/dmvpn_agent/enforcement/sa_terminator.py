@@ -111,7 +111,7 @@ class SaTerminator:
         if gone:
             log.warning("ike_sa_ended", **_about(sa, cause))
         else:
-            log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, then="tried again")
+            log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, consequence="the agent tries again later")
 
     def _back_off(self, keys: Set[_Key]) -> None:
         now = self._clock()

@@ -52,7 +52,11 @@ class KernelWatch:
             except Exception as error:
                 wait = self._backoff.failed()
                 if self._trouble.is_new(repr(error)):
-                    log.warning("netlink_broken", why=self._trouble.text, then="it is opened again")
+                    log.warning(
+                        "netlink_broken",
+                        why=self._trouble.text,
+                        consequence="the agent opens it again and reads everything",
+                    )
                 await asyncio.sleep(wait)
 
     async def _watch(self) -> None:

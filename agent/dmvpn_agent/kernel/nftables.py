@@ -121,7 +121,7 @@ class NftablesNotifications:
                 wait = self._backoff.failed()
                 if self._trouble.is_new(error):
                     log.warning("nftables_unwatched", why=self._trouble.text,
-                                effect="a flushed rule is seen at the next look",
+                                consequence="a flushed rule is noticed at the next check only",
                                 do="give the agent CAP_NET_ADMIN, and the kernel nf_tables")  # fmt: skip
                 await asyncio.sleep(wait)
 

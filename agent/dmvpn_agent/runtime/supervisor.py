@@ -137,7 +137,7 @@ class Supervisor:
                 async with asyncio.timeout(STOP_TIMEOUT):
                     await _done(part.stop())
             except FAILURES as error:
-                self._failures.note(part.name, _not_our_own(error), then="it is left as it is")
+                self._failures.note(part.name, _not_our_own(error), consequence="it is left as it is")
 
     async def _keep(self, part: Part) -> None:
         while True:
@@ -165,14 +165,18 @@ class Supervisor:
     def _failed(self, part: Part, error: BaseException) -> None:
         _not_our_own(error)
         delay = self._backoffs[part.name].failed()
-        self._failures.note(part.name, error, then=f"started again after {delay:g} s")
+        self._failures.note(part.name, error, consequence=f"it is started again in {delay:g} s")
 
     async def _cancel(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         _, hanging = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
         if hanging:
-            log.error("parts_hang", parts=sorted(task.get_name() for task in hanging), then="the process ends")
+            log.error(
+                "parts_hang",
+                parts=sorted(task.get_name() for task in hanging),
+                consequence="the process ends without them",
+            )
 
 
 async def _done(outcome: Awaitable[None] | None) -> None:

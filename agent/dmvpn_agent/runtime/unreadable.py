@@ -45,11 +45,15 @@ class Unreadable:
         logged.add(item)
         more = "not logged any more" if len(logged) == REMEMBERED else "the same one is only counted"
         log.warning(
-            "item_unreadable", source=str(source), why=printable(why, 300), effect=_EFFECTS[source], more=more
+            "item_unreadable",
+            source=str(source),
+            why=printable(why, 300),
+            consequence=_CONSEQUENCES[source],
+            more=more,
         )
 
 
-_EFFECTS = {
+_CONSEQUENCES = {
     ItemSource.CERTIFICATE_CACHE: "it proves no identity; all others of charon's cache do",
     ItemSource.IKE_SA: "its peer counts as not there; all others are served",
     ItemSource.CHARON_EVENT: "all SAs are read anew",

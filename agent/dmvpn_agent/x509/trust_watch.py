@@ -197,7 +197,7 @@ class TrustWatch:
             self._telemetry.increment(metrics.CRL_ROLLBACKS)
             log.error("crl_rollback_refused", why=rollback)
         for missing in self._news("missing", read.missing):
-            log.error("crl_missing", issuer=missing, kept="the last one stays in force",
+            log.error("crl_missing", issuer=missing, consequence="the last one stays in force",
                       do="put the CRL back into policy.crls; or delete the kept one, and restart")  # fmt: skip
         self._telemetry.increment(metrics.TRUST_READS, "problem" if self.problems else "read")
 
