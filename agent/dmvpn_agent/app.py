@@ -138,7 +138,7 @@ class AgentApp:
         self._terminals = Terminals(config.frr)
         nhrpd = FrrNhrpd(self._terminals.reader, config.interfaces)
         self._bindings = BindingWatch(
-            config.frr, nhrpd, self._peers, telemetry, clocks.uptime, self._changed, self._authorizer.adopt
+            config.frr, nhrpd, self._peers, telemetry, clocks.uptime, self._changed, self._authorizer.judge_unknown
         )
         self._events.opened = self._bindings.trigger
         self._kernel = KernelWatch(config.interfaces, telemetry, self._bindings.trigger)
@@ -162,7 +162,7 @@ class AgentApp:
 
     def _enforce(self, config: Config) -> None:
         """Put together what acts on those who are in already."""
-        telemetry, denied, uptime = self._telemetry, self._authorizer.denied, self._clocks.uptime
+        telemetry, denied, uptime = self._telemetry, self._authorizer.denials, self._clocks.uptime
         terminator = SaTerminator(self._charon, telemetry, uptime, dry_run=self._dry_run)
         inviter = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         # Our table is there only where the redirect rule is kept in it.
@@ -198,7 +198,7 @@ class AgentApp:
         telemetry.observe(runtime_metrics.STORE_WRITABLE, lambda: self._store.survives)
         telemetry.observe(admission_metrics.EVENT_CONNECTIONS_OPEN, lambda: self._events.open_connections)
         telemetry.observe(kernel_metrics.TUNNEL_UP, self._tunnels_up)
-        telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self._authorizer.denied))
+        telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self._authorizer.denials))
         observe_peers(telemetry, self._peers)
         if self._reconciler:
             observe_reconciler(telemetry, self._reconciler)
@@ -214,7 +214,7 @@ class AgentApp:
 
     def _sas_changed(self) -> None:
         self._authorizer.sas_changed()
-        self._authorizer.denied.news.set()  # who came may be in the way of who is there
+        self._authorizer.denials.changed.set()  # who came may be in the way of who is there
 
     def _revoked(self, revoked: Revoked) -> None:
         self._departures.add(revoked)
@@ -334,7 +334,7 @@ class AgentApp:
             ],
             "nhrpd": {"connected": self._events.open_connections > 0, "trouble": self._bindings.trouble},
             "charon": charon_status(self._charon),
-            "trust": trust_status(self._trust, self._authorizer.denied),
+            "trust": trust_status(self._trust, self._authorizer.denials),
             "peers": peers_status(self._peers, self._reconciler, self._clocks),
             "decisions": decisions_status(self._authorizer),
             "frr": frr_status(self._reconciler),

@@ -57,7 +57,7 @@ class Hub:
         )  # fmt: skip
 
     def admit(self, accepted: Accepted) -> None:
-        if self.peers.settle(*accepted, uptime()):
+        if self.peers.apply_decision(*accepted, uptime()):
             self.reconciler.trigger()
 
     @asynccontextmanager

@@ -15,7 +15,7 @@ from campaign.charon import WorldCharon, WorldNhrpd
 from campaign.pki import Crl
 from campaign.policies import toml
 from campaign.world import Ask, Sa, World
-from dmvpn_agent.admission import sa_lookup as testimony_module
+from dmvpn_agent.admission import sa_lookup
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.nhrp_event import EventReader
 from dmvpn_agent.admission.peer_table import PeerTable
@@ -131,7 +131,7 @@ class Product:
     async def start(self) -> None:
         """Start both processes."""
         vars(bridge_module)["utc_now"] = self.clock
-        vars(testimony_module)["LOOK_PAUSE"] = 2.0  # fewer looks for what does not come
+        vars(sa_lookup)["ASK_PAUSE"] = 2.0  # fewer looks for what does not come
         if not self._world.patched:
             telemetry = Telemetry()
             issued = AuthorityFiles(self._config.trust_files.authorities).issued
@@ -193,7 +193,7 @@ class Product:
     async def settle(self) -> None:
         """Let everything follow that follows."""
         await asyncio.sleep(SETTLING)
-        self.peers.observe(frozenset(self._bound()), self.uptime())
+        self.peers.update_bound(frozenset(self._bound()), self.uptime())
         await self.authorizer.rejudge()
 
     def _bound(self) -> Iterable[Any]:

@@ -48,10 +48,10 @@ class Node:
         )
 
     def accept(self, number: int, *networks: str) -> None:
-        self.settle(*accepted(number, *networks))
+        self.apply_decision(*accepted(number, *networks))
 
-    def settle(self, request: BindingRequest, decision: Accept) -> None:
-        if self.peers.settle(request, decision, self.clock.uptime()):
+    def apply_decision(self, request: BindingRequest, decision: Accept) -> None:
+        if self.peers.apply_decision(request, decision, self.clock.uptime()):
             self.reconciler.trigger()
 
     @asynccontextmanager

@@ -55,7 +55,7 @@ class FakeSas:
             self._unproven.add(identity)
         return sa
 
-    def is_settled(self, interface: str, address: Address) -> bool:
+    def certificates_complete(self, interface: str, address: Address) -> bool:
         return self.settled or len(self.certificates_at(interface, address)) == len(self.sas_at(address))
 
     def at_look(self, number: int, happens: Callable[[], object]) -> None:

@@ -81,7 +81,7 @@ def decide(by: Policy, asked: BindingRequest, peers: Peers | None = None, trusti
     holders = (lambda peer: peers.conflicting(peer, START)) if peers is not None else (lambda _: ())
     decision = Judge(by, trusting or trust()).decide(asked, AT, holders)
     if peers is not None:
-        peers.settle(asked, decision, START)
+        peers.apply_decision(asked, decision, START)
     return decision
 
 
@@ -206,7 +206,7 @@ class TestSites:
         peers = Peers(MemoryStore())
         for asked in (self.FIN1, self.FIN2):
             peer(HUB, asked, peers)
-        peers.observe(frozenset({self.FIN2.protocol_address}), START)
+        peers.update_bound(frozenset({self.FIN2.protocol_address}), START)
         assert [one.protocol_address for one in peers.depart(timedelta(hours=1), START + timedelta(hours=2))] == [
             self.FIN1.protocol_address
         ]

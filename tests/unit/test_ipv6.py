@@ -62,7 +62,7 @@ def _accepted(address: Address) -> tuple[BindingRequest, Accept]:
 
 def _both(node: Node) -> None:
     for address in (IPV4, IPV6):
-        node.settle(*_accepted(address))
+        node.apply_decision(*_accepted(address))
     node.nhrpd.cache = frozenset({IPV4, IPV6})
 
 
@@ -83,7 +83,7 @@ class TestCache:
 
     async def test_an_ipv6_peer_stays_while_it_is_bound(self, node: Node) -> None:
         """However long that is."""
-        node.settle(*_accepted(IPV6))
+        node.apply_decision(*_accepted(IPV6))
         node.nhrpd.cache = frozenset({IPV6})
         for _ in range(3):
             await node.bindings.refresh()
@@ -123,7 +123,7 @@ class TestCache:
 
     async def test_a_table_that_was_never_read_costs_no_stored_peer(self, node: Node) -> None:
         """After a restart the stored peers count as absent until they are seen."""
-        node.settle(*_accepted(IPV6))
+        node.apply_decision(*_accepted(IPV6))
         node.nhrpd.cache, node.nhrpd.unread = frozenset(), {6}
         node.clock.advance(FRR.linger + 1)
         await node.bindings.refresh()
@@ -133,10 +133,10 @@ class TestCache:
         """What was stored of it is lost."""
         adopted: list[Address] = []
 
-        def adopt(bindings: Iterable[BindingRequest]) -> None:
+        def judge_unknown(bindings: Iterable[BindingRequest]) -> None:
             adopted.extend(binding.protocol_address for binding in bindings)
 
-        node.bindings._adopt = adopt
+        node.bindings._judge_unknown = judge_unknown
         node.nhrpd.cache = frozenset({IPV4, IPV6})
         await node.bindings.refresh()
         assert adopted == [IPV4, IPV6]
@@ -284,10 +284,10 @@ class TestNeighbor:
     async def test_the_ipv4_address_takes_it_when_it_comes(self, node: Node) -> None:
         """Until then the IPv6 address carries it."""
         async with node.running():
-            node.settle(*_accepted(IPV6))
+            node.apply_decision(*_accepted(IPV6))
             await node.settled()
             assert node.configured() == {str(IPV6)}
-            node.settle(*_accepted(IPV4))
+            node.apply_decision(*_accepted(IPV4))
             await node.settled()
         assert node.configured() == {str(IPV4)}
 
@@ -306,7 +306,7 @@ class TestNeighbor:
     def test_a_conflict_counts_for_each_address(self, node: Node) -> None:
         """Somebody else with a prefix of the peer conflicts with both of its bindings."""
         for address in (IPV4, IPV6):
-            node.settle(*_accepted(address))
+            node.apply_decision(*_accepted(address))
         other = replace(spoke(3, "192.168.2.0/24"), identity="another")
         found = node.peers.conflicting(other, node.clock.uptime())
         assert {peer.protocol_address for peer in found} == {IPV4, IPV6}

@@ -71,8 +71,8 @@ class Authorizer:
         self._testimony = SaLookup(witness) if witness else None
         self._revoked = revoked
         self._own = own
-        self.judgements: deque[DecisionRecord] = deque(maxlen=REMEMBERED_DECISIONS)
-        self.denied = DenialTable()
+        self.records: deque[DecisionRecord] = deque(maxlen=REMEMBERED_DECISIONS)
+        self.denials = DenialTable()
         self._audit = Audit()
         self._due = DebouncedEvent()
 
@@ -85,7 +85,7 @@ class Authorizer:
         self._judge = Judge(self._judge.policy, trust)
         with self._failures.contained("store"):
             for gone in self._peers.load(self._decide_stored, self._clocks.uptime()):
-                self.denied.note(gone.request, gone.why)
+                self.denials.add(gone.request, gone.why)
                 self._revoked(gone)
 
     async def consider(self, event: AuthorizeBinding | BadEvent) -> DecisionRecord:
@@ -128,30 +128,30 @@ class Authorizer:
             self._settle(judgement)
 
     def _settle(self, judgement: DecisionRecord) -> None:
-        self.judgements.append(judgement)
+        self.records.append(judgement)
         self._audit.log(judgement)
         request, decision = judgement.request, judgement.decision
         if request is None:
             return
         if isinstance(decision, Deny):
-            self.denied.note(request, decision)
+            self.denials.add(request, decision)
         else:
-            self.denied.drop(request)
+            self.denials.remove(request)
             self._telemetry.increment(metrics.PEER_DEPARTURES, "taken_over", by=len(decision.replaces))
-        if self._peers.settle(request, decision, self._clocks.uptime()):
+        if self._peers.apply_decision(request, decision, self._clocks.uptime()):
             self._changed()
 
-    def adopt(self, bindings: Iterable[BindingRequest]) -> None:
+    def judge_unknown(self, bindings: Iterable[BindingRequest]) -> None:
         """Judge whom nhrpd has bound and nobody here knows, as soon as charon tells who that is.
 
         nhrpd asked about them when they came; what was stored of them is lost.
         """
         for asked in bindings:
             with self._failures.contained(ADMISSION):
-                self._adopt(asked)
+                self._judge_unknown(asked)
 
-    def _adopt(self, asked: BindingRequest) -> None:
-        if self._testimony is None or self._waits_for_trust or asked in self.denied:
+    def _judge_unknown(self, asked: BindingRequest) -> None:
+        if self._testimony is None or self._waits_for_trust or asked in self.denials:
             return
         request = self._testimony.complete(asked)
         if self._testimony.is_lacking(request, self._judge.policy):
@@ -161,7 +161,7 @@ class Authorizer:
             log.info("binding_taken_up", protocol_address=str(request.protocol_address),
                      nbma_address=str(request.nbma_address))  # fmt: skip
             if isinstance(decision, Deny):
-                self._peers.note_judged(request.protocol_address)
+                self._peers.mark_judged(request.protocol_address)
                 self._changed()
             self._settle(DecisionRecord(self._clocks.now(), request, decision))
 
@@ -203,7 +203,7 @@ class Authorizer:
         async for member in in_slices(self._peers.memberships()):
             with self._failures.contained(ADMISSION):
                 self._rejudge_peer(member)
-        async for denial in in_slices(self.denied):
+        async for denial in in_slices(self.denials):
             with self._failures.contained(ADMISSION):
                 self._rejudge_denied(denial)
 
@@ -215,17 +215,17 @@ class Authorizer:
             log.warning("peer_revoked", protocol_address=str(request.protocol_address),
                         nbma_address=str(request.nbma_address), subject=outcome.subject,
                         why=str(outcome.why))  # fmt: skip
-            self.denied.note(outcome.request, outcome.why)
+            self.denials.add(outcome.request, outcome.why)
             self._revoked(outcome)
         if outcome:
             self._changed()
 
     def _rejudge_denied(self, denial: Denial) -> None:
-        if not self.denied.has(denial):  # it was accepted meanwhile, or denied anew
+        if not self.denials.is_latest(denial):  # it was accepted meanwhile, or denied anew
             return
         request = self._testimony.complete_former(denial.request) if self._testimony else denial.request
         if isinstance(self._decide(request, self._conflicting), Accept):
-            self.denied.readmit(request)
+            self.denials.readmit(request)
             log.info("peer_acceptable_again", protocol_address=str(request.protocol_address),
                      nbma_address=str(request.nbma_address), was=str(denial.why))  # fmt: skip
 
@@ -261,7 +261,7 @@ class Authorizer:
             own = request.local_addresses | self._own()
             decision = self._judge.decide(replace(request, local_addresses=own), self._clocks.now(), holders)
             if isinstance(decision, Accept) and (peer := decision.peer or decision.behind) is not None:
-                there = self._peers.beside(peer, request.ike_peers or (), self._clocks.uptime())
+                there = self._peers.earlier_at_nbma_address(peer, request.ike_peers or (), self._clocks.uptime())
                 return beside(peer, there[0]) if there else decision
         except Exception as error:
             self._failures.note(ADMISSION, error, consequence="the peer is denied")

@@ -65,7 +65,7 @@ class _Table:
 
 
 class BindingWatch:
-    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten, ``adopt``
+    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten, ``judge_unknown``
     with the bindings of whoever is no peer.
 
     ``bound`` is who was at ``last_read``, when all of the cache was read: ``None`` before the first time.
@@ -79,7 +79,7 @@ class BindingWatch:
         telemetry: Telemetry,
         clock: Uptime,
         departed: Callable[[], None],
-        adopt: Callable[[Sequence[BindingRequest]], None] = lambda _: None,
+        judge_unknown: Callable[[Sequence[BindingRequest]], None] = lambda _: None,
     ) -> None:
         self._frr = frr
         self._nhrpd = nhrpd
@@ -88,7 +88,7 @@ class BindingWatch:
         self._unreadable = Unreadable(telemetry)
         self._clock = clock
         self._departed = departed
-        self._adopt = adopt
+        self._judge_unknown = judge_unknown
         self._trigger = DebouncedEvent()
         self._trouble = Trouble()
         self.bound: frozenset[Address] = frozenset()
@@ -127,11 +127,11 @@ class BindingWatch:
         # Whoever is missing may be in a table or row that cannot be read: no peer counts as gone.
         unknown = (address for address in self.bound if address.version not in whole)
         self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unknown))
-        if whole.issuperset(IP_VERSIONS) and self._peers.resolve(self.bound, now):
+        if whole.issuperset(IP_VERSIONS) and self._peers.resolve_stored_conflicts(self.bound, now):
             self._departed()
         if strangers := [binding for binding in bindings if binding.protocol_address not in self._peers]:
-            self._adopt(strangers)
-        self._peers.observe(self.bound, now)
+            self._judge_unknown(strangers)
+        self._peers.update_bound(self.bound, now)
         gone = self._peers.depart(timedelta(seconds=self._frr.linger), now, whole)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:

@@ -25,14 +25,14 @@ class Denial:
 class DenialTable:
     """The latest denial of each pair of protocol and NBMA address, and those that would be accepted now.
 
-    ``news`` is set when there is something to do about them.
+    ``changed`` is set when there is something to do about them.
     """
 
     def __init__(self) -> None:
         self._denials: OrderedDict[tuple[Address, Address], Denial] = OrderedDict()
         self._count_at: Counter[Address] = Counter()
         self._readmitted: list[BindingRequest] = []
-        self.news = DebouncedEvent()
+        self.changed = DebouncedEvent()
 
     def __iter__(self) -> Iterator[Denial]:
         return iter(tuple(self._denials.values()))
@@ -40,14 +40,14 @@ class DenialTable:
     def __contains__(self, request: BindingRequest) -> bool:
         return request.pair in self._denials
 
-    def has(self, denial: Denial) -> bool:
+    def is_latest(self, denial: Denial) -> bool:
         """Tell whether this is still its pair's latest denial."""
         return self._denials.get(denial.request.pair) is denial
 
     def __len__(self) -> int:
         return len(self._denials)
 
-    def note(self, request: BindingRequest, why: Deny) -> None:
+    def add(self, request: BindingRequest, why: Deny) -> None:
         """Remember a denial, in place of the pair's former one."""
         key = request.pair
         self._count_at[request.nbma_address] += key not in self._denials
@@ -56,9 +56,9 @@ class DenialTable:
         if len(self._denials) > REMEMBERED:
             crowded = max(self._count_at, key=self._count_at.__getitem__)
             self._forget(next(key for key in self._denials if key[1] == crowded))
-        self.news.set()
+        self.changed.set()
 
-    def drop(self, request: BindingRequest) -> None:
+    def remove(self, request: BindingRequest) -> None:
         """Forget the pair's denial; there need not be one."""
         if request in self:
             self._forget(request.pair)
@@ -71,9 +71,9 @@ class DenialTable:
 
     def readmit(self, request: BindingRequest) -> None:
         """Have a peer that was denied, and would be accepted now, ask again."""
-        self.drop(request)
+        self.remove(request)
         self._readmitted.append(request)
-        self.news.set()
+        self.changed.set()
 
     def take_readmitted(self) -> tuple[BindingRequest, ...]:
         """Return the requests to have asked again, once."""

@@ -129,11 +129,11 @@ class Peers:
         """Tell whether somebody was judged for this address, since the start, who is or would be its peer."""
         return address in self._judged
 
-    def note_judged(self, address: Address) -> None:
+    def mark_judged(self, address: Address) -> None:
         """Note that whoever has this address was judged."""
         self._judged.add(address)
 
-    def beside(self, peer: Peer, present: Collection[IkePeer], now: timedelta) -> tuple[Peer, ...]:
+    def earlier_at_nbma_address(self, peer: Peer, present: Collection[IkePeer], now: timedelta) -> tuple[Peer, ...]:
         """Return the live peers of another identity that came to this one's NBMA address before it.
 
         ``present``: who has an IKE_SA with that address. A peer that is not among them has left.
@@ -186,7 +186,7 @@ class Peers:
             log.error("store_unreadable", why=str(error), consequence="the other peers have to register again")
         return stored
 
-    def resolve(self, bound: frozenset[Address], now: timedelta) -> bool:
+    def resolve_stored_conflicts(self, bound: frozenset[Address], now: timedelta) -> bool:
         """Decide who holds what several stored peers claim, by whom nhrpd has bound; return whether any did."""
         contested, self._contested = self._contested, {}
         for address, member in reversed(contested.items()):
@@ -227,7 +227,7 @@ class Peers:
         self._leave(member.peer.protocol_address, why)
         return Revoked(request, why)
 
-    def settle(self, request: BindingRequest, decision: Decision, now: timedelta) -> bool:
+    def apply_decision(self, request: BindingRequest, decision: Decision, now: timedelta) -> bool:
         """Record a decision; return whether that changed who is accepted, or as what.
 
         A denial takes back an earlier acceptance of the same peer on the same interface: of the same certificate, or
@@ -257,7 +257,7 @@ class Peers:
             return True
         return False
 
-    def observe(self, bound: frozenset[Address], now: timedelta) -> None:
+    def update_bound(self, bound: frozenset[Address], now: timedelta) -> None:
         """Take note of which protocol addresses nhrpd has bound."""
         for address, member in self._members.items():
             if address in bound:

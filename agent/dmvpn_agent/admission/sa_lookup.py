@@ -16,9 +16,9 @@ from dmvpn_agent.x509.certificate import Certificate
 log = structlog.get_logger()
 
 #: Seconds; nhrpd itself gives up after 10.
-LOOK_TIMEOUT = 4.0
+ASK_TIMEOUT = 4.0
 #: Seconds between two looks for a certificate that is not known yet: the bridge takes it at the same moment.
-LOOK_PAUSE = 0.5
+ASK_PAUSE = 0.5
 
 
 class SaSource(Protocol):
@@ -30,7 +30,7 @@ class SaSource(Protocol):
     def certificates_at(self, interface: str, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates that they proved, as far as they are known."""
 
-    def is_settled(self, interface: str, address: Address) -> bool:
+    def certificates_complete(self, interface: str, address: Address) -> bool:
         """Tell whether no certificate of theirs can still be on its way: an IKE_SA is known a moment before it is."""
 
     async def refresh(self) -> None:
@@ -63,7 +63,7 @@ class SaLookup:
 
     def complete_again(self, request: BindingRequest) -> BindingRequest:
         """Do that for a question that was accepted, which is not to be judged by half of the news."""
-        settled = self._source.is_settled(request.interface, request.nbma_address)
+        settled = self._source.certificates_complete(request.interface, request.nbma_address)
         return self.complete_former(request) if settled else request
 
     def refresh(self, request: BindingRequest) -> BindingRequest:
@@ -110,11 +110,11 @@ class SaLookup:
         """
         looked = False
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
+            async with asyncio.timeout(ASK_TIMEOUT):
                 await self._source.refresh()
                 looked = True
                 while self._may_come(request) and self.is_lacking(request, policy):
-                    await asyncio.sleep(LOOK_PAUSE)
+                    await asyncio.sleep(ASK_PAUSE)
                     await self._source.refresh()
         except Exception as error:
             log.warning("charon_not_asked", why=str(error) or type(error).__name__)
@@ -124,5 +124,5 @@ class SaLookup:
         """Tell whether a later look can show more: a certificate, or charon, if the agent has just started."""
         certificate = request.certificate
         if isinstance(certificate, Certificate) and is_outdated(certificate, self._proven(request)):
-            return not self._source.is_settled(request.interface, request.nbma_address)
+            return not self._source.certificates_complete(request.interface, request.nbma_address)
         return certificate is None or self._present(request) is None

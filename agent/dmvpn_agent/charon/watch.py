@@ -165,7 +165,7 @@ class CharonWatch:
             if by is Authentication.PUBLIC_KEY:
                 yield sa
 
-    def is_settled(self, interface: str, address: Address) -> bool:
+    def certificates_complete(self, interface: str, address: Address) -> bool:
         """Tell whether the certificates of those IKE_SAs are known, as far as they ever will be."""
         now = self._clocks.uptime()
         showing = self._showing(self.sas_of(interface, address))

@@ -132,7 +132,7 @@ def _judged(setting: Setting, bound: frozenset[Address]) -> tuple[tuple[Peer, ..
         store.close()
     peers, now = Peers(stored), datetime.now(UTC)
     denied = peers.load(lambda request: setting.judge.decide(request, now), uptime())
-    peers.resolve(bound, uptime())
+    peers.resolve_stored_conflicts(bound, uptime())
     return tuple(peers), denied
 
 

@@ -104,7 +104,7 @@ class Enforcer:
     async def run(self) -> None:
         """Enforce until cancelled."""
         while True:
-            await self._denied.news.wait(within=PASS_INTERVAL, then=COALESCE)
+            await self._denied.changed.wait(within=PASS_INTERVAL, then=COALESCE)
             await self.enforce()
 
     async def enforce(self) -> None:

@@ -82,7 +82,7 @@ def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
 
 def decisions_status(authorizer: Authorizer) -> list[dict[str, Any]]:
     """Return the latest decisions, oldest first."""
-    return [_decision(judgement) for judgement in authorizer.judgements]
+    return [_decision(judgement) for judgement in authorizer.records]
 
 
 def _decision(judgement: DecisionRecord) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.admission import metrics as admission_metrics
-from dmvpn_agent.admission import sa_lookup as testimony
+from dmvpn_agent.admission import sa_lookup
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.event_socket import MAX_CONNECTIONS, NhrpdSocket
 from dmvpn_agent.admission.peers import Peers
@@ -136,7 +136,7 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
-    monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+    monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
     agent.authorizer = Authorizer(policy(confirms=False), agent.peers, agent.telemetry, clock.both, lambda: None, sas)
     sas.arrive(1, "CN=large")
@@ -152,14 +152,14 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     sas.certificates[1] = certificate()
     assert await _ask((reader, writer), 4, remote_addr="10.255.0.9", remote_nbma="203.0.113.9") == "deny"
     assert [str(peer.nbma_address) for peer in agent.peers] == ["203.0.113.7"]
-    assert len(agent.authorizer.judgements) == 3
+    assert len(agent.authorizer.records) == 3
 
 
 async def test_two_that_ask_about_one_binding_are_both_answered(
     agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question that waits for charon is its connection's: nobody takes nhrpd's answer by asking the same."""
-    monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+    monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
     agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
     sas.arrive(1, "CN=large")
@@ -176,8 +176,8 @@ async def test_one_that_registers_anything_keeps_nobody_waiting(
     agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand questions of one that shows no certificate: somebody who has just come is looked for."""
-    monkeypatch.setattr(testimony, "LOOK_PAUSE", LONG)
-    monkeypatch.setattr(testimony, "LOOK_TIMEOUT", LONG)
+    monkeypatch.setattr(sa_lookup, "ASK_PAUSE", LONG)
+    monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", LONG)
     sas = FakeSas()
     agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
     await agent.serve()

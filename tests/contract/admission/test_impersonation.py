@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from contract.bridged_pair import DESTROYING, INSTALLED, Node, bridged
 from contract.charon_pair import Side, two_charons
 from contract.charons import connection, needs_charon
-from dmvpn_agent.admission import sa_lookup as testimony
+from dmvpn_agent.admission import sa_lookup
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.admission.peers import Peers
@@ -171,7 +171,7 @@ async def _scene(folder: Path, profiles: Mapping[str, str], by: Policy = POLICY)
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the agent not wait for long for a certificate that never comes."""
-    monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.5)
+    monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.5)
 
 
 ONE = {"gre1": "dmvpn"}

@@ -83,7 +83,7 @@ class Hub:
         self.peers = Peers(MemoryStore())
         for number in peers:
             request, decision = accepted(number)
-            self.peers.settle(request, decision, clock.uptime())
+            self.peers.apply_decision(request, decision, clock.uptime())
         self.reconciler = Reconciler(FRR, by, self.peers, self.bgpd, self.telemetry, clock.both)
 
     @asynccontextmanager
@@ -341,7 +341,7 @@ async def test_a_refused_change_waits_and_the_others_do_not(fresh: RealBgpd, log
         assert Kind.CONFEDERATION in hub.kinds
         assert "must be all internal or all external" in str(hub.reconciler.trouble)
         writes = len(hub.bgpd.writes)
-        hub.peers.settle(*accepted(2, "192.168.2.128/25"), Clock().uptime())
+        hub.peers.apply_decision(*accepted(2, "192.168.2.128/25"), Clock().uptime())
         await hub.another_pass()
     assert len(hub.bgpd.writes) == writes + 1
     assert "192.168.2.128/25" in fresh.type("show running-config")

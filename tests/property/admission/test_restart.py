@@ -51,8 +51,8 @@ class Restarts(RuleBasedStateMachine):
 
     def _look(self) -> None:
         bound = frozenset(ip_address(str(address)) for address in self.bound)
-        self.peers.resolve(bound, self.clock.uptime())
-        self.peers.observe(bound, self.clock.uptime())
+        self.peers.resolve_stored_conflicts(bound, self.clock.uptime())
+        self.peers.update_bound(bound, self.clock.uptime())
 
     def _members(self) -> set[object]:
         return {peer.protocol_address for peer in self.peers}

@@ -51,7 +51,7 @@ async def test_a_peer_that_comes_back_with_another_as_or_net_is_corrected_at_onc
         request = spoke_request(2, "192.168.9.0/24", as_number=64999)
         decision = decide(request)
         assert isinstance(decision, Accept)
-        node.settle(request, decision)
+        node.apply_decision(request, decision)
         await node.settled()
     assert [type(change) for change in _written(node)] == [SetNeighbor]
     assert node.bgpd.model.neighbors["10.255.0.2"].remote_as == "64999"
@@ -66,7 +66,7 @@ async def test_a_peer_that_moved_is_the_same_neighbor(node: Node) -> None:
         request = replace(spoke_request(2), nbma_address=ip_address("198.51.100.2"))
         decision = decide(request)
         assert isinstance(decision, Accept)
-        node.settle(request, decision)
+        node.apply_decision(request, decision)
         await node.settled()
     assert _written(node) == []
 
@@ -187,7 +187,7 @@ async def test_a_spoke_has_a_neighbor_at_each_hub_that_is_up(node: Node) -> None
         for request in (*hubs.values(), shortcut):
             decision = decide(request, policy(rules, role=Role.SPOKE))
             assert isinstance(decision, Accept)
-            node.settle(request, decision)
+            node.apply_decision(request, decision)
         await node.settled()
         neighbors = node.bgpd.model.neighbors
         assert {address: one.weight for address, one in neighbors.items()} == {

@@ -77,7 +77,7 @@ def test_an_event_that_cannot_be_read_is_denied_with_why(node: Judging, telemetr
     decision = node.ask(BadEvent(5, "remote_addr is missing"))
     assert (decision.reason, decision.found) == (Reason.MALFORMED_EVENT, "remote_addr is missing")
     assert telemetry.value(metrics.DECISIONS, "deny", "malformed_event") == 1
-    assert len(node.authorizer.judgements) == 1
+    assert len(node.authorizer.records) == 1
 
 
 def test_only_news_wake_the_reconciler(node: Judging) -> None:
@@ -117,11 +117,11 @@ class TestAgain:
         await node.authorizer.rejudge()
         assert (ADDRESS in node.peers, node.changes) == (False, changes + 1)
         assert telemetry.value(metrics.PEER_DEPARTURES, "certificate_revoked") == 1
-        assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.CERTIFICATE_REVOKED]
+        assert [denial.why.reason for denial in node.authorizer.denials] == [Reason.CERTIFICATE_REVOKED]
         node.authorizer.trust(revoked())
         await node.authorizer.rejudge()
-        assert node.authorizer.denied.take_readmitted() == (request(ike_peers=frozenset({PROVEN})),)
-        assert len(node.authorizer.denied) == 0
+        assert node.authorizer.denials.take_readmitted() == (request(ike_peers=frozenset({PROVEN})),)
+        assert len(node.authorizer.denials) == 0
 
     async def test_one_revoked_while_the_agent_was_away_may_come_back_too(
         self, node: Witnessed, store: MemoryStore
@@ -134,9 +134,9 @@ class TestAgain:
         assert ADDRESS not in node.peers
         node.authorizer.trust(revoked())
         await node.authorizer.rejudge()
-        assert node.authorizer.denied.take_readmitted() == (request(),)
+        assert node.authorizer.denials.take_readmitted() == (request(),)
 
-    @pytest.mark.parametrize("broken", ["is_settled", "certificates_at"])
+    @pytest.mark.parametrize("broken", ["certificates_complete", "certificates_at"])
     async def test_an_exception_keeps_no_peer(
         self, node: Witnessed, monkeypatch: pytest.MonkeyPatch, broken: str
     ) -> None:
@@ -153,7 +153,7 @@ class TestAgain:
         """Whoever cannot be judged is denied, and the next one is taken up."""
         store.save(request())
         store.save(replace(SECOND, nbma_address=NBMA + 1))
-        monkeypatch.setattr(node.sas, "is_settled", lambda _, nbma: nbma != NBMA or 1 / 0)
+        monkeypatch.setattr(node.sas, "certificates_complete", lambda _, nbma: nbma != NBMA or 1 / 0)
         node.authorizer.start(Trust())
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS + 1]
 
@@ -184,7 +184,7 @@ class TestAgain:
         assert telemetry.value(metrics.CONFLICTS, "denied") == 1
         clock.advance(61)
         await node.authorizer.rejudge()
-        assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [other.certificate]
+        assert [asked.certificate for asked in node.authorizer.denials.take_readmitted()] == [other.certificate]
 
     def test_who_is_accepted_is_denied_no_more(self, node: Witnessed, clock: Clock) -> None:
         """A peer that comes by itself needs no call."""
@@ -193,10 +193,10 @@ class TestAgain:
         node.sas.show()
         node.ask(GOOD)
         node.ask(AuthorizeBinding(2, other))
-        assert len(node.authorizer.denied) == 1
+        assert len(node.authorizer.denials) == 1
         clock.advance(61)
         assert isinstance(node.ask(AuthorizeBinding(3, other)), Accept)
-        assert len(node.authorizer.denied) == 0
+        assert len(node.authorizer.denials) == 0
 
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Where the policy says so; it is counted, and the former peer is let go."""
@@ -220,7 +220,7 @@ class TestAgain:
         node.sas.leave(1)
         node.sas.show()
         await node.authorizer.rejudge()
-        assert [one.protocol_address for one in node.authorizer.denied.take_readmitted()] == [ADDRESS + 1]
+        assert [one.protocol_address for one in node.authorizer.denials.take_readmitted()] == [ADDRESS + 1]
 
     async def test_of_two_that_came_unseen_the_later_one_goes(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
@@ -275,7 +275,7 @@ def test_remembered_decisions_are_bounded(node: Judging) -> None:
     judgement = node.authorizer.decide(BadEvent(None, "x"))
     for _ in range(module.REMEMBERED_DECISIONS + 1):
         node.authorizer.settle(judgement)
-    assert len(node.authorizer.judgements) == module.REMEMBERED_DECISIONS
+    assert len(node.authorizer.records) == module.REMEMBERED_DECISIONS
 
 
 def test_what_looks_like_a_resource_and_is_not_taken_is_counted(node: Judging, telemetry: Telemetry) -> None:

@@ -20,9 +20,9 @@ def _asked(number: int, at: int) -> BindingRequest:
 def test_a_peer_that_asks_for_many_addresses_makes_only_its_own_denials_forgotten() -> None:
     """The others are still to be ended, and to be called once they are acceptable."""
     denied = DenialTable()
-    denied.note(request(), WHY)
+    denied.add(request(), WHY)
     for number in range(module.REMEMBERED + 10):
-        denied.note(_asked(number, at=1), WHY)
+        denied.add(_asked(number, at=1), WHY)
     assert len(denied) == module.REMEMBERED
     assert request() in denied
     assert _asked(11, at=1) in denied
@@ -38,7 +38,7 @@ def test_what_is_noted_and_dropped_is_counted_right(steps: list[tuple[bool, tupl
     denied = DenialTable()
     expected: set[tuple[int, int]] = set()
     for notes, pair in steps:
-        (denied.note(_asked(*pair), WHY) if notes else denied.drop(_asked(*pair)))
+        (denied.add(_asked(*pair), WHY) if notes else denied.remove(_asked(*pair)))
         (expected.add if notes else expected.discard)(pair)
     assert {(one.request.protocol_address, one.request.nbma_address) for one in denied} == {
         (ADDRESS + number, NBMA + at) for number, at in expected

@@ -28,7 +28,7 @@ def _accept(wanted: BindingRequest) -> Decision:
 
 def _with_peer(store: MemoryStore) -> Peers:
     peers = Peers(store)
-    assert peers.settle(request(), _accept(request()), START)
+    assert peers.apply_decision(request(), _accept(request()), START)
     return peers
 
 
@@ -42,14 +42,14 @@ def test_an_accepted_peer_is_there_and_stored(store: MemoryStore) -> None:
 
 def test_the_same_acceptance_changes_nothing(store: MemoryStore) -> None:
     """A peer that registers again gives the reconciler nothing to do."""
-    assert not _with_peer(store).settle(request(), _accept(request()), START)
+    assert not _with_peer(store).apply_decision(request(), _accept(request()), START)
 
 
 def test_a_new_certificate_is_a_change(store: MemoryStore) -> None:
     """The peer is what its latest accepted certificate says."""
     peers = _with_peer(store)
     renewed = request(*UNITS, "NET=192.168.9.0/24")
-    assert peers.settle(renewed, _accept(renewed), START)
+    assert peers.apply_decision(renewed, _accept(renewed), START)
     (peer,) = peers
     assert len(peer.prefixes) == 2
     assert store.rows == {ADDRESS: renewed}
@@ -58,15 +58,15 @@ def test_a_new_certificate_is_a_change(store: MemoryStore) -> None:
 def test_a_denial_of_the_same_certificate_takes_the_peer_back(store: MemoryStore) -> None:
     """It was accepted, and by the rules of now is not."""
     peers = _with_peer(store)
-    assert peers.settle(request(), DENY, START)
+    assert peers.apply_decision(request(), DENY, START)
     assert ADDRESS not in peers
 
 
 def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> None:
     """Whoever asks for a peer's address cannot throw that peer out."""
     peers = _with_peer(store)
-    assert not peers.settle(request("GRE=10.255.0.9"), DENY, START)
-    assert not peers.settle(request(certificate=None), DENY, START)
+    assert not peers.apply_decision(request("GRE=10.255.0.9"), DENY, START)
+    assert not peers.apply_decision(request(certificate=None), DENY, START)
     assert ADDRESS in peers
 
 
@@ -75,35 +75,35 @@ def test_a_denial_of_another_pre_shared_key_leaves_the_peer(store: MemoryStore) 
     peers, accepted = Peers(store), _accept(request())
     own, other = (frozenset({IkePeer(name, has_certificate=False)}) for name in ("own", "other"))
     asked = request(certificate=None, ike_peers=own)
-    peers.settle(asked, accepted, START)
+    peers.apply_decision(asked, accepted, START)
     for stranger in (other, own | other, frozenset[IkePeer](), None):
-        assert not peers.settle(replace(asked, nbma_address=NBMA + 1, ike_peers=stranger), DENY, START)
+        assert not peers.apply_decision(replace(asked, nbma_address=NBMA + 1, ike_peers=stranger), DENY, START)
     assert ADDRESS in peers
-    assert peers.settle(asked, DENY, START)
+    assert peers.apply_decision(asked, DENY, START)
     assert ADDRESS not in peers
 
 
 def test_who_has_departed_is_in_nobodys_way_at_its_nbma_address(store: MemoryStore, clock: Clock) -> None:
     """The next peer there may be another one."""
     peers = _with_peer(store)
-    peers.observe(frozenset(), START)
+    peers.update_bound(frozenset(), START)
     assert peers.depart(LINGER, START + LINGER + timedelta(seconds=1))
     next_one = replace(spoke(3), nbma_address=request().nbma_address)
     present = frozenset({IkePeer("OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", True)})
-    assert peers.beside(next_one, present, START) == ()
+    assert peers.earlier_at_nbma_address(next_one, present, START) == ()
 
 
 def test_a_denial_on_another_interface_leaves_the_peer(store: MemoryStore) -> None:
     """The binding that was accepted stands on its own interface."""
     peers = _with_peer(store)
-    assert not peers.settle(request(interface="gre2"), DENY, START)
+    assert not peers.apply_decision(request(interface="gre2"), DENY, START)
     assert ADDRESS in peers
 
 
 def test_a_denied_stranger_is_no_change(store: MemoryStore) -> None:
     """Nothing of a denied peer is kept."""
     peers = Peers(store)
-    assert not peers.settle(request(), DENY, START)
+    assert not peers.apply_decision(request(), DENY, START)
     assert (len(peers), store.rows) == (0, {})
 
 
@@ -112,7 +112,7 @@ def test_a_bound_peer_stays(store: MemoryStore, clock: Clock) -> None:
     peers = _with_peer(store)
     for _ in range(3):
         clock.advance(10_000)
-        peers.observe(frozenset({ADDRESS}), clock.uptime())
+        peers.update_bound(frozenset({ADDRESS}), clock.uptime())
         assert peers.depart(LINGER, clock.uptime()) == ()
     assert ADDRESS in peers
 
@@ -120,10 +120,10 @@ def test_a_bound_peer_stays(store: MemoryStore, clock: Clock) -> None:
 def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock: Clock) -> None:
     """Not at the first look that misses it, and not at the linger time, but after."""
     peers = _with_peer(store)
-    peers.observe(frozenset({ADDRESS}), clock.uptime())
-    peers.observe(frozenset(), clock.uptime())
+    peers.update_bound(frozenset({ADDRESS}), clock.uptime())
+    peers.update_bound(frozenset(), clock.uptime())
     clock.advance(600)
-    peers.observe(frozenset(), clock.uptime())
+    peers.update_bound(frozenset(), clock.uptime())
     assert peers.depart(LINGER, clock.uptime()) == ()
     clock.advance(1)
     (gone,) = peers.depart(LINGER, clock.uptime())
@@ -134,10 +134,10 @@ def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock:
 def test_a_peer_that_comes_back_in_time_stays(store: MemoryStore, clock: Clock) -> None:
     """The time counts from the last absence."""
     peers = _with_peer(store)
-    peers.observe(frozenset(), clock.uptime())
+    peers.update_bound(frozenset(), clock.uptime())
     clock.advance(599)
-    peers.observe(frozenset({ADDRESS}), clock.uptime())
-    peers.observe(frozenset(), clock.uptime())
+    peers.update_bound(frozenset({ADDRESS}), clock.uptime())
+    peers.update_bound(frozenset(), clock.uptime())
     clock.advance(599)
     assert peers.depart(LINGER, clock.uptime()) == ()
 
@@ -146,7 +146,7 @@ def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Cloc
     """An accept that nhrpd made nothing of does not stay for ever."""
     peers = _with_peer(store)
     clock.advance(601)
-    peers.observe(frozenset(), clock.uptime())
+    peers.update_bound(frozenset(), clock.uptime())
     assert len(peers.depart(LINGER, clock.uptime())) == 1
 
 
@@ -165,7 +165,7 @@ def test_who_came_or_left_since_is_not_judged_by_what_was(store: MemoryStore) ->
     peers = _with_peer(store)
     (before,) = peers.memberships()
     renewed = request(*UNITS, "NET=192.168.9.0/24")
-    peers.settle(renewed, _accept(renewed), START)
+    peers.apply_decision(renewed, _accept(renewed), START)
     assert not peers.rejudge(before, lambda _: DENY)
     (now,) = peers.memberships()
     assert now.request.certificate is not None
@@ -224,7 +224,7 @@ class TestConflicts:
         peers = _with_peer(store)
         clock.advance(61)
         assert peers.conflicting(self._other(), clock.uptime()) == ()
-        peers.observe(frozenset({ADDRESS}), clock.uptime())
+        peers.update_bound(frozenset({ADDRESS}), clock.uptime())
         assert peers.conflicting(self._other(), clock.uptime())
 
     def test_who_was_replaced_is_gone(self, store: MemoryStore) -> None:
@@ -232,7 +232,7 @@ class TestConflicts:
         peers = _with_peer(store)
         (own,) = peers
         taken = Accept(self._other(), replaces=(own,))
-        assert peers.settle(request(protocol_address=taken.peer.protocol_address), taken, START)  # type: ignore[union-attr]
+        assert peers.apply_decision(request(protocol_address=taken.peer.protocol_address), taken, START)  # type: ignore[union-attr]
         assert ADDRESS not in peers
         assert ADDRESS not in store.rows
 
@@ -242,7 +242,7 @@ def test_who_was_replaced_when_a_peer_was_judged_again_is_gone(store: MemoryStor
     peers = _with_peer(store)
     theirs = certificate("GRE=10.255.0.3", "AS=64513", "NET=192.168.3.0/24", name="spoke2")
     second = request(protocol_address=ADDRESS + 1, certificate=theirs)
-    peers.settle(second, _accept(second), START)
+    peers.apply_decision(second, _accept(second), START)
     own, other = peers
     member = next(one for one in peers.memberships() if one.peer == other)
     assert peers.rejudge(member, lambda _: Accept(other, replaces=(own,))) is True
@@ -252,7 +252,7 @@ def test_who_was_replaced_when_a_peer_was_judged_again_is_gone(store: MemoryStor
 def test_an_accept_without_a_peer_changes_nothing(store: MemoryStore) -> None:
     """The binding is that of a peer which is there by another one."""
     peers = Peers(store)
-    assert not peers.settle(request(), Accept(None), START)
+    assert not peers.apply_decision(request(), Accept(None), START)
     assert (len(peers), store.rows) == (0, {})
 
 

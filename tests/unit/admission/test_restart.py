@@ -63,30 +63,30 @@ class TestReplaced:
     def test_what_was_replaced_is_forgotten_when_nhrpd_was_read(self, store: MemoryStore, clock: Clock) -> None:
         """It does not come back at the next restart either."""
         peers = _loaded(self._stored(store), clock)
-        assert peers.resolve(frozenset({B}), clock.uptime())
+        assert peers.resolve_stored_conflicts(frozenset({B}), clock.uptime())
         assert (_addresses(peers), set(store.rows)) == ({B}, {B})
 
     def test_whoever_nhrpd_has_bound_goes_before_whoever_was_later(self, store: MemoryStore, clock: Clock) -> None:
         """The stored order can be older than what is."""
         peers = _loaded(self._stored(store), clock)
-        assert peers.resolve(frozenset({A}), clock.uptime())
+        assert peers.resolve_stored_conflicts(frozenset({A}), clock.uptime())
         assert (_addresses(peers), set(store.rows)) == ({A}, {A})
-        assert not peers.resolve(frozenset({A}), clock.uptime())
+        assert not peers.resolve_stored_conflicts(frozenset({A}), clock.uptime())
 
     def test_the_later_one_stays_if_nhrpd_has_both_bound_or_none(self, store: MemoryStore, clock: Clock) -> None:
         """After the whole node was restarted nobody is bound."""
         for bound in (frozenset({A, B}), frozenset[object]()):
             peers = _loaded(self._stored(store), clock)
-            peers.resolve(bound, clock.uptime())  # type: ignore[arg-type]
+            peers.resolve_stored_conflicts(bound, clock.uptime())  # type: ignore[arg-type]
             assert _addresses(peers) == {B}
 
     def test_a_peer_that_is_gone_makes_way_for_its_replacement(self, store: MemoryStore, clock: Clock) -> None:
         """At once: it keeps no neighbor and no filter, and nothing to come back with."""
         peers = Peers(store)
-        peers.settle(FORMER, decide(FORMER), clock.uptime())
-        peers.observe(frozenset(), clock.uptime())
+        peers.apply_decision(FORMER, decide(FORMER), clock.uptime())
+        peers.update_bound(frozenset(), clock.uptime())
         clock.advance(61)
-        peers.settle(REPLACEMENT, decide(REPLACEMENT), clock.uptime())
+        peers.apply_decision(REPLACEMENT, decide(REPLACEMENT), clock.uptime())
         assert (_addresses(peers), set(store.rows)) == ({B}, {B})
 
     def test_a_renewed_certificate_gains_nothing_that_another_live_peer_has(
@@ -176,11 +176,11 @@ class TestOrphans:
         await self._forgotten(node)
         async with node.running():
             await node.passed()
-            assert node.peers.settle(spoke_request(2), REVOKED, node.clock.uptime())
+            assert node.peers.apply_decision(spoke_request(2), REVOKED, node.clock.uptime())
             node.accept(3)
             await node.settled()
             assert node.configured() == {"10.255.0.3"}
-            node.peers.settle(spoke_request(3), REVOKED, node.clock.uptime())
+            node.peers.apply_decision(spoke_request(3), REVOKED, node.clock.uptime())
             await node.settled()
         assert node.configured() == set()
 
@@ -190,9 +190,9 @@ class TestOrphans:
         stranger = replace(spoke_request(9), protocol_address=A)
         denial = decide(stranger)
         assert isinstance(denial, Deny)
-        assert not node.peers.settle(stranger, denial, node.clock.uptime())
+        assert not node.peers.apply_decision(stranger, denial, node.clock.uptime())
         unconfirmed = replace(denial, reason=Reason.CERTIFICATE_UNCONFIRMED)
-        assert not node.peers.settle(spoke_request(2), unconfirmed, node.clock.uptime())
+        assert not node.peers.apply_decision(spoke_request(2), unconfirmed, node.clock.uptime())
         async with node.running():
             await node.passed()
         assert "10.255.0.2" in node.configured()
@@ -225,7 +225,7 @@ async def test_a_binding_that_is_denied_loses_the_neighbor_of_before(node: Node)
     node.start()
     async with node.running():
         await node.passed()
-        node.peers.note_judged(ip_address("10.255.0.2"))
+        node.peers.mark_judged(ip_address("10.255.0.2"))
         node.reconciler.trigger()
         await until(lambda: not node.configured())
 

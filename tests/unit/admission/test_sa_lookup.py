@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.admission import authorizer
-from dmvpn_agent.admission import sa_lookup as testimony
+from dmvpn_agent.admission import authorizer, sa_lookup
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
@@ -77,7 +76,7 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """No time-out ends in an accept."""
-        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.02)
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
         node = Witnessed(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.away = True
@@ -87,7 +86,7 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The agent may have been started a moment ago."""
-        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
         node = Witnessed(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.connecting = True
@@ -156,7 +155,7 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The bridge has shown it to nhrpd, and the agent reads it a moment later."""
-        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
         node = Witnessed(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.arrive(2, OWN)
@@ -185,7 +184,7 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It answers no list-sas while it is busy with an IKE_SA, and a peer may keep it busy."""
-        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.01)
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.01)
         node = Witnessed(store, telemetry, clock, self.PSK)
         node.sas.arrive(1, "spoke7@example.net", psk=True)
         node.sas.show()
@@ -270,7 +269,7 @@ class TestProof:
         self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """charon lists its IKE_SA until it gives up; somebody else there asks, and shows no certificate."""
-        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.05)
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.05)
         node.sas.arrive(1, OWN)
         node.sas.certificates[1] = certificate(padding=3000)
         node.sas.arrive(2, "somebody", unproven=True)
@@ -281,14 +280,14 @@ class TestProof:
         self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The bridge takes it at the same moment as nhrpd hears of the tunnel."""
-        monkeypatch.setattr(testimony, "LOOK_PAUSE", 0)
+        monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
         node.sas.arrive(1, OWN)
         node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
         assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
 
     async def test_not_for_ever(self, node: Witnessed, monkeypatch: pytest.MonkeyPatch) -> None:
         """nhrpd is answered before it gives up."""
-        monkeypatch.setattr(testimony, "LOOK_TIMEOUT", 0.02)
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
         node.sas.arrive(1, OWN)
         denied = await node.consider(AuthorizeBinding(1, request(certificate=None)))
         assert denied.reason is Reason.NO_CERTIFICATE
@@ -320,7 +319,7 @@ class TestProof:
         node.sas.show()
         assert isinstance(node.ask(AuthorizeBinding(1, request(certificate=lacking))), Accept)
         assert isinstance(node.ask(AuthorizeBinding(2, request(certificate=lacking))), Accept)
-        assert node.authorizer.denied.take_readmitted() == ()
+        assert node.authorizer.denials.take_readmitted() == ()
 
     async def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(
         self, node: Witnessed
@@ -347,7 +346,7 @@ class TestProof:
         node.sas.certificates[2] = better = certificate(*UNITS, not_before=NOW)
         node.sas.show()
         await node.authorizer.rejudge()
-        assert [asked.certificate for asked in node.authorizer.denied.take_readmitted()] == [better]
+        assert [asked.certificate for asked in node.authorizer.denials.take_readmitted()] == [better]
 
 
 class TestAdoption:
@@ -365,15 +364,15 @@ class TestAdoption:
     def test_it_is_a_peer_by_the_certificate_of_its_ike_sa(self, node: Witnessed, store: MemoryStore) -> None:
         """nhrpd does not ask again about what it has bound; the next restart has it stored."""
         node.sas.certificates[1] = certificate()
-        node.authorizer.adopt([self.BOUND])
+        node.authorizer.judge_unknown([self.BOUND])
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
         assert [kept.certificate for kept in store.load()] == [certificate()]
 
     def test_what_is_not_known_yet_decides_nothing(self, node: Witnessed) -> None:
         """Charon may not have been looked at, and the bridge not have said whose it is."""
-        node.authorizer.adopt([self.BOUND])
-        node.authorizer.adopt([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
-        assert (len(node.peers), len(node.authorizer.denied)) == (0, 0)
+        node.authorizer.judge_unknown([self.BOUND])
+        node.authorizer.judge_unknown([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
+        assert (len(node.peers), len(node.authorizer.denials)) == (0, 0)
 
     def test_who_may_not_be_there_is_denied(self, node: Witnessed) -> None:
         """Once; nhrpd without its event socket binds everybody."""
@@ -381,10 +380,10 @@ class TestAdoption:
         node.sas.arrive(2, "OU=GRE=10.255.0.9, CN=spoke1")
         node.sas.show()
         node.sas.certificates[2] = certificate("GRE=10.255.0.9")
-        node.authorizer.adopt([self.BOUND])
-        node.authorizer.adopt([self.BOUND])
-        assert [denial.why.reason for denial in node.authorizer.denied] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
-        assert len(node.authorizer.judgements) == 1
+        node.authorizer.judge_unknown([self.BOUND])
+        node.authorizer.judge_unknown([self.BOUND])
+        assert [denial.why.reason for denial in node.authorizer.denials] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
+        assert len(node.authorizer.records) == 1
         assert node.changes == 1  # what FRR kept for whoever had the address goes now
 
     async def test_a_host_behind_a_peer_is_none(self, node: Witnessed) -> None:
@@ -393,5 +392,5 @@ class TestAdoption:
         node.authorizer.reload(spoke)
         await node.authorizer.rejudge()
         node.sas.certificates[1] = certificate()
-        node.authorizer.adopt([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
-        assert (len(node.peers), len(node.authorizer.judgements)) == (0, 0)
+        node.authorizer.judge_unknown([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
+        assert (len(node.peers), len(node.authorizer.records)) == (0, 0)

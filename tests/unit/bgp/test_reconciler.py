@@ -85,7 +85,7 @@ async def test_a_burst_is_applied_together(node: Node) -> None:
     async with node.running():
         await node.settled()
         for spoke in [accepted(2 + number % 250, f"192.168.{number % 250}.0/24") for number in range(300)]:
-            node.settle(*spoke)
+            node.apply_decision(*spoke)
             await asyncio.sleep(0)
         await until(lambda: len(node.configured()) == 250 and not node.reconciler.pending)
     assert len(node.bgpd.batches) <= 3
@@ -99,7 +99,7 @@ async def test_a_burst_while_bgpd_is_down_is_few_attempts(node: Node) -> None:
     async with node.running():
         await until(lambda: node.reconciler.trouble)
         for spoke in [accepted(2 + number) for number in range(200)]:
-            node.settle(*spoke)
+            node.apply_decision(*spoke)
             await asyncio.sleep(0)
         attempts = node.bgpd.attempts
         await until(lambda: node.bgpd.attempts > attempts)
@@ -275,7 +275,9 @@ async def test_peers_that_share_an_as_number_are_shown_with_whose_prefixes_they_
         for number in (2, 3, 4):
             request, decision = accepted(number)
             assert decision.peer is not None
-            node.settle(request, replace(decision, peer=replace(decision.peer, as_number=64512 + (number > 3))))
+            node.apply_decision(
+                request, replace(decision, peer=replace(decision.peer, as_number=64512 + (number > 3)))
+            )
         await node.settled()
     shown = {
         peer["protocol_address"]: peer["bgp"] for peer in peers_status(node.peers, node.reconciler, node.clock.both)

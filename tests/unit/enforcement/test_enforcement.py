@@ -60,7 +60,7 @@ class Node:
     def accept(self, asked: BindingRequest) -> None:
         decision = decide(asked)
         assert isinstance(decision, Accept)
-        self.peers.settle(asked, decision, self.clock.uptime())
+        self.peers.apply_decision(asked, decision, self.clock.uptime())
 
     def trigger(self) -> None:
         self.reads_wanted += 1
@@ -83,7 +83,7 @@ class TestDenied:
     async def test_it_is_ended_and_gone(self, node: Node) -> None:
         """And counted by the reason."""
         node.present()
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         await node.enforcer.enforce()
         assert node.sas.ended == [1]
         assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 1
@@ -91,7 +91,7 @@ class TestDenied:
     async def test_it_is_left_where_the_operator_says_so(self, node: Node) -> None:
         """``ike.end_denied = false``."""
         node.present()
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         node.enforcer.ends_denied = False
         await node.enforcer.enforce()
         assert node.sas.ended == []
@@ -100,7 +100,7 @@ class TestDenied:
     async def test_a_denial_of_the_question_ends_nothing(self, node: Node, reason: Reason) -> None:
         """The tunnel carries what was accepted."""
         node.present()
-        node.denied.note(request(), replace(REVOKED, reason=reason))
+        node.denied.add(request(), replace(REVOKED, reason=reason))
         await node.enforcer.enforce()
         assert node.sas.ended == []
 
@@ -108,7 +108,7 @@ class TestDenied:
         """Only the one whose certificate was denied goes."""
         node.present(1)
         node.present(2, "CN=neighbour")
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         await node.enforcer.enforce()
         assert node.sas.ended == [1]
 
@@ -116,7 +116,7 @@ class TestDenied:
         """A second address that is denied does not cost the first."""
         node.present()
         node.accept(request())
-        node.denied.note(
+        node.denied.add(
             request(protocol_address=ADDRESS + 5), replace(REVOKED, reason=Reason.PROTOCOL_ADDRESS_MISMATCH)
         )
         await node.enforcer.enforce()
@@ -125,7 +125,7 @@ class TestDenied:
     async def test_whoever_showed_no_certificate_is_known_by_the_ike_identity(self, node: Node) -> None:
         """Or, where not even that is known, by being the only one there."""
         node.present(1, "spoke7@example.net")
-        node.denied.note(request(certificate=None), replace(REVOKED, reason=Reason.NO_CERTIFICATE))
+        node.denied.add(request(certificate=None), replace(REVOKED, reason=Reason.NO_CERTIFICATE))
         await node.enforcer.enforce()
         assert node.sas.ended == [1]
 
@@ -133,13 +133,13 @@ class TestDenied:
         """Either could be the wrong one."""
         node.present(1, "spoke7@example.net")
         node.present(2, "spoke8@example.net")
-        node.denied.note(request(certificate=None), replace(REVOKED, reason=Reason.NO_CERTIFICATE))
+        node.denied.add(request(certificate=None), replace(REVOKED, reason=Reason.NO_CERTIFICATE))
         await node.enforcer.enforce()
         assert node.sas.ended == []
 
     async def test_who_comes_back_is_ended_less_and_less_often(self, node: Node) -> None:
         """The trap policy brings the tunnel up again at once."""
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         ended = []
         for seconds in (0, 4, 1, 9, 1):
             node.clock.advance(seconds)
@@ -153,7 +153,7 @@ class TestDenied:
         """Both sides may have set up one."""
         node.present(1)
         node.present(2)
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         await node.enforcer.enforce()
         assert node.sas.ended == [1, 2]
 
@@ -162,7 +162,7 @@ class TestDenied:
         for number in range(1, 101):
             address = NBMA + number
             node.present(number, address=address)
-            node.denied.note(request(nbma_address=address, protocol_address=ADDRESS + number), REVOKED)
+            node.denied.add(request(nbma_address=address, protocol_address=ADDRESS + number), REVOKED)
         await node.enforcer.enforce()
         assert len(node.sas.ended) == 100
         assert node.sas.looks == 1
@@ -172,7 +172,7 @@ class TestDenied:
         """That charon was told proves nothing."""
         node.present()
         node.sas.stubborn = True
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         await node.enforcer.enforce()
         assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "failed") == 1
         node.sas.stubborn = False
@@ -184,7 +184,7 @@ class TestDenied:
         """There will be another pass."""
         node.present()
         node.sas.away = True
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         await node.enforcer.enforce()
         assert node.sas.ended == []
 
@@ -208,7 +208,7 @@ class TestReadmitted:
             if not node.sas.sas_at(NBMA):
                 number += 1
                 node.present(number)
-                node.denied.note(self.ASKED, REVOKED)
+                node.denied.add(self.ASKED, REVOKED)
                 node.denied.readmit(self.ASKED)
             await node.enforcer.enforce()
             node.clock.advance(1)
@@ -375,7 +375,7 @@ class TestUnbound:
     async def test_a_denied_peer_is_not_this_ones_business(self, node: Node) -> None:
         """It was answered."""
         node.present()
-        node.denied.note(request(), replace(REVOKED, reason=Reason.UNKNOWN_INTERFACE))
+        node.denied.add(request(), replace(REVOKED, reason=Reason.UNKNOWN_INTERFACE))
         await node.wait(0)
         await node.wait(60)
         assert node.sas.ended == []
@@ -472,7 +472,7 @@ def test_the_latest_denials_are_remembered() -> None:
     """Whoever can reach the node can be denied; memory is bounded."""
     denied = DenialTable()
     for number in range(1500):
-        denied.note(request(nbma_address=NBMA + number), REVOKED)
+        denied.add(request(nbma_address=NBMA + number), REVOKED)
     assert len(denied) == 1000
     assert next(iter(denied)).request.nbma_address == NBMA + 500
 
@@ -492,7 +492,7 @@ class TestDryRun:
     async def test_no_ike_sa_is_ended(self, node: Node, logs: list[dict[str, Any]]) -> None:
         """Neither a denied peer's nor one without a binding; each is said once in an hour."""
         node.present()
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         node.present(2, "CN=unbound", address=NBMA + 1)
         for _ in range(40):
             await node.enforcer.enforce()
@@ -519,7 +519,7 @@ async def test_what_goes_wrong_with_an_invitation_keeps_nobody_in_who_is_denied(
     """Each pass begins with those who must go."""
     monkeypatch.setattr(node.enforcer, "_readmit", lambda _: 1 / 0)
     node.present()
-    node.denied.note(request(), REVOKED)
+    node.denied.add(request(), REVOKED)
     node.denied.readmit(request(protocol_address=ADDRESS + 1, nbma_address=NBMA + 1))
     with pytest.raises(ZeroDivisionError):
         await node.enforcer.enforce()
@@ -543,7 +543,7 @@ class TestClockJumps:
     async def test_the_back_off_of_a_denied_peer_goes_on(self, node: Node, years: int) -> None:
         node.sas.stubborn = True
         node.present()
-        node.denied.note(request(), REVOKED)
+        node.denied.add(request(), REVOKED)
         await node.enforcer.enforce()
         node.clock.jump(timedelta(days=365 * years))
         await node.enforcer.enforce()

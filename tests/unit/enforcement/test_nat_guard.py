@@ -52,7 +52,7 @@ class Stand:
         ender = SaTerminator(self.sas, telemetry, clock.uptime)
         self.guard = NatGuard(self.sas, ender, self.peers, self.denied, telemetry, clock.uptime, gate)
         self.sas.arrive(1, FIRST, port=4500)
-        self.denied.note(request(), SHARED)
+        self.denied.add(request(), SHARED)
 
     async def second_comes(self, number: int, port: int = PORT) -> None:
         self.sas.arrive(number, SECOND, port=port)
@@ -130,7 +130,7 @@ class TestSilent:
         """The first is a peer, with an IKE_SA; nobody is denied."""
         stand = Stand(telemetry, clock, gate)
         stand.sas.leave(1)
-        stand.denied.drop(request())
+        stand.denied.remove(request())
         self._accept(stand, request(), clock)
         stand.sas.arrive(1, SECOND, port=4500)
         return stand
@@ -138,7 +138,7 @@ class TestSilent:
     def _accept(self, stand: Stand, asked: BindingRequest, clock: Clock) -> None:
         decision = decide(asked)
         assert isinstance(decision, Accept)
-        stand.peers.settle(asked, decision, clock.uptime())
+        stand.peers.apply_decision(asked, decision, clock.uptime())
 
     async def _comes(self, stand: Stand, number: int, identity: str = "CN=silent", **options: Any) -> None:
         stand.sas.arrive(number, identity, **{"port": PORT} | options)
@@ -194,10 +194,10 @@ class TestSilent:
         """There is nothing else."""
         stand = Stand(telemetry, clock, gate)
         stand.sas.leave(1)
-        stand.denied.drop(request())
+        stand.denied.remove(request())
         peers: frozenset[IkePeer] = frozenset({IkePeer("first", has_certificate=False)})
         decision = decide(request())
-        stand.peers.settle(request(certificate=None, ike_peers=peers), decision, clock.uptime())
+        stand.peers.apply_decision(request(certificate=None, ike_peers=peers), decision, clock.uptime())
         stand.sas.arrive(1, "first", psk=True, port=4500)
         await self._comes(stand, 2, "second", psk=True)
         assert stand.sas.ended == [2]
