@@ -16,7 +16,7 @@ lint: setup
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
-	$(bin)/lint-imports --no-logo
+	PYTHONPATH=deploy/lab $(bin)/lint-imports --no-logo
 
 bench: setup
 	@PYTHONPATH=tests:deploy/lab $(bin)/python -m bench

@@ -4,16 +4,13 @@ import signal
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING
 
 from dmvpn_lab.collision import BothStart
 from dmvpn_lab.constancy import Remember
+from dmvpn_lab.lab import Lab
 from dmvpn_lab.node import PROFILE
 from dmvpn_lab.packets import Ping
 from dmvpn_lab.traffic import Traffic
-
-if TYPE_CHECKING:
-    from dmvpn_lab.lab import Lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class Start:
 
     node: str
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when its daemons serve."""
         lab.start_nodes([self.node])
 
@@ -33,7 +30,7 @@ class PowerOff:
 
     node: str
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when it is gone; ``start`` starts it again."""
         lab.power_off(self.node)
 
@@ -46,7 +43,7 @@ class Restart:
     daemon: str
     signal: str = "TERM"
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the daemon serves again."""
         lab.nodes[self.node].restart_daemon(self.daemon, signal.Signals[f"SIG{self.signal}"])
 
@@ -59,7 +56,7 @@ class Kill:
     daemon: str
     signal: str = "KILL"
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the daemon has ended."""
         lab.nodes[self.node].kill(self.daemon, signal.Signals[f"SIG{self.signal}"])
 
@@ -72,7 +69,7 @@ class Signal:
     daemon: str
     signal: str
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns at once."""
         lab.nodes[self.node].send(self.daemon, signal.Signals[f"SIG{self.signal}"])
 
@@ -84,7 +81,7 @@ class Announce:
     node: str
     prefix: IPv4Network
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when bgpd has it in its configuration."""
         node = lab.nodes[self.node]
         node.configure(
@@ -102,7 +99,7 @@ class Configure:
     node: str
     lines: tuple[str, ...]
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when vtysh has taken all of them."""
         lab.nodes[self.node].configure(*self.lines)
 
@@ -116,7 +113,7 @@ class Run:
     times: int = 1
     every: int = 0
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the last has been done and its ``every`` is over. A status that is not 0 is an error."""
         for _ in range(self.times):
             begin = time.monotonic()
@@ -130,7 +127,7 @@ class FlushNft:
 
     node: str
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the ruleset is empty."""
         lab.nodes[self.node].space.run("nft", "flush", "ruleset")
 
@@ -142,7 +139,7 @@ class Revoke:
     node: str
     on: str
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the CRL lies there; other nodes keep what they have."""
         lab.revoked.add(self.node)
         lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
@@ -155,7 +152,7 @@ class Unrevoke:
     node: str
     on: str
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the CRL lies there."""
         lab.revoked.remove(self.node)
         lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
@@ -171,7 +168,7 @@ class Renew:
     node: str
     certificate: tuple[str, ...]
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the old IKE_SAs are gone; nhrpd asks for new ones by itself."""
         node = lab.nodes[self.node]
         node.renew(lab.issue(self.node, self.certificate))

@@ -5,19 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vici.exception import CommandException
 
 from dmvpn_lab import readings
+from dmvpn_lab.lab import Lab
 from dmvpn_lab.namespace import CommandError
 from dmvpn_lab.node import BRIDGE_SOCKET, PROFILE
 from dmvpn_lab.observation import Observation
-from dmvpn_lab.packets import DIRECT
-from dmvpn_lab.traffic import replies_in
-
-if TYPE_CHECKING:
-    from dmvpn_lab.lab import Lab
+from dmvpn_lab.pings import DIRECT, replies_in
 
 # Longer than the bridge lets two IKE_SAs stand, where the peer should have ended its own: 60 s, and a resync.
 _SETTLED_SECONDS = 100.0
@@ -38,7 +35,7 @@ class BothStart:
     other: str
     times: int = 10
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Keeps the figures of each time for ``collisions``. Raises ``CommandError`` for SAs that cannot be ended."""
         lab.collisions.clear()
         with ThreadPoolExecutor(max_workers=2) as pool:
@@ -58,7 +55,7 @@ class Collisions:
     settled: int
     through: int
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """Compares the figures of each time."""
         good = [
             figures["most_ike_sas"] <= 2
@@ -75,7 +72,7 @@ def _within(seconds: float | None, limit: int) -> bool:
     return seconds is not None and seconds <= limit
 
 
-def _collide(lab: "Lab", ends: tuple[str, str], pool: ThreadPoolExecutor) -> dict[str, Any]:
+def _collide(lab: Lab, ends: tuple[str, str], pool: ThreadPoolExecutor) -> dict[str, Any]:
     directions = (ends, ends[::-1])
     list(pool.map(lambda pair: _end(lab, *pair), directions))
     _wait_until_gone(lab, directions)
@@ -98,7 +95,7 @@ def _collide(lab: "Lab", ends: tuple[str, str], pool: ThreadPoolExecutor) -> dic
     return {"most_ike_sas": most, "one_ike_sa_after": one_after, "direct_after": direct_after}
 
 
-def _between(lab: "Lab", on: str, to: str, path: str | None = None) -> list[dict[str, Any]]:
+def _between(lab: Lab, on: str, to: str, path: str | None = None) -> list[dict[str, Any]]:
     address, sas = lab.scenario.outer_address(to), readings.ike_sas(lab.nodes[on], path)
     return [sa for sa in sas if sa["remote_host"] == address and sa["state"] != "DELETING"]
 
@@ -111,12 +108,12 @@ def _is_one(sas: list[list[dict[str, Any]]]) -> bool:
     return [len(of_end) for of_end in sas] == [1, 1] and same and up
 
 
-def _went_direct(lab: "Lab", ends: tuple[str, str], since: float) -> bool:
+def _went_direct(lab: Lab, ends: tuple[str, str], since: float) -> bool:
     return any(reply.time > since and reply.ttl == DIRECT for reply in replies_in(lab.traffic[ends].log).values())
 
 
 # The bridge must know of it too: of what it believes to be there it starts no other.
-def _wait_until_gone(lab: "Lab", directions: tuple[tuple[str, str], tuple[str, str]]) -> None:
+def _wait_until_gone(lab: Lab, directions: tuple[tuple[str, str], tuple[str, str]]) -> None:
     deadline = time.monotonic() + _GONE_SECONDS
     while any(_between(lab, on, to) or _between(lab, on, to, BRIDGE_SOCKET) for on, to in directions):
         if time.monotonic() > deadline:
@@ -126,7 +123,7 @@ def _wait_until_gone(lab: "Lab", directions: tuple[tuple[str, str], tuple[str, s
         time.sleep(_POLL_SECONDS)
 
 
-def _end(lab: "Lab", on: str, to: str) -> None:
+def _end(lab: Lab, on: str, to: str) -> None:
     node = lab.nodes[on]
     sas = _between(lab, on, to)
     with readings.vici(node, node.mode.socket) as session:
@@ -136,7 +133,7 @@ def _end(lab: "Lab", on: str, to: str) -> None:
                 session.request("terminate", {"ike-id": str(sa["unique_id"]), "force": "yes", "timeout": "-1"})
 
 
-def _start(lab: "Lab", ends: tuple[str, str], moment: Barrier) -> None:
+def _start(lab: Lab, ends: tuple[str, str], moment: Barrier) -> None:
     on, to = ends
     ask = {"child": PROFILE, "ike": PROFILE, "timeout": "-1"}
     ask |= {"my-host": lab.scenario.outer_address(on), "other-host": lab.scenario.outer_address(to)}

@@ -3,14 +3,12 @@
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dmvpn_lab import readings
+from dmvpn_lab.lab import Lab
+from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
-
-if TYPE_CHECKING:
-    from dmvpn_lab.lab import Lab
-    from dmvpn_lab.node import LabNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +18,7 @@ class Remember:
     node: str
     about: str | None = None
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Overwrites what was remembered before."""
         lab.remembered[self.node, self.about] = _snapshot(lab, self.node, self.about)
 
@@ -38,7 +36,7 @@ class Unchanged:
     about: str | None = None
     kinds: tuple[str, ...] = ("ike_sas", "child_sas", "bgp_sessions", "routes")
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """Compares SPIs and unique ids, how often each BGP session was established and dropped, and routes.
 
         Not true where nothing of a kind was remembered: that nothing changed would say nothing.
@@ -52,7 +50,7 @@ class Unchanged:
         return Observation(not any(gone.values()) and all(before[kind] for kind in self.kinds), evidence)
 
 
-def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
+def _snapshot(lab: Lab, name: str, about: str | None) -> dict[str, Any]:
     """The identity of SAs and sessions, and the routes: those of all peers, or those with one peer and by it."""
     node = lab.nodes[name]
     others = lab.scenario.nodes.keys() if about is None else [about]
@@ -80,7 +78,7 @@ def _snapshot(lab: "Lab", name: str, about: str | None) -> dict[str, Any]:
     }
 
 
-def _links(node: "LabNode") -> dict[str, int]:
+def _links(node: LabNode) -> dict[str, int]:
     """How often there was a first circuit or no more of them, by NBMA address, by what the bridge told nhrpd."""
     circuits: defaultdict[str, set[int]] = defaultdict(set)
     turns: Counter[str] = Counter()
@@ -92,12 +90,12 @@ def _links(node: "LabNode") -> dict[str, int]:
     return dict(turns)
 
 
-def _decisions(node: "LabNode") -> dict[str, int]:
+def _decisions(node: LabNode) -> dict[str, int]:
     """How often the agent answered nhrpd, by protocol address."""
     return dict(Counter(event["protocol_address"] for event in _logged(node, "agent", "binding_decided")))
 
 
-def _logged(node: "LabNode", daemon: str, words: str) -> list[dict[str, Any]]:
+def _logged(node: LabNode, daemon: str, words: str) -> list[dict[str, Any]]:
     file = node.logs / f"{daemon}.log"
     lines = file.read_text(errors="replace").splitlines(keepends=True) if file.exists() else []
     return [json.loads(line) for line in lines if words in line and line.startswith("{") and line.endswith("}\n")]

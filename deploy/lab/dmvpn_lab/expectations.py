@@ -4,19 +4,17 @@ Each is observed on the real thing: the answers of nhrpd, bgpd and charon, the k
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dmvpn_lab import readings
 from dmvpn_lab.collision import Collisions
 from dmvpn_lab.constancy import Unchanged
+from dmvpn_lab.lab import Lab
 from dmvpn_lab.node import AGENT
 from dmvpn_lab.observation import Observation
 from dmvpn_lab.packets import Shortcut
 from dmvpn_lab.scenario import Address, Network
 from dmvpn_lab.traffic import TrafficIntact
-
-if TYPE_CHECKING:
-    from dmvpn_lab.lab import Lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Decision:
     found: str | None = None
     expected: str | None = None
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """True if the newest decision about the address has all the values."""
         about = [
             item
@@ -51,7 +49,7 @@ class Peer:
     protocol_address: Address
     present: bool = True
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """Looks at the agent's status."""
         peers = readings.status(lab.nodes[self.on])["peers"]
         found = [peer for peer in peers if peer.get("protocol_address") == str(self.protocol_address)]
@@ -66,7 +64,7 @@ class Binding:
     protocol_address: Address
     present: bool = True
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """A binding that only waits for its decision, or was refused, is ``incomplete`` or ``invalid``."""
         cache = readings.nhrp_cache(lab.nodes[self.on])
         found = [
@@ -89,7 +87,7 @@ class SecurityAssociation:
     to: str
     present: bool = True
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """Seen from the node ``on``; the other is known by its NBMA address, or its router's."""
         address = lab.scenario.outer_address(self.to)
         sas = [sa for sa in readings.ike_sas(lab.nodes[self.on]) if sa["remote_host"] == address]
@@ -109,7 +107,7 @@ class BgpSession:
     to: str
     state: str = "Established"
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """The state ``absent`` stands for no such neighbor."""
         address = lab.scenario.protocol_address(self.to, self.on)
         neighbors = [peer for peer in readings.bgp_neighbors(lab.nodes[self.on]) if peer["address"] == address]
@@ -126,7 +124,7 @@ class Prefix:
     sender: str | None = None
     present: bool = True
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """For an absent prefix with a sender, the sender must really announce it."""
         paths = readings.bgp_prefixes(lab.nodes[self.on], self.prefix.version).get(str(self.prefix), [])
         if self.sender is None:
@@ -149,7 +147,7 @@ class Route:
     words: str = ""
     present: bool = True
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """``words`` are compared with the line that ``ip route`` prints."""
         target = str(self.prefix).removesuffix(f"/{self.prefix.max_prefixlen}")
         found = [line for line in readings.routes(lab.nodes[self.on]) if line.split()[0] == target]
@@ -168,7 +166,7 @@ class RedirectRule:
     interface: str = "gre1"
     ipv6: bool = False
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """Looks for the rule as nft lists it."""
         address = "ip6 saddr" if self.ipv6 else "ip saddr"
         words = (f'iifname "{self.interface}"', f'oifname "{self.interface}"', f"group {self.group}", address)
@@ -184,7 +182,7 @@ class Metric:
     name: str
     at_least: int
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """A sample that is not there is not true."""
         try:
             value = readings.metrics(lab.nodes[self.on]).get(self.name)
@@ -199,7 +197,7 @@ class Alive:
 
     on: str
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """The evidence names those that ended."""
         dead = lab.nodes[self.on].dead()
         return Observation(not dead, {"ended": dead})
@@ -213,7 +211,7 @@ class Log:
     daemon: str
     words: str
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """The evidence is how many such lines there are, and the last."""
         text = (lab.nodes[self.on].logs / f"{self.daemon}.log").read_text(errors="replace")
         found = [line for line in text.splitlines() if self.words in line]
@@ -233,7 +231,7 @@ class Command:
     words: tuple[str, ...] = ()
     file: str | None = None
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """The evidence is what it prints, both streams."""
         node = lab.nodes[self.on]
         argv = [*AGENT, *self.argv[1:]] if self.argv[0] == "dmvpn-agent" else self.argv

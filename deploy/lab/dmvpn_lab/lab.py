@@ -15,8 +15,8 @@ from dmvpn_lab.dmvpn_ca import DmvpnCa
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
+from dmvpn_lab.pings import Stream
 from dmvpn_lab.scenario import Scenario, Step
-from dmvpn_lab.traffic import Stream
 
 POLL_SECONDS = 0.25
 # What a daemon that is not up yet, or is just gone, makes of a look at it.

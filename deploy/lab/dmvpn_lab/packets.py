@@ -2,17 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from dmvpn_lab.lab import Lab
 from dmvpn_lab.observation import Observation
-
-if TYPE_CHECKING:
-    from dmvpn_lab.lab import Lab
+from dmvpn_lab.pings import DIRECT, THROUGH_HUB
 
 _REPLY = re.compile(r"icmp_seq=(\d+) ttl=(\d+)")
-# Three routers lie on the path through a hub, two on the direct one: the TTL of a reply shows which it took.
-THROUGH_HUB, DIRECT = 64 - 3, 64 - 2
-PATHS = {THROUGH_HUB: "hub", DIRECT: "direct"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +22,7 @@ class Ping:
     count: int = 20
     ipv6: bool = False
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns after the last packet; the replies' TTLs are kept for the expectation ``shortcut``."""
         target = str(lab.nodes[self.destination].node.host(ipv6=self.ipv6))
         text = lab.nodes[self.source].host.run("ping", "-n", "-c", str(self.count), target, statuses=(0, 1))
@@ -46,7 +41,7 @@ class Shortcut:
     direct_within: int = 10
     ipv6: bool = False
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """Looks at the replies' TTLs."""
         count, ttls = lab.replies.get((self.source, self.destination, self.ipv6), (0, {}))
         first_direct = min((number for number, ttl in ttls.items() if ttl == DIRECT), default=0)

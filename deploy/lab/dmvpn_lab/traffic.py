@@ -1,36 +1,11 @@
 """Traffic between the hosts behind nodes that goes on while things happen: the action, and what came back of it."""
 
-import re
-import time
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from subprocess import Popen
-from typing import TYPE_CHECKING, NamedTuple
 
+from dmvpn_lab.lab import Lab
 from dmvpn_lab.observation import Observation
-from dmvpn_lab.packets import PATHS
-
-if TYPE_CHECKING:
-    from dmvpn_lab.lab import Lab
-
-_REPLY = re.compile(r"\[([\d.]+)\] .*icmp_seq=(\d+) ttl=(\d+)")
-_SILENCE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """The running ping between two hosts, and what it prints."""
-
-    process: "Popen[bytes]"
-    log: Path
-
-
-class Reply(NamedTuple):
-    """When a packet was answered, in seconds since the epoch, and the TTL that the answer had left."""
-
-    time: float
-    ttl: int
+from dmvpn_lab.pings import PATHS, Stream, further_reply, replies_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +19,7 @@ class Traffic:
     destination: str
     per_second: int = 5
 
-    def perform(self, lab: "Lab") -> None:
+    def perform(self, lab: Lab) -> None:
         """Returns when the first reply is there."""
         source, ends = lab.nodes[self.source], (self.source, self.destination)
         if (former := lab.traffic.get(ends)) is not None:
@@ -55,7 +30,7 @@ class Traffic:
         with log.open("wb") as output:
             process = source.host.spawn(["ping", "-n", "-D", "-i", f"{1 / self.per_second:.3f}", target], output)
         lab.traffic[ends] = Stream(process, log)
-        _further_reply(log, 0)
+        further_reply(log, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +47,10 @@ class TrafficIntact:
     longest_gap: int | None = None
     path: str | None = None
 
-    def observe(self, lab: "Lab") -> Observation:
+    def observe(self, lab: Lab) -> Observation:
         """A packet counts as lost when a later one was answered; silence is no reply for two seconds."""
         log = lab.traffic[self.source, self.destination].log
-        goes_on = _further_reply(log, max(replies_in(log), default=0))
+        goes_on = further_reply(log, max(replies_in(log), default=0))
         replies = replies_in(log)
         newest = max(replies, default=0)
         lost = [number for number in range(1, newest) if number not in replies]
@@ -90,18 +65,3 @@ class TrafficIntact:
         }
         short = self.longest_gap is None or gap <= self.longest_gap
         return Observation(goes_on and len(lost) <= self.at_most and short and self.path in (None, path), evidence)
-
-
-def replies_in(log: Path) -> dict[int, Reply]:
-    """The answered packets of a stream by number, in order."""
-    found = ((int(number), Reply(float(when), int(ttl))) for when, number, ttl in _REPLY.findall(log.read_text()))
-    return dict(sorted(found))
-
-
-def _further_reply(log: Path, newest: int) -> bool:
-    deadline = time.monotonic() + _SILENCE_SECONDS
-    while max(replies_in(log), default=0) <= newest:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True

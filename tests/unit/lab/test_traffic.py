@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from dmvpn_lab import traffic
-from dmvpn_lab.traffic import Stream, TrafficIntact
+from dmvpn_lab import pings, traffic
+from dmvpn_lab.pings import Stream
+from dmvpn_lab.traffic import TrafficIntact
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A lab with a stream of five packets a second: 3 and 4 were lost, then it took the other path."""
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    monkeypatch.setattr(traffic, "_SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pings, "_SILENCE_SECONDS", 0.0)
     log = tmp_path / "traffic.log"
     lines = [
         f"[1764085000.{tenths}00000] 64 bytes from 192.168.3.2: icmp_seq={number} ttl={ttl} time=0.5 ms\n"
@@ -44,7 +45,7 @@ def test_lost_packets_and_gap_are_told(lab: Any) -> None:
 )
 def test_bounds_hold(lab: Any, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], true: bool) -> None:
     """More lost packets, a longer gap or another path than expected is not true."""
-    monkeypatch.setattr(traffic, "_further_reply", lambda *_: True)
+    monkeypatch.setattr(traffic, "further_reply", lambda *_: True)
     assert TrafficIntact("spoke1", "spoke3", **keys).observe(lab).true is true
 
 
