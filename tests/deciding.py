@@ -11,7 +11,7 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import Policy, StaticPeer
 from dmvpn_agent.x509.certificate import Certificate, Claim, Resources, Role, Source
-from dmvpn_agent.x509.serial_set import Serials
+from dmvpn_agent.x509.serial_set import SerialSet
 from dmvpn_agent.x509.trust import Chain, Chains, Issuer, RevocationList, Trust
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, certificate, decide, policy, request
 
@@ -55,12 +55,12 @@ class Found:
 
 def trusting(*chains: Chain) -> Trust:
     """Return trust in which every certificate has these chains."""
-    return Trust((CA,), (), Found(*chains), asks_for_chains=True)
+    return Trust((CA,), (), Found(*chains), requires_chain=True)
 
 
 def revoking(*serials: int, **changes: Any) -> RevocationList:
     """Return a CRL of ``CA``."""
-    crl = RevocationList("CN=test CA", 7, NOW, NOW + YEAR, Serials.of(*serials), NOW + YEAR)
+    crl = RevocationList("CN=test CA", 7, NOW, NOW + YEAR, SerialSet.of(*serials), NOW + YEAR)
     return replace(crl, **changes)
 
 

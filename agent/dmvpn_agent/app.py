@@ -62,7 +62,7 @@ from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import TrustFilesReader
-from dmvpn_agent.x509.trust_store import Signatures
+from dmvpn_agent.x509.trust_store import SignerCache
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 log = structlog.get_logger()
@@ -118,7 +118,7 @@ class AgentApp:
             own=lambda: self._kernel.addresses,
         )  # fmt: skip
         self._charon.changed = self._sas_changed
-        self._kept, self._signatures = KeptTrust(config.trust_files.kept), Signatures()
+        self._kept, self._signatures = KeptTrust(config.trust_files.kept), SignerCache()
         self._trust = TrustWatch(
             self._trust_reader(config),
             telemetry,

@@ -37,7 +37,7 @@ from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.trust_files import TrustFilesReader
-from dmvpn_agent.x509.trust_store import Signatures
+from dmvpn_agent.x509.trust_store import SignerCache
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 #: Seconds of a world's time within which everything that follows from something has happened.
@@ -162,7 +162,7 @@ class Product:
         )  # fmt: skip
         self.watch.changed = self.authorizer.sas_changed
         files = self._config.trust_files
-        reader = TrustFilesReader(files, KeptTrust(files.kept), Signatures(), self.clock)
+        reader = TrustFilesReader(files, KeptTrust(files.kept), SignerCache(), self.clock)
         self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.authorizer.trust)
         self.watch.learn = self.trust.learn
         self.authorizer.deny_until_trust()

@@ -11,7 +11,7 @@ from dmvpn_agent.bgp.neighbors import Desired
 from dmvpn_agent.bgp.settings import BgpSettings, MaximumPrefix
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.policy.peer import Peer, PeerKind
-from dmvpn_agent.x509.label import read_label
+from dmvpn_agent.x509.peer_label import read_label
 from factories import SETTINGS, spoke
 
 NUMBERS = range(2, 6)

@@ -21,7 +21,7 @@ from dmvpn_agent.x509.authorities import AuthorityError, read_authorities
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.crl import CrlError, read_crls
-from dmvpn_agent.x509.trust_store import Signatures, TrustStore
+from dmvpn_agent.x509.trust_store import SignerCache, TrustStore
 from factories import NOW, decide, policy, request
 from fuzz.authority import certificates, crls, key
 from fuzz.fields import by_field
@@ -68,7 +68,7 @@ class Cache:
         self._honest = real["honest"]
         self._authorities = read_authorities(real["root"])
         self._crls = read_crls(crls()[1])
-        self._signatures = Signatures()
+        self._signatures = SignerCache()
         (self._identity,) = _read(self._honest).identities
 
     def make(self, random: Random) -> bytes:

@@ -40,7 +40,7 @@ def _recorded(pattern: str) -> tuple[str, ...]:
     return tuple(file.read_text() for file in sorted(DATA.glob(pattern)))
 
 
-class Printed:
+class PrintedIdentity:
     """One kind of text, changed, and its reader, which may raise ``documented``."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Printed:
         return True
 
 
-class Configuration(Printed):
+class Configuration(PrintedIdentity):
     """``parse_running_config``, and whether what is cut off is known for it."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Configuration(Printed):
         return super().check(data, random)
 
 
-class NhrpCache(Printed):
+class NhrpCache(PrintedIdentity):
     """``parse_nhrp_cache``: every row is read or told of."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class NhrpCache(Printed):
             raise Broken("a row is neither read nor told of")
 
 
-class BgpSummary(Printed):
+class BgpSummary(PrintedIdentity):
     """``parse_bgp_summary``."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class BgpSummary(Printed):
         super().__init__(seeds, json_changed, lambda text: parse_bgp_summary(text, lambda _: None), FrrFormatError)
 
 
-class Nft(Printed):
+class Nft(PrintedIdentity):
     """``parse_table``."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ _LINKS = json.dumps([
 ])  # fmt: skip
 
 
-class NodeText(Printed):
+class NodeText(PrintedIdentity):
     """``parse_links``, ``parse_traps`` and ``parse_nhrpd``."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class NodeText(Printed):
             raise ValueError(text)
 
 
-class Recordings(Printed):
+class Recordings(PrintedIdentity):
     """``recording.read``."""
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class Recordings(Printed):
         super().__init__(seeds, json_changed, lambda text: read(text.encode()), RecordingError)
 
 
-class Handovers(Printed):
+class Handovers(PrintedIdentity):
     """``decode_handover``, its values changed."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class Handovers(Printed):
         super().__init__(seeds, json_changed, lambda text: decode_handover(text.encode()), BadHandover)
 
 
-class Settings(Printed):
+class Settings(PrintedIdentity):
     """The configuration file."""
 
     def __init__(self) -> None:
@@ -167,7 +167,7 @@ class Settings(Printed):
         super().__init__(seeds, text_changed, lambda text: from_toml(read_toml(text.encode())), ConfigError)
 
 
-class Answers(Printed):
+class Answers(PrintedIdentity):
     """The agent's answer on the control socket, as ``status`` and ``sas`` show it."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
 from dmvpn_agent.admission.peers import Membership, Peers, Revoked
 from dmvpn_agent.admission.sa_lookup import SaLookup, SaSource
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
-from dmvpn_agent.policy.judge import Judge, beside, nobody
+from dmvpn_agent.policy.judge import Judge, nbma_conflict, no_holders
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
 from dmvpn_agent.policy.request import BindingRequest
@@ -116,8 +116,8 @@ class Authorizer:
         else:
             request, decision = self._decide_now(event.request, looked=looked)
         self._count(decision)
-        if request is not None and isinstance(request.certificate, Certificate) and request.certificate.overlooked:
-            self._telemetry.increment(metrics.OVERLOOKED_CLAIMS, by=len(request.certificate.overlooked))
+        if request is not None and isinstance(request.certificate, Certificate) and request.certificate.lookalikes:
+            self._telemetry.increment(metrics.OVERLOOKED_CLAIMS, by=len(request.certificate.lookalikes))
         spent = (self._clocks.uptime() - started).total_seconds()
         self._telemetry.increment(metrics.DECISION_SECONDS, by=spent)
         return DecisionRecord(self._clocks.now(), request, decision)
@@ -231,7 +231,7 @@ class Authorizer:
 
     def _decide_stored(self, request: BindingRequest) -> Decision:
         """Decide on a stored peer alone; who of several has a prefix is decided when all are known."""
-        return self._decide_former(request, nobody)
+        return self._decide_former(request, no_holders)
 
     def _decide_again(self, request: BindingRequest) -> Decision:
         """Decide on a peer anew: in nobody's way by what it holds already, but by what it would gain."""
@@ -262,7 +262,7 @@ class Authorizer:
             decision = self._judge.decide(replace(request, local_addresses=own), self._clocks.now(), holders)
             if isinstance(decision, Accept) and (peer := decision.peer or decision.behind) is not None:
                 there = self._peers.earlier_at_nbma_address(peer, request.ike_peers or (), self._clocks.uptime())
-                return beside(peer, there[0]) if there else decision
+                return nbma_conflict(peer, there[0]) if there else decision
         except Exception as error:
             self._failures.note(ADMISSION, error, consequence="the peer is denied")
             return _failed()

@@ -23,7 +23,7 @@ from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
-from dmvpn_agent.policy.request import BindingRequest, is_by
+from dmvpn_agent.policy.request import BindingRequest, is_requester
 from dmvpn_agent.runtime.store import StoreUnreadable
 from dmvpn_agent.x509.certificate import Certificate
 
@@ -144,7 +144,7 @@ class Peers:
             other
             for other in self._ends.before(peer)
             if self._is_live(other, now)
-            and any(is_by(self._members[other.protocol_address].request, ike_peer) for ike_peer in present)
+            and any(is_requester(self._members[other.protocol_address].request, ike_peer) for ike_peer in present)
         )
 
     def absent(self, now: timedelta) -> frozenset[Address]:

@@ -8,8 +8,8 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.ike_peer import IkePeer, is_confirmed, is_proven
-from dmvpn_agent.policy.certificate_choice import is_outdated, renewed, with_certificate
 from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.policy.request_certificate import is_superseded, with_current_certificate, with_sa_certificate
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.x509.certificate import Certificate
 
@@ -69,7 +69,7 @@ class SaLookup:
     def refresh(self, request: BindingRequest) -> BindingRequest:
         """Return a question with the certificate that its peer has now."""
         proven = self._proven(request)
-        return renewed(with_certificate(request, proven), proven)
+        return with_current_certificate(with_sa_certificate(request, proven), proven)
 
     async def refresh_certificates(self) -> None:
         """Look for certificates that were not known at the last look. Never raises."""
@@ -90,12 +90,12 @@ class SaLookup:
         """Tell whether the decision hangs on it, and the last look may be too old to say."""
         present = self._present(request) or frozenset()
         if isinstance(request.certificate, Certificate):
-            unconfirmed = policy.confirms and not is_confirmed(request.certificate, present)
-            return unconfirmed or is_outdated(request.certificate, self._proven(request))
+            unconfirmed = policy.confirms_certificates and not is_confirmed(request.certificate, present)
+            return unconfirmed or is_superseded(request.certificate, self._proven(request))
         if request.certificate is not None or (present and not any(map(is_proven, present))):
             return False
         asked = replace(request, ike_peers=present)
-        return with_certificate(asked, self._proven(request)).certificate is None
+        return with_sa_certificate(asked, self._proven(request)).certificate is None
 
     def _present(self, request: BindingRequest) -> frozenset[IkePeer] | None:
         return self._source.peers_at(request.interface, request.nbma_address)
@@ -123,6 +123,6 @@ class SaLookup:
     def _may_come(self, request: BindingRequest) -> bool:
         """Tell whether a later look can show more: a certificate, or charon, if the agent has just started."""
         certificate = request.certificate
-        if isinstance(certificate, Certificate) and is_outdated(certificate, self._proven(request)):
+        if isinstance(certificate, Certificate) and is_superseded(certificate, self._proven(request)):
             return not self._source.certificates_complete(request.interface, request.nbma_address)
         return certificate is None or self._present(request) is None

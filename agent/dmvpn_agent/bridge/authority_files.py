@@ -9,7 +9,7 @@ from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.trust_files import TrustFilesReader
-from dmvpn_agent.x509.trust_store import Signatures, TrustStore
+from dmvpn_agent.x509.trust_store import SignerCache, TrustStore
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ class AuthorityFiles:
     def __init__(self, paths: tuple[Path, ...]) -> None:
         self._reader = TrustFilesReader(TrustFiles(paths, ()))
         self._stamp: Hashable = None
-        self._signatures = Signatures()
+        self._signatures = SignerCache()
         self._store = TrustStore(())
         self._others: Sequence[bytes] = ()
 

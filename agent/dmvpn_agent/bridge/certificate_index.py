@@ -14,8 +14,8 @@ from typing import NamedTuple
 from dmvpn_agent.bridge.least_privileged import is_subset, least_privileged
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
-from dmvpn_agent.x509.claims import shown
-from dmvpn_agent.x509.ike_identity import Printed, folded, printed_identities
+from dmvpn_agent.x509.claims import escaped
+from dmvpn_agent.x509.ike_identity import PrintedIdentity, case_folded, printed_identities
 
 #: charon tells in whole seconds when an IKE_SA came up, and the two clocks of a certificate are two machines'.
 SKEW = timedelta(seconds=5)
@@ -58,7 +58,7 @@ class CertificateIndex:
     """
 
     def __init__(self, certificates: Iterable[bytes]) -> None:
-        self._by_text: dict[str, list[tuple[Printed, Certificate]]] = {}
+        self._by_text: dict[str, list[tuple[PrintedIdentity, Certificate]]] = {}
         self.unreadable: dict[bytes, str] = {}
         for der in certificates:
             proofs = _read(der)
@@ -66,12 +66,12 @@ class CertificateIndex:
                 self.unreadable[der] = proofs
                 continue
             for printed, certificate in proofs:
-                self._by_text.setdefault(folded(printed.text), []).append((printed, certificate))
+                self._by_text.setdefault(case_folded(printed.text), []).append((printed, certificate))
 
     def of(self, identity: str) -> list[Candidate]:
         """Return the certificates with which charon can have authenticated an identity that it prints like this."""
         found: dict[str, Candidate] = {}
-        for printed, certificate in self._by_text.get(folded(identity), ()):
+        for printed, certificate in self._by_text.get(case_folded(identity), ()):
             if printed.is_equal(identity):
                 before = found.get(certificate.fingerprint)
                 certain = printed.certain or (before is not None and before.certain)
@@ -100,7 +100,7 @@ def choose(candidates: Sequence[Candidate], now: datetime, established_at: datet
 
 
 @lru_cache(maxsize=128)
-def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...] | str:
+def _read(der: bytes) -> tuple[tuple[PrintedIdentity, Certificate], ...] | str:
     """Return what a certificate can prove, or why it cannot be read; most of charon's cache was there before.
 
     Anybody can put a certificate into charon's cache: no exception of the libraries that read it may escape.
@@ -111,7 +111,7 @@ def _read(der: bytes) -> tuple[tuple[Printed, Certificate], ...] | str:
     try:
         return tuple([(printed, certificate) for printed in printed_identities(certificate)])
     except Exception as error:
-        return f"its identities are not readable: {shown(str(error) or type(error).__name__)}"
+        return f"its identities are not readable: {escaped(str(error) or type(error).__name__)}"
 
 
 def _named(certificates: Sequence[Certificate]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
 from dmvpn_agent.x509.certificate import Certificate, Label
-from dmvpn_agent.x509.label import read_label
+from dmvpn_agent.x509.peer_label import read_label
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,11 +58,15 @@ def policy_text(policy: Policy) -> str:
         Combination.AGREE: "those that name some must name the same",
     }[policy.combination]
     crl = "asked for: without a current one a certificate is denied" if policy.requires_crl else "used where known"
-    confirms = "a certificate must be that of the IKE_SA" if policy.confirms else "not compared with the certificate"
+    confirmation = (
+        "a certificate must be that of the IKE_SA"
+        if policy.confirms_certificates
+        else "not compared with the certificate"
+    )
     whole = [
         ("resources from", f"{_join(policy.sources)}; {together}"),
         ("CRL", crl),
-        ("IKE_SA", confirms),
+        ("IKE_SA", confirmation),
         *(("static peer", _static_peer(row)) for row in policy.static_peers),
         *(("maintenance", str(row)) for row in policy.maintenance),
     ]

@@ -26,7 +26,7 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, writable
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
-from dmvpn_agent.explain.setting import Setting, settle
+from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingRequest
@@ -65,13 +65,13 @@ class Preview:
 def run(file: Path, as_json: bool) -> int:
     """Print what would be changed; return the exit status. Raises ``ConfigError``."""
     logs.set_up_for_command()
-    setting = settle(file)
-    bgp = setting.config.bgp
+    context = load_context(file)
+    bgp = context.config.bgp
     if bgp is None:
         say(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
         return EXIT_SAME
     try:
-        preview = asyncio.run(_preview(setting, bgp))
+        preview = asyncio.run(_preview(context, bgp))
     except (StoreUnreadable, FrrUnavailable) as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_UNREADABLE
@@ -82,9 +82,9 @@ def run(file: Path, as_json: bool) -> int:
     return EXIT_DIFFERENT if preview.different else EXIT_SAME
 
 
-async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
-    terminals = Terminals(setting.config.frr)
-    peers, denied = _judged(setting, await _bound(setting, terminals))
+async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
+    terminals = Terminals(context.config.frr)
+    peers, denied = _judged(context, await _bound(context, terminals))
     seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()
     wanted = desired(peers, bgp)
     found = bgp_problems(
@@ -97,9 +97,9 @@ async def _preview(setting: Setting, bgp: BgpSettings) -> Preview:
     return Preview(bgp.as_number, peers, denied, plan(writable(wanted, seen.config, found), seen.config), found)
 
 
-async def _bound(setting: Setting, terminals: Terminals) -> frozenset[Address]:
+async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Address]:
     """Return whom nhrpd has bound, nobody if it cannot be read: it matters where stored peers conflict."""
-    nhrpd = FrrNhrpd(terminals.reader, setting.config.interfaces)
+    nhrpd = FrrNhrpd(terminals.reader, context.config.interfaces)
     try:
         tables = [await nhrpd.bindings(version, lambda _: None) for version in IP_VERSIONS]
     except NhrpdUnavailable:
@@ -123,15 +123,15 @@ class _Kept:
         pass
 
 
-def _judged(setting: Setting, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
-    store = Store(setting.config.state_directory / "agent.sqlite")
+def _judged(context: JudgingContext, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
+    store = Store(context.config.state_directory / "agent.sqlite")
     store.open_to_read()
     try:
         stored = _Kept(PeerTable(store).load())
     finally:
         store.close()
     peers, now = Peers(stored), datetime.now(UTC)
-    denied = peers.load(lambda request: setting.judge.decide(request, now), uptime())
+    denied = peers.load(lambda request: context.judge.decide(request, now), uptime())
     peers.resolve_stored_conflicts(bound, uptime())
     return tuple(peers), denied
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from dmvpn_agent.admission.nhrp_event import BadEvent, parse_event
 from dmvpn_agent.admission.recording import MAX_LINE_BYTES, Entitled, Outcome, Recorded, RecordingError, outcome, read
-from dmvpn_agent.explain.setting import settle
+from dmvpn_agent.explain.context import load_context
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
@@ -69,10 +69,10 @@ class Replay:
 
 def run(file: Path, config: Path, as_json: bool) -> int:
     """Print what would change; return the exit status. Raises ``ConfigError``."""
-    setting = settle(config)
+    context = load_context(config)
     try:
         with file.open("rb") as stream:
-            replayed = replay(stream, setting.judge, Progress(file.stat().st_size))
+            replayed = replay(stream, context.judge, Progress(file.stat().st_size))
     except OSError as error:
         complain(f"dmvpn-agent: {file}: cannot be read: {error.strerror}")
         return EXIT_UNREADABLE

@@ -14,7 +14,7 @@ from dmvpn_agent.config.values import REQUIRED, ConfigError, Parser, Table
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.rules import Action, Combination, Maintenance, OnConflict, Policy, Rules, StaticPeer
 from dmvpn_agent.x509.certificate import Claim, Resources, Role, Source
-from dmvpn_agent.x509.name_patterns import impossible_identity, impossible_name
+from dmvpn_agent.x509.rfc4514 import why_no_identity_matches, why_no_name_matches
 
 PRIVATE_AS_RANGES = (AsRange(64512, 65534), AsRange(4200000000, 4294967294))  # RFC 6996
 EVERYTHING: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -62,7 +62,7 @@ def read_policy(table: Table, node: Node) -> Policy:
         static_peers=tuple(_static_peer(row) for row in table.rows("peer")),
         maintenance=tuple(_maintenance(row) for row in table.rows("maintenance")),
         requires_crl=table.get("require_crl", parse.boolean, False),
-        confirms=table.get("confirm_certificates", parse.boolean, True),
+        confirms_certificates=table.get("confirm_certificates", parse.boolean, True),
         overclaiming_issuers=_patterns(table, "allow_overclaim", ()),
     )
 
@@ -104,7 +104,7 @@ def _patterns(table: Table, key: str, otherwise: tuple[str, ...]) -> tuple[str, 
     """Read patterns for names. Raises ``ConfigError`` for one that matches none, whoever shows what certificate."""
     found = table.get_or(key, parse.patterns, otherwise)
     for pattern in found:
-        if why := impossible_name(pattern):
+        if why := why_no_name_matches(pattern):
             raise _impossible(f"{table.name}.{key}", pattern, why)
     return found
 
@@ -133,7 +133,7 @@ def _static_peer(row: Table) -> StaticPeer:
     prefixes = row.get("prefixes", parse.networks(), [])
     role = Role(row.get("role", parse.one_of(*Role), Role.SPOKE))
     identity, overrides = row.get("identity", parse.text), row.get("override", parse.boolean, False)
-    if why := impossible_identity(identity, without_certificate=not overrides):
+    if why := why_no_identity_matches(identity, without_certificate=not overrides):
         raise _impossible(f"{row.name}.identity", identity, why)
     return StaticPeer(
         identity=identity,
@@ -152,6 +152,6 @@ def _maintenance(row: Table) -> Maintenance:
     serial: int | None = row.get_or("serial", parse.serial, None)
     if (identity is None) is (serial is None):
         raise ConfigError(f"{row.name}: expected either identity or serial")
-    if identity is not None and (why := impossible_identity(identity)):
+    if identity is not None and (why := why_no_identity_matches(identity)):
         raise _impossible(f"{row.name}.identity", identity, why)
     return Maintenance(Action(row.get("action", parse.one_of(*Action))), identity, serial)

@@ -21,7 +21,7 @@ from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.sa_terminator import READMITTED, Sas, SaTerminator
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.policy.request import BindingRequest, is_of
+from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -184,7 +184,7 @@ class Enforcer:
 
     def _own(self, request: BindingRequest) -> list[IkeSa]:
         present = self._sas.sas_of(request.interface, request.nbma_address)
-        return [sa for sa in present if is_of(sa, request, present)]
+        return [sa for sa in present if is_sa_of(sa, request, present)]
 
     def _is_of(self, sa: IkeSa, request: BindingRequest) -> bool:
-        return is_of(sa, request, self._sas.sas_of(request.interface, request.nbma_address))
+        return is_sa_of(sa, request, self._sas.sas_of(request.interface, request.nbma_address))

@@ -20,7 +20,7 @@ from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.policy.request import BindingRequest, is_of
+from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -99,7 +99,7 @@ class NatGuard:
         """Yield the IKE_SAs of those who were denied their NBMA address, with what they asked."""
         for request in self._requests():
             present = self._sas.sas_of(request.interface, request.nbma_address)
-            yield from ((sa, request) for sa in present if is_of(sa, request, present))
+            yield from ((sa, request) for sa in present if is_sa_of(sa, request, present))
 
     def _silent(self, now: timedelta) -> Iterator[tuple[IkeSa, BindingRequest]]:
         """Yield the IKE_SAs of others at a peer's NBMA address, whatever they ask, with what the peer asked.
@@ -122,7 +122,7 @@ class NatGuard:
         proven = self._sas.certificate_of(sa)
         if proven is not None and isinstance(peer.request.certificate, Certificate):
             return proven.identity == peer.request.certificate.identity
-        return is_of(sa, peer.request, present)
+        return is_sa_of(sa, peer.request, present)
 
     def _is_held(self, request: BindingRequest, now: timedelta) -> bool:
         """Tell whether the peer is still there for whose sake an end was silenced."""

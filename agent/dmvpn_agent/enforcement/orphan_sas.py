@@ -21,7 +21,7 @@ from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
-from dmvpn_agent.policy.request import BindingRequest, is_of
+from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.x509.certificate import Certificate
 
@@ -127,7 +127,7 @@ class OrphanSaWatch:
         # A peer with several protocol addresses counts once.
         if len({_who(request) for request in requests}) >= len({other.remote_id for other in here}):
             return False
-        return not any(is_of(sa, request, here) for request in requests)
+        return not any(is_sa_of(sa, request, here) for request in requests)
 
 
 def _who(request: BindingRequest) -> object:

@@ -13,7 +13,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.sa_terminator import Sas
-from dmvpn_agent.policy.request import is_of
+from dmvpn_agent.policy.request import is_sa_of
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -86,7 +86,7 @@ class TeardownWatch:
         return [
             what
             for what, there in (
-                ("IKE_SA", any(is_of(sa, request, here) for sa in here)),
+                ("IKE_SA", any(is_sa_of(sa, request, here) for sa in here)),
                 ("binding in nhrpd", address in bound),
                 ("BGP neighbor", address in neighbors),
             )

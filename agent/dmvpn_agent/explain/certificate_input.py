@@ -22,20 +22,20 @@ class InputError(Exception):
     """There is nothing that could be a certificate; the text says what was found and what can be given."""
 
 
-class Shown(NamedTuple):
+class CertificateInput(NamedTuple):
     """A certificate as it was read, ``None`` for a peer without; ``form`` is what it was read from, for people."""
 
     certificate: Certificate | BadCertificate | None
     form: str
 
 
-def find_certificate(word: str) -> Shown:
+def read_certificate_argument(word: str) -> CertificateInput:
     """Read what an operator typed: a file, ``-``, ``none``, or the certificate itself in hexadecimal.
 
     Raises ``InputError``.
     """
     if word == NONE:
-        return Shown(None, "no certificate shown")
+        return CertificateInput(None, "no certificate shown")
     if word == "-":
         return decode(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
     try:
@@ -43,14 +43,14 @@ def find_certificate(word: str) -> Shown:
     except OSError:  # a name of this length
         is_file = False
     if is_file:
-        return read_file(Path(word))
+        return read_certificate_file(Path(word))
     if len(word) % 2 == 0 and _HEXADECIMAL.fullmatch(word.encode()):
         return decode(word.encode(), "the command line")
     raise InputError(f"{_short(word)}: no such file, and not hexadecimal; expected a file in PEM, DER or hexadecimal,"
                      f" `-` for standard input, the certificate in hexadecimal, or `{NONE}`")  # fmt: skip
 
 
-def read_file(file: Path) -> Shown:
+def read_certificate_file(file: Path) -> CertificateInput:
     """Read a certificate from a file. Raises ``InputError``."""
     try:
         with file.open("rb") as stream:
@@ -60,7 +60,7 @@ def read_file(file: Path) -> Shown:
     return decode(data, str(file))
 
 
-def decode(data: bytes, place: str) -> Shown:
+def decode(data: bytes, place: str) -> CertificateInput:
     """Read a certificate in PEM, DER or hexadecimal, or the one in an event of nhrpd. Raises ``InputError``.
 
     What has the right form and is no certificate is a ``BadCertificate``: that is how the agent would judge it.
@@ -72,18 +72,18 @@ def decode(data: bytes, place: str) -> Shown:
             first, *others = der_blocks(data, "CERTIFICATE", MAX_INPUT_BYTES)
         except PemError as error:
             raise InputError(f"{place}: {error}") from None
-        return Shown(read_certificate(first), f"PEM{' (the first of several)' if others else ''}, {place}")
+        return CertificateInput(read_certificate(first), f"PEM{' (the first of several)' if others else ''}, {place}")
     if found := _EVENT.search(data):
-        return Shown(_hexadecimal(found[1]), f"an event's remote_cert, {place}")
+        return CertificateInput(_hexadecimal(found[1]), f"an event's remote_cert, {place}")
     if data.strip() and _HEXADECIMAL.fullmatch(data):
-        return Shown(_hexadecimal(data), f"hexadecimal, {place}")
+        return CertificateInput(_hexadecimal(data), f"hexadecimal, {place}")
     if is_pkcs12(data):
         raise InputError(
             f"{place}: a PKCS #12 file (.p12, .pfx), which is encrypted; take the certificate out of it:"
             " openssl pkcs12 -in FILE -clcerts -nokeys -out certificate.pem (dmvpn-ca's password is in FILE's name)"
         )
     if data[:1] == b"\x30":
-        return Shown(read_certificate(data), f"DER, {place}")
+        return CertificateInput(read_certificate(data), f"DER, {place}")
     what = "empty" if not data.strip() else "no certificate in PEM, DER or hexadecimal"
     raise InputError(f"{place}: {what}")
 

@@ -10,9 +10,9 @@ from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.charon.ike_peer import ike_peer
-from dmvpn_agent.explain.certificate_input import Shown
-from dmvpn_agent.explain.setting import Setting
-from dmvpn_agent.policy.claims_report import PROTOCOL_ADDRESS, Named, accounted
+from dmvpn_agent.explain.certificate_input import CertificateInput
+from dmvpn_agent.explain.context import JudgingContext
+from dmvpn_agent.policy.claims_report import PROTOCOL_ADDRESS, ReportedClaim, report_claims
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.judge import ADDRESS_REASONS, Explanation
 from dmvpn_agent.policy.request import BindingRequest, BindingType
@@ -51,12 +51,12 @@ class Answer:
 class Report:
     """All that there is to say. ``address_known`` is false where no address was asked for and none is named."""
 
-    shown: Shown
+    shown: CertificateInput
     question: Question
-    named: tuple[Named, ...]
+    named: tuple[ReportedClaim, ...]
     answers: tuple[Answer, ...]
     address_known: bool
-    setting: Setting
+    context: JudgingContext
 
     @property
     def accepted(self) -> bool:
@@ -64,23 +64,23 @@ class Report:
         return all(answer.accepted for answer in self.answers)
 
 
-def explain(shown: Shown, question: Question, setting: Setting) -> Report:
+def explain(shown: CertificateInput, question: Question, context: JudgingContext) -> Report:
     """Judge a certificate for the address that is asked for, or for each that it names."""
-    request = _request(shown, question, setting)
-    judge = setting.judge
-    named = accounted(request, judge.policy, judge.trust, question.at)
+    request = _request(shown, question, context)
+    judge = context.judge
+    named = report_claims(request, judge.policy, judge.trust, question.at)
     addresses = [question.address] if question.address else _addresses(named)
-    answers = [_answer(replace(request, protocol_address=address), question.at, setting) for address in addresses]
+    answers = [_answer(replace(request, protocol_address=address), question.at, context) for address in addresses]
     if not answers:
-        answers = [_without_address(request, question.at, setting)]
-    return Report(shown, question, named, tuple(answers), bool(addresses), setting)
+        answers = [_without_address(request, question.at, context)]
+    return Report(shown, question, named, tuple(answers), bool(addresses), context)
 
 
-def _request(shown: Shown, question: Question, setting: Setting) -> BindingRequest:
+def _request(shown: CertificateInput, question: Question, context: JudgingContext) -> BindingRequest:
     has_certificate = shown.certificate is not None
     peer = ike_peer(question.identity, has_certificate=has_certificate) if question.identity else None
     return BindingRequest(
-        interface=question.interface or setting.config.interfaces[0],
+        interface=question.interface or context.config.interfaces[0],
         binding_type=question.binding_type,
         protocol_address=question.address or UNSPECIFIED,
         nbma_address=question.nbma_address or UNSPECIFIED,
@@ -89,25 +89,25 @@ def _request(shown: Shown, question: Question, setting: Setting) -> BindingReque
     )
 
 
-def _addresses(named: tuple[Named, ...]) -> list[Address]:
+def _addresses(named: tuple[ReportedClaim, ...]) -> list[Address]:
     values = [one.value for one in named if one.kind == PROTOCOL_ADDRESS and one.counts and one.value is not None]
     return [ip_address(str(value)) for value in dict.fromkeys(values)]
 
 
-def _answer(request: BindingRequest, at: datetime, setting: Setting) -> Answer:
-    explanation = setting.judge.explain(request, at)
-    return Answer(request, explanation, _vtysh(explanation, setting))
+def _answer(request: BindingRequest, at: datetime, context: JudgingContext) -> Answer:
+    explanation = context.judge.explain(request, at)
+    return Answer(request, explanation, _vtysh(explanation, context))
 
 
-def _without_address(request: BindingRequest, at: datetime, setting: Setting) -> Answer:
+def _without_address(request: BindingRequest, at: datetime, context: JudgingContext) -> Answer:
     """Return what can be said of a certificate that names no address: it is denied for that or before."""
-    explanation = setting.judge.explain(request, at)
+    explanation = context.judge.explain(request, at)
     checks = tuple(check for check in explanation.checks if check.reason not in ADDRESS_REASONS)
     return Answer(request, replace(explanation, checks=checks), ())
 
 
-def _vtysh(explanation: Explanation, setting: Setting) -> tuple[str, ...]:
-    decision, bgp = explanation.decision, setting.config.bgp
+def _vtysh(explanation: Explanation, context: JudgingContext) -> tuple[str, ...]:
+    decision, bgp = explanation.decision, context.config.bgp
     if bgp is None or not isinstance(decision, Accept) or decision.peer is None:
         return ()
     return tuple(render(plan(desired([decision.peer], bgp), Observed()).changes, bgp.as_number))

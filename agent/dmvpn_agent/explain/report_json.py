@@ -7,7 +7,7 @@ from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.explain.report_text import issuers_of, sentence
 from dmvpn_agent.policy.advice import ADVICE
-from dmvpn_agent.policy.claims_report import Named
+from dmvpn_agent.policy.claims_report import ReportedClaim
 from dmvpn_agent.policy.decision import Accept, Decision
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
@@ -23,12 +23,12 @@ def report_json(report: Report) -> dict[str, Any]:
         "certificate": certificate_json(certificate),
         "resources": [_named(one) for one in report.named],
         "address_known": report.address_known,
-        "bindings": [_answer(answer, report.setting.config.bgp) for answer in report.answers],
+        "bindings": [_answer(answer, report.context.config.bgp) for answer in report.answers],
         "trust": {
-            "authorities": len(report.setting.judge.trust.authorities),
+            "authorities": len(report.context.judge.trust.authorities),
             "issuer_known": bool(issuers_of(report)),
-            "crls": len(report.setting.judge.trust.revocations),
-            "problems": list(report.setting.problems),
+            "crls": len(report.context.judge.trust.revocations),
+            "problems": list(report.context.problems),
         },
     }
 
@@ -54,7 +54,7 @@ def certificate_json(certificate: Certificate | BadCertificate | None) -> dict[s
     }
 
 
-def _named(one: Named) -> dict[str, Any]:
+def _named(one: ReportedClaim) -> dict[str, Any]:
     return {
         "source": str(one.source),
         "what": one.kind,

@@ -8,7 +8,7 @@ from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.explain.filter_text import lets_in
 from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.policy.advice import ADVICE
-from dmvpn_agent.policy.claims_report import Named
+from dmvpn_agent.policy.claims_report import ReportedClaim
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.runtime.printable import printable
@@ -43,7 +43,7 @@ def report_text(report: Report) -> str:
 
 
 def _one_neighbor(report: Report) -> Iterator[str]:
-    bgp = report.setting.config.bgp
+    bgp = report.context.config.bgp
     decisions = [answer.explanation.decision for answer in report.answers]
     peers = [decision.peer for decision in decisions if isinstance(decision, Accept) and decision.peer is not None]
     found = carriers(peers, bgp) if bgp else {}
@@ -76,7 +76,7 @@ def issuers_of(report: Report) -> tuple[Issuer, ...]:
     """Return the CA that issued the certificate, by each chain."""
     if not isinstance(report.shown.certificate, Certificate):
         return ()
-    chains = report.setting.judge.trust.finder.chains(report.shown.certificate).found
+    chains = report.context.judge.trust.finder.chains(report.shown.certificate).found
     return tuple(chain.issuers[0] for chain in chains)
 
 
@@ -86,7 +86,7 @@ def _as_charon(certificate: Certificate) -> str:
     return next((text for text in printed if text != certificate.subject), certificate.subject)
 
 
-def _names(named: tuple[Named, ...]) -> Iterator[str]:
+def _names(named: tuple[ReportedClaim, ...]) -> Iterator[str]:
     yield "WHAT IS NAMED"
     if not named:
         yield "  nothing"
@@ -95,7 +95,7 @@ def _names(named: tuple[Named, ...]) -> Iterator[str]:
     yield from _indented(table(("SOURCE", "WHAT", "FIELD", "AS WRITTEN", "COUNTS"), rows, WIDEST))
 
 
-def _counts(one: Named) -> str:
+def _counts(one: ReportedClaim) -> str:
     if one.counts and one.value is not None:
         return "yes"
     word = "malformed" if one.value is None and one.text != "inherit" else "no"
@@ -114,7 +114,7 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
         f" at {_time(report.question.at)}"
     )
     if explanation.kind:
-        yield f"  judged as {_KINDS[explanation.kind]}, by this {report.setting.config.role}"
+        yield f"  judged as {_KINDS[explanation.kind]}, by this {report.context.config.role}"
     yield "  Every rule in its order, named by the reason with which it denies; the first that fails decides."
     yield ""
     rows = (
@@ -123,7 +123,7 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
     )
     yield from _indented(table(("", "DENIES AS", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
     yield ""
-    yield f"  {sentence(explanation.decision, report.setting.config.bgp)}"
+    yield f"  {sentence(explanation.decision, report.context.config.bgp)}"
     yield from _consequences(answer)
 
 
@@ -164,12 +164,12 @@ def _consequences(answer: Answer) -> Iterator[str]:
 def _unseen(report: Report) -> Iterator[str]:
     yield "Not looked at here:"
     if isinstance(report.shown.certificate, Certificate):
-        trust = report.setting.judge.trust
+        trust = report.context.judge.trust
         if not trust.authorities:
             yield "  the signature: policy.ca_certificates has no CA; charon verifies it before nhrpd asks"
         if not any(issuer.revocations for issuer in issuers_of(report)):
             yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
-        if report.setting.config.policy.confirms and not report.question.identity:
+        if report.context.config.policy.confirms_certificates and not report.question.identity:
             yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"
     yield "  whether it is an address of this node: nhrpd and the kernel tell the running agent"
     yield "  whether another live peer has the address or part of the prefixes: the running agent knows that"

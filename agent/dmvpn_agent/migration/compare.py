@@ -10,10 +10,10 @@ from typing import Any
 from dmvpn_agent.addresses import Address, covers
 from dmvpn_agent.admission.prefix_index import PrefixIndex
 from dmvpn_agent.bridge.nhrpd_sections import NHRPD_MAX_CERTIFICATE
-from dmvpn_agent.explain.certificate_input import InputError, Shown, read_file
+from dmvpn_agent.explain.certificate_input import CertificateInput, InputError, read_certificate_file
+from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.explain.judging import Question, explain
 from dmvpn_agent.explain.report_json import decision_json
-from dmvpn_agent.explain.setting import Setting, settle
 from dmvpn_agent.migration.old_script import OldScript, OldVerdict, also_accepted, old_verdict
 from dmvpn_agent.policy.decision import Accept, Decision
 from dmvpn_agent.policy.peer import Peer
@@ -62,65 +62,67 @@ class Comparison:
 
 def run(folder: Path, script: OldScript, question: Question, config: Path, as_json: bool) -> int:
     """Print the comparison; return the exit status. Raises ``ConfigError``."""
-    setting = settle(config)
+    context = load_context(config)
     try:
         files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
         complain(f"dmvpn-agent: {folder}: {error.strerror}; expected a folder with certificates")
         return EXIT_UNREADABLE
-    compared = compare(files, script, question, setting)
+    compared = compare(files, script, question, context)
     say(json.dumps(_json(compared), indent=2) if as_json else _text(compared))
     return EXIT_DIFFERENT if compared.different else EXIT_SAME
 
 
-def compare(files: list[Path], script: OldScript, question: Question, setting: Setting) -> Comparison:
+def compare(files: list[Path], script: OldScript, question: Question, context: JudgingContext) -> Comparison:
     """Judge the certificates in these files both ways."""
     rows: list[Row] = []
     skipped = []
     for file in files:
         try:
-            shown = read_file(file)
+            shown = read_certificate_file(file)
         except InputError as error:
             skipped.append(str(error))
             continue
-        rows += _rows(file.name, shown, script, question, setting)
+        rows += _rows(file.name, shown, script, question, context)
     rows = list(_beside_each_other(rows))
     shared = tuple(_shared_filters(rows)) if script is OldScript.GUIDE else ()
     return Comparison(script, tuple(rows), tuple(skipped), shared, tuple(_sites(rows)))
 
 
-def _rows(name: str, shown: Shown, script: OldScript, question: Question, setting: Setting) -> Iterator[Row]:
+def _rows(
+    name: str, shown: CertificateInput, script: OldScript, question: Question, context: JudgingContext
+) -> Iterator[Row]:
     certificate = shown.certificate
     if certificate is None:
         return
-    report = explain(shown, question, setting)
+    report = explain(shown, question, context)
     if isinstance(certificate, Certificate) and len(certificate.der) > NHRPD_MAX_CERTIFICATE:
         certificate = BadCertificate("nhrpd keeps no certificate of this size")
     addresses = {answer.request.protocol_address for answer in report.answers} if report.address_known else set()
-    kinds = setting.config.policy.rules.get(report.answers[0].request.interface, {}).values()
+    kinds = context.config.policy.rules.get(report.answers[0].request.interface, {}).values()
     tunnel = tuple(dict.fromkeys(network for rules in kinds for network in rules.tunnel_networks))
     for answer in report.answers:
         address = answer.request.protocol_address if report.address_known else None
-        old = old_verdict(script, certificate, address, setting.config.role)
-        row = _row(name, address, old, answer.explanation.decision, setting)
+        old = old_verdict(script, certificate, address, context.config.role)
+        row = _row(name, address, old, answer.explanation.decision, context)
         # Of an IPv6 address beside an IPv4 one no BGP follows, neither before nor now.
         alone = address is None or address.version == 4 or all(one.version == 6 for one in addresses)
         yield row if alone or row.what != RESOURCES else replace(row, what=SAME, why=())
     for address in also_accepted(script, certificate, tunnel):
         if address not in addresses:
-            old = old_verdict(script, certificate, address, setting.config.role)
-            (answer,) = explain(shown, replace(question, address=address), setting).answers
-            yield _row(name, address, old, answer.explanation.decision, setting)
+            old = old_verdict(script, certificate, address, context.config.role)
+            (answer,) = explain(shown, replace(question, address=address), context).answers
+            yield _row(name, address, old, answer.explanation.decision, context)
 
 
-def _row(name: str, address: Address | None, old: OldVerdict, new: Decision, setting: Setting) -> Row:
+def _row(name: str, address: Address | None, old: OldVerdict, new: Decision, context: JudgingContext) -> Row:
     what, why = SAME, tuple[str, ...]()
     if not isinstance(new, Accept):
         if old.accepts:
             what, why = "accepted before, denied now", (f"before: {old.why}", f"now: {new}")
     elif not old.accepts:
         what, why = "denied before, accepted now", (f"before: {old.why}",)
-    elif new.peer is not None and setting.config.bgp is not None:
+    elif new.peer is not None and context.config.bgp is not None:
         why = tuple(_differences(old, new.peer))
         what = RESOURCES if why else SAME
     return Row(name, address, old, new, what, why)

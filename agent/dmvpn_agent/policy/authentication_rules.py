@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from dmvpn_agent.charon.ike_peer import is_confirmed, is_proven
-from dmvpn_agent.policy.authorization_rules import Listed, OneOf, Rule
+from dmvpn_agent.policy.authorization_rules import CommaList, OrList, Rule
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy, StaticPeer, matches
@@ -14,7 +14,7 @@ from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
 
 
-_BINDINGS = OneOf(sorted(PEER_BINDINGS))
+_BINDINGS = OrList(sorted(PEER_BINDINGS))
 
 
 def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None:
@@ -37,7 +37,7 @@ def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None
     return next((row for row in rows if matches(row.identity, (ike_peer.identity,))), None)
 
 
-def maintained(request: BindingRequest, policy: Policy, action: Action) -> Maintenance | None:
+def maintenance_of(request: BindingRequest, policy: Policy, action: Action) -> Maintenance | None:
     """Return the maintenance of this kind that is in force for a peer, in whatever case its name is written.
 
     charon takes a name or mail address for the same in any case, and a peer with a pre-shared key chooses which.
@@ -58,7 +58,7 @@ def authentication_rules(
 ) -> Iterator[Rule]:
     """Yield the rules over who asks; ``row`` is the peer's in the static table, ``chain_rules`` a ``Verifier``'s."""
     yield Rule(Reason.UNKNOWN_INTERFACE, request.interface in policy.rules, "interface", request.interface,
-               "", OneOf(policy.rules))  # fmt: skip
+               "", OrList(policy.rules))  # fmt: skip
     yield Rule(Reason.UNEXPECTED_BINDING_TYPE, request.binding_type in PEER_BINDINGS, "type",
                request.binding_type, "", _BINDINGS)  # fmt: skip
     certificate = request.certificate
@@ -69,13 +69,13 @@ def authentication_rules(
     if isinstance(certificate, BadCertificate):
         yield Rule(Reason.MALFORMED_CERTIFICATE, False, "remote_cert", certificate.why, "an X.509 certificate")
         return
-    stopped = maintained(request, policy, Action.DENY)
+    stopped = maintenance_of(request, policy, Action.DENY)
     yield Rule(Reason.DENIED_BY_MAINTENANCE, stopped is None, "maintenance", stopped or "none",
                "no [[policy.maintenance]] for this peer")  # fmt: skip
     if certificate is not None:
         yield from _validity(certificate, now)
         yield from chain_rules
-        if policy.confirms and request.ike_peers is not None:
+        if policy.confirms_certificates and request.ike_peers is not None:
             yield _confirmation(certificate, request)
 
 
@@ -114,7 +114,7 @@ def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
     present = request.ike_peers or frozenset()
     confirmed = is_confirmed(certificate, present)
     proven = sorted(one.identity for one in present if is_proven(one))
-    shown = OneOf(proven or ("none is there",))
+    shown = OrList(proven or ("none is there",))
     nbma = "the NBMA address" if request.nbma_address.is_unspecified else request.nbma_address
-    return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", Listed(sorted(certificate.identities)),
+    return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", CommaList(sorted(certificate.identities)),
                 f"an identity that has an IKE_SA by certificate with {nbma}: ", shown)  # fmt: skip

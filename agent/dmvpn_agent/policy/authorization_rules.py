@@ -30,7 +30,7 @@ class Rule(NamedTuple):
     about: object = ""
 
 
-class OneOf(NamedTuple):
+class OrList(NamedTuple):
     """What is allowed, as text for people."""
 
     things: Iterable[object]
@@ -39,7 +39,7 @@ class OneOf(NamedTuple):
         return " or ".join(str(thing) for thing in self.things) or "(none is allowed)"
 
 
-class Listed(NamedTuple):
+class CommaList(NamedTuple):
     """What was found, as text for people."""
 
     things: Iterable[object]
@@ -48,7 +48,7 @@ class Listed(NamedTuple):
         return ", ".join(str(thing) for thing in self.things) or "none"
 
 
-class Entitlement(NamedTuple):
+class Authorization(NamedTuple):
     """What passed all rules. ``as_number`` is ``None`` where none is named and none is needed.
 
     ``prefixes`` are the peer's own; ``carried`` is what its address blocks say that it carries for others: that gives
@@ -59,12 +59,12 @@ class Entitlement(NamedTuple):
     protocol_addresses: tuple[Address, ...]
     as_number: int | None
     prefixes: tuple[Network, ...]
-    carried: tuple[Network, ...]
+    transit_networks: tuple[Network, ...]
     where: str
     written: str
 
 
-def gather(
+def effective_resources(
     certificate: Certificate | None, static_peer: StaticPeer | None, policy: Policy, rfc3779: Resources
 ) -> Combined:
     """Return the resources that count: the static table's where it is to be used, else the certificate's.
@@ -85,7 +85,7 @@ def role_of(resources: Resources) -> Role:
     return Role.HUB if Role.HUB in named and Role.SPOKE not in named else Role.SPOKE
 
 
-def reserved(address: Address, networks: Iterable[Network], own: frozenset[Address]) -> str:
+def why_reserved(address: Address, networks: Iterable[Network], own: frozenset[Address]) -> str:
     """Return why no peer can have a protocol address, empty if one can.
 
     The first address of a network is the network's (RFC 4291, 2.6.1 for IPv6), the last one of IPv4 its broadcast
@@ -124,16 +124,16 @@ def routing_rules(resources: Resources, rules: Rules, own_as_number: int | None)
     yield from _prefixes(resources.prefixes, rules)
 
 
-def entitlement(resources: Resources, rules: Rules) -> Entitlement:
+def authorization(resources: Resources, rules: Rules) -> Authorization:
     """Return what resources come to that have passed all rules."""
     numbers = values(resources.as_numbers)
-    carried = [claim for claim in resources.prefixes if _is_carried(claim, rules)]
+    transit_networks = [claim for claim in resources.prefixes if _is_carried(claim, rules)]
     own = [claim for claim in resources.prefixes if not _is_carried(claim, rules)]
-    return Entitlement(
+    return Authorization(
         protocol_addresses=values(resources.protocol_addresses),
         as_number=numbers[0].low if numbers else None,
         prefixes=tuple(dict.fromkeys(values(own))),
-        carried=tuple(dict.fromkeys(values(carried))),
+        transit_networks=tuple(dict.fromkeys(values(transit_networks))),
         where=_field(resources.protocol_addresses, "OU GRE"),
         written=texts(resources.protocol_addresses) or "absent",
     )
@@ -146,7 +146,7 @@ def _names(certificate: Certificate, rules: Rules) -> Iterator[Rule]:
     ):
         if patterns:
             passed = any(matches(pattern, (name,)) for pattern in patterns)
-            yield Rule(reason, passed, field, name, "a name that matches ", OneOf(patterns))
+            yield Rule(reason, passed, field, name, "a name that matches ", OrList(patterns))
 
 
 def _role(resources: Resources, kind: PeerKind, rules: Rules) -> Iterator[Rule]:
@@ -179,10 +179,10 @@ def _as_number(claims: tuple[Claim[AsRange], ...], rules: Rules, own: int | None
     single = len(claims) <= 1 and all(value.low == value.high for value in values(claims))
     yield Rule(Reason.SEVERAL_AS_NUMBERS, single, field, texts(claims) or "absent", "not more than one AS number")
     for claim, value in pairs(claims):
-        reserved = value.low in RESERVED_AS_NUMBERS or (
+        why_reserved = value.low in RESERVED_AS_NUMBERS or (
             not single and any(value.low <= one <= value.high for one in RESERVED_AS_NUMBERS)
         )
-        yield Rule(Reason.AS_NUMBER_RESERVED, not reserved, claim.field, claim.text,
+        yield Rule(Reason.AS_NUMBER_RESERVED, not why_reserved, claim.field, claim.text,
                    "an AS number that is not reserved (0, 23456, 65535, 4294967295)")  # fmt: skip
         if own is not None and value.low <= own <= value.high:
             yield Rule(Reason.IBGP_NOT_ALLOWED, rules.allows_ibgp, claim.field, claim.text,
@@ -190,7 +190,7 @@ def _as_number(claims: tuple[Claim[AsRange], ...], rules: Rules, own: int | None
             continue
         allowed = any(low <= value.low and value.high <= high for low, high in rules.as_ranges)
         yield Rule(Reason.AS_NUMBER_NOT_ALLOWED, allowed, claim.field, claim.text,
-                   "an AS number in ", OneOf(rules.as_ranges))  # fmt: skip
+                   "an AS number in ", OrList(rules.as_ranges))  # fmt: skip
 
 
 def _prefixes(claims: tuple[Claim[Network], ...], rules: Rules) -> Iterator[Rule]:
@@ -211,14 +211,14 @@ def _own(claim: Claim[Network], prefix: Network, rules: Rules) -> Iterator[Rule]
     forbidden = (*rules.tunnel_networks, *rules.forbidden_networks)
     yield Rule(
         Reason.PREFIX_NOT_ALLOWED, any(covers(network, prefix) for network in rules.allowed_networks),
-        claim.field, claim.text, "a prefix inside ", OneOf(rules.allowed_networks),
+        claim.field, claim.text, "a prefix inside ", OrList(rules.allowed_networks),
     )  # fmt: skip
     default_route = prefix.prefixlen == 0 and not rules.allows_default_route
     overlaps = [network for network in forbidden if overlap(prefix, network)]
     yield Rule(
         Reason.PREFIX_FORBIDDEN, not default_route and (prefix.prefixlen == 0 or not overlaps),
         claim.field, claim.text,
-        "no default route, and nothing of ", OneOf(overlaps or forbidden),
+        "no default route, and nothing of ", OrList(overlaps or forbidden),
     )  # fmt: skip
     yield _short_enough(claim, prefix, rules)
 
@@ -231,7 +231,7 @@ def _carried(claim: Claim[Network], prefix: Network, rules: Rules) -> Iterator[R
     possible = (*rules.allowed_networks, *rules.tunnel_networks)
     yield Rule(
         Reason.PREFIX_NOT_ALLOWED, any(overlap(network, prefix) for network in possible),
-        claim.field, claim.text, "a block that has something of ", OneOf(possible),
+        claim.field, claim.text, "a block that has something of ", OrList(possible),
     )  # fmt: skip
     yield Rule(Reason.PREFIX_FORBIDDEN, prefix.prefixlen > 0 or rules.allows_default_route, claim.field, claim.text,
                "no default route (or policy.allow_default_route)")  # fmt: skip

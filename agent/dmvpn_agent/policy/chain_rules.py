@@ -20,7 +20,7 @@ from dmvpn_agent.x509.trust import Chain, Issuer, RevocationList, Trust
 REMEMBERED = 16384
 
 
-class Verified(NamedTuple):
+class ChainValidation(NamedTuple):
     """The chain by which a certificate is judged, ``None`` where there is none, and the rules over it.
 
     ``resources``: what the certificate holds by RFC 3779, with what it leaves to its issuers filled in.
@@ -34,12 +34,12 @@ class Verified(NamedTuple):
 class _Passed(NamedTuple):
     """A certificate that passed, and from when to when nothing but other CAs, CRLs or rules can change that."""
 
-    verified: Verified
+    verified: ChainValidation
     since: datetime
     until: datetime
 
 
-class Verifier:
+class ChainValidator:
     """Looks at the chains of certificates; remembers those that passed, as everybody is judged again and again."""
 
     def __init__(self, policy: Policy, trust: Trust) -> None:
@@ -47,16 +47,16 @@ class Verifier:
         self._trust = trust
         self._passed: dict[str, _Passed] = {}
 
-    def verify(self, certificate: Certificate, now: datetime) -> Verified:
+    def validate(self, certificate: Certificate, now: datetime) -> ChainValidation:
         """Return the first chain that passes every rule; where none does, the one that comes furthest."""
-        if not self._trust.asks_for_chains:
-            return Verified(None, self._without_authorities(certificate), delegated(certificate, ()).resources)
+        if not self._trust.requires_chain:
+            return ChainValidation(None, self._without_authorities(certificate), delegated(certificate, ()).resources)
         known = self._passed.get(certificate.fingerprint)
         if known is not None and known.since <= now <= known.until:
             return known.verified
         chains = self._trust.finder.chains(certificate)
         if not chains.found:
-            return Verified(None, (_no_chain(certificate, chains.why),), delegated(certificate, ()).resources)
+            return ChainValidation(None, (_no_chain(certificate, chains.why),), delegated(certificate, ()).resources)
         best = max((self._along(certificate, chain, now) for chain in chains.found), key=_progress)
         if best.chain is not None and all(rule.passed for rule in best.rules):
             if len(self._passed) >= REMEMBERED:
@@ -81,9 +81,9 @@ class Verifier:
         return (Rule(Reason.REVOCATION_UNKNOWN, False, "CRL", "none", "one that is not outdated, of ",
                      certificate.issuer or "the issuer"),)  # fmt: skip
 
-    def _along(self, certificate: Certificate, chain: Chain, now: datetime) -> Verified:
+    def _along(self, certificate: Certificate, chain: Chain, now: datetime) -> ChainValidation:
         held = delegated(certificate, [issuer.certificate for issuer in chain.issuers])
-        return Verified(chain, tuple(self._rules(certificate, chain, held, now)), held.resources)
+        return ChainValidation(chain, tuple(self._rules(certificate, chain, held, now)), held.resources)
 
     def _rules(self, certificate: Certificate, chain: Chain, held: Delegated, now: datetime) -> Iterator[Rule]:
         anchor = chain.issuers[-1]
@@ -108,7 +108,7 @@ class Verifier:
                        "what its issuer holds: ", by)  # fmt: skip
 
 
-def _progress(verified: Verified) -> tuple[bool, int]:
+def _progress(verified: ChainValidation) -> tuple[bool, int]:
     failed = [place for place, rule in enumerate(verified.rules) if not rule.passed]
     return not failed, failed[0] if failed else 0
 

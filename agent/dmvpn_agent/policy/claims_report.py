@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dmvpn_agent.policy.authentication_rules import static_peer_of
-from dmvpn_agent.policy.authorization_rules import gather, role_of
-from dmvpn_agent.policy.chain_rules import Verifier
+from dmvpn_agent.policy.authorization_rules import effective_resources, role_of
+from dmvpn_agent.policy.chain_rules import ChainValidator
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import Combination, Policy, StaticPeer
 from dmvpn_agent.x509.certificate import Certificate, Claim, Inheritable, Resources, Role, Source
@@ -22,7 +22,7 @@ _INHERITED = {Inheritable.IPV4: PREFIX, Inheritable.IPV6: PREFIX, Inheritable.AS
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ReportedClaim:
     """One resource as a source names it.
 
     ``kind``: what it is. ``text``: as written there. ``value``: as understood, ``None`` where it is not. ``counts``:
@@ -38,15 +38,15 @@ class Named:
     note: str
 
 
-def accounted(request: BindingRequest, policy: Policy, trust: Trust, now: datetime) -> tuple[Named, ...]:
+def report_claims(request: BindingRequest, policy: Policy, trust: Trust, now: datetime) -> tuple[ReportedClaim, ...]:
     """Return what the sources name, those first that count, in the policy's order."""
     certificate = request.certificate if isinstance(request.certificate, Certificate) else None
     row = static_peer_of(request, policy)
     if certificate is None and row is None:
         return ()
-    rfc3779 = Verifier(policy, trust).verify(certificate, now).resources if certificate else Resources()
-    counted = gather(certificate, row, policy, rfc3779).resources
-    found: list[Named] = []
+    rfc3779 = ChainValidator(policy, trust).validate(certificate, now).resources if certificate else Resources()
+    counted = effective_resources(certificate, row, policy, rfc3779).resources
+    found: list[ReportedClaim] = []
     if row is not None:
         found += _named(Source.STATIC, row.resources, counted, f"[[policy.peer]] for {row.identity}")
     sources = dict(certificate.resources) if certificate else {}
@@ -56,9 +56,9 @@ def accounted(request: BindingRequest, policy: Policy, trust: Trust, now: dateti
     for source in (*order, *(source for source in sources if source not in order)):
         found += _named(source, sources[source], counted, _unused(source, row, policy))
     found += (
-        Named(Source.SUBJECT, NOTHING, claim.field, claim.text, claim.value, False,
+        ReportedClaim(Source.SUBJECT, NOTHING, claim.field, claim.text, claim.value, False,
               f"looks like {claim.value}, which must stand exactly so")
-        for claim in (certificate.overlooked if certificate else ())
+        for claim in (certificate.lookalikes if certificate else ())
     )  # fmt: skip
     return tuple(found)
 
@@ -76,7 +76,7 @@ def _unused(source: Source, row: StaticPeer | None, policy: Policy) -> str:
     }[policy.combination]
 
 
-def _named(source: Source, resources: Resources, counted: Resources, unused: str) -> Iterator[Named]:
+def _named(source: Source, resources: Resources, counted: Resources, unused: str) -> Iterator[ReportedClaim]:
     parts: tuple[tuple[str, tuple[Claim[object], ...], tuple[Claim[object], ...]], ...] = (
         (PROTOCOL_ADDRESS, resources.protocol_addresses, counted.protocol_addresses),
         (AS_NUMBER, resources.as_numbers, counted.as_numbers),
@@ -89,7 +89,9 @@ def _named(source: Source, resources: Resources, counted: Resources, unused: str
             note = "malformed: denies the peer" if counts and claim.value is None else ""
             if counts and claim.value is Role.HUB and role_of(counted) is not Role.HUB:
                 counts, unused = False, "contradicted by what says that it is no hub"
-            yield Named(source, kind, claim.field, claim.text, claim.value, counts, note if counts else unused)
+            yield ReportedClaim(
+                source, kind, claim.field, claim.text, claim.value, counts, note if counts else unused
+            )
     for what in sorted(resources.inherits):
         note = "left to the issuer, and no certificate in policy.ca_certificates names it"
-        yield Named(source, _INHERITED[what], str(what), "inherit", None, what in counted.inherits, note)
+        yield ReportedClaim(source, _INHERITED[what], str(what), "inherit", None, what in counted.inherits, note)

@@ -12,20 +12,20 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from dmvpn_agent.addresses import Address, Network, contains, overlap
-from dmvpn_agent.policy.authentication_rules import authentication_rules, maintained, static_peer_of
+from dmvpn_agent.policy.authentication_rules import authentication_rules, maintenance_of, static_peer_of
 from dmvpn_agent.policy.authorization_rules import (
-    Entitlement,
-    Listed,
-    OneOf,
+    Authorization,
+    CommaList,
+    OrList,
     Rule,
-    entitlement,
-    gather,
+    authorization,
+    effective_resources,
     peer_rules,
-    reserved,
     role_of,
     routing_rules,
+    why_reserved,
 )
-from dmvpn_agent.policy.chain_rules import Verified, Verifier
+from dmvpn_agent.policy.chain_rules import ChainValidation, ChainValidator
 from dmvpn_agent.policy.decision import Accept, Check, Decision, Deny
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.reasons import Reason
@@ -52,7 +52,7 @@ ADDRESS_REASONS = frozenset(
 Holders = Callable[[Peer], tuple[Peer, ...]]
 
 
-def nobody(_: Peer) -> tuple[Peer, ...]:
+def no_holders(_: Peer) -> tuple[Peer, ...]:
     """Return no holders: for judging by certificate and policy alone."""
     return ()
 
@@ -86,7 +86,7 @@ class _Verdict(NamedTuple):
     kind: PeerKind
     identity: str
     in_tunnel: bool
-    outcome: Entitlement | Rule
+    outcome: Authorization | Rule
     site: str
 
 
@@ -111,10 +111,10 @@ class Judge:
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self.policy = policy
         self.trust = trust
-        self._verifier = Verifier(policy, trust)
+        self._validator = ChainValidator(policy, trust)
         self._verdicts: dict[_Key, _Verdict] = {}
 
-    def decide(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Decision:
+    def decide(self, request: BindingRequest, now: datetime, holders: Holders = no_holders) -> Decision:
         """Decide on one binding at the time ``now`` (aware, UTC); nothing a peer can send makes it raise."""
         row = static_peer_of(request, self.policy)
         verified = self._verified(request, now)
@@ -134,7 +134,7 @@ class Judge:
             return _conflict(peer, held[0])
         return Accept(peer, held)
 
-    def explain(self, request: BindingRequest, now: datetime, holders: Holders = nobody) -> Explanation:
+    def explain(self, request: BindingRequest, now: datetime, holders: Holders = no_holders) -> Explanation:
         """Decide, and keep every rule: those after a failed one too, as far as they still say something."""
         row = static_peer_of(request, self.policy)
         verified = self._verified(request, now)
@@ -143,23 +143,23 @@ class Judge:
         resources = Resources()
         if subject is not None:
             resources = subject.combined.resources
-            rules += self._entitlement_rules(subject, request, entitlement(resources, subject.rules))
+            rules += self._authorization_rules(subject, request, authorization(resources, subject.rules))
         decision = self.decide(request, now, holders)
         checks = [Check(rule.reason, rule.field, *_texts(rule), rule.passed) for rule in rules]
         if isinstance(decision, Deny) and all(check.passed for check in checks):
             checks.append(Check(decision.reason, decision.field, decision.found, decision.expected, passed=False))
         return Explanation(decision, tuple(checks), subject.kind if subject else None, resources)
 
-    def _verified(self, request: BindingRequest, now: datetime) -> Verified:
+    def _verified(self, request: BindingRequest, now: datetime) -> ChainValidation:
         if isinstance(request.certificate, Certificate):
-            return self._verifier.verify(request.certificate, now)
-        return Verified(None, (), Resources())
+            return self._validator.validate(request.certificate, now)
+        return ChainValidation(None, (), Resources())
 
-    def _subject(self, request: BindingRequest, row: StaticPeer | None, verified: Verified) -> _Subject | None:
+    def _subject(self, request: BindingRequest, row: StaticPeer | None, verified: ChainValidation) -> _Subject | None:
         certificate = request.certificate if isinstance(request.certificate, Certificate) else None
         if certificate is None and row is None:
             return None
-        combined = gather(certificate, row, self.policy, verified.resources)
+        combined = effective_resources(certificate, row, self.policy, verified.resources)
         kind = self._kind(request.binding_type, role_of(combined.resources))
         rules = self.policy.rules.get(request.interface)
         return None if rules is None else _Subject(rules[kind], kind, combined, certificate)
@@ -168,13 +168,15 @@ class Judge:
         hub, other = self.policy.kinds
         return hub if binding_type is BindingType.NHS or role is Role.HUB else other
 
-    def _entitlement_rules(self, subject: _Subject, request: BindingRequest, entitled: Entitlement) -> Iterator[Rule]:
+    def _authorization_rules(
+        self, subject: _Subject, request: BindingRequest, entitled: Authorization
+    ) -> Iterator[Rule]:
         yield from peer_rules(subject.combined, subject.certificate, subject.kind, subject.rules)
         yield from _address_rules(request.protocol_address, request.local_addresses, subject.rules, entitled)
-        own = self.policy.as_number_beside(subject.kind)
+        own = self.policy.own_as_number_towards(subject.kind)
         yield from routing_rules(subject.combined.resources, subject.rules, own)
 
-    def _verdict(self, request: BindingRequest, row: StaticPeer | None, verified: Verified) -> _Verdict | None:
+    def _verdict(self, request: BindingRequest, row: StaticPeer | None, verified: ChainValidation) -> _Verdict | None:
         certificate = request.certificate
         fingerprint = certificate.fingerprint if isinstance(certificate, Certificate) else ""
         chain = verified.chain.key if verified.chain else ""
@@ -186,8 +188,8 @@ class Judge:
         subject = self._subject(request, row, verified)
         if subject is None:
             return None
-        entitled = entitlement(subject.combined.resources, subject.rules)
-        looked_at = self._entitlement_rules(subject, request, entitled)
+        entitled = authorization(subject.combined.resources, subject.rules)
+        looked_at = self._authorization_rules(subject, request, entitled)
         failed = next((rule for rule in looked_at if not rule.passed), None)
         verdict = _Verdict(
             rules=subject.rules,
@@ -202,9 +204,11 @@ class Judge:
         self._verdicts[key] = verdict
         return verdict
 
-    def _host(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement, holders: Holders) -> Decision:
+    def _host(
+        self, request: BindingRequest, verdict: _Verdict, entitled: Authorization, holders: Holders
+    ) -> Decision:
         """Decide on a host behind a peer, which must be one that could be accepted now itself."""
-        stopped = maintained(request, self.policy, Action.QUARANTINE)
+        stopped = maintenance_of(request, self.policy, Action.QUARANTINE)
         if stopped is not None:
             return Deny(Reason.DENIED_BY_MAINTENANCE, "maintenance", str(stopped),
                         "no quarantine for the peer that the host is behind")  # fmt: skip
@@ -223,9 +227,9 @@ class Judge:
             return _conflict(peers[0], held[0][0])
         return Accept(None, behind=peers[0])
 
-    def _peer(self, request: BindingRequest, verdict: _Verdict, entitled: Entitlement) -> Peer:
+    def _peer(self, request: BindingRequest, verdict: _Verdict, entitled: Authorization) -> Peer:
         certificate = request.certificate if isinstance(request.certificate, Certificate) else None
-        quarantined = maintained(request, self.policy, Action.QUARANTINE) is not None
+        quarantined = maintenance_of(request, self.policy, Action.QUARANTINE) is not None
         ike_peer = None if certificate else next(iter(request.ike_peers or ()), None)
         ike_identity = ike_peer.identity if ike_peer else ""
         named = certificate or ike_peer
@@ -242,7 +246,7 @@ class Judge:
             identity=verdict.identity or f"ike:{ike_identity}",
             quarantined=quarantined,
             max_prefix_length=verdict.rules.max_prefix_length,
-            transit=verdict.rules.carried() if verdict.rules.transit and not quarantined else None,
+            transit=verdict.rules.transit_networks() if verdict.rules.transit and not quarantined else None,
             withheld=_withheld(verdict.rules, entitled),
             default_route=verdict.rules.allows_default_route,
             label=named.label if named else None,
@@ -250,7 +254,7 @@ class Judge:
         )
 
 
-def _site(subject: _Subject, chain: Chain | None, entitled: Entitlement) -> str:
+def _site(subject: _Subject, chain: Chain | None, entitled: Authorization) -> str:
     """Return what two peers must have in common to share prefixes, empty for a peer that shares with nobody.
 
     The key that issued their certificates, the site in their subjects, and all of their prefixes.
@@ -264,7 +268,7 @@ def _site(subject: _Subject, chain: Chain | None, entitled: Entitlement) -> str:
     return " ".join((hashlib.sha256(issuer).hexdigest(), subject.certificate.site, *prefixes))
 
 
-def _withheld(rules: Rules, entitled: Entitlement) -> tuple[Network, ...]:
+def _withheld(rules: Rules, entitled: Authorization) -> tuple[Network, ...]:
     """Return what nothing may overlap of what a peer announces.
 
     A peer's own prefixes overlap none of it, by the rules, but for a default route. One that carries others' prefixes
@@ -277,29 +281,31 @@ def _withheld(rules: Rules, entitled: Entitlement) -> tuple[Network, ...]:
     return ()
 
 
-def _address_rules(address: Address, own: frozenset[Address], rules: Rules, entitled: Entitlement) -> Iterator[Rule]:
+def _address_rules(
+    address: Address, own: frozenset[Address], rules: Rules, entitled: Authorization
+) -> Iterator[Rule]:
     """Yield the rules over the address that is asked for; ``own`` are addresses of this node."""
     in_tunnel = contains(rules.tunnel_networks, address)
     if rules.allows_hosts and not in_tunnel:
         # What a peer carries for others need not lie in allowed networks; what it may announce does.
-        carried = entitled.carried if contains(rules.allowed_networks, address) else ()
-        behind = (*entitled.prefixes, *carried)
+        transit_networks = entitled.transit_networks if contains(rules.allowed_networks, address) else ()
+        behind = (*entitled.prefixes, *transit_networks)
         held = contains(behind, address) and not contains(rules.forbidden_networks, address)
-        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", Listed(behind),
+        yield Rule(Reason.HOST_OUTSIDE_PREFIXES, held, "prefixes", CommaList(behind),
                    "a prefix that has the host, which is not forbidden: ", address)  # fmt: skip
         possible = any(
-            contains(rules.tunnel_networks, one) and not reserved(one, rules.tunnel_networks, own)
+            contains(rules.tunnel_networks, one) and not why_reserved(one, rules.tunnel_networks, own)
             for one in entitled.protocol_addresses
         )
         yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, possible, entitled.where, entitled.written,
-                   "a protocol address of the peer itself in ", OneOf(rules.tunnel_networks))  # fmt: skip
+                   "a protocol address of the peer itself in ", OrList(rules.tunnel_networks))  # fmt: skip
         return
     named = address in entitled.protocol_addresses
     yield Rule(Reason.PROTOCOL_ADDRESS_MISMATCH, named, entitled.where, entitled.written,
                "the protocol address the peer registers: ", address)  # fmt: skip
     yield Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, in_tunnel, "protocol address", address,
-               "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
-    why = reserved(address, rules.tunnel_networks, own)
+               "an address in ", OrList(rules.tunnel_networks))  # fmt: skip
+    why = why_reserved(address, rules.tunnel_networks, own)
     yield Rule(Reason.PROTOCOL_ADDRESS_RESERVED, not why, "protocol address", address,
                "an address that a peer can have; ", why or "it is neither this node's nor its network's")  # fmt: skip
 
@@ -312,7 +318,7 @@ def _deny(rule: Rule) -> Deny:
     return Deny(rule.reason, rule.field, *_texts(rule))
 
 
-def beside(peer: Peer, holder: Peer) -> Deny:
+def nbma_conflict(peer: Peer, holder: Peer) -> Deny:
     """Return the denial of a peer at whose NBMA address another one is already: the kernel would mix them up."""
     expected = (
         f"an NBMA address for itself: {holder.subject} ({holder.protocol_address}) has an IKE_SA with it;"
@@ -327,4 +333,4 @@ def _conflict(peer: Peer, holder: Peer) -> Deny:
         address = str(peer.protocol_address)
         return Deny(Reason.PROTOCOL_ADDRESS_CONFLICT, "protocol address", address, expected)
     shared = [prefix for prefix in peer.prefixes if any(overlap(prefix, other) for other in holder.prefixes)]
-    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(Listed(shared)), expected)
+    return Deny(Reason.PREFIX_CONFLICT, "prefixes", str(CommaList(shared)), expected)

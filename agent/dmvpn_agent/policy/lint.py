@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, contains, covers, overlap
-from dmvpn_agent.policy.authorization_rules import OneOf, Rule, peer_rules, reserved, routing_rules
+from dmvpn_agent.policy.authorization_rules import OrList, Rule, peer_rules, routing_rules, why_reserved
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.resources import Combined, values
@@ -73,13 +73,13 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
         if not any(overlap(forbidden, network) for network in rules.allowed_networks):
             yield Finding(where, f"forbidden_networks {forbidden} is not allowed anyway", False)
         if rules.transit and (of := [one for one in rules.tunnel_networks if overlap(forbidden, one)]):
-            text = f"forbidden_networks {forbidden} keeps out routes to protocol addresses in {OneOf(of)}"
+            text = f"forbidden_networks {forbidden} keeps out routes to protocol addresses in {OrList(of)}"
             yield Finding(where, text, False)
     for one, other in combinations(rules.tunnel_networks, 2):
         if overlap(one, other):
             yield Finding(where, f"tunnel_networks {one} and {other} overlap", False)
     if rules.needs_as_number:
-        yield from _as_numbers(where, rules, policy.as_number_beside(kind))
+        yield from _as_numbers(where, rules, policy.own_as_number_towards(kind))
 
 
 def _patterns(where: str, rules: Rules) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def _as_numbers(where: str, rules: Rules, own: int | None) -> Iterator[Finding]:
         or any(number not in RESERVED_AS_NUMBERS for number in range(numbers.low, numbers.high + 1))
     ]
     if not usable and not rules.allows_ibgp:
-        yield Finding(where, f"all of as_numbers {OneOf(rules.as_ranges)} is reserved", True)
+        yield Finding(where, f"all of as_numbers {OrList(rules.as_ranges)} is reserved", True)
     if own is not None and not rules.allows_ibgp and (own, own) in rules.as_ranges:
         yield Finding(where, f"as_numbers names the node's own, {own}, and allow_ibgp is false", True)
 
@@ -126,7 +126,7 @@ def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
     kind = hub if Role.HUB in values(row.resources.roles) else spoke
     rules = policy.rules[interface][kind]
     combined = Combined(row.resources)
-    own = policy.as_number_beside(kind)
+    own = policy.own_as_number_towards(kind)
     looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, own))
     for rule in looked_at:
         if not rule.passed:
@@ -134,8 +134,8 @@ def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
     for address in values(row.resources.protocol_addresses):
         if not contains(rules.tunnel_networks, address):
             return Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, False, "protocol address", address,
-                        "an address in ", OneOf(rules.tunnel_networks))  # fmt: skip
-        if why := reserved(address, rules.tunnel_networks, frozenset()):
+                        "an address in ", OrList(rules.tunnel_networks))  # fmt: skip
+        if why := why_reserved(address, rules.tunnel_networks, frozenset()):
             return Rule(Reason.PROTOCOL_ADDRESS_RESERVED, False, "protocol address", address,
                         "an address that a peer can have; ", why)  # fmt: skip
     return None

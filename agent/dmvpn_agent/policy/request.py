@@ -47,14 +47,14 @@ class BindingRequest:
         return self.protocol_address, self.nbma_address
 
 
-def is_by(request: BindingRequest, ike_peer: IkePeer) -> bool:
+def is_requester(request: BindingRequest, ike_peer: IkePeer) -> bool:
     """Tell whether somebody who authenticated is the peer that asked."""
     if isinstance(request.certificate, Certificate):
         return proves(request.certificate, ike_peer.identity)
     return ike_peer in (request.ike_peers or ())
 
 
-def is_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:
+def is_sa_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:
     """Tell whether an IKE_SA is that of the peer that asked.
 
     ``present`` are all with its NBMA address in the connection of its interface. Where the question does not tell the

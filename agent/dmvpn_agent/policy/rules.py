@@ -70,7 +70,7 @@ class Rules:
     allows_hosts: bool = False
     transit: bool = False
 
-    def carried(self) -> tuple[tuple[Network, int], ...]:
+    def transit_networks(self) -> tuple[tuple[Network, int], ...]:
         """Return what a peer with ``transit`` may announce, each network with the longest prefix length.
 
         That is what lies behind other peers, and where they are: a hub has a route to each protocol address.
@@ -124,7 +124,7 @@ class Policy:
     static_peers: tuple[StaticPeer, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
     requires_crl: bool = False
-    confirms: bool = True
+    confirms_certificates: bool = True
     overclaiming_issuers: tuple[str, ...] = ()
 
     @property
@@ -132,7 +132,7 @@ class Policy:
         """Return the kinds of peer that a node of this role has."""
         return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
 
-    def as_number_beside(self, kind: PeerKind) -> int | None:
+    def own_as_number_towards(self, kind: PeerKind) -> int | None:
         """Return the node's AS number if it has BGP sessions with peers of a kind: one with the same is iBGP.
 
         Spokes have no session with each other, so they may share their AS number.

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
-from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.name import CanonicalName, canonical_name
 from dmvpn_agent.x509.pem import PemError, der_blocks
 from dmvpn_agent.x509.signature import Signature, read_signature
@@ -70,11 +70,11 @@ def _authority(der: bytes) -> Authority:
     try:
         authority = _read(certificate, x509.load_der_x509_certificate(der))
     except Exception as error:  # whatever is wrong with it: strangers' certificates are read here too
-        why = shown(str(error) or type(error).__name__)
-        raise AuthorityError(f"{shown(certificate.subject)} cannot be used: {why}") from error
+        why = escaped(str(error) or type(error).__name__)
+        raise AuthorityError(f"{escaped(certificate.subject)} cannot be used: {why}") from error
     if not (authority.issues or authority.signs_crls):
         raise AuthorityError(
-            f"{shown(certificate.subject)} is no CA: CA:TRUE, and keyCertSign if it has a keyUsage; nor may it sign"
+            f"{escaped(certificate.subject)} is no CA: CA:TRUE, and keyCertSign if it has a keyUsage; nor may it sign"
             " CRLs: cRLSign in its keyUsage"
         )
     return authority

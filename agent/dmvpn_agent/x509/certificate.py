@@ -129,7 +129,7 @@ class Certificate:
     subject_rfc4514: str = ""
     issuer_rfc4514: str = ""
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)
-    overlooked: tuple[Claim[str], ...] = ()
+    lookalikes: tuple[Claim[str], ...] = ()
     hub_hosts: tuple[str, ...] = ()
     label: Label | None = None
     site: str = ""

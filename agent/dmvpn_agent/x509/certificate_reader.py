@@ -20,23 +20,23 @@ from dmvpn_agent.x509.claim_sources import (
     from_rfc3779,
     from_units,
     hub_hosts,
-    overlooked,
+    lookalikes,
 )
-from dmvpn_agent.x509.claims import MAX_CLAIMS, shown
+from dmvpn_agent.x509.claims import MAX_CLAIMS, escaped
 from dmvpn_agent.x509.der import Malformed
-from dmvpn_agent.x509.ike_identity import printed_alternatives, printed_subject, printed_whole
-from dmvpn_agent.x509.label import subject_label
+from dmvpn_agent.x509.ike_identity import approximate_printed_subject, printed_alternative_names, printed_subject
 from dmvpn_agent.x509.name import (
     Attribute,
     Name,
     canonical_name,
     canonical_rdns,
-    displayed,
+    display_text,
     issuer_and_subject,
     read_name,
     read_rdns,
 )
-from dmvpn_agent.x509.rfc4514 import rfc4514
+from dmvpn_agent.x509.peer_label import subject_label
+from dmvpn_agent.x509.rfc4514 import rfc4514_text
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
 #: RFC 5280, section 4.1.2.2, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
@@ -57,7 +57,7 @@ def read_certificate(der: bytes) -> Certificate | BadCertificate:
     except Malformed as error:
         return BadCertificate(str(error))
     except Exception as error:
-        return BadCertificate(f"not readable: {shown(str(error) or type(error).__name__)}")
+        return BadCertificate(f"not readable: {escaped(str(error) or type(error).__name__)}")
 
 
 def _read(der: bytes) -> Certificate:
@@ -73,8 +73,8 @@ def _read(der: bytes) -> Certificate:
         Source.RFC3779: from_rfc3779(own),
         Source.DMVPN_CA: from_dmvpn_ca(own),
     }
-    name = displayed(subject)
-    identities = set(printed_alternatives(alternatives))
+    name = display_text(subject)
+    identities = set(printed_alternative_names(alternatives))
     if (printed := printed_subject(subject)) is not None:
         identities.add(name if printed == name else printed)  # the two are most often equal, and kept by the thousand
     issuer_name, issuer, issuer_rfc4514 = _issuer(issuer_name)
@@ -89,11 +89,11 @@ def _read(der: bytes) -> Certificate:
         issuer_name=issuer_name,
         identity=_identity(issuer_name, rdns),
         identities=tuple(sorted(identities)),
-        aliases=tuple(sorted({name, printed_whole(subject)} - identities)),
-        subject_rfc4514=rfc4514(rdns),
+        aliases=tuple(sorted({name, approximate_printed_subject(subject)} - identities)),
+        subject_rfc4514=rfc4514_text(rdns),
         issuer_rfc4514=issuer_rfc4514,
         resources={source: named for source, named in resources.items() if named != _NOTHING},
-        overlooked=overlooked(units),
+        lookalikes=lookalikes(units),
         hub_hosts=hub_hosts(own),
         label=subject_label(subject),
         site=_site(rdns),
@@ -112,7 +112,7 @@ def _serial(certificate: x509.Certificate) -> int:
 @lru_cache(maxsize=64)
 def _issuer(name: bytes) -> tuple[bytes, str, str]:
     """Return an issuer's name in DER, for people and for patterns, the same objects for all who have it."""
-    return name, displayed(read_name(name)), rfc4514(read_rdns(name))
+    return name, display_text(read_name(name)), rfc4514_text(read_rdns(name))
 
 
 def _identity(issuer_name: bytes, subject: tuple[Name, ...]) -> str:

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.x509.certificate import Claim, Resources, Role
-from dmvpn_agent.x509.claims import MAX_CLAIMS, MAX_SHOWN, address, as_number, claim, is_plain, prefix, shown
+from dmvpn_agent.x509.claims import MAX_CLAIMS, MAX_ESCAPED, address, as_number, claim, escaped, is_plain, prefix
 from dmvpn_agent.x509.der import IA5_STRING, SEQUENCE, Malformed, decode, parts
 from dmvpn_agent.x509.rfc3779 import read_address_blocks, read_as_identifiers
 
@@ -61,13 +61,13 @@ def from_units(units: Iterable[str]) -> Resources:
     return Resources(tuple(addresses), tuple(numbers), tuple(prefixes), tuple(roles))
 
 
-def overlooked(units: Iterable[str]) -> tuple[Claim[str], ...]:
+def lookalikes(units: Iterable[str]) -> tuple[Claim[str], ...]:
     """Return the OUs that look like ones that name resources and are not taken, each with what it looks like.
 
     In capitals or not, in other characters of the same look, with white space or a colon: OUs are compared exactly.
     """
     found = ((unit, _looks_like(unit)) for unit in units if unit != HUBS and not unit.startswith(RESOURCE_UNITS))
-    return tuple(Claim("OU", f'"{shown(unit)}"', like) for unit, like in found if like is not None)
+    return tuple(Claim("OU", f'"{escaped(unit)}"', like) for unit, like in found if like is not None)
 
 
 def _looks_like(unit: str) -> str | None:
@@ -81,7 +81,7 @@ def _looks_like(unit: str) -> str | None:
 
 def _quoted(unit: str) -> str:
     """Return an OU as it can be shown, in quotes if white space around it would not be seen."""
-    return shown(unit) if unit == unit.strip() else f'"{shown(unit)}"'
+    return escaped(unit) if unit == unit.strip() else f'"{escaped(unit)}"'
 
 
 def from_alternative_name(names: Iterable[x509.GeneralName]) -> Resources:
@@ -123,7 +123,7 @@ def from_dmvpn_ca(extensions: Mapping[str, bytes]) -> Resources:
     if data in _BOOLEANS:
         text, role = _BOOLEANS[data]
         return Resources(roles=(Claim("dmvpn-ca hub", text, role),))
-    return Resources(roles=(Claim("dmvpn-ca hub", shown(f"malformed: {data[:MAX_SHOWN].hex()}"), None),))
+    return Resources(roles=(Claim("dmvpn-ca hub", escaped(f"malformed: {data[:MAX_ESCAPED].hex()}"), None),))
 
 
 def hub_hosts(extensions: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -134,4 +134,4 @@ def hub_hosts(extensions: Mapping[str, bytes]) -> tuple[str, ...]:
     hosts = parts(decode(data), SEQUENCE)
     if len(hosts) > MAX_CLAIMS or any(tag != IA5_STRING for tag, _, _ in hosts):
         raise Malformed(f"extension {HUB_HOSTS} is no list of at most {MAX_CLAIMS} IA5Strings")
-    return tuple(shown(host.decode("latin-1")) for _, host, _ in hosts)
+    return tuple(escaped(host.decode("latin-1")) for _, host, _ in hosts)

@@ -14,7 +14,7 @@ from dmvpn_agent.x509.certificate import Claim
 
 #: Claims that are read from one field of a certificate.
 MAX_CLAIMS = 1000
-MAX_SHOWN = 200
+MAX_ESCAPED = 200
 MAX_AS_NUMBER = 2**32 - 1
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def is_plain(address: Address) -> bool:
     return not isinstance(address, IPv6Address) or (address.ipv4_mapped is None and address.scope_id is None)
 
 
-def shown(text: str, longest: int = MAX_SHOWN) -> str:
+def escaped(text: str, longest: int = MAX_ESCAPED) -> str:
     """Return text from outside as it can be shown: control and non-ASCII characters escaped, cut to ``longest``."""
     if len(text) <= longest and text.isascii() and text.isprintable():
         return text

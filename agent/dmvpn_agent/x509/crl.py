@@ -14,7 +14,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.der import (
     INTEGER,
     OBJECT_IDENTIFIER,
@@ -28,9 +28,9 @@ from dmvpn_agent.x509.der import (
     object_identifier,
     parts,
 )
-from dmvpn_agent.x509.name import UNREADABLE, CanonicalName, canonical_name, displayed, read_name
+from dmvpn_agent.x509.name import UNREADABLE, CanonicalName, canonical_name, display_text, read_name
 from dmvpn_agent.x509.pem import PemError, der_blocks
-from dmvpn_agent.x509.serial_set import Serials
+from dmvpn_agent.x509.serial_set import SerialSet
 from dmvpn_agent.x509.signature import Signature, read_signature
 
 MAX_CRL_BYTES = 32 * 1024 * 1024
@@ -70,7 +70,7 @@ class Crl:
     number: int | None
     this_update: datetime
     next_update: datetime | None
-    serials: Serials
+    serials: SerialSet
     key_id: bytes | None
     signature: Signature = field(repr=False, compare=False)
     der: bytes = field(repr=False)
@@ -88,13 +88,13 @@ def read_crls(data: bytes) -> tuple[Crl, ...]:
     except PemError as error:
         raise CrlError(str(error)) from error
     except (Malformed, *UNREADABLE) as error:
-        raise CrlError(f"it is no CRL: {shown(str(error))}") from error
+        raise CrlError(f"it is no CRL: {escaped(str(error))}") from error
 
 
 def crl_issuer(der: bytes) -> str:
     """Return the issuer of a list (DER) for people. Raises ``Malformed``."""
     _, issuer, _, _ = _places(der)
-    return displayed(read_name(der[issuer[0] : issuer[1]]))
+    return display_text(read_name(der[issuer[0] : issuer[1]]))
 
 
 def _crl(der: bytes) -> Crl:
@@ -104,11 +104,11 @@ def _crl(der: bytes) -> Crl:
     number, key_id = _extensions(head.extensions)
     return Crl(
         name=canonical_name(name),
-        issuer=displayed(read_name(name)),
+        issuer=display_text(read_name(name)),
         number=number,
         this_update=head.last_update_utc,
         next_update=head.next_update_utc,
-        serials=Serials(_revoked(der, *entries)),
+        serials=SerialSet(_revoked(der, *entries)),
         key_id=key_id,
         signature=read_signature(head, der),
         der=der,

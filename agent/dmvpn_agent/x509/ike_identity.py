@@ -43,7 +43,7 @@ _MAIL = "1.2.840.113549.1.9.1"
 _ORGANIZATION_IDENTIFIER = "2.5.4.97"
 
 
-class Printed(NamedTuple):
+class PrintedIdentity(NamedTuple):
     """An identity that a certificate contains, as charon prints it.
 
     ``certain``: no other identity is printed like it, but one that charon takes for the same. ``exact``: the parts of
@@ -58,27 +58,29 @@ class Printed(NamedTuple):
         """Tell whether charon can have taken an identity that it prints like this for the certificate's."""
         if printed == self.text:
             return True
-        same = folded(printed) == folded(self.text)
+        same = case_folded(printed) == case_folded(self.text)
         return same and all(printed[start:stop] == self.text[start:stop] for start, stop in self.exact)
 
 
-def folded(printed: str) -> str:
+def case_folded(printed: str) -> str:
     """Return a printed identity with the case taken out, to look it up by."""
     return printed.lower()
 
 
-def printed_identities(certificate: Certificate) -> Iterator[Printed]:
+def printed_identities(certificate: Certificate) -> Iterator[PrintedIdentity]:
     """Yield the identities that a certificate proves to charon, but those that are printed like no certain one."""
     subject = read_name(certificate.subject_name)
     text = printed_subject(subject)
     if text is not None:
-        yield Printed(text, _is_certain(subject, text), tuple(_exact(subject)))
+        yield PrintedIdentity(text, _is_certain(subject, text), tuple(_exact(subject)))
     parsed = x509.load_der_x509_certificate(certificate.der)
     for extension in parsed.extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
-            certain = set(printed_alternatives(extension.value))
-            yield from (Printed(one, certain=True) for one in certain)
-            yield from (Printed(one, certain=False) for one in _mistakable(extension.value) if one not in certain)
+            certain = set(printed_alternative_names(extension.value))
+            yield from (PrintedIdentity(one, certain=True) for one in certain)
+            yield from (
+                PrintedIdentity(one, certain=False) for one in _ambiguous_names(extension.value) if one not in certain
+            )
         elif isinstance(extension.value, x509.SubjectKeyIdentifier):
             yield from _key_id(extension.value.digest)
     # It may be 0 or negative. Of a negative one only the magnitude can be text, as charon's openssl plugin has it.
@@ -98,14 +100,14 @@ def printed_subject(subject: Name) -> str | None:
     return printed if parts and len(printed) <= MAX_PRINTED else None
 
 
-def printed_whole(subject: Name) -> str:
+def approximate_printed_subject(subject: Name) -> str:
     """Return a subject about as charon prints it, though others may be printed alike and though charon may cut it."""
     return _printable(
         ", ".join(f"{SHORT_NAMES.get(one.oid, one.oid)}={one.value.decode('latin-1')}" for one in subject)
     )
 
 
-def printed_alternatives(names: Iterable[x509.GeneralName]) -> Iterator[str]:
+def printed_alternative_names(names: Iterable[x509.GeneralName]) -> Iterator[str]:
     """Yield the subjectAltNames that can be IKE identities (names, mail and IP addresses) as charon prints them."""
     for name in names:
         kind, value = type(name), name.value
@@ -147,7 +149,7 @@ def _ignores_case(attribute: Attribute) -> bool:
     return attribute.tag == PRINTABLE_STRING or (attribute.tag == IA5_STRING and attribute.oid == _MAIL)
 
 
-def _mistakable(names: Iterable[x509.GeneralName]) -> Iterator[str]:
+def _ambiguous_names(names: Iterable[x509.GeneralName]) -> Iterator[str]:
     """Yield the text of subjectAltNames of any kind: identities that are printed like another kind's, or none."""
     for name in names:
         if isinstance(name, x509.DirectoryName):
@@ -162,7 +164,7 @@ def _mistakable(names: Iterable[x509.GeneralName]) -> Iterator[str]:
             yield _printable(name.value)
 
 
-def _key_id(octets: bytes) -> Iterator[Printed]:
+def _key_id(octets: bytes) -> Iterator[PrintedIdentity]:
     """Yield an ID_KEY_ID as it is printed where it is text, and no SHA-1 hash."""
     if octets and octets.isascii() and octets.decode("ascii").isprintable():
-        yield Printed(octets.decode("ascii"), certain=False)
+        yield PrintedIdentity(octets.decode("ascii"), certain=False)

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from dmvpn_agent.x509 import der
-from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.der import Element, Malformed, decode, expect, object_identifier, parts
 
 UTF8_STRING, PRINTABLE_STRING, IA5_STRING = 0x0C, 0x13, 0x16
@@ -175,14 +175,14 @@ def _attribute(item: Element) -> Attribute:
     return Attribute(object_identifier(inner[0][1]), value, text, tag)
 
 
-def displayed(name: Name) -> str:
+def display_text(name: Name) -> str:
     """Return a name for people and patterns, in the order of the certificate, as charon's log and swanctl have it.
 
     A comma within a value is written ``\\2C``: no value can look like several attributes. A value of no string type
     is its octets in hexadecimal.
     """
     attributes = [f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text, _ in name]
-    return shown(", ".join(attributes), _LONGEST)
+    return escaped(", ".join(attributes), _LONGEST)
 
 
 def _shown(value: bytes, text: str | None) -> str:

@@ -3,7 +3,7 @@
 import binascii
 import re
 
-from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.claims import escaped
 
 _BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
 _SPACE = b" \t\r\n"
@@ -55,7 +55,7 @@ def _content(block: bytes, label: str) -> bytes:
     if not end or not closing.startswith(kind + _DASHES):
         raise PemError("a PEM block has no end")
     if kind != label.encode():
-        raise PemError(f"a PEM block is {shown(kind.decode('latin-1'), 40)} and not {label}")
+        raise PemError(f"a PEM block is {escaped(kind.decode('latin-1'), 40)} and not {label}")
     try:
         return binascii.a2b_base64(content.translate(None, _SPACE), strict_mode=True)
     except binascii.Error:

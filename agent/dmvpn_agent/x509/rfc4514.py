@@ -1,21 +1,69 @@
-"""A distinguished name as text in the one form that patterns match (``name_patterns``): RFC 4514, whole, UTF-8."""
+"""Distinguished names as RFC 4514 text, and checks of the operator's patterns for them.
 
+``policy.issuers``, ``policy.subjects`` and other patterns match this text. It is complete and unambiguous, so that no
+certificate can deceive a pattern: the last RDN comes first, RDNs are separated by ``,`` without a space, the
+attributes of one RDN by ``+``. Text is UTF-8 in normal form C. In a value, every special character and every
+unprintable one is written as ``\\`` and two hexadecimal digits for each octet (a comma as ``\\2C``), which RFC 4514,
+section 2.4, allows for all of them. An attribute type without a name here is written as its object identifier with
+the value's DER: ``1.2.3=#0C0141``.
+"""
+
+import re
 import unicodedata
 
 from dmvpn_agent.x509.name import Attribute, Name
-from dmvpn_agent.x509.name_patterns import ATTRIBUTE_NAMES
+
+#: Attribute types by object identifier: RFC 4519, RFC 2985 and what OpenSSL prints.
+ATTRIBUTE_NAMES = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "STREET",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "title",
+    "2.5.4.13": "description",
+    "2.5.4.17": "postalCode",
+    "2.5.4.41": "name",
+    "2.5.4.42": "GN",
+    "2.5.4.43": "initials",
+    "2.5.4.44": "generationQualifier",
+    "2.5.4.45": "x500UniqueIdentifier",
+    "2.5.4.46": "dnQualifier",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.97": "organizationIdentifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+    "1.2.840.113549.1.9.2": "unstructuredName",
+    "1.2.840.113549.1.9.8": "unstructuredAddress",
+}
+
+_NAMES = frozenset(ATTRIBUTE_NAMES.values())
+#: Other names of the same attribute types, charon's among them.
+_OTHERS = {"E": "emailAddress", "email": "emailAddress", "T": "title", "G": "GN", "I": "initials", "D": "description",
+           "N": "name", "givenName": "GN", "surname": "SN", "S": "ST", "ID": "x500UniqueIdentifier"}  # fmt: skip
+_BY_CASE = {name.lower(): name for name in _NAMES}
+
+_BRACKETS = re.compile(r"\[[!^]?\]?[^\]]*\]")
+_ATTRIBUTE = re.compile(r"(?:^|[,+])([A-Za-z0-9.-]+)=")
+_CHARON_SEPARATOR = re.compile(r", +[A-Za-z0-9.]+=")
+_WILDCARD = re.compile(r"[*?]")
 
 #: Characters with a meaning of their own (RFC 4514, section 2.4), in a value anywhere, and as its first.
 _SPECIAL = frozenset('"+,;<>\\')
 _SPECIAL_FIRST = frozenset("# ")
 
 
-def rfc4514(rdns: tuple[Name, ...]) -> str:
+def rfc4514_text(rdns: tuple[Name, ...]) -> str:
     """Return a name's RDNs as text, the last one first; never cut."""
-    return ",".join("+".join(map(_text, rdn)) for rdn in reversed(rdns))
+    return ",".join("+".join(map(_attribute_text, rdn)) for rdn in reversed(rdns))
 
 
-def _text(attribute: Attribute) -> str:
+def _attribute_text(attribute: Attribute) -> str:
     name = ATTRIBUTE_NAMES.get(attribute.oid)
     if name is None or attribute.text is None:
         return f"{name or attribute.oid}=#{_der(attribute).hex().upper()}"
@@ -41,3 +89,51 @@ def _der(attribute: Attribute) -> bytes:
     octets = length.to_bytes((length.bit_length() + 7) // 8) if length > 127 else b""
     head = bytes((0x80 | len(octets),)) + octets if octets else bytes((length,))
     return bytes((attribute.tag,)) + head + attribute.value
+
+
+def why_no_name_matches(pattern: str) -> str:
+    """Return why a shell pattern can match no name in this form, empty if it can."""
+    text = _BRACKETS.sub("?", pattern)
+    if why := _unwritten(text):
+        return why
+    if text.startswith("/") or ", " in text:
+        return "RFC 4514 separates parts by ',' without a space and has the last one first, as CN=spoke1,O=lab,C=DE"
+    for key in _ATTRIBUTE.findall(text):
+        name = ATTRIBUTE_NAMES.get(key) or _OTHERS.get(key) or _BY_CASE.get(key.lower())
+        if key not in _NAMES and (name or not key[0].isdigit()):
+            return f"{key} is no attribute there" + (f"; write {name}" if name else f" ({', '.join(sorted(_NAMES))})")
+    if found := re.search(r'["<>;]|\\(?![0-9A-F*?])', text):
+        return f"{found[0]} stands as \\{ord(found[0]):02X} there"
+    for part in text.split(","):
+        if not _WILDCARD.search(part) and ("=" not in part or part != part.strip()):
+            return f"{part!r} is no part of a name: an attribute, '=' and a value; in a value a comma stands as \\2C"
+    return _beginning(text)
+
+
+def why_no_identity_matches(pattern: str, *, without_certificate: bool = False) -> str:
+    """Return why a shell pattern can match no identity, empty if it can.
+
+    An identity is a subject in this form or as charon prints it, or a subjectAltName; ``without_certificate``: what
+    charon prints only.
+    """
+    if why := _unwritten(pattern):
+        return why
+    if not pattern.isascii() and (without_certificate or _CHARON_SEPARATOR.search(pattern)):
+        return "charon prints '?' for each octet that is not ASCII; names with such are matched as RFC 4514 has them"
+    return ""
+
+
+def _unwritten(text: str) -> str:
+    if not unicodedata.is_normalized("NFC", text):
+        return f"it is not in Unicode's normal form C; write {unicodedata.normalize('NFC', text)!r}"
+    if not text.isprintable():
+        return "it has a character that cannot be printed, which stands as \\ and two hexadecimal digits"
+    return ""
+
+
+def _beginning(text: str) -> str:
+    """Return why no name begins like a pattern: with an attribute that is named here, or by its identifier."""
+    literal = _WILDCARD.split(text)[0]
+    if not literal or "=" in literal or any(name.startswith(literal) for name in _NAMES):
+        return ""
+    return "" if re.fullmatch(r"[0-9.]+", literal) else "a name begins with an attribute, as CN=; put * in front"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Set
 SORTED_AT_ONCE = 4096
 
 
-class Serials(Set[int]):
+class SerialSet(Set[int]):
     """A set of serial numbers as one sorted run of octets; a look-up is a binary search.
 
     100,000 serial numbers of 20 octets take 2 MB, a fifth of what a ``frozenset`` takes.
@@ -26,7 +26,7 @@ class Serials(Set[int]):
         self._octets = b"".join(heapq.merge(*runs))
 
     @classmethod
-    def of(cls, *serials: int) -> "Serials":
+    def of(cls, *serials: int) -> "SerialSet":
         """Return a set of these numbers."""
         return cls(serial.to_bytes(serial.bit_length() // 8 + 1, signed=True) for serial in serials)
 
@@ -53,7 +53,7 @@ class Serials(Set[int]):
         return len(self._octets) // self._width
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Serials):
+        if isinstance(other, SerialSet):
             return self._octets == other._octets and self._width == other._width
         return super().__eq__(other)
 
@@ -61,4 +61,4 @@ class Serials(Set[int]):
         return hash(self._octets)
 
     def __repr__(self) -> str:
-        return f"Serials({len(self)})"
+        return f"SerialSet({len(self)})"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
-from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.der import BIT_STRING, INTEGER, SEQUENCE, Malformed, element, expect
 from dmvpn_agent.x509.name import UNREADABLE
 
@@ -83,7 +83,7 @@ def read_signature(parsed: Signed, der: bytes) -> Signature:
         parameters = parsed.signature_algorithm_parameters
     except (UnsupportedAlgorithm, ValueError) as error:
         named = _NAMES.get(oid, oid)
-        return Signature(oid, None, None, value, content, f"signed with {named}: {shown(str(error))}")
+        return Signature(oid, None, None, value, content, f"signed with {named}: {escaped(str(error))}")
     refused = ""
     if algorithm is None and oid not in _WITHOUT_HASH:
         refused = f"signed with {_NAMES.get(oid, oid)}, which is not supported"

@@ -96,4 +96,4 @@ class Trust:
     authorities: tuple[Certificate, ...] = ()
     revocations: tuple[RevocationList, ...] = ()
     finder: ChainFinder = field(default_factory=NoAuthorities, compare=False, repr=False)
-    asks_for_chains: bool = False
+    requires_chain: bool = False

@@ -15,7 +15,7 @@ from dmvpn_agent.x509.pem import has_private_key
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.trust import CRL_SKEW, Trust
 from dmvpn_agent.x509.trust_paths import _list, _Listing, _read, _status, _why
-from dmvpn_agent.x509.trust_store import Signatures, SignedCrl, TrustStore
+from dmvpn_agent.x509.trust_store import SignedCrl, SignerCache, TrustStore
 from dmvpn_agent.x509.trust_watch import TrustRead
 
 log = structlog.get_logger()
@@ -38,12 +38,12 @@ class TrustFilesReader:
         self,
         files: TrustFiles,
         kept: KeptTrust | None = None,
-        signatures: Signatures | None = None,
+        signatures: SignerCache | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._files = files
         self._kept = kept or KeptTrust(None)
-        self._signatures = signatures or Signatures()
+        self._signatures = signatures or SignerCache()
         self._store = TrustStore(())
         self._clock = clock
         self._due: datetime | None = None
@@ -93,7 +93,7 @@ class TrustFilesReader:
         asks = self._asks_for_chains()
         self._store = self._trust_store(authorities, [crl.crl for crl in newest])
         return TrustRead(
-            self._store.trust(asks_for_chains=asks),
+            self._store.trust(requires_chain=asks),
             tuple(crl.crl.der for crl in newest),
             tuple(problems),
             rolled_back=tuple(self._rolled_back(crl, by) for crl, by in older),

@@ -16,7 +16,7 @@ from cryptography import x509
 from dmvpn_agent.x509.authorities import Authority, AuthorityError, _authority, _issuer_key_id
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import MAX_CERTIFICATE_BYTES
-from dmvpn_agent.x509.claims import shown
+from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.crl import Crl
 from dmvpn_agent.x509.der import Malformed
 from dmvpn_agent.x509.name import UNREADABLE, CanonicalName, canonical_name
@@ -49,7 +49,7 @@ MAX_REMEMBERED = 32768
 _IS_CA = re.compile(rb"\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
 
 
-class Unused(NamedTuple):
+class UnusedCrl(NamedTuple):
     """A CRL that is not in force, and why, for an operator."""
 
     crl: Crl
@@ -63,7 +63,7 @@ class SignedCrl(NamedTuple):
     key: bytes
 
 
-class Signatures:
+class SignerCache:
     """Remembers which key signed a certificate, for all that is asked of the same certificates later."""
 
     def __init__(self) -> None:
@@ -97,9 +97,9 @@ class TrustStore:
         given: Iterable[Authority],
         learned: Iterable[Authority] = (),
         crls: Iterable[Crl] = (),
-        signatures: Signatures | None = None,
+        signatures: SignerCache | None = None,
     ) -> None:
-        self.signatures = signatures or Signatures()
+        self.signatures = signatures or SignerCache()
         self.given = tuple({one.certificate.fingerprint: one for one in given}.values())
         self._given = {one.certificate.fingerprint for one in self.given}
         self.learned = tuple(one for one in learned if one.certificate.fingerprint not in self._given)
@@ -112,14 +112,14 @@ class TrustStore:
         self._lists: dict[tuple[str, str], tuple[RevocationList, ...]] = {}
         self._refused: set[str] = set()
         self.crls: list[SignedCrl] = []
-        self.unused: list[Unused] = []
+        self.unused: list[UnusedCrl] = []
         for crl in crls:
             self._take(crl)
 
-    def trust(self, *, asks_for_chains: bool = True) -> Trust:
+    def trust(self, *, requires_chain: bool = True) -> Trust:
         """Return what the policy is told."""
         lists = tuple(_list(crl.crl, crl.crl.next_update) for crl in self.crls)
-        return Trust(tuple(one.certificate for one in self.given), lists, self, asks_for_chains)
+        return Trust(tuple(one.certificate for one in self.given), lists, self, requires_chain)
 
     def chains(self, certificate: Certificate) -> Chains:
         """Return the chains from a certificate to the operator's CAs. Never raises."""
@@ -128,7 +128,7 @@ class TrustStore:
         try:
             found = self._find(certificate)
         except (Malformed, *UNREADABLE) as error:
-            found = Chains(why=f"it cannot be read: {shown(str(error))}")
+            found = Chains(why=f"it cannot be read: {escaped(str(error))}")
         if len(self._chains) >= MAX_REMEMBERED:
             self._chains.clear()
         self._chains[certificate.fingerprint] = found
@@ -281,13 +281,13 @@ class TrustStore:
     def _take(self, crl: Crl) -> None:
         """Put a list in force if one of the operator's CAs, or somebody it lets sign lists, signed it."""
         if crl.signature.refused:
-            self.unused.append(Unused(crl, f"is {crl.signature.refused}"))
+            self.unused.append(UnusedCrl(crl, f"is {crl.signature.refused}"))
             return
         among = [one for one in self._known.get(crl.name, ()) if self._anchors(one)]
         key = self._signer(crl.digest, crl.signature, crl.key_id, among)
         if key is None:
             self.unused.append(
-                Unused(crl, "is not signed by a CA in policy.ca_certificates; add its certificate there")
+                UnusedCrl(crl, "is not signed by a CA in policy.ca_certificates; add its certificate there")
             )
         else:
             self.crls.append(SignedCrl(crl, key))

@@ -138,7 +138,9 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
-    agent.authorizer = Authorizer(policy(confirms=False), agent.peers, agent.telemetry, clock.both, lambda: None, sas)
+    agent.authorizer = Authorizer(
+        policy(confirms_certificates=False), agent.peers, agent.telemetry, clock.both, lambda: None, sas
+    )
     sas.arrive(1, "CN=large")
     await agent.serve()
     reader, writer = await agent.connect()

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from dmvpn_agent.config.file import load
 from dmvpn_agent.explain.certificate_input import InputError, decode
+from dmvpn_agent.explain.context import JudgingContext
 from dmvpn_agent.explain.judging import Question, explain
 from dmvpn_agent.explain.report_json import report_json
 from dmvpn_agent.explain.report_text import report_text
-from dmvpn_agent.explain.setting import Setting
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.x509.trust import Trust
@@ -19,7 +19,7 @@ from factories import NOW, der
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
 CONFIG = load(DATA / "agent.toml")
-SETTING = Setting(CONFIG, Judge(CONFIG.policy, Trust()), ())
+SETTING = JudgingContext(CONFIG, Judge(CONFIG.policy, Trust()), ())
 UNIT = st.text(max_size=20) | st.builds(
     "{}={}{}".format,
     st.sampled_from(["GRE", "AS", "NET"]),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deciding import CA, revoking, trusting
-from dmvpn_agent.policy.chain_rules import Verifier
+from dmvpn_agent.policy.chain_rules import ChainValidator
 from dmvpn_agent.x509.trust import Chain, Issuer
 from factories import NOW, certificate, policy
 
@@ -37,10 +37,10 @@ def chains(draw: st.DrawFn) -> Chain:
 def test_it_is_as_if_nothing_were_remembered(found: list[Chain], times: list[timedelta], requires_crl: bool) -> None:
     """Forwards and backwards in time, with and without lists that are required."""
     by, trust = policy(requires_crl=requires_crl), trusting(*found)
-    remembering = Verifier(by, trust)
+    remembering = ChainValidator(by, trust)
     for time in times:
         passed = [
-            all(rule.passed for rule in verifier.verify(certificate(), NOW + time).rules)
-            for verifier in (remembering, Verifier(by, trust))
+            all(rule.passed for rule in validator.validate(certificate(), NOW + time).rules)
+            for validator in (remembering, ChainValidator(by, trust))
         ]
         assert passed[0] == passed[1]

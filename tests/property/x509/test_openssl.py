@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dmvpn_agent.policy.chain_rules import Verifier
+from dmvpn_agent.policy.chain_rules import ChainValidator
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
 from dmvpn_agent.x509.certificate import Certificate
@@ -98,7 +98,9 @@ def _agent(world: World) -> Reason | None:
     crls = [crl for der in world.crls for crl in read_crls(der)]
     leaf = read_certificate(world.leaf)
     assert isinstance(leaf, Certificate)
-    rules = Verifier(STRICT, TrustStore(authorities[:1], authorities[1:], crls).trust()).verify(leaf, NOW).rules
+    rules = (
+        ChainValidator(STRICT, TrustStore(authorities[:1], authorities[1:], crls).trust()).validate(leaf, NOW).rules
+    )
     return next((rule.reason for rule in rules if not rule.passed), None)
 
 

@@ -200,7 +200,7 @@ class TestAgain:
 
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Where the policy says so; it is counted, and the former peer is let go."""
-        by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER), confirms=False)
+        by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER), confirms_certificates=False)
         node = Witnessed(store, telemetry, clock, by)
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.3", *UNITS[1:], protocol_address=ADDRESS + 1)))
         node.ask(AuthorizeBinding(2, request(certificate=certificate(name="double"))))
@@ -226,7 +226,7 @@ class TestAgain:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Both were accepted before charon was looked at, as the policy may have it."""
-        node = Witnessed(store, telemetry, clock, policy(confirms=False))
+        node = Witnessed(store, telemetry, clock, policy(confirms_certificates=False))
         node.ask(GOOD)
         assert isinstance(node.ask(AuthorizeBinding(2, SECOND)), Accept)
         node.sas.arrive(1, OWN)

@@ -294,7 +294,7 @@ class TestKinds:
 
     def test_a_hub_may_announce_what_it_carries(self) -> None:
         """Its spokes' prefixes are not in its certificate."""
-        hub = replace(spoke(2), kind=PeerKind.HUB, transit=RULES.carried())
+        hub = replace(spoke(2), kind=PeerKind.HUB, transit=RULES.transit_networks())
         entries = desired([hub], SETTINGS).prefix_lists[LIST]
         assert {(str(entry.prefix), entry.le) for entry in entries} == {("192.168.0.0/16", 26), ("10.255.0.0/24", 32)}
 

@@ -7,7 +7,7 @@ import pytest
 
 from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.charon.ike_peer import IkePeer
-from dmvpn_agent.policy.claims_report import Named, accounted
+from dmvpn_agent.policy.claims_report import ReportedClaim, report_claims
 from dmvpn_agent.policy.rules import Combination, Policy, StaticPeer
 from dmvpn_agent.x509.certificate import Certificate, Claim, Inheritable, Resources, Source
 from dmvpn_agent.x509.trust import Trust
@@ -32,7 +32,7 @@ def mixed(*units: str) -> Certificate:
 
 def named(policy: Policy, read: Certificate | None = None) -> dict[str, tuple[bool, str]]:
     asked = request(certificate=read or mixed())
-    return {f"{one.field} {one.text}": (one.counts, one.note) for one in accounted(asked, policy, Trust(), NOW)}
+    return {f"{one.field} {one.text}": (one.counts, one.note) for one in report_claims(asked, policy, Trust(), NOW)}
 
 
 def test_the_first_source_that_names_some_counts() -> None:
@@ -87,8 +87,8 @@ def test_nothing_is_named_without_certificate_and_table() -> None:
     """But with a row for the IKE identity, that is."""
     ike_peers = frozenset({IkePeer("psk", False)})
     asked = request(certificate=None, ike_peers=ike_peers)
-    assert accounted(asked, POLICY, Trust(), NOW) == ()
+    assert report_claims(asked, POLICY, Trust(), NOW) == ()
     row = replace(BY_TABLE, overrides=False)
-    (one,) = accounted(asked, replace(POLICY, static_peers=(row,)), Trust(), NOW)
-    assert isinstance(one, Named)
+    (one,) = report_claims(asked, replace(POLICY, static_peers=(row,)), Trust(), NOW)
+    assert isinstance(one, ReportedClaim)
     assert (one.source, one.counts) == (Source.STATIC, True)

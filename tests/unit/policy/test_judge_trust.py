@@ -158,4 +158,4 @@ class TestConfirmation:
 
     def test_it_can_be_switched_off(self) -> None:
         """Then nhrpd's word counts."""
-        assert peer_of(request(ike_peers=frozenset({STRANGER})), policy(confirms=False))
+        assert peer_of(request(ike_peers=frozenset({STRANGER})), policy(confirms_certificates=False))

@@ -39,7 +39,7 @@ from certificates import (
 from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate, Claim, Inheritable, Resources, Role, Source
 from dmvpn_agent.x509.certificate_reader import MAX_CERTIFICATE_BYTES, read_certificate
-from dmvpn_agent.x509.claims import MAX_CLAIMS, shown
+from dmvpn_agent.x509.claims import MAX_CLAIMS, escaped
 from factories import NOW, YEAR
 from factories import der as issued
 
@@ -335,13 +335,13 @@ def test_as_many_addresses_as_that_are_read() -> None:
 @pytest.mark.parametrize("unit", ["Hu\u200bbs", "\u00adHubs", "\uff28ubs", " HUBS "])
 def test_an_ou_that_only_looks_like_a_claim_is_named(unit: str) -> None:
     """White space, capitals, letters of another width and characters that are not seen."""
-    assert [claim.value for claim in read(units(unit)).overlooked] == ["Hubs"]
+    assert [claim.value for claim in read(units(unit)).lookalikes] == ["Hubs"]
 
 
 def test_text_from_outside_is_shown_harmless() -> None:
     """Control and non-ASCII characters are escaped, long text is cut."""
-    assert shown("a\x1b[2J\nб") == "a\\x1b[2J\\n\\u0431"
-    assert shown("x" * 300) == "x" * 199 + "…"
+    assert escaped("a\x1b[2J\nб") == "a\\x1b[2J\\n\\u0431"
+    assert escaped("x" * 300) == "x" * 199 + "…"
 
 
 def test_a_certificate_cannot_write_to_a_terminal() -> None:

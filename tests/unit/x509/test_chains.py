@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA1
 
 from certificates import BLOCKS, NULL, bits, blocks, oid, sequence, tlv
-from dmvpn_agent.policy.chain_rules import Verifier
+from dmvpn_agent.policy.chain_rules import ChainValidator
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.x509.authorities import Authority, read_authorities
@@ -37,7 +37,7 @@ def judged(
 ) -> Reason | None:
     """Return why a certificate is denied by its chain, ``None`` where it is not."""
     trust = TrustStore(authorities, learned, crls).trust()
-    rules = Verifier(by, trust).verify(certificate, NOW).rules
+    rules = ChainValidator(by, trust).validate(certificate, NOW).rules
     assert rules
     return next((rule.reason for rule in rules if not rule.passed), None)
 
@@ -323,7 +323,7 @@ class TestDelegation:
         for ca, network in ((one, "10.1.0.0/16"), (other, "10.2.0.0/16")):
             certificate = read_certificate(ca.certify(Party("spoke1", "leaf"), self._blocks(""), ca=False))
             assert isinstance(certificate, Certificate)
-            held = Verifier(POLICY, TrustStore(authorities).trust()).verify(certificate, NOW).resources
+            held = ChainValidator(POLICY, TrustStore(authorities).trust()).validate(certificate, NOW).resources
             assert [str(claim.value) for claim in held.prefixes] == [network]
             assert not held.inherits
 

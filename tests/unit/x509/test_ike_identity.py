@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import certificates
 from certificates import tlv
-from dmvpn_agent.x509.ike_identity import MAX_PRINTED, printed_alternatives, printed_subject
+from dmvpn_agent.x509.ike_identity import MAX_PRINTED, printed_alternative_names, printed_subject
 from dmvpn_agent.x509.name import SHORT_NAMES, issuer_and_subject, read_name
 from factories import NOW, YEAR, key
 
@@ -138,4 +138,4 @@ def test_an_ipv6_address_with_an_ipv4_form_is_no_identity() -> None:
     names = [
         x509.IPAddress(ip_address(text)) for text in ("::ffff:10.0.0.1", "::10.0.0.1", "10.0.0.1", "2001:db8::1")
     ]
-    assert list(printed_alternatives(names)) == ["10.0.0.1", "2001:db8::1"]
+    assert list(printed_alternative_names(names)) == ["10.0.0.1", "2001:db8::1"]

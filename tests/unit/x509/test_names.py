@@ -20,9 +20,8 @@ from dmvpn_agent.policy.rules import Action, Maintenance
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.name import read_rdns
-from dmvpn_agent.x509.name_patterns import ATTRIBUTE_NAMES, impossible_identity, impossible_name
 from dmvpn_agent.x509.pem import der_blocks
-from dmvpn_agent.x509.rfc4514 import rfc4514
+from dmvpn_agent.x509.rfc4514 import ATTRIBUTE_NAMES, rfc4514_text, why_no_identity_matches, why_no_name_matches
 from factories import NOW, certificate, policy, request
 
 UMLAUT = Path(__file__).parents[2] / "data" / "cases" / "maintenance-umlaut"
@@ -39,7 +38,7 @@ allowed_networks = ["192.168.0.0/16"]
 def written(*rdns: tuple[tuple[x509.ObjectIdentifier, str], ...]) -> str:
     parts = [[x509.NameAttribute(oid, text, _validate=False) for oid, text in rdn] for rdn in rdns]
     name = x509.Name([x509.RelativeDistinguishedName(part) for part in parts])
-    return rfc4514(read_rdns(name.public_bytes()))
+    return rfc4514_text(read_rdns(name.public_bytes()))
 
 
 CN, ORG, COUNTRY = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.COUNTRY_NAME
@@ -116,7 +115,7 @@ def test_a_pattern_that_matches_nothing_is_refused(key: str, pattern: str, why: 
 )  # fmt: skip
 def test_a_pattern_that_may_match_something_is_taken(pattern: str) -> None:
     """Whoever may have such a name is not for the configuration to say."""
-    assert impossible_name(pattern) == ""
+    assert why_no_name_matches(pattern) == ""
 
 
 @given(st.lists(st.tuples(st.sampled_from([CN, ORG]), st.text(st.characters(exclude_categories=["Cs"]), min_size=1,
@@ -126,8 +125,8 @@ def test_a_pattern_that_is_a_name_is_never_refused(attributes: list[tuple[x509.O
     name = written(*((attribute,) for attribute in attributes))
     literal = re.sub(r"([*?[])", r"[\1]", name)
     assert fnmatchcase(name, literal)
-    assert impossible_name(literal) == ""
-    assert impossible_identity(literal) == ""
+    assert why_no_name_matches(literal) == ""
+    assert why_no_identity_matches(literal) == ""
 
 
 def test_a_name_with_an_umlaut_is_barred_by_every_form_of_it() -> None:

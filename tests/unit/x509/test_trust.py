@@ -19,7 +19,7 @@ from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authori
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.crl import Crl, read_crls
-from dmvpn_agent.x509.trust_store import MAX_DEPTH, MAX_LEARNED, MAX_VERIFICATIONS, Signatures, TrustStore
+from dmvpn_agent.x509.trust_store import MAX_DEPTH, MAX_LEARNED, MAX_VERIFICATIONS, SignerCache, TrustStore
 from factories import NOW, YEAR
 
 PSS = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH)
@@ -98,7 +98,7 @@ def test_a_signer_that_is_not_among_those_asked_about_is_none(monkeypatch: pytes
     """Whatever is remembered of the certificate; and only so much is remembered."""
     monkeypatch.setattr(trust, "MAX_REMEMBERED", 1)
     (root,), (other,) = ROOT.authority(), SUB.authority()
-    signatures = Signatures()
+    signatures = SignerCache()
     assert signatures.signer("a", root.signature, [root]) == root.key
     assert signatures.signer("a", root.signature, [other]) is None
     assert signatures.signer("b", other.signature, [root, other]) == other.key

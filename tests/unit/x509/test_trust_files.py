@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dmvpn_agent.bridge.authority_files import AuthorityFiles
-from dmvpn_agent.policy.chain_rules import Verifier
+from dmvpn_agent.policy.chain_rules import ChainValidator
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -205,24 +205,24 @@ class TestReading:
         other.with_name("x.crl").write_bytes(b"x")
         assert serials(TrustFilesReader(files, KeptTrust(kept)).read().trust) == {7}
         (files.authorities[0] / "lab.pem").unlink()
-        assert TrustFilesReader(files, KeptTrust(kept)).read().trust == Trust(asks_for_chains=True)
+        assert TrustFilesReader(files, KeptTrust(kept)).read().trust == Trust(requires_chain=True)
 
     def test_a_ca_whose_file_vanishes_or_breaks_lets_nobody_in(self, files: TrustFiles) -> None:
         """While the agent runs and after a restart: only where there never was a CA does charon's word count."""
         kept = KeptTrust(files.crls[0].parent / "kept")
-        assert not read_trust(replace(files, authorities=()))[0].asks_for_chains
+        assert not read_trust(replace(files, authorities=()))[0].requires_chain
         authority = files.authorities[0] / "lab.pem"
         pem = authority.read_bytes()
         authority.unlink()
         reader = TrustFilesReader(files, kept)
-        assert not reader.read().trust.asks_for_chains
+        assert not reader.read().trust.requires_chain
         for data in (b"half a fi", pem):
             authority.write_bytes(data)
-            assert reader.read().trust.asks_for_chains
+            assert reader.read().trust.requires_chain
         authority.unlink()
-        assert reader.read().trust == Trust(asks_for_chains=True)
-        assert reader.read().trust == Trust(asks_for_chains=True)
-        assert TrustFilesReader(files, KeptTrust(files.crls[0].parent / "kept")).read().trust.asks_for_chains
+        assert reader.read().trust == Trust(requires_chain=True)
+        assert reader.read().trust == Trust(requires_chain=True)
+        assert TrustFilesReader(files, KeptTrust(files.crls[0].parent / "kept")).read().trust.requires_chain
 
     def test_a_crl_too_long_for_charon_is_named_and_in_force(self, files: TrustFiles) -> None:
         """VICI carries 65,535 bytes."""
@@ -261,7 +261,7 @@ class TestReading:
             Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
         )
         trust, problems = read_trust(files)
-        assert trust == Trust(asks_for_chains=True)
+        assert trust == Trust(requires_chain=True)
         assert all("Permission denied; may the agent's user read it?" in problem for problem in problems)
         assert TrustFilesReader(files).stamp() == ()
 
@@ -347,7 +347,7 @@ class TestIntermediates:
         files = replace(files, authorities=(*files.authorities, files.authorities[0].parent / "room.der"))
 
         def judge(trust: Trust) -> None:
-            rules = Verifier(POLICY, trust).verify(room.leaf(), NOW).rules
+            rules = ChainValidator(POLICY, trust).validate(room.leaf(), NOW).rules
             told.append(next((rule.reason for rule in rules if not rule.passed), None))
 
         async def load(_: object) -> None: ...

@@ -10,7 +10,7 @@ from dmvpn_agent.x509.trust_files import read_trust
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class JudgingContext:
     """A configuration with what judges by it. ``problems``: CA and CRL files that could not be used, and why."""
 
     config: Config
@@ -18,7 +18,7 @@ class Setting:
     problems: tuple[str, ...]
 
 
-def settle(file: Path) -> Setting:
+def load_context(file: Path) -> JudgingContext:
     """Read a configuration and the CA and CRL files that it names; what is wrong with those goes to standard error.
 
     Raises ``ConfigError`` where the configuration cannot be used.
@@ -27,4 +27,4 @@ def settle(file: Path) -> Setting:
     trust, problems = read_trust(config.trust_files)
     for problem in problems:
         complain(f"dmvpn-agent: {problem}")
-    return Setting(config, Judge(config.policy, trust), problems)
+    return JudgingContext(config, Judge(config.policy, trust), problems)

@@ -8,7 +8,7 @@ from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.x509.certificate import Certificate
 
 
-def with_certificate(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
+def with_sa_certificate(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
     """Return a question that came without certificate with the peer's; ``proven`` are those at its NBMA address.
 
     It is that of the only peer there, who may have several names. Where somebody else has an IKE_SA too, either
@@ -22,19 +22,19 @@ def with_certificate(request: BindingRequest, proven: Collection[Certificate]) -
     return replace(request, certificate=max(proven, key=lambda one: one.not_before))
 
 
-def renewed(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
+def with_current_certificate(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
     """Return a question that was answered with the certificate that its peer has now, if that is another one.
 
     The former one must not be in use any more. An earlier one counts too: it may be the one that is revoked.
     """
     former = request.certificate
-    if not isinstance(former, Certificate) or not is_outdated(former, proven):
+    if not isinstance(former, Certificate) or not is_superseded(former, proven):
         return request
     same = [one for one in proven if one.identity == former.identity]
     return replace(request, certificate=max(same, key=lambda one: one.not_before))
 
 
-def is_outdated(certificate: Certificate, proven: Collection[Certificate]) -> bool:
+def is_superseded(certificate: Certificate, proven: Collection[Certificate]) -> bool:
     """Tell whether a peer proved other certificates only than this one of its own."""
     same = [one.fingerprint for one in proven if one.identity == certificate.identity]
     return bool(same) and certificate.fingerprint not in same

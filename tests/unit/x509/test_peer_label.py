@@ -18,8 +18,8 @@ from dmvpn_agent.charon.ike_peer import IkePeer, ike_peer
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.x509.certificate import Certificate, Label
 from dmvpn_agent.x509.certificate_reader import read_certificate
-from dmvpn_agent.x509.label import read_label, subject_label
 from dmvpn_agent.x509.name import Attribute
+from dmvpn_agent.x509.peer_label import read_label, subject_label
 from factories import ADDRESS, UNITS, decide, der, request
 
 HOSTILE = [
