@@ -8,6 +8,7 @@ import structlog
 
 from dmvpn_agent import __version__
 from dmvpn_agent.bridge import metrics as bridge_metrics
+from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
@@ -52,17 +53,19 @@ class BridgeApp:
             proven=handed.proven if handed else frozenset(),
         )
         profiles = config.profiles
+        acquirer = Acquirer(send_acquire_packet, telemetry, monotonic)
         self._bridge = Bridge(
             ViciCharon(config.ike.vici_socket, telemetry, refuses_itself=True),
             self._certificates,
             SurplusEnder(profiles, telemetry, monotonic),
+            acquirer,
             profiles,
             telemetry,
             self._failures,
             told=handed.told if handed else (),
         )
         limits = InitLimits(config.bridge.init_limit_half_open, config.bridge.init_limit_job_load)
-        commands = Commands(self._bridge, send_acquire_packet, profiles, limits, telemetry, monotonic)
+        commands = Commands(self._bridge, acquirer, profiles, limits, telemetry)
         self._server = ViciServer(config.bridge.listen, self._bridge, commands.answer, telemetry)
         self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
         parts = [Part("bridge", self._bridge.run), Part("loop_lag", LoopLag(telemetry).run)]

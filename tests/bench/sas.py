@@ -13,9 +13,9 @@ import tracemalloc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dmvpn_agent.charon.commands import list_sas
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_totals import SaTotals
-from dmvpn_agent.charon.session import list_sas
 from dmvpn_agent.charon.vici import Packet, PacketType, encode
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.runtime.clocks import utc_now
@@ -80,7 +80,7 @@ async def _measure(path: Path) -> list[tuple[object, ...]]:
     wall, spent = [], []
     async with ViciCharon(path, Telemetry()).session() as session:
         totals, kept = SaTotals(), list[IkeSa]()
-        totals.update(await list_sas(session, **{"ike-id": "1"}))
+        totals.update(await list_sas(session, ike_id=1))
         before = _resident()
         for _ in range(ROUNDS):
             began, cpu = time.perf_counter(), time.process_time()

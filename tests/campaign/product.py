@@ -25,6 +25,7 @@ from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.bridge import bridge as bridge_module
+from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificates import Certificates
@@ -140,6 +141,7 @@ class Product:
                 self.charon,
                 certificates,
                 SurplusEnder(self._config.profiles, telemetry, self._loop.time),
+                Acquirer(lambda *_: None, telemetry, self._loop.time),
                 self._config.profiles,
                 telemetry,
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bridge.acquire import AcquireFailed
+from dmvpn_agent.bridge.acquire import AcquireFailed, Acquirer
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
@@ -60,10 +60,9 @@ class Stand:
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
         surplus = SurplusEnder({"dmvpn"}, self.telemetry, lambda: self.now)
-        self.bridge = Bridge(upstream, certificates, surplus, {"dmvpn", "dmvpn2"}, self.telemetry)
-        commands = Commands(
-            self.bridge, self.send_acquire_packet, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry, lambda: self.now
-        )
+        acquirer = Acquirer(self.send_acquire_packet, self.telemetry, lambda: self.now)
+        self.bridge = Bridge(upstream, certificates, surplus, acquirer, {"dmvpn", "dmvpn2"}, self.telemetry)
+        commands = Commands(self.bridge, acquirer, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry)
         server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
         server.start()
         try:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from contract.charon_pair import Side, two_charons
+from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
@@ -58,14 +59,16 @@ async def bridged(side: Side, profiles: Set[str] = frozenset({"dmvpn"})) -> Asyn
     store.open()
     certificates = Certificates(CertificateTable(store), lambda *_: True, telemetry)
     certificates.start()
+    acquirer = Acquirer(lambda *_: None, telemetry, lambda: node.now)
     bridge = Bridge(
         ViciCharon(side.path, telemetry),
         certificates,
         SurplusEnder(profiles, telemetry, lambda: node.now),
+        acquirer,
         profiles,
         telemetry,
     )
-    commands = Commands(bridge, lambda *_: None, profiles, InitLimits(), telemetry, lambda: node.now)
+    commands = Commands(bridge, acquirer, profiles, InitLimits(), telemetry)
     server = ViciServer(side.path.with_suffix(".listen"), bridge, commands.answer, telemetry)
     server.start()
     node = Node(side, NhrpdVici(), bridge)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from contract.charons import RealCharon, connection, load_credentials
-from dmvpn_agent.charon.session import list_sas
+from dmvpn_agent.charon.commands import list_sas
 from dmvpn_lab.certificates import Authority, Credentials
 
 HUB = IPv4Address("198.18.0.1")
@@ -63,7 +63,7 @@ class Network:
     async def come_back(self, source: IPv4Address) -> None:
         """Have a spoke begin again as soon as it has lost its IKE_SA."""
         async with self.spokes.session() as session:
-            while await list_sas(session, ike=_name(source)):
+            while any(sa.name == _name(source) for sa in await list_sas(session)):
                 await asyncio.sleep(0.01)
         await self.initiate([source])
 

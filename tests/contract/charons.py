@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.charon.commands import list_sas
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.session import CharonSession, list_sas
+from dmvpn_agent.charon.session import CharonSession
 from dmvpn_agent.charon.vici import Section
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.runtime.telemetry import Telemetry

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dmvpn_agent.bgp.running_config import parse_running_config, require_whole
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.charon.sa_changes import child_changes, ike_ids, parse_alert, rekeyed_spis, sa_event
-from dmvpn_agent.charon.sa_reader import half_open_and_jobs, parse_connections, parse_ike_sas
+from dmvpn_agent.charon.sa_reader import parse_connections, parse_ike_sas, parse_load
 from dmvpn_agent.charon.vici import Section, ViciError, decode, encode
 from dmvpn_agent.frr.answers import FrrFormatError
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
@@ -122,7 +122,7 @@ def _read_everything(message: Section) -> None:
         lambda: tuple(parse_ike_sas(message, NOW)),
         lambda: parse_alert(message, NOW),
         lambda: tuple(parse_connections(message)),
-        lambda: half_open_and_jobs(message),
+        lambda: parse_load(message),
     )
     for reader in readers:
         with suppress(ViciError):

@@ -25,18 +25,19 @@ class AcquireFailed(Exception):
 
 
 class Acquirer:
-    """``send(local, remote)`` sends one packet. ``is_needed(pair)`` tells whether there is still no circuit."""
+    """Sends the packets that start SAs: ``send(local, remote)`` sends one.
+
+    ``repetitions``: seconds before each further packet for the same addresses.
+    """
 
     def __init__(
         self,
         send: Callable[[Address, Address], None],
-        is_needed: Callable[[Pair], bool],
         telemetry: Telemetry,
         clock: Callable[[], float],
         repetitions: Sequence[float] = REPETITIONS,
     ) -> None:
         self._send = send
-        self._is_needed = is_needed
         self._telemetry = telemetry
         self._clock = clock
         self._repetitions = repetitions
@@ -53,8 +54,8 @@ class Acquirer:
         """Have the next request be followed at once: a circuit came or went."""
         self._sent.pop(pair, None)
 
-    def start(self, pair: Pair) -> None:
-        """Have an SA asked for. Raises ``TriggerFailed``."""
+    def start(self, pair: Pair, is_needed: Callable[[Pair], bool]) -> None:
+        """Send a packet, and repeat it while ``is_needed(pair)``. Raises ``AcquireFailed``."""
         try:
             self._send(*pair)
         except AcquireFailed:
@@ -62,18 +63,18 @@ class Acquirer:
             raise
         self._sent[pair] = self._clock()
         self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "sent")
-        self._wait(pair, self._repetitions)
+        self._wait(pair, is_needed, self._repetitions)
 
-    def _wait(self, pair: Pair, repetitions: Sequence[float]) -> None:
+    def _wait(self, pair: Pair, is_needed: Callable[[Pair], bool], repetitions: Sequence[float]) -> None:
         if (former := self._waiting.pop(pair, None)) is not None:
             former.cancel()
         if repetitions:
             loop = asyncio.get_running_loop()
-            self._waiting[pair] = loop.call_later(repetitions[0], self._repeat, pair, repetitions[1:])
+            self._waiting[pair] = loop.call_later(repetitions[0], self._repeat, pair, is_needed, repetitions[1:])
 
-    def _repeat(self, pair: Pair, then: Sequence[float]) -> None:
+    def _repeat(self, pair: Pair, is_needed: Callable[[Pair], bool], then: Sequence[float]) -> None:
         del self._waiting[pair]
-        if not self._is_needed(pair):
+        if not is_needed(pair):
             return
         try:
             self._send(*pair)
@@ -81,4 +82,4 @@ class Acquirer:
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "failed")
             return
         self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "repeated")
-        self._wait(pair, then)
+        self._wait(pair, is_needed, then)

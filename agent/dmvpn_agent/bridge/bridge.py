@@ -9,19 +9,21 @@ charon's other connections do not exist here: nhrpd would take an IKE_SA of one 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 import structlog
 
+from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.circuit_table import CircuitTable
 from dmvpn_agent.bridge.clients import Client, Clients
 from dmvpn_agent.bridge.surplus_watch import SurplusEnder
 from dmvpn_agent.charon import metrics
-from dmvpn_agent.charon.sa import CONNECTING, Circuit, IkeSa, circuits
+from dmvpn_agent.charon.commands import list_sas
+from dmvpn_agent.charon.sa import CONNECTING, Circuit, IkeSa, addresses, circuits
 from dmvpn_agent.charon.sa_changes import ChildChange, child_changes, ike_ids, rekeyed_spis
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
-from dmvpn_agent.charon.session import PATCHED_EVENT, SA_EVENTS, Charon, CharonLost, CharonSession, follow, list_sas
+from dmvpn_agent.charon.session import PATCHED_EVENT, SA_EVENTS, Charon, CharonLost, CharonSession, follow
 from dmvpn_agent.charon.vici import Section, ViciError, text
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.clocks import utc_now
@@ -39,8 +41,8 @@ ADOPTION_TIMEOUT = 5.0
 class Bridge:
     """Keeps clients in step with one charon. ``told``: the circuits that clients handed over to it know of.
 
-    ``profiles``: the connections that nhrpd has to know of, by their whole name. ``announced`` is called with each
-    circuit that comes or goes.
+    ``profiles``: the connections that nhrpd has to know of, by their whole name. ``acquirer``: the next request
+    for two addresses is not held back once a circuit between them has come or gone.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Bridge:
         charon: Charon,
         certificates: Certificates,
         surplus: SurplusEnder,
+        acquirer: Acquirer,
         profiles: Set[str],
         telemetry: Telemetry,
         failures: Failures | None = None,
@@ -56,6 +59,7 @@ class Bridge:
         self._charon = charon
         self._certificates = certificates
         self._surplus = surplus
+        self._acquirer = acquirer
         self._unreadable = Unreadable(telemetry)
         self._failures = failures or Failures(telemetry)
         self._trouble = Trouble()
@@ -68,7 +72,6 @@ class Bridge:
         self.clients = Clients(certificates, telemetry)
         self.circuits = CircuitTable(circuit for circuit in told if circuit[0].name in profiles)
         self.session: CharonSession | None = None
-        self.announced: Callable[[Circuit], None] = lambda _: None
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.ready)
 
     @property
@@ -164,7 +167,9 @@ class Bridge:
         while True:
             backoff.begin()
             try:
-                await self._certificates.collect(session, self._announce_arrivals)
+                while True:
+                    await self._certificates.collect(session)
+                    self._announce_arrivals()
             except CharonLost:
                 return
             except Exception as error:
@@ -220,9 +225,9 @@ class Bridge:
 
         Raises ``CharonLost``.
         """
-        wanted: list[dict[str, str]] = [{}] if ids is None else [{"ike-id": str(number)} for number in ids]
+        wanted: Iterable[int | None] = (None,) if ids is None else ids
         answers = await asyncio.gather(
-            *(list_sas(session, utc_now, {}, self._unreadable, **selection) for selection in wanted)
+            *(list_sas(session, utc_now, {}, self._unreadable, ike_id=number) for number in wanted)
         )
         seen = {sa.unique_id: sa for answer in answers for sa in answer if sa.name in self._profiles}
         if not self.ready and self.circuits.is_of_another_charon(seen.values()):
@@ -269,7 +274,7 @@ class Bridge:
         say(event.replace("-", "_"), connection=sa.name, remote=str(sa.remote_host), remote_id=sa.remote_id,
                  ike_id=sa.unique_id, child_id=child.unique_id)  # fmt: skip
         self.clients.announce(event, circuit)
-        self.announced(circuit)
+        self._acquirer.forget(addresses(sa))
 
 
 def _with_circuits(sas: Iterable[IkeSa]) -> list[IkeSa]:

@@ -21,10 +21,10 @@ import structlog
 from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, CertificateIndex, Choice, choose
 from dmvpn_agent.bridge.renewals import Renewals
+from dmvpn_agent.charon.commands import list_certificates, list_sas
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.sa import Authentication, IkeSa
-from dmvpn_agent.charon.sa_reader import certificate_data
-from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed, list_sas
+from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
@@ -120,19 +120,14 @@ class Certificates:
         self._authenticated += sas
         self._wanted.set()
 
-    async def collect(self, session: CharonSession, collected: Callable[[], None]) -> None:
-        """Take what charon's cache holds whenever somebody authenticated; never ends. Raises ``CharonLost``.
-
-        ``collected`` is called each time that was done.
-        """
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            sas, self._authenticated = self._authenticated, []
-            async with self._reading:
-                self._seen |= await _cached(session)
-            self._keep_undoubted(await self._proven(session, sas), self._seen | self._seen_before)
-            collected()
+    async def collect(self, session: CharonSession) -> None:
+        """Wait until a peer has authenticated, then read charon's cache. Raises ``CharonLost``."""
+        await self._wanted.wait()
+        self._wanted.clear()
+        sas, self._authenticated = self._authenticated, []
+        async with self._reading:
+            self._seen |= await _cached(session)
+        self._keep_undoubted(await self._proven(session, sas), self._seen | self._seen_before)
 
     async def _proven(self, session: CharonSession, sas: Iterable[IkeSa]) -> list[IkeSa]:
         """Return those whose peer proved a certificate that is not known yet. Raises ``CharonLost``."""
@@ -268,7 +263,7 @@ class Certificates:
 
 async def _cached(session: CharonSession) -> set[bytes]:
     try:
-        return set(await session.stream("list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", certificate_data))
+        return set(await list_certificates(session))
     except CommandFailed as error:
         raise CharonLost(f"list-certs: {error}") from error
 

@@ -1,19 +1,18 @@
 """What nhrpd asks of charon: the few commands that it needs, each checked and translated; no others."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TypeVar
 
 import structlog
 
-from dmvpn_agent.addresses import Address
 from dmvpn_agent.bridge import metrics
-from dmvpn_agent.bridge.acquire import REPETITIONS, AcquireFailed, Acquirer, Pair
+from dmvpn_agent.bridge.acquire import AcquireFailed, Acquirer, Pair
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.clients import CLIENT_EVENTS, Client
-from dmvpn_agent.charon.sa import Circuit, addresses
-from dmvpn_agent.charon.sa_reader import half_open_and_jobs
-from dmvpn_agent.charon.session import CharonLost, CommandFailed
+from dmvpn_agent.charon.commands import read_load, terminate
+from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed
 from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, text
 from dmvpn_agent.runtime.slices import in_slices
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -24,6 +23,8 @@ log = structlog.get_logger()
 _YES = frozenset({"yes", "true", "enabled", "1"})
 #: What of charon's answer to ``terminate`` a client is given.
 _TERMINATE_ANSWER = ("matches", "terminated")
+
+Result = TypeVar("Result")
 
 
 class Refused(Exception):
@@ -39,27 +40,21 @@ class InitLimits:
 
 
 class Commands:
-    """Answers the bridge's clients. ``send_trigger(local, remote)`` has the kernel ask charon for an SA.
-
-    ``repetitions``: seconds before it is sent again each time.
-    """
+    """Answers the bridge's clients."""
 
     def __init__(
         self,
         bridge: Bridge,
-        send_acquire_packet: Callable[[Address, Address], None],
+        acquirer: Acquirer,
         profiles: Set[str],
         limits: InitLimits,
         telemetry: Telemetry,
-        clock: Callable[[], float],
-        repetitions: Sequence[float] = REPETITIONS,
     ) -> None:
         self._bridge = bridge
         self._profiles = profiles
         self._limits = limits
         self._telemetry = telemetry
-        self._triggers = Acquirer(send_acquire_packet, self._needs_circuit, telemetry, clock, repetitions)
-        bridge.announced = self._forget_trigger
+        self._acquirer = acquirer
 
     async def answer(self, client: Client, packet: Packet) -> Packet | None:
         """Do what a client asks; return the answer, ``None`` for a packet that asks nothing."""
@@ -117,18 +112,15 @@ class Commands:
             for circuit in existing:
                 self._bridge.clients.tell(client, "child-state-installed", circuit)
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "not_needed")
-        elif self._triggers.are_under_way(pair):
+        elif self._acquirer.are_under_way(pair):
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "under_way")
         else:
             if text(message, "init-limits") in _YES:
                 await self._check_limits(text(message, "child"))
             try:
-                self._triggers.start(pair)
+                self._acquirer.start(pair, self._needs_circuit)
             except AcquireFailed as error:
                 raise Refused(str(error)) from error
-
-    def _forget_trigger(self, circuit: Circuit) -> None:
-        self._triggers.forget(addresses(circuit[0]))
 
     def _needs_circuit(self, pair: Pair) -> bool:
         return self._bridge.ready and not any(self._bridge.circuits.between(*pair))
@@ -138,14 +130,15 @@ class Commands:
         if limits == InitLimits():
             return
         try:
-            half_open, jobs = half_open_and_jobs(await self._ask("stats", {}))
+            load = await self._ask(read_load)
         except ViciError as error:
             raise Refused(f"charon's stats cannot be read: {error}") from error
-        if (limits.half_open and half_open >= limits.half_open) or (limits.job_load and jobs > limits.job_load):
+        full = bool(limits.half_open) and load.half_open >= limits.half_open
+        if full or (limits.job_load and load.jobs > limits.job_load):
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "limited")
             raise Refused(
                 f"establishing CHILD_SA '{profile}' not possible at the moment due to limits:"
-                f" {half_open} half-open IKE_SAs, {jobs} jobs"
+                f" {load.half_open} half-open IKE_SAs, {load.jobs} jobs"
             )
 
     async def _terminate(self, message: Section) -> dict[str, str]:
@@ -153,13 +146,12 @@ class Commands:
         if ike_id:
             if not self._is_ours(ike_id):
                 raise Refused("no matching SAs to terminate found")  # charon's own words
-            selection = {"ike-id": ike_id}
+            # Without waiting: nhrpd does not, and the event tells.
+            answer = await self._ask(lambda session: terminate(session, ike_id=int(ike_id)))
         elif ike in self._profiles:
-            selection = {"ike": ike}
+            answer = await self._ask(lambda session: terminate(session, ike=ike))
         else:
             raise Refused(f"only ike-id=<number>, or an ike= of {self._served()}, can be terminated")
-        # Without waiting: nhrpd does not, and the event tells.
-        answer = await self._ask("terminate", selection | {"timeout": "-1"})
         return {key: text(answer, key) for key in _TERMINATE_ANSWER if key in answer}
 
     def _served(self) -> str:
@@ -171,10 +163,10 @@ class Commands:
         sas = (*circuits.sas.values(), *(sa for sa, _ in circuits.announced.values()))
         return any(str(sa.unique_id) == ike_id and sa.name in self._profiles for sa in sas)
 
-    async def _ask(self, command: str, message: Section) -> Section:
+    async def _ask(self, command: Callable[[CharonSession], Awaitable[Result]]) -> Result:
         if self._bridge.session is None:
             raise Refused("charon is away")
         try:
-            return await self._bridge.session.request(command, message)
+            return await command(self._bridge.session)
         except (CommandFailed, CharonLost) as error:
             raise Refused(str(error)) from error

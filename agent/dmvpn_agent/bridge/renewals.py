@@ -16,8 +16,9 @@ from itertools import islice
 import structlog
 
 from dmvpn_agent.bridge import metrics
+from dmvpn_agent.charon.commands import end_ike_sa, flush_certificates
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.session import CharonSession, CommandFailed, end_ike_sa
+from dmvpn_agent.charon.session import CharonSession, CommandFailed
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -57,7 +58,7 @@ class Renewals:
         self._tried_at = self._clocks.uptime()
         self._lost.clear()
         try:
-            await session.request("flush-certs", {"type": "X509"})
+            await flush_certificates(session)
         except CommandFailed as error:
             self._telemetry.increment(metrics.BRIDGE_CACHE_FLUSHES, "failed")
             log.warning("cache_not_flushed", why=str(error))

@@ -6,8 +6,9 @@ import structlog
 
 from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.surplus import surplus
+from dmvpn_agent.charon.commands import end_ike_sa
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.session import CharonSession, CommandFailed, end_ike_sa
+from dmvpn_agent.charon.session import CharonSession, CommandFailed
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()

@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 import structlog
 
+from dmvpn_agent.charon.commands import list_connections, list_sas
 from dmvpn_agent.charon.sa import Authentication, IkeSa
-from dmvpn_agent.charon.sa_reader import parse_connections
-from dmvpn_agent.charon.session import CharonSession, CommandFailed, list_sas
+from dmvpn_agent.charon.session import CharonSession, CommandFailed
 
 log = structlog.get_logger()
 
@@ -111,11 +111,12 @@ class Connections:
 async def _methods(session: CharonSession) -> dict[str, Authentication]:
     """Read the connections; of two with one name, neither is to be told from the other. Raises ``CharonLost``."""
     try:
-        listed = await session.stream("list-conns", {}, "list-conn", parse_connections)
+        listed = await list_connections(session)
     except CommandFailed as error:
         log.warning("connections_unknown", why=str(error), consequence="no peer counts as authenticated")
         return {}
     methods: dict[str, Authentication] = {}
-    for name, method in listed:
-        methods[name] = method if methods.get(name, method) is method else Authentication.OTHER
+    for one in listed:
+        same = methods.get(one.name, one.authentication) is one.authentication
+        methods[one.name] = one.authentication if same else Authentication.OTHER
     return methods

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.commands import initiate
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -35,14 +36,6 @@ class ViciReconnector:
         """
         if interface not in self._profiles:  # of a peer that was stored before the configuration changed
             raise CommandFailed(f"{interface} is none of nhrp.interfaces")
-        message = {
-            "child": self._profiles[interface],
-            "timeout": "-1",
-            "async": "1",
-            "init-limits": "0",
-            "my-host": str(local),
-            "other-host": str(remote),
-        }
         path = next((path for path in self._sockets if path.is_socket()), None)
         if path is None:
             raise CharonLost(f"none of {', '.join(str(path) for path in self._sockets)} is a socket")
@@ -52,7 +45,7 @@ class ViciReconnector:
             raise CharonLost(f"{path}: {error.strerror}") from error
         session = ViciSession(*streams, self._telemetry, TIMEOUT, max_waiting_events=1)
         try:
-            await session.request("initiate", message)
+            await initiate(session, self._profiles[interface], local, remote)
         finally:
             with contextlib.suppress(OSError):
                 await session.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.sa_reader import _parts, parse_ike_sas
+from dmvpn_agent.charon.sa_reader import _parts, _section, parse_ike_sas
 from dmvpn_agent.charon.sa_totals import SaEvent
 from dmvpn_agent.charon.vici import Section, ViciError, number, sections, text
 
@@ -63,12 +63,6 @@ def child_changes(event: str, message: Section) -> Iterator[ChildChange]:
             inner = child.get(part)
             if isinstance(inner, Mapping):
                 yield from (ChildChange(key, came) for key in _unique_id(inner))
-
-
-def _section(section: Section, key: str) -> Section:
-    """Return a section within a section; an empty one where it is missing or a value."""
-    inner = section.get(key, {})
-    return inner if isinstance(inner, Mapping) else {}
 
 
 def _unique_id(section: Section) -> frozenset[int]:

@@ -1,6 +1,7 @@
 """charon's SAs, from VICI's sections."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
@@ -76,6 +77,12 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         reauth_due=_ahead(section, "reauth-time", now),
         remote_certificate=_octets(section, "remote-cert-data"),
     )
+
+
+def _section(section: Section, key: str) -> Section:
+    """Return a section within a section; an empty one if it is missing or a value."""
+    inner = section.get(key, {})
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def _octets(section: Section, key: str) -> bytes:
@@ -171,8 +178,25 @@ def certificate_data(message: Section) -> Iterator[bytes]:
         yield data
 
 
-def parse_connections(message: Section) -> Iterator[tuple[str, Authentication]]:
-    """Yield the connections of a ``list-conn`` event, and how each authenticates its peers.
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection of swanctl.conf; ``modes``: its children's by name, as charon prints them (``TRANSPORT``)."""
+
+    name: str
+    authentication: Authentication
+    modes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What charon's ``init_limit_half_open`` and ``init_limit_job_load`` limit."""
+
+    half_open: int
+    jobs: int
+
+
+def parse_connections(message: Section) -> Iterator[Connection]:
+    """Yield the connections of a ``list-conn`` event.
 
     A peer that passes several rounds (RFC 4739) names an identity in each, and charon shows that of the last one. A
     round without a class, as charon lists it where ``auth`` is not set, takes a pre-shared key as well.
@@ -180,14 +204,13 @@ def parse_connections(message: Section) -> Iterator[tuple[str, Authentication]]:
     for name, section in sections(message):
         rounds = {text(part, "class") for key, part in sections(section) if key.startswith("remote-")}
         method = _METHODS.get(rounds.pop()) if len(rounds) == 1 else None
-        yield name, method or Authentication.OTHER
+        children = sections(_section(section, "children"))
+        modes = {child: text(part, "mode") for child, part in children}
+        yield Connection(name, method or Authentication.OTHER, modes)
 
 
-def half_open_and_jobs(stats: Section) -> tuple[int, int]:
-    """Return from the answer to ``stats`` what charon's ``init_limit_*`` are about: half-open IKE_SAs, waiting jobs.
-
-    Raises ``ViciError``.
-    """
+def parse_load(stats: Section) -> Load:
+    """Read the answer to ``stats``. Raises ``ViciError``."""
     found = dict(sections(stats))
     jobs = found.get("queues", {})
-    return number(found.get("ikesas", {}), "half-open"), sum(number(jobs, kind) for kind in jobs)
+    return Load(number(found.get("ikesas", {}), "half-open"), sum(number(jobs, kind) for kind in jobs))

@@ -1,19 +1,12 @@
 """What the watcher and the bridge need of charon: one connection for commands and events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from dmvpn_agent.charon.reuse_unchanged import reuse_unchanged
-from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.sa_reader import parse_ike_sas
-from dmvpn_agent.charon.vici import Section, ViciError
-from dmvpn_agent.runtime.clocks import Clock, utc_now
+from dmvpn_agent.charon.vici import Section
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
-from dmvpn_agent.runtime.telemetry import Telemetry
-from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
 #: What charon tells of SAs that come, go and change.
 SA_EVENTS = ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey")
@@ -59,44 +52,6 @@ class Charon(Protocol):
 
     def session(self) -> AbstractAsyncContextManager[CharonSession]:
         """Connect, however long that takes."""
-
-
-async def list_sas(
-    session: CharonSession,
-    clock: Clock = utc_now,
-    former: Mapping[int, IkeSa] = MappingProxyType({}),
-    unreadable: Unreadable | None = None,
-    /,
-    **selection: str,
-) -> list[IkeSa]:
-    """Return all IKE_SAs, or those selected as ``list-sas`` does.
-
-    ``former`` is what was seen before, by unique id: what has not changed since is the same value. One that cannot be
-    read is skipped, and noted in ``unreadable``: no other peer is affected. Raises ``CharonLost``.
-    """
-    noted = unreadable or Unreadable(Telemetry())
-
-    def read(message: Section) -> Iterator[IkeSa]:
-        try:
-            for sa in parse_ike_sas(message, clock()):
-                yield reuse_unchanged(sa, former.get(sa.unique_id))
-        except ViciError as error:
-            noted.skip(ItemSource.IKE_SA, str(error), str(error))
-
-    try:
-        return await session.stream("list-sas", selection, "list-sa", read)
-    except CommandFailed as error:
-        raise CharonLost(f"list-sas: {error}") from error
-
-
-async def end_ike_sa(session: CharonSession, sa: IkeSa, *, force: bool = False) -> None:
-    """Have charon end an IKE_SA, without waiting for that.
-
-    By ``force`` it tells the peer and forgets the IKE_SA at once; otherwise it waits for the peer's answer, and asks
-    again. Raises ``CharonLost``, ``CommandFailed``.
-    """
-    selection = {"ike-id": str(sa.unique_id), "timeout": "-1"}
-    await session.request("terminate", {**selection, "force": "yes"} if force else selection)
 
 
 async def follow(

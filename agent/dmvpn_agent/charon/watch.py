@@ -15,13 +15,14 @@ import structlog
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.alerts import CharonAlerts
+from dmvpn_agent.charon.commands import end_ike_sa, flush_crls, list_authorities, list_sas, load_crl
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.ike_peer import IkePeer, ike_peer, proves
 from dmvpn_agent.charon.sa import Authentication, IkeSa
 from dmvpn_agent.charon.sa_certificates import CertificateSource, SaCertificates
 from dmvpn_agent.charon.sa_changes import parse_alert, rekeyed_spis, sa_event
 from dmvpn_agent.charon.sa_gauges import observe_sas
-from dmvpn_agent.charon.sa_reader import certificate_data, parse_ike_sas
+from dmvpn_agent.charon.sa_reader import parse_ike_sas
 from dmvpn_agent.charon.sa_totals import SaTotals
 from dmvpn_agent.charon.session import (
     ALERT_EVENT,
@@ -31,9 +32,7 @@ from dmvpn_agent.charon.session import (
     CharonLost,
     CharonSession,
     CommandFailed,
-    end_ike_sa,
     follow,
-    list_sas,
 )
 from dmvpn_agent.charon.vici import MAX_VALUE, Section, ViciError
 from dmvpn_agent.runtime.backoff import Trouble
@@ -238,9 +237,9 @@ class CharonWatch:
         outcome = "loaded"
         try:
             for crl in crls:
-                await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
+                await load_crl(session, crl)
             # charon asks its cache of verified CRLs before those it was given, though they be newer.
-            await session.request("flush-certs", {"type": "X509_CRL"})
+            await flush_crls(session)
         except CommandFailed as error:
             outcome = "refused"
             log.warning("crl_refused_by_charon", why=str(error),
@@ -317,7 +316,7 @@ class CharonWatch:
     async def _learn_authorities(self, session: CharonSession) -> None:
         """Have the intermediate CAs looked at that peers send with their certificates."""
         try:
-            shown = await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", certificate_data)
+            shown = await list_authorities(session)
         except CommandFailed as error:
             log.warning("authorities_unknown", why=str(error),
                         consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip

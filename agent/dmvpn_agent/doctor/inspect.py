@@ -16,10 +16,9 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_neighbor
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems
-from dmvpn_agent.charon.sa import Authentication
-from dmvpn_agent.charon.sa_reader import parse_connections
+from dmvpn_agent.charon.commands import list_connections, list_own_certificates, list_plugins
+from dmvpn_agent.charon.commands import version as charon_version
 from dmvpn_agent.charon.session import PATCHED_EVENT
-from dmvpn_agent.charon.vici import sections, text
 from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.doctor.checks import NHRPD_VICI
@@ -159,24 +158,19 @@ async def _seen(part: Callable[[], Awaitable[V]]) -> V | Unseen:
 async def _charon(path: Path) -> CharonView:
     session = ViciSession(*await asyncio.open_unix_connection(path), Telemetry(), TIMEOUT, max_waiting_events=1000)
     try:
-        release = text(await session.request("version", {}), "version")
+        release = await charon_version(session)
         patched = await session.register(PATCHED_EVENT)
-        modes: dict[str, str | None] = {}
-        methods: dict[str, Authentication] = {}
-        for message in await session.stream("list-conns", {}, "list-conn", lambda one: (one,)):
-            methods |= parse_connections(message)
-            for name, connection in sections(message):
-                children = dict(sections(connection.get("children", {})))
-                modes[name] = text(children[name], "mode") if name in children else None
-        plugins = (await session.request("stats", {})).get("plugins", [])
-        listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
-        own = [read_certificate(item["data"]) for item in listed if text(item, "has_privkey") == "yes"]
+        connections = await list_connections(session)
+        plugins = await list_plugins(session)
+        own = [read_certificate(der) for der in await list_own_certificates(session)]
     finally:
         with suppress(OSError):
             await session.close()
+    modes = {one.name: one.modes.get(one.name) for one in connections}
+    methods = {one.name: one.authentication for one in connections}
     return CharonView(release, patched, modes, tuple(
         OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
-    ), frozenset(one.decode("ascii", "replace") for one in plugins if isinstance(one, bytes)), methods)  # fmt: skip
+    ), plugins, methods)  # fmt: skip
 
 
 async def _print(*argv: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from contract.agent import Agent
 from contract.charon_network import Network, address, protocol_address
 from contract.charons import needs_charon
+from dmvpn_agent.charon.commands import list_certificates
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import event
@@ -68,10 +69,7 @@ class Hub:
 
     async def in_charons_cache(self) -> list[bytes]:
         async with self.network.hub.session() as session:
-            listed = await session.stream(
-                "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda one: (one,)
-            )
-        return [item["data"] for item in listed]
+            return await list_certificates(session)
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from contract.charons import needs_charon, real_charon
 from contract.watched import watched
+from dmvpn_agent.charon import commands
+from dmvpn_agent.charon.commands import list_sas
 from dmvpn_agent.charon.sa import Authentication
-from dmvpn_agent.charon.sa_reader import half_open_and_jobs, parse_connections
-from dmvpn_agent.charon.session import CharonSession, CommandFailed, list_sas
+from dmvpn_agent.charon.sa_reader import Load
+from dmvpn_agent.charon.session import CharonSession, CommandFailed
 from dmvpn_agent.charon.vici import MAX_VALUE, Section, text
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -72,13 +74,13 @@ async def test_events_are_known_or_not(session: CharonSession) -> None:
 async def test_there_are_no_sas_at_first(session: CharonSession) -> None:
     """An empty list, of all and of one that is not there."""
     assert await list_sas(session) == []
-    assert await list_sas(session, **{"ike-id": "4711"}) == []
+    assert await list_sas(session, ike_id=4711) == []
 
 
 async def test_terminating_nothing_fails_with_words(session: CharonSession) -> None:
     """charon says that there is no such SA."""
     with pytest.raises(CommandFailed, match="no matching SAs"):
-        await session.request("terminate", {"ike-id": "4711", "timeout": "-1"})
+        await commands.terminate(session, ike_id=4711)
 
 
 async def test_answers_keep_their_order(session: CharonSession) -> None:
@@ -105,21 +107,20 @@ async def test_certificates_are_listed_as_der(session: CharonSession) -> None:
     """``list-certs`` gives what charon holds, byte for byte."""
     pem = x509.load_der_x509_certificate(der()).public_bytes(Encoding.PEM)
     await session.request("load-cert", {"type": "X509", "flag": "NONE", "data": pem})
-    listed = await session.stream("list-certs", {"type": "X509", "flag": "NONE"}, "list-cert", lambda one: (one,))
-    assert [item["data"] for item in listed] == [der()]
+    assert await commands.list_certificates(session) == [der()]
 
 
 async def test_a_crl_is_taken_as_der(session: CharonSession) -> None:
     """As a file of DER or PEM was read."""
     crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
-    await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": crl})
+    await commands.load_crl(session, crl)
 
 
 async def test_what_is_too_long_for_vici_fails_and_nothing_else_does(session: CharonSession) -> None:
     """A value's length has 16 bits: a CRL of some 1,700 entries is too long, and the connection goes on."""
     for size in (MAX_VALUE + 1, 5_000_000):
         with pytest.raises(CommandFailed, match="does not fit"):
-            await session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": bytes(size)})
+            await commands.load_crl(session, bytes(size))
     assert await session.request("stats", {})
 
 
@@ -127,19 +128,18 @@ async def test_ca_certificates_are_listed_by_themselves(session: CharonSession) 
     """Those that charon was given, and what peers showed it: a peer's intermediate CA is found there."""
     pem = authority_pem()
     await session.request("load-cert", {"type": "X509", "flag": "CA", "data": pem})
-    listed = await session.stream("list-certs", {"type": "X509", "flag": "CA"}, "list-cert", lambda one: (one,))
     authority = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-    assert [item["data"] for item in listed] == [authority]
+    assert await commands.list_authorities(session) == [authority]
 
 
 async def test_the_cache_of_verified_crls_can_be_flushed(session: CharonSession) -> None:
     """charon would go by an older CRL that it has verified once, though it was given a newer one."""
-    await session.request("flush-certs", {"type": "X509_CRL"})
+    await commands.flush_crls(session)
 
 
 async def test_stats_tell_what_limits_are_about(session: CharonSession) -> None:
     """Half-open IKE_SAs and waiting jobs, none at first."""
-    assert half_open_and_jobs(await session.request("stats", {})) == (0, 0)
+    assert await commands.read_load(session) == Load(half_open=0, jobs=0)
 
 
 METHODS: dict[str, tuple[tuple[str, ...], Authentication]] = {
@@ -162,8 +162,7 @@ async def test_connections_tell_how_they_authenticate_their_peers(session: Charo
         remote = {f"remote-{number}": {"auth": auth} if auth else {} for number, auth in enumerate(rounds)}
         load: Section = {"version": "2", "remote_addrs": ["%any"], "local": {"auth": "psk"}, **remote}
         await session.request("load-conn", {name: load})
-    listed = await session.stream("list-conns", {}, "list-conn", lambda one: (one,))
-    connections = dict(pair for message in listed for pair in parse_connections(message))
+    connections = {one.name: one.authentication for one in await commands.list_connections(session)}
     assert {name: connections[name] for name in METHODS} == {name: method for name, (_, method) in METHODS.items()}
 
 

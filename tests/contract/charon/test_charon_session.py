@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.charon.session import CharonLost, CharonSession, list_sas
+from dmvpn_agent.charon.commands import list_sas
+from dmvpn_agent.charon.session import CharonLost, CharonSession
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.charon import FakeCharon, FakeSa

@@ -19,8 +19,8 @@ from contract.charons import needs_charon
 from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_index import CertificateIndex
 from dmvpn_agent.bridge.certificates import Certificates
+from dmvpn_agent.charon.commands import list_certificates, list_sas
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.charon.session import list_sas
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import CA_NAME, NOW, UNITS, YEAR, der, key
 
@@ -121,10 +121,7 @@ class Pair:
 
     async def cache(self) -> list[bytes]:
         async with self.node.session() as session:
-            listed = await session.stream(
-                "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda item: (item["data"],)
-            )
-        return [data for data in listed if isinstance(data, bytes)]
+            return await list_certificates(session)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from certificates import COMMON_NAME, SUBJECT_ALT_NAME, TRUE, attribute, extensi
 from contract.bridge_process import BridgeProcess
 from contract.charon_pair import Side, two_charons
 from contract.charons import needs_charon
+from dmvpn_agent.charon.commands import list_certificates
 from dmvpn_agent.charon.session import CommandFailed
 from fakes.nhrpd_vici import nhrpd_at
 from fakes.waiting import until
@@ -46,9 +47,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
 
 async def _cached(node: Side) -> list[bytes]:
     async with node.session() as session:
-        return await session.stream(
-            "list-certs", {"type": "X509", "flag": "ANY"}, "list-cert", lambda item: (item["data"],)
-        )
+        return await list_certificates(session)
 
 
 async def test_no_certificate_of_a_stranger_ends_the_bridge(pair: tuple[Side, Side], tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ class Kernel:
 
 
 def _triggers(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] = lambda: 0.0) -> Acquirer:
-    return Acquirer(kernel.send, kernel.lacks, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
+    return Acquirer(kernel.send, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
 
 
 async def test_it_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> None:
     """The first packet may leave by the SA that is just going."""
     kernel = Kernel(answers=3)
-    _triggers(kernel, telemetry).start(PAIR)
+    _triggers(kernel, telemetry).start(PAIR, kernel.lacks)
     await until(lambda: kernel.asked == 3)
     assert kernel.sent == [PAIR] * 3
     assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 2
@@ -49,7 +49,7 @@ async def test_it_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> 
 async def test_it_is_given_up_after_the_last_repetition(telemetry: Telemetry) -> None:
     """nhrpd asks again by itself."""
     kernel = Kernel()
-    _triggers(kernel, telemetry).start(PAIR)
+    _triggers(kernel, telemetry).start(PAIR, kernel.lacks)
     await until(lambda: len(kernel.sent) == 4)
     assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 3
 
@@ -60,10 +60,10 @@ async def test_a_packet_that_cannot_be_sent_is_told_and_not_repeated(telemetry: 
     triggers = _triggers(kernel, telemetry)
     kernel.broken = True
     with pytest.raises(AcquireFailed):
-        triggers.start(PAIR)
+        triggers.start(PAIR, kernel.lacks)
     assert not triggers.are_under_way(PAIR)
     kernel.broken = False
-    triggers.start(PAIR)
+    triggers.start(PAIR, kernel.lacks)
     kernel.broken = True
     await until(lambda: telemetry.value(metrics.BRIDGE_TRIGGERS, "failed") == 2)
     assert kernel.sent == [PAIR]
@@ -74,10 +74,10 @@ async def test_a_request_within_moments_is_the_same(telemetry: Telemetry) -> Non
     now = 0.0
     kernel = Kernel(answers=1)
     triggers = _triggers(kernel, telemetry, lambda: now)
-    triggers.start(PAIR)
+    triggers.start(PAIR, kernel.lacks)
     assert triggers.are_under_way(PAIR)
     triggers.forget(PAIR)
     assert not triggers.are_under_way(PAIR)
-    triggers.start(PAIR)
+    triggers.start(PAIR, kernel.lacks)
     now = ACQUIRE_INTERVAL
     assert not triggers.are_under_way(PAIR)
