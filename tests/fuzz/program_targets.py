@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from dmvpn_agent.admission.recording import RecordingError, read, write
-from dmvpn_agent.bgp.running_config import parse_running_config, require_whole
+from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.cli import sas
@@ -14,8 +14,8 @@ from dmvpn_agent.cli.status import OTHER_FORM
 from dmvpn_agent.config.file import from_toml, read_toml
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_traps
-from dmvpn_agent.frr.answers import FrrFormatError
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
+from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.kernel.nft import NftFormatError, parse_table
 from dmvpn_agent.runtime.json_values import document
 from dmvpn_agent.runtime.printable import printable_values
@@ -75,7 +75,7 @@ class Configuration(PrintedIdentity):
         text = data.decode(errors="replace")
         cut = text[: random.randrange(len(text) + 1)]
         try:
-            require_whole(cut, framed=False)
+            require_complete(cut, framed=False)
         except FrrFormatError:
             pass
         else:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.bgp.running_config import parse_running_config, require_whole
+from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.charon.sa_changes import child_changes, ike_ids, parse_alert, rekeyed_spis, sa_event
 from dmvpn_agent.charon.sa_reader import parse_connections, parse_ike_sas, parse_load
 from dmvpn_agent.charon.vici import Section, ViciError, decode, encode
-from dmvpn_agent.frr.answers import FrrFormatError
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
+from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.kernel.nft import NftFormatError, parse_table
 from factories import NOW
 from fakes.transcript import load
@@ -43,10 +43,10 @@ NAMES = [f"{file.parent.name} {file.stem}" for file, _, _ in JSON]
 def test_a_configuration_that_was_cut_off_is_never_whole(file: Path) -> None:
     """At every byte: neighbors that are missing at its end are not gone."""
     text = file.read_text()
-    require_whole(text, framed=False)
+    require_complete(text, framed=False)
     for end in range(len(text.rstrip())):
         with pytest.raises(FrrFormatError):
-            require_whole(text[:end], framed=False)
+            require_complete(text[:end], framed=False)
 
 
 @pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: f"{file.parent.name} {file.stem}")

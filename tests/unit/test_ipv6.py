@@ -15,7 +15,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.admission.peers import GRACE, Revoked
-from dmvpn_agent.bgp.desired import carriers, desired
+from dmvpn_agent.bgp.desired import desired, neighbor_bindings
 from dmvpn_agent.bgp.plan import AddEntry, RemoveNeighbor, SetNeighbor
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.config.file import from_toml
@@ -196,7 +196,7 @@ class TestNeighbor:
         peers = [_peer(IPV6), _peer(IPV4)]
         for some in (peers, peers[::-1]):
             assert list(desired(some, DUAL).neighbors) == [IPV4]
-            assert {address: peer.protocol_address for address, peer in carriers(some, DUAL).items()} == {
+            assert {address: peer.protocol_address for address, peer in neighbor_bindings(some, DUAL).items()} == {
                 IPV4: IPV4,
                 IPV6: IPV4,
             }

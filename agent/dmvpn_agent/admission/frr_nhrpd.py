@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.bindings import NhrpdUnavailable
-from dmvpn_agent.frr.answers import FrrFormatError
 from dmvpn_agent.frr.nhrp_cache import CACHE_COMMANDS, CacheEntry, parse_nhrp_cache
+from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.frr.terminal import Terminal, TerminalError
 from dmvpn_agent.policy.authentication_rules import PEER_BINDINGS
 from dmvpn_agent.policy.request import BindingRequest, BindingType
@@ -37,7 +37,7 @@ class FrrNhrpd:
         except TerminalError as error:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:
-            raise NhrpdUnavailable(f"{error}; FRR said: {cache.words()}") from error
+            raise NhrpdUnavailable(f"{error}; FRR said: {cache.last_output()}") from error
         ours = [entry for entry in entries if entry.interface in self._interfaces]
         own = frozenset(entry.protocol_address for entry in ours if entry.binding_type == BindingType.LOCAL)
         return tuple(_binding(entry, own) for entry in ours if entry.binding_type in PEER_BINDINGS)

@@ -9,7 +9,7 @@ from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.policy.peer import Peer, PeerKind
 
 
-def carriers(
+def neighbor_bindings(
     peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Address] = ()
 ) -> Mapping[Address, Peer]:
     """Return which binding carries the neighbor of a peer, by the protocol address of each of the peer's bindings.
@@ -36,10 +36,10 @@ def _precedence(peer: Peer) -> tuple[int, int]:
 
 
 def desired(peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Address] = ()) -> Desired:
-    """Return what FRR must contain for these peers: a neighbor for each of the ``carriers``, and its filters."""
+    """Return what FRR must contain for these peers: a neighbor for each peer, and its filters."""
     neighbors: dict[Address, Neighbor] = {}
     prefix_lists: dict[str, frozenset[Entry]] = {}
-    for address, peer in carriers(peers, settings, absent).items():
+    for address, peer in neighbor_bindings(peers, settings, absent).items():
         if peer.protocol_address != address:
             continue
         names = {

@@ -20,7 +20,7 @@ class Drift(StrEnum):
     LIST_ADDED = "prefix_list_added"
 
 
-def settled(wanted: Desired, foreign: Collection[Address]) -> Desired:
+def expected_state(wanted: Desired, foreign: Collection[Address]) -> Desired:
     """Return what of the desired state stands in FRR when it is in step: all but operators' own neighbors."""
     theirs = {name for address in foreign for name in wanted.neighbors[address].prefix_lists}
     return replace(
@@ -30,7 +30,7 @@ def settled(wanted: Desired, foreign: Collection[Address]) -> Desired:
     )
 
 
-def drifted(stood: Desired, observed: Observed, todo: Plan) -> dict[str, Drift]:
+def find_drift(stood: Desired, observed: Observed, todo: Plan) -> dict[str, Drift]:
     """Return what was done to what stood in FRR, as far as the plan undoes it, by neighbor and prefix-list."""
     undone = {subject(change) for change in todo.changes}
     kinds: dict[str, Drift] = {}

@@ -6,7 +6,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.bgpd import Snapshot
 from dmvpn_agent.bgp.change_text import describe
-from dmvpn_agent.bgp.drift import Drift, drifted, restarted, settled
+from dmvpn_agent.bgp.drift import Drift, expected_state, find_drift, restarted
 from dmvpn_agent.bgp.neighbors import Desired
 from dmvpn_agent.bgp.plan import Plan, subject
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -39,7 +39,7 @@ class DriftWatch:
                     "frr_restarted", changes=len(todo.changes), consequence="the agent writes its configuration again"
                 )
             return
-        drift = drifted(stood, snapshot.config, todo)
+        drift = find_drift(stood, snapshot.config, todo)
         new = drift.keys() - self._drift.keys()
         self._drift |= drift
         if new:
@@ -60,7 +60,7 @@ class DriftWatch:
         for kind in self._drift.values() if repaired else ():
             self._telemetry.increment(metrics.DRIFT_REPAIRS, kind)
         self._drift, self._restart_said = {}, False
-        self._stood = settled(wanted, foreign), snapshot
+        self._stood = expected_state(wanted, foreign), snapshot
 
 
 def _established(snapshot: Snapshot) -> frozenset[Address]:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.plan import Change
-from dmvpn_agent.bgp.running_config import parse_running_config, require_whole
+from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.bgp.vtysh_lines import END_TRANSACTION, START_TRANSACTION, render
-from dmvpn_agent.frr.answers import FrrFormatError
+from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.frr.terminal import Reply, Terminal, TerminalError
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
@@ -43,14 +43,16 @@ class FrrBgpd:
         config = await _run(self._reader, ("show running-config",))
         summary = await _run(self._reader, ("show bgp ipv4 unicast summary json",))
         if config.status != 0:
-            raise FrrUnavailable(f"bgpd gave no configuration: {config.words()}")
+            raise FrrUnavailable(f"bgpd gave no configuration: {config.last_output()}")
         try:
             return await asyncio.to_thread(self._read, config, summary)  # a thousand neighbors take 0.1 s
         except FrrFormatError as error:
-            raise FrrUnavailable(f"bgpd's answer is not as known: {error}; it ended in: {config.words()}") from error
+            raise FrrUnavailable(
+                f"unexpected output of bgpd: {error}; it ended in: {config.last_output()}"
+            ) from error
 
     def _read(self, config: Reply, summary: Reply) -> Snapshot:
-        require_whole(config.text, framed=config.framed)
+        require_complete(config.text, framed=config.framed)
         return Snapshot(
             parse_running_config(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session)
         )
@@ -70,7 +72,7 @@ class FrrBgpd:
         self._transaction_open |= transaction
         reply = await _run(self._writer, lines)
         if reply.status != 0 or any(line.startswith("%") for line in reply.text.splitlines()):
-            raise FrrRefused(reply.words())
+            raise FrrRefused(reply.last_output())
         if transaction:
             self._transaction_open = False
 

@@ -26,8 +26,8 @@ def observe_reconciler(telemetry: Telemetry, reconciler: Reconciler) -> None:
 
     telemetry.observe(metrics.BGP_PROBLEMS, problems)
     telemetry.observe(metrics.PENDING_CHANGES, lambda: len(reconciler.pending))
-    telemetry.observe(metrics.FOREIGN_NEIGHBORS, lambda: len(reconciler.foreign))
-    telemetry.observe(metrics.ORPHAN_NEIGHBORS, lambda: len(reconciler.orphans))
+    telemetry.observe(metrics.FOREIGN_NEIGHBORS, lambda: len(reconciler.operator_neighbors))
+    telemetry.observe(metrics.ORPHAN_NEIGHBORS, lambda: len(reconciler.stale_neighbors))
     telemetry.observe(metrics.LAST_SYNC, lambda: reconciler.last_sync.timestamp() if reconciler.last_sync else 0)
     telemetry.observe(metrics.NEIGHBOR_ESTABLISHED, established)
     telemetry.observe(metrics.NEIGHBOR_PREFIXES, prefixes)

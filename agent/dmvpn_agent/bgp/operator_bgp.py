@@ -25,18 +25,18 @@ class GroupFamily:
 
 @dataclass(frozen=True, slots=True)
 class PeerGroup:
-    """A peer-group. ``remote_as``: a number, or ``internal``, ``external``, ``auto``; ``None`` where it has none.
+    """A peer-group. ``remote_as``: a number, ``internal``, ``external`` or ``auto``; ``None`` if the group has none.
 
-    ``reaches_far``: a session with a peer outside the connected networks is possible (``disable-connected-check``,
-    ``ebgp-multihop`` or ``ttl-security``). ``drops_loops``: ``sender-as-path-loop-detection``.
+    ``skips_connected_check``: eBGP peers need not be in a connected network (``disable-connected-check``,
+    ``ebgp-multihop`` or ``ttl-security``). ``sender_loop_detection``: ``sender-as-path-loop-detection``.
     """
 
     remote_as: str | None = None
     local_as: str | None = None
     passive: bool = False
     shutdown: bool = False
-    reaches_far: bool = False
-    drops_loops: bool = False
+    skips_connected_check: bool = False
+    sender_loop_detection: bool = False
     families: Mapping[str, GroupFamily] = field(default_factory=dict)
 
     def family(self, name: str) -> GroupFamily:
@@ -65,7 +65,7 @@ class OperatorBgp:
     default_families: frozenset[str] = frozenset({IPV4})
     shutdown: bool = False
     default_shutdown: bool = False
-    checks_connected: bool = True
+    connected_check: bool = True
     confederation: bool = False
     groups: Mapping[str, PeerGroup] = field(default_factory=dict)
     listen_ranges: tuple[ListenRange, ...] = ()

@@ -27,10 +27,10 @@ _DEFINITIONS: Mapping[tuple[str, ...], str] = {
 _GROUP_WORDS: Mapping[str, Callable[[PeerGroup], PeerGroup]] = {
     "passive": lambda group: replace(group, passive=True),
     "shutdown": lambda group: replace(group, shutdown=True),
-    "disable-connected-check": lambda group: replace(group, reaches_far=True),
-    "ebgp-multihop": lambda group: replace(group, reaches_far=True),
-    "ttl-security": lambda group: replace(group, reaches_far=True),
-    "sender-as-path-loop-detection": lambda group: replace(group, drops_loops=True),
+    "disable-connected-check": lambda group: replace(group, skips_connected_check=True),
+    "ebgp-multihop": lambda group: replace(group, skips_connected_check=True),
+    "ttl-security": lambda group: replace(group, skips_connected_check=True),
+    "sender-as-path-loop-detection": lambda group: replace(group, sender_loop_detection=True),
 }
 
 
@@ -103,7 +103,7 @@ class _Reader:
             case ["shutdown", *_]:
                 self._bgp = replace(self._bgp, shutdown=True)
             case ["disable-ebgp-connected-route-check"]:
-                self._bgp = replace(self._bgp, checks_connected=False)
+                self._bgp = replace(self._bgp, connected_check=False)
             case ["confederation", *_]:
                 self._bgp = replace(self._bgp, confederation=True)
             case ["listen", "range", network, "peer-group", group]:

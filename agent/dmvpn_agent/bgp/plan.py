@@ -89,7 +89,7 @@ class Plan:
     """Changes in order; ``foreign`` are desired neighbors whose address an operator's own neighbor has."""
 
     changes: tuple[Change, ...]
-    foreign: tuple[Address, ...]
+    operator_neighbors: tuple[Address, ...]
 
 
 def plan(wanted: Desired, observed: Observed, stale: Collection[Address] = ()) -> Plan:

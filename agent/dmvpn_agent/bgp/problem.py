@@ -35,22 +35,23 @@ _FOR_ALL = frozenset({BgpProblemKind.NO_INSTANCE, BgpProblemKind.OTHER_AS_NUMBER
 
 @dataclass(frozen=True, slots=True)
 class BgpProblem:
-    """One thing in FRR, and what to do about it.
+    """A problem in FRR's configuration, and what to do about it.
 
-    ``blocks``: the neighbors that are not written because of it. ``apart``: those that drop each other's prefixes.
+    ``blocks``: the neighbors that the agent does not write because of it. ``sharing_as``: those that drop each
+    other's prefixes.
     """
 
     kind: BgpProblemKind
     found: str
     do: str
     blocks: frozenset[Address] = frozenset()
-    apart: frozenset[Address] = frozenset()
+    sharing_as: frozenset[Address] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.found}; {self.do}"
 
     @property
-    def stops_everything(self) -> bool:
+    def blocks_all(self) -> bool:
         """Tell whether nothing can be written at all."""
         return self.kind in _FOR_ALL
 
@@ -58,7 +59,7 @@ class BgpProblem:
     def serious(self) -> bool:
         """Tell whether the agent cannot do its work, or its filters do not hold, until it is mended."""
         always = {BgpProblemKind.LISTEN_RANGE, BgpProblemKind.NO_PEER_GROUP, BgpProblemKind.GROUP_AS_NUMBER}
-        return self.stops_everything or bool(self.blocks) or self.kind in always
+        return self.blocks_all or bool(self.blocks) or self.kind in always
 
     @property
     def removes(self) -> bool:

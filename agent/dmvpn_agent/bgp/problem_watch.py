@@ -33,7 +33,7 @@ class BgpProblemWatch:
         )
         now = {str(problem): problem for problem in self.found}
         for text in now.keys() - before.keys():
-            if not now[text].blocks and not now[text].stops_everything:
+            if not now[text].blocks and not now[text].blocks_all:
                 log.warning("bgp_problem", kind=str(now[text].kind), found=now[text].found, do=now[text].do)
         for text in before.keys() - now.keys():
             log.info("bgp_problem_over", kind=str(before[text].kind), found=before[text].found)

@@ -46,7 +46,7 @@ def bgp_problems(
     )
 
 
-def writable(wanted: Desired, observed: Observed, problems: Iterable[BgpProblem]) -> Desired:
+def without_blocked(wanted: Desired, observed: Observed, problems: Iterable[BgpProblem]) -> Desired:
     """Return what of the desired state can be written: the neighbors that a problem blocks stay as they are.
 
     One whose AS number bgpd would not check has to go. Filters are kept up to date in any case.

@@ -16,13 +16,13 @@ from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.bgpd import Bgpd, FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.change_text import describe
-from dmvpn_agent.bgp.desired import carriers, desired
+from dmvpn_agent.bgp.desired import desired, neighbor_bindings
 from dmvpn_agent.bgp.drift_watch import DriftWatch
 from dmvpn_agent.bgp.neighbors import Desired, Observed, deny_any, owns_list, owns_neighbor
 from dmvpn_agent.bgp.plan import Change, Plan, RefreshInbound, plan, subject
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problem_watch import BgpProblemWatch
-from dmvpn_agent.bgp.problems import writable
+from dmvpn_agent.bgp.problems import without_blocked
 from dmvpn_agent.bgp.refusals import Refusals
 from dmvpn_agent.bgp.sessions import Session
 from dmvpn_agent.bgp.settings import BgpSettings
@@ -79,8 +79,8 @@ class Reconciler:
         self._stale: set[Address] = set()
         self.snapshot: Snapshot | None = None
         self.pending: tuple[Change, ...] = ()
-        self.foreign: tuple[Address, ...] = ()
-        self.orphans: tuple[Address, ...] = ()
+        self.operator_neighbors: tuple[Address, ...] = ()
+        self.stale_neighbors: tuple[Address, ...] = ()
         self.last_sync: datetime | None = None
         self._trouble = Trouble()
 
@@ -105,9 +105,9 @@ class Reconciler:
         neighbors = self.snapshot.config.neighbors
         return frozenset(address for address, neighbor in neighbors.items() if owns_neighbor(neighbor))
 
-    def carriers(self) -> Mapping[Address, Peer]:
+    def neighbor_bindings(self) -> Mapping[Address, Peer]:
         """Return which binding carries the neighbor of a peer, by the protocol address of each of its bindings."""
-        return carriers(self._peers, self._settings, self._peers.absent(self._clocks.uptime()))
+        return neighbor_bindings(self._peers, self._settings, self._peers.absent(self._clocks.uptime()))
 
     def sessions(self) -> tuple[tuple[Address, Session], ...]:
         """Return the BGP sessions of the neighbors that are ours, as last seen."""
@@ -158,16 +158,16 @@ class Reconciler:
         self._telemetry.increment(metrics.RECONCILES, outcome)
         if (was := self._trouble.over()) is not None:
             log.info("reconcile_recovered", after=was)
-        if not self.pending and not self.orphans:
+        if not self.pending and not self.stale_neighbors:
             self.last_sync = self._clocks.now()
 
     async def _reconcile(self) -> str:
         snapshot = await self._observe()
         goal = await self._wanted(snapshot.config)
         found = await self._problems.check(snapshot, self._settings, goal)
-        wanted = writable(goal, snapshot.config, found)
+        wanted = without_blocked(goal, snapshot.config, found)
         todo = await self._plan(wanted, snapshot.config)
-        if any(problem.stops_everything for problem in found) and (goal.neighbors or todo.changes):
+        if any(problem.blocks_all for problem in found) and (goal.neighbors or todo.changes):
             raise NotReady("; ".join(map(str, found)))
         outcome = await self._write(wanted, todo, snapshot) if todo.changes else self._in_step(wanted, todo, snapshot)
         if blocking := [str(problem) for problem in found if problem.blocks]:
@@ -175,7 +175,7 @@ class Reconciler:
         return outcome
 
     def _in_step(self, wanted: Desired, todo: Plan, snapshot: Snapshot) -> str:
-        self._drift.in_step(wanted, todo.foreign, snapshot, repaired=False)
+        self._drift.in_step(wanted, todo.operator_neighbors, snapshot, repaired=False)
         self._refusals.keep(())
         self._would = frozenset()
         return "unchanged"
@@ -201,7 +201,7 @@ class Reconciler:
                 f"FRR lacks {len(left.changes)} changes after they were written; the first: {describe(first)}"
                 + (f" ({why})" if why else "")
             )
-        self._drift.in_step(wanted, left.foreign, snapshot, repaired=True)
+        self._drift.in_step(wanted, left.operator_neighbors, snapshot, repaired=True)
         log.info("reconciled", changes=len(todo.changes), neighbors=len(wanted.neighbors))
         return "applied"
 
@@ -223,10 +223,10 @@ class Reconciler:
         if not self._dry_run:
             self._stale = {change.address for change in todo.changes if isinstance(change, RefreshInbound)}
         self.pending = todo.changes
-        if set(todo.foreign) - set(self.foreign):
-            log.warning("neighbor_not_ours", neighbors=[str(address) for address in todo.foreign],
+        if set(todo.operator_neighbors) - set(self.operator_neighbors):
+            log.warning("neighbor_not_ours", neighbors=[str(address) for address in todo.operator_neighbors],
                         do="remove the neighbor from FRR, and the agent will write it")  # fmt: skip
-        self.foreign = todo.foreign
+        self.operator_neighbors = todo.operator_neighbors
         return todo
 
     async def _wanted(self, observed: Observed) -> Desired:
@@ -244,7 +244,7 @@ class Reconciler:
         orphans = self._orphans
         # In threads, what takes long with a thousand neighbors: nhrpd is answered meanwhile.
         wanted = _with_orphans(await asyncio.to_thread(desired, peers, self._settings, absent), observed, orphans)
-        self.orphans = tuple(sorted(orphans & wanted.neighbors.keys(), key=str))
+        self.stale_neighbors = tuple(sorted(orphans & wanted.neighbors.keys(), key=str))
         return wanted
 
     async def _apply(self, changes: tuple[Change, ...], wanted: Desired) -> None:

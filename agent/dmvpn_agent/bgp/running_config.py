@@ -15,7 +15,7 @@ from dmvpn_agent.bgp.operator_bgp import IPV6, OperatorBgp
 from dmvpn_agent.bgp.operator_bgp_reader import read_operator_bgp
 from dmvpn_agent.bgp.prefix_filter import Entry
 from dmvpn_agent.bgp.settings import MaximumPrefix
-from dmvpn_agent.frr.answers import FrrFormatError
+from dmvpn_agent.frr.show_json import FrrFormatError
 
 #: What ``any`` stands for, and the longest prefix in it, by IP version.
 _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
@@ -25,7 +25,7 @@ _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 
 _AS_WORDS = frozenset({"internal", "external", "auto"})
 
 
-def require_whole(config: str, *, framed: bool) -> None:
+def require_complete(config: str, *, framed: bool) -> None:
     """Raise ``FrrFormatError`` for text that is not a running configuration, or not a whole one.
 
     Otherwise a missing part would count as something that FRR does not have. vtysh ends it with the line ``end``. A
@@ -39,7 +39,7 @@ def require_whole(config: str, *, framed: bool) -> None:
 
 
 def parse_running_config(text: str) -> Observed:
-    """Read ``show running-config`` of FRR 8.4 to 10.6, or part of it; whether it is whole ``require_whole`` tells.
+    """Read ``show running-config`` of FRR 8.4 to 10.6, or part of it; whether it is whole ``require_complete`` tells.
 
     Raises ``FrrFormatError`` for a line on what is the agent's, or on the BGP instance, that is not as known. Such a
     line on something else is the operator's matter, and passed over; a neighbor with one counts as the operator's.

@@ -123,7 +123,7 @@ def _silent_group(
         yield BgpProblem(Kind.ALL_PASSIVE, found, f"`no neighbor {name} passive`")
     external = [one for one in neighbors if one.as_number != settings.as_number]
     # A session that is up shows that the tunnel interface's own network holds the peers.
-    if external and operator.checks_connected and not group.reaches_far and not up & addresses(external):
+    if external and operator.connected_check and not group.skips_connected_check and not up & addresses(external):
         yield BgpProblem(
             Kind.CONNECTED_CHECK,
             f"peer-group {name} has no `disable-connected-check`: bgpd opens no eBGP session with a peer that it"
@@ -152,7 +152,7 @@ def shared_as_numbers(observed: Observed, settings: BgpSettings, wanted: Desired
             " they come with its own AS number",
             f"add `neighbor {group} as-override` in `address-family {families}`, without"
             " `sender-as-path-loop-detection`; or give each peer an AS number of its own",
-            apart=sharing,
+            sharing_as=sharing,
         )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def _cut_off(observed: Observed, settings: BgpSettings, wanted: Desired) -> dict
     if settings.only_hubs or group is None:
         return {}
     families = (IPV4, IPV6) if settings.ipv6 else (IPV4,)
-    if all(group.family(family).as_override for family in families) and not group.drops_loops:
+    if all(group.family(family).as_override for family in families) and not group.sender_loop_detection:
         return {}
     sharing: dict[int, set[Address]] = defaultdict(set)
     for neighbor in wanted.neighbors.values():

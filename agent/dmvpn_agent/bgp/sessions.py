@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.frr.answers import _REFUSED, FrrFormatError, _object, _raise
+from dmvpn_agent.frr.show_json import MALFORMED, FrrFormatError, json_object, raise_format_error
 from dmvpn_agent.runtime import json_values as typed
 
 
@@ -29,13 +29,13 @@ class Session:
 _SUMMARY = "show bgp ipv4 unicast summary json"
 
 
-def parse_bgp_summary(text: str, skip: Callable[[str], None] = _raise) -> Mapping[Address, Session]:
+def parse_bgp_summary(text: str, skip: Callable[[str], None] = raise_format_error) -> Mapping[Address, Session]:
     """Read ``show bgp ipv4 unicast summary json``; neighbors named by interface are passed over.
 
     ``skip`` is called for each row that cannot be read, with why. Without it, such a row raises. Raises
     ``FrrFormatError``.
     """
-    peers = _object(text, _SUMMARY).get("peers", {})
+    peers = json_object(text, _SUMMARY).get("peers", {})
     if not isinstance(peers, dict):
         raise FrrFormatError(f"{_SUMMARY}: peers is no object")
     sessions: dict[Address, Session] = {}
@@ -46,6 +46,6 @@ def parse_bgp_summary(text: str, skip: Callable[[str], None] = _raise) -> Mappin
                 sessions[ip_address(name)] = Session(
                     typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)), row.get("dynamicPeer") is True
                 )
-        except _REFUSED as error:
+        except MALFORMED as error:
             skip(f"{_SUMMARY}: a row is not as known ({type(error).__name__} {error}): {name!r:.60}")
     return sessions

@@ -23,7 +23,7 @@ from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.plan import Change, Plan, RemoveNeighbor, plan, subject
 from dmvpn_agent.bgp.problem import BgpProblem
-from dmvpn_agent.bgp.problems import bgp_problems, writable
+from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.explain.context import JudgingContext, load_context
@@ -51,7 +51,9 @@ class Preview:
     @property
     def different(self) -> bool:
         """Tell whether FRR is not as desired, or not fit for it."""
-        return bool(self.plan.changes or self.plan.foreign or any(problem.serious for problem in self.problems))
+        return bool(
+            self.plan.changes or self.plan.operator_neighbors or any(problem.serious for problem in self.problems)
+        )
 
     @property
     def strangers(self) -> list[str]:
@@ -94,7 +96,9 @@ async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
         established=[address for address, session in seen.sessions.items() if session.state == "Established"],
         dynamic=[address for address, session in seen.sessions.items() if session.dynamic],
     )
-    return Preview(bgp.as_number, peers, denied, plan(writable(wanted, seen.config, found), seen.config), found)
+    return Preview(
+        bgp.as_number, peers, denied, plan(without_blocked(wanted, seen.config, found), seen.config), found
+    )
 
 
 async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Address]:
@@ -146,9 +150,9 @@ def _text(preview: Preview) -> Iterator[str]:
         yield "FOR YOU TO DO in FRR, or some neighbors are not written, or do not work:"
         yield from (f"  {problem}" for problem in preview.problems)
         yield ""
-    if todo.foreign:
+    if todo.operator_neighbors:
         yield "LEFT ALONE, because somebody else wrote the neighbor; remove it, and the agent writes its own:"
-        yield from (f"  {address}" for address in todo.foreign)
+        yield from (f"  {address}" for address in todo.operator_neighbors)
         yield ""
     if todo.changes:
         yield "CHANGES, as vtysh would be given them:"
@@ -177,7 +181,7 @@ def _json(preview: Preview) -> dict[str, Any]:
             for gone in preview.denied
         ],
         "problems": [str(problem) for problem in preview.problems],
-        "foreign_neighbors": [str(address) for address in preview.plan.foreign],
+        "foreign_neighbors": [str(address) for address in preview.plan.operator_neighbors],
         "not_stored": preview.strangers,
         "changes": changes_json(preview.plan.changes),
         "vtysh": render(preview.plan.changes, preview.as_number),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from dmvpn_agent.bgp.desired import carriers
+from dmvpn_agent.bgp.desired import neighbor_bindings
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.explain.filter_text import lets_in
 from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
@@ -46,10 +46,10 @@ def _one_neighbor(report: Report) -> Iterator[str]:
     bgp = report.context.config.bgp
     decisions = [answer.explanation.decision for answer in report.answers]
     peers = [decision.peer for decision in decisions if isinstance(decision, Accept) and decision.peer is not None]
-    found = carriers(peers, bgp) if bgp else {}
+    found = neighbor_bindings(peers, bgp) if bgp else {}
     if len(found) > 1:
-        carrier = next(iter(found.values()))
-        yield f"If all of them are bound at one NBMA address, the peer has one neighbor: {carrier.protocol_address}."
+        binding = next(iter(found.values()))
+        yield f"If all of them are bound at one NBMA address, the peer has one neighbor: {binding.protocol_address}."
 
 
 def _certificate(report: Report) -> Iterator[str]:

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.frr.answers import _REFUSED, FrrFormatError, _object, _raise
+from dmvpn_agent.frr.show_json import MALFORMED, FrrFormatError, json_object, raise_format_error
 from dmvpn_agent.runtime import json_values as typed
 
 
@@ -24,21 +24,23 @@ class CacheEntry:
 CACHE_COMMANDS: Mapping[int, str] = {4: "show ip nhrp cache json", 6: "show ipv6 nhrp cache json"}
 
 
-def parse_nhrp_cache(text: str, skip: Callable[[str], None] = _raise, version: int = 4) -> tuple[CacheEntry, ...]:
+def parse_nhrp_cache(
+    text: str, skip: Callable[[str], None] = raise_format_error, version: int = 4
+) -> tuple[CacheEntry, ...]:
     """Read what ``CACHE_COMMANDS[version]`` printed.
 
     ``skip`` is called for each row that cannot be read, with why; the rows returned are then not all. Without it,
     such a row raises. Raises ``FrrFormatError``.
     """
     command = CACHE_COMMANDS[version]
-    rows = _object(text, command).get("table")
+    rows = json_object(text, command).get("table")
     if not isinstance(rows, list):
         raise FrrFormatError(f"{command} has no table")
     entries = []
     for row in rows:
         try:
             entries.append(_cache_entry(typed.mapping(row)))
-        except _REFUSED as error:
+        except MALFORMED as error:
             skip(f"{command}: a row is not as known ({type(error).__name__} {error}): {typed.brief(row, 200)}")
     return tuple(entries)
 

@@ -13,7 +13,7 @@ class TerminalError(Exception):
     """A daemon gave no whole answer. Of what was sent, some may have been done; the text names the daemon."""
 
 
-class NotThere(TerminalError):
+class NotConnected(TerminalError):
     """This way to the daemon is closed, and nothing was sent."""
 
 
@@ -30,7 +30,7 @@ class Reply:
     errors: str = ""
     framed: bool = field(default=False, compare=False)
 
-    def words(self) -> str:
+    def last_output(self) -> str:
         """Return the end of what was printed on one line, for people."""
         text = " ".join(f"{self.text} {self.errors}".split())
         return f"{text[-300:] or 'no output'} (status {self.status})"
@@ -44,10 +44,10 @@ class Terminal(Protocol):
         """Return the word for this way in the log and the status."""
 
     async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
-        """Give lines to one daemon, up to the first that has a status. Raises ``TerminalError``, ``NotThere``."""
+        """Give lines to one daemon, up to the first that has a status. Raises ``TerminalError``, ``NotConnected``."""
 
 
-class Either:
+class WithFallback:
     """The first of two ways, and the second where the first is not there. Says which, where that changes.
 
     Only for reading: what was to be written once must not go to both. ``used`` has the name of the way by daemon.
@@ -64,7 +64,7 @@ class Either:
         """Give lines to one daemon, as ``Terminal`` does."""
         try:
             reply = await self._first.run(daemon, lines)
-        except NotThere as closed:
+        except NotConnected as closed:
             reply = await self._second.run(daemon, lines)
             self._say(daemon, self._second.name, why=str(closed))
         else:

@@ -1,7 +1,7 @@
 """The ways to FRR that the configuration names."""
 
 from dmvpn_agent.frr.settings import Frr
-from dmvpn_agent.frr.terminal import Either, Terminal
+from dmvpn_agent.frr.terminal import Terminal, WithFallback
 from dmvpn_agent.frr.vty import VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
 
@@ -11,5 +11,5 @@ class Terminals:
 
     def __init__(self, frr: Frr) -> None:
         vtysh, sockets = Vtysh(frr.vtysh), VtySockets(frr.vty_directory)
-        self.reader = Either(sockets, vtysh)
+        self.reader = WithFallback(sockets, vtysh)
         self.writer: Terminal = sockets if frr.bgp_transport == sockets.name else vtysh

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmvpn_agent.frr.terminal import NotThere, Reply, TerminalError
+from dmvpn_agent.frr.terminal import NotConnected, Reply, TerminalError
 
 TIMEOUT = 15.0
 MAX_REPLY = 32 << 20
@@ -37,8 +37,8 @@ class VtySockets:
     async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
         """Give lines to one daemon, up to the first that has a status.
 
-        Raises ``NotThere``, or ``TerminalError``: no answer in time, one cut off, or one too long. Then the command
-        in flight may be done or not. Raises ``ValueError`` for a line that is no single command.
+        Raises ``NotConnected``; ``TerminalError`` if a reply is late, cut off or too long, in which case FRR may have
+        run the command in flight; ``ValueError`` for a line that is not a single command.
         """
         commands = [_command(line) for line in ("enable", *lines)]
         async with self._turns[daemon]:
@@ -72,7 +72,7 @@ class VtySockets:
         try:
             return await asyncio.open_unix_connection(path, limit=self._max_reply)
         except OSError as error:
-            raise NotThere(
+            raise NotConnected(
                 f"{daemon} is not running, or its vty socket {path} may not be opened (group frrvty):"
                 f" {error.strerror or error}"
             ) from error

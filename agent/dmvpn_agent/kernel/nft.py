@@ -24,7 +24,7 @@ _COMPARED = {
     "rule": frozenset({"family", "table", "chain", "expr"}),
 }
 #: An address and UDP port, as the kernel is told of a peer behind a NAT.
-End = tuple[Address, int]
+UdpEndpoint = tuple[Address, int]
 
 
 class NftFormatError(Exception):
@@ -43,10 +43,10 @@ class ShownTable:
     packets: int
 
 
-def render(rule: RedirectRule, silenced: Mapping[End, int] | None = None) -> str:
+def render(rule: RedirectRule, blocked: Mapping[UdpEndpoint, int] | None = None) -> str:
     """Return the script for ``nft -f -`` that makes our table hold just this rule, in one transaction.
 
-    ``silenced`` has what must stay dropped in the new table, and for how many seconds. The table is named before it
+    ``blocked`` has what must stay dropped in the new table, and for how many seconds. The table is named before it
     is deleted, so that the deletion succeeds where there is none yet.
     """
     rules = "\n".join(
@@ -68,21 +68,21 @@ table {TABLE} {{
     flags dynamic,timeout
     timeout 1m
   }}
-  set silenced {{
+  set blocked {{
     type ipv4_addr . inet_service
     size 4096
     flags timeout
   }}
   chain input {{
     type filter hook input priority filter; policy accept;
-    ip saddr . udp sport @silenced drop
+    ip saddr . udp sport @blocked drop
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
 {rules}
   }}
 }}
-{"".join(render_block(end, seconds) for end, seconds in (silenced or {}).items())}"""
+{"".join(render_block(end, seconds) for end, seconds in (blocked or {}).items())}"""
 
 
 def _redirections(rule: RedirectRule) -> tuple[str, str]:
@@ -102,14 +102,14 @@ def _redirections(rule: RedirectRule) -> tuple[str, str]:
     )
 
 
-def render_block(end: End, seconds: int) -> str:
+def render_block(end: UdpEndpoint, seconds: int) -> str:
     """Return the script that has our table drop what comes from an address and UDP port, for so long."""
-    return f"add element {TABLE} silenced {{ {end[0]} . {end[1]} timeout {seconds}s }}\n"
+    return f"add element {TABLE} blocked {{ {end[0]} . {end[1]} timeout {seconds}s }}\n"
 
 
-def render_unblock(end: End) -> str:
+def render_unblock(end: UdpEndpoint) -> str:
     """Return the script that takes that back."""
-    return f"delete element {TABLE} silenced {{ {end[0]} . {end[1]} }}\n"
+    return f"delete element {TABLE} blocked {{ {end[0]} . {end[1]} }}\n"
 
 
 def parse_table(text: str) -> ShownTable:

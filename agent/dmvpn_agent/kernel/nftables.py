@@ -13,9 +13,9 @@ import structlog
 
 from dmvpn_agent.kernel.nft import (
     TABLE,
-    End,
     NftFormatError,
     ShownTable,
+    UdpEndpoint,
     parse_table,
     render,
     render_block,
@@ -41,7 +41,7 @@ class Nftables:
     """Our own table, and nothing else. Whoever writes to it shares one of these: it knows what must stay dropped."""
 
     def __init__(self) -> None:
-        self._silenced: dict[End, float] = {}
+        self._blocked: dict[UdpEndpoint, float] = {}
         self._writing = asyncio.Lock()
 
     async def show(self) -> ShownTable | None:
@@ -58,16 +58,16 @@ class Nftables:
             raise FirewallError(str(error)) from error
 
     async def install(self, rule: RedirectRule) -> None:
-        """Write our table in place of what is there; what is silenced stays so. Raises ``FirewallError``."""
+        """Write our table in place of what is there; what is blocked stays so. Raises ``FirewallError``."""
         async with self._writing:
-            done = await self._nft("-f", "-", stdin=render(rule, self._still_silenced()))
+            done = await self._nft("-f", "-", stdin=render(rule, self._still_blocked()))
         if done.status != 0:
             raise FirewallError(f"nft refuses the redirect rule: {_words(done)}")
 
-    def _still_silenced(self) -> dict[End, int]:
+    def _still_blocked(self) -> dict[UdpEndpoint, int]:
         now = time.monotonic()
-        self._silenced = {end: until for end, until in self._silenced.items() if now < until}
-        return {end: math.ceil(until - now) for end, until in self._silenced.items()}
+        self._blocked = {end: until for end, until in self._blocked.items() if now < until}
+        return {end: math.ceil(until - now) for end, until in self._blocked.items()}
 
     async def remove(self) -> None:
         """Delete our table; it need not be there. Raises ``FirewallError``."""
@@ -75,19 +75,19 @@ class Nftables:
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft cannot delete table {TABLE}: {_words(done)}")
 
-    async def block(self, end: End, span: timedelta) -> None:
+    async def block(self, end: UdpEndpoint, span: timedelta) -> None:
         """Drop what comes from an address and UDP port. Raises ``FirewallError``."""
         async with self._writing:
             done = await self._nft("-f", "-", stdin=render_block(end, int(span.total_seconds())))
             if done.status == 0:
-                self._silenced[end] = time.monotonic() + span.total_seconds()
+                self._blocked[end] = time.monotonic() + span.total_seconds()
         if done.status != 0:
             raise FirewallError(f"nft does not drop what comes from {end[0]} port {end[1]}: {_words(done)}")
 
-    async def unblock(self, end: End) -> None:
+    async def unblock(self, end: UdpEndpoint) -> None:
         """Drop it no longer; it need not be dropped. Raises ``FirewallError``."""
         async with self._writing:
-            self._silenced.pop(end, None)
+            self._blocked.pop(end, None)
             done = await self._nft("-f", "-", stdin=render_unblock(end))
         if done.status != 0 and "No such file or directory" not in done.stderr:
             raise FirewallError(f"nft still drops what comes from {end[0]} port {end[1]}: {_words(done)}")

@@ -24,8 +24,9 @@ def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) ->
     ``drops_prefixes_of``: the peers whose prefixes it is offered and drops, because they have its own AS number.
     """
     sessions = reconciler.snapshot.sessions if reconciler and reconciler.snapshot else {}
-    neighbors = reconciler.carriers() if reconciler else {}
-    apart = {one: problem.apart for problem in (reconciler.problems if reconciler else ()) for one in problem.apart}
+    neighbors = reconciler.neighbor_bindings() if reconciler else {}
+    problems = reconciler.problems if reconciler else ()
+    sharing_as = {address: problem.sharing_as for problem in problems for address in problem.sharing_as}
     shown = []
     for member in peers.memberships():
         address = member.peer.protocol_address
@@ -34,10 +35,12 @@ def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) ->
             "state": session.state,
             "prefixes_received": session.prefixes,
             "dynamic": session.dynamic,
-            "drops_prefixes_of": [str(other) for other in sorted(apart.get(address, {address}) - {address}, key=str)],
+            "drops_prefixes_of": [
+                str(other) for other in sorted(sharing_as.get(address, {address}) - {address}, key=str)
+            ],
         }
-        carrier = neighbors.get(address)
-        neighbor = str(carrier.protocol_address) if carrier else None
+        binding = neighbors.get(address)
+        neighbor = str(binding.protocol_address) if binding else None
         shown.append(_peer(member, clocks) | {"bgp": bgp, "neighbor": neighbor})
     return shown
 
@@ -149,12 +152,12 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
     if reconciler is None:
         return None
     return {
-        "in_sync": not (reconciler.pending or reconciler.orphans or reconciler.trouble)
+        "in_sync": not (reconciler.pending or reconciler.stale_neighbors or reconciler.trouble)
         and bool(reconciler.last_sync),
         "last_sync": _time(reconciler.last_sync),
         "pending_changes": [describe_change(change) for change in reconciler.pending],
-        "foreign_neighbors": [str(address) for address in reconciler.foreign],
-        "orphan_neighbors": [str(address) for address in reconciler.orphans],
+        "foreign_neighbors": [str(address) for address in reconciler.operator_neighbors],
+        "orphan_neighbors": [str(address) for address in reconciler.stale_neighbors],
         "problems": [
             {
                 "kind": str(problem.kind),

@@ -209,7 +209,7 @@ async def test_a_change_of_another_table_writes_nothing() -> None:
 
 
 @in_network_namespace
-async def test_what_comes_from_a_silenced_port_is_dropped_until_it_is_heard_again() -> None:
+async def test_what_comes_from_a_blocked_port_is_dropped_until_it_is_heard_again() -> None:
     """Of two at one address only the one; the keeper's table is the same to it."""
     firewall = Nftables()
     await firewall.install(RULE)
@@ -226,13 +226,13 @@ async def test_what_comes_from_a_silenced_port_is_dropped_until_it_is_heard_agai
 
 
 @in_network_namespace
-async def test_what_is_silenced_stays_so_whoever_harms_the_rule() -> None:
+async def test_what_is_blocked_stays_so_whoever_harms_the_rule() -> None:
     """The table is written again with it; what is heard again is not in it."""
     firewall = Nftables()
     command("ip", "link", "set", "lo", "up")
-    silenced, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
+    blocked, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
     await firewall.install(RULE)
-    await firewall.block(silenced, timedelta(minutes=10))
+    await firewall.block(blocked, timedelta(minutes=10))
     await firewall.block(heard, timedelta(minutes=10))
     await firewall.unblock(heard)
     command("nft", "flush", "ruleset")

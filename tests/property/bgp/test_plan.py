@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.change_text import describe
-from dmvpn_agent.bgp.drift import drifted, settled
+from dmvpn_agent.bgp.drift import expected_state, find_drift
 from dmvpn_agent.bgp.neighbors import DENY_ANY, Observed, owns_list, owns_neighbor
 from dmvpn_agent.bgp.plan import RefreshInbound, plan, subject
 from dmvpn_agent.bgp.running_config import parse_running_config
@@ -66,7 +66,9 @@ def test_a_plan_applied_whole_reaches_what_is_desired(
     observed = _observe(model)
     assert plan(goal, observed).changes == ()
     mine = {address: found for address, found in observed.neighbors.items() if owns_neighbor(found)}
-    assert mine == {address: item for address, item in goal.neighbors.items() if address not in todo.foreign}
+    assert mine == {
+        address: item for address, item in goal.neighbors.items() if address not in todo.operator_neighbors
+    }
     for address, neighbor in mine.items():
         entries = observed.prefix_lists[neighbor.prefix_list or ""]
         *others, last = (entry for _, entry in sorted(entries.items()))
@@ -133,7 +135,12 @@ def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
     model.run(render(todo.changes, 65000)[:cut])
     for address, found in _observe(model).neighbors.items():
         asked = goal.neighbors.get(address)
-        if asked is None or address in todo.foreign or not owns_neighbor(found) or found.peer_group is None:
+        if (
+            asked is None
+            or address in todo.operator_neighbors
+            or not owns_neighbor(found)
+            or found.peer_group is None
+        ):
             continue
         stood = before[address]
         assert found.maximum_prefix in {asked.maximum_prefix, stood.maximum_prefix}
@@ -195,15 +202,21 @@ def test_what_was_edited_since_all_was_in_step_is_drift_and_what_is_new_is_not(
     model, goal = _model(state), wanted(population, by)
     todo = plan(goal, _observe(model))
     model.run(render(todo.changes, 65000))
-    stood = settled(goal, todo.foreign)
-    assert drifted(stood, _observe(model), plan(wanted(later, by), _observe(model))) == {}
+    stood = expected_state(goal, todo.operator_neighbors)
+    assert find_drift(stood, _observe(model), plan(wanted(later, by), _observe(model))) == {}
 
     for edit in afterwards:
         model.run(edit.typed())
     undone = plan(goal, _observe(model))
-    named = drifted(stood, _observe(model), undone)
-    theirs = {name for address in undone.foreign for name in (str(address), *goal.neighbors[address].prefix_lists)}
-    theirs |= {name for address in todo.foreign for name in (str(address), *goal.neighbors[address].prefix_lists)}
+    named = find_drift(stood, _observe(model), undone)
+    theirs = {
+        name
+        for address in undone.operator_neighbors
+        for name in (str(address), *goal.neighbors[address].prefix_lists)
+    }
+    theirs |= {
+        name for address in todo.operator_neighbors for name in (str(address), *goal.neighbors[address].prefix_lists)
+    }
     assert (
         named.keys() - theirs
         == {subject(change) for change in undone.changes if not isinstance(change, RefreshInbound)} - theirs

@@ -172,7 +172,7 @@ async def test_a_crash_before_the_description_needs_no_hand(node: Node) -> None:
         await until(lambda: node.reconciler.trouble)
         assert node.bgpd.model.neighbors["10.255.0.2"].description is None
         await node.settled()
-    assert node.reconciler.foreign == ()
+    assert node.reconciler.operator_neighbors == ()
     assert (node.bgpd.model.neighbors["10.255.0.2"].description or "").startswith("dmvpn-agent ")
 
 

@@ -14,7 +14,7 @@ from dmvpn_agent.bgp.operator_bgp_reader import read_operator_bgp
 from dmvpn_agent.bgp.plan import RemoveNeighbor, SetNeighbor, plan
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problem import BgpProblemKind as Kind
-from dmvpn_agent.bgp.problems import bgp_problems, writable
+from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.running_config import parse_running_config
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.policy.peer import Peer
@@ -88,7 +88,12 @@ def test_the_operators_lines_are_read() -> None:
     assert not bgp.shutdown
     assert bgp.default_families == {IPV6}
     assert bgp.other_instances == ("router bgp 64999 vrf red",)
-    assert (group.passive, group.local_as, group.reaches_far, group.shutdown) == (True, "64900", True, False)
+    assert (group.passive, group.local_as, group.skips_connected_check, group.shutdown) == (
+        True,
+        "64900",
+        True,
+        False,
+    )
     assert group.remote_as == "1.10"
 
 
@@ -121,7 +126,7 @@ def test_one_bad_group_does_not_stop_the_others() -> None:
     text = hub("neighbor internal peer-group", group=["disable-connected-check", "remote-as external"])
     observed = parse_running_config(text)
     wanted = desired([spoke(2), spoke(3, as_number=65000)], by)
-    todo = plan(writable(wanted, observed, bgp_problems(observed, by, wanted)), observed)
+    todo = plan(without_blocked(wanted, observed, bgp_problems(observed, by, wanted)), observed)
     assert [change.neighbor.address for change in todo.changes if isinstance(change, SetNeighbor)] == [
         spoke(3).protocol_address
     ]
@@ -139,7 +144,7 @@ def test_a_neighbor_that_stands_stays_while_its_group_is_missing() -> None:
     observed = parse_running_config(text)
     elsewhere = replace(SETTINGS, peer_group="branches")
     moved = desired([spoke(2)], elsewhere)
-    kept = plan(writable(moved, observed, bgp_problems(observed, elsewhere, moved)), observed)
+    kept = plan(without_blocked(moved, observed, bgp_problems(observed, elsewhere, moved)), observed)
     assert not any(isinstance(change, SetNeighbor | RemoveNeighbor) for change in kept.changes)
     assert [name for change in kept.changes if (name := getattr(change, "prefix_list", None))]
     assert wanted.prefix_lists == moved.prefix_lists
@@ -217,7 +222,7 @@ class TestSharedAsNumbers:
         """By address, with the line that helps."""
         (problem,) = found(hub(), *self.PEERS)
         assert problem.kind is Kind.SHARED_AS_NUMBER
-        assert problem.apart == {spoke(2).protocol_address, spoke(3).protocol_address}
+        assert problem.sharing_as == {spoke(2).protocol_address, spoke(3).protocol_address}
         assert not problem.serious
         assert "neighbor spokes as-override" in problem.do
 

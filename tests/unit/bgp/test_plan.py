@@ -153,7 +153,7 @@ def test_a_half_made_neighbor_is_completed() -> None:
 
 def test_a_bare_neighbor_of_another_as_is_the_operators() -> None:
     """Only our own AS could be ours."""
-    assert _plan(spoke(2), observed=_there(Neighbor(A, 64000))).foreign == (A,)
+    assert _plan(spoke(2), observed=_there(Neighbor(A, 64000))).operator_neighbors == (A,)
 
 
 def test_a_bare_neighbor_without_our_filter_is_the_operators() -> None:

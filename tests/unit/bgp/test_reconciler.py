@@ -221,7 +221,7 @@ async def test_a_foreign_neighbor_is_told(node: Node, logs: list[dict[str, Any]]
     async with node.running():
         node.accept(2)
         await node.settled()
-    assert node.reconciler.foreign == (ip_address("10.255.0.2"),)
+    assert node.reconciler.operator_neighbors == (ip_address("10.255.0.2"),)
     assert node.bgpd.batches == []
     assert "neighbor_not_ours" in [entry["event"] for entry in logs]
 

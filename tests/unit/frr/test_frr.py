@@ -20,8 +20,8 @@ from dmvpn_agent.bgp.running_config import parse_running_config
 from dmvpn_agent.bgp.sessions import Session, parse_bgp_summary
 from dmvpn_agent.bgp.settings import MaximumPrefix
 from dmvpn_agent.bgp.vtysh_lines import render
-from dmvpn_agent.frr.answers import FrrFormatError
 from dmvpn_agent.frr.nhrp_cache import CacheEntry, parse_nhrp_cache
+from dmvpn_agent.frr.show_json import FrrFormatError
 
 FEW, MANY = 19, 20
 DATA = Path(__file__).parents[2] / "data"

@@ -18,7 +18,7 @@ from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import DENY_ANY
 from dmvpn_agent.bgp.plan import AddEntry, Change, RefreshInbound, RemoveList
-from dmvpn_agent.frr.terminal import Either, NotThere, Reply, TerminalError
+from dmvpn_agent.frr.terminal import NotConnected, Reply, TerminalError, WithFallback
 from dmvpn_agent.frr.vty import VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
 from fakes.bgpd_model import BgpdModel
@@ -137,7 +137,7 @@ class TestWhichWay:
 
     async def test_the_socket_where_it_is_there(self, tmp_path: Path, logs: list[Any]) -> None:
         """vtysh is not run. It is said once."""
-        reader = Either(VtySockets(tmp_path), Vtysh("/no/vtysh"))
+        reader = WithFallback(VtySockets(tmp_path), Vtysh("/no/vtysh"))
         async with VtyServer(tmp_path, lambda _: reply("a")):
             assert [(await reader.run("bgpd", ["show a"])).text for _ in range(3)] == ["a", "a", "a"]
         assert reader.used == {"bgpd": "vty"}
@@ -145,7 +145,7 @@ class TestWhichWay:
 
     async def test_vtysh_where_it_is_not(self, tmp_path: Path, logs: list[Any]) -> None:
         """The log says why; and that the socket is used, once it is there."""
-        reader = Either(VtySockets(tmp_path), self._vtysh(tmp_path / "vtysh", "echo b"))
+        reader = WithFallback(VtySockets(tmp_path), self._vtysh(tmp_path / "vtysh", "echo b"))
         assert (await reader.run("bgpd", ["show a"])).text == "b\n"
         assert (await reader.run("bgpd", ["show a"])).text == "b\n"
         async with VtyServer(tmp_path, lambda _: reply("a")):
@@ -157,7 +157,7 @@ class TestWhichWay:
 
     async def test_a_socket_that_breaks_off_is_not_replaced(self, tmp_path: Path) -> None:
         """The next look shows how things are; nothing is run twice."""
-        reader = Either(VtySockets(tmp_path), self._vtysh(tmp_path / "vtysh", "echo b"))
+        reader = WithFallback(VtySockets(tmp_path), self._vtysh(tmp_path / "vtysh", "echo b"))
         async with VtyServer(tmp_path, lambda _: b"half"):
             with pytest.raises(TerminalError, match="broke off"):
                 await reader.run("bgpd", ["show a"])
@@ -168,7 +168,7 @@ class TestWhichWay:
         async with VtyServer(tmp_path, lambda _: reply()) as server:
             stale = tmp_path / "nhrpd.vty"
             stale.hardlink_to(server.path)
-        with pytest.raises(NotThere, match=r"nhrpd is not running.*nhrpd\.vty.*Connection refused"):
+        with pytest.raises(NotConnected, match=r"nhrpd is not running.*nhrpd\.vty.*Connection refused"):
             await VtySockets(tmp_path).run("nhrpd", ["show a"])
 
 

@@ -32,14 +32,14 @@ table inet dmvpn_agent {
     flags dynamic,timeout
     timeout 1m
   }
-  set silenced {
+  set blocked {
     type ipv4_addr . inet_service
     size 4096
     flags timeout
   }
   chain input {
     type filter hook input priority filter; policy accept;
-    ip saddr . udp sport @silenced drop
+    ip saddr . udp sport @blocked drop
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
@@ -99,10 +99,10 @@ def test_an_object_that_is_not_ours_is_seen() -> None:
     assert parse_table(json.dumps(shown)).content != parse_table(RECORDED).content
 
 
-def test_what_is_silenced_is_in_the_same_transaction() -> None:
-    """The table is made anew, and no packet of a silenced peer comes in between."""
+def test_what_is_blocked_is_in_the_same_transaction() -> None:
+    """The table is made anew, and no packet of a blocked peer comes in between."""
     script = render(RULE, {(ip_address("203.0.113.7"), 4500): 30})
-    assert script == GOLDEN + "add element inet dmvpn_agent silenced { 203.0.113.7 . 4500 timeout 30s }\n"
+    assert script == GOLDEN + "add element inet dmvpn_agent blocked { 203.0.113.7 . 4500 timeout 30s }\n"
 
 
 def test_a_changed_rule_is_seen() -> None:

@@ -10,8 +10,8 @@ from dmvpn_agent.admission.recording import RecordingError, read
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.doctor.node_text import parse_links
-from dmvpn_agent.frr.answers import FrrFormatError
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
+from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.kernel.nft import NftFormatError, parse_table
 from dmvpn_agent.runtime import json_values as typed
 

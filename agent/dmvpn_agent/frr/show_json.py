@@ -1,4 +1,4 @@
-"""What FRR's commands print, as far as it is JSON."""
+"""The JSON output of FRR's show commands."""
 
 from typing import Any
 
@@ -9,14 +9,17 @@ class FrrFormatError(Exception):
     """FRR printed something that is not in the form this program knows."""
 
 
-_REFUSED = (KeyError, AttributeError, TypeError, ValueError)
+#: What reading a malformed value raises.
+MALFORMED = (KeyError, AttributeError, TypeError, ValueError)
 
 
-def _raise(why: str) -> None:
+def raise_format_error(why: str) -> None:
+    """Raise ``FrrFormatError``: the parsers' default for a row that they cannot read."""
     raise FrrFormatError(why)
 
 
-def _object(text: str, command: str) -> dict[str, Any]:
+def json_object(text: str, command: str) -> dict[str, Any]:
+    """Return the JSON object that a command printed. Raises ``FrrFormatError``."""
     try:
         value = typed.document(text)
     except ValueError as error:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bgp.desired import carriers, desired
+from dmvpn_agent.bgp.desired import desired, neighbor_bindings
 from dmvpn_agent.policy.peer import Peer
 from factories import SETTINGS, spoke
 
@@ -39,7 +39,7 @@ def _who(peer: Peer) -> tuple[str, str, Address]:
 def test_each_peer_has_one_neighbor_at_one_of_its_addresses(peers: list[Peer], absent: set[Address]) -> None:
     """At one that is there, if any is; and at an IPv4 one, if one of those is."""
     routed = [peer for peer in peers if peer.as_number is not None]
-    found = carriers(peers, SETTINGS, absent)
+    found = neighbor_bindings(peers, SETTINGS, absent)
     assert found.keys() == {peer.protocol_address for peer in routed}
     for peer in routed:
         carrier = found[peer.protocol_address]
@@ -55,5 +55,5 @@ def test_each_peer_has_one_neighbor_at_one_of_its_addresses(peers: list[Peer], a
 @given(populations(), st.sets(st.sampled_from(ADDRESSES)))
 def test_the_order_of_registration_does_not_matter(peers: list[Peer], absent: set[Address]) -> None:
     """Both ends of a session find the same."""
-    found = carriers(peers, SETTINGS, absent)
-    assert carriers(peers[::-1], SETTINGS, absent) == found
+    found = neighbor_bindings(peers, SETTINGS, absent)
+    assert neighbor_bindings(peers[::-1], SETTINGS, absent) == found
