@@ -241,13 +241,13 @@ class Bridge:
         self._arrivals = {
             key: circuit for key, circuit in self._arrivals.items() if circuit[0].unique_id in self._stale
         }
-        difference = self.circuits.update(seen, changes, ids)
-        for circuit in difference.lost:
+        announcements = self.circuits.update(seen, changes, ids)
+        for circuit in announcements.interrupted:
             self._announce("child-state-destroying", circuit)
-        installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *difference.installed)}
+        installed = {child.unique_id: (sa, child) for sa, child in (*self._identified(), *announcements.installed)}
         for circuit in installed.values():
             self._announce("child-state-installed", circuit)
-        for circuit in difference.destroying:
+        for circuit in announcements.destroyed:
             self._announce("child-state-destroying", circuit)
         told = self.circuits.announced
         self._unidentified = {
@@ -255,7 +255,7 @@ class Bridge:
             for key in (told if ids is None else self._unidentified | installed.keys())
             if key in told and not self._certificates.of(told[key][0])[1]
         }
-        return difference.doubtful
+        return announcements.unconfirmed
 
     def _unproven(self, ids: Set[int] | None) -> list[IkeSa]:
         """Return the IKE_SAs that are not looked at now, and whose certificate was not found before."""

@@ -1,17 +1,37 @@
-"""What nhrpd believes of the circuits, and how that is brought in step with what charon shows.
+"""The circuits that the bridge has announced to nhrpd, kept in step with what charon lists.
 
-A CHILD_SA counts as gone only on evidence: charon said so, lists it in a state without traffic, or did not list it
-in two looks in a row. One look is not enough: while an IKE_SA is rekeyed, ``list-sas`` passes from one IKE_SA to the
-next, and can meet neither the old nor the new one with the CHILD_SA that moves between them.
+A circuit is an installed CHILD_SA with its IKE_SA. nhrpd counts the circuits of each pair of addresses
+(``nhrp_vc_ipsec_updown``). When the last one goes, it drops the peer and its bindings.
 
-New circuits are told before old ones go, so that no rekeying leaves nhrpd without one; but where charon said that the
-last circuit of a pair had ended before the next one came, nhrpd is told that, however fast the next one was.
+Invariant. After each ``update``, for the IKE_SAs that it covers:
+
+1. Every circuit that charon lists is announced, with the addresses, identities and IKE_SA listed.
+2. If an announced circuit is not listed, there is no evidence that it is gone. ``unconfirmed`` is then set, and the
+   caller lists all IKE_SAs at once: the second listing decides.
+3. While nhrpd works through the announcements, a pair that had a circuit before and has one after is without one only
+   if charon's events say that it was, or if its circuit moved to other addresses.
+
+Without 1 nhrpd has no tunnel for a peer, or terminates the wrong IKE_SA. Without 2 or 3 a rekeying costs a peer its
+binding, or a peer that the agent disconnected looks as if it had been connected all the time.
+
+A CHILD_SA is gone if
+- an event said so: ``child-updown`` without ``up``, or ``old`` of a ``child-rekey``;
+- charon lists it in a state without traffic, or its IKE_SA as being deleted;
+- two listings in a row lack it. One listing proves nothing: while charon rekeys an IKE_SA, its CHILD_SAs move to the
+  new one, and ``list-sas``, which goes from one IKE_SA to the next, can meet them in neither.
+
+Order of announcements: first the interruptions (every circuit of a pair had ended before the next one came, going by
+the order of charon's events), then new and changed circuits, then all other circuits that are gone.
+
+Events and listings come by different ways, so an event can precede the listing that shows its effect. Such an event
+keeps its place before later events until the next update.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.bridge.multi_index import MultiIndex
 from dmvpn_agent.charon.sa import Circuit, IkeSa, addresses, circuits, same_circuit
 from dmvpn_agent.charon.sa_changes import ChildChange
 
@@ -19,152 +39,51 @@ Pair = tuple[Address, Address]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """What nhrpd is to be told, in this order; ``doubtful``: another look is needed to know all of it.
+class Announcements:
+    """What to announce to nhrpd, in this order; ``unconfirmed``: list all IKE_SAs again before trusting the table.
 
-    ``lost`` were the last of their pair of addresses, and ended before others came.
+    Circuits ``interrupted`` and ``destroyed`` go out as ``child-state-destroying``, ``installed`` as
+    ``child-state-installed``.
     """
 
-    lost: list[Circuit] = field(default_factory=list)
+    interrupted: list[Circuit] = field(default_factory=list)
     installed: list[Circuit] = field(default_factory=list)
-    destroying: list[Circuit] = field(default_factory=list)
-    doubtful: bool = False
+    destroyed: list[Circuit] = field(default_factory=list)
+    unconfirmed: bool = False
 
 
 class CircuitTable:
-    """``announced``: the circuits that nhrpd believes up, by the CHILD_SA's unique id. ``sas``: charon's IKE_SAs.
+    """``announced``: the announced circuits by the CHILD_SA's unique id. ``sas``: charon's IKE_SAs as last listed.
 
-    The work of a look is that of the IKE_SAs looked at, however many others there are.
+    The work of an update grows with the IKE_SAs that it covers, not with all.
     """
 
     def __init__(self, announced: Iterable[Circuit] = ()) -> None:
         self.announced: dict[int, Circuit] = {}
         self.sas: dict[int, IkeSa] = {}
-        self._missing: set[int] = set()
-        self._expected: set[int] = set()
-        self._ahead: Sequence[ChildChange] = ()
-        # All CHILD_SAs of ``sas``, and whether one of them is in two IKE_SAs: it is moving.
-        self._shown: set[int] = set()
-        self._moving = False
-        # Those of ``announced`` by addresses, and where there are several.
-        self._by_pair: dict[Pair, tuple[int, ...]] = {}
-        self._duplicates: set[Pair] = set()
-        for sa, child in announced:
-            self._announce(child.unique_id, (sa, child))
+        self._by_pair = MultiIndex[Pair]()
+        # A CHILD_SA's IKE_SA. It has two if a listing met it on both sides of a move; the last one listed counts.
+        self._ike_sas_of = MultiIndex[int]()
+        # Announced circuits that no listing has shown yet, and those that the last listing lacked.
+        self._not_yet_listed: set[int] = set()
+        self._unconfirmed: set[int] = set()
+        self._early_events: Sequence[ChildChange] = ()
+        for circuit in announced:
+            self._announce_unlisted(circuit)
 
     def between(self, local: Address, remote: Address) -> Iterator[Circuit]:
-        """Yield the circuits between two addresses."""
-        return (self.announced[key] for key in self._by_pair.get((local, remote), ()))
+        """Yield the announced circuits between two addresses."""
+        return (self.announced[key] for key in self._by_pair.of((local, remote)))
 
     def duplicates(self) -> list[IkeSa]:
-        """Return the IKE_SAs with a circuit that has another one between the same addresses beside it."""
-        numbers = {self.announced[key][0].unique_id for pair in self._duplicates for key in self._by_pair[pair]}
+        """Return the IKE_SAs of all circuits that share their pair of addresses with another circuit."""
+        numbers = {
+            self.announced[key][0].unique_id for pair in self._by_pair.shared for key in self._by_pair.of(pair)
+        }
         return [self.sas[number] for number in numbers if number in self.sas]
 
-    def announce_early(self, circuit: Circuit) -> bool:
-        """Take up a circuit of which charon said that it came; return whether nhrpd can be told of it at once.
-
-        That is so where nhrpd believes in none between these addresses, and was told of all that ended.
-        """
-        sa, child = circuit
-        if child.unique_id in self.announced or addresses(sa) in self._by_pair or self._ahead or not child.installed:
-            return False
-        self._announce(child.unique_id, circuit)
-        self._expected.add(child.unique_id)
-        return True
-
-    def update(
-        self, sas: Mapping[int, IkeSa], changes: Sequence[ChildChange], of: Set[int] | None = None
-    ) -> Difference:
-        """Take up what charon shows; ``changes`` is all that it said since the last look, as it came.
-
-        ``of``: the IKE_SAs looked at, of which ``sas`` are those that are there; ``None``: all were looked at.
-        What charon said may be ahead of what it showed: that is kept for the next look.
-        """
-        before = self.sas if of is None else {key: self.sas[key] for key in of if key in self.sas}
-        former, shown = _children(before.values()), _children(sas.values())
-        if of is not None and (self._moving or (shown & self._shown) - former):
-            others = {key: sa for key, sa in self.sas.items() if key not in of}
-            return self.update({**others, **sas}, changes)
-        now = circuits(sas.values())
-        expected = {key for key in self._expected if of is None or self.announced[key][0].unique_id in of}
-        looked_at = set(self.announced) if of is None else self.announced.keys() & (former | expected | self._missing)
-        absent = looked_at - now.keys()
-        new, changes = changes, (*self._ahead, *changes)
-        spoken_of = {change.unique_id for change in changes}
-        there = {key: self.announced[key] for key in (self.announced.keys() & spoken_of) - looked_at}
-        there |= {key: now[key] for key in now.keys() & spoken_of}
-        self._ahead = _from_first_ahead(new, there)
-        ended = {change.unique_id for change in changes if not change.came}
-        missing = {key for key in absent if key not in ended and key not in shown and key not in self._missing}
-        lost = self._lost(there, changes) & (absent - missing)
-        difference = Difference(
-            [self.announced[key] for key in sorted(lost)],
-            [circuit for key, circuit in now.items() if not self._is_announced(key, circuit)],
-            [self.announced[key] for key in sorted(absent - missing - lost)],
-            doubtful=bool(missing),
-        )
-        for key in absent - missing:
-            self._withdraw(key)
-        for key, circuit in now.items():
-            self._announce(key, circuit)
-        for key in tuple(before):
-            del self.sas[key]
-        self.sas |= sas
-        self._shown -= former
-        self._shown |= shown
-        self._moving = len(shown) < sum(len(sa.children) for sa in sas.values())
-        self._missing = missing
-        self._expected -= expected
-        return difference
-
-    def _announce(self, key: int, circuit: Circuit) -> None:
-        """Note that nhrpd believes in a circuit, as it is now."""
-        pair = addresses(circuit[0])
-        if key in self.announced and addresses(self.announced[key][0]) == pair:
-            self.announced[key] = circuit
-            return
-        self._withdraw(key)
-        self.announced[key] = circuit
-        self._stand(pair, (*self._by_pair.get(pair, ()), key))
-
-    def _withdraw(self, key: int) -> None:
-        if circuit := self.announced.pop(key, None):
-            pair = addresses(circuit[0])
-            self._stand(pair, tuple(other for other in self._by_pair[pair] if other != key))
-
-    def _stand(self, pair: Pair, keys: tuple[int, ...]) -> None:
-        if keys:
-            self._by_pair[pair] = keys
-        else:
-            del self._by_pair[pair]
-        if len(keys) > 1:
-            self._duplicates.add(pair)
-        else:
-            self._duplicates.discard(pair)
-
-    def _lost(self, there: Mapping[int, Circuit], changes: Sequence[ChildChange]) -> set[int]:
-        """Return those whose end left their pair of addresses without a circuit, going by what charon said.
-
-        ``there``: what charon shows of those that it spoke of.
-        """
-        known = (change.unique_id for change in changes if change.unique_id in self.announced)
-        pairs = {key: addresses(self.announced[key][0]) for key in known}
-        count: dict[Pair, int] = {}
-        lost = set()
-        for change in changes:
-            key = change.unique_id
-            if change.came and key in there and key not in pairs:
-                pair = pairs[key] = addresses(there[key][0])
-                count[pair] = count.get(pair, len(self._by_pair.get(pair, ()))) + 1
-            elif not change.came and (gone := pairs.pop(key, None)):
-                count[gone] = count.get(gone, len(self._by_pair.get(gone, ()))) - 1
-                if not count[gone]:
-                    lost.add(key)
-        return lost
-
     def is_of_another_charon(self, sas: Iterable[IkeSa]) -> bool:
-        """Tell whether these are not the same charon's: a CHILD_SA's number stands for something else altogether."""
+        """Tell whether another charon lists these: the unique id of an announced CHILD_SA is now another peer's."""
         return any(
             key in self.announced
             and addresses(self.announced[key][0]) != addresses(circuit[0])
@@ -172,19 +91,122 @@ class CircuitTable:
             for key, circuit in circuits(sas).items()
         )
 
+    def announce_early(self, circuit: Circuit) -> bool:
+        """Note a circuit that an event shows; return whether to announce it before a listing shows it.
+
+        That is safe if no other circuit between its addresses is announced, and no event waits for a listing.
+        """
+        sa, child = circuit
+        known = child.unique_id in self.announced or self._by_pair.of(addresses(sa))
+        if known or self._early_events or not child.installed:
+            return False
+        self._announce_unlisted(circuit)
+        return True
+
+    def update(
+        self, listed: Mapping[int, IkeSa], events: Sequence[ChildChange], of: Set[int] | None = None
+    ) -> Announcements:
+        """Take in a listing, and all events since the last one in their order; return what to announce.
+
+        ``of``: the unique ids of the IKE_SAs that the bridge asked for, ``None`` for all; those in ``listed`` exist.
+        """
+        checked = self._replace(listed, of) | self._unconfirmed | self._unlisted(of)
+        current = {key: circuit for key in sorted(checked) if (circuit := self._listed_circuit(key))}
+        earlier, self._early_events = self._early_events, self._from_first_early(events, checked, current)
+        events = (*earlier, *events)
+        absent = (checked & self.announced.keys()) - current.keys()
+        unconfirmed = self._without_evidence(absent, events)
+        gone = absent - unconfirmed
+        interrupted = self._interrupted(events, current) & gone
+        announcements = Announcements(
+            [self.announced[key] for key in sorted(interrupted)],
+            [circuit for key, circuit in current.items() if not self._is_announced(key, circuit)],
+            [self.announced[key] for key in sorted(gone - interrupted)],
+            unconfirmed=bool(unconfirmed),
+        )
+        for key in gone:
+            self._withdraw(key)
+        for key, circuit in current.items():
+            self._announce(key, circuit)
+        self._unconfirmed, self._not_yet_listed = unconfirmed, self._not_yet_listed - checked
+        return announcements
+
+    def _replace(self, listed: Mapping[int, IkeSa], of: Set[int] | None) -> set[int]:
+        """Replace the IKE_SAs that the bridge asked for by those listed; return the CHILD_SAs of both."""
+        replaced = self.sas.keys() if of is None else (of | listed.keys()) & self.sas.keys()
+        children = set()
+        for number in tuple(replaced):
+            for child in self.sas.pop(number).children:
+                self._ike_sas_of.remove(child.unique_id, number)
+                children.add(child.unique_id)
+        for number, sa in listed.items():
+            self.sas[number] = sa
+            for child in sa.children:
+                self._ike_sas_of.add(child.unique_id, number)
+                children.add(child.unique_id)
+        return children
+
+    def _unlisted(self, of: Set[int] | None) -> set[int]:
+        """Return the announced circuits that no listing has shown yet, and that this one should show."""
+        return {key for key in self._not_yet_listed if of is None or self.announced[key][0].unique_id in of}
+
+    def _listed_circuit(self, key: int) -> Circuit | None:
+        """Return the circuit as charon lists it, ``None`` if it lists none that carries traffic."""
+        for number in reversed(self._ike_sas_of.of(key)):
+            if circuit := circuits([self.sas[number]]).get(key):
+                return circuit
+        return None
+
+    def _from_first_early(
+        self, events: Sequence[ChildChange], checked: Set[int], current: Mapping[int, Circuit]
+    ) -> Sequence[ChildChange]:
+        """Return the events from the first one on whose effect is not listed yet."""
+        ended = {event.unique_id for event in events if not event.came}
+        for place, event in enumerate(events):
+            key = event.unique_id
+            up = key in (current if key in checked else self.announced)
+            if (event.came and not up and key not in ended) or (not event.came and up):
+                return events[place:]
+        return ()
+
+    def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange]) -> set[int]:
+        """Return those of the absent circuits that may still exist."""
+        ended = {event.unique_id for event in events if not event.came}
+        return {key for key in absent - ended - self._unconfirmed if not self._ike_sas_of.of(key)}
+
+    def _interrupted(self, events: Sequence[ChildChange], current: Mapping[int, Circuit]) -> set[int]:
+        """Replay the events; return the circuits that had ended when their pair of addresses had none left."""
+        interrupted, up, ended = set[int](), dict[Pair, set[int]](), dict[Pair, set[int]]()
+        for event in events:
+            key = event.unique_id
+            if (circuit := self.announced.get(key) or current.get(key)) is None:
+                continue
+            pair = addresses(circuit[0])
+            alive = up.setdefault(pair, set(self._by_pair.of(pair)))
+            if event.came:
+                alive.add(key)
+            elif key in alive:
+                alive.remove(key)
+                ended.setdefault(pair, set()).add(key)
+                if not alive:
+                    interrupted |= ended[pair]
+        return interrupted
+
+    def _announce_unlisted(self, circuit: Circuit) -> None:
+        key = circuit[1].unique_id
+        self._announce(key, circuit)
+        self._not_yet_listed.add(key)
+
+    def _announce(self, key: int, circuit: Circuit) -> None:
+        pair = addresses(circuit[0])
+        if key in self.announced and addresses(self.announced[key][0]) != pair:
+            self._withdraw(key)
+        if key not in self.announced:
+            self._by_pair.add(pair, key)
+        self.announced[key] = circuit
+
+    def _withdraw(self, key: int) -> None:
+        self._by_pair.remove(addresses(self.announced.pop(key)[0]), key)
+
     def _is_announced(self, key: int, circuit: Circuit) -> bool:
         return key in self.announced and same_circuit(self.announced[key], circuit)
-
-
-def _children(sas: Iterable[IkeSa]) -> set[int]:
-    return {child.unique_id for sa in sas for child in sa.children}
-
-
-def _from_first_ahead(changes: Sequence[ChildChange], now: Mapping[int, Circuit]) -> Sequence[ChildChange]:
-    """Return the changes from the first one on that a look does not show yet."""
-    gone = {change.unique_id for change in changes if not change.came}
-    for place, change in enumerate(changes):
-        shown = change.unique_id in now
-        if shown is not change.came and not (change.came and change.unique_id in gone):
-            return changes[place:]
-    return ()

@@ -1,25 +1,29 @@
-"""What nhrpd is told, whatever charon shows."""
+"""What the bridge announces to nhrpd, whatever charon lists and whichever events it sends."""
 
+from collections.abc import Iterable, Sequence, Set
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dmvpn_agent.bridge.circuit_table import CircuitTable, Difference
-from dmvpn_agent.charon.sa import ChildSa, IkeSa, addresses, circuits, same_circuit
+from dmvpn_agent.bridge.circuit_table import Announcements, CircuitTable, Pair
+from dmvpn_agent.charon.sa import ChildSa, Circuit, IkeSa, addresses, circuits, same_circuit
 from dmvpn_agent.charon.sa_changes import ChildChange
 
-STATES = st.sampled_from(["INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED", "CREATED"])
+STATES = st.sampled_from(["INSTALLED", "INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED", "CREATED"])
 CHILDREN = st.dictionaries(st.integers(1, 6), STATES, max_size=4)
+IKE_IDS = st.sets(st.integers(1, 3))
+EVENTS = st.lists(st.builds(ChildChange, st.integers(1, 6), st.booleans()), max_size=6)
 
 
 @st.composite
-def looks(draw: st.DrawFn) -> dict[int, IkeSa]:
-    """What charon may show at one look; no CHILD_SA stands in two IKE_SAs."""
+def listings(draw: st.DrawFn, moving: bool = False) -> dict[int, IkeSa]:
+    """What charon may list. Only while a CHILD_SA is ``moving`` can it be in two IKE_SAs."""
     found, used = {}, set[int]()
-    for number in draw(st.sets(st.integers(1, 3))):
-        children = {key: state for key, state in draw(CHILDREN).items() if key not in used}
+    for number in draw(IKE_IDS):
+        children = {key: state for key, state in draw(CHILDREN).items() if moving or key not in used}
         used |= children.keys()
         found[number] = IkeSa(
             number, "dmvpn", draw(st.sampled_from(["ESTABLISHED", "REKEYED", "DELETING"])), ip_address("203.0.113.1"),
@@ -30,126 +34,257 @@ def looks(draw: st.DrawFn) -> dict[int, IkeSa]:
     return found
 
 
-CHANGES = st.lists(st.builds(ChildChange, st.integers(1, 6), st.booleans()), max_size=6)
+class NaiveTable:
+    """The same rules without an index: after each listing everything is computed from all that is known."""
+
+    def __init__(self, announced: Iterable[Circuit]) -> None:
+        self.announced = {child.unique_id: (sa, child) for sa, child in announced}
+        self.sas: dict[int, IkeSa] = {}
+        self.never_listed = set(self.announced)
+        self.absent_before: set[int] = set()
+        self.early_events: list[ChildChange] = []
+
+    def announce_early(self, circuit: Circuit) -> bool:
+        sa, child = circuit
+        pairs = {addresses(other) for other, _ in self.announced.values()}
+        if addresses(sa) in pairs or child.unique_id in self.announced or self.early_events or not child.installed:
+            return False
+        self.announced[child.unique_id] = circuit
+        self.never_listed.add(child.unique_id)
+        return True
+
+    def update(self, listed: dict[int, IkeSa], new: list[ChildChange], of: Set[int]) -> Announcements:
+        replaced = [sa for key, sa in self.sas.items() if key in of]
+        self.sas = {key: sa for key, sa in self.sas.items() if key not in of} | listed
+        in_any_state, current = _children(self.sas.values()), circuits(self.sas.values())
+        other = self.never_listed - _children(replaced) - _children(listed.values())
+        other = {key for key in other if self.announced[key][0].unique_id not in of}
+        events = self.early_events + new
+        absent = self.announced.keys() - current.keys() - other
+        unconfirmed = {
+            key
+            for key in absent - in_any_state - self.absent_before
+            if not any(event.unique_id == key and not event.came for event in events)
+        }
+        down = {key for key in absent - unconfirmed if self.was_interrupted(key, events, current)}
+        gone = absent - unconfirmed - down
+        changed = [
+            circuit
+            for key, circuit in current.items()
+            if key not in self.announced or not same_circuit(self.announced[key], circuit)
+        ]
+        former = self.announced
+        self.early_events = self.not_shown(new, current.keys() | other)
+        self.announced = {key: former[key] for key in unconfirmed | other} | current
+        self.never_listed, self.absent_before = other, unconfirmed
+        return Announcements(_circuits(former, down), changed, _circuits(former, gone), bool(unconfirmed))
+
+    def was_interrupted(self, key: int, events: list[ChildChange], current: dict[int, Circuit]) -> bool:
+        """Tell whether, after some event, the circuit had ended and its pair of addresses had none."""
+        pair = addresses(self.announced[key][0])
+        of_pair = {other for other, (sa, _) in (current | self.announced).items() if addresses(sa) == pair}
+        for count in range(1, len(events) + 1):
+            last = {event.unique_id: event.came for event in events[:count]}
+            if last.get(key) is False and not any(last.get(other, other in self.announced) for other in of_pair):
+                return True
+        return False
+
+    @staticmethod
+    def not_shown(events: list[ChildChange], up: Set[int]) -> list[ChildChange]:
+        """Return the events from the first one on that the listing does not show."""
+        ended = {event.unique_id for event in events if not event.came}
+        shown = [event.unique_id in up | ended if event.came else event.unique_id not in up for event in events]
+        return events[shown.index(False) :] if False in shown else []
 
 
-@given(st.lists(st.tuples(looks(), CHANGES)))
-def test_nhrpd_is_in_step_after_a_second_look_at_the_latest(
+class CircuitTableMachine(RuleBasedStateMachine):
+    """A table, its naive model, and an nhrpd that follows the announcements (CHILD_SA → pair of addresses)."""
+
+    @initialize(handed_over=listings())
+    def start(self, handed_over: dict[int, IkeSa]) -> None:
+        circuits_ = circuits(handed_over.values()).values()
+        self.table, self.naive = CircuitTable(circuits_), NaiveTable(circuits_)
+        self.nhrpd = {child.unique_id: addresses(sa) for sa, child in circuits_}
+
+    @rule(sas=listings(moving=True), events=EVENTS)
+    def list_all(self, sas: dict[int, IkeSa], events: list[ChildChange]) -> None:
+        former = frozenset(sa.unique_id for sa, _ in self.naive.announced.values())
+        expected = self.naive.update(sas, events, former | self.naive.sas.keys() | sas.keys())
+        self.check(self.table.update(sas, events), expected)
+
+    @rule(sas=listings(moving=True), events=EVENTS, of=IKE_IDS)
+    def list_some(self, sas: dict[int, IkeSa], events: list[ChildChange], of: set[int]) -> None:
+        listed = {key: sa for key, sa in sas.items() if key in of}
+        expected = self.naive.update(listed, events, of)
+        self.check(self.table.update(listed, events, of), expected)
+
+    @rule(sas=listings())
+    def events_show_circuits(self, sas: dict[int, IkeSa]) -> None:
+        for key, (sa, child) in circuits(sas.values()).items():
+            early = self.table.announce_early((sa, child))
+            assert early == self.naive.announce_early((sa, child))
+            if early:
+                self.nhrpd[key] = addresses(sa)
+
+    @invariant()
+    def table_is_as_the_model(self) -> None:
+        announced = self.naive.announced
+        assert (self.table.announced, self.table.sas) == (announced, self.naive.sas)
+        assert self.nhrpd == {key: addresses(sa) for key, (sa, _) in announced.items()}
+        sharing = set[int]()
+        for pair in set(self.nhrpd.values()):
+            keys = {key for key, other in self.nhrpd.items() if other == pair}
+            assert {child.unique_id for _, child in self.table.between(*pair)} == keys
+            sharing |= {announced[key][0].unique_id for key in keys} if len(keys) > 1 else set()
+        assert sorted(sa.unique_id for sa in self.table.duplicates()) == sorted(sharing & self.naive.sas.keys())
+
+    def check(self, announcements: Announcements, expected: Announcements) -> None:
+        assert _comparable(announcements) == _comparable(expected)
+        before, moved, emptied = dict(self.nhrpd), set[Pair](), set[Pair]()
+        for circuit in (*announcements.interrupted, *announcements.installed, *announcements.destroyed):
+            key, pair = circuit[1].unique_id, addresses(circuit[0])
+            if circuit in announcements.installed:
+                moved |= {before[key]} if before.get(key, pair) != pair else set()
+                self.nhrpd[key] = pair
+            else:
+                del self.nhrpd[key]
+            emptied |= set(before.values()) - set(self.nhrpd.values())
+        interrupted = {addresses(sa) for sa, _ in announcements.interrupted}
+        kept = set(before.values()) & set(self.nhrpd.values())
+        assert emptied & kept <= interrupted | moved
+
+
+CircuitTableMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=12)
+TestCircuitTable = CircuitTableMachine.TestCase
+
+
+def _children(sas: Iterable[IkeSa]) -> set[int]:
+    return {child.unique_id for sa in sas for child in sa.children}
+
+
+def _circuits(announced: dict[int, Circuit], keys: Set[int]) -> list[Circuit]:
+    return [announced[key] for key in keys]
+
+
+def _comparable(announcements: Announcements) -> tuple[object, ...]:
+    parts = (announcements.interrupted, announcements.installed, announcements.destroyed)
+    return (*({child.unique_id: (sa, child) for sa, child in part} for part in parts), announcements.unconfirmed)
+
+
+@given(st.lists(st.tuples(listings(), EVENTS)))
+def test_after_a_second_listing_nhrpd_has_what_charon_lists(
     history: list[tuple[dict[int, IkeSa], list[ChildChange]]],
 ) -> None:
-    """Told in order, it believes what charon shows, and what is in doubt; looked at again, just what charon shows."""
+    """After the first, it also has circuits that are unconfirmed."""
     table = CircuitTable()
-    believed: set[int] = set()
-    for sas, changes in history:
+    nhrpd: set[int] = set()
+    for sas, events in history:
         for again in (False, True):
-            difference = table.update(sas, [] if again else changes)
-            lost = {child.unique_id for _, child in difference.lost}
-            installed = {child.unique_id for _, child in difference.installed}
-            destroying = {child.unique_id for _, child in difference.destroying}
-            assert lost | destroying <= believed
-            assert not (lost | installed) & destroying
-            believed = ((believed - lost) | installed) - destroying
-            assert believed == table.announced.keys()
-            assert believed >= circuits(sas.values()).keys()
-            assert difference.doubtful == (believed != circuits(sas.values()).keys())
-        assert not difference.doubtful
+            announcements = table.update(sas, [] if again else events)
+            interrupted, installed, destroyed = (
+                {child.unique_id for _, child in part}
+                for part in (announcements.interrupted, announcements.installed, announcements.destroyed)
+            )
+            assert interrupted | destroyed <= nhrpd
+            assert not (interrupted | installed) & destroyed
+            nhrpd = ((nhrpd - interrupted) | installed) - destroyed
+            assert nhrpd == table.announced.keys()
+            assert nhrpd >= circuits(sas.values()).keys()
+            assert announcements.unconfirmed == (nhrpd != circuits(sas.values()).keys())
+        assert not announcements.unconfirmed
 
 
-@given(st.lists(st.tuples(st.sets(st.integers(1, 3)), looks(), CHANGES)))
-def test_a_look_at_some_is_one_at_all_of_which_the_others_are_as_they_were(
-    history: list[tuple[set[int], dict[int, IkeSa], list[ChildChange]]],
-) -> None:
-    """Whatever moves between them, nhrpd is told the same."""
-    some, every = CircuitTable(), CircuitTable()
-    for numbers, sas, changes in history:
-        part = {key: sa for key, sa in sas.items() if key in numbers}
-        others = {key: sa for key, sa in every.sas.items() if key not in numbers}
-        told = _numbers(some.update(part, changes, numbers))
-        assert told == _numbers(every.update({**others, **part}, changes))
-        assert (some.announced, some.sas) == (every.announced, every.sas)
-        for table in (some, every):
-            pairs = {addresses(sa) for sa, _ in table.announced.values()}
-            assert {pair: {child.unique_id for _, child in table.between(*pair)} for pair in pairs} == {
-                pair: {key for key, (sa, _) in table.announced.items() if addresses(sa) == pair} for pair in pairs
-            }
-
-
-def _numbers(difference: Difference) -> tuple[object, ...]:
-    parts = (difference.lost, difference.installed, difference.destroying)
-    return (*({child.unique_id for _, child in part} for part in parts), difference.doubtful)
-
-
-@given(looks(), looks())
-def test_who_came_is_believed_before_a_look_shows_it(before: dict[int, IkeSa], after: dict[int, IkeSa]) -> None:
-    """Only where nhrpd believes in nothing between these addresses; what two looks do not show goes."""
-    table = CircuitTable()
-    table.update(before, [])
-    for key, circuit in circuits(after.values()).items():
-        new = key not in table.announced and not tuple(table.between(*addresses(circuit[0])))
-        assert table.announce_early(circuit) == new
-    for again in (False, True):
-        told = dict(table.announced)
-        difference = table.update({} if again else after, [])
-        assert not any(same_circuit(circuit, told.get(circuit[1].unique_id, circuit)) and
-                       circuit[1].unique_id in told for circuit in difference.installed)  # fmt: skip
-    table.update({}, [])
-    assert not table.announced
-
-
-@given(looks(), looks())
-def test_what_charon_says_or_shows_is_believed_at_once(before: dict[int, IkeSa], after: dict[int, IkeSa]) -> None:
-    """A CHILD_SA that it said is gone, or lists without traffic, waits for no second look."""
+@given(listings(), listings())
+def test_evidence_needs_no_second_listing(before: dict[int, IkeSa], after: dict[int, IkeSa]) -> None:
+    """A circuit is withdrawn at once if an event ended its CHILD_SA, or if charon lists it without traffic."""
     table = CircuitTable()
     table.update(before, [])
     gone = table.announced.keys() - circuits(after.values()).keys()
-    difference = table.update(after, [ChildChange(key, False) for key in gone])
-    assert {child.unique_id for _, child in (*difference.lost, *difference.destroying)} == gone
-    assert not difference.doubtful
+    announcements = table.update(after, [ChildChange(key, False) for key in gone])
+    assert {child.unique_id for _, child in (*announcements.interrupted, *announcements.destroyed)} == gone
+    assert not announcements.unconfirmed
 
 
-@given(looks())
-def test_the_same_look_again_says_nothing(sas: dict[int, IkeSa]) -> None:
-    """Also to a program that took over what was told."""
+@given(listings())
+def test_the_same_listing_again_changes_nothing(sas: dict[int, IkeSa]) -> None:
+    """Neither for this table, nor for one that took over the announced circuits."""
     table = CircuitTable()
     table.update(sas, [])
     for again in (table, CircuitTable(table.announced.values())):
-        assert again.update(sas, []) == Difference()
+        assert again.update(sas, []) == Announcements()
         assert not again.is_of_another_charon(sas.values())
 
 
-def _sa(number: int, *children: int) -> IkeSa:
+def _sa(number: int, *children: int, remote: str = "203.0.113.2") -> IkeSa:
     installed = tuple(ChildSa(key, "dmvpn", "INSTALLED") for key in children)
-    return IkeSa(number, "dmvpn", "ESTABLISHED", ip_address("203.0.113.1"), ip_address("203.0.113.2"), 500, "CN=hub",
+    return IkeSa(number, "dmvpn", "ESTABLISHED", ip_address("203.0.113.1"), ip_address(remote), 500, "CN=hub",
                  "CN=spoke", f"{number:x}", "0", installed)  # fmt: skip
 
 
+def _came(key: int) -> ChildChange:
+    return ChildChange(key, True)
+
+
+def _ended(key: int) -> ChildChange:
+    return ChildChange(key, False)
+
+
+def _keys(announced: Sequence[Circuit]) -> list[int]:
+    return [child.unique_id for _, child in announced]
+
+
 @pytest.mark.parametrize(
-    ("said", "lost"),
+    ("events", "interrupted"),
     [
-        ([ChildChange(1, False), ChildChange(2, True)], [1]),
-        ([ChildChange(2, True), ChildChange(1, False)], []),
-        ([ChildChange(1, False)], [1]),
+        ([_ended(1), _came(2)], [1]),
+        ([_came(2), _ended(1)], []),
+        ([_ended(1)], [1]),
         ([], []),
-        ([ChildChange(3, True), ChildChange(1, False), ChildChange(3, False), ChildChange(2, True)], [1]),
+        ([_came(3), _ended(1), _ended(3), _came(2)], [1]),
     ],
-    ids=["ended, then came", "came, then ended", "ended, and is there again", "nothing", "one between that is gone"],
+    ids=[
+        "ended, then came",
+        "came, then ended",
+        "ended, and listed again",
+        "no event",
+        "one between is gone again",
+    ],
 )
-def test_nhrpd_is_told_in_the_order_that_charon_told(said: list[ChildChange], lost: list[int]) -> None:
-    """However late the bridge looks: a tunnel that was down is told to have been down, one that was not is not."""
+def test_announcements_keep_the_order_of_events(events: list[ChildChange], interrupted: list[int]) -> None:
+    """nhrpd sees an interruption if there was one, and only then, however late the listing is."""
     table = CircuitTable()
     table.update({1: _sa(1, 1)}, [])
-    difference = table.update({2: _sa(2, 2)}, said)
-    assert [child.unique_id for _, child in difference.lost] == lost
-    assert [child.unique_id for _, child in difference.installed] == [2]
-    assert not (lost and difference.destroying)
+    announcements = table.update({2: _sa(2, 2)}, events)
+    assert _keys(announcements.interrupted) == interrupted
+    assert _keys(announcements.installed) == [2]
+    assert not (interrupted and announcements.destroyed)
 
 
-def test_what_charon_said_ahead_of_what_it_showed_is_kept() -> None:
-    """An end that is shown by the next look only is one that charon told of, in its place."""
+def test_an_interruption_of_several_circuits_leaves_nhrpd_none_of_them() -> None:
+    """If two IKE_SAs with a peer ended before a third came, nhrpd has no circuit in between."""
+    table = CircuitTable()
+    table.update({1: _sa(1, 1), 2: _sa(2, 2)}, [])
+    announcements = table.update({3: _sa(3, 3)}, [_ended(1), _ended(2), _came(3)])
+    assert _keys(announcements.interrupted) == [1, 2]
+    assert _keys(announcements.installed) == [3]
+    assert not announcements.destroyed
+
+
+def test_an_event_before_its_listing_keeps_its_place() -> None:
+    """An end that only the next listing shows comes before the circuit that followed it."""
     table = CircuitTable()
     table.update({1: _sa(1, 1)}, [])
-    assert table.update({1: _sa(1, 1)}, [ChildChange(1, False), ChildChange(2, True)]) == Difference()
-    difference = table.update({2: _sa(2, 2)}, [])
-    assert [child.unique_id for _, child in difference.lost] == [1]
-    assert [child.unique_id for _, child in difference.installed] == [2]
-    assert not difference.doubtful
+    assert table.update({1: _sa(1, 1)}, [_ended(1), _came(2)]) == Announcements()
+    announcements = table.update({2: _sa(2, 2)}, [])
+    assert _keys(announcements.interrupted) == [1]
+    assert _keys(announcements.installed) == [2]
+    assert not announcements.unconfirmed
+
+
+def test_another_charon_gives_known_unique_ids_to_other_peers() -> None:
+    """The same unique id at other addresses is another charon's, unless the IKE_SA's SPIs are the same: it moved."""
+    table = CircuitTable()
+    table.update({1: _sa(1, 1)}, [])
+    assert table.is_of_another_charon([_sa(2, 1, remote="203.0.113.3")])
+    assert not table.is_of_another_charon([_sa(1, 1, remote="203.0.113.3")])
+    assert not table.is_of_another_charon([_sa(2, 1), _sa(3, 2)])
