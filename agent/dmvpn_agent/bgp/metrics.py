@@ -5,14 +5,19 @@ from dmvpn_agent.runtime.metrics import counter, gauge
 RECONCILES = counter("reconciles", "Passes of the reconciler by outcome.", "outcome")
 RECONCILE_SECONDS = counter("reconcile_seconds", "Time spent in passes of the reconciler.")
 CHANGES = counter("changes", "Changes sent to FRR by kind and outcome.", "kind", "outcome")
-DRIFT_REPAIRS = counter("drift_repairs", "What somebody changed of the agent's own in FRR, and the agent put right.",
-                         "kind")  # fmt: skip
-FRR_RESTARTS = counter("frr_restarts", "Times FRR was found to have been started anew.")
-PENDING_CHANGES = gauge("pending_changes", "Changes FRR still lacks after the last pass.")
-LAST_SYNC = gauge("last_sync_timestamp_seconds", "When FRR was last seen exactly as desired, Unix time.")
-FOREIGN_NEIGHBORS = gauge("foreign_neighbors", "Peers whose neighbor in FRR was written by somebody else.")
-ORPHAN_NEIGHBORS = gauge("orphan_neighbors", "Neighbors kept for a while whose peers are not known any more.")
-BGP_PROBLEMS = gauge("bgp_problems", "Lines of the operator's in FRR that hinder the agent, by kind.", "kind")
+DRIFT_REPAIRS = counter(
+    "drift_repairs", "Neighbors and prefix-lists of the agent that were edited in FRR and restored.", "kind"
+)
+FRR_RESTARTS = counter("frr_restarts", "Restarts of FRR that the agent noticed.")
+PENDING_CHANGES = gauge("pending_changes", "Changes that FRR still lacks after the last pass.")
+LAST_SYNC = gauge("last_sync_timestamp_seconds", "Unix time at which FRR was last exactly as desired.")
+FOREIGN_NEIGHBORS = gauge("foreign_neighbors", "Accepted peers with a neighbor in FRR that the agent did not write.")
+ORPHAN_NEIGHBORS = gauge(
+    "orphan_neighbors", "Neighbors of the agent whose peers it does not know, kept for the linger time."
+)
+BGP_PROBLEMS = gauge(
+    "bgp_problems", "Lines of the operator's FRR configuration that hinder the agent, by kind.", "kind"
+)
 NEIGHBOR_ESTABLISHED = gauge("bgp_neighbor_established", "1 if the peer's BGP session is Established.", "neighbor")
-NEIGHBORS_OVER_LIMIT = gauge("bgp_neighbors_over_limit", "Peers whose session bgpd ended at their maximum-prefix.")
+NEIGHBORS_OVER_LIMIT = gauge("bgp_neighbors_over_limit", "Peers whose session bgpd ended because of maximum-prefix.")
 NEIGHBOR_PREFIXES = gauge("bgp_neighbor_prefixes_received", "Prefixes accepted from the peer.", "neighbor")

@@ -2,20 +2,30 @@
 
 from dmvpn_agent.runtime.metrics import counter, gauge
 
-BRIDGE_CLIENTS = gauge("bridge_clients", "VICI clients connected to the bridge (nhrpd is one).")
-BRIDGE_REQUESTS = counter("bridge_requests", "Commands from clients.", "command", "outcome")
+BRIDGE_CLIENTS = gauge("bridge_clients", "VICI clients of the bridge (nhrpd is one).")
+BRIDGE_REQUESTS = counter("bridge_requests", "Commands of clients by outcome.", "command", "outcome")
 BRIDGE_EVENTS = counter("bridge_events", "Events sent to clients.", "event")
-BRIDGE_CLIENTS_DROPPED = counter("bridge_clients_dropped", "Clients the bridge closed, by cause.", "cause")
-BRIDGE_CERTIFICATES = gauge("bridge_certificates", "Peer certificates held, one an IKE_SA.")
-BRIDGE_CERTIFICATES_MISSING = counter("bridge_certificates_missing", "IKE_SAs announced without a certificate.")
-BRIDGE_CERTIFICATES_COMPETING = counter("bridge_certificates_competing",
-                                         "IKE_SAs whose peer has wider certificates that do not count.")  # fmt: skip
-BRIDGE_CACHE_FLUSHES = counter("bridge_cache_flushes", "Times charon's cache of certificates was to be emptied.",
-                                "outcome")  # fmt: skip
-BRIDGE_REAUTHENTICATIONS = counter("bridge_reauthentications", "IKE_SAs ended for their peer to authenticate anew.",
-                                    "cause")  # fmt: skip
-BRIDGE_TRIGGERS = counter("bridge_triggers", "GRE packets sent to make the kernel ask for an SA.", "outcome")
-BRIDGE_SURPLUS = counter("bridge_surplus_ike_sas", "IKE_SAs ended because both sides had started, by outcome.",
-                          "outcome")  # fmt: skip
-BRIDGE_UPGRADES = counter("bridge_upgrades", "Times the bridge was to be replaced while it runs, by outcome.",
-                           "outcome")  # fmt: skip
+BRIDGE_CLIENTS_DROPPED = counter("bridge_clients_dropped", "Closed connections of clients, by cause.", "cause")
+BRIDGE_CERTIFICATES = gauge("bridge_certificates", "Peer certificates in memory, one for each IKE_SA.")
+BRIDGE_CERTIFICATES_MISSING = counter(
+    "bridge_certificates_missing", "IKE_SAs announced to clients without a certificate."
+)
+BRIDGE_CERTIFICATES_COMPETING = counter(
+    "bridge_certificates_competing",
+    "IKE_SAs whose peer also has certificates with more resources, which do not count.",
+)
+BRIDGE_CACHE_FLUSHES = counter(
+    "bridge_cache_flushes", "Requests to charon to empty its certificate cache, by outcome.", "outcome"
+)
+BRIDGE_REAUTHENTICATIONS = counter(
+    "bridge_reauthentications", "IKE_SAs that the bridge ended so that the peer authenticates again.", "cause"
+)
+BRIDGE_TRIGGERS = counter(
+    "bridge_triggers", "GRE packets that make the kernel ask charon for an SA, by outcome.", "outcome"
+)
+BRIDGE_SURPLUS = counter(
+    "bridge_surplus_ike_sas",
+    "IKE_SAs that the bridge ended because both sides had started one, by outcome.",
+    "outcome",
+)
+BRIDGE_UPGRADES = counter("bridge_upgrades", "Upgrades of the running bridge, by outcome.", "outcome")

@@ -2,6 +2,8 @@
 
 from dmvpn_agent.runtime.metrics import counter, gauge
 
-IKE_SAS_ENDED = counter("ike_sas_ended", "IKE_SAs the agent ended, by cause and outcome.", "cause", "outcome")
-SILENCED_PEERS = gauge("silenced_peers", "Peers whose packets are dropped: another one is behind their NAT address.")
+IKE_SAS_ENDED = counter("ike_sas_ended", "IKE_SAs that the agent ended, by cause and outcome.", "cause", "outcome")
+SILENCED_PEERS = gauge(
+    "silenced_peers", "Peers whose packets are dropped because another peer is behind the same NAT address."
+)
 REVOKED_PRESENT = gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")

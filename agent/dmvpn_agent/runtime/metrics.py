@@ -38,13 +38,24 @@ def gauge(name: str, text: str, *labels: str) -> Metric:
 
 BUILD_INFO = gauge("build_info", "Version of the running program; always 1.", "version", "process")
 UNREADABLE = counter("unreadable", "Items from outside that could not be read and were skipped, by source.", "source")
-START_TIME = gauge("start_time_seconds", "When the process started, Unix time.")
-STORE_WRITABLE = gauge("store_writable", "Whether what this process stores survives a restart.")
-PART_FAILURES = counter("part_failures", "Times a part of the process failed and was started again.", "part")
+START_TIME = gauge("start_time_seconds", "Unix time at which the process started.")
+STORE_WRITABLE = gauge(
+    "store_writable", "1 if the state file can be written, so that what the process stores survives a restart."
+)
+PART_FAILURES = counter(
+    "part_failures", "Failures of a part of the process, each followed by a restart of that part.", "part"
+)
 LOOP_LAG = gauge("event_loop_lag_seconds", "Longest delay of the event loop in the last minute.")
-CONNECTIONS_REFUSED = counter("connections_refused", "Connections beyond what a listener serves at once: refused, or"
-                               " an older one evicted.", "listener", "outcome")  # fmt: skip
-ACCEPT_FAILURES = counter("accept_failures", "Times a connection could not be accepted, for want of descriptors.",
-                           "listener")  # fmt: skip
-LOG_LINES_DROPPED = counter("log_lines_dropped", "Lines that could not be logged, by cause.", "cause")
-CONFIG_RELOADS = counter("config_reloads", "Times the configuration was read again.", "outcome")
+CONNECTIONS_REFUSED = counter(
+    "connections_refused",
+    "Connections over the limit of a listener: refused, or an older one closed in its place.",
+    "listener",
+    "outcome",
+)
+ACCEPT_FAILURES = counter(
+    "accept_failures",
+    "Connections that could not be accepted because the process had no file descriptor left.",
+    "listener",
+)
+LOG_LINES_DROPPED = counter("log_lines_dropped", "Log lines that were dropped, by cause.", "cause")
+CONFIG_RELOADS = counter("config_reloads", "Reloads of the configuration by outcome.", "outcome")
