@@ -1,4 +1,4 @@
-"""The bridge put together. It does little and changes rarely: nhrpd drops every circuit when it goes."""
+"""The bridge's composition root. The bridge does little and changes rarely: nhrpd drops all circuits if it stops."""
 
 import asyncio
 from contextlib import suppress
@@ -21,136 +21,121 @@ from dmvpn_agent.bridge.surplus_watch import SurplusEnder
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.reload import BRIDGE, restart_needed
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime import metrics as runtime_metrics
-from dmvpn_agent.runtime.clocks import utc_now
-from dmvpn_agent.runtime.exposition import Exposition
-from dmvpn_agent.runtime.loop_lag import LoopLag
-from dmvpn_agent.runtime.store import Store
-from dmvpn_agent.runtime.supervisor import Failures, Part, Supervisor
-from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.process import Process
+from dmvpn_agent.runtime.supervisor import Part, Supervisor
 from dmvpn_agent.runtime.unix_socket import SocketInUse
 from dmvpn_agent.runtime.unreadable import Unreadable
-from dmvpn_agent.runtime.write_behind import WriteBehind
 
 log = structlog.get_logger()
 
 
 class BridgeApp:
-    """One bridge process. ``handed``: what the program before it left, where this one replaced it."""
+    """One bridge process. ``handed``: what the former program handed over, if this one replaces it."""
 
     def __init__(self, config: Config, handed: Handover | None) -> None:
         self._config = config
         self._handed = handed
-        self._telemetry = telemetry = Telemetry()
-        self._failures = Failures(telemetry, "certificates", "surplus", "store", "clients")
-        telemetry.read_failed = lambda metric, error: self._failures.note("metrics", error, metric=metric.name)
-        self._store = WriteBehind(Store(config.state_directory / "bridge.sqlite"))
-        self._certificates = Certificates(
-            CertificateTable(self._store, Unreadable(telemetry)),
+        database = config.state_directory / "bridge.sqlite"
+        self.process = Process(
+            "bridge", database, config.bridge.metrics, ("certificates", "surplus", "clients"), Clocks()
+        )
+        telemetry = self.telemetry = self.process.telemetry
+        self.certificates = Certificates(
+            CertificateTable(self.process.store, Unreadable(telemetry)),
             AuthorityFiles(config.trust_files.authorities).issued,
             telemetry,
             proven=handed.proven if handed else frozenset(),
         )
-        profiles = config.profiles
-        acquirer = Acquirer(send_acquire_packet, telemetry, monotonic)
-        self._bridge = Bridge(
+        self.acquirer = Acquirer(send_acquire_packet, telemetry, monotonic)
+        self.bridge = Bridge(
             ViciCharon(config.ike.vici_socket, telemetry, refuses_itself=True),
-            self._certificates,
-            SurplusEnder(profiles, telemetry, monotonic),
-            acquirer,
-            profiles,
+            self.certificates,
+            SurplusEnder(config.profiles, telemetry, monotonic),
+            self.acquirer,
+            config.profiles,
             telemetry,
-            self._failures,
+            self.process.failures,
             told=handed.told if handed else (),
         )
-        limits = InitLimits(config.bridge.init_limit_half_open, config.bridge.init_limit_job_load)
-        commands = Commands(self._bridge, acquirer, profiles, limits, telemetry)
-        self._server = ViciServer(config.bridge.listen, self._bridge, commands.answer, telemetry)
-        self._metrics = Exposition(config.bridge.metrics, telemetry) if config.bridge.metrics else None
-        parts = [Part("bridge", self._bridge.run), Part("loop_lag", LoopLag(telemetry).run)]
-        if exposition := self._metrics:
-            parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
-        self.supervisor = Supervisor(parts, self._failures)
-        started = utc_now()
-        telemetry.observe(runtime_metrics.BUILD_INFO, lambda: {(__version__, "bridge"): 1})
-        telemetry.observe(runtime_metrics.LOG_LINES_DROPPED, logs.dropped)
-        telemetry.observe(runtime_metrics.START_TIME, started.timestamp)
-        telemetry.observe(runtime_metrics.STORE_WRITABLE, lambda: self._store.survives)
+        self.server = self._make_server()
+        parts = [Part("bridge", self.bridge.run), *self.process.parts]
+        self.supervisor = Supervisor(parts, self.process.failures)
+
+    def _make_server(self) -> ViciServer:
+        bridge, telemetry = self._config.bridge, self.telemetry
+        limits = InitLimits(bridge.init_limit_half_open, bridge.init_limit_job_load)
+        commands = Commands(self.bridge, self.acquirer, self._config.profiles, limits, telemetry)
+        return ViciServer(bridge.listen, self.bridge, commands.answer, telemetry)
 
     async def start(self) -> None:
-        """Open the sockets and take up the certificates of before.
+        """Open the sockets and load the stored certificates.
 
-        Raises ``OSError`` or ``SocketInUse`` where nhrpd cannot be served; whatever else fails is tried again later.
+        Raises ``OSError`` or ``SocketInUse`` if the bridge cannot serve nhrpd. Any other failure is retried later.
         """
         log.info("bridge_starting", version=__version__)
-        asyncio.get_running_loop().set_exception_handler(self._failures.callback_failed)
-        with self._failures.contained("store"):
-            self._store.open()
-            self._certificates.start()
+        self.process.start()
+        with self.process.failures.contained("store"):
+            self.certificates.start()
         if self._handed:
-            self._server.adopt(self._handed.listener, self._handed.clients)
-            self._telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, "taken_over")
+            self.server.adopt(self._handed.listener, self._handed.clients)
+            self.telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, "taken_over")
             log.info("bridge_taken_over", clients=len(self._handed.clients), circuits=len(self._handed.told))
         else:
-            self._server.start()
+            self.server.start()
             self._refuse_itself()
         await self.supervisor.start()
         log.info("bridge_listening", socket=str(self._config.bridge.listen), charon=str(self._config.ike.vici_socket))
 
     async def run(self) -> None:
-        """Do the work until cancelled."""
+        """Run the parts until cancelled."""
         await self.supervisor.run()
 
     async def stop(self) -> None:
         """Close everything."""
-        with self._failures.contained("clients"):
-            self._server.stop()
+        with self.process.failures.contained("clients"):
+            self.server.stop()
         await self.supervisor.stop()
-        with self._failures.contained("store"):
-            self._store.close()
+        self.process.stop()
         log.info("bridge_stopped")
 
     async def upgrade(self) -> None:
-        """Become the program that is installed now, with all connections open; where that does not go, go on."""
+        """Replace this program by the installed one, with all connections open; if that fails, continue."""
         try:
             await preflight()
         except Exception as error:
             self._keep("refused", error)
             return
-        log.info("bridge_handing_over", circuits=len(self._bridge.circuits.announced))
-        self._store.write_back()
+        log.info("bridge_handing_over", circuits=len(self.bridge.circuits.announced))
+        self.process.store.write_back()
         await asyncio.to_thread(logs.flush)  # the thread that writes them ends with this program
-        told, proven = tuple(self._bridge.circuits.announced.values()), self._bridge.proven()
-        listener, clients = self._server.freeze()
+        told, proven = tuple(self.bridge.circuits.announced.values()), self.bridge.proven()
+        listener, clients = self.server.freeze()
         try:
             replace_program(Handover(listener, clients, told, proven))
-        except Exception as error:  # whatever it is, the clients are served on
-            self._server.thaw(clients)
+        except Exception as error:  # after any failure this program serves the clients again
+            self.server.thaw(clients)
             self._keep("failed", error)
 
     def _keep(self, outcome: str, error: Exception) -> None:
-        self._telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, outcome)
+        self.telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, outcome)
         trace = None if isinstance(error, HandoverFailed) else error
         log.error("upgrade_refused", why=str(error), consequence="the running program continues", exc_info=trace)
 
     def _refuse_itself(self) -> None:
-        """Raise ``SocketInUse`` where charon's socket is our own by another name: a link, or a mount."""
+        """Raise ``SocketInUse`` if ``ike.vici_socket`` is the bridge's own socket, through a link or a mount."""
         ours, charons = self._config.bridge.listen, self._config.ike.vici_socket
-        with suppress(OSError):  # charon is not there yet
+        with suppress(OSError):  # charon is not running yet
             if charons.samefile(ours):
                 raise SocketInUse(
-                    f"ike.vici_socket {charons} is the bridge's own socket {ours} by another name; name charon's own"
-                    " socket there (charon.plugins.vici.socket in strongswan.conf)"
+                    f"ike.vici_socket {charons} is the bridge's own socket {ours} under another name; set it to"
+                    " charon's socket (charon.plugins.vici.socket in strongswan.conf)"
                 )
 
-    def reload(self, config: Config) -> None:
-        """Put a changed configuration in force: of the bridge's, only the log is read again while running."""
-        now = self._config
-        if (config.bridge, config.ike, config.profiles) != (now.bridge, now.ike, now.profiles):
-            log.warning("restart_needed", why="the bridge's sockets and profiles are read at start only")
-        self.count_reload("applied")
-
-    def count_reload(self, outcome: str) -> None:
-        """Count a reload by how it went."""
-        self._telemetry.increment(runtime_metrics.CONFIG_RELOADS, outcome)
+    def reload(self, wanted: Config) -> None:
+        """Log the changed keys that need a restart. The bridge applies a new ``[log]`` only, as ``serve`` does."""
+        if keys := restart_needed(BRIDGE, self._config, wanted):
+            log.warning("restart_needed", keys=keys, why="the bridge reads these keys at start only")
+        self.process.count_reload("applied")

@@ -223,24 +223,24 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
 
 
 async def _activities(bench: Bench, directory: Path) -> None:
-    app, keeper = bench.app, bench.app._reconciler
+    app, keeper = bench.app, bench.app.reconciler
     assert keeper is not None
 
     async def configured() -> None:
         await until(lambda: keeper.last_sync and len(keeper.neighbors() or ()) == PEERS)
-        await until(lambda: app._charon.connected and app._bindings.last_read)
+        await until(lambda: app.charon.connected and app.bindings.last_read)
 
     async def looked() -> None:
         for _ in range(3):
-            await app._charon.refresh()
+            await app.charon.refresh()
 
     async def judged() -> None:
         for _ in range(3):
-            await app._authorizer.rejudge()
+            await app.authorizer.rejudge()
 
     async def read() -> None:
         for _ in range(3):
-            await app._bindings.refresh()
+            await app.bindings.refresh()
 
     async def passed() -> None:
         for _ in range(3):
@@ -263,11 +263,11 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def enforced() -> None:
         for _ in range(3):
-            await app._enforcer.enforce()
-            await app._unbound.check()
-            app._departures.check()
+            await app.enforcer.enforce()
+            await app.orphan_sas.check()
+            app.teardown.check()
 
-    assert len(app._peers) == PEERS
+    assert len(app.peers) == PEERS
     await bench.during("first passes: charon, nhrpd's cache, 1,000 neighbors written", configured)
     await bench.during("a look at charon's IKE_SAs", looked)
     await bench.during("everybody judged again", judged)

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from configuration import config_from
 from dmvpn_agent.admission.recording import RecordingError, read, write
 from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.cli import sas
 from dmvpn_agent.cli.status import OTHER_FORM
-from dmvpn_agent.config.file import from_toml, read_toml
+from dmvpn_agent.config.file import read_toml
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_traps
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
@@ -164,7 +165,7 @@ class Settings(PrintedIdentity):
 
     def __init__(self) -> None:
         seeds = [(TESTS.parent / "deploy" / f"agent.{name}.toml").read_text() for name in ("hub", "spoke", "example")]
-        super().__init__(seeds, text_changed, lambda text: from_toml(read_toml(text.encode())), ConfigError)
+        super().__init__(seeds, text_changed, lambda text: config_from(read_toml(text.encode())), ConfigError)
 
 
 class Answers(PrintedIdentity):

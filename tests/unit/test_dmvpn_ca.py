@@ -13,11 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from configuration import config_from
 from dmvpn_agent.addresses import covers
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.prefix_filter import filter_entries
-from dmvpn_agent.config.file import Config, from_toml
+from dmvpn_agent.config.file import Config
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.peer import Peer, PeerKind
@@ -50,7 +51,7 @@ def shipped(role: str, networks: dict[str, str], *changes: tuple[str, str]) -> C
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return from_toml(tomllib.loads(text))
+    return config_from(tomllib.loads(text))
 
 
 @cache

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from configuration import config_from
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
@@ -18,7 +19,6 @@ from dmvpn_agent.admission.peers import GRACE, Revoked
 from dmvpn_agent.bgp.desired import desired, neighbor_bindings
 from dmvpn_agent.bgp.plan import AddEntry, RemoveNeighbor, SetNeighbor
 from dmvpn_agent.cli.configuration_text import configuration_text
-from dmvpn_agent.config.file import from_toml
 from dmvpn_agent.frr.vty import VtySockets
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.peer import Peer, PeerKind
@@ -179,11 +179,11 @@ def test_check_names_the_lines_of_each_ip_version() -> None:
     """Of FRR's configuration, for the tunnel networks that the policy has."""
     bgp = {"as_number": 65000}
     tables = {"tunnel_networks": ["10.255.0.0/24", "2001:db8:ff::/64"], "allowed_networks": ["192.168.0.0/16"]}
-    shown = configuration_text(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
+    shown = configuration_text(config_from({"role": "hub", "bgp": bgp, "policy": tables}))
     assert "   ip nhrp redirect\n" in shown
     assert "   ipv6 nhrp redirect\n" in shown
     tables["tunnel_networks"] = ["2001:db8:ff::/64"]
-    shown = configuration_text(from_toml({"role": "hub", "bgp": bgp, "policy": tables}))
+    shown = configuration_text(config_from({"role": "hub", "bgp": bgp, "policy": tables}))
     assert "   ip nhrp redirect\n" not in shown
     assert "   ipv6 nhrp network-id N\n" in shown
 

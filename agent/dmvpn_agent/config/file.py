@@ -64,6 +64,16 @@ class Config:
         """Return the connections of charon that are the DMVPN's; two interfaces may share one."""
         return frozenset(self.tunnels.values())
 
+    @property
+    def manages_bgp(self) -> bool:
+        """Tell whether the agent keeps BGP neighbors and filters."""
+        return self.bgp is not None
+
+    @property
+    def keeps_redirect(self) -> bool:
+        """Tell whether the agent keeps the redirect rule."""
+        return self.redirect is not None
+
 
 def load(file: Path) -> Config:
     """Read and validate a configuration file.
@@ -73,7 +83,7 @@ def load(file: Path) -> Config:
     """
     config = load_contradictory(file)
     try:
-        _refuse_contradictions(config)
+        refuse_contradictions(config)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
     return config
@@ -89,7 +99,7 @@ def load_contradictory(file: Path) -> Config:
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes")
     try:
-        return _read(read_toml(text))
+        return read_config(read_toml(text))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 
@@ -102,13 +112,6 @@ def read_toml(text: bytes) -> dict[str, Any]:
         raise ConfigError(f"not TOML: {error}") from None
     except RecursionError:
         raise ConfigError("not TOML: it is nested too deep") from None
-
-
-def from_toml(raw: dict[str, Any]) -> Config:
-    """Validate a parsed TOML document. Raises ``ConfigError``."""
-    config = _read(raw)
-    _refuse_contradictions(config)
-    return config
 
 
 def findings(config: Config) -> tuple[Finding, ...]:
@@ -138,13 +141,15 @@ def findings(config: Config) -> tuple[Finding, ...]:
     return *found, *lint(config.policy)
 
 
-def _refuse_contradictions(config: Config) -> None:
+def refuse_contradictions(config: Config) -> None:
+    """Raise ``ConfigError`` with the first contradiction of the policy."""
     for finding in findings(config):
         if finding.contradiction:
             raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
 
 
-def _read(raw: dict[str, Any]) -> Config:
+def read_config(raw: dict[str, Any]) -> Config:
+    """Return the configuration of a TOML document; its policy may contradict itself. Raises ``ConfigError``."""
     top = Table("", raw)
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp = top.table("nhrp")

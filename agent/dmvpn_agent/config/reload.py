@@ -1,49 +1,104 @@
-"""What of a changed configuration can be put in force while the agent runs."""
+"""What a running program applies of a changed configuration, and which changed keys need a restart."""
 
 from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
 
-from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.config.file import Config
+
+AGENT, BRIDGE = "agent", "bridge"
 
 
 @dataclass(frozen=True, slots=True)
-class Reloaded:
-    """``config`` is what can be put in force now, ``bgp`` what of its BGP part, if that is in use and wanted.
+class Key:
+    """A key of the configuration file, or a table with all its keys.
 
-    ``restart_needed``: there is more, which only a restart puts in force.
+    ``field``: the attribute of ``Config`` that the key sets. ``restart``: the programs that read the key only at
+    start.
     """
 
-    config: Config
-    bgp: BgpSettings | None
-    restart_needed: bool
+    name: str
+    field: str
+    restart: tuple[str, ...] = ()
 
 
-def reloaded(now: Config, wanted: Config) -> Reloaded:
-    """Return what of a wanted configuration can replace the present one."""
-    bgp = wanted.bgp and now.bgp and replace(wanted.bgp, as_number=now.bgp.as_number)
-    switched = bool(wanted.redirect) != bool(now.redirect) or bool(wanted.bgp) != bool(now.bgp)
-    return Reloaded(
-        config=_on_the_interfaces_of(now, wanted),
-        bgp=bgp,
-        restart_needed=_rest(wanted, now) != now or bgp != wanted.bgp or switched,
-    )
+#: Every key. A key that sets several attributes has several rows.
+KEYS = (
+    Key("role", "role", (AGENT,)),
+    Key("role", "bgp.only_hubs"),
+    Key("state_directory", "state_directory", (AGENT, BRIDGE)),
+    Key("control_socket", "control_socket", (AGENT,)),
+    Key("log", "log"),
+    Key("nhrp.event_socket", "event_socket", (AGENT,)),
+    Key("nhrp.interfaces", "tunnels", (AGENT,)),
+    Key("nhrp.interfaces", "profiles", (AGENT, BRIDGE)),
+    Key("ike.vici_socket", "ike.vici_socket", (AGENT, BRIDGE)),
+    Key("ike.end_denied", "ike.ends_denied"),
+    Key("ike.load_crls", "ike.loads_crls", (AGENT,)),
+    Key("policy", "policy"),
+    Key("policy.ca_certificates", "trust_files.authorities", (BRIDGE,)),
+    Key("policy.crls", "trust_files.crls"),
+    Key("frr.vtysh", "frr.vtysh", (AGENT,)),
+    Key("frr.vty_directory", "frr.vty_directory", (AGENT,)),
+    Key("frr.coalesce_seconds", "frr.coalesce"),
+    Key("frr.resync_seconds", "frr.resync_interval"),
+    Key("frr.linger_seconds", "frr.linger"),
+    Key("bgp.enabled", "manages_bgp", (AGENT,)),
+    Key("bgp.as_number", "bgp.as_number", (AGENT,)),
+    Key("bgp.transport", "frr.bgp_transport", (AGENT,)),
+    Key("bgp.peer_group", "bgp.peer_group"),
+    Key("bgp.hub_peer_group", "bgp.hub_peer_group"),
+    Key("bgp.ibgp_peer_group", "bgp.ibgp_peer_group"),
+    Key("bgp.ibgp_hub_peer_group", "bgp.ibgp_hub_peer_group"),
+    Key("bgp.ipv6", "bgp.ipv6"),
+    Key("bgp.maximum_prefixes", "bgp.maximum_prefix"),
+    Key("bgp.maximum_prefixes_restart_minutes", "bgp.maximum_prefix"),
+    Key("bgp.maximum_prefixes_restart_minutes", "bgp.transit_maximum_prefix"),
+    Key("bgp.transit_maximum_prefixes", "bgp.transit_maximum_prefix"),
+    Key("bgp.hub_weights", "bgp.hub_weights"),
+    Key("redirect.enabled", "keeps_redirect", (AGENT,)),
+    Key("redirect.nflog_group", "redirect.nflog_group"),
+    Key("redirect.source_prefix_length", "redirect.source_prefix_length"),
+    Key("redirect.destination_prefix_length", "redirect.destination_prefix_length"),
+    Key("redirect.source_prefix_length_ipv6", "redirect.source_prefix_length_ipv6"),
+    Key("redirect.destination_prefix_length_ipv6", "redirect.destination_prefix_length_ipv6"),
+    Key("redirect.rate_per_minute", "redirect.rate_per_minute"),
+    Key("redirect.burst", "redirect.burst"),
+    Key("metrics.listen", "metrics", (AGENT,)),
+    Key("bridge.listen", "bridge.listen", (AGENT, BRIDGE)),
+    Key("bridge.metrics_listen", "bridge.metrics", (BRIDGE,)),
+    Key("bridge.init_limit_half_open", "bridge.init_limit_half_open", (BRIDGE,)),
+    Key("bridge.init_limit_job_load", "bridge.init_limit_job_load", (BRIDGE,)),
+)
 
 
-def _rest(wanted: Config, now: Config) -> Config:
-    """Return a configuration with everything as it is now that needs no restart."""
-    frr = replace(
-        wanted.frr, coalesce=now.frr.coalesce, resync_interval=now.frr.resync_interval, linger=now.frr.linger
-    )
-    return replace(
-        wanted, policy=now.policy, trust_files=now.trust_files, log=now.log, bgp=now.bgp, redirect=now.redirect,
-        frr=frr, ike=replace(wanted.ike, ends_denied=now.ike.ends_denied),
-    )  # fmt: skip
+def restart_needed(program: str, now: Config, wanted: Config) -> tuple[str, ...]:
+    """Return the changed keys that a program applies only after a restart."""
+    changed = (key.name for key in KEYS if program in key.restart and _differs(key.field, now, wanted))
+    return tuple(dict.fromkeys(changed))
 
 
-def _on_the_interfaces_of(now: Config, wanted: Config) -> Config:
-    if wanted.tunnels == now.tunnels:
-        return wanted
-    # Rules without the rest of an interface would bind who is not watched.
-    rules = {name: wanted.policy.rules[name] for name in now.interfaces if name in wanted.tunnels}
-    redirect = wanted.redirect and replace(wanted.redirect, interfaces=now.interfaces)
-    return replace(wanted, policy=replace(wanted.policy, rules=rules), redirect=redirect)
+def reloaded(now: Config, wanted: Config) -> Config:
+    """Return what the agent applies without a restart: ``now`` with the other keys as ``wanted``."""
+    at_once = (key.field for key in KEYS if AGENT not in key.restart and _differs(key.field, now, wanted))
+    config = reduce(lambda config, field: _with(config, field, _value(wanted, field)), at_once, now)
+    # The agent does not watch a new interface before a restart. A removed interface accepts no peer from now on.
+    rules = {name: rules for name, rules in wanted.policy.rules.items() if name in now.tunnels}
+    return replace(config, policy=replace(config.policy, rules=rules))
+
+
+def _differs(field: str, now: Config, wanted: Config) -> bool:
+    """Tell whether a field was changed; a table that is off on either side has no fields."""
+    table = field.partition(".")[0]
+    both = getattr(now, table) is not None and getattr(wanted, table) is not None
+    return (both or "." not in field) and _value(now, field) != _value(wanted, field)
+
+
+def _value(config: Config, field: str) -> Any:
+    return reduce(getattr, field.split("."), config)
+
+
+def _with(config: Config, field: str, value: Any) -> Config:
+    table, _, name = field.partition(".")
+    changed = replace(getattr(config, table), **{name: value}) if name else value
+    return replace(config, **{table: changed})

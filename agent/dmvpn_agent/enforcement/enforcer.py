@@ -99,7 +99,11 @@ class Enforcer:
         self._invitations: dict[Address, _Invitation] = {}
         self._waiting: dict[tuple[Address, Address], BindingRequest] = {}
         self._dry_run = dry_run
-        self.ends_denied = ends_denied
+        self._ends_denied = ends_denied
+
+    def reload(self, *, ends_denied: bool) -> None:
+        """Put a new setting in force."""
+        self._ends_denied = ends_denied
 
     async def run(self) -> None:
         """Enforce until cancelled."""
@@ -109,7 +113,7 @@ class Enforcer:
 
     async def enforce(self) -> None:
         """Make one pass: what the decisions ask of charon, given what it shows."""
-        if self.ends_denied:  # first: nothing that goes wrong with others may keep who is denied
+        if self._ends_denied:  # first: nothing that goes wrong with others may keep who is denied
             await self._end_denied()
         await self._guard.check()
         # Each is taken in its turn: what goes wrong with one leaves the others for the next pass.

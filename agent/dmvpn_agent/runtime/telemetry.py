@@ -13,14 +13,21 @@ Labels = tuple[str, ...]
 Samples = dict[Labels, float]
 
 
-class Telemetry:
-    """The values of all metrics of one process."""
+def _raise(_: Metric, error: Exception) -> NoReturn:
+    raise error
 
-    def __init__(self) -> None:
+
+class Telemetry:
+    """The values of all metrics of one process.
+
+    If reading a metric raises an exception, the metric is left out and ``read_failed`` is called with the exception.
+    By default the exception is raised.
+    """
+
+    def __init__(self, read_failed: Callable[[Metric, Exception], None] = _raise) -> None:
         self._counters: dict[Metric, Samples] = {}
         self._read: dict[Metric, Callable[[], Samples]] = {}
-        #: Called with what is raised where a metric is read; it is then left out. Without it, that is raised.
-        self.read_failed: Callable[[Metric, Exception], None] = _raise
+        self._read_failed = read_failed
 
     def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter; the labels are given in the order of the catalogue.
@@ -54,7 +61,7 @@ class Telemetry:
             try:
                 return self._read[metric]()
             except Exception as error:
-                self.read_failed(metric, error)
+                self._read_failed(metric, error)
                 return {}
         if metric.kind is Kind.GAUGE:
             return {}
@@ -64,7 +71,3 @@ class Telemetry:
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics this process has counted or can read."""
         return [*self._counters, *self._read]
-
-
-def _raise(_: Metric, error: Exception) -> NoReturn:
-    raise error

@@ -96,11 +96,11 @@ class Hub:
     async def looks(self, count: int = 5) -> None:
         """Wait until everything was looked at several times more."""
         reads, passes = self.reads, self._passes()
-        self.app._authorizer.sas_changed()
+        self.app.authorizer.sas_changed()
         await until(lambda: self.reads >= reads + count and self._passes() >= passes + count)
 
     def _passes(self) -> float:
-        return sum(self.app._telemetry.samples(metrics.RECONCILES).values())
+        return sum(self.app.telemetry.samples(metrics.RECONCILES).values())
 
     async def has_neighbor(self) -> bool:
         config = await asyncio.to_thread(self.bgpd.type, "show running-config")

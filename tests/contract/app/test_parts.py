@@ -173,7 +173,7 @@ async def test_nhrpd_is_answered_whatever_part_of_the_agent_fails(
     injected = Injected(app.supervisor, name, where, times)
     async with _at_work(app):
         assert await _ask(tmp_path) == ACCEPTED
-        await until(lambda: app._telemetry.value(metrics.PART_FAILURES, name) >= 2)
+        await until(lambda: app.telemetry.value(metrics.PART_FAILURES, name) >= 2)
         assert await _ask(tmp_path) == ACCEPTED
         await until(lambda: injected.at_work >= injected.others)
         if times == 2:
@@ -189,7 +189,7 @@ async def test_nhrpd_is_answered_though_every_part_fails_for_good(tmp_path: Path
         Injected(app.supervisor, name, "run", 10**9)
     async with _at_work(app):
         await until(lambda: all(
-            app._telemetry.value(metrics.PART_FAILURES, part.name) >= 2 for part in app.supervisor.parts
+            app.telemetry.value(metrics.PART_FAILURES, part.name) >= 2 for part in app.supervisor.parts
         ))  # fmt: skip
         assert await _ask(tmp_path) == ACCEPTED
         app.reload(replace(app._config, policy=replace(app._config.policy, rules={})))
@@ -227,7 +227,7 @@ async def test_nhrpd_is_answered_whatever_fails_below_admission(
         for number in (1, 2):
             word = b"accept" if accepted else b"deny"
             assert await _ask(tmp_path, number) == b"eventid=%d\nresult=%s\n\n" % (number, word)
-        assert app._telemetry.value(metrics.PART_FAILURES, part) >= 1
+        assert app.telemetry.value(metrics.PART_FAILURES, part) >= 1
 
 
 @pytest.mark.parametrize("fault", ["hangs", "fails"])
@@ -238,7 +238,7 @@ async def test_nhrpd_is_answered_whatever_the_disk_does(
     released = threading.Event()
     monkeypatch.setattr(Store, "write", lambda *_: released.wait() if fault == "hangs" else 1 / 0)
     app = _agent(tmp_path)
-    app._store._timeout = 0.01
+    app.process.store._timeout = 0.01
     async with _at_work(app):
         for number in (1, 2):
             assert await _ask(tmp_path, number) == b"eventid=%d\nresult=accept\n\n" % number
@@ -269,10 +269,10 @@ async def test_nobody_is_accepted_until_the_crls_were_read(tmp_path: Path, monke
 async def test_what_a_metric_raises_costs_that_metric_only(tmp_path: Path, role: str) -> None:
     """The scrape shows the others, and counts it."""
     app: AgentApp | BridgeApp = _agent(tmp_path) if role == "agent" else _bridge(tmp_path)
-    app._telemetry.observe(metrics.BUILD_INFO, _broken)
-    assert app._telemetry.samples(metrics.BUILD_INFO) == {}
-    assert app._telemetry.value(metrics.START_TIME) > 0
-    assert app._telemetry.value(metrics.PART_FAILURES, "metrics") == 1
+    app.telemetry.observe(metrics.BUILD_INFO, _broken)
+    assert app.telemetry.samples(metrics.BUILD_INFO) == {}
+    assert app.telemetry.value(metrics.START_TIME) > 0
+    assert app.telemetry.value(metrics.PART_FAILURES, "metrics") == 1
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ async def test_clients_are_served_or_closed_whatever_part_of_the_bridge_fails(
     app = _bridge(tmp_path)
     injected = Injected(app.supervisor, name, where, times)
     async with _at_work(app):
-        await until(lambda: app._telemetry.value(metrics.PART_FAILURES, name) >= 2)
+        await until(lambda: app.telemetry.value(metrics.PART_FAILURES, name) >= 2)
         if name == "bridge" and times > 2:
             client = NhrpdVici()
             await client.connect(tmp_path / "charon.vici")
@@ -343,7 +343,7 @@ async def test_clients_are_served_whatever_fails_inside_the_bridge(
     async with _at_work(app):
         client = await _served(app, tmp_path / "charon.vici")
         beside.raise_event("ike-updown", {"up": "yes", "dmvpn": beside.sas[1].section()})
-        await until(lambda: app._telemetry.value(metrics.PART_FAILURES, part) >= 1)
+        await until(lambda: app.telemetry.value(metrics.PART_FAILURES, part) >= 1)
         assert not client.closed
         await client.close()
 
@@ -361,4 +361,4 @@ async def test_a_client_is_closed_where_the_bridge_proper_fails_while_it_is_serv
             await until(lambda: client.closed)
         await client.close()
         await (await _served(app, tmp_path / "charon.vici")).close()
-        assert app._telemetry.value(metrics.PART_FAILURES, "bridge") >= 1
+        assert app.telemetry.value(metrics.PART_FAILURES, "bridge") >= 1

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from configuration import config_from
 from dmvpn_agent.bgp.settings import MaximumPrefix
-from dmvpn_agent.config.file import from_toml, load
+from dmvpn_agent.config.file import load
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.runtime.endpoint import Endpoint
@@ -34,7 +35,7 @@ def _with(path: str, value: object) -> dict[str, Any]:
 
 def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
     """What only the operator can know is enough; the rest has defaults."""
-    config = from_toml(HUB)
+    config = config_from(HUB)
     assert config.role is Role.HUB
     assert config.bgp is not None
     assert config.redirect is not None
@@ -46,7 +47,7 @@ def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
 
 def test_a_spoke_leaves_bgp_and_nftables_alone() -> None:
     """A spoke only checks certificates: any prefix may stand in them, no AS is asked for."""
-    config = from_toml(SPOKE)
+    config = config_from(SPOKE)
     assert (config.bgp, config.redirect) == (None, None)
     rules = config.policy.rules["gre1"][PeerKind.SHORTCUT]
     assert not rules.needs_as_number
@@ -114,7 +115,7 @@ WRONG = [
 def test_a_wrong_value_names_key_value_and_what_is_allowed(key: str, value: object, allowed: str) -> None:
     """The operator can mend the line without looking anything up."""
     with pytest.raises(ConfigError) as caught:
-        from_toml(_with(key, value))
+        config_from(_with(key, value))
     assert str(caught.value).startswith(f"{key} is {value!r}; expected {allowed}")
 
 
@@ -122,7 +123,7 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(key: str, value: obje
 def test_what_only_the_operator_knows_is_required(key: str) -> None:
     """A missing key is told with what belongs there."""
     with pytest.raises(ConfigError, match=f"^{key} is missing; expected "):
-        from_toml(_with(key, None))
+        config_from(_with(key, None))
 
 
 @pytest.mark.parametrize(
@@ -136,19 +137,19 @@ def test_what_only_the_operator_knows_is_required(key: str) -> None:
 def test_an_unknown_key_is_an_error(key: str, told: str) -> None:
     """A typing mistake must not turn a rule off."""
     with pytest.raises(ConfigError, match=told):
-        from_toml(_with(key, "x"))
+        config_from(_with(key, "x"))
 
 
 @pytest.mark.parametrize("key", ["nhrp.interface", "ike.profile"])
 def test_a_key_of_former_versions_says_what_to_write_instead(key: str) -> None:
     """Nobody has to guess where it went."""
     with pytest.raises(ConfigError, match=rf"{key} is not used any more; write nhrp\.interfaces = \{{ gre1 = "):
-        from_toml(_with(key, "gre1"))
+        config_from(_with(key, "gre1"))
 
 
 def test_several_interfaces_have_each_their_profile() -> None:
     """The rules, the redirect rule and the profiles are those of all; two may share a profile."""
-    config = from_toml(_with("nhrp.interfaces", {"gre1": "dmvpn", "gre2": "other", "gre3": "other"}))
+    config = config_from(_with("nhrp.interfaces", {"gre1": "dmvpn", "gre2": "other", "gre3": "other"}))
     assert config.interfaces == tuple(config.policy.rules) == ("gre1", "gre2", "gre3")
     assert config.profiles == {"dmvpn", "other"}
     assert config.redirect is not None
@@ -158,24 +159,24 @@ def test_several_interfaces_have_each_their_profile() -> None:
 def test_a_value_where_a_table_belongs_is_an_error() -> None:
     """``policy = 1`` is told as such."""
     with pytest.raises(ConfigError, match=r"policy is 1; expected a table: \[policy\]"):
-        from_toml({"role": "hub", "policy": 1})
+        config_from({"role": "hub", "policy": 1})
 
 
 def test_the_bridge_cannot_take_charons_own_socket() -> None:
     """Two owners of one path would exclude each other."""
     raw = _with("bridge.listen", "/run/x.vici") | {"ike": {"vici_socket": "/run/x.vici"}}
     with pytest.raises(ConfigError, match=r"bridge\.listen and ike\.vici_socket are both /run/x\.vici"):
-        from_toml(raw)
+        config_from(raw)
 
 
 def test_metrics_can_be_turned_off() -> None:
     """An empty endpoint is none."""
-    assert from_toml(_with("metrics.listen", "")).metrics is None
+    assert config_from(_with("metrics.listen", "")).metrics is None
 
 
 def test_an_ipv6_endpoint_is_written_in_brackets() -> None:
     """The port is told from the address by brackets, in and out."""
-    endpoint = from_toml(_with("metrics.listen", "[::1]:19342")).metrics
+    endpoint = config_from(_with("metrics.listen", "[::1]:19342")).metrics
     assert endpoint == Endpoint("::1", 19342)
     assert str(endpoint) == "[::1]:19342"
 
@@ -202,10 +203,10 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | No
 
 def test_limits_of_prefixes_have_one_time_and_none_at_zero() -> None:
     """Peers get 1,000 by default, those that carry others' prefixes none."""
-    bgp = from_toml(HUB).bgp
+    bgp = config_from(HUB).bgp
     assert bgp is not None
     assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (MaximumPrefix(1000, 15), None)
-    bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 0, "transit_maximum_prefixes": 7}}).bgp
+    bgp = config_from(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 0, "transit_maximum_prefixes": 7}}).bgp
     assert bgp is not None
     assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (None, MaximumPrefix(7, 15))
 
@@ -213,19 +214,19 @@ def test_limits_of_prefixes_have_one_time_and_none_at_zero() -> None:
 def test_a_limit_below_what_a_certificate_may_name_is_refused() -> None:
     """A peer would lose its session for announcing what it is entitled to."""
     with pytest.raises(ConfigError, match=r"bgp\.maximum_prefixes: is 199: .* make it 200 or more, or 0"):
-        from_toml(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 199}})
+        config_from(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 199}})
 
 
 def test_hubs_are_weighed_by_address() -> None:
     """A hub without an entry has no weight."""
-    bgp = from_toml(HUB | {"bgp": {"as_number": 65000, "hub_weights": {"10.255.0.1": 200}}}).bgp
+    bgp = config_from(HUB | {"bgp": {"as_number": 65000, "hub_weights": {"10.255.0.1": 200}}}).bgp
     assert bgp is not None
     assert bgp.hub_weights == {ip_address("10.255.0.1"): 200}
 
 
 def test_no_tables_share_state() -> None:
     """Reading twice gives the same."""
-    assert from_toml(HUB) == from_toml(HUB)
+    assert config_from(HUB) == config_from(HUB)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.config.file import from_toml
+from configuration import config_from
 from dmvpn_agent.config.values import ConfigError
 
 DATA = Path(__file__).parents[2] / "data"
@@ -33,7 +33,7 @@ HINTS = [
 def test_a_value_that_is_refused_comes_with_what_to_write(key: str, value: Any, hint: str) -> None:
     """After the key, the value and what is expected."""
     with pytest.raises(ConfigError) as refused:
-        from_toml(HUB | {"policy": {**HUB["policy"], key: value}})
+        config_from(HUB | {"policy": {**HUB["policy"], key: value}})
     assert str(refused.value).startswith(f"policy.{key} is {value!r}; expected a list of ")
     assert hint in str(refused.value).split(" (", 1)[1]
 
@@ -56,14 +56,14 @@ def test_what_libraries_deprecate_is_not_for_operators() -> None:
 @pytest.mark.parametrize("name", ["gre@eth01", "gre1.100", "a+b=c~d,e%f", "x"])
 def test_a_name_that_the_kernel_takes_is_an_interface(name: str) -> None:
     """Some of what it takes has a meaning to nft or vtysh, and is refused."""
-    assert from_toml(HUB | {"nhrp": {"interfaces": {name: "dmvpn"}}}).interfaces == (name,)
+    assert config_from(HUB | {"nhrp": {"interfaces": {name: "dmvpn"}}}).interfaces == (name,)
 
 
 def test_every_unknown_key_is_named_once_with_what_was_meant() -> None:
     """A misspelling, a key of another table, and one that is like none."""
     policy = {**HUB["policy"], "max_prefix": 3, "require_crls": True, "xyz": 1, "hub": {"transits": False}}
     with pytest.raises(ConfigError) as refused:
-        from_toml(HUB | {"policy": policy, "linger_seconds": 5})
+        config_from(HUB | {"policy": policy, "linger_seconds": 5})
     text = str(refused.value)
     assert "linger_seconds is unknown; did you mean frr.linger_seconds?" in text
     assert "policy.max_prefix is unknown; did you mean policy.max_prefixes?" in text

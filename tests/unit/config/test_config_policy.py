@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from dmvpn_agent.config.file import from_toml
+from configuration import config_from
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.rules import Action, Combination, OnConflict, Policy, Rules
@@ -23,7 +23,7 @@ allowed_networks = ["192.168.0.0/16"]
 
 
 def policy(text: str, before: str = HUB) -> Policy:
-    return from_toml(tomllib.loads(before + text)).policy
+    return config_from(tomllib.loads(before + text)).policy
 
 
 def rules(text: str, kind: PeerKind = PeerKind.SPOKE, interface: str = "gre1") -> Rules:

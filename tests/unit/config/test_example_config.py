@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.config.file import from_toml, load
+from configuration import config_from
+from dmvpn_agent.config.file import load
 from dmvpn_agent.config.values import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "agent.example.toml"
@@ -33,13 +34,13 @@ def _allowed(table: str) -> set[str]:
     raw = _example()
     _in(raw, table)["no-such-key"] = 1
     with pytest.raises(ConfigError, match="no-such-key is unknown") as raised:
-        from_toml(raw)
+        config_from(raw)
     return set(re.split(", ", str(raised.value).split(": ")[-1]))
 
 
 def test_every_value_shown_is_the_default() -> None:
     """The example says the same as a file with only the required keys."""
-    assert load(EXAMPLE) == from_toml(REQUIRED)
+    assert load(EXAMPLE) == config_from(REQUIRED)
 
 
 TABLES = ["", *(key for key, value in _example().items() if isinstance(value, dict)), "policy.sources"]

@@ -92,7 +92,7 @@ class TestDenied:
         """``ike.end_denied = false``."""
         node.present()
         node.denied.add(request(), REVOKED)
-        node.enforcer.ends_denied = False
+        node.enforcer.reload(ends_denied=False)
         await node.enforcer.enforce()
         assert node.sas.ended == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.config.file import from_toml
+from configuration import config_from
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
 from dmvpn_lab.files import CHECKOUT, Configuration, configuration
@@ -30,7 +30,7 @@ def test_every_node_has_a_configuration_that_the_agent_takes(file: Path) -> None
     scenario = load(file, ACTIONS, EXPECTATIONS)
     for node in scenario.nodes.values():
         texts = configuration(node, scenario)
-        config = from_toml(tomllib.loads(texts.agent))
+        config = config_from(tomllib.loads(texts.agent))
         assert not [line for line in (texts.agent + texts.frr).splitlines() if "@" in line and line[0] not in "#!"]
         assert [f"interface {name}" for name in config.interfaces] == list(
             dict.fromkeys(line for line in texts.frr.splitlines() if line.startswith("interface "))

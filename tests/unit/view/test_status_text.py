@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from configuration import config_from
 from dmvpn_agent.cli.configuration_text import configuration_text
-from dmvpn_agent.config.file import from_toml
 from dmvpn_agent.view.status_text import status_text
 from dmvpn_agent.view.table import table
 
@@ -114,7 +114,7 @@ def test_a_peer_without_session_is_shown() -> None:
 def test_a_configuration_is_shown_with_what_it_would_do() -> None:
     """check prints what FRR must contain, and an example of what vtysh and nft would be given."""
     text = configuration_text(
-        from_toml(
+        config_from(
             {
                 "role": "hub",
                 "policy": {"tunnel_networks": ["10.255.0.0/24"], "allowed_networks": ["192.168.0.0/16"]},

@@ -12,8 +12,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configuration import config_from
 from deciding import denial_of, peer_of, rules
-from dmvpn_agent.config.file import from_toml
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.rules import Action, Maintenance
@@ -103,7 +103,7 @@ def test_a_pattern_that_matches_nothing_is_refused(key: str, pattern: str, why: 
     raw = tomllib.loads(CONFIG)
     raw["policy"][key] = [pattern]
     with pytest.raises(ConfigError) as refused:
-        from_toml(raw)
+        config_from(raw)
     assert f"policy.{key}: {pattern!r} matches nothing: " in str(refused.value)
     assert why in str(refused.value)
 
@@ -159,7 +159,7 @@ def test_only_the_complete_form_allows() -> None:
 def test_an_identity_that_charon_never_prints_is_refused(table: str, where: str) -> None:
     """It prints '?' for characters other than ASCII; a certificate's name can be written as in RFC 4514."""
     with pytest.raises(ConfigError, match=re.escape(where)) as refused:
-        from_toml(tomllib.loads(CONFIG + table))
+        config_from(tomllib.loads(CONFIG + table))
     assert "charon prints '?'" in str(refused.value)
 
 

@@ -1,0 +1,58 @@
+"""What the agent and the bridge have in common: telemetry, failures, the SQLite file and the metrics port."""
+
+import asyncio
+from pathlib import Path
+
+from dmvpn_agent import __version__
+from dmvpn_agent.runtime import logs, metrics
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.runtime.exposition import Exposition
+from dmvpn_agent.runtime.loop_lag import LoopLag
+from dmvpn_agent.runtime.metrics import Metric
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.supervisor import Failures, Part
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.write_behind import WriteBehind
+
+
+class Process:
+    """One process.
+
+    ``name``: the label of its build information. ``metrics_at``: where it serves metrics, if anywhere. ``failing``:
+    what can fail besides the parts. ``parts``: those that every process runs.
+    """
+
+    def __init__(
+        self, name: str, database: Path, metrics_at: Endpoint | None, failing: tuple[str, ...], clocks: Clocks
+    ) -> None:
+        self.started = clocks.now()
+        self.telemetry = telemetry = Telemetry(self._metric_failed)
+        self.failures = Failures(telemetry, "store", *failing)
+        self.store = WriteBehind(Store(database))
+        self.parts = [Part("loop_lag", LoopLag(telemetry).run)]
+        if metrics_at:
+            exposition = Exposition(metrics_at, telemetry)
+            self.parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
+        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, name): 1})
+        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
+        telemetry.observe(metrics.START_TIME, self.started.timestamp)
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self.store.survives)
+
+    def start(self) -> None:
+        """Open the SQLite file, and count what the callbacks of the event loop raise."""
+        asyncio.get_running_loop().set_exception_handler(self.failures.callback_failed)
+        with self.failures.contained("store"):
+            self.store.open()
+
+    def stop(self) -> None:
+        """Close the SQLite file."""
+        with self.failures.contained("store"):
+            self.store.close()
+
+    def count_reload(self, outcome: str) -> None:
+        """Count a reload: ``applied``, ``refused`` (the new configuration is not valid) or ``failed``."""
+        self.telemetry.increment(metrics.CONFIG_RELOADS, outcome)
+
+    def _metric_failed(self, metric: Metric, error: Exception) -> None:
+        self.failures.note("metrics", error, metric=metric.name)
