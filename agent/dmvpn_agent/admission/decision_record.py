@@ -10,6 +10,7 @@ import structlog
 
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.x509.certificate import Certificate
 
 log = structlog.get_logger()
@@ -56,15 +57,6 @@ def describe(judgement: DecisionRecord) -> dict[str, object]:
     return shown
 
 
-@dataclass(slots=True)
-class _Logged:
-    """The denial of a binding that was logged last, when (monotonic clock), and how often it came again."""
-
-    why: Deny
-    at: float
-    repeats: int = 0
-
-
 class Audit:
     """Logs decisions: each accept as information, each denial as a warning.
 
@@ -74,26 +66,22 @@ class Audit:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._logged: OrderedDict[tuple[str, ...], _Logged] = OrderedDict()
+        self._denials: OrderedDict[tuple[str, ...], Trouble] = OrderedDict()
 
     def log(self, judgement: DecisionRecord) -> None:
         """Log a decision, unless it repeats one."""
         decision, key = judgement.decision, _binding(judgement.request)
         if isinstance(decision, Accept):
-            self._logged.pop(key, None)
+            self._denials.pop(key, None)
             log.info("binding_decided", **describe(judgement))
             return
-        now = self._clock()
-        before = self._logged.get(key)
-        if before and before.why == decision and now - before.at < REPEAT_INTERVAL:
-            before.repeats += 1
+        denial = self._denials.setdefault(key, Trouble(REPEAT_INTERVAL, self._clock))
+        if not denial.is_new(decision):
             return
-        repeats = {"repeats": before.repeats} if before and before.repeats else {}
-        log.warning("binding_decided", **describe(judgement), **repeats)
-        self._logged[key] = _Logged(decision, now)
-        self._logged.move_to_end(key)
-        if len(self._logged) > REMEMBERED_DENIALS:
-            self._logged.popitem(last=False)
+        log.warning("binding_decided", **describe(judgement), **{"repeats": denial.repeats} if denial.repeats else {})
+        self._denials.move_to_end(key)
+        if len(self._denials) > REMEMBERED_DENIALS:
+            self._denials.popitem(last=False)
 
 
 def _binding(request: BindingRequest | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.drift import Drift, expected_state, find_drift, restarted
 from dmvpn_agent.bgp.neighbors import Desired
 from dmvpn_agent.bgp.plan import Plan, subject
+from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -24,7 +25,7 @@ class DriftWatch:
         self._telemetry = telemetry
         self._stood: tuple[Desired, Snapshot] | None = None
         self._drift: dict[str, Drift] = {}
-        self._restart_said = False
+        self._restart = Trouble()
 
     def check(self, snapshot: Snapshot, todo: Plan) -> None:
         """Look at a state of FRR that is not as desired: is somebody else the reason?"""
@@ -32,8 +33,7 @@ class DriftWatch:
             return
         stood, earlier = self._stood
         if restarted(earlier.config, snapshot.config, _established(earlier), _established(snapshot)):
-            if not self._restart_said:
-                self._restart_said = True
+            if self._restart.is_new("restarted"):
                 self._telemetry.increment(metrics.FRR_RESTARTS)
                 log.warning(
                     "frr_restarted", changes=len(todo.changes), consequence="the agent writes its configuration again"
@@ -59,7 +59,8 @@ class DriftWatch:
         """Note that FRR is as desired; ``repaired``: because of what the agent wrote."""
         for kind in self._drift.values() if repaired else ():
             self._telemetry.increment(metrics.DRIFT_REPAIRS, kind)
-        self._drift, self._restart_said = {}, False
+        self._drift = {}
+        self._restart.over()
         self._stood = expected_state(wanted, foreign), snapshot
 
 

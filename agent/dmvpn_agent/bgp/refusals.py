@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dmvpn_agent.bgp.plan import Change, RefreshInbound, SetNeighbor, subject
-from dmvpn_agent.runtime.backoff import Backoff
+from dmvpn_agent.runtime.backoff import Backoff, Trouble
 
 
 class Refusals:
@@ -39,11 +39,12 @@ class Refusals:
         """Take note of a change that FRR did not take; return whether that was not known yet."""
         name = subject(change)
         known = self._refused.get(name)
-        same = known is not None and _goal(known.change) == _goal(change)
-        backoff = known.backoff if known is not None and same else Backoff(self._first, self._longest)
-        self._refused[name] = _Refusal(change, why, backoff)
-        backoff.failed()
-        return known is None or not same or known.why != why
+        if known is None or _goal(known.change) != _goal(change):
+            known = _Refusal(change, Backoff(self._first, self._longest), Trouble())
+        known.change = change
+        known.backoff.failed()
+        self._refused[name] = known
+        return known.trouble.is_new(why)
 
     def keep(self, changes: Iterable[Change]) -> None:
         """Forget what is not to be changed any more, or is to become something else."""
@@ -53,14 +54,14 @@ class Refusals:
     def why(self, change: Change) -> str:
         """Return FRR's own words about the neighbor or list of a change, nothing where there are none."""
         known = self._refused.get(subject(change))
-        return known.why if known else ""
+        return (known.trouble.text or "") if known else ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Refusal:
     change: Change
-    why: str
     backoff: Backoff
+    trouble: Trouble
 
 
 def _goal(change: Change) -> object:

@@ -25,6 +25,7 @@ from dmvpn_agent.charon.commands import list_certificates, list_sas
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.sa import Authentication, IkeSa
 from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed
+from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
@@ -74,7 +75,7 @@ class Certificates:
         self._connections = Connections(dict.fromkeys(proven, Authentication.PUBLIC_KEY))
         self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
         self._pairs: dict[str, Pair] = {}
-        self._said: dict[str, str] = {}
+        self._not_found: dict[str, Trouble] = {}
         self._wanted = asyncio.Event()
         self._authenticated: list[IkeSa] = []
         # What charon showed since the last look began, and before it: of whom, not every event tells.
@@ -87,7 +88,7 @@ class Certificates:
         own: dict[bytes, bytes] = {}  # the same for all, and held once
         stored = list(self._store.load())
         self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in stored if remote}
-        self._said = {spis: "" for spis, _, remote in stored if not remote}
+        self._not_found = {spis: Trouble() for spis, _, remote in stored if not remote}
 
     async def begin(self, session: CharonSession, profiles: Set[str]) -> None:
         """Start to follow a charon, before it is asked for anything else. Raises ``CharonLost``.
@@ -225,9 +226,8 @@ class Certificates:
                     do=_REVOKE)  # fmt: skip
 
     def _missing(self, sa: IkeSa, why: str, todo: str) -> None:
-        if self._said.get(sa.spis) == why:
-            return  # it is looked for again with every look
-        self._said[sa.spis] = why
+        if not self._not_found.setdefault(sa.spis, Trouble()).is_new(why):
+            return  # the bridge looks for it again with every refresh
         self._store.save(sa.spis, b"", b"")  # the agent need not wait for it any longer
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
         log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=why,
@@ -248,12 +248,12 @@ class Certificates:
         await self._connections.update(session, (), read=True)
         self._connections.prune(sas)
         present = {sa.spis for sa in sas}
-        for spis in (self._pairs.keys() | self._said.keys()) - present:
+        for spis in (self._pairs.keys() | self._not_found.keys()) - present:
             self._forget(spis)
 
     def _forget(self, spis: str) -> None:
-        known, said = self._pairs.pop(spis, None), self._said.pop(spis, None)
-        if known is not None or said is not None:
+        pair, trouble = self._pairs.pop(spis, None), self._not_found.pop(spis, None)
+        if pair is not None or trouble is not None:
             self._store.remove(spis)
 
     def _keep(self, spis: str, pair: Pair) -> None:

@@ -35,7 +35,7 @@ from dmvpn_agent.charon.session import (
     follow,
 )
 from dmvpn_agent.charon.vici import MAX_VALUE, Section, ViciError
-from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.runtime.backoff import Trouble, Troubles
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
@@ -85,7 +85,7 @@ class CharonWatch:
         self._certificates = SaCertificates(certificates)
         self._crls: tuple[bytes, ...] = ()
         self._trouble = Trouble()
-        self._left_out: set[bytes] = set()
+        self._too_long = Troubles[bytes]()
         self.learn: Callable[[list[bytes]], Awaitable[None]] = _learn_nothing
         self.connected = False
         self.patched: bool | None = None
@@ -251,12 +251,11 @@ class CharonWatch:
 
     def _leave_out(self, crls: list[bytes]) -> None:
         """Count and log the CRLs that charon cannot be given, each once (``TrustRead.problems`` has what to do)."""
-        for digest, crl in {hashlib.sha256(crl).digest(): crl for crl in crls}.items():
-            if digest not in self._left_out:
-                log.error("crl_too_long_for_charon", issuer=crl_issuer(crl), bytes=len(crl), limit=MAX_VALUE,
-                          consequence="the agent denies whom it revokes, and ends their IKE_SAs; charon lets them"
-                          " authenticate")  # fmt: skip
-        self._left_out = {hashlib.sha256(crl).digest() for crl in crls}
+        digests = {hashlib.sha256(crl).digest(): crl for crl in crls}
+        for crl in map(digests.__getitem__, self._too_long.new(digests)):
+            log.error("crl_too_long_for_charon", issuer=crl_issuer(crl), bytes=len(crl), limit=MAX_VALUE,
+                      consequence="the agent denies whom it revokes, and ends their IKE_SAs; charon lets them"
+                      " authenticate")  # fmt: skip
         if crls:
             self._telemetry.increment(metrics.CRLS_LOADED, "too_long", by=len(crls))
 

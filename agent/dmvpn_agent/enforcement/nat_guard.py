@@ -152,6 +152,7 @@ class NatGuard:
                     "peer_not_silenced", why=self._trouble.text, consequence="it comes back, and is ended again"
                 )
             return False
+        self._trouble.over()
         self._silenced[end] = _Blocked(request, self._clock() + SILENCE)
         log.warning("peer_silenced", remote_id=sa.remote_id, nbma_address=str(end[0]), port=end[1],
                     seconds=SILENCE.total_seconds(), why="another peer is behind this NAT address",

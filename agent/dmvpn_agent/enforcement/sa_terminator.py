@@ -4,8 +4,6 @@ The trap policy brings a tunnel up again at once, so whoever is denied would oth
 """
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -14,15 +12,16 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement import metrics
-from dmvpn_agent.runtime.clocks import Uptime
+from dmvpn_agent.runtime.backoff import Backoff
+from dmvpn_agent.runtime.clocks import Uptime, in_seconds
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-FIRST_INTERVAL = timedelta(seconds=5)
-LONGEST_INTERVAL = timedelta(minutes=10)
-#: Whoever was left alone this long begins anew.
-FORGIVEN = timedelta(hours=1)
+#: Seconds until a peer's IKE_SA may be ended again: at first, and at most.
+FIRST_INTERVAL, LONGEST_INTERVAL = 5.0, 600.0
+#: After so many seconds without an end the interval is the first one again; in a dry run, between two reports.
+FORGIVEN = 3600.0
 
 #: The cause of an end that has a back-off of its own: the peer would be accepted now.
 READMITTED = "readmitted"
@@ -49,28 +48,20 @@ class Sas(Protocol):
         """End an IKE_SA. Raises ``CharonLost``, ``CommandFailed``."""
 
 
-@dataclass(slots=True)
-class _Backoff:
-    last: timedelta
-    interval: timedelta
-
-
 class SaTerminator:
     """Ends IKE_SAs; in a ``dry_run`` it only says whose it would end, once in an hour."""
 
     def __init__(self, sas: Sas, telemetry: Telemetry, clock: Uptime, *, dry_run: bool = False) -> None:
         self._sas = sas
         self._telemetry = telemetry
-        self._clock = clock
+        self._clock = in_seconds(clock)
         self._dry_run = dry_run
-        self._backoffs: dict[_Key, _Backoff] = {}
+        self._backoffs: dict[_Key, Backoff] = {}
 
     def may_terminate(self, sa: IkeSa, cause: str = "") -> bool:
         """Tell whether a peer's IKE_SA may be ended again already, for a cause."""
         backoff = self._backoffs.get(_key(sa, cause))
-        if backoff is None:
-            return True
-        return self._clock() - backoff.last >= (FORGIVEN if self._dry_run else backoff.interval)
+        return backoff is None or backoff.delay == 0
 
     def reset_backoff(self, sa: IkeSa) -> None:
         """Have a peer begin anew, because what kept it out is no more.
@@ -114,12 +105,12 @@ class SaTerminator:
             log.error("ike_sa_not_ended", **_about(sa, cause), why=failure, consequence="the agent tries again later")
 
     def _back_off(self, keys: Set[_Key]) -> None:
-        now = self._clock()
-        self._backoffs = {key: one for key, one in self._backoffs.items() if now - one.last < FORGIVEN}
+        first, longest = (FORGIVEN, FORGIVEN) if self._dry_run else (FIRST_INTERVAL, LONGEST_INTERVAL)
+        self._backoffs = {key: one for key, one in self._backoffs.items() if not one.settled}
         for key in keys:
-            former = self._backoffs.get(key)
-            interval = min(former.interval * 2, LONGEST_INTERVAL) if former else FIRST_INTERVAL
-            self._backoffs[key] = _Backoff(now, interval)
+            backoff = self._backoffs.setdefault(key, Backoff(first, longest, lasting=FORGIVEN, clock=self._clock))
+            backoff.failed()
+            backoff.begin()
 
 
 def _about(sa: IkeSa, cause: str) -> dict[str, Any]:

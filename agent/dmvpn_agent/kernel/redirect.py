@@ -43,7 +43,7 @@ class RedirectKeeper:
         self._firewall = firewall
         self._telemetry = telemetry
         self._dry_run = dry_run
-        self._said: str | None = None
+        self._dry_run_report = Trouble()
         self._trigger = DebouncedEvent()
         self._written: str | None = None
         self._trouble = Trouble()
@@ -93,7 +93,6 @@ class RedirectKeeper:
     def _say_what_would_be(self, shown: ShownTable | None) -> None:
         self.installed, self.packets = shown is not None, shown.packets if shown else 0
         there = "missing" if shown is None else shown.content
-        if there != self._said:
-            self._said = there
+        if self._dry_run_report.is_new(there):
             # What nft would make of the rule is not known before it is written, so one that is there may be as it is.
             log.info("would_install_redirect_rule", table="missing" if shown is None else "there, and replaced")

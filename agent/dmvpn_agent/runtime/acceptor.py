@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from dmvpn_agent.runtime import metrics
+from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -83,7 +84,7 @@ class Acceptor:
         self._kept: list[int] = []
         self._listener: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._short = False
+        self._trouble = Trouble()
 
     def start(self, listener: socket.socket) -> None:
         """Accept on a socket that listens."""
@@ -127,16 +128,15 @@ class Acceptor:
                     return
                 os.close(self._kept.pop())  # the next try, at once, has it
                 continue
-            self._short = False
+            self._trouble.over()
             if not self._taken(connection):
                 return
 
     def _failed(self, error: OSError) -> None:
         self._telemetry.increment(metrics.ACCEPT_FAILURES, self._name)
-        if not self._short:
+        if self._trouble.is_new(error.strerror):
             log.error("accept_failed", listener=self._name, why=error.strerror,
                       do="allow the process more descriptors (systemd: LimitNOFILE=; OpenRC: rc_ulimit)")  # fmt: skip
-        self._short = True
 
     def _pause(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -27,6 +27,11 @@ def uptime() -> timedelta:
     return timedelta(seconds=monotonic())
 
 
+def in_seconds(clock: Uptime) -> Seconds:
+    """Return the same clock in seconds."""
+    return lambda: clock().total_seconds()
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """Both of one process."""

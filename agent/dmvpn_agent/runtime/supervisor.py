@@ -6,6 +6,7 @@ answers from the event loop whatever becomes of the parts.
 
 import asyncio
 import inspect
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 
 from dmvpn_agent.runtime import metrics
-from dmvpn_agent.runtime.backoff import LASTING, Backoff
+from dmvpn_agent.runtime.backoff import LASTING, Backoff, Trouble
 from dmvpn_agent.runtime.clocks import Seconds
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -63,8 +64,7 @@ class Failures:
 
     def __init__(self, telemetry: Telemetry, *names: str, clock: Seconds = monotonic) -> None:
         self._telemetry = telemetry
-        self._clock = clock
-        self._logged: dict[str, tuple[str, float]] = {}
+        self._troubles = defaultdict[str, Trouble](lambda: Trouble(SAME_FAILURE_INTERVAL, clock))
         self.expect(CALLBACKS, *names)
 
     def expect(self, *names: str) -> None:
@@ -75,16 +75,14 @@ class Failures:
     def note(self, name: str, error: BaseException, **words: Any) -> None:
         """Count a failure, and log it with its traceback; the same one again only after a while."""
         self._telemetry.increment(metrics.PART_FAILURES, name)
-        why, now = repr(error), self._clock()
-        last, logged_at = self._logged.get(name, ("", now))
-        if why != last or now - logged_at >= SAME_FAILURE_INTERVAL:
-            self._logged[name] = why, now
-            log.error("part_failed", part=name, why=why, **words, exc_info=error)
+        trouble = self._troubles[name]
+        if trouble.is_new(repr(error)):
+            log.error("part_failed", part=name, why=trouble.text, **words, exc_info=error)
 
     def over(self, name: str) -> None:
         """Note that a part works again."""
-        if (was := self._logged.pop(name, None)) is not None:
-            log.info("part_recovered", part=name, after=was[0])
+        if (was := self._troubles[name].over()) is not None:
+            log.info("part_recovered", part=name, after=was)
 
     @contextmanager
     def contained(self, name: str, *passing: type[Exception]) -> Iterator[None]:

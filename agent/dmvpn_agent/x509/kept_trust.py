@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
 from dmvpn_agent.x509.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
 from dmvpn_agent.x509.trust_store import SignedCrl
@@ -33,7 +34,7 @@ class KeptTrust:
         self._crls: dict[str, Crl] | None = None
         self._authorities: dict[str, Authority] = {}
         self._had_authorities = False
-        self._trouble = ""
+        self._trouble = Trouble()
 
     def crls(self) -> tuple[Crl, ...]:
         """Return the CRLs that are kept."""
@@ -144,8 +145,7 @@ class KeptTrust:
             self._say(f"{self._directory / name}: {error.strerror}")
 
     def _say(self, trouble: str) -> None:
-        if trouble != self._trouble and self._writes:
-            self._trouble = trouble
+        if self._writes and self._trouble.is_new(trouble):
             log.error("trust_not_kept", why=trouble, consequence="an older CRL may replace this one after a restart",
                       do="see whether the state directory is full, read-only or another user's")  # fmt: skip
 

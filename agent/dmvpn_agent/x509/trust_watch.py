@@ -6,12 +6,14 @@ counts until its file has lacked it at two looks.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from dmvpn_agent.runtime.backoff import Troubles
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.x509 import metrics
@@ -70,7 +72,7 @@ class TrustWatch:
         self._load_crls = load_crls
         self._changed = changed
         self._stamp: Hashable = None
-        self._said: dict[str, frozenset[str]] = {}
+        self._reported = defaultdict[str, Troubles[str]](Troubles)
         self._learned = 0  # how often intermediate CAs became known
         self._in_force: tuple[Trust, int] | None = None
         self._looking = asyncio.Lock()
@@ -191,20 +193,15 @@ class TrustWatch:
 
     def _take(self, read: TrustRead) -> None:
         self.trust, self.crls, self.problems = read.trust, read.crls, (*read.problems, *read.rolled_back)
-        for problem in self._news("problem", read.problems):
+        for problem in self._reported["problem"].new(read.problems):
             log.error("trust_unusable", why=problem)
-        for rollback in self._news("rolled_back", read.rolled_back):
+        for rollback in self._reported["rolled_back"].new(read.rolled_back):
             self._telemetry.increment(metrics.CRL_ROLLBACKS)
             log.error("crl_rollback_refused", why=rollback)
-        for missing in self._news("missing", read.missing):
+        for missing in self._reported["missing"].new(read.missing):
             log.error("crl_missing", issuer=missing, consequence="the last one stays in force",
                       do="put the CRL back into policy.crls; or delete the kept one, and restart")  # fmt: skip
         self._telemetry.increment(metrics.TRUST_READS, "problem" if self.problems else "read")
-
-    def _news(self, kind: str, texts: tuple[str, ...]) -> list[str]:
-        """Return those texts that were not there the last time."""
-        before, self._said[kind] = self._said.get(kind, frozenset()), frozenset(texts)
-        return [text for text in dict.fromkeys(texts) if text not in before]
 
     def _revoked(self) -> Samples:
         counts: dict[tuple[str, ...], float] = {}

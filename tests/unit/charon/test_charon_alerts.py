@@ -20,7 +20,7 @@ def test_each_kind_is_said_once_an_interval(telemetry: Telemetry) -> None:
         for _ in range(1000):
             alerts.heard("peer-auth-failed", None)
         alerts.heard("cert-expired", None)
-        time += LOG_INTERVAL + timedelta(seconds=1)
+        time += timedelta(seconds=LOG_INTERVAL + 1)
         alerts.heard("peer-auth-failed", None)
     assert [(line["kind"], line["more_since_last"]) for line in lines] == [
         ("peer-auth-failed", 0), ("cert-expired", 0), ("peer-auth-failed", 999),
