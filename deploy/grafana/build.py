@@ -1,6 +1,7 @@
 """Writes ``dashboard.json``, the Grafana dashboard of one DMVPN node.
 
-Run it after a change here; a test holds the committed file to it. Needs grafana-foundation-sdk (the ``dev`` extra).
+Run it after a change here; a test compares the committed file with its output. It needs grafana-foundation-sdk (the
+``dev`` extra).
 """
 
 from dataclasses import dataclass
@@ -24,14 +25,14 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 OUTPUT = Path(__file__).with_name("dashboard.json")
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
-#: The label matcher of the chosen node.
+#: The label matcher of the selected node.
 NODE = 'instance="$instance"'
 GRID_WIDTH = 24
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One value now. ``good`` maps what is shown as text and green or red; otherwise ``limits`` colour a number."""
+    """One present value. ``good``: the texts for 1 (green) and 0 (red); otherwise ``limits`` colour a number."""
 
     title: str
     expression: str
@@ -60,7 +61,7 @@ STATES = (
           "The agent is connected to charon.", ("connected", "AWAY")),
     State("Tunnel", f"dmvpn_agent_tunnel_interface_up{{{NODE}}}", "The tunnel interface is up.", ("up", "DOWN")),
     State("FRR as desired, age", f"time() - dmvpn_agent_last_sync_timestamp_seconds{{{NODE}}}",
-          "How long ago FRR was last seen exactly as desired; the resync interval (30 s) at most.",
+          "Time since FRR was last exactly as desired; normally below the resync interval (30 s).",
           limits=(90, 300), unit="s", empty="not managed"),
     State("Pending changes", f"dmvpn_agent_pending_changes{{{NODE}}}", "Changes that FRR still lacks.",
           limits=(1, 10), empty="not managed"),
@@ -72,55 +73,55 @@ STATES = (
 
 ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
     ("Peers", (
-        Graph("Peers", "Accepted peers: bound in nhrpd's cache, or lingering after leaving it.",
+        Graph("Peers", "Accepted peers: bound in nhrpd's cache, or absent from it and within the linger time.",
               ((f"dmvpn_agent_peers{{{NODE}}}", "{{state}}"),)),
-        Graph("Decisions", "Answers to nhrpd by reason; accepts have none.",
+        Graph("Decisions", "Answers to nhrpd by reason; an accept has none.",
               ((f"sum by (decision, reason) (increase(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))",
                 "{{decision}} {{reason}}"),)),
-        Graph("Time to decide", "Mean time from a whole event to its answer; nhrpd waits for 10 s.",
+        Graph("Time to decide", "Mean time for a decision; nhrpd waits 10 s for an answer.",
               ((f"rate(dmvpn_agent_decision_seconds_total{{{NODE}}}[$__rate_interval])"
                 f" / sum without (decision, reason)"
                 f" (rate(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))", "mean"),), "s"),
-        Graph("Departures", "Peers whose neighbor and filter were taken back, by cause.",
+        Graph("Departures", "Accepted peers that were removed, by cause.",
               ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
     )),
     ("After admission", (
-        Graph("IKE_SAs ended", "By cause: the reason of a denial, readmitted, unbound; failed ones are tried again.",
+        Graph("IKE_SAs ended", "By cause: the reason of a denial, readmitted, unbound. Failures are tried again.",
               ((f"increase(dmvpn_agent_ike_sas_ended_total{{{NODE}}}[$__rate_interval])",
                 "{{cause}} {{outcome}}"),)),
-        Graph("Denied and revoked", "Peers remembered as denied, and revoked ones of which something is still there.",
+        Graph("Denied and revoked", "Denials in memory; revoked peers with an IKE_SA, binding or neighbor.",
               ((f"dmvpn_agent_denied_peers{{{NODE}}}", "denied"),
-               (f"dmvpn_agent_revoked_peers_present{{{NODE}}}", "revoked and still there"))),
-        Graph("Revoked certificates", "Serial numbers in the CRL in force, by issuer.",
+               (f"dmvpn_agent_revoked_peers_present{{{NODE}}}", "revoked, still present"))),
+        Graph("Revoked certificates", "Revoked serial numbers in the CRLs in force, by issuer.",
               ((f"dmvpn_agent_crl_revoked_certificates{{{NODE}}}", "{{issuer}}"),)),
-        Graph("CRL good for", "How long until the CRL in force is to be renewed.",
+        Graph("CRL good for", "Time until the nextUpdate of the CRL in force.",
               ((f"dmvpn_agent_crl_next_update_timestamp_seconds{{{NODE}}} - time()", "{{issuer}}"),), "s"),
     )),
     ("BGP and FRR", (
-        Graph("BGP sessions", "1 where the session with an accepted peer is Established.",
+        Graph("BGP sessions", "1 if the session with an accepted peer is Established.",
               ((f"dmvpn_agent_bgp_neighbor_established{{{NODE}}}", "{{neighbor}}"),)),
         Graph("Prefixes", "Prefixes accepted from each neighbor.",
               ((f"dmvpn_agent_bgp_neighbor_prefixes_received{{{NODE}}}", "{{neighbor}}"),)),
         Graph("Passes of the reconciler", "By outcome: unchanged, applied, failed.",
               ((f"increase(dmvpn_agent_reconciles_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),)),
-        Graph("Changes", "Changes sent to FRR, what it lacks, others' neighbors, sessions over the limit.",
+        Graph("Changes", "Changes sent and still missing, others' neighbors, sessions over the limit.",
               ((f"sum by (kind, outcome) (increase(dmvpn_agent_changes_total{{{NODE}}}[$__rate_interval]))",
                 "{{kind}} {{outcome}}"),
                (f"dmvpn_agent_pending_changes{{{NODE}}}", "pending"),
                (f"dmvpn_agent_foreign_neighbors{{{NODE}}}", "foreign neighbors"),
                (f"dmvpn_agent_bgp_neighbors_over_limit{{{NODE}}}", "sessions ended at their limit"))),
-        Graph("Drift", "What somebody changed of the agent's own and the agent put right, and restarts of FRR.",
+        Graph("Drift", "Neighbors and prefix-lists of the agent that were edited and restored, and restarts of FRR.",
               ((f"increase(dmvpn_agent_drift_repairs_total{{{NODE}}}[$__rate_interval])", "{{kind}}"),
                (f"increase(dmvpn_agent_frr_restarts_total{{{NODE}}}[$__rate_interval])", "FRR restarted"))),
     )),
     ("Redirect and IPsec", (
-        Graph("Redirected packets", "Packets logged to nhrpd, each a traffic indication to a spoke.",
+        Graph("Redirected packets", "Packets logged to nhrpd, which sends a spoke a traffic indication for each.",
               ((f"rate(dmvpn_agent_redirect_rule_packets{{{NODE}}}[$__rate_interval])", "packets"),), "pps"),
         Graph("IKE_SAs", "charon's IKE_SAs by state.",
               ((f'dmvpn_agent_ike_sas{{job="dmvpn-agent",{NODE}}}', "{{state}}"),)),
         Graph("CHILD_SAs", "charon's CHILD_SAs by state.",
               ((f'dmvpn_agent_child_sas{{job="dmvpn-agent",{NODE}}}', "{{state}}"),)),
-        Graph("Events of charon", "Events received over VICI.",
+        Graph("charon's events", "Events received over VICI.",
               ((f"sum by (event) (increase(dmvpn_agent_vici_events_total{{{NODE}}}[$__rate_interval]))",
                 "{{event}}"),)),
     )),
@@ -128,13 +129,13 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
         Graph("Traffic received", "Bits from each peer, by its NBMA address, across rekeyings.",
               ((f'8 * rate(dmvpn_agent_sa_bytes_total{{direction="in",{NODE}}}[$__rate_interval])',
                 "{{nbma_address}}"),), "bps"),
-        Graph("Traffic sent", "Bits to each peer; sent and nothing received is a black hole.",
+        Graph("Traffic sent", "Bits to each peer. If a peer sends none back, the tunnel loses packets.",
               ((f'8 * rate(dmvpn_agent_sa_bytes_total{{direction="out",{NODE}}}[$__rate_interval])',
                 "{{nbma_address}}"),), "bps"),
-        Graph("What became of SAs", "Of all peers; closed and installed again and again, a tunnel flaps.",
+        Graph("SA events", "Of all peers. Closed and installed again and again: a tunnel flaps.",
               ((f"sum by (event) (increase(dmvpn_agent_sa_events_total{{{NODE}}}[$__rate_interval]))",
                 "{{event}}"),)),
-        Graph("Rekeying overdue", "How long ago the CHILD_SA with a peer should have been rekeyed.",
+        Graph("Rekeying overdue", "Time since the CHILD_SA with a peer was due to be rekeyed.",
               ((f"time() - dmvpn_agent_child_sa_rekey_due_timestamp_seconds{{{NODE}}} > 0",
                 "{{nbma_address}}"),), "s"),
         Graph("Algorithms and alerts", "SAs by algorithm and strength, and charon's alerts by kind.",
@@ -142,20 +143,20 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                (f"increase(dmvpn_agent_charon_alerts_total{{{NODE}}}[$__rate_interval])", "alert {{kind}}"))),
     )),
     ("Bridge", (
-        Graph("Requests", "What nhrpd asked of charon.",
+        Graph("Requests", "Commands of nhrpd for charon.",
               ((f"increase(dmvpn_agent_bridge_requests_total{{{NODE}}}[$__rate_interval])",
                 "{{command}} {{outcome}}"),)),
-        Graph("Events", "What nhrpd was told.",
+        Graph("Events", "Events reported to nhrpd.",
               ((f"increase(dmvpn_agent_bridge_events_total{{{NODE}}}[$__rate_interval])", "{{event}}"),)),
-        Graph("Certificates", "Peer certificates held, and IKE_SAs announced without one, or with one of several.",
-              ((f"dmvpn_agent_bridge_certificates{{{NODE}}}", "held"),
+        Graph("Certificates", "Peer certificates in memory, IKE_SAs announced without one, and with one of several.",
+              ((f"dmvpn_agent_bridge_certificates{{{NODE}}}", "in memory"),
                (f"increase(dmvpn_agent_bridge_certificates_missing_total{{{NODE}}}[$__rate_interval])",
                 "missing"),
                (f"increase(dmvpn_agent_bridge_certificates_competing_total{{{NODE}}}[$__rate_interval])",
                 "competing"),
                (f"increase(dmvpn_agent_bridge_reauthentications_total{{{NODE}}}[$__rate_interval])",
-                "authenticated anew: {{cause}}"))),
-        Graph("Triggers", "GRE packets sent to make the kernel ask for an SA, and clients that were closed.",
+                "reauthenticated: {{cause}}"))),
+        Graph("Triggers", "GRE packets that make the kernel ask charon for an SA, and closed connections of clients.",
               ((f"increase(dmvpn_agent_bridge_triggers_total{{{NODE}}}[$__rate_interval])", "{{outcome}}"),
                (f"increase(dmvpn_agent_bridge_clients_dropped_total{{{NODE}}}[$__rate_interval])",
                 "closed: {{cause}}"))),
@@ -210,8 +211,8 @@ def _peer_table() -> table.Panel:
     hidden = dict.fromkeys(("Time", "Value", "__name__", "job", "instance"), True)
     return (
         table.Panel()
-        .title("Who is accepted")
-        .description("One line a peer: addresses, AS number and the subject of its certificate.")
+        .title("Accepted peers")
+        .description("One line for each peer: addresses, AS number and the subject of its certificate.")
         .datasource(SOURCE)
         .with_target(_query(f"dmvpn_agent_peer_info{{{NODE}}}").instant().format(PromQueryFormat.TABLE))
         .with_transformation(DataTransformerConfig(id_val="organize", options={"excludeByName": hidden}))
