@@ -1,6 +1,6 @@
 #!/bin/sh
-# The release as files: dist.sh FOLDER URL [MAINTAINER]. The tarball of the commit that is checked out, the same each time,
-# and beside it the recipe of the Alpine package: there `abuild` builds it without anything else.
+# dist.sh FOLDER URL [MAINTAINER]: write the release, which is a reproducible tarball of the current commit and the recipe
+# of the Alpine package. `abuild` needs nothing else.
 set -eu
 
 die() {
@@ -14,13 +14,13 @@ maintainer=${3:-"$(git config user.name || true) <$(git config user.email || tru
 checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 case $url in
 http://* | https://*) ;;
-*) die "URL is '$url': the package must name where the project is; make dist URL=https://..." ;;
+*) die "URL is '$url': the package must name the project's address; make dist URL=https://..." ;;
 esac
 case $maintainer in
 ?*" <"?*@?*">") ;;
 *) die "MAINTAINER is '$maintainer': set git's user.name and user.email, or make dist MAINTAINER='Name <address>'" ;;
 esac
-[ -z "$(git -C "$checkout" status --porcelain --untracked-files=no)" ] || die "there are changes that are not committed"
+[ -z "$(git -C "$checkout" status --porcelain --untracked-files=no)" ] || die "some changes are not committed"
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$checkout/pyproject.toml")
 recipe=$checkout/deploy/apk
@@ -40,4 +40,4 @@ cp "$recipe/dmvpn-agent.pre-install" "$recipe/dmvpn-agent.post-install" "$folder
 	(cd "$folder" && sha512sum "$name.tar.gz")
 	echo "\""
 } >"$folder/APKBUILD"
-echo "dist: $folder/$name.tar.gz, and the recipe of the Alpine package beside it"
+echo "dist: $folder/$name.tar.gz, and the recipe of the Alpine package next to it"
