@@ -13,8 +13,7 @@ from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.session import Read
 from dmvpn_agent.charon.vici import Section
-from dmvpn_agent.explain.certificate_input import InputError
-from dmvpn_agent.explain.certificate_input import decode as find_certificate
+from dmvpn_agent.explain.certificate_input import InputError, decode_certificate
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.authorities import AuthorityError, read_authorities
@@ -228,7 +227,7 @@ class Authorities:
     def check(self, data: bytes, random: Random) -> bool:
         """Read it; tell whether it was a CA."""
         try:
-            find_certificate(data, "here")
+            decode_certificate(data, "here")
         except InputError as error:
             _shown(str(error))
         try:

@@ -17,8 +17,9 @@ from dmvpn_agent.admission.denial_table import Denial, DenialTable
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
 from dmvpn_agent.admission.peers import Membership, Peers, Revoked
 from dmvpn_agent.admission.sa_lookup import SaLookup, SaSource
+from dmvpn_agent.policy.conflict_rules import nbma_conflict
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
-from dmvpn_agent.policy.judge import Judge, nbma_conflict, no_holders
+from dmvpn_agent.policy.judge import Judge, no_holders
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
 from dmvpn_agent.policy.request import BindingRequest

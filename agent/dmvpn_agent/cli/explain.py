@@ -17,10 +17,10 @@ def run(word: str, question: Question, config: Path, as_json: bool) -> int:
     """Explain one certificate; return the exit status. Raises ``ConfigError``."""
     context = load_context(config)
     try:
-        shown = read_certificate_argument(word)
+        given = read_certificate_argument(word)
     except InputError as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_UNREADABLE
-    report = explain(shown, question, context)
+    report = explain(given, question, context)
     say(json.dumps(report_json(report), indent=2) if as_json else report_text(report))
     return EXIT_ACCEPTED if report.accepted else EXIT_DENIED

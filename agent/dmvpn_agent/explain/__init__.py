@@ -1,1 +1,1 @@
-"""What the policy makes of a certificate, for people and programs, without a peer that has it."""
+"""``explain``: the decision on a certificate with every check, without a peer that uses it."""

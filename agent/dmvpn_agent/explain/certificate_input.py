@@ -1,4 +1,4 @@
-"""A certificate as an operator has it at hand: a file, standard input, or hexadecimal out of a log."""
+"""A certificate as an operator has it: in a file, on standard input, or as hexadecimal from a log."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.pem import PemError, der_blocks, is_pkcs12
 
-#: What stands for a peer that shows no certificate.
+#: The argument for a peer without certificate.
 NONE = "none"
 MAX_INPUT_BYTES = 1 << 20
 
@@ -19,25 +19,25 @@ _PEM = b"-----BEGIN "
 
 
 class InputError(Exception):
-    """There is nothing that could be a certificate; the text says what was found and what can be given."""
+    """The input cannot be a certificate; the text names what was found and what is expected."""
 
 
 class CertificateInput(NamedTuple):
-    """A certificate as it was read, ``None`` for a peer without; ``form`` is what it was read from, for people."""
+    """A certificate, ``None`` for a peer without one; ``read_from`` is its form and place, for people."""
 
     certificate: Certificate | BadCertificate | None
-    form: str
+    read_from: str
 
 
 def read_certificate_argument(word: str) -> CertificateInput:
-    """Read what an operator typed: a file, ``-``, ``none``, or the certificate itself in hexadecimal.
+    """Read what the operator typed: a file, ``-``, ``none``, or the certificate itself in hexadecimal.
 
     Raises ``InputError``.
     """
     if word == NONE:
         return CertificateInput(None, "no certificate shown")
     if word == "-":
-        return decode(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
+        return decode_certificate(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
     try:
         is_file = Path(word).exists()
     except OSError:  # a name of this length
@@ -45,7 +45,7 @@ def read_certificate_argument(word: str) -> CertificateInput:
     if is_file:
         return read_certificate_file(Path(word))
     if len(word) % 2 == 0 and _HEXADECIMAL.fullmatch(word.encode()):
-        return decode(word.encode(), "the command line")
+        return decode_certificate(word.encode(), "the command line")
     raise InputError(f"{_short(word)}: no such file, and not hexadecimal; expected a file in PEM, DER or hexadecimal,"
                      f" `-` for standard input, the certificate in hexadecimal, or `{NONE}`")  # fmt: skip
 
@@ -57,13 +57,13 @@ def read_certificate_file(file: Path) -> CertificateInput:
             data = stream.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    return decode(data, str(file))
+    return decode_certificate(data, str(file))
 
 
-def decode(data: bytes, place: str) -> CertificateInput:
-    """Read a certificate in PEM, DER or hexadecimal, or the one in an event of nhrpd. Raises ``InputError``.
+def decode_certificate(data: bytes, place: str) -> CertificateInput:
+    """Read a certificate in PEM, DER or hexadecimal, or from an event of nhrpd. Raises ``InputError``.
 
-    What has the right form and is no certificate is a ``BadCertificate``: that is how the agent would judge it.
+    Input in the right form that is no certificate becomes a ``BadCertificate``, as in the running agent.
     """
     if len(data) > MAX_INPUT_BYTES:
         raise InputError(f"{place}: longer than {MAX_INPUT_BYTES} bytes")

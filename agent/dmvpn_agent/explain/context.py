@@ -1,4 +1,4 @@
-"""What every command that judges begins with: the policy of a configuration, and the trust it rests on."""
+"""What every command that judges needs: a configuration and a Judge for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from dmvpn_agent.x509.trust_files import read_trust
 
 @dataclass(frozen=True, slots=True)
 class JudgingContext:
-    """A configuration with what judges by it. ``problems``: CA and CRL files that could not be used, and why."""
+    """A configuration and its Judge. ``problems``: CA and CRL files that could not be used, and why."""
 
     config: Config
     judge: Judge
@@ -19,9 +19,9 @@ class JudgingContext:
 
 
 def load_context(file: Path) -> JudgingContext:
-    """Read a configuration and the CA and CRL files that it names; what is wrong with those goes to standard error.
+    """Read a configuration and its CA and CRL files; problems with those files go to standard error.
 
-    Raises ``ConfigError`` where the configuration cannot be used.
+    Raises ``ConfigError`` if the configuration cannot be used.
     """
     config = load(file)
     trust, problems = read_trust(config.trust_files)

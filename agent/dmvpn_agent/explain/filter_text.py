@@ -1,4 +1,4 @@
-"""What the filter of an accepted peer lets in, for people: by address family, as FRR evaluates it."""
+"""The prefixes that the filter of an accepted peer permits, for people: by address family, as FRR evaluates it."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,8 @@ from dmvpn_agent.policy.peer import Peer
 _FAMILIES = {4: "IPv4", 6: "IPv6"}
 
 
-def lets_in(peer: Peer, bgp: BgpSettings | None) -> str:
-    """Return which prefixes bgpd takes from a peer, in a few words for each address family."""
+def filter_summary(peer: Peer, bgp: BgpSettings | None) -> str:
+    """Return the prefixes that bgpd accepts from a peer, in a few words for each address family."""
     if peer.quarantined:
         return "in quarantine: it gets no BGP neighbor"
     if bgp is None or peer.as_number is None:
@@ -25,7 +25,7 @@ def lets_in(peer: Peer, bgp: BgpSettings | None) -> str:
         f"{family}: {_family(peer, wanted.prefix_lists.get(list_name(peer.protocol_address, version)), version)}"
         for version, family in _FAMILIES.items()
     )
-    return f"its filter lets in {'; '.join(families)}"
+    return f"its filter permits {'; '.join(families)}"
 
 
 def _family(peer: Peer, entries: frozenset[Entry] | None, version: int) -> str:
@@ -42,8 +42,8 @@ def _family(peer: Peer, entries: frozenset[Entry] | None, version: int) -> str:
 
 
 def _words(entry: Entry) -> str:
-    inside = f" and inside it down to a /{entry.le}" if entry.le else ""
-    return f"{entry.prefix}{inside}"
+    longer = f" and its subnets up to /{entry.le}" if entry.le else ""
+    return f"{entry.prefix}{longer}"
 
 
 def _exceptions(withheld: list[Network], permits: list[Entry]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A certificate judged: for the address that is asked for, or for each that it names."""
+"""A certificate judged for the given address, or for each address that it names."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,16 +14,17 @@ from dmvpn_agent.explain.certificate_input import CertificateInput
 from dmvpn_agent.explain.context import JudgingContext
 from dmvpn_agent.policy.claims_report import PROTOCOL_ADDRESS, ReportedClaim, report_claims
 from dmvpn_agent.policy.decision import Accept
-from dmvpn_agent.policy.judge import ADDRESS_REASONS, Explanation
+from dmvpn_agent.policy.judge import Explanation
+from dmvpn_agent.policy.reasons import ADDRESS_REASONS
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 
-#: Stands for an address that was not given: nothing is bound to it.
+#: In place of an address that was not given; no peer has it.
 UNSPECIFIED = IPv4Address(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked; ``None`` where the operator left it open."""
+    """What the operator asks; ``None`` for what was not given."""
 
     at: datetime
     address: Address | None = None
@@ -35,7 +36,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One binding judged. ``vtysh``: what would follow on an FRR with nothing of ours; empty without BGP."""
+    """One binding judged. ``vtysh``: the lines for an FRR without the agent's configuration; empty without BGP."""
 
     request: BindingRequest
     explanation: Explanation
@@ -49,48 +50,48 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that there is to say. ``address_known`` is false where no address was asked for and none is named."""
+    """The whole explanation. ``address_known`` is false if no address was given and the certificate names none."""
 
-    shown: CertificateInput
+    given: CertificateInput
     question: Question
-    named: tuple[ReportedClaim, ...]
+    claims: tuple[ReportedClaim, ...]
     answers: tuple[Answer, ...]
     address_known: bool
     context: JudgingContext
 
     @property
     def accepted(self) -> bool:
-        """Tell whether all that was judged would be accepted."""
+        """Tell whether every binding would be accepted."""
         return all(answer.accepted for answer in self.answers)
 
 
-def explain(shown: CertificateInput, question: Question, context: JudgingContext) -> Report:
-    """Judge a certificate for the address that is asked for, or for each that it names."""
-    request = _request(shown, question, context)
+def explain(given: CertificateInput, question: Question, context: JudgingContext) -> Report:
+    """Judge a certificate for the given address, or for each address that it names."""
+    request = _request(given, question, context)
     judge = context.judge
-    named = report_claims(request, judge.policy, judge.trust, question.at)
-    addresses = [question.address] if question.address else _addresses(named)
+    claims = report_claims(request, judge.policy, judge.trust, question.at)
+    addresses = [question.address] if question.address else _addresses(claims)
     answers = [_answer(replace(request, protocol_address=address), question.at, context) for address in addresses]
     if not answers:
         answers = [_without_address(request, question.at, context)]
-    return Report(shown, question, named, tuple(answers), bool(addresses), context)
+    return Report(given, question, claims, tuple(answers), bool(addresses), context)
 
 
-def _request(shown: CertificateInput, question: Question, context: JudgingContext) -> BindingRequest:
-    has_certificate = shown.certificate is not None
+def _request(given: CertificateInput, question: Question, context: JudgingContext) -> BindingRequest:
+    has_certificate = given.certificate is not None
     peer = ike_peer(question.identity, has_certificate=has_certificate) if question.identity else None
     return BindingRequest(
         interface=question.interface or context.config.interfaces[0],
         binding_type=question.binding_type,
         protocol_address=question.address or UNSPECIFIED,
         nbma_address=question.nbma_address or UNSPECIFIED,
-        certificate=shown.certificate,
+        certificate=given.certificate,
         ike_peers=frozenset({peer}) if peer else None,
     )
 
 
-def _addresses(named: tuple[ReportedClaim, ...]) -> list[Address]:
-    values = [one.value for one in named if one.kind == PROTOCOL_ADDRESS and one.counts and one.value is not None]
+def _addresses(claims: tuple[ReportedClaim, ...]) -> list[Address]:
+    values = [one.value for one in claims if one.kind == PROTOCOL_ADDRESS and one.counts and one.value is not None]
     return [ip_address(str(value)) for value in dict.fromkeys(values)]
 
 
@@ -100,7 +101,7 @@ def _answer(request: BindingRequest, at: datetime, context: JudgingContext) -> A
 
 
 def _without_address(request: BindingRequest, at: datetime, context: JudgingContext) -> Answer:
-    """Return what can be said of a certificate that names no address: it is denied for that or before."""
+    """Return the answer for a certificate that names no address: this or an earlier rule denies it."""
     explanation = context.judge.explain(request, at)
     checks = tuple(check for check in explanation.checks if check.reason not in ADDRESS_REASONS)
     return Answer(request, replace(explanation, checks=checks), ())

@@ -15,13 +15,13 @@ from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 
 def report_json(report: Report) -> dict[str, Any]:
     """Return the whole explanation."""
-    question, certificate = report.question, report.shown.certificate
+    question, certificate = report.question, report.given.certificate
     return {
         "accepted": report.accepted,
         "at": question.at.isoformat(),
-        "read_from": report.shown.form,
+        "read_from": report.given.read_from,
         "certificate": certificate_json(certificate),
-        "resources": [_named(one) for one in report.named],
+        "resources": [_claim(one) for one in report.claims],
         "address_known": report.address_known,
         "bindings": [_answer(answer, report.context.config.bgp) for answer in report.answers],
         "trust": {
@@ -34,7 +34,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def certificate_json(certificate: Certificate | BadCertificate | None) -> dict[str, Any] | None:
-    """Return who a certificate names."""
+    """Return the names and dates of a certificate."""
     if certificate is None:
         return None
     if isinstance(certificate, BadCertificate):
@@ -54,7 +54,7 @@ def certificate_json(certificate: Certificate | BadCertificate | None) -> dict[s
     }
 
 
-def _named(one: ReportedClaim) -> dict[str, Any]:
+def _claim(one: ReportedClaim) -> dict[str, Any]:
     return {
         "source": str(one.source),
         "what": one.kind,
@@ -98,7 +98,7 @@ def _address(address: Address) -> str | None:
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:
-    """Return a decision, and what an accepted peer may have."""
+    """Return a decision, with the resources of an accepted peer."""
     if isinstance(decision, Accept):
         return {"decision": "accept", "peer": None if decision.peer is None else _peer(decision.peer)}
     return {

@@ -1,11 +1,11 @@
-"""An explanation for people, among them those who see the program for the first time."""
+"""An explanation for people, also for those who see the program for the first time."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
 from dmvpn_agent.bgp.desired import neighbor_bindings
 from dmvpn_agent.bgp.settings import BgpSettings
-from dmvpn_agent.explain.filter_text import lets_in
+from dmvpn_agent.explain.filter_text import filter_summary
 from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.policy.advice import ADVICE
 from dmvpn_agent.policy.claims_report import ReportedClaim
@@ -16,7 +16,7 @@ from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.trust import Issuer
 
-#: Columns are padded to this width at most; what is longer is still printed whole.
+#: Columns are padded to at most this width; longer text is printed in full.
 WIDEST = 44
 
 _KINDS = {
@@ -28,7 +28,7 @@ _KINDS = {
 
 def report_text(report: Report) -> str:
     """Return the whole explanation."""
-    lines = [*map(printable, _certificate(report)), "", *_names(report.named)]
+    lines = [*map(printable, _certificate(report)), "", *_claims(report.claims)]
     for answer in report.answers:
         lines += ["", *map(printable, _binding(answer, report))]
     if len(report.answers) > 1:
@@ -38,7 +38,7 @@ def report_text(report: Report) -> str:
             f"{len(report.answers)} addresses: {accepted} accepted, {len(report.answers) - accepted} denied.",
             *_one_neighbor(report),
         ]
-    lines += ["", *_unseen(report)]
+    lines += ["", *_unchecked(report)]
     return "\n".join(lines)
 
 
@@ -53,10 +53,10 @@ def _one_neighbor(report: Report) -> Iterator[str]:
 
 
 def _certificate(report: Report) -> Iterator[str]:
-    yield f"CERTIFICATE ({report.shown.form})"
-    match report.shown.certificate:
+    yield f"CERTIFICATE ({report.given.read_from})"
+    match report.given.certificate:
         case None:
-            yield "  none: the peer is judged by the IKE identity it authenticated with" + (
+            yield "  none: the peer is judged by the IKE identity with which it authenticated" + (
                 f", {report.question.identity}" if report.question.identity else "; give it with --identity"
             )
         case BadCertificate(why):
@@ -73,25 +73,25 @@ def _certificate(report: Report) -> Iterator[str]:
 
 
 def issuers_of(report: Report) -> tuple[Issuer, ...]:
-    """Return the CA that issued the certificate, by each chain."""
-    if not isinstance(report.shown.certificate, Certificate):
+    """Return the CA that issued the certificate, in each chain."""
+    if not isinstance(report.given.certificate, Certificate):
         return ()
-    chains = report.context.judge.trust.finder.chains(report.shown.certificate).found
+    chains = report.context.judge.trust.finder.chains(report.given.certificate).found
     return tuple(chain.issuers[0] for chain in chains)
 
 
 def _as_charon(certificate: Certificate) -> str:
-    """Return the subject as charon prints it, which a maintenance pattern matches too."""
+    """Return the subject as charon prints it; maintenance patterns match this form too."""
     printed = [text for text in (*certificate.identities, *certificate.aliases) if "=" in text]
     return next((text for text in printed if text != certificate.subject), certificate.subject)
 
 
-def _names(named: tuple[ReportedClaim, ...]) -> Iterator[str]:
-    yield "WHAT IS NAMED"
-    if not named:
+def _claims(claims: tuple[ReportedClaim, ...]) -> Iterator[str]:
+    yield "RESOURCES NAMED"
+    if not claims:
         yield "  nothing"
         return
-    rows = ((one.source, one.kind, one.field, one.text, _counts(one)) for one in named)
+    rows = ((one.source, one.kind, one.field, one.text, _counts(one)) for one in claims)
     yield from _indented(table(("SOURCE", "WHAT", "FIELD", "AS WRITTEN", "COUNTS"), rows, WIDEST))
 
 
@@ -110,12 +110,12 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
         yield "MAY IT JOIN? No protocol address is named, and none was given with --address: judged without one"
     nbma = "not given" if request.nbma_address == UNSPECIFIED else str(request.nbma_address)
     yield (
-        f"  asked on {request.interface}, type {request.binding_type}, NBMA address {nbma},"
+        f"  request on {request.interface}, type {request.binding_type}, NBMA address {nbma},"
         f" at {_time(report.question.at)}"
     )
     if explanation.kind:
         yield f"  judged as {_KINDS[explanation.kind]}, by this {report.context.config.role}"
-    yield "  Every rule in its order, named by the reason with which it denies; the first that fails decides."
+    yield "  All rules in their order, each with the reason with which it denies. The first that fails decides."
     yield ""
     rows = (
         ("pass" if check.passed else "FAIL", check.reason, check.field, check.found or '""', check.expected)
@@ -128,7 +128,7 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
 
 
 def sentence(decision: Decision, bgp: BgpSettings | None) -> str:
-    """Return a decision in one plain sentence, for an accepted peer with what its filter lets in."""
+    """Return a decision in one plain sentence; for an accepted peer with what its filter permits."""
     if isinstance(decision, Deny):
         because = ADVICE[decision.reason].because
         return (
@@ -136,10 +136,8 @@ def sentence(decision: Decision, bgp: BgpSettings | None) -> str:
             f" {decision.field} is {decision.found}; expected {decision.expected}."
         )
     if decision.peer is None:
-        return (
-            "ACCEPTED, as a host behind the peer: the address lies in one of its prefixes, and makes nobody a peer."
-        )
-    peer, filtered = decision.peer, lets_in(decision.peer, bgp)
+        return "ACCEPTED as a host behind the peer: the address is in one of its prefixes. The host becomes no peer."
+    peer, filtered = decision.peer, filter_summary(decision.peer, bgp)
     number = f" with AS {peer.as_number}" if peer.as_number is not None else ""
     return f"ACCEPTED: {peer.protocol_address} is bound, and its peer is {_KINDS[peer.kind]}{number}; {filtered}."
 
@@ -148,31 +146,31 @@ def _consequences(answer: Answer) -> Iterator[str]:
     if isinstance(answer.explanation.decision, Accept):
         if answer.vtysh:
             yield ""
-            yield "  vtysh would be given, on an FRR that has nothing of the agent's yet:"
+            yield "  If FRR has no configuration of the agent yet, the agent gives vtysh these lines:"
             yield from (f"    {line}" for line in answer.vtysh)
         return
     failed = dict.fromkeys(check.reason for check in answer.explanation.checks if not check.passed)
     remedies = {reason: ADVICE[reason].remedies for reason in failed if ADVICE[reason].remedies}
     if remedies:
         yield ""
-        yield "  What would have to change, one or the other:"
+        yield "  What would have to change; for each rule, one of the lines is enough:"
     for reason, texts in remedies.items():
         yield f"    {reason}"
         yield from (f"      {text}" for text in texts)
 
 
-def _unseen(report: Report) -> Iterator[str]:
-    yield "Not looked at here:"
-    if isinstance(report.shown.certificate, Certificate):
+def _unchecked(report: Report) -> Iterator[str]:
+    yield "Not checked here:"
+    if isinstance(report.given.certificate, Certificate):
         trust = report.context.judge.trust
         if not trust.authorities:
-            yield "  the signature: policy.ca_certificates has no CA; charon verifies it before nhrpd asks"
+            yield "  the signature: policy.ca_certificates names no CA; charon verifies it before nhrpd asks"
         if not any(issuer.revocations for issuer in issuers_of(report)):
-            yield "  whether it is revoked: no CRL of its issuer is known (policy.crls)"
+            yield "  revocation: no CRL of its issuer is known (policy.crls)"
         if report.context.config.policy.confirms_certificates and not report.question.identity:
-            yield "  whether who shows it has authenticated with it: give the IKE identity with --identity"
-    yield "  whether it is an address of this node: nhrpd and the kernel tell the running agent"
-    yield "  whether another live peer has the address or part of the prefixes: the running agent knows that"
+            yield "  whether the peer authenticated with it: give its IKE identity with --identity"
+    yield "  whether this node has the address: only the running agent knows, from nhrpd and the kernel"
+    yield "  whether another live peer has the address or part of the prefixes: only the running agent knows"
 
 
 def _time(time: datetime) -> str:

@@ -1,4 +1,4 @@
-"""``explain --compare``: for each certificate of a folder, what the script before would do, and the agent."""
+"""``explain --compare``: for each certificate in a folder, the decision of the former script and the agent's."""
 
 import json
 from collections import Counter
@@ -23,14 +23,14 @@ from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
-SAME, RESOURCES, BESIDE = "same", "other resources", "accepted before, one of several now"
+SAME, RESOURCES, CONFLICTING = "same", "other resources", "accepted before, one of several now"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One certificate, and one address that it could ask for; ``None`` where it names none.
+    """One certificate, and one address that its peer could request; ``None`` if it names none.
 
-    ``what`` is the difference, ``why`` the reasons for it.
+    ``what`` is the difference between the two decisions, ``why`` the reasons for it.
     """
 
     file: str
@@ -43,9 +43,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A folder compared. ``skipped``: files without certificate. ``shared``: filters that several peers had before.
+    """The comparison of a folder.
 
-    ``sites``: prefixes that several peers of one site have now.
+    ``skipped``: files without a certificate. ``shared``: filters that several peers shared under the script.
+    ``sites``: prefixes that several peers of one site share under the agent.
     """
 
     script: OldScript
@@ -56,7 +57,7 @@ class Comparison:
 
     @property
     def different(self) -> bool:
-        """Tell whether any certificate would be treated differently."""
+        """Tell whether any decision differs."""
         return any(row.what != SAME for row in self.rows)
 
 
@@ -74,28 +75,28 @@ def run(folder: Path, script: OldScript, question: Question, config: Path, as_js
 
 
 def compare(files: list[Path], script: OldScript, question: Question, context: JudgingContext) -> Comparison:
-    """Judge the certificates in these files both ways."""
+    """Judge the certificates in these files by the script and by the agent."""
     rows: list[Row] = []
     skipped = []
     for file in files:
         try:
-            shown = read_certificate_file(file)
+            given = read_certificate_file(file)
         except InputError as error:
             skipped.append(str(error))
             continue
-        rows += _rows(file.name, shown, script, question, context)
-    rows = list(_beside_each_other(rows))
+        rows += _rows(file.name, given, script, question, context)
+    rows = list(_with_conflicts(rows))
     shared = tuple(_shared_filters(rows)) if script is OldScript.GUIDE else ()
     return Comparison(script, tuple(rows), tuple(skipped), shared, tuple(_sites(rows)))
 
 
 def _rows(
-    name: str, shown: CertificateInput, script: OldScript, question: Question, context: JudgingContext
+    name: str, given: CertificateInput, script: OldScript, question: Question, context: JudgingContext
 ) -> Iterator[Row]:
-    certificate = shown.certificate
+    certificate = given.certificate
     if certificate is None:
         return
-    report = explain(shown, question, context)
+    report = explain(given, question, context)
     if isinstance(certificate, Certificate) and len(certificate.der) > NHRPD_MAX_CERTIFICATE:
         certificate = BadCertificate("nhrpd keeps no certificate of this size")
     addresses = {answer.request.protocol_address for answer in report.answers} if report.address_known else set()
@@ -105,13 +106,13 @@ def _rows(
         address = answer.request.protocol_address if report.address_known else None
         old = old_verdict(script, certificate, address, context.config.role)
         row = _row(name, address, old, answer.explanation.decision, context)
-        # Of an IPv6 address beside an IPv4 one no BGP follows, neither before nor now.
+        # Beside an IPv4 address, an IPv6 address leads to no BGP neighbor, neither before nor now.
         alone = address is None or address.version == 4 or all(one.version == 6 for one in addresses)
         yield row if alone or row.what != RESOURCES else replace(row, what=SAME, why=())
     for address in also_accepted(script, certificate, tunnel):
         if address not in addresses:
             old = old_verdict(script, certificate, address, context.config.role)
-            (answer,) = explain(shown, replace(question, address=address), context).answers
+            (answer,) = explain(given, replace(question, address=address), context).answers
             yield _row(name, address, old, answer.explanation.decision, context)
 
 
@@ -139,17 +140,17 @@ def _differences(old: OldVerdict, peer: Peer) -> Iterator[str]:
         lost = [prefix for prefix in old.prefixes if not any(covers(network, prefix) for network in carried)]
         gained = [network for network in carried if not any(covers(prefix, network) for prefix in old.prefixes)]
     if lost:
-        yield f"not any more: {', '.join(str(prefix) for prefix in lost)}"
+        yield f"no longer: {', '.join(str(prefix) for prefix in lost)}"
     if gained:
         yield f"only now: {', '.join(str(prefix) for prefix in gained)}"
     longest = peer.max_prefix_length[0]
     if old.longest not in {None, longest} and old.prefixes:
-        yield f"prefixes inside them: before down to a /{old.longest}, now to a /{longest} (policy.max_prefix_length)"
+        yield f"subnets of them: before up to /{old.longest}, now up to /{longest} (policy.max_prefix_length)"
     yield from (f"before: {note}" for note in old.notes)
 
 
-def _beside_each_other(rows: list[Row]) -> Iterator[Row]:
-    """Yield the rows; of peers that hold the same, all but the first are marked if the policy accepts one only."""
+def _with_conflicts(rows: list[Row]) -> Iterator[Row]:
+    """Yield the rows; of peers with the same resources, mark all but the first if the policy accepts only one."""
     held, files = PrefixIndex(), dict[str, str]()
     for row in rows:
         peer = row.new.peer if isinstance(row.new, Accept) else None
@@ -160,13 +161,13 @@ def _beside_each_other(rows: list[Row]) -> Iterator[Row]:
         if others and row.old.accepts:
             names = ", ".join(sorted({files[other.identity] for other in others}))
             why = f"now: {names} has the same address or prefixes, and one is accepted at a time (policy.on_conflict)"
-            yield replace(row, what=BESIDE, why=(*row.why, why))
+            yield replace(row, what=CONFLICTING, why=(*row.why, why))
         else:
             yield row
 
 
 def _sites(rows: list[Row]) -> Iterator[str]:
-    """Yield what several peers of one site have."""
+    """Yield the prefixes that several peers of one site share."""
     sites: dict[str, dict[str, Peer]] = {}
     for row in rows:
         if isinstance(row.new, Accept) and row.new.peer is not None and row.new.peer.site:
@@ -178,14 +179,14 @@ def _sites(rows: list[Row]) -> Iterator[str]:
 
 
 def _shared_filters(rows: list[Row]) -> Iterator[str]:
-    """Yield the prefix-lists that several certificates wrote into, as the guide's script names them by AS number."""
+    """Yield the prefix-lists that several certificates share: the guide's script names them by AS number."""
     holders: dict[int, set[str]] = {}
     for row in rows:
         if row.old.accepts and row.old.as_number is not None:
             holders.setdefault(row.old.as_number, set()).add(row.file)
     for number, files in sorted(holders.items()):
         if len(files) > 1:
-            yield f"net-{number}-in of {', '.join(sorted(files))}: each could announce what any of them has"
+            yield f"net-{number}-in of {', '.join(sorted(files))}: each could announce the prefixes of all of them"
 
 
 def _text(compared: Comparison) -> str:
@@ -195,16 +196,16 @@ def _text(compared: Comparison) -> str:
         for row in compared.rows
     )  # fmt: skip
     parts = [
-        f"The script before is taken to be `{compared.script}`; --script names another: {', '.join(OldScript)}.",
+        f"Compared with the script `{compared.script}`; --script selects one: {', '.join(OldScript)}.",
         table(("FILE", "ADDRESS", "BEFORE", "NOW", "DIFFERENCE"), rows, 60) if compared.rows else "No certificates.",
     ]
     if compared.different:
         parts.append("\n".join(["WHY", *map(printable, _reasons(compared))]))
     if compared.shared:
-        parts.append("\n".join(["FILTERS that peers of one AS number shared before, and do not any more:",
+        parts.append("\n".join(["FILTERS that peers with one AS number shared before, and no longer share:",
                                 *(f"  {printable(text)}" for text in compared.shared)]))  # fmt: skip
     if compared.sites:
-        parts.append("\n".join(["PREFIXES that peers of one site have together:",
+        parts.append("\n".join(["PREFIXES that peers of one site share:",
                                 *(f"  {printable(text)}" for text in compared.sites)]))  # fmt: skip
     if compared.skipped:
         parts.append("\n".join(["SKIPPED", *(f"  {printable(text)}" for text in compared.skipped)]))

@@ -1,18 +1,18 @@
-"""What the scripts that did this job before do with a certificate: to compare before a migration.
+"""The decisions of the scripts that did this job before, to compare before a migration.
 
-Two are known, and modelled by what they decide, flaws included:
+Two scripts are known. They are modelled with their flaws:
 
 - ``guide``: the ``opennhrp-script`` of the Alpine wiki, «Dynamic Multipoint VPN (DMVPN)», of which there are
-  variants. It takes the subject's OUs as lines of text. The peer may register where ``^GRE=<address>`` finds one: a
-  pattern that is not anchored at its end, and whose dots match any character. ``AS=`` and ``NET=`` go into vtysh as
-  they are: ``neighbor … remote-as``, and ``ip prefix-list net-<AS>-in permit <NET> le 26``. Nothing of it is checked,
-  and what vtysh says is not looked at.
+  variants. It reads the subject's OUs as lines of text. The peer may register if ``^GRE=<address>`` matches one: a
+  pattern that is not anchored at its end and whose dots match any character. ``AS=`` and ``NET=`` go into vtysh
+  unchecked: ``neighbor … remote-as``, and ``ip prefix-list net-<AS>-in permit <NET> le 26``. It ignores vtysh's
+  output.
 - ``dmvpn-tools``: ``nhrp-events`` of that package (github.com/alpinelinux/dmvpn-tools). The peer may register the
-  addresses of its subjectAltName, compared whole. On a hub a certificate without address blocks (RFC 3779) ends in a
-  Lua error before the answer is written, so that nhrpd denies after 10 seconds; ranges and ``inherit`` are passed
-  over; the first AS number is taken. Nothing is compared with any policy.
+  addresses of its subjectAltName, compared whole. On a hub, a certificate without address blocks (RFC 3779) ends in a
+  Lua error before the reply is written, so nhrpd denies after 10 seconds. It skips ranges and ``inherit``, and uses
+  the first AS number. It compares nothing with a policy.
 
-Neither looks at dates, CRLs or who else holds an address; charon looks at the former two.
+Neither checks dates, CRLs or other peers with the same address; charon checks dates and CRLs.
 """
 
 import re
@@ -23,16 +23,16 @@ from ipaddress import IPv4Network, ip_address, ip_network
 from itertools import combinations
 
 from dmvpn_agent.addresses import Address, Network, contains
-from dmvpn_agent.policy.resources import pairs, texts, values
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate, Claim, Inheritable, Resources, Role, Source
+from dmvpn_agent.x509.claims import texts, values, well_formed
 
-#: The longest prefix that the guide's script lets through.
+#: The longest prefix that the guide's script permits.
 GUIDE_LONGEST = 26
 _DOTTED = 15  # the longest dotted quad
 
 
 class OldScript(StrEnum):
-    """Which script the certificates were made for."""
+    """The script that the certificates were made for."""
 
     GUIDE = "guide"
     DMVPN_TOOLS = "dmvpn-tools"
@@ -40,10 +40,10 @@ class OldScript(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OldVerdict:
-    """What a script would do. ``why`` is for people; ``notes`` what goes wrong after an accept.
+    """The decision of a script. ``why`` is for people; ``notes``: what goes wrong after an accept.
 
-    ``as_number``: of the BGP neighbor it makes, ``None`` without one. ``prefixes``: what its filter lets through, to
-    the length ``longest`` inside them, ``None`` where that is the script's own setting.
+    ``as_number``: of its BGP neighbor, ``None`` without one. ``prefixes``: what its filter permits, with their
+    subnets up to the length ``longest``; ``None`` if that length is a setting of the script.
     """
 
     accepts: bool
@@ -57,7 +57,7 @@ class OldVerdict:
 def old_verdict(
     script: OldScript, certificate: Certificate | BadCertificate, address: Address | None, role: Role
 ) -> OldVerdict:
-    """Return what a script on a node of this role would do; ``address`` is ``None`` where the peer's is not known."""
+    """Return the decision of a script on a node of this role; ``address`` is ``None`` if it is not known."""
     if script is OldScript.GUIDE:
         return _guide(certificate, address)
     return _dmvpn_tools(certificate, address, role)
@@ -72,7 +72,7 @@ def _guide(certificate: Certificate | BadCertificate, address: Address | None) -
     named = subject.protocol_addresses
     if not named:
         return OldVerdict(False, "the subject has no OU GRE=")
-    found = next((claim for claim in named if address is not None and _greps(address, claim)), None)
+    found = next((claim for claim in named if address is not None and _matches_grep(address, claim)), None)
     if found is None:
         return OldVerdict(False, f"no OU begins with GRE={address}: {texts(named)}")
     notes: list[str] = []
@@ -81,7 +81,7 @@ def _guide(certificate: Certificate | BadCertificate, address: Address | None) -
     return OldVerdict(True, f"{found.text} matches ^GRE={address}", number, prefixes, GUIDE_LONGEST, tuple(notes))
 
 
-def _greps(address: Address, claim: Claim[Address]) -> bool:
+def _matches_grep(address: Address, claim: Claim[Address]) -> bool:
     return re.match(f"GRE={address}", claim.text) is not None
 
 
@@ -91,8 +91,8 @@ def _guide_as_number(subject: Resources, notes: list[str]) -> int | None:
         notes.append("no AS=: vtysh refuses the neighbor, there is no BGP session")
         return None
     if len(written) > 1:
-        # vtysh takes the second line of the text for a command, fails, and stops before the filter.
-        notes.append("several AS=: the neighbor is made with the first, and without peer-group and filter")
+        # vtysh reads the second line of the text as a command, fails, and stops before the filter.
+        notes.append("several AS=: the neighbor gets the first one, and no peer-group or filter")
     if not re.fullmatch("[0-9]{1,10}", written[0]) or not 0 < (number := int(written[0])) < 2**32:
         notes.append(f"AS={written[0]}: vtysh refuses the neighbor, there is no BGP session")
         return None
@@ -127,7 +127,7 @@ def also_accepted(
 
 
 def _matching(text: str) -> Iterator[Address]:
-    """Yield the IPv4 addresses that, as a pattern, match the beginning of a text."""
+    """Yield the IPv4 addresses that match the beginning of a text if used as a pattern."""
     for length in range(7, min(len(text), _DOTTED) + 1):
         written = [place for place in range(length) if text[place] == "."]
         others = [place for place in range(1, length - 1) if text[place] != "."]
@@ -143,22 +143,22 @@ def _matching(text: str) -> Iterator[Address]:
 
 def _dmvpn_tools(certificate: Certificate | BadCertificate, address: Address | None, role: Role) -> OldVerdict:
     if isinstance(certificate, BadCertificate):
-        return OldVerdict(False, "it fails before the answer: the certificate cannot be read")
+        return OldVerdict(False, "it fails before the reply: the certificate cannot be read")
     named = values(_resources(certificate, Source.SUBJECT_ALT_NAME).protocol_addresses)
     if not named:
         return OldVerdict(False, "subjectAltName has no IP address")
     if address is None or address not in named:
-        return OldVerdict(False, f"subjectAltName has not {address}: {', '.join(str(one) for one in named)}")
+        return OldVerdict(False, f"subjectAltName does not have {address}: {', '.join(str(one) for one in named)}")
     why = f"subjectAltName has {address}"
     if role is not Role.HUB or address.version == 6:
-        return OldVerdict(True, f"{why}; no BGP follows from it")
+        return OldVerdict(True, f"{why}; it makes no BGP neighbor")
     rfc3779 = _resources(certificate, Source.RFC3779)
     families = {Inheritable.IPV4, Inheritable.IPV6}
     if not rfc3779.prefixes and not rfc3779.inherits & families:
-        return OldVerdict(False, "it fails before the answer: the certificate has no address blocks (RFC 3779)")
+        return OldVerdict(False, "it fails before the reply: the certificate has no address blocks (RFC 3779)")
     number = next((value.low for value in values(rfc3779.as_numbers) if value.low == value.high), None)
     notes = [] if number is not None else ["no single AS number: vtysh refuses the neighbor, there is no BGP session"]
     ranges = [claim.text for claim in rfc3779.prefixes if claim.text != str(claim.value)]
-    notes += [f"{text}: passed over" for text in ranges]
-    prefixes = tuple(prefix for claim, prefix in pairs(rfc3779.prefixes) if claim.text == str(prefix))
+    notes += [f"{text}: skipped" for text in ranges]
+    prefixes = tuple(prefix for claim, prefix in well_formed(rfc3779.prefixes) if claim.text == str(prefix))
     return OldVerdict(True, why, number, prefixes, None, tuple(notes))

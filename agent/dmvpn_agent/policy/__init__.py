@@ -1,1 +1,1 @@
-"""The operator's rules, and the judge that applies them. Pure."""
+"""The operator's rules, and the Judge that applies them. It does no I/O."""

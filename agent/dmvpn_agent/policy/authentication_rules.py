@@ -1,35 +1,68 @@
-"""Who asks, and when: the rules that a peer must pass before it matters what its certificate entitles to."""
+"""The rules about the peer itself: its question, its certificate and its IKE_SA.
 
-from collections.abc import Iterator
+They come before the rules about what the certificate entitles it to (``authorization_rules``).
+"""
+
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from dmvpn_agent.charon.ike_peer import is_confirmed, is_proven
-from dmvpn_agent.policy.authorization_rules import CommaList, OrList, Rule
+from dmvpn_agent.policy.check import Check, CommaList, OrList
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy, StaticPeer, matches
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 
-#: What nhrpd binds because a peer asked or answered; the other types are its own bookkeeping.
+#: The types of binding that nhrpd makes for a peer's request or reply; the others are its own bookkeeping.
 PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
 
+_PEER_BINDINGS = OrList(sorted(PEER_BINDINGS))
 
-_BINDINGS = OrList(sorted(PEER_BINDINGS))
+
+def authentication_checks(
+    request: BindingRequest, row: StaticPeer | None, policy: Policy, chain_checks: Iterable[Check], now: datetime
+) -> Iterator[Check]:
+    """Yield the checks in their order.
+
+    ``row`` is the peer's row of the static table, ``chain_checks`` come from ``ChainValidator``. Without a readable
+    certificate or a row the checks end early.
+    """
+    yield Check(Reason.UNKNOWN_INTERFACE, request.interface in policy.rules, "interface", request.interface,
+                "a tunnel interface of the configuration: ", OrList(policy.rules))  # fmt: skip
+    yield Check(Reason.UNEXPECTED_BINDING_TYPE, request.binding_type in PEER_BINDINGS, "type", request.binding_type,
+                "a type that peers ask for: ", _PEER_BINDINGS)  # fmt: skip
+    certificate = request.certificate
+    if certificate is None and row is None:
+        yield Check(Reason.NO_CERTIFICATE, False, "remote_cert", "empty",
+                    "the peer's certificate, from nhrpd or from charon", _static_table_hint(request))  # fmt: skip
+        return
+    if isinstance(certificate, BadCertificate):
+        yield Check(Reason.MALFORMED_CERTIFICATE, False, "remote_cert", certificate.why,
+                    "a readable X.509 certificate")  # fmt: skip
+        return
+    denying = maintenance_of(request, policy, Action.DENY)
+    yield Check(Reason.DENIED_BY_MAINTENANCE, denying is None, "maintenance", denying or "none",
+                "no [[policy.maintenance]] that denies this peer")  # fmt: skip
+    if certificate is not None:
+        yield from _validity_checks(certificate, now)
+        yield from chain_checks
+        if policy.confirms_certificates and request.ike_peers is not None:
+            yield _confirmation_check(certificate, request)
 
 
 def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None:
-    """Return the row of the static table to judge a peer by, ``None`` where its certificate is to be judged.
+    """Return the row of the static table that decides about a peer, ``None`` if its certificate decides.
 
-    A row is for one kind of authentication: with ``overrides`` for peers whose certificate is shown, otherwise for
-    peers with a pre-shared key. Whoever is let in by the one may choose an identity that is meant for the other.
+    A row is for one kind of authentication: with ``overrides`` for peers with a certificate, otherwise for peers with
+    a pre-shared key. A peer that authenticates in one way may choose an identity that is meant for the other.
     """
     if not policy.static_peers:
         return None
     if isinstance(request.certificate, Certificate):
-        names = _names(request)
+        names = _proven_names(request)
         return next((row for row in policy.static_peers if row.overrides and matches(row.identity, names)), None)
     if request.certificate is not None or request.ike_peers is None or len(request.ike_peers) != 1:
-        return None  # unreadable, or not to be told apart: never guessed
+        return None  # an unreadable certificate, or several peers at the NBMA address: never guess
     (ike_peer,) = request.ike_peers
     if ike_peer.has_certificate or ike_peer.unproven:
         return None
@@ -38,9 +71,9 @@ def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None
 
 
 def maintenance_of(request: BindingRequest, policy: Policy, action: Action) -> Maintenance | None:
-    """Return the maintenance of this kind that is in force for a peer, in whatever case its name is written.
+    """Return the maintenance with this action that is in force for a peer; case does not count.
 
-    charon takes a name or mail address for the same in any case, and a peer with a pre-shared key chooses which.
+    charon ignores case in names and mail addresses, and a peer with a pre-shared key chooses the case it sends.
     """
     if not policy.maintenance:
         return None
@@ -53,68 +86,42 @@ def maintenance_of(request: BindingRequest, policy: Policy, action: Action) -> M
     return None
 
 
-def authentication_rules(
-    request: BindingRequest, row: StaticPeer | None, policy: Policy, chain_rules: tuple[Rule, ...], now: datetime
-) -> Iterator[Rule]:
-    """Yield the rules over who asks; ``row`` is the peer's in the static table, ``chain_rules`` a ``Verifier``'s."""
-    yield Rule(Reason.UNKNOWN_INTERFACE, request.interface in policy.rules, "interface", request.interface,
-               "", OrList(policy.rules))  # fmt: skip
-    yield Rule(Reason.UNEXPECTED_BINDING_TYPE, request.binding_type in PEER_BINDINGS, "type",
-               request.binding_type, "", _BINDINGS)  # fmt: skip
-    certificate = request.certificate
-    if certificate is None and row is None:
-        expected = "the peer's certificate, from nhrpd or with its IKE_SA"
-        yield Rule(Reason.NO_CERTIFICATE, False, "remote_cert", "empty", expected, _or_a_row(request))
-        return
-    if isinstance(certificate, BadCertificate):
-        yield Rule(Reason.MALFORMED_CERTIFICATE, False, "remote_cert", certificate.why, "an X.509 certificate")
-        return
-    stopped = maintenance_of(request, policy, Action.DENY)
-    yield Rule(Reason.DENIED_BY_MAINTENANCE, stopped is None, "maintenance", stopped or "none",
-               "no [[policy.maintenance]] for this peer")  # fmt: skip
-    if certificate is not None:
-        yield from _validity(certificate, now)
-        yield from chain_rules
-        if policy.confirms_certificates and request.ike_peers is not None:
-            yield _confirmation(certificate, request)
-
-
-def _names(request: BindingRequest) -> frozenset[str]:
-    """Return what a peer can be called by in a pattern of the operator: forms in which no name looks like another."""
+def _proven_names(request: BindingRequest) -> frozenset[str]:
+    """Return the names of a peer that a pattern may match to grant something: no name in these forms is ambiguous."""
     if isinstance(request.certificate, Certificate):
-        # Only what the certificate proves: who else is behind the same NBMA address is another peer.
+        # Only what the certificate proves: another peer may be behind the same NBMA address.
         return frozenset((*request.certificate.identities, request.certificate.subject_rfc4514))
     return frozenset(ike_peer.identity for ike_peer in request.ike_peers or ())
 
 
 def _all_names(request: BindingRequest) -> frozenset[str]:
-    """Return those and all other forms of a name, for what takes something away: there, too much is the safe side."""
+    """Return those names and ambiguous forms too, for patterns that take something away: matching more is safe."""
     aliases = request.certificate.aliases if isinstance(request.certificate, Certificate) else ()
-    return _names(request) | frozenset(aliases)
+    return _proven_names(request) | frozenset(aliases)
 
 
-def _or_a_row(request: BindingRequest) -> str:
+def _static_table_hint(request: BindingRequest) -> str:
     known = " and ".join(sorted(repr(ike_peer.identity) for ike_peer in request.ike_peers or ()))
     return f", or one [[policy.peer]] for the IKE identity {known}" if known else ""
 
 
-def _validity(certificate: Certificate, now: datetime) -> Iterator[Rule]:
-    yield Rule(Reason.CERTIFICATE_NOT_YET_VALID, certificate.not_before <= now, "notBefore",
-               certificate.not_before, "at or before ", now)  # fmt: skip
-    yield Rule(Reason.CERTIFICATE_EXPIRED, now <= certificate.not_after, "notAfter",
-               certificate.not_after, "at or after ", now)  # fmt: skip
+def _validity_checks(certificate: Certificate, now: datetime) -> Iterator[Check]:
+    yield Check(Reason.CERTIFICATE_NOT_YET_VALID, certificate.not_before <= now, "notBefore",
+                certificate.not_before, "not later than the current time, ", now)  # fmt: skip
+    yield Check(Reason.CERTIFICATE_EXPIRED, now <= certificate.not_after, "notAfter",
+                certificate.not_after, "not earlier than the current time, ", now)  # fmt: skip
 
 
-def _confirmation(certificate: Certificate, request: BindingRequest) -> Rule:
-    """Return whether the certificate is that of somebody who has an IKE_SA with the NBMA address.
+def _confirmation_check(certificate: Certificate, request: BindingRequest) -> Check:
+    """Return whether a peer with an IKE_SA at the NBMA address authenticated with the certificate.
 
-    nhrpd keys a certificate by the pair of NBMA addresses: of two peers behind one, it may show the other's. Only who
-    was authenticated by public key can confirm one: any other peer may have chosen the identity.
+    nhrpd stores a certificate by the pair of NBMA addresses: of two peers behind one address it may show the other's.
+    Only an identity that authenticated by public key confirms: any other may have been chosen freely.
     """
     present = request.ike_peers or frozenset()
     confirmed = is_confirmed(certificate, present)
     proven = sorted(one.identity for one in present if is_proven(one))
-    shown = OrList(proven or ("none is there",))
     nbma = "the NBMA address" if request.nbma_address.is_unspecified else request.nbma_address
-    return Rule(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", CommaList(sorted(certificate.identities)),
-                f"an identity that has an IKE_SA by certificate with {nbma}: ", shown)  # fmt: skip
+    return Check(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", CommaList(sorted(certificate.identities)),
+                 f"an identity that authenticated by certificate in an IKE_SA with {nbma}: ",
+                 OrList(proven or ("there is none",)))  # fmt: skip

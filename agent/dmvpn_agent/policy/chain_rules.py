@@ -1,7 +1,7 @@
-"""Whether a certificate comes from one of the operator's CAs, and nobody between it and the trust anchor objects.
+"""The rules about a certificate's chain: CAs, CRLs (RFC 5280, section 6) and RFC 3779 resources (section 2.3).
 
-RFC 5280, section 6, as far as the operator's CA certificates and CRLs go, and RFC 3779, section 2.3. A CA that has
-several certificates gives several chains; one that passes every rule is enough.
+They use the operator's CA certificates and CRLs only. A CA with several certificates gives several chains; one chain
+that passes every rule is enough.
 """
 
 from collections.abc import Iterator
@@ -9,151 +9,155 @@ from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 
-from dmvpn_agent.policy.authorization_rules import Rule
+from dmvpn_agent.policy.check import Check
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.policy.resources import Delegated, delegated
 from dmvpn_agent.policy.rules import Policy, matches
 from dmvpn_agent.x509.certificate import Certificate, Resources
+from dmvpn_agent.x509.rfc3779_chain import HeldResources, held_resources
 from dmvpn_agent.x509.trust import Chain, Issuer, RevocationList, Trust
 
-#: Of how many certificates it is remembered that they passed.
-REMEMBERED = 16384
+#: How many valid certificates are cached.
+CACHE_SIZE = 16384
 
 
 class ChainValidation(NamedTuple):
-    """The chain by which a certificate is judged, ``None`` where there is none, and the rules over it.
+    """The checks of a certificate's chain; ``chain`` is ``None`` if there is no chain.
 
-    ``resources``: what the certificate holds by RFC 3779, with what it leaves to its issuers filled in.
+    ``resources``: what the certificate holds by RFC 3779, with inherited resources filled in.
     """
 
     chain: Chain | None
-    rules: tuple[Rule, ...]
+    checks: tuple[Check, ...]
     resources: Resources
 
 
-class _Passed(NamedTuple):
-    """A certificate that passed, and from when to when nothing but other CAs, CRLs or rules can change that."""
+class _CachedValidation(NamedTuple):
+    """A validation that passed, and the period in which the clock alone cannot change its result."""
 
-    verified: ChainValidation
+    validation: ChainValidation
     since: datetime
     until: datetime
 
 
 class ChainValidator:
-    """Looks at the chains of certificates; remembers those that passed, as everybody is judged again and again."""
+    """Validates certificates, and caches those that passed, because every peer is judged again and again."""
 
     def __init__(self, policy: Policy, trust: Trust) -> None:
         self._policy = policy
         self._trust = trust
-        self._passed: dict[str, _Passed] = {}
+        self._cache: dict[str, _CachedValidation] = {}
 
     def validate(self, certificate: Certificate, now: datetime) -> ChainValidation:
-        """Return the first chain that passes every rule; where none does, the one that comes furthest."""
+        """Return the validation by a chain that passes every rule; if none does, by the one that fails latest."""
         if not self._trust.requires_chain:
-            return ChainValidation(None, self._without_authorities(certificate), delegated(certificate, ()).resources)
-        known = self._passed.get(certificate.fingerprint)
-        if known is not None and known.since <= now <= known.until:
-            return known.verified
+            return ChainValidation(None, self._checks_without_cas(certificate), _resources(certificate))
+        cached = self._cache.get(certificate.fingerprint)
+        if cached is not None and cached.since <= now <= cached.until:
+            return cached.validation
         chains = self._trust.finder.chains(certificate)
         if not chains.found:
-            return ChainValidation(None, (_no_chain(certificate, chains.why),), delegated(certificate, ()).resources)
-        best = max((self._along(certificate, chain, now) for chain in chains.found), key=_progress)
-        if best.chain is not None and all(rule.passed for rule in best.rules):
-            if len(self._passed) >= REMEMBERED:
-                self._passed.clear()
-            self._passed[certificate.fingerprint] = _Passed(best, *self._span(best.chain, now))
+            return ChainValidation(None, (_no_chain(certificate, chains.why),), _resources(certificate))
+        best = max((self._validate_by(chain, certificate, now) for chain in chains.found), key=_progress)
+        if best.chain is not None and all(check.passed for check in best.checks):
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            self._cache[certificate.fingerprint] = _CachedValidation(best, *self._period(best.chain, now))
         return best
 
-    def _span(self, chain: Chain, now: datetime) -> tuple[datetime, datetime]:
-        """Return from when to when a chain that passes now does so."""
+    def _period(self, chain: Chain, now: datetime) -> tuple[datetime, datetime]:
+        """Return from when to when a chain that is valid now is valid."""
         since = [issuer.certificate.not_before for issuer in chain.issuers]
         until = [issuer.certificate.not_after for issuer in chain.issuers]
         if self._policy.requires_crl:
             for issuer in chain.issuers:
-                current = [crl for crl in _answering(issuer) if crl.is_current(now)]
+                current = [crl for crl in _decisive_crls(issuer) if crl.is_current(now)]
                 since.append(min(crl.this_update for crl in current))
                 until.append(min(crl.counts_until for crl in current if crl.counts_until is not None))
         return min(max(since), now), min(until)
 
-    def _without_authorities(self, certificate: Certificate) -> tuple[Rule, ...]:
+    def _checks_without_cas(self, certificate: Certificate) -> tuple[Check, ...]:
         if not self._policy.requires_crl:
             return ()
-        return (Rule(Reason.REVOCATION_UNKNOWN, False, "CRL", "none", "one that is not outdated, of ",
-                     certificate.issuer or "the issuer"),)  # fmt: skip
+        return (Check(Reason.REVOCATION_UNKNOWN, False, "CRL", "none", "a current CRL of ",
+                      certificate.issuer or "the issuer"),)  # fmt: skip
 
-    def _along(self, certificate: Certificate, chain: Chain, now: datetime) -> ChainValidation:
-        held = delegated(certificate, [issuer.certificate for issuer in chain.issuers])
-        return ChainValidation(chain, tuple(self._rules(certificate, chain, held, now)), held.resources)
+    def _validate_by(self, chain: Chain, certificate: Certificate, now: datetime) -> ChainValidation:
+        held = held_resources(certificate, [issuer.certificate for issuer in chain.issuers])
+        return ChainValidation(chain, tuple(self._checks(certificate, chain, held, now)), held.resources)
 
-    def _rules(self, certificate: Certificate, chain: Chain, held: Delegated, now: datetime) -> Iterator[Rule]:
+    def _checks(self, certificate: Certificate, chain: Chain, held: HeldResources, now: datetime) -> Iterator[Check]:
         anchor = chain.issuers[-1]
-        yield Rule(Reason.UNTRUSTED_ISSUER, True, "issuer", certificate.issuer, "a chain to ",
-                   anchor.certificate.subject)  # fmt: skip
+        yield Check(Reason.UNTRUSTED_ISSUER, True, "issuer", certificate.issuer, "a chain of valid signatures to ",
+                    anchor.certificate.subject)  # fmt: skip
         for issuer in chain.issuers:
-            yield _valid(issuer.certificate, now)
-        yield from _revoked(Reason.CERTIFICATE_REVOKED, "serial", certificate, chain.issuers[0])
+            yield _validity_check(issuer.certificate, now)
+        yield from _revocation_checks(Reason.CERTIFICATE_REVOKED, "serial", certificate, chain.issuers[0])
         links = [*pairwise(chain.issuers), *([(anchor, anchor)] if chain.self_signed else ())]
         for below, above in links:
             field = f"serial of {below.certificate.subject}"
-            yield from _revoked(Reason.ISSUER_REVOKED, field, below.certificate, above)
+            yield from _revocation_checks(Reason.ISSUER_REVOKED, field, below.certificate, above)
         if self._policy.requires_crl:
             for issuer in chain.issuers:
-                yield _known(issuer, now)
-        yield from self._within(held)
+                yield _current_crl_check(issuer, now)
+        yield from self._overclaim_checks(held)
 
-    def _within(self, held: Delegated) -> Iterator[Rule]:
-        for holder, by, field, text in held.excess:
-            allowed = any(matches(pattern, (by,)) for pattern in self._policy.overclaiming_issuers)
-            yield Rule(Reason.RESOURCES_EXCEED_ISSUER, allowed, field, f"{text} in {holder}",
-                       "what its issuer holds: ", by)  # fmt: skip
+    def _overclaim_checks(self, held: HeldResources) -> Iterator[Check]:
+        for holder, issuer, field, text in held.excess:
+            allowed = any(matches(pattern, (issuer,)) for pattern in self._policy.overclaiming_issuers)
+            yield Check(Reason.RESOURCES_EXCEED_ISSUER, allowed, field, f"{text} in {holder}",
+                        "resources that its issuer holds: ", issuer)  # fmt: skip
 
 
-def _progress(verified: ChainValidation) -> tuple[bool, int]:
-    failed = [place for place, rule in enumerate(verified.rules) if not rule.passed]
+def _resources(certificate: Certificate) -> Resources:
+    return held_resources(certificate, ()).resources
+
+
+def _progress(validation: ChainValidation) -> tuple[bool, int]:
+    failed = [place for place, check in enumerate(validation.checks) if not check.passed]
     return not failed, failed[0] if failed else 0
 
 
-def _no_chain(certificate: Certificate, why: str) -> Rule:
-    return Rule(Reason.UNTRUSTED_ISSUER, False, "issuer", f"{certificate.issuer or 'empty'}; {why}",
-                "a chain of signatures to a CA in policy.ca_certificates")  # fmt: skip
+def _no_chain(certificate: Certificate, why: str) -> Check:
+    return Check(Reason.UNTRUSTED_ISSUER, False, "issuer", f"{certificate.issuer or 'empty'}; {why}",
+                 "a chain of valid signatures to a CA in policy.ca_certificates")  # fmt: skip
 
 
-def _valid(issuer: Certificate, now: datetime) -> Rule:
-    return Rule(
+def _validity_check(issuer: Certificate, now: datetime) -> Check:
+    return Check(
         Reason.ISSUER_NOT_VALID, issuer.not_before <= now <= issuer.not_after, f"validity of {issuer.subject}",
-        f"{issuer.not_before} to {issuer.not_after}", "a time that includes ", now,
+        f"{issuer.not_before} to {issuer.not_after}", "a period that includes the current time, ", now,
     )  # fmt: skip
 
 
-def _revoked(reason: Reason, field: str, certificate: Certificate, issuer: Issuer) -> Iterator[Rule]:
-    """Yield whether each list leaves a certificate alone, however old the list is."""
+def _revocation_checks(reason: Reason, field: str, certificate: Certificate, issuer: Issuer) -> Iterator[Check]:
+    """Yield a check for each CRL of the issuer; an outdated CRL revokes too."""
     serial = certificate.serial
     for crl in issuer.revocations:
-        yield Rule(reason, serial not in crl.serials, field, _Hexadecimal(serial),
-                   "a serial number that is not in the CRL of ", crl.issuer)  # fmt: skip
+        yield Check(reason, serial not in crl.serials, field, _HexSerial(serial),
+                    "a serial number that is not in the CRL of ", crl.issuer)  # fmt: skip
 
 
-def _known(issuer: Issuer, now: datetime) -> Rule:
-    """Return whether a list shows who is not revoked by an issuer: its own if it signs any, else another's for it."""
-    lists = _answering(issuer)
-    found = " and ".join(map(_described, lists)) or "none"
-    return Rule(Reason.REVOCATION_UNKNOWN, any(crl.is_current(now) for crl in lists), "CRL", found,
-                "one that is not outdated, of ", issuer.certificate.subject)  # fmt: skip
+def _current_crl_check(issuer: Issuer, now: datetime) -> Check:
+    crls = _decisive_crls(issuer)
+    found = " and ".join(map(_description, crls)) or "none"
+    return Check(Reason.REVOCATION_UNKNOWN, any(crl.is_current(now) for crl in crls), "CRL", found,
+                 "a current CRL of ", issuer.certificate.subject)  # fmt: skip
 
 
-def _answering(issuer: Issuer) -> tuple[RevocationList, ...]:
+def _decisive_crls(issuer: Issuer) -> tuple[RevocationList, ...]:
+    """Return the CRLs of which one must be current: those that the issuer's own key signed, if there are any."""
     return tuple(crl for crl in issuer.revocations if crl.signed_by_issuer) or issuer.revocations
 
 
-def _described(crl: RevocationList) -> str:
+def _description(crl: RevocationList) -> str:
     if crl.next_update is None:
         return "one without nextUpdate"
     if crl.counts_until is None:
-        return "one of a signer whose keyUsage is without cRLSign"
-    return f"one of {crl.this_update}, to be renewed by {crl.counts_until}"
+        return "one whose signer's keyUsage has no cRLSign"
+    return f"one of {crl.this_update}, current until {crl.counts_until}"
 
 
-class _Hexadecimal(int):
+class _HexSerial(int):
     """A serial number as openssl and pki print it."""
 
     def __str__(self) -> str:

@@ -1,24 +1,27 @@
-"""A policy looked at as a whole: rules that contradict each other, and rules that can never matter."""
+"""Checks of a policy as a whole: rules that contradict each other, and rules that can never matter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, contains, covers, overlap
-from dmvpn_agent.policy.authorization_rules import OrList, Rule, peer_rules, routing_rules, why_reserved
+from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, covers, overlap
+from dmvpn_agent.policy.address_rules import tunnel_address_checks
+from dmvpn_agent.policy.authorization_rules import resource_checks
+from dmvpn_agent.policy.check import Check, OrList
 from dmvpn_agent.policy.peer import PeerKind
-from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.policy.resources import Combined, values
+from dmvpn_agent.policy.resources import CombinedResources
+from dmvpn_agent.policy.routing_rules import routing_checks
 from dmvpn_agent.policy.rules import Action, Combination, Policy, Rules, StaticPeer
 from dmvpn_agent.x509.certificate import Role, Source
+from dmvpn_agent.x509.claims import values
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a policy, in a sentence.
+    """One fault of a policy.
 
-    ``where`` is the table. ``contradiction``: no peer, or not the one that is meant, could be accepted by this rule;
-    otherwise it is worth a second look.
+    ``where`` names the table, ``text`` the fault. ``contradiction``: by this rule no peer could be accepted, or only
+    the wrong one; otherwise the rule is doubtful and works.
     """
 
     where: str
@@ -30,7 +33,7 @@ class Finding:
 
 
 def lint(policy: Policy) -> tuple[Finding, ...]:
-    """Return what is wrong with a policy, the contradictions first."""
+    """Return the faults of a policy, the contradictions first."""
     found = [*_whole(policy), *_static_peers(policy), *_maintenance(policy)]
     for interface in policy.rules:
         found += _interface(interface, policy)
@@ -38,7 +41,7 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
 
 
 def _interface(interface: str, policy: Policy) -> Iterator[Finding]:
-    """Yield what is wrong on an interface, once for all kinds of peer that share it."""
+    """Yield the faults of an interface's rules, once for all kinds of peer that share them."""
     kinds: dict[Finding, list[PeerKind]] = {}
     for kind in policy.kinds:
         rules = policy.rules[interface][kind]
@@ -105,10 +108,9 @@ def _as_numbers(where: str, rules: Rules, own: int | None) -> Iterator[Finding]:
 def _static_peers(policy: Policy) -> Iterator[Finding]:
     for number, row in enumerate(policy.static_peers, start=1):
         where = f"policy.peer[{number}] ({row.identity})"
-        broken = [_broken(row, interface, policy) for interface in policy.rules]
-        if all(broken) and broken[0]:
-            rule = broken[0]
-            text = f"would be denied: {rule.reason}: {rule.found}, expected {rule.expected}{rule.about}"
+        failures = [_first_failure(row, interface, policy) for interface in policy.rules]
+        if all(failures) and (failed := failures[0]):
+            text = f"would be denied: {failed.reason}: {failed.found}, expected {failed.expected}"
             yield Finding(where, text, True)
         if row.identity == "*" and row.overrides:
             yield Finding(where, "overrides every certificate", False)
@@ -120,25 +122,18 @@ def _static_peers(policy: Policy) -> Iterator[Finding]:
                 yield Finding("policy.peer", text, True)
 
 
-def _broken(row: StaticPeer, interface: str, policy: Policy) -> Rule | None:
-    """Return the first rule that a row fails by itself on an interface."""
+def _first_failure(row: StaticPeer, interface: str, policy: Policy) -> Check | None:
+    """Return the first check that a row fails by itself on an interface."""
     hub, spoke = policy.kinds
     kind = hub if Role.HUB in values(row.resources.roles) else spoke
     rules = policy.rules[interface][kind]
-    combined = Combined(row.resources)
-    own = policy.own_as_number_towards(kind)
-    looked_at = (*peer_rules(combined, None, kind, rules), *routing_rules(row.resources, rules, own))
-    for rule in looked_at:
-        if not rule.passed:
-            return rule
+    checks = [
+        *resource_checks(CombinedResources(row.resources), None, kind, rules),
+        *routing_checks(row.resources, rules, policy.own_as_number_towards(kind)),
+    ]
     for address in values(row.resources.protocol_addresses):
-        if not contains(rules.tunnel_networks, address):
-            return Rule(Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL, False, "protocol address", address,
-                        "an address in ", OrList(rules.tunnel_networks))  # fmt: skip
-        if why := why_reserved(address, rules.tunnel_networks, frozenset()):
-            return Rule(Reason.PROTOCOL_ADDRESS_RESERVED, False, "protocol address", address,
-                        "an address that a peer can have; ", why)  # fmt: skip
-    return None
+        checks += tunnel_address_checks(address, frozenset(), rules)
+    return next((check for check in checks if not check.passed), None)
 
 
 def _maintenance(policy: Policy) -> Iterator[Finding]:

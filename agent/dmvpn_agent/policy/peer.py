@@ -23,14 +23,14 @@ class PeerKind(StrEnum):
 class Peer:
     """An accepted peer: one binding and what its certificate, or the static table, entitles it to.
 
-    ``as_number`` is ``None`` where the node runs no BGP towards it, as for one in quarantine. ``identity`` names
-    whose resources these are: it is the same after a certificate was renewed. ``fingerprint`` is empty and
-    ``not_after`` is ``None`` where there is no certificate. ``max_prefix_length``: the longest prefix that is taken
-    from it inside its prefixes, IPv4 and IPv6. ``transit``: what it may announce for others, as a hub does for its
-    spokes, each network with the longest prefix length; ``None`` where it speaks for itself only. ``withheld``: no
-    prefix that overlaps these networks is taken from it. ``default_route``: 0.0.0.0/0 and ::/0 are taken from it if
-    they lie in what it may announce. ``label``: its name for people. ``site``: peers with the same one may hold the
-    same prefixes (``OnConflict.SHARE``); empty for a peer that shares with nobody.
+    ``as_number`` is ``None`` if the node runs no BGP with it, also in quarantine. ``identity`` stays the same when
+    the certificate is renewed. ``fingerprint`` is empty and ``not_after`` is ``None`` without a certificate.
+    ``max_prefix_length``: the longest prefix accepted from it inside its prefixes, IPv4 and IPv6. ``transit``: what
+    it may announce for others, as a hub does for its spokes, each network with the longest prefix length; ``None`` if
+    it announces only its own prefixes. ``withheld``: no prefix that overlaps these networks is accepted from it.
+    ``default_route``: 0.0.0.0/0 and ::/0 are accepted from it if they are in what it may announce. ``label``: its
+    name for people. ``site``: peers with the same one may hold the same prefixes (``OnConflict.SHARE``); empty for a
+    peer that shares with no other.
     """
 
     protocol_address: Address
@@ -53,7 +53,7 @@ class Peer:
 
     @property
     def announces(self) -> tuple[tuple[Network, int], ...]:
-        """Return what is taken from it, each network with the longest prefix length: its own, or what it carries."""
+        """Return what is accepted from it, each network with the longest prefix length: its own, or for others."""
         if self.transit is not None:
             return self.transit
         return tuple((prefix, self.max_prefix_length[prefix.version == 6]) for prefix in self.prefixes)

@@ -1,4 +1,4 @@
-"""nhrpd's question, and which IKE_SA is that of the peer that asked."""
+"""nhrpd's request for a binding, and the IKE_SA of the peer that asked."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 
 
 class BindingType(StrEnum):
-    """Kinds of NHRP cache entry, in nhrpd's own words (``nhrp_cache_type_str``)."""
+    """Types of NHRP cache entry, as nhrpd names them (``nhrp_cache_type_str``)."""
 
     INVALID = "invalid"
     INCOMPLETE = "incomplete"
@@ -26,10 +26,10 @@ class BindingType(StrEnum):
 class BindingRequest:
     """nhrpd's question: may this protocol address be bound to this NBMA address?
 
-    ``certificate`` is ``None`` where nhrpd sent none (the peer authenticated without one, or nhrpd cannot hold it:
-    2048 bytes and more), and none is known by the IKE_SA. ``ike_peers``: who has an IKE_SA with the NBMA address in
-    the interface's own connection; ``None`` where charon was not asked.
-    ``local_nbma_address``: this node's own end. ``local_addresses``: protocol addresses of this node.
+    ``certificate`` is ``None`` if nhrpd sent none (the peer authenticated without one, or nhrpd cannot hold it: 2048
+    bytes and more) and charon has none for the IKE_SA. ``ike_peers``: the peers with an IKE_SA at the NBMA address in
+    the interface's own connection; ``None`` if charon was not asked. ``local_nbma_address``: this node's end.
+    ``local_addresses``: protocol addresses of this node.
     """
 
     interface: str
@@ -48,17 +48,17 @@ class BindingRequest:
 
 
 def is_requester(request: BindingRequest, ike_peer: IkePeer) -> bool:
-    """Tell whether somebody who authenticated is the peer that asked."""
+    """Tell whether a peer with an IKE_SA is the peer that asked."""
     if isinstance(request.certificate, Certificate):
         return proves(request.certificate, ike_peer.identity)
     return ike_peer in (request.ike_peers or ())
 
 
 def is_sa_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> bool:
-    """Tell whether an IKE_SA is that of the peer that asked.
+    """Tell whether an IKE_SA belongs to the peer that asked.
 
-    ``present`` are all with its NBMA address in the connection of its interface. Where the question does not tell the
-    identity, the IKE_SA must be of the only one there is.
+    ``present`` are all IKE_SAs at its NBMA address in its interface's connection. If the request shows no identity,
+    all of them must belong to one peer.
     """
     if sa.remote_host != request.nbma_address or sa not in present:
         return False

@@ -1,4 +1,7 @@
-"""Which certificate a question is to be judged by, where nhrpd shows none, or one that was renewed since."""
+"""The certificate by which a request is judged, if nhrpd sent none or the peer has renewed it.
+
+``proven`` is always the certificates with which peers authenticated in IKE_SAs at the request's NBMA address.
+"""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -9,10 +12,10 @@ from dmvpn_agent.x509.certificate import Certificate
 
 
 def with_sa_certificate(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
-    """Return a question that came without certificate with the peer's; ``proven`` are those at its NBMA address.
+    """Return a request that has no certificate with the one of the only peer at its NBMA address.
 
-    It is that of the only peer there, who may have several names. Where somebody else has an IKE_SA too, either
-    may ask: also for the other's address, and for that of one who is dead and not given up by charon yet.
+    That peer may have several names. If another peer has an IKE_SA too, the request stays as it is: either may ask,
+    also for the other's address or for that of a dead peer whose IKE_SA charon has not given up yet.
     """
     if request.certificate is not None or len({one.identity for one in proven}) != 1:
         return request
@@ -23,9 +26,9 @@ def with_sa_certificate(request: BindingRequest, proven: Collection[Certificate]
 
 
 def with_current_certificate(request: BindingRequest, proven: Collection[Certificate]) -> BindingRequest:
-    """Return a question that was answered with the certificate that its peer has now, if that is another one.
+    """Return an earlier request with the certificate that its peer uses now, if it no longer uses the former one.
 
-    The former one must not be in use any more. An earlier one counts too: it may be the one that is revoked.
+    The current one may be older than the former: it may be the one that is revoked.
     """
     former = request.certificate
     if not isinstance(former, Certificate) or not is_superseded(former, proven):
@@ -35,6 +38,6 @@ def with_current_certificate(request: BindingRequest, proven: Collection[Certifi
 
 
 def is_superseded(certificate: Certificate, proven: Collection[Certificate]) -> bool:
-    """Tell whether a peer proved other certificates only than this one of its own."""
+    """Tell whether the certificate's peer authenticated, and only with other certificates of its own."""
     same = [one.fingerprint for one in proven if one.identity == certificate.identity]
     return bool(same) and certificate.fingerprint not in same

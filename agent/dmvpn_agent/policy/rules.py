@@ -1,4 +1,4 @@
-"""The operator's policy, as values. ``judge`` applies it."""
+"""The operator's policy, as values. ``Judge`` applies it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dmvpn_agent.x509.certificate import Resources, Role, Source
 
 
 class Combination(StrEnum):
-    """How several sources are put together, for addresses, AS numbers, prefixes and role each."""
+    """How several sources are combined, separately for addresses, AS numbers, prefixes and role."""
 
     #: The first source, in the order of the policy, that names any.
     FIRST = "first"
@@ -22,7 +22,7 @@ class Combination(StrEnum):
 
 
 class OnConflict(StrEnum):
-    """What happens to a peer whose address, or part of whose prefixes, another live peer holds."""
+    """What happens if another live peer holds the peer's address, or part of its prefixes."""
 
     DENY = "deny"
     TAKE_OVER = "take_over"
@@ -31,10 +31,10 @@ class OnConflict(StrEnum):
 
 
 class Action(StrEnum):
-    """What maintenance does to a peer."""
+    """What maintenance does with a peer."""
 
     DENY = "deny"
-    #: The binding is accepted; the peer gets no BGP neighbor, and what it had is taken back.
+    #: The binding is accepted; the peer gets no BGP neighbor, and loses the one it had.
     QUARANTINE = "quarantine"
 
 
@@ -42,14 +42,14 @@ class Action(StrEnum):
 class Rules:
     """What one kind of peer may have on one interface.
 
-    ``tunnel_networks``: where protocol addresses must lie. ``allowed_networks``: where prefixes must lie; an empty
-    tuple allows none. ``forbidden_networks``: what no prefix may overlap. ``as_ranges``: AS numbers it may have.
-    ``allows_ibgp``: it may have this node's own AS number. ``needs_as_number``: the node runs BGP towards it, so it
-    must have exactly one. ``max_prefix_length``: IPv4 and IPv6. ``issuers``, ``subjects``: shell patterns of which
-    one must match; empty tuples ask nothing. ``allows_hosts``: addresses outside the tunnel networks are bound
-    where they lie in a prefix of the peer; for spokes, whose nhrpd binds the hosts it has a shortcut to (FRR
-    ``nhrp_shortcut_recv_resolution_rep``). ``transit``: it may announce all of ``allowed_networks``, because it
-    carries others' prefixes, and not only those of its certificate; its address blocks (RFC 3779) say what that is.
+    ``tunnel_networks``: protocol addresses must be in one. ``allowed_networks``: prefixes must be in one; an empty
+    tuple allows none. ``forbidden_networks``: no prefix may overlap one. ``as_ranges``: the AS numbers it may have.
+    ``allows_ibgp``: it may have this node's own AS number. ``needs_as_number``: the node runs BGP with it, so it must
+    have exactly one. ``max_prefix_length``: IPv4 and IPv6. ``issuers``, ``subjects``: shell patterns of which one
+    must match; an empty tuple allows any name. ``allows_hosts``: addresses outside the tunnel networks are bound if
+    they are in a prefix of the peer; for spokes, whose nhrpd binds the hosts at the end of a shortcut (FRR,
+    ``nhrp_shortcut_recv_resolution_rep``). ``transit``: it carries others' prefixes and may announce all of
+    ``allowed_networks``, not only the prefixes in its certificate.
     """
 
     tunnel_networks: tuple[Network, ...]
@@ -73,7 +73,8 @@ class Rules:
     def transit_networks(self) -> tuple[tuple[Network, int], ...]:
         """Return what a peer with ``transit`` may announce, each network with the longest prefix length.
 
-        That is what lies behind other peers, and where they are: a hub has a route to each protocol address.
+        These are the networks behind other peers, and the tunnel networks: a hub has a route to each protocol
+        address.
         """
         behind = ((network, self.max_prefix_length[network.version == 6]) for network in self.allowed_networks)
         return *behind, *((network, network.max_prefixlen) for network in self.tunnel_networks)
@@ -81,10 +82,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class StaticPeer:
-    """A row of the operator's own table: the peers whose IKE identity matches the shell pattern ``identity``.
+    """A row of the static table (``[[policy.peer]]``), for IKE identities that match the shell pattern ``identity``.
 
-    ``overrides``: it holds for peers with a certificate, in place of what the certificate names; otherwise for peers
-    with a pre-shared key.
+    ``overrides``: the row is for peers with a certificate and replaces what the certificate names; otherwise it is
+    for peers with a pre-shared key.
     """
 
     identity: str
@@ -94,7 +95,7 @@ class StaticPeer:
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Something done to peers by hand: by a shell pattern of their identity or by their certificate's serial."""
+    """An action on peers (``[[policy.maintenance]]``), by a pattern of their identity or by certificate serial."""
 
     action: Action
     identity: str | None = None
@@ -109,11 +110,11 @@ class Maintenance:
 class Policy:
     """All of the operator's rules.
 
-    ``rules``: by tunnel interface, for every kind of peer. ``own_as_number`` is the node's own, ``None`` where it
-    runs no BGP. ``sources`` are those that count, in their order. ``requires_crl``: a certificate is accepted only
-    while, for it and each CA of its chain, a CRL of the issuer that is not outdated is known. ``confirms``: a
-    certificate must be that of somebody who has an IKE_SA with the NBMA address. ``overclaiming_issuers``: shell
-    patterns of issuers whose certificates may name more resources (RFC 3779) than they hold themselves.
+    ``rules``: by tunnel interface, for every kind of peer. ``own_as_number``: the node's, ``None`` if it runs no BGP.
+    ``sources``: those that count, in their order. ``requires_crl``: a certificate is accepted only while a current
+    CRL of the issuer is known for it and for each CA of its chain. ``confirms_certificates``: a peer with an IKE_SA
+    at the NBMA address must have authenticated with the certificate. ``overclaiming_issuers``: shell patterns of
+    issuers whose certificates may name more resources (RFC 3779) than the issuers hold.
     """
 
     role: Role
@@ -133,7 +134,7 @@ class Policy:
         return PeerKind.HUB, PeerKind.SPOKE if self.role is Role.HUB else PeerKind.SHORTCUT
 
     def own_as_number_towards(self, kind: PeerKind) -> int | None:
-        """Return the node's AS number if it has BGP sessions with peers of a kind: one with the same is iBGP.
+        """Return the node's AS number if it has BGP sessions with this kind of peer: with the same AS they are iBGP.
 
         Spokes have no session with each other, so they may share their AS number.
         """
@@ -149,5 +150,5 @@ class Policy:
 
 
 def matches(pattern: str, texts: frozenset[str] | tuple[str, ...]) -> bool:
-    """Tell whether one of the texts matches a shell pattern, capitals told apart."""
+    """Tell whether one of the texts matches a shell pattern; case counts."""
     return any(fnmatchcase(text, pattern) for text in texts)

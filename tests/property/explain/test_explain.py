@@ -1,4 +1,4 @@
-"""Explanations of whatever is given as a certificate."""
+"""Any input can be explained."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dmvpn_agent.config.file import load
-from dmvpn_agent.explain.certificate_input import InputError, decode
+from dmvpn_agent.explain.certificate_input import InputError, decode_certificate
 from dmvpn_agent.explain.context import JudgingContext
 from dmvpn_agent.explain.judging import Question, explain
 from dmvpn_agent.explain.report_json import report_json
@@ -19,7 +19,7 @@ from factories import NOW, der
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
 CONFIG = load(DATA / "agent.toml")
-SETTING = JudgingContext(CONFIG, Judge(CONFIG.policy, Trust()), ())
+CONTEXT = JudgingContext(CONFIG, Judge(CONFIG.policy, Trust()), ())
 UNIT = st.text(max_size=20) | st.builds(
     "{}={}{}".format,
     st.sampled_from(["GRE", "AS", "NET"]),
@@ -30,16 +30,16 @@ WHOLE = [der(), (DATA / "dmvpn-ca.der").read_bytes(), (DATA / "spoke.pem").read_
 
 
 def _explained(data: bytes) -> None:
-    """Whatever it is: text of printable lines, JSON, and the decision that is made of the same question."""
+    """Check that the text is printable, the JSON valid, and the decision the Judge's."""
     try:
-        shown = decode(data, "here")
+        shown = decode_certificate(data, "here")
     except InputError:
-        return  # told to the operator as it is
-    report = explain(shown, Question(NOW), SETTING)
+        return  # the operator gets the error text
+    report = explain(shown, Question(NOW), CONTEXT)
     assert all(line.isprintable() for line in report_text(report).split("\n"))
     assert json.dumps(report_json(report))
     for answer in report.answers:
-        decision = SETTING.judge.decide(answer.request, NOW)
+        decision = CONTEXT.judge.decide(answer.request, NOW)
         assert answer.accepted is isinstance(decision, Accept)
         assert answer.accepted is all(check.passed for check in answer.explanation.checks)
 

@@ -40,7 +40,7 @@ def test_it_is_as_if_nothing_were_remembered(found: list[Chain], times: list[tim
     remembering = ChainValidator(by, trust)
     for time in times:
         passed = [
-            all(rule.passed for rule in validator.validate(certificate(), NOW + time).rules)
+            all(check.passed for check in validator.validate(certificate(), NOW + time).checks)
             for validator in (remembering, ChainValidator(by, trust))
         ]
         assert passed[0] == passed[1]

@@ -98,10 +98,10 @@ def _agent(world: World) -> Reason | None:
     crls = [crl for der in world.crls for crl in read_crls(der)]
     leaf = read_certificate(world.leaf)
     assert isinstance(leaf, Certificate)
-    rules = (
-        ChainValidator(STRICT, TrustStore(authorities[:1], authorities[1:], crls).trust()).validate(leaf, NOW).rules
+    checks = (
+        ChainValidator(STRICT, TrustStore(authorities[:1], authorities[1:], crls).trust()).validate(leaf, NOW).checks
     )
-    return next((rule.reason for rule in rules if not rule.passed), None)
+    return next((check.reason for check in checks if not check.passed), None)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

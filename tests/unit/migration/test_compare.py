@@ -1,4 +1,4 @@
-"""``explain --compare``: before a migration."""
+"""``explain --compare``: the former script's decisions beside the agent's."""
 
 import json
 import shutil
@@ -38,8 +38,8 @@ def differences(told: Any) -> dict[tuple[str, str | None], str | None]:
     return {(row["file"], row["protocol_address"]): row["difference"] for row in told["certificates"]}
 
 
-def test_the_old_hole_is_shown(folder: Path, capsys: Output) -> None:
-    """GRE=10.255.0.99 let its peer take 10.255.0.9 before; now it does not."""
+def test_the_hole_of_the_former_script_is_shown(folder: Path, capsys: Output) -> None:
+    """With GRE=10.255.0.99 the script let the peer register 10.255.0.9; the agent does not."""
     shutil.copy(DATA / "impostor.pem", folder)
     status, text = compare(folder, capsys)
     assert status == 1
@@ -51,7 +51,7 @@ def test_the_old_hole_is_shown(folder: Path, capsys: Output) -> None:
 
 
 def test_each_difference_is_named(folder: Path, capsys: Output) -> None:
-    """Newly denied, newly accepted, other resources, or the same; other files are skipped and named."""
+    """A row is newly denied, newly accepted, has other resources, or is the same; other files are skipped."""
     for name, units in {
         "same": ("GRE=10.255.0.42", "AS=64512", "NET=192.168.2.0/24"),
         "outside": ("GRE=10.255.0.43", "AS=64512", "NET=10.0.0.0/8"),
@@ -87,32 +87,32 @@ def test_each_difference_is_named(folder: Path, capsys: Output) -> None:
 
 
 def test_filters_that_were_shared_are_named(folder: Path, capsys: Output) -> None:
-    """The guide's script names them by AS number."""
+    """Peers with one AS number shared a filter, because the guide's script names filters by AS number."""
     for number in (2, 3):
         units = (f"GRE=10.255.0.{number}", "AS=64512", f"NET=192.168.{number}.0/24")
         (folder / f"spoke{number}.der").write_bytes(der(units))
     text = compare(folder, capsys)[1]
-    assert "  net-64512-in of spoke2.der, spoke3.der: each could announce what any of them has\n" in text
+    assert "  net-64512-in of spoke2.der, spoke3.der: each could announce the prefixes of all of them\n" in text
 
 
-def test_where_nothing_differs_the_status_is_0(folder: Path, capsys: Output) -> None:
-    """A fleet that can be moved as it is."""
+def test_the_status_is_0_if_nothing_differs(folder: Path, capsys: Output) -> None:
+    """Such a network can be migrated as it is."""
     (folder / "spoke.der").write_bytes(der())
     status, text = compare(folder, capsys)
     assert status == 0
     assert text.endswith("1 judged: 1 same.\n")
 
 
-def test_what_nhrpd_cannot_hold_comes_to_the_agent_only(folder: Path, capsys: Output) -> None:
-    """A certificate of 2048 bytes or more: a script is given nhrpd's, the agent has that of the IKE_SA."""
+def test_only_the_agent_gets_a_certificate_that_nhrpd_cannot_hold(folder: Path, capsys: Output) -> None:
+    """Of 2048 bytes or more nhrpd gives a script nothing; the agent has the IKE_SA's certificate."""
     (folder / "large.der").write_bytes(der(padding=2000))
     status, told = compare_json(folder, capsys)
     (row,) = told["certificates"]
     assert (status, row["before"]["decision"], row["now"]["decision"]) == (1, "deny", "accept")
 
 
-def test_the_script_can_be_the_other_one(folder: Path, capsys: Output) -> None:
-    """dmvpn-tools passes over ranges of addresses, and fails on the guide's certificates."""
+def test_script_selects_the_other_script(folder: Path, capsys: Output) -> None:
+    """dmvpn-tools skips ranges of addresses, and fails on the guide's certificates."""
     shutil.copy(DATA / "dmvpn-ca.der", folder)
     shutil.copy(DATA / "spoke.pem", folder)
     status, told = compare_json(folder, capsys, "--script", "dmvpn-tools")
@@ -123,8 +123,8 @@ def test_the_script_can_be_the_other_one(folder: Path, capsys: Output) -> None:
     }
 
 
-def test_a_folder_that_is_not_there_exits_2(tmp_path: Path, capsys: Output) -> None:
-    """It is named, with what was expected."""
+def test_a_missing_folder_exits_2(tmp_path: Path, capsys: Output) -> None:
+    """The message names the folder and what was expected."""
     arguments = ["explain", "--compare", str(tmp_path / "x"), "--config", str(DATA / "agent.toml")]
     assert main(arguments) == 2
     told = f"dmvpn-agent: {tmp_path / 'x'}: No such file or directory; expected a folder with certificates\n"
@@ -132,7 +132,7 @@ def test_a_folder_that_is_not_there_exits_2(tmp_path: Path, capsys: Output) -> N
 
 
 def test_a_folder_or_a_certificate_is_needed(capsys: Output) -> None:
-    """One of the two, and not both."""
+    """A folder and a certificate exclude each other."""
     for arguments in ([], ["x.pem", "--compare", "y"]):
         with pytest.raises(SystemExit) as caught:
             main(["explain", *arguments])
@@ -144,7 +144,7 @@ CHECKOUT = Path(__file__).parents[3]
 
 @pytest.fixture
 def dmvpn_ca(tmp_path: Path) -> Path:
-    """The shipped configuration of a hub in a network of dmvpn-ca."""
+    """The shipped configuration of a hub in a dmvpn-ca network."""
     values = {
         "TUNNEL_NETWORK": '10.255.0.0/16", "2001:db8::/96',
         "ALLOWED_NETWORK": '192.168.0.0/16", "2001:db8::/32',
@@ -162,18 +162,18 @@ def compare_dmvpn_ca(config: Path, capsys: Output) -> tuple[int, Any]:
     return status, json.loads(capsys.readouterr().out)
 
 
-def test_a_network_of_dmvpn_ca_is_the_same_before_and_now(dmvpn_ca: Path, capsys: Output) -> None:
-    """Hubs, and the two routers of a site, which have its prefixes together; hub3 is of an AS of its own."""
+def test_a_dmvpn_ca_network_is_the_same_before_and_now(dmvpn_ca: Path, capsys: Output) -> None:
+    """Two routers of a site share its prefixes; hub3 has an AS number of its own, and differs."""
     status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
     found = differences(told)
-    assert found.pop(("hub3.pem", "10.255.0.3")) == "other resources"  # its blocks are without the tunnel network
+    assert found.pop(("hub3.pem", "10.255.0.3")) == "other resources"  # its blocks lack the tunnel network
     assert set(found.values()) == {None}
     assert told["sites"] == ["192.168.1.0/24, 2001:db8:1::/48: fin1.pem, fin2.pem"]
     assert status == 1
 
 
-def test_peers_that_are_in_each_others_way_are_named(dmvpn_ca: Path, capsys: Output) -> None:
-    """The script let both in. Without "share" the agent accepts one at a time."""
+def test_conflicting_peers_are_named(dmvpn_ca: Path, capsys: Output) -> None:
+    """The script accepted both. Without on_conflict = "share" the agent accepts one at a time."""
     dmvpn_ca.write_text(dmvpn_ca.read_text().replace('on_conflict = "share"', ""))
     status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
     rows = {row["file"]: row for row in told["certificates"] if row["protocol_address"] == "10.255.1.2"}

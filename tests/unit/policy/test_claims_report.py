@@ -1,4 +1,4 @@
-"""What counts of a certificate, and why the rest does not."""
+"""Which claims of a certificate count, and why the others do not."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -30,65 +30,65 @@ def mixed(*units: str) -> Certificate:
     return replace(read, resources={**read.resources, **extra})
 
 
-def named(policy: Policy, read: Certificate | None = None) -> dict[str, tuple[bool, str]]:
+def report(policy: Policy, read: Certificate | None = None) -> dict[str, ReportedClaim]:
     asked = request(certificate=read or mixed())
-    return {f"{one.field} {one.text}": (one.counts, one.note) for one in report_claims(asked, policy, Trust(), NOW)}
+    return {f"{one.field} {one.text}": one for one in report_claims(asked, policy, Trust(), NOW)}
 
 
-def test_the_first_source_that_names_some_counts() -> None:
-    """The others are listed, with why they do not."""
-    found = named(POLICY)
-    assert found["OU GRE GRE=10.255.0.2"] == (True, "")
-    later = "a source before it in policy.sources.order names some"
-    assert found["subjectAltName IP 10.255.0.2"] == (False, later)
-    assert found["IPAddrBlocks 192.168.9.0/24"] == (False, later)
+def counting(policy: Policy, read: Certificate | None = None) -> list[str]:
+    return [place for place, claim in report(policy, read).items() if claim.counts]
 
 
-@pytest.mark.parametrize(
-    ("combination", "prefix", "address"),
-    [(Combination.UNION, (True, ""), "named already"),
-     (Combination.AGREE, (False, "compared: the sources must name the same"),
-      "compared: the sources must name the same")],
-)  # fmt: skip
-def test_sources_can_count_together(combination: Combination, prefix: tuple[bool, str], address: str) -> None:
-    """In a union each value counts once; what must agree is compared with the first."""
-    found = named(replace(POLICY, combination=combination))
-    assert found["IPAddrBlocks 192.168.9.0/24"] == prefix
-    assert found["subjectAltName IP 10.255.0.2"] == (False, address)
+def test_by_default_the_first_source_that_names_any_counts() -> None:
+    """The others are listed, and their notes name policy.sources.order."""
+    found = report(POLICY)
+    assert (found["OU GRE GRE=10.255.0.2"].counts, found["OU GRE GRE=10.255.0.2"].note) == (True, "")
+    for later in ("subjectAltName IP 10.255.0.2", "IPAddrBlocks 192.168.9.0/24"):
+        assert not found[later].counts
+        assert "policy.sources.order" in found[later].note
+
+
+@pytest.mark.parametrize(("combination", "counts"), [(Combination.UNION, True), (Combination.AGREE, False)])
+def test_sources_can_be_combined(combination: Combination, counts: bool) -> None:
+    """In a union each value counts once; with ``agree`` the others are only compared."""
+    found = report(replace(POLICY, combination=combination))
+    assert found["IPAddrBlocks 192.168.9.0/24"].counts is counts
+    assert not found["subjectAltName IP 10.255.0.2"].counts
+    assert found["subjectAltName IP 10.255.0.2"].note
 
 
 def test_a_source_that_is_not_in_the_policy_does_not_count() -> None:
     """It is listed last."""
-    found = named(replace(POLICY, sources=(Source.RFC3779, Source.SUBJECT_ALT_NAME)))
-    assert found["OU AS AS=64512"] == (False, "policy.sources.order is without subject")
+    found = report(replace(POLICY, sources=(Source.RFC3779, Source.SUBJECT_ALT_NAME)))
+    assert not found["OU AS AS=64512"].counts
+    assert "policy.sources.order" in found["OU AS AS=64512"].note
     assert next(iter(found)) == "ASIdentifiers 64512"
-    assert found["IPAddrBlocks 192.168.9.0/24"] == (True, "")
+    assert found["IPAddrBlocks 192.168.9.0/24"].counts
 
 
-def test_what_is_malformed_denies() -> None:
-    """In whichever source that counts."""
-    found = named(POLICY, mixed("GRE=hub", "AS=64512"))
-    assert found["OU GRE GRE=hub"] == (True, "malformed: denies the peer")
+def test_a_malformed_claim_denies() -> None:
+    """It counts, and its note says so."""
+    found = report(POLICY, mixed("GRE=hub", "AS=64512"))["OU GRE GRE=hub"]
+    assert (found.counts, found.value, found.note) == (True, None, "malformed: denies the peer")
 
 
-def test_what_is_left_to_an_issuer_nobody_knows_is_listed() -> None:
-    """It is part of what denies."""
-    assert named(POLICY)["ipv6 inherit"][1].startswith("left to the issuer, and no certificate")
+def test_an_unresolved_inheritance_is_listed() -> None:
+    """It denies, and its note names the key that can resolve it."""
+    assert "policy.ca_certificates" in report(POLICY)["ipv6 inherit"].note
 
 
-def test_the_static_table_overrides() -> None:
-    """Then nothing of the certificate counts."""
-    found = named(replace(POLICY, static_peers=(BY_TABLE,)))
-    assert found["OU GRE GRE=10.255.0.2"] == (False, "[[policy.peer]] for * overrides the certificate")
-    assert [one for one, (counts, _) in found.items() if counts] == ["subjectAltName IP 10.255.0.2"]
+def test_the_static_table_overrides_the_certificate() -> None:
+    """Nothing in the certificate counts then."""
+    by = replace(POLICY, static_peers=(BY_TABLE,))
+    assert "[[policy.peer]]" in report(by)["OU GRE GRE=10.255.0.2"].note
+    assert counting(by) == ["subjectAltName IP 10.255.0.2"]
 
 
-def test_nothing_is_named_without_certificate_and_table() -> None:
-    """But with a row for the IKE identity, that is."""
+def test_without_certificate_only_the_static_table_names_resources() -> None:
+    """The row must match the IKE identity."""
     ike_peers = frozenset({IkePeer("psk", False)})
     asked = request(certificate=None, ike_peers=ike_peers)
     assert report_claims(asked, POLICY, Trust(), NOW) == ()
     row = replace(BY_TABLE, overrides=False)
     (one,) = report_claims(asked, replace(POLICY, static_peers=(row,)), Trust(), NOW)
-    assert isinstance(one, ReportedClaim)
     assert (one.source, one.counts) == (Source.STATIC, True)

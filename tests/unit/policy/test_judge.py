@@ -1,7 +1,8 @@
-"""The decision on one binding, rule by rule."""
+"""Decisions on one binding: every rule, and their order."""
 
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from dmvpn_agent.x509.trust import Trust
 from factories import ADDRESS, NBMA, NOW, POLICY, certificate, decide, policy, request
 
 DENIED = [
-    # what is asked, by which policy; reason, field, found
+    # request, policy; reason, field, found
     (request(interface="gre2"), POLICY, "unknown_interface", "interface", "gre2"),
     (request(binding_type=BindingType.LOCAL), POLICY, "unexpected_binding_type", "type", "local"),
     (request(certificate=None), POLICY, "no_certificate", "remote_cert", "empty"),
@@ -49,7 +50,7 @@ DENIED = [
     (request("GRE=hub", AS), POLICY, "malformed_protocol_address", "OU GRE", "GRE=hub"),
     (request(GRE, "GRE=hub", AS), POLICY, "malformed_protocol_address", "OU GRE", "GRE=hub"),
     (request(GRE, "GRE=10.255.0.3", AS), rules(max_protocol_addresses=1),
-     "too_many_protocol_addresses", "OU GRE", "2 of them"),
+     "too_many_protocol_addresses", "OU GRE", "2 in total"),
     (request("GRE=10.255.0.20", AS), POLICY, "protocol_address_mismatch", "OU GRE", "GRE=10.255.0.20"),
     (request("GRE=10.255.0.3", "GRE=10.255.0.4", AS), POLICY,
      "protocol_address_mismatch", "OU GRE", "GRE=10.255.0.3, GRE=10.255.0.4"),
@@ -82,7 +83,7 @@ DENIED = [
     (request(GRE, AS, "NET=192.168.2.1/24"), POLICY, "malformed_prefix", "OU NET", "NET=192.168.2.1/24"),
     (request(GRE, AS, "NET=192.168.2.0"), POLICY, "malformed_prefix", "OU NET", "NET=192.168.2.0"),
     (request(GRE, AS, "NET=lan"), POLICY, "malformed_prefix", "OU NET", "NET=lan"),
-    (request(GRE, AS, NET, "NET=192.168.3.0/24"), rules(max_prefixes=1), "too_many_prefixes", "OU NET", "2 of them"),
+    (request(GRE, AS, NET, "NET=192.168.3.0/24"), rules(max_prefixes=1), "too_many_prefixes", "OU NET", "2 in total"),
     (request(GRE, AS, "NET=192.168.2.0/27"), POLICY, "prefix_too_long", "OU NET", "NET=192.168.2.0/27"),
     (request(GRE, AS, NET, "NET=10.0.0.0/24"), POLICY, "prefix_not_allowed", "OU NET", "NET=10.0.0.0/24"),
     (request(GRE, AS, "NET=0.0.0.0/0"), POLICY, "prefix_not_allowed", "OU NET", "NET=0.0.0.0/0"),
@@ -103,13 +104,13 @@ DENIED = [
 def test_a_rule_that_fails_denies_and_says_why(
     asked: BindingRequest, by: Policy, reason: str, field: str, found: str
 ) -> None:
-    """The reason, the place and the value that failed are named; what is expected is never empty."""
+    """A denial names the reason, the field and the value; the expectation is never empty."""
     denied = denial_of(asked, by)
     assert (denied.reason, denied.field, denied.found) == (reason, field, found)
     assert denied.expected
 
 
-#: Tested with the chains they need, in test_decision_trust.py and test_decision_resources.py.
+#: Tested in test_judge_trust.py and test_judge_resources.py, with chains.
 BY_CHAIN = frozenset(
     {
         Reason.UNTRUSTED_ISSUER,
@@ -122,31 +123,31 @@ BY_CHAIN = frozenset(
 
 
 def test_every_reason_of_the_policy_has_a_row() -> None:
-    """No rule is without a test: the table, the chain's, three of conflicts; and two reasons are the authorizer's."""
+    """Every reason is tested: in the table, by chains, or by conflicts; two reasons are the authorizer's."""
     elsewhere = {*BY_CHAIN, *CONFLICTS}
     assert {row[2] for row in DENIED} | elsewhere == {*Reason} - {Reason.MALFORMED_EVENT, Reason.INTERNAL_ERROR}
 
 
-def test_a_certificate_in_order_is_accepted() -> None:
-    """An accept carries the binding and what the certificate entitles to."""
+def test_a_certificate_that_passes_every_rule_is_accepted() -> None:
+    """The accept has the binding, and the resources in the certificate."""
     peer = peer_of(request())
     assert (peer.protocol_address, peer.nbma_address, peer.as_number) == (ADDRESS, NBMA, 64512)
     assert (peer.prefixes, peer.max_prefix_length) == ((ip_network("192.168.2.0/24"),), (26, 64))
     assert (peer.fingerprint, peer.kind) == (certificate().fingerprint, PeerKind.SPOKE)
 
 
-def test_the_second_decision_on_a_certificate_is_the_first() -> None:
-    """What is remembered of a certificate decides as the certificate did."""
+def test_a_repeated_decision_is_the_same() -> None:
+    """A cached result gives the same decision."""
     judge = Judge(POLICY, Trust())
     for asked in (request(), request("GRE=10.255.0.20", AS), request(GRE, AS, "NET=lan")):
         assert judge.decide(asked, NOW) == judge.decide(asked, NOW)
 
 
 class TestExplanation:
-    """The trail of a decision."""
+    """The checks of a decision."""
 
-    def test_it_goes_on_after_a_rule_that_failed(self) -> None:
-        """An operator sees everything that is wrong at once."""
+    def test_it_continues_after_a_failed_rule(self) -> None:
+        """An operator sees every fault at once."""
         explained = Judge(POLICY, Trust()).explain(request("GRE=10.255.0.20", "AS=3320"), NOW)
         assert [check.reason for check in explained.checks if not check.passed] == [
             Reason.PROTOCOL_ADDRESS_MISMATCH, Reason.AS_NUMBER_NOT_ALLOWED,
@@ -154,15 +155,23 @@ class TestExplanation:
         assert explained.decision.reason is Reason.PROTOCOL_ADDRESS_MISMATCH  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("row", DENIED, ids=lambda row: row[2])
-    def test_the_first_that_failed_is_the_decision(self, row: Any) -> None:
-        """Deciding and explaining never differ."""
+    def test_the_first_failed_check_is_the_decision(self, row: Any) -> None:
+        """A decision and its explanation never differ."""
         asked, by, reason, _, _ = row
         explained = Judge(by, Trust()).explain(asked, NOW)
         assert next(check.reason for check in explained.checks if not check.passed) == reason
         assert explained.decision == decide(asked, by)
 
-    def test_an_accept_has_only_rules_that_passed(self) -> None:
-        """And every one of them says what was compared."""
+    def test_an_accept_has_only_passed_checks(self) -> None:
+        """Every check names what was compared."""
         explained = Judge(POLICY, Trust()).explain(request(), NOW)
         assert all(check.passed and check.found and check.expected for check in explained.checks)
         assert explained.resources.prefixes
+
+    @pytest.mark.parametrize("row", DENIED, ids=lambda row: row[2])
+    def test_the_checks_come_in_the_order_of_the_reasons(self, row: Any) -> None:
+        """``Reason`` lists the rules in the order in which the Judge applies them."""
+        asked, by, *_ = row
+        order = list(Reason)
+        applied = dict.fromkeys(check.reason for check in Judge(by, Trust()).explain(asked, NOW).checks)
+        assert all(order.index(one) < order.index(other) for one, other in pairwise(applied))

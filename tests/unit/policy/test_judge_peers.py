@@ -29,9 +29,9 @@ from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.authentication_rules import static_peer_of
 from dmvpn_agent.policy.decision import Accept, Deny
-from dmvpn_agent.policy.judge import ADDRESS_REASONS, Judge
+from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.peer import Peer, PeerKind
-from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.policy.reasons import ADDRESS_REASONS, Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.rules import Action, Combination, Maintenance, OnConflict, Policy, StaticPeer
 from dmvpn_agent.x509.certificate import BadCertificate, Claim, Role, Source

@@ -1,4 +1,4 @@
-"""The decision on one binding: time, CRLs, and what charon says of who asks."""
+"""Decisions by time, CRLs and chains, and by the peers that charon knows."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,15 +20,15 @@ DAY = timedelta(days=1)
 
 
 class TestTime:
-    """What only time changes."""
+    """The validity period."""
 
     @pytest.mark.parametrize("moment", [NOW - YEAR, NOW + YEAR])
-    def test_the_ends_of_the_validity_are_valid(self, moment: Any) -> None:
-        """RFC 5280 4.1.2.5: the period is inclusive."""
+    def test_the_ends_of_the_validity_period_are_valid(self, moment: Any) -> None:
+        """RFC 5280, section 4.1.2.5: the period is inclusive."""
         assert isinstance(decide(request(), now=moment), Accept)
 
-    def test_a_remembered_certificate_expires_too(self) -> None:
-        """Nothing that is remembered outlasts the certificate."""
+    def test_a_cached_certificate_expires_too(self) -> None:
+        """No cached result outlasts the certificate."""
         judge = Judge(POLICY, Trust())
         assert isinstance(judge.decide(request(), NOW), Accept)
         assert isinstance(judge.decide(request(), NOW + YEAR + timedelta(seconds=1)), Deny)
@@ -38,28 +38,28 @@ class TestRevocation:
     """CRLs."""
 
     @pytest.mark.parametrize("moment", [datetime.min, datetime.max])
-    def test_a_list_of_the_first_or_last_day_of_the_calendar_is_compared(self, moment: datetime) -> None:
-        """A CA may write any date; none makes the decision fail."""
+    def test_a_crl_of_the_first_or_last_day_of_the_calendar_is_compared(self, moment: datetime) -> None:
+        """A CA may write any date; none raises."""
         always = RevocationList("CN=CA", 7, moment.replace(tzinfo=UTC), None, set(), NOW + YEAR)
         assert always.is_current(NOW) is (moment is datetime.min)
 
     def test_a_certificate_in_its_issuers_crl_is_denied(self) -> None:
-        """The serial number is named as openssl prints it."""
+        """The denial has the serial number as openssl prints it."""
         denied = denial_of(request(), trust=revoked(certificate().serial))
         assert (denied.reason, denied.found) == (Reason.CERTIFICATE_REVOKED, f"{certificate().serial:x}")
 
-    def test_the_crl_of_another_issuer_says_nothing(self) -> None:
-        """Serial numbers are an issuer's own."""
+    def test_the_crl_of_another_issuer_does_not_count(self) -> None:
+        """Each issuer has its own serial numbers."""
         root = Issuer(replace(CA, fingerprint="root"), (revoking(certificate().serial),))
         assert peer_of(request(), trust=trusting(Chain((Issuer(CA), root))))
 
     def test_an_outdated_crl_still_revokes(self) -> None:
-        """Whom it names is not let in because time went by."""
+        """A revocation does not expire."""
         assert denial_of(request(), trust=revoked(certificate().serial, counts_until=NOW - YEAR))
         assert denial_of(request(), trust=revoked(certificate().serial, this_update=NOW + YEAR))
 
-    def test_where_a_crl_is_required_an_outdated_one_denies(self) -> None:
-        """Who is not in it may be in the next."""
+    def test_if_a_crl_is_required_an_outdated_one_denies(self) -> None:
+        """The next CRL may revoke the certificate."""
         strict = policy(requires_crl=True)
         assert peer_of(request(), strict, revoked(1))
         for missing in ({"counts_until": NOW - timedelta(seconds=1)}, {"counts_until": None},
@@ -67,8 +67,8 @@ class TestRevocation:
             denied = denial_of(request(), strict, revoked(1, **missing))
             assert denied.reason is Reason.REVOCATION_UNKNOWN
 
-    def test_a_revoked_ca_denies_whom_it_issued(self) -> None:
-        """By the list of the CA above it; a root may revoke itself."""
+    def test_a_revoked_ca_denies_its_peers(self) -> None:
+        """The CRL of the CA above it revokes it; a root may revoke itself."""
         chain = Chain((Issuer(CA), Issuer(ROOT, (revoking(CA.serial),))))
         assert denial_of(request(), trust=trusting(chain)).reason is Reason.ISSUER_REVOKED
         itself = Chain((Issuer(CA, (revoking(CA.serial + 1),)),), self_signed=True)
@@ -77,16 +77,16 @@ class TestRevocation:
         itself = Chain((Issuer(CA, (revoking(CA.serial),)),), self_signed=True)
         assert denial_of(asked, trust=trusting(itself)).reason is Reason.ISSUER_REVOKED
 
-    def test_every_ca_of_the_chain_needs_a_crl_where_one_is_required(self) -> None:
-        """The root's too: it says whether the CA below it is revoked."""
+    def test_if_a_crl_is_required_every_ca_of_the_chain_needs_one(self) -> None:
+        """The root needs one too: it shows whether the CA below it is revoked."""
         strict = policy(requires_crl=True)
         ours, roots = (revoking(1),), (revoking(1),)
         assert peer_of(request(), strict, trusting(Chain((Issuer(CA, ours), Issuer(ROOT, roots)))))
         for chain in (Chain((Issuer(CA, ours), Issuer(ROOT))), Chain((Issuer(CA), Issuer(ROOT, roots)))):
             assert denial_of(request(), strict, trusting(chain)).reason is Reason.REVOCATION_UNKNOWN
 
-    def test_the_own_crl_of_a_ca_counts_before_another_ones(self) -> None:
-        """An outdated own list is not made good by the list of a newer key; but both revoke."""
+    def test_a_cas_own_crl_must_be_current(self) -> None:
+        """A current CRL of a newer key does not replace an outdated one of its own; both revoke."""
         strict = policy(requires_crl=True)
         old, new = revoking(1, counts_until=NOW - YEAR), revoking(2, signed_by_issuer=False)
         chain = Chain((Issuer(CA, (old, new)),))
@@ -98,25 +98,25 @@ class TestRevocation:
 
 
 class TestChain:
-    """Who issued a certificate."""
+    """The chain of a certificate."""
 
-    def test_a_certificate_that_chains_to_nobody_is_denied(self) -> None:
-        """With what is wrong about it."""
+    def test_a_certificate_without_a_chain_is_denied(self) -> None:
+        """The denial says what is missing."""
         denied = denial_of(request(), trust=trusting())
         assert (denied.reason, denied.found) == (Reason.UNTRUSTED_ISSUER, "CN=test CA; nobody signed it")
 
-    def test_without_any_ca_charons_word_counts(self) -> None:
-        """As in native mode without policy.ca_certificates."""
+    def test_without_any_ca_charons_verification_counts(self) -> None:
+        """This is native mode without policy.ca_certificates."""
         assert peer_of(request(), trust=Trust())
 
     @pytest.mark.parametrize("change", [{"not_after": NOW - YEAR}, {"not_before": NOW + YEAR}])
     def test_a_ca_that_is_not_valid_now_denies(self, change: Any) -> None:
-        """RFC 5280, section 6.1.3 (a) 2, the trust anchor included, as charon does."""
+        """RFC 5280, section 6.1.3 (a) 2; the trust anchor too, as in charon."""
         for chain in (Chain((Issuer(replace(CA, **change)),)), Chain((Issuer(CA), Issuer(replace(ROOT, **change))))):
             assert denial_of(request(), trust=trusting(chain)).reason is Reason.ISSUER_NOT_VALID
 
-    def test_a_chain_that_passed_once_is_not_good_for_ever(self) -> None:
-        """What is remembered lasts no longer than a CA's certificate, and the list that is required."""
+    def test_a_cached_chain_expires(self) -> None:
+        """It lasts no longer than the CA's certificate and the required CRL."""
         for trust, by in (
             (trusting(Chain((Issuer(replace(CA, not_after=NOW + DAY)),))), POLICY),
             (revoked(1, counts_until=NOW + DAY), policy(requires_crl=True)),
@@ -127,27 +127,27 @@ class TestChain:
                 assert isinstance(decision, Accept) is accepted
 
     def test_one_good_chain_is_enough(self) -> None:
-        """A CA's renewed certificate lies beside the old one."""
+        """A CA's renewed certificate may be installed beside the old one."""
         old = Chain((Issuer(replace(CA, fingerprint="old", not_after=NOW - YEAR)),))
         assert peer_of(request(), trust=trusting(old, Chain((Issuer(CA),))))
 
 
 class TestConfirmation:
-    """Who has an IKE_SA with the NBMA address."""
+    """A peer with an IKE_SA confirms the certificate."""
 
-    def test_a_certificate_whose_identity_is_there_is_confirmed(self) -> None:
+    def test_an_ike_sa_with_its_identity_confirms_a_certificate(self) -> None:
         """Another peer behind the same address does not matter."""
         assert peer_of(request(ike_peers=frozenset({OWN, STRANGER})))
 
     def test_case_counts_in_a_subject_and_not_in_a_name(self) -> None:
-        """charon prints the identity as the peer sent it; two subjects that differ in case are two peers to it."""
+        """charon prints the identity as sent; to it, subjects that differ in case are two peers."""
         shouted = IkePeer(OWN.identity.upper(), has_certificate=True)
         assert denial_of(request(ike_peers=frozenset({shouted}))).reason is Reason.CERTIFICATE_UNCONFIRMED
         named = request(certificate=certificate(dns_name="spoke1.example"))
         assert peer_of(replace(named, ike_peers=frozenset({IkePeer("Spoke1.Example", has_certificate=True)})))
 
-    def test_a_name_that_charon_cuts_is_confirmed_only_where_nobody_else_is_there(self) -> None:
-        """It prints 511 bytes, and replaces the part that does not fit: others may begin alike."""
+    def test_a_name_that_charon_cuts_is_confirmed_only_by_the_only_peer(self) -> None:
+        """charon prints 511 bytes and replaces the part that does not fit; other names may begin the same."""
         units = (GRE, AS, *(f"NET=192.168.{number}.0/24" for number in range(30)))
         printed = ", ".join(f"OU={unit}" for unit in units[:-10]) + ", OU=(invalid ID_DE"
         cut = IkePeer(printed[:511], has_certificate=True)
@@ -157,5 +157,5 @@ class TestConfirmation:
         )
 
     def test_it_can_be_switched_off(self) -> None:
-        """Then nhrpd's word counts."""
+        """Then nhrpd's certificate counts."""
         assert peer_of(request(ike_peers=frozenset({STRANGER})), policy(confirms_certificates=False))

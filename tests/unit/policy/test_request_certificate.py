@@ -1,4 +1,4 @@
-"""Which certificate a question is judged by, where nhrpd shows none, or a former one."""
+"""The certificate by which a request is judged, if nhrpd sends none or an outdated one."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -16,51 +16,51 @@ LATER = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - timedelta(day
 
 
 class TestMissing:
-    """nhrpd holds no certificate of 2048 bytes and more."""
+    """nhrpd cannot hold a certificate of 2048 bytes or more."""
 
-    def test_it_is_that_of_the_only_peer_there(self) -> None:
-        """Whatever it names: the policy says what is wrong with it."""
+    def test_it_is_the_certificate_of_the_only_peer(self) -> None:
+        """Its contents do not matter here; the policy judges them."""
         assert with_sa_certificate(BARE, [MINE]).certificate == MINE
         assert with_sa_certificate(BARE, [THEIRS]).certificate == THEIRS
 
-    def test_of_a_peers_two_it_is_the_later(self) -> None:
-        """It has an IKE_SA by each, and renewed the former."""
+    def test_of_two_certificates_of_a_peer_it_is_the_later(self) -> None:
+        """The peer has an IKE_SA with each, and renewed the earlier one."""
         assert with_sa_certificate(BARE, [LATER, MINE]).certificate == LATER
 
     def test_a_peer_may_have_several_names(self) -> None:
-        """It has an IKE_SA by its subject and one by its subjectAltName, or by a renewed certificate."""
+        """It has IKE_SAs by subject, by subjectAltName or with a renewed certificate."""
         names = frozenset(IkePeer(name, has_certificate=True) for name in (*MINE.identities, *LATER.identities))
         assert len(names) > 1
         assert with_sa_certificate(replace(BARE, ike_peers=names), [MINE, LATER]).certificate == LATER
 
-    def test_nothing_is_guessed(self) -> None:
-        """Two peers are there, of whom one has shown no certificate, or nobody is: either may ask for the other's."""
+    def test_with_two_peers_or_none_there_is_no_certificate(self) -> None:
+        """Either of two peers may ask for the other's address."""
         for proven in ([THEIRS, MINE], [MINE], [THEIRS]):
             assert with_sa_certificate(SHARED, proven).certificate is None
         assert with_sa_certificate(BARE, []).certificate is None
 
-    def test_what_nhrpd_shows_counts(self) -> None:
-        """A look at charon may be older than the question."""
+    def test_nhrpds_certificate_counts(self) -> None:
+        """charon's state may be older than the request."""
         asked = request(ike_peers=frozenset({OWN}))
         assert with_sa_certificate(asked, [LATER]) is asked
 
 
 class TestRenewed:
-    """nhrpd does not ask again when a peer comes back with another certificate."""
+    """nhrpd does not ask again when a peer returns with another certificate."""
 
-    def test_the_later_certificate_of_the_same_peer_takes_its_place(self) -> None:
-        """Issuer and subject are the same but for the resources."""
+    def test_the_peers_current_certificate_replaces_the_former(self) -> None:
+        """Issuer and subject are the same, except for the resources."""
         assert with_current_certificate(request(), [LATER]).certificate == LATER
 
-    def test_the_former_one_counts_while_it_is_in_use(self) -> None:
-        """Two IKE_SAs, the one about to go."""
+    def test_the_former_certificate_counts_while_it_is_in_use(self) -> None:
+        """The peer has two IKE_SAs, and the former is about to go."""
         assert with_current_certificate(request(), [MINE, LATER]).certificate == MINE
 
-    def test_an_earlier_one_counts_if_it_is_the_one_that_was_proved(self) -> None:
-        """nhrpd may show the later one of an IKE_SA that is gone; the earlier one may be revoked."""
+    def test_an_earlier_certificate_counts_if_the_peer_authenticated_with_it(self) -> None:
+        """nhrpd may send the later one of an IKE_SA that is gone; the earlier one may be revoked."""
         assert with_current_certificate(request(certificate=LATER), [MINE]).certificate == MINE
 
-    def test_anothers_is_none_of_it(self) -> None:
-        """Who is there instead is another rule's business."""
+    def test_another_peers_certificate_is_not_used(self) -> None:
+        """Another rule decides about the peer that is there."""
         asked = request()
         assert with_current_certificate(asked, [THEIRS]) is asked

@@ -37,9 +37,9 @@ def judged(
 ) -> Reason | None:
     """Return why a certificate is denied by its chain, ``None`` where it is not."""
     trust = TrustStore(authorities, learned, crls).trust()
-    rules = ChainValidator(by, trust).validate(certificate, NOW).rules
-    assert rules
-    return next((rule.reason for rule in rules if not rule.passed), None)
+    checks = ChainValidator(by, trust).validate(certificate, NOW).checks
+    assert checks
+    return next((check.reason for check in checks if not check.passed), None)
 
 
 def _with_sha1(certificate: bytes, issuer: Party) -> bytes:

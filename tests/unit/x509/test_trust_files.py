@@ -347,8 +347,8 @@ class TestIntermediates:
         files = replace(files, authorities=(*files.authorities, files.authorities[0].parent / "room.der"))
 
         def judge(trust: Trust) -> None:
-            rules = ChainValidator(POLICY, trust).validate(room.leaf(), NOW).rules
-            told.append(next((rule.reason for rule in rules if not rule.passed), None))
+            checks = ChainValidator(POLICY, trust).validate(room.leaf(), NOW).checks
+            told.append(next((check.reason for check in checks if not check.passed), None))
 
         async def load(_: object) -> None: ...
 
