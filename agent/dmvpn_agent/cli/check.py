@@ -1,42 +1,45 @@
-"""``check``: whether a configuration is valid, what would be done with it, and what in FRR hinders that."""
+"""``check``: whether a configuration is valid, what the agent would do with it, and what FRR lacks for it."""
 
 import asyncio
 import dataclasses
 import json
-from pathlib import Path
+from argparse import Namespace
 
 from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.problem import BgpProblem
+from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.doctor.inspect import read_bgp
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import say
 
-#: Seconds for which bgpd is waited for.
+#: Seconds to wait for bgpd.
 TIMEOUT = 10.0
 
+add_arguments = add_json
 
-def run(file: Path, as_json: bool) -> int:
-    """Print a configuration; return the exit status, which says nothing about FRR. Raises ``ConfigError``."""
+
+def run(arguments: Namespace) -> int:
+    """Print a configuration; return 0 if it is valid, whatever the state of FRR. Raises ``ConfigError``."""
     logs.set_up_for_command()
-    config = load(file)
-    found = asyncio.run(_found_in_frr(config))
-    if as_json:
-        problems = None if found is None else [
-            {"kind": str(problem.kind), "found": problem.found, "do": problem.do} for problem in found
+    config = load(arguments.config)
+    problems = asyncio.run(_frr_problems(config))
+    if arguments.json:
+        rows = None if problems is None else [
+            {"kind": str(problem.kind), "found": problem.found, "do": problem.do} for problem in problems
         ]  # fmt: skip
-        told = {"valid": True, "configuration": dataclasses.asdict(config), "frr_problems": problems}
-        say(json.dumps(told, default=str, indent=2))
+        result = {"valid": True, "configuration": dataclasses.asdict(config), "frr_problems": rows}
+        say(json.dumps(result, default=str, indent=2))
         return 0
     say(configuration_text(config))
-    for problem in found or ():
+    for problem in problems or ():
         say(f"\nFRR: {problem.found}\n     {problem.do}")
     return 0
 
 
-async def _found_in_frr(config: Config) -> tuple[BgpProblem, ...] | None:
-    """Return what in FRR hinders the agent, ``None`` if it is not managed or cannot be read here and now."""
+async def _frr_problems(config: Config) -> tuple[BgpProblem, ...] | None:
+    """Return the problems in FRR's configuration; ``None`` if the agent does not manage BGP or cannot read bgpd."""
     if config.bgp is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the commands print for people."""
+"""The text of a configuration, for ``check`` and ``lint-policy``."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,18 +16,18 @@ from dmvpn_agent.view.table import table
 
 
 def configuration_text(config: Config) -> str:
-    """Return what would be done with a configuration, and what must stand in FRR's for it."""
+    """Return what the agent would do with a configuration, and the lines that FRR's configuration needs."""
     lines = [
         "The configuration is valid.",
         "",
         f"role {config.role}",
-        f"  watches charon at   {config.ike.vici_socket}",
-        f"  serves metrics at   {config.metrics or '(nowhere)'}",
-        f"  keeps its state in  {config.state_directory}",
+        f"  charon's socket   {config.ike.vici_socket}",
+        f"  metrics           {config.metrics or '(off)'}",
+        f"  state directory   {config.state_directory}",
         "",
         policy_text(config.policy),
         "",
-        "FRR must contain:",
+        "FRR's configuration must contain:",
         f"  nhrp event socket {config.event_socket}",
     ]
     if config.redirect:
@@ -42,39 +42,41 @@ def configuration_text(config: Config) -> str:
         settings = config.bgp
         lines += [f"  router bgp {settings.as_number}"]
         lines += [f"   neighbor {group} peer-group" for group in settings.groups]
-        lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 vtysh would be given:"]
+        lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 the agent gives vtysh:"]
         lines += [f"  {line}" for line in _example(config)]
     if config.redirect:
-        lines += ["", "nft -f - would be given:", *(f"  {line}" for line in nft.render(config.redirect).splitlines())]
+        lines += [
+            "",
+            "The agent gives nft -f -:",
+            *(f"  {line}" for line in nft.render(config.redirect).splitlines()),
+        ]
     return "\n".join(lines)
 
 
 def policy_text(policy: Policy) -> str:
-    """Return the rules in force: what each kind of peer may have on each interface, and what holds for all."""
+    """Return the rules in force: those of each kind of peer on each interface, and those of all peers."""
     parts = [_rules(interface, policy) for interface in policy.rules]
-    together = {
-        Combination.FIRST: "the first that names some counts",
-        Combination.UNION: "all count",
-        Combination.AGREE: "those that name some must name the same",
+    combination = {
+        Combination.FIRST: "the first source with any is used",
+        Combination.UNION: "all sources are used",
+        Combination.AGREE: "the sources with any must agree",
     }[policy.combination]
-    crl = "asked for: without a current one a certificate is denied" if policy.requires_crl else "used where known"
+    crl = "required: without a current CRL a certificate is denied" if policy.requires_crl else "used if there is one"
     confirmation = (
-        "a certificate must be that of the IKE_SA"
-        if policy.confirms_certificates
-        else "not compared with the certificate"
+        "must have the same certificate" if policy.confirms_certificates else "not compared with the certificate"
     )
-    whole = [
-        ("resources from", f"{_join(policy.sources)}; {together}"),
+    general = [
+        ("resources from", f"{_join(policy.sources)}; {combination}"),
         ("CRL", crl),
         ("IKE_SA", confirmation),
         *(("static peer", _static_peer(row)) for row in policy.static_peers),
         *(("maintenance", str(row)) for row in policy.maintenance),
     ]
-    return "\n\n".join([*parts, table(("ALL PEERS", ""), whole)])
+    return "\n\n".join([*parts, table(("ALL PEERS", ""), general)])
 
 
 def _rules(interface: str, policy: Policy) -> str:
-    """Return the rules on one interface, a column for each kind of peer whose rules are its own."""
+    """Return the rules on one interface, with a column for each kind of peer whose rules differ."""
     kinds = {kind: policy.rules[interface][kind] for kind in policy.kinds}
     if len(different := tuple(dict.fromkeys(_column(rules) for rules in kinds.values()))) == 1:
         columns = {" and ".join(kinds): different[0]}
@@ -87,36 +89,36 @@ def _rules(interface: str, policy: Policy) -> str:
 
 def _column(rules: Rules) -> tuple[tuple[str, str], ...]:
     ipv4, ipv6 = rules.max_prefix_length
-    numbers = _join(rules.as_ranges) + ("; this node's own too" if rules.allows_ibgp else "")
+    numbers = _join(rules.as_ranges) + ("; or this node's own" if rules.allows_ibgp else "")
     return (
         ("may join", ("with a hub's role" if rules.requires_hub_role else "yes") if rules.allowed else "no"),
         ("protocol addresses in", _join(rules.tunnel_networks)),
         ("protocol addresses", f"at most {rules.max_protocol_addresses}"),
-        ("hosts behind it", "where its prefixes have them" if rules.allows_hosts else "no"),
-        ("AS number", f"{'one' if rules.needs_as_number else 'none needed'}, in {numbers}"),
+        ("hosts behind it", "if its prefixes contain them" if rules.allows_hosts else "no"),
+        ("AS number", f"{'required' if rules.needs_as_number else 'optional'}, in {numbers}"),
         ("prefixes in", _join(rules.allowed_networks)),
         ("prefixes never in", _join((*rules.tunnel_networks, *rules.forbidden_networks))),
-        ("may announce", "all of that, for others" if rules.transit else "the prefixes of its certificate"),
+        ("may announce", "all of these, for other peers" if rules.transit else "the prefixes of its certificate"),
         ("default route", "allowed" if rules.allows_default_route else "no"),
         ("prefixes", f"at most {rules.max_prefixes}, no longer than /{ipv4} (IPv6: /{ipv6})"),
         ("issuers", _join(rules.issuers, "any")),
         ("subjects", _join(rules.subjects, "any")),
-        ("what another peer has", _CONFLICTS[rules.on_conflict]),
+        ("conflict with another peer", _CONFLICTS[rules.on_conflict]),
     )
 
 
 _CONFLICTS = {
-    OnConflict.DENY: "is denied",
-    OnConflict.TAKE_OVER: "goes to the newer",
-    OnConflict.SHARE: "is denied, but for prefixes of one site",
+    OnConflict.DENY: "denied",
+    OnConflict.TAKE_OVER: "the newer peer takes over",
+    OnConflict.SHARE: "denied, except for shared prefixes of one site",
 }
 
 
 def _static_peer(row: StaticPeer) -> str:
     resources = row.resources
     claims = (*resources.protocol_addresses, *resources.as_numbers, *resources.prefixes, *resources.roles)
-    whom = "with or without certificate" if row.overrides else "without certificate"
-    return f"{row.identity} ({whom}): {_join(claim.text for claim in claims)}"
+    certificate = "with or without certificate" if row.overrides else "without certificate"
+    return f"{row.identity} ({certificate}): {_join(claim.text for claim in claims)}"
 
 
 def _join(values: Iterable[object], nothing: str = "(none)") -> str:
@@ -124,7 +126,7 @@ def _join(values: Iterable[object], nothing: str = "(none)") -> str:
 
 
 def _example(config: Config) -> list[str]:
-    assert config.bgp is not None  # noqa: S101  the caller has looked
+    assert config.bgp is not None  # noqa: S101  the caller has checked
     peer = Peer(
         protocol_address=ip_address("192.0.2.1"),
         nbma_address=ip_address("203.0.113.1"),

@@ -1,12 +1,13 @@
-"""``doctor``: whether this node is put together as the agent needs it, and what to do where it is not."""
+"""``doctor``: checks the setup of this node, and says what to do about each fault."""
 
 import asyncio
 import dataclasses
 import json
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.config.file import load
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.checks import Check, Level, examine
@@ -18,23 +19,25 @@ from dmvpn_agent.view.table import table
 
 EXIT_SOUND, EXIT_FAULTS, EXIT_CANNOT = 0, 1, 2
 
+add_arguments = add_json
 
-def run(file: Path, as_json: bool) -> int:
-    """Look at this node and print what was found; return the exit status."""
+
+def run(arguments: Namespace) -> int:
+    """Check this node and print the result; return the exit status."""
     logs.set_up_for_command()
     try:
-        config = load(file)
+        config = load(arguments.config)
     except ConfigError as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_CANNOT
     checks = examine(asyncio.run(inspect(config)), wanted(config))
-    say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if as_json
+    say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if arguments.json
           else "\n".join(render(checks)))  # fmt: skip
     return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND
 
 
 def render(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield the table of all checks, then what to do, and how many there are of each level."""
+    """Yield the table of all checks, what to do about each fault and warning, and their numbers."""
     words = {Level.OK: "ok", Level.WARNING: "warning", Level.FAULT: "FAULT"}
     yield table(("", "CHECK", "FOUND"), ((words[check.level], check.name, check.found) for check in checks))
     for check in checks:

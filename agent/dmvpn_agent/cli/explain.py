@@ -1,20 +1,67 @@
-"""``explain``: a certificate, what it names, every rule, the decision, and what would follow in FRR."""
+"""``explain``: the resources in a certificate, each rule, the decision, and what would follow in FRR."""
 
 import json
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
+from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.explain.certificate_input import InputError, read_certificate_argument
 from dmvpn_agent.explain.context import load_context
 from dmvpn_agent.explain.judging import Question, explain
 from dmvpn_agent.explain.report_json import report_json
 from dmvpn_agent.explain.report_text import report_text
+from dmvpn_agent.migration import compare
+from dmvpn_agent.migration.old_script import OldScript
+from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime.output import complain, say
 
 EXIT_ACCEPTED, EXIT_DENIED, EXIT_UNREADABLE = 0, 1, 2
 
 
-def run(word: str, question: Question, config: Path, as_json: bool) -> int:
-    """Explain one certificate; return the exit status. Raises ``ConfigError``."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_json(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--compare", type=Path, metavar="FOLDER",
+                      help="compare the decision with an old script's, for each certificate in FOLDER")  # fmt: skip
+    what.add_argument("certificate", nargs="?", metavar="CERT", help="a file in PEM, DER or hexadecimal; `-` for"
+                      " standard input; hexadecimal text; `none` for a peer without a certificate")  # fmt: skip
+    parser.add_argument("--address", type=ip_address, metavar="A",
+                        help="protocol address (default: each one in the certificate)")  # fmt: skip
+    parser.add_argument("--nbma", type=ip_address, metavar="N", help="NBMA address of the peer")
+    parser.add_argument("--interface", metavar="I", help="tunnel interface (default: the first one configured)")
+    parser.add_argument("--type", type=BindingType, default=BindingType.DYNAMIC, choices=list(BindingType),
+                        help="type of the binding (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--identity", metavar="IKE_ID", help="IKE identity that has an IKE_SA with the NBMA address")
+    parser.add_argument("--at", type=_time, metavar="TIME", help="time in ISO 8601, UTC without an offset"
+                        " (default: now)")  # fmt: skip
+    parser.add_argument("--script", choices=list(OldScript), type=OldScript, default=OldScript.GUIDE,
+                        help="the old script, for --compare (default: %(default)s)")  # fmt: skip
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def run(arguments: Namespace) -> int:
+    """Explain one certificate, or compare many; return the exit status. Raises ``ConfigError``."""
+    question = Question(
+        at=arguments.at or datetime.now(UTC).replace(microsecond=0),
+        address=arguments.address,
+        nbma_address=arguments.nbma,
+        interface=arguments.interface,
+        binding_type=arguments.type,
+        identity=arguments.identity,
+    )
+    if arguments.compare:
+        return compare.run(arguments.compare, arguments.script, question, arguments.config, arguments.json)
+    return _explain(arguments.certificate, question, arguments.config, arguments.json)
+
+
+def _explain(word: str, question: Question, config: Path, as_json: bool) -> int:
     context = load_context(config)
     try:
         given = read_certificate_argument(word)

@@ -1,15 +1,15 @@
-"""``plan``: what the agent would change in FRR, judged by a configuration that need not be in force yet.
+"""``plan``: what the agent would change in FRR with a configuration that need not be in force yet.
 
-It does what an agent does that starts now: judges the stored peers again, and compares what they are entitled to with
-what FRR has. Nothing is written.
+Like an agent that starts now, the command judges the stored peers again and compares the desired neighbors and
+filters with FRR's. It writes nothing.
 """
 
 import asyncio
 import json
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address
@@ -26,6 +26,7 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.policy.peer import Peer
@@ -37,10 +38,12 @@ from dmvpn_agent.runtime.store import Store, StoreUnreadable
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 
+add_arguments = add_json
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be done. ``denied``: stored peers that the configuration does not accept (any more)."""
+    """The result. ``denied``: the stored peers that the configuration does not accept."""
 
     as_number: int
     peers: tuple[Peer, ...]
@@ -50,24 +53,25 @@ class Preview:
 
     @property
     def different(self) -> bool:
-        """Tell whether FRR is not as desired, or not fit for it."""
+        """Tell whether FRR differs from the desired state, or has a serious problem."""
         return bool(
             self.plan.changes or self.plan.operator_neighbors or any(problem.serious for problem in self.problems)
         )
 
     @property
-    def strangers(self) -> list[str]:
-        """Return the neighbors to be removed whose peers are not stored at all."""
+    def not_stored(self) -> list[str]:
+        """Return the neighbors to be removed whose peers are not in the store."""
         known = {str(gone.request.protocol_address) for gone in self.denied}
         known |= {str(peer.protocol_address) for peer in self.peers}
         removed = [str(change.address) for change in self.plan.changes if isinstance(change, RemoveNeighbor)]
         return [address for address in removed if address not in known]
 
 
-def run(file: Path, as_json: bool) -> int:
-    """Print what would be changed; return the exit status. Raises ``ConfigError``."""
+def run(arguments: Namespace) -> int:
+    """Print the changes; return the exit status. Raises ``ConfigError``."""
     logs.set_up_for_command()
-    context = load_context(file)
+    as_json = arguments.json
+    context = load_context(arguments.config)
     bgp = context.config.bgp
     if bgp is None:
         say(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
@@ -88,21 +92,21 @@ async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
     terminals = Terminals(context.config.frr)
     peers, denied = _judged(context, await _bound(context, terminals))
     seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()
-    wanted = desired(peers, bgp)
+    neighbors = desired(peers, bgp)
     found = bgp_problems(
         seen.config,
         bgp,
-        wanted,
+        neighbors,
         established=[address for address, session in seen.sessions.items() if session.state == "Established"],
         dynamic=[address for address, session in seen.sessions.items() if session.dynamic],
     )
     return Preview(
-        bgp.as_number, peers, denied, plan(without_blocked(wanted, seen.config, found), seen.config), found
+        bgp.as_number, peers, denied, plan(without_blocked(neighbors, seen.config, found), seen.config), found
     )
 
 
 async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Address]:
-    """Return whom nhrpd has bound, nobody if it cannot be read: it matters where stored peers conflict."""
+    """Return the bound addresses, for conflicts between stored peers; none if nhrpd cannot be read."""
     nhrpd = FrrNhrpd(terminals.reader, context.config.interfaces)
     try:
         tables = [await nhrpd.bindings(version, lambda _: None) for version in IP_VERSIONS]
@@ -111,8 +115,8 @@ async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Add
     return frozenset(binding.protocol_address for bindings in tables for binding in bindings)
 
 
-class _Kept:
-    """Stored requests that nobody changes."""
+class _ReadOnlyTable:
+    """The stored requests; changes are not stored."""
 
     def __init__(self, requests: Iterable[BindingRequest]) -> None:
         self._requests = tuple(requests)
@@ -131,7 +135,7 @@ def _judged(context: JudgingContext, bound: frozenset[Address]) -> tuple[tuple[P
     store = Store(context.config.state_directory / "agent.sqlite")
     store.open_to_read()
     try:
-        stored = _Kept(PeerTable(store).load())
+        stored = _ReadOnlyTable(PeerTable(store).load())
     finally:
         store.close()
     peers, now = Peers(stored), datetime.now(UTC)
@@ -141,31 +145,31 @@ def _judged(context: JudgingContext, bound: frozenset[Address]) -> tuple[tuple[P
 
 
 def _text(preview: Preview) -> Iterator[str]:
-    todo = preview.plan
+    changes = preview.plan.changes
     if preview.denied:
-        yield "DENIED BY THIS CONFIGURATION, of the stored peers:"
+        yield "STORED PEERS THAT THIS CONFIGURATION DENIES:"
         yield from (f"  {gone.request.protocol_address}  {gone.why}" for gone in preview.denied)
         yield ""
     if preview.problems:
-        yield "FOR YOU TO DO in FRR, or some neighbors are not written, or do not work:"
+        yield "FIX THESE in FRR; until then the agent does not write some neighbors, or they do not work:"
         yield from (f"  {problem}" for problem in preview.problems)
         yield ""
-    if todo.operator_neighbors:
-        yield "LEFT ALONE, because somebody else wrote the neighbor; remove it, and the agent writes its own:"
-        yield from (f"  {address}" for address in todo.operator_neighbors)
+    if preview.plan.operator_neighbors:
+        yield "NOT CHANGED, because an operator wrote the neighbor. If you remove it, the agent writes its own:"
+        yield from (f"  {address}" for address in preview.plan.operator_neighbors)
         yield ""
-    if todo.changes:
-        yield "CHANGES, as vtysh would be given them:"
-        yield from annotate(todo.changes, preview.as_number)
+    if changes:
+        yield "CHANGES, as input of vtysh:"
+        yield from annotate(changes, preview.as_number)
         yield ""
-    if preview.strangers:
-        yield f"Neighbors of peers that are not stored ({', '.join(preview.strangers)}) are removed only"
-        yield "frr.linger_seconds after the agent's start, if the peers have not come back by then."
+    if preview.not_stored:
+        yield f"The agent removes the neighbors of peers that are not stored ({', '.join(preview.not_stored)})"
+        yield "frr.linger_seconds after its start, unless the peers come back before."
         yield ""
     accepted = f"{len(preview.peers)} accepted peers"
-    if todo.changes:
-        about = len({subject(change) for change in todo.changes})
-        yield f"{accepted}; {len(todo.changes)} changes to {about} neighbors and prefix-lists."
+    if changes:
+        about = len({subject(change) for change in changes})
+        yield f"{accepted}; {len(changes)} changes to {about} neighbors and prefix-lists."
     else:
         yield f"{accepted}; nothing to change in FRR."
 
@@ -182,14 +186,14 @@ def _json(preview: Preview) -> dict[str, Any]:
         ],
         "problems": [str(problem) for problem in preview.problems],
         "foreign_neighbors": [str(address) for address in preview.plan.operator_neighbors],
-        "not_stored": preview.strangers,
+        "not_stored": preview.not_stored,
         "changes": changes_json(preview.plan.changes),
         "vtysh": render(preview.plan.changes, preview.as_number),
     }  # fmt: skip
 
 
 def changes_json(changes: tuple[Change, ...]) -> list[dict[str, str]]:
-    """Return what each change is about, and what it means."""
+    """Return the kind, the subject and the description of each change."""
     return [
         {"kind": type(change).__name__, "subject": subject(change), "text": describe(change)} for change in changes
     ]

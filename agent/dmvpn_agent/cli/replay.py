@@ -1,11 +1,12 @@
-"""``replay``: recorded events judged by a policy, at the times they were recorded, and what would be different.
+"""``replay``: judges recorded events by a policy, at the times of the recording, and shows the decisions that change.
 
-A conflict between peers depends on who was there, which no recording says: what was denied for one counts as denied
-for it again, unless the policy lets the newer peer take over.
+A conflict between peers depends on the other peers, which a recording does not have. A peer that was denied for a
+conflict is denied again, unless the policy lets the newer peer take over.
 """
 
 import json
 import time
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 from dmvpn_agent.admission.nhrp_event import BadEvent, parse_event
 from dmvpn_agent.admission.recording import MAX_LINE_BYTES, Entitled, Outcome, Recorded, RecordingError, outcome, read
+from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.explain.context import load_context
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.judge import Judge
@@ -27,15 +29,15 @@ from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate import Certificate
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
-#: Seconds between two lines of progress; what takes less has none.
+#: Seconds between two lines of progress.
 PROGRESS_INTERVAL = 2.0
-#: Different changes that are told apart, and damaged lines that are named; more are only counted.
+#: The largest number of distinct changes and of damaged lines that are shown; more are only counted.
 MAX_SHOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What would be different for one peer. ``what`` is the kind of change, the rest is text for people."""
+    """A decision on one peer that changes. ``what`` is the kind of change; the other fields are text for people."""
 
     what: str
     peer: str
@@ -45,8 +47,8 @@ class Change:
 
 
 @dataclass(slots=True)
-class Seen:
-    """How often a change came, and when."""
+class Occurrences:
+    """The number of events with the same change, and the times of the first and the last."""
 
     first: datetime
     last: datetime
@@ -55,38 +57,44 @@ class Seen:
 
 @dataclass(slots=True)
 class Replay:
-    """What came of a recording. ``totals``: events by what became of them. ``damaged``: line numbers, and why."""
+    """The result. ``totals``: events by kind of change. ``damaged``: the lines that cannot be read, and why."""
 
     totals: Counter[str] = field(default_factory=Counter)
-    changes: dict[Change, Seen] = field(default_factory=dict)
+    changes: dict[Change, Occurrences] = field(default_factory=dict)
     damaged: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def different(self) -> bool:
-        """Tell whether anything would be decided differently."""
+        """Tell whether any decision changes."""
         return any(count for what, count in self.totals.items() if what not in {"same", "damaged"})
 
 
-def run(file: Path, config: Path, as_json: bool) -> int:
-    """Print what would change; return the exit status. Raises ``ConfigError``."""
-    context = load_context(config)
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_json(parser)
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a file that `run --record` wrote")
+
+
+def run(arguments: Namespace) -> int:
+    """Print the decisions that change; return the exit status. Raises ``ConfigError``."""
+    context, file = load_context(arguments.config), arguments.recording
     try:
         with file.open("rb") as stream:
             replayed = replay(stream, context.judge, Progress(file.stat().st_size))
     except OSError as error:
         complain(f"dmvpn-agent: {file}: cannot be read: {error.strerror}")
         return EXIT_UNREADABLE
-    say(json.dumps(_json(replayed), indent=2) if as_json else _text(replayed))
+    say(json.dumps(_json(replayed), indent=2) if arguments.json else _text(replayed))
     return EXIT_DIFFERENT if replayed.different else EXIT_SAME
 
 
 def replay(stream: BinaryIO, judge: Judge, progress: Callable[[int, int], None]) -> Replay:
-    """Judge every event of a recording again; ``progress`` is told of lines and bytes that were read."""
+    """Judge every event of a recording again; call ``progress`` with the numbers of lines and bytes read so far."""
     replayed = Replay()
-    place = 0
+    octets = 0
     for number, line in enumerate(_lines(stream), start=1):
-        place += len(line)
-        progress(number, place)
+        octets += len(line)
+        progress(number, octets)
         try:
             recorded = read(line)
         except RecordingError as error:
@@ -99,7 +107,7 @@ def replay(stream: BinaryIO, judge: Judge, progress: Callable[[int, int], None])
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield lines; of one that is too long, its beginning, which is then damaged."""
+    """Yield lines; of a line that is too long, its beginning, which counts as damaged."""
     while line := stream.readline(MAX_LINE_BYTES + 1):
         yield line
         while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -115,12 +123,12 @@ def _compare(recorded: Recorded, judge: Judge, replayed: Replay) -> None:
     replayed.totals[what] += 1
     if what == "same":
         return
-    change = Change(what, _peer(request), _subject(request), _told(before), _told(after))
-    if (seen := replayed.changes.get(change)) is not None:
-        seen.count += 1
-        seen.last = recorded.time
+    change = Change(what, _peer(request), _subject(request), _describe(before), _describe(after))
+    if (former := replayed.changes.get(change)) is not None:
+        former.count += 1
+        former.last = recorded.time
     elif len(replayed.changes) < MAX_SHOWN:
-        replayed.changes[change] = Seen(recorded.time, recorded.time)
+        replayed.changes[change] = Occurrences(recorded.time, recorded.time)
 
 
 def _decide(why: str, request: BindingRequest | None, recorded: Recorded, judge: Judge) -> Decision:
@@ -141,11 +149,11 @@ def _difference(before: Outcome, after: Outcome) -> str:
         return "accept to deny" if before.accepted else "deny to accept"
     if before.reason is not after.reason:
         return "other reason"
-    return "same" if _given(before.entitled) == _given(after.entitled) else "other resources"
+    return "same" if _written(before.entitled) == _written(after.entitled) else "other resources"
 
 
-def _given(entitled: Entitled | None) -> tuple[object, ...]:
-    """Return what FRR is given for a peer: a length for prefixes it has none of is nothing to compare."""
+def _written(entitled: Entitled | None) -> tuple[object, ...]:
+    """Return what the agent writes to FRR for a peer; the prefix length of an unused IP version does not count."""
     if entitled is None:
         return ()
     return entitled.kind, entitled.as_number, entitled.prefixes, entitled.quarantined, _lengths(entitled)
@@ -165,8 +173,8 @@ def _subject(request: BindingRequest | None) -> str:
     return certificate.subject if isinstance(certificate, Certificate) else "(no certificate that can be read)"
 
 
-def _told(outcome: Outcome) -> str:
-    """Return an outcome in a few words: the values of a denial differ from one event to the next."""
+def _describe(outcome: Outcome) -> str:
+    """Return an outcome in a few words, without the values of a denial that differ between events."""
     if outcome.reason is not None:
         return f"{outcome.reason}: {outcome.why[1]}"
     entitled = outcome.entitled
@@ -179,26 +187,26 @@ def _told(outcome: Outcome) -> str:
 
 
 class Progress:
-    """Says on standard error how far a long recording is read."""
+    """Prints to standard error how much of a long recording was read."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._next = time.monotonic() + PROGRESS_INTERVAL
 
-    def __call__(self, lines: int, place: int) -> None:
-        """Note that so many lines, and bytes, were read."""
+    def __call__(self, lines: int, octets: int) -> None:
+        """Print the progress if the interval has passed."""
         if lines % 256 == 0 and (now := time.monotonic()) >= self._next:
             self._next = now + PROGRESS_INTERVAL
-            complain(f"dmvpn-agent: {lines} events, {100 * place // max(self._size, 1)} %")
+            complain(f"dmvpn-agent: {lines} events, {100 * octets // max(self._size, 1)} %")
 
 
 def _text(replayed: Replay) -> str:
     parts = []
     if replayed.changes:
         rows = (
-            (change.what, seen.count, f"{seen.first:%Y-%m-%d %H:%M:%S}", change.peer, change.before, change.after,
+            (change.what, found.count, f"{found.first:%Y-%m-%d %H:%M:%S}", change.peer, change.before, change.after,
              change.subject)
-            for change, seen in replayed.changes.items()
+            for change, found in replayed.changes.items()
         )  # fmt: skip
         parts.append(table(("CHANGE", "EVENTS", "FIRST (UTC)", "PEER", "BEFORE", "NOW", "SUBJECT"), rows, 60))
     if replayed.damaged:
@@ -216,15 +224,15 @@ def _json(replayed: Replay) -> dict[str, Any]:
         "changes": [
             {
                 "change": change.what,
-                "events": seen.count,
-                "first": seen.first.isoformat(),
-                "last": seen.last.isoformat(),
+                "events": occurrences.count,
+                "first": occurrences.first.isoformat(),
+                "last": occurrences.last.isoformat(),
                 "protocol_address": change.peer,
                 "subject": change.subject,
                 "before": change.before,
                 "after": change.after,
             }
-            for change, seen in replayed.changes.items()
+            for change, occurrences in replayed.changes.items()
         ],
         "damaged": [{"line": number, "why": why} for number, why in replayed.damaged],
     }

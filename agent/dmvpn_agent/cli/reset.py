@@ -1,11 +1,11 @@
-"""``reset``: everything the agent owns is taken away, as if it had never run here."""
+"""``reset``: removes everything the agent owns, as if the agent had never run here."""
 
 import asyncio
 import json
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.admission.peer_table import PeerTable
@@ -15,6 +15,7 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_list
 from dmvpn_agent.bgp.plan import Change, RemoveList, plan
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.plan import changes_json
 from dmvpn_agent.config.file import Config, load_contradictory
 from dmvpn_agent.frr.terminals import Terminals
@@ -31,11 +32,11 @@ EXIT_GONE, EXIT_LEFT, EXIT_UNREADABLE = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What of the agent's is there.
+    """What the agent owns on this node.
 
-    ``changes`` take it out of FRR, in the BGP instance ``as_number``; ``in_use`` are prefix-lists that stay, because
-    an operator's neighbor is filtered by them. ``store`` says what is stored, empty where nothing is or where it is
-    to be kept. ``unreadable``: what could not be looked at, and why.
+    ``changes`` remove it from FRR's BGP instance ``as_number``. ``in_use``: the prefix-lists that stay, because an
+    operator's neighbor uses them. ``store`` describes the stored peers; it is empty if there are none or if they are
+    to be kept. ``unreadable``: what cannot be read, and why.
     """
 
     changes: tuple[Change, ...]
@@ -47,12 +48,12 @@ class Found:
 
     @property
     def anything(self) -> bool:
-        """Tell whether there is something to remove."""
+        """Tell whether there is anything to remove."""
         return bool(self.changes or self.table or self.store)
 
 
 class Reset:
-    """One node's FRR, nftables and store. ``forget``: the stored peers go too."""
+    """FRR, nftables and the store of one node. ``forget``: remove the stored peers too."""
 
     def __init__(self, config: Config, *, forget: bool) -> None:
         self._config = config
@@ -62,7 +63,7 @@ class Reset:
         self._store = config.state_directory / "agent.sqlite"
 
     async def find(self) -> Found:
-        """Look at what is there."""
+        """Return what the agent owns."""
         unreadable: list[str] = []
         changes: tuple[Change, ...] = ()
         in_use: tuple[str, ...] = ()
@@ -82,23 +83,23 @@ class Reset:
         return Found(changes, as_number, in_use, table, self._stored(), tuple(unreadable))
 
     async def remove(self, found: Found) -> list[str]:
-        """Remove it; return what went wrong. FRR first: while the redirect rule stands it harms nobody."""
-        trouble = []
+        """Remove it; return the errors. FRR comes first, because the redirect rule alone does no harm."""
+        errors = []
         try:
-            trouble += await self._clear_frr(found)
+            errors += await self._clear_frr(found)
         except FrrUnavailable as error:
-            trouble.append(str(error))
+            errors.append(str(error))
         try:
             if found.table:
                 await self._firewall.remove()
         except FirewallError as error:
-            trouble.append(str(error))
+            errors.append(str(error))
         try:
             if found.store:
                 Store(self._store).delete()
         except OSError as error:
-            trouble.append(str(error))
-        return trouble
+            errors.append(str(error))
+        return errors
 
     def _bgpd(self, as_number: int) -> FrrBgpd:
         return FrrBgpd(self._terminals.reader, self._terminals.writer, as_number)
@@ -111,15 +112,15 @@ class Reset:
             pass
         else:
             return []
-        # One by one, so that what FRR refuses keeps nothing else. A neighbor whose filter alone goes can announce
-        # nothing.
-        trouble = []
+        # One by one, so that a refusal does not stop the other changes. A neighbor whose prefix-list is gone can
+        # announce nothing.
+        errors = []
         for change in plan(Desired(), (await bgpd.observe()).config).changes:
             try:
                 await bgpd.apply((change,))
             except FrrRefused as refusal:
-                trouble.append(f"{describe(change)}: FRR refuses: {refusal}")
-        return trouble
+                errors.append(f"{describe(change)}: FRR refuses: {refusal}")
+        return errors
 
     def _stored(self) -> str:
         if not self._forget:
@@ -131,57 +132,65 @@ class Reset:
             store.open_to_read()
             return f"{len(list(PeerTable(store).load()))} stored peers in {self._store}"
         except (OSError, StoreUnreadable) as error:
-            return f"stored peers that cannot be read: {error}"
+            return f"stored peers, which cannot be read: {error}"
         finally:
             store.close()
 
 
-def run(file: Path, as_json: bool, *, yes: bool, forget: bool) -> int:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_json(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask; --json removes nothing without this")
+    parser.add_argument("--forget", action="store_true", help="remove the stored peers too")
+
+
+def run(arguments: Namespace) -> int:
     """Remove what the agent owns, after asking; return the exit status. Raises ``ConfigError``."""
     logs.set_up_for_command()
-    config = load_contradictory(file)
-    reset = Reset(config, forget=forget)
+    config = load_contradictory(arguments.config)
+    reset = Reset(config, forget=arguments.forget)
     if _is_running(config):
         return EXIT_LEFT
     found = asyncio.run(reset.find())
-    if not as_json:
+    if not arguments.json:
         say_lines(_text(found))
-    agreed = yes or (not as_json and found.anything and _ask())
+    agreed = arguments.yes or (not arguments.json and found.anything and _ask())
     if agreed and _is_running(config):
         return EXIT_LEFT
-    trouble = asyncio.run(reset.remove(found)) if agreed and found.anything else []
+    errors = asyncio.run(reset.remove(found)) if agreed and found.anything else []
     left = asyncio.run(reset.find()) if agreed else found
-    if as_json:
-        say(json.dumps({"found": _json(found), "left": _json(left), "trouble": trouble}, indent=2))
+    if arguments.json:
+        say(json.dumps({"found": _json(found), "left": _json(left), "trouble": errors}, indent=2))
     elif agreed:
-        say_lines(_outcome(found, left, trouble, forget))
+        say_lines(_outcome(found, left, errors, arguments.forget))
     elif found.anything:
         say("Nothing was removed.")
     if left.unreadable:
         return EXIT_UNREADABLE
-    return EXIT_LEFT if left.anything or trouble else EXIT_GONE
+    return EXIT_LEFT if left.anything or errors else EXIT_GONE
 
 
 def _is_running(config: Config) -> bool:
     if not answered(config.control_socket):
         return False
     complain(
-        f"dmvpn-agent: an agent answers on {config.control_socket}, and would put everything back; stop it first"
+        f"dmvpn-agent: an agent runs (it answers on {config.control_socket}) and would write everything again;"
+        " stop it first"
     )
     return True
 
 
 def _ask() -> bool:
-    print("Remove all this? BGP sessions end, and with them the routes to these peers. [y/N] ", end="",
+    print("Remove all this? The BGP sessions with these peers end, and their routes are lost. [y/N] ", end="",
           file=sys.stderr, flush=True)  # fmt: skip
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _text(found: Found) -> Iterator[str]:
     if not found.anything:
-        yield "Nothing of the agent's is here to be removed."
+        yield "There is nothing of the agent's to remove."
     if found.changes:
-        yield "IN FRR, to be removed by way of vtysh:"
+        yield "IN FRR, removed with this input of vtysh:"
         yield from (f"  {line}" for line in annotate(found.changes, found.as_number))
     if found.table:
         yield "IN NFTABLES:"
@@ -190,26 +199,26 @@ def _text(found: Found) -> Iterator[str]:
         yield "IN THE STATE DIRECTORY:"
         yield f"  {found.store}"
     if found.in_use:
-        yield "STAYS, because a neighbor that is not the agent's is filtered by it:"
+        yield "STAYS, because an operator's neighbor uses it as its filter:"
         yield from (f"  prefix-list {name}" for name in found.in_use)
     if found.unreadable:
-        yield "NOT LOOKED AT:"
+        yield "CANNOT BE READ:"
         yield from (f"  {why}" for why in found.unreadable)
 
 
-def _outcome(found: Found, left: Found, trouble: list[str], forget: bool) -> Iterator[str]:
-    if trouble:
-        yield "WENT WRONG:"
-        yield from (f"  {why}" for why in trouble)
+def _outcome(found: Found, left: Found, errors: list[str], forget: bool) -> Iterator[str]:
+    if errors:
+        yield "ERRORS:"
+        yield from (f"  {why}" for why in errors)
     if left.anything or left.unreadable:
         yield "STILL THERE:"
         yield from (f"  {line}" for line in _text(left))
     elif found.anything:
-        yield "All is removed."
+        yield "Everything was removed."
     if found.changes:
-        yield "If FRR's configuration was saved with it (`write memory`), save it again."
+        yield "If you saved FRR's configuration with these lines (`write memory`), save it again."
     if found.changes and not forget:
-        yield "The stored peers are kept: an agent that starts gives them back what they had. --forget removes them."
+        yield "The stored peers are kept: an agent that starts writes their neighbors again. --forget removes them."
 
 
 def _json(found: Found) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""``sas``: the SAs with each peer, as the running agent last saw them."""
+"""``sas``: the SAs with each peer, as the running agent last read them."""
 
 import json
-from collections.abc import Collection, Iterator
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
+from ipaddress import ip_address
 from typing import Any
 
-from dmvpn_agent.addresses import Address
-from dmvpn_agent.cli.status import tell
+from dmvpn_agent.cli.arguments import add_json, add_socket
+from dmvpn_agent.cli.status import print_state
 from dmvpn_agent.runtime.printable import printable_values
 from dmvpn_agent.view.table import table
 
@@ -15,21 +16,32 @@ HEADER = ("PEER", "NBMA", "STATE", "NAT", "UP", "REKEY IN", "IKE", "ESP", "IN", 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-def run(socket: Path | None, config: Path, addresses: Collection[Address], as_json: bool) -> int:
-    """Print the SAs with these peers, or all; return the exit status. Raises ``ConfigError``."""
-    wanted = {str(address) for address in addresses}
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_json(parser)
+    add_socket(parser)
+    parser.add_argument("address", nargs="*", type=ip_address, metavar="ADDRESS",
+                        help="NBMA or protocol address of a peer (default: all peers)")  # fmt: skip
+
+
+def run(arguments: Namespace) -> int:
+    """Print the SAs with the peers in question; return the exit status. Raises ``ConfigError``."""
+    addresses = {str(address) for address in arguments.address}
 
     def text(state: dict[str, Any]) -> str:
-        if as_json:
-            return json.dumps(list(select(state, wanted)), indent=2)
+        if arguments.json:
+            return json.dumps(list(select(state, addresses)), indent=2)
         shown = printable_values(state)
-        return render(list(select(shown, wanted)), datetime.now(UTC), shown["charon"]["connected"])
+        return render(list(select(shown, addresses)), datetime.now(UTC), shown["charon"]["connected"])
 
-    return tell(socket, config, text)
+    return print_state(arguments.socket, arguments.config, text)
 
 
 def select(state: dict[str, Any], addresses: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the IKE_SAs of these NBMA or protocol addresses, or all; each with its protocol addresses."""
+    """Yield the IKE_SAs with the peers of these NBMA or protocol addresses, or all IKE_SAs.
+
+    Each has the peer's protocol addresses.
+    """
     peers: dict[str, list[str]] = {}
     for peer in state["peers"]:
         peers.setdefault(peer["nbma_address"], []).append(peer["protocol_address"])
@@ -40,7 +52,7 @@ def select(state: dict[str, Any], addresses: set[str]) -> Iterator[dict[str, Any
 
 
 def render(sas: list[dict[str, Any]], now: datetime, connected: bool) -> str:
-    """Return a table with a line for each IKE_SA; traffic is that of its CHILD_SAs that are there now."""
+    """Return a table with a line for each IKE_SA; its traffic is the sum over its present CHILD_SAs."""
     if not connected:
         return "NOT CONNECTED to charon"
     return table(HEADER, (_row(sa, now) for sa in sas)) if sas else "no SAs"
@@ -67,7 +79,7 @@ def _row(sa: dict[str, Any], now: datetime) -> tuple[str, ...]:
 
 
 def _span(moment: str | None, now: datetime, sign: int) -> str:
-    """Return how long it is until (1) or since (-1) a moment; negative where it is on the other side of now."""
+    """Return the time until (``sign`` 1) or since (-1) a moment; negative if the moment is on the other side."""
     if moment is None:
         return "-"
     seconds = round(sign * (datetime.fromisoformat(moment) - now).total_seconds())

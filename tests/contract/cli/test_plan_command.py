@@ -29,10 +29,10 @@ def hub(bgpd: RealBgpd, tmp_path: Path) -> Iterator[Hub]:
     hub.store.close()
 
 
-def test_what_plan_prints_is_taken_by_vtysh_as_it_is_and_leaves_nothing_to_do(
+def test_vtysh_accepts_the_printed_plan_and_leaves_nothing_to_do(
     hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Words and lines together; exit status 1 before, 0 after, and plan itself changes nothing."""
+    """Comments included. Exit status 1 before, 0 after; ``plan`` itself changes nothing."""
     hub.accept(2, 3)
     before = hub.bgpd.type("show running-config")
     assert hub.run("plan") == 1
@@ -40,20 +40,20 @@ def test_what_plan_prints_is_taken_by_vtysh_as_it_is_and_leaves_nothing_to_do(
     assert hub.bgpd.type("show running-config") == before
     assert "! neighbor 10.255.0.2: add it: AS 64514, peer-group spokes, filter dmvpn-agent-10.255.0.2-in" in printed
     assert "2 accepted peers; 6 changes to 4 neighbors and prefix-lists." in printed
-    lines = printed.split("as vtysh would be given them:\n")[1].split("\n\n")[0].splitlines()
+    lines = printed.split("as input of vtysh:\n")[1].split("\n\n")[0].splitlines()
     hub.bgpd.type(*lines)
     assert hub.run("plan") == 0
     assert capsys.readouterr().out == "2 accepted peers; nothing to change in FRR.\n"
 
 
 def test_a_configuration_is_previewed_before_it_is_in_force(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whom it denies, and what they lose; the open store of the agent is as it was."""
+    """The denied peers, and what they lose. The agent's open store is unchanged."""
     hub.accept(2, 3)
     hub.bgpd.type(*hub.vtysh(capsys))
     hub.config.write_text(hub.config.read_text().replace('["192.168.0.0/16"]', '["192.168.3.0/24"]'))
     assert hub.run("plan") == 1
     printed = capsys.readouterr().out
-    assert "DENIED BY THIS CONFIGURATION" in printed
+    assert "STORED PEERS THAT THIS CONFIGURATION DENIES" in printed
     assert "10.255.0.2  prefix_not_allowed" in printed
     assert "no neighbor 10.255.0.2\n" in printed
     assert "10.255.0.3" not in printed
@@ -61,28 +61,30 @@ def test_a_configuration_is_previewed_before_it_is_in_force(hub: Hub, capsys: py
     assert len(list(PeerTable(hub.store).load())) == 3
 
 
-def test_foreign_neighbors_problems_and_strangers_are_told(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each with what will come of it."""
+def test_operator_neighbors_problems_and_unknown_peers_are_shown(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with its consequence."""
     hub.bgpd.type("configure terminal", "router bgp 65000", "no neighbor spokes peer-group",
                   "neighbor 10.255.0.2 remote-as 1", "neighbor 10.255.0.2 description mine",
                   "neighbor 10.255.0.9 remote-as 2", "neighbor 10.255.0.9 description dmvpn-agent x")  # fmt: skip
     hub.accept(2)
     assert hub.run("plan", "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["foreign_neighbors"] == ["10.255.0.2"]
-    assert told["problems"] == [
+    result = json.loads(capsys.readouterr().out)
+    assert result["foreign_neighbors"] == ["10.255.0.2"]
+    assert result["problems"] == [
         "FRR has no peer-group spokes; add `neighbor spokes peer-group` or see to bgp.peer_group and the like"
     ]
-    assert told["not_stored"] == ["10.255.0.9"]
-    assert [change["kind"] for change in told["changes"]] == ["RemoveNeighbor"]
+    assert result["not_stored"] == ["10.255.0.9"]
+    assert [change["kind"] for change in result["changes"]] == ["RemoveNeighbor"]
     assert hub.run("plan") == 1
     printed = capsys.readouterr().out
-    assert "LEFT ALONE, because somebody else wrote the neighbor" in printed
-    assert "removed only\nfrr.linger_seconds after the agent's start" in printed
+    assert "NOT CHANGED" in printed
+    assert "peers that are not stored (10.255.0.9)" in printed
 
 
 def test_a_closed_store_is_read_without_a_trace(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """As after the agent was stopped: no file is left behind that was not there."""
+    """As after a stop of the agent: the command creates no file."""
     hub.accept(2)
     hub.store.close()
     before = sorted(hub.directory.iterdir())
@@ -105,7 +107,7 @@ def test_a_closed_store_is_read_without_a_trace(hub: Hub, capsys: pytest.Capture
 def test_what_cannot_be_read_is_exit_status_2(
     hub: Hub, capsys: pytest.CaptureFixture[str], spoil: Callable[[Hub], object], told: str
 ) -> None:
-    """And one line on standard error says which."""
+    """One line on standard error names it."""
     spoil(hub)
     assert hub.run("plan") == 2
     printed = capsys.readouterr()
@@ -115,7 +117,7 @@ def test_what_cannot_be_read_is_exit_status_2(
 
 
 def test_without_bgp_there_is_nothing_to_plan(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """As on a spoke that leaves it to the operator."""
+    """As on a spoke whose operator configures BGP."""
     hub.config.write_text(hub.config.read_text().replace("[bgp]", "[bgp]\nenabled = false"))
     assert hub.run("plan") == 0
     assert "does not manage BGP" in capsys.readouterr().out

@@ -79,14 +79,12 @@ def _is_untouched(hub: Hub) -> bool:
     }  # fmt: skip
 
 
-def test_what_the_agent_owns_goes_and_what_the_operator_wrote_stays(
-    used: Hub, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neighbors, prefix-lists, table; a second time there is nothing. The stored peers are kept."""
+def test_reset_removes_what_the_agent_owns_and_nothing_else(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neighbors, prefix-lists and the nftables table go; the stored peers stay. A second reset finds nothing."""
     assert used.run("reset", "--yes") == 0
     printed = capsys.readouterr().out
     assert "! neighbor 10.255.0.3: remove it, which ends its session" in printed
-    assert "All is removed." in printed
+    assert "Everything was removed." in printed
     assert "The stored peers are kept" in printed
     assert _tables() == {"table inet operators"}
     config = used.bgpd.type("show running-config")
@@ -94,17 +92,17 @@ def test_what_the_agent_owns_goes_and_what_the_operator_wrote_stays(
     assert "neighbor 10.255.0.77 description mine" in config
     assert "ip prefix-list operators seq 5" in config
     assert used.run("reset", "--yes") == 0
-    assert capsys.readouterr().out == "Nothing of the agent's is here to be removed.\n"
+    assert capsys.readouterr().out == "There is nothing of the agent's to remove.\n"
     assert used.run("plan") == 1
     assert "2 accepted peers" in capsys.readouterr().out
 
 
 def test_forget_removes_the_stored_peers_too(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """And nothing of the file is left."""
+    """No file is left."""
     assert used.run("reset", "--yes", "--forget", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["found"]["store"] == f"2 stored peers in {used.directory}/agent.sqlite"
-    assert told["left"] == {
+    result = json.loads(capsys.readouterr().out)
+    assert result["found"]["store"] == f"2 stored peers in {used.directory}/agent.sqlite"
+    assert result["left"] == {
         "anything": False, "changes": [], "vtysh": [], "prefix_lists_in_use": [], "nftables_table": False,
         "store": "", "unreadable": [],
     }  # fmt: skip
@@ -115,7 +113,7 @@ def test_forget_removes_the_stored_peers_too(used: Hub, capsys: pytest.CaptureFi
 def test_without_a_yes_nothing_is_removed(
     used: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """What would be is shown; the question goes to standard error."""
+    """The command shows what it would remove; the question goes to standard error."""
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     assert used.run("reset") == 1
     printed = capsys.readouterr()
@@ -125,32 +123,32 @@ def test_without_a_yes_nothing_is_removed(
     assert _is_untouched(used)
 
 
-def test_json_alone_shows_and_removes_nothing(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """A program has to say yes beforehand."""
+def test_json_without_yes_removes_nothing(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program passes ``--yes``."""
     assert used.run("reset", "--json") == 1
     assert json.loads(capsys.readouterr().out)["left"]["nftables_table"] is True
     assert _is_untouched(used)
 
 
-def test_a_yes_is_enough(used: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Typed at the question."""
+def test_a_typed_yes_is_enough(used: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``y`` as the answer removes everything."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert used.run("reset") == 0
     assert _tables() == {"table inet operators"}
 
 
-def test_while_an_agent_answers_nothing_is_removed(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """It would put everything back."""
+def test_nothing_is_removed_while_an_agent_runs(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent would write everything again."""
     with socket.socket(socket.AF_UNIX) as agent:
         agent.bind(str(used.directory / "control.sock"))
         agent.listen()
         assert used.run("reset", "--yes") == 1
-    assert "an agent answers on" in capsys.readouterr().err
+    assert "an agent runs" in capsys.readouterr().err
     assert _is_untouched(used)
 
 
-def test_a_list_that_filters_an_operators_neighbor_stays(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without it his neighbor could announce nothing, or everything."""
+def test_a_prefix_list_of_an_operators_neighbor_stays(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it the neighbor could announce nothing, or everything."""
     used.bgpd.type("configure terminal", "router bgp 65000", "neighbor 10.255.0.2 description mine", "end")
     assert used.run("reset", "--yes") == 0
     assert "STAYS" in capsys.readouterr().out
@@ -160,14 +158,14 @@ def test_a_list_that_filters_an_operators_neighbor_stays(used: Hub, capsys: pyte
 
 
 def test_another_as_number_in_frr_does_not_matter(used: Hub) -> None:
-    """What is removed is removed from the BGP instance that is there."""
+    """The changes apply to the BGP instance that FRR has."""
     used.config.write_text(used.config.read_text().replace("as_number = 65000", "as_number = 65009"))
     assert used.run("reset", "--yes") == 0
     assert "dmvpn-agent" not in used.bgpd.type("show running-config")
 
 
-def test_what_frr_refuses_is_said_and_keeps_nothing_else(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """With FRR's own words; what is left is listed, exit status 1."""
+def test_a_refusal_of_frr_is_shown_and_stops_no_other_change(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """With FRR's own words; exit status 1, and the rest is listed."""
     vtysh = used.directory / "vtysh"
     vtysh.write_text(
         '#!/bin/sh\ncase "$*" in *"no neighbor 10.255.0.2"*) echo "% Locked"; exit 1;; esac\n'
@@ -177,16 +175,16 @@ def test_what_frr_refuses_is_said_and_keeps_nothing_else(used: Hub, capsys: pyte
     used.config.write_text(used.config.read_text().replace(str(used.bgpd.vtysh), str(vtysh)))
     assert used.run("reset", "--yes") == 1
     printed = capsys.readouterr().out
-    assert "WENT WRONG:\n  neighbor 10.255.0.2: remove it, which ends its session: FRR refuses: % Locked" in printed
-    assert "STILL THERE:\n  IN FRR" in printed
+    assert "FRR refuses: % Locked" in printed
+    assert "STILL THERE:" in printed
     assert "10.255.0.3" not in printed.split("STILL THERE:")[1]
     assert _tables() == {"table inet operators"}
 
 
-def test_what_cannot_be_looked_at_is_said(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_read_is_shown(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """The rest is removed; exit status 2."""
     used.config.write_text(used.config.read_text().replace(str(used.bgpd.directory), "/nowhere"))
     assert used.run("reset", "--yes") == 2
     printed = capsys.readouterr().out
-    assert "NOT LOOKED AT:\n  /nowhere/vtysh cannot be started" in printed
+    assert "CANNOT BE READ:\n  /nowhere/vtysh cannot be started" in printed
     assert _tables() == {"table inet operators"}

@@ -2,6 +2,7 @@
 
 import io
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -82,7 +83,10 @@ def _asked(command: Callable[[], int], state: object) -> Callable[[], object]:
     return run
 
 
-SOCKET = Path("control.sock")
+def _arguments(as_json: bool) -> Namespace:
+    return Namespace(socket=Path("control.sock"), config=Path(), address=(), json=as_json)
+
+
 STATUS = status_state(
     trust={"authorities": ["CN=CA"], "problems": ["x.crl: no CRL"],
            "crls": [{"issuer": "CN=CA", "revoked": 1, "next_update": "2026-03-08T12:00:00+00:00"}]},
@@ -94,8 +98,8 @@ SAS = sas_state(ONE, OTHER)
 @given(HOSTILE, st.booleans())
 def test_status_and_sas(text: str, as_json: bool) -> None:
     """Nothing in the agent's answer acts on the terminal or adds a line."""
-    for command, state in ((lambda: status.run(SOCKET, SOCKET, as_json), STATUS),
-                           (lambda: sas.run(SOCKET, SOCKET, (), as_json), SAS)):  # fmt: skip
+    for command, state in ((lambda: status.run(_arguments(as_json)), STATUS),
+                           (lambda: sas.run(_arguments(as_json)), SAS)):  # fmt: skip
         assert lines(_asked(command, _hostile(state, text))) == lines(_asked(command, state))
 
 
@@ -117,8 +121,8 @@ def test_an_answer_of_another_version(data: st.DataObject) -> None:
             return {key: changed(item) for key, item in value.items() if data.draw(st.integers(0, 30))}
         return [changed(item) for item in value] if isinstance(value, list) else value
 
-    for command, state in ((lambda: status.run(SOCKET, SOCKET, False), STATUS),
-                           (lambda: sas.run(SOCKET, SOCKET, (), False), SAS)):  # fmt: skip
+    for command, state in ((lambda: status.run(_arguments(False)), STATUS),
+                           (lambda: sas.run(_arguments(False)), SAS)):  # fmt: skip
         other = changed(state)
         printed(_asked(command, other if isinstance(other, dict) else {}))
 

@@ -85,16 +85,16 @@ def test_a_sound_policy_has_no_findings(file: Path, capsys: pytest.CaptureFixtur
     file.write_text(GENERAL)
     assert main(["lint-policy", "--config", str(file)]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("Nothing is wrong with the policy.\n\nON gre1                HUB                  ")
-    assert "prefixes in            192.168.0.0/16" in text
-    assert re.search(r"^may announce +all of that, for others +the prefixes of its certificate$", text, re.MULTILINE)
+    assert re.match(r"The policy has no contradiction and nothing doubtful\.\n\nON gre1 +HUB ", text)
+    assert re.search(r"^prefixes in +192\.168\.0\.0/16 ", text, re.MULTILINE)
+    assert re.search(r"^may announce +all of these, for other peers +the prefixes of", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("special", "finding"), CONTRADICTIONS)
 def test_a_contradiction_is_shown_and_refused(
     special: str, finding: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """lint-policy shows it with exit status 1; every other command refuses the configuration with the same words."""
+    """``lint-policy`` shows it with exit status 1; every other command refuses it with the same text."""
     status, told = lint(file, capsys, special)
     assert (status, told["contradictory"]) == (1, True)
     assert texts(told, contradictions=True) == [finding]
@@ -106,7 +106,7 @@ def test_a_contradiction_is_shown_and_refused(
 def test_a_doubtful_rule_is_shown_and_works(
     special: str, finding: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 0, and the configuration is taken."""
+    """Exit status 0; the other commands accept the configuration."""
     status, told = lint(file, capsys, special)
     assert (status, told["contradictory"]) == (0, False)
     assert texts(told, contradictions=False) == [finding]
@@ -114,23 +114,23 @@ def test_a_doubtful_rule_is_shown_and_works(
 
 
 def test_all_findings_are_shown_the_contradictions_first(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not only the first, as where a configuration is refused."""
+    """A refused configuration shows only the first one."""
     file.write_text(GENERAL + "max_prefix_length = 12\nforbidden_networks = ['172.16.0.0/12', '192.0.0.0/8']\n")
     assert main(["lint-policy", "--config", str(file)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "CONTRADICTIONS, with which the agent does not start:"
-    assert lines[3] == "DOUBTFUL, worth a second look:"
+    assert lines[0].startswith("CONTRADICTIONS")
+    assert lines[3].startswith("DOUBTFUL")
     assert [line.split(": ")[1].split(" ")[0] for line in lines[1:3]] == ["nothing", "all"]
 
 
-def test_what_is_no_configuration_is_no_policy(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Errors other than contradictions end it as they end every command."""
+def test_an_invalid_configuration_has_no_findings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command ends with the exit status of an invalid configuration."""
     file.write_text("role = 'router'\n")
     assert main(["lint-policy", "--config", str(file)]) == EXIT_CONFIG
 
 
 def test_kinds_and_interfaces_have_their_own_columns(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table for each interface; a column for each kind of peer with rules of its own; what holds for all peers."""
+    """A table for each interface, with a column for each kind of peer whose rules differ; one table for all peers."""
     file.write_text(
         GENERAL.replace(
             "[policy]",
@@ -143,13 +143,13 @@ def test_kinds_and_interfaces_have_their_own_columns(file: Path, capsys: pytest.
     )
     assert main(["lint-policy", "--config", str(file)]) == 0
     text = capsys.readouterr().out
-    for line in (
-        "may join               with a hub's role",
-        "ON gre2                HUB ",
-        "protocol addresses in  10.254.0.0/24 ",
-        "; this node's own too",
-        "CRL             asked for: without a current one a certificate is denied",
-        "static peer     psk1 (without certificate): 10.255.0.9, 64519, spoke",
-        "maintenance     quarantine of serial 2a",
+    for row in (
+        "^may join +with a hub's role",
+        "^ON gre2 +HUB ",
+        r"^protocol addresses in +10\.254\.0\.0/24 ",
+        "or this node's own",
+        "^CRL +required",
+        r"^static peer +psk1 \(without certificate\): 10\.255\.0\.9, 64519, spoke$",
+        "^maintenance +quarantine of serial 2a$",
     ):
-        assert line in text
+        assert re.search(row, text, re.MULTILINE), row
