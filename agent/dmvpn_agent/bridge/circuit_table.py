@@ -14,6 +14,9 @@ Invariant. After each ``update``, for the IKE_SAs that it covers:
 Without 1 nhrpd has no tunnel for a peer, or terminates the wrong IKE_SA. Without 2 or 3 a rekeying costs a peer its
 binding, or a peer that the agent disconnected looks as if it had been connected all the time.
 
+While an event's new CHILD_SA is not listed yet, an end is evidence only if an earlier event said so: otherwise the
+circuit would be withdrawn before the one that replaces it is announced.
+
 A CHILD_SA is gone if
 - an event said so: ``child-updown`` without ``up``, or ``old`` of a ``child-rekey``;
 - charon lists it in a state without traffic, or its IKE_SA as being deleted;
@@ -114,8 +117,9 @@ class CircuitTable:
         current = {key: circuit for key in sorted(checked) if (circuit := self._listed_circuit(key))}
         earlier, self._early_events = self._early_events, self._from_first_early(events, checked, current)
         events = (*earlier, *events)
+        decided = events[: len(events) - len(self._early_events)]
         absent = (checked & self.announced.keys()) - current.keys()
-        unconfirmed = self._without_evidence(absent, events)
+        unconfirmed = self._without_evidence(absent, decided, awaits=self._awaits_arrival(current))
         gone = absent - unconfirmed
         interrupted = self._interrupted(events, current) & gone
         announcements = Announcements(
@@ -169,10 +173,16 @@ class CircuitTable:
                 return events[place:]
         return ()
 
-    def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange]) -> set[int]:
-        """Return those of the absent circuits that may still exist."""
+    def _awaits_arrival(self, current: Mapping[int, Circuit]) -> bool:
+        """Tell whether an event reported a CHILD_SA that no listing has shown yet."""
+        ended = {event.unique_id for event in self._early_events if not event.came}
+        known = self.announced.keys() | current.keys() | ended
+        return any(event.came and event.unique_id not in known for event in self._early_events)
+
+    def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange], *, awaits: bool) -> set[int]:
+        """Return those of the absent circuits that may still exist, or whose replacement is not listed yet."""
         ended = {event.unique_id for event in events if not event.came}
-        return {key for key in absent - ended - self._unconfirmed if not self._ike_sas_of.of(key)}
+        return {key for key in absent - ended - self._unconfirmed if awaits or not self._ike_sas_of.of(key)}
 
     def _interrupted(self, events: Sequence[ChildChange], current: Mapping[int, Circuit]) -> set[int]:
         """Replay the events; return the circuits that had ended when their pair of addresses had none left."""

@@ -59,12 +59,16 @@ class NaiveTable:
         in_any_state, current = _children(self.sas.values()), circuits(self.sas.values())
         other = self.never_listed - _children(replaced) - _children(listed.values())
         other = {key for key in other if self.announced[key][0].unique_id not in of}
+        early = self.not_shown(new, current.keys() | other)
         events = self.early_events + new
+        decided = events[: len(events) - len(early)]
+        arrivals = {event.unique_id for event in early if event.came}
+        arrivals -= self.announced.keys() | current.keys() | {event.unique_id for event in early if not event.came}
         absent = self.announced.keys() - current.keys() - other
         unconfirmed = {
             key
-            for key in absent - in_any_state - self.absent_before
-            if not any(event.unique_id == key and not event.came for event in events)
+            for key in absent - self.absent_before - (set() if arrivals else in_any_state)
+            if not any(event.unique_id == key and not event.came for event in decided)
         }
         down = {key for key in absent - unconfirmed if self.was_interrupted(key, events, current)}
         gone = absent - unconfirmed - down
@@ -74,7 +78,7 @@ class NaiveTable:
             if key not in self.announced or not same_circuit(self.announced[key], circuit)
         ]
         former = self.announced
-        self.early_events = self.not_shown(new, current.keys() | other)
+        self.early_events = early
         self.announced = {key: former[key] for key in unconfirmed | other} | current
         self.never_listed, self.absent_before = other, unconfirmed
         return Announcements(_circuits(former, down), changed, _circuits(former, gone), bool(unconfirmed))
@@ -279,6 +283,16 @@ def test_an_event_before_its_listing_keeps_its_place() -> None:
     assert _keys(announcements.interrupted) == [1]
     assert _keys(announcements.installed) == [2]
     assert not announcements.unconfirmed
+
+
+def test_a_circuit_waits_for_the_listing_of_its_replacement() -> None:
+    """Make-before-break reauthentication, while the bridge lists the old IKE_SA alone: nhrpd always has a circuit."""
+    table = CircuitTable()
+    table.update({1: _sa(1, 1)}, [])
+    first = table.update({}, [_came(2), _ended(1)], {1})
+    assert first == Announcements(unconfirmed=True)
+    second = table.update({2: _sa(2, 2)}, [])
+    assert (_keys(second.interrupted), _keys(second.installed), _keys(second.destroyed)) == ([], [2], [1])
 
 
 def test_another_charon_gives_known_unique_ids_to_other_peers() -> None:
