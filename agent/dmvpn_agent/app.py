@@ -27,6 +27,7 @@ from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bridge.certificate_table import BridgeCertificates
 from dmvpn_agent.charon.reconnect import ViciReconnector
+from dmvpn_agent.charon.sa_gauges import observe_sas
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config
@@ -119,16 +120,15 @@ class AgentApp:
 
     def _make_charon(self) -> CharonWatch:
         config, telemetry = self._config, self.telemetry
-        charon = CharonWatch(
+        return CharonWatch(
             ViciCharon(config.ike.vici_socket, telemetry),
             config.tunnels,
             telemetry,
             self._clocks,
             certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),
+            changed=self._sas_changed,
+            learn_authorities=self._authorities_received,
         )
-        charon.changed = self._sas_changed
-        charon.learn = self._authorities_received
-        return charon
 
     def _make_authorizer(self) -> Authorizer:
         return Authorizer(
@@ -248,6 +248,7 @@ class AgentApp:
         telemetry.observe(kernel_metrics.TUNNEL_UP, self._tunnels_up)
         telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self.authorizer.denials))
         observe_peers(telemetry, self.peers)
+        observe_sas(telemetry, self.charon)
         if self.reconciler:
             observe_reconciler(telemetry, self.reconciler)
         if self.redirect:

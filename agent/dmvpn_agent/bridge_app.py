@@ -58,7 +58,7 @@ class BridgeApp:
             config.profiles,
             telemetry,
             self.process.failures,
-            told=handed.told if handed else (),
+            announced=handed.told if handed else (),
         )
         self.server = self._make_server()
         parts = [Part("bridge", self.bridge.run), *self.process.parts]

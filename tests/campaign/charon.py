@@ -9,7 +9,7 @@ from typing import Any
 from campaign.pki import Holder
 from campaign.world import PUBKEY, Sa, World
 from dmvpn_agent.bridge.clients import CLIENT_EVENTS
-from dmvpn_agent.charon.session import ALERT_EVENT, PATCHED_EVENT
+from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT
 from dmvpn_agent.charon.vici import Packet, PacketType, decode, encode
 
 OWN_NBMA = "203.0.113.254"

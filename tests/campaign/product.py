@@ -24,7 +24,6 @@ from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.vtysh_lines import render
-from dmvpn_agent.bridge import bridge as bridge_module
 from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.bridge.bridge import Bridge
@@ -131,7 +130,6 @@ class Product:
 
     async def start(self) -> None:
         """Start both processes."""
-        vars(bridge_module)["utc_now"] = self.clock
         vars(sa_lookup)["ASK_PAUSE"] = 2.0  # fewer looks for what does not come
         if not self._world.patched:
             telemetry = Telemetry()
@@ -144,6 +142,7 @@ class Product:
                 Acquirer(lambda *_: None, telemetry, self._loop.time),
                 self._config.profiles,
                 telemetry,
+                clock=self.clock,
             )
             bridge.clients.add(self.nhrpd)
             self._tasks.append(self._loop.create_task(bridge.run()))
@@ -157,20 +156,27 @@ class Product:
         self.peers = Peers(PeerTable(self._store))
         source = None if self._world.patched else self._bridge_file
         clocks = Clocks(self.clock, self.uptime)
-        self.watch = CharonWatch(self.charon, self._config.tunnels, telemetry, clocks, certificates=source)
+        self.watch = CharonWatch(
+            self.charon, self._config.tunnels, telemetry, clocks, source,
+            changed=self._sas_changed, learn_authorities=self._learn_authorities,
+        )  # fmt: skip
         self.authorizer = Authorizer(
             self._config.policy, self.peers, telemetry, clocks, lambda: None, self.watch,
             own=lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
         )  # fmt: skip
-        self.watch.changed = self.authorizer.sas_changed
         files = self._config.trust_files
         reader = TrustFilesReader(files, KeptTrust(files.kept), SignerCache(), self.clock)
         self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.authorizer.trust)
-        self.watch.learn = self.trust.learn
         self.authorizer.deny_until_trust()
         self.trust.start()
         self.authorizer.trust(self.trust.trust)
         self._agent_tasks = [self._loop.create_task(self.watch.run()), self._loop.create_task(self.authorizer.run())]
+
+    def _sas_changed(self) -> None:
+        self.authorizer.sas_changed()
+
+    async def _learn_authorities(self, certificates: list[bytes]) -> None:
+        await self.trust.learn(certificates)
 
     async def restart_agent(self) -> None:
         """End the agent's process and start it again."""

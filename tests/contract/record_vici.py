@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from contract.charon_network import HUB, Network, address
-from dmvpn_agent.charon.session import SA_EVENTS
+from dmvpn_agent.charon.events import SA_EVENTS
 from dmvpn_agent.charon.vici import Packet, PacketReader, PacketType, encode
 from fakes.nhrpd_vici import EVENTS
 from fakes.transcript import Line, dump

@@ -31,7 +31,7 @@ from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent, EventError, EventReader, parse_event
 from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.bridge.nhrpd_sections import render_for_nhrpd
-from dmvpn_agent.charon.sa_changes import child_changes, ike_ids, rekeyed_spis
+from dmvpn_agent.charon.events import ALERT_EVENT, SA_EVENTS, decode_event
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
 from dmvpn_agent.charon.vici import MAX_PACKET, Packet, PacketReader, PacketType, ViciError, encode
 from dmvpn_agent.charon.vici import decode as decode_packet
@@ -293,12 +293,10 @@ def _check_packet(packet: Packet) -> None:
         for sa in parse_ike_sas(packet.message, NOW):
             for child in sa.children:
                 encode(Packet(PacketType.EVENT, "list-sa", render_for_nhrpd(sa, child, b"", b"")))
-        for event in ("child-updown", "child-rekey"):
-            tuple(child_changes(event, packet.message))
     except ViciError:
         pass
-    ike_ids(packet.message)
-    rekeyed_spis(packet.message)
+    for event in (*SA_EVENTS, ALERT_EVENT):
+        decode_event(event, packet.message, packet.message.keys(), NOW)
 
 
 def _check_request(request: BindingRequest) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
-from dmvpn_agent.charon.sa_changes import child_changes, ike_ids, parse_alert, rekeyed_spis, sa_event
+from dmvpn_agent.charon.events import ALERT_EVENT, SA_EVENTS, decode_event
 from dmvpn_agent.charon.sa_reader import parse_connections, parse_ike_sas, parse_load
 from dmvpn_agent.charon.vici import Section, ViciError, decode, encode
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
@@ -120,18 +120,14 @@ def _read_everything(message: Section) -> None:
     """Read a message by whatever reads some message."""
     readers: tuple[Callable[[], Any], ...] = (
         lambda: tuple(parse_ike_sas(message, NOW)),
-        lambda: parse_alert(message, NOW),
         lambda: tuple(parse_connections(message)),
         lambda: parse_load(message),
     )
     for reader in readers:
         with suppress(ViciError):
             reader()
-    for event in ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update"):
-        sa_event(event, message)
-        tuple(child_changes(event, message))
-    ike_ids(message)
-    rekeyed_spis(message)
+    for event in (*SA_EVENTS, ALERT_EVENT):
+        decode_event(event, message, message.keys(), NOW)
 
 
 def test_a_packet_of_charon_that_was_cut_off_is_refused() -> None:

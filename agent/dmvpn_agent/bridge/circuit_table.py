@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.bridge.multi_index import MultiIndex
+from dmvpn_agent.charon.events import ChildChange
 from dmvpn_agent.charon.sa import Circuit, IkeSa, addresses, circuits, same_circuit
-from dmvpn_agent.charon.sa_changes import ChildChange
 
 Pair = tuple[Address, Address]
 

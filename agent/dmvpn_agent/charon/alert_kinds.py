@@ -1,6 +1,6 @@
-"""The kinds of alert that charon raises over VICI since strongSwan 6.0.3 (explained in its README.md there)."""
+"""The kinds of alert that charon raises over VICI since strongSwan 6.0.3, as its VICI README.md lists them."""
 
-#: An operator can do something about these; the others come with lost packets or strangers, and are counted only.
+#: An operator can act on these; the others come with packet loss or unknown peers, and are only counted.
 NOTABLE = frozenset({
     "authorization-failed", "cert-exceeded-path-len", "cert-expired", "cert-no-issuer", "cert-policy-violation",
     "cert-revoked", "cert-untrusted-root", "cert-validation-failed", "install-child-policy-failed",
@@ -15,6 +15,6 @@ KINDS = NOTABLE | {
 OTHER = "other"
 
 
-def kind(name: str) -> str:
-    """Return the kind to count an alert under; ``other`` for one of a newer strongSwan."""
-    return name if name in KINDS else OTHER
+def alert_label(kind: str) -> str:
+    """Return the metric label of an alert; ``other`` if a newer strongSwan raised it."""
+    return kind if kind in KINDS else OTHER

@@ -1,38 +1,39 @@
-"""charon's alerts: counted by kind, and those an operator can act on logged, each kind at most once an interval."""
+"""charon's alerts: counted by kind; those that an operator can act on are logged, each kind once a minute at most."""
 
 from collections import defaultdict
 
 import structlog
 
-from dmvpn_agent.charon import alert_kinds as alert
 from dmvpn_agent.charon import metrics
-from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.alert_kinds import NOTABLE, alert_label
+from dmvpn_agent.charon.events import Alert
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime, in_seconds
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: Seconds between two log lines about alerts of one kind.
+#: Seconds.
 LOG_INTERVAL = 60.0
 
 
 class CharonAlerts:
-    """Told of each alert."""
+    """Counts and logs alerts."""
 
     def __init__(self, telemetry: Telemetry, clock: Uptime) -> None:
         self._telemetry = telemetry
         self._reported = defaultdict[str, Trouble](lambda: Trouble(LOG_INTERVAL, in_seconds(clock)))
 
-    def heard(self, name: str, sa: IkeSa | None) -> None:
-        """Count an alert; ``sa`` is the IKE_SA that it is about, if any."""
-        kind = alert.kind(name)
+    def add(self, alert: Alert) -> None:
+        """Count an alert, and log it if its kind is notable and was not logged within the interval."""
+        kind = alert_label(alert.kind)
         self._telemetry.increment(metrics.CHARON_ALERTS, kind)
-        if kind not in alert.NOTABLE:
+        if kind not in NOTABLE:
             return
         reported = self._reported[kind]
         if not reported.is_new(kind):
             return
+        sa = alert.ike_sa
         about = {"connection": sa.name, "remote": str(sa.remote_host), "remote_id": sa.remote_id} if sa else {}
         log.warning("charon_alert", kind=kind, **about, more_since_last=reported.repeats,
-                    do="charon's log has the details")  # fmt: skip
+                    do="see charon's log for details")  # fmt: skip

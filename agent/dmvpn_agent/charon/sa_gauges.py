@@ -1,22 +1,30 @@
-"""What is exported of the DMVPN's SAs: traffic, events, times and algorithms, one series a peer at most."""
+"""The metrics of charon's SAs; those of the DMVPN's SAs have at most one series a peer."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.algorithms import label
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.sa_totals import SaTotals
+from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 
-def observe_sas(telemetry: Telemetry, sas: Callable[[], tuple[IkeSa, ...]], totals: SaTotals) -> None:
-    """Export the established IKE_SAs that ``sas`` returns, and the totals."""
+def observe_sas(telemetry: Telemetry, watch: CharonWatch) -> None:
+    """Export the IKE_SAs, their CHILD_SAs and the totals."""
+    totals = watch.totals
+
+    def sas() -> tuple[IkeSa, ...]:
+        return tuple(watch.our_sas())
 
     def installed() -> Iterator[tuple[IkeSa, ChildSa]]:
         return ((sa, child) for sa in sas() for child in sa.children if child.installed)
 
+    telemetry.observe(metrics.VICI_CONNECTED, lambda: watch.connected)
+    telemetry.observe(metrics.IKE_SAS, lambda: _states(watch.ike_sas))
+    telemetry.observe(metrics.CHILD_SAS, lambda: _states(child for sa in watch.ike_sas for child in sa.children))
     telemetry.observe(metrics.SA_BYTES, lambda: _directions(totals, 0))
     telemetry.observe(metrics.SA_PACKETS, lambda: _directions(totals, 1))
     telemetry.observe(metrics.SA_EVENTS, lambda: {
@@ -30,6 +38,10 @@ def observe_sas(telemetry: Telemetry, sas: Callable[[], tuple[IkeSa, ...]], tota
     telemetry.observe(metrics.IKE_SAS_NAT, lambda: {
         ("local",): sum(sa.nat_local for sa in sas()), ("remote",): sum(sa.nat_remote for sa in sas()),
     })  # fmt: skip
+
+
+def _states(sas: Iterable[IkeSa | ChildSa]) -> Samples:
+    return {(state,): count for state, count in Counter(sa.state for sa in sas).items()}
 
 
 def _directions(totals: SaTotals, offset: int) -> Samples:

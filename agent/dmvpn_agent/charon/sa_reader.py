@@ -1,4 +1,4 @@
-"""charon's SAs, from VICI's sections."""
+"""Reads charon's SAs, connections, certificates and statistics from VICI messages."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,21 +14,19 @@ _ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "pr
                    *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
 
 
-#: A node has few addresses of its own, and most peers the same ports, in a thousand SAs.
-_own_address = lru_cache(maxsize=64)(ip_address)
-
-
+# A thousand SAs share a few local addresses and ports: each value is held once.
+_local_address = lru_cache(maxsize=64)(ip_address)
 _port = lru_cache(maxsize=64)(int)
 
 
 def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
-    """Yield the IKE_SAs of a ``list-sa`` event, or of one about SAs: old and new ones where something was rekeyed.
+    """Yield the IKE_SAs of a ``list-sa`` event or of an event about SAs; after a rekeying, the old and the new one.
 
-    ``now``: when the message came; charon gives times in seconds from then. IKE_SAs without addresses (not yet
-    connected) are left out. Raises ``ViciError``.
+    ``now``: when the message was received; charon gives times in seconds from then. IKE_SAs without addresses, which
+    are not connected yet, are left out. Raises ``ViciError``.
     """
     for name, section in sections(message):
-        for part in _parts(section, "state"):
+        for part in old_and_new(section, "state"):
             if not text(part, "local-host") or text(part, "remote-host") in {"", "%any"}:
                 continue
             try:
@@ -37,16 +35,22 @@ def parse_ike_sas(message: Section, now: datetime) -> Iterator[IkeSa]:
                 raise ViciError(f"IKE_SA {name}: {error}") from error
 
 
-def _parts(section: Section, key: str) -> Iterator[Section]:
-    """Yield a section, or, where what has the key lies one deeper, the old and the new one within."""
+def old_and_new(section: Section, key: str) -> Iterator[Section]:
+    """Yield a section that has the key; else the sections ``old`` and ``new`` within it, as after a rekeying."""
     if key in section:
         yield section
     else:
         yield from (part for name, part in sections(section) if name in {"old", "new"})
 
 
+def subsection(section: Section, key: str) -> Section:
+    """Return a section within a section; an empty one if it is missing or a value."""
+    inner = section.get(key, {})
+    return inner if isinstance(inner, Mapping) else {}
+
+
 def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
-    """Read one; its texts are interned, so that two looks at a thousand SAs hold them once."""
+    """Read an IKE_SA; its texts are interned, so that two lists of a thousand SAs hold them once."""
     children = section.get("child-sas", {})
     if not isinstance(children, Mapping):
         raise ViciError("child-sas is no section")
@@ -54,7 +58,7 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         unique_id=number(section, "uniqueid"),
         name=intern(name),
         state=intern(text(section, "state")),
-        local_host=_own_address(text(section, "local-host")),
+        local_host=_local_address(text(section, "local-host")),
         remote_host=ip_address(text(section, "remote-host")),
         remote_port=_port(count(section, "remote-port")),
         local_id=intern(text(section, "local-id")),
@@ -64,7 +68,7 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         children=tuple(
             _child_sa(text(part, "name") or key, part, now)
             for key, child in sections(children)
-            for part in _parts(child, "uniqueid")
+            for part in old_and_new(child, "uniqueid")
         ),
         local_port=_port(count(section, "local-port")),
         version=count(section, "version"),
@@ -77,12 +81,6 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         reauth_due=_ahead(section, "reauth-time", now),
         remote_certificate=_octets(section, "remote-cert-data"),
     )
-
-
-def _section(section: Section, key: str) -> Section:
-    """Return a section within a section; an empty one if it is missing or a value."""
-    inner = section.get(key, {})
-    return inner if isinstance(inner, Mapping) else {}
 
 
 def _octets(section: Section, key: str) -> bytes:
@@ -120,7 +118,7 @@ def _algorithms(section: Section) -> Algorithms:
 def _interned(
     encryption: bytes, encryption_bits: bytes, integrity: bytes, integrity_bits: bytes, prf: bytes, *exchanges: bytes
 ) -> Algorithms:
-    """Return one value for all SAs with the same algorithms: there are few."""
+    """Return one value for all SAs with the same algorithms."""
     return Algorithms(
         _sized(encryption, encryption_bits),
         _sized(integrity, integrity_bits),
@@ -134,22 +132,22 @@ def _sized(name: bytes, bits: bytes) -> str:
 
 
 def _ago(section: Section, key: str, now: datetime) -> datetime | None:
-    """Return a time that has passed.
+    """Return a time in the past.
 
-    charon reads the clock once before it lists SAs: what happens while it does comes out below 0.
+    charon reads the clock once before it lists SAs; an age is negative if the event happened during the listing.
     """
     seconds = _seconds(section, key)
     return None if seconds is None else _moved(now, -max(seconds, 0))
 
 
 def _ahead(section: Section, key: str, now: datetime) -> datetime | None:
-    """Return a time to come, or, as a negative number of seconds, one that has passed."""
+    """Return a time in the future; in the past if the number of seconds is negative."""
     seconds = _seconds(section, key)
     return None if seconds is None else _moved(now, seconds)
 
 
 def _seconds(section: Section, key: str) -> int | None:
-    """Return a number of seconds; charon prints some of those below 0 as unsigned, of 64 bits (``use-in``)."""
+    """Return a number of seconds; charon prints some negative ones as unsigned 64-bit numbers (``use-in``)."""
     seconds = text(section, key)
     if not seconds:
         return None
@@ -160,14 +158,14 @@ def _seconds(section: Section, key: str) -> int | None:
 
 
 def _moved(now: datetime, seconds: int) -> datetime | None:
-    """Return the time so many seconds from now; a time that no calendar has is not known."""
+    """Return the time so many seconds from now; ``None`` if it is out of the calendar's range."""
     try:
         return now + timedelta(seconds=seconds)
     except OverflowError:
         return None
 
 
-#: What charon calls the methods (``auth_class_names``).
+#: charon's names of the methods (``auth_class_names``).
 _METHODS = {"public key": Authentication.PUBLIC_KEY, "pre-shared key": Authentication.PRE_SHARED_KEY}
 
 
@@ -198,13 +196,13 @@ class Load:
 def parse_connections(message: Section) -> Iterator[Connection]:
     """Yield the connections of a ``list-conn`` event.
 
-    A peer that passes several rounds (RFC 4739) names an identity in each, and charon shows that of the last one. A
-    round without a class, as charon lists it where ``auth`` is not set, takes a pre-shared key as well.
+    A peer that passes several rounds (RFC 4739) sends an identity in each, and charon shows the last one. A round
+    whose ``auth`` is not set is listed without a class, and accepts a pre-shared key as well.
     """
     for name, section in sections(message):
         rounds = {text(part, "class") for key, part in sections(section) if key.startswith("remote-")}
         method = _METHODS.get(rounds.pop()) if len(rounds) == 1 else None
-        children = sections(_section(section, "children"))
+        children = sections(subsection(section, "children"))
         modes = {child: text(part, "mode") for child, part in children}
         yield Connection(name, method or Authentication.OTHER, modes)
 

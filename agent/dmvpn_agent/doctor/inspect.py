@@ -18,7 +18,7 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems
 from dmvpn_agent.charon.commands import list_connections, list_own_certificates, list_plugins
 from dmvpn_agent.charon.commands import version as charon_version
-from dmvpn_agent.charon.session import PATCHED_EVENT
+from dmvpn_agent.charon.events import PATCHED_EVENT
 from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.doctor.checks import NHRPD_VICI

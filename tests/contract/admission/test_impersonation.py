@@ -122,7 +122,7 @@ class Scene:
 
     async def look(self) -> None:
         assert self.bridge.bridge.session is not None
-        await self.bridge.bridge._look(self.bridge.bridge.session, None)
+        await self.bridge.bridge._update(self.bridge.bridge.session, None)
         await self.watch.refresh()
 
     def told(self, host: str) -> list[tuple[str, bytes]]:

@@ -19,10 +19,10 @@ from contract.agent import VALID
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.app import AgentApp
-from dmvpn_agent.bridge import bridge as bridge_module
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.surplus_watch import SurplusEnder
 from dmvpn_agent.bridge_app import BridgeApp
+from dmvpn_agent.charon import session as session_module
 from dmvpn_agent.charon import vici_client as charon_adapter
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config, load
@@ -212,7 +212,7 @@ async def _broken_later(*_: object, **__: object) -> Any:
         (PeerTable, "load", "store", True),
         (TrustFilesReader, "read", "trust", False),
         (CharonWatch, "peers_at", "admission", False),
-        (Peers, "settle", "admission", True),
+        (Peers, "apply_decision", "admission", True),
         (Peers, "conflicting", "admission", False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -356,7 +356,7 @@ async def test_a_client_is_closed_where_the_bridge_proper_fails_while_it_is_serv
     async with _at_work(app):
         client = await _served(app, tmp_path / "charon.vici")
         with monkeypatch.context() as patch:
-            patch.setattr(bridge_module, "ike_ids", _broken)
+            patch.setattr(session_module, "decode_event", _broken)
             beside.raise_event("ike-updown", {"up": "yes", "dmvpn": beside.sas[1].section()})
             await until(lambda: client.closed)
         await client.close()

@@ -67,14 +67,13 @@ async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemet
     """Looks come one after the other: an older list of IKE_SAs never takes a newer one's place."""
     news: list[int] = []
     bridge = _SlowBridge()
-    async with watched(charon.path, telemetry, bridge) as watch:
-        watch.changed = lambda: news.append(1)
+    async with watched(charon.path, telemetry, bridge, changed=lambda: news.append(1)) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(bridge.asked.is_set)
         charon.sas.clear()
         charon.up(FakeSa(2, "203.0.113.2", "CN=spoke2"), told=False)
         second = asyncio.create_task(watch.refresh())
-        await until(lambda: second.done() or watch._looking._waiters)
+        await until(lambda: second.done() or watch._refreshes._lock._waiters)
         bridge.readable.set()
         await until(lambda: len(news) == 2)
         assert [sa.unique_id for sa in watch.our_sas()] == [2]
@@ -112,11 +111,11 @@ async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry:
     """Whoever waited for it makes one."""
     async with watched(charon.path, telemetry) as watch:
         charon.hang = True
-        begun = watch._looks_begun
+        started = watch._refreshes._started
         first, second = (asyncio.create_task(watch.refresh()) for _ in range(2))
-        await until(lambda: watch._looks_begun == begun + 1)  # the second one waits for the first
+        await until(lambda: watch._refreshes._started == started + 1)  # the second one waits for the first
         first.cancel()
-        await until(lambda: watch._looks_begun == begun + 2)
+        await until(lambda: watch._refreshes._started == started + 2)
         second.cancel()
         await asyncio.gather(first, second, return_exceptions=True)
 
@@ -127,14 +126,13 @@ async def test_nobody_is_judged_by_an_ike_sa_before_the_cas_that_came_with_it_ar
     """One of them may be why the peer is denied."""
     address, shown = ip_address("203.0.113.2"), list[list[bytes]]()
     charon.certificates = [der()]
-    async with watched(charon.path, telemetry) as watch:
-        known = asyncio.Event()
+    known = asyncio.Event()
 
-        async def learn(certificates: list[bytes]) -> None:
-            shown.append(certificates)
-            await known.wait()
+    async def learn(certificates: list[bytes]) -> None:
+        shown.append(certificates)
+        await known.wait()
 
-        watch.learn = learn
+    async with watched(charon.path, telemetry, learn_authorities=learn) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: shown)
         assert watch.peers_at("gre1", address) == frozenset()
@@ -146,8 +144,7 @@ async def test_nobody_is_judged_by_an_ike_sa_before_the_cas_that_came_with_it_ar
 async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Telemetry) -> None:
     """Traffic and rekeyed children are none."""
     news: list[int] = []
-    async with watched(charon.path, telemetry) as watch:
-        watch.changed = lambda: news.append(1)
+    async with watched(charon.path, telemetry, changed=lambda: news.append(1)) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED"}))
         await until(lambda: news)
         charon.rekey_child(1, old=11, new=12)
@@ -254,8 +251,7 @@ async def test_the_cas_that_charon_has_are_looked_at_before_anybody_is_judged_an
     async def learn(certificates: list[bytes]) -> None:
         news.append(certificates)
 
-    async with watched(charon.path, telemetry) as watch:
-        watch.learn, watch.changed = learn, lambda: news.append("changed")
+    async with watched(charon.path, telemetry, changed=lambda: news.append("changed"), learn_authorities=learn):
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: "changed" in news)
         assert news[:2] == [[b"a CA"], "changed"]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dmvpn_agent.bridge.circuit_table import Announcements, CircuitTable, Pair
+from dmvpn_agent.charon.events import ChildChange
 from dmvpn_agent.charon.sa import ChildSa, Circuit, IkeSa, addresses, circuits, same_circuit
-from dmvpn_agent.charon.sa_changes import ChildChange
 
 STATES = st.sampled_from(["INSTALLED", "INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED", "CREATED"])
 CHILDREN = st.dictionaries(st.integers(1, 6), STATES, max_size=4)

@@ -1,11 +1,11 @@
-"""charon's sections, with anything in them."""
+"""Messages of charon with arbitrary values."""
 
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.charon.sa_changes import ike_ids, parse_alert, sa_event
+from dmvpn_agent.charon.events import ALERT_EVENT, SA_EVENTS, SaEvent, decode_event
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
 from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, decode, encode
 from factories import NOW
@@ -33,15 +33,21 @@ def messages(draw: st.DrawFn) -> Section:
     return decode(encode(Packet(PacketType.EVENT, "x", message))[4:]).message
 
 
-@given(messages(), st.sampled_from(["ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "x"]))
-def test_what_cannot_be_read_is_said_and_nothing_else_is_raised(message: Section, name: str) -> None:
-    """Numbers out of range, sections for values and values for sections are a ViciError; the rest is whole SAs."""
-    sa_event(name, message)
+@given(messages())
+def test_reading_sas_raises_only_a_vici_error(message: Section) -> None:
+    """A number out of range, or a section in place of a value, is a ViciError; an SA that is returned is complete."""
     try:
         for sa in parse_ike_sas(message, NOW):
             assert sa.unique_id >= 0
             assert all(min(child.traffic) >= 0 for child in sa.children)
-        parse_alert(message, NOW)
-        ike_ids(message)
     except ViciError:
         pass
+
+
+@given(messages(), st.sampled_from([*SA_EVENTS, ALERT_EVENT, "x"]))
+def test_decoding_an_event_raises_nothing(message: Section, name: str) -> None:
+    """An event has IKE_SAs or a problem, never both."""
+    event = decode_event(name, message, {"dmvpn"}, NOW)
+    if isinstance(event, SaEvent):
+        assert not (event.problem and event.ike_sas)
+        assert {sa.unique_id for sa in event.ike_sas} <= event.ike_ids

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.sa import ChildSa, IkeSa, Traffic
-from dmvpn_agent.charon.sa_totals import SaEvent, SaTotals
+from dmvpn_agent.charon.sa_totals import SaTotals
 
 ADDRESSES: tuple[Address, ...] = (ip_address("203.0.113.2"), ip_address("203.0.113.3"))
 CHILD = ChildSa(1, "dmvpn", "INSTALLED")
@@ -81,7 +82,7 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
             case "look":
                 totals.update(node.all())
             case "rekey":
-                totals.event(SaEvent.CHILD_REKEYED, node.close(which))
+                totals.add_event(SaEventKind.CHILD_REKEYED, node.close(which))
             case "rekey unheard":
                 node.close(which)
                 missed = True
@@ -92,9 +93,9 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
             case "move":
                 node.places[which] = ADDRESSES[1 - which]
             case "event":
-                totals.event(SaEvent.IKE_MOVED, node.shown(which))
+                totals.add_event(SaEventKind.IKE_MOVED, node.shown(which))
             case "late" if node.closed:
-                totals.event(SaEvent.CHILD_CLOSED, node.closed[-1])
+                totals.add_event(SaEventKind.CHILD_CLOSED, node.closed[-1])
         now = _sum(totals)
         assert all(one >= other for one, other in zip(now, earlier, strict=True))
         assert all(one <= other for one, other in zip(now, node.carried, strict=True))
@@ -112,10 +113,10 @@ def test_what_is_gone_is_forgotten_in_the_end() -> None:
     ]
     totals.update(here)
     assert len(totals.traffic()) == 10
-    totals.event(SaEvent.IKE_CLOSED, here[0])
+    totals.add_event(SaEventKind.IKE_CLOSED, here[0])
     totals.update(here[8:])
     assert len(totals.traffic()) == 4
-    assert totals.events() == {(ADDRESSES[0], SaEvent.IKE_CLOSED): 1}
+    assert totals.events() == {(ADDRESSES[0], SaEventKind.IKE_CLOSED): 1}
 
 
 def test_a_child_that_is_not_installed_has_no_counts() -> None:

@@ -1,5 +1,6 @@
 """charon's sections to core values, and into what nhrpd reads."""
 
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -8,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.bridge.nhrpd_sections import NHRPD_MAX_CERTIFICATE, render_for_nhrpd
+from dmvpn_agent.charon.events import Alert, ChildChange, SaEvent, SaEventKind, decode_event
 from dmvpn_agent.charon.sa import Algorithms, ChildSa, IkeSa, Traffic, circuits, same_circuit
-from dmvpn_agent.charon.sa_changes import ike_ids, parse_alert, rekeyed_spis, sa_event
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
-from dmvpn_agent.charon.sa_totals import SaEvent
 from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, decode, encode
 from factories import NOW
 from fakes.charon import FakeSa
@@ -137,43 +137,87 @@ def test_what_changes_by_itself_is_the_same_circuit() -> None:
     assert not same_circuit(here, (moved, moved.children[0]))
 
 
+def _event(name: str, message: Section) -> SaEvent:
+    event = decode_event(name, _received(message), {"dmvpn"}, NOW)
+    assert isinstance(event, SaEvent)
+    return event
+
+
 def test_the_last_counts_of_a_rekeyed_child_are_read() -> None:
-    """Old and new lie one section deeper, and the old one comes first."""
+    """The old and the new CHILD_SA lie one section deeper, the old one first."""
     pair = {"old": SA.child(3), "new": FakeSa(7, "203.0.113.2", "", children={4: "INSTALLED"}).child(4)}
-    message = _received({"dmvpn": SA.section(**{"child-sas": {"dmvpn": pair}})})
-    (sa,) = parse_ike_sas(message, NOW)
+    event = _event("child-rekey", {"dmvpn": SA.section(**{"child-sas": {"dmvpn": pair}})})
+    (sa,) = event.ike_sas
     assert [(child.unique_id, child.traffic.bytes_in) for child in sa.children] == [(3, 100), (4, 0)]
-    assert sa_event("child-rekey", message) is SaEvent.CHILD_REKEYED
+    assert event.kind is SaEventKind.CHILD_REKEYED
+    assert event.child_changes == (ChildChange(4, came=True), ChildChange(3, came=False))
 
 
-def test_going_down_has_no_key() -> None:
-    """Only coming up says so."""
-    section = {"dmvpn": SA.section()}
-    assert sa_event("child-updown", _received({"up": "yes", **section})) is SaEvent.CHILD_INSTALLED
-    assert sa_event("child-updown", _received(section)) is SaEvent.CHILD_CLOSED
-    assert sa_event("ike-updown", _received(section)) is SaEvent.IKE_CLOSED
-    assert sa_event("ike-rekey", _received({"dmvpn": {"old": SA.section(), "new": SA.section()}}))
-    assert sa_event("list-sa", _received(section)) is None
+@pytest.mark.parametrize(
+    ("name", "up", "kind"),
+    [
+        ("ike-updown", True, SaEventKind.IKE_ESTABLISHED),
+        ("ike-updown", False, SaEventKind.IKE_CLOSED),
+        ("child-updown", True, SaEventKind.CHILD_INSTALLED),
+        ("child-updown", False, SaEventKind.CHILD_CLOSED),
+        ("ike-update", False, SaEventKind.IKE_MOVED),
+        ("child-state-installed", False, None),
+    ],
+)
+def test_an_event_tells_what_happened(name: str, up: bool, kind: SaEventKind | None) -> None:
+    """``up`` lies beside the IKE_SA's section; charon leaves it out when an SA goes down."""
+    event = _event(name, {**({"up": "yes"} if up else {}), "dmvpn": SA.section()})
+    changes = (ChildChange(3, came=up),) if name == "child-updown" else ()
+    assert event == SaEvent(kind, (PARSED,), frozenset({7}), changes)
+
+
+def test_an_event_about_another_connection_is_empty() -> None:
+    """Its IKE_SAs are not read."""
+    assert _event("child-updown", {"up": "yes", "office": SA.section(uniqueid="x")}) == SaEvent(
+        SaEventKind.CHILD_INSTALLED
+    )
+
+
+def test_an_event_that_cannot_be_read_tells_the_problem_and_the_ids() -> None:
+    """Its IKE_SAs are listed again."""
+    event = _event("child-updown", {"up": "yes", "dmvpn": SA.section(**{"remote-host": "nowhere"})})
+    assert "nowhere" in event.problem
+    assert replace(event, problem="") == SaEvent(
+        SaEventKind.CHILD_INSTALLED, ike_ids=frozenset({7}), child_changes=(ChildChange(3, came=True),)
+    )
 
 
 def test_an_alert_names_its_ike_sa_if_it_has_one() -> None:
-    """It lies under ``ike-sa``, by its connection's name."""
-    kind, sa = parse_alert(_received({"type": "cert-expired", "ike-sa": {"dmvpn": SA.section()}}), NOW)
-    assert (kind, sa and sa.remote_id) == ("cert-expired", "CN=spoke1")
-    assert parse_alert(_received({"type": "shutdown-signal"}), NOW) == ("shutdown-signal", None)
-
-
-def test_an_event_names_its_ike_sa() -> None:
-    """``up`` beside the section is passed over."""
-    assert ike_ids(_received({"up": "yes", "dmvpn": SA.section()})) == {7}
+    """The IKE_SA lies under ``ike-sa``, by its connection's name."""
+    message = {"type": "cert-expired", "ike-sa": {"office": SA.section()}}
+    alert = decode_event("alert", _received(message), {"dmvpn"}, NOW)
+    assert alert == Alert("cert-expired", replace(PARSED, name="office"))
+    assert decode_event("alert", _received({"type": "shutdown-signal"}), set(), NOW) == Alert("shutdown-signal")
 
 
 def test_a_rekeying_names_both_ike_sas() -> None:
-    """In ``ike-rekey`` they stand one section deeper."""
+    """They lie one section deeper; the new one comes last."""
     after = FakeSa(8, SA.remote_host, SA.remote_id)
-    message = _received({"dmvpn": {"old": SA.section(), "new": after.section()}})
-    assert ike_ids(message) == {7, 8}
-    assert rekeyed_spis(message) == ("0000000000000007:7000000000000000", "0000000000000008:8000000000000000")
+    event = _event("ike-rekey", {"dmvpn": {"old": SA.section(), "new": after.section()}})
+    assert event.kind is SaEventKind.IKE_REKEYED
+    assert event.ike_ids == {7, 8}
+    assert [sa.unique_id for sa in event.ike_sas] == [7, 8]
+    assert event.rekeyed == ("0000000000000007:7000000000000000", "0000000000000008:8000000000000000")
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "precedes"),
+    [
+        ("ike-updown", "ESTABLISHED", True),
+        ("ike-update", "CONNECTING", True),
+        ("ike-update", "ESTABLISHED", False),
+        ("child-updown", "ESTABLISHED", False),
+    ],
+)
+def test_an_ike_sa_that_just_came_has_no_child_yet(name: str, state: str, precedes: bool) -> None:
+    """charon raises ``child-updown`` once it has."""
+    sa = FakeSa(7, "203.0.113.2", "CN=spoke1", state=state)
+    assert _event(name, {"up": "yes", "dmvpn": sa.section()}).precedes_child is precedes
 
 
 @pytest.mark.parametrize("state", ["CREATED", "ROUTED", "INSTALLING", "REKEYED", "DELETING", "DELETED", "DESTROYING"])

@@ -1,40 +1,41 @@
-"""charon's alerts in the log, and the closed lists behind labels."""
+"""charon's alerts in the log, and the closed lists of label values."""
 
 from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
-from dmvpn_agent.charon import alert_kinds as alert
 from dmvpn_agent.charon import metrics
+from dmvpn_agent.charon.alert_kinds import OTHER
 from dmvpn_agent.charon.alerts import LOG_INTERVAL, CharonAlerts
 from dmvpn_agent.charon.algorithms import Strength, label
+from dmvpn_agent.charon.events import Alert
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 
-def test_each_kind_is_said_once_an_interval(telemetry: Telemetry) -> None:
-    """However many come; the next line says how many were not said."""
+def test_each_kind_is_logged_once_an_interval(telemetry: Telemetry) -> None:
+    """The next line has the number of alerts that were not logged."""
     time = timedelta()
     alerts = CharonAlerts(telemetry, lambda: time)
     with capture_logs() as lines:
         for _ in range(1000):
-            alerts.heard("peer-auth-failed", None)
-        alerts.heard("cert-expired", None)
+            alerts.add(Alert("peer-auth-failed"))
+        alerts.add(Alert("cert-expired"))
         time += timedelta(seconds=LOG_INTERVAL + 1)
-        alerts.heard("peer-auth-failed", None)
+        alerts.add(Alert("peer-auth-failed"))
     assert [(line["kind"], line["more_since_last"]) for line in lines] == [
         ("peer-auth-failed", 0), ("cert-expired", 0), ("peer-auth-failed", 999),
     ]  # fmt: skip
     assert telemetry.value(metrics.CHARON_ALERTS, "peer-auth-failed") == 1001
 
 
-def test_what_nobody_can_act_on_is_counted_only(telemetry: Telemetry) -> None:
-    """Retransmissions come with every lost packet."""
+def test_alerts_that_no_operator_can_act_on_are_only_counted(telemetry: Telemetry) -> None:
+    """Each lost packet causes a retransmission."""
     with capture_logs() as lines:
-        CharonAlerts(telemetry, timedelta).heard("retransmit-send", None)
-        CharonAlerts(telemetry, timedelta).heard("x" * 1000, None)
+        CharonAlerts(telemetry, timedelta).add(Alert("retransmit-send"))
+        CharonAlerts(telemetry, timedelta).add(Alert("x" * 1000))
     assert lines == []
-    assert telemetry.samples(metrics.CHARON_ALERTS) == {("retransmit-send",): 1, (alert.OTHER,): 1}
+    assert telemetry.samples(metrics.CHARON_ALERTS) == {("retransmit-send",): 1, (OTHER,): 1}
 
 
 @pytest.mark.parametrize(
