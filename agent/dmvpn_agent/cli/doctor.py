@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.config.file import load
 from dmvpn_agent.config.values import ConfigError
-from dmvpn_agent.doctor.checks import Check, Level, examine
-from dmvpn_agent.doctor.inspect import inspect, wanted
+from dmvpn_agent.doctor.check import Check, Level
+from dmvpn_agent.doctor.checks import check_node
+from dmvpn_agent.doctor.inspect import expected, inspect
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say
 from dmvpn_agent.runtime.printable import printable
@@ -30,7 +31,7 @@ def run(arguments: Namespace) -> int:
     except ConfigError as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_CANNOT
-    checks = examine(asyncio.run(inspect(config)), wanted(config))
+    checks = check_node(asyncio.run(inspect(config)), expected(config))
     say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if arguments.json
           else "\n".join(render(checks)))  # fmt: skip
     return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND

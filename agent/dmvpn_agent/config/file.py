@@ -1,8 +1,7 @@
 """The configuration file: TOML to frozen dataclasses.
 
-One file serves the agent and the bridge. Every key has a default except those that only the operator can know. An
-error names the key, the value and what is allowed; an unknown key is an error, so that a typing mistake never
-turns a rule off.
+The agent and the bridge use one file. Every key has a default, except those that only the operator can know. An
+unknown key is an error, so that a typing mistake never disables a rule.
 """
 
 import tomllib
@@ -34,9 +33,9 @@ MAX_CONFIG_BYTES = 1 << 20
 class Config:
     """A whole, valid configuration.
 
-    ``tunnels`` are the tunnel interfaces, each with the profile that nhrpd asks charon for on it: the name of a
-    connection and its child in swanctl's configuration. ``bgp`` and ``redirect`` are ``None`` where the agent is to
-    leave them alone.
+    ``tunnels``: the tunnel interfaces, each with the profile that nhrpd requests from charon for it: the name of a
+    connection and of its child in swanctl.conf. ``bgp`` and ``redirect`` are ``None`` if the agent does not manage
+    them.
     """
 
     role: Role
@@ -56,12 +55,12 @@ class Config:
 
     @property
     def interfaces(self) -> tuple[str, ...]:
-        """Return the tunnel interfaces, as the file has them."""
+        """Return the tunnel interfaces, in the order of the file."""
         return tuple(self.tunnels)
 
     @property
     def profiles(self) -> frozenset[str]:
-        """Return the connections of charon that are the DMVPN's; two interfaces may share one."""
+        """Return the names of charon's connections that belong to the DMVPN; two interfaces may share one."""
         return frozenset(self.tunnels.values())
 
     @property
@@ -78,8 +77,8 @@ class Config:
 def load(file: Path) -> Config:
     """Read and validate a configuration file.
 
-    Raises ``ConfigError``: unreadable, over 1 MiB, no TOML, an unknown key, a value that is not allowed, or a policy
-    that contradicts itself.
+    Raises ``ConfigError`` if the file cannot be read, is over 1 MiB or is not TOML, if a key is unknown or a value is
+    not allowed, or if the policy contradicts itself.
     """
     config = load_contradictory(file)
     try:
@@ -90,14 +89,14 @@ def load(file: Path) -> Config:
 
 
 def load_contradictory(file: Path) -> Config:
-    """Read a configuration file as ``load`` does, but leave contradictions of the policy to be shown."""
+    """Read a configuration file as ``load`` does, but accept a policy that contradicts itself."""
     try:
         with file.open("rb") as stream:
             text = stream.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}; expected a TOML file") from None
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}; expected a readable TOML file") from None
     if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes")
+        raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes, the limit")
     try:
         return read_config(read_toml(text))
     except ConfigError as error:
@@ -108,34 +107,40 @@ def read_toml(text: bytes) -> dict[str, Any]:
     """Return a TOML document's values. Raises ``ConfigError``."""
     try:
         return tomllib.loads(text.decode())
-    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+    except ValueError as error:  # not TOML, not UTF-8, or a number with thousands of digits
         raise ConfigError(f"not TOML: {error}") from None
     except RecursionError:
-        raise ConfigError("not TOML: it is nested too deep") from None
+        raise ConfigError("not TOML: too deeply nested") from None
 
 
 def findings(config: Config) -> tuple[Finding, ...]:
-    """Return what is wrong with the policy of a configuration, the contradictions first."""
+    """Return the findings about the policy of a configuration, contradictions first."""
     found = []
     if config.policy.requires_crl and not config.trust_files.crls:
-        found.append(Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True))
+        found.append(
+            Finding(
+                "policy.require_crl",
+                "denies every certificate: policy.crls names no CRLs",
+                True,
+            )
+        )
     ibgp = any(rules.allows_ibgp for kinds in config.policy.rules.values() for rules in kinds.values())
     if ibgp and config.bgp and config.bgp.ibgp_peer_group in {"", config.bgp.peer_group}:
-        text = "needs a bgp.ibgp_peer_group of its own: FRR takes no iBGP neighbor into a peer-group of eBGP ones"
+        text = "needs a bgp.ibgp_peer_group of its own: FRR allows no iBGP neighbor in a peer-group of eBGP neighbors"
         found.append(Finding("policy.allow_ibgp", text, True))
     shares = any(
         rules.on_conflict is OnConflict.SHARE for kinds in config.policy.rules.values() for rules in kinds.values()
     )
     if shares and not config.trust_files.authorities:
-        text = 'is "share", and nobody shares: policy.ca_certificates is empty, so nobody knows who issued what'
+        text = 'is "share" without effect: policy.ca_certificates is empty, so that no issuer is known'
         found.append(Finding("policy.on_conflict", text, False))
     limit = config.bgp and config.bgp.maximum_prefix
     own = (rules for kinds in config.policy.rules.values() for rules in kinds.values() if not rules.transit)
     most = max((rules.max_prefixes for rules in own), default=0)
     if limit and most > limit.maximum:
         text = (
-            f"is {limit.maximum}: a peer with as many prefixes as policy.max_prefixes allows would lose its session;"
-            f" make it {most} or more, or 0"
+            f"is {limit.maximum}: bgpd would end the session of a peer with as many prefixes as policy.max_prefixes"
+            f" allows; set it to {most} or more, or to 0"
         )
         found.append(Finding("bgp.maximum_prefixes", text, True))
     return *found, *lint(config.policy)
@@ -145,7 +150,7 @@ def refuse_contradictions(config: Config) -> None:
     """Raise ``ConfigError`` with the first contradiction of the policy."""
     for finding in findings(config):
         if finding.contradiction:
-            raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all there is)")
+            raise ConfigError(f"{finding} (`dmvpn-agent lint-policy` shows all findings)")
 
 
 def read_config(raw: dict[str, Any]) -> Config:
@@ -153,7 +158,6 @@ def read_config(raw: dict[str, Any]) -> Config:
     top = Table("", raw)
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp = top.table("nhrp")
-    nhrp.renamed("interface", 'nhrp.interfaces = { gre1 = "dmvpn" }')
     tunnels = nhrp.get("interfaces", parse.tunnels, {"gre1": "dmvpn"})
     policy_table, metrics = top.table("policy"), top.table("metrics")
     bgp_table = top.table("bgp")
@@ -210,7 +214,6 @@ def _frr(table: Table, bgp: Table) -> Frr:
 
 
 def _ike(table: Table) -> Ike:
-    table.renamed("profile", 'nhrp.interfaces = { gre1 = "dmvpn" }, which has the profile of each interface,')
     return Ike(
         vici_socket=table.get("vici_socket", parse.path, "/run/charon.vici"),
         ends_denied=table.get("end_denied", parse.boolean, True),
@@ -238,7 +241,7 @@ def _bgp(table: Table, role: Role) -> BgpSettings | None:
 
 
 def _maximum_prefixes(table: Table) -> tuple[MaximumPrefix | None, MaximumPrefix | None]:
-    """Return the limit of peers, and of those that carry others' prefixes."""
+    """Return the limit of peers, and that of peers that announce the prefixes of others."""
     maximum = parse.integer(0, 4294967295)
     limits = table.get("maximum_prefixes", maximum, 1000), table.get("transit_maximum_prefixes", maximum, 0)
     restart = table.get("maximum_prefixes_restart_minutes", parse.integer(0, 65535), 15)

@@ -1,7 +1,7 @@
-"""The ``[policy]`` tables: rules for everybody, and what is different on an interface or for a kind of peer.
+"""The ``[policy]`` tables: rules for all peers, for an interface, and for a kind of peer.
 
-What a more special table leaves out is as in the more general one: ``[policy]``, then ``[policy.interfaces.<name>]``,
-then ``[policy.hub]``, ``[policy.spoke]`` or ``[policy.shortcut]``.
+A table inherits the keys that it does not have: ``[policy.hub]``, ``[policy.spoke]`` and ``[policy.shortcut]`` from
+``[policy.interfaces.<name>]``, and that from ``[policy]``.
 """
 
 from dataclasses import replace
@@ -21,11 +21,10 @@ EVERYTHING: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 CERTIFICATE_SOURCES = tuple(source for source in Source if source is not Source.STATIC)
 
 _STATIC = "policy.peer"
-_KIND_TABLES = frozenset(f"policy.{kind}" for kind in PeerKind)
 
 
 class Node(NamedTuple):
-    """What the policy must know of the rest of the configuration; ``as_number`` is ``None`` without BGP."""
+    """What the policy needs from the rest of the configuration. ``as_number`` is ``None`` without BGP."""
 
     role: Role
     interfaces: tuple[str, ...]
@@ -33,7 +32,7 @@ class Node(NamedTuple):
 
 
 def read_policy(table: Table, node: Node) -> Policy:
-    """Read ``[policy]`` and the tables in it. Raises ``ConfigError``."""
+    """Read ``[policy]`` and its tables. Raises ``ConfigError``."""
     hub = node.role is Role.HUB
     general = _rules(
         table,
@@ -72,37 +71,35 @@ def _one_of(interfaces: tuple[str, ...]) -> Parser[str]:
     return replace(known, expected=f"one of nhrp.interfaces: {', '.join(interfaces)}")
 
 
-def _rules(table: Table, otherwise: Rules) -> Rules:
-    """Read the rules that a table has; the others are as they were ``otherwise``."""
-    if table.name not in _KIND_TABLES:
-        table.renamed("require_hub_role", "[policy.hub] require_hub_role")
-    ipv4, ipv6 = otherwise.max_prefix_length
+def _rules(table: Table, inherited: Rules) -> Rules:
+    """Read the rules in a table; the other rules are inherited."""
+    ipv4, ipv6 = inherited.max_prefix_length
     return replace(
-        otherwise,
-        allowed=table.get_or("allowed", parse.boolean, otherwise.allowed),
-        tunnel_networks=table.get_or("tunnel_networks", parse.networks(at_least=1), otherwise.tunnel_networks),
-        allowed_networks=table.get_or("allowed_networks", parse.networks(), otherwise.allowed_networks),
-        forbidden_networks=table.get_or("forbidden_networks", parse.networks(), otherwise.forbidden_networks),
-        allows_default_route=table.get_or("allow_default_route", parse.boolean, otherwise.allows_default_route),
-        as_ranges=table.get_or("as_numbers", parse.as_ranges, otherwise.as_ranges),
-        allows_ibgp=table.get_or("allow_ibgp", parse.boolean, otherwise.allows_ibgp),
+        inherited,
+        allowed=table.get_or("allowed", parse.boolean, inherited.allowed),
+        tunnel_networks=table.get_or("tunnel_networks", parse.networks(at_least=1), inherited.tunnel_networks),
+        allowed_networks=table.get_or("allowed_networks", parse.networks(), inherited.allowed_networks),
+        forbidden_networks=table.get_or("forbidden_networks", parse.networks(), inherited.forbidden_networks),
+        allows_default_route=table.get_or("allow_default_route", parse.boolean, inherited.allows_default_route),
+        as_ranges=table.get_or("as_numbers", parse.as_ranges, inherited.as_ranges),
+        allows_ibgp=table.get_or("allow_ibgp", parse.boolean, inherited.allows_ibgp),
         max_prefix_length=(
             table.get_or("max_prefix_length", parse.integer(0, 32), ipv4),
             table.get_or("max_prefix_length_ipv6", parse.integer(0, 128), ipv6),
         ),
         max_protocol_addresses=table.get_or(
-            "max_protocol_addresses", parse.integer(1, 1000), otherwise.max_protocol_addresses
+            "max_protocol_addresses", parse.integer(1, 1000), inherited.max_protocol_addresses
         ),
-        max_prefixes=table.get_or("max_prefixes", parse.integer(0, 1000), otherwise.max_prefixes),
-        issuers=_patterns(table, "issuers", otherwise.issuers),
-        subjects=_patterns(table, "subjects", otherwise.subjects),
-        on_conflict=OnConflict(table.get_or("on_conflict", parse.one_of(*OnConflict), otherwise.on_conflict)),
+        max_prefixes=table.get_or("max_prefixes", parse.integer(0, 1000), inherited.max_prefixes),
+        issuers=_patterns(table, "issuers", inherited.issuers),
+        subjects=_patterns(table, "subjects", inherited.subjects),
+        on_conflict=OnConflict(table.get_or("on_conflict", parse.one_of(*OnConflict), inherited.on_conflict)),
     )
 
 
-def _patterns(table: Table, key: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    """Read patterns for names. Raises ``ConfigError`` for one that matches none, whoever shows what certificate."""
-    found = table.get_or(key, parse.patterns, otherwise)
+def _patterns(table: Table, key: str, inherited: tuple[str, ...]) -> tuple[str, ...]:
+    """Read patterns for names. Raises ``ConfigError`` for a pattern that no certificate can match."""
+    found = table.get_or(key, parse.patterns, inherited)
     for pattern in found:
         if why := why_no_name_matches(pattern):
             raise _impossible(f"{table.name}.{key}", pattern, why)
@@ -115,13 +112,13 @@ def _impossible(where: str, pattern: str, why: str) -> ConfigError:
     )
 
 
-def _of_kind(table: Table, otherwise: Rules, kind: PeerKind) -> Rules:
+def _of_kind(table: Table, inherited: Rules, kind: PeerKind) -> Rules:
     """Read the rules for a kind of peer.
 
-    Only these tables say who must have a hub's role and who carries others' prefixes: hubs, by default.
+    Only these tables have ``require_hub_role`` and ``transit``, which are true for hubs by default.
     """
     return replace(
-        _rules(table, otherwise),
+        _rules(table, inherited),
         requires_hub_role=table.get("require_hub_role", parse.boolean, kind is PeerKind.HUB),
         transit=table.get("transit", parse.boolean, kind is PeerKind.HUB),
     )
@@ -151,7 +148,7 @@ def _maintenance(row: Table) -> Maintenance:
     identity: str | None = row.get_or("identity", parse.text, None)
     serial: int | None = row.get_or("serial", parse.serial, None)
     if (identity is None) is (serial is None):
-        raise ConfigError(f"{row.name}: expected either identity or serial")
+        raise ConfigError(f"{row.name}: expected either identity or serial, not both")
     if identity is not None and (why := why_no_identity_matches(identity)):
         raise _impossible(f"{row.name}.identity", identity, why)
     return Maintenance(Action(row.get("action", parse.one_of(*Action))), identity, serial)

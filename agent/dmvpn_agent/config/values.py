@@ -1,6 +1,6 @@
-"""Reading single configuration values: a table that knows its keys, and one parser for each kind of value.
+"""Readers of single configuration values: a table that knows its keys, and one parser for each kind of value.
 
-A parser raises ``ValueError`` and says in its ``expected`` what is allowed; the table adds the key and the value.
+A parser raises ``ValueError``; its ``expected`` describes the allowed values. The table adds the key and the value.
 """
 
 import re
@@ -15,37 +15,34 @@ from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.runtime.endpoint import Endpoint
 
 V = TypeVar("V")
-
-
 W = TypeVar("W")
-
 
 REQUIRED: Any = object()
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The text names the key, the value and what is allowed."""
+    """The configuration is invalid. The text has the key, the value, the allowed values and, if known, a fix."""
 
 
-class Wrong(ValueError):
-    """A value is not allowed; the text says what is wrong with which part of it, and what to write."""
+class Invalid(ValueError):
+    """A value is not allowed. The text names the wrong part and a correction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parser(Generic[V]):
-    """Turns a TOML value into ``V`` or raises ``ValueError``; ``expected`` completes «expected …»."""
+    """Turns a TOML value into ``V`` or raises ``ValueError``. ``expected`` completes «expected …» in a message."""
 
     expected: str
     parse: Callable[[Any], V]
 
 
 class Table:
-    """One TOML table, read key by key; a key that nobody asked for is an error."""
+    """One TOML table, read key by key. A key that no code reads is unknown, which is an error."""
 
     def __init__(self, name: str, raw: Any) -> None:
         self._name = name
         self._raw: dict[str, Any] = dict(raw)
-        self._asked: list[str] = []
+        self._known: list[str] = []
         self._tables: list[Table] = []
 
     @property
@@ -57,32 +54,27 @@ class Table:
         return f"{self._name}.{key}" if self._name else key
 
     def get(self, key: str, parser: Parser[V], default: Any = REQUIRED) -> V:
-        """Return the value of ``key``. Raises ``ConfigError`` where it is not allowed, or missing and required."""
-        self._asked.append(key)
+        """Return the value of ``key``. Raises ``ConfigError`` if it is not allowed, or missing and required."""
+        self._known.append(key)
         value = self._raw.get(key, default)
         if value is REQUIRED:
             raise ConfigError(f"{self._path(key)} is missing; expected {parser.expected}")
         try:
             return parser.parse(value)
         except (ValueError, TypeError, AttributeError) as error:
-            hint = f" ({error})" if isinstance(error, Wrong) else ""
+            hint = f" ({error})" if isinstance(error, Invalid) else ""
             raise ConfigError(f"{self._path(key)} is {value!r}; expected {parser.expected}{hint}") from None
 
     def get_or(self, key: str, parser: Parser[V], otherwise: W) -> V | W:
-        """Return the value of ``key``, or ``otherwise`` where the table has none. Raises ``ConfigError``."""
+        """Return the value of ``key``, or ``otherwise`` if the table has no such key. Raises ``ConfigError``."""
         if key in self._raw:
             return self.get(key, parser)
-        self._asked.append(key)
+        self._known.append(key)
         return otherwise
 
-    def renamed(self, key: str, instead: str) -> None:
-        """Raise ``ConfigError`` where the table has a key of former versions, with what stands in its place."""
-        if key in self._raw:
-            raise ConfigError(f"{self._path(key)} is not used any more; write {instead} instead")
-
     def table(self, key: str) -> "Table":
-        """Return the table ``key``, empty where the file has none."""
-        self._asked.append(key)
+        """Return the table ``key``, empty if the file does not have it."""
+        self._known.append(key)
         raw = self._raw.get(key, {})
         if not isinstance(raw, dict):
             raise ConfigError(f"{self._path(key)} is {raw!r}; expected a table: [{self._path(key)}]")
@@ -91,7 +83,7 @@ class Table:
         return table
 
     def tables(self, key: str, name: Parser[str]) -> list[tuple[str, "Table"]]:
-        """Return the tables in the table ``key``, by their names."""
+        """Return the tables in the table ``key``, with their names."""
         outer = self.table(key)
         return [(outer._named(inner, name), outer.table(inner)) for inner in outer._raw]
 
@@ -99,11 +91,11 @@ class Table:
         try:
             return name.parse(key)
         except ValueError:
-            raise ConfigError(f"{self._path(key)}: expected {name.expected}") from None
+            raise ConfigError(f"{self._path(key)} is unknown; expected {name.expected}") from None
 
     def rows(self, key: str) -> list["Table"]:
-        """Return the array of tables ``key`` (``[[key]]``), empty where the file has none."""
-        self._asked.append(key)
+        """Return the array of tables ``key`` (``[[key]]``), empty if the file does not have it."""
+        self._known.append(key)
         raw = self._raw.get(key, [])
         if not isinstance(raw, list) or not all(isinstance(row, dict) for row in raw):
             raise ConfigError(f"{self._path(key)} is {raw!r}; expected tables: [[{self._path(key)}]]")
@@ -112,30 +104,30 @@ class Table:
         return rows
 
     def finish(self) -> None:
-        """Raise ``ConfigError`` for the keys that nobody asked for, here or in a table below, each named once."""
-        if unknown := list(dict.fromkeys(self._unknown(self._all_asked()))):
+        """Raise ``ConfigError`` for the unknown keys of this table and the tables in it, each named once."""
+        if unknown := list(dict.fromkeys(self._unknown(self._all_known()))):
             raise ConfigError("; ".join(unknown))
 
     def _unknown(self, everywhere: Mapping[str, str]) -> Iterator[str]:
         for key in self._raw:
-            if key not in self._asked:
-                yield f"{self._path(key)} is unknown; {self._instead(key, everywhere)}"
+            if key not in self._known:
+                yield f"{self._path(key)} is unknown; {self._suggestion(key, everywhere)}"
         for table in self._tables:
             yield from table._unknown(everywhere)
 
-    def _instead(self, key: str, everywhere: Mapping[str, str]) -> str:
-        if near := get_close_matches(key.lower(), self._asked, n=1):
-            return f"did you mean {self._path(near[0])}?"
+    def _suggestion(self, key: str, everywhere: Mapping[str, str]) -> str:
         if key in everywhere:
             return f"did you mean {everywhere[key]}?"
+        if near := get_close_matches(key.lower(), self._known, n=1):
+            return f"did you mean {self._path(near[0])}?"
         where = f"in [{self._name}]" if self._name else "at the top"
-        return f"allowed {where}: {', '.join(sorted(set(self._asked)))}"
+        return f"allowed {where}: {', '.join(sorted(set(self._known)))}"
 
-    def _all_asked(self) -> dict[str, str]:
-        """Return where each key belongs that some table knows; the first of several places."""
-        places = {key: self._path(key) for key in self._asked}
+    def _all_known(self) -> dict[str, str]:
+        """Return the path of each key that this table or one in it knows; the first of several paths."""
+        places = {key: self._path(key) for key in self._known}
         for table in self._tables:
-            places = table._all_asked() | places
+            places = table._all_known() | places
         return places
 
 
@@ -188,9 +180,9 @@ def _as_ranges(value: Any) -> tuple[AsRange, ...]:
     for item in value:
         found = re.fullmatch(r"([0-9]+) *(?:- *([0-9]+))?", str(item))
         if found is None and re.fullmatch(r" *[0-9]+ *- *", str(item)):
-            raise Wrong(f"{item!r} has no end: write {str(item).strip()}4294967294")
+            raise Invalid(f"{item!r} has no end: write {str(item).strip()}4294967294")
         if found is None or isinstance(item, bool):
-            raise Wrong(f"{item!r} is neither a number nor two with a - between")
+            raise Invalid(f"{item!r} is neither a number nor a range: write 64512 or 64512-65534")
         numbers = AsRange(int(found[1]), int(found[2] or found[1]))
         _check(0 < numbers.low <= numbers.high < 2**32)
         ranges.append(numbers)
@@ -211,7 +203,7 @@ def _list(item: Callable[[Any], V]) -> Callable[[Any], tuple[V, ...]]:
     return parse
 
 
-def _some(value: Any) -> dict[Any, Any]:
+def _non_empty(value: Any) -> dict[Any, Any]:
     _check(isinstance(value, dict) and value)
     return dict(value)
 
@@ -234,7 +226,7 @@ word_or_none: Parser[str] = Parser(
 )
 
 
-#: The kernel takes anything but '/', ':' and white space; nothing here has a meaning to nft or vtysh.
+#: The kernel allows anything but '/', ':' and white space. None of these characters is special to nft or vtysh.
 interface: Parser[str] = Parser(
     "the name of an interface, 15 characters at most", _matching(r"(?!\.{1,2}$)[A-Za-z0-9._@+=~,%-]{1,15}")
 )
@@ -242,7 +234,7 @@ interface: Parser[str] = Parser(
 
 tunnels: Parser[dict[str, str]] = Parser(
     'the tunnel interfaces, each with its profile, as { gre1 = "dmvpn", gre2 = "dmvpn2" }',
-    lambda value: {interface.parse(name): word.parse(profile) for name, profile in _some(value).items()},
+    lambda value: {interface.parse(name): word.parse(profile) for name, profile in _non_empty(value).items()},
 )
 
 
@@ -270,7 +262,7 @@ addresses: Parser[tuple[Address, ...]] = Parser('a list of addresses, as ["10.25
 def _weights(value: Any) -> Mapping[Address, int]:
     _check(isinstance(value, dict))
     weights = {ip_address(key): _whole(weight, 1, 65535) for key, weight in value.items()}
-    _check(len(weights) == len(value))  # IPv6 has several spellings
+    _check(len(weights) == len(value))  # two spellings of one IPv6 address
     return weights
 
 
@@ -321,12 +313,12 @@ def seconds(low: float, high: float) -> Parser[float]:
 def _network(text: str) -> Network:
     if "/" not in text:
         address = ip_address(text)
-        raise Wrong(f"{text} has no prefix length: write {text}/{address.max_prefixlen} for that address alone")
+        raise Invalid(f"{text} has no prefix length: write {text}/{address.max_prefixlen} for that address alone")
     if "%" in text or (":" in text and ip_address(text.partition("/")[0]).ipv4_mapped):  # type: ignore[union-attr]
-        raise Wrong(f"{text}: write an IPv4 network as one, and none with an interface")
+        raise Invalid(f"{text}: write an IPv4 network in IPv4 notation, and no interface")
     network = ip_network(text, strict=False)
     if ip_address(text.partition("/")[0]) != network.network_address:
-        raise Wrong(f"{text} has host bits: write {network}")
+        raise Invalid(f"{text} has host bits: write {network}")
     return network
 
 

@@ -1,1 +1,1 @@
-"""Whether this node is put together correctly."""
+"""Checks the setup of this node."""

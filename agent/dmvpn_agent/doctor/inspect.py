@@ -1,4 +1,4 @@
-"""Looks at a node for ``dmvpn-agent doctor``; each look is bounded, and one that fails is ``Unseen``."""
+"""Reads the state of a node for ``dmvpn-agent doctor``, in limited time. An unreadable part is ``Unknown``."""
 
 import asyncio
 import platform
@@ -21,9 +21,10 @@ from dmvpn_agent.charon.commands import version as charon_version
 from dmvpn_agent.charon.events import PATCHED_EVENT
 from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.config.file import Config
-from dmvpn_agent.doctor.checks import NHRPD_VICI
 from dmvpn_agent.doctor.node import (
+    NHRPD_VICI,
     CharonView,
+    Expected,
     LinkView,
     MetricsView,
     NhrpdView,
@@ -31,8 +32,7 @@ from dmvpn_agent.doctor.node import (
     OwnCertificate,
     SocketView,
     TrapPolicy,
-    Unseen,
-    Wanted,
+    Unknown,
 )
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
@@ -47,7 +47,7 @@ from dmvpn_agent.x509.trust_files import read_trust
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 4 << 20
-#: As whom the services of deploy/ run, with FRR's vty group as their own.
+#: User and primary group of the services in deploy/.
 SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
 
 _APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
@@ -56,9 +56,9 @@ _SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.sw
 V = TypeVar("V")
 
 
-def wanted(config: Config) -> Wanted:
+def expected(config: Config) -> Expected:
     """Return what a configuration expects of its node."""
-    return Wanted(
+    return Expected(
         tunnels=config.tunnels,
         event_socket=str(config.event_socket),
         vici_socket=str(config.ike.vici_socket.resolve()),
@@ -79,40 +79,40 @@ def _announced(config: Config) -> tuple[Network, ...]:
 
 
 def tunnel_networks(config: Config) -> tuple[Network, ...]:
-    """Return the networks that the protocol addresses lie in, of all interfaces."""
+    """Return the tunnel networks of all interfaces."""
     rules = (rules for kinds in config.policy.rules.values() for rules in kinds.values())
     return tuple(dict.fromkeys(network for one in rules for network in one.tunnel_networks))
 
 
 async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeView:
-    """Look at everything. Never raises for what it finds."""
+    """Read everything. Never raises."""
     agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
     with acting_as(agent):
         trust, trust_problems = read_trust(config.trust_files)
-    nhrpd = await _seen(lambda: _nhrpd(config))
+    nhrpd = await _read(lambda: _nhrpd(config))
     packages = {
         name: _package(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
     }
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
     versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
-    if not isinstance(nhrpd, Unseen):
+    if not isinstance(nhrpd, Unknown):
         versions["FRR"] = nhrpd.version
     return NodeView(
         now=datetime.now(UTC),
         versions=versions,
-        charon=await _seen(lambda: _charon(config.ike.vici_socket)),
-        traps=await _seen(_traps),
+        charon=await _read(lambda: _charon(config.ike.vici_socket)),
+        traps=await _read(_traps),
         nhrpd=nhrpd,
         sockets=_sockets(config, nhrpd_vici, agent),
-        links=await _seen(_links),
-        forwards=await _seen(lambda: _forwards("ipv4/ip_forward")),
-        forwards_ipv6=await _seen(lambda: _forwards("ipv6/conf/all/forwarding")),
-        routes=await _seen(lambda: _routes(wanted(config).announced)),
-        swanctl_confined=await _seen(lambda: _swanctl_confined(config.ike.vici_socket)),
+        links=await _read(_links),
+        forwards=await _read(lambda: _forwards("ipv4/ip_forward")),
+        forwards_ipv6=await _read(lambda: _forwards("ipv6/conf/all/forwarding")),
+        routes=await _read(lambda: _routes(expected(config).announced)),
+        swanctl_confined=await _read(lambda: _swanctl_confined(config.ike.vici_socket)),
         authorities=tuple(authority.subject for authority in trust.authorities),
         trust_problems=trust_problems,
-        redirect=await _seen(_redirect),
-        bgp=await _seen(lambda: read_bgp(config)) if config.bgp else None,
+        redirect=await _read(_redirect),
+        bgp=await _read(lambda: read_bgp(config)) if config.bgp else None,
         metrics={
             name: MetricsView(str(endpoint), await served(endpoint))
             for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
@@ -143,16 +143,16 @@ def _package(name: str) -> str:
         return "of unknown version"
 
 
-async def _seen(part: Callable[[], Awaitable[V]]) -> V | Unseen:
+async def _read(part: Callable[[], Awaitable[V]]) -> V | Unknown:
     try:
         async with asyncio.timeout(TIMEOUT):
             return await part()
     except TimeoutError:
-        return Unseen(f"no answer within {TIMEOUT:g} s")
+        return Unknown(f"no answer within {TIMEOUT:g} s")
     except Exception as error:
         words = str(error) or type(error).__name__
         denied = isinstance(error, PermissionError) or "not permitted" in words or "ermission denied" in words
-        return Unseen(words, permission=denied)
+        return Unknown(words, permission=denied)
 
 
 async def _charon(path: Path) -> CharonView:
@@ -193,11 +193,11 @@ async def _nhrpd(config: Config) -> NhrpdView:
 
 
 async def read_bgp(config: Config) -> tuple[BgpProblem, ...]:
-    """Return what in FRR hinders the agent: for the neighbors that it wrote, and for any that it may write.
+    """Return the problems in FRR for the neighbors that the agent wrote and for those that it may write.
 
     Raises ``FrrUnavailable``.
     """
-    assert config.bgp is not None  # noqa: S101  the caller has looked
+    assert config.bgp is not None  # noqa: S101  the caller has checked
     terminals = Terminals(config.frr)
     seen = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number).observe()
     ours = {address: one for address, one in seen.config.neighbors.items() if owns_neighbor(one)}
@@ -224,7 +224,7 @@ async def _routes(networks: Sequence[Network]) -> dict[Network, str]:
 
 
 async def _swanctl_confined(socket: Path) -> bool:
-    """Tell whether AppArmor has a profile of swanctl in force whose files do not name charon's socket."""
+    """Tell whether AppArmor enforces a profile of swanctl whose files do not name charon's socket."""
     try:
         profiles = _APPARMOR.read_text()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""A node as ``dmvpn-agent doctor`` finds it: what each of its programs, and the kernel, says of itself.
+"""A node as ``dmvpn-agent doctor`` reads it: the state of its programs and of the kernel.
 
-A part that could not be looked at is ``Unseen``, with why: never taken for good.
+A part that cannot be read is ``Unknown``, with the reason, and never counts as correct.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,28 @@ from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
 
+#: The path that is compiled into nhrpd.
+NHRPD_VICI = "/run/charon.vici"
+#: FRR's keyword for an IP version.
+FAMILIES = {4: "ip", 6: "ipv6"}
+
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
-    """Why something could not be looked at. ``permission``: only because of who asks."""
+class Unknown:
+    """The reason why something cannot be read. ``permission``: another user could read it."""
 
     why: str
     permission: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the configuration expects; ``nflog_group`` is ``None`` where no redirect rule is kept.
+class Expected:
+    """What the configuration expects of the node.
 
-    ``announced`` are the tunnel networks that this node announces by BGP, as a hub does. ``serves_keys``: the policy
-    has peers with a pre-shared key. ``ip_versions``: those of the protocol addresses on each tunnel. ``bgp_ipv6``:
-    whether IPv6 prefixes are exchanged, ``None`` without BGP.
+    ``nflog_group`` is ``None`` if the agent keeps no redirect rule. ``announced``: the tunnel networks that this node
+    announces by BGP, as a hub does. ``serves_keys``: the policy has peers with a pre-shared key. ``ip_versions``:
+    those of the protocol addresses on each tunnel. ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes;
+    ``None`` without BGP.
     """
 
     tunnels: Mapping[str, str]
@@ -40,13 +46,19 @@ class Wanted:
     bgp_ipv6: bool | None
     serves_keys: bool = False
 
+    @property
+    def has_ipv6(self) -> bool:
+        """Tell whether a tunnel network is IPv6."""
+        return any(6 in versions for versions in self.ip_versions.values())
+
 
 @dataclass(frozen=True, slots=True)
 class SocketView:
-    """A path where a Unix socket should be: where it leads to in the end, who may use it, whether it is served.
+    """A path that should be a Unix socket.
 
-    ``served`` is ``None`` where whoever looks may not open it. ``refused`` names the program that uses it, and its
-    user and group, if it may not. ``open_to`` names the group of others who may open it, where that is one too many.
+    ``leads_to``: the path with all links resolved. ``access``: mode and owner. ``served``: whether a program listens;
+    ``None`` if the doctor may not open the socket. ``refused``: the program that must use the socket and may not,
+    with its user and group. ``open_to``: a group whose members may open the socket and must not.
     """
 
     path: str
@@ -60,7 +72,7 @@ class SocketView:
 
 @dataclass(frozen=True, slots=True)
 class OwnCertificate:
-    """A certificate whose key charon has."""
+    """A certificate whose private key charon has."""
 
     subject: str
     not_before: datetime
@@ -69,9 +81,9 @@ class OwnCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CharonView:
-    """charon: ``modes`` has for each connection the mode of its child of the same name, ``None`` without one.
+    """charon. ``modes``: for each connection the mode of its child of the same name, ``None`` without such a child.
 
-    ``plugins`` are those that it has loaded; ``methods``: how each connection authenticates its peers.
+    ``plugins``: the loaded plugins. ``methods``: how each connection authenticates its peers.
     """
 
     version: str
@@ -84,7 +96,7 @@ class CharonView:
 
 @dataclass(frozen=True, slots=True)
 class TrapPolicy:
-    """An outgoing policy of the kernel for GRE to anybody, from addresses in ``source``."""
+    """An outgoing IPsec policy of the kernel for GRE from addresses in ``source`` to any address."""
 
     source: Network
     reqid: int
@@ -93,10 +105,10 @@ class TrapPolicy:
 
 @dataclass(frozen=True, slots=True)
 class NhrpdView:
-    """nhrpd's configuration, as far as the agent needs it; ``profiles`` are by interface.
+    """The part of nhrpd's configuration that the agent needs. ``profiles``: by interface.
 
-    ``networks`` and ``redirects`` have interface and IP version of each ``ip nhrp network-id`` and ``ip nhrp
-    redirect``, and of those with ``ipv6``.
+    ``networks`` and ``redirects``: interface and IP version of each ``network-id`` and each ``redirect``, from the
+    lines ``ip nhrp …`` and ``ipv6 nhrp …``.
     """
 
     version: str
@@ -109,7 +121,7 @@ class NhrpdView:
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """A network interface; ``key`` is ``None`` where it has none. ``addresses``: all but link-local ones."""
+    """A network interface. ``key``: the GRE key, if any. ``addresses``: all but the link-local ones."""
 
     kind: str
     up: bool
@@ -121,7 +133,7 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True)
 class MetricsView:
-    """Where a process is to serve its metrics; ``served``: ``False`` if another program answers, ``None`` if none."""
+    """A metrics port. ``served``: ``False`` if another program answers, ``None`` if no program answers."""
 
     listen: str
     served: bool | None
@@ -129,27 +141,27 @@ class MetricsView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """All that was looked at. ``links`` lacks interfaces that are not there; ``bgp`` is ``None`` without BGP.
+    """Everything that the doctor read. ``links``: the existing interfaces. ``bgp`` is ``None`` without BGP.
 
-    ``routes`` has the type and protocol of the route to each of ``Wanted.announced`` that has one of its own.
+    ``routes``: type and protocol of the route to each network in ``Expected.announced`` that has one.
     ``forwards`` and ``forwards_ipv6``: whether the kernel forwards packets of that IP version.
-    ``swanctl_confined``: whether an AppArmor profile keeps swanctl from charon's socket. ``metrics`` has an entry for
-    each of agent and bridge that is to serve them.
+    ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
+    and bridge, if configured.
     """
 
     now: datetime
     versions: Mapping[str, str]
-    charon: CharonView | Unseen
-    traps: tuple[TrapPolicy, ...] | Unseen
-    nhrpd: NhrpdView | Unseen
+    charon: CharonView | Unknown
+    traps: tuple[TrapPolicy, ...] | Unknown
+    nhrpd: NhrpdView | Unknown
     sockets: Mapping[str, SocketView]
-    links: Mapping[str, LinkView] | Unseen
-    forwards: bool | Unseen
-    forwards_ipv6: bool | Unseen
-    routes: Mapping[Network, str] | Unseen
-    swanctl_confined: bool | Unseen
+    links: Mapping[str, LinkView] | Unknown
+    forwards: bool | Unknown
+    forwards_ipv6: bool | Unknown
+    routes: Mapping[Network, str] | Unknown
+    swanctl_confined: bool | Unknown
     authorities: tuple[str, ...]
     trust_problems: tuple[str, ...]
-    redirect: bool | Unseen
-    bgp: tuple[BgpProblem, ...] | Unseen | None
+    redirect: bool | Unknown
+    bgp: tuple[BgpProblem, ...] | Unknown | None
     metrics: Mapping[str, MetricsView]

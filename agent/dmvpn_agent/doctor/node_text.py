@@ -1,4 +1,4 @@
-"""What programs print of a node: ``ip xfrm policy``, ``ip -json -details address``, nhrpd's running configuration."""
+"""Parsers for ``ip xfrm policy``, ``ip -json -details address``, ``ip -json route`` and nhrpd's configuration."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ _REQID = re.compile(r"proto esp .*reqid (\d+)(?:\(\S+\))? mode (\S+)")
 
 
 def parse_traps(text: str) -> Iterator[TrapPolicy]:
-    """Yield the outgoing policies for GRE to anybody of what ``ip xfrm policy`` prints. Raises ``ValueError``."""
+    """Yield the outgoing policies for GRE to any address from ``ip xfrm policy``. Raises ``ValueError``."""
     for block in re.split(r"^(?=src )", text, flags=re.MULTILINE):
         selector, template = _SELECTOR.match(block), _REQID.search(block)
         outgoing = re.search(r"^\s+dir out\b", block, flags=re.MULTILINE)
@@ -23,7 +23,7 @@ def parse_traps(text: str) -> Iterator[TrapPolicy]:
 
 
 def parse_links(text: str) -> dict[str, LinkView]:
-    """Return the interfaces of ``ip -json -details address``. Raises ``ValueError``."""
+    """Return the interfaces from ``ip -json -details address``. Raises ``ValueError``."""
     try:
         return {
             typed.text(link["ifname"]): LinkView(
@@ -46,12 +46,12 @@ def _addresses(link: Mapping[str, Any], scope: str) -> tuple[str, ...]:
 
 
 def _key(data: Mapping[str, Any]) -> str | None:
-    """Return a tunnel's incoming key as ``ip`` prints it, where it has one."""
+    """Return a tunnel's incoming key as ``ip`` prints it, if any."""
     return str(data["ikey"]) if "ikey" in data else None
 
 
 def parse_route(text: str) -> str:
-    """Return type and protocol of the first of ``ip -json route``; empty without any. Raises ``ValueError``."""
+    """Return type and protocol of the first route from ``ip -json route``, empty if none. Raises ``ValueError``."""
     try:
         routes = [typed.mapping(route) for route in typed.items(typed.document(text or "[]"))]
         words = [typed.text(routes[0].get("type", "unicast")), typed.text(routes[0]["protocol"])] if routes else []
@@ -61,10 +61,10 @@ def parse_route(text: str) -> str:
 
 
 def parse_nhrpd(text: str) -> NhrpdView:
-    """Read nhrpd's part of the running configuration. Raises ``ValueError`` where it is none."""
+    """Read nhrpd's part of the running configuration. Raises ``ValueError`` if it has no version line."""
     version = re.search(r"^frr version (\S+)", text, flags=re.MULTILINE)
     if version is None:
-        raise ValueError("nhrpd gave no configuration")
+        raise ValueError("nhrpd returned no configuration")
     event_socket, group, interface = None, None, ""
     profiles: dict[str, str] = {}
     networks: set[tuple[str, int]] = set()

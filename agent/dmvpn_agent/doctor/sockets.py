@@ -1,4 +1,7 @@
-"""Looks at a Unix socket for ``dmvpn-agent doctor``, as whoever uses it: root may open what the daemons may not."""
+"""Inspects a Unix socket for ``dmvpn-agent doctor`` with the rights of the program that uses it.
+
+Root may open what the daemons may not.
+"""
 
 import grp
 import os
@@ -22,24 +25,27 @@ _NOBODY = 65534
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whose rights a daemon has: its effective user and group, and its other groups."""
+    """The rights of a daemon: its effective user and group, and its supplementary groups."""
 
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """Return user and group by name, or by number where there is no name."""
+        """Return user and group by name, or by number if there is no name."""
         user = _name(lambda: pwd.getpwuid(self.uid)[0], self.uid)
         return f"{user}:{_name(lambda: grp.getgrgid(self.gid)[0], self.gid)}"
 
 
-#: Whoever may open any file.
+#: May open any file.
 ROOT = User(0, 0)
 
 
 def user_behind(path: Path) -> User | None:
-    """Return the user of who listens on a socket, ``ROOT`` with CAP_DAC_OVERRIDE; ``None`` if it cannot be seen."""
+    """Return the user of the program that listens on a socket, ``None`` if it cannot be read.
+
+    A program with CAP_DAC_OVERRIDE counts as ``ROOT``.
+    """
     with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
         client.settimeout(TIMEOUT)
         client.connect(str(path))
@@ -52,7 +58,7 @@ def user_behind(path: Path) -> User | None:
 
 
 def user_named(name: str, group: str) -> User | None:
-    """Return a user with a group as its primary one, as a service is started; ``None`` if there is no such user."""
+    """Return a user with a group as its primary one, as a service has it; ``None`` if either is missing."""
     try:
         entry, gid = pwd.getpwnam(name), grp.getgrnam(group).gr_gid
     except KeyError:
@@ -62,7 +68,7 @@ def user_named(name: str, group: str) -> User | None:
 
 @contextmanager
 def acting_as(user: User | None) -> Iterator[None]:
-    """Have what is opened be opened by another user; without one, or without being root, by this one."""
+    """Open files as another user inside the block. Without a user, or if this process is not root, do nothing."""
     if user is None or os.geteuid() != 0:
         yield
         return
@@ -79,15 +85,15 @@ def acting_as(user: User | None) -> Iterator[None]:
 
 
 def check_socket(path: Path, client: str = "", user: User | None = None, not_for: str = "") -> SocketView:
-    """Look at a socket; ``client`` is the program that uses it, and ``user`` whose rights that has, if known.
+    """Inspect a socket. ``client``: the program that uses it. ``user``: that program's user, if known.
 
-    ``not_for`` is a group whose members need not open it. Only root can tell what is refused to somebody else.
+    ``not_for``: a group whose members must not open it. Only root can tell what another user may open.
     """
     target = path.resolve()
     try:
         status = path.stat()
     except PermissionError:
-        return SocketView(str(path), str(target), there=True, access="not to be seen")
+        return SocketView(str(path), str(target), there=True, access="not readable by this user")
     except OSError:
         return SocketView(str(path), str(target), there=False)
     access = f"{stat.filemode(status.st_mode)} {User(status.st_uid, status.st_gid)}"
@@ -99,7 +105,10 @@ def check_socket(path: Path, client: str = "", user: User | None = None, not_for
 
 
 def _is_open_to(path: Path, status: os.stat_result, group: str) -> bool:
-    """Tell whether somebody who is only a member of a group may open it: root tries, others go by its mode."""
+    """Tell whether a member of a group, without other rights, may open a socket.
+
+    Root tries; another user decides by the mode.
+    """
     try:
         number = grp.getgrnam(group).gr_gid
     except KeyError:
@@ -111,7 +120,7 @@ def _is_open_to(path: Path, status: os.stat_result, group: str) -> bool:
 
 
 def _is_served(path: Path, user: User | None = None) -> bool | None:
-    """Tell whether somebody listens; ``None`` if it may not be opened."""
+    """Tell whether a program listens on a socket; ``None`` if this user may not open it."""
     with socket.socket(socket.AF_UNIX) as client, acting_as(user):
         client.settimeout(TIMEOUT)
         try:

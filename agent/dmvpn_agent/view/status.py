@@ -1,4 +1,4 @@
-"""What ``dmvpn-agent status`` tells: the state of the agent as plain JSON values."""
+"""The state of the agent as JSON values, for ``dmvpn-agent status``."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,16 +18,16 @@ from dmvpn_agent.x509.trust_watch import TrustWatch
 
 
 def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) -> list[dict[str, Any]]:
-    """Return each accepted peer, with its BGP session where there is one.
+    """Return each accepted peer, with its BGP session if it has one.
 
-    ``neighbor`` is the address of its BGP neighbor: of a peer with several protocol addresses, one of them.
-    ``drops_prefixes_of``: the peers whose prefixes it is offered and drops, because they have its own AS number.
+    ``neighbor``: the address of its BGP neighbor; a peer with several protocol addresses has one neighbor.
+    ``drops_prefixes_of``: the peers whose prefixes it receives and drops, because they have its own AS number.
     """
     sessions = reconciler.snapshot.sessions if reconciler and reconciler.snapshot else {}
     neighbors = reconciler.neighbor_bindings() if reconciler else {}
     problems = reconciler.problems if reconciler else ()
     sharing_as = {address: problem.sharing_as for problem in problems for address in problem.sharing_as}
-    shown = []
+    result = []
     for member in peers.memberships():
         address = member.peer.protocol_address
         session = sessions.get(address)
@@ -41,8 +41,8 @@ def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) ->
         }
         binding = neighbors.get(address)
         neighbor = str(binding.protocol_address) if binding else None
-        shown.append(_peer(member, clocks) | {"bgp": bgp, "neighbor": neighbor})
-    return shown
+        result.append(_peer(member, clocks) | {"bgp": bgp, "neighbor": neighbor})
+    return result
 
 
 def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
 
 
 def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
-    """Return the CAs and CRLs in force, what is wrong with them, and how many peers are denied."""
+    """Return the CAs and CRLs in force, the problems with their files, and the number of denied peers."""
     return {
         "authorities": [authority.subject for authority in watch.trust.authorities],
         "crls": [
@@ -93,7 +93,7 @@ def _decision(judgement: DecisionRecord) -> dict[str, Any]:
 
 
 def charon_status(watch: CharonWatch) -> dict[str, Any]:
-    """Return whether charon is there, of which kind, its IKE_SAs, and what passed by NBMA address since the start."""
+    """Return the state of the connection to charon, its IKE_SAs, and the traffic by NBMA address since the start."""
     return {
         "connected": watch.connected,
         "patched": watch.patched,
@@ -148,7 +148,7 @@ def _child_sa(child: ChildSa) -> dict[str, Any]:
 
 
 def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
-    """Return how FRR stands against what is desired, ``None`` where the agent does not manage BGP."""
+    """Return how FRR differs from the desired state; ``None`` if the agent does not manage BGP."""
     if reconciler is None:
         return None
     return {
@@ -172,12 +172,12 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
 
 
 def access_status(readers: Mapping[str, str], writer: str, reconciler: Reconciler | None) -> dict[str, Any]:
-    """Return by which way each of FRR's daemons was read last, and by which bgpd is written."""
+    """Return how each of FRR's daemons was last read, and how the agent writes to bgpd: ``vtysh`` or ``vty``."""
     return {"read_by": dict(readers), "written_by": writer if reconciler else None}
 
 
 def redirect_status(keeper: RedirectKeeper | None) -> dict[str, Any] | None:
-    """Return whether the redirect rule stands, ``None`` where the agent does not keep one."""
+    """Return whether the redirect rule is installed; ``None`` if the agent does not keep one."""
     return None if keeper is None else {"installed": keeper.installed, "packets": keeper.packets}
 
 

@@ -1,4 +1,4 @@
-"""The state of the agent, for people."""
+"""The state of the agent as text, for ``dmvpn-agent status``."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from dmvpn_agent.view.table import table
 
 
 def status_text(state: dict[str, Any]) -> str:
-    """Return the agent's state: what is in force, the peers, the latest decisions."""
+    """Return the state of each component, the peers and the latest decisions."""
     frr, redirect = state["frr"], state["redirect"]
     parts = [
         f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}"
-        + (", as a DRY RUN: it changes nothing" if state["dry_run"] else ""),
+        + (", DRY RUN: it changes nothing" if state["dry_run"] else ""),
         f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'])}",
         f"nhrpd              {_nhrpd(state['nhrpd'])}",
         f"charon             {_charon(state['charon'])}",
@@ -32,8 +32,8 @@ def _tunnels(tunnels: list[dict[str, Any]]) -> str:
 
 
 def _nhrpd(nhrpd: dict[str, Any]) -> str:
-    asks = "connected" if nhrpd["connected"] else "NOT CONNECTED to the event socket (it tries every 10 s)"
-    return f"{asks}; its cache cannot be read: {nhrpd['trouble']}" if nhrpd["trouble"] else asks
+    state = "connected" if nhrpd["connected"] else "NOT CONNECTED to the event socket (it tries every 10 s)"
+    return f"{state}; its cache cannot be read: {nhrpd['trouble']}" if nhrpd["trouble"] else state
 
 
 def _charon(charon: dict[str, Any]) -> str:
@@ -46,7 +46,7 @@ def _charon(charon: dict[str, Any]) -> str:
 def _trust(trust: dict[str, Any]) -> str:
     parts = [f"{len(trust['authorities'])} CAs"]
     for crl in trust["crls"]:
-        until = f", to be renewed by {crl['next_update']}" if crl["next_update"] else ""
+        until = f", next update {crl['next_update']}" if crl["next_update"] else ""
         parts.append(f"{crl['revoked']} revoked by {crl['issuer']}{until}")
     if not trust["crls"]:
         parts.append("no CRL")
@@ -57,24 +57,24 @@ def _trust(trust: dict[str, Any]) -> str:
 def _frr(frr: dict[str, Any] | None, dry_run: bool) -> str:
     if frr is None:
         return "BGP is not managed"
-    # Those that block a neighbor are the trouble already.
+    # The trouble names the problems that block a neighbor.
     others = "".join(f"; {one['found']}: {one['do']}" for one in frr["problems"] if not one["blocks"])
     if frr["trouble"]:
-        return f"NOT IN STEP: {frr['trouble']}{others}"
+        return f"NOT AS DESIRED: {frr['trouble']}{others}"
     if dry_run and frr["pending_changes"]:
-        return f"DRY RUN: {len(frr['pending_changes'])} changes would be made; `dmvpn-agent plan` shows them"
-    return f"{'as desired' if frr['in_sync'] else 'not yet compared'}, last seen so {frr['last_sync']}{others}"
+        return f"DRY RUN: {len(frr['pending_changes'])} changes not made; `dmvpn-agent plan` shows them"
+    return f"{'as desired' if frr['in_sync'] else 'not yet compared'}, last checked {frr['last_sync']}{others}"
 
 
 def _access(access: dict[str, Any]) -> str:
-    parts = [f"{daemon} read by {way}" for daemon, way in sorted(access["read_by"].items())] or ["none was read yet"]
+    parts = [f"{daemon} read by {way}" for daemon, way in sorted(access["read_by"].items())] or ["none read yet"]
     return "; ".join([*parts, *([f"bgpd written by {access['written_by']}"] if access["written_by"] else [])])
 
 
 def _redirect(redirect: dict[str, Any] | None) -> str:
     if redirect is None:
         return "not managed"
-    return f"in place, {redirect['packets']} packets logged" if redirect["installed"] else "NOT IN PLACE"
+    return f"installed, {redirect['packets']} packets logged" if redirect["installed"] else "NOT INSTALLED"
 
 
 def _peers(peers: list[dict[str, Any]]) -> str:
@@ -99,11 +99,11 @@ def _peers(peers: list[dict[str, Any]]) -> str:
 
 
 def _session(peer: dict[str, Any]) -> str:
-    """Return the state of a peer's BGP session, or which of its addresses has the neighbor."""
+    """Return the state of a peer's BGP session, or the address of the peer that has the neighbor."""
     if peer["quarantined"]:
         return "quarantined"
     if peer["neighbor"] not in {None, peer["protocol_address"]}:
-        return f"by {peer['neighbor']}"
+        return f"at {peer['neighbor']}"
     return str(peer["bgp"]["state"]) if peer["bgp"] else "-"
 
 
@@ -126,7 +126,7 @@ def _decisions(decisions: list[dict[str, Any]]) -> str:
 
 
 def why(decision: dict[str, Any]) -> str:
-    """Return the reason of one decision in a sentence; empty for an accept."""
+    """Return the reason of a denial in a sentence; empty for an accept."""
     if "reason" not in decision:
         return ""
     return f"{decision['reason']}: {decision['field']} is {decision['found']}; expected {decision['expected']}"

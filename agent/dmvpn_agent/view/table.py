@@ -1,4 +1,4 @@
-"""Aligned columns for people."""
+"""Aligned columns of text."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,9 +6,9 @@ from dmvpn_agent.runtime.printable import printable
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000) -> str:
-    """Return rows as aligned columns under a header; cells longer than ``widest`` align nothing.
+    """Return rows as aligned columns under a header. Cells longer than ``widest`` do not widen their column.
 
-    Each row is one line, whatever is in its cells.
+    Each row is one line, whatever its cells contain.
     """
     lines = [tuple(header), *(tuple(printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(min(len(line[column]), widest) for line in lines) for column in range(len(header))]

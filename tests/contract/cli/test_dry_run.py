@@ -79,7 +79,7 @@ def test_a_dry_run_changes_nothing_and_a_real_one_does_what_it_said(
     assert state["dry_run"] is True
     assert state["frr"]["pending_changes"] == [entry["change"] for entry in agent.events("would_change")]
     assert main(["status", "--config", str(agent.config)]) == 0
-    assert "DRY RUN: 3 changes would be made" in capsys.readouterr().out
+    assert "DRY RUN: 3 changes not made" in capsys.readouterr().out
     process.terminate()
     assert process.wait(timeout=30) == 0
 

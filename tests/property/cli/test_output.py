@@ -19,7 +19,7 @@ from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, parse_event
 from dmvpn_agent.admission.recording import outcome, write
 from dmvpn_agent.cli import doctor, sas, status
 from dmvpn_agent.cli.main import main
-from dmvpn_agent.doctor.checks import Check, Level
+from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.log_settings import Log

@@ -48,7 +48,7 @@ async def test_frr_is_left_alone_and_each_change_is_said_once(dry: Node, logs: l
     assert state is not None
     assert state["in_sync"] is False
     assert sorted(state["pending_changes"]) == sorted(_changes(logs))
-    assert _frr(state, True) == "DRY RUN: 6 changes would be made; `dmvpn-agent plan` shows them"
+    assert _frr(state, True) == "DRY RUN: 6 changes not made; `dmvpn-agent plan` shows them"
 
 
 async def test_when_somebody_else_makes_the_changes_it_is_in_step(dry: Node, logs: list[dict[str, Any]]) -> None:

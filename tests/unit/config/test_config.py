@@ -1,4 +1,4 @@
-"""The configuration file: what is taken, and what each mistake is told."""
+"""The configuration file: defaults, and the message for each mistake."""
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -23,7 +23,7 @@ SPOKE: dict[str, Any] = {"role": "spoke", "policy": {"tunnel_networks": ["10.255
 
 
 def _with(path: str, value: object) -> dict[str, Any]:
-    """Return the hub's document with one key changed, or taken away where the value is ``None``."""
+    """Return the hub's document with one key changed, or removed if the value is ``None``."""
     table, _, key = path.rpartition(".")
     raw = {name: dict(item) if isinstance(item, dict) else item for name, item in HUB.items()}
     target = raw.setdefault(table, {}) if table else raw
@@ -34,7 +34,7 @@ def _with(path: str, value: object) -> dict[str, Any]:
 
 
 def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
-    """What only the operator can know is enough; the rest has defaults."""
+    """The required keys are enough; the others have defaults."""
     config = config_from(HUB)
     assert config.role is Role.HUB
     assert config.bgp is not None
@@ -45,8 +45,8 @@ def test_a_hub_manages_bgp_and_the_redirect_rule() -> None:
     assert config.metrics == Endpoint("127.0.0.1", 19342)
 
 
-def test_a_spoke_leaves_bgp_and_nftables_alone() -> None:
-    """A spoke only checks certificates: any prefix may stand in them, no AS is asked for."""
+def test_a_spoke_manages_neither_bgp_nor_nftables() -> None:
+    """A spoke only checks certificates: it allows any prefix and requires no AS number."""
     config = config_from(SPOKE)
     assert (config.bgp, config.redirect) == (None, None)
     rules = config.policy.rules["gre1"][PeerKind.SHORTCUT]
@@ -54,7 +54,7 @@ def test_a_spoke_leaves_bgp_and_nftables_alone() -> None:
     assert ip_network("0.0.0.0/0") in rules.allowed_networks
 
 
-WRONG = [
+INVALID = [
     # key, value, what is allowed
     ("role", "router", "one of hub, spoke"),
     ("role", ["hub"], "one of hub, spoke"),
@@ -111,44 +111,44 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "allowed"), WRONG, ids=[f"{key}={value!r}"[:60] for key, value, _ in WRONG])
-def test_a_wrong_value_names_key_value_and_what_is_allowed(key: str, value: object, allowed: str) -> None:
-    """The operator can mend the line without looking anything up."""
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"), INVALID, ids=[f"{key}={value!r}"[:60] for key, value, _ in INVALID]
+)
+def test_an_invalid_value_is_named_with_its_key_and_the_allowed_values(key: str, value: object, allowed: str) -> None:
+    """The message is enough to correct the line."""
     with pytest.raises(ConfigError) as caught:
         config_from(_with(key, value))
     assert str(caught.value).startswith(f"{key} is {value!r}; expected {allowed}")
 
 
 @pytest.mark.parametrize("key", ["role", "policy.tunnel_networks", "policy.allowed_networks", "bgp.as_number"])
-def test_what_only_the_operator_knows_is_required(key: str) -> None:
-    """A missing key is told with what belongs there."""
+def test_a_key_without_a_default_is_required(key: str) -> None:
+    """The message names the key and the allowed values."""
     with pytest.raises(ConfigError, match=f"^{key} is missing; expected "):
         config_from(_with(key, None))
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("policy.alowed_networks", r"policy\.alowed_networks is unknown; did you mean policy\.allowed_networks\?"),
         ("polcy", r"polcy is unknown; did you mean policy\?"),
         ("bridge.listn", r"bridge\.listn is unknown; did you mean bridge\.listen\?"),
+        ("nhrp.interface", r"nhrp\.interface is unknown; did you mean nhrp\.interfaces\?"),
+        (
+            "policy.require_hub_role",
+            r"role is unknown; did you mean policy\.hub\.require_hub_role",
+        ),
     ],
 )
-def test_an_unknown_key_is_an_error(key: str, told: str) -> None:
-    """A typing mistake must not turn a rule off."""
-    with pytest.raises(ConfigError, match=told):
+def test_an_unknown_key_is_an_error(key: str, message: str) -> None:
+    """A typing mistake must not disable a rule."""
+    with pytest.raises(ConfigError, match=message):
         config_from(_with(key, "x"))
 
 
-@pytest.mark.parametrize("key", ["nhrp.interface", "ike.profile"])
-def test_a_key_of_former_versions_says_what_to_write_instead(key: str) -> None:
-    """Nobody has to guess where it went."""
-    with pytest.raises(ConfigError, match=rf"{key} is not used any more; write nhrp\.interfaces = \{{ gre1 = "):
-        config_from(_with(key, "gre1"))
-
-
-def test_several_interfaces_have_each_their_profile() -> None:
-    """The rules, the redirect rule and the profiles are those of all; two may share a profile."""
+def test_each_interface_has_a_profile() -> None:
+    """Each has rules and the redirect rule; two may share a profile."""
     config = config_from(_with("nhrp.interfaces", {"gre1": "dmvpn", "gre2": "other", "gre3": "other"}))
     assert config.interfaces == tuple(config.policy.rules) == ("gre1", "gre2", "gre3")
     assert config.profiles == {"dmvpn", "other"}
@@ -157,52 +157,52 @@ def test_several_interfaces_have_each_their_profile() -> None:
 
 
 def test_a_value_where_a_table_belongs_is_an_error() -> None:
-    """``policy = 1`` is told as such."""
+    """The message shows the table to write."""
     with pytest.raises(ConfigError, match=r"policy is 1; expected a table: \[policy\]"):
         config_from({"role": "hub", "policy": 1})
 
 
-def test_the_bridge_cannot_take_charons_own_socket() -> None:
-    """Two owners of one path would exclude each other."""
+def test_bridge_and_charon_need_two_sockets() -> None:
+    """Only one program can listen on a path."""
     raw = _with("bridge.listen", "/run/x.vici") | {"ike": {"vici_socket": "/run/x.vici"}}
     with pytest.raises(ConfigError, match=r"bridge\.listen and ike\.vici_socket are both /run/x\.vici"):
         config_from(raw)
 
 
 def test_metrics_can_be_turned_off() -> None:
-    """An empty endpoint is none."""
+    """By an empty endpoint."""
     assert config_from(_with("metrics.listen", "")).metrics is None
 
 
 def test_an_ipv6_endpoint_is_written_in_brackets() -> None:
-    """The port is told from the address by brackets, in and out."""
+    """As in URLs; it is printed the same way."""
     endpoint = config_from(_with("metrics.listen", "[::1]:19342")).metrics
     assert endpoint == Endpoint("::1", 19342)
     assert str(endpoint) == "[::1]:19342"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (None, "cannot be read: No such file or directory; expected a TOML file"),
+        (None, "cannot be read: No such file or directory; expected a readable TOML file"),
         (b"role = hub", "not TOML: "),
         (b"role = '\xff'", "not TOML: "),
         (b"#" * (2 << 20), "longer than 1048576 bytes"),
         (b"role = 'hub'", "bgp.as_number is missing"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_an_invalid_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     """Every error begins with the file."""
     file = tmp_path / "agent.toml"
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         load(file)
-    assert str(caught.value).startswith(f"{file}: {told}")
+    assert str(caught.value).startswith(f"{file}: {message}")
 
 
-def test_limits_of_prefixes_have_one_time_and_none_at_zero() -> None:
-    """Peers get 1,000 by default, those that carry others' prefixes none."""
+def test_a_prefix_limit_of_zero_is_no_limit() -> None:
+    """The default is 1,000, and none for peers that announce the prefixes of others."""
     bgp = config_from(HUB).bgp
     assert bgp is not None
     assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (MaximumPrefix(1000, 15), None)
@@ -211,21 +211,21 @@ def test_limits_of_prefixes_have_one_time_and_none_at_zero() -> None:
     assert (bgp.maximum_prefix, bgp.transit_maximum_prefix) == (None, MaximumPrefix(7, 15))
 
 
-def test_a_limit_below_what_a_certificate_may_name_is_refused() -> None:
-    """A peer would lose its session for announcing what it is entitled to."""
-    with pytest.raises(ConfigError, match=r"bgp\.maximum_prefixes: is 199: .* make it 200 or more, or 0"):
+def test_a_prefix_limit_below_policy_max_prefixes_is_refused() -> None:
+    """A peer that announces what its certificate allows would lose its session."""
+    with pytest.raises(ConfigError, match=r"bgp\.maximum_prefixes: is 199: .* 200 or more, or to 0"):
         config_from(HUB | {"bgp": {"as_number": 65000, "maximum_prefixes": 199}})
 
 
-def test_hubs_are_weighed_by_address() -> None:
-    """A hub without an entry has no weight."""
+def test_hub_weights_are_by_address() -> None:
+    """A hub that is not listed has no weight."""
     bgp = config_from(HUB | {"bgp": {"as_number": 65000, "hub_weights": {"10.255.0.1": 200}}}).bgp
     assert bgp is not None
     assert bgp.hub_weights == {ip_address("10.255.0.1"): 200}
 
 
 def test_no_tables_share_state() -> None:
-    """Reading twice gives the same."""
+    """Reading twice returns the same."""
     assert config_from(HUB) == config_from(HUB)
 
 
@@ -234,8 +234,8 @@ def test_no_tables_share_state() -> None:
     [b"x = " + b"9" * 5000, b"x = " + b"[" * 5000, b"x = \xff", b"x = 'a"],
     ids=["number", "depth", "bytes", "end"],
 )
-def test_what_is_no_toml_is_a_config_error(tmp_path: Path, text: bytes) -> None:
-    """Also where Python's parser raises something else: it is told in a line, and a reload keeps what is in force."""
+def test_a_file_that_is_not_toml_is_a_config_error(tmp_path: Path, text: bytes) -> None:
+    """Also if Python's parser raises another exception: a reload then keeps the configuration in force."""
     (file := tmp_path / "agent.toml").write_bytes(text)
     with pytest.raises(ConfigError, match=r"agent\.toml: not TOML: "):
         load(file)

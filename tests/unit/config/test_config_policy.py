@@ -1,4 +1,4 @@
-"""The ``[policy]`` tables: what is general, what is special, and what is refused."""
+"""The ``[policy]`` tables: general rules, special rules, and what is refused."""
 
 import tomllib
 
@@ -37,17 +37,17 @@ def refusal(text: str) -> str:
 
 
 class TestSpecialTables:
-    """What a more special table leaves out is as in the more general one."""
+    """A special table inherits the keys that it does not have."""
 
-    def test_a_kind_of_peer_has_its_own(self) -> None:
-        """The others keep the general rules."""
+    def test_a_kind_of_peer_has_its_own_rules(self) -> None:
+        """The other kinds keep the general rules."""
         text = "max_prefixes = 5\n[policy.hub]\nmax_prefixes = 50\nallow_default_route = true\n"
         assert (rules(text, PeerKind.HUB).max_prefixes, rules(text).max_prefixes) == (50, 5)
         assert rules(text, PeerKind.HUB).allows_default_route
         assert rules(text, PeerKind.HUB).tunnel_networks == rules(text).tunnel_networks
 
-    def test_another_interface_has_its_own(self) -> None:
-        """Its kinds of peer as well."""
+    def test_an_interface_has_its_own_rules(self) -> None:
+        """The tables of kinds of peer apply to it too."""
         text = (
             'max_prefixes = 5\n[policy.interfaces.gre2]\ntunnel_networks = ["10.254.0.0/24"]\n'
             "[policy.hub]\nallowed = false\n"
@@ -56,23 +56,23 @@ class TestSpecialTables:
         assert rules(text, interface="gre2").max_prefixes == 5
         assert not rules(text, PeerKind.HUB, "gre2").allowed
 
-    def test_a_special_table_knows_no_other_keys(self) -> None:
-        """A typing mistake never turns a rule off, wherever it is made."""
+    def test_an_unknown_key_in_a_special_table_is_an_error(self) -> None:
+        """A typing mistake never disables a rule, in any table."""
         assert "policy.hub.max_prefix is unknown" in refusal("[policy.hub]\nmax_prefix = 3\n")
         assert "policy.interfaces.gre2.allow is unknown" in refusal("[policy.interfaces.gre2]\nallow = true\n")
 
-    def test_rules_are_for_an_interface_that_there_is(self) -> None:
-        """A typing mistake in its name is told, with the names there are."""
-        told = refusal("[policy.interfaces.gre3]\nallowed = false\n")
-        assert told == "policy.interfaces.gre3: expected one of nhrp.interfaces: gre1, gre2"
+    def test_rules_for_an_unknown_interface_are_an_error(self) -> None:
+        """The message lists the configured interfaces."""
+        message = refusal("[policy.interfaces.gre3]\nallowed = false\n")
+        assert message == "policy.interfaces.gre3 is unknown; expected one of nhrp.interfaces: gre1, gre2"
 
     def test_an_interface_without_rules_of_its_own_has_the_general_ones(self) -> None:
-        """It need not be named again."""
+        """It needs no table."""
         assert rules("", interface="gre2") == rules("")
 
 
-def test_values_mean_what_they_say() -> None:
-    """Each key arrives where it belongs."""
+def test_each_key_sets_its_rule() -> None:
+    """Networks, lengths, AS numbers, patterns and conflicts."""
     text = """
 forbidden_networks = ["192.168.0.0/24"]
 max_prefix_length = 26
@@ -90,8 +90,8 @@ on_conflict = "take_over"
     assert (read.issuers, read.subjects) == (("*CN=lab CA",), ("*OU=branch*",))
 
 
-def test_sources_are_ordered_and_combined_as_given() -> None:
-    """One that is not named does not count."""
+def test_sources_have_an_order_and_a_combination() -> None:
+    """A source that is not listed is not used."""
     read = policy('[policy.sources]\norder = ["rfc3779", "subject"]\ncombine = "agree"\n')
     assert (read.sources, read.combination) == ((Source.RFC3779, Source.SUBJECT), Combination.AGREE)
     assert "a list of some of" in refusal('[policy.sources]\norder = ["subject", "subject"]\n')
@@ -103,8 +103,8 @@ class TestStaticTable:
 
     ROW = '[[policy.peer]]\nidentity = "*@example.net"\nprotocol_addresses = ["10.255.0.7"]\n'
 
-    def test_a_row_has_what_a_certificate_would_name(self) -> None:
-        """Addresses, AS number, prefixes, role."""
+    def test_a_row_has_the_resources_of_a_certificate(self) -> None:
+        """Protocol addresses, AS number, prefixes and role."""
         (row,) = policy(self.ROW + 'as_number = 64520\nprefixes = ["192.168.7.0/24"]\nrole = "hub"\n').static_peers
         assert (row.identity, row.overrides) == ("*@example.net", False)
         found = row.resources
@@ -115,13 +115,13 @@ class TestStaticTable:
         assert values[-1] is Role.HUB
 
     def test_a_row_that_the_policy_would_deny_is_refused(self) -> None:
-        """The table is no way around the rules; the row and the rule are named."""
+        """The rules apply to rows too. The message names the row and the rule."""
         text = refusal(self.ROW + "as_number = 3320\n")
         assert "policy.peer[1]" in text
         assert "as_number_not_allowed" in text
 
     def test_a_row_without_an_identity_is_refused(self) -> None:
-        """The row is named by its place."""
+        """The message names the row by its position."""
         assert "policy.peer[2].identity is missing" in refusal(
             self.ROW + 'as_number = 64520\n[[policy.peer]]\nprotocol_addresses = ["10.255.0.8"]\n'
         )
@@ -130,8 +130,8 @@ class TestStaticTable:
 class TestMaintenance:
     """``[[policy.maintenance]]``."""
 
-    def test_by_identity_or_by_serial(self) -> None:
-        """As openssl and pki print serial numbers, with colons or without."""
+    def test_a_row_has_an_identity_or_a_serial_number(self) -> None:
+        """A serial number is written as openssl or pki prints it, with or without colons."""
         text = (
             '[[policy.maintenance]]\nidentity = "*CN=spoke17"\naction = "deny"\n'
             '[[policy.maintenance]]\nserial = "1F:2e"\naction = "quarantine"\n'
@@ -142,14 +142,14 @@ class TestMaintenance:
 
     @pytest.mark.parametrize("what", ["", 'identity = "x"\nserial = "1"\n'])
     def test_neither_or_both_is_refused(self, what: str) -> None:
-        """Nobody knows who is meant."""
+        """The row would name no peer, or two."""
         text = refusal(f'[[policy.maintenance]]\naction = "deny"\n{what}')
         assert "policy.maintenance[1]: expected either identity or serial" in text
 
 
 @pytest.mark.parametrize("before", [HUB, HUB.replace('"hub"', '"spoke"')], ids=["hub", "spoke"])
-def test_a_hub_must_say_so_by_default(before: str) -> None:
-    """Whoever this node registers with: its certificate, or its row, has the hub's role."""
+def test_a_hub_needs_the_hub_role_by_default(before: str) -> None:
+    """The certificate or the row of a node that this node registers with has the role ``hub``."""
     by_default = policy("", before).rules["gre1"]
     assert {kind for kind in PeerKind if by_default[kind].requires_hub_role} == {PeerKind.HUB}
     relaxed = policy("[policy.hub]\nrequire_hub_role = false\n", before).rules["gre1"]
@@ -169,17 +169,17 @@ CONTRADICTIONS: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), CONTRADICTIONS)
-def test_a_contradiction_is_refused_by_name(text: str, said: str) -> None:
-    """A policy is looked at as a whole before it is in force."""
-    assert said in refusal(text)
+@pytest.mark.parametrize(("text", "message"), CONTRADICTIONS)
+def test_a_contradiction_is_refused(text: str, message: str) -> None:
+    """The whole policy is checked before it comes into force."""
+    assert message in refusal(text)
 
 
-def test_the_special_table_of_an_absent_array_is_refused() -> None:
-    """``[policy.peer]`` instead of ``[[policy.peer]]`` is a mistake that is easily made."""
+def test_a_table_instead_of_an_array_of_tables_is_refused() -> None:
+    """``[policy.peer]`` instead of ``[[policy.peer]]`` is an easy mistake."""
     assert "expected tables: [[policy.peer]]" in refusal("[policy.peer]\nidentity = 'x'\n")
 
 
-def test_a_table_that_does_not_exist_is_refused() -> None:
-    """The tables are those of the example, no more."""
+def test_an_unknown_table_is_refused() -> None:
+    """``[policy.spokes]`` instead of ``[policy.spoke]``."""
     assert "policy.spokes is unknown" in refusal("[policy.spokes]\nallowed = false\n")

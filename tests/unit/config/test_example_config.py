@@ -30,7 +30,7 @@ def _in(raw: dict[str, Any], table: str) -> dict[str, Any]:
 
 
 def _allowed(table: str) -> set[str]:
-    """Return the keys that the parser knows in a table, which it tells whoever uses another one."""
+    """Return the keys that the parser knows in a table, from its message about an unknown one."""
     raw = _example()
     _in(raw, table)["no-such-key"] = 1
     with pytest.raises(ConfigError, match="no-such-key is unknown") as raised:
@@ -39,7 +39,7 @@ def _allowed(table: str) -> set[str]:
 
 
 def test_every_value_shown_is_the_default() -> None:
-    """The example says the same as a file with only the required keys."""
+    """The example equals a file with only the required keys."""
     assert load(EXAMPLE) == config_from(REQUIRED)
 
 
@@ -48,7 +48,7 @@ TABLES = ["", *(key for key, value in _example().items() if isinstance(value, di
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_key_is_shown(table: str) -> None:
-    """No key of the parser is missing from the example."""
+    """The example has every key that the parser knows."""
     raw = _example()
     assert _allowed(table) == set(_in(raw, table))
 

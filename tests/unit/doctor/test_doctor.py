@@ -1,4 +1,4 @@
-"""What the doctor says of a node: sound, or what is wrong and what to do."""
+"""The doctor's checks of a node: a sound one, and each fault with what to do."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from dmvpn_agent.bgp.problem import BgpProblem, BgpProblemKind
 from dmvpn_agent.charon.sa import Authentication
 from dmvpn_agent.cli.doctor import render
-from dmvpn_agent.doctor.checks import Check, Level, examine
+from dmvpn_agent.doctor.check import Check, Level
+from dmvpn_agent.doctor.checks import check_node
 from dmvpn_agent.doctor.node import (
     CharonView,
+    Expected,
     LinkView,
     MetricsView,
     NhrpdView,
@@ -23,14 +25,13 @@ from dmvpn_agent.doctor.node import (
     OwnCertificate,
     SocketView,
     TrapPolicy,
-    Unseen,
-    Wanted,
+    Unknown,
 )
 from factories import NOW, YEAR
 
 BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
 TUNNEL = ip_network("10.255.0.0/24")
-WANTED = Wanted(
+EXPECTED = Expected(
     {"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",), (TUNNEL,), {"gre1": frozenset({4})}, False
 )
 OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
@@ -85,15 +86,15 @@ SOUND = NodeView(
 )
 
 
-def _wrong(view: NodeView, wanted: Wanted = WANTED) -> dict[str, Check]:
-    return {check.name: check for check in examine(view, wanted) if check.level is not Level.OK}
+def _problems(view: NodeView, expected: Expected = EXPECTED) -> dict[str, Check]:
+    return {check.name: check for check in check_node(view, expected) if check.level is not Level.OK}
 
 
-def test_a_sound_node_has_nothing_to_mend() -> None:
-    """Bridged, and with a patched charon without the bridge."""
-    assert _wrong(SOUND) == {}
+def test_a_sound_node_has_no_problem() -> None:
+    """With the bridge, and with a patched charon without it."""
+    assert _problems(SOUND) == {}
     sockets = {**SOUND.sockets, "nhrpd's charon": _socket("/run/charon.vici", CHARON)}
-    assert _wrong(replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)) == {}
+    assert _problems(replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)) == {}
 
 
 def _sockets(name: str, socket: SocketView) -> Mapping[str, SocketView]:
@@ -101,7 +102,7 @@ def _sockets(name: str, socket: SocketView) -> Mapping[str, SocketView]:
 
 
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"charon": Unseen("No such file")}, "charon", "start strongSwan"),
+    ({"charon": Unknown("No such file")}, "charon", "start strongSwan"),
     ({"charon": replace(UNPATCHED, modes={})}, "profile dmvpn", "swanctl --load-all"),
     ({"charon": replace(UNPATCHED, modes={"dmvpn": None})}, "profile dmvpn", "swanctl --load-all"),
     ({"charon": replace(UNPATCHED, modes={"dmvpn": "TUNNEL"})}, "profile dmvpn", "swanctl --load-all"),
@@ -120,7 +121,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"charon": replace(UNPATCHED, certificates=(replace(OWN, not_before=NOW + YEAR),))}, "own certificate", "clock"),
     ({"traps": ()}, "trap policy", "start_action = trap"),
     ({"traps": (replace(TRAP, reqid=16384),)}, "reqid", "reqid = 1"),
-    ({"traps": Unseen("ip is not there")}, "trap policy", "install iproute2"),
+    ({"traps": Unknown("ip is not there")}, "trap policy", "install iproute2"),
     ({"sockets": _sockets("control", SocketView("/x", "/x", False))}, "socket, control", "start dmvpn-agent"),
     ({"sockets": _sockets("charon", replace(_socket(CHARON), served=False))}, "socket, charon", "start strongSwan"),
     ({"sockets": _sockets("charon", _refused(CHARON))}, "socket, charon", "charon.group = charon-vici"),
@@ -131,7 +132,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"sockets": _sockets("nhrpd's events", _refused(EVENTS))}, "socket, nhrpd's events", "frrvty"),
     ({"sockets": _sockets("bgpd's terminal", _refused("/x"))}, "socket, bgpd's terminal", "frrvty"),
-    ({"nhrpd": Unseen("not running")}, "nhrpd", "nhrpd=yes"),
+    ({"nhrpd": Unknown("not running")}, "nhrpd", "nhrpd=yes"),
     ({"nhrpd": replace(NHRPD, event_socket=None)}, "nhrp event socket", f"nhrp event socket {EVENTS}"),
     ({"nhrpd": replace(NHRPD, event_socket="/other")}, "nhrp event socket", f"nhrp event socket {EVENTS}"),
     ({"nhrpd": replace(NHRPD, nflog_group=2)}, "nhrp nflog-group", "nhrp nflog-group 1"),
@@ -143,23 +144,23 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"links": {"gre1": replace(LINK, kind="veth")}}, "interface gre1", "frr/hub.conf"),
     ({"forwards": False}, "forwarding", "net.ipv4.ip_forward=1"),
     ({"routes": {}}, "route to 10.255.0.0/24", "ip route 10.255.0.0/24 blackhole"),
-    ({"routes": Unseen("ip is not there")}, "routes", "install iproute2"),
+    ({"routes": Unknown("ip is not there")}, "routes", "install iproute2"),
     ({"redirect": False}, "redirect rule", "start dmvpn-agent"),
     ({"authorities": ()}, "CA certificates", "readable by the user dmvpn-agent"),
-    ({"trust_problems": ("x.crl: no CRL",)}, "CA certificates and CRLs", "mend or remove"),
+    ({"trust_problems": ("x.crl: no CRL",)}, "CA certificates and CRLs", "repair or remove"),
     ({"bgp": (BgpProblem(BgpProblemKind.NO_INSTANCE, "no BGP", "add it"),)}, "bgpd", "add it"),
-    ({"bgp": Unseen("not running")}, "bgpd", "bgpd=yes"),
+    ({"bgp": Unknown("not running")}, "bgpd", "bgpd=yes"),
 ]
 
 
 @pytest.mark.parametrize(("change", "name", "do"), FAULTS, ids=[f"{name}: {do}" for _, name, do in FAULTS])
-def test_a_fault_says_what_to_do(change: dict[str, Any], name: str, do: str) -> None:
-    """And nothing else is said to be wrong."""
-    wrong = _wrong(replace(SOUND, **change))
-    assert list(wrong) == [name]
-    assert wrong[name].level is Level.FAULT
-    assert do in wrong[name].do
-    assert wrong[name].expected
+def test_a_fault_names_what_to_do(change: dict[str, Any], name: str, do: str) -> None:
+    """No other check reports a problem."""
+    problems = _problems(replace(SOUND, **change))
+    assert list(problems) == [name]
+    assert problems[name].level is Level.FAULT
+    assert do in problems[name].do
+    assert problems[name].expected
 
 
 WARNINGS: list[tuple[dict[str, Any], str]] = [
@@ -171,7 +172,7 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"charon": PATCHED}, "mode"),
     ({"charon": replace(UNPATCHED, plugins=frozenset({"vici", "updown"}))}, "plugin updown"),
     ({"swanctl_confined": True}, "AppArmor"),
-    ({"traps": Unseen("Operation not permitted", permission=True)}, "trap policy"),
+    ({"traps": Unknown("Operation not permitted", permission=True)}, "trap policy"),
     ({"sockets": _sockets("control", replace(_socket("/x"), served=None))}, "socket, control"),
     ({"nhrpd": replace(NHRPD, redirects=frozenset())}, "ip nhrp redirect on gre1"),
     ({"links": {"gre1": replace(LINK, mtu=1500)}}, "MTU of gre1"),
@@ -180,15 +181,15 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "name"), WARNINGS, ids=[name for _, name in WARNINGS])
-def test_what_may_be_meant_or_cannot_be_seen_is_a_warning(change: dict[str, Any], name: str) -> None:
-    """It says what to do all the same, and never that all is well."""
-    wrong = _wrong(replace(SOUND, **change))
-    assert [(check.name, check.level) for check in wrong.values()] == [(name, Level.WARNING)]
-    assert wrong[name].do
+def test_a_doubtful_or_unreadable_state_is_a_warning(change: dict[str, Any], name: str) -> None:
+    """It names what to do."""
+    problems = _problems(replace(SOUND, **change))
+    assert [(check.name, check.level) for check in problems.values()] == [(name, Level.WARNING)]
+    assert problems[name].do
 
 
 TWO = replace(
-    WANTED,
+    EXPECTED,
     tunnels={"gre1": "dmvpn", "gre2": "dmvpn2"},
     ip_versions={"gre1": frozenset({4}), "gre2": frozenset({4})},
 )
@@ -200,7 +201,7 @@ OTHER = TrapPolicy(ip_network("198.51.100.1/32"), 2, "transport")
     [((TRAP, OTHER), []), ((TRAP,), ["trap policy"]), ((TRAP, replace(OTHER, reqid=1)), ["reqid"])],
 )
 def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy, ...], faults: list[str]) -> None:
-    """Otherwise charon would begin an SA in the wrong one."""
+    """Otherwise charon would initiate the wrong one."""
     view = replace(
         SOUND,
         charon=replace(
@@ -212,25 +213,25 @@ def test_several_profiles_need_a_policy_and_a_reqid_each(traps: tuple[TrapPolicy
         nhrpd=BOTH_NHRPD,
         links={"gre1": LINK, "gre2": LINK},
     )
-    assert list(_wrong(view, TWO)) == faults
+    assert list(_problems(view, TWO)) == faults
 
 
-def test_a_profile_with_a_pre_shared_key_is_sound_where_the_policy_has_its_peers() -> None:
-    """Rows without ``override``, which are for peers with a certificate."""
+def test_a_profile_with_a_pre_shared_key_needs_static_peers() -> None:
+    """The policy has rows without ``override`` for them."""
     view = replace(SOUND, charon=replace(UNPATCHED, methods={"dmvpn": Authentication.PRE_SHARED_KEY}))
-    assert _wrong(view, replace(WANTED, serves_keys=True)) == {}
+    assert _problems(view, replace(EXPECTED, serves_keys=True)) == {}
 
 
 IPV6_LINK = replace(LINK, addresses=(*LINK.addresses, "2001:db8:ff::1/128"))
 IPV6_NHRPD = replace(NHRPD, networks=NHRPD.networks | {("gre1", 6)}, redirects=NHRPD.redirects | {("gre1", 6)})
-IPV6_WANTED = replace(WANTED, ip_versions={"gre1": frozenset({4, 6})}, bgp_ipv6=True)
+IPV6_EXPECTED = replace(EXPECTED, ip_versions={"gre1": frozenset({4, 6})}, bgp_ipv6=True)
 IPV6_SOUND = replace(SOUND, nhrpd=IPV6_NHRPD, links={"gre1": IPV6_LINK})
 
 
-def test_a_node_without_ipv6_is_asked_for_none_of_it() -> None:
-    """Neither for forwarding nor for addresses; one with both is sound."""
-    assert _wrong(replace(SOUND, forwards_ipv6=False)) == {}
-    assert _wrong(IPV6_SOUND, IPV6_WANTED) == {}
+def test_a_node_without_ipv6_needs_neither_forwarding_nor_addresses() -> None:
+    """A node with both is sound."""
+    assert _problems(replace(SOUND, forwards_ipv6=False)) == {}
+    assert _problems(IPV6_SOUND, IPV6_EXPECTED) == {}
 
 
 @pytest.mark.parametrize(
@@ -260,53 +261,53 @@ def test_a_node_without_ipv6_is_asked_for_none_of_it() -> None:
         ),
     ],
 )
-def test_what_ipv6_protocol_addresses_lack_is_told(change: dict[str, Any], name: str, do: str) -> None:
-    """Where a tunnel network is IPv6."""
-    wrong = _wrong(replace(IPV6_SOUND, **change), IPV6_WANTED)
-    assert list(wrong) == [name]
-    assert do in wrong[name].do
+def test_what_ipv6_protocol_addresses_lack_is_a_problem(change: dict[str, Any], name: str, do: str) -> None:
+    """If a tunnel network is IPv6."""
+    problems = _problems(replace(IPV6_SOUND, **change), IPV6_EXPECTED)
+    assert list(problems) == [name]
+    assert do in problems[name].do
 
 
 def test_an_ipv6_tunnel_without_ipv6_prefixes_is_a_warning() -> None:
-    """Bindings without routes are hardly meant."""
-    (check,) = _wrong(IPV6_SOUND, replace(IPV6_WANTED, bgp_ipv6=False)).values()
+    """Bindings without routes are of no use."""
+    (check,) = _problems(IPV6_SOUND, replace(IPV6_EXPECTED, bgp_ipv6=False)).values()
     assert (check.name, check.level) == ("bgp.ipv6", Level.WARNING)
     assert "frr/hub-ipv6.conf" in check.do
 
 
 def test_a_spoke_announces_no_tunnel_network_and_needs_no_route_to_it() -> None:
-    """It has it from its hubs."""
-    assert _wrong(replace(SOUND, routes={}), replace(WANTED, announced=())) == {}
+    """Its hubs announce it."""
+    assert _problems(replace(SOUND, routes={}), replace(EXPECTED, announced=())) == {}
 
 
 @pytest.mark.parametrize(
     ("served", "found", "do"),
     [
         (False, "another program answers", "set metrics.listen to another"),
-        (None, "nobody listens", "start dmvpn-agent"),
+        (None, "no program listens", "start dmvpn-agent"),
     ],
 )
-def test_a_metrics_port_that_is_not_ours_is_a_warning(served: bool | None, found: str, do: str) -> None:
-    """Everything else works; the bridge's counts only where there is a bridge."""
+def test_a_metrics_port_of_another_program_is_a_warning(served: bool | None, found: str, do: str) -> None:
+    """Everything else works. The bridge's port is checked only if nhrpd uses the bridge."""
     views = {name: MetricsView("127.0.0.1:19342", served) for name in ("agent", "bridge")}
-    wrong = _wrong(replace(SOUND, metrics=views))
-    assert list(wrong) == ["metrics, agent", "metrics, bridge"]
-    check = wrong["metrics, agent"]
+    problems = _problems(replace(SOUND, metrics=views))
+    assert list(problems) == ["metrics, agent", "metrics, bridge"]
+    check = problems["metrics, agent"]
     assert check.level is Level.WARNING
     assert found in check.found
     assert do in check.do
     direct = replace(SOUND, metrics=views, sockets={**SOUND.sockets, "nhrpd's charon": _socket(CHARON)})
-    assert "metrics, bridge" not in _wrong(direct)
+    assert "metrics, bridge" not in _problems(direct)
 
 
 def test_a_shared_profile_needs_one_policy() -> None:
-    """Two tunnels over one NBMA address."""
+    """Two tunnels from one NBMA address."""
     view = replace(
         SOUND,
         nhrpd=replace(BOTH_NHRPD, profiles={"gre1": "dmvpn", "gre2": "dmvpn"}),
         links={"gre1": LINK, "gre2": replace(LINK, key=None)},
     )
-    assert list(_wrong(view, replace(TWO, tunnels={"gre1": "dmvpn", "gre2": "dmvpn"}))) == ["key of gre2"]
+    assert list(_problems(view, replace(TWO, tunnels={"gre1": "dmvpn", "gre2": "dmvpn"}))) == ["key of gre2"]
 
 
 PARTS = (
@@ -324,11 +325,11 @@ PARTS = (
 
 
 @given(st.sets(st.sampled_from(PARTS), min_size=1), st.booleans())
-def test_what_could_not_be_seen_is_never_taken_for_good(parts: set[str], permission: bool) -> None:
-    """Whatever fails to be looked at, together with whatever else; the report can always be printed."""
-    view = replace(SOUND, **{part: Unseen("a reason", permission) for part in parts})  # type: ignore[arg-type]
-    checks = examine(view, IPV6_WANTED)
-    unseen = [check for check in checks if "a reason" in check.found]
-    assert len(unseen) == len(parts - ({"traps", "swanctl_confined"} if "charon" in parts else set()))
-    assert all(check.level is not Level.OK for check in unseen)
+def test_an_unknown_state_is_never_ok(parts: set[str], permission: bool) -> None:
+    """In any combination of unreadable parts; the report can always be printed."""
+    view = replace(SOUND, **{part: Unknown("a reason", permission) for part in parts})  # type: ignore[arg-type]
+    checks = check_node(view, IPV6_EXPECTED)
+    unread = [check for check in checks if "a reason" in check.found]
+    assert len(unread) == len(parts - ({"traps", "swanctl_confined"} if "charon" in parts else set()))
+    assert all(check.level is not Level.OK for check in unread)
     assert "a reason" in "\n".join(render(checks))

@@ -1,4 +1,4 @@
-"""What people are shown."""
+"""The text of ``status`` and of a configuration."""
 
 from typing import Any
 
@@ -35,45 +35,43 @@ def _state(**changes: object) -> dict[str, Any]:
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    """And no line ends in blanks."""
+    """No line ends in blanks."""
     assert table(("A", "B"), [("long", 1), ("x", "")]) == "A     B\nlong  1\nx"
 
 
 def test_the_state_of_a_hub_is_shown() -> None:
-    """Every part has its line; a denial says field, value and rule."""
+    """Every component has its line; a denial has field, value and rule."""
     text = status_text(_state())
     assert "gre1 (profile dmvpn) is up" in text
     assert "connected, 0 IKE_SAs, unpatched: nhrpd needs the bridge" in text
     assert "as desired" in text
     assert "bgpd read by vty; nhrpd read by vtysh; bgpd written by vtysh" in text
-    assert "in place, 3 packets logged" in text
+    assert "installed, 3 packets logged" in text
     assert "10.255.0.2  203.0.113.2  64512  yes    Established  1" in text
     assert "OU GRE is GRE=10.255.0.99; expected the protocol address the peer registers: 10.255.0.9" in text
 
 
-def test_what_is_revoked_and_what_cannot_be_used_is_shown() -> None:
-    """By issuer, with the time the list is good for."""
+def test_crls_and_unusable_files_are_shown() -> None:
+    """Each CRL with its issuer and its next update."""
     crl = {"issuer": "CN=lab CA", "revoked": 3, "next_update": "2026-03-08T12:00:00+00:00"}
     text = status_text(_state(trust={"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"]}))
-    assert (
-        "1 CAs; 3 revoked by CN=lab CA, to be renewed by 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL" in text
-    )
+    assert "1 CAs; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL" in text
 
 
-def test_another_address_of_a_peer_names_the_one_with_the_neighbor() -> None:
+def test_a_further_address_of_a_peer_shows_the_one_with_the_neighbor() -> None:
     """It has no session of its own."""
     other = PEER | {"protocol_address": "2001:db8:ff::2", "bgp": None}
     text = status_text(_state(peers=[PEER, other]))
-    assert "2001:db8:ff::2  203.0.113.2  64512  yes    by 10.255.0.2  -" in text
+    assert "2001:db8:ff::2  203.0.113.2  64512  yes    at 10.255.0.2  -" in text
 
 
-def test_a_quarantined_peer_is_called_so() -> None:
-    """It has no session, and that is meant."""
+def test_a_quarantined_peer_is_shown_as_quarantined() -> None:
+    """It has no session on purpose."""
     assert "yes    quarantined  -" in status_text(_state(peers=[PEER | {"bgp": None, "quarantined": True}]))
 
 
-def test_trouble_stands_out() -> None:
-    """What does not work is in capitals, with why."""
+def test_a_failure_is_shown_in_capitals() -> None:
+    """With its reason."""
     text = status_text(
         _state(
             nhrpd={"connected": False, "trouble": "nhrpd is not running"},
@@ -90,8 +88,8 @@ def test_trouble_stands_out() -> None:
     )
     assert "NOT CONNECTED" in text
     assert "nhrpd is not running" in text
-    assert "NOT IN STEP: bgpd is not running" in text
-    assert "NOT IN PLACE" in text
+    assert "NOT AS DESIRED: bgpd is not running" in text
+    assert "NOT INSTALLED" in text
     assert "gre1 (profile dmvpn) is ABSENT" in text
 
 
@@ -104,7 +102,7 @@ def test_a_node_with_nothing_yet_is_shown() -> None:
 
 
 def test_a_peer_without_session_is_shown() -> None:
-    """Blanks are dashes; an absent peer tells since when."""
+    """Missing values are dashes; an absent peer has the time of its absence."""
     text = status_text(
         _state(peers=[PEER | {"bgp": None, "bound": False, "absent_since": "12:00", "as_number": None}])
     )
@@ -112,7 +110,7 @@ def test_a_peer_without_session_is_shown() -> None:
 
 
 def test_a_configuration_is_shown_with_what_it_would_do() -> None:
-    """check prints what FRR must contain, and an example of what vtysh and nft would be given."""
+    """``check`` prints the lines that FRR needs, and examples of the agent's input for vtysh and nft."""
     text = configuration_text(
         config_from(
             {

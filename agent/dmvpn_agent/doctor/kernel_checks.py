@@ -1,0 +1,81 @@
+"""Checks of the kernel: tunnel interfaces, forwarding, routes and the redirect rule."""
+
+from collections.abc import Iterator, Mapping
+
+from dmvpn_agent.addresses import Network
+from dmvpn_agent.doctor.check import Check, Level, result, unknown
+from dmvpn_agent.doctor.node import FAMILIES, Expected, LinkView, NodeView, Unknown
+
+
+def tunnel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
+    """Yield the checks of the tunnel interfaces."""
+    if isinstance(node.links, Unknown):
+        yield unknown("tunnel interfaces", node.links, "install iproute2: `ip -json -details address` must work")
+        return
+    for name in expected.tunnels:
+        yield from _tunnel(name, node.links.get(name), expected)
+
+
+def _tunnel(name: str, link: LinkView | None, expected: Expected) -> Iterator[Check]:
+    wanted = "a GRE interface, up, with an address"
+    do = f"configure {name} in the system's network configuration, as the head of frr/hub.conf shows"
+    if link is None:
+        yield Check(f"interface {name}", Level.FAULT, "missing", wanted, do)
+        return
+    found = f"{link.kind}, {'up' if link.up else 'down'}, {', '.join(link.addresses) or 'no address'}"
+    yield result(f"interface {name}", link.kind == "gre" and link.up and bool(link.addresses), found, wanted, do)
+    if 6 in expected.ip_versions[name]:
+        yield _ipv6_addresses(name, link)
+    yield result(f"MTU of {name}", 0 < link.mtu <= 1476, link.mtu, "about 1400, to leave room for GRE and ESP",
+                 f"ip link set {name} mtu 1400", Level.WARNING)  # fmt: skip
+    if len(expected.tunnels) > 1:
+        yield result(f"key of {name}", link.key is not None, link.key or "none",
+                     "a key, by which the kernel distinguishes the tunnels",
+                     f"create {name} with `key N`, the same on all nodes of that DMVPN", Level.WARNING)  # fmt: skip
+
+
+def _ipv6_addresses(name: str, link: LinkView) -> Check:
+    """Check the address that nhrpd uses as its IPv6 protocol address.
+
+    Up to FRR 10.3 that is the address with the shortest prefix.
+    """
+    addresses = [address for address in (*link.addresses, *link.link_local) if ":" in address]
+    good = len(addresses) == 1 and addresses[0].endswith("/128")
+    return result(f"IPv6 addresses of {name}", good, ", ".join(addresses) or "none",
+                  "one /128 and no other: nhrpd up to FRR 10.3 chooses a link-local address first, and refuses it",
+                  f"ip link set {name} addrgenmode none, before the interface is up; ip address add"
+                  f" PROTOCOL-ADDRESS/128 dev {name}")  # fmt: skip
+
+
+def kernel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
+    """Yield the checks of forwarding, routes and the redirect rule."""
+    yield _forwarding("forwarding", node.forwards, "net.ipv4.ip_forward")
+    if expected.bgp_ipv6 or expected.has_ipv6:
+        yield _forwarding("forwarding of IPv6", node.forwards_ipv6, "net.ipv6.conf.all.forwarding")
+    yield from _routes(node.routes, expected)
+    if expected.nflog_group is None:
+        return
+    if isinstance(node.redirect, Unknown):
+        yield unknown("redirect rule", node.redirect, "install nftables; the kernel needs nf_tables and nft_log")
+    else:
+        yield result("redirect rule", node.redirect, "installed" if node.redirect else "missing",
+                     "table inet dmvpn_agent", "start dmvpn-agent, which installs it")  # fmt: skip
+
+
+def _forwarding(name: str, forwards: bool | Unknown, setting: str) -> Check:
+    if isinstance(forwards, Unknown):
+        return unknown(name, forwards, "mount /proc/sys")
+    return result(name, forwards, "on" if forwards else "off", "on, because the node is a router",
+                  f"set {setting}=1 in /etc/sysctl.d")  # fmt: skip
+
+
+def _routes(routes: Mapping[Network, str] | Unknown, expected: Expected) -> Iterator[Check]:
+    if isinstance(routes, Unknown):
+        yield unknown("routes", routes, "install iproute2: `ip -json route` must work")
+        return
+    for network in expected.announced:
+        yield result(f"route to {network}", network in routes, routes.get(network, "none"),
+                     "a route to exactly this network: without it bgpd does not announce the network, and packets for"
+                     " an absent peer take the default route",
+                     f"in frr.conf: {FAMILIES[network.version]} route {network} blackhole. FRR drops the line without"
+                     " a message if mgmtd (FRR 10 and later) does not start before zebra and staticd")  # fmt: skip
