@@ -37,7 +37,7 @@ VALID = der(not_before=TODAY - timedelta(days=1), not_after=TODAY + timedelta(da
 
 
 class Agent:
-    """An agent process, its files in one directory. ``enter``: the words before its command line."""
+    """An agent process with its files in one directory. ``enter``: a prefix of its command line, as for nsenter."""
 
     def __init__(self, directory: Path, config: str = CONFIG, enter: Sequence[str] = ()) -> None:
         self.directory = directory
@@ -48,7 +48,7 @@ class Agent:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, *options: str, command: str = "run", stderr: int | None = None) -> subprocess.Popen[bytes]:
-        """``stderr``: where it logs, instead of the file."""
+        """``stderr``: the descriptor of its log, instead of the file."""
         argv = [*self.enter, sys.executable, "-m", "dmvpn_agent.cli", command, "--config", str(self.config), *options]
         with self.log.open("ab") as log:
             self.processes.append(subprocess.Popen(argv, stdout=log, stderr=log if stderr is None else stderr))

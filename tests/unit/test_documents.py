@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere."""
+"""The documents: every link has a target."""
 
 import re
 from pathlib import Path
@@ -14,14 +14,14 @@ DOCUMENTS = sorted(
 
 
 def _anchors(text: str) -> set[str]:
-    """Return the anchors of a document's headings, as web pages of it have them."""
+    """Return the anchors of a document's headings, as on a rendered page."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
-def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
-    """Links to other sites are not tried."""
+def test_every_link_has_a_file_and_a_heading(document: Path) -> None:
+    """Links to other sites are not tested."""
     text = document.read_text()
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         file, _, anchor = target.partition("#")

@@ -11,7 +11,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
 
 def test_every_metric_is_documented_as_it_is() -> None:
-    """Name, labels, type and meaning are those of the catalogue, and each says what to do when it moves."""
+    """Name, labels, type and help text equal the catalogue's, and each metric has advice."""
     rows = re.findall(r"^\| `(\w+)(?:\{(.*)\})?` \| (counter|gauge) \| (.+?) \| .+ \|$", DOCUMENT, re.MULTILINE)
     catalogue = {
         (
@@ -27,7 +27,7 @@ def test_every_metric_is_documented_as_it_is() -> None:
 
 
 def test_every_reason_is_documented() -> None:
-    """Each reason for a denial is explained."""
+    """The table has each reason for a denial."""
     table = DOCUMENT.split("## Reasons")[1]
     rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
     assert sorted(reason for row in rows for reason in re.findall(r"\w+", row)) == sorted(Reason)

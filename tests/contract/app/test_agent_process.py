@@ -1,4 +1,4 @@
-"""The agent as a process: signals, restarts, and a second one on the same sockets."""
+"""The agent as a process: signals, restarts, reloads, and a second agent on the same sockets."""
 
 import signal
 import socket
@@ -27,8 +27,8 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     return process.wait(timeout=30)
 
 
-def test_an_agent_without_anything_around_it_decides(agent: Agent) -> None:
-    """No vtysh, no charon, no tunnel: nhrpd is answered all the same, and SIGTERM ends it cleanly."""
+def test_an_agent_without_frr_charon_and_tunnel_answers_nhrpd(agent: Agent) -> None:
+    """SIGTERM ends it cleanly."""
     process = agent.start()
     agent.wait_for("agent_ready")
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
@@ -40,10 +40,10 @@ def test_an_agent_without_anything_around_it_decides(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
-def test_the_service_manager_is_notified_when_nhrpd_can_connect(
+def test_the_agent_notifies_the_service_manager_when_nhrpd_can_connect(
     agent: Agent, abstract: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not before: FRR is started after that."""
+    """Not before, because the service manager starts FRR after that."""
     path = str(agent.directory / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, socket.socket(socket.AF_UNIX) as nhrpd:
         manager.settimeout(30)
@@ -54,16 +54,16 @@ def test_the_service_manager_is_notified_when_nhrpd_can_connect(
         nhrpd.connect(str(agent.directory / "nhrp.sock"))
 
 
-def test_an_absent_service_manager_stops_nothing(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is logged, and nhrpd is answered."""
+def test_an_absent_service_manager_stops_no_agent(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent logs it and answers nhrpd."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(agent.directory / "nowhere"))
     agent.start()
     agent.wait_for("ready_not_notified")
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
 
 
-def test_what_was_recorded_is_replayed(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each event is in the file when it was answered, so that a killed agent leaves it whole."""
+def test_a_recording_can_be_replayed(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent writes each event when it answers it, so that a killed agent leaves a complete file."""
     recording = agent.directory / "recording"
     process = agent.start("--record", str(recording))
     agent.wait_for("agent_ready")
@@ -75,7 +75,7 @@ def test_what_was_recorded_is_replayed(agent: Agent, capsys: pytest.CaptureFixtu
 
 
 def test_a_killed_agent_knows_its_peers_after_the_restart(agent: Agent) -> None:
-    """The stale sockets are replaced, and the peer is there without having asked again."""
+    """It replaces the stale sockets, and has the peer without a new event."""
     process = agent.start()
     agent.wait_for("agent_ready")
     agent.ask()
@@ -87,8 +87,8 @@ def test_a_killed_agent_knows_its_peers_after_the_restart(agent: Agent) -> None:
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
 
 
-def test_a_second_agent_does_not_start_and_harms_nothing(agent: Agent) -> None:
-    """It says whose socket is in the way and exits 1; the first goes on serving on its sockets."""
+def test_a_second_agent_does_not_start(agent: Agent) -> None:
+    """It logs the path of the socket and exits 1; the first agent keeps its sockets."""
     agent.start()
     agent.wait_for("agent_ready")
     assert agent.start().wait(timeout=30) == 1
@@ -98,33 +98,33 @@ def test_a_second_agent_does_not_start_and_harms_nothing(agent: Agent) -> None:
     assert len(agent.status()["peers"]) == 1
 
 
-def _spoil(config: str) -> str:
+def _invalid(config: str) -> str:
     return config.replace("10.255.0.0/24", "10.255.0.1/24")
 
 
-def _narrow(config: str) -> str:
+def _narrower(config: str) -> str:
     return config.replace("10.255.0.0/24", "10.1.0.0/24")
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "result"), [(_spoil, "config_refused", b"accept"), (_narrow, "config_reloaded", b"deny")]
+    ("change", "name", "result"), [(_invalid, "config_refused", b"accept"), (_narrower, "config_reloaded", b"deny")]
 )
-def test_a_reload_takes_a_good_configuration_and_no_other(
-    agent: Agent, change: Callable[[str], str], told: str, result: bytes
+def test_a_reload_applies_a_valid_configuration_only(
+    agent: Agent, change: Callable[[str], str], name: str, result: bytes
 ) -> None:
-    """A bad one is told and the old one stays in force; a good one judges the next question, and the peers."""
+    """After an invalid one the old one stays in force. A valid one applies to new events and accepted peers."""
     process = agent.start()
     agent.wait_for("agent_ready")
     agent.ask()
     agent.config.write_text(change(agent.config.read_text()))
     process.send_signal(signal.SIGHUP)
-    agent.wait_for(told)
+    agent.wait_for(name)
     assert agent.ask() == b"eventid=1\nresult=" + result + b"\n\n"
     assert len(agent.status()["peers"]) == (1 if result == b"accept" else 0)
 
 
-def test_a_reload_that_asks_for_crls_throws_nobody_out(agent: Agent) -> None:
-    """The CRLs that it names come into force with it."""
+def test_a_reload_that_requires_crls_denies_no_valid_peer(agent: Agent) -> None:
+    """The policy and its CRLs come into force together."""
     process = agent.start()
     agent.wait_for("agent_ready")
     agent.ask()
@@ -140,8 +140,8 @@ def test_a_reload_that_asks_for_crls_throws_nobody_out(agent: Agent) -> None:
     assert agent.events("peer_revoked") == []
 
 
-def test_another_tunnel_interface_waits_for_a_restart(agent: Agent) -> None:
-    """A reload binds nobody on an interface whose state nobody watches; it says that a restart is needed."""
+def test_a_new_tunnel_interface_needs_a_restart(agent: Agent) -> None:
+    """The agent denies peers on it until then, and logs the key."""
     process = agent.start()
     agent.wait_for("agent_ready")
     agent.config.write_text(agent.config.read_text() + "[policy.interfaces.gre2]\nallowed = true\n")
@@ -150,14 +150,14 @@ def test_another_tunnel_interface_waits_for_a_restart(agent: Agent) -> None:
     )
     process.send_signal(signal.SIGHUP)
     agent.wait_for("config_reloaded")
-    assert agent.events("restart_needed")
+    assert [entry["keys"] for entry in agent.events("restart_needed")] == [["nhrp.interfaces"]]
     assert agent.ask(interface="gre2") == b"eventid=1\nresult=deny\n\n"
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
     assert [tunnel["name"] for tunnel in agent.status()["tunnel_interfaces"]] == ["gre1"]
 
 
-def test_a_state_directory_that_is_missing_is_told_and_keeps_nobody_waiting(agent: Agent) -> None:
-    """nhrpd is answered from memory; one line names the directory, and there is no traceback."""
+def test_a_missing_state_directory_delays_no_answer(agent: Agent) -> None:
+    """The agent keeps its peers in memory and logs the directory once, without a traceback."""
     agent.config.write_text(agent.config.read_text().replace('state_directory = "', 'state_directory = "/nowhere'))
     agent.start()
     agent.wait_for("agent_ready")
@@ -182,8 +182,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_stop_that_hangs_ends_all_the_same(agent: Agent) -> None:
-    """After a limit the process ends itself, and says so."""
+def test_a_stop_that_hangs_is_limited(agent: Agent) -> None:
+    """After the limit the process exits and logs it."""
     argv = [sys.executable, "-c", HANGING, "run", "--config", str(agent.config)]
     with agent.log.open("ab") as log:
         agent.processes.append(subprocess.Popen(argv, stdout=log, stderr=log))

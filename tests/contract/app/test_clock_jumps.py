@@ -1,4 +1,4 @@
-"""A whole agent with a real bgpd, whose time of day is set back or forward by a year."""
+"""An agent with a real bgpd; the time of day jumps by a year."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="
 
 
 class Hub:
-    """The agent, and what is around it; ``bound``: whether nhrpd has the spoke in its cache."""
+    """The agent and its neighbors. ``bound``: whether nhrpd has the spoke in its cache."""
 
     def __init__(self, bgpd: RealBgpd, directory: Path) -> None:
         self.bgpd = bgpd
@@ -61,7 +61,7 @@ class Hub:
         file = directory / "agent.toml"
         file.write_text(CONFIG.format(directory=directory, frr=bgpd.directory))
         config = load(file)
-        # Shorter than can be configured, so that many looks are a short test.
+        # Shorter than the configuration allows, so that many passes take little time.
         config = replace(config, frr=replace(config.frr, coalesce=0, resync_interval=0.05))
         self.frr: Frr = config.frr
         self.app = AgentApp(config, clocks=Clocks(lambda: utc_now() + self.off, lambda: uptime() + self.later))
@@ -83,7 +83,7 @@ class Hub:
                 await self.app.stop()
 
     async def ask(self, days: float) -> bytes:
-        """Have nhrpd ask about the spoke, with a certificate valid for so many days around now."""
+        """Send nhrpd's event for the spoke, with a certificate valid for so many days before and after now."""
         today = utc_now().replace(microsecond=0)
         certificate = der(not_before=today - timedelta(days=days), not_after=today + timedelta(days=days))
         reader, writer = await asyncio.open_unix_connection(self.directory / "nhrp.sock")
@@ -93,8 +93,8 @@ class Hub:
         finally:
             writer.close()
 
-    async def looks(self, count: int = 5) -> None:
-        """Wait until everything was looked at several times more."""
+    async def passes(self, count: int = 5) -> None:
+        """Wait for several more passes of the bindings and of the reconciler."""
         reads, passes = self.reads, self._passes()
         self.app.authorizer.sas_changed()
         await until(lambda: self.reads >= reads + count and self._passes() >= passes + count)
@@ -106,9 +106,9 @@ class Hub:
         config = await asyncio.to_thread(self.bgpd.type, "show running-config")
         return "neighbor 10.255.0.2 " in config
 
-    async def until_neighbor(self, wanted: bool) -> None:
+    async def until_neighbor(self, expected: bool) -> None:
         async with asyncio.timeout(30):
-            while await self.has_neighbor() is not wanted:
+            while await self.has_neighbor() is not expected:
                 await asyncio.sleep(0.05)
 
 
@@ -125,34 +125,34 @@ async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
 
 
 @pytest.mark.parametrize("jump", [YEAR, -YEAR], ids=["forward", "back"])
-async def test_nobody_loses_a_neighbor_and_no_time_runs_out(hub: Hub, jump: timedelta) -> None:
-    """Bound, absent, and bound again, with a jump in each; the linger time passes by the other clock only."""
+async def test_no_peer_loses_its_neighbor(hub: Hub, jump: timedelta) -> None:
+    """Bound, absent, and bound again, with a jump in each state. The monotonic clock measures the linger time."""
     async with hub.at_work():
         assert b"accept" in await hub.ask(days=4000)
         await hub.until_neighbor(True)
         hub.off += jump
-        await hub.looks()
+        await hub.passes()
         assert await hub.has_neighbor()
         hub.bound = False
-        await hub.looks()
+        await hub.passes()
         hub.off += jump
-        await hub.looks()
+        await hub.passes()
         assert await hub.has_neighbor()
         (peer,) = hub.app.status()["peers"]
         assert not peer["bound"]
         hub.bound = True
         hub.off -= 3 * jump
-        await hub.looks()
+        await hub.passes()
         assert await hub.has_neighbor()
         hub.bound = False
-        await hub.looks()
+        await hub.passes()
         hub.later += timedelta(seconds=hub.frr.linger + 1)
         await hub.until_neighbor(False)
 
 
 @pytest.mark.parametrize("jump", [YEAR, -YEAR], ids=["forward", "back"])
 async def test_validity_follows_the_time_of_day(hub: Hub, jump: timedelta) -> None:
-    """A certificate that is not valid by the new time loses its neighbor; set right again, it is accepted."""
+    """A certificate that is not valid at the new time is denied, and accepted after the time is correct again."""
     async with hub.at_work():
         assert b"accept" in await hub.ask(days=30)
         await hub.until_neighbor(True)
@@ -165,8 +165,8 @@ async def test_validity_follows_the_time_of_day(hub: Hub, jump: timedelta) -> No
 
 
 @pytest.mark.parametrize("jump", [YEAR, -YEAR], ids=["forward", "back"])
-async def test_no_back_off_stands_still(hub: Hub, jump: timedelta) -> None:
-    """bgpd is away while the time is set, and is found again when it is back."""
+async def test_a_back_off_continues(hub: Hub, jump: timedelta) -> None:
+    """bgpd is down during the jump; the agent reconciles it after its start."""
     async with hub.at_work():
         assert b"accept" in await hub.ask(days=4000)
         await hub.until_neighbor(True)

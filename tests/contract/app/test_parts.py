@@ -1,6 +1,6 @@
-"""A failure in any part of the agent or of the bridge, at the start and later, once and for good.
+"""Failures of any part of the agent or of the bridge, at the start and later, temporary and permanent.
 
-The parts are those of the real composition roots, so that a new one is covered without a line here.
+The parts are those of the real composition roots, so that the tests cover a new part without a change here.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Injected:
-    """A supervisor's parts, one of them failing ``times`` times; the others tell whether they are at work."""
+    """A supervisor's parts, one of which fails ``times`` times; ``at_work`` has the names of the running parts."""
 
     def __init__(self, supervisor: Supervisor, name: str, where: str, times: int) -> None:
         self.left = times
@@ -104,7 +104,7 @@ class Injected:
         self.ended: set[str] = set()
         self.name = name
         supervisor.parts = tuple(
-            self._failing(self._told(part), where) if part.name == name else self._told(part)
+            self._failing(self._observed(part), where) if part.name == name else self._observed(part)
             for part in supervisor.parts
         )
         self.others = {part.name for part in supervisor.parts} - {name}
@@ -127,7 +127,7 @@ class Injected:
 
         return replace(part, run=run) if where == "run" else replace(part, start=start)
 
-    def _told(self, part: Part) -> Part:
+    def _observed(self, part: Part) -> Part:
         async def run() -> None:
             self.at_work.add(part.name)
             try:
@@ -162,13 +162,11 @@ async def _ask(directory: Path, number: int = 1) -> bytes:
 ACCEPTED = b"eventid=1\nresult=accept\n\n"
 
 
-@pytest.mark.parametrize("times", [2, 10**9], ids=["twice", "for good"])
+@pytest.mark.parametrize("times", [2, 10**9], ids=["twice", "always"])
 @pytest.mark.parametrize("where", ["start", "run"])
 @pytest.mark.parametrize("name", _names(_agent))
-async def test_nhrpd_is_answered_whatever_part_of_the_agent_fails(
-    tmp_path: Path, name: str, where: str, times: int
-) -> None:
-    """The other parts go on, the failure is counted, and a part that can work again does."""
+async def test_the_agent_answers_nhrpd_if_any_part_fails(tmp_path: Path, name: str, where: str, times: int) -> None:
+    """The other parts run, the failure is counted, and a part that recovers runs again."""
     app = _agent(tmp_path)
     injected = Injected(app.supervisor, name, where, times)
     async with _at_work(app):
@@ -182,8 +180,8 @@ async def test_nhrpd_is_answered_whatever_part_of_the_agent_fails(
     assert not (tmp_path / "nhrp.sock").exists()
 
 
-async def test_nhrpd_is_answered_though_every_part_fails_for_good(tmp_path: Path) -> None:
-    """A reload reaches what is answered next, and SIGTERM's stop takes no longer than otherwise."""
+async def test_the_agent_answers_nhrpd_if_every_part_always_fails(tmp_path: Path) -> None:
+    """A reload applies to the next answer, and the agent stops as usual."""
     app = _agent(tmp_path)
     for name in [part.name for part in app.supervisor.parts]:
         Injected(app.supervisor, name, "run", 10**9)
@@ -217,10 +215,10 @@ async def _broken_later(*_: object, **__: object) -> Any:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_nhrpd_is_answered_whatever_fails_below_admission(
+async def test_the_agent_answers_nhrpd_if_something_below_admission_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, part: str, accepted: bool
 ) -> None:
-    """What a decision rests on denies where it fails; what only follows from it does not change the answer."""
+    """A failure in the input of a decision denies; a failure in its consequences does not change the answer."""
     monkeypatch.setattr(owner, method, _broken)
     app = _agent(tmp_path)
     async with _at_work(app):
@@ -231,10 +229,10 @@ async def test_nhrpd_is_answered_whatever_fails_below_admission(
 
 
 @pytest.mark.parametrize("fault", ["hangs", "fails"])
-async def test_nhrpd_is_answered_whatever_the_disk_does(
+async def test_the_agent_answers_nhrpd_whatever_the_state_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """It is written to by a thread, and the end of the process waits for that for a limited time."""
+    """A thread writes to it, and a stop waits for the thread for a limited time."""
     released = threading.Event()
     monkeypatch.setattr(Store, "write", lambda *_: released.wait() if fault == "hangs" else 1 / 0)
     app = _agent(tmp_path)
@@ -245,8 +243,10 @@ async def test_nhrpd_is_answered_whatever_the_disk_does(
     released.set()
 
 
-async def test_nobody_is_accepted_until_the_crls_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is revoked is unknown; once it is known, the stored peers are taken up and everybody is answered."""
+async def test_the_agent_accepts_no_peer_before_it_has_read_the_crls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After that it loads the stored peers and accepts peers."""
     first = _agent(tmp_path)
     async with _at_work(first):
         assert await _ask(tmp_path) == ACCEPTED
@@ -266,8 +266,8 @@ async def test_nobody_is_accepted_until_the_crls_were_read(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("role", ["agent", "bridge"])
-async def test_what_a_metric_raises_costs_that_metric_only(tmp_path: Path, role: str) -> None:
-    """The scrape shows the others, and counts it."""
+async def test_a_metric_that_raises_an_exception_is_left_out(tmp_path: Path, role: str) -> None:
+    """The scrape has the other metrics and counts the failure."""
     app: AgentApp | BridgeApp = _agent(tmp_path) if role == "agent" else _bridge(tmp_path)
     app.telemetry.observe(metrics.BUILD_INFO, _broken)
     assert app.telemetry.samples(metrics.BUILD_INFO) == {}
@@ -277,7 +277,7 @@ async def test_what_a_metric_raises_costs_that_metric_only(tmp_path: Path, role:
 
 @pytest.fixture
 async def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeCharon]:
-    """A charon with a peer, in this process: the bridge may not refuse it for that."""
+    """A charon with a peer, in this process; the bridge normally refuses a charon in its own process."""
     monkeypatch.setattr(charon_adapter, "_refuse_itself", lambda _: None)
     charon = FakeCharon(tmp_path / "real.vici")
     name = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -289,7 +289,7 @@ async def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 async def _served(app: BridgeApp, listen: Path) -> NhrpdVici:
-    """Return a client that was told of the circuit: as nhrpd does, it comes again where it is closed."""
+    """Return a client that received the circuit. Like nhrpd, it connects again if the connection is closed."""
     async with asyncio.timeout(20):
         while True:
             client = NhrpdVici()
@@ -300,13 +300,13 @@ async def _served(app: BridgeApp, listen: Path) -> NhrpdVici:
             await client.close()
 
 
-@pytest.mark.parametrize("times", [2, 10**9], ids=["twice", "for good"])
+@pytest.mark.parametrize("times", [2, 10**9], ids=["twice", "always"])
 @pytest.mark.parametrize("where", ["start", "run"])
 @pytest.mark.parametrize("name", _names(_bridge))
-async def test_clients_are_served_or_closed_whatever_part_of_the_bridge_fails(
+async def test_the_bridge_serves_or_closes_its_clients_if_any_part_fails(
     tmp_path: Path, beside: FakeCharon, name: str, where: str, times: int
 ) -> None:
-    """Where the bridge proper works they are served; where it does not, each is closed and nobody waits."""
+    """If the bridge part itself fails, it closes each client at once."""
     app = _bridge(tmp_path)
     injected = Injected(app.supervisor, name, where, times)
     async with _at_work(app):
@@ -333,10 +333,10 @@ async def test_clients_are_served_or_closed_whatever_part_of_the_bridge_fails(
         (Certificates, "start", "store"),
     ],
 )
-async def test_clients_are_served_whatever_fails_inside_the_bridge(
+async def test_the_bridge_serves_its_clients_if_something_inside_it_fails(
     tmp_path: Path, beside: FakeCharon, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, part: str
 ) -> None:
-    """A circuit whose certificate cannot be found is told without one, and the agent denies its peer."""
+    """It announces a circuit without a certificate if it cannot find one, and the agent denies the peer."""
     asynchronous = asyncio.iscoroutinefunction(getattr(owner, method))
     monkeypatch.setattr(owner, method, _broken_later if asynchronous else _broken)
     app = _bridge(tmp_path)
@@ -348,10 +348,10 @@ async def test_clients_are_served_whatever_fails_inside_the_bridge(
         await client.close()
 
 
-async def test_a_client_is_closed_where_the_bridge_proper_fails_while_it_is_served(
+async def test_the_bridge_closes_a_client_if_the_bridge_part_fails(
     tmp_path: Path, beside: FakeCharon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """nhrpd resets its circuits and comes again, and is served by the bridge that was started again."""
+    """nhrpd resets its circuits and connects again; the restarted bridge part serves it."""
     app = _bridge(tmp_path)
     async with _at_work(app):
         client = await _served(app, tmp_path / "charon.vici")

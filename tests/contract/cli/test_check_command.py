@@ -1,4 +1,4 @@
-"""``check`` and ``doctor`` beside a real bgpd: what in FRR hinders the agent is printed with what to do."""
+"""``check`` and ``doctor`` with a real bgpd: problems in FRR are printed with what to do."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     bgpd.stop()
 
 
-def test_a_listen_range_over_the_spokes_must_go(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_listen_range_that_covers_the_spokes_is_a_problem(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """Both commands name the line."""
     hub.bgpd.type("configure terminal", "router bgp 65000", "neighbor spokes remote-as 64514", RANGE)
     assert hub.run("check") == 0
@@ -37,8 +37,8 @@ def test_a_listen_range_over_the_spokes_must_go(hub: Hub, capsys: pytest.Capture
     assert (found["level"], found["do"].startswith(f"remove it: `no {RANGE}`")) == ("fault", True)
 
 
-def test_a_group_that_is_active_nowhere_lacks_two_lines(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both commands print them."""
+def test_a_peer_group_that_is_not_activated_is_a_problem(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both commands print the two lines to add."""
     hub.bgpd.type("configure terminal", "router bgp 65000", "address-family ipv4 unicast",
                   "no neighbor spokes activate")  # fmt: skip
     hub.run("check")
@@ -47,8 +47,8 @@ def test_a_group_that_is_active_nowhere_lacks_two_lines(hub: Hub, capsys: pytest
     assert "`address-family ipv4 unicast`, `neighbor spokes activate`" in capsys.readouterr().out
 
 
-def test_without_frr_the_configuration_is_checked_all_the_same(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be read is not reported."""
+def test_check_works_without_frr(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reports nothing about FRR."""
     hub.bgpd.kill()
     assert hub.run("check") == 0
     assert "FRR:" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A whole agent that is told to change nothing, beside a real bgpd and nftables."""
+"""An agent in a dry run, with a real bgpd and nftables."""
 
 import subprocess
 from collections.abc import Iterator
@@ -63,10 +63,10 @@ def _tables(bgpd: RealBgpd) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
-def test_a_dry_run_changes_nothing_and_a_real_one_does_what_it_said(
+def test_a_dry_run_changes_nothing_and_a_real_one_makes_the_logged_changes(
     bgpd: RealBgpd, agent: Agent, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """nhrpd is answered in both; between the two, `plan` shows the same changes."""
+    """The agent answers nhrpd in both."""
     before = bgpd.type("show running-config")
     process = agent.start("--dry-run")
     agent.wait_for("agent_ready")
@@ -89,8 +89,8 @@ def test_a_dry_run_changes_nothing_and_a_real_one_does_what_it_said(
     assert agent.status()["dry_run"] is False
 
 
-def test_drift_and_a_restart_of_frr_are_told_apart(bgpd: RealBgpd, agent: Agent) -> None:
-    """A list taken out of the real bgpd is put back and said so; after a SIGKILL all is."""
+def test_drift_and_a_restart_of_frr_are_different_events(bgpd: RealBgpd, agent: Agent) -> None:
+    """The agent restores a removed prefix-list and logs drift; after bgpd's SIGKILL it restores everything."""
     agent.start()
     agent.wait_for("agent_ready")
     agent.ask()

@@ -1,4 +1,4 @@
-"""What reaches a terminal is printable, whatever certificates, identities, files, programs and sockets hold."""
+"""All output to a terminal is printable, whatever the content of certificates, identities, files and sockets."""
 
 import io
 import json
@@ -30,7 +30,7 @@ from unit.cli.test_sas import ONE, OTHER
 from unit.cli.test_sas import _state as sas_state
 from unit.view.test_status_text import _state as status_state
 
-ACTS = [
+CONTROLS = [
     "\x1b[2J",
     "\x1b]0;x\x07",
     "\x9b31m",
@@ -44,13 +44,13 @@ ACTS = [
     "\u2028",
     "\x85",
 ]
-HOSTILE = st.lists(st.sampled_from([*ACTS, "\ud800", "ü", "日", "x"]), min_size=1, max_size=4).map("".join)
-#: Where the form of a text counts.
+HOSTILE = st.lists(st.sampled_from([*CONTROLS, "\ud800", "ü", "日", "x"]), min_size=1, max_size=4).map("".join)
+#: Keys whose values are parsed.
 PARSED = ("_at", "_due", "expires", "time", "last_")
 
 
 def printed(run: Callable[[], object]) -> str:
-    """Return what is printed to either stream, which must be lines of characters that are seen."""
+    """Return the output to both streams, which must be lines of printable characters."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         run()
@@ -97,7 +97,7 @@ SAS = sas_state(ONE, OTHER)
 
 @given(HOSTILE, st.booleans())
 def test_status_and_sas(text: str, as_json: bool) -> None:
-    """Nothing in the agent's answer acts on the terminal or adds a line."""
+    """No text in the agent's answer controls the terminal or adds a line."""
     for command, state in ((lambda: status.run(_arguments(as_json)), STATUS),
                            (lambda: sas.run(_arguments(as_json)), SAS)):  # fmt: skip
         assert lines(_asked(command, _hostile(state, text))) == lines(_asked(command, state))
@@ -112,7 +112,7 @@ ODD = st.recursive(
 
 @given(st.data())
 def test_an_answer_of_another_version(data: st.DataObject) -> None:
-    """Parts that are missing or of another type: it is told what to do, in a line, and nothing is raised."""
+    """With missing parts or other types: the command prints one line and raises nothing."""
 
     def changed(value: Any) -> Any:
         if data.draw(st.integers(0, 20)) == 0:
@@ -129,7 +129,7 @@ def test_an_answer_of_another_version(data: st.DataObject) -> None:
 
 @given(HOSTILE)
 def test_doctor(text: str) -> None:
-    """Other programs' words are what it shows."""
+    """It shows the output of other programs."""
 
     def checks(word: str) -> list[Check]:
         return [Check(f"name{word}", level, f"found{word}", f"expected{word}", f"do{word}") for level in Level]
@@ -142,7 +142,7 @@ def test_doctor(text: str) -> None:
 
 @given(HOSTILE)
 def test_replay_and_compare(tmp_path_factory: Any, text: str) -> None:
-    """A recording, the folder of certificates and the names of files in it are anybody's."""
+    """Recordings, certificates and file names may come from anywhere."""
     folder = tmp_path_factory.mktemp("output")
     (folder / "agent.toml").write_text(CONFIG)
     line = json.loads(write(GOOD))
@@ -167,8 +167,8 @@ def test_replay_and_compare(tmp_path_factory: Any, text: str) -> None:
 
 
 @given(HOSTILE, HOSTILE)
-def test_what_nhrpd_and_charon_say(text: str, other: str) -> None:
-    """An event with it in any field is denied or judged; what is told of it in the console's log is printable."""
+def test_events_of_nhrpd_and_charon(text: str, other: str) -> None:
+    """With hostile text in any field, an event is judged or denied, and its log line in the console is printable."""
     ascii_text = text.encode("ascii", "ignore").decode().replace("\n", "")
     for field in ("interface", "remote_addr", "remote_nbma", "type", "local_nbma"):
         found = parse_event(event(1, **{field: f"fe80::1%{ascii_text}"})[:-2])
@@ -205,8 +205,8 @@ def _logged(name: str, **values: object) -> None:
 
 
 @given(HOSTILE)
-def test_the_edge(text: str) -> None:
-    """Whatever is printed."""
+def test_the_output_functions(text: str) -> None:
+    """For any text."""
     assert lines(lambda: say_lines([text, text])) == 2
     assert lines(lambda: say_lines([])) == 0
     assert lines(lambda: complain(text)) == 1
@@ -214,8 +214,8 @@ def test_the_edge(text: str) -> None:
     _logged("exception", text=text)
 
 
-def test_a_terminal_without_all_letters() -> None:
-    """They are escaped; nothing is raised."""
+def test_a_terminal_with_another_encoding() -> None:
+    """Other characters are escaped; nothing is raised."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     with redirect_stdout(stream):
         say("Zürich")

@@ -1,4 +1,4 @@
-"""The commands, as an operator types them."""
+"""The commands, as an operator enters them."""
 
 import json
 import tomllib
@@ -26,18 +26,18 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_check_prints_what_would_be_done(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A good configuration exits 0."""
+def test_check_prints_what_the_agent_would_do(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A valid configuration exits 0."""
     assert main(["check", "--config", str(file)]) == 0
     assert capsys.readouterr().out.startswith("The configuration is valid.")
 
 
 def test_check_prints_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For programs, the whole configuration with its defaults."""
+    """The whole configuration with its defaults."""
     assert main(["check", "--json", "--config", str(file)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["valid"] is True
-    assert told["configuration"]["bgp"]["as_number"] == tomllib.loads(GOOD)["bgp"]["as_number"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["valid"] is True
+    assert printed["configuration"]["bgp"]["as_number"] == tomllib.loads(GOOD)["bgp"]["as_number"]
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,26 @@ def test_check_prints_json(file: Path, capsys: pytest.CaptureFixture[str]) -> No
         "replay x",
     ],
 )
-def test_a_bad_configuration_stops_every_command(
+def test_an_invalid_configuration_stops_every_command(
     command: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 78 (EX_CONFIG), and key, value and what is allowed on standard error."""
+    """Exit status 78 (EX_CONFIG); key, value and allowed values on standard error."""
     file.write_text('role = "router"\n')
     assert main([*command.split(), "--config", str(file)]) == EXIT_CONFIG == 78
-    told = capsys.readouterr().err
-    assert told == f"dmvpn-agent: {file}: role is 'router'; expected one of hub, spoke\n"
+    printed = capsys.readouterr().err
+    assert printed == f"dmvpn-agent: {file}: role is 'router'; expected one of hub, spoke\n"
 
 
-def test_status_without_agent_fails_and_says_where_it_looked(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_without_an_agent_names_the_socket(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1."""
     assert main(["status", "--config", str(file)]) == 1
-    told = capsys.readouterr().err
-    assert f"no status from {file.parent / 'control.sock'}" in told
-    assert "is the agent running" in told
+    printed = capsys.readouterr().err
+    assert f"no status from {file.parent / 'control.sock'}" in printed
+    assert "is the agent running" in printed
 
 
 def test_wrong_usage_exits_2() -> None:
-    """As every program does."""
+    """As with other programs."""
     with pytest.raises(SystemExit) as caught:
         main(["dance"])
     assert caught.value.code == 2

@@ -1,4 +1,4 @@
-"""``run --dry-run``: everything is looked at and decided, and left as it is."""
+"""``run --dry-run``: the agent reads and decides everything, and changes nothing."""
 
 import asyncio
 from typing import Any
@@ -29,8 +29,8 @@ def dry(node: Node) -> Node:
     return node
 
 
-async def test_frr_is_left_alone_and_each_change_is_said_once(dry: Node, logs: list[dict[str, Any]]) -> None:
-    """However often the same is found; what comes later is said then. FRR does not count as being in step."""
+async def test_frr_is_not_changed_and_each_change_is_logged_once(dry: Node, logs: list[dict[str, Any]]) -> None:
+    """In any number of passes. FRR does not count as in sync."""
     async with dry.running():
         dry.accept(2)
         await until(lambda: len(_changes(logs)) == 3)
@@ -51,8 +51,8 @@ async def test_frr_is_left_alone_and_each_change_is_said_once(dry: Node, logs: l
     assert _frr(state, True) == "DRY RUN: 6 changes not made; `dmvpn-agent plan` shows them"
 
 
-async def test_when_somebody_else_makes_the_changes_it_is_in_step(dry: Node, logs: list[dict[str, Any]]) -> None:
-    """As during a migration: an edit that must be judged again does not stay pending for ever."""
+async def test_frr_is_in_sync_after_the_operator_made_the_changes(dry: Node, logs: list[dict[str, Any]]) -> None:
+    """As during a migration: a change to a prefix-list does not stay pending after bgpd has applied it."""
     async with dry.running():
         dry.accept(2)
         await until(lambda: _changes(logs))
@@ -86,11 +86,11 @@ class _Firewall:
 
     def __init__(self) -> None:
         self.table: ShownTable | None = None
-        self.looks = 0
+        self.reads = 0
         self.installed = False
 
     async def show(self) -> ShownTable | None:
-        self.looks += 1
+        self.reads += 1
         return self.table
 
     async def install(self, rule: RedirectRule) -> None:
@@ -98,22 +98,22 @@ class _Firewall:
 
 
 async def test_the_redirect_rule_is_not_written(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
-    """That it would be is said once for each state it is found in."""
+    """The agent logs once for each state of the table that it would write it."""
     firewall = _Firewall()
     keeper = RedirectKeeper(RedirectRule(("gre1",), 1, 24, 24, 4, 1), firewall, telemetry, dry_run=True)
     task = asyncio.ensure_future(keeper.run())
 
-    async def look() -> None:
-        looks = firewall.looks
+    async def read() -> None:
+        reads = firewall.reads
         keeper.trigger()
-        await until(lambda: firewall.looks > looks)
+        await until(lambda: firewall.reads > reads)
 
     for _ in range(3):
-        await look()
+        await read()
     assert keeper.installed is False
     firewall.table = ShownTable("{}", 7)
     for _ in range(3):
-        await look()
+        await read()
     assert (keeper.installed, keeper.packets) == (True, 7)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""``replay``: a recording against another policy."""
+"""``replay``: a recording, judged by another policy."""
 
 import json
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def recorded(
     decision: Decision | None = None,
     ike_peers: frozenset[IkePeer] | None = None,
 ) -> Recorded:
-    """Return an event as it is recorded where the tests' policy decides."""
+    """Return an event as recorded, decided by the tests' policy by default."""
     if decision is None:
         asked = parse_event(message)
         assert isinstance(asked, AuthorizeBinding)
@@ -58,7 +58,7 @@ IMPOSTOR = recorded(message("GRE=10.255.0.20", "AS=64512"))
 
 
 class Replayed:
-    """Replays lines by the configuration of the tests with something added to it."""
+    """Replays lines with the tests' configuration and additional keys."""
 
     def __init__(self, folder: Path, capsys: Output) -> None:
         self._recording, self._config = folder / "recording", folder / "agent.toml"
@@ -81,7 +81,7 @@ def replayed(tmp_path: Path, capsys: Output) -> Replayed:
 
 
 def test_the_same_policy_decides_the_same(replayed: Replayed) -> None:
-    """Accepts, denials and what could not be read; exit status 0. How long IPv6 prefixes may be is nothing here."""
+    """Accepts, denials and malformed events; exit status 0."""
     unreadable = recorded(b"eventid=1\nevent=dance", decision=Deny(Reason.MALFORMED_EVENT, "event", "x", "y"))
     host = recorded(message(remote_addr="172.16.0.1"))
     assert replayed([GOOD, IMPOSTOR, unreadable, host]) == (0, "4 events: 4 same.\n")
@@ -104,20 +104,20 @@ def test_the_same_policy_decides_the_same(replayed: Replayed) -> None:
     ],
     ids=["accept to deny", "deny to accept", "other reason", "longer prefixes", "quarantine"],
 )  # fmt: skip
-def test_what_would_change_is_shown(
+def test_a_changed_decision_is_shown(
     event: Recorded, special: str, change: str, before: str, after: str, replayed: Replayed
 ) -> None:
-    """Exit status 1: who, from what, to what."""
-    status, told = replayed.json([event], special)
-    assert (status, told["different"], told["totals"]) == (1, True, {change: 1})
-    (shown,) = told["changes"]
+    """Exit status 1; with the peer and both outcomes."""
+    status, result = replayed.json([event], special)
+    assert (status, result["different"], result["totals"]) == (1, True, {change: 1})
+    (shown,) = result["changes"]
     assert (shown["change"], shown["before"], shown["after"]) == (change, before, after)
     assert shown["protocol_address"] == "10.255.0.2"
     assert shown["subject"].endswith("CN=spoke1")
 
 
 def test_the_same_change_is_one_row(replayed: Replayed) -> None:
-    """With how often and from when to when."""
+    """With the number of events and the first and last time."""
     events = [replace(GOOD, time=NOW + timedelta(hours=number)) for number in range(3)]
     _, text = replayed(events, 'as_numbers = ["65001"]')
     header, row, empty, totals = text.splitlines()
@@ -132,24 +132,24 @@ def test_events_are_judged_at_their_time(replayed: Replayed) -> None:
     assert replayed([GOOD, recorded(message(), NOW + 2 * YEAR)]) == (0, "2 events: 2 same.\n")
 
 
-def test_events_are_judged_by_what_charon_said(replayed: Replayed) -> None:
-    """Who had an IKE_SA is part of the recording."""
+def test_events_are_judged_with_the_recorded_ike_peers(replayed: Replayed) -> None:
+    """The recording has the peers that had an IKE_SA."""
     unconfirmed = recorded(message(), ike_peers=frozenset({IkePeer("CN=other", True)}))
     assert unconfirmed.outcome.reason is Reason.CERTIFICATE_UNCONFIRMED
     assert replayed([unconfirmed]) == (0, "1 events: 1 same.\n")
     assert replayed([unconfirmed], "confirm_certificates = false")[0] == 1
 
 
-def test_a_conflict_stays_one_unless_the_newer_takes_over(replayed: Replayed) -> None:
-    """Who else was there is not recorded; that somebody was, is."""
+def test_a_conflict_stays_unless_the_newer_peer_takes_over(replayed: Replayed) -> None:
+    """The recording has the conflict, but not the other peer."""
     conflict = recorded(message(), decision=Deny(Reason.PREFIX_CONFLICT, "prefixes", "192.168.2.0/24", "a free one"))
     assert replayed([conflict])[0] == 0
-    status, told = replayed.json([conflict], 'on_conflict = "take_over"')
-    assert (status, told["totals"]) == (1, {"deny to accept": 1})
+    status, result = replayed.json([conflict], 'on_conflict = "take_over"')
+    assert (status, result["totals"]) == (1, {"deny to accept": 1})
 
 
 def test_a_damaged_line_is_named_and_skipped(replayed: Replayed) -> None:
-    """What is too long too; the rest is judged."""
+    """A line that is too long too; the other lines are judged."""
     lines: list[bytes | Recorded] = [b"not JSON\n", GOOD, b"x" * (3 * MAX_LINE_BYTES) + b"\n", GOOD, write(GOOD)[:50]]
     status, text = replayed(lines)
     assert status == 0
@@ -164,12 +164,12 @@ def test_a_damaged_line_is_named_and_skipped(replayed: Replayed) -> None:
 
 
 def test_an_empty_recording_has_no_events(replayed: Replayed) -> None:
-    """That is no error."""
+    """Exit status 0."""
     assert replayed([]) == (0, "No events.\n")
 
 
-def test_a_recording_that_is_not_there_exits_2(tmp_path: Path, capsys: Output) -> None:
-    """It is named."""
+def test_a_missing_recording_exits_2(tmp_path: Path, capsys: Output) -> None:
+    """The message names it."""
     config = tmp_path / "agent.toml"
     config.write_text(CONFIG)
     assert main(["replay", str(tmp_path / "x"), "--config", str(config)]) == 2
@@ -179,7 +179,7 @@ def test_a_recording_that_is_not_there_exits_2(tmp_path: Path, capsys: Output) -
 def test_a_long_recording_shows_progress(
     replayed: Replayed, capsys: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """On standard error, with the part that is done."""
+    """On standard error, in percent."""
     monkeypatch.setattr(replay, "PROGRESS_INTERVAL", 0.0)
     (tmp_path / "agent.toml").write_text(CONFIG)
     (tmp_path / "recording").write_bytes(write(GOOD) * 512)
@@ -189,8 +189,8 @@ def test_a_long_recording_shows_progress(
     assert captured.out == "512 events: 512 same.\n"
 
 
-def test_a_peer_of_the_recording_is_the_peer_of_the_decision() -> None:
-    """What is compared is all that FRR would get from a peer."""
+def test_a_recorded_accept_has_the_resources_of_the_decision() -> None:
+    """Replay compares everything that the agent would write to FRR."""
     peer: Peer = spoke(2)
     entitled = GOOD.outcome.entitled
     assert entitled is not None

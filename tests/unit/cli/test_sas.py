@@ -1,4 +1,4 @@
-"""The SAs as people are shown them."""
+"""The table of SAs."""
 
 from datetime import timedelta
 from ipaddress import ip_address
@@ -32,8 +32,8 @@ ONE = FakeSa(1, "203.0.113.2", "CN=spoke1", children={3: "INSTALLED"}, traffic={
 OTHER = FakeSa(2, "203.0.113.3", "CN=spoke2")
 
 
-def test_a_line_says_what_an_operator_asks_first() -> None:
-    """Who, where, for how long, until when, how, and how much."""
+def test_a_line_has_peer_state_ages_algorithms_and_traffic() -> None:
+    """For one IKE_SA with a CHILD_SA."""
     found = list(select(_state(ONE), set()))
     line = " ".join(render(found, NOW + timedelta(seconds=5), connected=True).splitlines()[1].split())
     assert line == (
@@ -43,26 +43,26 @@ def test_a_line_says_what_an_operator_asks_first() -> None:
 
 
 def test_peers_are_found_by_either_address() -> None:
-    """Of a thousand, one."""
+    """By NBMA address or protocol address."""
     state = _state(ONE, OTHER)
     for address in ("10.255.0.2", "203.0.113.2"):
         assert [sa["unique_id"] for sa in select(state, {str(ip_address(address))})] == [1]
     assert len(list(select(state, set()))) == 2
 
 
-def test_what_is_not_there_is_a_dash() -> None:
-    """An IKE_SA without CHILD_SA, of nobody we know."""
+def test_a_missing_value_is_a_dash() -> None:
+    """For an IKE_SA without CHILD_SA, of an unknown peer."""
     text = render(list(select(_state(OTHER, **{"nat-remote": "yes"}), set())), NOW, connected=True)
     assert "-     203.0.113.3:500  established  remote  1m0s  -" in text
     assert render([], NOW, connected=True) == "no SAs"
 
 
 def test_an_overdue_rekeying_is_negative() -> None:
-    """It shows at a glance."""
+    """The time since it was due."""
     text = render(list(select(_state(ONE), set())), NOW + timedelta(seconds=3100), connected=True)
     assert "-1m40s" in text
 
 
-def test_without_charon_it_is_said() -> None:
-    """An empty table would look like peace."""
+def test_without_charon_the_command_says_so() -> None:
+    """An empty table would look as if there were no SAs."""
     assert render([], NOW, connected=False) == "NOT CONNECTED to charon"

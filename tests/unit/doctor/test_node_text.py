@@ -1,4 +1,4 @@
-"""What ``ip`` and nhrpd print, as values."""
+"""The parsers of the output of ``ip`` and of nhrpd."""
 
 from ipaddress import ip_network
 
@@ -44,14 +44,14 @@ exit
 """
 
 
-def test_only_policies_for_gre_to_anybody_are_traps() -> None:
-    """Not those that come in, not those of one peer, not those of sockets."""
+def test_only_outgoing_policies_for_gre_to_any_address_are_traps() -> None:
+    """Not incoming ones, not those to one peer, not those of sockets."""
     assert list(parse_traps(POLICIES)) == [TrapPolicy(ip_network("203.0.113.1/32"), 2, "transport")]
     assert list(parse_traps("")) == []
 
 
 def test_nhrpds_configuration_is_read_by_interface() -> None:
-    """What is global, and what belongs to an interface."""
+    """With its global lines."""
     seen = parse_nhrpd(RUNNING)
     assert (seen.version, seen.event_socket, seen.nflog_group) == ("8.4.4", "/run/dmvpn-agent/nhrp.sock", 7)
     assert seen.profiles == {"gre1": "dmvpn", "gre2": "dmvpn2"}
@@ -60,14 +60,14 @@ def test_nhrpds_configuration_is_read_by_interface() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "% Unknown command."])
-def test_no_configuration_is_told(text: str) -> None:
-    """An answer without a version is none."""
+def test_output_without_a_configuration_is_an_error(text: str) -> None:
+    """Output without a version line has none."""
     with pytest.raises(ValueError, match="no configuration"):
         parse_nhrpd(text)
 
 
 def test_links_are_read_with_their_key_and_addresses() -> None:
-    """Link-local addresses say nothing."""
+    """Link-local addresses are apart."""
     text = """[{"ifname": "gre1", "flags": ["NOARP", "UP"], "mtu": 1400,
         "linkinfo": {"info_kind": "gre", "info_data": {"ikey": "0.0.0.42"}},
         "addr_info": [{"local": "10.255.0.1", "prefixlen": 32, "scope": "global"},
@@ -79,8 +79,8 @@ def test_links_are_read_with_their_key_and_addresses() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"ifname": "gre1"}]'])
-def test_other_output_is_told(text: str) -> None:
-    """It is not taken for no interfaces."""
+def test_output_without_interfaces_is_an_error(text: str) -> None:
+    """It does not mean that there are no interfaces."""
     with pytest.raises(ValueError, match=r"."):
         parse_links(text)
 
@@ -97,12 +97,12 @@ def test_other_output_is_told(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_route_is_read(text: str, route: str) -> None:
-    """Without one, ip prints nothing or an empty list, by its version."""
+    """Without a route, ip prints nothing or an empty list, depending on its version."""
     assert parse_route(text) == route
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "{}x", '{"a": 1}'])
-def test_what_are_no_routes_is_told(text: str) -> None:
-    """It is not taken for no route."""
+def test_output_without_routes_is_an_error(text: str) -> None:
+    """It does not mean that there is no route."""
     with pytest.raises(ValueError, match=r"."):
         parse_route(text)
