@@ -4,7 +4,6 @@
 anything.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from dmvpn_agent.config.reload import AGENT, reloaded, restart_needed
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.reconnections import Reconnections
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
@@ -67,10 +67,6 @@ from dmvpn_agent.x509.trust_store import SignerCache
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 log = structlog.get_logger()
-
-
-#: Seconds between two checks of revoked peers and of SAs without a binding.
-CHECK_INTERVAL = 1.0
 
 
 class AgentApp:
@@ -188,19 +184,13 @@ class AgentApp:
         config, telemetry, uptime = self._config, self.telemetry, self._clocks.uptime
         # The agent's table exists only if the agent keeps the redirect rule in it.
         gate = self.nftables if config.redirect and not self._dry_run else None
-        denied = self.authorizer.denials
-        guard = NatGuard(self.charon, self.terminator, self.peers, denied, telemetry, uptime, gate)
+        denials = self.authorizer.denials
+        guard = NatGuard(self.charon, self.terminator, self.peers, denials, telemetry, uptime, gate)
+        reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
+        reconnections = Reconnections(self.charon, reconnector, telemetry, uptime, dry_run=self._dry_run)
+        ends_denied = config.ike.ends_denied
         return Enforcer(
-            self.charon,
-            self.terminator,
-            ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry),
-            self.peers,
-            denied,
-            guard,
-            telemetry,
-            uptime,
-            ends_denied=config.ike.ends_denied,
-            dry_run=self._dry_run,
+            self.charon, self.terminator, reconnections, guard, self.peers, denials, ends_denied=ends_denied
         )
 
     def _make_orphan_watch(self) -> OrphanSaWatch:
@@ -270,10 +260,10 @@ class AgentApp:
             Part("trust", self.trust.run),
             Part("authorizer", self.authorizer.run),
             Part("enforcer", self.enforcer.run),
-            Part("departures", self._check_teardown),
+            Part("departures", self.teardown.run),
         ]
         if self._config.role is Role.HUB:
-            parts.append(Part("unbound", self._check_orphan_sas))
+            parts.append(Part("unbound", self.orphan_sas.run))
         if recorder := self.recorder:
             parts.insert(0, Part("recorder", start=recorder.start, stop=recorder.stop))
         if self.reconciler:
@@ -282,16 +272,6 @@ class AgentApp:
             notifications = NftablesNotifications(self.redirect.trigger)
             parts += [Part("redirect", self.redirect.run), Part("nftables", notifications.run)]
         return parts
-
-    async def _check_teardown(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
-            self.teardown.check()
-
-    async def _check_orphan_sas(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
-            await self.orphan_sas.check()
 
     async def start(self) -> None:
         """Open the sockets and load the stored peers.

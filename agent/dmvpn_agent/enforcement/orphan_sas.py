@@ -8,6 +8,7 @@ Where every binding went at once while the IKE_SAs stayed, nhrpd was restarted, 
 that is plain, and waited for less.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -27,6 +28,8 @@ from dmvpn_agent.x509.certificate import Certificate
 
 log = structlog.get_logger()
 
+#: Seconds between two checks.
+CHECK_INTERVAL = 1.0
 #: nhrpd needs up to 10 s to come back to an agent that was away, and the spoke some to register.
 PATIENCE = timedelta(seconds=30)
 #: nhrpd tries every 2 s to reach the bridge, and should know of its circuits again before somebody registers.
@@ -67,8 +70,14 @@ class OrphanSaWatch:
         self._were_bound: set[tuple[Address, str]] = set()
         self._lost: set[tuple[Address, str]] = set()
 
+    async def run(self) -> None:
+        """Check until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            await self.check()
+
     async def check(self) -> None:
-        """Look once; what is unbound for long enough, by a cache read since, is ended."""
+        """End the IKE_SAs that have been without a binding for long enough, according to a cache read since."""
         now = self._clock()
         settled = self._settled()
         unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, settled)}

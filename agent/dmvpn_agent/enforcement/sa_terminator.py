@@ -12,6 +12,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement import metrics
+from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.backoff import Backoff
 from dmvpn_agent.runtime.clocks import Uptime, in_seconds
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -46,6 +47,12 @@ class Sas(Protocol):
 
     async def end(self, sa: IkeSa) -> None:
         """End an IKE_SA. Raises ``CharonLost``, ``CommandFailed``."""
+
+
+def own_sas(sas: Sas, request: BindingRequest) -> list[IkeSa]:
+    """Return the IKE_SAs of the peer of a request."""
+    present = sas.sas_of(request.interface, request.nbma_address)
+    return [sa for sa in present if is_sa_of(sa, request, present)]
 
 
 class SaTerminator:

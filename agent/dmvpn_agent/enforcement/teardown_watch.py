@@ -1,8 +1,9 @@
-"""Makes sure that peers that were thrown out are gone: no IKE_SA, no binding, no neighbor.
+"""Checks that nothing of a revoked peer is left: no IKE_SA, no binding, no BGP neighbor.
 
-That somebody was told to go proves nothing. Each of the three is looked for where it would be, until it is not there.
+Sending terminate does not prove that the peer left. The agent checks each of the three until it is gone.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,10 +20,12 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: After this long it is said that somebody will not go.
+#: Seconds between two checks.
+CHECK_INTERVAL = 1.0
+#: Time after which the agent logs that something of a peer is left.
 PATIENCE = timedelta(seconds=30)
 
-#: Returns the addresses that are still there, ``None`` before the first look at them.
+#: Returns the present addresses, ``None`` before they were read for the first time.
 Present = Callable[[], frozenset[Address] | None]
 
 
@@ -30,13 +33,13 @@ Present = Callable[[], frozenset[Address] | None]
 class _Departing:
     revoked: Revoked
     since: timedelta
-    said: bool = False
+    logged: bool = False
 
 
 class TeardownWatch:
-    """The revoked peers of which something is still there.
+    """The revoked peers of which something is left.
 
-    ``bound`` returns the protocol addresses in nhrpd's cache, ``neighbors`` those with a neighbor of ours in FRR.
+    ``bound`` returns the protocol addresses in nhrpd's cache, ``neighbors`` those of the agent's neighbors in FRR.
     """
 
     def __init__(
@@ -57,11 +60,17 @@ class TeardownWatch:
         telemetry.observe(metrics.REVOKED_PRESENT, lambda: len(self._departing))
 
     def add(self, revoked: Revoked) -> None:
-        """Watch a peer go."""
+        """Start to check a revoked peer."""
         self._departing[revoked.request.protocol_address] = _Departing(revoked, self._clock())
 
+    async def run(self) -> None:
+        """Check until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            self.check()
+
     def check(self) -> None:
-        """Look for what is still there of each."""
+        """Check what is left of each revoked peer."""
         now, bound, neighbors = self._clock(), self._bound(), self._neighbors()
         if bound is None or neighbors is None:
             return
@@ -75,8 +84,8 @@ class TeardownWatch:
             if not remains:
                 del self._departing[address]
                 log.info("peer_gone", **about)
-            elif now - departing.since >= PATIENCE and not departing.said:
-                departing.said = True
+            elif now - departing.since >= PATIENCE and not departing.logged:
+                departing.logged = True
                 log.error("peer_not_gone", **about, still_there=remains)
 
     def _remains(self, revoked: Revoked, bound: frozenset[Address], neighbors: frozenset[Address]) -> list[str]:

@@ -14,6 +14,7 @@ from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import HARMLESS, Enforcer
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.reconnections import Reconnections
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.policy.decision import Accept, Deny
@@ -38,12 +39,11 @@ class Node:
         self.peers = Peers(store)
         self.denied = DenialTable()
         self.ender = SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run)
+        reconnections = Reconnections(self.sas, self.sas, telemetry, clock.uptime, dry_run=dry_run)
+        guard = NatGuard(self.sas, self.ender, self.peers, self.denied, telemetry, clock.uptime, None)
         self.enforcer = Enforcer(
-            self.sas, self.ender, self.sas, self.peers, self.denied,
-            NatGuard(self.sas, self.ender, self.peers, self.denied, telemetry, clock.uptime, None),
-            telemetry, clock.uptime,
-            ends_denied=True, dry_run=dry_run,
-        )  # fmt: skip
+            self.sas, self.ender, reconnections, guard, self.peers, self.denied, ends_denied=True
+        )
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
         self.reads_wanted = 0
