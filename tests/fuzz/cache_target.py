@@ -79,7 +79,7 @@ class Cache:
         cache = [*self._real, data]
         random.shuffle(cache)
         known = CertificateIndex(cache)
-        if [one.certificate.der for one in known.of(self._identity) if one.certain] != [self._honest]:
+        if [one.certificate.der for one in known.matching(self._identity) if one.certain] != [self._honest]:
             _same_name(data, self._identity)
         self._is_ours(data, cache)
         if not self._is_ours(self._honest, cache):
@@ -89,7 +89,7 @@ class Cache:
             return False
         check_certificate(found)
         for identity in found.identities:
-            known.of(identity)
+            known.matching(identity)
         json.dumps([found.subject, found.issuer, f"{found.serial:x}", found.serial, str(found.not_after)])
         if random.randrange(10) == 0:
             self._learn(cache, (self._identity, *found.identities))
@@ -122,7 +122,7 @@ def _read(der: bytes) -> Certificate:
 def _same_name(data: bytes, identity: str) -> None:
     """The stranger may have taken the honest one's name: then neither is certain to be the one."""
     found = read_certificate(data)
-    if isinstance(found, BadCertificate) or not CertificateIndex([data]).of(identity):
+    if isinstance(found, BadCertificate) or not CertificateIndex([data]).matching(identity):
         raise Broken("the honest certificate proves its identity no more")
 
 

@@ -1,61 +1,40 @@
-"""The certificates that each IKE_SA was authenticated with, for a charon that does not tell.
+"""Finds each IKE_SA's certificate in charon's cache, for a charon that does not report it.
 
-charon's cache holds a peer's certificate right after its IKE_AUTH, but only 32 verified relations in all, evicted
-at random: where forty peers come at once, some are gone again before all SAs were looked at. So they are taken at
-every sign that somebody authenticated, before anything else is asked, and a peer's is kept as long as the IKE_SA,
-through rekeying and restarts of either process.
-The cache also holds certificates of which nobody has the key: only what a CA of the operator issued is taken. An
-identity is a text that a peer chooses: a certificate proves it only where charon authenticated by public key. Of
-several of one peer the one that entitles to least counts; where that keeps a newer one from counting, ``Renewals``
-has the peer authenticate anew.
+``certificate_choice`` says which certificate an IKE_SA gets. The cache holds it right after IKE_AUTH, but not for
+long (``certificate_cache``). So the bridge reads the cache whenever a peer authenticates, before it asks charon for
+anything else, and keeps what it found as long as the IKE_SA lives (``ike_sa_certificates``).
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence, Set
-from contextlib import suppress
 from hashlib import sha256
-from typing import Protocol
 
 import structlog
 
 from dmvpn_agent.bridge import metrics
-from dmvpn_agent.bridge.certificate_index import Ambiguous, Candidate, CertificateIndex, Choice, choose
+from dmvpn_agent.bridge.certificate_cache import CertificateCache
+from dmvpn_agent.bridge.certificate_choice import REVOKE, Chosen, NotFound, choose, names
+from dmvpn_agent.bridge.certificate_index import CertificateIndex, Match
+from dmvpn_agent.bridge.ike_sa_certificates import CertificatePair, CertificateStore, IkeSaCertificates
 from dmvpn_agent.bridge.renewals import Renewals
-from dmvpn_agent.charon.commands import list_certificates, list_sas
+from dmvpn_agent.charon.commands import list_sas
 from dmvpn_agent.charon.connections import Connections
 from dmvpn_agent.charon.sa import Authentication, IkeSa
-from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed
-from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.charon.session import CharonSession
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
-from dmvpn_agent.x509.ike_identity import MAX_PRINTED
+from dmvpn_agent.x509.certificate import Certificate
 
 log = structlog.get_logger()
 
-Pair = tuple[bytes, bytes]
-
-_REVOKE = "revoke the older one and run `swanctl --flush-certs`, and have the peer use the newer one only"
-
-
-class CertificateStore(Protocol):
-    """Keeps certificates across restarts, by the IKE_SA's SPIs."""
-
-    def load(self) -> Iterable[tuple[str, bytes, bytes]]:
-        """Return SPIs, local and remote certificate of all that was saved."""
-
-    def save(self, spis: str, local: bytes, remote: bytes) -> None:
-        """Keep an IKE_SA's certificates; both are empty where they were looked for and not found."""
-
-    def remove(self, spis: str) -> None:
-        """Forget an IKE_SA; it need not be there."""
-
 
 class Certificates:
-    """Local and remote certificate (DER; empty where not known) by IKE_SA.
+    """Local and remote certificate (DER; empty if unknown) of each IKE_SA.
 
     ``is_ours(certificate, others)``: whether a CA of the operator issued a certificate, directly or by way of CA
-    certificates among the others.
+    certificates among the others. ``proven``: profiles of which the program before this one knew that all IKE_SAs
+    authenticated by public key. Every coroutine raises ``CharonLost``.
     """
 
     def __init__(
@@ -66,231 +45,154 @@ class Certificates:
         clocks: Clocks = Clocks(),  # noqa: B008  frozen
         proven: Set[str] = frozenset(),
     ) -> None:
-        self._store = store
         self._is_ours = is_ours
         self._telemetry = telemetry
         self._clock = clocks.now
-        self._renewals = Renewals(telemetry, clocks)
+        self._known = IkeSaCertificates(store)
+        self._cache = CertificateCache(telemetry)
+        self._renewals = Renewals(self._cache, telemetry, clocks)
         self._unreadable = Unreadable(telemetry)
         self._connections = Connections(dict.fromkeys(proven, Authentication.PUBLIC_KEY))
-        self._reading = asyncio.Lock()  # what is read before the cache is emptied must not be noted after it
-        self._pairs: dict[str, Pair] = {}
-        self._not_found: dict[str, Trouble] = {}
-        self._wanted = asyncio.Event()
         self._authenticated: list[IkeSa] = []
-        # What charon showed since the last look began, and before it: of whom, not every event tells.
-        self._seen: set[bytes] = set()
-        self._seen_before: set[bytes] = set()
-        telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._pairs))
+        self._has_authenticated = asyncio.Event()
+        telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._known))
 
     def start(self) -> None:
-        """Take up what was stored."""
-        own: dict[bytes, bytes] = {}  # the same for all, and held once
-        stored = list(self._store.load())
-        self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in stored if remote}
-        self._not_found = {spis: Trouble() for spis, _, remote in stored if not remote}
+        """Read what is stored."""
+        self._known.load()
 
     async def begin(self, session: CharonSession, profiles: Set[str]) -> None:
-        """Start to follow a charon, before it is asked for anything else. Raises ``CharonLost``.
+        """Begin a session with charon, before any other command.
 
-        What was stored of an IKE_SA of a profile that authenticates by another method than public key is dropped.
+        What is stored of an IKE_SA is dropped if its connection authenticates by another method than public key.
         """
         self._connections.begin()
         sas = await list_sas(session)
-        self._connections.note((sa for sa in sas if sa.spis in self._pairs), Authentication.PUBLIC_KEY)
+        self._connections.note((sa for sa in sas if sa.spis in self._known), Authentication.PUBLIC_KEY)
         await self._connections.update(session, sas)
         other = [sa for sa in sas if self._connections.now(sa.name) is not Authentication.PUBLIC_KEY]
         self._connections.note(other, Authentication.OTHER)
         for sa in other:
-            self._forget(sa.spis)
+            self._known.forget(sa.spis)
         for name in profiles:
-            if (by := self._connections.now(name)) is not Authentication.PUBLIC_KEY:
-                log.info("profile_without_certificates", connection=name, authentication=str(by),
+            if (method := self._connections.now(name)) is not Authentication.PUBLIC_KEY:
+                log.info("profile_without_certificates", connection=name, authentication=str(method),
                          consequence="nhrpd receives no certificate of its peers")  # fmt: skip
 
     def proven(self, sas: Iterable[IkeSa]) -> frozenset[str]:
-        """Return the connections by public key of which no other IKE_SA is there."""
+        """Return the connections of which all IKE_SAs authenticated by public key."""
         return self._connections.pure(sas)
 
-    def of(self, sa: IkeSa) -> Pair:
+    def of(self, sa: IkeSa) -> CertificatePair:
         """Return an IKE_SA's certificates."""
-        return self._pairs.get(sa.spis, (b"", b""))
+        return self._known.of(sa.spis)
+
+    def move(self, old: str, new: str) -> None:
+        """Give the certificates of an IKE_SA (SPIs) to the one that replaced it by rekeying."""
+        self._connections.move(old, new)
+        if old in self._known:
+            self._known.keep(new, self._known.of(old))
+
+    async def resync(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
+        """Forget the certificates of all IKE_SAs but these, and read the connections' authentication methods."""
+        sas = tuple(sas)
+        await self._connections.update(session, (), read=True)
+        self._connections.prune(sas)
+        self._known.forget_all_but({sa.spis for sa in sas})
 
     def authenticated(self, sas: Iterable[IkeSa]) -> None:
         """Note that these IKE_SAs' peers authenticated just now."""
         self._authenticated += sas
-        self._wanted.set()
+        self._has_authenticated.set()
 
     async def collect(self, session: CharonSession) -> None:
-        """Wait until a peer has authenticated, then read charon's cache. Raises ``CharonLost``."""
-        await self._wanted.wait()
-        self._wanted.clear()
-        sas, self._authenticated = self._authenticated, []
-        async with self._reading:
-            self._seen |= await _cached(session)
-        self._keep_undoubted(await self._proven(session, sas), self._seen | self._seen_before)
+        """Wait until a peer has authenticated, then read charon's cache at once.
 
-    async def _proven(self, session: CharonSession, sas: Iterable[IkeSa]) -> list[IkeSa]:
-        """Return those whose peer proved a certificate that is not known yet. Raises ``CharonLost``."""
+        An IKE_SA gets its certificate here if nothing else could be the one; ``learn`` decides the others.
+        """
+        await self._has_authenticated.wait()
+        self._has_authenticated.clear()
+        sas, self._authenticated = self._authenticated, []
+        await self._cache.remember(session)
+        if not (unknown := await self._unknown_by_public_key(session, sas)):
+            return
+        cached = tuple(self._cache.remembered())
+        index = self._index(cached)
+        for sa in unknown:
+            chosen = choose(sa, self._matches(sa, index, cached), self._clock())
+            if isinstance(chosen, Chosen) and not chosen.wider:
+                self._keep(sa, index, chosen.certificate)
+
+    async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
+        """Find the certificates of those of these IKE_SAs that have none yet; report if there is none."""
+        sas = tuple(sas)
+        by_public_key = await self._unknown_by_public_key(session, sas)
+        await self._renewals.end_unknown_methods(session, self._of_unknown_method(sas))
+        remembered = self._cache.begin_refresh()
+        if not by_public_key:
+            return
+        cached = tuple(await self._cache.read(session) | remembered)
+        index = self._index(cached)
+        renewable: list[tuple[IkeSa, list[Certificate]]] = []
+        for sa in self._unknown(by_public_key):
+            matches = self._matches(sa, index, cached)
+            chosen = choose(sa, matches, self._clock())
+            if chosen.renewable:
+                renewable.append((sa, [match.certificate for match in matches]))
+            if isinstance(chosen, Chosen):
+                self._report_wider(sa, chosen)
+                self._keep(sa, index, chosen.certificate)
+                continue
+            self._report_not_found(sa, chosen)
+            if chosen.perhaps_flushed:
+                await self._renewals.end_if_lost(session, sa)
+        await self._renewals.renew(session, renewable)
+
+    async def _unknown_by_public_key(self, session: CharonSession, sas: Iterable[IkeSa]) -> list[IkeSa]:
+        """Return those without a certificate whose peer authenticated by public key."""
         unknown = self._unknown(sas)
         await self._connections.update(session, unknown)
         return [sa for sa in unknown if self._connections.of(sa) is Authentication.PUBLIC_KEY]
 
-    def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
-        return [sa for sa in sas if sa.spis not in self._pairs]
-
-    def _keep_undoubted(self, sas: Sequence[IkeSa], shown: Set[bytes]) -> None:
-        """Keep the certificates of which there is no doubt; a look sees to the others."""
-        everything = tuple(shown) if sas else ()
-        known = self._known(everything)
-        for sa in sas:
-            with suppress(Ambiguous):
-                choice = choose(self._candidates(sa, known, everything), self._clock(), sa.established_at)
-                if choice is not None and not choice.wider:
-                    self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
-
-    def _known(self, everything: Sequence[bytes]) -> CertificateIndex:
-        known = CertificateIndex(everything)
-        for der, why in known.unreadable.items():
-            self._unreadable.skip(ItemSource.CERTIFICATE_CACHE, sha256(der).digest(), why)
-        return known
-
-    def _candidates(self, sa: IkeSa, known: CertificateIndex, everything: Sequence[bytes]) -> list[Candidate]:
-        return [one for one in known.of(sa.remote_id) if self._is_ours(one.certificate.der, everything)]
-
-    async def learn(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Find the certificates of IKE_SAs that are not known yet. Raises ``CharonLost``."""
-        sas = tuple(sas)
-        proven = await self._proven(session, sas)
-        await self._end_doubtful(session, sas)
-        seen = self._seen | self._seen_before
-        self._seen_before, self._seen = self._seen, set()
-        if not proven:
-            return
-        async with self._reading:
-            everything = tuple(seen | await _cached(session) | self._seen)
-        known = self._known(everything)
-        competing: list[tuple[IkeSa, list[Candidate]]] = []
-        for sa in self._unknown(proven):
-            candidates = self._candidates(sa, known, everything)
-            try:
-                choice = choose(candidates, self._clock(), sa.established_at)
-            except Ambiguous as error:
-                self._missing(sa, *_ambiguous(error))
-                if error.one_peers:
-                    competing.append((sa, candidates))
-                continue
-            if choice is None:
-                self._missing(sa, *_unproven(sa, candidates))
-                await self._renewals.missing(session, sa)
-                continue
-            if choice.wider:
-                self._narrower(sa, choice)
-            if choice.outdated:
-                competing.append((sa, candidates))
-            self._keep(sa.spis, (_own(sa, known), choice.certificate.der))
-        if renewable := [(sa, candidates) for sa, candidates in competing if self._renewals.may(sa)]:
-            await self._renew(session, renewable)
-
-    async def _end_doubtful(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Have peers authenticate anew of whom nobody knows how they did, where the connection asks for certificates.
-
-        They came before their connection was known, or while it was loaded with another method.
-        """
-        doubtful = [
+    def _of_unknown_method(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
+        """Return those that came up before their connection was known, or while it was loaded with another method."""
+        return [
             sa
             for sa in self._unknown(sas)
             if self._connections.of(sa) is Authentication.OTHER
             and self._connections.now(sa.name) is Authentication.PUBLIC_KEY
         ]
-        await self._renewals.doubtful(session, doubtful)
 
-    async def _renew(self, session: CharonSession, competing: Sequence[tuple[IkeSa, Sequence[Candidate]]]) -> None:
-        """Empty charon's cache of certificates that compete, and have those whom they may belong to come anew."""
-        async with self._reading:
-            self._seen |= await _cached(session)  # of all others, as late as it goes
-            if not await self._renewals.flush(session):
-                return
-            outdated = {one.certificate.der for _, candidates in competing for one in candidates}
-            self._seen -= outdated
-            self._seen_before -= outdated
-        for sa, _ in competing:
-            await self._renewals.again(session, sa)
+    def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
+        return [sa for sa in sas if sa.spis not in self._known]
 
-    def _narrower(self, sa: IkeSa, choice: Choice) -> None:
-        others = " and ".join(sorted(f"{other.subject} ({other.serial:x})" for other in choice.wider))
+    def _index(self, cached: Sequence[bytes]) -> CertificateIndex:
+        index = CertificateIndex(cached)
+        for der, why in index.unreadable.items():
+            self._unreadable.skip(ItemSource.CERTIFICATE_CACHE, sha256(der).digest(), why)
+        return index
+
+    def _matches(self, sa: IkeSa, index: CertificateIndex, cached: Sequence[bytes]) -> list[Match]:
+        return [match for match in index.matching(sa.remote_id) if self._is_ours(match.certificate.der, cached)]
+
+    def _keep(self, sa: IkeSa, index: CertificateIndex, certificate: Certificate) -> None:
+        """Keep a peer's certificate; this node's own one beside it is for nhrpd alone, and decides nothing."""
+        own = [match.certificate for match in index.matching(sa.local_id)]
+        newest = max(own, key=lambda one: one.not_before).der if own else b""
+        self._known.keep(sa.spis, (newest, certificate.der))
+
+    def _report_wider(self, sa: IkeSa, chosen: Chosen) -> None:
+        if not chosen.wider:
+            return
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_COMPETING)
         log.warning("certificates_compete", remote_id=sa.remote_id, nbma_address=str(sa.remote_host),
-                    counts=f"{choice.certificate.subject} ({choice.certificate.serial:x})", not_counted=others,
+                    counts=names([chosen.certificate]), not_counted=names(chosen.wider),
                     why="charon holds several valid certificates of this peer; the narrower resources count",
-                    do=_REVOKE)  # fmt: skip
+                    do=REVOKE)  # fmt: skip
 
-    def _missing(self, sa: IkeSa, why: str, todo: str) -> None:
-        if not self._not_found.setdefault(sa.spis, Trouble()).is_new(why):
-            return  # the bridge looks for it again with every refresh
-        self._store.save(sa.spis, b"", b"")  # the agent need not wait for it any longer
+    def _report_not_found(self, sa: IkeSa, none: NotFound) -> None:
+        if not self._known.note_not_found(sa.spis, none.why):
+            return  # the bridge looks for it again in every refresh
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
-        log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=why,
-                    consequence="nhrpd is given none, and the agent denies the peer", do=todo)  # fmt: skip
-
-    def move(self, old: str, new: str) -> None:
-        """Have the IKE_SA ``new`` take over the certificates of ``old``, which it replaced."""
-        self._connections.move(old, new)
-        if old in self._pairs:
-            self._keep(new, self._pairs[old])
-
-    async def resync(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
-        """Forget the certificates of all IKE_SAs but these, and read how peers are authenticated now.
-
-        Raises ``CharonLost``.
-        """
-        sas = tuple(sas)
-        await self._connections.update(session, (), read=True)
-        self._connections.prune(sas)
-        present = {sa.spis for sa in sas}
-        for spis in (self._pairs.keys() | self._not_found.keys()) - present:
-            self._forget(spis)
-
-    def _forget(self, spis: str) -> None:
-        pair, trouble = self._pairs.pop(spis, None), self._not_found.pop(spis, None)
-        if pair is not None or trouble is not None:
-            self._store.remove(spis)
-
-    def _keep(self, spis: str, pair: Pair) -> None:
-        self._pairs[spis] = pair
-        self._store.save(spis, *pair)
-
-
-async def _cached(session: CharonSession) -> set[bytes]:
-    try:
-        return set(await list_certificates(session))
-    except CommandFailed as error:
-        raise CharonLost(f"list-certs: {error}") from error
-
-
-def _ambiguous(error: Ambiguous) -> tuple[str, str]:
-    """Return why there is no certificate, and what to do."""
-    if error.one_peers:
-        return f"neither of the peer's certificates entitles to less than the other: {error}", _REVOKE
-    return f"two peers' certificates prove it: {error}", "give each peer a name of its own"
-
-
-def _unproven(sa: IkeSa, candidates: Sequence[Candidate]) -> tuple[str, str]:
-    """Return why there is no certificate, and what to do."""
-    if any(one.certain for one in candidates):
-        return "the certificate that proves it is not valid now, or was not when the IKE_SA came up", (
-            "renew it, and see whether the clocks of the CA, of the peer and of this node are right"
-        )
-    if candidates or len(sa.remote_id) >= MAX_PRINTED:
-        return "charon prints other identities like this one (too long, not ASCII, or with a `*`)", (
-            "have the peer authenticate by a subjectAltName of its certificate (`id` in swanctl.conf)"
-        )
-    return "charon has none that proves it and was issued by a CA in policy.ca_certificates", (
-        "the peer's IKE identity must be its certificate's subject or a subjectAltName of it"
-    )
-
-
-def _own(sa: IkeSa, known: CertificateIndex) -> bytes:
-    """Return this node's own certificate, which decides nothing."""
-    own = [one.certificate for one in known.of(sa.local_id)]
-    return max(own, key=lambda one: one.not_before).der if own else b""
+        log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=none.why,
+                    consequence="nhrpd is given none, and the agent denies the peer", do=none.todo)  # fmt: skip

@@ -137,7 +137,9 @@ async def test_identities_prove_what_charon_says_they_do(pair: Pair) -> None:
         sa = await pair.come(certificate, case.identity)
         assert sa.remote_id == (case.printed or case.identity or sa.remote_id), name
         found = [
-            one for one in CertificateIndex(await pair.cache()).of(sa.remote_id) if one.certificate.der == certificate
+            one
+            for one in CertificateIndex(await pair.cache()).matching(sa.remote_id)
+            if one.certificate.der == certificate
         ]
         assert [one.certain for one in found if one.certain] == [True] * case.proven, (name, sa.remote_id)
         await pair.leave()
@@ -151,7 +153,7 @@ async def test_a_pattern_is_nobodys_though_a_certificate_has_it(pair: Pair) -> N
     await pair.leave()
     sa = await pair.come(_issue(CASES["a pattern of names"]), "*.example")
     assert sa.remote_id == "*.example"
-    found = CertificateIndex(await pair.cache()).of(sa.remote_id)
+    found = CertificateIndex(await pair.cache()).matching(sa.remote_id)
     assert [one.certain for one in found] == [False]
 
 

@@ -45,5 +45,5 @@ def test_any_other_subject_alternative_name_is_only_seen(general_name: bytes, ex
     data = certificates.der(name(attribute(COMMON_NAME, "other")), [extension])
     assert isinstance(read_certificate(data), Certificate)
     if expected is not None:
-        assert [one.certain for one in CertificateIndex([data]).of(expected)] == [False]
-    assert len(CertificateIndex([data]).of("CN=other")) == 1
+        assert [one.certain for one in CertificateIndex([data]).matching(expected)] == [False]
+    assert len(CertificateIndex([data]).matching("CN=other")) == 1
