@@ -65,7 +65,7 @@ def revoking(*serials: int, **changes: Any) -> RevocationList:
 
 
 def revoked(*serials: int, **changes: Any) -> Trust:
-    """Return trust in which ``CA`` issued everybody, and revoked these."""
+    """Return a trust in which ``CA`` issued all certificates, and revoked these."""
     return trusting(Chain((Issuer(CA, (revoking(*serials, **changes),)),)))
 
 

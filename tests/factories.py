@@ -61,7 +61,7 @@ POLICY = policy()
 def decide(
     request: BindingRequest, policy: Policy = POLICY, now: datetime = NOW, trust: Trust | None = None
 ) -> Decision:
-    """Decide by certificate and policy alone, as if nobody else were there."""
+    """Decide by certificate and policy alone, without other peers."""
     return Judge(policy, trust or Trust()).decide(request, now)
 
 
@@ -89,7 +89,7 @@ class Clock:
 
 @lru_cache
 def key() -> ec.EllipticCurvePrivateKey:
-    """Return one key for all: its strength is nothing the tests look at."""
+    """Return one key for all: no test checks its strength."""
     return ec.generate_private_key(ec.SECP256R1())
 
 

@@ -41,7 +41,7 @@ debian_install() {
     fi
     # shellcheck disable=SC2086  # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
-    # Nor are they to start with the machine, where they came only now and for the lab.
+    # If they were installed only now, for the lab, they must not start with the machine either.
     for service in frr prometheus; do
         case "$missing " in
         *" $service "*) ! command -v systemctl >/dev/null || systemctl --quiet disable "$service" 2>/dev/null || true ;;

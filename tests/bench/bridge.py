@@ -25,7 +25,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Stopwatch(NhrpdVici):
-    """nhrpd's part, which notes when it was told of each new CHILD_SA."""
+    """nhrpd's part, which notes when it received each new CHILD_SA."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Stopwatch(NhrpdVici):
 
 
 class Direct:
-    """A client of charon itself, which notes when it was told of each new CHILD_SA."""
+    """A client of charon itself, which notes when it received each new CHILD_SA."""
 
     async def connect(self, path: Path) -> None:
         self.when: dict[int, float] = {}
@@ -136,7 +136,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = asyncio.run(_measure(Path(folder)))
     print(f"the bridge with {SPOKES} SAs of a real charon ({CHARON}, kernel-libipsec), {os.cpu_count()} CPUs")
-    print("added: from when a client of charon itself is told of a CHILD_SA until nhrpd is; about 0: as soon")
+    print("added: from charon's own event about a CHILD_SA until nhrpd has it; about 0: as soon")
     print(table(("WHAT", "TOOK", "ASKED", "MET"), rows))
 
 

@@ -1,4 +1,4 @@
-"""Large CRLs: reading, the look-up, memory, and how long the event loop waits while the files are read."""
+"""Large CRLs: reading, look-up, memory, and how long the event loop waits while the files are read."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from typing import Any
 
 SIZES = (1_000, 10_000, 100_000)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-#: Seconds between two looks at the clock; what is beyond it, the loop was held up.
+#: Seconds between two readings of the clock; any longer, and the loop was blocked.
 TICK = 0.001
 
 

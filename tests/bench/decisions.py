@@ -2,7 +2,7 @@
 
 nhrpd sends its questions one after another without waiting, on one connection; so does this. Each of a thousand
 spokes has a certificate of its own. The first sight of a certificate parses it and writes the peer to the store;
-later ones find it parsed. Whoever asks is another process, as nhrpd is.
+later ones find it parsed. Another process asks, as nhrpd does.
 """
 
 import asyncio

@@ -105,7 +105,7 @@ async def _measure(path: Path) -> list[tuple[object, ...]]:
         ("the same, fastest and slowest", f"{min(wall) * 1e3:.0f} ms, {max(wall) * 1e3:.0f} ms", "", ""),
         ("the same, own CPU", f"{statistics.median(spent) * 1e3:.0f} ms", "", ""),
         ("memory held an SA between two looks", f"{held:.0f} bytes", "4096 bytes", "yes" if held <= 4096 else "no"),
-        ("memory grown an SA: the process, with two looks at once", f"{grown:.0f} bytes", "4096 bytes",
+        ("memory per SA: the process, with two refreshes at once", f"{grown:.0f} bytes", "4096 bytes",
          "yes" if grown <= 4096 else "no"),
     ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 The whole agent runs here; bgpd is the real one, charon and nhrpd's command line are a process of their own. Each
 callback of the loop is timed, by the clock and by the CPU time of the loop's thread, so that what the machine does
-besides is told apart from what the agent does.
+besides is measured apart from the agent's work.
 """
 
 import asyncio
@@ -269,8 +269,8 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     assert len(app.peers) == PEERS
     await bench.during("first passes: charon, nhrpd's cache, 1,000 neighbors written", configured)
-    await bench.during("a look at charon's IKE_SAs", looked)
-    await bench.during("everybody judged again", judged)
+    await bench.during("a refresh of charon's IKE_SAs", looked)
+    await bench.during("all peers judged again", judged)
     await bench.during("nhrpd's cache read", read)
     await bench.during("a pass of the reconciler", passed)
     await bench.during(f"{PEERS} questions answered", answered)

@@ -99,7 +99,7 @@ class WorldCharon:
             yield await queue.get()
 
     async def request(self, command: str, message: Any) -> Any:
-        """Run a command: a peer whose IKE_SA is ended authenticates anew."""
+        """Run a command: a peer whose IKE_SA is ended comes back with another one."""
         await asyncio.sleep(0)
         if command == "flush-certs" and message.get("type") == "X509":
             self.cache = []

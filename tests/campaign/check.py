@@ -1,4 +1,4 @@
-"""One world: the product lives through it, the oracle looks at every answer, every peer and every filter."""
+"""One world: the product runs through it, the oracle checks every answer, every peer and every filter."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -211,7 +211,7 @@ class Check:
                 oracle = self._oracle()
                 opinions += [oracle.by_certificate(one, one.text(), ask) for one in self._shown.get(ask.nbma, [])]
             good = [opinion for opinion in opinions if opinion.may]
-            self.result.counts["peers looked at"] += 1
+            self.result.counts["peers checked"] += 1
             if not good:
                 self._say("peer", f"{member.peer}; oracle: {opinions}")
                 self._find_accept("wrong peer", f"after {after}: {self._why(opinions)}", ask, sas)

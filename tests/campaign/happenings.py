@@ -25,7 +25,7 @@ class Happenings:
         self._trust = Trust(world.authorities, world.intermediates)
 
     def fill(self) -> None:
-        """Have everybody come, then things happen."""
+        """Let all peers come up, then let things happen."""
         for holder in self._world.holders:
             if self._make.chance(0.85):
                 self.arrive(holder)
@@ -95,7 +95,7 @@ class Happenings:
         self._world.steps.append(Ask(interface, kind, address, nbma, stale))
 
     def attack(self) -> None:
-        """Somebody who may authenticate in some way tries to be somebody else."""
+        """A peer that can authenticate in some way poses as another."""
         victim = self._random.choice(self._world.holders)
         nbma = self._nbma(victim) if self._make.chance(0.3) else f"203.0.113.{self._random.randrange(200, 204)}"
         how = self._random.random()
@@ -142,7 +142,7 @@ class Happenings:
         self._world.steps.append(Crls(self._crls))
 
     def later(self) -> None:
-        """Time passes: minutes, hours, days; or somebody sets the clock back."""
+        """Time passes: minutes, hours, days; or the clock is set back."""
         seconds = self._random.choice([30, 3600, 4 * 3600, 3 * 86400, 8 * 86400, -3600, -40 * 86400])
         self._now += timedelta(seconds=seconds)
         self._world.steps.append(Later(seconds))
@@ -165,11 +165,11 @@ class Happenings:
             self._world.steps.append(Down(sa.number))
 
     def come_again(self) -> None:
-        """Somebody comes, perhaps again."""
+        """A peer comes up, perhaps again."""
         self.arrive(self._random.choice(self._world.holders))
 
     def ask_more(self) -> None:
-        """Somebody registers again, perhaps as somebody else."""
+        """A peer registers again, perhaps as another."""
         if self._sas:
             sa = self._random.choice(self._sas)
             holder = sa.holder if sa.holder and self._make.chance(0.7) else self._random.choice(self._world.holders)

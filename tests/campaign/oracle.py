@@ -103,7 +103,7 @@ class Oracle:
     now: datetime
 
     def by_certificate(self, holder: Holder, identity: str, ask: Ask) -> Opinion:
-        """Return the opinion on somebody who proved a certificate."""
+        """Return the opinion on a peer that proved a certificate."""
         claims = claims_of(holder, self.policy)
         names: dict[str, tuple[str, ...]] = {
             "subject": forms(holder.name),
@@ -127,7 +127,7 @@ class Oracle:
         return opinion
 
     def by_row(self, identity: str, ask: Ask) -> Opinion:
-        """Return the opinion on somebody with a pre-shared key: the best of the rows that name it."""
+        """Return the opinion on a peer with a pre-shared key: the best of the rows that name it."""
         best = Opinion({"no_row"})
         rows = [row for row in self.policy.get("peer", []) if fnmatchcase(identity, row["identity"])]
         for row in rows:

@@ -110,7 +110,7 @@ def _prefix(value: str, prefixes: set[Network], claims: Claims) -> None:
 
 
 def held(authority: Authority | None, kind: str) -> Any:
-    """Return what an authority's extension says, ``inherit`` (None) resolved by whoever really signed it."""
+    """Return what an authority's extension says, ``inherit`` (None) resolved by the CA that really signed it."""
     while authority is not None:
         value = getattr(authority.resources, kind)
         if value is not None:

@@ -74,7 +74,7 @@ class Trust:
     def crl_fault(self, holder: Holder, now: datetime) -> str:
         """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing.
 
-        OpenSSL looks at one list of a name, and fails where another key of that name signed it: a CA's own list and
+        OpenSSL checks one list of a name, and fails if another key of that name signed it: a CA's own list and
         its CRL signer's cannot be told apart without authority keys. Then each CA must have a list; ``revoked`` looks
         at what the lists say.
         """

@@ -44,13 +44,13 @@ def test_one_is_left(times: list[dict[str, Any]]) -> None:
 
 
 def test_there_is_no_black_hole(times: list[dict[str, Any]]) -> None:
-    """Each time packets went by the new SAs again, both ways: as soon as nhrpd has resolved the shortcut anew."""
+    """Each time packets go by the new SAs, both ways, as soon as nhrpd has resolved the shortcut again."""
     assert all(figures["direct_after"] <= 90 for figures in times)
 
 
 @pytest.mark.parametrize(("source", "destination"), [("spoke1", "spoke2"), ("spoke2", "spoke1")])
 def test_traffic_is_never_cut_for_long(report: Report, source: str, destination: str) -> None:
-    """While SAs were ended and begun anew ten times, no 5 s passed without a reply, by the hub or direct."""
+    """While the SAs are ended and set up ten times, no 5 s pass without a reply, by the hub or direct."""
     seen = report.evidence(COLLIDE, "TrafficIntact", source=source, destination=destination)
     assert seen["longest_gap_seconds"] <= 5
     assert seen["path"] == "direct"

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(TIMEOUT + 60)
 
 UPGRADED = "the bridges are upgraded under traffic: nothing is lost, nothing changes"
 REKEYED = "CHILD_SA and IKE_SA are rekeyed every 10 s for a minute: nothing is lost, nhrpd sees no link down"
-REAUTHENTICATED = "the spoke authenticates anew: hardly a packet is lost, nhrpd sees no link down"
+REAUTHENTICATED = "the spoke reauthenticates: hardly a packet is lost, nhrpd sees no link down"
 AGENT = "the hub's agent is killed and comes back: nothing is lost, nothing changes"
 NHRPD = "the hub's nhrpd is killed and comes back: the spoke is bound again"
 BRIDGE = "the hub's bridge is killed and comes back: the spoke is bound again"
@@ -58,12 +58,12 @@ def test_sas_were_rekeyed(report: Report, event: str) -> None:
 @pytest.mark.parametrize("step", [REKEYED, REAUTHENTICATED])
 @pytest.mark.parametrize("node", ["hub", "spoke1"])
 def test_nhrpd_sees_no_link_down(report: Report, step: str, node: str) -> None:
-    """nhrpd is told of the new SA before the old one goes: no link goes down, no binding is asked for anew."""
+    """The bridge announces the new SA before the old one goes: no link goes down, nhrpd requests no binding again."""
     before = report.evidence(step, "Unchanged", on=node)["before"]
     assert all(before[kind] for kind in ("links", "decisions", "bgp_sessions", "routes"))
 
 
-def test_spoke_authenticated_anew(report: Report) -> None:
+def test_spoke_reauthenticates(report: Report) -> None:
     """Reauthentication leaves another IKE_SA, and one only."""
     before = report.evidence(REAUTHENTICATED, "Unchanged", on="hub")["before"]["ike_sas"]
     now = report.evidence(REAUTHENTICATED, "SecurityAssociation", on="hub")

@@ -8,7 +8,7 @@ from e2e.conftest import TIMEOUT, Report
 
 pytestmark = pytest.mark.timeout(TIMEOUT + 60)
 
-ACCEPTED = "everybody is accepted: the other hub, and both concentrators of the site"
+ACCEPTED = "all peers are accepted: the other hub, and both concentrators of the site"
 REFLECTED = "each concentrator has a filter of the site's prefixes; the hubs reflect, and are the next hop"
 PING = "a ping from LAN to LAN starts through the hub and goes direct"
 FOREIGN = "a prefix of another site is announced, and no hub takes it"

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(TIMEOUT + 60)
 ACCEPTED = "a spoke behind NAT is accepted"
 SHORTCUT = "its LAN reaches another's without the hub"
 SECOND = "a second spoke behind the same NAT address is refused, with who is there and what to do"
-LEAVES = "the first leaves, and the second is heard again"
+LEAVES = "the first spoke leaves, and the second is accepted"
 SERVED = "and served"
 
 
@@ -57,7 +57,7 @@ def test_first_is_undisturbed_by_the_second(report: Report) -> None:
 
 
 def test_second_is_served_once_the_first_is_gone(report: Report) -> None:
-    """The address is free when the first spoke has left: the second is heard again, accepted, and its LAN taken."""
+    """When the first spoke has left, the second is unblocked and accepted, and its LAN is routed."""
     assert report.evidence(LEAVES, "Log", words="peer_heard_again")["lines"] >= 1
     report.evidence(SERVED, "Decision", on="hub", decision="accept", protocol_address="10.255.0.12")
     report.evidence(SERVED, "BgpSession", on="hub", to="spoke2")

@@ -95,7 +95,7 @@ def test_prefix_outside_the_certificate_is_not_taken(report: Report) -> None:
 
 
 def test_redirect_rule_comes_back(report: Report) -> None:
-    """Whoever flushes nftables does not end shortcuts."""
+    """Flushing nftables does not end shortcuts."""
     assert len(report.evidence(FLUSH, "RedirectRule", on="hub")) == 1
 
 
@@ -121,7 +121,7 @@ def test_impostor_loses_its_ike_sa(report: Report) -> None:
 
 
 def test_explain_names_what_denied_the_impostor(report: Report) -> None:
-    """The operator asks by the certificate, and is told which value was found and which was expected."""
+    """``explain`` with the certificate names the value found and the value expected."""
     report.evidence(IMPOSTOR, "Command", on="hub")
 
 

@@ -48,7 +48,7 @@ def test_prefix_that_the_certificate_lost_is_not_taken(report: Report, step: str
 
 
 def test_bgp_session_outlives_the_renewal(report: Report) -> None:
-    """The hub's sessions were neither dropped nor established anew, longer than BGP's hold time of 15 s after it."""
+    """The hub's sessions are neither dropped nor established again, for longer than BGP's hold time of 15 s."""
     before = report.evidence(AFTER, "Unchanged", on="hub", kinds="('bgp_sessions',)")["before"]
     assert set(before["bgp_sessions"]) == {"10.255.0.11", "10.255.0.12"}
 

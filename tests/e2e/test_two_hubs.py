@@ -44,7 +44,7 @@ def test_spoke_has_a_lan_from_both_hubs(report: Report, hub: str) -> None:
 
 
 def test_paths_before(report: Report) -> None:
-    """The traffic that is looked at goes direct in one case and through a hub in the other."""
+    """The traffic goes direct in one case and through a hub in the other."""
     assert report.evidence(BEFORE, "TrafficIntact", destination="spoke2")["path"] == "direct"
     assert report.evidence(BEFORE, "TrafficIntact", destination="spoke3")["path"] == "hub"
 

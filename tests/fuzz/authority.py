@@ -18,7 +18,7 @@ HONEST = "CN=honest, OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24"
 
 
 def key(name: str) -> Ed25519PrivateKey:
-    """Return a key by the name of whom it is."""
+    """Return the key of a name."""
     return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32)[:32])
 
 

@@ -81,7 +81,7 @@ class Configuration(PrintedIdentity):
             pass
         else:
             if cut.rstrip().rpartition("\n")[2] != "end":
-                raise Broken("a configuration that is cut off is taken for a whole one")
+                raise Broken("a configuration that is cut off passes as a whole one")
         return super().check(data, random)
 
 

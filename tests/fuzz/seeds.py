@@ -146,7 +146,7 @@ TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An element of DER and what it consists of; ``children`` is empty where the content is no elements.
+    """An element of DER and what it consists of; ``children`` is empty if the content is not DER elements.
 
     ``size``: how many elements it is, itself included.
     """

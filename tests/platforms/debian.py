@@ -12,7 +12,7 @@ from platforms.stage import Stage, tests, whole
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
 #: What a newcomer has before he clones: the README asks for no more.
 _INCLUDED = "ca-certificates,git,make,python3"
-#: Where charon is the one of charon-systemd, which cannot be installed beside strongswan-charon's: set-up leaves it.
+#: The platforms with charon-systemd, which conflicts with strongswan-charon: set-up keeps it.
 _WITH_CHARON_SYSTEMD = frozenset({"sid"})
 _VERSIONS = (
     "dpkg-query -W -f '${source:Package} ${Version}\\n' frr strongswan-swanctl nftables linux-image-amd64 | sort -u;"

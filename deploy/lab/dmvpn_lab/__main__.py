@@ -37,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dmvpn_lab", description=__doc__)
     parser.add_argument("scenario", help="a file in deploy/lab/scenarios, without .toml")
     parser.add_argument("--result", type=Path, help="folder for report.json and logs (default: .lab/SCENARIO)")
-    parser.add_argument("--keep", action="store_true", help="leave it up at the end, to look at")
+    parser.add_argument("--keep", action="store_true", help="leave the lab running at the end")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     result = (options.result or RESULTS / options.scenario).absolute()

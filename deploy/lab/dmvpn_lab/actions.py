@@ -123,7 +123,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FlushNft:
-    """Flush all nftables rules of a node, as somebody else's firewall script may."""
+    """Flush all nftables rules of a node, as another firewall script may."""
 
     node: str
 

@@ -16,7 +16,7 @@ from dmvpn_lab.node import BRIDGE_SOCKET, PROFILE
 from dmvpn_lab.observation import Observation
 from dmvpn_lab.pings import DIRECT, replies_in
 
-# Longer than the bridge lets two IKE_SAs stand, where the peer should have ended its own: 60 s, and a resync.
+# Longer than the bridge waits for the peer to end its duplicate IKE_SA: 60 s, and a resync.
 _SETTLED_SECONDS = 100.0
 _GONE_SECONDS = 20.0
 # For so long it is looked whether another one comes.

@@ -19,7 +19,7 @@ from dmvpn_lab.traffic import TrafficIntact
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The agent ``on`` a node decided so about a binding of ``protocol_address``. Keys left out are not looked at."""
+    """The agent ``on`` a node decided so about a binding of ``protocol_address``. Keys left out are not compared."""
 
     on: str
     decision: str

@@ -46,7 +46,7 @@ def configuration(node: Node, scenario: Scenario) -> Configuration:
 
 
 def _agent(node: Node, scenario: Scenario, values: Mapping[str, object]) -> str:
-    """The file of the agent, where networks of both IP versions stand in one list."""
+    """The agent's file, which has the networks of both IP versions in one list."""
     tunnels = (scenario.second.network,) if scenario.second and node.second else scenario.networks.tunnels
     lists = {"TUNNEL_NETWORK": tunnels, "ALLOWED_NETWORK": scenario.networks.alloweds}
     joined = {name: '", "'.join(map(str, networks)) for name, networks in lists.items()}
@@ -82,7 +82,7 @@ def _with_second_interface(agent: str, scenario: Scenario, second: Second) -> st
 def template_values(node: Node, scenario: Scenario) -> dict[str, object]:
     """What the placeholders of the files that users take stand for on one node.
 
-    Where nothing of an IP version is there, its placeholder is an empty list, and its lines are left out.
+    If an IP version is not used, its placeholder is an empty list, and its lines are left out.
     """
     second = scenario.second
     tunnels, hubs = scenario.networks.tunnels, scenario.hubs

@@ -16,7 +16,7 @@ _PROBES = {
     "ESP": "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport reqid 1 "
     "aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128",
 }
-# A PID namespace that ends with whoever started it, however that ends: nothing that runs in it can stay.
+# The PID namespace ends with the process that started it, however that ends: no process in it survives.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 _APART = (*_TIED, "--net", "--mount", "--")
 
@@ -35,7 +35,7 @@ def _works(*argv: str) -> bool:
 
 
 def run_here(argv: Sequence[str]) -> int:
-    """Run a command with namespaces of its own, so that nothing of it stays. Returns its status."""
+    """Run a command in its own namespaces, so that no process of it survives. Returns its status."""
     return subprocess.run([*_APART, *argv], check=False).returncode
 
 
@@ -65,7 +65,7 @@ def run_in_vm(argv: Sequence[str], result: Path, checkout: Path, seconds: float)
     ]
     # vng looks for its own programs on the PATH.
     environment = {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"}
-    # qemu opens what it is given as output anew, which would empty a file; a pipe it leaves alone.
+    # qemu reopens its output, which would empty a file; it does not reopen a pipe.
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as relay:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=relay.stdin, stderr=relay.stdin, env=environment

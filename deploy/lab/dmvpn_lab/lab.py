@@ -19,7 +19,7 @@ from dmvpn_lab.pings import Stream
 from dmvpn_lab.scenario import Scenario, Step
 
 POLL_SECONDS = 0.25
-# What a daemon that is not up yet, or is just gone, makes of a look at it.
+# The errors of reading from a daemon that is starting or stopping.
 NOT_NOW = (CommandError, OSError, SessionException, KeyError, ValueError)
 Say = Callable[[str], None]
 

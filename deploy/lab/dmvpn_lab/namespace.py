@@ -77,7 +77,7 @@ class Namespace:
         return self._holder.pid
 
     def path(self, inside: str) -> Path:
-        """Where a path of the namespace is found from outside; sockets may be connected through it too."""
+        """The path of a file of the namespace as seen from outside; it works for connecting to sockets too."""
         return Path(f"/proc/{self.pid}/root{inside}")
 
     def command(self, argv: Sequence[str]) -> list[str]:

@@ -198,7 +198,7 @@ class LabNode:
             )
 
     def power_off(self, router: Namespace | None) -> None:
-        """End the node at once: nobody is told, and only its disk remains."""
+        """End the node at once, without notifying any peer; only its disk remains."""
         wiring.detach_node(self.node, router)
         self.space.stop()
         self.host.stop()

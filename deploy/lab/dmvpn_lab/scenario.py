@@ -228,7 +228,7 @@ def _check(scenario: Scenario) -> None:
         if not needed[1]:
             raise ScenarioError(f"{where}: {needed[0]} is missing, or empty")
         if node.second and (scenario.second is None or node.role == "hub"):
-            raise ScenarioError(f"{where}: second = true; expected only of spokes, where there is a table [second]")
+            raise ScenarioError(f"{where}: second = true; expected only of spokes, and only with a table [second]")
         if node.behind is not None and node.behind not in scenario.routers:
             raise ScenarioError(f"{where}: behind = {node.behind!r}; expected one of {', '.join(scenario.routers)}")
         network = scenario.routers[node.behind].inside.network if node.behind else scenario.networks.internet

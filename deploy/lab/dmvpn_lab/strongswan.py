@@ -78,7 +78,7 @@ def _patched(program: Path) -> bool:
 
 
 def find_plugin(program: Path, name: str) -> Path | None:
-    """Where a plugin of a charon is: beside it (Debian, Alpine) or under lib of its prefix; ``None`` without it."""
+    """The path of a charon's plugin: beside it (Debian, Alpine) or under lib of its prefix; or ``None``."""
     places = [program.parent / "plugins"]
     places += [prefix / lib / "ipsec/plugins" for prefix in program.parents[1:3] for lib in ("lib", "lib64")]
     files = [place / f"libstrongswan-{name}.so" for place in places]

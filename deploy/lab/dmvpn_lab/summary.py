@@ -47,7 +47,7 @@ def _found(report: Record, that: str) -> list[Record]:
 
 
 def _decisions(report: Record, hub: str) -> list[Record]:
-    """All that were looked at, and the agent's own list, which begins anew when it is restarted."""
+    """All that were observed, and the agent's own list, which starts again when the agent does."""
     seen = [item["evidence"] for item in _found(report, "Decision") if item["keys"]["on"] == hub]
     seen += _rows(_table(report["nodes"].get(hub, {}).get("status")).get("decisions"))
     return sorted(

@@ -76,7 +76,7 @@ def _tunnel(name: str, local: IPv4Address, addresses: Iterable[Address], key: in
 
 
 def detach_node(node: Node, router: Namespace | None) -> None:
-    """Pull a node's cable; the kernel takes its time with a namespace that nobody is in any more."""
+    """Pull a node's cable; the kernel removes an empty namespace only after a while."""
     line = f"link delete {_port(node.name)}"
     if router is None:
         _batch(line)
@@ -89,7 +89,7 @@ def attach_host(node: Node, space: Namespace, host: Namespace) -> None:
     _batch_in(space, f"link add lan0 type veth peer name eth0 netns {host.pid}", "link set lan0 up")
     _batch_in(host, "link set eth0 up")
     for lan in node.lans:
-        # An IPv6 address is not used before it was found to be nobody else's, unless told not to.
+        # Without this, the kernel uses an IPv6 address only after duplicate address detection.
         last = f"/{lan.prefixlen} dev {{}}" + (" nodad" if lan.version == 6 else "")
         _batch_in(space, f"address add {lan[1]}{last.format('lan0')}")
         _batch_in(host, f"address add {lan[2]}{last.format('eth0')}", f"route add default via {lan[1]}")
