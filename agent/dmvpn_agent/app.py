@@ -49,7 +49,6 @@ from dmvpn_agent.runtime.control_socket import ControlSocket
 from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.supervisor import Part, Supervisor
 from dmvpn_agent.runtime.telemetry import Samples
-from dmvpn_agent.runtime.unreadable import Unreadable
 from dmvpn_agent.view.status import (
     access_status,
     charon_status,
@@ -88,10 +87,10 @@ class AgentApp:
         self._dry_run = dry_run
         self._clocks = clocks
         self.process = Process(
-            "agent", config.state_directory / "agent.sqlite", config.metrics, ("admission",), clocks
+            "agent", config.state_directory / "agent.sqlite", PeerTable.TABLE, config.metrics, ("admission",), clocks
         )
         telemetry = self.telemetry = self.process.telemetry
-        self.peers = Peers(PeerTable(self.process.store, Unreadable(telemetry)))
+        self.peers = Peers(PeerTable(self.process.store))
         self.terminals = Terminals(config.frr)
         self.nftables = Nftables()
         self.charon = self._make_charon()

@@ -27,7 +27,6 @@ from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.supervisor import Part, Supervisor
 from dmvpn_agent.runtime.unix_socket import SocketInUse
-from dmvpn_agent.runtime.unreadable import Unreadable
 
 log = structlog.get_logger()
 
@@ -39,12 +38,11 @@ class BridgeApp:
         self._config = config
         self._handed = handed
         database = config.state_directory / "bridge.sqlite"
-        self.process = Process(
-            "bridge", database, config.bridge.metrics, ("certificates", "surplus", "clients"), Clocks()
-        )
+        failing = ("certificates", "surplus", "clients")
+        self.process = Process("bridge", database, CertificateTable.TABLE, config.bridge.metrics, failing, Clocks())
         telemetry = self.telemetry = self.process.telemetry
         self.certificates = Certificates(
-            CertificateTable(self.process.store, Unreadable(telemetry)),
+            CertificateTable(self.process.store),
             AuthorityFiles(config.trust_files.authorities).issued,
             telemetry,
             proven=handed.proven if handed else frozenset(),
@@ -109,7 +107,7 @@ class BridgeApp:
             self._keep("refused", error)
             return
         log.info("bridge_handing_over", circuits=len(self.bridge.circuits.announced))
-        self.process.store.write_back()
+        self.process.store.flush()
         await asyncio.to_thread(logs.flush)  # the thread that writes them ends with this program
         told, proven = tuple(self.bridge.circuits.announced.values()), self.bridge.proven()
         listener, clients = self.server.freeze()

@@ -67,7 +67,7 @@ async def _time_of_asking(directory: Path) -> float:
 async def _measure(directory: Path) -> list[tuple[object, ...]]:
     (directory / "questions").write_bytes(_questions())
     telemetry = Telemetry()
-    store = Store(directory / "agent.sqlite")
+    store = Store(directory / "agent.sqlite", PeerTable.TABLE)
     store.open()
     authorizer = Authorizer(LARGE, Peers(PeerTable(store)), telemetry, Clocks(now=lambda: NOW), lambda: None)
     events = NhrpdSocket(directory / "nhrp.sock", authorizer, telemetry)

@@ -30,7 +30,7 @@ def _measure(directory: Path) -> None:
     from factories import NOW, der, event
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    store = Store(directory / "agent.sqlite")
+    store = Store(directory / "agent.sqlite", PeerTable.TABLE)
     store.open()
     peers = Peers(PeerTable(store))
     authorizer = Authorizer(LARGE, peers, Telemetry(), Clocks(now=lambda: NOW), lambda: None)

@@ -142,7 +142,10 @@ def _request(number: int) -> BindingRequest:
 def _prepare(directory: Path) -> None:
     """Have the stored peers of an earlier run, and the bridge's certificates."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    agent, bridge = Store(directory / "agent.sqlite"), Store(directory / "bridge.sqlite")
+    agent, bridge = (
+        Store(directory / "agent.sqlite", PeerTable.TABLE),
+        Store(directory / "bridge.sqlite", CertificateTable.TABLE),
+    )
     agent.open()
     bridge.open()
     questions = bytearray()

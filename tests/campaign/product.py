@@ -92,7 +92,7 @@ class Product:
             (folder / "ca" / f"{number}.der").write_bytes(authority.der)
         self.write_crls(world.crls)
         self._config = self.configured(world.policy)
-        self._store = Store(folder / "agent.sqlite")
+        self._store = Store(folder / "agent.sqlite", PeerTable.TABLE)
 
     def clock(self) -> datetime:
         """Return the time."""

@@ -54,7 +54,7 @@ class Stand:
 
     @asynccontextmanager
     async def bridged(self) -> AsyncIterator[None]:
-        store = Store(self.folder / "bridge.sqlite")
+        store = Store(self.folder / "bridge.sqlite", CertificateTable.TABLE)
         store.open()
         certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
         certificates.start()

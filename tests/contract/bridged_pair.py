@@ -55,7 +55,7 @@ class Node:
 @asynccontextmanager
 async def bridged(side: Side, profiles: Set[str] = frozenset({"dmvpn"})) -> AsyncIterator[Node]:
     telemetry = Telemetry()
-    store = Store(side.path.with_suffix(".sqlite"))
+    store = Store(side.path.with_suffix(".sqlite"), CertificateTable.TABLE)
     store.open()
     certificates = Certificates(CertificateTable(store), lambda *_: True, telemetry)
     certificates.start()

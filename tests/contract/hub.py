@@ -53,12 +53,13 @@ class Hub:
         (directory / "ca").mkdir()
         self.config = directory / "agent.toml"
         self.config.write_text(CONFIG.format(directory=directory, frr=bgpd.directory))
-        self.store = Store(directory / "agent.sqlite")
+        self.store = Store(directory / "agent.sqlite", PeerTable.TABLE)
         self.store.open()
 
     def accept(self, *numbers: int) -> None:
         for number in numbers:
             PeerTable(self.store).save(stored(number))
+        self.store.flush()
 
     def run(self, *words: str) -> int:
         return main([*words, "--config", str(self.config)])

@@ -1,35 +1,92 @@
 """The accepted peers, as they are stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.ike_peer import ike_peer
 from dmvpn_agent.policy.request import BindingRequest, BindingType
-from dmvpn_agent.runtime.sqlite_file import DATABASE_ERRORS
-from dmvpn_agent.runtime.store import Rows, StoreUnreadable, _blob, _rows, _text
+from dmvpn_agent.runtime.sqlite_file import Row, Table, read_file
+from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 
-_COLUMNS = (
-    "protocol_address", "interface", "binding_type", "nbma_address", "certificate", "ike_identity",
-    "local_nbma_address",
-)  # fmt: skip
+
+class PeerTable:
+    """The binding requests of accepted peers, by protocol address."""
+
+    #: ``certificate`` is DER, and empty for a peer with a pre-shared key, whose identity is ``ike_identity``.
+    TABLE = Table(
+        "peers",
+        {
+            "protocol_address": str,
+            "interface": str,
+            "binding_type": str,
+            "nbma_address": str,
+            "certificate": bytes,
+            "ike_identity": str,
+            "local_nbma_address": str,
+        },
+        ItemSource.STORED_PEER,
+    )
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def load(self) -> Iterator[BindingRequest]:
+        """Yield all that was saved, the latest at the end; a row that is not a request is skipped."""
+        return _requests(self._store.rows(), self._store.unreadable)
+
+    def save(self, request: BindingRequest) -> None:
+        """Keep a request in place of the address's former one; without a certificate, only a pre-shared key's."""
+        certificate = request.certificate
+        present = request.ike_peers or ()
+        identities = [one.identity for one in present if not (one.has_certificate or one.unproven)]
+        if isinstance(certificate, Certificate) or (certificate is None and len(identities) == 1):
+            self._store.save(
+                (
+                    str(request.protocol_address),
+                    request.interface,
+                    str(request.binding_type),
+                    str(request.nbma_address),
+                    certificate.der if certificate else b"",
+                    "" if certificate else identities[0],
+                    str(request.local_nbma_address or ""),
+                )
+            )
+
+    def remove(self, address: Address) -> None:
+        """Forget an address; it need not be there."""
+        self._store.remove(str(address))
 
 
-def _request(row: Sequence[object]) -> BindingRequest:
-    """Read a row. Raises ``ValueError``: SQLite keeps values of any type in any column, and files get damaged."""
-    text = [_text(row[place]) for place in (0, 1, 2, 3, 5, 6)]
-    address, interface, kind, nbma, identity, local = text
-    der = _blob(row[4])
+def read_peers(path: Path) -> tuple[BindingRequest, ...]:
+    """Return the requests in the file of an agent that may be running. Raises ``StoreUnreadable``."""
+    unreadable = Unreadable(Telemetry())
+    return tuple(_requests(read_file(path, PeerTable.TABLE, unreadable).values(), unreadable))
+
+
+def _requests(rows: Iterable[Row], unreadable: Unreadable) -> Iterator[BindingRequest]:
+    for row in rows:
+        try:
+            yield _request(dict(zip(PeerTable.TABLE.columns, row, strict=True)))
+        except ValueError as error:
+            unreadable.skip(PeerTable.TABLE.source, row[0], f"{row[0]!r}: {error}")
+
+
+def _request(columns: Mapping[str, str | bytes]) -> BindingRequest:
+    """Read a row. Raises ``ValueError``: files get damaged."""
+    texts = {name: value for name, value in columns.items() if isinstance(value, str)}
+    certificate, identity, local = columns["certificate"], texts["ike_identity"], texts["local_nbma_address"]
     return BindingRequest(
-        interface=interface,
-        binding_type=BindingType(kind),
-        protocol_address=ip_address(address),
-        nbma_address=ip_address(nbma),
-        certificate=_certificate(der) if der else None,
+        interface=texts["interface"],
+        binding_type=BindingType(texts["binding_type"]),
+        protocol_address=ip_address(texts["protocol_address"]),
+        nbma_address=ip_address(texts["nbma_address"]),
+        certificate=_certificate(certificate) if isinstance(certificate, bytes) and certificate else None,
         ike_peers=frozenset({ike_peer(identity, has_certificate=False)}) if identity else None,
         local_nbma_address=ip_address(local) if local else None,
     )
@@ -40,48 +97,3 @@ def _certificate(der: bytes) -> Certificate:
     if isinstance(certificate, BadCertificate):
         raise ValueError(f"its certificate is {certificate.why}")
     return certificate
-
-
-class PeerTable:
-    """The binding requests of accepted peers, by protocol address."""
-
-    def __init__(self, store: Rows, unreadable: Unreadable | None = None) -> None:
-        self._store = store
-        self._unreadable = unreadable or Unreadable(Telemetry())
-
-    def load(self) -> Iterator[BindingRequest]:
-        """Yield all that was saved, the latest at the end; a row that is no request is skipped.
-
-        Raises ``StoreUnreadable``.
-        """
-        try:
-            for number, row in _rows(self._store.db, "peers", _COLUMNS):
-                try:
-                    yield _request(row)
-                except ValueError as error:
-                    self._unreadable.skip(ItemSource.STORED_PEER, number, f"row {number}: {error}")
-        except DATABASE_ERRORS as error:
-            raise StoreUnreadable(f"the stored peers cannot be read: {error}") from error
-
-    def save(self, request: BindingRequest) -> None:
-        """Keep a request in place of the address's former one; without certificate, only a pre-shared key's."""
-        certificate = request.certificate
-        present = request.ike_peers or ()
-        identities = [one.identity for one in present if not (one.has_certificate or one.unproven)]
-        if isinstance(certificate, Certificate) or (certificate is None and len(identities) == 1):
-            self._store.write(
-                f"REPLACE INTO peers ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
-                (
-                    str(request.protocol_address),
-                    request.interface,
-                    str(request.binding_type),
-                    str(request.nbma_address),
-                    certificate.der if certificate else b"",
-                    "" if certificate else identities[0],
-                    str(request.local_nbma_address or ""),
-                ),
-            )
-
-    def remove(self, address: Address) -> None:
-        """Forget an address; it need not be there."""
-        self._store.write("DELETE FROM peers WHERE protocol_address = ?", (str(address),))

@@ -24,7 +24,6 @@ from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
 from dmvpn_agent.policy.request import BindingRequest, is_requester
-from dmvpn_agent.runtime.store import StoreUnreadable
 from dmvpn_agent.x509.certificate import Certificate
 
 log = structlog.get_logger()
@@ -40,10 +39,7 @@ class PeerStore(Protocol):
     """Keeps binding requests across restarts, one a protocol address."""
 
     def load(self) -> Iterable[BindingRequest]:
-        """Return all that was saved, what was saved last at the end; a single row that cannot be read is skipped.
-
-        Raises ``StoreUnreadable``.
-        """
+        """Return all that was saved, the latest at the end; an unreadable row is skipped."""
 
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one."""
@@ -158,7 +154,7 @@ class Peers:
     def load(self, judge: Judge, now: timedelta) -> tuple[Revoked, ...]:
         """Take up what was stored, judged anew; return those who fail."""
         failed, accepted = [], []
-        for request in self._stored():
+        for request in self._store.load():
             decision = judge(request)
             if isinstance(decision, Accept) and decision.peer is not None:
                 accepted.append(Membership(_to_keep(request), decision.peer, now))
@@ -175,16 +171,6 @@ class Peers:
             if member.peer.protocol_address in undisputed:
                 self._enter(member)
         return tuple(failed)
-
-    def _stored(self) -> list[BindingRequest]:
-        """Return what can be read of the store: without it the agent starts all the same."""
-        stored: list[BindingRequest] = []
-        try:
-            for request in self._store.load():
-                stored.append(request)
-        except StoreUnreadable as error:
-            log.error("store_unreadable", why=str(error), consequence="the other peers have to register again")
-        return stored
 
     def resolve_stored_conflicts(self, bound: frozenset[Address], now: timedelta) -> bool:
         """Decide who holds what several stored peers claim, by whom nhrpd has bound; return whether any did."""

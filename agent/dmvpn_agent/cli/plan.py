@@ -15,7 +15,7 @@ from typing import Any
 from dmvpn_agent.addresses import IP_VERSIONS, Address
 from dmvpn_agent.admission.bindings import NhrpdUnavailable
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
-from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peer_table import read_peers
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.change_text import describe
@@ -34,7 +34,7 @@ from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.clocks import uptime
 from dmvpn_agent.runtime.output import complain, say, say_lines
-from dmvpn_agent.runtime.store import Store, StoreUnreadable
+from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 
@@ -132,12 +132,7 @@ class _ReadOnlyTable:
 
 
 def _judged(context: JudgingContext, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
-    store = Store(context.config.state_directory / "agent.sqlite")
-    store.open_to_read()
-    try:
-        stored = _ReadOnlyTable(PeerTable(store).load())
-    finally:
-        store.close()
+    stored = _ReadOnlyTable(read_peers(context.config.state_directory / "agent.sqlite"))
     peers, now = Peers(stored), datetime.now(UTC)
     denied = peers.load(lambda request: context.judge.decide(request, now), uptime())
     peers.resolve_stored_conflicts(bound, uptime())

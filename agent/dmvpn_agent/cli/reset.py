@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peer_table import read_peers
 from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable
 from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
@@ -24,7 +24,7 @@ from dmvpn_agent.kernel.nftables import Nftables
 from dmvpn_agent.kernel.redirect import FirewallError
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say, say_lines
-from dmvpn_agent.runtime.store import Store, StoreUnreadable
+from dmvpn_agent.runtime.sqlite_file import StoreUnreadable, delete_file
 from dmvpn_agent.runtime.unix_socket import answered
 
 EXIT_GONE, EXIT_LEFT, EXIT_UNREADABLE = 0, 1, 2
@@ -96,7 +96,7 @@ class Reset:
             errors.append(str(error))
         try:
             if found.store:
-                Store(self._store).delete()
+                delete_file(self._store)
         except OSError as error:
             errors.append(str(error))
         return errors
@@ -125,16 +125,12 @@ class Reset:
     def _stored(self) -> str:
         if not self._forget:
             return ""
-        store = Store(self._store)
         try:
             if not self._store.exists():
                 return ""
-            store.open_to_read()
-            return f"{len(list(PeerTable(store).load()))} stored peers in {self._store}"
+            return f"{len(read_peers(self._store))} stored peers in {self._store}"
         except (OSError, StoreUnreadable) as error:
             return f"stored peers, which cannot be read: {error}"
-        finally:
-            store.close()
 
 
 def add_arguments(parser: ArgumentParser) -> None:

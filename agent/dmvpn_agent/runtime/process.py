@@ -10,26 +10,33 @@ from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.exposition import Exposition
 from dmvpn_agent.runtime.loop_lag import LoopLag
 from dmvpn_agent.runtime.metrics import Metric
+from dmvpn_agent.runtime.sqlite_file import Table
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.supervisor import Failures, Part
 from dmvpn_agent.runtime.telemetry import Telemetry
-from dmvpn_agent.runtime.write_behind import WriteBehind
+from dmvpn_agent.runtime.unreadable import Unreadable
 
 
 class Process:
     """One process.
 
-    ``name``: the label of its build information. ``metrics_at``: where it serves metrics, if anywhere. ``failing``:
-    what can fail besides the parts. ``parts``: those that every process runs.
+    ``name``: the label of its build information. ``database``, ``table``: what it stores. ``metrics_at``: where it
+    serves metrics, if anywhere. ``failing``: what can fail besides the parts. ``parts``: those of every process.
     """
 
     def __init__(
-        self, name: str, database: Path, metrics_at: Endpoint | None, failing: tuple[str, ...], clocks: Clocks
+        self,
+        name: str,
+        database: Path,
+        table: Table,
+        metrics_at: Endpoint | None,
+        failing: tuple[str, ...],
+        clocks: Clocks,
     ) -> None:
         self.started = clocks.now()
         self.telemetry = telemetry = Telemetry(self._metric_failed)
         self.failures = Failures(telemetry, "store", *failing)
-        self.store = WriteBehind(Store(database))
+        self.store = Store(database, table, Unreadable(telemetry))
         self.parts = [Part("loop_lag", LoopLag(telemetry).run)]
         if metrics_at:
             exposition = Exposition(metrics_at, telemetry)

@@ -1,127 +1,178 @@
-"""The SQLite file behind a store: made for its owner only, opened, and set aside where it is damaged."""
+"""The SQLite file behind a store: one table, readable by its owner only; a damaged file is set aside.
+
+The file survives the process, not a crash of the operating system (``synchronous=OFF``): no IKE_SA survives that
+either. Damage is noticed when the file is opened.
+"""
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
+
 log = structlog.get_logger()
 
-#: What ``sqlite3`` raises; the latter where SQLite quotes a damaged schema in a message that is no UTF-8.
+#: What ``sqlite3`` raises; the latter if SQLite quotes a damaged schema in a message that is not UTF-8.
 DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+#: Limits of what is read: rows of a table, characters of a text, octets of a BLOB.
+MAX_ROWS, MAX_TEXT, MAX_BLOB = 100_000, 1024, 64 * 1024
+#: Keys of one query: SQLite limits them.
+CHUNK = 500
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-#: Seconds to wait for somebody who writes to the file; nobody should.
-_LOCK_TIMEOUT = 0.5
+#: Seconds to wait for another process that has the file locked.
+_LOCK_TIMEOUT = 1.0
+#: What SQLite keeps beside a database: the rollback journal; the write-ahead log and its index, if a tool made them.
+_BESIDE = ("-journal", "-wal", "-shm")
+_SQL_TYPES = {str: "TEXT", bytes: "BLOB"}
+
+#: The values of a row, in the order of the table's columns.
+Row = tuple[str | bytes, ...]
+
+
+class StoreUnreadable(Exception):
+    """A file cannot be read as it is; the text names it and says what to do."""
 
 
 class Damaged(Exception):
-    """The file is no database, or not of this schema; the text says why."""
+    """The file is not a database, or one of other tables; the text says why."""
 
 
-class Schema(NamedTuple):
-    """``create`` makes the missing tables; ``upgrades`` lead from an older version to the present one."""
+class Table(NamedTuple):
+    """A table. The first column is the key, a text; ``source`` names its rows in log and metrics."""
 
-    version: int
-    create: str
-    upgrades: Mapping[int, str]
+    name: str
+    columns: Mapping[str, type[str] | type[bytes]]
+    source: ItemSource
 
-    def put_in_force(self, db: sqlite3.Connection) -> None:
-        """Bring a database to this schema. Raises ``Damaged`` for a newer one, and ``sqlite3.Error``."""
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in {0, *self.upgrades, self.version}:
-            raise Damaged(f"schema {found} is not {self.version}")
-        upgrade = self.upgrades.get(found, "")
-        try:
-            db.executescript(f"BEGIN; {upgrade} {self.create} PRAGMA user_version={self.version}; COMMIT;")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-                raise
-            raise Damaged(f"its tables are not those of schema {found}: {error}") from error
-        if missing := self._columns() - _columns(db):
-            raise Damaged(f"its tables lack {', '.join(sorted(missing))}")
+    @property
+    def create(self) -> str:
+        """Return the statement that creates it, as SQLite keeps it in its schema."""
+        key, *others = [f"{name} {_SQL_TYPES[kind]}" for name, kind in self.columns.items()]
+        return (
+            f"CREATE TABLE {self.name} ({', '.join([f'{key} PRIMARY KEY', *(f'{one} NOT NULL' for one in others)])})"
+        )
 
-    def _columns(self) -> set[str]:
-        with closing(sqlite3.connect(":memory:")) as db:
-            db.executescript(self.create)
-            return _columns(db)
+    @property
+    def _key(self) -> str:
+        return next(iter(self.columns))
+
+    def clear(self, db: sqlite3.Connection) -> None:
+        """Delete all rows."""
+        db.execute(f"DELETE FROM {self.name}")  # noqa: S608  constants
+
+    def delete(self, db: sqlite3.Connection, keys: Iterable[str]) -> None:
+        """Delete rows; they need not be there."""
+        db.executemany(f"DELETE FROM {self.name} WHERE {self._key} = ?", ((key,) for key in keys))  # noqa: S608
+
+    def replace(self, db: sqlite3.Connection, rows: Iterable[Row]) -> None:
+        """Write rows, each in place of the one with its key, and after all others."""
+        marks = ", ".join("?" * len(self.columns))
+        db.executemany(f"REPLACE INTO {self.name} VALUES ({marks})", rows)  # noqa: S608  constants
+
+    def read(
+        self, db: sqlite3.Connection, unreadable: Unreadable, keys: Collection[str] | None = None
+    ) -> dict[str, Row]:
+        """Return all rows, or those with these keys, in the order in which they were written.
+
+        A row that has a value of another type, or one that is too long, is skipped. Raises ``DATABASE_ERRORS``.
+        """
+        rows: dict[str, Row] = {}
+        for number, values in self._select(db, keys):
+            try:
+                row = self._checked(values)
+            except ValueError as error:
+                unreadable.skip(self.source, number, f"row {number}: {error}")
+            else:
+                rows[str(row[0])] = row
+        return rows
+
+    def _select(self, db: sqlite3.Connection, keys: Collection[str] | None) -> Iterator[tuple[int, list[object]]]:
+        """Yield each row's number and its values, with ``None`` for a value that is far too long."""
+        bounded = ", ".join(
+            f"CASE WHEN length(CAST({name} AS BLOB)) <= {2 * MAX_BLOB} THEN {name} END" for name in self.columns
+        )
+        query = f"SELECT rowid, {bounded} FROM {self.name}"  # noqa: S608  constants
+        if keys is None:
+            for number, *values in db.execute(f"{query} ORDER BY rowid LIMIT {MAX_ROWS}"):
+                yield number, values
+            return
+        wanted = iter(keys)
+        while chunk := tuple(islice(wanted, CHUNK)):
+            marks = ", ".join("?" * len(chunk))
+            for number, *values in db.execute(f"{query} WHERE {self._key} IN ({marks})", chunk):
+                yield number, values
+
+    def _checked(self, values: Iterable[object]) -> Row:
+        """Return the values as they must be: SQLite keeps values of any type in any column."""
+        row: list[str | bytes] = []
+        for (name, kind), value in zip(self.columns.items(), values, strict=True):
+            longest = MAX_TEXT if kind is str else MAX_BLOB
+            if not isinstance(value, str | bytes) or not isinstance(value, kind) or len(value) > longest:
+                raise ValueError(f"{name} is not {_SQL_TYPES[kind]} of at most {longest}")
+            row.append(value)
+        return tuple(row)
 
 
-def _columns(db: sqlite3.Connection) -> set[str]:
-    """Return the columns of all tables, each as ``table.column type``."""
-    names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    return {
-        f"{name}.{column} {kind}"
-        for name in names
-        for column, kind in db.execute("SELECT name, type FROM pragma_table_info(?)", (name,))
-    }
+def open_file(path: Path, table: Table) -> sqlite3.Connection:
+    """Open a file to write, or create it; a damaged one, or one of another schema, is set aside.
 
-
-def text_or_none(data: bytes) -> str | None:
-    """Return a TEXT value; ``None`` where it is no UTF-8, so that only this row is unreadable (``text_factory``)."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def beside(path: Path) -> tuple[Path, Path]:
-    """Return what SQLite keeps beside a database: write-ahead log, and shared memory."""
-    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
-
-
-def open_file(path: Path, schema: Schema) -> sqlite3.Connection:
-    """Open a file, or make one, for its owner only; a damaged one is set aside.
-
-    Raises ``OSError`` and ``sqlite3.Error``.
+    Raises ``OSError`` and ``DATABASE_ERRORS``.
     """
     _make_private(path)
     try:
-        return _connect(path, schema)
+        return _connect(path, table)
     except Damaged as error:
         _set_aside(path, error)
         _make_private(path)
-        return _connect(path, schema)
+        return _connect(path, table)
 
 
-def in_memory(path: Path, schema: Schema) -> sqlite3.Connection:
-    """Return a database in memory with what a file holds, as far as it can be read."""
-    for mode in ("mode=ro", "mode=ro&immutable=1"):  # immutable: a read-only file system, where SQLite cannot lock
-        db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        db.text_factory = text_or_none
-        try:
-            uri = f"{path.absolute().as_uri()}?{mode}"
-            with closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT)) as source:
-                source.backup(db)
-            schema.put_in_force(db)
-        except (*DATABASE_ERRORS, Damaged):
-            db.close()
-        else:
-            return db
-    return empty(schema)
+def read_file(
+    path: Path, table: Table, unreadable: Unreadable, keys: Collection[str] | None = None
+) -> dict[str, Row]:
+    """Return the rows of a file that another process may be writing; the file is not changed.
 
-
-def empty(schema: Schema) -> sqlite3.Connection:
-    """Return a database in memory without anything in it."""
-    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.text_factory = text_or_none
-    schema.put_in_force(db)
-    return db
-
-
-def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False)
-    db.text_factory = text_or_none
+    Raises ``StoreUnreadable``.
+    """
     try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA cache_size=-256")  # KiB; it is read once, at start
+        if not path.exists():
+            raise StoreUnreadable(f"{path} is missing; has the agent run with this state_directory yet?")
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT)) as db:
+            db.text_factory = _text_or_none
+            _check_schema(db, table)
+            return table.read(db, unreadable, keys)
+    except Damaged as error:
+        raise StoreUnreadable(
+            f"{path}: {error}; start this version of the agent once, it makes a new file"
+        ) from error
+    except (OSError, *DATABASE_ERRORS) as error:
+        raise StoreUnreadable(f"{path}: {error}; is it the agent's file, and may you read it?") from error
+
+
+def delete_file(path: Path) -> None:
+    """Delete a file with what SQLite keeps beside it; it need not be there. Raises ``OSError``."""
+    for one in (path, *_beside(path)):
+        one.unlink(missing_ok=True)
+
+
+def _connect(path: Path, table: Table) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT, check_same_thread=False)
+    db.text_factory = _text_or_none
+    try:
+        db.execute("PRAGMA synchronous=OFF")
+        db.execute("PRAGMA cache_size=-256")  # KiB; the rows are in the store's memory
         if (found := db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise Damaged(found)
-        schema.put_in_force(db)
+        if not _schema(db):
+            db.execute(table.create)
+        _check_schema(db, table)
     except sqlite3.DatabaseError as error:
         db.close()
         if error.sqlite_errorcode & 0xFF in _DAMAGE:
@@ -129,30 +180,51 @@ def _connect(path: Path, schema: Schema) -> sqlite3.Connection:
         raise
     except UnicodeDecodeError as error:
         db.close()
-        raise Damaged(f"its schema is not readable: {error.reason}") from error
+        raise Damaged(f"its schema is not text: {error.reason}") from error
     except Damaged:
         db.close()
         raise
     return db
 
 
+def _schema(db: sqlite3.Connection) -> list[str | None]:
+    return [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%'")]
+
+
+def _check_schema(db: sqlite3.Connection, table: Table) -> None:
+    if _schema(db) != [table.create]:
+        raise Damaged("its schema is not that of this version")
+
+
+def _text_or_none(data: bytes) -> str | None:
+    """Return a TEXT value, ``None`` if it is not UTF-8, so that only its row is unreadable (``text_factory``)."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _beside(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in _BESIDE]
+
+
 def _make_private(path: Path) -> None:
-    """Create the file where it is missing; SQLite gives what it keeps beside it the same mode."""
+    """Create the file if it is missing; SQLite gives its journal the same mode."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
-    for other in beside(path):
+    for other in _beside(path):
         with suppress(FileNotFoundError):
             other.chmod(0o600)
 
 
 def _set_aside(path: Path, error: Damaged) -> None:
-    """Move a file away with what belongs to it: its write-ahead log must not be taken for that of the next one."""
+    """Move a file away with its journal, which SQLite would take for that of the next file."""
     aside = path.with_suffix(".unreadable")
     log.error("store_unreadable", file=str(path), why=str(error), set_aside=str(aside))
-    for source, target in zip((path, *beside(path)), (aside, *beside(aside)), strict=True):
+    for source, target in zip((path, *_beside(path)), (aside, *_beside(aside)), strict=True):
         target.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             source.rename(target)

@@ -1,207 +1,196 @@
-"""What survives a restart, in SQLite: the accepted peers, and the certificates by IKE_SA.
+"""A dictionary that survives a restart: rows in memory, and a thread that writes their changes to a SQLite file.
 
-Each process has a file of its own in the state directory, for its owner only. It is a memory, not a record: a file
-that cannot be read is set aside, and what it held is asked for again. Where the file cannot be written, the process
-goes on with a copy in memory, and writes it back as soon as it can.
+Nothing waits for the disk: a hanging disk, or a locked file, delays no answer to nhrpd. A process that is killed
+loses the changes of the last moment, which it learns again, as after any loss of the file. While the file cannot be
+written the process goes on in memory; the thread retries, and then writes everything.
 """
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+from contextlib import suppress
 from pathlib import Path
+from sqlite3 import Connection
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
-from dmvpn_agent.runtime.sqlite_file import DATABASE_ERRORS, Schema, beside, empty, in_memory, open_file, text_or_none
+from dmvpn_agent.runtime.backoff import Backoff, Trouble
+from dmvpn_agent.runtime.clocks import Seconds
+from dmvpn_agent.runtime.sqlite_file import DATABASE_ERRORS, Row, StoreUnreadable, Table, open_file, read_file
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.unreadable import Unreadable
 
 log = structlog.get_logger()
 
-
-SCHEMA_VERSION = 2
-
-
-_SCHEMA = Schema(
-    SCHEMA_VERSION,
-    """
-CREATE TABLE IF NOT EXISTS peers (
-    protocol_address TEXT PRIMARY KEY,
-    interface TEXT NOT NULL,
-    binding_type TEXT NOT NULL,
-    nbma_address TEXT NOT NULL,
-    certificate BLOB NOT NULL,
-    ike_identity TEXT NOT NULL DEFAULT '',
-    local_nbma_address TEXT NOT NULL DEFAULT ''
-);
-CREATE TABLE IF NOT EXISTS certificates (
-    spis TEXT PRIMARY KEY,
-    local BLOB NOT NULL,
-    remote BLOB NOT NULL
-);
-""",
-    {
-        1: """
-ALTER TABLE peers ADD COLUMN ike_identity TEXT NOT NULL DEFAULT '';
-ALTER TABLE peers ADD COLUMN local_nbma_address TEXT NOT NULL DEFAULT '';
-""",
-    },
-)
-
-
-#: Rows that are read of one table: as many peers no node has.
-MAX_ROWS = 100_000
-
-
-#: Octets of a certificate in a row (``x509.certificate_reader``).
-MAX_CERTIFICATE_BYTES = 64 * 1024
-#: Characters of a text in a row: an IKE identity has 511 at most.
-MAX_TEXT = 1024
-
-
-#: Seconds between two attempts to write to a file again that could not be written.
-WRITE_BACK_INTERVAL = 60.0
+#: Seconds before a file is tried again that could not be written: at first, and at most.
+FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
+#: Seconds that ``flush`` waits for the disk.
+FLUSH_TIMEOUT = 5.0
+#: Seconds after which a write counts as hanging.
+HANGING = 10.0
+#: Changed keys that are remembered while the disk hangs; beyond that, all rows are written.
+MAX_CHANGES = 10_000
 
 
 class Store:
-    """One SQLite file, usable between ``open`` or ``open_to_read`` and ``close``."""
+    """The rows of one file by their keys, usable between ``open`` and ``close``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        table: Table,
+        unreadable: Unreadable | None = None,
+        *,
+        timeout: float = FLUSH_TIMEOUT,
+        clock: Seconds = monotonic,
+    ) -> None:
         self._path = path
-        self._db: sqlite3.Connection | None = None
-        self._in_memory_since: float | None = None
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """Return the open database. Raises ``RuntimeError`` where it is not open: a programming error."""
-        if self._db is None:
-            raise RuntimeError(f"{self._path} is not open")
-        return self._db
+        self._table = table
+        self._timeout = timeout
+        self._clock = clock
+        self._rows: dict[str, Row] = {}
+        self._changed: dict[str, None] = {}  # in the order of the changes
+        self._rewrites = False  # all rows are to be written
+        self._flushes = self._flushed = 0
+        self._stopping = False
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._db: Connection | None = None
+        self._backoff = Backoff(FIRST_RETRY, LONGEST_RETRY)
+        self._trouble, self._hanging = Trouble(), Trouble()
+        self._writing_since: float | None = None
+        self.unreadable = unreadable or Unreadable(Telemetry())
 
     @property
     def survives(self) -> bool:
-        """Tell whether what is written now survives a restart."""
-        return self._db is not None and self._in_memory_since is None
+        """Tell whether what is saved now survives a restart."""
+        return self._thread is not None and self._trouble.text is None and not self._hangs()
 
     def open(self) -> None:
-        """Open or create the file; where that does not go, work in memory, and try again later."""
+        """Read the file, or create it. If that fails, start with what can be read, and retry later."""
         try:
-            self._db = open_file(self._path, _SCHEMA)
+            self._db = open_file(self._path, self._table)
+            self._rows = self._table.read(self._db, self.unreadable)
         except (OSError, *DATABASE_ERRORS) as error:
-            self._go_on_in_memory(error)
+            self._failed(error)
+            with suppress(StoreUnreadable):
+                self._rows = read_file(self._path, self._table, self.unreadable)
+        self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+        self._thread.start()
 
-    def open_to_read(self) -> None:
-        """Open the file as it is, also while its process writes to it, to change nothing.
+    def rows(self) -> tuple[Row, ...]:
+        """Return all rows, in the order in which they were saved."""
+        return tuple(self._rows.values())
 
-        Raises ``StoreUnreadable``.
-        """
-        try:
-            if not self._path.exists():
-                raise StoreUnreadable(f"{self._path} is missing; has the agent run with this state_directory yet?")
-            # Whoever has it open keeps a write-ahead log beside it. Without one, SQLite would leave one behind.
-            mode = "mode=ro" if beside(self._path)[0].exists() else "mode=ro&immutable=1"
-            self._db = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
-            self._db.text_factory = text_or_none
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        except (OSError, *DATABASE_ERRORS) as error:
-            self.close()
-            raise StoreUnreadable(f"{self._path}: {error}; is it the agent's, and may you read it?") from error
-        if version != SCHEMA_VERSION:
-            self.close()
-            raise StoreUnreadable(
-                f"{self._path} has schema {version}, this program {SCHEMA_VERSION}; start this version of the agent"
-                " once, which brings it up to date"
-            )
+    def save(self, row: Row) -> None:
+        """Keep a row in place of the one with its key."""
+        key = str(row[0])
+        with self._condition:
+            self._rows.pop(key, None)
+            self._rows[key] = row
+            self._note(key)
 
-    def delete(self) -> None:
-        """Delete the file with what belongs to it; it need not be there. Raises ``OSError``."""
-        self._in_memory_since = None
-        self.close()
-        for path in (self._path, *beside(self._path)):
-            path.unlink(missing_ok=True)
+    def remove(self, key: str) -> None:
+        """Forget a row; it need not be there."""
+        with self._condition:
+            if self._rows.pop(key, None) is not None:
+                self._note(key)
 
-    def write(self, statement: str, values: tuple[str | bytes, ...]) -> None:
-        """Change a row; where the file cannot be written, in memory, until it can."""
-        if self._in_memory_since is not None and monotonic() - self._in_memory_since >= WRITE_BACK_INTERVAL:
-            self.write_back()
-        try:
-            self.db.execute(statement, values)
-        except DATABASE_ERRORS as error:
-            self._go_on_in_memory(error)
-            try:
-                self.db.execute(statement, values)
-            except DATABASE_ERRORS:  # the copy has what is wrong with the file
-                self.db.close()
-                self._db = empty(_SCHEMA)
-                self.db.execute(statement, values)
+    def flush(self) -> bool:
+        """Have the thread write now what is not written; return whether it tried within a few seconds."""
+        if self._thread is None:
+            return True
+        with self._condition:
+            self._flushes += 1
+            asked = self._flushes
+            self._condition.notify_all()
+            return self._condition.wait_for(lambda: self._flushed >= asked, self._timeout)
 
     def close(self) -> None:
-        """Close the file; closing twice is nothing."""
-        self.write_back()
+        """Write what is not written, if that goes within a few seconds. A store that is not open stays so."""
+        thread = self._thread
+        if thread is None:
+            return
+        if not self.flush():
+            log.error("store_not_closed", lost=len(self._changed), why="the disk does not answer")
+            return
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        thread.join(self._timeout)
+        self._thread = None
+
+    def _note(self, key: str) -> None:
+        self._changed.pop(key, None)
+        self._changed[key] = None
+        if len(self._changed) > MAX_CHANGES:
+            self._changed.clear()
+            self._rewrites = True
+        if self._hangs() and self._hanging.is_new("the disk hangs"):
+            log.error("store_behind", file=str(self._path), why="the disk does not keep up, or hangs",
+                      consequence="a restart does not know all peers; they have to register again")  # fmt: skip
+        self._condition.notify_all()
+
+    def _hangs(self) -> bool:
+        since = self._writing_since
+        return since is not None and self._clock() - since > HANGING
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while not self._is_due():
+                    self._condition.wait(self._backoff.delay if self._is_pending() else None)
+                flushes, stopping = self._flushes, self._stopping
+                rewrites, self._rewrites = self._rewrites, False
+                changed, self._changed = self._rows if rewrites else self._changed, {}
+                changes = {key: self._rows.get(key) for key in changed}
+                self._writing_since = self._clock()
+            try:
+                self._write(changes, rewrites=rewrites)
+            except Exception as error:
+                self._failed(error)
+            else:
+                self._succeeded()
+            with self._condition:
+                self._writing_since = None
+                self._flushed = flushes
+                self._condition.notify_all()
+            if stopping:
+                self._disconnect()
+                return
+
+    def _is_pending(self) -> bool:
+        return self._rewrites or bool(self._changed)
+
+    def _is_due(self) -> bool:
+        return self._stopping or self._flushed < self._flushes or (self._is_pending() and not self._backoff.delay)
+
+    def _write(self, changes: dict[str, Row | None], *, rewrites: bool) -> None:
+        if not (changes or rewrites):
+            return
+        if self._db is None:
+            self._db = open_file(self._path, self._table)
+        with self._db as db:  # one transaction
+            if rewrites:
+                self._table.clear(db)
+            self._table.delete(db, [key for key, row in changes.items() if row is None])
+            self._table.replace(db, [row for row in changes.values() if row is not None])
+
+    def _failed(self, error: Exception) -> None:
+        self._disconnect()
+        self._rewrites = True
+        self._backoff.failed()
+        if self._trouble.is_new("in memory"):
+            log.error("store_in_memory", file=str(self._path), why=str(error),
+                      consequence="a restart knows nothing of what comes from now on",
+                      do=f"check that {self._path.parent} exists and can be written")  # fmt: skip
+
+    def _succeeded(self) -> None:
+        self._backoff.succeeded()
+        if [was for was in (self._trouble.over(), self._hanging.over()) if was]:
+            log.info("store_on_disk_again", file=str(self._path))
+
+    def _disconnect(self) -> None:
         if self._db is not None:
-            self._db.close()
-        self._db, self._in_memory_since = None, None
-
-    def _go_on_in_memory(self, error: Exception) -> None:
-        log.error("store_in_memory", file=str(self._path), why=str(error),
-                  consequence="a restart knows nothing of what comes from now on",
-                  do=f"see whether {self._path.parent} is there and can be written; it is tried again")  # fmt: skip
-        copy = in_memory(self._path, _SCHEMA)
-        if self._db is not None:
-            self._db.close()
-        self._db, self._in_memory_since = copy, monotonic()
-
-    def write_back(self) -> None:
-        """Have the file hold what is only in memory, if that is possible by now."""
-        if self._in_memory_since is None:
-            return
-        self._in_memory_since = monotonic()
-        try:
-            db = open_file(self._path, _SCHEMA)
-        except (OSError, *DATABASE_ERRORS):
-            return
-        try:
-            self.db.backup(db)
-            db.execute("PRAGMA journal_mode=WAL")
-        except DATABASE_ERRORS:
-            db.close()
-            return
-        self.db.close()
-        self._db, self._in_memory_since = db, None
-        log.info("store_on_disk_again", file=str(self._path))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError(f"a column is no text of at most {MAX_TEXT} characters")
-    return value
-
-
-def _blob(value: object) -> bytes:
-    if not isinstance(value, bytes) or len(value) > MAX_CERTIFICATE_BYTES:
-        raise ValueError(f"a certificate is not octets, at most {MAX_CERTIFICATE_BYTES}")
-    return value
-
-
-def _rows(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[object]]]:
-    """Yield each row's number and its values, a value that is far too long as ``None``. Raises ``sqlite3.Error``."""
-    bounded = ", ".join(
-        f"CASE WHEN length(CAST({name} AS BLOB)) <= {2 * MAX_CERTIFICATE_BYTES} THEN {name} END" for name in columns
-    )
-    query = f"SELECT rowid, {bounded} FROM {table} ORDER BY rowid LIMIT {MAX_ROWS}"  # noqa: S608  constants
-    for number, *values in db.execute(query):
-        yield number, values
-
-
-class Rows(Protocol):
-    """A store, as its tables use it: ``db`` to read, ``write`` to change a row."""
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """Return the open database."""
-
-    def write(self, statement: str, values: tuple[str | bytes, ...]) -> None:
-        """Change a row."""
-
-
-class StoreUnreadable(Exception):
-    """What is stored cannot be read as it is; the text names the file and says what to do."""
+            with suppress(*DATABASE_ERRORS):
+                self._db.close()
+            self._db = None

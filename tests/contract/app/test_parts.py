@@ -234,7 +234,7 @@ async def test_the_agent_answers_nhrpd_whatever_the_state_of_the_disk(
 ) -> None:
     """A thread writes to it, and a stop waits for the thread for a limited time."""
     released = threading.Event()
-    monkeypatch.setattr(Store, "write", lambda *_: released.wait() if fault == "hangs" else 1 / 0)
+    monkeypatch.setattr(Store, "_write", lambda *_, **__: released.wait() if fault == "hangs" else 1 / 0)
     app = _agent(tmp_path)
     app.process.store._timeout = 0.01
     async with _at_work(app):

@@ -1,7 +1,9 @@
 """``plan`` with a real bgpd, and the store of an agent."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -93,16 +95,21 @@ def test_a_closed_store_is_read_without_a_trace(hub: Hub, capsys: pytest.Capture
     assert sorted(hub.directory.iterdir()) == before
 
 
+def _add_a_column(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE peers ADD COLUMN note TEXT")
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (lambda hub: (hub.store.close(), (hub.directory / "agent.sqlite").unlink()), "agent.sqlite is missing"),
-        (lambda hub: hub.store.db.execute("PRAGMA user_version=1"), "has schema 1, this program 2"),
+        (lambda hub: _add_a_column(hub.directory / "agent.sqlite"), "schema"),
         (lambda hub: (hub.store.close(), (hub.directory / "agent.sqlite").write_text("x" * 4096)), "not a database"),
         (lambda hub: hub.config.write_text(hub.config.read_text().replace(str(hub.bgpd.directory), "/nowhere")),
          "vtysh cannot be started"),
     ],
-    ids=["no store", "an older store", "no database", "no FRR"],
+    ids=["no store", "another schema", "no database", "no FRR"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_exit_status_2(
     hub: Hub, capsys: pytest.CaptureFixture[str], spoil: Callable[[Hub], object], told: str

@@ -16,6 +16,7 @@ import pytest
 
 from contract.agent import VALID, Agent
 from contract.bridge_process import BridgeProcess
+from dmvpn_agent.runtime.unix_socket import answered
 from factories import event
 from fakes.charon import FakeCharon
 from fakes.waiting import until, until_now
@@ -53,7 +54,7 @@ def _ask_badly(path: Path, times: int) -> int:
 
 
 def _wait_for_socket(path: Path) -> None:
-    until_now(path.is_socket)
+    until_now(lambda: answered(path))
 
 
 def test_an_agent_whose_log_nobody_reads_decides_and_ends(agent: Agent, pipe: Pipe) -> None:
@@ -131,7 +132,7 @@ async def test_a_bridge_whose_log_nobody_reads_serves_and_ends(bridge: BridgePro
     """Clients that talk nonsense fill the pipe; a good one is served, and SIGTERM ends it."""
     argv = [str(bridge.program), "bridge", "--config", str(bridge.config)]
     bridge.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=pipe[1])
-    await until(bridge.listen.is_socket)
+    await until(lambda: answered(bridge.listen))
     for _ in range(200):
         reader, writer = await asyncio.open_unix_connection(bridge.listen)
         writer.write(b"\xff\xff\xff\xff")

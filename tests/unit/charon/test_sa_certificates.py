@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.bridge.certificate_table import CHUNK, BridgeCertificates, CertificateTable
+from dmvpn_agent.bridge.certificate_table import BridgeCertificates, CertificateTable
 from dmvpn_agent.charon import sa_certificates as module
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_certificates import SaCertificates
+from dmvpn_agent.runtime.sqlite_file import CHUNK
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import NBMA, der
@@ -139,21 +140,24 @@ class TestBridgeCertificates:
     """The bridge's file."""
 
     @pytest.fixture
-    def table(self, tmp_path: Path) -> Iterator[CertificateTable]:
-        store = Store(tmp_path / "bridge.sqlite")
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        store = Store(tmp_path / "bridge.sqlite", CertificateTable.TABLE)
         store.open()
-        yield CertificateTable(store)
+        yield store
         store.close()
 
-    def test_what_the_bridge_wrote_a_moment_ago_is_found(self, table: CertificateTable, tmp_path: Path) -> None:
+    def test_what_the_bridge_wrote_a_moment_ago_is_found(self, store: Store, tmp_path: Path) -> None:
         """While it has its file open; what it does not know is left out."""
+        table = CertificateTable(store)
         reader = BridgeCertificates(tmp_path / "bridge.sqlite")
         assert reader.load(["1:2"]) == {}
         for number in range(CHUNK + 1):
             table.save(f"{number}:2", b"", b"%d" % number)
+        store.flush()
         found = reader.load([f"{number}:2" for number in range(CHUNK + 5)])
         assert (len(found), found["1:2"]) == (CHUNK + 1, b"1")
         table.save("1:2", b"", b"renewed")
+        store.flush()
         assert reader.load(["1:2"]) == {"1:2": b"renewed"}
 
     def test_without_a_bridge_nothing_is_found(self, tmp_path: Path) -> None:
