@@ -1,1 +1,1 @@
-"""What any process needs: programs, sockets, storage, back-off, logging, metrics. It knows nothing of a DMVPN."""
+"""What any process needs: programs, sockets, storage, back-off, logging, metrics. Nothing here is about DMVPN."""

@@ -1,4 +1,4 @@
-"""Accepting connections, so that neither many of them nor a lack of descriptors keeps out whoever we are here for."""
+"""Accepting connections so that neither a flood nor a lack of descriptors keeps out nhrpd or an operator."""
 
 import asyncio
 import contextlib
@@ -18,18 +18,18 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: Seconds without accepting after a failure: trying at once again would take all of the processor.
+#: Seconds without accepting after a failure: an immediate retry would use all of the CPU.
 PAUSE = 0.2
-#: Connections accepted before whatever else waits has its turn.
+#: Connections that are accepted before the event loop goes on.
 BATCH = 16
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
-#: Who connected: user and process on this machine, or the address of another one and 0.
+#: Where a connection comes from: user and process on this machine, or the address of another machine and 0.
 Source = tuple[int | str, int]
 
 
 def source_of(connection: socket.socket) -> Source:
-    """Return who is at the other end (unix(7), SO_PEERCRED); a peer that is gone already is nobody."""
+    """Return where a connection comes from (unix(7), SO_PEERCRED); ``("", 0)`` if the other end has closed it."""
     with contextlib.suppress(OSError):
         if connection.family is socket.AF_UNIX:
             pid, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
@@ -39,25 +39,25 @@ def source_of(connection: socket.socket) -> Source:
 
 
 class Held(Protocol):
-    """A connection that may have to make room; ``engaged``: it has been used for what the listener is there for."""
+    """A connection that may have to make room; ``engaged``: the client has sent a valid request."""
 
     @property
     def source(self) -> Source:
-        """Who connected."""
+        """Where it comes from."""
 
     @property
     def engaged(self) -> bool:
-        """Whether it was used."""
+        """Whether it has carried a valid request."""
 
 
 H = TypeVar("H", bound=Held)
 
 
 def makes_room(held: Sequence[H], newcomer: Source) -> H | None:
-    """Return which connection is to be closed for a new one, of those held (oldest first); ``None``: the new one.
+    """Return which of the held connections (oldest first) to close for a new one; ``None``: refuse the new one.
 
-    It is one of the user, and of that user's process, with the most connections: whoever opens many closes its own.
-    Of those the oldest that was never used goes first. If all were used, a newcomer of the same process is refused.
+    The user with the most connections loses one, and of that user the process with the most: a client that opens many
+    closes its own. The oldest unused connection goes first. If all are used, a newcomer of that process is refused.
     """
     sources = [connection.source for connection in held] + [newcomer]
     user = Counter(user for user, _ in sources).most_common(1)[0][0]
@@ -68,10 +68,10 @@ def makes_room(held: Sequence[H], newcomer: Source) -> H | None:
 
 
 class Acceptor:
-    """Hands each connection on a listening socket to ``taken``, which returns whether it has a place for more by now.
+    """Hands each connection on a listening socket to ``taken``, which returns whether it has room for more.
 
-    Where the process has no descriptor left, one of ``reserve`` that were kept aside is used; without one, nothing is
-    accepted for a moment. ``name`` is the listener's, for log and metrics.
+    If the process has no descriptor left, the acceptor uses one of ``reserve`` spare ones; without a spare one it
+    pauses. ``name`` is the listener's in log and metrics.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class Acceptor:
         self._trouble = Trouble()
 
     def start(self, listener: socket.socket) -> None:
-        """Accept on a socket that listens."""
+        """Accept connections on a listening socket."""
         listener.setblocking(False)
         self._listener = listener
         self._resume()
 
     def stop(self) -> None:
-        """Accept no more; the socket is left open."""
+        """Stop accepting; the socket stays open."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -126,7 +126,7 @@ class Acceptor:
                 if error.errno not in {errno.EMFILE, errno.ENFILE} or not self._kept:
                     self._pause(listener)
                     return
-                os.close(self._kept.pop())  # the next try, at once, has it
+                os.close(self._kept.pop())  # for the next attempt, which follows at once
                 continue
             self._trouble.over()
             if not self._taken(connection):

@@ -1,7 +1,7 @@
-"""The two clocks. They have different types, so that mypy refuses one in place of the other.
+"""The two clocks. Their types differ, so that mypy refuses one in place of the other.
 
-``Uptime`` measures intervals: it never jumps. ``Clock`` is the time of day, which an operator or NTP may set: it
-decides on certificates and CRLs, and is what people read.
+``Uptime`` measures intervals: it never jumps. ``Clock`` is the time of day, which an operator or NTP may set; it is
+for certificates, CRLs and everything that people read.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from time import monotonic
 
 #: Returns the time of day, in UTC.
 Clock = Callable[[], datetime]
-#: Returns the time since some fixed moment; only differences mean something.
+#: Returns the time since some fixed moment; only differences have a meaning.
 Uptime = Callable[[], timedelta]
-#: The same in seconds, for what goes to asyncio.
+#: The same in seconds, as asyncio takes it.
 Seconds = Callable[[], float]
 
 
@@ -34,11 +34,11 @@ def in_seconds(clock: Uptime) -> Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Both of one process."""
+    """Both clocks of a process."""
 
     now: Clock = utc_now
     uptime: Uptime = uptime
 
     def when(self, moment: timedelta) -> datetime:
-        """Return the time of day at a moment of ``uptime``, for people."""
+        """Return the time of day at a moment of ``uptime``."""
         return self.now() - (self.uptime() - moment)

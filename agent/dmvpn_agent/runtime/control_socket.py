@@ -1,4 +1,4 @@
-"""The control socket: whoever connects is given the state of the process as one JSON document."""
+"""The control socket: each client receives the state of the process as one JSON document."""
 
 import asyncio
 import json
@@ -11,16 +11,17 @@ from dmvpn_agent.runtime.stream_listener import Connection, StreamListener
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import bind
 
-#: Seconds within which a client must have read all of it.
+#: Seconds in which a client must read all of it.
 TIMEOUT = 5.0
 MAX_CONNECTIONS = 8
-#: The state of many peers takes a while to write down, and nhrpd waits meanwhile: that has a quarter of the time.
+#: Rendering the state of many peers delays answers to nhrpd, so it gets a quarter of the time: after each document
+#: the socket rests this many times as long as the document took.
 REST = 3.0
 MAX_STATUS = 64 << 20
 
 
 class ControlSocket:
-    """Serves ``status``, which returns what is to be told as a JSON object."""
+    """Serves ``status``, which returns the state as a JSON object."""
 
     def __init__(
         self, path: Path, status: Callable[[], dict[str, Any]], telemetry: Telemetry, *, timeout: float = TIMEOUT
@@ -34,7 +35,7 @@ class ControlSocket:
         self._rested = 0.0
 
     async def start(self) -> None:
-        """Listen. Raises ``OSError``, or ``SocketInUse`` where another process answers on the path."""
+        """Listen. Raises ``OSError``, or ``SocketInUse`` if another process listens on the path."""
         self._server.start(bind(self._path, mode=0o660))
         self._started = True
 
@@ -57,14 +58,17 @@ class ControlSocket:
             await asyncio.sleep(self._rested - clock())
             began = clock()
             state = self._status()
-            await asyncio.sleep(0)  # with a thousand peers either half takes some 25 ms
+            await asyncio.sleep(0)  # with 1,000 peers each half takes some 25 ms
             text = json.dumps(state).encode()
             self._rested = clock() + REST * (clock() - began)
         return text
 
 
 async def read_status(path: Path) -> dict[str, Any]:
-    """Ask a running process. Raises ``OSError`` (nobody there, no right), ``TimeoutError``, ``ValueError``."""
+    """Return a running process's state.
+
+    Raises ``OSError`` (it does not run, no permission), ``TimeoutError``, ``ValueError``.
+    """
     async with asyncio.timeout(TIMEOUT):
         reader, writer = await asyncio.open_unix_connection(path)
         try:

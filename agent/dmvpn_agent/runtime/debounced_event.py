@@ -1,24 +1,24 @@
-"""Waiting for something to do: what arrives together is done together."""
+"""Waiting for work: what arrives together is done together."""
 
 import asyncio
 from contextlib import suppress
 
 
 class DebouncedEvent:
-    """An event that is awaited for a limited time; a little later, all that came meanwhile counts as one."""
+    """An event with a time-out, and with a delay in which further events count as the same one."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._urgent = asyncio.Event()
 
     def set(self, *, urgent: bool = False) -> None:
-        """Have the waiter go on; if ``urgent``, at once."""
+        """Wake the waiter; at once if ``urgent``."""
         self._event.set()
         if urgent:
             self._urgent.set()
 
     async def wait(self, *, within: float, then: float = 0) -> None:
-        """Return ``then`` seconds after it is set, at once if that is urgent, or after ``within`` seconds."""
+        """Return ``then`` seconds after the event is set, at once if it is urgent; or after ``within`` seconds."""
         try:
             async with asyncio.timeout(within):
                 await self._event.wait()

@@ -5,15 +5,15 @@ import os
 import resource
 import sys
 
-#: More than the listeners and everything else need; some programs that we start walk through all that are allowed.
+#: More than the process needs. Not more: some programs that the agent starts iterate over all that are allowed.
 ENOUGH = 65536
 
 
 def open_standard_ones() -> None:
-    """Open /dev/null as standard input, output and error where they are closed.
+    """Open /dev/null as standard input, output and error if they are closed.
 
-    Otherwise the next file or socket gets the number, and what is printed goes there: into the state file, or to
-    nhrpd. Call it before anything else is opened.
+    Otherwise the next file or socket gets the number, and the log is written into the state file or to nhrpd. Call it
+    before anything else is opened.
     """
     for descriptor in range(3):
         try:
@@ -26,7 +26,7 @@ def open_standard_ones() -> None:
 
 
 def allow_many() -> None:
-    """Raise the number of descriptors this process may have to what the administrator allows it."""
+    """Raise the soft limit of open files to the hard limit, up to ``ENOUGH``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus, from the telemetry's plain numbers."""
+"""``/metrics`` for Prometheus, from the numbers in ``Telemetry``."""
 
 import asyncio
 import os
@@ -24,9 +24,10 @@ MAX_CONNECTIONS = 16
 BACKLOG = 1024
 #: Octets of a request, up to the empty line.
 MAX_REQUEST = 16384
-#: Seconds for a client to send its request, and to take the answer.
+#: Seconds in which a client must send its request and read the answer.
 TIMEOUT = 10.0
-#: Writing the page takes the interpreter from whoever decides about peers: it has a quarter of the time at most.
+#: Rendering the page delays the thread that answers nhrpd, so it gets a quarter of the time: after each page the
+#: server rests this many times as long as the page took.
 REST = 3.0
 
 
@@ -44,9 +45,9 @@ class _TelemetryCollector(Collector):
 
 
 class Exposition:
-    """An HTTP server for scrapes, with a thread and an event loop of its own. One request a connection.
+    """An HTTP server for scrapes, with its own thread and event loop; one request a connection.
 
-    ``timeout``: seconds for a client to send its request and take the answer.
+    ``timeout``: seconds in which a client must send its request and read the answer.
     """
 
     def __init__(self, endpoint: Endpoint, telemetry: Telemetry, *, timeout: float = TIMEOUT) -> None:
@@ -65,7 +66,7 @@ class Exposition:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen. Raises ``OSError`` that says what to do if the address cannot be had. Never waits."""
+        """Listen, without waiting. Raises ``OSError``, which says what to do, if the address is not available."""
         listener = self._listen()
         self._loop = asyncio.new_event_loop()
         self._work = self._loop.create_task(self._serve(listener))
@@ -73,7 +74,7 @@ class Exposition:
         self._thread.start()
 
     def _listen(self) -> socket.socket:
-        """Take the address. It is an address, never a name: nothing waits for DNS."""
+        """Bind the address. It is never a name, so nothing waits for DNS."""
         host, port = self._endpoint.host, self._endpoint.port
         family = socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6
         try:
@@ -81,7 +82,7 @@ class Exposition:
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             text = (
-                f"cannot listen on {self._endpoint}: {why}; stop the other program there (`ss -ltnp`), or configure"
+                f"cannot listen on {self._endpoint}: {why}; stop the program that uses it (`ss -ltnp`), or configure"
                 " another address or port"
             )
             raise OSError(error.errno, text) from error
@@ -119,7 +120,7 @@ class Exposition:
 
     @staticmethod
     async def _head(reader: asyncio.StreamReader) -> list[str]:
-        """Return the lines of a request's head; none if it is too long or unfinished."""
+        """Return the lines of a request's head; none if it is too long or incomplete."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -136,7 +137,7 @@ class Exposition:
         return answer
 
     def _written(self, environment: dict[str, str]) -> bytes:
-        """Have the page written by the library, which knows formats and compression."""
+        """Return the page as the library renders it, which knows formats and compression."""
         start: list[str] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
@@ -148,7 +149,7 @@ class Exposition:
 
 
 def _refusal(head: list[str]) -> str:
-    """Return the status by which a request is refused, empty for one that is answered by the page."""
+    """Return the HTTP status of a request that is refused; empty for one that receives the page."""
     if not head:
         return "400 Bad Request"
     # prometheus-client before 0.22 answers any method.
@@ -156,7 +157,7 @@ def _refusal(head: list[str]) -> str:
 
 
 def _environment(head: list[str]) -> dict[str, str]:
-    """Return a request as PEP 3333 has it, as far as the page depends on it."""
+    """Return the WSGI environment of a request (PEP 3333), as far as the page depends on it."""
     method, _, target = head[0].partition(" ")
     path, _, query = target.rpartition(" ")[0].partition("?")
     fields = dict(line.lower().partition(":")[::2] for line in head[1:])
@@ -170,7 +171,7 @@ def _environment(head: list[str]) -> dict[str, str]:
 
 
 async def served(endpoint: Endpoint) -> bool | None:
-    """Return whether a process of ours answers there; ``None`` if nobody does."""
+    """Return whether the agent or the bridge serves the address; ``None`` if nothing listens there."""
     try:
         async with asyncio.timeout(TIMEOUT):
             reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)

@@ -1,4 +1,4 @@
-"""Limits to what is logged, as structlog processors: how long a line may be, and how many of one event."""
+"""Limits of the log, as structlog processors: the length of a line, and the rate of one event."""
 
 import json
 import os
@@ -8,24 +8,24 @@ from collections.abc import Callable
 
 import structlog
 
-#: busybox's ``logger`` and many a syslog daemon cut or split longer lines.
+#: busybox's ``logger`` and many syslog daemons cut or split longer lines.
 SYSLOG_LINE = 1000
-#: journald takes 48 KiB, files and terminals anything.
+#: journald takes 48 KiB, files and terminals any length.
 LONG_LINE = 16384
-#: Keys whose end says most: a traceback ends with the error.
+#: Keys of which the end is kept: a traceback ends with the error.
 _KEEP_END = frozenset({"exception"})
-#: Keys that are never cut: by them a line is found.
+#: Keys that are never cut: operators search by them.
 _KEEP_WHOLE = frozenset({"event", "level", "timestamp"})
 _SHORTEST = 8
 
-#: Lines of one event that are written without pause, and how many more a second: over a day a flood of one event is
-#: some 90,000 lines. A hub of 1,000 peers logs an event for each when it starts.
+#: Lines of one event that may come at once, and per second after that: at most some 90,000 a day. A hub with 1,000
+#: peers logs one event for each when it starts.
 FLOOD_BURST = 2000
 FLOOD_RATE = 1.0
 
 
 def line_limit(descriptor: int) -> int:
-    """Return how long a line may be, in bytes: into a pipe, behind which is a ``logger``, less than elsewhere."""
+    """Return how long a line may be, in bytes: shorter into a pipe, whose reader is usually ``logger``."""
     try:
         piped = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     except OSError:
@@ -40,7 +40,7 @@ class LineLimit:
         self._limit = limit
 
     def __call__(self, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        """Return the event, cut where it must be. A cut value ends, a cut traceback begins, with an ellipsis."""
+        """Return the event, cut if it is too long: an ellipsis ends a cut value, and begins a cut traceback."""
         most = self._limit
         shown = event
         while len(json.dumps(shown, default=str)) >= self._limit and most > _SHORTEST:
@@ -61,7 +61,7 @@ def _cut(key: str, value: object, most: int) -> object:
 
 
 class FloodLimit:
-    """Drops events that come too often, event by event; the next one written has the number as ``suppressed``."""
+    """Drops events of a name that comes too often; the next line of that name has their number as ``suppressed``."""
 
     def __init__(
         self, burst: int = FLOOD_BURST, rate: float = FLOOD_RATE, clock: Callable[[], float] = time.monotonic

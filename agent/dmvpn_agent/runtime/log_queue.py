@@ -1,4 +1,4 @@
-"""Log lines on their way to standard error: a queue and a thread. A reader that hangs or died stops nothing."""
+"""A queue and a thread for the lines to standard error: a reader that hangs or has died delays nothing."""
 
 import io
 import os
@@ -11,50 +11,50 @@ from queue import SimpleQueue
 MAX_WAITING = 1000
 #: Seconds that the end of the process waits for the reader.
 STOP_TIMEOUT = 2.0
-#: Without a line end, so much text becomes a line.
+#: Characters without a line end after which a line is written all the same.
 _MAX_TEXT = 1 << 16
 
 
 class LogQueue:
-    """Writes lines to a descriptor. ``waiting``: lines that may wait; one more is dropped and counted.
+    """Writes lines to a descriptor. ``waiting``: lines that may wait; further ones are dropped and counted.
 
-    ``report`` is called in the thread, with the lines dropped since the last call, once there is room again.
+    The thread calls ``report`` with the number of lines dropped since the last call when there is room again.
     """
 
     def __init__(self, descriptor: int, report: Callable[[int], None], *, waiting: int = MAX_WAITING) -> None:
         self._descriptor = descriptor
         self._report = report
         self._waiting = waiting
-        # Not ``Queue``: an object that logs as it is collected may interrupt a put, and would wait for its lock.
+        # Not ``Queue``: a finalizer that logs may interrupt a put, and would wait for its lock.
         self._queue: SimpleQueue[bytes | threading.Event | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._full = self._unwritable = self._reported = 0
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Return how many lines were dropped, by cause."""
+        """Return the number of dropped lines by cause."""
         return {"queue_full": self._full, "unwritable": self._unwritable}
 
     def start(self) -> None:
-        """Start to write."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
         self._thread.start()
 
     def put(self, line: str) -> None:
-        """Have a line written. Never waits, never raises."""
+        """Queue a line. Never waits, never raises."""
         if self._queue.qsize() >= self._waiting:
             self._full += 1
         else:
             self._queue.put(line.encode(errors="backslashreplace") + b"\n")
 
     def flush(self, within: float = STOP_TIMEOUT) -> bool:
-        """Wait until all lines so far are written, but only so many seconds; return whether they are."""
+        """Wait up to ``within`` seconds until all lines so far are written; return whether they are."""
         written = threading.Event()
         self._queue.put(written)
         return written.wait(within)
 
     def stop(self, within: float = STOP_TIMEOUT) -> bool:
-        """Write the lines that wait and end the thread; return whether the reader took them in so many seconds."""
+        """Write the waiting lines and end the thread; return whether that was done within ``within`` seconds."""
         self._queue.put(None)
         if self._thread is None:
             return True
@@ -95,7 +95,7 @@ class LogQueue:
 
 
 class LogStream(io.TextIOBase):
-    """A text stream into a queue of lines, in place of ``sys.stderr``: libraries and Python itself print there."""
+    """Takes the place of ``sys.stderr``, to which libraries and Python itself print, and queues its lines."""
 
     def __init__(self, put: Callable[[str], None], descriptor: int) -> None:
         self._put = put
@@ -103,7 +103,7 @@ class LogStream(io.TextIOBase):
         self._rest = ""
 
     def fileno(self) -> int:
-        """Return the descriptor that the lines end up in."""
+        """Return the descriptor to which the lines are written."""
         return self._descriptor
 
     def writable(self) -> bool:
@@ -111,7 +111,7 @@ class LogStream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Take text; each whole line goes into the queue."""
+        """Take text, and queue each complete line."""
         *lines, rest = (self._rest + text).split("\n")
         for line in lines:
             self._put(line)

@@ -1,7 +1,7 @@
-"""Logging for both processes: one line an event, JSON for machines or coloured text for people, to standard error.
+"""Logging of both processes to standard error: one line an event, as JSON or as coloured text.
 
-A running process hands its lines to a thread (``running``): whoever reads them may hang or die, and nothing waits for
-it. A command writes them itself.
+A daemon hands its lines to a thread (``running``), so that a reader that hangs or dies delays nothing. A command
+writes them itself.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from dmvpn_agent.runtime.log_settings import Log
 from dmvpn_agent.runtime.printable import printable, printable_lines
 
 STANDARD_ERROR = 2
-#: What has several lines: tracebacks.
+#: Keys whose values have several lines: tracebacks.
 _OF_LINES = frozenset({"exception", "stack"})
 
 log = structlog.get_logger()
@@ -25,11 +25,11 @@ log = structlog.get_logger()
 
 def _report(dropped: int) -> None:
     log.warning("log_lines_dropped", lines=dropped, why="standard error was read too slowly or not at all",
-                do="look at what reads this log; log_lines_dropped_total counts on")  # fmt: skip
+                do="check the program that reads this log; log_lines_dropped_total counts the lines")  # fmt: skip
 
 
 class _Sink:
-    """Where the lines of this process go: the queue while one is running."""
+    """Where the lines of this process go: the queue while ``running``, standard error otherwise."""
 
     def __init__(self) -> None:
         self.queue: LogQueue | None = None
@@ -40,14 +40,14 @@ class _Sink:
 
 
 class _Lines:
-    """What structlog wants of a logger: a method for each level."""
+    """A logger as structlog needs it: a method for each level."""
 
     def __init__(self, put: Callable[[str], None]) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = put
 
 
 class _Foreign(logging.Handler):
-    """Takes what libraries log into our log; asyncio says there what went wrong in a callback."""
+    """Logs what libraries log; asyncio logs failed callbacks there."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write = log.error if record.levelno >= logging.ERROR else log.warning
@@ -59,7 +59,7 @@ _sink = _Sink()
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Have lines written by a thread from here on; at the end those that wait are written within a few seconds."""
+    """Log by a thread inside the block; at its end the waiting lines are written within a few seconds."""
     _sink.queue = queue = LogQueue(STANDARD_ERROR, _report)
     before, sys.stderr = sys.stderr, LogStream(queue.put, STANDARD_ERROR)
     foreign = _Foreign()
@@ -75,19 +75,19 @@ def running() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Wait until the lines so far are written, but not for ever: the program is about to be replaced."""
+    """Wait a few seconds until the lines so far are written: the bridge is about to replace its program."""
     if _sink.queue:
         _sink.queue.flush()
 
 
 def dropped() -> dict[tuple[str, ...], float]:
-    """Return how many lines were dropped, by cause, as samples of ``log_lines_dropped``."""
+    """Return the number of dropped lines by cause, as samples of ``log_lines_dropped``."""
     counts = {"flood": _sink.flood.dropped, **(_sink.queue.dropped if _sink.queue else {})}
     return {(cause,): count for cause, count in counts.items()}
 
 
 def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Make the texts of an event printable: the renderer for people writes them as they are."""
+    """Make the texts of an event printable: the console renderer writes them as they are."""
     return {
         key: printable_lines(value) if key in _OF_LINES else printable(value) if isinstance(value, str) else value
         for key, value in event.items()
@@ -95,12 +95,12 @@ def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structl
 
 
 def set_up_for_command() -> None:
-    """Have a command that uses parts of the agent say only what is wrong."""
+    """Set up the log of a command that uses parts of the agent: warnings only."""
     set_up(Log(level="warning", format="console"))
 
 
 def set_up(log: Log) -> None:
-    """Put the configured level and format in force; may be called again after a reload."""
+    """Apply the configured level and format; a reload calls it again."""
     renderer: structlog.typing.Processor
     if log.format == "json":
         renderer = structlog.processors.JSONRenderer(default=str)

@@ -1,4 +1,4 @@
-"""How late the event loop is: while one part works without a pause, everything else waits, answers to nhrpd too."""
+"""How late the event loop is: work without a pause delays everything else, also answers to nhrpd."""
 
 import asyncio
 from collections import deque
@@ -8,16 +8,16 @@ from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Seconds
 from dmvpn_agent.runtime.telemetry import Telemetry
 
-#: Seconds between two measurements, and for how long one counts.
+#: Seconds between two measurements, and seconds for which one counts.
 INTERVAL, WINDOW = 0.1, 60.0
 
 
 class LoopLag:
-    """Measures by how much a short sleep is too long; exports the most of the last minute."""
+    """Measures by how much a short sleep is too long, and exports the maximum of the last minute."""
 
     def __init__(self, telemetry: Telemetry, clock: Seconds = monotonic) -> None:
         self._clock = clock
-        # Falling: one that a later and longer delay has outdone is not kept.
+        # In falling order: a delay is dropped when a later one is longer.
         self._delays: deque[tuple[float, float]] = deque()
         telemetry.observe(metrics.LOOP_LAG, self.longest)
 
@@ -29,7 +29,7 @@ class LoopLag:
             self.note(self._clock() - began - INTERVAL)
 
     def note(self, delay: float) -> None:
-        """Take up one measurement, in seconds."""
+        """Add one measurement, in seconds."""
         now = self._clock()
         while self._delays and self._delays[-1][1] <= delay:
             self._delays.pop()

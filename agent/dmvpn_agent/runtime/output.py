@@ -1,7 +1,7 @@
-"""What the commands print: the one way to standard output and standard error, safe for a terminal.
+"""Output of the commands: the one way to standard output and standard error, safe for a terminal.
 
-Certificates, identities, file names, the agent's answer and other programs' words may hold anything. Nothing of it
-acts on the terminal, or looks like a line of ours.
+Certificates, identities, file names and answers of other programs may contain anything. None of it may act on the
+terminal, or look like a line of this program.
 """
 
 import os
@@ -18,13 +18,13 @@ def say(text: str) -> None:
 
 
 def say_lines(lines: Iterable[str]) -> None:
-    """Print lines to standard output, each on one line whatever is in it; nothing where there are none."""
+    """Print lines to standard output, each on exactly one line; print nothing if there are none."""
     if shown := [printable(line) for line in lines]:
         _write(sys.stdout, "\n".join(shown))
 
 
 def complain(text: str) -> None:
-    """Print one line to standard error; where nobody reads it, the exit status says it too."""
+    """Print one line to standard error. Without a reader it is lost: the exit status tells the outcome too."""
     try:
         _write(sys.stderr, printable(text))
     except OSError:
@@ -32,7 +32,7 @@ def complain(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Write nowhere what is left in a stream without a reader: from Python 3.13 on it changes the exit status."""
+    """Discard what is left in a stream without a reader: from Python 3.13 on it would change the exit status."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -41,6 +41,6 @@ def discard(stream: TextIO) -> None:
 def _write(stream: TextIO, text: str) -> None:
     try:
         text.encode(stream.encoding or "utf-8")
-    except UnicodeEncodeError:  # a terminal that has not all letters
+    except UnicodeEncodeError:  # a terminal whose encoding lacks some letters
         text = text.encode("ascii", "backslashreplace").decode()
     print(text, file=stream, flush=True)

@@ -1,25 +1,25 @@
-"""Text from outside, made fit for a terminal, a log line or a table: the one place where that is done.
+"""Text from outside, made safe for a terminal, a log line or a table: the one place for that.
 
-An identity, a certificate, a peer's or another program's answer may hold anything: escape sequences that a terminal
-obeys, line feeds that make one line look like two, characters that nobody sees or that turn the direction of writing.
+An identity, a certificate, or an answer of a peer or another program may contain anything: escape sequences, line
+feeds that make one line look like two, invisible characters, and those that reverse the direction of writing.
 """
 
 import re
 from typing import Any
 
-#: Characters of one text of another program's answer that are shown.
+#: Characters shown of one text in another program's answer.
 LONGEST_VALUE = 1000
-#: Letters by Unicode's categories, but nobody sees them: fillers, joiners, variation selectors.
+#: Letters by Unicode's categories, but invisible: fillers, joiners, variation selectors.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    """Return text on one line; what nobody could see is escaped as in Python (``\\x1b``, ``\\u202e``).
+    """Return text on one line; invisible characters are escaped as in Python (``\\x1b``, ``\\u202e``).
 
     Escaped are control characters (C0, C1, line ends and tabs too), format characters (zero-width, bidirectional),
-    surrogates, what Unicode does not define, and blanks other than the space. A text of more than ``longest``
+    surrogates, undefined code points, and blanks other than the space. A text of more than ``longest``
     characters is cut, with an ellipsis.
     """
     if longest is not None and len(text) > longest:
@@ -30,12 +30,12 @@ def printable(text: str, longest: int | None = None) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return text of several lines with each of them printable; the line feeds between them stay."""
+    """Return text of several lines, each made printable."""
     return "\n".join([printable(line) for line in text.split("\n")])
 
 
 def printable_values(value: Any) -> Any:
-    """Return a JSON value with each text in it printable, keys too, and cut to ``LONGEST_VALUE``."""
+    """Return a JSON value with all its texts and keys made printable and cut to ``LONGEST_VALUE``."""
     if isinstance(value, str):
         return printable(value, LONGEST_VALUE)
     if isinstance(value, dict):

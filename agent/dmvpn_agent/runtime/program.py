@@ -1,4 +1,4 @@
-"""Running a program: an argv list, bounded in time and output. No shell, ever."""
+"""Running a program: an argv list, never a shell; bounded in time and output."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 
 class ProgramError(Exception):
-    """A program could not be run to its end; the text names it."""
+    """A program could not be started, or was killed; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """How a program ended, and what it printed."""
+    """Exit status and output of a program."""
 
     status: int
     stdout: str
@@ -22,9 +22,9 @@ class Completed:
 
 
 async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_output: int) -> Completed:
-    """Run a program to its end, which is when it and whoever inherited its output are gone.
+    """Run a program until it has ended and all processes that inherited its output have closed it.
 
-    Raises ``ProgramError``: not found or not executable, not done within ``timeout`` seconds, or it printed more than
+    Raises ``ProgramError`` if it cannot be started, takes longer than ``timeout`` seconds, or prints more than
     ``max_output`` bytes. In the last two cases it is killed with its children, and not waited for.
     """
     program = _Program(max_output)
@@ -32,7 +32,7 @@ async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_outpu
         transport, _ = await asyncio.get_running_loop().subprocess_exec(
             lambda: program,
             *argv,
-            start_new_session=True,  # a process group of its own, so that its children can be ended with it
+            start_new_session=True,  # its own process group, so that its children can be killed with it
         )
     except OSError as error:
         raise ProgramError(f"{argv[0]} cannot be started: {error.strerror}; is it installed?") from error
@@ -59,9 +59,9 @@ class _TooMuch(Exception):
 
 
 class _Program(asyncio.SubprocessProtocol):
-    """Collects what a program prints; ``ended`` is done when it is gone, or fails once it printed too much.
+    """Collects a program's output; ``ended`` is done when the program has ended, or fails if it prints too much.
 
-    Not asyncio's streams: those stop reading when nobody takes their data, and then never see a killed program end.
+    asyncio's streams stop reading when their buffer is full, and then never notice that a killed program has ended.
     """
 
     def __init__(self, max_output: int) -> None:

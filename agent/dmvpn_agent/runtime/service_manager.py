@@ -1,4 +1,4 @@
-"""Tells the service manager that the process serves: sd_notify(3), without systemd's library."""
+"""Notifies the service manager when the process is ready: sd_notify(3), without systemd's library."""
 
 import os
 import socket
@@ -11,8 +11,8 @@ log = structlog.get_logger()
 def notify_ready() -> None:
     """Send ``READY=1`` to the socket that ``NOTIFY_SOCKET`` names; without one, do nothing.
 
-    A path, or a name in the abstract namespace, which begins with ``@``. What cannot be sent is logged: the process
-    serves all the same.
+    It is a path, or a name in the abstract namespace, which begins with ``@``. A failure is logged; the process
+    continues.
     """
     name = os.environ.get("NOTIFY_SOCKET", "")
     if not name:

@@ -1,4 +1,4 @@
-"""Long work on the event loop, in slices: between them everything else has its turn, answers to nhrpd too."""
+"""Long work on the event loop, in slices, so that everything else has its turn: answers to nhrpd, above all."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -12,9 +12,9 @@ SLICE = 0.01
 
 
 async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items, with a pause for everything else whenever the work on them has taken ``SLICE`` seconds.
+    """Yield the items; let the event loop run whenever the work on them has taken ``SLICE`` seconds.
 
-    What was true before an item need not be so after it.
+    The state may change between two items.
     """
     began = perf_counter()
     for item in items:

@@ -1,4 +1,4 @@
-"""Serving asyncio streams to a few connections at once, whoever else connects."""
+"""Serving a limited number of connections by asyncio streams."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 class Connection:
-    """One open connection; its handler sets ``engaged`` when it was used for what the listener is there for."""
+    """One open connection; its handler sets ``engaged`` when the client has sent a valid request."""
 
     def __init__(self, accepted: socket.socket) -> None:
         self.source: Source = source_of(accepted)
@@ -27,7 +27,7 @@ class Connection:
         self._transport: asyncio.Transport | None = None
 
     async def open(self) -> None:
-        """Give it reader and writer."""
+        """Create its reader and writer."""
         loop = asyncio.get_running_loop()
         self._opening = True
         protocol = asyncio.StreamReaderProtocol(self.reader)
@@ -35,15 +35,15 @@ class Connection:
         self.writer = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
 
     async def closed_by_client(self) -> None:
-        """Wait until the other end has read everything and closes; what it sends is thrown away."""
+        """Wait until the client has read everything and closes; discard what it sends."""
         while await self.reader.read(65536):
             pass
 
     def close(self) -> None:
-        """Close it at once, without waiting for the other end to read."""
+        """Close it at once, without waiting for the client."""
         if self._transport is not None:
             self._transport.abort()
-        elif not self._opening:  # otherwise asyncio closes it as ``open`` is cancelled
+        elif not self._opening:  # otherwise asyncio closes it when ``open`` is cancelled
             self._socket.close()
 
 
@@ -51,9 +51,9 @@ Handler = Callable[[Connection], Awaitable[None]]
 
 
 class StreamListener:
-    """Serves at most ``limit`` connections at once by ``handler``, each in a task of its own, then closes them.
+    """Serves at most ``limit`` connections at once: runs ``handler`` for each in its own task, then closes it.
 
-    A handler that raises, or is cancelled, closes its connection and no other. ``reserve``: as in ``Acceptor``.
+    A handler that raises, or is cancelled, closes its own connection only. ``reserve``: as in ``Acceptor``.
     """
 
     def __init__(self, name: str, handler: Handler, telemetry: Telemetry, *, limit: int, reserve: int = 0) -> None:
@@ -70,7 +70,7 @@ class StreamListener:
         return len(self._open)
 
     def start(self, listener: socket.socket) -> None:
-        """Serve on a socket that listens; it is closed by ``stop``."""
+        """Serve on a listening socket; ``stop`` closes it."""
         self._listener = listener
         self._acceptor.start(listener)
 
@@ -94,7 +94,7 @@ class StreamListener:
         task = asyncio.create_task(self._serve(connection))
         self._open[connection] = task
         task.add_done_callback(lambda _: self._ended(connection))
-        return not full  # whoever made room is closed, and its descriptor free, only when the loop goes on
+        return not full  # the evicted connection frees its descriptor only when the loop goes on
 
     def _make_room(self, newcomer: Connection) -> bool:
         leaves = makes_room(tuple(self._open), newcomer.source)
@@ -103,18 +103,18 @@ class StreamListener:
             return False
         leaves.evicted = True
         self._open.pop(leaves).cancel()
-        leaves.close()  # now: its descriptor may be needed before the task runs
+        leaves.close()  # at once: its descriptor may be needed before the task runs
         return True
 
     def _ended(self, connection: Connection) -> None:
         self._open.pop(connection, None)
-        connection.close()  # also where the task never ran
+        connection.close()  # also if the task never ran
 
     async def _serve(self, connection: Connection) -> None:
         try:
             await connection.open()
             await self._handler(connection)
         except (OSError, TimeoutError):
-            return  # the other end went, or does not read
+            return  # the client has closed, or does not read
         except Exception:
             log.exception("connection_failed", listener=self._name)

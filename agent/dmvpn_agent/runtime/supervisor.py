@@ -1,7 +1,7 @@
-"""Runs the parts of a process, each by itself: what one of them raises ends no other, and never the process.
+"""Runs the parts of a process: an exception in one ends neither another part nor the process.
 
-A part that fails is logged with its traceback, counted, and started again with back-off. Admission is no part: it
-answers from the event loop whatever becomes of the parts.
+A failure is logged with its traceback and counted, and the part is started again with back-off. Admission is not a
+part: it answers from the event loop whatever the parts do.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
 STOP_TIMEOUT = 5.0
 #: Seconds before a failure that repeats is logged again; each is counted.
 SAME_FAILURE_INTERVAL = 600.0
-#: What is called by the event loop itself, and belongs to no part.
+#: Callbacks of the event loop, which belong to no part.
 CALLBACKS = "callbacks"
-#: What raises these has failed like any other: only signals end the process. A cancellation is looked at by itself.
+#: A part that raises one of these has failed: only signals end the process. ``_not_our_own`` checks cancellations.
 FAILURES = (Exception, SystemExit, asyncio.CancelledError)
 
 
 class PartEnded(Exception):
-    """A part that should run for as long as the process returned."""
+    """A part returned, although it should run for as long as the process."""
 
 
 async def _always() -> None:
@@ -48,7 +48,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """``start`` is done once, before ``run``, which ends only by being cancelled; ``stop`` undoes ``start``.
+    """``start`` is called once, before ``run``, which only ends when it is cancelled; ``stop`` undoes ``start``.
 
     ``start`` and ``stop`` may be coroutine functions.
     """
@@ -60,7 +60,7 @@ class Part:
 
 
 class Failures:
-    """Logs and counts what goes wrong in the parts of a process. ``names``: what can fail, to be counted from 0."""
+    """Logs and counts the failures of a process's parts. ``names``: what can fail, counted from 0."""
 
     def __init__(self, telemetry: Telemetry, *names: str, clock: Seconds = monotonic) -> None:
         self._telemetry = telemetry
@@ -68,12 +68,12 @@ class Failures:
         self.expect(CALLBACKS, *names)
 
     def expect(self, *names: str) -> None:
-        """Have these counted from 0."""
+        """Start the counters of these names at 0."""
         for name in names:
             self._telemetry.increment(metrics.PART_FAILURES, name, by=0)
 
     def note(self, name: str, error: BaseException, **words: Any) -> None:
-        """Count a failure, and log it with its traceback; the same one again only after a while."""
+        """Count a failure, and log it with its traceback; log the same one again only after a while."""
         self._telemetry.increment(metrics.PART_FAILURES, name)
         trouble = self._troubles[name]
         if trouble.is_new(repr(error)):
@@ -86,7 +86,7 @@ class Failures:
 
     @contextmanager
     def contained(self, name: str, *passing: type[Exception]) -> Iterator[None]:
-        """Have an exception end nothing but the block; those in ``passing`` are raised."""
+        """Log and count an exception that ends the block; raise those in ``passing``."""
         try:
             yield
         except passing:
@@ -95,13 +95,13 @@ class Failures:
             self.note(name, error)
 
     def callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Do what the event loop does with an exception that nobody awaits; see ``loop.set_exception_handler``."""
+        """Log and count an exception that no code awaits; for ``loop.set_exception_handler``."""
         error = context.get("exception") or RuntimeError(context.get("message", "unknown"))
         self.note(CALLBACKS, error, what=context.get("message", ""))
 
 
 class Supervisor:
-    """Starts, runs and stops parts in the order given."""
+    """Starts and runs parts in the order given, and stops them in the reverse order."""
 
     def __init__(self, parts: Sequence[Part], failures: Failures) -> None:
         self.parts = tuple(parts)
@@ -111,7 +111,7 @@ class Supervisor:
         failures.expect(*self._backoffs)
 
     async def start(self) -> None:
-        """Start each part once; one that fails is tried again by ``run``."""
+        """Start each part once; ``run`` retries those that fail."""
         for part in self.parts:
             try:
                 await self._start(part)
@@ -127,7 +127,7 @@ class Supervisor:
             await self._cancel(tasks)
 
     async def stop(self) -> None:
-        """Stop what was started, last first, each within a limited time."""
+        """Stop the started parts in reverse order, each within a limited time."""
         for part in reversed(self.parts):
             if part.name not in self._started:
                 continue
@@ -183,7 +183,7 @@ async def _done(outcome: Awaitable[None] | None) -> None:
 
 
 def _not_our_own(error: BaseException) -> BaseException:
-    """Return an error, unless it is our own task's cancellation, which is raised."""
+    """Return an error; raise it if it is the cancellation of the current task."""
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         raise error

@@ -1,7 +1,7 @@
-"""Counters as plain numbers, and what is read when somebody asks: gauges, and counters that a part keeps itself.
+"""Counters as plain numbers; gauges, and counters that a part keeps itself, are read when they are asked for.
 
-Code that counts knows neither Prometheus nor threads; the exposition adapter reads ``samples`` from its own
-thread, which is safe because a family's values are copied whole before they are looked at.
+Code that counts knows neither Prometheus nor threads. The exposition reads ``samples`` from its own thread, which is
+safe because it receives a copy of a family's values.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,9 +40,9 @@ class Telemetry:
         samples[labels] = samples.get(labels, 0) + by
 
     def observe(self, metric: Metric, read: Callable[[], Samples | float | bool]) -> None:
-        """Have a metric read by ``read``, which returns one number or numbers by label values.
+        """Read a metric by ``read``, which returns one number or numbers by label values.
 
-        A counter that is read must not go back, nor be incremented here as well.
+        A counter that is read must not decrease, nor be incremented here as well.
         """
 
         def samples() -> Samples:
@@ -52,7 +52,7 @@ class Telemetry:
         self._read[metric] = samples
 
     def value(self, metric: Metric, *labels: str) -> float:
-        """Return one current value; 0 where nothing was counted yet."""
+        """Return one current value; 0 if nothing was counted yet."""
         return self.samples(metric).get(labels, 0)
 
     def samples(self, metric: Metric) -> Samples:

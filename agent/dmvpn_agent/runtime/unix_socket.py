@@ -1,4 +1,4 @@
-"""Listening on a Unix socket: a stale file is replaced, a living owner is not."""
+"""Listening on a Unix socket: a stale file is replaced, the socket of a running process is not."""
 
 import errno
 import os
@@ -6,23 +6,23 @@ import pwd
 import socket
 from pathlib import Path
 
-#: Connections that may wait to be accepted. nhrpd does not wait for a place: without one it tries again after 10 s.
+#: Connections that may wait to be accepted. If the queue is full, nhrpd's connect fails; it retries after 10 s.
 BACKLOG = 1024
-#: Of an address, without the octet that ends it (unix(7)).
+#: Bytes of a path, without the terminating one (unix(7)).
 MAX_PATH = 107
 
 
 class SocketInUse(Exception):
-    """Another process answers on the path; the text says what to do."""
+    """Another process listens on the path; the text says what to do."""
 
 
 def bind(path: Path, *, mode: int) -> socket.socket:
-    """Listen on ``path`` with file permissions ``mode``; the file's group is the directory's where that is setgid.
+    """Listen on ``path`` with file mode ``mode``; in a setgid directory the file gets the directory's group.
 
     Raises ``SocketInUse``, or ``OSError`` that names the path and says what to do.
     """
     if (length := len(os.fsencode(path))) > MAX_PATH:
-        raise OSError(errno.ENAMETOOLONG, f"cannot listen: the path has {length} bytes, the kernel takes {MAX_PATH};"
+        raise OSError(errno.ENAMETOOLONG, f"cannot listen: the path has {length} bytes, the kernel allows {MAX_PATH};"
                       " configure a shorter one", str(path))  # fmt: skip
     if path.is_socket():
         if answered(path):
@@ -41,23 +41,23 @@ def bind(path: Path, *, mode: int) -> socket.socket:
 
 
 def _advice(path: Path) -> str:
-    """Return what hinders a socket at a path, and what to do about it."""
+    """Return why no socket can be made at a path, and what to do."""
     folder = path.parent
     if not folder.is_dir():
-        return f"; {folder} is no directory: create it (systemd: RuntimeDirectory=), or configure another path"
+        return f"; {folder} is not a directory: create it (systemd: RuntimeDirectory=), or configure another path"
     if path.exists():
-        return "; there is a file that is no socket: remove it, or configure another path"
+        return "; a file that is not a socket is in its place: remove it, or configure another path"
     if not os.access(folder, os.W_OK | os.X_OK):
         try:
             user = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:
             user = str(os.geteuid())
-        return f"; the user {user} may not create files in {folder}: give it the directory"
+        return f"; the user {user} may not create files in {folder}: change the owner of the directory"
     return ""
 
 
 def answered(path: Path) -> bool:
-    """Tell whether somebody listens on a socket; where that cannot be known, somebody does."""
+    """Tell whether a process listens on a socket; ``True`` if that cannot be known."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
@@ -65,5 +65,5 @@ def answered(path: Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
-            return True  # no right to ask, or it is too busy to answer: in either case somebody is there
+            return True  # no permission, or the process is too busy to accept: in either case there is one
         return True

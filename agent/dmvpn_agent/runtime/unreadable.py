@@ -1,4 +1,4 @@
-"""One unreadable item among many from outside: it is skipped, counted, and logged once; the others are served."""
+"""An unreadable item from outside is skipped, counted and logged once; the other items are used."""
 
 from collections.abc import Hashable
 from enum import StrEnum
@@ -11,7 +11,7 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: Items remembered as logged, of each source. Whoever sends more different ones only fills the counter.
+#: Items of each source that are remembered as logged. Further ones are only counted.
 REMEMBERED = 1000
 
 
@@ -28,7 +28,7 @@ class ItemSource(StrEnum):
 
 
 class Unreadable:
-    """Counts and logs what is skipped. ``effect`` of each source is what follows for whoever the item is about."""
+    """Counts and logs the skipped items."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -37,13 +37,13 @@ class Unreadable:
             telemetry.increment(metrics.UNREADABLE, source, by=0)
 
     def skip(self, source: ItemSource, item: Hashable, why: str) -> None:
-        """Note that an item is skipped. ``item``: equal where it is the same one again; it is not shown."""
+        """Count and log a skipped item. ``item`` identifies it, and is not shown."""
         self._telemetry.increment(metrics.UNREADABLE, source)
         logged = self._logged.setdefault(source, set())
         if item in logged or len(logged) >= REMEMBERED:
             return
         logged.add(item)
-        more = "not logged any more" if len(logged) == REMEMBERED else "the same one is only counted"
+        more = "further items are only counted" if len(logged) == REMEMBERED else "the same item is only counted"
         log.warning(
             "item_unreadable",
             source=str(source),
@@ -54,11 +54,11 @@ class Unreadable:
 
 
 _CONSEQUENCES = {
-    ItemSource.CERTIFICATE_CACHE: "it proves no identity; all others of charon's cache do",
-    ItemSource.IKE_SA: "its peer counts as not there; all others are served",
-    ItemSource.CHARON_EVENT: "all SAs are read anew",
-    ItemSource.NHRP_CACHE: "no peer is treated as gone after this reading of the cache",
-    ItemSource.BGP_SESSION: "the state of this session is not known",
+    ItemSource.CERTIFICATE_CACHE: "this certificate proves no identity; the others in charon's cache do",
+    ItemSource.IKE_SA: "its peer counts as absent; the others are served",
+    ItemSource.CHARON_EVENT: "the agent reads all SAs again",
+    ItemSource.NHRP_CACHE: "the agent treats no peer as gone by this reading of the cache",
+    ItemSource.BGP_SESSION: "the state of this session is unknown",
     ItemSource.STORED_PEER: "the peer has to register again",
-    ItemSource.STORED_CERTIFICATE: "the certificate of this IKE_SA is looked for in charon's cache",
+    ItemSource.STORED_CERTIFICATE: "the bridge looks for the certificate of this IKE_SA in charon's cache",
 }

@@ -202,7 +202,7 @@ def test_one_row_of_a_cache_that_cannot_be_read_costs_no_other() -> None:
     assert [entry.protocol_address for entry in entries] == [A]
     assert [why.rpartition(": {")[0] or why for why in skipped] == [
         "show ip nhrp cache json: a row is not as known (KeyError 'interface')",
-        "show ip nhrp cache json: a row is not as known (TypeError 7 is no object): 7",
+        "show ip nhrp cache json: a row is not as known (TypeError 7 is not an object): 7",
     ]
 
 

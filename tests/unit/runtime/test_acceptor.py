@@ -133,9 +133,9 @@ async def test_a_client_that_does_not_read_the_state_is_closed(tmp_path: Path, t
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ("x" * 200, f"the kernel takes {MAX_PATH}"),
-        ("missing/x.sock", "missing is no directory: create it"),
-        ("file", "a file that is no socket: remove it"),
+        ("x" * 200, f"the kernel allows {MAX_PATH}"),
+        ("missing/x.sock", "missing is not a directory: create it"),
+        ("file", "a file that is not a socket is in its place: remove it"),
     ],
 )
 def test_a_path_that_cannot_be_had_says_what_to_do(place: str, words: str, tmp_path: Path) -> None:

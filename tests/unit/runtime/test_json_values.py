@@ -43,7 +43,7 @@ def test_a_value_is_shown_in_brief() -> None:
     for _ in range(200_000):
         deep = [deep]
     assert typed.brief("x" * 100) == "'" + "x" * 39
-    assert typed.brief(deep) == "what is nested too deep"
+    assert typed.brief(deep) == "a value nested too deep"
 
 
 def test_a_document_is_json() -> None:
