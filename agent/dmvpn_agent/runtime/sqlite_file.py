@@ -24,7 +24,8 @@ DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 MAX_ROWS, MAX_TEXT, MAX_BLOB = 100_000, 1024, 64 * 1024
 #: Keys of one query: SQLite limits them.
 CHUNK = 500
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: SQLITE_ERROR: the file has an unknown format, or its schema cannot be parsed.
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 #: Seconds to wait for another process that has the file locked.
 _LOCK_TIMEOUT = 1.0
 #: What SQLite keeps beside a database: the rollback journal; the write-ahead log and its index, if a tool made them.
