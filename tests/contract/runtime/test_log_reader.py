@@ -1,4 +1,4 @@
-"""Both processes with a standard error that nobody reads, or that is closed: they work, and end when told to."""
+"""Both processes with a standard error that is not read, or closed: they work, and SIGTERM ends them."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    """A small pipe; the reader's end is the test's."""
+    """A small pipe; the test has the reading end."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     yield reader, writer
@@ -42,7 +42,7 @@ def pipe() -> Iterator[Pipe]:
 
 
 def _ask_badly(path: Path, times: int) -> int:
-    """Ask about so many addresses that are not the certificate's, a log line each; return how many answers came."""
+    """Ask about ``times`` addresses that are not the certificate's, a log line each; return the number of answers."""
     with socket.socket(socket.AF_UNIX) as nhrpd:
         nhrpd.settimeout(30)
         nhrpd.connect(str(path))
@@ -57,8 +57,8 @@ def _wait_for_socket(path: Path) -> None:
     until_now(lambda: answered(path))
 
 
-def test_an_agent_whose_log_nobody_reads_decides_and_ends(agent: Agent, pipe: Pipe) -> None:
-    """The pipe is full; nhrpd is answered, the state is shown, SIGTERM ends it."""
+def test_an_agent_whose_log_is_not_read_decides_and_ends(agent: Agent, pipe: Pipe) -> None:
+    """The pipe is full; the agent answers nhrpd, serves its state, and SIGTERM ends it."""
     process = agent.start(stderr=pipe[1])
     _wait_for_socket(agent.directory / "nhrp.sock")
     assert _ask_badly(agent.directory / "nhrp.sock", 3000) == 3000
@@ -69,7 +69,7 @@ def test_an_agent_whose_log_nobody_reads_decides_and_ends(agent: Agent, pipe: Pi
 
 
 def test_lines_dropped_are_reported_when_the_log_is_read_again(agent: Agent, pipe: Pipe) -> None:
-    """With their number; what comes later is whole."""
+    """With their number; later lines are whole."""
     agent.start(stderr=pipe[1])
     _wait_for_socket(agent.directory / "nhrp.sock")
     assert _ask_badly(agent.directory / "nhrp.sock", 3000) == 3000
@@ -94,7 +94,7 @@ def test_an_agent_whose_log_reader_died_decides_and_ends(agent: Agent) -> None:
 
 
 def test_an_agent_started_without_standard_error_writes_its_log_nowhere(agent: Agent) -> None:
-    """What is opened next would get descriptor 2: no line may get into the state file or to a peer."""
+    """The next file would get descriptor 2: no line may get into the state file or to nhrpd."""
     argv = [sys.executable, "-m", "dmvpn_agent.cli", "run", "--config", str(agent.config)]
     process = subprocess.Popen(["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *argv])
     agent.processes.append(process)
@@ -106,8 +106,8 @@ def test_an_agent_started_without_standard_error_writes_its_log_nowhere(agent: A
     assert process.wait(timeout=30) == 0
 
 
-def test_a_bad_configuration_is_reported_whatever_becomes_of_the_log(agent: Agent) -> None:
-    """Nothing is set up yet: the message is on standard error, and the exit status is there without a reader too."""
+def test_a_bad_configuration_is_reported_without_a_reader_of_the_log(agent: Agent) -> None:
+    """The message is on standard error; without a reader the exit status is the same."""
     agent.config.write_text("role = 1\n")
     assert agent.start().wait(timeout=30) == 78
     assert "role" in agent.log.read_text()
@@ -128,8 +128,8 @@ async def bridge(tmp_path: Path) -> AsyncIterator[BridgeProcess]:
     await charon.stop()
 
 
-async def test_a_bridge_whose_log_nobody_reads_serves_and_ends(bridge: BridgeProcess, pipe: Pipe) -> None:
-    """Clients that talk nonsense fill the pipe; a good one is served, and SIGTERM ends it."""
+async def test_a_bridge_whose_log_is_not_read_serves_and_ends(bridge: BridgeProcess, pipe: Pipe) -> None:
+    """Invalid clients fill the pipe; the bridge serves on, and SIGTERM ends it."""
     argv = [str(bridge.program), "bridge", "--config", str(bridge.config)]
     bridge.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=pipe[1])
     await until(lambda: answered(bridge.listen))

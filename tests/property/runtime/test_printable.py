@@ -1,4 +1,4 @@
-"""What is printable can be given to a terminal, whatever it was."""
+"""Printable text is safe for a terminal, whatever it was before."""
 
 import ast
 import unicodedata
@@ -19,7 +19,7 @@ SEEN = {"L", "M", "N", "P", "S"}
 
 
 @given(HOSTILE)
-def test_every_character_is_seen(text: str) -> None:
+def test_every_character_is_visible(text: str) -> None:
     """Letters, marks, digits, signs, and the space: nothing that acts, hides, or breaks the line."""
     shown = printable(text)
     assert all(char == " " or unicodedata.category(char)[0] in SEEN for char in shown)
@@ -27,34 +27,34 @@ def test_every_character_is_seen(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_printing_twice_is_printing_once(text: str) -> None:
-    """So it does no harm where it is done on the way, and again at the edge."""
+def test_it_is_idempotent(text: str) -> None:
+    """Making it printable twice does no harm."""
     assert printable(printable(text)) == printable(text)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"], exclude_characters="\u3164\u115f\u1160\uffa0\u17b4\u17b5")))
 def test_names_of_people_stay_as_they_are(text: str) -> None:
-    """In whatever script."""
+    """In any script."""
     assert printable(text) == text
 
 
 @given(HOSTILE, st.integers(1, 100))
 def test_a_text_is_cut_before_it_is_escaped(text: str, longest: int) -> None:
-    """What is long is said to be."""
+    """A cut text ends with an ellipsis."""
     cut = printable(text, longest)
     assert cut == printable(text) or cut.endswith("…")
     assert len(cut) <= 10 * longest
 
 
 @given(HOSTILE)
-def test_what_is_escaped_can_be_told(text: str) -> None:
-    """As Python writes it."""
+def test_an_escape_identifies_its_character(text: str) -> None:
+    """As in a Python literal."""
     escaped = printable(text.replace("\\", "")).replace("'", "\\'")
     assert ast.literal_eval(f"'{escaped}'") == text.replace("\\", "")
 
 
 @given(HOSTILE)
 def test_lines_stay_lines(text: str) -> None:
-    """Only line feeds part them."""
+    """Only line feeds separate them."""
     assert printable_lines(text).count("\n") == text.count("\n")
     assert printable_lines(text).replace("\n", "").isprintable()

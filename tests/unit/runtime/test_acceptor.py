@@ -1,4 +1,4 @@
-"""Who gives way, and what happens without a descriptor."""
+"""Which connection makes room, and what happens without a file descriptor."""
 
 import asyncio
 import errno
@@ -34,10 +34,10 @@ OTHERS = st.lists(st.builds(One, st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @given(OTHERS, st.tuples(st.integers(1, 3), st.integers(1, 3)), st.booleans(), st.data())
-def test_nhrpd_keeps_its_connection_whatever_others_do(
+def test_nhrpd_keeps_its_connection_whatever_other_users_do(
     others: list[One], newcomer: Source, engaged: bool, data: st.DataObject
 ) -> None:
-    """As long as another user has more than it; also if it has not asked anything yet."""
+    """If another user has more connections than nhrpd; also before nhrpd has sent a request."""
     nhrpd = One((FRR, NHRPD), engaged)
     held = list(others)
     held.insert(data.draw(st.integers(0, len(held))), nhrpd)
@@ -46,21 +46,21 @@ def test_nhrpd_keeps_its_connection_whatever_others_do(
 
 
 @given(OTHERS)
-def test_nhrpd_always_gets_in(others: list[One]) -> None:
-    """Whoever else is there, and whatever they asked."""
+def test_nhrpd_can_always_connect(others: list[One]) -> None:
+    """Whatever the other connections have sent."""
     if len({other.source[0] for other in others}) < len(others):
         assert makes_room(others, (FRR, NHRPD)) is not None
 
 
-def test_of_one_process_the_unused_give_way_and_then_the_newcomer() -> None:
-    """A process that was served is served on."""
+def test_of_one_process_unused_connections_make_room_and_then_the_new_one_is_refused() -> None:
+    """A connection in use is never closed for another of the same process."""
     used, unused = One((1, 1), True), One((1, 1), False)
     assert makes_room([used, unused, used], (1, 1)) is unused
     assert makes_room([used, used], (1, 1)) is None
 
 
-async def test_whoever_connects_is_known(tmp_path: Path) -> None:
-    """User and process; an abstract address of the client makes no difference."""
+async def test_the_source_of_a_connection_is_its_user_and_process(tmp_path: Path) -> None:
+    """An abstract address of the client makes no difference."""
     with bind(tmp_path / "x.sock", mode=0o600) as listener, socket.socket(socket.AF_UNIX) as client:
         client.bind(b"\0dmvpn-test-%d" % os.getpid())
         client.connect(str(tmp_path / "x.sock"))
@@ -71,7 +71,7 @@ async def test_whoever_connects_is_known(tmp_path: Path) -> None:
 
 @contextmanager
 def _no_descriptor_left() -> Iterator[None]:
-    """Have this process open nothing more."""
+    """Keep this process from opening another file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -83,10 +83,10 @@ def _no_descriptor_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("reserve", [0, 1])
-async def test_without_a_descriptor_it_waits_or_takes_its_reserve(
+async def test_without_a_descriptor_it_uses_its_reserve_and_then_pauses(
     reserve: int, tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not try again and again at once; when there is room it goes on."""
+    """It does not retry without pause; when there is a descriptor it continues."""
     monkeypatch.setattr(acceptor, "PAUSE", 0.02)
     accepted: list[socket.socket] = []
 
@@ -114,7 +114,7 @@ async def test_without_a_descriptor_it_waits_or_takes_its_reserve(
 
 
 async def test_a_client_that_does_not_read_the_state_is_closed(tmp_path: Path, telemetry: Telemetry) -> None:
-    """One octet now and then is not reading; whoever reads is served meanwhile."""
+    """Reading one octet now and then is not enough."""
     control = ControlSocket(tmp_path / "x.sock", lambda: {"large": "x" * 5_000_000}, telemetry, timeout=0.2)
     await control.start()
     with socket.socket(socket.AF_UNIX) as slow:
@@ -138,8 +138,8 @@ async def test_a_client_that_does_not_read_the_state_is_closed(tmp_path: Path, t
         ("file", "a file that is not a socket is in its place: remove it"),
     ],
 )
-def test_a_path_that_cannot_be_had_says_what_to_do(place: str, words: str, tmp_path: Path) -> None:
-    """With the path, whose name the operator configured."""
+def test_a_path_that_cannot_be_bound_says_what_to_do(place: str, words: str, tmp_path: Path) -> None:
+    """The error names the configured path."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=words) as error:
         bind(tmp_path / place, mode=0o600)

@@ -1,4 +1,4 @@
-"""How long to wait before trying again, and how often to report it."""
+"""How long to wait before the next attempt, and how often to report a trouble."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def backoff(clock: Seconds) -> Backoff:
     return Backoff(0.5, 5, lasting=30, clock=clock)
 
 
-def test_the_first_attempt_need_not_wait(backoff: Backoff) -> None:
+def test_the_first_attempt_does_not_wait(backoff: Backoff) -> None:
     assert backoff.delay == 0
 
 
@@ -39,7 +39,7 @@ def test_ten_thousand_failures_do_not_overflow(backoff: Backoff) -> None:
 
 
 def test_an_attempt_that_began_and_ended_at_once_is_a_failure(backoff: Backoff, clock: Seconds) -> None:
-    """A daemon that accepts and closes is not asked without pause."""
+    """The agent does not reconnect without pause to a daemon that accepts and closes."""
     waits = []
     for _ in range(4):
         backoff.begin()

@@ -1,4 +1,4 @@
-"""What Prometheus is given."""
+"""What Prometheus scrapes."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ def test_counters_and_gauges_are_exposed(endpoint: Endpoint, telemetry: Telemetr
 
 @pytest.mark.usefixtures("exposition")
 def test_a_label_is_printable(endpoint: Endpoint, telemetry: Telemetry) -> None:
-    """``curl`` gives it to a terminal, and an IKE identity may hold anything."""
+    """``curl`` writes it to a terminal, and an IKE identity may contain anything."""
     telemetry.observe(
         admission_metrics.PEER_INFO, lambda: {("10.255.0.2", "203.0.113.2", "64512", "\x1b[2J\u202e"): 1}
     )
@@ -63,7 +63,7 @@ def test_a_label_is_printable(endpoint: Endpoint, telemetry: Telemetry) -> None:
 def test_an_address_in_use_is_an_error_that_says_what_to_do(
     exposition: Exposition, endpoint: Endpoint, telemetry: Telemetry
 ) -> None:
-    """Two processes with one endpoint: the first goes on, and the second has it when it is free."""
+    """Of two processes with one endpoint the first continues, and the second can bind it when it is free."""
     second = Exposition(endpoint, telemetry)
     with pytest.raises(OSError, match=f"cannot listen on {endpoint}: {os.strerror(errno.EADDRINUSE)}"):
         second.start()
@@ -75,8 +75,8 @@ def test_an_address_in_use_is_an_error_that_says_what_to_do(
 
 
 @pytest.mark.usefixtures("exposition")
-def test_connections_that_ask_nothing_make_room(endpoint: Endpoint, telemetry: Telemetry) -> None:
-    """Of a thousand only a few cost a descriptor, and a scrape is served beside them."""
+def test_connections_without_a_request_make_room(endpoint: Endpoint, telemetry: Telemetry) -> None:
+    """Of a thousand only a few hold a descriptor, and a scrape is answered beside them."""
     silent = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(1000)]
     own = len(list(Path("/proc/self/fd").iterdir())) - len(silent)
     assert "# HELP" in _scrape(endpoint)
@@ -87,7 +87,7 @@ def test_connections_that_ask_nothing_make_room(endpoint: Endpoint, telemetry: T
 
 
 def test_a_client_that_does_not_finish_is_closed(endpoint: Endpoint, telemetry: Telemetry) -> None:
-    """Neither one octet now and then nor an answer that nobody takes holds a connection for long."""
+    """Neither a slow request nor an answer that is not read holds a connection for long."""
     exposition = Exposition(endpoint, telemetry, timeout=0.1)
     exposition.start()
     with socket.create_connection((endpoint.host, endpoint.port), timeout=30) as slow:
@@ -113,8 +113,8 @@ def test_a_client_that_does_not_finish_is_closed(endpoint: Endpoint, telemetry: 
         (b"\r\n\r\n", b"HTTP/1.1 405 Method Not Allowed"),
     ],
 )
-def test_whatever_is_asked_gets_one_answer(request_: bytes, status: bytes, endpoint: Endpoint) -> None:
-    """Pipelining, other methods, headers without end, TLS: one answer, and the connection is closed."""
+def test_any_request_gets_one_answer(request_: bytes, status: bytes, endpoint: Endpoint) -> None:
+    """Pipelining, other methods, endless headers, TLS: one answer, then the connection is closed."""
     with socket.create_connection((endpoint.host, endpoint.port), timeout=30) as client:
         with contextlib.suppress(ConnectionError):
             client.sendall(request_)
@@ -128,8 +128,8 @@ def test_whatever_is_asked_gets_one_answer(request_: bytes, status: bytes, endpo
 
 
 @pytest.mark.usefixtures("exposition")
-def test_the_format_that_is_asked_for_is_sent(endpoint: Endpoint) -> None:
-    """OpenMetrics and compression, as Prometheus asks."""
+def test_the_requested_format_is_sent(endpoint: Endpoint) -> None:
+    """OpenMetrics and compression, as Prometheus requests them."""
     wanted = Request(f"http://{endpoint}/metrics")
     wanted.add_header("Accept", "application/openmetrics-text; version=1.0.0")
     wanted.add_header("Accept-Encoding", "gzip")
@@ -139,7 +139,7 @@ def test_the_format_that_is_asked_for_is_sent(endpoint: Endpoint) -> None:
 
 
 def test_the_address_is_free_after_the_stop(endpoint: Endpoint, telemetry: Telemetry) -> None:
-    """A restart finds it."""
+    """A restart can bind it."""
     for _ in range(2):
         exposition = Exposition(endpoint, telemetry)
         exposition.start()
@@ -147,7 +147,7 @@ def test_the_address_is_free_after_the_stop(endpoint: Endpoint, telemetry: Telem
 
 
 def test_nothing_waits_for_dns(endpoint: Endpoint, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that no server resolves back cost five seconds at the start."""
+    """A reverse lookup that times out would cost five seconds at the start."""
 
     def ask(*_: object, **__: object) -> None:
         raise AssertionError
@@ -159,8 +159,10 @@ def test_nothing_waits_for_dns(endpoint: Endpoint, telemetry: Telemetry, monkeyp
     exposition.stop()
 
 
-async def test_doctor_tells_our_metrics_from_others(endpoint: Endpoint, telemetry: Telemetry) -> None:
-    """Ours have our version; another program may answer anything."""
+async def test_doctor_distinguishes_our_metrics_from_those_of_another_program(
+    endpoint: Endpoint, telemetry: Telemetry
+) -> None:
+    """Ours have ``build_info``; another program may answer anything."""
     telemetry.observe(runtime_metrics.BUILD_INFO, lambda: {("1.0", "agent"): 1})
     assert await served(endpoint) is None
     exposition = Exposition(endpoint, telemetry)

@@ -1,4 +1,4 @@
-"""Values out of JSON that somebody else wrote."""
+"""Values from JSON of other programs."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_no_depth_is_too_deep(name: str) -> None:
-    """Where it can just be parsed, what wants to show it may fail: every depth about there is tried."""
+    """A value that can just be parsed may be too deep to print: all depths near the limit are tried."""
     reader: Callable[[str], object]
     reader, form, error = FORMS[name]  # type: ignore[assignment]
     for depth in (*range(DEEP - 200, DEEP + 10), 100_000):
@@ -37,8 +37,8 @@ def test_no_depth_is_too_deep(name: str) -> None:
             reader(form.replace("{}", nested, 1) if "[{}]" not in form else form.replace("{}", nested))
 
 
-def test_a_value_is_shown_in_brief() -> None:
-    """Its beginning; of what cannot be shown, that. From Python 3.12 on, repr has a limit of its own."""
+def test_a_value_is_abbreviated() -> None:
+    """By its first characters. From Python 3.12 on, repr has a limit of its own."""
     deep: list[object] = []
     for _ in range(200_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""What is logged: whole lines, short enough for whoever reads them, and never so many that they fill a disk."""
+"""The log: whole lines, short enough for their reader, and never so many that they fill a disk."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_lines_are_written_in_order_and_whole(pipe: tuple[int, int]) -> None:
-    """Also what cannot be encoded."""
+    """Characters that cannot be encoded are escaped."""
     queue = LogQueue(pipe[1], _unreported)
     queue.start()
     for line in ("one", "two", "\ud800"):
@@ -44,7 +44,7 @@ def test_lines_are_written_in_order_and_whole(pipe: tuple[int, int]) -> None:
 
 
 def test_a_descriptor_without_a_reader_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
-    """EPIPE and EBADF alike: the lines are counted."""
+    """After EPIPE and EBADF alike the lines are counted."""
     reader, writer = os.pipe()
     os.close(reader)
     queue = LogQueue(writer, _unreported)
@@ -58,7 +58,7 @@ def test_a_descriptor_without_a_reader_costs_lines_and_nothing_else(pipe: tuple[
 
 
 def test_a_shared_descriptor_that_does_not_block_loses_nothing(pipe: tuple[int, int]) -> None:
-    """A program beside us may have set O_NONBLOCK on it: a full pipe is waited for all the same."""
+    """Another program may have set O_NONBLOCK on it: the queue waits for a full pipe all the same."""
     os.set_blocking(pipe[1], False)
     queue = LogQueue(pipe[1], _unreported)
     queue.start()
@@ -72,7 +72,7 @@ def test_a_shared_descriptor_that_does_not_block_loses_nothing(pipe: tuple[int, 
 
 
 def test_a_full_queue_drops_and_reports(pipe: tuple[int, int]) -> None:
-    """Nobody waits; the number is reported once lines are written again."""
+    """The number of dropped lines is reported when lines are written again."""
     reports: list[int] = []
     queue = LogQueue(pipe[1], reports.append, waiting=10)
     for number in range(25):
@@ -83,8 +83,8 @@ def test_a_full_queue_drops_and_reports(pipe: tuple[int, int]) -> None:
     assert (reports, queue.dropped["queue_full"]) == ([15], 15)
 
 
-def test_what_libraries_print_are_lines_too() -> None:
-    """In pieces, as print() and tracebacks come, and without end."""
+def test_text_that_libraries_print_becomes_lines() -> None:
+    """It comes in pieces, as from print() and tracebacks, or without a line end."""
     lines: list[str] = []
     stream = LogStream(lines.append, 2)
     print("a", "b", file=stream)
@@ -96,7 +96,7 @@ def test_what_libraries_print_are_lines_too() -> None:
 
 
 def test_messages_of_libraries_become_our_events(capfd: pytest.CaptureFixture[str]) -> None:
-    """asyncio logs what went wrong in a callback; that must not be written past the queue."""
+    """asyncio logs failed callbacks; that must not bypass the queue."""
     with logs.running():
         logging.getLogger("asyncio").error("boom %s", 1)
         print("printed", file=sys.stderr)
@@ -114,7 +114,7 @@ EVENTS = st.dictionaries(
 
 @given(EVENTS)
 def test_a_line_is_never_longer_than_its_limit(fields: dict[str, object]) -> None:
-    """Whatever a certificate has in it; the line stays JSON, and the event stays findable."""
+    """Whatever a certificate contains: the line stays JSON, and keeps its event and level."""
     event = {"event": "binding_decided", "level": "warning", **fields}
     cut = LineLimit(SYSLOG_LINE)(None, "", dict(event))
     assert len(json.dumps(cut)) < SYSLOG_LINE
@@ -124,21 +124,21 @@ def test_a_line_is_never_longer_than_its_limit(fields: dict[str, object]) -> Non
 
 
 def test_a_traceback_keeps_its_end() -> None:
-    """There is the error."""
+    """It ends with the error."""
     cut = LineLimit(SYSLOG_LINE)(None, "", {"event": "failed", "exception": "x" * 5000 + "ValueError: 7"})
     assert str(cut["exception"]).endswith("ValueError: 7")
 
 
 def test_a_pipe_gets_short_lines_and_a_file_long_ones(pipe: tuple[int, int]) -> None:
-    """Behind a pipe is a ``logger``; journald's socket and a file take more."""
+    """The reader of a pipe is usually ``logger``; journald's socket and a file take more."""
     assert line_limit(pipe[1]) == SYSLOG_LINE
     with open(os.devnull, "wb") as file:  # noqa: PTH123
         assert line_limit(file.fileno()) == LONG_LINE
     assert line_limit(10_000) == SYSLOG_LINE
 
 
-def test_a_flood_of_one_event_is_thinned_and_no_other() -> None:
-    """A burst is whole; then one line a second, with the number of those left out."""
+def test_a_flood_of_one_event_is_limited_and_no_other_event() -> None:
+    """After a burst one line a second is written, with the number of the suppressed ones."""
     time = 0.0
     flood = FloodLimit(burst=3, rate=1.0, clock=lambda: time)
     kept: list[object] = []
@@ -159,7 +159,7 @@ def _denied(address: str, found: str) -> DecisionRecord:
 
 
 def test_a_denied_peer_is_logged_once_until_something_changes(logs: list[structlog.typing.EventDict]) -> None:
-    """Each peer for itself; a repeat much later has the number of those in between."""
+    """Each peer by itself; a repetition much later has the number of those in between."""
     time = 0.0
     audit = Audit(lambda: time)
     for _ in range(5):
@@ -174,7 +174,7 @@ def test_a_denied_peer_is_logged_once_until_something_changes(logs: list[structl
 
 
 def test_accepts_are_all_logged_and_end_a_series(logs: list[structlog.typing.EventDict]) -> None:
-    """A denial after an accept is a change."""
+    """A denial after an accept is logged again."""
     audit = Audit(lambda: 0.0)
     accepted = DecisionRecord(NOW, request(), decide(request()))
     denied = DecisionRecord(NOW, request(), Deny(Reason.NO_CERTIFICATE, "certificate", "none", "one"))
@@ -184,7 +184,7 @@ def test_accepts_are_all_logged_and_end_a_series(logs: list[structlog.typing.Eve
 
 
 def test_a_command_writes_its_warnings_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a thread: it may end at any moment."""
+    """It has no log thread: it may end at any moment."""
     logs.set_up_for_command()
     structlog.get_logger().warning("odd", why="x")
     assert "odd" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""How late the event loop is."""
+"""The lag of the event loop."""
 
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.loop_lag import WINDOW, LoopLag
@@ -6,7 +6,7 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 
 def test_the_longest_delay_of_the_last_minute_is_exported(telemetry: Telemetry) -> None:
-    """A long one is seen by every scrape within a minute, and then forgotten."""
+    """Every scrape within a minute shows it; then it is dropped."""
     now = [0.0]
     lag = LoopLag(telemetry, lambda: now[0])
     assert telemetry.value(metrics.LOOP_LAG) == 0
@@ -22,7 +22,7 @@ def test_the_longest_delay_of_the_last_minute_is_exported(telemetry: Telemetry) 
     assert telemetry.value(metrics.LOOP_LAG) == 0.001
 
 
-def test_an_early_timer_is_no_delay(telemetry: Telemetry) -> None:
+def test_an_early_timer_is_not_a_delay(telemetry: Telemetry) -> None:
     lag = LoopLag(telemetry)
     lag.note(-0.001)
     assert telemetry.value(metrics.LOOP_LAG) == 0

@@ -7,8 +7,8 @@ from dmvpn_agent.runtime.slices import in_slices
 from fakes.waiting import running
 
 
-async def test_everything_else_has_its_turn_in_between(monkeypatch: object) -> None:
-    """A question that comes while a thousand are judged is answered before the last of them."""
+async def test_other_tasks_run_in_between(monkeypatch: object) -> None:
+    """A request that arrives while a thousand peers are judged is answered before the last of them."""
     turns = 0
 
     async def other() -> None:
@@ -28,7 +28,7 @@ async def test_everything_else_has_its_turn_in_between(monkeypatch: object) -> N
 
 
 async def test_short_work_is_not_interrupted() -> None:
-    """One slice is one turn."""
+    """Other tasks do not run within a slice."""
     turns = 0
 
     async def other() -> None:

@@ -117,6 +117,7 @@ class TestRestart:
         """A process that is killed while it writes leaves the former rows."""
         _fill(path, 200)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA synchronous=OFF")
             other.execute("PRAGMA cache_size=1")
             other.execute("BEGIN")
             other.execute("UPDATE certificates SET remote = x'00'")

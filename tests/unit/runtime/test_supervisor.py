@@ -1,4 +1,4 @@
-"""The parts of a process, each by itself."""
+"""The parts of a process run independently of one another."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ def failures(telemetry: Telemetry) -> Failures:
 
 
 class Faulty:
-    """Raises ``error`` the first ``times`` that it runs, and then goes on; ``None`` returns."""
+    """Raises ``error``, or returns if it is ``None``, in its first ``times`` runs; then it works."""
 
     def __init__(self, error: BaseException | None, times: int) -> None:
         self.error = error
@@ -54,10 +54,10 @@ class Faulty:
     ],
     ids=repr,
 )  # fmt: skip
-async def test_a_part_that_fails_is_started_again_and_the_others_go_on(
+async def test_a_part_that_fails_is_started_again_and_the_others_continue(
     telemetry: Telemetry, failures: Failures, error: BaseException | None
 ) -> None:
-    """Whatever it raises, and also where it just returns."""
+    """Whatever it raises, and also if it returns."""
     faulty, other = Faulty(error, 2), Faulty(None, 0)
     supervisor = Supervisor([Part("faulty", faulty.run), Part("other", other.run)], failures)
     async with running(supervisor.run()):
@@ -77,8 +77,8 @@ async def test_the_same_failure_is_logged_once_with_its_traceback(
     assert (failed["part"], failed["exc_info"]) == ("faulty", faulty.error)
 
 
-async def test_a_start_that_fails_is_tried_again(failures: Failures) -> None:
-    """The others start, and what it runs waits for it."""
+async def test_a_start_that_fails_is_retried(failures: Failures) -> None:
+    """The other parts start; its own ``run`` waits for the start."""
     order: list[str] = []
 
     def start() -> None:
@@ -96,8 +96,8 @@ async def test_a_start_that_fails_is_tried_again(failures: Failures) -> None:
     assert order == ["start", "other", "start", "start", "stop"]
 
 
-async def test_what_did_not_start_is_not_stopped(failures: Failures) -> None:
-    """The socket may be somebody else's."""
+async def test_a_part_that_did_not_start_is_not_stopped(failures: Failures) -> None:
+    """Its socket may be another process's."""
     stopped: list[int] = []
     supervisor = Supervisor([Part("control", start=lambda: 1 / 0, stop=lambda: stopped.append(1))], failures)  # type: ignore[arg-type,return-value]
     await supervisor.start()
@@ -105,7 +105,7 @@ async def test_what_did_not_start_is_not_stopped(failures: Failures) -> None:
     assert not stopped
 
 
-async def test_a_stop_that_fails_or_hangs_keeps_no_other_from_stopping(
+async def test_a_stop_that_fails_or_hangs_does_not_keep_other_parts_from_stopping(
     failures: Failures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STOP_TIMEOUT", 0.01)
@@ -128,7 +128,7 @@ async def test_a_stop_that_fails_or_hangs_keeps_no_other_from_stopping(
 async def test_a_part_that_does_not_end_does_not_keep_the_process(
     failures: Failures, monkeypatch: pytest.MonkeyPatch, logs: list[dict[str, Any]]
 ) -> None:
-    """It swallows its cancellation; it is named in the log."""
+    """It ignores its cancellation; the log names it."""
     monkeypatch.setattr(module, "STOP_TIMEOUT", 0.01)
     stuck, release = asyncio.Event(), asyncio.Event()
 
@@ -149,7 +149,7 @@ async def test_a_part_that_does_not_end_does_not_keep_the_process(
     assert [entry["parts"] for entry in logs if entry["event"] == "parts_hang"] == [["stubborn"]]
 
 
-async def test_one_that_waits_to_be_started_again_ends_at_once(failures: Failures) -> None:
+async def test_a_part_that_waits_for_its_back_off_ends_at_once(failures: Failures) -> None:
     """SIGTERM does not wait for the back-off."""
     faulty = Faulty(RuntimeError(), 10**6)
     supervisor = Supervisor([Part("faulty", faulty.run)], failures)
@@ -164,7 +164,7 @@ async def test_one_that_waits_to_be_started_again_ends_at_once(failures: Failure
 async def test_an_exception_in_a_callback_is_counted_and_logged(
     telemetry: Telemetry, failures: Failures, logs: list[dict[str, Any]]
 ) -> None:
-    """The event loop calls it, and nobody awaits it."""
+    """The event loop calls it, and no task awaits it."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(failures.callback_failed)
     loop.call_soon(lambda: 1 / 0)
@@ -173,7 +173,7 @@ async def test_an_exception_in_a_callback_is_counted_and_logged(
 
 
 def test_a_failure_is_logged_again_after_a_while(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
-    """One that lasts for days is not forgotten."""
+    """A failure that lasts for days stays visible."""
     now = [0.0]
     failures = Failures(telemetry, clock=lambda: now[0])
     for moment in (0, 1, 599, 601, 602):
@@ -183,7 +183,7 @@ def test_a_failure_is_logged_again_after_a_while(telemetry: Telemetry, logs: lis
     assert telemetry.value(metrics.PART_FAILURES, "part") == 5
 
 
-def test_contained_lets_pass_what_is_the_callers(telemetry: Telemetry, failures: Failures) -> None:
+def test_contained_raises_the_exceptions_that_the_caller_handles(telemetry: Telemetry, failures: Failures) -> None:
     with failures.contained("part", OSError):
         raise IndexError
     with pytest.raises(OSError, match="x"), failures.contained("part", OSError):

@@ -18,7 +18,7 @@ def test_a_counter_counts_by_its_labels(telemetry: Telemetry) -> None:
     assert telemetry.value(admission_metrics.DECISIONS, "deny", "no_certificate") == 3
 
 
-def test_what_was_not_counted_is_zero(telemetry: Telemetry) -> None:
+def test_a_counter_starts_at_zero(telemetry: Telemetry) -> None:
     """A series without labels exists from the start."""
     assert telemetry.samples(kernel_metrics.REDIRECT_FAILURES) == {(): 0}
     assert telemetry.samples(admission_metrics.DECISIONS) == {}
@@ -33,8 +33,8 @@ def test_wrong_use_is_an_error(telemetry: Telemetry) -> None:
         telemetry.increment(admission_metrics.PEERS, "bound")
 
 
-def test_a_gauge_is_read_when_asked(telemetry: Telemetry) -> None:
-    """It tells of now; a truth value is 1 or 0."""
+def test_a_gauge_is_read_when_it_is_scraped(telemetry: Telemetry) -> None:
+    """It has the current value; a boolean is 1 or 0."""
     state = {"up": False}
     telemetry.observe(kernel_metrics.REDIRECT_INSTALLED, lambda: state["up"])
     assert telemetry.value(kernel_metrics.REDIRECT_INSTALLED) == 0
@@ -43,22 +43,22 @@ def test_a_gauge_is_read_when_asked(telemetry: Telemetry) -> None:
 
 
 def test_a_counter_may_be_kept_elsewhere(telemetry: Telemetry) -> None:
-    """It is read when asked, as a gauge is."""
+    """It is read when it is scraped, as a gauge is."""
     telemetry.observe(kernel_metrics.REDIRECT_FAILURES, lambda: 3)
     assert telemetry.value(kernel_metrics.REDIRECT_FAILURES) == 3
     assert kernel_metrics.REDIRECT_FAILURES in telemetry.metrics()
 
 
 def test_samples_are_a_copy(telemetry: Telemetry) -> None:
-    """The scraping thread never sees a dictionary that grows."""
+    """The scraping thread never iterates over a dictionary that grows."""
     telemetry.increment(admission_metrics.DECISIONS, "accept", "")
     before = telemetry.samples(admission_metrics.DECISIONS)
     telemetry.increment(admission_metrics.DECISIONS, "deny", "")
     assert before == {("accept", ""): 1}
 
 
-def test_the_catalogue_keeps_prometheus_rules() -> None:
-    """Base units, no ``_total`` in a name (the exposition adds it), no two of one name, help for each."""
+def test_the_catalogue_follows_the_rules_of_prometheus() -> None:
+    """Base units, no ``_total`` in a name (the exposition adds it), unique names, a help text for each."""
     names = [metric.name for metric in CATALOGUE]
     assert len(names) == len(set(names))
     for metric in CATALOGUE:

@@ -19,7 +19,7 @@ from fakes.frr import MemoryStore
 
 
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
-    """What a killed process left behind is no hindrance; the mode is as asked."""
+    """A killed process leaves one behind; the new one has the requested mode."""
     path = tmp_path / "x.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -28,8 +28,8 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         client.connect(str(path))
 
 
-def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
-    """A second process is told, and the first goes on serving."""
+def test_the_socket_of_a_running_process_is_not_replaced(tmp_path: Path) -> None:
+    """The second process fails with a message, and the first continues."""
     path = tmp_path / "x.sock"
     with bind(path, mode=0o600), socket.socket(socket.AF_UNIX) as client:
         with pytest.raises(SocketInUse, match=rf"another process listens on {path}"):
@@ -38,18 +38,18 @@ def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.parent.mkdir() or path.write_text("")])
-def test_a_path_that_cannot_be_had_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """No directory, or a file that is no socket: the operator sees which."""
+def test_a_path_that_cannot_be_bound_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """The directory is missing, or a file that is not a socket is in its place."""
     path = tmp_path / "run" / "x.sock"
     make(path)
     with pytest.raises(OSError, match=rf"cannot listen: .*{path}"):
         bind(path, mode=0o600)
 
 
-async def test_stopping_what_never_started_leaves_the_owners_socket(
+async def test_a_listener_that_never_started_removes_no_socket_when_it_stops(
     tmp_path: Path, telemetry: Telemetry, clock: Clock
 ) -> None:
-    """A second agent that cannot start must not take the first one's sockets with it."""
+    """A second agent that cannot start must not remove the first one's sockets."""
     path = tmp_path / "x.sock"
     server = bind(path, mode=0o600)
     authorizer = Authorizer(POLICY, Peers(MemoryStore()), telemetry, clock.both, lambda: None)
@@ -61,7 +61,7 @@ async def test_stopping_what_never_started_leaves_the_owners_socket(
     server.close()
 
 
-async def test_the_state_is_told_to_whoever_asks(tmp_path: Path, telemetry: Telemetry) -> None:
+async def test_each_client_receives_the_state(tmp_path: Path, telemetry: Telemetry) -> None:
     """One JSON document a connection."""
     control = ControlSocket(tmp_path / "x.sock", lambda: {"role": "hub"}, telemetry)
     await control.start()

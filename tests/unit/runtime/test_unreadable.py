@@ -1,4 +1,4 @@
-"""What cannot be read is skipped, counted, and logged once."""
+"""Unreadable items are skipped, counted, and logged once."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def test_every_source_is_counted_from_the_start() -> None:
 
 
 def test_an_item_is_logged_once_and_counted_each_time(logs: list[dict[str, Any]]) -> None:
-    """In words that a terminal can be given."""
+    """In text that is safe for a terminal."""
     telemetry = Telemetry()
     unreadable = Unreadable(telemetry)
     for _ in range(3):
@@ -26,8 +26,8 @@ def test_an_item_is_logged_once_and_counted_each_time(logs: list[dict[str, Any]]
     assert logs[0]["why"] == "\\x1b[2J"
 
 
-def test_whoever_sends_ever_new_ones_does_not_fill_the_log(logs: list[dict[str, Any]]) -> None:
-    """Of each source so many are logged; another source still has its own."""
+def test_a_source_that_sends_ever_new_items_does_not_fill_the_log(logs: list[dict[str, Any]]) -> None:
+    """The number of logged items is limited for each source by itself."""
     unreadable = Unreadable(Telemetry())
     for number in range(2 * REMEMBERED):
         unreadable.skip(ItemSource.CERTIFICATE_CACHE, number, "odd")
