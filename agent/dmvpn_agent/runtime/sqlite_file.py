@@ -216,9 +216,6 @@ def _make_private(path: Path) -> None:
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
-    for other in _beside(path):
-        with suppress(FileNotFoundError):
-            other.chmod(0o600)
 
 
 def _set_aside(path: Path, error: Damaged) -> None:

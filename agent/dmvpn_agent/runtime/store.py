@@ -127,7 +127,7 @@ class Store:
             self._rewrites = True
         if self._hangs() and self._hanging.is_new("the disk hangs"):
             log.error("store_behind", file=str(self._path), why="the disk does not keep up, or hangs",
-                      consequence="a restart does not know all peers; they have to register again")  # fmt: skip
+                      consequence="a restart loses what is not written yet")  # fmt: skip
         self._condition.notify_all()
 
     def _hangs(self) -> bool:
@@ -181,7 +181,7 @@ class Store:
         self._backoff.failed()
         if self._trouble.is_new("in memory"):
             log.error("store_in_memory", file=str(self._path), why=str(error),
-                      consequence="a restart knows nothing of what comes from now on",
+                      consequence="a restart loses what the process learns from now on",
                       do=f"check that {self._path.parent} exists and can be written")  # fmt: skip
 
     def _succeeded(self) -> None:
