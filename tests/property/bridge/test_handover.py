@@ -75,7 +75,7 @@ def _encoded(**changes: object) -> bytes:
         (_encoded(listener=0), "no descriptor of ours"),
         (_encoded(listener=2**31), "no descriptor of ours"),
         (_encoded(listener=7), "twice"),
-        (_encoded(listener=True), "no number"),
+        (_encoded(listener=True), "not an integer"),
         (b"[" * 100_000, "nested too deep"),
         (b" " * (33 << 20), "more than"),
     ],
