@@ -1,7 +1,7 @@
-"""README, "Put it on a node": the commands, run as they stand there, end in a node that its programs accept.
+"""README, "Put it on a node": its commands, run as written, make a node whose configuration the programs accept.
 
-A shell runs the real text of the README. Paths lead into a folder that has what the distribution's packages bring;
-what changes the machine itself (packages, users, services, interfaces) is only recorded.
+A shell runs the README's text. Paths are redirected into a folder that has what the distribution's packages install.
+Commands that change the machine (packages, users, services, interfaces) are only recorded.
 """
 
 import re
@@ -15,10 +15,10 @@ import pytest
 from dmvpn_agent.config.file import load
 from dmvpn_lab.files import CHECKOUT
 
-#: By which words before a block of commands it is for one distribution or role only.
+#: The words above a block of commands that limit it to one distribution or role.
 _ONLY = re.compile(r"on (?:an? )?(Debian|Alpine|hub|spoke)\b", re.IGNORECASE)
-#: What the packages of step 1 bring, on Debian 12 and 13 alike; Alpine's dmvpn-agent brings its own folder.
-_BROUGHT = (
+#: The folders that the packages of step 1 make, on Debian 12 and 13; Alpine's dmvpn-agent also makes its own.
+_PACKAGED = (
     "etc/network",
     "etc/frr",
     "etc/strongswan.d",
@@ -38,7 +38,7 @@ _SERVICES = ("systemctl", "rc-update", "rc-service", "ifup", "sysctl", "dmvpn-ag
 _RECORDED = (*_PACKAGES, *_SERVICES, "addgroup", "adduser")
 _SYSTEMS = ("debian", "alpine")
 _ROLES = ("hub", "spoke")
-#: Files for the end of a hub's frr.conf, and values for all placeholders.
+#: Files to append to a hub's frr.conf, and values for all placeholders.
 _FRAGMENTS = ("other-hub.conf", "second-tunnel.conf", "hub-ipv6.conf")
 _ANY_VALUE = {
     "@[A-Z_]*NETWORK_IPV6@": "2001:db8:1::/48",
@@ -47,20 +47,20 @@ _ANY_VALUE = {
     "@AS_NUMBER@": "65000",
 }
 _AUTHORITIES = ("guide", "dmvpn-ca")
-#: How many blocks there are up to the first of step 3: install, values, files.
+#: The number of blocks up to the first of step 3: install, values, files.
 _FILLED_IN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Commands of the README; ``only`` is the distribution or role that they are for, in lower case, or nothing."""
+    """Commands of the README. ``only``: the distribution or role they are for, in lower case; empty for all."""
 
     only: str
     commands: str
 
 
 def blocks() -> list[Block]:
-    """Return the blocks of the install steps in their order; the line above a block says whom it is for."""
+    """Return the blocks of the install steps in order. The line above a block may limit it to a system or role."""
     section = (CHECKOUT / "README.md").read_text().split("## Put it on a node\n")[1].split("\n## ")[0]
     found = []
     for before, commands in re.findall(r"([^\n]*)\n\n```sh\n(.*?)```\n", section, re.DOTALL):
@@ -72,7 +72,7 @@ def blocks() -> list[Block]:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A node after the steps: the folder that stands for ``/``, and the commands that were recorded."""
+    """A node after the steps: the folder in place of ``/``, and the recorded commands."""
 
     root: Path
     calls: list[str]
@@ -83,8 +83,8 @@ class Installed:
 
 def _follow(system: str, role: str, authority: str, folder: Path) -> Installed:
     root, checkout, programs = folder / "root", folder / "checkout", folder / "programs"
-    for brought in _BROUGHT:
-        (root / brought).mkdir(parents=True)
+    for packaged in _PACKAGED:
+        (root / packaged).mkdir(parents=True)
     (root / "etc/frr/daemons").write_text(_DAEMONS)
     (root / "etc/network/interfaces").write_text("auto lo\n")
     (root / "etc/apparmor.d/local/usr.sbin.swanctl").touch()
@@ -128,19 +128,19 @@ def _follow(system: str, role: str, authority: str, folder: Path) -> Installed:
     ids="-".join,
 )
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Run the steps; a file or folder that is not there when it is used ends the shell."""
+    """Run the steps; the shell ends at the first missing file or folder."""
     system, role, authority = request.param
     return _follow(system, role, authority, tmp_path_factory.mktemp(f"{system}-{role}"))
 
 
 def test_no_placeholder_is_left(installed: Installed) -> None:
-    """In no file, not in comments either."""
+    """No installed file has a placeholder, in comments either."""
     written = [path for path in installed.root.rglob("*") if path.is_file()]
     assert {path.name: found for path in written if (found := re.findall(r"@[A-Z0-9_]+@", path.read_text()))} == {}
 
 
 def test_the_agent_accepts_its_configuration(installed: Installed) -> None:
-    """As ``check`` does, with a folder for each path that it names."""
+    """The configuration is valid, and each path that it names exists."""
     config = load(installed.root / "etc/dmvpn-agent/agent.toml")
     assert config.role in _ROLES
     for crls in config.trust_files.crls:
@@ -161,7 +161,7 @@ def _check_by_vtysh(config: str, folder: Path) -> None:
 @pytest.mark.skipif(shutil.which("vtysh") is None, reason="FRR is not installed")
 @pytest.mark.parametrize("fragments", [(), *_FRAGMENTS, _FRAGMENTS], ids=str)
 def test_frr_accepts_what_is_appended(fragments: tuple[str, ...], tmp_path: Path) -> None:
-    """Each file for the end of frr.conf, by itself and all together."""
+    """vtysh accepts frr.conf with each of the files to append, and with all of them."""
     files = ["hub.conf", *([fragments] if isinstance(fragments, str) else fragments)]
     text = "".join((CHECKOUT / "frr" / file).read_text() for file in files)
     for name, value in _ANY_VALUE.items():
@@ -171,7 +171,7 @@ def test_frr_accepts_what_is_appended(fragments: tuple[str, ...], tmp_path: Path
 
 @pytest.mark.skipif(shutil.which("vtysh") is None, reason="FRR is not installed")
 def test_frr_accepts_its_configuration(installed: Installed, tmp_path: Path) -> None:
-    """Every line, by vtysh; the daemons that it is for are turned on."""
+    """vtysh accepts every line of frr.conf, and the daemons that it needs are enabled."""
     _check_by_vtysh(installed.text("etc/frr/frr.conf"), tmp_path)
     assert installed.text("etc/frr/daemons") == _DAEMONS.replace("bgpd=no", "bgpd=yes").replace(
         "nhrpd=no", "nhrpd=yes"
@@ -179,7 +179,7 @@ def test_frr_accepts_its_configuration(installed: Installed, tmp_path: Path) -> 
 
 
 def test_agent_and_charon_agree_on_the_socket_and_its_group(installed: Installed) -> None:
-    """The group is made before charon needs it, by the steps or by the package."""
+    """Agent and charon use the same socket, and its group exists before charon starts."""
     (config,) = (installed.root / "etc/strongswan.d").glob("dmvpn-[bn]*.conf")
     named = re.findall(r"^\s+socket = unix://(\S+)$", config.read_text(), re.MULTILINE)
     assert set(named or ["/run/charon.vici"]) == {
@@ -191,8 +191,8 @@ def test_agent_and_charon_agree_on_the_socket_and_its_group(installed: Installed
         assert f"adduser dmvpn-agent {group}" in installed.calls
 
 
-def test_key_and_certificates_lie_where_the_connection_expects_them(installed: Installed) -> None:
-    """The key is the owner's alone, the CA's certificate for everybody."""
+def test_key_and_certificates_are_where_the_connection_expects_them(installed: Installed) -> None:
+    """Only the owner can read the key; every user can read the CA's certificate."""
     swanctl = installed.root / "etc/swanctl"
     (certificate,) = re.findall(r"certs = (\S+)", (swanctl / "conf.d/dmvpn.conf").read_text())
     assert (swanctl / "x509" / certificate).exists()
@@ -200,8 +200,8 @@ def test_key_and_certificates_lie_where_the_connection_expects_them(installed: I
     assert (swanctl / "x509ca/ca.pem").stat().st_mode & 0o777 == 0o644
 
 
-def test_what_runs_already_is_restarted_in_the_order_that_works(installed: Installed) -> None:
-    """charon gives its socket's place to the bridge; nhrpd finds bridge and agent. ``check`` comes before all."""
+def test_services_are_restarted_in_the_order_that_works(installed: Installed) -> None:
+    """``check`` runs first, charon starts before the bridge, and nhrpd after bridge and agent."""
     started = [call for call in installed.calls if call.split()[0] in ("systemctl", "rc-service", "dmvpn-agent")]
     debian = [
         "dmvpn-agent check",
@@ -218,16 +218,16 @@ def test_what_runs_already_is_restarted_in_the_order_that_works(installed: Insta
     assert started[-2:] == ["dmvpn-agent doctor", "dmvpn-agent status"]
 
 
-def test_the_tunnel_is_the_one_that_frr_and_the_agent_name(installed: Installed) -> None:
-    """Its interface, and one `auto` for it, however often the steps are repeated."""
+def test_the_tunnel_is_the_one_in_the_configuration_of_frr_and_the_agent(installed: Installed) -> None:
+    """The interfaces file, frr.conf and agent.toml name the same interface."""
     text = installed.text("etc/network/interfaces.d/gre1")
     assert set(re.findall(r"\bgre1\b", text)) == {"gre1"}
     assert "interface gre1\n" in installed.text("etc/frr/frr.conf")
     assert list(load(installed.root / "etc/dmvpn-agent/agent.toml").interfaces) == ["gre1"]
 
 
-def test_every_shipped_file_is_written_about() -> None:
-    """A user finds each file of frr/ and swanctl/ by the README or the documents that it names."""
+def test_every_shipped_file_is_documented() -> None:
+    """The README or a document names each file of frr/ and swanctl/."""
     files = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *CHECKOUT.glob("[ds]*/README.md")]
     texts = "".join(file.read_text() for file in files).replace("$role", "hub")
     names = [path.name for folder in ("frr", "swanctl") for path in (CHECKOUT / folder).glob("*.conf")]

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for series that exist, and the alerts fire when they should."""
+"""Alerts and dashboard use series that exist, and each alert fires when it should."""
 
 import re
 import shutil
@@ -29,21 +29,21 @@ def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     ids=" ".join,
 )
 def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
-    """The scrape configuration and the rules are valid, and every scenario raises just the alerts it names."""
+    """The scrape configuration and the rules are valid, and every scenario raises exactly the alerts it lists."""
     done = _promtool(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_is_seen_firing() -> None:
-    """No alert is without a scenario in which it fires."""
+def test_every_alert_fires_in_a_scenario() -> None:
+    """Each alert has a scenario in which it fires."""
     alerts = set(re.findall(r"alert: (\w+)", (PROMETHEUS / "rules.yml").read_text()))
     fired = set(re.findall(r'alertname="(\w+)"', (PROMETHEUS / "rules_test.yml").read_text()))
     assert alerts == fired
 
 
 @pytest.mark.parametrize("file", ["prometheus/rules.yml", "prometheus/rules_test.yml", "grafana/dashboard.json"])
-def test_only_series_of_the_catalogue_are_asked_for(file: str) -> None:
-    """A metric that is renamed or dropped does not leave an alert or a panel behind."""
-    asked = set(re.findall(rf"\b{PREFIX}\w+", (DEPLOY / file).read_text()))
-    assert asked
-    assert asked - EXPORTED == set()
+def test_only_series_of_the_catalogue_are_used(file: str) -> None:
+    """No alert or panel uses a metric that was renamed or removed."""
+    used = set(re.findall(rf"\b{PREFIX}\w+", (DEPLOY / file).read_text()))
+    assert used
+    assert used - EXPORTED == set()

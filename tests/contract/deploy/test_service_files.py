@@ -1,4 +1,4 @@
-"""The files a user installs are accepted by the programs that read them."""
+"""The programs that read the installed files accept them."""
 
 import hashlib
 import os
@@ -22,22 +22,22 @@ SCRIPTS = sorted([*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*")])
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_posix_shell_reads_the_script(script: Path) -> None:
-    """Init scripts, their settings and the package recipe are plain POSIX shell: BusyBox runs them."""
+    """Init scripts, their settings and the package recipe are POSIX shell, which BusyBox runs."""
     done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck_has_nothing_to_say(script: Path) -> None:
-    """shellcheck finds nothing in them."""
+def test_shellcheck_reports_nothing(script: Path) -> None:
+    """shellcheck reports nothing."""
     done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("service", ["dmvpn-agent", "dmvpn-bridge"])
-def test_both_supervisors_grant_the_same(service: str) -> None:
-    """OpenRC and systemd start a service with the same capability and no other."""
+def test_openrc_and_systemd_grant_the_same_capability(service: str) -> None:
+    """OpenRC and systemd start a service with the same single capability."""
     script = (DEPLOY / f"openrc/{service}.initd").read_text()
     unit = (DEPLOY / f"systemd/{service}.service").read_text().splitlines()
     openrc = script.split('capabilities="^')[1].split('"')[0].upper()
@@ -54,8 +54,8 @@ Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("strongswan", ["strongswan.service", "strongswan-starter.service"])
 @pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
-def test_systemd_finds_an_order_to_start_everything_in(debian: str, strongswan: str, tmp_path: Path) -> None:
-    """Beside Debian's own units. Where there is a cycle systemd drops a unit, such as the network, and boots on."""
+def test_systemd_has_an_order_for_all_units(debian: str, strongswan: str, tmp_path: Path) -> None:
+    """Debian's units and these have no ordering cycle, which systemd would break by dropping a unit."""
     for unit in (*(TESTS / "data" / debian).glob("*.service"), *DEPLOY.glob("systemd/*.service")):
         shutil.copy(unit, tmp_path)
     boot = tmp_path / "boot.target"
@@ -75,14 +75,14 @@ def test_systemd_finds_an_order_to_start_everything_in(debian: str, strongswan: 
 
 @pytest.mark.parametrize("service", ["dmvpn-agent", "dmvpn-bridge"])
 def test_frr_is_started_after_the_socket_is_served(service: str) -> None:
-    """systemd waits for the process to say so; OpenRC for the socket itself."""
+    """systemd waits for the process to notify it; OpenRC waits for the socket."""
     assert "Type=notify" in (DEPLOY / f"systemd/{service}.service").read_text().splitlines()
     assert "start_post() {" in (DEPLOY / f"openrc/{service}.initd").read_text().splitlines()
 
 
 @pytest.mark.parametrize("service", ["dmvpn-agent", "dmvpn-bridge"])
 def test_a_reload_checks_the_configuration_and_writes_nothing_to_the_journal(service: str, tmp_path: Path) -> None:
-    """What `check` prints is for a terminal. Its exit status and its errors are what systemd shows."""
+    """A reload discards the output of `check`, and keeps its exit status and errors."""
     (check, _) = re.findall(r"^ExecReload=(.*)$", (DEPLOY / f"systemd/{service}.service").read_text(), re.M)
     program = tmp_path / "dmvpn-agent"
     program.write_text("#!/bin/sh\necho the whole configuration; echo an error >&2; exit 78\n")
@@ -95,7 +95,7 @@ def test_a_reload_checks_the_configuration_and_writes_nothing_to_the_journal(ser
 
 @pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
 def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -> None:
-    """charon by Debian's own profiles; swanctl by the line that deploy/apparmor adds to Debian's."""
+    """charon may by Debian's own profiles; swanctl by the line that deploy/apparmor adds."""
     (socket,) = set(re.findall(r"unix://(\S+)", (DEPLOY.parent / "swanctl/strongswan-bridged.conf").read_text()))
     allowed: dict[str, list[str]] = {profile: [] for profile in (*CHARON_PROFILES, "usr.sbin.swanctl")}
     for line in (TESTS / "data" / debian / "apparmor-sockets.txt").read_text().splitlines():
@@ -104,7 +104,7 @@ def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -
     ours = (DEPLOY / "apparmor/usr.sbin.swanctl").read_text().splitlines()
     allowed["usr.sbin.swanctl"] += [line.split()[0] for line in ours if not line.startswith("#")]
     for profile, patterns in allowed.items():
-        # A star is any number of characters but a slash.
+        # In AppArmor a star matches any number of characters except a slash.
         rules = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in patterns]
         assert any(re.fullmatch(rule, socket) for rule in rules), profile
     hub = (DEPLOY / "agent.hub.toml").read_text()
@@ -112,8 +112,8 @@ def test_apparmor_lets_charon_make_its_socket_and_swanctl_open_it(debian: str) -
 
 
 @pytest.mark.parametrize("mode", ["bridged", "native"])
-def test_the_group_of_charons_socket_is_made_by_the_package(mode: str) -> None:
-    """charon does not start with a group that is not there, and the agent must be a member."""
+def test_the_package_makes_the_group_of_charons_socket(mode: str) -> None:
+    """The package makes the group, without which charon does not start, and makes the agent a member."""
     (group,) = re.findall(r"^ *group = (\S+)$", (DEPLOY.parent / f"swanctl/strongswan-{mode}.conf").read_text(), re.M)
     assert group not in {"frrvty", "frr", "dmvpn-agent"}
     install = (DEPLOY / "apk/dmvpn-agent.pre-install").read_text()
@@ -126,7 +126,7 @@ def test_the_group_of_charons_socket_is_made_by_the_package(mode: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A clone of this checkout, with what is changed in the recipe committed."""
+    """A clone of this checkout, with the changes of the recipe committed."""
     if shutil.which("git") is None or not (TESTS.parent / ".git").exists():
         pytest.skip("needs git and a checkout")
     clone = tmp_path / "checkout"
@@ -147,8 +147,8 @@ def _dist(checkout: Path, folder: Path, url: str = URL) -> subprocess.CompletedP
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-def test_the_alpine_recipe_is_for_the_tarball_of_the_release(checkout: Path, tmp_path: Path) -> None:
-    """By its checksum, and it holds what the recipe builds from; the same commit gives the same tarball."""
+def test_the_alpine_recipe_fits_the_tarball_of_the_release(checkout: Path, tmp_path: Path) -> None:
+    """The recipe has the tarball's checksum, the tarball has all sources, and one commit gives one tarball."""
     assert _dist(checkout, tmp_path / "one").returncode == 0
     recipe = (tmp_path / "one/APKBUILD").read_text()
     (tarball,) = (tmp_path / "one").glob("*.tar.gz")
@@ -164,8 +164,8 @@ def test_the_alpine_recipe_is_for_the_tarball_of_the_release(checkout: Path, tmp
     assert (tmp_path / "two" / tarball.name).read_bytes() == tarball.read_bytes()
 
 
-def test_no_release_is_made_of_what_is_not_committed_or_has_no_address(checkout: Path, tmp_path: Path) -> None:
-    """It says what is missing, and writes nothing."""
+def test_a_release_needs_a_clean_checkout_and_an_address(checkout: Path, tmp_path: Path) -> None:
+    """`dist` names what is missing, and writes nothing."""
     done = _dist(checkout, tmp_path / "dist", url="/somewhere")
     assert (done.returncode, "make dist URL=" in done.stderr) == (1, True)
     (checkout / "README.md").write_text("changed")
