@@ -101,7 +101,7 @@ def _add_a_column(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda hub: (hub.store.close(), (hub.directory / "agent.sqlite").unlink()), "agent.sqlite is missing"),
         (lambda hub: _add_a_column(hub.directory / "agent.sqlite"), "schema"),
@@ -112,14 +112,14 @@ def _add_a_column(path: Path) -> None:
     ids=["no store", "another schema", "no database", "no FRR"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_exit_status_2(
-    hub: Hub, capsys: pytest.CaptureFixture[str], spoil: Callable[[Hub], object], told: str
+    hub: Hub, capsys: pytest.CaptureFixture[str], spoil: Callable[[Hub], object], message: str
 ) -> None:
     """One line on standard error names it."""
     spoil(hub)
     assert hub.run("plan") == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert told in printed.err
+    assert message in printed.err
     assert printed.err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""``lint-policy``: every finding there is, and what is in force."""
+"""``lint-policy``: each finding, and the rules in force."""
 
 import json
 import re
@@ -75,8 +75,8 @@ def lint(file: Path, capsys: pytest.CaptureFixture[str], special: str) -> tuple[
     return status, json.loads(capsys.readouterr().out)
 
 
-def texts(told: Any, *, contradictions: bool) -> list[str]:
-    found = (one for one in told["findings"] if one["contradiction"] is contradictions)
+def texts(result: Any, *, contradictions: bool) -> list[str]:
+    found = (one for one in result["findings"] if one["contradiction"] is contradictions)
     return [f"{one['where']}: {one['text']}" for one in found]
 
 
@@ -95,9 +95,9 @@ def test_a_contradiction_is_shown_and_refused(
     special: str, finding: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``lint-policy`` shows it with exit status 1; every other command refuses it with the same text."""
-    status, told = lint(file, capsys, special)
-    assert (status, told["contradictory"]) == (1, True)
-    assert texts(told, contradictions=True) == [finding]
+    status, result = lint(file, capsys, special)
+    assert (status, result["contradictory"]) == (1, True)
+    assert texts(result, contradictions=True) == [finding]
     assert main(["check", "--config", str(file)]) == EXIT_CONFIG
     assert f"{file}: {finding} (`dmvpn-agent lint-policy`" in capsys.readouterr().err
 
@@ -107,9 +107,9 @@ def test_a_doubtful_rule_is_shown_and_works(
     special: str, finding: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 0; the other commands accept the configuration."""
-    status, told = lint(file, capsys, special)
-    assert (status, told["contradictory"]) == (0, False)
-    assert texts(told, contradictions=False) == [finding]
+    status, result = lint(file, capsys, special)
+    assert (status, result["contradictory"]) == (0, False)
+    assert texts(result, contradictions=False) == [finding]
     assert main(["check", "--config", str(file)]) == 0
 
 
