@@ -1,16 +1,18 @@
 """A real bgpd for the contract tests: alone in a network namespace, without zebra."""
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.frr.terminal import Terminal
-from dmvpn_agent.frr.vty import VtySockets
+from dmvpn_agent.frr.vty import TERMINATOR, VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
 from fakes.waiting import until_now
 
@@ -68,9 +70,7 @@ class RealBgpd:
         self._address = address
         self._process: subprocess.Popen[bytes] | None = None
         (self.directory / "bgpd.conf").write_text(config)
-        self.vtysh = self.directory / "vtysh"
-        self.vtysh.write_text(f'#!/bin/sh\nexec {VTYSH} --vty_socket {self.directory} "$@"\n')
-        self.vtysh.chmod(0o755)
+        self.vtysh = vtysh_for(self.directory)
         self.directory.chmod(0o755)
         for path in (self.directory, *self.directory.iterdir()):
             shutil.chown(path, "frr", "frr")
@@ -81,12 +81,12 @@ class RealBgpd:
         return self._process.pid
 
     def adapter(self, reader: str = "vty", writer: str = "vtysh", timeout: float = 15) -> FrrBgpd:
-        """Return the adapter that reads by one way and writes by another; the default is the configuration's."""
-        ways: dict[str, Terminal] = {
+        """Return an adapter that reads and writes by vtysh or the vty sockets; the default is the configuration's."""
+        terminals: dict[str, Terminal] = {
             "vtysh": Vtysh(str(self.vtysh), timeout),
             "vty": VtySockets(self.directory, timeout),
         }
-        return FrrBgpd(ways[reader], ways[writer], 65000)
+        return FrrBgpd(terminals[reader], terminals[writer], 65000)
 
     def start(self) -> None:
         path = self.directory
@@ -135,6 +135,58 @@ class RealBgpd:
         remove = [f"no {name}" for name in sorted(lists)]
         router = ["no router bgp"] if "\nrouter bgp" in config else []
         return self.type("configure terminal", *router, *remove, *self._config.splitlines(), "end", *lines)
+
+
+class KillingProxy:
+    """A vty socket in front of bgpd's own. It passes on ``commands`` commands, then kills bgpd, once.
+
+    bgpd dies at the same command whichever program writes and whatever the version shows of a transaction.
+    """
+
+    def __init__(self, real: RealBgpd, directory: Path, commands: int) -> None:
+        self._real = real
+        self._left = commands
+        self._path = directory / "bgpd.vty"
+        self.killed = False
+        self.terminals: dict[str, Terminal] = {
+            "vtysh": Vtysh(str(vtysh_for(directory))),
+            "vty": VtySockets(directory),
+        }
+
+    async def __aenter__(self) -> "KillingProxy":
+        self._server = await asyncio.start_unix_server(self._connected, self._path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            answers, bgpd = await asyncio.open_unix_connection(self._real.directory / "bgpd.vty")
+            try:
+                while True:
+                    bgpd.write(await self._command(reader))
+                    writer.write(await answers.readuntil(TERMINATOR) + await answers.readexactly(1))
+            finally:
+                bgpd.transport.abort()
+        writer.close()
+
+    async def _command(self, reader: asyncio.StreamReader) -> bytes:
+        command = await reader.readuntil(b"\0")
+        if self._left == 0 and not self.killed:
+            self._real.kill()
+            self.killed = True
+        self._left = max(self._left - 1, 0)
+        return command
+
+
+def vtysh_for(directory: Path) -> Path:
+    """Write a program that runs vtysh on the vty sockets of a directory; return its path."""
+    vtysh = directory / "vtysh"
+    vtysh.write_text(f'#!/bin/sh\nexec {VTYSH} --vty_socket {directory} "$@"\n')
+    vtysh.chmod(0o755)
+    return vtysh
 
 
 def available() -> bool:

@@ -333,13 +333,20 @@ async def test_a_group_that_is_active_in_ipv6_is_in_step(fresh: RealBgpd, text: 
 
 
 async def test_a_refused_change_waits_and_the_others_do_not(fresh: RealBgpd, logs: list[dict[str, Any]]) -> None:
-    """In a confederation one of the peers is internal to the group: FRR refuses the other, and is asked once."""
-    write(fresh, config("bgp confederation identifier 65111", "bgp confederation peers 64514"))
+    """bgpd takes no prefix-list beside a distribute-list: that change waits, another peer's is written at once."""
+    write(fresh, config())
     hub = Hub(fresh, peers=(2, 3))
     async with hub.at_work():
         await hub.rest()
-        assert Kind.CONFEDERATION in hub.kinds
-        assert "must be all internal or all external" in str(hub.reconciler.trouble)
+        fresh.type(
+            "configure terminal",
+            "router bgp 65000",
+            "address-family ipv4 unicast",
+            "no neighbor 10.255.0.3 prefix-list dmvpn-agent-10.255.0.3-in in",
+            "neighbor spokes distribute-list some in",
+        )
+        await hub.another_pass()
+        assert "can not co-exist" in str(hub.reconciler.trouble)
         writes = len(hub.bgpd.writes)
         hub.peers.apply_decision(*accepted(2, "192.168.2.128/25"), Clock().uptime())
         await hub.another_pass()
