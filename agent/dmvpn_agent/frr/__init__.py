@@ -1,1 +1,1 @@
-"""The ways to FRR: vtysh and the daemons' vty sockets, and what they print."""
+"""FRR's command line, by vtysh and the daemons' vty sockets, and the output of its commands."""

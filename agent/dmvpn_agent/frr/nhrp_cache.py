@@ -1,4 +1,4 @@
-"""nhrpd's cache, as ``show ip nhrp cache json`` prints it."""
+"""nhrpd's cache, from ``show ip nhrp cache json``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dmvpn_agent.runtime import json_values as typed
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One row of nhrpd's cache."""
+    """A row of nhrpd's cache."""
 
     interface: str
     binding_type: str
@@ -20,17 +20,17 @@ class CacheEntry:
     nbma_address: Address | None
 
 
-#: What prints nhrpd's bindings, by the IP version of their protocol addresses: it keeps a table for each.
+#: The commands that show nhrpd's bindings, by the IP version of the protocol addresses: nhrpd has a table for each.
 CACHE_COMMANDS: Mapping[int, str] = {4: "show ip nhrp cache json", 6: "show ipv6 nhrp cache json"}
 
 
 def parse_nhrp_cache(
     text: str, skip: Callable[[str], None] = raise_format_error, version: int = 4
 ) -> tuple[CacheEntry, ...]:
-    """Read what ``CACHE_COMMANDS[version]`` printed.
+    """Read the output of ``CACHE_COMMANDS[version]``.
 
-    ``skip`` is called for each row that cannot be read, with why; the rows returned are then not all. Without it,
-    such a row raises. Raises ``FrrFormatError``.
+    ``skip`` is called with the reason for each unreadable row, which is then missing from the result; the default
+    raises. Raises ``FrrFormatError``.
     """
     command = CACHE_COMMANDS[version]
     rows = json_object(text, command).get("table")
@@ -41,7 +41,7 @@ def parse_nhrp_cache(
         try:
             entries.append(_cache_entry(typed.mapping(row)))
         except MALFORMED as error:
-            skip(f"{command}: a row is not as known ({type(error).__name__} {error}): {typed.brief(row, 200)}")
+            skip(f"{command}: unexpected row ({type(error).__name__} {error}): {typed.brief(row, 200)}")
     return tuple(entries)
 
 

@@ -1,4 +1,4 @@
-"""The operator's ``[frr]``."""
+"""The settings in ``[frr]``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Frr:
-    """How FRR is reached and how often. Times are seconds.
+    """How the agent reaches FRR, and how often. Times are seconds.
 
-    ``vty_directory``: where the daemons' vty sockets are. ``bgp_transport``: what BGP is written by, ``vtysh`` or
-    ``vty``. ``coalesce``: how long what happens is collected before it is acted upon together. ``resync_interval``:
-    how often FRR is read though nothing happened. ``linger``: how long a peer that left nhrpd's cache keeps what it
-    has.
+    ``vtysh``: the program. ``vty_directory``: where the daemons' vty sockets are. ``bgp_transport``: how the agent
+    writes BGP, ``vtysh`` or ``vty``. ``coalesce``: how long events are collected before a pass.
+    ``resync_interval``: the time between passes without events. ``linger``: how long a peer that left nhrpd's cache
+    keeps its neighbor and filters.
     """
 
     vtysh: str

@@ -6,7 +6,7 @@ from dmvpn_agent.runtime import json_values as typed
 
 
 class FrrFormatError(Exception):
-    """FRR printed something that is not in the form this program knows."""
+    """Unexpected output of FRR."""
 
 
 #: What reading a malformed value raises.

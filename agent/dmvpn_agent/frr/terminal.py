@@ -1,4 +1,4 @@
-"""FRR's command line, by whichever way it is reached."""
+"""FRR's command line: what vtysh and the vty sockets have in common."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ log = structlog.get_logger()
 
 
 class TerminalError(Exception):
-    """A daemon gave no whole answer. Of what was sent, some may have been done; the text names the daemon."""
+    """A daemon gave no complete answer, and may have run some of the commands; the text names the daemon."""
 
 
 class NotConnected(TerminalError):
-    """This way to the daemon is closed, and nothing was sent."""
+    """There is no connection to the daemon; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What lines printed, and the status of the last one that was run: 0 where it was taken without complaint.
+    """The output of a run of commands, and the status of the last one: 0 for success.
 
-    A status other than 0 is no failure by itself: an empty table has one in some versions. ``framed``: the way to the
-    daemon tells where an answer ends, so that the text cannot be cut off.
+    A status other than 0 is not always a failure: in some versions an empty table has one. ``framed``: the protocol
+    marks the end of the output, so the text is complete.
     """
 
     status: int
@@ -31,29 +31,29 @@ class Reply:
     framed: bool = field(default=False, compare=False)
 
     def last_output(self) -> str:
-        """Return the end of what was printed on one line, for people."""
+        """Return the end of the output on one line, for messages."""
         text = " ".join(f"{self.text} {self.errors}".split())
         return f"{text[-300:] or 'no output'} (status {self.status})"
 
 
 class Terminal(Protocol):
-    """A way to the daemons' command lines; each run begins in enable mode."""
+    """Access to the daemons' command lines; each run begins in enable mode."""
 
     @property
     def name(self) -> str:
-        """Return the word for this way in the log and the status."""
+        """Return the name in the log and the status, ``vtysh`` or ``vty``."""
 
     async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
-        """Give lines to one daemon, up to the first that has a status. Raises ``TerminalError``, ``NotConnected``."""
+        """Run commands in one daemon, up to the first with a status. Raises ``TerminalError``, ``NotConnected``."""
 
 
 class WithFallback:
-    """The first of two ways, and the second where the first is not there. Says which, where that changes.
+    """Uses a second terminal while the first has no connection; logs which one it uses when that changes.
 
-    Only for reading: what was to be written once must not go to both. ``used`` has the name of the way by daemon.
+    For reading only: a write must not be sent by both. ``used``: the name of the terminal in use, by daemon.
     """
 
-    name = "either"
+    name = "fallback"
 
     def __init__(self, first: Terminal, second: Terminal) -> None:
         self._first = first
@@ -61,17 +61,17 @@ class WithFallback:
         self.used: dict[str, str] = {}
 
     async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
-        """Give lines to one daemon, as ``Terminal`` does."""
+        """Run commands in one daemon, as ``Terminal`` does."""
         try:
             reply = await self._first.run(daemon, lines)
-        except NotConnected as closed:
+        except NotConnected as error:
             reply = await self._second.run(daemon, lines)
-            self._say(daemon, self._second.name, why=str(closed))
+            self._log(daemon, self._second.name, why=str(error))
         else:
-            self._say(daemon, self._first.name)
+            self._log(daemon, self._first.name)
         return reply
 
-    def _say(self, daemon: str, name: str, **why: str) -> None:
+    def _log(self, daemon: str, name: str, **why: str) -> None:
         if self.used.get(daemon) != name:
             self.used[daemon] = name
             log.info("frr_read_by", daemon=daemon, by=name, **why)

@@ -1,4 +1,4 @@
-"""The ways to FRR that the configuration names."""
+"""The terminals that the configuration selects."""
 
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.frr.terminal import Terminal, WithFallback
@@ -7,7 +7,7 @@ from dmvpn_agent.frr.vtysh import Vtysh
 
 
 class Terminals:
-    """The ways to FRR that the configuration names: by the vty sockets where they are open, or by vtysh."""
+    """``reader``: the vty sockets, or vtysh while there is no connection. ``writer``: ``frr.bgp_transport``."""
 
     def __init__(self, frr: Frr) -> None:
         vtysh, sockets = Vtysh(frr.vtysh), VtySockets(frr.vty_directory)

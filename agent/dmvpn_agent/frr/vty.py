@@ -1,12 +1,12 @@
-"""FRR's command line by way of the daemons' own sockets, ``/run/frr/<daemon>.vty``: what vtysh itself speaks.
+"""FRR's command line by the daemons' vty sockets, ``/run/frr/<daemon>.vty``, in vtysh's own protocol.
 
-A command is its text and a NUL. A reply is text, three NULs and a status byte; the text has no NUL. FRR reads a
-command that is too long in pieces, and runs the last piece as a command of its own; and it may throw away a command
-that arrives before the reply to the one before. So commands are short, and one is in flight at a time.
+A command is its text and a NUL. A reply is text without NUL, three NULs and a status byte. FRR reads a command that
+is too long in pieces and runs the last piece as a command; and it may discard a command that arrives before the reply
+to the previous one. So commands are short, and one is in flight at a time.
 
-A connection begins in view mode. Where it ends, for whatever reason, FRR leaves configuration mode and keeps what
-was written, line by line. So each run has a connection of its own, which costs 0.1 ms: nothing of an earlier run, its
-mode or the rest of a reply, can be taken for this one's, and a daemon that was restarted is simply found again.
+A connection begins in view mode. When it ends, for whatever reason, FRR leaves configuration mode and keeps the lines
+that were written. Each run has its own connection, which costs 0.1 ms: it inherits neither the mode nor the rest of
+a reply of an earlier run, and it finds a daemon that has restarted.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ TERMINATOR = b"\0\0\0"
 
 
 class VtySockets:
-    """The sockets in one directory. ``timeout`` is seconds for one run; ``max_reply`` bytes for one reply."""
+    """The vty sockets in a directory. ``timeout``: seconds for one run. ``max_reply``: bytes of one reply."""
 
     name = "vty"
 
@@ -32,23 +32,25 @@ class VtySockets:
         self._directory = directory
         self._timeout = timeout
         self._max_reply = max_reply
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
-        """Give lines to one daemon, up to the first that has a status.
+        """Run commands in one daemon, up to the first with a status.
 
         Raises ``NotConnected``; ``TerminalError`` if a reply is late, cut off or too long, in which case FRR may have
         run the command in flight; ``ValueError`` for a line that is not a single command.
         """
         commands = [_command(line) for line in ("enable", *lines)]
-        async with self._turns[daemon]:
+        async with self._locks[daemon]:
             try:
                 async with asyncio.timeout(self._timeout):
                     return await self._converse(daemon, commands)
             except TimeoutError:
                 raise TerminalError(f"{daemon} did not answer within {self._timeout:g} s") from None
             except (asyncio.IncompleteReadError, ConnectionError):
-                raise TerminalError(f"{daemon} broke off in the middle of its answer; was it stopped?") from None
+                raise TerminalError(
+                    f"{daemon} closed the connection before the end of its answer; was it stopped?"
+                ) from None
             except asyncio.LimitOverrunError:
                 raise TerminalError(f"{daemon} answered with more than {self._max_reply} bytes") from None
 
@@ -81,5 +83,5 @@ class VtySockets:
 def _command(line: str) -> bytes:
     encoded = line.encode()
     if len(encoded) > MAX_COMMAND or not line.isprintable():
-        raise ValueError(f"not one command of {MAX_COMMAND} bytes at most: {line!r:.200}")
+        raise ValueError(f"not a single command of at most {MAX_COMMAND} bytes: {line!r:.200}")
     return encoded + b"\0"

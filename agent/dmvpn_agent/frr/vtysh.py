@@ -1,8 +1,8 @@
-"""FRR's command line by way of vtysh.
+"""FRR's command line by vtysh.
 
-``vtysh -c A -c B`` stops at the first command that fails and keeps what was before it. Some failures print no ``%``
-and give status 0, and an empty table gives status 1, so the reconciler reads back what it wrote. Where a daemon is
-killed in the middle of ``show running-config``, half of it is printed with an ``end`` and status 0. One process at a
+``vtysh -c A -c B`` stops at the first command that fails; the ones before it stay in force. Some failures print no
+``%`` and have status 0, and an empty table has status 1, so the reconciler reads back what it wrote. If a daemon is
+killed during ``show running-config``, vtysh prints half of it with an ``end`` and status 0. Only one vtysh runs at a
 time: concurrent ones collide ("could not lock candidate DS").
 """
 
@@ -17,20 +17,20 @@ MAX_OUTPUT = 32 << 20
 
 
 class Vtysh:
-    """Runs vtysh, one process at a time. ``program`` is its path or name; ``timeout`` is seconds for one run."""
+    """Runs vtysh, one process at a time. ``program``: path or name. ``timeout``: seconds for one run."""
 
     name = "vtysh"
 
     def __init__(self, program: str, timeout: float = TIMEOUT) -> None:
         self._program = program
         self._timeout = timeout
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
-        """Give lines to one daemon. Raises ``TerminalError``; a command that failed is for the caller to see."""
+        """Run commands in one daemon. Raises ``TerminalError``; the caller checks for commands that failed."""
         argv = [self._program, "-d", daemon, *(word for line in lines for word in ("-c", line))]
         try:
-            async with self._turn:
+            async with self._lock:
                 done = await run(argv, timeout=self._timeout, max_output=MAX_OUTPUT)
         except ProgramError as error:
             raise TerminalError(str(error)) from error
@@ -38,5 +38,5 @@ class Vtysh:
         if "failed to connect to any daemons" in printed:
             raise TerminalError(f"{daemon} is not running, or its vty socket may not be opened (group frrvty)")
         if "because of an I/O error" in printed:
-            raise TerminalError(f"{daemon} broke off in the middle of its answer; was it stopped?")
+            raise TerminalError(f"{daemon} closed the connection before the end of its answer; was it stopped?")
         return Reply(done.status, done.stdout, done.stderr)

@@ -1,1 +1,1 @@
-"""The tunnel interfaces and the redirect rule: netlink and nftables."""
+"""The tunnel interfaces and the redirect rule, by netlink and nftables."""

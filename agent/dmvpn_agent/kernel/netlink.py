@@ -1,7 +1,7 @@
-"""The kernel by way of netlink: the tunnel interfaces, their addresses, and what nhrpd does to routes and neighbours.
+"""Watches by netlink the tunnel interfaces, their addresses, and nhrpd's routes and neighbour entries.
 
-nhrpd installs routes with protocol 191 and neighbour entries with the same on the tunnel interfaces: the only prompt
-sign of a binding that came or went.
+nhrpd installs routes and neighbour entries with protocol 191 on the tunnel interfaces. They are the only immediate
+notification of a binding that came or went.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ IFF_UP = 1
 
 
 class KernelWatch:
-    """Watches the tunnel interfaces; ``changed`` is told of everything.
+    """Watches the tunnel interfaces and calls ``changed`` at every change.
 
-    ``up``: of each interface, ``None`` while it does not exist. ``addresses``: what they have.
+    ``up``: whether each interface is up; ``None`` while it does not exist.
     """
 
     def __init__(self, interfaces: Iterable[str], telemetry: Telemetry, changed: Callable[[], None]) -> None:
@@ -40,11 +40,11 @@ class KernelWatch:
 
     @property
     def addresses(self) -> frozenset[Address]:
-        """Return the addresses of the tunnel interfaces, as last seen."""
+        """Return the addresses of the tunnel interfaces."""
         return frozenset(address for index, address in self._addresses if index in self._names)
 
     async def run(self) -> None:
-        """Watch until cancelled; a broken or overrun netlink socket is opened again and the state read anew."""
+        """Watch until cancelled. If the netlink socket breaks or overruns, open it again and read the whole state."""
         while True:
             self._backoff.begin()
             try:
@@ -60,12 +60,12 @@ class KernelWatch:
                 await asyncio.sleep(wait)
 
     async def _watch(self) -> None:
-        # It takes 0.2 s, in which nhrpd is answered; and only the running agent needs it.
+        # The import takes 0.2 s, in a thread so that nhrpd gets answers; only the running agent needs it.
         pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
         async with pyroute2.AsyncIPRoute() as netlink:
             await netlink.bind()
             self._telemetry.increment(metrics.KERNEL_RESYNCS)
-            self._take(
+            self._replace_state(
                 [link async for link in await netlink.link("dump")],
                 [address async for address in await netlink.addr("dump")],
             )
@@ -75,8 +75,8 @@ class KernelWatch:
                 async for message in netlink.get():
                     self._message(message)
 
-    def _take(self, links: list[Any], addresses: list[Any]) -> None:
-        """Replace in one go what was known: own addresses stay reserved while the kernel is read again."""
+    def _replace_state(self, links: list[Any], addresses: list[Any]) -> None:
+        """Replace the known state at once, so that the node's own addresses stay reserved in the meantime."""
         self._names.clear()
         self._addresses.clear()
         for name in self.up.keys() - {link.get_attr("IFLA_IFNAME") for link in links}:
@@ -90,7 +90,7 @@ class KernelWatch:
             self._link(message["index"], message.get_attr("IFLA_IFNAME"),
                        None if event == "RTM_DELLINK" else bool(message["flags"] & IFF_UP))  # fmt: skip
         elif event in {"RTM_NEWADDR", "RTM_DELADDR"}:
-            # On an interface with a far end, IFA_ADDRESS is the far end's.
+            # On a point-to-point interface IFA_ADDRESS is the remote address.
             text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
             change = self._addresses.add if event == "RTM_NEWADDR" else self._addresses.discard
             if text:
@@ -104,7 +104,7 @@ class KernelWatch:
 
     def _link(self, index: int, name: str, up: bool | None) -> None:
         former = self._names.pop(index, name)
-        if former != name:  # it was given another name
+        if former != name:  # it was renamed
             self._count("link")
             self._set_link(former, None)
         if name in self.up:

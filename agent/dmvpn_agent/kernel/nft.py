@@ -1,7 +1,7 @@
-"""Our nftables table as a script, and what nft shows of it: the redirect rule, and whose packets are dropped.
+"""The agent's nftables table, as a script and as nft shows it: the redirect rule, and the blocked UDP endpoints.
 
-A table of our own holds it, so that it is replaced in one transaction and nothing of the operator's is touched.
-It is written as text: nft 1.0.6 reads no ``dynamic`` flag from JSON.
+The table is the agent's own, so that one transaction replaces it without touching the operator's rules. The script is
+text, because nft 1.0.6 does not read the ``dynamic`` flag from JSON.
 """
 
 import json
@@ -15,28 +15,28 @@ from dmvpn_agent.kernel.redirect_rule import RedirectRule
 from dmvpn_agent.runtime import json_values as typed
 
 TABLE = "inet dmvpn_agent"
-#: What is compared of the objects in our table: what ``render`` says of them. nft shows more, and more with each
-#: version: handles, and from 1.1.4 on how many elements a set has (``count``). ``elem`` of a set is not ours.
+#: The attributes that ``render`` sets and the agent compares. nft shows others too, and more with each version:
+#: handles, and from 1.1.4 on the number of elements of a set (``count``). It does not compare a set's elements.
 _COMPARED = {
     "table": frozenset({"family", "name"}),
     "set": frozenset({"family", "table", "name", "type", "flags", "size", "timeout"}),
     "chain": frozenset({"family", "table", "name", "type", "hook", "prio", "policy"}),
     "rule": frozenset({"family", "table", "chain", "expr"}),
 }
-#: An address and UDP port, as the kernel is told of a peer behind a NAT.
+#: NBMA address and UDP port of a peer behind a NAT.
 UdpEndpoint = tuple[Address, int]
 
 
 class NftFormatError(Exception):
-    """nft printed something that is not in the form this program knows."""
+    """Unexpected output of nft."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownTable:
-    """Our table as nft shows it: ``content`` is what ``render`` wrote, ``packets`` what the rule has logged.
+    """The agent's table as nft shows it. ``packets``: how many the rule has logged.
 
-    How nft words a rule differs by version, so ``content`` is only good for comparing two looks with one another.
-    What is in our table and not of our making is in ``content`` too.
+    ``content`` has everything in the table, whoever wrote it. nft's wording differs by version, so it can only be
+    compared with an earlier ``content``.
     """
 
     content: str
@@ -44,10 +44,10 @@ class ShownTable:
 
 
 def render(rule: RedirectRule, blocked: Mapping[UdpEndpoint, int] | None = None) -> str:
-    """Return the script for ``nft -f -`` that makes our table hold just this rule, in one transaction.
+    """Return the script for ``nft -f -`` that replaces the agent's table in one transaction.
 
-    ``blocked`` has what must stay dropped in the new table, and for how many seconds. The table is named before it
-    is deleted, so that the deletion succeeds where there is none yet.
+    ``blocked``: the endpoints that stay blocked, and for how many seconds. The script adds the table before it
+    deletes it, because deleting a table that does not exist fails.
     """
     rules = "\n".join(
         f'    iifname "{name}" oifname "{name}" {log}' for name in rule.interfaces for log in _redirections(rule)
@@ -82,11 +82,11 @@ table {TABLE} {{
 {rules}
   }}
 }}
-{"".join(render_block(end, seconds) for end, seconds in (blocked or {}).items())}"""
+{"".join(render_block(endpoint, seconds) for endpoint, seconds in (blocked or {}).items())}"""
 
 
 def _redirections(rule: RedirectRule) -> tuple[str, str]:
-    """Return what is done with an IPv4 packet, and with an IPv6 packet, that could have gone direct."""
+    """Return the statements that log IPv4 and IPv6 packets for which a shortcut is possible."""
     limit = f"limit rate {rule.rate_per_minute}/minute burst {rule.burst} packets"
     log = f"counter log group {rule.nflog_group} snaplen {rule.snaplen}"
     source, destination = (
@@ -102,14 +102,14 @@ def _redirections(rule: RedirectRule) -> tuple[str, str]:
     )
 
 
-def render_block(end: UdpEndpoint, seconds: int) -> str:
-    """Return the script that has our table drop what comes from an address and UDP port, for so long."""
-    return f"add element {TABLE} blocked {{ {end[0]} . {end[1]} timeout {seconds}s }}\n"
+def render_block(endpoint: UdpEndpoint, seconds: int) -> str:
+    """Return the script that drops packets from an endpoint for this many seconds."""
+    return f"add element {TABLE} blocked {{ {endpoint[0]} . {endpoint[1]} timeout {seconds}s }}\n"
 
 
-def render_unblock(end: UdpEndpoint) -> str:
-    """Return the script that takes that back."""
-    return f"delete element {TABLE} blocked {{ {end[0]} . {end[1]} }}\n"
+def render_unblock(endpoint: UdpEndpoint) -> str:
+    """Return the script that stops dropping packets from an endpoint."""
+    return f"delete element {TABLE} blocked {{ {endpoint[0]} . {endpoint[1]} }}\n"
 
 
 def parse_table(text: str) -> ShownTable:
@@ -125,11 +125,11 @@ def parse_table(text: str) -> ShownTable:
         content = [_compared(item) for item in items if "metainfo" not in item]
         return ShownTable(json.dumps(content, sort_keys=True), packets)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise NftFormatError(f"nft printed no table: {text[:200]!r}") from error
+        raise NftFormatError(f"unexpected output of nft, not a table: {text[:200]!r}") from error
 
 
 def _compared(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return of a shown object what we wrote; one of another kind is not ours, and is returned whole."""
+    """Return the attributes of an object that ``render`` sets; all of them if it writes no such objects."""
     return {
         kind: {key: _without_counters(value) for key, value in shown.items()
                if key in _COMPARED.get(kind, shown.keys())}

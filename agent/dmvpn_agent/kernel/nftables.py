@@ -1,4 +1,4 @@
-"""nftables by way of nft, and the kernel's word that the rule set changed."""
+"""nftables by the nft program, and the kernel's notifications of changed rule sets."""
 
 import asyncio
 import errno
@@ -38,59 +38,59 @@ NFNLGRP_NFTABLES = 7
 
 
 class Nftables:
-    """Our own table, and nothing else. Whoever writes to it shares one of these: it knows what must stay dropped."""
+    """The agent's table. All writers share one instance, because it keeps track of the blocked endpoints."""
 
     def __init__(self) -> None:
         self._blocked: dict[UdpEndpoint, float] = {}
         self._writing = asyncio.Lock()
 
     async def show(self) -> ShownTable | None:
-        """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
-        # Terse: without the up to 65535 pairs that the set holds.
+        """Return the agent's table, ``None`` if there is none. Raises ``FirewallError``."""
+        # -t (terse): without the up to 65535 elements of a set.
         done = await self._nft("-j", "-t", "list", "table", *TABLE.split())
         if done.status != 0:
             if "No such file or directory" in done.stderr:
                 return None
-            raise FirewallError(f"nft cannot list table {TABLE}: {_words(done)}")
+            raise FirewallError(f"nft cannot list table {TABLE}: {_message(done)}")
         try:
             return parse_table(done.stdout)
         except NftFormatError as error:
             raise FirewallError(str(error)) from error
 
     async def install(self, rule: RedirectRule) -> None:
-        """Write our table in place of what is there; what is blocked stays so. Raises ``FirewallError``."""
+        """Replace the agent's table; blocked endpoints stay blocked. Raises ``FirewallError``."""
         async with self._writing:
             done = await self._nft("-f", "-", stdin=render(rule, self._still_blocked()))
         if done.status != 0:
-            raise FirewallError(f"nft refuses the redirect rule: {_words(done)}")
+            raise FirewallError(f"nft refuses the redirect rule: {_message(done)}")
 
     def _still_blocked(self) -> dict[UdpEndpoint, int]:
         now = time.monotonic()
-        self._blocked = {end: until for end, until in self._blocked.items() if now < until}
-        return {end: math.ceil(until - now) for end, until in self._blocked.items()}
+        self._blocked = {endpoint: until for endpoint, until in self._blocked.items() if now < until}
+        return {endpoint: math.ceil(until - now) for endpoint, until in self._blocked.items()}
 
     async def remove(self) -> None:
-        """Delete our table; it need not be there. Raises ``FirewallError``."""
+        """Delete the agent's table if it exists. Raises ``FirewallError``."""
         done = await self._nft("delete", "table", *TABLE.split())
         if done.status != 0 and "No such file or directory" not in done.stderr:
-            raise FirewallError(f"nft cannot delete table {TABLE}: {_words(done)}")
+            raise FirewallError(f"nft cannot delete table {TABLE}: {_message(done)}")
 
-    async def block(self, end: UdpEndpoint, span: timedelta) -> None:
-        """Drop what comes from an address and UDP port. Raises ``FirewallError``."""
+    async def block(self, endpoint: UdpEndpoint, span: timedelta) -> None:
+        """Drop packets from an endpoint. Raises ``FirewallError``."""
         async with self._writing:
-            done = await self._nft("-f", "-", stdin=render_block(end, int(span.total_seconds())))
+            done = await self._nft("-f", "-", stdin=render_block(endpoint, int(span.total_seconds())))
             if done.status == 0:
-                self._blocked[end] = time.monotonic() + span.total_seconds()
+                self._blocked[endpoint] = time.monotonic() + span.total_seconds()
         if done.status != 0:
-            raise FirewallError(f"nft does not drop what comes from {end[0]} port {end[1]}: {_words(done)}")
+            raise FirewallError(f"nft cannot block packets from {endpoint[0]} port {endpoint[1]}: {_message(done)}")
 
-    async def unblock(self, end: UdpEndpoint) -> None:
-        """Drop it no longer; it need not be dropped. Raises ``FirewallError``."""
+    async def unblock(self, endpoint: UdpEndpoint) -> None:
+        """Stop dropping packets from an endpoint, if they are dropped. Raises ``FirewallError``."""
         async with self._writing:
-            self._blocked.pop(end, None)
-            done = await self._nft("-f", "-", stdin=render_unblock(end))
+            self._blocked.pop(endpoint, None)
+            done = await self._nft("-f", "-", stdin=render_unblock(endpoint))
         if done.status != 0 and "No such file or directory" not in done.stderr:
-            raise FirewallError(f"nft still drops what comes from {end[0]} port {end[1]}: {_words(done)}")
+            raise FirewallError(f"nft cannot unblock packets from {endpoint[0]} port {endpoint[1]}: {_message(done)}")
 
     async def _nft(self, *words: str, stdin: str = "") -> Completed:
         try:
@@ -99,12 +99,12 @@ class Nftables:
             raise FirewallError(str(error)) from error
 
 
-def _words(done: Completed) -> str:
+def _message(done: Completed) -> str:
     return " ".join(done.stderr.split())[:300] or f"status {done.status}"
 
 
 class NftablesNotifications:
-    """Calls back when anybody changes any rule set; what changed is for the listener to look at."""
+    """Calls ``changed`` after every change of any rule set; the callee reads what changed."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -112,7 +112,7 @@ class NftablesNotifications:
         self._trouble = Trouble()
 
     async def run(self) -> None:
-        """Listen until cancelled; a socket that cannot be had, or breaks, is opened again."""
+        """Listen until cancelled; if the socket cannot be opened, or breaks, open it again."""
         while True:
             self._backoff.begin()
             try:
@@ -121,7 +121,7 @@ class NftablesNotifications:
                 wait = self._backoff.failed()
                 if self._trouble.is_new(error):
                     log.warning("nftables_unwatched", why=self._trouble.text,
-                                consequence="a flushed rule is noticed at the next check only",
+                                consequence="a flushed rule is noticed only at the next check",
                                 do="give the agent CAP_NET_ADMIN, and the kernel nf_tables")  # fmt: skip
                 await asyncio.sleep(wait)
 
@@ -131,7 +131,7 @@ class NftablesNotifications:
             notifications.bind((0, 0))
             notifications.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
             self._trouble.over()
-            self._changed()  # what changed before is not notified
+            self._changed()  # earlier changes were not notified
             while True:
                 try:
                     await asyncio.get_running_loop().sock_recv(notifications, 65536)
@@ -139,6 +139,6 @@ class NftablesNotifications:
                         while notifications.recv(65536):
                             pass
                 except OSError as error:
-                    if error.errno != errno.ENOBUFS:  # notifications were lost; the look that follows sees all
+                    if error.errno != errno.ENOBUFS:  # lost notifications do not matter: the table is read below
                         raise
                 self._changed()

@@ -1,4 +1,4 @@
-"""Keeps the redirect rule in place, whoever flushes it."""
+"""Keeps the redirect rule in place, also after an operator or another program flushes it."""
 
 from typing import Protocol
 
@@ -17,23 +17,23 @@ CHECK_INTERVAL = 15.0
 
 
 class FirewallError(Exception):
-    """nft could not be run or did not take the rule; the text gives its own words."""
+    """nft cannot be run or refused the rule; the text has its message."""
 
 
 class Firewall(Protocol):
-    """The nftables of this node, as far as our table goes."""
+    """The agent's nftables table on this node."""
 
     async def show(self) -> ShownTable | None:
-        """Return our table, ``None`` where there is none. Raises ``FirewallError``."""
+        """Return the agent's table, ``None`` if there is none. Raises ``FirewallError``."""
 
     async def install(self, rule: RedirectRule) -> None:
-        """Write our table in place of what is there. Raises ``FirewallError``."""
+        """Replace the agent's table. Raises ``FirewallError``."""
 
 
 class RedirectKeeper:
-    """Compares our table with what it looked like right after it was written, and writes it again if it differs.
+    """Compares the agent's table with its content right after it was written, and writes it again if it differs.
 
-    In a ``dry_run`` it only looks, and says when it would write.
+    With ``dry_run`` it writes nothing and logs when it would.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RedirectKeeper:
         self.packets = 0
 
     def trigger(self) -> None:
-        """Ask for a look now: something in nftables changed."""
+        """Request a check now, because something in nftables changed."""
         self._trigger.set()
 
     def reload(self, rule: RedirectRule) -> None:
@@ -61,7 +61,7 @@ class RedirectKeeper:
             self.trigger()
 
     async def run(self) -> None:
-        """Look after the rule until cancelled."""
+        """Check the rule until cancelled."""
         while True:
             try:
                 await self._check()
@@ -76,7 +76,7 @@ class RedirectKeeper:
     async def _check(self) -> None:
         shown = await self._firewall.show()
         if self._dry_run:
-            self._say_what_would_be(shown)
+            self._log_dry_run(shown)
             return
         if shown is None or shown.content != self._written:
             cause = "start" if self._written is None else "missing" if shown is None else "changed"
@@ -84,15 +84,14 @@ class RedirectKeeper:
             await self._firewall.install(rule)
             shown = await self._firewall.show()
             if shown is None:
-                raise FirewallError("nft took the redirect rule, but does not show it")
-            self._written = shown.content if rule is self._rule else None  # a reload came meanwhile
+                raise FirewallError("nft accepted the redirect rule, but does not show it")
+            self._written = shown.content if rule is self._rule else None  # None after a reload in the meantime
             self._telemetry.increment(metrics.REDIRECT_INSTALLS, cause)
             (log.info if cause == "start" else log.warning)("redirect_rule_installed", cause=cause)
         self.installed, self.packets = True, shown.packets
 
-    def _say_what_would_be(self, shown: ShownTable | None) -> None:
+    def _log_dry_run(self, shown: ShownTable | None) -> None:
         self.installed, self.packets = shown is not None, shown.packets if shown else 0
-        there = "missing" if shown is None else shown.content
-        if self._dry_run_report.is_new(there):
-            # What nft would make of the rule is not known before it is written, so one that is there may be as it is.
+        if self._dry_run_report.is_new("missing" if shown is None else shown.content):
+            # How nft shows the rule is unknown until it is written, so an existing table may be right already.
             log.info("would_install_redirect_rule", table="missing" if shown is None else "there, and replaced")

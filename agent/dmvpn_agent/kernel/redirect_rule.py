@@ -1,7 +1,7 @@
-"""The redirect rule: which packets through the hub make nhrpd send an NHRP Traffic Indication.
+"""The redirect rule: for which packets through the hub nhrpd sends an NHRP Traffic Indication.
 
-nhrpd (``nhrp nflog-group N``, ``ip nhrp redirect``) reads packets from an NFLOG group; a packet that entered and
-left through the tunnel interface could have gone direct. A few per pair of networks are enough.
+nhrpd (``nhrp nflog-group N``, ``ip nhrp redirect``) reads packets from an NFLOG group. For a packet that enters and
+leaves through the tunnel interface the spokes can have a shortcut. A few packets per pair of networks are enough.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RedirectRule:
-    """What is to be logged to nhrpd.
+    """Which packets go to the NFLOG group: those that enter and leave through the same one of ``interfaces``.
 
-    Of each pair of source and destination network at most ``rate_per_minute`` packets (``burst`` at once) that enter
-    and leave through the same one of ``interfaces`` go to the NFLOG group, cut to ``snaplen`` bytes. The networks are
-    as long as ``source_prefix_length`` and ``destination_prefix_length``; IPv6 has lengths of its own. What enters
-    through one interface and leaves through another has no shortcut: these are two DMVPNs.
+    At most ``rate_per_minute`` packets, ``burst`` of them at once, for each pair of source and destination network,
+    cut to ``snaplen`` bytes. The prefix lengths say how large these networks are. Between two interfaces, that is two
+    DMVPNs, there is no shortcut.
     """
 
     interfaces: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Interfaces and what nhrpd leaves in the kernel, by way of real netlink."""
+"""Tunnel interfaces, addresses and nhrpd's entries in a real kernel, by netlink."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,8 +35,8 @@ class Watched:
 
 
 @in_network_namespace
-async def test_the_tunnel_interface_is_seen_coming_and_going() -> None:
-    """Absent, down, up, down, absent, each told."""
+async def test_every_state_of_the_tunnel_interface_is_notified() -> None:
+    """Absent, down, up, down, absent."""
     watched = Watched()
     async with watched.running():
         assert watched.watch.up["gre1"] is None
@@ -52,8 +52,8 @@ async def test_the_tunnel_interface_is_seen_coming_and_going() -> None:
 
 
 @in_network_namespace
-async def test_each_of_several_tunnels_has_a_state_of_its_own() -> None:
-    """One coming or going says nothing about the other, also where they change names."""
+async def test_several_tunnels_have_separate_states() -> None:
+    """Also if they change names."""
     watched = Watched()
     async with watched.running():
         command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "gre2")
@@ -66,8 +66,8 @@ async def test_each_of_several_tunnels_has_a_state_of_its_own() -> None:
 
 
 @in_network_namespace
-async def test_an_interface_that_is_there_already_is_seen() -> None:
-    """The state is read at the start, not only its changes."""
+async def test_an_existing_interface_is_seen() -> None:
+    """The watch reads the state first, not only changes."""
     command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
     command("ip", "link", "set", "gre1", "up")
     watched = Watched()
@@ -77,7 +77,7 @@ async def test_an_interface_that_is_there_already_is_seen() -> None:
 
 @in_network_namespace
 async def test_a_renamed_interface_is_another_one() -> None:
-    """What is called differently now is not the tunnel any more."""
+    """It is no longer the tunnel."""
     command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
     watched = Watched()
     async with watched.running():
@@ -88,8 +88,8 @@ async def test_a_renamed_interface_is_another_one() -> None:
 
 
 @in_network_namespace
-async def test_what_nhrpd_does_is_told_and_what_others_do_is_not() -> None:
-    """Neighbour entries and routes with protocol 191 are bindings that came or went."""
+async def test_only_nhrpds_routes_and_neighbour_entries_are_notified() -> None:
+    """Those with protocol 191: bindings that came or went."""
     command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
     command("ip", "link", "set", "gre1", "up")
     command("ip", "address", "add", "10.255.0.1/24", "dev", "gre1")
@@ -111,8 +111,8 @@ async def test_what_nhrpd_does_is_told_and_what_others_do_is_not() -> None:
 
 
 @in_network_namespace
-async def test_the_addresses_of_the_tunnels_are_this_nodes() -> None:
-    """Those that are there at the start and those that come and go, of both families; of no other interface."""
+async def test_the_tunnels_addresses_are_known() -> None:
+    """Existing and new ones, of both IP versions, of no other interface."""
     command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
     command("ip", "addr", "add", "10.255.0.1/24", "dev", "gre1")
     command("ip", "addr", "add", "10.9.0.1/24", "dev", "other")

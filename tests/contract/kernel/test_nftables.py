@@ -1,4 +1,4 @@
-"""The redirect rule in a real kernel, by way of the real nft."""
+"""The redirect rule in a real kernel, by the real nft."""
 
 import asyncio
 import json
@@ -79,8 +79,8 @@ async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
 
 
 @in_network_namespace
-async def test_nft_shows_the_same_at_every_look() -> None:
-    """No table, then ours; nothing of it changes by itself, also where pairs were seen."""
+async def test_nft_shows_the_same_table_at_every_check() -> None:
+    """Also after packets of new pairs."""
     firewall = Nftables()
     assert await firewall.show() is None
     await firewall.install(RULE)
@@ -103,8 +103,8 @@ async def test_nft_shows_the_same_at_every_look() -> None:
     ],
 )
 @in_network_namespace
-async def test_nft_takes_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
-    """The ends of what the configuration allows."""
+async def test_nft_accepts_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
+    """The extreme values of the configuration."""
     await Nftables().install(rule)
     ruleset = command("nft", "list", "ruleset")
     for name in rule.interfaces:
@@ -112,8 +112,8 @@ async def test_nft_takes_every_rule_that_can_be_configured(rule: RedirectRule) -
 
 
 @in_network_namespace
-async def test_a_rule_that_nft_refuses_is_told_and_leaves_what_was() -> None:
-    """The script is one transaction; nft's own words say what is wrong."""
+async def test_a_refused_rule_is_reported_and_the_old_one_stays() -> None:
+    """The script is one transaction; the error has nft's message."""
     firewall = Nftables()
     await firewall.install(RULE)
     before = await firewall.show()
@@ -131,8 +131,8 @@ async def test_a_rule_that_nft_refuses_is_told_and_leaves_what_was() -> None:
     ids=["IPv4", "IPv6"],
 )
 @in_network_namespace
-async def test_of_packets_that_could_go_direct_one_is_logged(packet: bytes, name: str, pair: list[str]) -> None:
-    """They enter and leave through the same tunnel: one of each pair of networks, of either IP version."""
+async def test_one_packet_of_a_pair_of_networks_is_logged(packet: bytes, name: str, pair: list[str]) -> None:
+    """Of packets that enter and leave by the same tunnel, in both IP versions."""
     firewall = Nftables()
     await firewall.install(RULE)
     command("sh", "-c", ROUTER)
@@ -164,8 +164,8 @@ def _packets(counter: str) -> int:
     ids=" ".join,
 )
 @in_network_namespace
-async def test_whoever_harms_the_rule_it_is_written_again(harm: tuple[str, ...]) -> None:
-    """The kernel tells, and the keeper looks at once."""
+async def test_a_damaged_rule_is_written_again(harm: tuple[str, ...]) -> None:
+    """The kernel notifies the agent, which checks at once."""
     telemetry = Telemetry()
     async with _kept(telemetry):
         good = command("nft", "-s", "list", "table", "inet", "dmvpn_agent")
@@ -176,7 +176,7 @@ async def test_whoever_harms_the_rule_it_is_written_again(harm: tuple[str, ...])
 
 @in_network_namespace
 async def test_the_operators_tables_are_not_touched() -> None:
-    """Installing and repairing leave them byte for byte."""
+    """They are identical after installation and repair."""
     command("nft", "-f", "-", stdin=OPERATORS)
     before = command("nft", "list", "table", "inet", "filter") + command("nft", "list", "table", "ip", "nat")
     telemetry = Telemetry()
@@ -189,7 +189,7 @@ async def test_the_operators_tables_are_not_touched() -> None:
 
 @in_network_namespace
 async def test_a_change_of_another_table_writes_nothing() -> None:
-    """The keeper looks, sees its rule, and leaves it: the limits' state is not lost."""
+    """The agent checks its rule and leaves it: the limits keep their state."""
     telemetry = Telemetry()
     async with _kept(telemetry) as keeper:
         handle = command("nft", "-a", "list", "table", "inet", "dmvpn_agent")
@@ -209,8 +209,8 @@ async def test_a_change_of_another_table_writes_nothing() -> None:
 
 
 @in_network_namespace
-async def test_what_comes_from_a_blocked_port_is_dropped_until_it_is_heard_again() -> None:
-    """Of two at one address only the one; the keeper's table is the same to it."""
+async def test_packets_from_a_blocked_port_are_dropped_until_it_is_unblocked() -> None:
+    """Another port of the same address is not affected, and the table counts as unchanged."""
     firewall = Nftables()
     await firewall.install(RULE)
     before = await firewall.show()
@@ -226,8 +226,8 @@ async def test_what_comes_from_a_blocked_port_is_dropped_until_it_is_heard_again
 
 
 @in_network_namespace
-async def test_what_is_blocked_stays_so_whoever_harms_the_rule() -> None:
-    """The table is written again with it; what is heard again is not in it."""
+async def test_blocked_ports_stay_blocked_when_the_table_is_written_again() -> None:
+    """Unblocked ones are not in it."""
     firewall = Nftables()
     command("ip", "link", "set", "lo", "up")
     blocked, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
@@ -259,8 +259,8 @@ def _arrives(port: int) -> bool:
             return False
 
 
-async def test_a_missing_nft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator is told which program."""
+async def test_a_missing_nft_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the program."""
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(FirewallError, match="nft cannot be started"):
         await Nftables().show()

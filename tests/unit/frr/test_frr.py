@@ -1,4 +1,4 @@
-"""FRR's output to values, and changes to vtysh lines."""
+"""Parsing FRR's output, and rendering changes as vtysh lines."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -34,7 +34,7 @@ NET = Entry(permit=True, prefix=IPv4Network("192.168.2.0/24"), le=26)
 
 
 def test_a_recorded_configuration_is_read() -> None:
-    """Our neighbor whole, the operator's as far as it matters; other instances and families do not mix in."""
+    """The agent's neighbor completely, the operator's as far as it matters; other instances are ignored."""
     observed = parse_running_config((RECORDED / "running-config.txt").read_text())
     assert (observed.as_number, observed.requires_policy) == (65000, True)
     assert observed.peer_groups == {"q", "spokes"}
@@ -47,8 +47,8 @@ def test_a_recorded_configuration_is_read() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_version_is_read_alike(version: str) -> None:
-    """The same configuration, as each prints it: where prefix-lists stand, a group's AS number at the group only."""
+def test_every_versions_configuration_gives_the_same_values(version: str) -> None:
+    """Versions differ in where they print prefix-lists; all print a group's AS number at the group only."""
     observed = parse_running_config((DATA / version / "hub-running-config.txt").read_text())
     hub3, operators = ip_address("10.255.0.3"), ip_address("10.255.0.77")
     assert observed == Observed(
@@ -84,16 +84,16 @@ def test_every_version_is_read_alike(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_summary_of_every_version_is_read_alike(version: str) -> None:
-    """Neighbors that are not up, one that is shut down; one named by its interface is passed over."""
+def test_every_versions_summary_gives_the_same_values(version: str) -> None:
+    """Neighbors that are down or shut down; unnumbered ones are ignored."""
     sessions = parse_bgp_summary((DATA / version / "hub-summary.json").read_text())
     assert set(map(str, sessions)) == {"10.255.0.2", "10.255.0.3", "10.255.0.77"}
     assert {session.state for session in sessions.values()} <= {"Idle", "Active"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_states_of_sessions_are_read_alike(version: str) -> None:
-    """One is up with four prefixes; one is over its limit, and told from one that was shut down."""
+def test_every_versions_session_states_give_the_same_values(version: str) -> None:
+    """One session is up with four prefixes, one is over its limit, one is shut down."""
     sessions = parse_bgp_summary((DATA / version / "states-summary.json").read_text())
     assert sessions == {
         A: Session("Established", 4),
@@ -106,7 +106,7 @@ def test_the_states_of_sessions_are_read_alike(version: str) -> None:
 
 
 def test_recorded_prefix_lists_are_read() -> None:
-    """Every form of an entry; FRR does not print them in the order of seq."""
+    """Every form of an entry. FRR does not print them in the order of seq."""
     lists = parse_running_config((RECORDED / "running-config.txt").read_text()).prefix_lists
     assert lists[LIST] == {5: NET, DENY_ANY_SEQ: DENY_ANY}
     assert lists["zero"] == {
@@ -140,13 +140,13 @@ def test_recorded_prefix_lists_are_read() -> None:
         ("ipv6 prefix-list x seq 5 permit any\n", Observed()),
     ],
 )
-def test_configurations_are_read_for_what_they_are(text: str, observed: Observed) -> None:
-    """The default instance and IPv4 unicast are meant, and nothing else."""
+def test_only_the_default_instance_and_ipv4_unicast_count(text: str, observed: Observed) -> None:
+    """Lines of other instances and address families are ignored."""
     assert parse_running_config(text) == observed
 
 
 def test_a_recorded_summary_is_read() -> None:
-    """Neighbors that FRR names by interface are passed over; all others are there."""
+    """All neighbors except unnumbered ones."""
     sessions = parse_bgp_summary((RECORDED / "bgp-summary.json").read_text())
     assert sessions[A] == Session("Idle", 0)
     assert set(map(str, sessions)) == {"10.255.0.2", "10.255.0.8", "10.255.0.77", "2001:db8::1"}
@@ -162,22 +162,22 @@ def test_a_bgpd_without_instance_has_no_sessions() -> None:
     ["", "[]", "{", '{"peers": []}', '{"peers": {"10.0.0.1": {}}}', '{"peers": {"x": 1}}',
      '{"peers": {"x": {"state": "Idle"}}}'],
 )  # fmt: skip
-def test_another_summary_is_a_format_error(text: str) -> None:
-    """What FRR never printed before is told, not guessed at."""
+def test_an_unexpected_summary_is_a_format_error(text: str) -> None:
+    """The agent does not guess."""
     with pytest.raises(FrrFormatError, match="summary json"):
         parse_bgp_summary(text)
 
 
 @pytest.mark.parametrize("version", NHRPD_VERSIONS)
 def test_a_recorded_cache_is_read(version: str) -> None:
-    """nhrpd writes ``-`` where there is no NBMA address; an empty cache is nobody."""
+    """nhrpd prints ``-`` for a missing NBMA address; an empty cache has no entries."""
     entries = parse_nhrp_cache((DATA / version / "nhrp-cache.json").read_text())
     assert entries == (CacheEntry("gre1", "local", ip_address("10.255.0.8"), None),)
     assert parse_nhrp_cache((DATA / version / "nhrp-cache-empty.json").read_text()) == ()
 
 
 def test_a_dynamic_entry_of_the_cache_is_read() -> None:
-    """A spoke as the hub's nhrpd shows it."""
+    """A spoke in the hub's cache."""
     row = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2","auth":true}'
     entries = parse_nhrp_cache(f'{{"attr":{{"entriesCount":1}},"table":[{row}]}}')
     assert entries == (CacheEntry("gre1", "dynamic", A, ip_address("203.0.113.2")),)
@@ -188,26 +188,26 @@ def test_a_dynamic_entry_of_the_cache_is_read() -> None:
     ["", "[]", "{}", '{"table": 1}', '{"table": [1]}', '{"table": [{"interface": "gre1"}]}',
      '{"table": [{"interface": "gre1", "type": "dynamic", "protocol": "x"}]}'],
 )  # fmt: skip
-def test_another_cache_is_a_format_error(text: str) -> None:
-    """An unreadable cache must not be taken for an empty one."""
+def test_an_unexpected_cache_is_a_format_error(text: str) -> None:
+    """An unreadable cache is not an empty one."""
     with pytest.raises(FrrFormatError, match="cache json"):
         parse_nhrp_cache(text)
 
 
-def test_one_row_of_a_cache_that_cannot_be_read_costs_no_other() -> None:
-    """It is told apart: the peers that were read are not all."""
+def test_an_unreadable_row_of_the_cache_is_skipped_and_reported() -> None:
+    """So the caller knows that peers are missing."""
     rows = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2"}', '{"protocol":5}', "7"
     skipped: list[str] = []
     entries = parse_nhrp_cache(f'{{"table":[{",".join(rows)}]}}', skipped.append)
     assert [entry.protocol_address for entry in entries] == [A]
     assert [why.rpartition(": {")[0] or why for why in skipped] == [
-        "show ip nhrp cache json: a row is not as known (KeyError 'interface')",
-        "show ip nhrp cache json: a row is not as known (TypeError 7 is not an object): 7",
+        "show ip nhrp cache json: unexpected row (KeyError 'interface')",
+        "show ip nhrp cache json: unexpected row (TypeError 7 is not an object): 7",
     ]
 
 
-def test_one_session_that_cannot_be_read_costs_no_other() -> None:
-    """As where a version of FRR has a number elsewhere."""
+def test_an_unreadable_session_is_skipped_and_reported() -> None:
+    """For example if a version of FRR prints another type there."""
     text = '{"peers": {"10.255.0.2": {"state": "Idle"}, "10.255.0.3": {"state": 5}, "x": {"state": "Idle"}}}'
     skipped: list[str] = []
     assert parse_bgp_summary(text, skipped.append) == {A: Session("Idle", 0)}
@@ -235,17 +235,17 @@ OURS = " neighbor 10.255.0.2 description dmvpn-agent x certificate 01"
         f"ip prefix-list {LIST} something",
     ],
 )
-def test_a_line_on_what_is_ours_that_cannot_be_read_is_a_format_error(text: str) -> None:
-    """The agent neither guesses nor skips it: a line that it misses would be written again or never removed."""
-    with pytest.raises(FrrFormatError, match="the running configuration has a line that is not as known: '"):
+def test_an_unreadable_line_about_the_agents_configuration_is_a_format_error(text: str) -> None:
+    """If the agent skipped it, it would write the line again or never remove it."""
+    with pytest.raises(FrrFormatError, match="unexpected line in the running configuration: '"):
         parse_running_config(text)
 
 
 @pytest.mark.parametrize(
     "line", ["remote-as 1x", "remote-as 4294967296", "remote-as 1.65536", "weight -1", "maximum-prefix"]
 )
-def test_a_neighbor_of_the_operators_that_cannot_be_read_stays_the_operators(line: str) -> None:
-    """Though it has nothing else: it is not taken for one of ours that was cut short, and no other line suffers."""
+def test_an_unreadable_neighbor_is_the_operators(line: str) -> None:
+    """It does not look like a half-written one of the agent's, and no other line suffers."""
     text = (
         f"router bgp 65000\n neighbor 10.255.0.2 remote-as 64512\n neighbor 10.255.0.3 remote-as 64513\n"
         f" address-family ipv4 unicast\n  neighbor 10.255.0.2 {line}\n"
@@ -254,20 +254,20 @@ def test_a_neighbor_of_the_operators_that_cannot_be_read_stays_the_operators(lin
 
 
 @pytest.mark.parametrize("line", ["seq 5 permit 10.0.0.0/33", "seq 5 permit 10.0.0.0/8 within 9", "seq x permit any"])
-def test_a_list_of_the_operators_that_cannot_be_read_is_passed_over(line: str) -> None:
-    """It is his."""
+def test_an_unreadable_list_of_the_operators_is_ignored(line: str) -> None:
+    """The agent does not need it."""
     text = f"ip prefix-list his {line}\nip prefix-list {LIST} seq 5 permit any\n"
     assert LIST in parse_running_config(text).prefix_lists
 
 
-def test_a_line_of_the_configuration_ends_where_frr_ends_it() -> None:
-    """Not at other characters that Python takes for the end of a line."""
+def test_only_a_newline_ends_a_line() -> None:
+    """Not the other characters at which Python splits lines."""
     text = "router bgp 65000\n neighbor 10.255.0.2 description a\x85b\u2028router bgp 7\n"
     assert parse_running_config(text).as_number == 65000
 
 
-def test_changes_become_lines_in_their_order() -> None:
-    """Each kind in the node it belongs to, beginning and ending at the top."""
+def test_changes_become_lines_in_order() -> None:
+    """Each in its configuration node; the lines begin and end in enable mode."""
     neighbor = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 01", LIST)
     changes: list[Change] = [
         AddEntry(LIST, DENY_ANY_SEQ, DENY_ANY),
@@ -306,7 +306,7 @@ def test_changes_become_lines_in_their_order() -> None:
     ]
 
 
-def test_only_what_differs_of_a_neighbor_is_written() -> None:
+def test_only_differences_of_a_neighbor_are_written() -> None:
     """An unchanged line could reset the session."""
     before = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 01", LIST)
     after = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 02", LIST)
@@ -316,7 +316,7 @@ def test_only_what_differs_of_a_neighbor_is_written() -> None:
 
 
 def test_limit_and_weight_follow_the_filter_in_each_family() -> None:
-    """And stand before the neighbor has its group, which starts the session."""
+    """And come before the peer-group, which starts the session."""
     limit = MaximumPrefix(10, 15)
     after = Neighbor(A, 64512, "spokes", "dmvpn-agent x", LIST, f"{LIST}6", True, limit, limit, 200, 200)
     start = "neighbor 10.255.0.2"
@@ -363,26 +363,26 @@ def test_limit_and_weight_follow_the_filter_in_each_family() -> None:
     ],
 )
 def test_a_limit_is_read_as_frr_prints_it(line: str, read: MaximumPrefix | None) -> None:
-    """One that an operator made different is not taken for ours, and another line for none."""
+    """An operator's variant differs from the agent's, and a line of another kind is not a limit."""
     neighbor = " neighbor 10.255.0.2"
     text = f"router bgp 65000\n{neighbor} remote-as 1\n address-family {{}} unicast\n {neighbor} {line}\n"
     assert parse_running_config(text.format("ipv4")).neighbors[A] == Neighbor(A, 1, maximum_prefix=read)
     assert parse_running_config(text.format("ipv6")).neighbors[A] == Neighbor(A, 1, maximum_prefix_ipv6=read)
 
 
-def test_a_password_in_the_configuration_goes_nowhere() -> None:
-    """Nothing of the line is kept, so nothing can log it."""
+def test_a_password_in_the_configuration_is_not_kept() -> None:
+    """So nothing can log it."""
     text = "router bgp 65000\n neighbor 10.255.0.2 remote-as 1\n neighbor 10.255.0.2 password s3cret one\n"
     assert "s3cret" not in repr(parse_running_config(text))
 
 
-def test_nothing_to_change_is_nothing_to_run() -> None:
+def test_no_changes_are_no_lines() -> None:
     """vtysh without commands would wait for a terminal."""
     assert render([], 65000) == []
 
 
-def test_many_lines_on_lists_are_one_transaction() -> None:
-    """FRR looks at all lists again for each line otherwise; neighbors stay outside, bgpd would hold them."""
+def test_many_lines_about_lists_are_one_transaction() -> None:
+    """Otherwise FRR processes all lists again for each line. Neighbors stay outside: bgpd would delay them."""
     lists: list[Change] = [AddEntry(LIST, seq, DENY_ANY) for seq in range(MANY)]
     neighbor = RemoveNeighbor(A)
     lines = render([*lists, neighbor], 65000, grouped=True)
@@ -391,7 +391,7 @@ def test_many_lines_on_lists_are_one_transaction() -> None:
     assert lines[2 : MANY + 2] == [line for change in lists for line in render([change], 65000, grouped=True)[1:-1]]
 
 
-def test_few_lines_are_none() -> None:
+def test_few_lines_are_not_a_transaction() -> None:
     """The neighbors of single peers start at once."""
     few = render([AddEntry(LIST, seq, DENY_ANY) for seq in range(FEW)], 65000)
     neighbors = render([RemoveNeighbor(A + number) for number in range(MANY)], 65000)

@@ -1,4 +1,4 @@
-"""Speaking to a daemon's vty socket."""
+"""The client of the daemons' vty sockets."""
 
 import asyncio
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ def _by_command(answers: Mapping[str, bytes | None]) -> Any:
     return lambda command: answers.get(command, reply())
 
 
-async def test_each_run_is_a_conversation_of_its_own(tmp_path: Path) -> None:
-    """It begins in enable mode, and one command waits for the reply to the one before."""
+async def test_each_run_has_its_own_connection(tmp_path: Path) -> None:
+    """It begins in enable mode, and each command waits for the reply to the previous one."""
     async with VtyServer(tmp_path, lambda command: reply(f"{command}.")) as server:
         vty = VtySockets(tmp_path)
         assert await vty.run("bgpd", ["show a", "show b"]) == Reply(0, "show a.show b.")
@@ -50,14 +50,14 @@ async def test_each_run_is_a_conversation_of_its_own(tmp_path: Path) -> None:
 async def test_a_reply_may_arrive_in_any_pieces(
     tmp_path_factory: pytest.TempPathFactory, text: str, code: int
 ) -> None:
-    """Byte by byte, it is the same text and status."""
+    """Even byte by byte, text and status are the same."""
     directory = tmp_path_factory.mktemp("vty")
     async with VtyServer(directory, _by_command({"show a": reply(text, code)}), piece=1):
         assert await VtySockets(directory).run("bgpd", ["show a"]) == Reply(code, text)
 
 
-async def test_lines_after_one_with_a_status_are_not_sent(tmp_path: Path) -> None:
-    """As vtysh does. The connection ends, which leaves configuration mode."""
+async def test_commands_after_a_failed_one_are_not_sent(tmp_path: Path) -> None:
+    """As with vtysh. The connection ends, which leaves configuration mode."""
     answers = {"neighbor x": reply("% Malformed address\n", 13)}
     async with VtyServer(tmp_path, _by_command(answers)) as server:
         done = await VtySockets(tmp_path).run("bgpd", ["configure terminal", "neighbor x", "neighbor y", "end"])
@@ -67,15 +67,15 @@ async def test_lines_after_one_with_a_status_are_not_sent(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kept", [0, 5, len(CONFIG), len(CONFIG) + 1, len(CONFIG) + 2, len(CONFIG) + 3])
-async def test_half_a_reply_is_none(tmp_path: Path, kept: int) -> None:
-    """A daemon that is killed in the middle, be it before the last byte, has not answered."""
+async def test_an_incomplete_reply_is_an_error(tmp_path: Path, kept: int) -> None:
+    """The daemon may be killed at any byte."""
     async with VtyServer(tmp_path, lambda _: reply(CONFIG)[:kept]):
-        with pytest.raises(TerminalError, match="bgpd broke off in the middle of its answer"):
+        with pytest.raises(TerminalError, match="bgpd closed the connection"):
             await VtySockets(tmp_path).run("bgpd", ["show running-config"])
 
 
-async def test_a_daemon_that_hangs_is_given_up_and_tried_again(tmp_path: Path) -> None:
-    """What it says after all is not taken for the answer to what is asked next."""
+async def test_a_hanging_daemon_is_a_timeout(tmp_path: Path) -> None:
+    """A late reply is not mistaken for that of the next command."""
     async with VtyServer(tmp_path, _by_command({"show a": None, "show b": reply("b")})) as server:
         vty = VtySockets(tmp_path, timeout=0.05)
         with pytest.raises(TerminalError, match=r"bgpd did not answer within 0\.05 s"):
@@ -84,24 +84,24 @@ async def test_a_daemon_that_hangs_is_given_up_and_tried_again(tmp_path: Path) -
         await until(lambda: server.open_connections == 0)
 
 
-async def test_an_endless_reply_is_given_up(tmp_path: Path) -> None:
-    """What is kept of it is bounded."""
+async def test_an_endless_reply_is_an_error(tmp_path: Path) -> None:
+    """The agent keeps a bounded part of it."""
     async with VtyServer(tmp_path, lambda _: reply("x" * 100_000)):
         with pytest.raises(TerminalError, match="bgpd answered with more than 1000 bytes"):
             await VtySockets(tmp_path, max_reply=1000).run("bgpd", ["show a"])
 
 
 @pytest.mark.parametrize("line", ["show a\nshow b", "show a\0show b", "show a\r", "x" * 1025, "é" * 513])
-async def test_what_is_not_one_command_is_not_sent(tmp_path: Path, line: str) -> None:
-    """FRR would run the rest of it as another command; nothing before it is run either."""
+async def test_a_line_that_is_not_a_single_command_is_not_sent(tmp_path: Path, line: str) -> None:
+    """FRR would run the rest of it as another command. Nothing before it is sent either."""
     async with VtyServer(tmp_path, lambda _: reply()) as server:
-        with pytest.raises(ValueError, match="not one command of 1024 bytes at most"):
+        with pytest.raises(ValueError, match="not a single command of at most 1024 bytes"):
             await VtySockets(tmp_path).run("bgpd", ["configure terminal", line])
         assert server.conversations == []
 
 
-async def test_runs_take_turns(tmp_path: Path) -> None:
-    """One conversation with a daemon at a time, and another daemon is not waited for."""
+async def test_runs_on_one_daemon_are_serial(tmp_path: Path) -> None:
+    """Runs on different daemons are not."""
     answers = _by_command({"show a": None})
     async with VtyServer(tmp_path, answers) as server, VtyServer(tmp_path, answers, "nhrpd"):
         vty = VtySockets(tmp_path)
@@ -114,8 +114,8 @@ async def test_runs_take_turns(tmp_path: Path) -> None:
         assert await second == Reply(0, "")
 
 
-async def test_a_run_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Neither an open connection nor the turn."""
+async def test_a_cancelled_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither an open connection nor a lock."""
     async with VtyServer(tmp_path, _by_command({"show a": None})) as server:
         vty = VtySockets(tmp_path)
         task = asyncio.create_task(vty.run("bgpd", ["show a"]))
@@ -135,16 +135,16 @@ class TestWhichWay:
         path.chmod(0o755)
         return Vtysh(str(path))
 
-    async def test_the_socket_where_it_is_there(self, tmp_path: Path, logs: list[Any]) -> None:
-        """vtysh is not run. It is said once."""
+    async def test_the_socket_is_preferred(self, tmp_path: Path, logs: list[Any]) -> None:
+        """vtysh does not run. The log says so once."""
         reader = WithFallback(VtySockets(tmp_path), Vtysh("/no/vtysh"))
         async with VtyServer(tmp_path, lambda _: reply("a")):
             assert [(await reader.run("bgpd", ["show a"])).text for _ in range(3)] == ["a", "a", "a"]
         assert reader.used == {"bgpd": "vty"}
         assert [(log["event"], log["daemon"], log["by"]) for log in logs] == [("frr_read_by", "bgpd", "vty")]
 
-    async def test_vtysh_where_it_is_not(self, tmp_path: Path, logs: list[Any]) -> None:
-        """The log says why; and that the socket is used, once it is there."""
+    async def test_vtysh_is_used_while_there_is_no_socket(self, tmp_path: Path, logs: list[Any]) -> None:
+        """The log says why, and when the socket is used again."""
         reader = WithFallback(VtySockets(tmp_path), self._vtysh(tmp_path / "vtysh", "echo b"))
         assert (await reader.run("bgpd", ["show a"])).text == "b\n"
         assert (await reader.run("bgpd", ["show a"])).text == "b\n"
@@ -155,16 +155,16 @@ class TestWhichWay:
             ("vty", False),
         ]
 
-    async def test_a_socket_that_breaks_off_is_not_replaced(self, tmp_path: Path) -> None:
-        """The next look shows how things are; nothing is run twice."""
+    async def test_a_broken_connection_is_not_retried_by_vtysh(self, tmp_path: Path) -> None:
+        """No command runs twice."""
         reader = WithFallback(VtySockets(tmp_path), self._vtysh(tmp_path / "vtysh", "echo b"))
         async with VtyServer(tmp_path, lambda _: b"half"):
-            with pytest.raises(TerminalError, match="broke off"):
+            with pytest.raises(TerminalError, match="closed the connection"):
                 await reader.run("bgpd", ["show a"])
         assert reader.used == {}
 
-    async def test_a_file_that_nobody_listens_on_is_not_there(self, tmp_path: Path) -> None:
-        """As a daemon leaves it that was killed."""
+    async def test_a_socket_file_without_listener_is_no_connection(self, tmp_path: Path) -> None:
+        """As a killed daemon leaves it."""
         async with VtyServer(tmp_path, lambda _: reply()) as server:
             stale = tmp_path / "nhrpd.vty"
             stale.hardlink_to(server.path)
@@ -181,15 +181,15 @@ class TestBgpd:
         return FrrBgpd(vty, vty, 65000)
 
     @pytest.mark.parametrize("status", [0, 1])
-    async def test_words_of_refusal_count_whatever_the_status(self, tmp_path: Path, status: int) -> None:
+    async def test_an_error_message_is_a_refusal_whatever_the_status(self, tmp_path: Path, status: int) -> None:
         """Some failures have status 0."""
         refused = {"clear bgp ipv4 unicast 10.255.0.2 soft in": reply("% BGP: Unknown neighbor\n", status)}
         async with VtyServer(tmp_path, _by_command(refused)):
             with pytest.raises(FrrRefused, match="% BGP: Unknown neighbor"):
                 await self._bgpd(tmp_path).apply([RefreshInbound(_address(2)), RefreshInbound(_address(3))])
 
-    async def test_a_status_ends_the_batch(self, tmp_path: Path) -> None:
-        """Half of it was done; the reconciler reads back what."""
+    async def test_a_failed_command_ends_the_batch(self, tmp_path: Path) -> None:
+        """Half of the batch is written; the reconciler reads back."""
         answers = {"no ip prefix-list b": reply("", 1)}
         async with VtyServer(tmp_path, _by_command(answers)) as server:
             with pytest.raises(FrrRefused, match=r"no output \(status 1\)"):
@@ -201,22 +201,22 @@ class TestBgpd:
             ]
 
     @pytest.mark.parametrize("answer", [None, b"% half"])
-    async def test_a_batch_without_an_answer_is_not_refused(self, tmp_path: Path, answer: bytes | None) -> None:
-        """Whether it was done is not known."""
+    async def test_a_batch_without_reply_is_not_a_refusal(self, tmp_path: Path, answer: bytes | None) -> None:
+        """It may be written or not."""
         async with VtyServer(tmp_path, _by_command({"no ip prefix-list b": answer})):
             with pytest.raises(FrrUnavailable):
                 await self._bgpd(tmp_path).apply([RemoveList("a"), RemoveList("b")])
 
     @pytest.mark.parametrize("config", [b"", reply(), reply("oops"), reply(CONFIG, 1), reply(CONFIG)[:-3]])
-    async def test_what_is_no_configuration_is_unavailable(self, tmp_path: Path, config: bytes) -> None:
-        """Everything would be written anew."""
+    async def test_output_that_is_not_a_configuration_is_an_outage(self, tmp_path: Path, config: bytes) -> None:
+        """Otherwise the agent would write everything again."""
         async with VtyServer(tmp_path, _by_command({"show running-config": config})):
             with pytest.raises(FrrUnavailable):
                 await self._bgpd(tmp_path).observe()
 
 
 async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
-    """Its empty table has a status."""
+    """Its empty table has status 1."""
     nhrpd = FrrNhrpd(VtySockets(tmp_path), ["gre1"])
     row = '{"interface":"gre1","type":"dynamic","protocol":"10.255.0.2","nbma":"203.0.113.2"}'
     async with VtyServer(tmp_path, lambda _: reply(f'{{"table":[{row}]}}'), "nhrpd"):
@@ -224,7 +224,7 @@ async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
     async with VtyServer(tmp_path, lambda _: reply('{"table":[]}', 1), "nhrpd"):
         assert {one.protocol_address for one in await nhrpd.bindings(4, no_row)} == set()
     async with VtyServer(tmp_path, lambda _: b'{"table":[', "nhrpd"):
-        with pytest.raises(NhrpdUnavailable, match="nhrpd broke off"):
+        with pytest.raises(NhrpdUnavailable, match="nhrpd closed the connection"):
             await nhrpd.bindings(4, no_row)
     with pytest.raises(NhrpdUnavailable, match="nhrpd is not running"):
         await nhrpd.bindings(4, no_row)
@@ -234,8 +234,8 @@ def _address(number: int) -> Address:
     return ip_address(f"10.255.0.{number}")
 
 
-async def test_an_open_transaction_is_closed_before_anything_else(tmp_path: Path) -> None:
-    """At the start, and after a batch that was cut off; not each time, as it holds up new neighbors."""
+async def test_an_open_transaction_is_closed_first(tmp_path: Path) -> None:
+    """At the start and after a batch that was cut off; not always, because it delays new neighbors."""
     whole = [AddEntry("a", seq, DENY_ANY) for seq in range(30)]
     closing = ["XFRR_start_configuration", "XFRR_end_configuration"]
     answers: dict[str, bytes | None] = {}

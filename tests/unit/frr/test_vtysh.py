@@ -1,4 +1,4 @@
-"""Reading nhrpd's cache through a program that stands in for vtysh."""
+"""Reading nhrpd's cache and bgpd by a stub of vtysh."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,7 +26,7 @@ def _nhrpd(path: Path, output: str, status: int = 0) -> FrrNhrpd:
 
 
 async def test_peers_on_the_tunnel_interface_are_bound(tmp_path: Path) -> None:
-    """Of this interface, and what a peer caused: not nhrpd's own address."""
+    """Only entries of this interface that come from peers: not nhrpd's own address."""
     rows = [
         ROW.format("gre1", "dynamic", "10.255.0.2"),
         ROW.format("gre1", "nhs", "10.255.0.3"),
@@ -42,8 +42,8 @@ async def test_peers_on_the_tunnel_interface_are_bound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1])
-async def test_an_empty_cache_is_nobody_whatever_the_status(tmp_path: Path, status: int) -> None:
-    """nhrpd was seen to end with either."""
+async def test_an_empty_cache_has_no_peers_whatever_the_status(tmp_path: Path, status: int) -> None:
+    """nhrpd ends with either."""
     nhrpd = _nhrpd(tmp_path / "vtysh", '{"attr":{"entriesCount":0},"table":[]}', status)
     assert {one.protocol_address for one in await nhrpd.bindings(4, no_row)} == set()
 
@@ -56,14 +56,14 @@ async def test_an_empty_cache_is_nobody_whatever_the_status(tmp_path: Path, stat
         ("% Unknown command", "FRR said: % Unknown command"),
     ],
 )
-async def test_what_is_no_cache_is_unavailable(tmp_path: Path, output: str, told: str) -> None:
-    """Not knowing who is bound is not the same as nobody being bound."""
+async def test_output_that_is_not_a_cache_is_an_outage(tmp_path: Path, output: str, told: str) -> None:
+    """An unknown cache is not an empty one."""
     with pytest.raises(NhrpdUnavailable, match=told):
         await _nhrpd(tmp_path / "vtysh", output, 1).bindings(4, no_row)
 
 
-async def test_lines_go_to_one_daemon_as_they_are(tmp_path: Path) -> None:
-    """No shell looks at them."""
+async def test_commands_reach_one_daemon_unchanged(tmp_path: Path) -> None:
+    """No shell interprets them."""
     program = tmp_path / "vtysh"
     program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     program.chmod(0o755)
@@ -71,8 +71,8 @@ async def test_lines_go_to_one_daemon_as_they_are(tmp_path: Path) -> None:
     assert done.text == "-d|bgpd|-c|show $HOME; `id`|-c|end|"
 
 
-async def test_a_configuration_of_vtysh_that_was_cut_off_is_none(tmp_path: Path) -> None:
-    """After any line, with status 0: its neighbors are not gone."""
+async def test_a_truncated_configuration_is_an_outage(tmp_path: Path) -> None:
+    """After any line, with status 0: the missing neighbors are not gone."""
     lines = BgpdModel().running_config().rstrip().split("\n")
     program, printed = tmp_path / "vtysh", tmp_path / "printed"
     program.write_text(f'#!/bin/sh\ncase "$*" in *running*) cat {printed};; esac\n')

@@ -1,4 +1,4 @@
-"""The kernel read again, after a netlink socket broke."""
+"""Reading the kernel again after the netlink socket broke."""
 
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -30,10 +30,10 @@ LINK = _Message({"event": "RTM_NEWLINK", "index": 7, "flags": 1}, IFLA_IFNAME="g
 ADDRESS = _Message({"event": "RTM_NEWADDR", "index": 7}, IFA_LOCAL=str(OWN))
 
 
-async def test_own_addresses_are_known_while_the_kernel_is_read_again(
+async def test_own_addresses_stay_known_while_the_kernel_is_read_again(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a peer could be accepted with one of them for a moment; nor is the tunnel reported as absent."""
+    """Otherwise the agent could accept a peer with one of them, or report the tunnel as absent."""
     seen: list[tuple[frozenset[Any], bool | None]] = []
     watch: KernelWatch
 

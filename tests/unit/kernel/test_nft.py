@@ -1,4 +1,4 @@
-"""The redirect rule as nft reads and shows it."""
+"""The redirect rule as an nft script, and as nft shows it."""
 
 import json
 from dataclasses import replace
@@ -52,13 +52,13 @@ ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter log g
 """
 
 
-def test_the_rule_is_written_as_known_to_work() -> None:
-    """One transaction that makes our table hold just this; the contract tests give it to the real nft."""
+def test_the_script_is_the_known_one() -> None:
+    """It replaces the table in one transaction. The contract tests give it to the real nft."""
     assert render(RULE) == GOLDEN
 
 
 def test_each_interface_has_a_rule() -> None:
-    """What enters through one tunnel and leaves through another is not redirected."""
+    """Packets from one tunnel to another are not redirected."""
     lines = [
         line.split(" update ")[0].strip() for line in render(replace(RULE, interfaces=("gre1", "gre2"))).splitlines()
     ]
@@ -68,8 +68,8 @@ def test_each_interface_has_a_rule() -> None:
     ]
 
 
-def test_counts_and_seen_pairs_do_not_matter_for_comparison() -> None:
-    """A table through which packets went is the same table."""
+def test_counters_and_set_elements_are_not_compared() -> None:
+    """A table that packets went through has not changed."""
     quiet = json.loads(RECORDED)
     for item in quiet["nftables"]:
         item.get("set", {}).pop("elem", None)
@@ -83,8 +83,8 @@ def test_counts_and_seen_pairs_do_not_matter_for_comparison() -> None:
     assert shown.packets == 12
 
 
-def test_what_nft_says_of_an_object_besides_does_not_matter() -> None:
-    """nft 1.1.7 counts the elements of a set; whatever a later version adds is not ours either."""
+def test_unknown_attributes_are_not_compared() -> None:
+    """nft 1.1.7 shows the number of elements of a set; later versions may show more."""
     shown = json.loads(RECORDED)
     for item in shown["nftables"]:
         for kind, part in item.items():
@@ -92,26 +92,26 @@ def test_what_nft_says_of_an_object_besides_does_not_matter() -> None:
     assert parse_table(json.dumps(shown)).content == parse_table(RECORDED).content
 
 
-def test_an_object_that_is_not_ours_is_seen() -> None:
-    """In our table nothing is the operator's, of whatever kind."""
+def test_a_foreign_object_in_the_table_is_a_change() -> None:
+    """The table is the agent's alone."""
     shown = json.loads(RECORDED)
     shown["nftables"].append({"flowtable": {"family": "inet", "name": "fast", "table": "dmvpn_agent"}})
     assert parse_table(json.dumps(shown)).content != parse_table(RECORDED).content
 
 
-def test_what_is_blocked_is_in_the_same_transaction() -> None:
-    """The table is made anew, and no packet of a blocked peer comes in between."""
+def test_blocked_endpoints_are_in_the_same_transaction() -> None:
+    """No packet of a blocked peer passes while the table is replaced."""
     script = render(RULE, {(ip_address("203.0.113.7"), 4500): 30})
     assert script == GOLDEN + "add element inet dmvpn_agent blocked { 203.0.113.7 . 4500 timeout 30s }\n"
 
 
-def test_a_changed_rule_is_seen() -> None:
-    """Any value that is not a count tells."""
+def test_a_changed_rule_is_a_change() -> None:
+    """In any value except counters."""
     assert parse_table(RECORDED).content != parse_table(RECORDED.replace('"rate": 4', '"rate": 5')).content
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"nftables": 1}', '{"nftables": [1]}'])
-def test_other_output_is_a_format_error(text: str) -> None:
-    """What nft never printed before is told."""
+def test_unexpected_output_is_a_format_error(text: str) -> None:
+    """The agent does not guess."""
     with pytest.raises(NftFormatError):
         parse_table(text)

@@ -1,4 +1,4 @@
-"""A redirect rule that changes while the former one is being written."""
+"""A reload while the redirect rule is being written."""
 
 from dmvpn_agent.kernel.nft import ShownTable
 from dmvpn_agent.kernel.redirect import RedirectKeeper
@@ -25,8 +25,8 @@ class _Firewall:
         self.rule = rule
 
 
-async def test_a_reload_while_the_former_rule_is_written_is_not_lost(telemetry: Telemetry) -> None:
-    """The new rule is written next."""
+async def test_a_reload_while_the_old_rule_is_written_is_not_lost(telemetry: Telemetry) -> None:
+    """The agent writes the new rule next."""
     firewall = _Firewall()
     firewall.keeper = RedirectKeeper(BEFORE, firewall, telemetry)
     async with running(firewall.keeper.run()):
