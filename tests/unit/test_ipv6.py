@@ -1,4 +1,4 @@
-"""IPv6 protocol addresses: nhrpd's second table, peers with several protocol addresses, peers with IPv6 alone."""
+"""IPv6 protocol addresses: nhrpd's second table, peers with several protocol addresses, peers with IPv6 only."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -70,7 +70,7 @@ class TestCache:
     """nhrpd keeps a table for each IP version."""
 
     async def test_both_tables_are_read(self, tmp_path: Path) -> None:
-        """What a real nhrpd printed for a peer with two protocol addresses."""
+        """As a real nhrpd prints them for a peer with two protocol addresses."""
         tables = {
             "show ip nhrp cache json": (CASE / "nhrpd-ipv4.json").read_text(),
             "show ipv6 nhrp cache json": (CASE / "nhrpd-ipv6.json").read_text(),
@@ -82,7 +82,7 @@ class TestCache:
         assert {str(one.nbma_address) for one in bound} == {"203.0.113.9"}
 
     async def test_an_ipv6_peer_stays_while_it_is_bound(self, node: Node) -> None:
-        """However long that is."""
+        """For any time."""
         node.apply_decision(*_accepted(IPV6))
         node.nhrpd.cache = frozenset({IPV6})
         for _ in range(3):
@@ -92,7 +92,7 @@ class TestCache:
         assert node.bindings.bound == {IPV6}
 
     async def test_an_ipv6_peer_departs(self, node: Node) -> None:
-        """When its own table has it no longer, for the linger time."""
+        """When it has been missing in its own table for the linger time."""
         _both(node)
         await node.bindings.refresh()
         node.nhrpd.cache = frozenset({IPV4})
@@ -103,10 +103,10 @@ class TestCache:
         assert IPV4 in node.peers
 
     @pytest.mark.parametrize(("unread", "stays", "goes"), [(4, IPV4, IPV6), (6, IPV6, IPV4)])
-    async def test_nobody_of_an_unread_table_departs(
+    async def test_no_peer_of_an_unreadable_table_departs(
         self, node: Node, unread: int, stays: Address, goes: Address
     ) -> None:
-        """Who left the other table departs as ever."""
+        """Peers that left the other table depart as usual."""
         _both(node)
         await node.bindings.refresh()
         node.nhrpd.cache, node.nhrpd.unread = frozenset(), {unread}
@@ -121,16 +121,16 @@ class TestCache:
         assert node.bindings.trouble == f"the IPv{unread} table is unreadable"
         assert node.telemetry.value(metrics.CACHE_READS, "failed") == 2
 
-    async def test_a_table_that_was_never_read_costs_no_stored_peer(self, node: Node) -> None:
-        """After a restart the stored peers count as absent until they are seen."""
+    async def test_stored_peers_stay_until_their_table_is_read(self, node: Node) -> None:
+        """After a restart stored peers count as absent until nhrpd shows them."""
         node.apply_decision(*_accepted(IPV6))
         node.nhrpd.cache, node.nhrpd.unread = frozenset(), {6}
         node.clock.advance(FRR.linger + 1)
         await node.bindings.refresh()
         assert IPV6 in node.peers
 
-    async def test_an_unknown_binding_of_either_table_is_taken_up(self, node: Node) -> None:
-        """What was stored of it is lost."""
+    async def test_an_unknown_binding_of_either_table_is_adopted(self, node: Node) -> None:
+        """For example after the store was lost."""
         adopted: list[Address] = []
 
         def judge_unknown(bindings: Iterable[BindingRequest]) -> None:
@@ -154,29 +154,29 @@ class TestCertificate:
         return request(certificate=read, protocol_address=ip_address(address))
 
     @pytest.mark.parametrize("address", ["10.255.0.2", "2001:db8:ff::2"])
-    def test_both_addresses_that_it_names_are_accepted(self, address: str) -> None:
-        """They are the same peer's."""
+    def test_both_addresses_in_the_certificate_are_accepted(self, address: str) -> None:
+        """They belong to one peer."""
         decision = decide(self._asked(address), BOTH, self.NOW)
         assert isinstance(decision, Accept)
         assert decision.peer is not None
         assert str(decision.peer.protocol_address) == address
 
     @pytest.mark.parametrize("address", ["2001:db8:ff::3", "2001:db8:ff::20", "::ffff:10.255.0.2", "2001:db8:fe::2"])
-    def test_another_one_is_denied(self, address: str) -> None:
-        """Also where it contains the one that is named, or is another form of it."""
+    def test_an_address_that_the_certificate_does_not_name_is_denied(self, address: str) -> None:
+        """Also a form or a supernet of the one that it names."""
         decision = decide(self._asked(address), BOTH, self.NOW)
         assert isinstance(decision, Deny)
         assert decision.reason is Reason.PROTOCOL_ADDRESS_MISMATCH
 
     def test_one_outside_the_tunnel_networks_is_denied(self) -> None:
-        """A certificate does not make a tunnel network."""
+        """Whatever the certificate says."""
         decision = decide(self._asked("2001:db8:ff::2"), policy(), self.NOW)
         assert isinstance(decision, Deny)
         assert decision.reason is Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL
 
 
 def test_check_names_the_lines_of_each_ip_version() -> None:
-    """Of FRR's configuration, for the tunnel networks that the policy has."""
+    """The lines of FRR's configuration for the tunnel networks in the policy."""
     bgp = {"as_number": 65000}
     tables = {"tunnel_networks": ["10.255.0.0/24", "2001:db8:ff::/64"], "allowed_networks": ["192.168.0.0/16"]}
     shown = configuration_text(config_from({"role": "hub", "bgp": bgp, "policy": tables}))
@@ -191,7 +191,7 @@ def test_check_names_the_lines_of_each_ip_version() -> None:
 class TestNeighbor:
     """One peer has one neighbor, whatever the number of its protocol addresses."""
 
-    def test_the_ipv4_address_carries_it(self) -> None:
+    def test_the_neighbor_is_at_the_ipv4_address(self) -> None:
         """In whatever order the bindings came."""
         peers = [_peer(IPV6), _peer(IPV4)]
         for some in (peers, peers[::-1]):
@@ -201,7 +201,7 @@ class TestNeighbor:
                 IPV6: IPV4,
             }
 
-    def test_the_ipv6_address_carries_it_alone(self) -> None:
+    def test_without_ipv4_address_the_neighbor_is_at_the_ipv6_address(self) -> None:
         """With a filter for each IP version."""
         wanted = desired([_peer(IPV6)], DUAL)
         assert list(wanted.neighbors) == [IPV6]
@@ -221,18 +221,18 @@ class TestNeighbor:
         ],
         ids=["identity", "interface", "nbma_address", "unknown"],
     )
-    def test_another_peer_has_its_own(self, other: dict[str, Any]) -> None:
-        """Another identity, tunnel or NBMA address is another router."""
+    def test_another_peer_has_its_own_neighbor(self, other: dict[str, Any]) -> None:
+        """Another identity, tunnel or NBMA address is another peer."""
         wanted = desired([_peer(IPV4), replace(_peer(IPV6), **other)], DUAL)
         assert set(wanted.neighbors) == {IPV4, IPV6}
 
-    def test_a_spoke_has_it_with_hubs_alone(self) -> None:
-        """An address by which it knows no hub does not carry a hub's neighbor."""
+    def test_a_spoke_has_neighbors_at_hub_addresses_only(self) -> None:
+        """A hub's neighbor is never at an address whose binding is not a hub's."""
         peers = [_peer(IPV4), replace(_peer(IPV6), kind=PeerKind.HUB)]
         assert list(desired(peers, replace(DUAL, only_hubs=True)).neighbors) == [IPV6]
 
-    async def test_it_moves_when_its_address_leaves(self, node: Node) -> None:
-        """After the grace time, and the new neighbor's filter stands before it."""
+    async def test_the_neighbor_moves_when_its_address_leaves(self, node: Node) -> None:
+        """After the grace time. The new neighbor's filter is written before the neighbor."""
         async with node.running():
             _both(node)
             await node.settled()
@@ -258,8 +258,8 @@ class TestNeighbor:
             await node.settled()
         assert node.configured() == {str(IPV4)}
 
-    async def test_it_stays_while_nothing_else_is_bound(self, node: Node) -> None:
-        """All addresses of a peer that is away linger as they are."""
+    async def test_the_neighbor_stays_while_no_other_address_is_bound(self, node: Node) -> None:
+        """All addresses of an absent peer linger."""
         async with node.running():
             _both(node)
             await node.bindings.refresh()
@@ -269,8 +269,8 @@ class TestNeighbor:
             await node.settled()
         assert node.configured() == {str(IPV4)}
 
-    async def test_the_status_names_it_for_each_address(self, node: Node) -> None:
-        """The session is that of the address that carries the neighbor."""
+    async def test_the_status_shows_the_neighbor_of_each_address(self, node: Node) -> None:
+        """The session is that of the neighbor's address."""
         async with node.running():
             _both(node)
             await node.settled()
@@ -281,8 +281,8 @@ class TestNeighbor:
         ]
         assert [peer["bgp"] is not None for peer in shown] == [True, False]
 
-    async def test_the_ipv4_address_takes_it_when_it_comes(self, node: Node) -> None:
-        """Until then the IPv6 address carries it."""
+    async def test_the_neighbor_moves_to_the_ipv4_address_when_it_is_bound(self, node: Node) -> None:
+        """Until then it is at the IPv6 address."""
         async with node.running():
             node.apply_decision(*_accepted(IPV6))
             await node.settled()
@@ -291,8 +291,8 @@ class TestNeighbor:
             await node.settled()
         assert node.configured() == {str(IPV4)}
 
-    async def test_a_denial_takes_all_addresses(self, node: Node) -> None:
-        """Who is judged by one certificate is denied by it whichever address it asked for."""
+    async def test_a_denial_removes_all_addresses(self, node: Node) -> None:
+        """It concerns the certificate, whichever address the request was for."""
         async with node.running():
             _both(node)
             await node.settled()
@@ -304,7 +304,7 @@ class TestNeighbor:
         assert node.configured() == set()
 
     def test_a_conflict_counts_for_each_address(self, node: Node) -> None:
-        """Somebody else with a prefix of the peer conflicts with both of its bindings."""
+        """Another peer with one of the prefixes conflicts with both bindings."""
         for address in (IPV4, IPV6):
             node.apply_decision(*_accepted(address))
         other = replace(spoke(3, "192.168.2.0/24"), identity="another")

@@ -1,1 +1,1 @@
-"""BGP neighbors and their filters: what must be there, what is, and the steps between."""
+"""BGP neighbors and their filters: desired state, observed state, and the changes between them."""

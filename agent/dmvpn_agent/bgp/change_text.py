@@ -1,4 +1,4 @@
-"""What a change to FRR means, in words, for the log and for people."""
+"""Changes to FRR in words, for the log and for operators."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,9 +16,9 @@ from dmvpn_agent.bgp.plan import (
 
 
 def describe(change: Change) -> str:
-    """Return a change as one printable line, what it is about first."""
+    """Return a change as one printable line that starts with the prefix-list or neighbor."""
     text = _describe(change)
-    # What stands in FRR may have been written by anybody.
+    # Text in FRR's configuration may have any source.
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
@@ -27,7 +27,7 @@ def _describe(change: Change) -> str:
         case AddEntry(name, seq, entry):
             return f"prefix-list {name}: add {entry} (seq {seq})"
         case RemoveEntry(name, seq, entry):
-            return f"prefix-list {name}: take out {entry} (seq {seq})"
+            return f"prefix-list {name}: remove {entry} (seq {seq})"
         case RemoveList(name):
             return f"prefix-list {name}: remove it"
         case SetNeighbor(neighbor, before):
@@ -37,7 +37,7 @@ def _describe(change: Change) -> str:
         case RemoveNeighbor(address):
             return f"neighbor {address}: remove it, which ends its session"
         case RefreshInbound(address):
-            return f"neighbor {address}: judge its announcements again, without dropping its session"
+            return f"neighbor {address}: apply its changed filters to its routes, without resetting its session"
 
 
 def _differences(neighbor: Neighbor, before: Neighbor) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What FRR must contain, computed from who is accepted."""
+"""The BGP configuration that the accepted peers call for."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -12,22 +12,22 @@ from dmvpn_agent.policy.peer import Peer, PeerKind
 def neighbor_bindings(
     peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Address] = ()
 ) -> Mapping[Address, Peer]:
-    """Return which binding carries the neighbor of a peer, by the protocol address of each of the peer's bindings.
+    """Return which binding has a peer's neighbor, by the protocol address of each of the peer's bindings.
 
-    A peer with several protocol addresses has one neighbor, by which it announces the prefixes of both IP versions:
-    that of its lowest IPv4 address, or of its lowest IPv6 address if it has no IPv4 address. Those in ``absent`` come
-    last. One peer is what has one identity at one NBMA address of one interface. A peer without an AS number is
-    missing.
+    A peer with several protocol addresses has one neighbor, which announces the prefixes of both IP versions: at its
+    lowest IPv4 address, or at its lowest IPv6 address if it has no IPv4 address. Addresses in ``absent`` come last.
+    Bindings with one identity at one NBMA address of one interface are one peer. Peers without an AS number are left
+    out.
     """
     bindings: dict[tuple[str, str, Address], list[Peer]] = {}
     for peer in peers:
         if peer.as_number is not None and not (settings.only_hubs and peer.kind is not PeerKind.HUB):
-            who = peer.identity or str(peer.protocol_address)
-            bindings.setdefault((peer.interface, who, peer.nbma_address), []).append(peer)
+            identity = peer.identity or str(peer.protocol_address)
+            bindings.setdefault((peer.interface, identity, peer.nbma_address), []).append(peer)
     found: dict[Address, Peer] = {}
-    for together in bindings.values():
-        carrier = min(together, key=lambda peer: (peer.protocol_address in absent, *_precedence(peer)))
-        found |= {peer.protocol_address: carrier for peer in together}
+    for of_one_peer in bindings.values():
+        best = min(of_one_peer, key=lambda peer: (peer.protocol_address in absent, *_precedence(peer)))
+        found |= {peer.protocol_address: best for peer in of_one_peer}
     return found
 
 
@@ -36,7 +36,7 @@ def _precedence(peer: Peer) -> tuple[int, int]:
 
 
 def desired(peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Address] = ()) -> Desired:
-    """Return what FRR must contain for these peers: a neighbor for each peer, and its filters."""
+    """Return what FRR must contain for these peers: one neighbor for each, and its filters."""
     neighbors: dict[Address, Neighbor] = {}
     prefix_lists: dict[str, frozenset[Entry]] = {}
     for address, peer in neighbor_bindings(peers, settings, absent).items():
@@ -63,7 +63,15 @@ def desired(peers: Iterable[Peer], settings: BgpSettings, absent: Collection[Add
     return Desired(neighbors, prefix_lists)
 
 
+def members_by_group(wanted: Desired, settings: BgpSettings) -> Mapping[str, list[Neighbor]]:
+    """Return the peer-groups that the agent uses, each with the neighbors that belong to it."""
+    members: dict[str, list[Neighbor]] = {group: [] for group in settings.groups}
+    for neighbor in wanted.neighbors.values():
+        members.setdefault(neighbor.peer_group or settings.peer_group, []).append(neighbor)
+    return members
+
+
 def _description(peer: Peer) -> str:
-    # The owner comes first: it marks the neighbor. The name is next, where bgpd's narrow summary still has room.
+    # OWNER first marks the neighbor as the agent's; the label next still fits into bgpd's narrow summary.
     name = f" {peer.label}" if peer.label else ""
     return f"{OWNER}{name} certificate {peer.fingerprint[:16] or 'none'}"

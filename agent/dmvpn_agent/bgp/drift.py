@@ -1,4 +1,4 @@
-"""Telling apart why FRR differs from what it was: somebody edited what the agent owns, or FRR was restarted."""
+"""Why FRR differs from its last known state: an operator edited the agent's configuration, or FRR restarted."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -10,7 +10,7 @@ from dmvpn_agent.bgp.plan import AddEntry, Plan, RemoveEntry, RemoveList, Remove
 
 
 class Drift(StrEnum):
-    """What somebody did to a neighbor or prefix-list of ours. ``ADDED``: one that bears our mark and is not ours."""
+    """An edit of the agent's configuration. ``ADDED``: it has the agent's mark, but the agent did not write it."""
 
     NEIGHBOR_REMOVED = "neighbor_removed"
     NEIGHBOR_CHANGED = "neighbor_changed"
@@ -20,57 +20,57 @@ class Drift(StrEnum):
     LIST_ADDED = "prefix_list_added"
 
 
-def expected_state(wanted: Desired, foreign: Collection[Address]) -> Desired:
-    """Return what of the desired state stands in FRR when it is in step: all but operators' own neighbors."""
-    theirs = {name for address in foreign for name in wanted.neighbors[address].prefix_lists}
+def expected_state(wanted: Desired, operator_neighbors: Collection[Address]) -> Desired:
+    """Return what FRR has of the desired state when it is in sync: all of it except at operators' neighbors."""
+    theirs = {name for address in operator_neighbors for name in wanted.neighbors[address].prefix_lists}
     return replace(
         wanted,
-        neighbors={address: item for address, item in wanted.neighbors.items() if address not in foreign},
+        neighbors={address: item for address, item in wanted.neighbors.items() if address not in operator_neighbors},
         prefix_lists={name: item for name, item in wanted.prefix_lists.items() if name not in theirs},
     )
 
 
-def find_drift(stood: Desired, observed: Observed, todo: Plan) -> dict[str, Drift]:
-    """Return what was done to what stood in FRR, as far as the plan undoes it, by neighbor and prefix-list."""
-    undone = {subject(change) for change in todo.changes}
-    kinds: dict[str, Drift] = {}
-    for change in plan(stood, observed).changes:
+def find_drift(expected: Desired, observed: Observed, todo: Plan) -> dict[str, Drift]:
+    """Return the edits of the expected state that the plan reverts, by neighbor address or prefix-list name."""
+    reverted = {subject(change) for change in todo.changes}
+    edits: dict[str, Drift] = {}
+    for change in plan(expected, observed).changes:
         name = subject(change)
-        if name not in undone:
+        if name not in reverted:
             continue
         match change:
             case SetNeighbor(neighbor):
-                there = neighbor.address in observed.neighbors
-                kinds[name] = Drift.NEIGHBOR_CHANGED if there else Drift.NEIGHBOR_REMOVED
+                exists = neighbor.address in observed.neighbors
+                edits[name] = Drift.NEIGHBOR_CHANGED if exists else Drift.NEIGHBOR_REMOVED
             case RemoveNeighbor():
-                kinds[name] = Drift.NEIGHBOR_ADDED
+                edits[name] = Drift.NEIGHBOR_ADDED
             case AddEntry():
-                kinds[name] = Drift.LIST_CHANGED if name in observed.prefix_lists else Drift.LIST_REMOVED
+                edits[name] = Drift.LIST_CHANGED if name in observed.prefix_lists else Drift.LIST_REMOVED
             case RemoveEntry():
-                kinds[name] = Drift.LIST_CHANGED
-            case RemoveList() if name not in stood.prefix_lists:
-                kinds[name] = Drift.LIST_ADDED
+                edits[name] = Drift.LIST_CHANGED
+            case RemoveList() if name not in expected.prefix_lists:
+                edits[name] = Drift.LIST_ADDED
             case _:
-                pass  # what follows from another change, or from an operator who made a neighbor his own
-    return kinds
+                pass  # a consequence of another change, or of an operator who took over a neighbor
+    return edits
 
 
-def restarted(
-    earlier: Observed, observed: Observed, sessions_earlier: Collection[Address], sessions: Collection[Address]
+def bgpd_restarted(
+    earlier: Observed, observed: Observed, established_earlier: Collection[Address], established: Collection[Address]
 ) -> bool:
-    """Tell whether bgpd was started anew: all of ours is gone at once, or every session.
+    """Tell whether bgpd restarted: everything of the agent's is gone at once, or every session.
 
-    A bgpd whose configuration was saved comes back with some of ours, of whatever age; then the established sessions
-    of the neighbors that are as they were tell. FRR 8.4 does not say since when its bgpd runs.
+    If its configuration was saved, a restarted bgpd has some of the agent's neighbors, in an older state. Then the
+    sessions decide, of those neighbors that did not change. FRR 8.4 does not show bgpd's start time.
     """
-    if not _has_ours(earlier):
+    if not _has_own(earlier):
         return False
-    witnesses = [
-        address for address in sessions_earlier
+    unchanged = [
+        address for address in established_earlier
         if address in earlier.neighbors and earlier.neighbors[address] == observed.neighbors.get(address)
     ]  # fmt: skip
-    return not _has_ours(observed) or (bool(witnesses) and not sessions)
+    return not _has_own(observed) or (bool(unchanged) and not established)
 
 
-def _has_ours(observed: Observed) -> bool:
+def _has_own(observed: Observed) -> bool:
     return any(map(owns_neighbor, observed.neighbors.values())) or any(map(owns_list, observed.prefix_lists))

@@ -1,7 +1,7 @@
-"""bgpd and nhrpd of this node: reading configuration and state, writing changes, by their command lines.
+"""bgpd of this node by its command line: reads configuration and sessions, writes changes.
 
-bgpd itself keeps the prefix-lists that it filters with, in FRR 8.4 through 10.7; mgmtd, from 10.0 on, keeps them only
-for zebra and the daemons it manages. So bgpd is all that is read and written.
+In FRR 8.4 to 10.7 bgpd keeps the prefix-lists that it filters with. From 10.0 on mgmtd has prefix-lists too, but only
+for zebra and the daemons that it manages. So the agent reads and writes bgpd alone.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from dmvpn_agent.frr.terminal import Reply, Terminal, TerminalError
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
-#: Keeps vtysh's argument list well under the kernel's limit of 2 MiB.
+#: Changes in one run of vtysh: its argument list stays far below the kernel's limit of 2 MiB.
 MAX_BATCH = 500
 
 
-#: Ends a transaction that somebody left open: bgpd waits for its end for ten minutes, and starts no new neighbor.
+#: Ends a transaction that a crashed writer left open: for ten minutes bgpd would start no new neighbor.
 CLOSE_TRANSACTION = ("configure terminal", START_TRANSACTION, END_TRANSACTION, "end")
 
 
 class FrrBgpd:
-    """bgpd's configuration and sessions; writes in the BGP instance ``as_number``."""
+    """bgpd's configuration and sessions; writes to the BGP instance ``as_number``."""
 
     def __init__(
         self, reader: Terminal, writer: Terminal, as_number: int, telemetry: Telemetry | None = None
@@ -35,21 +35,19 @@ class FrrBgpd:
         self._reader = reader
         self._writer = writer
         self._as_number = as_number
-        self._transaction_open = True  # for all that is known: whoever wrote before may have died in one
+        self._transaction_open = True  # unknown at first: an earlier writer may have crashed in one
 
     async def observe(self) -> Snapshot:
         """Read configuration and sessions. Raises ``FrrUnavailable``."""
-        # The sessions come second: vtysh may print half a configuration where bgpd was killed, and then fails here.
+        # In this order: if bgpd is killed while vtysh prints half a configuration, reading the sessions fails.
         config = await _run(self._reader, ("show running-config",))
         summary = await _run(self._reader, ("show bgp ipv4 unicast summary json",))
         if config.status != 0:
-            raise FrrUnavailable(f"bgpd gave no configuration: {config.last_output()}")
+            raise FrrUnavailable(f"bgpd printed no configuration: {config.last_output()}")
         try:
-            return await asyncio.to_thread(self._read, config, summary)  # a thousand neighbors take 0.1 s
+            return await asyncio.to_thread(self._read, config, summary)  # 0.1 s for a thousand neighbors
         except FrrFormatError as error:
-            raise FrrUnavailable(
-                f"unexpected output of bgpd: {error}; it ended in: {config.last_output()}"
-            ) from error
+            raise FrrUnavailable(f"unexpected output of bgpd: {error}; it ends in: {config.last_output()}") from error
 
     def _read(self, config: Reply, summary: Reply) -> Snapshot:
         require_complete(config.text, framed=config.framed)
@@ -61,7 +59,7 @@ class FrrBgpd:
         self._unreadable.skip(ItemSource.BGP_SESSION, why, why)
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Write changes in their order. Raises ``FrrRefused`` at the first refused, ``FrrUnavailable``."""
+        """Write changes in order, up to the first refused one. Raises ``FrrRefused``, ``FrrUnavailable``."""
         if self._transaction_open:
             await self._write(CLOSE_TRANSACTION)
         for start in range(0, len(changes), MAX_BATCH):

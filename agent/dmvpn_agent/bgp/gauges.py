@@ -1,4 +1,4 @@
-"""The gauges of the reconciler."""
+"""The reconciler's gauges."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 
 def observe_reconciler(telemetry: Telemetry, reconciler: Reconciler) -> None:
-    """Export how FRR stands against what is desired, and the sessions of our neighbors."""
+    """Export whether FRR is in sync, and the sessions of the agent's neighbors."""
 
     def established() -> Samples:
         return {(str(address),): float(session.state == "Established") for address, session in reconciler.sessions()}

@@ -1,10 +1,10 @@
 """Neighbors and prefix-lists as values, and which of them are the agent's.
 
-Everything the agent owns in FRR is recognisable: prefix-lists by their name, neighbors by their description. Both
-are made of parsed values only, never of text from a certificate.
+The agent recognises its own prefix-lists by their name and its own neighbors by their description. Both consist of
+parsed values only, never of text from a certificate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
@@ -16,7 +16,7 @@ from dmvpn_agent.bgp.settings import MaximumPrefix
 OWNER = "dmvpn-agent"
 
 
-#: The last entry of every list of ours. FRR takes a list without entries as permit everything.
+#: The last entry of each of the agent's lists: in FRR a list without entries permits everything.
 DENY_ANY = Entry(permit=False, prefix=IPv4Network("0.0.0.0/0"), le=32)
 
 
@@ -28,9 +28,9 @@ DENY_ANY_SEQ = 4294967295
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A BGP neighbor's lines that the agent writes; the prefix-lists filter what the neighbor announces to us.
+    """The lines of a BGP neighbor that the agent writes. The prefix-lists filter what the neighbor announces.
 
-    ``activates_ipv6``: IPv6 prefixes are exchanged with it. ``weight``: of two routes the one with more is taken.
+    ``activates_ipv6``: it is active in IPv6 unicast. ``weight``: bgpd prefers the route with the higher weight.
     """
 
     address: Address
@@ -53,7 +53,7 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Neighbors by address; entries by prefix-list name, denials to stand first (``deny any`` ends each)."""
+    """Neighbors by address; entries by prefix-list name, of which denials come first and ``deny any`` last."""
 
     neighbors: Mapping[Address, Neighbor] = field(default_factory=dict)
     prefix_lists: Mapping[str, frozenset[Entry]] = field(default_factory=dict)
@@ -61,11 +61,11 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the running configuration holds: the default BGP instance and every prefix-list, entries by seq.
+    """The running configuration: the default BGP instance and every prefix-list, entries by sequence number.
 
-    ``as_number`` is ``None`` where no BGP instance is configured. ``requires_policy``: ``bgp ebgp-requires-policy``.
-    ``activates_ipv4``: ``bgp default ipv4-unicast``, a neighbor is active before it has its filter. ``operator``: the
-    rest of the instance, as far as it matters; it is never a difference to the desired state.
+    ``as_number`` is ``None`` if there is no BGP instance. ``requires_policy``: ``bgp ebgp-requires-policy``.
+    ``activates_ipv4``: ``bgp default ipv4-unicast``, with which a neighbor is active before it has its filter.
+    ``operator``: the rest of the instance, as far as it matters; the plan does not compare it.
     """
 
     as_number: int | None = None
@@ -77,8 +77,13 @@ class Observed:
     operator: OperatorBgp = field(default=OperatorBgp(), compare=False)
 
 
+def addresses(neighbors: Iterable[Neighbor]) -> frozenset[Address]:
+    """Return the addresses of neighbors."""
+    return frozenset(neighbor.address for neighbor in neighbors)
+
+
 def list_name(address: Address, version: int = 4) -> str:
-    """Return the name of a peer's prefix-list: by peer, because two spokes may share an AS."""
+    """Return the name of a peer's prefix-list. It has the address, because two spokes may share an AS number."""
     return f"{OWNER}-{address}-in{'6' if version == 6 else ''}"
 
 
@@ -88,7 +93,7 @@ def list_version(name: str) -> int:
 
 
 def deny_any(name: str) -> Entry:
-    """Return what one of the agent's prefix-lists ends in."""
+    """Return the last entry of one of the agent's prefix-lists."""
     return DENY_ANY_IPV6 if list_version(name) == 6 else DENY_ANY
 
 

@@ -1,4 +1,4 @@
-"""The operator's part of the BGP configuration, as far as it matters to the neighbors that the agent writes."""
+"""The operator's part of the BGP configuration, as far as it matters to the agent's neighbors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from dmvpn_agent.addresses import Address, Network
 
 IPV4, IPV6 = "ipv4 unicast", "ipv6 unicast"
 
-#: What filters routes in one direction: ``neighbor GROUP prefix-list NAME in``.
+#: Commands that filter routes in one direction: ``neighbor GROUP prefix-list NAME in``.
 FILTERS = frozenset({"prefix-list", "route-map", "filter-list", "distribute-list"})
 
 
@@ -15,7 +15,7 @@ FILTERS = frozenset({"prefix-list", "route-map", "filter-list", "distribute-list
 class GroupFamily:
     """A peer-group in one address family.
 
-    ``active`` is ``None`` where no line says it: ``bgp default`` decides. ``filters``: command, name and direction.
+    ``active`` is ``None`` without a line: then ``bgp default`` decides. ``filters``: command, name and direction.
     """
 
     active: bool | None = None
@@ -46,7 +46,7 @@ class PeerGroup:
 
 @dataclass(frozen=True, slots=True)
 class ListenRange:
-    """``bgp listen range``: a session from inside it comes up without a neighbor of its own in the configuration."""
+    """``bgp listen range``: bgpd accepts sessions from this network without a configured neighbor."""
 
     network: Network
     peer_group: str
@@ -56,10 +56,10 @@ class ListenRange:
 class OperatorBgp:
     """The default BGP instance without its neighbors.
 
-    ``default_families``: in which a neighbor and a group are active without a line that says so. ``shutdown`` and
+    ``default_families``: address families in which neighbors and groups are active by default. ``shutdown`` and
     ``default_shutdown``: no neighbor, or no new one, opens a session. ``interfaces``: unnumbered neighbors with their
-    peer-groups. ``shut_down``: the neighbors with a ``shutdown`` of their own. ``defined``: the filters that exist,
-    command and name. ``other_instances``: the ``router bgp`` lines of VRFs and views.
+    peer-groups. ``shut_down``: neighbors with a ``shutdown`` of their own. ``defined_filters``: the filters that
+    exist, command and name. ``other_instances``: the ``router bgp`` lines of VRFs and views.
     """
 
     default_families: frozenset[str] = frozenset({IPV4})
@@ -71,7 +71,7 @@ class OperatorBgp:
     listen_ranges: tuple[ListenRange, ...] = ()
     interfaces: Mapping[str, str] = field(default_factory=dict)
     shut_down: frozenset[Address] = frozenset()
-    defined: frozenset[tuple[str, str]] = frozenset()
+    defined_filters: frozenset[tuple[str, str]] = frozenset()
     other_instances: tuple[str, ...] = ()
 
     def is_active(self, group: str | None, family: str) -> bool:

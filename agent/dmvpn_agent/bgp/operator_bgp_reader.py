@@ -1,6 +1,6 @@
-"""The operator's part of ``show running-config`` of bgpd to values.
+"""Reads the operator's part of bgpd's ``show running-config``.
 
-Nothing in it is an error: a line in a form that is not known says nothing here.
+Nothing in it is an error: unknown lines are ignored.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.bgp.operator_bgp import FILTERS, IPV4, GroupFamily, ListenRange, OperatorBgp, PeerGroup
 
-#: How the filters that ``neighbor`` names are defined: the words before the name, and the command that uses it.
+#: How filters are defined: the words before the name, and the ``neighbor`` command that uses it.
 _DEFINITIONS: Mapping[tuple[str, ...], str] = {
     ("ip", "prefix-list"): "prefix-list",
     ("ipv6", "prefix-list"): "prefix-list",
@@ -23,7 +23,7 @@ _DEFINITIONS: Mapping[tuple[str, ...], str] = {
     ("ipv6", "access-list"): "distribute-list",
 }
 
-#: What a word after ``neighbor GROUP`` says of the group.
+#: What a word after ``neighbor GROUP`` sets in the group.
 _GROUP_WORDS: Mapping[str, Callable[[PeerGroup], PeerGroup]] = {
     "passive": lambda group: replace(group, passive=True),
     "shutdown": lambda group: replace(group, shutdown=True),
@@ -35,16 +35,16 @@ _GROUP_WORDS: Mapping[str, Callable[[PeerGroup], PeerGroup]] = {
 
 
 def read_operator_bgp(text: str) -> OperatorBgp:
-    """Return what a running configuration of bgpd says outside the agent's own lines."""
+    """Return the operator's part of a running configuration of bgpd."""
     reader = _Reader()
     for line in text.split("\n"):
-        with suppress(ValueError):  # an address or a network that is none
+        with suppress(ValueError):  # not an address, not a network
             reader.line(line)
     return reader.found()
 
 
 class _Reader:
-    """Keeps the place in the configuration: the default instance, and in it the address family."""
+    """Keeps track of the position: inside the default instance, and inside which address family."""
 
     def __init__(self) -> None:
         self._in_bgp = False
@@ -53,7 +53,7 @@ class _Reader:
         self._groups: dict[str, PeerGroup] = {}
         self._interfaces: dict[str, str] = {}
         self._shut_down: set[Address] = set()
-        self._defined: set[tuple[str, str]] = set()
+        self._defined_filters: set[tuple[str, str]] = set()
 
     def found(self) -> OperatorBgp:
         return replace(
@@ -61,7 +61,7 @@ class _Reader:
             groups=self._groups,
             interfaces=self._interfaces,
             shut_down=frozenset(self._shut_down),
-            defined=frozenset(self._defined),
+            defined_filters=frozenset(self._defined_filters),
         )
 
     def line(self, line: str) -> None:
@@ -77,7 +77,7 @@ class _Reader:
                 self._bgp = replace(self._bgp, other_instances=(*self._bgp.other_instances, " ".join(words)))
         for start, command in _DEFINITIONS.items():
             if tuple(words[: len(start)]) == start and len(words) > len(start):
-                self._defined.add((command, words[len(start)]))
+                self._defined_filters.add((command, words[len(start)]))
 
     def _instance_line(self, words: list[str]) -> None:
         match words:

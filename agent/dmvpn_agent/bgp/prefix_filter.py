@@ -1,7 +1,7 @@
 """A peer's inbound prefix filter: what it may announce, as prefix-list entries.
 
-Prefix-lists are read first match first. All denials stand before all permissions, so what is withheld from a peer
-stays withheld, whatever else it may announce. Sources: FRR's user guide, "IP Prefix List".
+In a prefix-list the first match decides (FRR's user guide, "IP Prefix List"). All denials come before all
+permissions, so what is withheld from a peer stays withheld, whatever else it may announce.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ from dmvpn_agent.policy.peer import Peer
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One prefix-list entry: ``prefix`` and, where given, the shortest and longest prefix length inside it.
+    """A prefix-list entry: ``prefix`` and optionally the shortest and longest prefix length inside it.
 
-    As text it is what FRR takes and shows.
+    ``str()`` gives FRR's syntax.
     """
 
     permit: bool
@@ -36,18 +36,18 @@ class Entry:
 def filter_entries(peer: Peer, version: int) -> frozenset[Entry]:
     """Return a peer's prefix-list of one IP version, without ``deny any``; its denials must come first.
 
-    A network in ``peer.withheld`` denies every prefix that overlaps it: those inside it, itself, and those around it.
-    The default route overlaps everything: it is taken where ``peer.default_route`` says so, and only then.
+    A network in ``peer.withheld`` denies every prefix that overlaps it: the network, its subnets and its supernets.
+    The default route overlaps everything: it is permitted only with ``peer.default_route``.
     """
     withheld = tuple(network for network in peer.withheld if network.version == version)
-    entries = _entries_but if withheld else _entries  # few carry others' prefixes, and all of those the same
+    entries = _cached_entries if withheld else _entries  # only hubs have withheld networks, and all have the same
     return entries(peer.announces, withheld, peer.default_route, version)
 
 
 def _entries(
     announces: tuple[tuple[Network, int], ...], withheld: tuple[Network, ...], default_route: bool, version: int
 ) -> frozenset[Entry]:
-    withheld = _widest(withheld)
+    withheld = _without_subnets(withheld)
     entries: set[Entry] = set()
     for network, longest in announces:
         shortest = network.prefixlen or (0 if default_route else 1)
@@ -56,17 +56,17 @@ def _entries(
         entries.add(_permit(network, shortest, longest))
         for one in withheld:
             if covers(network, one):
-                entries.update(_overlapping(one, network, longest))
+                entries.update(_denials(one, network, longest))
     return frozenset(entries)
 
 
-_entries_but = lru_cache(maxsize=16)(_entries)
+_cached_entries = lru_cache(maxsize=16)(_entries)
 
 
-def _widest(networks: Iterable[Network]) -> tuple[Network, ...]:
-    """Return the networks that lie in no other of them."""
+def _without_subnets(networks: Iterable[Network]) -> tuple[Network, ...]:
+    """Return the networks that are not subnets of others among them."""
     found: list[Network] = []
-    # A network comes right behind the one that it lies in, or behind others in that one.
+    # In this order a network follows its supernet, or other subnets of that.
     for network in sorted(networks, key=lambda network: (int(network.network_address), network.prefixlen)):
         if not found or not covers(found[-1], network):
             found.append(network)
@@ -74,7 +74,7 @@ def _widest(networks: Iterable[Network]) -> tuple[Network, ...]:
 
 
 def _permit(network: Network, shortest: int, longest: int) -> Entry:
-    # FRR refuses `ge` and `le` where they are not longer than the prefix itself.
+    # FRR refuses `ge` and `le` that are not longer than the prefix itself.
     return Entry(
         permit=True,
         prefix=network,
@@ -83,8 +83,8 @@ def _permit(network: Network, shortest: int, longest: int) -> Entry:
     )
 
 
-def _overlapping(withheld: Network, permitted: Network, longest: int) -> Iterator[Entry]:
-    """Yield the denials of what overlaps a network and would be permitted, but for the default route."""
+def _denials(withheld: Network, permitted: Network, longest: int) -> Iterator[Entry]:
+    """Yield denials of all permitted prefixes that overlap a withheld network, except the default route."""
     last = min(longest, withheld.prefixlen - 1)
     for length in range(max(permitted.prefixlen, 1), last + 1):
         yield Entry(permit=False, prefix=withheld.supernet(new_prefix=length))

@@ -1,4 +1,4 @@
-"""What in the operator's part of FRR hinders the agent: the values. ``bgp_problems`` finds them."""
+"""A problem in the operator's part of FRR's BGP configuration, as a value; ``problems`` finds them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from dmvpn_agent.addresses import Address
 
 
 class BgpProblemKind(StrEnum):
-    """The label of ``bgp_problems``."""
+    """The label ``kind`` of the metric ``bgp_problems``."""
 
     NO_INSTANCE = "no_instance"
     OTHER_AS_NUMBER = "other_as_number"
@@ -29,8 +29,11 @@ class BgpProblemKind(StrEnum):
     SHARED_AS_NUMBER = "shared_as_number"
 
 
-#: With one of these nothing at all can be written.
-_FOR_ALL = frozenset({BgpProblemKind.NO_INSTANCE, BgpProblemKind.OTHER_AS_NUMBER})
+#: With one of these the agent can write nothing.
+_BLOCK_ALL = frozenset({BgpProblemKind.NO_INSTANCE, BgpProblemKind.OTHER_AS_NUMBER})
+_ALWAYS_SERIOUS = frozenset(
+    {BgpProblemKind.LISTEN_RANGE, BgpProblemKind.NO_PEER_GROUP, BgpProblemKind.GROUP_AS_NUMBER}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,15 @@ class BgpProblem:
 
     @property
     def blocks_all(self) -> bool:
-        """Tell whether nothing can be written at all."""
-        return self.kind in _FOR_ALL
+        """Tell whether the agent can write nothing at all."""
+        return self.kind in _BLOCK_ALL
 
     @property
     def serious(self) -> bool:
-        """Tell whether the agent cannot do its work, or its filters do not hold, until it is mended."""
-        always = {BgpProblemKind.LISTEN_RANGE, BgpProblemKind.NO_PEER_GROUP, BgpProblemKind.GROUP_AS_NUMBER}
-        return self.blocks_all or bool(self.blocks) or self.kind in always
+        """Tell whether the agent cannot do its work, or its filters do not hold, until the operator acts."""
+        return self.blocks_all or bool(self.blocks) or self.kind in _ALWAYS_SERIOUS
 
     @property
-    def removes(self) -> bool:
-        """Tell whether a blocked neighbor that stands already has to go: bgpd does not check its AS number."""
+    def removes_blocked(self) -> bool:
+        """Tell whether the agent removes blocked neighbors that FRR has: bgpd does not check their AS number."""
         return self.kind is BgpProblemKind.GROUP_AS_NUMBER

@@ -1,4 +1,4 @@
-"""Reports what in the operator's part of FRR hinders the agent: each problem once, and when it is over."""
+"""Logs the problems in the operator's part of FRR's configuration: each once, and again when it is solved."""
 
 import asyncio
 
@@ -14,21 +14,21 @@ log = structlog.get_logger()
 
 
 class BgpProblemWatch:
-    """The problems at the last look. Those that block a neighbor are the reconciler's trouble, which it reports."""
+    """The problems as of the last pass. The reconciler itself logs those that block a neighbor."""
 
     def __init__(self) -> None:
         self.found: tuple[BgpProblem, ...] = ()
 
     async def check(self, snapshot: Snapshot, settings: BgpSettings, wanted: Desired) -> tuple[BgpProblem, ...]:
-        """Return what is wrong now for the neighbors that are wanted."""
+        """Return the present problems for the desired neighbors."""
         before = {str(problem): problem for problem in self.found}
-        # In a thread, as all that takes long with a thousand neighbors: nhrpd is answered meanwhile.
+        # A thread, because a thousand neighbors take long: the agent keeps answering nhrpd meanwhile.
         self.found = await asyncio.to_thread(
             bgp_problems,
             snapshot.config,
             settings,
             wanted,
-            established=[one for one, session in snapshot.sessions.items() if session.state == "Established"],
+            established=snapshot.established(),
             dynamic=[one for one, session in snapshot.sessions.items() if session.dynamic],
         )
         now = {str(problem): problem for problem in self.found}

@@ -1,4 +1,4 @@
-"""Changes that FRR did not take: each is written again after a wait that grows, alone, and reported once."""
+"""Changes that FRR did not take: each is retried with back-off, alone, and reported once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,22 +8,25 @@ from dmvpn_agent.runtime.backoff import Backoff, Trouble
 
 
 class Refusals:
-    """What was refused or had no effect, by the neighbor or prefix-list that it is about; times are seconds."""
+    """Changes that FRR refused or took without effect, by neighbor address or prefix-list name.
+
+    ``first`` and ``longest`` are the seconds until the first retry and between later ones.
+    """
 
     def __init__(self, first: float, longest: float) -> None:
         self._first, self._longest = first, longest
         self._refused: dict[str, _Refusal] = {}
 
     def due(self, changes: Iterable[Change]) -> tuple[Change, ...]:
-        """Return the changes that may be written now: all but those to a neighbor or list whose change waits.
+        """Return the changes to write now: all but those of a neighbor or list that waits for a retry.
 
-        Where something else is to become of it, as its removal, nothing waits; a filter's new judgement never does.
+        Nothing waits if the goal is another one now, such as removal. ``RefreshInbound`` waits only for itself.
         """
         todo = tuple(changes)
-        wanted = {_goal(change) for change in todo}
+        goals = {_goal(change) for change in todo}
         waiting = {
             name: one.change for name, one in self._refused.items()
-            if _goal(one.change) in wanted and one.backoff.delay > 0
+            if _goal(one.change) in goals and one.backoff.delay > 0
         }  # fmt: skip
         return tuple(
             change for change in todo
@@ -32,11 +35,11 @@ class Refusals:
         )  # fmt: skip
 
     def is_known(self, change: Change) -> bool:
-        """Tell whether a change is about a neighbor or list with a refused change: then it is written alone."""
+        """Tell whether a change of the same neighbor or list was refused: then it is written alone."""
         return subject(change) in self._refused
 
     def add(self, change: Change, why: str) -> bool:
-        """Take note of a change that FRR did not take; return whether that was not known yet."""
+        """Record a change that FRR did not take; return whether the change or the reason is new."""
         name = subject(change)
         known = self._refused.get(name)
         if known is None or _goal(known.change) != _goal(change):
@@ -46,13 +49,13 @@ class Refusals:
         self._refused[name] = known
         return known.trouble.is_new(why)
 
-    def keep(self, changes: Iterable[Change]) -> None:
-        """Forget what is not to be changed any more, or is to become something else."""
-        wanted = {_goal(change) for change in changes}
-        self._refused = {name: one for name, one in self._refused.items() if _goal(one.change) in wanted}
+    def retain(self, changes: Iterable[Change]) -> None:
+        """Forget all refusals except those of these changes."""
+        goals = {_goal(change) for change in changes}
+        self._refused = {name: one for name, one in self._refused.items() if _goal(one.change) in goals}
 
     def why(self, change: Change) -> str:
-        """Return FRR's own words about the neighbor or list of a change, nothing where there are none."""
+        """Return FRR's message about the change's neighbor or list, empty if there is none."""
         known = self._refused.get(subject(change))
         return (known.trouble.text or "") if known else ""
 
@@ -65,5 +68,5 @@ class _Refusal:
 
 
 def _goal(change: Change) -> object:
-    """Return what a change aims at: a neighbor that was written in part is to become the same as before."""
+    """Return the state that a change leads to: that of a half-written neighbor is the same as before."""
     return change.neighbor if isinstance(change, SetNeighbor) else change

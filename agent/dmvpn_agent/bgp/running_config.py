@@ -1,6 +1,6 @@
-"""bgpd's running configuration to values.
+"""Reads bgpd's running configuration.
 
-Only what the agent works with is read; everything else in the configuration is the operator's and passed over.
+It reads only what the agent works with, and ignores everything else: that is the operator's.
 """
 
 import re
@@ -17,19 +17,19 @@ from dmvpn_agent.bgp.prefix_filter import Entry
 from dmvpn_agent.bgp.settings import MaximumPrefix
 from dmvpn_agent.frr.show_json import FrrFormatError
 
-#: What ``any`` stands for, and the longest prefix in it, by IP version.
+#: The prefix that ``any`` stands for, and the longest prefix length in it, by IP version.
 _EVERYTHING: Mapping[int, tuple[Network, int]] = {4: (IPv4Network("0.0.0.0/0"), 32), 6: (IPv6Network("::/0"), 128)}
 
 
-#: What can stand instead of an AS number.
+#: Words that FRR allows instead of an AS number.
 _AS_WORDS = frozenset({"internal", "external", "auto"})
 
 
 def require_complete(config: str, *, framed: bool) -> None:
-    """Raise ``FrrFormatError`` for text that is not a running configuration, or not a whole one.
+    """Raise ``FrrFormatError`` unless a text is a complete running configuration.
 
-    Otherwise a missing part would count as something that FRR does not have. vtysh ends it with the line ``end``. A
-    daemon's own socket does not; there its end is known (``framed``) because the protocol has one.
+    Otherwise the agent would conclude that FRR lacks what is missing. vtysh ends the text with the line ``end``. The
+    vty sockets do not; there the protocol marks the end (``framed``).
     """
     lines = config.rstrip().split("\n")
     if not any(line.startswith("frr version ") for line in lines):
@@ -39,10 +39,10 @@ def require_complete(config: str, *, framed: bool) -> None:
 
 
 def parse_running_config(text: str) -> Observed:
-    """Read ``show running-config`` of FRR 8.4 to 10.6, or part of it; whether it is whole ``require_complete`` tells.
+    """Read ``show running-config`` of FRR 8.4 to 10.7, or part of it; ``require_complete`` checks that it is whole.
 
-    Raises ``FrrFormatError`` for a line on what is the agent's, or on the BGP instance, that is not as known. Such a
-    line on something else is the operator's matter, and passed over; a neighbor with one counts as the operator's.
+    Raises ``FrrFormatError`` for an unexpected line about the BGP instance or about what the agent owns. It ignores
+    such a line about anything else; a neighbor with one counts as the operator's.
     """
     reader = _ConfigReader(read_operator_bgp(text))
     for line in text.split("\n"):
@@ -54,7 +54,7 @@ def parse_running_config(text: str) -> Observed:
 
 
 class _ConfigReader:
-    """Keeps the place in the configuration: the default BGP instance, and in it the address family."""
+    """Keeps track of the position: inside the default BGP instance, and inside which address family."""
 
     def __init__(self, operator: OperatorBgp) -> None:
         self._operator = operator
@@ -68,21 +68,22 @@ class _ConfigReader:
         self._group_as: dict[str, str] = {}
         self._neighbors: dict[Address, Neighbor] = {}
         self._lists: dict[str, dict[int, Entry]] = {}
-        self._doubtful: dict[Address, str] = {}
+        self._unreadable: dict[Address, str] = {}
 
     def unreadable(self, line: str) -> None:
+        """Record a line that cannot be read. Raises ``FrrFormatError`` if the agent depends on it."""
         words = line.split()
         if words[0] != "neighbor" and not (words[1:2] == ["prefix-list"] and not owns_list(words[2])):
             raise _unknown(line)
         if words[0] == "neighbor":
-            self._doubtful[ip_address(words[1])] = line
+            self._unreadable[ip_address(words[1])] = line
 
     def observed(self) -> Observed:
-        for address, line in self._doubtful.items():
+        for address, line in self._unreadable.items():
             neighbor = self._neighbors.get(address, Neighbor(address))
             if owns_neighbor(neighbor):
                 raise _unknown(line)
-            # Without an AS number it cannot be taken for one of ours that was cut short.
+            # Without an AS number it does not look like one of the agent's that was cut short.
             self._neighbors[address] = replace(neighbor, as_number=None, peer_group=None)
         return Observed(
             as_number=self._as_number,
@@ -100,7 +101,7 @@ class _ConfigReader:
             self._in_bgp = False
             self._family = None
             if words[:3] == ["frr", "defaults", "datacenter"]:
-                self._requires_policy = False  # the default there, so the running configuration does not show it
+                self._requires_policy = False  # that profile's default, which the running configuration does not show
             elif words[:2] == ["router", "bgp"] and words[3:4] in ([], ["as-notation"]):  # no `view` or `vrf`
                 self._in_bgp, self._as_number = True, _as_number(words[2])
             elif words[:2] == ["ip", "prefix-list"]:
@@ -131,13 +132,13 @@ class _ConfigReader:
                     self._without_ipv6.add(ip_address(name))
 
     def _inherited(self, neighbor: Neighbor) -> Neighbor:
-        """Return a neighbor with what FRR prints only where it comes from: at its group, or nowhere."""
+        """Return a neighbor with what it inherits: FRR prints that in its group only, or nowhere."""
         if neighbor.address not in self._without_ipv6 and self._operator.is_active(neighbor.peer_group, IPV6):
             neighbor = replace(neighbor, activates_ipv6=True)
         return self._with_group_as(neighbor)
 
     def _with_group_as(self, neighbor: Neighbor) -> Neighbor:
-        """Return a neighbor with the AS number of its group: FRR prints it there only."""
+        """Return a neighbor with the AS number of its group, which FRR prints in the group only."""
         number = self._group_as.get(neighbor.peer_group or "")
         if neighbor.as_number is not None or number is None:
             return neighbor
@@ -156,7 +157,7 @@ class _ConfigReader:
         neighbor = self._neighbors.get(address, Neighbor(address))
         match words:
             case ["remote-as", number]:
-                # A word instead of a number is never ours: the neighbor counts as the operator's.
+                # The agent never writes a word here: the neighbor is the operator's.
                 named = number in _AS_WORDS
                 neighbor = replace(neighbor, as_number=None if named else _as_number(number))
             case ["peer-group", group]:
@@ -180,7 +181,7 @@ class _ConfigReader:
         self._neighbors[address] = neighbor
 
     def _prefix_list(self, words: list[str], version: int) -> None:
-        # FRR lets an IPv4 and an IPv6 list have one name; ours tell the version, and what does not fit is not ours.
+        # In FRR an IPv4 and an IPv6 list may have the same name. The agent's names tell the IP version.
         if not words or list_version(words[0]) != version:
             return
         every, longest = _EVERYTHING[version]
@@ -197,7 +198,7 @@ class _ConfigReader:
             case [name, "description", *_]:
                 self._lists.setdefault(name, {})
             case [name, *_] if owns_list(name):
-                raise ValueError("no entry and no description")
+                raise ValueError("neither an entry nor a description")
 
 
 def _maximum_prefix(words: list[str]) -> MaximumPrefix:
@@ -217,15 +218,15 @@ def _as_number(text: str) -> int:
     high, _, low = text.rpartition(".")  # `bgp asnotation dot` writes 1.10
     number = (_number(high, 0xFFFF) << 16) + _number(low, 0xFFFF) if high else _number(low)
     if not number:
-        raise ValueError("no AS number is 0")
+        raise ValueError("0 is not an AS number")
     return number
 
 
 def _number(text: str, largest: int = 2**32 - 1) -> int:
     if not re.fullmatch("[0-9]{1,10}", text) or (number := int(text)) > largest:
-        raise ValueError(f"{text!r:.40} is no number up to {largest}")
+        raise ValueError(f"{text!r:.40} is not a number up to {largest}")
     return number
 
 
 def _unknown(line: str) -> FrrFormatError:
-    return FrrFormatError(f"the running configuration has a line that is not as known: {line.strip()!r:.200}")
+    return FrrFormatError(f"unexpected line in the running configuration: {line.strip()!r:.200}")

@@ -1,107 +1,55 @@
-"""What in the operator's part of the BGP configuration weakens the agent's neighbors, or keeps them silent."""
+"""Operator's configuration that keeps BGP sessions down, or keeps routes from crossing them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bgp.neighbors import Desired, Neighbor, Observed
+from dmvpn_agent.bgp.desired import members_by_group
+from dmvpn_agent.bgp.neighbors import Desired, Neighbor, Observed, addresses
 from dmvpn_agent.bgp.operator_bgp import IPV4, IPV6, PeerGroup
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problem import BgpProblemKind as Kind
 from dmvpn_agent.bgp.settings import BgpSettings
 
 
-def members_of_groups(settings: BgpSettings, wanted: Desired) -> Mapping[str, list[Neighbor]]:
-    """Return the peer-groups that the agent uses, with the neighbors that are to be in each."""
-    members: dict[str, list[Neighbor]] = {group: [] for group in settings.groups}
-    for neighbor in wanted.neighbors.values():
-        members.setdefault(neighbor.peer_group or settings.peer_group, []).append(neighbor)
-    return members
-
-
-def addresses(neighbors: Iterable[Neighbor]) -> frozenset[Address]:
-    """Return the addresses of neighbors."""
-    return frozenset(neighbor.address for neighbor in neighbors)
-
-
-def weakened(observed: Observed, settings: BgpSettings, wanted: Desired) -> Iterator[BgpProblem]:
-    """Yield what lets peers announce more than the agent's filters permit, or may."""
-    operator = observed.operator
-    if not observed.requires_policy:
-        instant = ", and a new one is unfiltered for an instant" if observed.activates_ipv4 else ""
-        yield BgpProblem(
-            Kind.NO_POLICY_REQUIRED,
-            "FRR has `no bgp ebgp-requires-policy` (or `frr defaults datacenter`): a neighbor that somebody takes the"
-            f" filter from lets everything in{instant}",
-            "set `bgp ebgp-requires-policy`, and give the peer-groups an outbound policy",
-        )  # fmt: skip
-    for interface, joined in operator.interfaces.items():
-        if joined in settings.groups:
-            yield BgpProblem(
-                Kind.INTERFACE_NEIGHBOR,
-                f"FRR has `neighbor {interface} interface peer-group {joined}`: its session has only the"
-                " group's filter, and as long as it has no AS number FRR takes no other neighbor into the group",
-                f"remove it, or give it a peer-group of its own: {joined} is for the agent's neighbors",
-            )  # fmt: skip
-    ours = {IPV4, IPV6} if settings.ipv6 else {IPV4}
-    for name, neighbors in members_of_groups(settings, wanted).items():
-        internal = any(one.as_number == settings.as_number for one in neighbors)
-        if (group := operator.groups.get(name)) is None:
-            continue
-        families = {*group.families, *operator.default_families}
-        for family in sorted(families - ours):
-            filtered = any(direction == "in" for *_, direction in group.family(family).filters)
-            policy = observed.requires_policy and not internal
-            # The agent takes IPv6 from its neighbors itself (``SetNeighbor``).
-            if family != IPV6 and operator.is_active(name, family) and (filtered or not policy):
-                yield BgpProblem(
-                    Kind.OTHER_FAMILY,
-                    f"FRR has `neighbor {name} activate` in `address-family {family}`, for which the agent has no"
-                    " filter",
-                    f"remove it unless the peers may announce there what the operator's own filter permits: "
-                    f"`no neighbor {name} activate` in that address family",
-                )  # fmt: skip
-
-
-def silent(
+def session_problems(
     observed: Observed, settings: BgpSettings, wanted: Desired, up: frozenset[Address]
 ) -> Iterator[BgpProblem]:
-    """Yield what keeps sessions down, or empty; ``up`` are the neighbors whose session is up."""
+    """Yield what keeps sessions down or empty; ``up`` are the neighbors whose session is up."""
+    yield from _instance_problems(observed, wanted)
+    for name, neighbors in members_by_group(wanted, settings).items():
+        if (group := observed.operator.groups.get(name)) is not None:
+            yield from _state_problems(observed, settings, name, group)
+            yield from _reachability_problems(observed, settings, name, group, neighbors, up)
+            yield from _undefined_filters(observed, name, group)
+    yield from _shared_as_numbers(observed, settings, wanted)
+
+
+def _instance_problems(observed: Observed, wanted: Desired) -> Iterator[BgpProblem]:
     operator = observed.operator
     if operator.shutdown:
         yield BgpProblem(Kind.SHUTDOWN, "FRR has `bgp shutdown`: no session comes up", "`no bgp shutdown`")
     if operator.default_shutdown:
         yield BgpProblem(
             Kind.SHUTDOWN, "FRR has `bgp default shutdown`: each new neighbor is shut down",
-            "`no bgp default shutdown`, and `no neighbor ADDRESS shutdown` for those that were made with it",
+            "`no bgp default shutdown`, and `no neighbor ADDRESS shutdown` for those that exist already",
         )  # fmt: skip
-    elif by_hand := operator.shut_down & wanted.neighbors.keys():
-        names = ", ".join(sorted(map(str, by_hand)))
+    elif shut_down := operator.shut_down & wanted.neighbors.keys():
+        names = ", ".join(sorted(map(str, shut_down)))
         yield BgpProblem(
-            Kind.SHUTDOWN, f"somebody shut down neighbors of the agent's: {names:.200}",
+            Kind.SHUTDOWN, f"an operator shut down neighbors of the agent: {names:.200}",
             "`no neighbor ADDRESS shutdown` for those that may come up again",
         )  # fmt: skip
     if operator.confederation:
         yield BgpProblem(
             Kind.CONFEDERATION,
-            "FRR has `bgp confederation`: it decides which peers are internal, and the agent does not know of it",
+            "FRR has `bgp confederation`: it decides which peers are internal, and the agent does not consider it",
             "do without it, or keep each confederation member's peers in a peer-group of their own",
         )
-    for name, neighbors in members_of_groups(settings, wanted).items():
-        if (group := operator.groups.get(name)) is not None:
-            yield from _silent_group(observed, settings, name, group, neighbors, up)
 
 
-def _silent_group(
-    observed: Observed,
-    settings: BgpSettings,
-    name: str,
-    group: PeerGroup,
-    neighbors: Collection[Neighbor],
-    up: frozenset[Address],
-) -> Iterator[BgpProblem]:
-    operator = observed.operator
-    if not operator.is_active(name, IPV4):
+def _state_problems(observed: Observed, settings: BgpSettings, name: str, group: PeerGroup) -> Iterator[BgpProblem]:
+    if not observed.operator.is_active(name, IPV4):
         yield BgpProblem(
             Kind.NOT_ACTIVATED,
             f"peer-group {name} is not active in IPv4: its sessions exchange no IPv4 prefixes",
@@ -119,48 +67,65 @@ def _silent_group(
             f"remove it, or put {group.local_as} into the certificate",
         )  # fmt: skip
     if group.passive and settings.only_hubs:
-        found = f"FRR has `neighbor {name} passive` on a spoke, and the hubs wait too: nobody opens the session"
+        found = f"FRR has `neighbor {name} passive` on a spoke, and hubs are passive too: no side opens the session"
         yield BgpProblem(Kind.ALL_PASSIVE, found, f"`no neighbor {name} passive`")
+
+
+def _reachability_problems(
+    observed: Observed,
+    settings: BgpSettings,
+    name: str,
+    group: PeerGroup,
+    neighbors: Collection[Neighbor],
+    up: frozenset[Address],
+) -> Iterator[BgpProblem]:
     external = [one for one in neighbors if one.as_number != settings.as_number]
-    # A session that is up shows that the tunnel interface's own network holds the peers.
-    if external and operator.connected_check and not group.skips_connected_check and not up & addresses(external):
+    # A session that is up shows that the peers are in the tunnel interface's own network.
+    if (
+        external
+        and observed.operator.connected_check
+        and not group.skips_connected_check
+        and not up & addresses(external)
+    ):
         yield BgpProblem(
             Kind.CONNECTED_CHECK,
             f"peer-group {name} has no `disable-connected-check`: bgpd opens no eBGP session with a peer that it"
-            " reaches by a route of nhrpd",
+            " reaches by a route of nhrpd's",
             f"add `neighbor {name} disable-connected-check`",
         )  # fmt: skip
+
+
+def _undefined_filters(observed: Observed, name: str, group: PeerGroup) -> Iterator[BgpProblem]:
     for command, named, direction in sorted(group.family(IPV4).filters):
-        if (command, named) not in operator.defined:
+        if (command, named) not in observed.operator.defined_filters:
             yield BgpProblem(
                 Kind.UNDEFINED_FILTER,
-                f"FRR has `neighbor {name} {command} {named} {direction}`, and no {command} {named}: nothing passes"
-                f" {direction}",
+                f"FRR has `neighbor {name} {command} {named} {direction}`, but no {command} {named}: no route"
+                f" passes {direction}",
                 f"define {named}, or remove the line",
             )  # fmt: skip
 
 
-def shared_as_numbers(observed: Observed, settings: BgpSettings, wanted: Desired) -> Iterator[BgpProblem]:
-    """Yield the AS numbers that several peers have, where that keeps them apart."""
-    for as_number, sharing in sorted(_cut_off(observed, settings, wanted).items()):
+def _shared_as_numbers(observed: Observed, settings: BgpSettings, wanted: Desired) -> Iterator[BgpProblem]:
+    for as_number, sharing in sorted(_peers_sharing_as(observed, settings, wanted).items()):
         names = ", ".join(sorted(map(str, sharing)))
         group = settings.peer_group
         families = " and ".join([IPV4, *([IPV6] if settings.ipv6 else [])])
         yield BgpProblem(
             Kind.SHARED_AS_NUMBER,
             f"{len(sharing)} peers share AS {as_number} ({names:.200}): each drops the others' prefixes, because"
-            " they come with its own AS number",
+            " its own AS number is in their path",
             f"add `neighbor {group} as-override` in `address-family {families}`, without"
             " `sender-as-path-loop-detection`; or give each peer an AS number of its own",
             sharing_as=sharing,
         )  # fmt: skip
 
 
-def _cut_off(observed: Observed, settings: BgpSettings, wanted: Desired) -> dict[int, frozenset[Address]]:
-    """Return the peers that share an AS number and drop each other's prefixes, by that number.
+def _peers_sharing_as(observed: Observed, settings: BgpSettings, wanted: Desired) -> dict[int, frozenset[Address]]:
+    """Return the peers that share an AS number and drop each other's prefixes, by AS number.
 
-    eBGP drops what comes with one's own AS number (RFC 4271, 9.1.2). ``as-override`` in the group puts the node's own
-    in its place. Only what this node sends counts: a spoke sends nothing from one hub to another.
+    A BGP speaker drops routes with its own AS number in the path (RFC 4271, 9.1.2). ``as-override`` in the group
+    replaces it by this node's. A spoke passes no routes from one hub to another, so the check is for hubs only.
     """
     group = observed.operator.groups.get(settings.peer_group)
     if settings.only_hubs or group is None:

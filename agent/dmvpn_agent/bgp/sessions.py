@@ -1,4 +1,4 @@
-"""bgpd's sessions, as its summary prints them."""
+"""bgpd's sessions, from its summary."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from dmvpn_agent.runtime import json_values as typed
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One row of ``show bgp ipv4 unicast summary json``; ``prefixes`` are those accepted.
+    """A row of ``show bgp ipv4 unicast summary json``; ``prefixes`` is the number of accepted ones.
 
-    ``dynamic``: it came by a ``bgp listen range``, and no line of the configuration has it.
+    ``dynamic``: accepted by a ``bgp listen range``, without a configured neighbor.
     """
 
     state: str
@@ -22,7 +22,7 @@ class Session:
 
     @property
     def over_limit(self) -> bool:
-        """Tell whether bgpd ended the session at the neighbor's ``maximum-prefix``, and waits."""
+        """Tell whether bgpd keeps the session down because the neighbor exceeded its ``maximum-prefix``."""
         return self.state == "Idle (PfxCt)"
 
 
@@ -30,14 +30,13 @@ _SUMMARY = "show bgp ipv4 unicast summary json"
 
 
 def parse_bgp_summary(text: str, skip: Callable[[str], None] = raise_format_error) -> Mapping[Address, Session]:
-    """Read ``show bgp ipv4 unicast summary json``; neighbors named by interface are passed over.
+    """Read ``show bgp ipv4 unicast summary json``; unnumbered neighbors are ignored.
 
-    ``skip`` is called for each row that cannot be read, with why. Without it, such a row raises. Raises
-    ``FrrFormatError``.
+    ``skip`` is called with the reason for each unreadable row; the default raises. Raises ``FrrFormatError``.
     """
     peers = json_object(text, _SUMMARY).get("peers", {})
     if not isinstance(peers, dict):
-        raise FrrFormatError(f"{_SUMMARY}: peers is no object")
+        raise FrrFormatError(f"{_SUMMARY}: peers is not an object")
     sessions: dict[Address, Session] = {}
     for name, item in peers.items():
         try:
@@ -47,5 +46,5 @@ def parse_bgp_summary(text: str, skip: Callable[[str], None] = raise_format_erro
                     typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)), row.get("dynamicPeer") is True
                 )
         except MALFORMED as error:
-            skip(f"{_SUMMARY}: a row is not as known ({type(error).__name__} {error}): {name!r:.60}")
+            skip(f"{_SUMMARY}: unexpected row ({type(error).__name__} {error}): {name!r:.60}")
     return sessions

@@ -1,4 +1,4 @@
-"""The operator's ``[bgp]``, as values."""
+"""The settings in ``[bgp]``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,10 @@ from dmvpn_agent.policy.peer import Peer, PeerKind
 
 @dataclass(frozen=True, slots=True)
 class MaximumPrefix:
-    """How many prefixes of one address family a neighbor may have accepted; at one more bgpd ends the session.
+    """The number of prefixes that bgpd accepts from a neighbor in one address family; one more ends the session.
 
-    ``restart``: minutes until bgpd tries again, 0 for not before somebody clears the session. ``other``: an operator
-    gave it a threshold, or had it only warn or count filtered prefixes as well. As text it is what FRR takes and
-    shows, but for ``other``.
+    ``restart``: minutes until bgpd tries again, 0 for not before an operator clears the session. ``other``: FRR has
+    options that the agent does not write (threshold, warning-only, force). ``str()`` gives FRR's syntax without them.
     """
 
     maximum: int
@@ -26,14 +25,14 @@ class MaximumPrefix:
 
 @dataclass(frozen=True, slots=True)
 class BgpSettings:
-    """The operator's BGP.
+    """How the agent configures BGP.
 
-    ``peer_group`` is the spokes', ``hub_peer_group`` that of other hubs, ``ibgp_peer_group`` that of peers with the
-    node's own AS number, ``ibgp_hub_peer_group`` that of hubs among those; an empty one is the same as that of other
-    peers. ``ipv6``: IPv6 prefixes are exchanged over every session too. ``only_hubs``: as on a spoke, which has
-    no sessions with its shortcuts. ``maximum_prefix``: the limit for a peer in each address family, and
-    ``transit_maximum_prefix`` for one that announces for others, as a hub does. ``hub_weights``: how much the routes
-    of hubs are preferred, by protocol address.
+    Peer-groups: ``peer_group`` for spokes, ``hub_peer_group`` for other hubs, ``ibgp_peer_group`` for peers with the
+    node's own AS number, ``ibgp_hub_peer_group`` for hubs among those; an empty one means that of other peers.
+    ``ipv6``: every session exchanges IPv6 prefixes too. ``only_hubs``: neighbors for hubs only, as on a spoke, which
+    has no sessions with its shortcuts. ``maximum_prefix``: the limit of a peer in each address family;
+    ``transit_maximum_prefix``: that of a peer that announces for others, as a hub does. ``hub_weights``: the weight
+    of a hub's routes, by protocol address.
     """
 
     as_number: int

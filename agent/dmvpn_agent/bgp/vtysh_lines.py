@@ -1,6 +1,6 @@
 """Changes as vtysh lines.
 
-Lines are built from parsed addresses, networks and integers, and from names in the operator's own configuration.
+The lines contain only parsed addresses, networks and integers, and names from the operator's own configuration.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +23,9 @@ from dmvpn_agent.bgp.settings import MaximumPrefix
 _CONFIGURE = ("configure terminal",)
 
 
-#: From how many lines on prefix-lists are written as one transaction. FRR otherwise looks at all lists again for each
-#: line: 2,000 lines took 53 s, as one transaction 0.3 s. But bgpd takes that for the start of a configuration file,
-#: and starts no new neighbor until a second after its end; so it is not done for the few lines of one peer.
+#: From this many lines on, prefix-lists are written in one transaction. Without it FRR processes all lists again for
+#: each line: 2,000 lines took 53 s, in one transaction 0.3 s. But bgpd treats a transaction like a configuration file
+#: and starts new neighbors a second after its end; so the few lines of one peer are written without.
 MIN_TRANSACTION = 20
 
 
@@ -33,15 +33,15 @@ START_TRANSACTION, END_TRANSACTION = "XFRR_start_configuration", "XFRR_end_confi
 
 
 def render(changes: Iterable[Change], as_number: int, *, grouped: bool = False) -> list[str]:
-    """Return the vtysh lines of changes, in their order, that begin and end at the top (``enable``).
+    """Return the vtysh lines of changes, in order; they begin and end in enable mode.
 
-    ``grouped``: many lines on prefix-lists are one transaction, as ``vtysh -f`` has it; for FRR, not for people.
+    ``grouped``: many lines about prefix-lists become one transaction, as with ``vtysh -f``; not for operators.
     """
     return _render(changes, as_number, _lines, grouped=grouped)
 
 
 def annotate(changes: Iterable[Change], as_number: int) -> list[str]:
-    """Return the same lines with what each change means before its own, as a comment, which vtysh passes over."""
+    """Return the same lines with a comment before each change, which vtysh ignores."""
     return _render(changes, as_number, lambda change: [f"! {describe(change)}", *_lines(change)])
 
 
@@ -93,15 +93,15 @@ def _neighbor_lines(neighbor: Neighbor, before: Neighbor) -> list[str]:
     lines = []
     if neighbor.as_number != before.as_number:
         lines.append(f"{start} remote-as {neighbor.as_number}")
-    # The description follows at once: it marks the neighbor as ours should the rest not come through.
+    # The description comes next: it marks the neighbor as the agent's if the rest is cut off.
     if neighbor.description != before.description:
         lines.append(f"{start} description {neighbor.description}")
-    # The filter comes before the group, which may bring a policy of its own: that alone would let everything in.
+    # The filter comes before the group: a group's own policy alone might let everything in.
     lines += _in_family("ipv4", _routes_lines(start, _routes(neighbor, 4), _routes(before, 4)))
     lines += _in_family("ipv6", _ipv6_lines(start, neighbor, before))
     if neighbor.peer_group != before.peer_group:
         lines.append(f"{start} peer-group {neighbor.peer_group}")
-    # Joining a group takes away what the group has not, and gives what it has; filter, limit and weight stay.
+    # When a neighbor joins a group, its activation becomes the group's; filter, limit and weight stay.
     joins = neighbor.peer_group != before.peer_group
     if neighbor.activates_ipv6 and (joins or not before.activates_ipv6):
         lines += _in_family("ipv6", [f"{start} activate"])
@@ -116,14 +116,14 @@ def _in_family(family: str, lines: Iterable[str]) -> list[str]:
 
 
 def _ipv6_lines(start: str, neighbor: Neighbor, before: Neighbor) -> Iterator[str]:
-    # The filter stands before the first prefix can come, and until the last has gone.
+    # The filter is set before activation, and removed after deactivation.
     if before.activates_ipv6 and not neighbor.activates_ipv6:
         yield f"no {start} activate"
     yield from _routes_lines(start, _routes(neighbor, 6), _routes(before, 6))
 
 
 class _Routes(NamedTuple):
-    """What is written of a neighbor in one address family."""
+    """A neighbor's settings in one address family."""
 
     prefix_list: str | None
     maximum_prefix: MaximumPrefix | None

@@ -1,4 +1,4 @@
-"""Sessions with a real bgpd: what may change without dropping one, and what operators' peer-groups bring."""
+"""Sessions with a real bgpd: changes that keep a session, and what operators' peer-groups bring."""
 
 import json
 from collections.abc import Iterator
@@ -76,8 +76,8 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 @needs_no_zebra
 @pytest.mark.parametrize("pair", [(HUB, DUAL)], indirect=True)
-async def test_limit_weight_and_name_change_in_a_session_that_stays(pair: Pair) -> None:
-    """An agent without limits and names wrote the neighbor; the one after it takes it over as it stands."""
+async def test_limit_weight_and_description_change_without_a_reset(pair: Pair) -> None:
+    """An agent without limits and labels wrote the neighbor; the next one updates it in place."""
     peer = replace(PEER, prefixes=(*PEER.prefixes, *spoke(2, "2001:db8:2::/48").prefixes), kind=PeerKind.HUB)
     await pair.apply(desired([peer], BOTH))
     until_now(lambda: (pair.received(), pair.received("ipv6")) == (3, 2))
@@ -105,7 +105,7 @@ def _weights(pair: Pair) -> set[int]:
 @needs_no_zebra
 @pytest.mark.parametrize("pair", [(HUB, DUAL)], indirect=True)
 async def test_a_flood_inside_a_peers_prefixes_ends_its_session(pair: Pair, family: str, maximum: int) -> None:
-    """What the filter lets in counts, and nothing else; bgpd says that it waits for the restart."""
+    """Only accepted prefixes count; bgpd shows that it waits for the restart."""
     # The speaker announces 4 IPv4 prefixes, of which 3 lie in the peer's own, and 2 IPv6 ones.
     peer = spoke(2, "192.168.2.0/24", "192.168.3.0/24", *(["2001:db8:2::/48"] if family == "ipv6" else []))
     peer = peer if family == "ipv4" else replace(peer, prefixes=peer.prefixes[2:])
@@ -128,7 +128,7 @@ KNOWING = SPEAKER.replace(SHARED, f"{SHARED} neighbor 10.255.0.1{PASSWORD}").rep
 
 @pytest.mark.parametrize("pair", [(GROUPED, KNOWING)], indirect=True)
 async def test_password_bfd_and_timers_come_from_the_operators_peer_group(pair: Pair) -> None:
-    """A neighbor of ours takes them, they are no difference to be corrected, and ours to write is only the rest."""
+    """The agent's neighbor inherits them; they are not a difference, and the agent's lines are the remaining ones."""
     goal = desired([PEER], SETTINGS)
     await pair.apply(goal)
     until_now(lambda: pair.received() == 3)
@@ -147,8 +147,8 @@ async def test_password_bfd_and_timers_come_from_the_operators_peer_group(pair: 
 
 
 @pytest.mark.parametrize("pair", [(GROUPED, SPEAKER)], indirect=True)
-async def test_who_does_not_know_the_groups_password_has_no_session(pair: Pair) -> None:
-    """The kernel drops unsigned segments; without the group's password the session comes up."""
+async def test_a_peer_without_the_groups_password_has_no_session(pair: Pair) -> None:
+    """The kernel drops unsigned segments; with the password the session comes up."""
     await pair.apply(desired([PEER], SETTINGS))
     until_now(lambda: _unsigned(pair) > 0)
     assert pair.session()["state"] != "Established"
@@ -163,8 +163,8 @@ def _unsigned(pair: Pair) -> int:
     return int(values[names.index("TCPMD5NotFound")])
 
 
-async def test_another_as_is_corrected_in_the_neighbor_that_is_there(pair: Pair) -> None:
-    """A peer that comes back with another AS number gets it at once; bgpd itself starts the session anew."""
+async def test_a_changed_as_number_is_corrected_in_place(pair: Pair) -> None:
+    """bgpd itself resets the session."""
     wrong = desired([replace(PEER, as_number=64515)], SETTINGS)
     await pair.apply(wrong)
     right = desired([PEER], SETTINGS)

@@ -1,4 +1,4 @@
-"""What the reconciler relies on, asked of the fake bgpd and of a real one, by vtysh and by its vty socket."""
+"""What the reconciler relies on, tested on the fake and on a real bgpd, by vtysh and by the vty socket."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -120,7 +120,7 @@ async def _assert_is(subject: Subject, goal: Desired) -> None:
 
 
 async def test_what_was_applied_is_observed(subject: Subject) -> None:
-    """After one batch FRR is as desired, and there is nothing more to do."""
+    """After one batch FRR is in sync."""
     goal = wanted([spoke(2), spoke(3, "192.168.3.0/24", "192.168.0.0/22", "192.168.1.0/28")])
     await _apply(subject, goal)
     await _assert_is(subject, goal)
@@ -140,7 +140,7 @@ async def test_what_was_applied_is_observed(subject: Subject) -> None:
     ],
     ids=["removed", "other network", "more", "other AS", "renewed"],
 )
-async def test_what_is_there_becomes_what_is_desired(subject: Subject, then: list[Peer]) -> None:
+async def test_any_change_of_peers_is_applied(subject: Subject, then: list[Peer]) -> None:
     """Removing, editing a list in use, changing a neighbor."""
     await _apply(subject, wanted([spoke(2), spoke(3)]))
     await _apply(subject, wanted(then))
@@ -148,7 +148,7 @@ async def test_what_is_there_becomes_what_is_desired(subject: Subject, then: lis
 
 
 async def test_both_families_hubs_and_ibgp_are_applied(subject: Subject) -> None:
-    """And taken back, and what becomes IPv4 only keeps its session."""
+    """And removed again. A peer that becomes IPv4 only keeps its session."""
     peers = [
         spoke(2, "192.168.2.0/24", "2001:db8:2::/48"),
         replace(spoke(3), kind=PeerKind.HUB),
@@ -181,7 +181,7 @@ ANNOUNCED = _networks(
 
 @needs_bgpd
 async def test_bgpd_evaluates_a_filter_as_the_model_does(real: RealBgpd) -> None:
-    """Nothing that overlaps a network that is withheld, and the default route only by leave: FRR says so itself."""
+    """FRR's own answer: no prefix that overlaps a withheld network, and the default route only if permitted."""
     real.fresh()
     goal = desired(CARRIERS, FULL)
     bgpd = real.adapter()
@@ -202,8 +202,8 @@ def _permits(real: RealBgpd, prefix_list: str, route: Network) -> bool:
     return "yields PERMIT" in real.type(f"debug prefix-list {prefix_list} match {route}")
 
 
-async def test_a_list_of_a_former_version_is_in_step_after_one_pass(subject: Subject) -> None:
-    """It has no denials, and permits at the seqs where these are to stand."""
+async def test_a_list_of_an_earlier_version_is_in_sync_after_one_pass(subject: Subject) -> None:
+    """It has no denials, and permissions at the sequence numbers of denials."""
     lines = ("permit any", "permit 10.255.0.0/24 le 32")
     subject.type("configure terminal", *(
         f"ip prefix-list dmvpn-agent-10.255.0.2-in seq {seq} {line}"
@@ -219,7 +219,7 @@ async def test_a_list_of_a_former_version_is_in_step_after_one_pass(subject: Sub
 
 @needs_bgpd
 @pytest.mark.parametrize("word", ["65000", "internal"])
-async def test_a_group_with_an_as_number_of_its_own_is_no_difference(word: str) -> None:
+async def test_a_groups_as_number_is_not_a_difference(word: str) -> None:
     """bgpd prints it at the group and not at its neighbors."""
     real = RealBgpd(HUB.replace(" neighbor internal peer-group\n",
                                 f" neighbor internal peer-group\n neighbor internal remote-as {word}\n"))  # fmt: skip
@@ -233,8 +233,8 @@ async def test_a_group_with_an_as_number_of_its_own_is_no_difference(word: str) 
         real.stop()
 
 
-async def test_many_lists_at_once_are_what_they_would_be_one_by_one(subject: Subject) -> None:
-    """New ones, edited ones, and ones that are taken away, in one transaction."""
+async def test_a_transaction_gives_the_same_lists_as_single_lines(subject: Subject) -> None:
+    """New, edited and removed lists in one transaction."""
     many = [spoke(number, f"192.168.{number}.0/24", f"172.16.{number}.0/24") for number in range(2, 60)]
     fewer = [spoke(number, f"192.168.{number}.0/24", f"10.0.{number}.0/24") for number in range(2, 40)]
     for goal in (wanted(many), wanted(fewer), wanted([])):
@@ -242,8 +242,8 @@ async def test_many_lists_at_once_are_what_they_would_be_one_by_one(subject: Sub
         await _assert_is(subject, goal)
 
 
-async def test_a_neighbor_in_another_group_is_made_anew(subject: Subject) -> None:
-    """bgpd changes no peer-group in place."""
+async def test_a_neighbor_in_another_group_is_recreated(subject: Subject) -> None:
+    """bgpd refuses to change the peer-group in place."""
     await _apply(subject, wanted([spoke(2)]))
     subject.type("configure terminal", "router bgp 65000", "no neighbor 10.255.0.2",
                  "neighbor 10.255.0.2 remote-as 64514", "neighbor 10.255.0.2 description dmvpn-agent x",
@@ -252,8 +252,8 @@ async def test_a_neighbor_in_another_group_is_made_anew(subject: Subject) -> Non
     await _assert_is(subject, wanted([spoke(2)]))
 
 
-async def test_a_misplaced_end_of_a_list_is_repaired_at_once(subject: Subject) -> None:
-    """FRR takes an entry that is there already for done, at whatever seq."""
+async def test_a_misplaced_deny_any_is_corrected_in_one_pass(subject: Subject) -> None:
+    """FRR ignores an entry that the list has at another seq."""
     await _apply(subject, wanted([spoke(2)]))
     name = "ip prefix-list dmvpn-agent-10.255.0.2-in"
     subject.type("configure terminal", f"no {name} seq 4294967295 deny any", f"{name} seq 3 deny any", "end")
@@ -261,8 +261,8 @@ async def test_a_misplaced_end_of_a_list_is_repaired_at_once(subject: Subject) -
     await _assert_is(subject, wanted([spoke(2)]))
 
 
-async def test_what_the_operator_wrote_stays(subject: Subject) -> None:
-    """Neighbors, lists and groups that are not ours are the same after as before."""
+async def test_the_operators_configuration_stays(subject: Subject) -> None:
+    """Neighbors, lists and groups that are not the agent's do not change."""
     subject.type("configure terminal", "ip prefix-list operators seq 5 permit 10.0.0.0/8 le 24", "router bgp 65000",
                  "neighbor 10.255.0.77 remote-as 64999", "neighbor 10.255.0.77 description mine", "end")  # fmt: skip
     before = (await subject.bgpd.observe()).config
@@ -272,7 +272,7 @@ async def test_what_the_operator_wrote_stays(subject: Subject) -> None:
 
 
 async def test_a_refused_change_ends_the_batch(subject: Subject) -> None:
-    """What was before it is kept, what is after it is not done, and FRR's words are told."""
+    """Earlier changes stay, later ones are not written, and the error has FRR's message."""
     goal = wanted([spoke(2)])
     neighbor = replace(goal.neighbors[ip_address("10.255.0.2")], peer_group="absent")
     batch: list[Change] = [
@@ -285,8 +285,8 @@ async def test_a_refused_change_ends_the_batch(subject: Subject) -> None:
     assert (await subject.bgpd.observe()).config.prefix_lists.keys() == {"dmvpn-agent-a-in"}
 
 
-async def test_a_bgpd_that_died_is_unavailable_until_it_is_back(subject: Subject) -> None:
-    """Reading and writing say so; the same adapter works again after the restart."""
+async def test_a_killed_bgpd_is_unavailable_until_it_is_back(subject: Subject) -> None:
+    """For reading and writing; the same adapter works again after the restart."""
     subject.kill()
     with pytest.raises(FrrUnavailable, match="bgpd is not running"):
         await subject.bgpd.observe()
@@ -343,21 +343,21 @@ async def _written(bgpd: Bgpd, changes: Sequence[Change]) -> Observed:
 class TestRealBgpd:
     """What only the real one can show."""
 
-    async def test_without_bgp_instance_the_operator_is_told(self, real: RealBgpd) -> None:
-        """An empty bgpd is observed, not taken for an unavailable one."""
+    async def test_a_missing_bgp_instance_is_reported(self, real: RealBgpd) -> None:
+        """A bgpd without configuration is not an unavailable one."""
         real.fresh("configure terminal", "no router bgp")
         observed = (await real.adapter().observe()).config
         (problem,) = bgp_problems(observed, SETTINGS, Desired())
         assert str(problem) == "FRR has no BGP instance; add `router bgp 65000`"
 
-    async def test_neighbors_named_by_interface_do_not_disturb(self, real: RealBgpd) -> None:
-        """Unnumbered neighbors of the operator are passed over."""
+    async def test_unnumbered_neighbors_are_ignored(self, real: RealBgpd) -> None:
+        """They are the operator's."""
         real.fresh("configure terminal", "router bgp 65000", "neighbor eth9 interface remote-as external")
         await real.adapter().apply(plan(wanted([spoke(2)]), (await real.adapter().observe()).config).changes)
         assert [str(address) for address in (await real.adapter().observe()).sessions] == ["10.255.0.2"]
 
-    async def test_a_large_batch_is_taken(self, real: RealBgpd) -> None:
-        """More changes than one vtysh is given."""
+    async def test_a_large_batch_is_applied(self, real: RealBgpd) -> None:
+        """It needs several runs of vtysh."""
         real.fresh()
         goal = wanted(
             [
@@ -373,8 +373,8 @@ class TestRealBgpd:
 
 @pytest.mark.contract
 @needs_bgpd
-async def test_a_live_neighbor_gets_in_what_its_filter_permits() -> None:
-    """Only its own networks; after an edit only the new ones, in the same session; after the end of it nothing."""
+async def test_a_filter_applies_to_an_established_session() -> None:
+    """Only permitted networks pass; after an edit only the new ones, in the same session; after removal none."""
     hub = RealBgpd()
     hub.start()
     speaker = RealBgpd(SPEAKER, namespace=hub.pid, address="10.255.0.2")
@@ -419,7 +419,7 @@ def _script(path: Path, text: str) -> FrrBgpd:
 
 
 async def test_a_missing_vtysh_is_unavailable() -> None:
-    """The operator is told which program."""
+    """The message names the program."""
     vtysh = Vtysh("/no/vtysh")
     bgpd = FrrBgpd(vtysh, vtysh, 65000)
     with pytest.raises(FrrUnavailable, match=r"/no/vtysh cannot be started"):
@@ -427,7 +427,7 @@ async def test_a_missing_vtysh_is_unavailable() -> None:
 
 
 async def test_a_hanging_vtysh_is_unavailable(tmp_path: Path) -> None:
-    """It is killed when its time is over."""
+    """It is killed at the timeout."""
     with pytest.raises(FrrUnavailable, match=r"vtysh did not end within 0\.2 s"):
         await _script(tmp_path / "vtysh", "sleep 1000").observe()
 
@@ -441,14 +441,14 @@ async def test_a_hanging_vtysh_is_unavailable(tmp_path: Path) -> None:
         'echo "Current configuration:"; echo "ip prefix-list x seq y permit any"',
     ],
 )
-async def test_another_answer_is_unavailable(tmp_path: Path, text: str) -> None:
-    """What cannot be understood is not taken for an empty configuration: everything would be written anew."""
+async def test_unexpected_output_is_unavailable(tmp_path: Path, text: str) -> None:
+    """It is not an empty configuration: the agent would write everything again."""
     with pytest.raises(FrrUnavailable):
         await _script(tmp_path / "vtysh", text).observe()
 
 
 async def test_the_neighbor_of_a_peer_moves_between_its_addresses(subject: Subject) -> None:
-    """From IPv6 to IPv4 and back: each has a filter for both IP versions, and FRR shows what was written."""
+    """From IPv6 to IPv4 and back; each neighbor has a filter for both IP versions."""
     both = replace(SETTINGS, ipv6=True)
     ipv4 = spoke(2, "192.168.2.0/24", "2001:db8:2::/48")
     ipv6 = replace(ipv4, protocol_address=ip_address("2001:db8:ff::2"))

@@ -1,4 +1,4 @@
-"""A real bgpd in trouble: killed, stopped, shared with an operator, full of his configuration."""
+"""A real bgpd in trouble: killed, stopped, shared with an operator, with a huge configuration."""
 
 import asyncio
 import os
@@ -63,8 +63,8 @@ class Operator:
 
 
 @pytest.mark.parametrize("writer", ["vtysh", "vty"])
-async def test_an_operator_in_configuration_mode_keeps_nobody_out(real: RealBgpd, writer: str) -> None:
-    """bgpd has no lock in its usual mode: what both write is there, and he is where he was."""
+async def test_an_operator_in_configuration_mode_does_not_lock_out_the_agent(real: RealBgpd, writer: str) -> None:
+    """bgpd has no lock in its usual mode: it keeps the lines of both, and the operator stays in his mode."""
     bgpd, goal = real.adapter("vty", writer), wanted([spoke(2)])
     async with Operator(real) as operator:
         for line in ("configure terminal", "router bgp 65000", "neighbor 10.255.0.77 remote-as 64999"):
@@ -94,8 +94,8 @@ async def test_killing_bgpd_while_the_agent_writes_is_an_outage(
 
 
 @pytest.mark.parametrize("way", ["vtysh", "vty"])
-async def test_a_bgpd_that_hangs_is_unavailable_until_it_goes_on(real: RealBgpd, way: str) -> None:
-    """Reading and writing end in time."""
+async def test_a_hanging_bgpd_is_unavailable_until_it_continues(real: RealBgpd, way: str) -> None:
+    """Reading and writing time out."""
     bgpd, goal = real.adapter(way, way, timeout=0.3), wanted([spoke(2)])
     changes = plan(goal, (await bgpd.observe()).config).changes
     os.kill(real.pid, signal.SIGSTOP)
@@ -113,13 +113,13 @@ async def test_a_bgpd_that_hangs_is_unavailable_until_it_goes_on(real: RealBgpd,
 
 @pytest.mark.parametrize("writer", ["vtysh", "vty"])
 async def test_an_error_with_status_0_is_a_refusal(real: RealBgpd, writer: str) -> None:
-    """vtysh ends with 0 where the neighbor to refresh is gone: only bgpd's words tell."""
+    """vtysh ends with 0 if the neighbor to refresh is gone: only the message shows it."""
     with pytest.raises(FrrRefused, match="Unknown neighbor"):
         await real.adapter("vty", writer).apply([RefreshInbound(ip_address("10.255.0.9"))])
 
 
-async def test_a_conversation_that_dies_in_configuration_mode_keeps_what_it_wrote(real: RealBgpd) -> None:
-    """And nothing else: whoever comes next begins at the top."""
+async def test_a_connection_that_ends_in_configuration_mode_keeps_its_lines(real: RealBgpd) -> None:
+    """And nothing else: the next connection begins in view mode."""
     async with Operator(real) as operator:
         for line in ("configure terminal", "ip prefix-list mine seq 5 permit 10.0.0.0/8", "router bgp 65000"):
             await operator.type(line)
@@ -131,7 +131,7 @@ async def test_a_conversation_that_dies_in_configuration_mode_keeps_what_it_wrot
 
 @pytest.mark.parametrize("way", ["vtysh", "vty"])
 async def test_an_operators_20000_lines_are_read(way: str) -> None:
-    """A neighbor behind them is seen, with what its description holds."""
+    """The agent reads a neighbor behind them, with its whole description."""
     networks = "".join(f"  network 10.{number >> 8}.{number & 255}.0/24\n" for number in range(20_000))
     neighbor = ' neighbor 10.255.0.9 remote-as 64512\n neighbor 10.255.0.9 description one ! of # "us"\n'
     real = RealBgpd(f"{HUB}{neighbor} address-family ipv4 unicast\n{networks} exit-address-family\n")
@@ -145,8 +145,8 @@ async def test_an_operators_20000_lines_are_read(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["vtysh", "vty"])
-async def test_half_a_configuration_is_not_taken_for_a_whole_one(tmp_path: Path, way: str) -> None:
-    """vtysh prints it with status 0 as if it were one; that bgpd is gone then shows all the same."""
+async def test_half_a_configuration_is_an_outage(tmp_path: Path, way: str) -> None:
+    """vtysh prints it with status 0; the next command shows that bgpd is gone."""
     config = BgpdModel().running_config()
     half = config[: config.index("peer-group")]
 
@@ -162,8 +162,8 @@ async def test_half_a_configuration_is_not_taken_for_a_whole_one(tmp_path: Path,
             await FrrBgpd(terminal, terminal, 65000).observe()
 
 
-async def test_both_ways_print_the_same_of_what_counts(real: RealBgpd) -> None:
-    """The socket has no header and no end; what is read of either is the same."""
+async def test_vtysh_and_the_socket_give_the_same_values(real: RealBgpd) -> None:
+    """The socket's output has neither header nor end line."""
     await real.adapter().apply(plan(MANY, (await real.adapter().observe()).config).changes)
     by_socket, by_vtysh = await real.adapter("vty").observe(), await real.adapter("vtysh").observe()
     assert by_socket.config == by_vtysh.config
@@ -189,7 +189,7 @@ async def _established(bgpd: FrrBgpd) -> None:
 @pytest.mark.parametrize("writer", ["vtysh", "vty"])
 @pytest.mark.usefixtures("speaker")
 async def test_a_neighbor_of_a_large_batch_comes_up(real: RealBgpd, writer: str) -> None:
-    """bgpd holds it for a second, as after reading a configuration file."""
+    """bgpd delays it for a second, as after reading a configuration file."""
     bgpd = real.adapter("vty", writer)
     goal = wanted([*MANY_SPOKES, spoke(2)])
     await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
@@ -199,8 +199,8 @@ async def test_a_neighbor_of_a_large_batch_comes_up(real: RealBgpd, writer: str)
 
 @pytest.mark.parametrize("writer", ["vtysh", "vty"])
 @pytest.mark.usefixtures("speaker")
-async def test_a_writer_that_died_in_a_transaction_holds_up_no_neighbor(real: RealBgpd, writer: str) -> None:
-    """bgpd would wait for its end for ten minutes, and start no new neighbor until then."""
+async def test_a_transaction_that_a_crashed_writer_left_open_delays_no_neighbor(real: RealBgpd, writer: str) -> None:
+    """bgpd would start no new neighbor for ten minutes."""
     async with Operator(real) as former:
         for line in ("configure terminal", "XFRR_start_configuration", "ip prefix-list x seq 5 permit any"):
             await former.type(line)

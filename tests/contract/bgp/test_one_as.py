@@ -1,4 +1,4 @@
-"""The files frr/*-ibgp.conf in real bgpds: one AS, a hub that reflects, neighbors that the agent writes."""
+"""The configurations frr/*-ibgp.conf in real bgpds: one AS, a route reflector, the agent's neighbors."""
 
 import json
 from collections.abc import Iterator
@@ -117,8 +117,8 @@ def test_bgpd_keeps_every_line(file: str, network: Network) -> None:
     assert lacking(bgp_part(file, number), bgpd.type("show running-config")) == []
 
 
-async def test_sites_have_each_others_routes_by_the_hub(network: Network) -> None:
-    """It reflects them, and is the next hop; single protocol addresses stay with it."""
+async def test_sites_learn_each_others_routes_from_the_hub(network: Network) -> None:
+    """The hub reflects them and is the next hop; it keeps single protocol addresses to itself."""
     await network.write()
     until_now(lambda: "192.168.3.0/24" in routes(network.spokes[0]))
     (path,) = routes(network.spokes[0])["192.168.3.0/24"]
@@ -128,7 +128,7 @@ async def test_sites_have_each_others_routes_by_the_hub(network: Network) -> Non
 
 @pytest.mark.parametrize("network", ["192.168.9.0/24"], indirect=True)
 async def test_a_site_with_two_routers_is_reached_by_one_of_them(network: Network) -> None:
-    """The hub has both routes and takes one, not half of the packets by each."""
+    """The hub has both routes and uses one, not half of the packets by each."""
     await network.write()
     until_now(lambda: len(routes(network.hub).get("192.168.9.0/24", [])) == 2)
     paths = json.loads(network.hub.type("show bgp ipv4 unicast 192.168.9.0/24 json"))["paths"]
@@ -136,8 +136,8 @@ async def test_a_site_with_two_routers_is_reached_by_one_of_them(network: Networ
     assert [hop["ip"] for path in taken for hop in path["nexthops"]] == ["10.255.0.2"]
 
 
-async def test_a_site_announces_its_own_only(network: Network) -> None:
-    """Not what it has from a hub, to a hub of another AS either, which iBGP's own rule does not keep it from."""
+async def test_a_site_announces_only_its_own_networks(network: Network) -> None:
+    """Not what it learned from a hub, not even to a hub of another AS, where iBGP's own rule does not apply."""
     other = RealBgpd(OTHER_HUB, namespace=network.hub.pid, address="10.255.0.9")
     other.start()
     try:

@@ -1,4 +1,4 @@
-"""Configurations as operators write them, on a real bgpd: the agent comes to rest, and reports what hinders it."""
+"""Operators' configurations on a real bgpd: the agent gets in sync, or reports why it cannot."""
 
 import asyncio
 import subprocess
@@ -235,8 +235,8 @@ BLOCKING: dict[str, tuple[str, set[Kind], set[str]]] = {
 
 @pytest.mark.parametrize("by", [SETTINGS, IPV6, LIMITED], ids=["ipv4", "ipv6", "limited"])
 @pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS.keys())
-async def test_what_is_harmless_is_in_step_after_one_pass(fresh: RealBgpd, text: str, by: BgpSettings) -> None:
-    """And nothing is reported of it."""
+async def test_harmless_lines_leave_frr_in_sync_after_one_pass(fresh: RealBgpd, text: str, by: BgpSettings) -> None:
+    """Without any report."""
     write(fresh, text)
     hub = Hub(fresh, by)
     async with hub.at_work():
@@ -247,10 +247,10 @@ async def test_what_is_harmless_is_in_step_after_one_pass(fresh: RealBgpd, text:
 
 
 @pytest.mark.parametrize(("text", "kinds"), REPORTED.values(), ids=REPORTED.keys())
-async def test_what_hinders_a_session_is_reported_once(
+async def test_lines_that_hinder_sessions_are_reported_once(
     fresh: RealBgpd, text: str, kinds: set[Kind], logs: list[dict[str, Any]]
 ) -> None:
-    """The agent writes its neighbors all the same."""
+    """The agent writes its neighbors nevertheless."""
     write(fresh, text)
     hub = Hub(fresh)
     async with hub.at_work():
@@ -262,10 +262,10 @@ async def test_what_hinders_a_session_is_reported_once(
 
 
 @pytest.mark.parametrize(("text", "kinds", "written"), BLOCKING.values(), ids=BLOCKING.keys())
-async def test_what_keeps_a_neighbor_from_being_written_is_reported_once(
+async def test_lines_that_block_neighbors_are_reported_once(
     fresh: RealBgpd, text: str, kinds: set[Kind], written: set[str], logs: list[dict[str, Any]]
 ) -> None:
-    """The others are written, nothing is written twice, and the agent is not in step."""
+    """The agent writes the other neighbors, nothing twice, and is not in sync."""
     write(fresh, text)
     hub = Hub(fresh)
     async with hub.at_work():
@@ -277,8 +277,8 @@ async def test_what_keeps_a_neighbor_from_being_written_is_reported_once(
     assert [entry["event"] for entry in logs].count("reconcile_failed") == 1
 
 
-async def test_a_group_that_is_put_right_is_in_step_again(fresh: RealBgpd) -> None:
-    """What the message says to do is what helps."""
+async def test_a_corrected_group_is_in_sync_again(fresh: RealBgpd) -> None:
+    """By the command that the message gives."""
     write(fresh, config(group=["remote-as external"]))
     hub = Hub(fresh)
     async with hub.at_work():
@@ -289,8 +289,8 @@ async def test_a_group_that_is_put_right_is_in_step_again(fresh: RealBgpd) -> No
     assert hub.neighbors() == {"10.255.0.2", "10.255.0.3"}
 
 
-async def test_neighbors_whose_as_number_is_not_checked_any_more_are_taken_out(fresh: RealBgpd) -> None:
-    """An operator adds ``remote-as external`` to a group with neighbors: any AS could come up at their addresses."""
+async def test_neighbors_whose_as_number_bgpd_no_longer_checks_are_removed(fresh: RealBgpd) -> None:
+    """With ``remote-as external`` in the group, any AS could have a session at their addresses."""
     write(fresh, config())
     hub = Hub(fresh)
     async with hub.at_work():
@@ -302,7 +302,7 @@ async def test_neighbors_whose_as_number_is_not_checked_any_more_are_taken_out(f
 
 
 async def test_the_datacenter_profile_requires_no_policy() -> None:
-    """Its running configuration does not show that: the profile has it by default."""
+    """By default, so its running configuration does not show it."""
     bgpd = RealBgpd("frr defaults datacenter\n" + config())
     bgpd.start()
     try:
@@ -321,8 +321,8 @@ ACTIVE6 = " address-family ipv6 unicast\n  neighbor spokes activate\n exit-addre
 
 @pytest.mark.parametrize("text", [config(more=ACTIVE6), config("bgp default ipv6-unicast", more=ACTIVE6)])
 @pytest.mark.parametrize("by", [SETTINGS, IPV6], ids=["ipv4", "ipv6"])
-async def test_a_group_that_is_active_in_ipv6_is_in_step(fresh: RealBgpd, text: str, by: BgpSettings) -> None:
-    """FRR prints no ``activate`` for its members. Without ``bgp.ipv6`` they exchange none: there is no filter."""
+async def test_a_group_that_is_active_in_ipv6_is_in_sync(fresh: RealBgpd, text: str, by: BgpSettings) -> None:
+    """FRR prints no ``activate`` for its members. Without ``bgp.ipv6`` they are not active: they have no filter."""
     write(fresh, text)
     hub = Hub(fresh, by)
     async with hub.at_work():
@@ -355,8 +355,8 @@ async def test_a_refused_change_waits_and_the_others_do_not(fresh: RealBgpd, log
     assert [entry["event"] for entry in logs].count("change_refused") == 1
 
 
-async def test_a_session_that_came_first_by_a_listen_range_is_seen_and_ends_with_it() -> None:
-    """FRR takes no neighbor at its address. The line must go; then the agent writes its own."""
+async def test_a_dynamic_session_is_reported_until_the_listen_range_is_removed() -> None:
+    """bgpd refuses a neighbor at its address. After that the agent writes its own."""
     text = config("bgp listen range 10.255.0.0/24 peer-group spokes", group=["remote-as 64514", "passive"])
     real = RealBgpd(text)
     real.start()
@@ -415,7 +415,7 @@ def some(lines: list[str]) -> st.SearchStrategy[list[str]]:
     instance=some(INSTANCE), group=some(GROUP), family=some(FAMILY), ipv6=some(FAMILY),
     by=st.sampled_from([SETTINGS, IPV6, LIMITED]), later=some(GROUP),
 )  # fmt: skip
-def test_with_any_configuration_the_agent_comes_to_rest(
+def test_with_any_configuration_the_agent_stops_writing(
     bgpd: RealBgpd,
     instance: list[str],
     group: list[str],
@@ -424,7 +424,7 @@ def test_with_any_configuration_the_agent_comes_to_rest(
     by: BgpSettings,
     later: list[str],
 ) -> None:
-    """After two passes nothing is left to write, or what is left was named and is not written again at once."""
+    """After two passes there is nothing to write, or the rest is reported and waits for its retry."""
     wipe(bgpd)
     lines = [" address-family ipv6 unicast", *(f"  neighbor spokes {line}" for line in ipv6), " exit-address-family"]
     write(bgpd, config(*instance, group=group, family=family, more="\n".join(lines)))

@@ -1,4 +1,4 @@
-"""Spokes that share an AS number, on real bgpds: what each has of the other's, and what the agent says of it."""
+"""Spokes that share an AS number, on real bgpds: which routes each has, and what the agent reports."""
 
 import json
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def hub() -> Iterator[Hub]:
         yield Hub(stack)
 
 
-async def test_without_as_override_each_drops_the_others_prefix_and_the_agent_says_so(hub: Hub) -> None:
+async def test_without_as_override_each_drops_the_others_prefix_and_the_agent_reports_it(hub: Hub) -> None:
     """Both sessions are Established, and the hub has sent the prefix."""
     await hub.accept()
     sent = "show bgp ipv4 unicast neighbors 10.255.0.3 advertised-routes json"
@@ -78,7 +78,7 @@ async def test_without_as_override_each_drops_the_others_prefix_and_the_agent_sa
 
 
 async def test_with_as_override_each_has_the_others_prefix(hub: Hub) -> None:
-    """bgpd also sends each its own back, within its update-group: the spoke's own route stays the best one."""
+    """bgpd also sends each spoke its own prefix back, within its update-group: the spoke's own route stays best."""
     hub.real.type("configure terminal", "router bgp 65000", "address-family ipv4 unicast",
                   "neighbor spokes as-override")  # fmt: skip
     await hub.accept()
@@ -93,7 +93,7 @@ async def test_with_as_override_each_has_the_others_prefix(hub: Hub) -> None:
 
 
 async def test_a_prefix_that_a_spoke_withdraws_is_gone_everywhere(hub: Hub) -> None:
-    """Though it had come back to the spoke: the hub takes nothing that has its own AS number."""
+    """Although it had come back to the spoke: the hub accepts no path with its own AS number."""
     hub.real.type("configure terminal", "router bgp 65000", "address-family ipv4 unicast",
                   "neighbor spokes as-override")  # fmt: skip
     await hub.accept()

@@ -1,4 +1,4 @@
-"""Three hundred spokes register at once, and what must not die does: the end is exactly what is desired."""
+"""Three hundred spokes register at once while something dies: the result is exactly the desired state."""
 
 import asyncio
 import contextlib
@@ -163,8 +163,8 @@ def _both_die(storm: Storm) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("accident", [_bgpd_dies, _agent_dies, _both_die], ids=lambda accident: accident.__name__)
-def test_the_end_is_exactly_what_is_desired(storm: Storm, accident: Callable[[Storm], None]) -> None:
-    """Whatever dies in the middle, without anybody registering again: nothing lacks, and nothing is left over."""
+def test_the_result_is_exactly_the_desired_state(storm: Storm, accident: Callable[[Storm], None]) -> None:
+    """Whatever dies in the middle, and although no spoke registers again."""
     storm.start_agent()
     storm.ask()
     accident(storm)

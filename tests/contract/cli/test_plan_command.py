@@ -74,9 +74,8 @@ def test_operator_neighbors_problems_and_unknown_peers_are_shown(
     assert hub.run("plan", "--json") == 1
     result = json.loads(capsys.readouterr().out)
     assert result["foreign_neighbors"] == ["10.255.0.2"]
-    assert result["problems"] == [
-        "FRR has no peer-group spokes; add `neighbor spokes peer-group` or see to bgp.peer_group and the like"
-    ]
+    (problem,) = result["problems"]
+    assert "add `neighbor spokes peer-group`" in problem
     assert result["not_stored"] == ["10.255.0.9"]
     assert [change["kind"] for change in result["changes"]] == ["RemoveNeighbor"]
     assert hub.run("plan") == 1

@@ -1,4 +1,4 @@
-"""Which of a peer's protocol addresses has its BGP neighbor."""
+"""At which of its protocol addresses a peer has its BGP neighbor."""
 
 from dataclasses import replace
 from ipaddress import ip_address
@@ -37,7 +37,7 @@ def _who(peer: Peer) -> tuple[str, str, Address]:
 
 @given(populations(), st.sets(st.sampled_from(ADDRESSES)))
 def test_each_peer_has_one_neighbor_at_one_of_its_addresses(peers: list[Peer], absent: set[Address]) -> None:
-    """At one that is there, if any is; and at an IPv4 one, if one of those is."""
+    """At one that is bound if there is one, and at an IPv4 address if one of those is."""
     routed = [peer for peer in peers if peer.as_number is not None]
     found = neighbor_bindings(peers, SETTINGS, absent)
     assert found.keys() == {peer.protocol_address for peer in routed}
@@ -54,6 +54,6 @@ def test_each_peer_has_one_neighbor_at_one_of_its_addresses(peers: list[Peer], a
 
 @given(populations(), st.sets(st.sampled_from(ADDRESSES)))
 def test_the_order_of_registration_does_not_matter(peers: list[Peer], absent: set[Address]) -> None:
-    """Both ends of a session find the same."""
+    """Both ends of a session choose the same address."""
     found = neighbor_bindings(peers, SETTINGS, absent)
     assert neighbor_bindings(peers[::-1], SETTINGS, absent) == found

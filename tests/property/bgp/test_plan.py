@@ -54,10 +54,10 @@ def _foreign(model: BgpdModel) -> tuple[object, ...]:
 
 
 @given(STATES, populations, choices)
-def test_a_plan_applied_whole_reaches_what_is_desired(
+def test_a_complete_plan_reaches_the_desired_state(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
-    """Every neighbor and list is as desired, nothing of ours is left over, and there is nothing more to do."""
+    """All neighbors and lists are as desired, the agent's other ones are gone, and the next plan is empty."""
     model, goal = _model(state), wanted(population, by)
     foreign = _foreign(model)
     todo = plan(goal, _observe(model))
@@ -80,10 +80,10 @@ def test_a_plan_applied_whole_reaches_what_is_desired(
 
 
 @given(STATES, populations, choices)
-def test_after_any_change_nobody_can_announce_more(
+def test_after_any_change_no_neighbor_can_announce_more(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
-    """At every change, a neighbor may announce at most what it could before or may afterwards."""
+    """At any moment a neighbor may announce at most what it could before or can at the end."""
     final = _model(state)
     changes = plan(wanted(population, by), _observe(final)).changes
     before = _announcements(final)
@@ -102,10 +102,10 @@ def test_after_any_change_nobody_can_announce_more(
 
 
 @given(STATES.map(lambda state: (*state[:2], True)), populations, choices, st.integers(0, 60))
-def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
+def test_after_any_line_no_neighbor_can_announce_more_and_the_next_plan_completes_it(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings, lines: int
 ) -> None:
-    """Cut off within a change, too, while bgpd asks for a policy; the next plan ends where this one would have."""
+    """Also if it is cut off within a change, as long as bgpd requires a policy."""
     goal = wanted(population, by)
     final = _model(state)
     before = _announcements(final)
@@ -126,7 +126,7 @@ def test_after_any_line_nobody_can_announce_more_and_the_rest_can_be_made_up(
 def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings, then: BgpSettings, cut: int
 ) -> None:
-    """From the line that puts it into its peer-group on, and while the limit is changed or the neighbor made anew."""
+    """From the line that puts it into its peer-group on, and while the limit changes or the neighbor is recreated."""
     model = _model(state)
     model.run(render(plan(wanted(population, by), _observe(model)).changes, 65000))
     before = dict(_observe(model).neighbors)
@@ -150,7 +150,7 @@ def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
 
 
 @given(STATES, populations, choices)
-def test_rendered_lines_hold_nothing_but_parsed_values(
+def test_rendered_lines_contain_only_parsed_values(
     state: tuple[list[Peer], list[Edit], bool], population: list[Peer], by: BgpSettings
 ) -> None:
     """No line has a second one in it, and each but the navigation names a list, a neighbor or a network.
@@ -171,8 +171,8 @@ def test_rendered_lines_hold_nothing_but_parsed_values(
 
 
 @given(STATES)
-def test_what_the_model_prints_is_read_back(state: tuple[list[Peer], list[Edit], bool]) -> None:
-    """The running configuration is read without loss, as far as the agent looks at it."""
+def test_reading_the_running_configuration_loses_nothing(state: tuple[list[Peer], list[Edit], bool]) -> None:
+    """As far as the agent reads it."""
     model = _model(state)
     observed = _observe(model)
     assert {str(address) for address in observed.neighbors} == set(model.neighbors)
@@ -191,14 +191,14 @@ def test_what_the_model_prints_is_read_back(state: tuple[list[Peer], list[Edit],
 
 
 @given(STATES, populations, populations, choices, st.lists(edits, max_size=3))
-def test_what_was_edited_since_all_was_in_step_is_drift_and_what_is_new_is_not(
+def test_edits_since_the_last_sync_are_drift_and_new_peers_are_not(
     state: tuple[list[Peer], list[Edit], bool],
     population: list[Peer],
     later: list[Peer],
     by: BgpSettings,
     afterwards: list[Edit],
 ) -> None:
-    """Without edits there is none, whoever comes or goes. With edits, each one that the plan undoes is named."""
+    """Every edit that the plan reverts is reported; without edits nothing is, whichever peers come or leave."""
     model, goal = _model(state), wanted(population, by)
     todo = plan(goal, _observe(model))
     model.run(render(todo.changes, 65000))

@@ -1,4 +1,4 @@
-"""A peer's filter against what the policy's documentation says of each prefix."""
+"""A peer's filter compared with what the policy's documentation says about each prefix."""
 
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
@@ -59,7 +59,7 @@ def _may_announce(peer: Peer, route: Network) -> bool:
 
 @given(st.sampled_from([4, 6]).flatmap(lambda version: st.tuples(_peers(version), st.lists(_networks(version)))))
 def test_a_filter_permits_what_the_documentation_says_and_nothing_else(case: tuple[Peer, list[Network]]) -> None:
-    """For both families, whatever overlaps what, as FRR evaluates a prefix-list."""
+    """In both families, with any overlaps, evaluated as FRR evaluates a prefix-list."""
     peer, routes = case
     model = BgpdModel(routes)
     by = replace(SETTINGS, ipv6=True)
@@ -68,8 +68,8 @@ def test_a_filter_permits_what_the_documentation_says_and_nothing_else(case: tup
 
 
 @given(_peers(4) | _peers(6))
-def test_no_filter_has_an_entry_that_frr_refuses_or_that_ends_it(peer: Peer) -> None:
-    """``ge`` and ``le`` are longer than the prefix (FRR: "len < ge <= le"), and nothing is ``deny any``."""
+def test_no_filter_has_an_entry_that_frr_refuses_or_deny_any(peer: Peer) -> None:
+    """``ge`` and ``le`` are longer than the prefix (FRR: "len < ge <= le")."""
     for version in (4, 6):
         for entry in filter_entries(peer, version):
             assert entry.ge is None or entry.prefix.prefixlen < entry.ge <= (entry.le or 0)

@@ -1,4 +1,4 @@
-"""What the operator's part of the BGP configuration says, and what it means for the agent's neighbors."""
+"""What the agent reads of the operator's BGP configuration, and the problems that it finds there."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -48,8 +48,8 @@ def kinds(text: str, *peers: Peer, by: BgpSettings = SETTINGS, up: Collection[Ad
 
 
 @pytest.mark.parametrize("name", ["hub", "spoke", "hub-ibgp", "spoke-ibgp"])
-def test_the_shipped_configuration_has_nothing_to_report(name: str) -> None:
-    """Also with spokes that share an AS number."""
+def test_the_shipped_configurations_have_no_problems(name: str) -> None:
+    """Not even with spokes that share an AS number."""
     text = (SHIPPED / f"{name}.conf").read_text().replace("@AS_NUMBER@", "65000")
     text = text.replace("@LAN_NETWORK@", "192.168.0.0/24")
     text = "\n".join(line for line in text.splitlines() if "@" not in line)
@@ -70,7 +70,7 @@ def test_every_version_is_read(version: str) -> None:
 
 
 def test_the_operators_lines_are_read() -> None:
-    """Those of the default instance; a VRF's are somebody else's."""
+    """Those of the default instance; a VRF is ignored."""
     bgp = read_operator_bgp(
         hub(
             "bgp listen range 10.255.0.0/24 peer-group spokes",
@@ -102,8 +102,8 @@ def test_the_operators_lines_are_read() -> None:
     ["bgp listen range 10.255.0.0/33 peer-group spokes", "neighbor x shutdown", "bgp default", "neighbor", "no bgp",
      "neighbor spokes", "no neighbor gre1 activate", "neighbor spokes prefix-list", "bgp listen"],
 )  # fmt: skip
-def test_an_unknown_line_says_nothing(line: str) -> None:
-    """It never keeps the agent from reading the rest."""
+def test_an_unknown_line_is_ignored(line: str) -> None:
+    """The agent reads the rest as if it were not there."""
     assert read_operator_bgp(hub(line)) == read_operator_bgp(hub())
     assert parse_running_config(hub(line)).peer_groups == {"spokes"}
 
@@ -113,15 +113,15 @@ def test_an_unknown_line_says_nothing(line: str) -> None:
     [("external", 64514, False), ("auto", 64514, False), ("internal", 65000, True), ("internal", 64514, False),
      ("64514", 64514, True), ("64999", 64514, False), ("1.10", 65546, True), ("0.64514", 64514, True)],
 )  # fmt: skip
-def test_a_groups_as_number_must_be_the_peers(number: str, as_number: int, fits: bool) -> None:
-    """Otherwise bgpd would take another one from it than its certificate has."""
+def test_a_groups_as_number_must_match_the_certificate(number: str, as_number: int, fits: bool) -> None:
+    """Otherwise bgpd would accept a session with another AS number than the certificate has."""
     problems = found(hub(group=["disable-connected-check", f"remote-as {number}"]), spoke(2, as_number=as_number))
     assert [problem.blocks for problem in problems] == ([] if fits else [{spoke(2).protocol_address}])
     assert all(problem.kind is Kind.GROUP_AS_NUMBER and problem.serious for problem in problems)
 
 
-def test_one_bad_group_does_not_stop_the_others() -> None:
-    """Only its own neighbors are not written."""
+def test_a_bad_group_blocks_only_its_own_neighbors() -> None:
+    """The agent writes the neighbors of other groups."""
     by = replace(SETTINGS, ibgp_peer_group="internal")
     text = hub("neighbor internal peer-group", group=["disable-connected-check", "remote-as external"])
     observed = parse_running_config(text)
@@ -132,8 +132,8 @@ def test_one_bad_group_does_not_stop_the_others() -> None:
     ]
 
 
-def test_a_neighbor_that_stands_stays_while_its_group_is_missing() -> None:
-    """The operator's new ``bgp.peer_group`` is not in FRR yet: no session is ended, and its filter is kept."""
+def test_an_existing_neighbor_stays_while_its_new_group_is_missing() -> None:
+    """``bgp.peer_group`` was renamed, the group in FRR was not: sessions stay, filters are kept up to date."""
     wanted = desired([spoke(2)], SETTINGS)
     text = hub(
         "neighbor 10.255.0.2 remote-as 64514",
@@ -150,15 +150,15 @@ def test_a_neighbor_that_stands_stays_while_its_group_is_missing() -> None:
     assert wanted.prefix_lists == moved.prefix_lists
 
 
-def test_what_the_two_missing_lines_are_is_said() -> None:
-    """A group that is active nowhere: its sessions would come up and be empty."""
+def test_an_inactive_group_is_reported_with_the_missing_lines() -> None:
+    """Its sessions would come up and exchange nothing."""
     (problem,) = found(hub(active="neighbor other activate"))
     assert problem.kind is Kind.NOT_ACTIVATED
     assert "`address-family ipv4 unicast`, `neighbor spokes activate`" in problem.do
 
 
 def test_a_listen_range_over_the_tunnel_is_serious() -> None:
-    """In the agent's group, over a peer's address, or over a tunnel network; another range is the operator's."""
+    """So is one with the agent's group, or over a peer's address; any other range is ignored."""
     ours = "bgp listen range 192.168.0.0/16 peer-group spokes"
     tunnel = "bgp listen range 10.0.0.0/8 peer-group lan"
     (problem,) = found(hub(ours))
@@ -171,7 +171,7 @@ def test_a_listen_range_over_the_tunnel_is_serious() -> None:
 
 
 def test_the_datacenter_profile_requires_no_policy_unless_a_line_says_so() -> None:
-    """FRR prints only what is not the profile's default."""
+    """The running configuration does not show a profile's defaults."""
     assert kinds(hub(defaults="datacenter")) == {Kind.NO_POLICY_REQUIRED}
     assert kinds(hub("bgp ebgp-requires-policy", defaults="datacenter")) == set()
     (problem,) = found(hub("no bgp ebgp-requires-policy"))
@@ -181,22 +181,22 @@ def test_the_datacenter_profile_requires_no_policy_unless_a_line_says_so() -> No
     assert "a new one is unfiltered for an instant" in problem.found
 
 
-def test_an_instance_of_a_vrf_is_not_the_agents() -> None:
-    """The message names it, for who wonders."""
+def test_a_vrf_instance_is_not_the_default_instance() -> None:
+    """The message names it."""
     (problem,) = found("frr version 10.3\nrouter bgp 65000 vrf red\n neighbor spokes peer-group\nexit\n")
     assert problem.kind is Kind.NO_INSTANCE
     assert "`router bgp 65000 vrf red` is not the default instance" in problem.found
 
 
-def test_a_passive_group_of_a_spoke_is_reported() -> None:
+def test_a_passive_group_is_reported_on_a_spoke_only() -> None:
     """The hubs' groups are passive too."""
     text = hub().replace("spokes", "hubs").replace("disable-connected-check", "passive")
     assert Kind.ALL_PASSIVE in kinds(text, by=SPOKE)
     assert Kind.ALL_PASSIVE not in kinds(hub(group=["passive"]))
 
 
-def test_sessions_that_are_up_need_no_advice() -> None:
-    """The tunnel interface's network holds the peers: nothing else is needed for a session."""
+def test_an_established_session_shows_that_the_connected_check_passes() -> None:
+    """The peers are in the tunnel interface's own network."""
     text = hub("neighbor 10.255.0.2 remote-as 64514", "neighbor 10.255.0.2 peer-group spokes", group=["timers 5 15"])
     assert kinds(text, spoke(2)) == {Kind.CONNECTED_CHECK}
     assert kinds(text, spoke(2), up=[spoke(2).protocol_address]) == set()
@@ -207,8 +207,8 @@ def test_sessions_that_are_up_need_no_advice() -> None:
     ("family", "reported"),
     [("ipv4 multicast", True), ("ipv4 labeled-unicast", True), ("l2vpn evpn", True), ("ipv6 unicast", False)],
 )
-def test_families_without_a_filter_of_the_agents_are_reported(family: str, reported: bool) -> None:
-    """Where no policy is required. IPv6 the agent takes from its neighbors itself."""
+def test_address_families_without_the_agents_filter_are_reported(family: str, reported: bool) -> None:
+    """If no policy is required there. IPv6 unicast is not reported: the agent deactivates it itself."""
     lines = [f"address-family {family}", " neighbor spokes activate", "exit-address-family"]
     assert (Kind.OTHER_FAMILY in kinds(hub("no bgp ebgp-requires-policy", *lines))) is reported
     assert (Kind.OTHER_FAMILY in kinds(hub(*lines), spoke(2, as_number=65000))) is reported
@@ -218,16 +218,16 @@ def test_families_without_a_filter_of_the_agents_are_reported(family: str, repor
 class TestSharedAsNumbers:
     PEERS = (spoke(2, as_number=64512), spoke(3, as_number=64512), spoke(4, as_number=64513))
 
-    def test_peers_that_drop_each_others_prefixes_are_named(self) -> None:
-        """By address, with the line that helps."""
+    def test_peers_that_share_an_as_number_are_reported(self) -> None:
+        """By address, with the missing line; the problem is not serious."""
         (problem,) = found(hub(), *self.PEERS)
         assert problem.kind is Kind.SHARED_AS_NUMBER
         assert problem.sharing_as == {spoke(2).protocol_address, spoke(3).protocol_address}
         assert not problem.serious
         assert "neighbor spokes as-override" in problem.do
 
-    def test_as_override_lets_them_through(self) -> None:
-        """In each address family that is exchanged, and unless the loop is found before it."""
+    def test_as_override_solves_it(self) -> None:
+        """If all exchanged address families have it, and the group has no sender-side loop detection."""
         overriding = hub(active="neighbor spokes as-override\n  neighbor spokes activate")
         assert found(overriding, *self.PEERS) == ()
         assert kinds(overriding, *self.PEERS, by=replace(SETTINGS, ipv6=True)) == {Kind.SHARED_AS_NUMBER}
@@ -236,8 +236,8 @@ class TestSharedAsNumbers:
         )
         assert kinds(looping, *self.PEERS) == {Kind.SHARED_AS_NUMBER}
 
-    def test_ibgp_and_a_spoke_are_no_case_of_it(self) -> None:
-        """iBGP has no such check; a spoke sends nothing from one hub to another."""
+    def test_ibgp_peers_and_spokes_are_not_affected(self) -> None:
+        """iBGP has no such check, and a spoke passes no routes from one hub to another."""
         internal = [spoke(number, as_number=65000) for number in (2, 3)]
         assert kinds(hub(), *internal) == set()
         assert Kind.SHARED_AS_NUMBER not in kinds(hub(), *self.PEERS, by=replace(SETTINGS, only_hubs=True))

@@ -1,4 +1,4 @@
-"""Somebody edits what the agent owns in FRR, or FRR is restarted."""
+"""An operator edits the agent's configuration in FRR, or FRR restarts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,10 +54,10 @@ def _nothing_said(logs: list[dict[str, Any]]) -> Iterator[None]:
          {"10.255.0.2": "neighbor_removed", "dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}),
     ],
 )  # fmt: skip
-async def test_what_somebody_edits_is_repaired_said_and_counted(
+async def test_an_edit_is_reverted_logged_and_counted(
     node: Node, logs: list[dict[str, Any]], typed: tuple[str, ...], what: dict[str, str]
 ) -> None:
-    """At the resync, though nothing told of it; the log says what was different, the metric what kind."""
+    """At the resync, without any event. The log has the difference, the metric its kind."""
     node.frr = replace(FRR, resync_interval=0.01)
     node.start()
     async with node.running():
@@ -76,8 +76,8 @@ async def test_what_somebody_edits_is_repaired_said_and_counted(
     assert not _said(logs, "frr_restarted")
 
 
-async def test_what_the_agent_does_itself_is_no_drift(node: Node, logs: list[dict[str, Any]]) -> None:
-    """Peers come, change and go, a batch breaks off, an operator gives a peer's address back."""
+async def test_the_agents_own_changes_are_not_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """Peers come, change and leave, a batch is cut off, an operator removes his own neighbor."""
     model = node.bgpd.model
     model.run([*BGP, "neighbor 10.255.0.4 remote-as 1", "neighbor 10.255.0.4 description me"])
     with _nothing_said(logs):
@@ -97,8 +97,8 @@ async def test_what_the_agent_does_itself_is_no_drift(node: Node, logs: list[dic
     assert _repairs(node.telemetry) == {}
 
 
-async def test_a_neighbor_that_an_operator_makes_his_own_is_no_drift(node: Node, logs: list[dict[str, Any]]) -> None:
-    """That it is not ours any more is said, and it is left."""
+async def test_a_neighbor_that_an_operator_takes_over_is_not_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """The agent logs ``neighbor_not_ours`` and leaves it alone."""
     async with node.running():
         node.accept(2)
         node.accept(3)
@@ -109,8 +109,8 @@ async def test_a_neighbor_that_an_operator_makes_his_own_is_no_drift(node: Node,
             assert _said(logs, "neighbor_not_ours")
 
 
-async def test_drift_that_cannot_be_repaired_is_said_once(node: Node, logs: list[dict[str, Any]]) -> None:
-    """And counted when it is."""
+async def test_drift_that_cannot_be_reverted_is_logged_once(node: Node, logs: list[dict[str, Any]]) -> None:
+    """It is counted when it is reverted."""
     async with node.running():
         node.accept(2)
         await node.settled()
@@ -125,8 +125,8 @@ async def test_drift_that_cannot_be_repaired_is_said_once(node: Node, logs: list
     assert _repairs(node.telemetry) == {"prefix_list_removed": 1}
 
 
-async def test_a_later_edit_is_said_again(node: Node, logs: list[dict[str, Any]]) -> None:
-    """Each time it was put right, a new one is news."""
+async def test_a_later_edit_is_logged_again(node: Node, logs: list[dict[str, Any]]) -> None:
+    """Each reverted edit counts."""
     async with node.running():
         node.accept(2)
         for _ in range(3):
@@ -137,8 +137,8 @@ async def test_a_later_edit_is_said_again(node: Node, logs: list[dict[str, Any]]
     assert _repairs(node.telemetry) == {"prefix_list_removed": 3}
 
 
-async def test_an_edit_is_seen_among_what_is_to_be_changed_anyway(node: Node, logs: list[dict[str, Any]]) -> None:
-    """A peer that comes at the same time does not hide it, nor is it taken for drift."""
+async def test_an_edit_is_detected_among_other_changes(node: Node, logs: list[dict[str, Any]]) -> None:
+    """The neighbor of a new peer in the same plan is not drift."""
     async with node.running():
         node.accept(2)
         await node.settled()
@@ -149,8 +149,8 @@ async def test_an_edit_is_seen_among_what_is_to_be_changed_anyway(node: Node, lo
     assert said["what"] == {"dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}
 
 
-async def test_a_restarted_frr_is_no_drift(node: Node, logs: list[dict[str, Any]]) -> None:
-    """It comes back with the operator's part alone: all is written again, and said so once."""
+async def test_a_restart_of_frr_is_not_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """FRR returns with the operator's configuration only: the agent writes its own, and logs the restart once."""
     async with node.running():
         node.accept(2)
         node.accept(3)
@@ -171,10 +171,10 @@ async def test_a_restarted_frr_is_no_drift(node: Node, logs: list[dict[str, Any]
     assert _repairs(node.telemetry) == {}
 
 
-async def test_an_frr_restarted_with_an_older_saved_configuration_is_no_drift(
+async def test_a_restart_with_an_older_saved_configuration_is_not_drift(
     node: Node, logs: list[dict[str, Any]]
 ) -> None:
-    """Some of ours is there; that no session is left, though their neighbors are, tells."""
+    """Some neighbors are there and unchanged, but no session is: that shows the restart."""
     async with node.running():
         node.accept(2)
         await node.settled()
@@ -189,8 +189,8 @@ async def test_an_frr_restarted_with_an_older_saved_configuration_is_no_drift(
     assert not _said(logs, "drift")
 
 
-async def test_the_removal_of_the_only_session_is_drift(node: Node, logs: list[dict[str, Any]]) -> None:
-    """That no session is left tells of a restart only where their neighbors are as they were."""
+async def test_removing_the_only_neighbor_with_a_session_is_drift(node: Node, logs: list[dict[str, Any]]) -> None:
+    """Without sessions, only unchanged neighbors show a restart."""
     async with node.running():
         node.accept(2)
         await node.settled()

@@ -1,4 +1,4 @@
-"""Keeping FRR in step, over a model of bgpd."""
+"""The reconciler on a model of bgpd."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from fakes.node import Node, accepted
 from fakes.waiting import until
 
 
-async def test_an_accepted_peer_gets_what_it_is_entitled_to(node: Node) -> None:
-    """Neighbor and filter stand, and the state says so."""
+async def test_an_accepted_peer_gets_its_neighbor_and_filter(node: Node) -> None:
+    """FRR is in sync afterwards."""
     async with node.running():
         node.accept(2)
         await node.settled()
@@ -32,8 +32,8 @@ async def test_an_accepted_peer_gets_what_it_is_entitled_to(node: Node) -> None:
     assert node.telemetry.value(bgp_metrics.CHANGES, "SetNeighbor", "applied") == 1
 
 
-async def test_what_was_accepted_while_bgpd_was_down_is_applied_when_it_is_back(node: Node) -> None:
-    """Decisions go on; the plan waits."""
+async def test_peers_accepted_during_an_outage_of_bgpd_are_written_after_it(node: Node) -> None:
+    """Decisions do not wait for bgpd."""
     node.bgpd.down = True
     async with node.running():
         node.accept(2)
@@ -45,8 +45,8 @@ async def test_what_was_accepted_while_bgpd_was_down_is_applied_when_it_is_back(
     assert node.configured() == {"10.255.0.2", "10.255.0.3"}
 
 
-async def test_trouble_is_said_once(node: Node, logs: list[dict[str, Any]]) -> None:
-    """An hour without bgpd is one line, not a thousand."""
+async def test_an_outage_is_logged_once(node: Node, logs: list[dict[str, Any]]) -> None:
+    """However many passes fail."""
     node.bgpd.down = True
     async with node.running():
         for _ in range(5):
@@ -54,8 +54,8 @@ async def test_trouble_is_said_once(node: Node, logs: list[dict[str, Any]]) -> N
     assert [entry["event"] for entry in logs].count("reconcile_failed") == 1
 
 
-async def test_one_refused_change_does_not_keep_the_others_from_being_applied(node: Node) -> None:
-    """The batch stops at the refused one; the rest goes one by one, and trouble is told."""
+async def test_a_refused_change_does_not_delay_the_others(node: Node) -> None:
+    """The batch ends at the refused change; the remaining ones are written one by one."""
     node.bgpd.refuse = lambda line: line.startswith("neighbor 10.255.0.2 peer-group")
     async with node.running():
         for number in (2, 3, 4):
@@ -67,8 +67,8 @@ async def test_one_refused_change_does_not_keep_the_others_from_being_applied(no
     assert node.telemetry.value(bgp_metrics.CHANGES, "SetNeighbor", "refused") >= 1
 
 
-async def test_what_counts_on_a_refused_change_is_left_out(node: Node) -> None:
-    """An entry that cannot be removed keeps new ones out of the same list, or both could be announced."""
+async def test_changes_that_depend_on_a_refused_one_wait(node: Node) -> None:
+    """If an entry cannot be removed, no entry is added to the list: both could be announced."""
     async with node.running():
         node.accept(2, "192.168.1.0/24")
         await node.settled()
@@ -78,8 +78,8 @@ async def test_what_counts_on_a_refused_change_is_left_out(node: Node) -> None:
     assert all("192.168.1." in str(prefix) for prefix in node.bgpd.model.permitted("10.255.0.2"))
 
 
-async def test_a_burst_is_applied_together(node: Node) -> None:
-    """Three hundred spokes at once are a few batches, not three hundred."""
+async def test_a_burst_of_peers_is_written_in_a_few_batches(node: Node) -> None:
+    """Three hundred peers need at most three."""
     node.frr = replace(FRR, coalesce=0.05)
     node.start()
     async with node.running():
@@ -91,8 +91,8 @@ async def test_a_burst_is_applied_together(node: Node) -> None:
     assert len(node.bgpd.batches) <= 3
 
 
-async def test_a_burst_while_bgpd_is_down_is_few_attempts(node: Node) -> None:
-    """Each attempt starts a program; events do not outrun the coalescing time."""
+async def test_a_burst_during_an_outage_causes_few_attempts(node: Node) -> None:
+    """Events do not shorten the back-off below the coalescing time: each attempt starts a program."""
     node.frr = replace(FRR, coalesce=0.05)
     node.start()
     node.bgpd.down = True
@@ -106,8 +106,8 @@ async def test_a_burst_while_bgpd_is_down_is_few_attempts(node: Node) -> None:
     assert node.bgpd.attempts <= 5
 
 
-async def test_an_edit_that_was_cut_off_before_its_refresh_is_judged_in_the_next_pass(node: Node) -> None:
-    """bgpd's configuration does not tell that announcements were let in by the old filter: the agent remembers."""
+async def test_a_refresh_that_was_cut_off_is_made_up_in_the_next_pass(node: Node) -> None:
+    """bgpd's configuration does not show that a refresh is pending: the agent remembers it."""
     async with node.running():
         node.accept(2, "192.168.1.0/24", "192.168.2.0/24")
         await node.settled()
@@ -122,8 +122,8 @@ async def test_an_edit_that_was_cut_off_before_its_refresh_is_judged_in_the_next
     assert not any("192.168.1." in str(prefix) for prefix in taken)
 
 
-async def test_without_nhrpd_nobody_departs(node: Node) -> None:
-    """That the cache cannot be read does not mean that it is empty."""
+async def test_no_peer_departs_while_nhrpd_is_down(node: Node) -> None:
+    """An unreadable cache is not an empty one."""
     node.accept(2)
     node.nhrpd.cache = None
     for _ in range(3):
@@ -133,8 +133,8 @@ async def test_without_nhrpd_nobody_departs(node: Node) -> None:
     assert node.bindings.trouble == "nhrpd is not running"
 
 
-async def test_a_peer_that_left_is_taken_back_after_the_linger_time(node: Node) -> None:
-    """Its neighbor and its list go, and the departure is counted."""
+async def test_a_peer_that_left_loses_its_neighbor_after_the_linger_time(node: Node) -> None:
+    """Its list goes too, and the departure is counted."""
     async with node.running():
         node.accept(2)
         node.nhrpd.cache = frozenset({ip_address("10.255.0.2")})
@@ -154,8 +154,8 @@ async def test_a_peer_that_left_is_taken_back_after_the_linger_time(node: Node) 
     assert node.telemetry.value(admission_metrics.PEER_DEPARTURES, "left") == 1
 
 
-async def test_a_restart_changes_nothing(node: Node) -> None:
-    """With its memory, the new process knows the peers and writes nothing."""
+async def test_a_restart_of_the_agent_changes_nothing(node: Node) -> None:
+    """It loads the peers from its store and writes nothing."""
     async with node.running():
         node.accept(2)
         node.accept(3)
@@ -168,8 +168,8 @@ async def test_a_restart_changes_nothing(node: Node) -> None:
     assert len(node.bgpd.batches) == batches
 
 
-async def test_without_its_memory_neighbors_are_kept_until_the_linger_time(node: Node) -> None:
-    """Peers register again within it; what nobody claimed by then goes."""
+async def test_if_the_store_is_lost_neighbors_stay_until_the_linger_time(node: Node) -> None:
+    """Peers register again in the meantime; the other neighbors are removed."""
     async with node.running():
         node.accept(2)
         node.accept(3)
@@ -188,8 +188,8 @@ async def test_without_its_memory_neighbors_are_kept_until_the_linger_time(node:
     assert set(node.bgpd.model.lists) == {"dmvpn-agent-10.255.0.2-in"}
 
 
-async def test_an_orphan_with_an_operators_list_leaves_that_list_alone(node: Node) -> None:
-    """The agent writes into no list but its own."""
+async def test_a_stale_neighbors_operator_list_is_not_touched(node: Node) -> None:
+    """The agent writes only its own lists."""
     model = node.bgpd.model
     model.run(
         [
@@ -208,8 +208,8 @@ async def test_an_orphan_with_an_operators_list_leaves_that_list_alone(node: Nod
     assert model.running_config() == before
 
 
-async def test_a_foreign_neighbor_is_told(node: Node, logs: list[dict[str, Any]]) -> None:
-    """The operator's neighbor stays; the log says what to do."""
+async def test_an_operators_neighbor_is_reported(node: Node, logs: list[dict[str, Any]]) -> None:
+    """It stays; the log says what to do."""
     node.bgpd.model.run(
         [
             "configure terminal",
@@ -234,10 +234,10 @@ async def test_a_foreign_neighbor_is_told(node: Node, logs: list[dict[str, Any]]
         (lambda model: model.groups.clear(), "FRR has no peer-group spokes"),
     ],
 )
-async def test_what_the_operator_has_to_add_is_told(
+async def test_a_missing_instance_or_group_is_reported(
     node: Node, spoil: Callable[[BgpdModel], None], told: str
 ) -> None:
-    """Nothing is written into a bgpd that is not set up for it."""
+    """The agent writes nothing until the operator adds it."""
     spoil(node.bgpd.model)
     async with node.running():
         node.accept(2)
@@ -247,7 +247,7 @@ async def test_what_the_operator_has_to_add_is_told(
 
 
 async def test_a_session_that_ended_at_its_limit_is_counted(node: Node) -> None:
-    """bgpd waits for the restart, and says so in the state."""
+    """bgpd shows it as ``Idle (PfxCt)``."""
     async with node.running():
         node.accept(2)
         node.accept(3)
@@ -259,8 +259,8 @@ async def test_a_session_that_ended_at_its_limit_is_counted(node: Node) -> None:
     assert node.telemetry.value(bgp_metrics.NEIGHBORS_OVER_LIMIT) == 1
 
 
-async def test_only_our_sessions_are_exported(node: Node) -> None:
-    """The operator's neighbors are his to watch."""
+async def test_only_sessions_of_the_agents_neighbors_are_exported(node: Node) -> None:
+    """Not those of operators' neighbors."""
     node.bgpd.model.run(["configure terminal", "router bgp 65000", "neighbor 10.255.0.77 remote-as 1"])
     async with node.running():
         node.accept(2)
@@ -269,8 +269,8 @@ async def test_only_our_sessions_are_exported(node: Node) -> None:
     assert [str(address) for address, _ in node.reconciler.sessions()] == ["10.255.0.2"]
 
 
-async def test_peers_that_share_an_as_number_are_shown_with_whose_prefixes_they_drop(node: Node) -> None:
-    """Of the others' number only; the model's group has no ``as-override``."""
+async def test_the_status_names_the_peers_whose_prefixes_a_peer_drops(node: Node) -> None:
+    """Those with its own AS number: the model's group has no ``as-override``."""
     async with node.running():
         for number in (2, 3, 4):
             request, decision = accepted(number)
