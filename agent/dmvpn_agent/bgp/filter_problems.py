@@ -25,7 +25,7 @@ def filter_problems(observed: Observed, settings: BgpSettings, wanted: Desired) 
             yield BgpProblem(
                 Kind.INTERFACE_NEIGHBOR,
                 f"FRR has `neighbor {interface} interface peer-group {group}`: its session has only the group's"
-                " filter; as long as it has no AS number, bgpd refuses other neighbors in the group",
+                " filter; while it has no AS number, bgpd up to FRR 10.3 refuses other neighbors in the group",
                 f"remove it, or give it a peer-group of its own: {group} is for the agent's neighbors",
             )  # fmt: skip
     yield from _other_families(observed, settings, wanted)
