@@ -16,7 +16,7 @@ from dmvpn_agent.frr.vty import TERMINATOR, VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
 from fakes.waiting import until_now
 
-#: Another build of FRR can be asked the same.
+#: The environment may select another build of FRR.
 BGPD = os.environ.get("BGPD", "/usr/lib/frr/bgpd")
 VTYSH = os.environ.get("VTYSH", "vtysh")
 HUB = """\
@@ -61,7 +61,7 @@ class Refused(Exception):
 
 
 class RealBgpd:
-    """One bgpd process; ``namespace`` is the process whose network namespace it shares, by default it has its own."""
+    """One bgpd process; ``namespace`` is the process whose network namespace it shares, by default its own."""
 
     def __init__(self, config: str = HUB, namespace: int | None = None, address: str = "10.255.0.1") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="bgpd-"))
@@ -195,8 +195,8 @@ def available() -> bool:
 
 
 def version() -> tuple[int, ...]:
-    """Return bgpd's version, (8, 4, 4) for one; nothing where it cannot be run here."""
+    """Return bgpd's version, (8, 4, 4) for one; empty if there is none."""
     if not available():
         return ()
-    told = subprocess.run([BGPD, "--version"], capture_output=True, text=True, check=False).stdout
-    return tuple(int(number) for number in told.split("version ")[1].split()[0].split("-")[0].split("."))
+    printed = subprocess.run([BGPD, "--version"], capture_output=True, text=True, check=False).stdout
+    return tuple(int(number) for number in printed.split("version ")[1].split()[0].split("-")[0].split("."))

@@ -1,11 +1,10 @@
-"""A small model of bgpd's configuration, as vtysh lines change it: what FRR 8.4.4 was seen to do.
+"""A small model of bgpd's configuration, as vtysh lines change it; the rules were observed on FRR 8.4.4.
 
-- An entry that stands in the list already is taken for done, at whatever seq, without a word.
-- A line with an existing seq replaces the entry there; removing goes by seq alone.
-- The last entry takes the list with it, unless the list has a description.
-- An undefined list denies everything, a defined one without entries permits everything.
-- Nothing that a neighbor announced is judged again when a list changes; it is when the neighbor is given a list, and
-  at ``clear … soft in``.
+- An entry that the list has already is silently ignored, at any seq.
+- A line with an existing seq replaces the entry there; removing uses the seq alone.
+- Removing the last entry removes the list, unless the list has a description.
+- An undefined list denies everything; a defined one without entries permits everything.
+- A changed list applies to a neighbor's routes only when it is assigned to the neighbor, and at ``clear … soft in``.
 """
 
 import re
@@ -17,7 +16,7 @@ from dmvpn_agent.addresses import Network, covers
 
 
 class Refused(Exception):
-    """A command that bgpd does not take; the text is its own."""
+    """bgpd refuses a command; the text is its message."""
 
 
 @dataclass(slots=True)
@@ -38,12 +37,12 @@ class ModelNeighbor:
     maximum_prefix: dict[str, str] = field(default_factory=dict)
     weight: dict[str, str] = field(default_factory=dict)
     other: list[str] = field(default_factory=list)
-    #: The announcements that were let in when they were last judged.
-    taken: frozenset[Network] = frozenset()
+    #: The routes that its filters accepted when they were last applied.
+    accepted: frozenset[Network] = frozenset()
 
 
 class BgpdModel:
-    """``universe`` are the prefixes that every neighbor announces all the time."""
+    """``universe``: the prefixes that every neighbor announces all the time."""
 
     def __init__(self, universe: Iterable[Network] = (), *, requires_policy: bool = True) -> None:
         self.universe = frozenset(universe)
@@ -55,7 +54,7 @@ class BgpdModel:
         self._node = "enable"
 
     def run(self, lines: Iterable[str]) -> None:
-        """Take lines as ``vtysh -c`` does: up to the first that is refused. Raises ``Refused``."""
+        """Run lines as ``vtysh -c`` does, up to the first refused one. Raises ``Refused``."""
         self._node = "enable"
         for line in lines:
             self.line(line)
@@ -70,9 +69,9 @@ class BgpdModel:
             case "enable", ["clear", "bgp", ("ipv4" | "ipv6"), "unicast", address, "soft", "in"]:
                 if address not in self.neighbors:
                     raise Refused(f'% BGP: Unknown neighbor - "{address}"')
-                self._judge(address)
+                self._apply_filters(address)
             case "config", ["XFRR_start_configuration" | "XFRR_end_configuration"]:
-                pass  # a transaction that is cut off is committed as far as it came
+                pass  # a transaction that is cut off is applied as far as it came
             case (("config" | "bgp"), ["router", "bgp", number]):
                 if int(number) != self.as_number:
                     raise Refused(f"BGP is already running; AS is {self.as_number}")
@@ -93,16 +92,16 @@ class BgpdModel:
                 self._node = "bgp"
             case "ipv4", ["neighbor", address, "prefix-list", name, "in"]:
                 self._existing(address).prefix_list = name
-                self._judge(address)
+                self._apply_filters(address)
             case "ipv6", ["neighbor", address, "prefix-list", name, "in"]:
                 self._existing(address).prefix_list_ipv6 = name
-                self._judge(address)
+                self._apply_filters(address)
             case "ipv6", ["no", "neighbor", address, "prefix-list", name, "in"]:
                 self._existing(address).prefix_list_ipv6 = None
-                self._judge(address)
+                self._apply_filters(address)
             case "ipv6", [*no, "neighbor", address, "activate"]:
                 self._existing(address).activates_ipv6 = not no
-                self._judge(address)
+                self._apply_filters(address)
             case (("ipv4" | "ipv6") as family, ["neighbor", address, "maximum-prefix", *limit]):
                 self._existing(address).maximum_prefix[family] = " ".join(limit)
             case (("ipv4" | "ipv6") as family, ["no", "neighbor", address, "maximum-prefix"]):
@@ -119,7 +118,7 @@ class BgpdModel:
                 raise Refused(f"% Unknown command: {line}")
 
     def _list(self, family: str, name: str) -> ModelList:
-        """Return a list, which comes to be; one name is only ever of one family here."""
+        """Return a list, creating it; in the model a name belongs to one family."""
         if (family == "ipv6") is not name.endswith("-in6"):
             raise Refused(f"the model has no {family} list {name}")
         return self.lists.setdefault(name, ModelList())
@@ -154,17 +153,17 @@ class BgpdModel:
                 if neighbor.peer_group not in {None, group}:
                     raise Refused("% Cannot change the peer-group. Deconfigure first")
                 if neighbor.peer_group is None:
-                    neighbor.activates_ipv6 = False  # as the group is; filters stay
+                    neighbor.activates_ipv6 = False  # like the group; filters stay
                 neighbor.peer_group = group
             case _:
                 self._existing(address).other.append(" ".join(words))
-        self._judge(address)
+        self._apply_filters(address)
 
-    def _judge(self, address: str) -> None:
-        self.neighbors[address].taken = self.permitted(address)
+    def _apply_filters(self, address: str) -> None:
+        self.neighbors[address].accepted = self.permitted(address)
 
     def permitted(self, address: str) -> frozenset[Network]:
-        """Return what would be let in from a neighbor, were all of it judged now."""
+        """Return the routes that a neighbor's filters accept now."""
         neighbor = self.neighbors.get(address)
         if neighbor is None:
             return frozenset()

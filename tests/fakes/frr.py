@@ -1,4 +1,4 @@
-"""bgpd and nhrpd for the services, without programs: the model behind the seams, and switches for trouble."""
+"""Fakes of bgpd and nhrpd: the model behind the interfaces, with switches for failures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
@@ -16,17 +16,17 @@ from fakes.bgpd_model import BgpdModel, Refused
 
 
 class FakeBgpd:
-    """Implements ``Bgpd`` over a model. ``down`` makes it unreachable; ``refuse`` tells of lines not taken."""
+    """Implements ``Bgpd`` over a model. ``down``: unreachable. ``refuse``: tells which lines it refuses."""
 
     def __init__(self, model: BgpdModel | None = None) -> None:
         self.model = model or BgpdModel()
         self.down = False
         self.refuse: Callable[[str], bool] = lambda line: False
-        #: Lines after which the connection breaks, once.
+        #: The number of lines after which the connection breaks, once.
         self.breaks_after: int | None = None
         #: Neighbors with an established session.
         self.established: set[str] = set()
-        #: Neighbors whose session was ended at their limit.
+        #: Neighbors whose session bgpd ended at their limit.
         self.over_limit: set[str] = set()
         self.attempts = 0
         self.batches: list[tuple[Change, ...]] = []
@@ -61,9 +61,9 @@ class FakeBgpd:
 
 
 class FakeNhrpd:
-    """Implements ``Nhrpd``: ``cache`` is who is bound, ``None`` while nhrpd is not running.
+    """Implements ``Nhrpd``. ``cache``: the bound addresses, ``None`` while nhrpd is down.
 
-    ``unread`` has the IP versions whose table cannot be read, ``unreadable`` rows of the IPv4 table likewise.
+    ``unread``: the IP versions whose table cannot be read. ``unreadable``: such rows of the IPv4 table.
     """
 
     def __init__(self, *bound: Address) -> None:
@@ -86,7 +86,7 @@ class FakeNhrpd:
 
 
 class MemoryStore:
-    """Implements ``PeerStore`` in memory; survives what is called a restart in a test."""
+    """Implements ``PeerStore`` in memory; survives a restart of the node in a test."""
 
     def __init__(self) -> None:
         self.rows: dict[Address, BindingRequest] = {}

@@ -1,4 +1,4 @@
-"""Random states of FRR and of who is accepted, for property and contract tests."""
+"""Random states of FRR and random accepted peers, for property and contract tests."""
 
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -23,7 +23,7 @@ UNIVERSE: list[Network] = [
     *(IPv4Network(text) for text in ("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/16")),
 ]
 
-#: What a hub carries, if it is one: each network with the longest prefix length.
+#: The networks that a hub announces for others, with the longest prefix length.
 CARRIED: list[tuple[tuple[Network, int], ...] | None] = [
     None,
     None,
@@ -51,7 +51,7 @@ peers = st.builds(
 populations = st.lists(peers, max_size=4, unique_by=lambda peer: peer.protocol_address)
 
 
-#: The operator's settings: as small as they can be, and with everything.
+#: Minimal settings, and settings with everything.
 PLAIN = SETTINGS
 FULL = replace(
     SETTINGS,
@@ -65,13 +65,13 @@ choices = st.sampled_from([PLAIN, FULL, replace(FULL, maximum_prefix=MaximumPref
 
 
 def wanted(population: list[Peer], by: BgpSettings = SETTINGS) -> Desired:
-    """Return what FRR must contain for these peers, of whom iBGP ones need a group of their own."""
+    """Return what FRR must contain for these peers; iBGP peers need a group of their own."""
     external = (replace(peer, as_number=64513) if peer.as_number == by.as_number else peer for peer in population)
     return desired(population if by.ibgp_peer_group else external, by)
 
 
 def lines_for(population: list[Peer], by: BgpSettings = SETTINGS) -> list[str]:
-    """Return the lines that write all of it into an FRR that has nothing of ours."""
+    """Return the lines that write these peers to an FRR without any of the agent's configuration."""
     from dmvpn_agent.bgp.neighbors import Observed
     from dmvpn_agent.bgp.plan import plan
 
@@ -98,7 +98,7 @@ _address = st.builds("10.255.0.{}".format, st.sampled_from(NUMBERS))
 
 @dataclass(frozen=True)
 class Edit:
-    """Lines that somebody types in ``configure terminal`` and ``router bgp``."""
+    """Lines that an operator types in ``configure terminal`` and ``router bgp``."""
 
     lines: tuple[str, ...]
 
@@ -106,7 +106,7 @@ class Edit:
         return ["configure terminal", "router bgp 65000", *self.lines, "end"]
 
 
-#: What an operator, or a crash, may leave behind.
+#: Edits that an operator or a crash may leave behind.
 edits = st.one_of(
     st.builds(
         lambda name, seq, entry: Edit((f"ipv6 prefix-list {name} seq {seq} {entry}",)), _list_ipv6, _seq, _entry_ipv6

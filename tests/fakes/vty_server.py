@@ -1,11 +1,11 @@
-"""A daemon's vty socket: answers commands as it is told to, or does what a daemon in trouble does."""
+"""A fake of a daemon's vty socket: gives scripted answers, or misbehaves like a daemon in trouble."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-#: What to send for a command; ``None`` is to say nothing, and an answer that is not whole ends the connection.
+#: The answer to a command; ``None`` is no answer, and an incomplete answer ends the connection.
 Answers = Callable[[str], bytes | None]
 
 
@@ -17,7 +17,7 @@ def reply(text: str = "", status: int = 0) -> bytes:
 class VtyServer:
     """Listens at ``directory/<daemon>.vty``; ``conversations`` has the commands of each connection.
 
-    ``piece`` is how many bytes are sent at a time.
+    ``piece``: the bytes sent at a time.
     """
 
     def __init__(self, directory: Path, answers: Answers, daemon: str = "bgpd", piece: int = 1 << 20) -> None:
@@ -26,7 +26,7 @@ class VtyServer:
         self.piece = piece
         self.conversations: list[list[str]] = []
         self.open_connections = 0
-        self.hasty = False
+        self.pipelined = False
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> "VtyServer":
@@ -46,8 +46,8 @@ class VtyServer:
             while True:
                 commands.append((await reader.readuntil(b"\0"))[:-1].decode())
                 await asyncio.sleep(0)
-                # Whoever sends on before he has the reply has his command thrown away by some versions.
-                self.hasty |= bool(getattr(reader, "_buffer", b""))
+                # Some versions discard a command that arrives before the reply to the previous one.
+                self.pipelined |= bool(getattr(reader, "_buffer", b""))
                 answer = reply() if commands[-1] == "enable" else self.answers(commands[-1])
                 if answer is None:
                     continue

@@ -1,4 +1,4 @@
-"""Writes the changes of a plan, and remembers what bgpd did not take."""
+"""Writes the changes of a plan, and remembers those that bgpd refused."""
 
 import asyncio
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ class BgpProblemWatch:
     async def check(self, snapshot: Snapshot, settings: BgpSettings, wanted: Desired) -> tuple[BgpProblem, ...]:
         """Return the present problems for the desired neighbors."""
         before = {str(problem): problem for problem in self.found}
-        # A thread, because a thousand neighbors take long: the agent keeps answering nhrpd meanwhile.
+        # A thread, because a thousand neighbors take long: the agent answers nhrpd in the meantime.
         self.found = await asyncio.to_thread(
             bgp_problems,
             snapshot.config,

@@ -1,4 +1,4 @@
-"""Keeps FRR in step with the accepted peers: observe, plan, apply, read back.
+"""Keeps FRR in sync with the accepted peers: observe, plan, apply, read back.
 
 There is one writer. Events within the coalescing time are applied together. A missed event costs time only: each pass
 starts from the state of FRR, and there is a pass at every resync even if no event came.
@@ -146,7 +146,7 @@ class Reconciler:
         now = self._clocks.uptime()
         peers, absent = tuple(self._peers), self._peers.absent(now)
         stale = self._stale.refresh(observed, self._peers, now)
-        # A thread, because a thousand neighbors take long: the agent keeps answering nhrpd meanwhile.
+        # A thread, because a thousand neighbors take long: the agent answers nhrpd in the meantime.
         wanted = keep_stale(await asyncio.to_thread(desired, peers, self._settings, absent), observed, stale)
         self.stale_neighbors = tuple(sorted(stale & wanted.neighbors.keys(), key=str))
         return wanted

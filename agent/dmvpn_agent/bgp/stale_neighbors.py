@@ -20,7 +20,7 @@ class StaleNeighbors:
         self._addresses: frozenset[Address] | None = None
 
     def keep_until(self, uptime: timedelta) -> None:
-        """Set the end of the linger time, once: a reconciler that crashed and runs again does not start it anew."""
+        """Set the end of the linger time, once: a reconciler that crashed and runs again does not extend it."""
         if self._until is None:
             self._until = uptime
 

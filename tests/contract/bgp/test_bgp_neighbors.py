@@ -21,7 +21,7 @@ from fakes.waiting import until_now
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
 
-#: Later ones open no session with IPv6 where they have no zebra, which says whether an IPv4 next hop would do.
+#: Later versions open no session with IPv6 without zebra, which tells them about IPv4 next hops.
 needs_no_zebra = pytest.mark.skipif(version() >= (10,), reason="this bgpd has no IPv6 over IPv4 without zebra")
 SUMMARY = "show bgp ipv4 unicast summary json"
 PEER = spoke(2, "192.168.2.0/24", "192.168.3.0/24")
@@ -35,7 +35,7 @@ DUAL = SPEAKER.replace(
 
 
 class Pair:
-    """A hub and a spoke that speaks to it."""
+    """A hub and a spoke with a session."""
 
     def __init__(self, hub: str, speaker: str) -> None:
         self.hub = RealBgpd(hub)
@@ -140,7 +140,7 @@ async def test_password_bfd_and_timers_come_from_the_operators_peer_group(pair: 
     assert snapshot.config.neighbors == goal.neighbors
     assert "horse" not in repr(snapshot)
 
-    # The operator gives the group another limit of time: no business of ours.
+    # The operator changes the timers of the group: not a difference.
     pair.hub.type("configure terminal", "router bgp 65000", "neighbor spokes timers 5 15", "end")
     assert plan(goal, (await pair.bgpd.observe()).config).changes == ()
     assert pair.session()["connectionsEstablished"] == 1

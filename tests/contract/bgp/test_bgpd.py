@@ -90,9 +90,11 @@ def real() -> Iterator[RealBgpd]:
         "fake",
         *(
             pytest.param(
-                ways, marks=[pytest.mark.contract, needs_bgpd], id=f"read by {ways[0]}, written by {ways[1]}"
+                terminals,
+                marks=[pytest.mark.contract, needs_bgpd],
+                id=f"read by {terminals[0]}, written by {terminals[1]}",
             )
-            for ways in [("vtysh", "vtysh"), ("vty", "vtysh"), ("vty", "vty")]
+            for terminals in [("vtysh", "vtysh"), ("vty", "vtysh"), ("vty", "vty")]
         ),
     ]
 )
@@ -165,7 +167,7 @@ def _networks(*texts: str) -> tuple[Network, ...]:
 
 EVERYTHING = tuple((network, network.max_prefixlen) for network in _networks("0.0.0.0/0", "::/0"))
 WITHHELD = _networks("10.1.0.0/16", "192.168.2.128/25", "2001:db8:1::/48")
-#: A hub that carries everything, the same with a default route, and a spoke that is the way out.
+#: A hub that announces everything, the same with a default route, and a spoke with the default route.
 CARRIERS = (
     replace(spoke(2), kind=PeerKind.HUB, transit=EVERYTHING, withheld=WITHHELD),
     replace(spoke(3), kind=PeerKind.HUB, transit=EVERYTHING, withheld=WITHHELD, default_route=True),

@@ -42,7 +42,7 @@ def real() -> Iterator[RealBgpd]:
 
 
 class Operator:
-    """Somebody at bgpd's command line, for as long as he likes."""
+    """An operator at bgpd's command line, for any time."""
 
     def __init__(self, real: RealBgpd) -> None:
         self._path = real.directory / "bgpd.vty"
@@ -93,10 +93,10 @@ async def test_killing_bgpd_while_the_agent_writes_is_an_outage(
     assert plan(MANY, (await bgpd.observe()).config).changes == ()
 
 
-@pytest.mark.parametrize("way", ["vtysh", "vty"])
-async def test_a_hanging_bgpd_is_unavailable_until_it_continues(real: RealBgpd, way: str) -> None:
+@pytest.mark.parametrize("transport", ["vtysh", "vty"])
+async def test_a_hanging_bgpd_is_unavailable_until_it_continues(real: RealBgpd, transport: str) -> None:
     """Reading and writing time out."""
-    bgpd, goal = real.adapter(way, way, timeout=0.3), wanted([spoke(2)])
+    bgpd, goal = real.adapter(transport, transport, timeout=0.3), wanted([spoke(2)])
     changes = plan(goal, (await bgpd.observe()).config).changes
     os.kill(real.pid, signal.SIGSTOP)
     try:
@@ -106,7 +106,7 @@ async def test_a_hanging_bgpd_is_unavailable_until_it_continues(real: RealBgpd, 
             await bgpd.apply(changes)
     finally:
         os.kill(real.pid, signal.SIGCONT)
-    bgpd = real.adapter(way, way)
+    bgpd = real.adapter(transport, transport)
     await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
     assert plan(goal, (await bgpd.observe()).config).changes == ()
 
@@ -129,23 +129,23 @@ async def test_a_connection_that_ends_in_configuration_mode_keeps_its_lines(real
     assert plan(goal, (await bgpd.observe()).config).changes == ()
 
 
-@pytest.mark.parametrize("way", ["vtysh", "vty"])
-async def test_an_operators_20000_lines_are_read(way: str) -> None:
+@pytest.mark.parametrize("transport", ["vtysh", "vty"])
+async def test_an_operators_20000_lines_are_read(transport: str) -> None:
     """The agent reads a neighbor behind them, with its whole description."""
     networks = "".join(f"  network 10.{number >> 8}.{number & 255}.0/24\n" for number in range(20_000))
     neighbor = ' neighbor 10.255.0.9 remote-as 64512\n neighbor 10.255.0.9 description one ! of # "us"\n'
     real = RealBgpd(f"{HUB}{neighbor} address-family ipv4 unicast\n{networks} exit-address-family\n")
     try:
         real.start()
-        config = (await real.adapter(way).observe()).config
+        config = (await real.adapter(transport).observe()).config
     finally:
         real.stop()
     assert config.neighbors[ip_address("10.255.0.9")].description == 'one ! of # "us"'
     assert config.peer_groups == {"spokes", "others", "hubs", "internal"}
 
 
-@pytest.mark.parametrize("way", ["vtysh", "vty"])
-async def test_half_a_configuration_is_an_outage(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("transport", ["vtysh", "vty"])
+async def test_half_a_configuration_is_an_outage(tmp_path: Path, transport: str) -> None:
     """vtysh prints it with status 0; the next command shows that bgpd is gone."""
     config = BgpdModel().running_config()
     half = config[: config.index("peer-group")]
@@ -156,7 +156,7 @@ async def test_half_a_configuration_is_an_outage(tmp_path: Path, way: str) -> No
             return half.encode()
         return reply()
 
-    terminal = Vtysh(str(vtysh_for(tmp_path))) if way == "vtysh" else VtySockets(tmp_path)
+    terminal = Vtysh(str(vtysh_for(tmp_path))) if transport == "vtysh" else VtySockets(tmp_path)
     async with VtyServer(tmp_path, killed) as server:
         with pytest.raises(FrrUnavailable):
             await FrrBgpd(terminal, terminal, 65000).observe()

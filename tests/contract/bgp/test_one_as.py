@@ -48,7 +48,7 @@ def bgp_part(file: str, number: int, lan: str = "") -> str:
     }  # fmt: skip
     text = render((CHECKOUT / "frr" / file).read_text(), values)
     lists = [line for line in text.splitlines() if line.startswith(("ip prefix-list", "bgp as-path"))]
-    # Without zebra there is no route to the network, and nhrpd is not there to redistribute from.
+    # Without zebra there is no route to the network, and without nhrpd nothing to redistribute.
     router = text[text.index("router bgp") :].replace("  redistribute nhrp\n", "")
     return "\n".join((*lists, router.replace("\n no bgp default", "\n no bgp network import-check\n no bgp default")))
 
@@ -144,7 +144,9 @@ async def test_a_site_announces_only_its_own_networks(network: Network) -> None:
         await network.write(replace(_hub(), protocol_address=ip_address("10.255.0.9"), as_number=65003, identity="9"))
         until_now(lambda: "192.168.3.0/24" in routes(network.spokes[0]) and "192.168.2.0/24" in routes(other))
         assert set(routes(other)) == {"192.168.2.0/24"}
-        told = json.loads(network.spokes[0].type("show bgp ipv4 unicast neighbors 10.255.0.9 advertised-routes json"))
-        assert set(told["advertisedRoutes"]) == {"192.168.2.0/24"}
+        shown = json.loads(
+            network.spokes[0].type("show bgp ipv4 unicast neighbors 10.255.0.9 advertised-routes json")
+        )
+        assert set(shown["advertisedRoutes"]) == {"192.168.2.0/24"}
     finally:
         other.stop()

@@ -55,16 +55,16 @@ def config(*bgp: str, group: Sequence[str] = (), family: Sequence[str] = ("activ
     ])  # fmt: skip
 
 
-class Watched:
-    """A bgpd with a count of what was written."""
+class CountingBgpd:
+    """Counts the writes to a bgpd."""
 
     def __init__(self, bgpd: Bgpd) -> None:
         self._bgpd = bgpd
         self.writes: list[Sequence[Change]] = []
-        self.looks = 0
+        self.observations = 0
 
     async def observe(self) -> Snapshot:
-        self.looks += 1
+        self.observations += 1
         return await self._bgpd.observe()
 
     async def apply(self, changes: Sequence[Change]) -> None:
@@ -73,11 +73,11 @@ class Watched:
 
 
 class Hub:
-    """A hub's reconciler over a real bgpd; each peer is accepted with an AS number of its own, or of all."""
+    """A hub's reconciler over a real bgpd; each accepted peer has its own AS number."""
 
     def __init__(self, bgpd: RealBgpd, by: BgpSettings = SETTINGS, peers: Sequence[int] = (2, 3)) -> None:
         self.real = bgpd
-        self.bgpd = Watched(bgpd.adapter())
+        self.bgpd = CountingBgpd(bgpd.adapter())
         self.telemetry = Telemetry()
         clock = Clock()
         self.peers = Peers(MemoryStore())
@@ -87,7 +87,7 @@ class Hub:
         self.reconciler = Reconciler(FRR, by, self.peers, self.bgpd, self.telemetry, clock.both)
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         async with running(self.reconciler.run()):
             await until(self._passes)
             yield
@@ -101,8 +101,8 @@ class Hub:
         self.reconciler.trigger()
         await until(lambda: self._passes() > passes)
 
-    async def rest(self) -> None:
-        """Make two more passes, of which the last writes nothing: what FRR does not take waits for its time."""
+    async def until_idle(self) -> None:
+        """Make three more passes, of which the last two write nothing: refused changes wait for their retry."""
         await self.another_pass()
         writes = len(self.bgpd.writes)
         await self.another_pass()
@@ -138,7 +138,7 @@ def fresh(bgpd: RealBgpd) -> RealBgpd:
 
 
 def wipe(bgpd: RealBgpd) -> None:
-    """Take away every BGP instance, the default one last, and every prefix-list."""
+    """Remove every BGP instance, the default one last, and every prefix-list."""
     lines = bgpd.type("show running-config").splitlines()
     instances = [line for line in lines if line.startswith("router bgp ")]
     lists = {" ".join(line.split()[:3]) for line in lines if line.startswith(("ip prefix-list", "ipv6 prefix-list"))}
@@ -146,13 +146,13 @@ def wipe(bgpd: RealBgpd) -> None:
 
 
 def write(bgpd: RealBgpd, text: str) -> None:
-    """Write a configuration as an operator does, line by line, whatever of it is refused."""
+    """Write a configuration as an operator does, line by line, even if some are refused."""
     path = bgpd.directory / "operator.conf"
     path.write_text(text)
     subprocess.run([str(bgpd.vtysh), "-d", "bgpd", "-f", str(path)], capture_output=True, check=False)
 
 
-#: What is of no consequence to the agent: it is in step after one pass, and has nothing to report.
+#: Lines without consequence for the agent: it is in sync after one pass, and reports nothing.
 HARMLESS = {
     "nothing": config(),
     "a hub's group": config(group=["passive", "timers 5 15", "timers connect 5"]),
@@ -193,7 +193,7 @@ HARMLESS = {
 }  # fmt: skip
 
 UNNUMBERED = ("neighbor gre1 interface remote-as external", "neighbor gre1 interface peer-group spokes")
-#: Lines that the agent reports; it is in step all the same.
+#: Lines that the agent reports, although it is in sync.
 REPORTED: dict[str, tuple[str, set[Kind]]] = {
     "group not activated": (config(family=[]), {Kind.NOT_ACTIVATED}),
     "no policy required": (config("no bgp ebgp-requires-policy"), {Kind.NO_POLICY_REQUIRED}),
@@ -239,8 +239,8 @@ async def test_harmless_lines_leave_frr_in_sync_after_one_pass(fresh: RealBgpd, 
     """Without any report."""
     write(fresh, text)
     hub = Hub(fresh, by)
-    async with hub.at_work():
-        await hub.rest()
+    async with hub.running():
+        await hub.until_idle()
     assert (hub.reconciler.trouble, hub.reconciler.pending, hub.kinds) == (None, (), set())
     assert hub.neighbors() == {"10.255.0.2", "10.255.0.3"}
     assert len(hub.bgpd.writes) == 1
@@ -253,8 +253,8 @@ async def test_lines_that_hinder_sessions_are_reported_once(
     """The agent writes its neighbors nevertheless."""
     write(fresh, text)
     hub = Hub(fresh)
-    async with hub.at_work():
-        await hub.rest()
+    async with hub.running():
+        await hub.until_idle()
     assert hub.kinds == kinds
     assert hub.reconciler.trouble is None
     assert hub.neighbors() == {"10.255.0.2", "10.255.0.3"}
@@ -268,8 +268,8 @@ async def test_lines_that_block_neighbors_are_reported_once(
     """The agent writes the other neighbors, nothing twice, and is not in sync."""
     write(fresh, text)
     hub = Hub(fresh)
-    async with hub.at_work():
-        await hub.rest()
+    async with hub.running():
+        await hub.until_idle()
     assert hub.kinds == kinds
     assert hub.neighbors() == written
     assert all(str(problem) in str(hub.reconciler.trouble) for problem in hub.reconciler.problems if problem.blocks)
@@ -281,10 +281,10 @@ async def test_a_corrected_group_is_in_sync_again(fresh: RealBgpd) -> None:
     """By the command that the message gives."""
     write(fresh, config(group=["remote-as external"]))
     hub = Hub(fresh)
-    async with hub.at_work():
+    async with hub.running():
         assert "no neighbor spokes remote-as external" in str(hub.reconciler.trouble)
         fresh.type("configure terminal", "router bgp 65000", "no neighbor spokes remote-as external")
-        await hub.rest()
+        await hub.until_idle()
     assert (hub.reconciler.trouble, hub.kinds) == (None, set())
     assert hub.neighbors() == {"10.255.0.2", "10.255.0.3"}
 
@@ -293,10 +293,10 @@ async def test_neighbors_whose_as_number_bgpd_no_longer_checks_are_removed(fresh
     """With ``remote-as external`` in the group, any AS could have a session at their addresses."""
     write(fresh, config())
     hub = Hub(fresh)
-    async with hub.at_work():
+    async with hub.running():
         assert hub.neighbors() == {"10.255.0.2", "10.255.0.3"}
         fresh.type("configure terminal", "router bgp 65000", "neighbor spokes remote-as external")
-        await hub.rest()
+        await hub.until_idle()
     assert hub.neighbors() == set()
     assert hub.kinds == {Kind.GROUP_AS_NUMBER}
 
@@ -307,8 +307,8 @@ async def test_the_datacenter_profile_requires_no_policy() -> None:
     bgpd.start()
     try:
         hub = Hub(bgpd)
-        async with hub.at_work():
-            await hub.rest()
+        async with hub.running():
+            await hub.until_idle()
         assert hub.kinds == {Kind.NO_POLICY_REQUIRED}
         bgpd.type("configure terminal", "router bgp 65000", "bgp ebgp-requires-policy")
         assert (await bgpd.adapter().observe()).config.requires_policy
@@ -325,8 +325,8 @@ async def test_a_group_that_is_active_in_ipv6_is_in_sync(fresh: RealBgpd, text: 
     """FRR prints no ``activate`` for its members. Without ``bgp.ipv6`` they are not active: they have no filter."""
     write(fresh, text)
     hub = Hub(fresh, by)
-    async with hub.at_work():
-        await hub.rest()
+    async with hub.running():
+        await hub.until_idle()
     assert (hub.reconciler.trouble, len(hub.bgpd.writes)) == (None, 1)
     summary = fresh.type("show bgp ipv6 unicast summary json")
     assert ("10.255.0.2" in summary) is by.ipv6
@@ -336,8 +336,8 @@ async def test_a_refused_change_waits_and_the_others_do_not(fresh: RealBgpd, log
     """bgpd takes no prefix-list beside a distribute-list: that change waits, another peer's is written at once."""
     write(fresh, config())
     hub = Hub(fresh, peers=(2, 3))
-    async with hub.at_work():
-        await hub.rest()
+    async with hub.running():
+        await hub.until_idle()
         fresh.type(
             "configure terminal",
             "router bgp 65000",
@@ -365,8 +365,8 @@ async def test_a_dynamic_session_is_reported_until_the_listen_range_is_removed()
     try:
         until_now(lambda: '"state":"Established"' in real.type("show bgp ipv4 unicast summary json"))
         hub = Hub(real, peers=(2,))
-        async with hub.at_work():
-            await hub.rest()
+        async with hub.running():
+            await hub.until_idle()
             assert hub.bgpd.writes == []
             assert hub.kinds == {Kind.LISTEN_RANGE, Kind.DYNAMIC_NEIGHBOR}
             assert "10.255.0.2" in str(hub.reconciler.trouble)
@@ -374,7 +374,7 @@ async def test_a_dynamic_session_is_reported_until_the_listen_range_is_removed()
             with pytest.raises(FrrRefused, match="dynamic neighbor"):
                 await hub.bgpd.apply(_neighbor_alone(hub))
             real.type("configure terminal", "router bgp 65000", "no bgp listen range 10.255.0.0/24 peer-group spokes")
-            await hub.rest()
+            await hub.until_idle()
         assert (hub.reconciler.trouble, hub.neighbors()) == (None, {"10.255.0.2"})
     finally:
         speaker.stop()
@@ -433,12 +433,12 @@ def test_with_any_configuration_the_agent_stops_writing(
 
 async def _rests(bgpd: RealBgpd, by: BgpSettings, later: list[str]) -> None:
     hub = Hub(bgpd, by)
-    async with hub.at_work():
-        await hub.rest()
+    async with hub.running():
+        await hub.until_idle()
         _named(hub)
         write(bgpd, "\n".join(["router bgp 65000", *(f" neighbor spokes {line}" for line in later)]))
         await hub.another_pass()
-        await hub.rest()
+        await hub.until_idle()
         _named(hub)
 
 

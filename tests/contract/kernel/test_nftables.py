@@ -31,7 +31,7 @@ table ip nat {
 }
 """
 
-#: A router whose tunnel is a link: what is sent into its other end arrives through gre1.
+#: A router whose tunnel is a veth pair: packets sent into the other end arrive through gre1.
 ROUTER = """
 ip link add gre1 address 02:00:00:00:00:01 type veth peer name other
 ip link set gre1 up && ip link set other up
@@ -71,7 +71,7 @@ def _ipv6(source: str, destination: str) -> bytes:
 
 @asynccontextmanager
 async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
-    """A keeper at work, woken by the kernel."""
+    """A running keeper that the kernel notifies."""
     keeper = RedirectKeeper(RULE, Nftables(), telemetry)
     async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
         await until(lambda: keeper.installed)
@@ -193,17 +193,17 @@ async def test_a_change_of_another_table_writes_nothing() -> None:
     telemetry = Telemetry()
     async with _kept(telemetry) as keeper:
         handle = command("nft", "-a", "list", "table", "inet", "dmvpn_agent")
-        looked = asyncio.Event()
+        checked = asyncio.Event()
         show = keeper._firewall.show
 
         async def seen() -> object:
             shown = await show()
-            looked.set()
+            checked.set()
             return shown
 
         keeper._firewall.show = seen  # type: ignore[method-assign,assignment]
         command("nft", "-f", "-", stdin=OPERATORS)
-        await until(looked.is_set)
+        await until(checked.is_set)
         assert command("nft", "-a", "list", "table", "inet", "dmvpn_agent") == handle
     assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {("start",): 1}
 
@@ -230,11 +230,11 @@ async def test_blocked_ports_stay_blocked_when_the_table_is_written_again() -> N
     """Unblocked ones are not in it."""
     firewall = Nftables()
     command("ip", "link", "set", "lo", "up")
-    blocked, heard = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
+    blocked, unblocked = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
     await firewall.install(RULE)
     await firewall.block(blocked, timedelta(minutes=10))
-    await firewall.block(heard, timedelta(minutes=10))
-    await firewall.unblock(heard)
+    await firewall.block(unblocked, timedelta(minutes=10))
+    await firewall.unblock(unblocked)
     command("nft", "flush", "ruleset")
     await firewall.install(RULE)
     assert not _arrives(13043)
@@ -244,7 +244,7 @@ async def test_blocked_ports_stay_blocked_when_the_table_is_written_again() -> N
 
 
 def _arrives(port: int) -> bool:
-    """Tell whether a datagram from this port is received; on loopback that takes no time."""
+    """Tell whether a datagram from this port arrives; on loopback at once."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,

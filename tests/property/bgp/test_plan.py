@@ -35,14 +35,14 @@ def _observe(model: BgpdModel) -> Observed:
 
 
 def _announcements(model: BgpdModel) -> Announcements:
-    return {address: model.permitted(address) | model.neighbors[address].taken for address in model.neighbors}
+    return {address: model.permitted(address) | model.neighbors[address].accepted for address in model.neighbors}
 
 
 def _without_seq(observed: Observed) -> tuple[object, ...]:
     return observed.neighbors, {name: frozenset(entries.values()) for name, entries in observed.prefix_lists.items()}
 
 
-def _foreign(model: BgpdModel) -> tuple[object, ...]:
+def _operators_part(model: BgpdModel) -> tuple[object, ...]:
     observed = _observe(model)
     neighbors = {
         address: neighbor
@@ -59,7 +59,7 @@ def test_a_complete_plan_reaches_the_desired_state(
 ) -> None:
     """All neighbors and lists are as desired, the agent's other ones are gone, and the next plan is empty."""
     model, goal = _model(state), wanted(population, by)
-    foreign = _foreign(model)
+    operators_part = _operators_part(model)
     todo = plan(goal, _observe(model))
     model.run(render(todo.changes, 65000))
 
@@ -75,8 +75,8 @@ def test_a_complete_plan_reaches_the_desired_state(
         assert frozenset(others) == goal.prefix_lists[neighbor.prefix_list or ""]
         assert last == DENY_ANY
         assert [entry.permit for entry in others] == sorted(entry.permit for entry in others)
-        assert model.neighbors[str(address)].taken == model.permitted(str(address))
-    assert _foreign(model) == foreign
+        assert model.neighbors[str(address)].accepted == model.permitted(str(address))
+    assert _operators_part(model) == operators_part
 
 
 @given(STATES, populations, choices)
@@ -142,11 +142,11 @@ def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
             or found.peer_group is None
         ):
             continue
-        stood = before[address]
-        assert found.maximum_prefix in {asked.maximum_prefix, stood.maximum_prefix}
+        earlier = before[address]
+        assert found.maximum_prefix in {asked.maximum_prefix, earlier.maximum_prefix}
         if found.activates_ipv6:
-            assert found.maximum_prefix_ipv6 in {asked.maximum_prefix_ipv6, stood.maximum_prefix_ipv6}
-        assert found.weight in {asked.weight, stood.weight}
+            assert found.maximum_prefix_ipv6 in {asked.maximum_prefix_ipv6, earlier.maximum_prefix_ipv6}
+        assert found.weight in {asked.weight, earlier.weight}
 
 
 @given(STATES, populations, choices)
@@ -155,7 +155,7 @@ def test_rendered_lines_contain_only_parsed_values(
 ) -> None:
     """No line has a second one in it, and each but the navigation names a list, a neighbor or a network.
 
-    With words for people the same lines are given, and each change has one line of words.
+    ``annotate`` gives the same lines, with one comment for each change.
     """
     changes = plan(wanted(population, by), _observe(_model(state))).changes
     lines = render(changes, 65000)
@@ -202,13 +202,13 @@ def test_edits_since_the_last_sync_are_drift_and_new_peers_are_not(
     model, goal = _model(state), wanted(population, by)
     todo = plan(goal, _observe(model))
     model.run(render(todo.changes, 65000))
-    stood = expected_state(goal, todo.operator_neighbors)
-    assert find_drift(stood, _observe(model), plan(wanted(later, by), _observe(model))) == {}
+    expected = expected_state(goal, todo.operator_neighbors)
+    assert find_drift(expected, _observe(model), plan(wanted(later, by), _observe(model))) == {}
 
     for edit in afterwards:
         model.run(edit.typed())
     undone = plan(goal, _observe(model))
-    named = find_drift(stood, _observe(model), undone)
+    named = find_drift(expected, _observe(model), undone)
     theirs = {
         name
         for address in undone.operator_neighbors

@@ -159,10 +159,10 @@ def test_an_inactive_group_is_reported_with_the_missing_lines() -> None:
 
 def test_a_listen_range_over_the_tunnel_is_serious() -> None:
     """So is one with the agent's group, or over a peer's address; any other range is ignored."""
-    ours = "bgp listen range 192.168.0.0/16 peer-group spokes"
+    own = "bgp listen range 192.168.0.0/16 peer-group spokes"
     tunnel = "bgp listen range 10.0.0.0/8 peer-group lan"
-    (problem,) = found(hub(ours))
-    assert (problem.kind, problem.serious, problem.do.startswith(f"remove it: `no {ours}`")) == (
+    (problem,) = found(hub(own))
+    assert (problem.kind, problem.serious, problem.do.startswith(f"remove it: `no {own}`")) == (
         Kind.LISTEN_RANGE, True, True,
     )  # fmt: skip
     assert kinds(hub(tunnel), spoke(2)) == {Kind.LISTEN_RANGE}

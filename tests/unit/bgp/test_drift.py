@@ -21,7 +21,7 @@ LIST = "ip prefix-list dmvpn-agent-10.255.0.2-in"
 NEIGHBOR = "neighbor 10.255.0.2"
 
 
-def _said(logs: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+def _logged(logs: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
     return [entry for entry in logs if entry["event"] == event]
 
 
@@ -30,11 +30,11 @@ def _repairs(telemetry: Telemetry) -> dict[str, float]:
 
 
 @contextmanager
-def _nothing_said(logs: list[dict[str, Any]]) -> Iterator[None]:
+def _nothing_logged(logs: list[dict[str, Any]]) -> Iterator[None]:
     logs.clear()
     yield
-    assert not _said(logs, "drift")
-    assert not _said(logs, "frr_restarted")
+    assert not _logged(logs, "drift")
+    assert not _logged(logs, "frr_restarted")
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ async def test_an_edit_is_reverted_logged_and_counted(
         assert node.bgpd.model.running_config() != before
         await until(lambda: _repairs(node.telemetry))
     assert sorted(node.bgpd.model.running_config().splitlines()) == sorted(before.splitlines())
-    (said,) = _said(logs, "drift")
-    assert said["what"] == what
-    assert said["repair"]
+    (entry,) = _logged(logs, "drift")
+    assert entry["what"] == what
+    assert entry["repair"]
     assert _repairs(node.telemetry) == {kind: list(what.values()).count(kind) for kind in what.values()}
-    assert not _said(logs, "frr_restarted")
+    assert not _logged(logs, "frr_restarted")
 
 
 async def test_the_agents_own_changes_are_not_drift(node: Node, logs: list[dict[str, Any]]) -> None:
     """Peers come, change and leave, a batch is cut off, an operator removes his own neighbor."""
     model = node.bgpd.model
     model.run([*BGP, "neighbor 10.255.0.4 remote-as 1", "neighbor 10.255.0.4 description me"])
-    with _nothing_said(logs):
+    with _nothing_logged(logs):
         async with node.running():
             for number in (2, 3, 4):
                 node.accept(number)
@@ -103,10 +103,10 @@ async def test_a_neighbor_that_an_operator_takes_over_is_not_drift(node: Node, l
         node.accept(2)
         node.accept(3)
         await node.settled()
-        with _nothing_said(logs):
+        with _nothing_logged(logs):
             node.bgpd.model.run([*BGP, f"{NEIGHBOR} description mine"])
             await node.settled()
-            assert _said(logs, "neighbor_not_ours")
+            assert _logged(logs, "neighbor_not_ours")
 
 
 async def test_drift_that_cannot_be_reverted_is_logged_once(node: Node, logs: list[dict[str, Any]]) -> None:
@@ -121,7 +121,7 @@ async def test_drift_that_cannot_be_reverted_is_logged_once(node: Node, logs: li
         assert _repairs(node.telemetry) == {}
         node.bgpd.refuse = lambda line: False
         await node.settled()
-    assert len(_said(logs, "drift")) == 1
+    assert len(_logged(logs, "drift")) == 1
     assert _repairs(node.telemetry) == {"prefix_list_removed": 1}
 
 
@@ -133,7 +133,7 @@ async def test_a_later_edit_is_logged_again(node: Node, logs: list[dict[str, Any
             await node.settled()
             node.bgpd.model.run(["configure terminal", f"no {LIST}"])
         await node.settled()
-    assert len(_said(logs, "drift")) == 3
+    assert len(_logged(logs, "drift")) == 3
     assert _repairs(node.telemetry) == {"prefix_list_removed": 3}
 
 
@@ -145,8 +145,8 @@ async def test_an_edit_is_detected_among_other_changes(node: Node, logs: list[di
         node.bgpd.model.run(["configure terminal", f"no {LIST}"])
         node.accept(3)
         await node.settled()
-    (said,) = _said(logs, "drift")
-    assert said["what"] == {"dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}
+    (entry,) = _logged(logs, "drift")
+    assert entry["what"] == {"dmvpn-agent-10.255.0.2-in": "prefix_list_removed"}
 
 
 async def test_a_restart_of_frr_is_not_drift(node: Node, logs: list[dict[str, Any]]) -> None:
@@ -165,8 +165,8 @@ async def test_a_restart_of_frr_is_not_drift(node: Node, logs: list[dict[str, An
         node.bgpd.model.as_number = 65000
         await node.settled()
     assert node.configured() == {"10.255.0.2", "10.255.0.3"}
-    assert len(_said(logs, "frr_restarted")) == 1
-    assert not _said(logs, "drift")
+    assert len(_logged(logs, "frr_restarted")) == 1
+    assert not _logged(logs, "drift")
     assert node.telemetry.value(metrics.FRR_RESTARTS) == 1
     assert _repairs(node.telemetry) == {}
 
@@ -185,8 +185,8 @@ async def test_a_restart_with_an_older_saved_configuration_is_not_drift(
         node.bgpd.model, node.bgpd.established = BgpdModel(UNIVERSE), set()
         node.bgpd.model.run(saved)
         await node.settled()
-    assert len(_said(logs, "frr_restarted")) == 1
-    assert not _said(logs, "drift")
+    assert len(_logged(logs, "frr_restarted")) == 1
+    assert not _logged(logs, "drift")
 
 
 async def test_removing_the_only_neighbor_with_a_session_is_drift(node: Node, logs: list[dict[str, Any]]) -> None:
@@ -198,5 +198,5 @@ async def test_removing_the_only_neighbor_with_a_session_is_drift(node: Node, lo
         await node.settled()
         node.bgpd.model.run([*BGP, f"no {NEIGHBOR}"])
         await node.settled()
-    assert [entry["what"] for entry in _said(logs, "drift")] == [{"10.255.0.2": "neighbor_removed"}]
-    assert not _said(logs, "frr_restarted")
+    assert [entry["what"] for entry in _logged(logs, "drift")] == [{"10.255.0.2": "neighbor_removed"}]
+    assert not _logged(logs, "frr_restarted")

@@ -31,10 +31,10 @@ LIST = "dmvpn-agent-10.255.0.2-in"
 NET = Entry(permit=True, prefix=ip_network("192.168.2.0/24"), le=26)
 OTHER = Entry(permit=True, prefix=ip_network("192.168.3.0/24"), le=26)
 BASE = Observed(as_number=65000, peer_groups=frozenset({"spokes"}))
-OURS = desired([spoke(2)], SETTINGS).neighbors[A]
+OWN = desired([spoke(2)], SETTINGS).neighbors[A]
 
 
-def _there(neighbor: Neighbor = OURS, **lists: dict[int, Entry]) -> Observed:
+def _there(neighbor: Neighbor = OWN, **lists: dict[int, Entry]) -> Observed:
     entries = lists.get("entries", {5: NET, DENY_ANY_SEQ: DENY_ANY})
     return replace(BASE, neighbors={A: neighbor}, prefix_lists={LIST: entries})
 
@@ -52,7 +52,7 @@ def test_a_new_peer_gets_its_filter_before_its_neighbor() -> None:
     assert _changes(spoke(2)) == [
         AddEntry(LIST, DENY_ANY_SEQ, DENY_ANY),
         AddEntry(LIST, 5, NET),
-        SetNeighbor(OURS, Neighbor(A)),
+        SetNeighbor(OWN, Neighbor(A)),
     ]
 
 
@@ -80,8 +80,8 @@ def test_a_renewed_certificate_changes_the_description_only() -> None:
     renewed = spoke(2, fingerprint="ab" * 32)
     (change,) = _changes(renewed, observed=_there())
     assert isinstance(change, SetNeighbor)
-    assert change.before == OURS
-    assert replace(change.neighbor, description=OURS.description) == OURS
+    assert change.before == OWN
+    assert replace(change.neighbor, description=OWN.description) == OWN
 
 
 def test_a_neighbor_with_an_older_description_is_updated_in_place() -> None:
@@ -89,8 +89,8 @@ def test_a_neighbor_with_an_older_description_is_updated_in_place() -> None:
     named = replace(spoke(2), label=Label("spoke2"))
     (change,) = _changes(named, observed=_there())
     assert isinstance(change, SetNeighbor)
-    assert change.before == OURS
-    assert change.neighbor == replace(OURS, description="dmvpn-agent spoke2 certificate 0000000000000000")
+    assert change.before == OWN
+    assert change.neighbor == replace(OWN, description="dmvpn-agent spoke2 certificate 0000000000000000")
 
 
 def test_hubs_and_spokes_have_different_limits() -> None:
@@ -115,7 +115,7 @@ def test_a_changed_limit_or_weight_changes_the_neighbor_in_place() -> None:
     """bgpd needs no new neighbor for it."""
     changed = replace(SETTINGS, maximum_prefix=MaximumPrefix(10))
     (change,) = plan(desired([spoke(2)], changed), _there()).changes
-    assert change == SetNeighbor(replace(OURS, maximum_prefix=MaximumPrefix(10)), OURS)
+    assert change == SetNeighbor(replace(OWN, maximum_prefix=MaximumPrefix(10)), OWN)
 
 
 def test_a_changed_as_number_changes_the_neighbor_in_place() -> None:
@@ -127,8 +127,8 @@ def test_a_changed_as_number_changes_the_neighbor_in_place() -> None:
 
 def test_a_changed_peer_group_needs_a_new_neighbor() -> None:
     """bgpd: "Cannot change the peer-group. Deconfigure first"."""
-    found = replace(OURS, peer_group="others")
-    assert _changes(spoke(2), observed=_there(found)) == [RemoveNeighbor(A), SetNeighbor(OURS, Neighbor(A))]
+    found = replace(OWN, peer_group="others")
+    assert _changes(spoke(2), observed=_there(found)) == [RemoveNeighbor(A), SetNeighbor(OWN, Neighbor(A))]
 
 
 @pytest.mark.parametrize("description", [None, "the operator's", "dmvpn-agents of another kind"])
@@ -141,7 +141,7 @@ def test_an_operators_neighbor_is_reported_and_not_touched(description: str | No
 
 def test_a_neighbor_that_an_operator_took_over_keeps_its_filter() -> None:
     """Without it the neighbor could announce nothing, or everything."""
-    found = replace(OURS, description="mine now")
+    found = replace(OWN, description="mine now")
     assert _plan(spoke(2), observed=_there(found)) == Plan((), (A,))
     assert _plan(observed=_there(found)) == Plan((), ())
 
@@ -149,7 +149,7 @@ def test_a_neighbor_that_an_operator_took_over_keeps_its_filter() -> None:
 def test_a_half_written_neighbor_is_completed() -> None:
     """A neighbor with the agent's list and nothing but remote-as was cut off before its description."""
     found = Neighbor(A, 64514)
-    assert _changes(spoke(2), observed=_there(found)) == [SetNeighbor(OURS, found)]
+    assert _changes(spoke(2), observed=_there(found)) == [SetNeighbor(OWN, found)]
 
 
 def test_a_bare_neighbor_with_another_as_number_is_the_operators() -> None:
@@ -234,7 +234,7 @@ def test_ownership_is_by_whole_word() -> None:
     """A name that only starts like the agent's is not the agent's."""
     assert owns_list(LIST)
     assert not owns_list("dmvpn-agents")
-    assert owns_neighbor(OURS)
+    assert owns_neighbor(OWN)
     assert not owns_neighbor(Neighbor(A, description="dmvpn-agent2 certificate"))
 
 
@@ -255,9 +255,9 @@ def test_a_missing_instance_or_group_is_reported(observed: Observed, kinds: list
 def test_ibgp_neighbors_need_no_bgp_default_ipv4_unicast() -> None:
     """iBGP requires no policy: the neighbor would be unfiltered until it has its prefix-list."""
     wanted = desired([spoke(2, as_number=65000)], SETTINGS)
-    (told,) = bgp_problems(BASE, SETTINGS, wanted)
-    assert "no bgp default ipv4-unicast" in told.do
-    assert told.blocks == {spoke(2).protocol_address}
+    (problem,) = bgp_problems(BASE, SETTINGS, wanted)
+    assert "no bgp default ipv4-unicast" in problem.do
+    assert problem.blocks == {spoke(2).protocol_address}
     assert bgp_problems(replace(BASE, activates_ipv4=False), SETTINGS, wanted) == ()
 
 

@@ -111,13 +111,13 @@ async def test_a_refresh_that_was_cut_off_is_made_up_in_the_next_pass(node: Node
     async with node.running():
         node.accept(2, "192.168.1.0/24", "192.168.2.0/24")
         await node.settled()
-        assert len(node.bgpd.model.neighbors["10.255.0.2"].taken) > 3
+        assert len(node.bgpd.model.neighbors["10.255.0.2"].accepted) > 3
         node.bgpd.breaks_after = 3  # configure terminal, remove the entry, end
         node.accept(2, "192.168.2.0/24")
         await until(lambda: node.reconciler.trouble)
         await node.settled()
     assert any(isinstance(change, RefreshInbound) for change in node.bgpd.batches[-1])
-    taken = node.bgpd.model.neighbors["10.255.0.2"].taken
+    taken = node.bgpd.model.neighbors["10.255.0.2"].accepted
     assert taken == node.bgpd.model.permitted("10.255.0.2")
     assert not any("192.168.1." in str(prefix) for prefix in taken)
 
@@ -227,7 +227,7 @@ async def test_an_operators_neighbor_is_reported(node: Node, logs: list[dict[str
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("misconfigure", "message"),
     [
         (lambda model: setattr(model, "as_number", None), "FRR has no BGP instance; add `router bgp 65000`"),
         (lambda model: setattr(model, "as_number", 65001), "FRR runs `router bgp 65001`"),
@@ -235,14 +235,14 @@ async def test_an_operators_neighbor_is_reported(node: Node, logs: list[dict[str
     ],
 )
 async def test_a_missing_instance_or_group_is_reported(
-    node: Node, spoil: Callable[[BgpdModel], None], told: str
+    node: Node, misconfigure: Callable[[BgpdModel], None], message: str
 ) -> None:
     """The agent writes nothing until the operator adds it."""
-    spoil(node.bgpd.model)
+    misconfigure(node.bgpd.model)
     async with node.running():
         node.accept(2)
         await until(lambda: node.reconciler.trouble)
-    assert told in str(node.reconciler.trouble)
+    assert message in str(node.reconciler.trouble)
     assert node.bgpd.batches == []
 
 

@@ -214,7 +214,7 @@ def test_an_unreadable_session_is_skipped_and_reported() -> None:
     assert len(skipped) == 2
 
 
-OURS = " neighbor 10.255.0.2 description dmvpn-agent x certificate 01"
+OWN = " neighbor 10.255.0.2 description dmvpn-agent x certificate 01"
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ OURS = " neighbor 10.255.0.2 description dmvpn-agent x certificate 01"
         "router bgp x",
         "router bgp 0",
         "router bgp 4294967296",
-        f"router bgp 1\n neighbor 10.255.0.2 remote-as 1x\n{OURS}",
-        f"router bgp 1\n{OURS}\n address-family ipv4 unicast\n  neighbor 10.255.0.2 weight -1",
-        f"router bgp 1\n{OURS}\n address-family ipv4 unicast\n  neighbor 10.255.0.2 maximum-prefix",
+        f"router bgp 1\n neighbor 10.255.0.2 remote-as 1x\n{OWN}",
+        f"router bgp 1\n{OWN}\n address-family ipv4 unicast\n  neighbor 10.255.0.2 weight -1",
+        f"router bgp 1\n{OWN}\n address-family ipv4 unicast\n  neighbor 10.255.0.2 maximum-prefix",
         f"ip prefix-list {LIST} seq 5 permit",
         f"ip prefix-list {LIST} seq x permit any",
         f"ip prefix-list {LIST} seq 5 permit 10.0.0.0/33",

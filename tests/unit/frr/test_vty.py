@@ -43,7 +43,7 @@ async def test_each_run_has_its_own_connection(tmp_path: Path) -> None:
         assert await vty.run("bgpd", ["show a", "show b"]) == Reply(0, "show a.show b.")
         assert await vty.run("bgpd", ["show c"]) == Reply(0, "show c.")
         assert server.conversations == [["enable", "show a", "show b"], ["enable", "show c"]]
-        assert not server.hasty
+        assert not server.pipelined
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.integers(0, 255))
@@ -126,8 +126,8 @@ async def test_a_cancelled_run_leaves_nothing_behind(tmp_path: Path) -> None:
         assert await vty.run("bgpd", ["show b"]) == Reply(0, "")
 
 
-class TestWhichWay:
-    """Reading by the sockets, and by vtysh where they are not there."""
+class TestFallback:
+    """Reading by the sockets, or by vtysh without them."""
 
     @staticmethod
     def _vtysh(path: Path, text: str) -> Vtysh:
@@ -173,7 +173,7 @@ class TestWhichWay:
 
 
 class TestBgpd:
-    """bgpd in trouble, at the end of its socket."""
+    """bgpd in trouble, behind its socket."""
 
     @staticmethod
     def _bgpd(directory: Path) -> FrrBgpd:

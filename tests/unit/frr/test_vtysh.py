@@ -49,16 +49,16 @@ async def test_an_empty_cache_has_no_peers_whatever_the_status(tmp_path: Path, s
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
         ("Exiting: failed to connect to any daemons.", "nhrpd is not running, or its vty socket may not be opened"),
         ("", "printed no JSON.*FRR said: no output"),
         ("% Unknown command", "FRR said: % Unknown command"),
     ],
 )
-async def test_output_that_is_not_a_cache_is_an_outage(tmp_path: Path, output: str, told: str) -> None:
+async def test_output_that_is_not_a_cache_is_an_outage(tmp_path: Path, output: str, message: str) -> None:
     """An unknown cache is not an empty one."""
-    with pytest.raises(NhrpdUnavailable, match=told):
+    with pytest.raises(NhrpdUnavailable, match=message):
         await _nhrpd(tmp_path / "vtysh", output, 1).bindings(4, no_row)
 
 
