@@ -126,13 +126,7 @@ class Reconciler:
         todo = await self._plan(wanted, snapshot.config)
         if any(problem.blocks_all for problem in problems) and (goal.neighbors or todo.changes):
             raise NotInSync("; ".join(map(str, problems)))
-        if todo.changes:
-            self._drift.check(snapshot, todo)
-            outcome = "dry_run" if self._dry_run else "applied"
-            self._log_dry_run(todo.changes) if self._dry_run else await self._apply(wanted, todo, snapshot)
-        else:
-            self._in_sync(wanted, todo, snapshot, repaired=False)
-            outcome = "unchanged"
+        outcome = await self._write(wanted, todo, snapshot)
         if blocking := [str(problem) for problem in problems if problem.blocks]:
             raise NotInSync("; ".join(blocking))
         return outcome
@@ -159,6 +153,17 @@ class Reconciler:
                         do="remove the neighbor from FRR, and the agent will write it")  # fmt: skip
         self.operator_neighbors = todo.operator_neighbors
         return todo
+
+    async def _write(self, wanted: Desired, todo: Plan, snapshot: Snapshot) -> str:
+        if not todo.changes:
+            self._in_sync(wanted, todo, snapshot, repaired=False)
+            return "unchanged"
+        self._drift.check(snapshot, todo)
+        if self._dry_run:
+            self._log_dry_run(todo.changes)
+            return "dry_run"
+        await self._apply(wanted, todo, snapshot)
+        return "applied"
 
     async def _apply(self, wanted: Desired, todo: Plan, snapshot: Snapshot) -> None:
         """Write the changes and read back. Raises ``NotInSync`` if FRR lacks any of them then."""

@@ -1,4 +1,4 @@
-"""Neighbors of the agent's in FRR whose peers it does not know, because it lost its peer table.
+"""The agent's neighbors in FRR whose peers it does not know, because it lost its peer table.
 
 As a BGP speaker keeps stale routes in a graceful restart, the agent keeps these neighbors and their filters as they
 are: until there is a new decision about the peer, or until the linger time is over.

@@ -139,6 +139,6 @@ class NftablesNotifications:
                         while notifications.recv(65536):
                             pass
                 except OSError as error:
-                    if error.errno != errno.ENOBUFS:  # lost notifications do not matter: the table is read below
+                    if error.errno != errno.ENOBUFS:  # ENOBUFS: notifications were lost; the call below covers them
                         raise
                 self._changed()
