@@ -1,4 +1,4 @@
-"""A hub without agent for the commands: a real bgpd, the store of an agent, its configuration file."""
+"""A hub without a running agent, for the commands: a real bgpd, an agent's store and configuration."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,7 @@ class Hub:
         return main([*words, "--config", str(self.config)])
 
     def vtysh(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
-        """Return the lines that ``plan`` would give vtysh."""
+        """Return the vtysh lines that ``plan`` prints."""
         assert self.run("plan", "--json") in (0, 1)
         lines: list[str] = json.loads(capsys.readouterr().out)["vtysh"]
         return lines

@@ -41,7 +41,7 @@ router bgp 65003
 
 
 def bgp_part(file: str, number: int, lan: str = "") -> str:
-    """Return what bgpd reads of a file of frr/, for the node 10.255.0.<number>."""
+    """Return bgpd's part of a file in frr/, for the node 10.255.0.<number>."""
     values = {
         "AS_NUMBER": 65000, "PROTOCOL_ADDRESS": f"10.255.0.{number}", "TUNNEL_NETWORK": "10.255.0.0/24",
         "LAN_NETWORK": lan or f"192.168.{number}.0/24", "HUB_PROTOCOL_ADDRESS": [], "HUB_NBMA_ADDRESS": [],

@@ -24,7 +24,7 @@ OPEN = f"route-map ALL permit 10\n{OPEN}"
 
 
 class Hub:
-    """A hub whose spokes 2 and 3 announce 192.168.N.0/24 and are of AS 64512."""
+    """A hub whose spokes 2 and 3 announce 192.168.N.0/24 and have AS 64512."""
 
     def __init__(self, stack: ExitStack, own: int = 65000) -> None:
         self.real = RealBgpd(OPEN.replace("router bgp 65000", f"router bgp {own}"))

@@ -58,7 +58,7 @@ listen = ""
 
 
 class Storm:
-    """An agent process on a real bgpd, and all the spokes' questions."""
+    """An agent process with a real bgpd, and the requests for all spokes."""
 
     def __init__(self, directory: Path, transport: str) -> None:
         self.real = RealBgpd()
@@ -90,7 +90,7 @@ class Storm:
         self.agent.wait()
 
     def ask(self, *, answers: int = SPOKES) -> None:
-        """Send every question, as nhrpd does, and wait for so many answers."""
+        """Send every request as nhrpd does, and wait for this many replies."""
         with socket.socket(socket.AF_UNIX) as nhrpd:
             nhrpd.settimeout(60)
             nhrpd.connect(str(self.directory / "nhrp.sock"))
@@ -119,7 +119,7 @@ def _certificate(number: int) -> bytes:
 
 
 def _desired(storm: Storm) -> Desired:
-    """Return what FRR must contain, computed apart from the agent."""
+    """Return what FRR must contain, computed without the agent."""
     config: Config = load(storm.config)
     judge = Judge(config.policy, Trust())
     peers: list[Peer] = []
