@@ -12,7 +12,7 @@ from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import Policy, StaticPeer
 from dmvpn_agent.x509.certificate import Certificate, Claim, Resources, Role, Source
 from dmvpn_agent.x509.serial_set import SerialSet
-from dmvpn_agent.x509.trust import Chain, Chains, Issuer, RevocationList, Trust
+from dmvpn_agent.x509.trust import Chain, Chains, Issuer, Trust, VerifiedCrl
 from factories import ADDRESS, NOW, POLICY, RULES, UNITS, YEAR, certificate, decide, policy, request
 
 GRE, AS, NET = UNITS
@@ -58,9 +58,9 @@ def trusting(*chains: Chain) -> Trust:
     return Trust((CA,), (), Found(*chains), requires_chain=True)
 
 
-def revoking(*serials: int, **changes: Any) -> RevocationList:
+def revoking(*serials: int, **changes: Any) -> VerifiedCrl:
     """Return a CRL of ``CA``."""
-    crl = RevocationList("CN=test CA", 7, NOW, NOW + YEAR, SerialSet.of(*serials), NOW + YEAR)
+    crl = VerifiedCrl("CN=test CA", 7, NOW, NOW + YEAR, SerialSet.of(*serials), NOW + YEAR)
     return replace(crl, **changes)
 
 

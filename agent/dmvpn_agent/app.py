@@ -60,9 +60,9 @@ from dmvpn_agent.view.status import (
 )
 from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.kept_trust import KeptTrust
+from dmvpn_agent.x509.signer_cache import SignerCache
 from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import TrustFilesReader
-from dmvpn_agent.x509.trust_store import SignerCache
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 log = structlog.get_logger()

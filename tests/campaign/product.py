@@ -36,8 +36,8 @@ from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.kept_trust import KeptTrust
+from dmvpn_agent.x509.signer_cache import SignerCache
 from dmvpn_agent.x509.trust_files import TrustFilesReader
-from dmvpn_agent.x509.trust_store import SignerCache
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 #: Seconds of a world's time within which everything that follows from something has happened.

@@ -20,7 +20,8 @@ from dmvpn_agent.x509.authorities import AuthorityError, read_authorities
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.crl import CrlError, read_crls
-from dmvpn_agent.x509.trust_store import SignerCache, TrustStore
+from dmvpn_agent.x509.signer_cache import SignerCache
+from dmvpn_agent.x509.trust_store import TrustStore
 from factories import NOW, decide, policy, request
 from fuzz.authority import certificates, crls, key
 from fuzz.fields import by_field
@@ -67,7 +68,7 @@ class Cache:
         self._honest = real["honest"]
         self._authorities = read_authorities(real["root"])
         self._crls = read_crls(crls()[1])
-        self._signatures = SignerCache()
+        self._signer_cache = SignerCache()
         (self._identity,) = _read(self._honest).identities
 
     def make(self, random: Random) -> bytes:
@@ -97,8 +98,8 @@ class Cache:
 
     def _is_ours(self, certificate: bytes, others: Sequence[bytes]) -> bool:
         """As the bridge does it, with the CA certificates of its configuration and those in charon's cache."""
-        learned = TrustStore(self._authorities, signatures=self._signatures).learn(others)
-        store = TrustStore(self._authorities, learned, self._crls, self._signatures)
+        learned = TrustStore(self._authorities, signer_cache=self._signer_cache).learn(others)
+        store = TrustStore(self._authorities, learned, self._crls, self._signer_cache)
         read = read_certificate(certificate)
         if isinstance(read, BadCertificate):
             return False

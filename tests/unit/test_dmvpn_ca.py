@@ -29,9 +29,10 @@ from dmvpn_agent.x509.authorities import read_authorities
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.settings import TrustFiles
+from dmvpn_agent.x509.signer_cache import SignerCache
 from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import read_trust
-from dmvpn_agent.x509.trust_store import SignerCache, TrustStore
+from dmvpn_agent.x509.trust_store import TrustStore
 from dmvpn_lab.dmvpn_ca import DmvpnCa
 from dmvpn_lab.render import render
 from factories import Clock
@@ -179,7 +180,7 @@ class TestHubs:
 
 def trusting_in(*authorities: DmvpnCa) -> Trust:
     given = [one for ca in authorities for one in read_authorities(ca.root)]
-    return TrustStore(given, signatures=SignerCache()).trust(requires_chain=True)
+    return TrustStore(given, signer_cache=SignerCache()).trust(requires_chain=True)
 
 
 class TestSites:

@@ -8,8 +8,9 @@ import structlog
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.settings import TrustFiles
+from dmvpn_agent.x509.signer_cache import SignerCache
 from dmvpn_agent.x509.trust_files import TrustFilesReader
-from dmvpn_agent.x509.trust_store import SignerCache, TrustStore
+from dmvpn_agent.x509.trust_store import TrustStore
 
 log = structlog.get_logger()
 
@@ -20,7 +21,7 @@ class AuthorityFiles:
     def __init__(self, paths: tuple[Path, ...]) -> None:
         self._reader = TrustFilesReader(TrustFiles(paths, ()))
         self._stamp: Hashable = None
-        self._signatures = SignerCache()
+        self._signer_cache = SignerCache()
         self._store = TrustStore(())
         self._others: Sequence[bytes] = ()
 
@@ -30,7 +31,7 @@ class AuthorityFiles:
         if stamp != self._stamp:
             self._stamp = stamp
             authorities, problems = self._reader.authorities()
-            self._store = TrustStore(authorities, self._store.learned, signatures=self._signatures)
+            self._store = TrustStore(authorities, self._store.learned, signer_cache=self._signer_cache)
             log.info("authorities_read", authorities=[one.certificate.subject for one in authorities],
                      problems=problems)  # fmt: skip
             self._others = ()
@@ -41,6 +42,6 @@ class AuthorityFiles:
             self._others = others  # the same ones are shown for each of many certificates
             if learned := self._store.learn(others):
                 self._store = TrustStore(
-                    self._store.given, (*self._store.learned, *learned), signatures=self._signatures
+                    self._store.given, (*self._store.learned, *learned), signer_cache=self._signer_cache
                 )
         return bool(self._store.chains(read).found)

@@ -177,7 +177,7 @@ def read_config(raw: dict[str, Any]) -> Config:
             authorities=policy_table.get("ca_certificates", parse.paths, ["/etc/swanctl/x509ca"]),
             crls=policy_table.get("crls", parse.paths, []),
             kept=state_directory / "trust",
-            charon_takes=MAX_VALUE if ike.loads_crls else None,
+            charon_crl_limit=MAX_VALUE if ike.loads_crls else None,
         ),
         frr=_frr(top.table("frr"), bgp_table),
         bgp=bgp,

@@ -27,7 +27,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "trust": {
             "authorities": len(report.context.judge.trust.authorities),
             "issuer_known": bool(issuers_of(report)),
-            "crls": len(report.context.judge.trust.revocations),
+            "crls": len(report.context.judge.trust.crls),
             "problems": list(report.context.problems),
         },
     }

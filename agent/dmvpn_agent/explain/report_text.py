@@ -165,7 +165,7 @@ def _unchecked(report: Report) -> Iterator[str]:
         trust = report.context.judge.trust
         if not trust.authorities:
             yield "  the signature: policy.ca_certificates names no CA; charon verifies it before nhrpd asks"
-        if not any(issuer.revocations for issuer in issuers_of(report)):
+        if not any(issuer.crls for issuer in issuers_of(report)):
             yield "  revocation: no CRL of its issuer is known (policy.crls)"
         if report.context.config.policy.confirms_certificates and not report.question.identity:
             yield "  whether the peer authenticated with it: give its IKE identity with --identity"

@@ -14,7 +14,7 @@ from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.rules import Policy, matches
 from dmvpn_agent.x509.certificate import Certificate, Resources
 from dmvpn_agent.x509.rfc3779_chain import HeldResources, held_resources
-from dmvpn_agent.x509.trust import Chain, Issuer, RevocationList, Trust
+from dmvpn_agent.x509.trust import Chain, Issuer, Trust, VerifiedCrl
 
 #: How many valid certificates are cached.
 CACHE_SIZE = 16384
@@ -72,7 +72,7 @@ class ChainValidator:
             for issuer in chain.issuers:
                 current = [crl for crl in _decisive_crls(issuer) if crl.is_current(now)]
                 since.append(min(crl.this_update for crl in current))
-                until.append(min(crl.counts_until for crl in current if crl.counts_until is not None))
+                until.append(min(crl.current_until for crl in current if crl.current_until is not None))
         return min(max(since), now), min(until)
 
     def _checks_without_cas(self, certificate: Certificate) -> tuple[Check, ...]:
@@ -132,7 +132,7 @@ def _validity_check(issuer: Certificate, now: datetime) -> Check:
 def _revocation_checks(reason: Reason, field: str, certificate: Certificate, issuer: Issuer) -> Iterator[Check]:
     """Yield a check for each CRL of the issuer; an outdated CRL revokes too."""
     serial = certificate.serial
-    for crl in issuer.revocations:
+    for crl in issuer.crls:
         yield Check(reason, serial not in crl.serials, field, _HexSerial(serial),
                     "a serial number that is not in the CRL of ", crl.issuer)  # fmt: skip
 
@@ -144,17 +144,17 @@ def _current_crl_check(issuer: Issuer, now: datetime) -> Check:
                  "a current CRL of ", issuer.certificate.subject)  # fmt: skip
 
 
-def _decisive_crls(issuer: Issuer) -> tuple[RevocationList, ...]:
+def _decisive_crls(issuer: Issuer) -> tuple[VerifiedCrl, ...]:
     """Return the CRLs of which one must be current: those that the issuer's own key signed, if there are any."""
-    return tuple(crl for crl in issuer.revocations if crl.signed_by_issuer) or issuer.revocations
+    return tuple(crl for crl in issuer.crls if crl.signed_by_issuer) or issuer.crls
 
 
-def _description(crl: RevocationList) -> str:
+def _description(crl: VerifiedCrl) -> str:
     if crl.next_update is None:
         return "one without nextUpdate"
-    if crl.counts_until is None:
+    if crl.current_until is None:
         return "one whose signer's keyUsage has no cRLSign"
-    return f"one of {crl.this_update}, current until {crl.counts_until}"
+    return f"one of {crl.this_update}, current until {crl.current_until}"
 
 
 class _HexSerial(int):

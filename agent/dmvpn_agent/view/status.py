@@ -76,7 +76,7 @@ def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
                 "next_update": _time(crl.next_update),
                 "revoked": len(crl.serials),
             }
-            for crl in watch.trust.revocations
+            for crl in watch.trust.crls
         ],
         "problems": list(watch.problems),
         "denied_peers": len(denied),

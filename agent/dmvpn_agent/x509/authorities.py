@@ -1,4 +1,4 @@
-"""CA certificates: what makes one, and how they are read."""
+"""Reads CA certificates."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -21,15 +21,15 @@ Kind = TypeVar("Kind", bound=x509.ExtensionType)
 
 
 class AuthorityError(Exception):
-    """A file holds something else than CA certificates; the text says what, for an operator."""
+    """A file contains something other than CA certificates; the text says what, for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
     """A certificate whose key signs certificates, CRLs or both.
 
-    ``name`` is its own, ``issuer`` its issuer's. ``key`` tells its public key from every other. ``key_id`` and
-    ``issuer_key_id`` are the identifiers that its issuers gave the keys. ``path_length``: how many CAs may lie below.
+    ``name`` is its own, ``issuer`` its issuer's. ``key``: SHA-256 of its public key. ``key_id`` and
+    ``issuer_key_id``: the subject and authority key identifiers. ``path_length``: how many CAs may be below it.
     """
 
     certificate: Certificate
@@ -46,36 +46,37 @@ class Authority:
 
     @property
     def self_issued(self) -> bool:
-        """Tell whether issuer and subject have the same name."""
+        """Tell whether issuer and subject have the same name (RFC 5280, section 3.2)."""
         return self.name == self.issuer
 
     @property
     def names_itself(self) -> bool:
-        """Tell whether it names itself as its issuer: by name, and by key where it names that."""
+        """Tell whether it names itself as its issuer: by name, and by key identifier if there is one."""
         return self.self_issued and self.issuer_key_id in (None, self.key_id)
 
 
 def read_authorities(data: bytes) -> tuple[Authority, ...]:
     """Read the CA certificates of one file, DER or PEM. Raises ``AuthorityError``."""
     try:
-        return tuple(_authority(der) for der in der_blocks(data, "CERTIFICATE", MAX_AUTHORITY_BYTES))
+        return tuple(read_authority(der) for der in der_blocks(data, "CERTIFICATE", MAX_AUTHORITY_BYTES))
     except PemError as error:
         raise AuthorityError(str(error)) from error
 
 
-def _authority(der: bytes) -> Authority:
+def read_authority(der: bytes) -> Authority:
+    """Read one CA certificate (DER). Raises ``AuthorityError``."""
     certificate = read_certificate(der)
     if isinstance(certificate, BadCertificate):
-        raise AuthorityError(f"it is no certificate that can be read: {certificate.why}")
+        raise AuthorityError(f"the certificate cannot be read: {certificate.why}")
     try:
         authority = _read(certificate, x509.load_der_x509_certificate(der))
-    except Exception as error:  # whatever is wrong with it: strangers' certificates are read here too
+    except Exception as error:  # certificates from peers are read here too
         why = escaped(str(error) or type(error).__name__)
         raise AuthorityError(f"{escaped(certificate.subject)} cannot be used: {why}") from error
     if not (authority.issues or authority.signs_crls):
         raise AuthorityError(
-            f"{escaped(certificate.subject)} is no CA: CA:TRUE, and keyCertSign if it has a keyUsage; nor may it sign"
-            " CRLs: cRLSign in its keyUsage"
+            f"{escaped(certificate.subject)} is no CA (CA:TRUE, and keyCertSign if it has a keyUsage) and no CRL"
+            " signer (cRLSign in its keyUsage)"
         )
     return authority
 
@@ -84,7 +85,7 @@ def _read(certificate: Certificate, loaded: x509.Certificate) -> Authority:
     extensions = loaded.extensions
     constraints = _extension(extensions, x509.BasicConstraints)
     usage = _extension(extensions, x509.KeyUsage)
-    own, issuers = _extension(extensions, x509.SubjectKeyIdentifier), _issuer_key_id(extensions)
+    own, issuers = _extension(extensions, x509.SubjectKeyIdentifier), issuer_key_id(extensions)
     is_ca = constraints is not None and constraints.ca
     public_key = loaded.public_key()
     encoded = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -110,6 +111,7 @@ def _extension(extensions: x509.Extensions, kind: type[Kind]) -> Kind | None:
         return None
 
 
-def _issuer_key_id(extensions: x509.Extensions) -> bytes | None:
+def issuer_key_id(extensions: x509.Extensions) -> bytes | None:
+    """Return the key identifier of the issuer that a certificate names, if any."""
     found = _extension(extensions, x509.AuthorityKeyIdentifier)
     return found.key_identifier if found else None

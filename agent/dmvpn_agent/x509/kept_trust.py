@@ -1,7 +1,7 @@
-"""What is kept of CAs and CRLs across restarts: each signer's newest CRLs, and intermediate CAs that peers showed.
+"""CAs and CRLs that outlast a restart: each signer's newest CRLs, and intermediate CAs that peers sent.
 
-The files are DER and named by their content's owner, so that an operator can look at one with openssl and delete it.
-They are believed no more than the operator's: signatures are verified whenever they are read.
+The files are DER and named by their signer, so an operator can read one with openssl, and delete it. They are trusted
+no more than the operator's files: signatures are verified at every read.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import structlog
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
 from dmvpn_agent.x509.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
-from dmvpn_agent.x509.trust_store import SignedCrl
+from dmvpn_agent.x509.crl_index import SignedCrl
 
 log = structlog.get_logger()
 
@@ -22,10 +22,10 @@ _SEEN = "policy.ca_certificates-was-not-empty"
 
 
 class KeptTrust:
-    """A directory in the state directory, made when it is needed; ``None`` keeps everything in memory only.
+    """A directory in the state directory, created when needed; ``None`` keeps everything in memory.
 
-    ``writes``: whether files are written; a command that only explains does not. What cannot be written is kept in
-    memory and logged once.
+    ``writes``: whether files are written; commands such as ``explain`` write none. What cannot be written stays in
+    memory, and the error is logged once.
     """
 
     def __init__(self, directory: Path | None, *, writes: bool = True) -> None:
@@ -47,13 +47,13 @@ class KeptTrust:
 
     @property
     def had_authorities(self) -> bool:
-        """Tell whether the operator ever had a CA certificate, or a file that should be one."""
+        """Tell whether the operator ever had a CA certificate, or an unreadable file in its place."""
         if self._had_authorities or self._directory is None:
             return self._had_authorities
         try:
             return (self._directory / _SEEN).exists()
         except OSError:
-            return True  # in doubt there was one: nobody is let in because a directory cannot be read
+            return True  # assume one: an unreadable directory must not let a peer in
 
     def note_authorities(self) -> None:
         """Remember that the operator has CA certificates."""
@@ -67,26 +67,26 @@ class KeptTrust:
         return str((self._directory or Path()) / (name + _CRL))
 
     def keep(self, crls: Iterable[SignedCrl]) -> None:
-        """Keep these CRLs, each signer's in place of its former ones."""
+        """Keep these CRLs, and drop the former ones of the same signers."""
         signers: dict[str, dict[str, Crl]] = {}
         for crl in crls:
             signers.setdefault(_name(crl), {})[crl.crl.digest] = crl.crl
-        for name, lists in signers.items():
-            self._keep_of_signer(name, lists)
+        for name, of_signer in signers.items():
+            self._keep_of_signer(name, of_signer)
 
-    def _keep_of_signer(self, signer: str, lists: dict[str, Crl]) -> None:
-        """Keep a signer's lists, nearly always one: the first under the signer's name, others with their digest's."""
+    def _keep_of_signer(self, signer: str, of_signer: dict[str, Crl]) -> None:
+        """Keep a signer's CRLs, nearly always one: the first under the signer's name, others with their digest."""
         kept = self._loaded()
         former = {name: crl.digest for name, crl in kept.items() if name.partition("-")[0] == signer}
-        new = {digest: crl for digest, crl in lists.items() if digest not in former.values()}
+        new = {digest: crl for digest, crl in of_signer.items() if digest not in former.values()}
         for digest, crl in new.items():
-            free = former.get(signer) not in lists
+            free = former.get(signer) not in of_signer
             name = signer if free else f"{signer}-{digest[:32]}"
             kept[name] = crl
             former[name] = digest
             self._write(name + _CRL, crl.der)
         for name, digest in former.items():
-            if digest not in lists:
+            if digest not in of_signer:
                 del kept[name]
                 self._remove(name + _CRL)
 
@@ -113,7 +113,7 @@ class KeptTrust:
         except FileNotFoundError:
             return []
         except OSError as error:
-            self._say(f"{self._directory}: {error.strerror}")
+            self._log(f"{self._directory}: {error.strerror}")
             return []
 
     def _load(self, path: Path, crls: dict[str, Crl]) -> None:
@@ -123,7 +123,7 @@ class KeptTrust:
             elif path.suffix == _CA:
                 (self._authorities[path.stem],) = read_authorities(path.read_bytes())
         except (OSError, CrlError, AuthorityError, ValueError) as error:
-            self._say(f"{path}: {error}")
+            self._log(f"{path}: {error}")
 
     def _write(self, name: str, data: bytes) -> None:
         if not self._writes or self._directory is None:
@@ -134,7 +134,7 @@ class KeptTrust:
             other.write_bytes(data)
             other.replace(path)
         except OSError as error:
-            self._say(f"{path}: {error.strerror}")
+            self._log(f"{path}: {error.strerror}")
 
     def _remove(self, name: str) -> None:
         if not self._writes or self._directory is None:
@@ -142,12 +142,12 @@ class KeptTrust:
         try:
             (self._directory / name).unlink(missing_ok=True)
         except OSError as error:
-            self._say(f"{self._directory / name}: {error.strerror}")
+            self._log(f"{self._directory / name}: {error.strerror}")
 
-    def _say(self, trouble: str) -> None:
+    def _log(self, trouble: str) -> None:
         if self._writes and self._trouble.is_new(trouble):
             log.error("trust_not_kept", why=trouble, consequence="an older CRL may replace this one after a restart",
-                      do="see whether the state directory is full, read-only or another user's")  # fmt: skip
+                      do="check whether the state directory is full, read-only or owned by another user")  # fmt: skip
 
 
 def _name(crl: SignedCrl) -> str:

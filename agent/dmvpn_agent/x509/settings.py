@@ -6,13 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class TrustFiles:
-    """The files and directories with the certificates of the CAs, and with their CRLs.
+    """The files and directories with CA certificates and with CRLs.
 
-    ``kept``: the directory in which what was read of them is kept. ``charon_takes``: the octets of the
-    longest CRL that charon can be given; ``None`` where it is given none.
+    ``kept``: the directory in which the agent keeps what it read of them. ``charon_crl_limit``: the octets of the
+    longest CRL that charon can be given; ``None`` if the agent gives charon no CRLs.
     """
 
     authorities: tuple[Path, ...]
     crls: tuple[Path, ...]
     kept: Path | None = None
-    charon_takes: int | None = None
+    charon_crl_limit: int | None = None

@@ -1,41 +1,43 @@
-"""The paths of the operator's CA certificates and CRLs: files, and directories of them."""
+"""The operator's files: the paths of the configuration, each a file or a directory of files."""
 
 import errno
 from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
-#: A larger file is no CRL of a DMVPN.
+#: A larger file is not a CRL of a DMVPN.
 MAX_FILE_BYTES = 32 << 20
 
 
-class _Listing(NamedTuple):
-    """A path of the configuration: the file itself, or those in the directory."""
+class Listing(NamedTuple):
+    """The files of one configured path: the file itself, or those in the directory."""
 
     files: tuple[Path, ...]
     problem: str | None = None
     missing: bool = False
 
     @classmethod
-    def of(cls, path: Path) -> "_Listing":
+    def of(cls, path: Path) -> "Listing":
+        """List the files of a path; a directory that cannot be read is a problem, not an exception."""
         try:
             if path.is_dir():
-                # A file that is still being written has a dot in front until it is renamed.
+                # The name of a file that is being written begins with a dot until it is renamed.
                 entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
                 return cls(tuple(entry for entry in entries if entry.is_file()))
             return cls((path,)) if path.exists() else cls((), missing=True)
         except OSError as error:
-            return cls((), problem=f"{path}: {_why(error)}; may the agent's user read it?")
+            return cls((), problem=f"{path}: {why(error)}; check that the agent's user may read it")
 
 
-def _list(given: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
-    """Return the files of these paths, and what could not be looked into."""
-    listings = [_Listing.of(path) for path in given]
+def list_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
+    """Return the files of these paths, and the problems."""
+    listings = [Listing.of(path) for path in paths]
     files = [file for listing in listings for file in listing.files]
     return files, [listing.problem for listing in listings if listing.problem]
 
 
-def _status(path: Path) -> Hashable:
+def file_stamp(path: Path) -> Hashable:
+    """Return a value that changes when the file changes."""
     try:
         status = path.stat()
     except OSError as error:
@@ -43,7 +45,8 @@ def _status(path: Path) -> Hashable:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _read(path: Path) -> bytes:
+def read_bounded(path: Path) -> bytes:
+    """Return the content of a file. Raises ``OSError``, also for more than ``MAX_FILE_BYTES``."""
     with path.open("rb") as stream:
         data = stream.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
@@ -51,5 +54,6 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """Return the text of an error without the path."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

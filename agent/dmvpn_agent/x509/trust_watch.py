@@ -1,15 +1,13 @@
-"""Keeps the CAs and CRLs in force in step with the operator's files.
+"""Keeps the CAs and CRLs in force up to date with the operator's files.
 
-A CRL that vanishes, breaks or is replaced by an older one stays in force, across restarts too (``TrustSource`` keeps
-it): nobody is let in because of a file. Nor is anybody thrown out because of a file that is just being written: a CA
-counts until its file has lacked it at two looks.
+A file never lets a peer in by accident: a CRL that vanishes, breaks or is replaced by an older one stays in force,
+also across restarts (``KeptTrust``). Nor does a half-written file end a peer's session: a CA counts until its file
+has lacked it in two checks.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -18,54 +16,29 @@ from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.x509 import metrics
 from dmvpn_agent.x509.trust import Trust
+from dmvpn_agent.x509.trust_files import TrustFilesReader, TrustRead
 
 log = structlog.get_logger()
 
-#: Seconds between two looks whether a file has changed.
+#: Seconds between two checks whether a file has changed.
 INTERVAL = 1.0
-#: Looks at files that change all the time until they count as they are.
+#: After this many checks, files that keep changing count as they are.
 PATIENCE = 10
-#: Seconds that a policy waits for the files that it comes with: a disk may hang.
+#: Seconds that a new policy waits for its files: a disk may hang.
 RELOAD_TIMEOUT = 10.0
 
-
-@dataclass(frozen=True, slots=True)
-class TrustRead:
-    """What the files say. ``crls`` are the CRLs in force in DER; ``problems`` what could not be used, and why.
-
-    ``rolled_back``: older CRLs that were offered in place of newer ones; ``missing``: CRLs that are in force and in
-    no file any more; for people.
-    """
-
-    trust: Trust
-    crls: tuple[bytes, ...] = ()
-    problems: tuple[str, ...] = ()
-    rolled_back: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-
-
-class TrustSource(Protocol):
-    """The operator's CA certificates and CRLs."""
-
-    def stamp(self) -> Hashable:
-        """Return something that is different after a file was changed."""
-
-    def read(self) -> TrustRead:
-        """Read everything; what cannot be used is a problem, never an exception."""
-
-    def learn(self, certificates: Iterable[bytes]) -> bool:
-        """Take up the CA certificates (DER) among these that a known CA issued; tell whether there were any."""
+Callback = Callable[[Trust], None]
 
 
 class TrustWatch:
-    """The trust in force. ``load_crls`` gives charon the CRLs, before ``changed`` is told of the new trust."""
+    """The trust in force. ``load_crls`` gives charon the CRLs; after that, ``changed`` gets the new trust."""
 
     def __init__(
         self,
-        source: TrustSource,
+        source: TrustFilesReader,
         telemetry: Telemetry,
         load_crls: Callable[[tuple[bytes, ...]], Awaitable[None]],
-        changed: Callable[[Trust], None],
+        changed: Callback,
     ) -> None:
         self._source = source
         self._telemetry = telemetry
@@ -73,12 +46,12 @@ class TrustWatch:
         self._changed = changed
         self._stamp: Hashable = None
         self._reported = defaultdict[str, Troubles[str]](Troubles)
-        self._learned = 0  # how often intermediate CAs became known
+        self._times_learned = 0
         self._in_force: tuple[Trust, int] | None = None
-        self._looking = asyncio.Lock()
-        self._wanted = DebouncedEvent()
-        self._then: Callable[[Trust], None] | None = None
-        self._doubted: Hashable = None
+        self._checking = asyncio.Lock()
+        self._requested = DebouncedEvent()
+        self._reloaded: Callback | None = None
+        self._doubtful_stamp: Hashable = None
         self._doubts = 0
         self.trust = Trust()
         self.crls: tuple[bytes, ...] = ()
@@ -90,71 +63,72 @@ class TrustWatch:
     def start(self) -> None:
         """Read the files for the first time."""
         stamp = self._source.stamp()
-        self._take(self._source.read())
-        self._stamp, self._in_force = stamp, (self.trust, self._learned)
+        self._accept(self._source.read())
+        self._stamp, self._in_force = stamp, (self.trust, self._times_learned)
 
     async def run(self) -> None:
-        """Look at the files until cancelled."""
+        """Check the files until cancelled."""
         await self._give_to_charon()
         while True:
-            await self._wanted.wait(within=INTERVAL, then=0)
+            await self._requested.wait(within=INTERVAL, then=0)
             await self.check()
 
     async def check(self) -> None:
-        """Read the files if one has changed, and put in force what they say."""
-        async with self._looking:
+        """Read the files if one has changed, and put their contents in force."""
+        async with self._checking:
             await self._check()
 
     async def _check(self) -> None:
-        source, then, learned = self._source, self._then, self._learned
+        source, reloaded, times_learned = self._source, self._reloaded, self._times_learned
         try:
             stamp = await asyncio.to_thread(source.stamp)
             if stamp == self._stamp:
                 return
             read = await asyncio.to_thread(source.read)
         except Exception:
-            self._done(then)  # what is read is no reason to keep a former policy
+            self._call(reloaded)  # a failed read must not keep the former policy in force
             raise
-        # Others are to be read by now, or these again, when they are written.
-        if source is not self._source or (then is None and self._is_doubtful(read, stamp)):
+        # By now there may be another source; or these files are half written, and are read again.
+        if source is not self._source or (reloaded is None and self._is_doubtful(read, stamp)):
             return
-        self._take(read)
-        if (self.trust, learned) == self._in_force:
-            self._done(then)
+        self._accept(read)
+        if (self.trust, times_learned) == self._in_force:
+            self._call(reloaded)
         else:
-            await self._put_in_force(then)
-            self._in_force = self.trust, learned
+            await self._put_in_force(reloaded)
+            self._in_force = self.trust, times_learned
         if source is self._source:
-            self._stamp = stamp if learned == self._learned else None
+            self._stamp = stamp if times_learned == self._times_learned else None
 
-    async def _put_in_force(self, then: Callable[[Trust], None] | None) -> None:
+    async def _put_in_force(self, reloaded: Callback | None) -> None:
         log.info("trust_changed", authorities=len(self.trust.authorities),
-                 revoked={crl.issuer: len(crl.serials) for crl in self.trust.revocations})  # fmt: skip
-        # charon first: whoever loses an IKE_SA to this is not to come back by way of an older CRL.
+                 revoked={crl.issuer: len(crl.serials) for crl in self.trust.crls})  # fmt: skip
+        # charon first: a peer whose IKE_SA ends now must not return because charon has an older CRL.
         await self._give_to_charon()
-        if not self._done(then):
+        if not self._call(reloaded):
             self._changed(self.trust)
 
     def _is_doubtful(self, read: TrustRead, stamp: Hashable) -> bool:
-        """Tell whether CAs are missing that were there at the last look: their file may be half written."""
+        """Tell whether CAs are missing since the last check: their file may be half written."""
         lost = {one.fingerprint for one in self.trust.authorities} - {
             one.fingerprint for one in read.trust.authorities
         }
-        doubtful = self._in_force is not None and bool(lost) and stamp != self._doubted and self._doubts < PATIENCE
-        self._doubted, self._doubts = (stamp, self._doubts + 1) if doubtful else (None, 0)
+        changed = stamp != self._doubtful_stamp
+        doubtful = self._in_force is not None and bool(lost) and changed and self._doubts < PATIENCE
+        self._doubtful_stamp, self._doubts = (stamp, self._doubts + 1) if doubtful else (None, 0)
         return doubtful
 
-    def _done(self, then: Callable[[Trust], None] | None) -> bool:
-        """Do what waited for a reading, once; return whether there was anything."""
-        if then is None:
+    def _call(self, reloaded: Callback | None) -> bool:
+        """Call the callback of ``reload`` with the trust, once; tell whether there was one."""
+        if reloaded is None:
             return False
-        if self._then is then:
-            self._then = None
-        then(self.trust)
+        if self._reloaded is reloaded:
+            self._reloaded = None
+        reloaded(self.trust)
         return True
 
     async def _give_to_charon(self) -> None:
-        """Never raises: that charon has no CRL must not keep the agent from going by it."""
+        """Give charon the CRLs. Never raises: the agent uses the CRLs even if charon has none."""
         try:
             await self._load_crls(self.crls)
         except Exception:
@@ -163,35 +137,35 @@ class TrustWatch:
 
     @property
     def is_reloading(self) -> bool:
-        """Tell whether a policy waits for its files."""
-        return self._then is not None
+        """Tell whether a new policy waits for its files."""
+        return self._reloaded is not None
 
-    def reload(self, source: TrustSource, then: Callable[[Trust], None]) -> None:
-        """Read other files from now on; ``then`` is called with what they say, in place of ``changed``.
+    def reload(self, source: TrustFilesReader, reloaded: Callback) -> None:
+        """Read other files from now on, and call ``reloaded`` with their contents, in place of ``changed``.
 
-        A policy and the files that it asks for come into force together, or everybody would be thrown out in between.
-        Where they cannot be read in time, ``then`` is called with what is known.
+        A policy and its files come into force together; otherwise every peer would be denied in between. If the files
+        cannot be read in time, ``reloaded`` is called with the former trust.
         """
-        self._source, self._stamp, self._then = source, None, then
-        self._wanted.set(urgent=True)
-        asyncio.get_running_loop().call_later(RELOAD_TIMEOUT, self._give_up_waiting, then)
+        self._source, self._stamp, self._reloaded = source, None, reloaded
+        self._requested.set(urgent=True)
+        asyncio.get_running_loop().call_later(RELOAD_TIMEOUT, self._give_up, reloaded)
 
-    def _give_up_waiting(self, then: Callable[[Trust], None]) -> None:
-        if self._then is then:
-            log.error("trust_not_read", why=f"it takes longer than {RELOAD_TIMEOUT:g} s",
-                      consequence="the new policy is in force with the CAs and CRLs of before")  # fmt: skip
-            self._done(then)
+    def _give_up(self, reloaded: Callback) -> None:
+        if self._reloaded is reloaded:
+            log.error("trust_not_read", why=f"reading took longer than {RELOAD_TIMEOUT:g} s",
+                      consequence="the new policy is in force with the former CAs and CRLs")  # fmt: skip
+            self._call(reloaded)
 
     async def learn(self, certificates: Iterable[bytes]) -> None:
-        """Take up the intermediate CAs among certificates (DER) that charon has, and put them in force at once.
+        """Learn the intermediate CAs among certificates (DER) that charon has, and put them in force at once.
 
-        One may be the issuer of a CA in ``policy.ca_certificates`` that was the trust anchor until now, and revoked.
+        One may have issued and revoked a CA in ``policy.ca_certificates`` that was a trust anchor until now.
         """
         if self._source.learn(certificates):
-            self._learned, self._stamp = self._learned + 1, None
+            self._times_learned, self._stamp = self._times_learned + 1, None
             await self.check()
 
-    def _take(self, read: TrustRead) -> None:
+    def _accept(self, read: TrustRead) -> None:
         self.trust, self.crls, self.problems = read.trust, read.crls, (*read.problems, *read.rolled_back)
         for problem in self._reported["problem"].new(read.problems):
             log.error("trust_unusable", why=problem)
@@ -205,13 +179,13 @@ class TrustWatch:
 
     def _revoked(self) -> Samples:
         counts: dict[tuple[str, ...], float] = {}
-        for crl in self.trust.revocations:  # a CA with several keys has several lists
+        for crl in self.trust.crls:  # a CA with several keys has several CRLs
             counts[(crl.issuer,)] = counts.get((crl.issuer,), 0) + len(crl.serials)
         return counts
 
     def _next_updates(self) -> Samples:
         first: dict[tuple[str, ...], float] = {}
-        for crl in self.trust.revocations:
+        for crl in self.trust.crls:
             if crl.next_update is not None:
                 due = crl.next_update.timestamp()
                 first[(crl.issuer,)] = min(due, first.get((crl.issuer,), due))

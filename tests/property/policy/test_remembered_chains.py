@@ -14,7 +14,7 @@ from factories import NOW, certificate, policy
 DAYS = st.integers(-5, 5).map(lambda days: timedelta(days=days))
 SINCE, UNTIL = (st.integers(low, low + 6).map(lambda days: timedelta(days=days)) for low in (-5, -1))
 LISTS = st.builds(
-    lambda since, until, own: revoking(1, this_update=NOW + since, counts_until=NOW + until, signed_by_issuer=own),
+    lambda since, until, own: revoking(1, this_update=NOW + since, current_until=NOW + until, signed_by_issuer=own),
     SINCE, UNTIL, st.booleans(),
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.x509.trust import Chain, Issuer, RevocationList, Trust
+from dmvpn_agent.x509.trust import Chain, Issuer, Trust, VerifiedCrl
 from factories import NOW, POLICY, YEAR, certificate, decide, policy, request
 
 ROOT = replace(CA, fingerprint="root", subject="CN=root", subject_rfc4514="CN=root", serial=99)
@@ -40,7 +40,7 @@ class TestRevocation:
     @pytest.mark.parametrize("moment", [datetime.min, datetime.max])
     def test_a_crl_of_the_first_or_last_day_of_the_calendar_is_compared(self, moment: datetime) -> None:
         """A CA may write any date; none raises."""
-        always = RevocationList("CN=CA", 7, moment.replace(tzinfo=UTC), None, set(), NOW + YEAR)
+        always = VerifiedCrl("CN=CA", 7, moment.replace(tzinfo=UTC), None, set(), NOW + YEAR)
         assert always.is_current(NOW) is (moment is datetime.min)
 
     def test_a_certificate_in_its_issuers_crl_is_denied(self) -> None:
@@ -55,14 +55,14 @@ class TestRevocation:
 
     def test_an_outdated_crl_still_revokes(self) -> None:
         """A revocation does not expire."""
-        assert denial_of(request(), trust=revoked(certificate().serial, counts_until=NOW - YEAR))
+        assert denial_of(request(), trust=revoked(certificate().serial, current_until=NOW - YEAR))
         assert denial_of(request(), trust=revoked(certificate().serial, this_update=NOW + YEAR))
 
     def test_if_a_crl_is_required_an_outdated_one_denies(self) -> None:
         """The next CRL may revoke the certificate."""
         strict = policy(requires_crl=True)
         assert peer_of(request(), strict, revoked(1))
-        for missing in ({"counts_until": NOW - timedelta(seconds=1)}, {"counts_until": None},
+        for missing in ({"current_until": NOW - timedelta(seconds=1)}, {"current_until": None},
                         {"this_update": NOW + timedelta(hours=1)}):  # fmt: skip
             denied = denial_of(request(), strict, revoked(1, **missing))
             assert denied.reason is Reason.REVOCATION_UNKNOWN
@@ -88,7 +88,7 @@ class TestRevocation:
     def test_a_cas_own_crl_must_be_current(self) -> None:
         """A current CRL of a newer key does not replace an outdated one of its own; both revoke."""
         strict = policy(requires_crl=True)
-        old, new = revoking(1, counts_until=NOW - YEAR), revoking(2, signed_by_issuer=False)
+        old, new = revoking(1, current_until=NOW - YEAR), revoking(2, signed_by_issuer=False)
         chain = Chain((Issuer(CA, (old, new)),))
         assert denial_of(request(), strict, trusting(chain)).reason is Reason.REVOCATION_UNKNOWN
         assert peer_of(request(), strict, trusting(Chain((Issuer(CA, (new,)),))))
@@ -119,7 +119,7 @@ class TestChain:
         """It lasts no longer than the CA's certificate and the required CRL."""
         for trust, by in (
             (trusting(Chain((Issuer(replace(CA, not_after=NOW + DAY)),))), POLICY),
-            (revoked(1, counts_until=NOW + DAY), policy(requires_crl=True)),
+            (revoked(1, current_until=NOW + DAY), policy(requires_crl=True)),
         ):
             judge = Judge(by, trust)
             for days, accepted in ((0, True), (1, True), (1.001, False), (0, True), (-800, False)):

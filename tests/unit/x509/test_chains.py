@@ -19,6 +19,7 @@ from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.crl import Crl
 from dmvpn_agent.x509.der import expect
+from dmvpn_agent.x509.signer_cache import SignerCache
 from dmvpn_agent.x509.trust_store import TrustStore
 from factories import NOW, POLICY, YEAR, policy
 from pki import PRINTABLE, Party, usage
@@ -351,8 +352,9 @@ class TestDelegation:
 
 def test_what_is_verified_once_is_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by a store made later, as after a new CRL."""
-    store = TrustStore([ROOT.authority()])
+    cache = SignerCache()
+    store = TrustStore([ROOT.authority()], signer_cache=cache)
     certificate = ROOT.leaf()
     assert store.chains(certificate).found
     monkeypatch.setattr("dmvpn_agent.x509.signature.Signature.is_by", lambda *_: 1 / 0)
-    assert TrustStore(store.given, signatures=store.signatures).chains(certificate).found
+    assert TrustStore(store.given, signer_cache=cache).chains(certificate).found

@@ -14,12 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from chains import chains_to, signed_by
-from dmvpn_agent.x509 import trust_store as trust
+from dmvpn_agent.x509 import signer_cache
 from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
+from dmvpn_agent.x509.ca_learning import MAX_LEARNED, MAX_VERIFICATIONS
+from dmvpn_agent.x509.ca_paths import MAX_DEPTH
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.crl import Crl, read_crls
-from dmvpn_agent.x509.trust_store import MAX_DEPTH, MAX_LEARNED, MAX_VERIFICATIONS, SignerCache, TrustStore
+from dmvpn_agent.x509.signer_cache import SignerCache
+from dmvpn_agent.x509.trust_store import TrustStore
 from factories import NOW, YEAR
 
 PSS = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH)
@@ -96,13 +99,13 @@ def test_a_list_is_its_authoritys_whatever_the_key(kind: str) -> None:
 
 def test_a_signer_that_is_not_among_those_asked_about_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is remembered of the certificate; and only so much is remembered."""
-    monkeypatch.setattr(trust, "MAX_REMEMBERED", 1)
+    monkeypatch.setattr(signer_cache, "CACHE_SIZE", 1)
     (root,), (other,) = ROOT.authority(), SUB.authority()
-    signatures = SignerCache()
-    assert signatures.signer("a", root.signature, [root]) == root.key
-    assert signatures.signer("a", root.signature, [other]) is None
-    assert signatures.signer("b", other.signature, [root, other]) == other.key
-    assert len(signatures._keys) == 1
+    cache = SignerCache()
+    assert cache.signer("a", root.signature, [root]) == root.key
+    assert cache.signer("a", root.signature, [other]) is None
+    assert cache.signer("b", other.signature, [root, other]) == other.key
+    assert len(cache._keys) == 1
 
 
 def test_a_list_of_another_key_or_name_is_nobodys() -> None:
@@ -250,7 +253,7 @@ def test_authorities_are_read_from_pem_and_der() -> None:
 
 @pytest.mark.parametrize(
     ("data", "error"),
-    [(b"", "no certificate"), (b"x", "no certificate"), (bytes(2 * 1024 * 1024), "more than"),
+    [(b"", "cannot be read"), (b"x", "cannot be read"), (bytes(2 * 1024 * 1024), "more than"),
      (b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n", "X509 CRL and not CERTIFICATE")],
 )  # fmt: skip
 def test_what_is_no_authority_is_an_error(data: bytes, error: str) -> None:

@@ -17,13 +17,13 @@ from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509 import metrics, trust_watch
 from dmvpn_agent.x509 import trust_paths as module
+from dmvpn_agent.x509.ca_learning import MAX_VERIFICATIONS
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.pem import der_blocks
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import TrustFilesReader, read_trust
-from dmvpn_agent.x509.trust_store import MAX_VERIFICATIONS
 from dmvpn_agent.x509.trust_watch import PATIENCE, TrustWatch
 from factories import NOW, POLICY, Clock, authority_pem, crl_pem, decide, key, request
 from fakes.waiting import until
@@ -52,7 +52,7 @@ def _judged(case: str, authorities: str, leaf: str) -> Deny:
 
 
 def serials(trust: Trust) -> set[int]:
-    return {serial for one in trust.revocations for serial in one.serials}
+    return {serial for one in trust.crls for serial in one.serials}
 
 
 class TestReading:
@@ -70,7 +70,7 @@ class TestReading:
         file.write_bytes(key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + file.read_bytes())
         trust, problems = read_trust(files)
         assert len(trust.authorities) == 1
-        assert problems == (f"{file}: a private key is in it too; move that away, nobody needs it here",)
+        assert problems == (f"{file}: contains a private key; move it away, it is not needed here",)
 
     def test_a_pkcs12_file_among_the_cas_is_named(self, files: TrustFiles) -> None:
         """With what to do."""
@@ -87,7 +87,7 @@ class TestReading:
         """Its name is not enough; the file is named."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, signed_by=ec.generate_private_key(ec.SECP256R1())))
         trust, (problem,) = read_trust(files)
-        assert not trust.revocations
+        assert not trust.crls
         assert "lab.crl" in problem
         assert "policy.ca_certificates" in problem
 
@@ -169,7 +169,7 @@ class TestReading:
         for running in (reader, TrustFilesReader(files, KeptTrust(kept))):
             read = running.read()
             assert serials(read.trust) == {7, 8}
-            assert [problem for problem in read.problems if "there are 3 CRLs of" in problem]
+            assert [problem for problem in read.problems if "there are 3 different CRLs of" in problem]
             assert len(read.crls) == len(list(kept.glob("*.crl"))) == 3
         (files.crls[0] / "b.crl").write_bytes(crl_pem(9, number=6, update=NOW + DAY))
         read = TrustFilesReader(files, KeptTrust(kept)).read()
@@ -229,7 +229,7 @@ class TestReading:
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(*range(1, 4000)))
         trust, problems = read_trust(files)
         assert (len(serials(trust)), problems) == (3999, ())
-        trust, (problem,) = read_trust(replace(files, charon_takes=65535))
+        trust, (problem,) = read_trust(replace(files, charon_crl_limit=65535))
         assert len(serials(trust)) == 3999
         assert "and charon takes 65535 at most over VICI" in problem
 
@@ -262,7 +262,7 @@ class TestReading:
         )
         trust, problems = read_trust(files)
         assert trust == Trust(requires_chain=True)
-        assert all("Permission denied; may the agent's user read it?" in problem for problem in problems)
+        assert all("Permission denied; check that the agent's user may read it" in problem for problem in problems)
         assert TrustFilesReader(files).stamp() == ()
 
     def test_a_file_beyond_all_bounds_is_a_problem(self, files: TrustFiles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +335,7 @@ class TestIntermediates:
         for trust in (told[0], restarted.trust, read_trust(files)[0]):
             (chain,) = trust.finder.chains(peer).found
             assert [issuer.certificate.subject for issuer in chain.issuers] == ["CN=sub", "CN=root"]
-            assert 5 in chain.issuers[0].revocations[0].serials
+            assert 5 in chain.issuers[0].crls[0].serials
 
     async def test_the_issuer_of_a_listed_ca_counts_once_it_is_learned(
         self, files: TrustFiles, telemetry: Telemetry
