@@ -1,1 +1,1 @@
-"""Certificates and CRLs as data: DER, names, RFC 3779, chains, and the CAs and CRLs in force."""
+"""Certificates and CRLs: DER, names, RFC 3779, chains, and the CAs and CRLs in force."""

@@ -1,6 +1,6 @@
-"""What the policy reads from a certificate, as values.
+"""A certificate as the policy sees it: names, dates and claims.
 
-They are immutable and already valid: the readers beside this file make them from octets.
+The values are immutable and valid; ``certificate_reader`` makes them from DER.
 """
 
 import re
@@ -17,22 +17,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Role(StrEnum):
-    """What this node is in the DMVPN."""
+    """The role of a node in the DMVPN."""
 
     HUB = "hub"
     SPOKE = "spoke"
 
 
-#: The field of a prefix that an RFC 3779 extension names.
+#: The field of a prefix in an RFC 3779 extension.
 ADDRESS_BLOCKS = "IPAddrBlocks"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[T_co]):
-    """One resource a certificate names: where it stands, as what, and its value.
+    """One resource that a certificate names.
 
-    ``field`` is the place (``OU GRE``), ``text`` what is written there, shortened and with control characters
-    escaped, for people only. ``value`` is ``None`` where the text is not what the field asks for.
+    ``field`` is its place (``OU GRE``). ``text`` is what is written there, cut and with control characters escaped,
+    for people only. ``value`` is ``None`` if the text is malformed.
     """
 
     field: str
@@ -41,7 +41,7 @@ class Claim(Generic[T_co]):
 
 
 class Source(StrEnum):
-    """Where resources are named."""
+    """The places that name resources."""
 
     #: OUs of the subject: ``GRE=``, ``AS=``, ``NET=`` (the Alpine guide), ``Hubs``.
     SUBJECT = "subject"
@@ -56,7 +56,7 @@ class Source(StrEnum):
 
 
 class Inheritable(StrEnum):
-    """What an RFC 3779 extension can leave to the issuer's certificate (``inherit``)."""
+    """What an RFC 3779 extension can inherit from the issuer's certificate."""
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
@@ -65,9 +65,9 @@ class Inheritable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one source entitles to, in the order of the source.
+    """The resources that one source names, in its order.
 
-    ``inherits``: what the source leaves to the issuer's certificate instead of naming it.
+    ``inherits``: what the source inherits from the issuer's certificate instead of naming it.
     """
 
     protocol_addresses: tuple[Claim[Address], ...] = ()
@@ -79,9 +79,9 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A peer's name for people, as one word of letters, digits, ``.``, ``_`` and ``-``; it decides nothing.
+    """A peer's name for people: one word of letters, digits, ``.``, ``_`` and ``-``. It decides nothing.
 
-    Raises ``ValueError`` for any other text: a label stands in commands.
+    Raises ``ValueError`` for any other text, because labels appear in commands.
     """
 
     LONGEST: ClassVar[int] = 32
@@ -98,21 +98,21 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What the policy reads from a peer's X.509 certificate.
+    """An X.509 certificate of a peer.
 
-    ``subject`` and ``issuer`` are for people (logs, the info series); ``subject_rfc4514`` and ``issuer_rfc4514`` are
-    the same names whole, for the operator's patterns; no resource is ever parsed back out of them. ``aliases``: the
-    subject in other forms, as far as those are not ``identities``.
-    ``subject_name`` and ``issuer_name`` are the same names in DER. ``identity`` is
-    the same after a renewal, with other resources too, and however its names are encoded (RFC 5280, section 7.1).
-    ``fingerprint`` is the SHA-256 of the DER, in lower-case hex. ``not_before`` and ``not_after`` are aware, UTC.
-    ``identities``: the IKE identities that the certificate can prove, as charon prints them: its subject (missing
-    where charon's form of it is not known for certain) and its
-    subjectAltNames. ``resources``: what each source names; a source that names nothing is missing. ``overlooked``:
-    what looks like a resource and is not taken, with what it looks like, for people. ``hub_hosts``: the hubs' hosts
-    by dmvpn-ca, for people. ``label``: its name for people. ``site``: the same for all certificates whose subjects
-    differ only in what tells one holder from another (CN and the like) and in resources; empty without an OU for the
-    site.
+    ``subject`` and ``issuer`` are for people; ``subject_rfc4514`` and ``issuer_rfc4514`` are the complete names, for
+    the operator's patterns; ``subject_name`` and ``issuer_name`` are their DER. No resource is ever parsed from text.
+    ``fingerprint``: SHA-256 of the DER in lower-case hexadecimal. ``not_before`` and ``not_after`` are aware, UTC.
+
+    ``identity`` stays the same if the certificate is renewed, also with other resources or with names in another
+    encoding (RFC 5280, section 7.1). ``identities``: the IKE identities that the certificate proves, as charon prints
+    them: its subject, if charon's form of it is known for certain, and its subjectAltNames. ``aliases``: other forms
+    of the subject.
+
+    ``resources``: what each source names; a source that names nothing is absent. ``lookalikes``: OUs that look like
+    resources and are none, with the form that would count. ``hub_hosts``: where dmvpn-ca says that hubs are, for
+    people. ``label``: its name for people. ``site``: the same for certificates whose subjects differ only in the
+    holder (CN and the like) and in resources; empty without an OU for the site.
     """
 
     fingerprint: str
@@ -138,6 +138,6 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class BadCertificate:
-    """A certificate that could not be read; ``why`` names the part that failed."""
+    """A certificate that could not be read; ``why`` names what failed."""
 
     why: str

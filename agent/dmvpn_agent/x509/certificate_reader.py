@@ -1,8 +1,8 @@
-"""X.509 to the values the policy looks at.
+"""Reads a certificate from DER.
 
-charon hands over only the certificates of peers that it authenticated, and ``trust`` verifies who signed them; here
-the certificate is untrusted text all the same. cryptography parses it and the extensions of RFC 5280. Names are read
-from the DER beside it: charon compares and prints their octets, which cryptography does not show.
+charon passes on only the certificates of peers that it authenticated, and ``TrustStore`` verifies the signatures.
+Here the certificate is untrusted input all the same. cryptography parses it and the extensions of RFC 5280. Names are
+read from the DER itself: charon compares and prints their octets, which cryptography does not expose.
 """
 
 import hashlib
@@ -39,17 +39,17 @@ from dmvpn_agent.x509.peer_label import subject_label
 from dmvpn_agent.x509.rfc4514 import rfc4514_text
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
-#: RFC 5280, section 4.1.2.2, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
+#: RFC 5280, section 4.1.2.2, allows 20. Python refuses to print numbers of thousands (``sys.int_info``).
 MAX_SERIAL_OCTETS = 64
 
 _ORGANIZATIONAL_UNIT = "2.5.4.11"
-#: CN, serialNumber, UID, emailAddress: what tells one subject from another.
+#: CN, serialNumber, UID, emailAddress: these attributes distinguish the subjects of one organization.
 _DISTINCTIVE = frozenset({"2.5.4.3", "2.5.4.5", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1"})
-_NOTHING = Resources()
+_NO_RESOURCES = Resources()
 
 
 def read_certificate(der: bytes) -> Certificate | BadCertificate:
-    """Read a DER certificate; whatever is wrong with it, the answer is a value and no exception."""
+    """Read a DER certificate. Never raises: a faulty certificate is a ``BadCertificate``."""
     if len(der) > MAX_CERTIFICATE_BYTES:
         return BadCertificate(f"longer than {MAX_CERTIFICATE_BYTES} bytes")
     try:
@@ -76,7 +76,7 @@ def _read(der: bytes) -> Certificate:
     name = display_text(subject)
     identities = set(printed_alternative_names(alternatives))
     if (printed := printed_subject(subject)) is not None:
-        identities.add(name if printed == name else printed)  # the two are most often equal, and kept by the thousand
+        identities.add(name if printed == name else printed)  # most often equal, and kept by the thousand
     issuer_name, issuer, issuer_rfc4514 = _issuer(issuer_name)
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
@@ -92,7 +92,7 @@ def _read(der: bytes) -> Certificate:
         aliases=tuple(sorted({name, approximate_printed_subject(subject)} - identities)),
         subject_rfc4514=rfc4514_text(rdns),
         issuer_rfc4514=issuer_rfc4514,
-        resources={source: named for source, named in resources.items() if named != _NOTHING},
+        resources={source: named for source, named in resources.items() if named != _NO_RESOURCES},
         lookalikes=lookalikes(units),
         hub_hosts=hub_hosts(own),
         label=subject_label(subject),
@@ -102,7 +102,7 @@ def _read(der: bytes) -> Certificate:
 
 
 def _serial(certificate: x509.Certificate) -> int:
-    """Return a serial number, 0 and negative ones too: CAs have issued such. Raises ``Malformed`` for a huge one."""
+    """Return the serial number, also 0 or negative, as some CAs issue. Raises ``Malformed`` for a huge one."""
     serial = certificate.serial_number
     if serial.bit_length() > 8 * MAX_SERIAL_OCTETS:
         raise Malformed(f"its serial number is longer than {MAX_SERIAL_OCTETS} octets")
@@ -111,14 +111,14 @@ def _serial(certificate: x509.Certificate) -> int:
 
 @lru_cache(maxsize=64)
 def _issuer(name: bytes) -> tuple[bytes, str, str]:
-    """Return an issuer's name in DER, for people and for patterns, the same objects for all who have it."""
+    """Return an issuer's name in DER, for people and for patterns; cached, so that certificates share the objects."""
     return name, display_text(read_name(name)), rfc4514_text(read_rdns(name))
 
 
 def _identity(issuer_name: bytes, subject: tuple[Name, ...]) -> str:
-    """Return what the issuer calls the subject: its name, without the OUs that are resources, as names are compared.
+    """Return a hash of the issuer's and the subject's canonical names, without the OUs that name resources.
 
-    Where nothing distinctive would be left, it is the whole name: two peers must not be taken for one.
+    If nothing distinctive would be left of the subject, the whole name counts: two peers must not become one.
     """
     lasting = [
         tuple(
@@ -135,9 +135,9 @@ def _identity(issuer_name: bytes, subject: tuple[Name, ...]) -> str:
 
 
 def _site(subject: tuple[Name, ...]) -> str:
-    """Return what the certificates of one site have in common: the subject without resources and distinctive parts.
+    """Return a hash of what the subjects of one site have in common: all but resources and distinctive attributes.
 
-    Empty if no OU is left: then nothing says that its holder has a site in common with anybody.
+    Empty if no OU is left: such a subject names no site.
     """
     common = [
         tuple(one for one in rdn if one.oid not in _DISTINCTIVE and not _is_resource_unit(one)) for rdn in subject
@@ -166,15 +166,15 @@ def _units(subject: Name) -> list[str]:
 
 
 def _extensions(certificate: x509.Certificate) -> tuple[list[x509.GeneralName], dict[str, bytes]]:
-    """Return the subjectAltNames, and the extensions that are not cryptography's to read, by OID.
+    """Return the subjectAltNames, and by OID the extensions that cryptography does not know.
 
-    Raises ``Malformed`` for a critical extension that nobody here knows (RFC 5280, section 4.2).
+    Raises ``Malformed`` for a critical extension that the agent does not know either (RFC 5280, section 4.2).
     """
     alternatives: list[x509.GeneralName] = []
     own: dict[str, bytes] = {}
     for extension in certificate.extensions:
         value = extension.value
-        kind = type(value)  # isinstance is slow here: extension types are abstract base classes' children
+        kind = type(value)  # isinstance is slow here, because extension types derive from abstract base classes
         if kind is x509.SubjectAlternativeName:
             alternatives = list(value)
         elif kind is x509.UnrecognizedExtension:
@@ -182,7 +182,7 @@ def _extensions(certificate: x509.Certificate) -> tuple[list[x509.GeneralName], 
             if oid in OWN_EXTENSIONS:
                 own[oid] = value.value
             elif extension.critical:
-                raise Malformed(f"critical extension {oid} is not known")
+                raise Malformed(f"critical extension {oid} is unknown")
         elif kind is x509.PrecertPoison:
             raise Malformed("it is a precertificate")
     return alternatives, own

@@ -1,10 +1,10 @@
-"""What each place in a certificate entitles to.
+"""Reads the resources that each source in a certificate names.
 
 - Subject OUs, the Alpine guide's form: ``GRE=<protocol address>``, ``AS=<number>``, ``NET=<prefix>``, any number of
-  each, in any order; ``Hubs`` for a hub. Other OUs are passed over.
+  each, in any order; ``Hubs`` for a hub. Other OUs are ignored.
 - subjectAltName: IP addresses are protocol addresses.
 - RFC 3779 extensions, under the OIDs of RFC 3779 or of RFC 8360.
-- dmvpn-ca's private extensions: whether it is a hub (BOOLEAN), and where hubs are (SEQUENCE OF IA5String).
+- dmvpn-ca's private extensions: whether the peer is a hub (BOOLEAN), and the hubs' hosts (SEQUENCE OF IA5String).
 """
 
 import re
@@ -25,18 +25,18 @@ AS_IDENTIFIERS = ("1.3.6.1.5.5.7.1.8", "1.3.6.1.5.5.7.1.29")
 IS_HUB = "1.3.6.1.4.1.31536.1.1"
 HUB_HOSTS = "1.3.6.1.4.1.31536.1.2"
 
-#: The extensions that are read here and that cryptography does not know.
+#: The extensions that are read here, because cryptography does not know them.
 OWN_EXTENSIONS = frozenset({*ADDRESS_BLOCKS, *AS_IDENTIFIERS, IS_HUB, HUB_HOSTS})
 
 
-#: How the OUs begin that name resources.
+#: The beginnings of OUs that name resources.
 RESOURCE_UNITS = ("GRE=", "AS=", "NET=")
 #: The OU of hubs.
 HUBS = "Hubs"
 
 _LIKE_A_RESOURCE = re.compile(r"(gre|as|net) *[=:]")
 
-#: The two BOOLEANs there are in DER.
+#: The two BOOLEANs in DER.
 _BOOLEANS = {b"\x01\x01\xff": ("TRUE", Role.HUB), b"\x01\x01\x00": ("FALSE", Role.SPOKE)}
 
 
@@ -62,9 +62,9 @@ def from_units(units: Iterable[str]) -> Resources:
 
 
 def lookalikes(units: Iterable[str]) -> tuple[Claim[str], ...]:
-    """Return the OUs that look like ones that name resources and are not taken, each with what it looks like.
+    """Return the OUs that look like a resource and do not count, each with the form that would count.
 
-    In capitals or not, in other characters of the same look, with white space or a colon: OUs are compared exactly.
+    OUs are compared exactly; these differ in case, in look-alike characters, in white space or by a colon.
     """
     found = ((unit, _looks_like(unit)) for unit in units if unit != HUBS and not unit.startswith(RESOURCE_UNITS))
     return tuple(Claim("OU", f'"{escaped(unit)}"', like) for unit, like in found if like is not None)
@@ -80,7 +80,7 @@ def _looks_like(unit: str) -> str | None:
 
 
 def _quoted(unit: str) -> str:
-    """Return an OU as it can be shown, in quotes if white space around it would not be seen."""
+    """Return an OU for display, in quotes if it has white space around it."""
     return escaped(unit) if unit == unit.strip() else f'"{escaped(unit)}"'
 
 
@@ -94,14 +94,14 @@ def from_alternative_name(names: Iterable[x509.GeneralName]) -> Resources:
 
 def _ip_address(name: x509.IPAddress) -> Claim[Address]:
     value = name.value
-    # Eight or 32 octets are an address with a mask, which only name constraints may have.
+    # Eight or 32 octets are an address with a mask, which belongs only in name constraints.
     if isinstance(value, IPv4Address | IPv6Address) and is_plain(value):
         return Claim("subjectAltName IP", str(value), value)
     return Claim("subjectAltName IP", str(value), None)
 
 
 def from_rfc3779(extensions: Mapping[str, bytes]) -> Resources:
-    """Read both RFC 3779 extensions. Raises ``Malformed`` where two versions of one say different things."""
+    """Read both RFC 3779 extensions. Raises ``Malformed`` if two versions of one differ."""
     blocks, as_identifiers = _either(extensions, ADDRESS_BLOCKS), _either(extensions, AS_IDENTIFIERS)
     prefixes, inherited_families = ((), frozenset()) if blocks is None else read_address_blocks(blocks)
     numbers, inherited_numbers = ((), frozenset()) if as_identifiers is None else read_as_identifiers(as_identifiers)
@@ -111,12 +111,12 @@ def from_rfc3779(extensions: Mapping[str, bytes]) -> Resources:
 def _either(extensions: Mapping[str, bytes], oids: tuple[str, str]) -> bytes | None:
     first, second = (extensions.get(oid) for oid in oids)
     if first is not None and second is not None and first != second:
-        raise Malformed(f"extensions {oids[0]} and {oids[1]} say different things")
+        raise Malformed(f"extensions {oids[0]} and {oids[1]} differ")
     return second if first is None else first
 
 
 def from_dmvpn_ca(extensions: Mapping[str, bytes]) -> Resources:
-    """Read dmvpn-ca's word on whether this is a hub."""
+    """Read dmvpn-ca's extension that marks hubs."""
     data = extensions.get(IS_HUB)
     if data is None:
         return Resources()
@@ -127,11 +127,11 @@ def from_dmvpn_ca(extensions: Mapping[str, bytes]) -> Resources:
 
 
 def hub_hosts(extensions: Mapping[str, bytes]) -> tuple[str, ...]:
-    """Return where dmvpn-ca says that hubs are, as it can be shown. Raises ``Malformed``."""
+    """Return the hubs' hosts from dmvpn-ca's extension, for display. Raises ``Malformed``."""
     data = extensions.get(HUB_HOSTS)
     if data is None:
         return ()
     hosts = parts(decode(data), SEQUENCE)
     if len(hosts) > MAX_CLAIMS or any(tag != IA5_STRING for tag, _, _ in hosts):
-        raise Malformed(f"extension {HUB_HOSTS} is no list of at most {MAX_CLAIMS} IA5Strings")
+        raise Malformed(f"extension {HUB_HOSTS} is not a list of at most {MAX_CLAIMS} IA5Strings")
     return tuple(escaped(host.decode("latin-1")) for _, host, _ in hosts)

@@ -1,10 +1,9 @@
-"""Certificate revocation lists (RFC 5280, section 5): whole ones, of all certificates of their issuer.
+"""Reads certificate revocation lists (RFC 5280, section 5) that cover all certificates of their issuer.
 
-A list that covers only a part (a delta, one with an issuing distribution point, one that also speaks for other
-issuers) is refused rather than taken for the whole.
+A CRL that covers only a part is refused: a delta CRL, one with an issuing distribution point, an indirect one.
 
-``cryptography`` reads a list without its entries; the entries are read here, because they can be 100,000 and more: it
-keeps an object for each and holds up every other thread meanwhile.
+``cryptography`` reads a CRL without its entries. The entries are read here, because there can be 100,000 and more:
+cryptography keeps an object for each, and blocks every other thread meanwhile.
 """
 
 import hashlib
@@ -34,35 +33,35 @@ from dmvpn_agent.x509.serial_set import SerialSet
 from dmvpn_agent.x509.signature import Signature, read_signature
 
 MAX_CRL_BYTES = 32 * 1024 * 1024
-#: RFC 5280, section 5.2.3, allows 20. One of thousands cannot be written in decimal (``sys.int_info``).
+#: RFC 5280, section 5.2.3, allows 20. Python refuses to print numbers of thousands (``sys.int_info``).
 MAX_NUMBER_OCTETS = 64
 
 _PARTIAL: dict[type[object], str] = {
-    x509.IssuingDistributionPoint: "issuingDistributionPoint: it covers a part of the certificates only",
-    x509.DeltaCRLIndicator: "deltaCRLIndicator: it only says what has changed",
+    x509.IssuingDistributionPoint: "issuingDistributionPoint: it covers only a part of the certificates",
+    x509.DeltaCRLIndicator: "deltaCRLIndicator: it contains only changes",
 }
 
 _TIMES = frozenset({0x17, 0x18})
 _BOOLEAN, _ENUMERATED = 0x01, 0x0A
 _REASON, _ISSUER = "2.5.29.21", "2.5.29.29"
 _REMOVED = b"\x08"
-#: Entry extensions that say nothing which matters here: reason, hold instruction, invalidity date.
+#: Entry extensions that do not change what the entry means: reason, hold instruction, invalidity date.
 _KNOWN = frozenset({_REASON, "2.5.29.23", "2.5.29.24"})
-#: How many different extensions of entries are remembered while a list is read; most often there are ten.
+#: How many different extensions of entries are cached while a CRL is read; most often there are ten.
 _MAX_REMEMBERED = 4096
 
 
 class CrlError(Exception):
-    """A file holds no revocation list that could be used; the text says why, for an operator."""
+    """A file contains no CRL that can be used; the text says why, for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crl:
-    """One revocation list, whose signature is not verified yet.
+    """A CRL whose signature is not verified yet.
 
-    ``name`` is the issuer's, ``issuer`` the same for people. ``number`` counts the issuer's lists upwards.
-    ``this_update`` and ``next_update`` are aware, UTC. ``serials``: the certificates revoked. ``key_id``: which key
-    the issuer says that it signed with (authorityKeyIdentifier), in its own way. ``der`` is the whole list.
+    ``name`` is the issuer's, ``issuer`` the same for people. ``number``: the CRL number, which the issuer increases.
+    ``this_update`` and ``next_update`` are aware, UTC. ``serials``: the revoked certificates. ``key_id``: the
+    identifier of the signing key (authorityKeyIdentifier). ``der`` is the whole CRL.
     """
 
     name: CanonicalName
@@ -77,12 +76,12 @@ class Crl:
 
     @property
     def digest(self) -> str:
-        """Return the list's SHA-256 in hexadecimal."""
+        """Return the SHA-256 of the CRL in hexadecimal."""
         return hashlib.sha256(self.der).hexdigest()
 
 
 def read_crls(data: bytes) -> tuple[Crl, ...]:
-    """Read the lists of one file, DER or PEM. Raises ``CrlError``."""
+    """Read the CRLs of one file, DER or PEM. Raises ``CrlError``."""
     try:
         return tuple(_crl(der) for der in der_blocks(data, "X509 CRL", MAX_CRL_BYTES))
     except PemError as error:
@@ -92,7 +91,7 @@ def read_crls(data: bytes) -> tuple[Crl, ...]:
 
 
 def crl_issuer(der: bytes) -> str:
-    """Return the issuer of a list (DER) for people. Raises ``Malformed``."""
+    """Return the issuer of a CRL (DER) for people. Raises ``Malformed``."""
     _, issuer, _, _ = _places(der)
     return display_text(read_name(der[issuer[0] : issuer[1]]))
 
@@ -119,13 +118,13 @@ Place = tuple[int, int]
 
 
 def _places(der: bytes) -> tuple[Place, Place, Place, Place]:
-    """Return from where to where: what is signed; in it the issuer, the entries' list, and what is behind that.
+    """Return start and end of the signed content, and in it of the issuer, of the entries and of what follows them.
 
-    Where no certificate is revoked the list is an empty place.
+    If no certificate is revoked, the place of the entries is empty.
     """
     start, end = expect(der, 0, len(der), SEQUENCE)
     if end != len(der):
-        raise CrlError("it is no CRL: there is more behind it")
+        raise CrlError("it is no CRL: data follows it")
     at, content_end = expect(der, start, end, SEQUENCE)
     content = at, content_end
     tag, _, stop = element(der, at, content_end)
@@ -143,20 +142,20 @@ def _places(der: bytes) -> tuple[Place, Place, Place, Place]:
 
 
 def _without_entries(der: bytes, content: Place, entries: Place, rest: Place) -> bytes:
-    """Return the list as if it had no entries; its signature is no longer right."""
+    """Return the CRL without its entries; its signature is no longer valid."""
     signed = encoded(SEQUENCE, der[content[0] : entries[0]], der[rest[0] : rest[1]])
     return encoded(SEQUENCE, signed, der[content[1] :])
 
 
 def _extensions(extensions: x509.Extensions) -> tuple[int | None, bytes | None]:
-    """Return the list's number and key. Raises ``CrlError`` for an extension that changes what the list means."""
+    """Return CRL number and key identifier. Raises ``CrlError`` for an extension that changes the CRL's meaning."""
     number = key_id = None
     for extension in extensions:
         value = extension.value
         if type(value) in _PARTIAL:
             raise CrlError(_PARTIAL[type(value)])
         if isinstance(value, x509.UnrecognizedExtension) and extension.critical:
-            raise CrlError(f"critical extension {extension.oid.dotted_string} is not known")
+            raise CrlError(f"critical extension {extension.oid.dotted_string} is unknown")
         if isinstance(value, x509.CRLNumber):
             number = value.crl_number
             if number.bit_length() > 8 * MAX_NUMBER_OCTETS:
@@ -167,9 +166,9 @@ def _extensions(extensions: x509.Extensions) -> tuple[int | None, bytes | None]:
 
 
 def _revoked(der: bytes, at: int, end: int) -> Iterator[bytes]:
-    """Yield the serial numbers that a list of entries revokes, as content octets.
+    """Yield the serial numbers that the entries revoke, as content octets.
 
-    Raises ``Malformed``, and ``CrlError`` for an entry that is not about the list's issuer.
+    Raises ``Malformed``, and ``CrlError`` for an entry about another issuer.
     """
     if at == end:
         return
@@ -202,13 +201,13 @@ def _revokes(extensions: bytes) -> bool:
         inner = parts(extension, SEQUENCE)
         tags = [tag for tag, _, _ in inner]
         if tags not in ([OBJECT_IDENTIFIER, OCTET_STRING], [OBJECT_IDENTIFIER, _BOOLEAN, OCTET_STRING]):
-            raise Malformed("an entry has an extension that is none")
+            raise Malformed("an extension of an entry is malformed")
         oid, value = object_identifier(inner[0][1]), inner[-1][1]
         critical = len(inner) == 3 and inner[1][1] != b"\x00"
         if oid == _ISSUER:
-            raise CrlError("certificateIssuer: it speaks for other issuers")
+            raise CrlError("certificateIssuer: it is an indirect CRL, for other issuers")
         if critical and oid not in _KNOWN:
-            raise CrlError(f"critical entry extension {oid} is not known")
+            raise CrlError(f"critical entry extension {oid} is unknown")
         if oid == _REASON:
             revokes = revokes and decode(value)[:2] != (_ENUMERATED, _REMOVED)
     return revokes

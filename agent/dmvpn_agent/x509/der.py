@@ -1,10 +1,10 @@
-"""DER, as much of it as names, RFC 3779 and the private extensions need, and strict (X.690).
+"""A strict reader of the DER (X.690) that names, RFC 3779 and the private extensions need.
 
-Every length is definite, minimal and within its surroundings, every tag is one byte and compared whole, an
-INTEGER is minimal, a BIT STRING's spare bits are zero. Every function raises ``Malformed`` for other input.
+Every length must be definite, minimal and within the surrounding element, every tag one byte, every INTEGER minimal,
+and the spare bits of a BIT STRING zero. Every function raises ``Malformed`` for other input.
 
-``decode`` makes a tree of octets; whether an element of it has octets or elements in it is said by its tag.
-``element`` and ``expect`` find places in octets without looking into them.
+``decode`` returns a tree of elements; the tag determines whether an element contains octets or elements. ``element``
+and ``expect`` find an element without decoding its content.
 """
 
 from functools import lru_cache
@@ -18,20 +18,20 @@ IA5_STRING = 0x16
 SEQUENCE = 0x30
 SET = 0x31
 
-#: How deep elements may lie in one another; the deepest that is read here, a range in IPAddrBlocks, is at five.
+#: How deep elements may be nested; the deepest one that the agent needs, a range in IPAddrBlocks, is at five.
 MAX_DEPTH = 10
 
 #: Tag; content octets of a primitive element; elements within a constructed one.
 Element = tuple[int, bytes, "Elements"]
 Elements = list[Element]
 
-#: Octets of a length: no input is as long as four of them can say.
+#: Octets of a length; four are enough for any input.
 _MAX_LENGTH_OCTETS = 4
 _CONSTRUCTED = 0x20
 
 
 class Malformed(Exception):
-    """The bytes are not what the type asks for; the text says what is wrong, in our words only."""
+    """The bytes are not valid for the type; the text says why, and contains no input."""
 
 
 def element(data: bytes, at: int, end: int) -> tuple[int, int, int]:
@@ -53,20 +53,20 @@ def element(data: bytes, at: int, end: int) -> tuple[int, int, int]:
             raise Malformed("a length is not in its shortest form")
         start += octets
     if length > end - start:
-        raise Malformed("an element is longer than what it lies in")
+        raise Malformed("an element is longer than the surrounding one")
     return tag, start, start + length
 
 
 def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
-    """Return start and stop of the content of an element that must have this tag."""
+    """Return start and stop of the content of the element at ``at``, which must have this tag."""
     found, start, stop = element(data, at, end)
     if found != tag:
-        raise Malformed(f"tag {found:#04x} where {tag:#04x} is expected")
+        raise Malformed(f"found tag {found:#04x}, expected {tag:#04x}")
     return start, stop
 
 
 def encoded(tag: int, *contents: bytes) -> bytes:
-    """Return the element with this tag and these contents, one behind the other."""
+    """Return the encoding of an element with this tag and these contents in a row."""
     content = b"".join(contents)
     if len(content) < 0x80:
         return bytes([tag, len(content)]) + content
@@ -75,7 +75,7 @@ def encoded(tag: int, *contents: bytes) -> bytes:
 
 
 def decode(data: bytes) -> Element:
-    """Return the one element that ``data`` is."""
+    """Return the one element in ``data``."""
     elements = _decode(data, 0, len(data), MAX_DEPTH)
     if len(elements) != 1:
         raise Malformed("it is not one element")
@@ -84,11 +84,11 @@ def decode(data: bytes) -> Element:
 
 def _decode(data: bytes, at: int, end: int, depth: int) -> Elements:
     if depth == 0:
-        raise Malformed(f"elements lie more than {MAX_DEPTH} deep in one another")
+        raise Malformed(f"elements are nested more than {MAX_DEPTH} deep")
     elements: Elements = []
     while at < end:
         start = at + 2
-        # Of short elements, nearly all, `element` says the same; but the call takes longer than all the rest.
+        # `element` gives the same for short elements, nearly all; but the call takes longer than all the rest.
         if start <= end and (stop := start + data[at + 1]) <= end and stop < start + 0x80 and data[at] & 0x1F != 0x1F:
             tag, at = data[at], stop
         else:
@@ -101,17 +101,17 @@ def _decode(data: bytes, at: int, end: int, depth: int) -> Elements:
 
 
 def parts(element: Element, tag: int, *tags: int) -> Elements:
-    """Return the elements within one that must have this tag; where ``tags`` are given, they must be just such."""
+    """Return the elements within one that must have this tag; if ``tags`` are given, theirs must be these."""
     found, _, inner = element
     if found != tag:
-        raise Malformed(f"tag {found:#04x} where {tag:#04x} is expected")
+        raise Malformed(f"found tag {found:#04x}, expected {tag:#04x}")
     if tags and tuple([item[0] for item in inner]) != tags:
-        raise Malformed(f"tag {tag:#04x} does not hold what it should")
+        raise Malformed(f"the element with tag {tag:#04x} has unexpected parts")
     return inner
 
 
 def integer(content: bytes) -> int:
-    """Return the INTEGER of this content, which must not be negative."""
+    """Return the INTEGER with this content; it must not be negative."""
     if not content:
         raise Malformed("an INTEGER is empty")
     if content[0] & 0x80:
@@ -122,9 +122,9 @@ def integer(content: bytes) -> int:
 
 
 def bit_string(content: bytes, *, or_ones: bool = False) -> tuple[int, int]:
-    """Return the bits of this content as a number, and how many they are.
+    """Return the bits of this content as a number, and their count.
 
-    ``or_ones``: the spare bits of the last octet may be all one instead of all zero.
+    ``or_ones``: the spare bits of the last octet may also be all one.
     """
     if not content:
         raise Malformed("a BIT STRING is empty")
@@ -142,7 +142,7 @@ def bit_string(content: bytes, *, or_ones: bool = False) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def object_identifier(content: bytes) -> str:
-    """Return the OBJECT IDENTIFIER of this content as text with dots."""
+    """Return the OBJECT IDENTIFIER with this content in dotted form."""
     if not content or content[-1] & 0x80:
         raise Malformed("an OBJECT IDENTIFIER ends within a number")
     arcs: list[int] = []

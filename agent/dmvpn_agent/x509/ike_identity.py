@@ -1,14 +1,13 @@
-"""Which certificate belongs to an identity that charon prints.
+"""The IKE identities that a certificate proves, as charon prints them.
 
 charon prints a distinguished name as ``C=DE, O=lab, CN=hub`` (``dntoa`` in strongSwan's ``identification.c``): short
-names, the values' bytes, unprintable ones as ``?``. A subjectAltName is an identity as well, printed as bare text of
-whatever kind it is. Who authenticated under an identity did so with a certificate that contains it (``has_subject``
-of its x509 and openssl plugins): in a name the same attributes in the same order with the same octets, where case
-does not count in a PrintableString, and where ``*`` in what the peer sends stands for any value; a dNSName or
-rfc822Name whatever its case, and also by a pattern with ``*`` in front.
+names, the values' bytes, unprintable ones as ``?``. A subjectAltName is an identity as well, printed as bare text
+without its type. A peer that authenticated under an identity has a certificate that contains it (``has_subject`` of
+the x509 and openssl plugins). For a name: the same attributes in the same order with the same octets; case does not
+count in a PrintableString, and ``*`` in the peer's identity matches any value. For a dNSName or rfc822Name: the same
+text in any case, or a pattern with ``*`` in front.
 
-So two identities can be printed alike, and one printed identity can be two peers'. A printed identity that may be
-two peers' identifies neither.
+So two identities can print the same. A printed identity that may belong to two peers identifies neither.
 """
 
 import re
@@ -23,31 +22,31 @@ from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.der import Malformed, element
 from dmvpn_agent.x509.name import IA5_STRING, PRINTABLE_STRING, SHORT_NAMES, Attribute, Name, read_name
 
-#: charon prints into a buffer of this size. In what is longer, the first part that does not fit is replaced.
+#: charon's buffer for an identity. If a name is longer, charon replaces the first part that does not fit.
 MAX_PRINTED = 511
 _CUT = "(invalid ID_"
 
-#: IPv6 addresses within the lowest 48 bits may be IPv4-mapped or IPv4-compatible: glibc writes those in another way.
+#: IPv6 addresses within the lowest 48 bits may be IPv4-mapped or IPv4-compatible, and glibc prints those differently.
 _IPV4_FORMS = 48
 
-#: What a subjectAltName may consist of to be an identity: charon prints every kind of identity as bare text, so one
-#: that could be mistaken for another kind (``CN=hub`` or an address in a dNSName) is none. Nor is a pattern, under
-#: which anybody can authenticate whose name it matches.
+#: The subjectAltNames that count as identities. charon prints every type as bare text, so a name that could be of
+#: another type (``CN=hub`` or an address in a dNSName) does not count. Nor does a pattern: any peer whose name
+#: matches it can authenticate under it.
 _DNS_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._-]{1,253}")
 _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}")
 
-#: Within a value, what would look like the beginning of another attribute.
+#: Text in a value that looks like the beginning of another attribute.
 _SEPARATOR = re.compile(rb", *[A-Za-z0-9.:]+=")
 _MAIL = "1.2.840.113549.1.9.1"
-#: strongSwan has a name for it in later versions than 5.9.8, which prints its octets.
+#: strongSwan has a name for it after version 5.9.8, which prints its octets.
 _ORGANIZATION_IDENTIFIER = "2.5.4.97"
 
 
 class PrintedIdentity(NamedTuple):
     """An identity that a certificate contains, as charon prints it.
 
-    ``certain``: no other identity is printed like it, but one that charon takes for the same. ``exact``: the parts of
-    the text, from and to, in which case counts.
+    ``certain``: every identity that prints the same is equal to charon. ``exact``: the parts of the text (start and
+    end) in which case counts.
     """
 
     text: str
@@ -55,7 +54,7 @@ class PrintedIdentity(NamedTuple):
     exact: tuple[tuple[int, int], ...] = ()
 
     def is_equal(self, printed: str) -> bool:
-        """Tell whether charon can have taken an identity that it prints like this for the certificate's."""
+        """Tell whether an identity that charon prints like this can be the certificate's."""
         if printed == self.text:
             return True
         same = case_folded(printed) == case_folded(self.text)
@@ -63,12 +62,12 @@ class PrintedIdentity(NamedTuple):
 
 
 def case_folded(printed: str) -> str:
-    """Return a printed identity with the case taken out, to look it up by."""
+    """Return a printed identity in lower case, as a key for look-ups."""
     return printed.lower()
 
 
 def printed_identities(certificate: Certificate) -> Iterator[PrintedIdentity]:
-    """Yield the identities that a certificate proves to charon, but those that are printed like no certain one."""
+    """Yield the identities that a certificate proves to charon, except those that print like no certain one."""
     subject = read_name(certificate.subject_name)
     text = printed_subject(subject)
     if text is not None:
@@ -83,13 +82,13 @@ def printed_identities(certificate: Certificate) -> Iterator[PrintedIdentity]:
             )
         elif isinstance(extension.value, x509.SubjectKeyIdentifier):
             yield from _key_id(extension.value.digest)
-    # It may be 0 or negative. Of a negative one only the magnitude can be text, as charon's openssl plugin has it.
+    # It may be 0 or negative. Of a negative one charon's openssl plugin has the magnitude.
     serial = abs(parsed.serial_number)
     yield from _key_id(serial.to_bytes((serial.bit_length() + 7) // 8))
 
 
 def printed_subject(subject: Name) -> str | None:
-    """Return a subject as charon prints it (``dntoa``); ``None`` where that cannot be told for certain."""
+    """Return a subject as charon prints it (``dntoa``); ``None`` if that is not certain."""
     parts = []
     for oid, value, text, _ in subject:
         short = SHORT_NAMES.get(oid)
@@ -101,7 +100,7 @@ def printed_subject(subject: Name) -> str | None:
 
 
 def approximate_printed_subject(subject: Name) -> str:
-    """Return a subject about as charon prints it, though others may be printed alike and though charon may cut it."""
+    """Return a subject about as charon prints it: other subjects may print the same, and charon may cut it."""
     return _printable(
         ", ".join(f"{SHORT_NAMES.get(one.oid, one.oid)}={one.value.decode('latin-1')}" for one in subject)
     )
@@ -127,7 +126,7 @@ def _printable(text: str) -> str:
 
 
 def _is_certain(subject: Name, printed: str) -> bool:
-    """Tell whether no other name is printed like this one, and nobody else can authenticate under it."""
+    """Tell whether no other name prints like this one, and no other peer can authenticate under it."""
     return _CUT not in printed and not any(
         value == b"*" or _SEPARATOR.search(value) or not value.isascii() or not value.decode("ascii").isprintable()
         for _, value, _, _ in subject
@@ -135,7 +134,7 @@ def _is_certain(subject: Name, printed: str) -> bool:
 
 
 def _exact(subject: Name) -> Iterator[tuple[int, int]]:
-    """Yield where in the printed name case counts (``rdn_equals``)."""
+    """Yield the parts of the printed name in which case counts (``rdn_equals``)."""
     at = 0
     for attribute in subject:
         start = at + len(SHORT_NAMES[attribute.oid]) + len("=")
@@ -150,10 +149,10 @@ def _ignores_case(attribute: Attribute) -> bool:
 
 
 def _ambiguous_names(names: Iterable[x509.GeneralName]) -> Iterator[str]:
-    """Yield the text of subjectAltNames of any kind: identities that are printed like another kind's, or none."""
+    """Yield the text of subjectAltNames of any type, also those that print like another type."""
     for name in names:
         if isinstance(name, x509.DirectoryName):
-            with suppress(Malformed, ValueError):  # charon prints such a name like no certain one
+            with suppress(Malformed, ValueError):  # such a name prints like no certain one
                 text = printed_subject(read_name(name.value.public_bytes()))
                 yield from () if text is None else (text,)
         elif isinstance(name, x509.OtherName):  # a user principal name is an identity like a mail address
@@ -165,6 +164,6 @@ def _ambiguous_names(names: Iterable[x509.GeneralName]) -> Iterator[str]:
 
 
 def _key_id(octets: bytes) -> Iterator[PrintedIdentity]:
-    """Yield an ID_KEY_ID as it is printed where it is text, and no SHA-1 hash."""
+    """Yield an ID_KEY_ID as charon prints it, if it is text and not a SHA-1 hash."""
     if octets and octets.isascii() and octets.decode("ascii").isprintable():
         yield PrintedIdentity(octets.decode("ascii"), certain=False)

@@ -1,7 +1,7 @@
-"""Distinguished names from their DER (RFC 5280, section 4.1.2.4), with the octets that stand in them.
+"""Distinguished names: read from DER (RFC 5280, section 4.1.2.4), compared (section 7.1), and displayed.
 
-The octets are kept because charon prints them as they are, and compares identities by them; the text is for what
-is read out of a name and for people.
+Attributes keep their octets, because charon prints and compares those. Other forms of a name: ``rfc4514`` for the
+operator's patterns, ``ike_identity`` as charon prints it, ``peer_label`` as one safe word.
 """
 
 import unicodedata
@@ -16,7 +16,7 @@ from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.der import Element, Malformed, decode, expect, object_identifier, parts
 
 UTF8_STRING, PRINTABLE_STRING, IA5_STRING = 0x0C, 0x13, 0x16
-#: Encoding of each string type; T61String has been Latin-1 since OpenSSL's first days, whatever T.61 says.
+#: Encoding of each string type. T61String is read as Latin-1, as OpenSSL always did.
 _ENCODINGS = {
     UTF8_STRING: "utf-8",
     0x12: "ascii",
@@ -28,7 +28,7 @@ _ENCODINGS = {
     0x1E: "utf-16-be",
 }
 
-#: Attribute types by name: strongSwan's, ``src/libstrongswan/asn1/oid.txt``.
+#: strongSwan's short names of attribute types (``src/libstrongswan/asn1/oid.txt``).
 SHORT_NAMES = {
     "2.5.4.3": "CN",
     "2.5.4.4": "SN",
@@ -62,8 +62,8 @@ _LONGEST = 1000
 _VERSION = b"\xa0"
 
 
-#: What cryptography raises for bytes that are no certificate or list, or a kind of one that it does not know.
-#: ``KeyError``: up to version 46, for a name within an extension whose attribute has a tag that is no string's.
+#: What cryptography raises for bytes that are no certificate or CRL, or one that it does not support. ``KeyError``:
+#: up to version 46, for a name within an extension with an attribute whose tag is not a string's.
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -77,7 +77,7 @@ UNREADABLE = (
 
 
 class Attribute(NamedTuple):
-    """One attribute of a name: its type, its value's octets, their text where they are a string, and their tag."""
+    """One attribute of a name: its type, its value's octets, their text if they are a string, and their tag."""
 
     oid: str
     value: bytes
@@ -87,18 +87,18 @@ class Attribute(NamedTuple):
 
 Name = tuple[Attribute, ...]
 
-#: A name in the form in which names are compared: equal octets, equal names (``canonical_name``).
+#: A name in the form in which names are compared (``canonical_name``): equal octets mean equal names.
 CanonicalName = NewType("CanonicalName", bytes)
 
 
 def issuer_and_subject(certificate: bytes) -> tuple[bytes, bytes]:
-    """Return the two Names of a certificate, each as its DER. Raises ``Malformed``."""
+    """Return issuer and subject of a certificate, each as DER. Raises ``Malformed``."""
     start, end = expect(certificate, 0, len(certificate), der.SEQUENCE)
     at, end = expect(certificate, start, end, der.SEQUENCE)
     if certificate[at : at + 1] == _VERSION:
         at = expect(certificate, at, end, _VERSION[0])[1]
     at = expect(certificate, at, end, der.INTEGER)[1]  # serial number
-    issuer_at = expect(certificate, at, end, der.SEQUENCE)[1]  # behind the signature's algorithm
+    issuer_at = expect(certificate, at, end, der.SEQUENCE)[1]  # after the signature's algorithm
     validity_at = expect(certificate, issuer_at, end, der.SEQUENCE)[1]
     subject_at = expect(certificate, validity_at, end, der.SEQUENCE)[1]
     subject_end = expect(certificate, subject_at, end, der.SEQUENCE)[1]
@@ -106,7 +106,7 @@ def issuer_and_subject(certificate: bytes) -> tuple[bytes, bytes]:
 
 
 def read_name(data: bytes) -> Name:
-    """Read a Name, multi-valued RDNs in one row with the others. Raises ``Malformed``."""
+    """Read the attributes of a Name in one row, those of multi-valued RDNs too. Raises ``Malformed``."""
     return tuple([attribute for rdn in read_rdns(data) for attribute in rdn])
 
 
@@ -118,16 +118,15 @@ def read_rdns(data: bytes) -> tuple[Name, ...]:
 
 @lru_cache(maxsize=4096)
 def canonical_name(data: bytes) -> CanonicalName:
-    """Return a Name (DER) as names are compared by RFC 5280, section 7.1. Raises ``Malformed``."""
+    """Return a Name (DER) in the form for comparison by RFC 5280, section 7.1. Raises ``Malformed``."""
     return canonical_rdns(read_rdns(data))
 
 
 def canonical_rdns(rdns: tuple[Name, ...]) -> CanonicalName:
-    """Return RDNs in the form in which names are compared (RFC 5280, section 7.1; RFC 4518).
+    """Return RDNs in the form for comparison (RFC 5280, section 7.1; RFC 4518).
 
-    The type of a string does not count, nor does case, nor how much white space there is; nor the order of the
-    attributes of one RDN. A value of no string type, or with characters that RFC 4518 prohibits, is compared by its
-    octets.
+    The type of a string, case, the amount of white space and the order of attributes within an RDN do not count. A
+    value that is no string, or has characters that RFC 4518 prohibits, is compared by its octets.
     """
     compared = [sorted((attribute.oid, *_compared(attribute)) for attribute in rdn) for rdn in rdns]
     return CanonicalName(repr(compared).encode())
@@ -139,7 +138,7 @@ def _compared(attribute: Attribute) -> tuple[str, str]:
 
 
 def _prepared(text: str) -> str | None:
-    """Prepare a string for comparison (RFC 4518, section 2); ``None`` where it has prohibited characters."""
+    """Prepare a string for comparison (RFC 4518, section 2); ``None`` if it has prohibited characters."""
     if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFKC", "".join(map(_mapped, text)))
         text = unicodedata.normalize("NFKC", text.casefold())
@@ -149,7 +148,7 @@ def _prepared(text: str) -> str | None:
 
 
 def _mapped(char: str) -> str:
-    """Return what a character becomes (RFC 4518, section 2.2): nothing, a space, or itself."""
+    """Return the mapping of a character (RFC 4518, section 2.2): nothing, a space, or itself."""
     category = unicodedata.category(char)
     if char in _SPACES or category in {"Zs", "Zl", "Zp"}:
         return " "
@@ -171,15 +170,15 @@ def _attribute(item: Element) -> Attribute:
     try:
         text = None if encoding is None else value.decode(encoding)
     except UnicodeDecodeError:
-        raise Malformed(f"an attribute of a name is no {encoding}") from None
+        raise Malformed(f"an attribute of a name is not {encoding}") from None
     return Attribute(object_identifier(inner[0][1]), value, text, tag)
 
 
 def display_text(name: Name) -> str:
-    """Return a name for people and patterns, in the order of the certificate, as charon's log and swanctl have it.
+    """Return a name for people, in the order of the certificate, as in charon's log and in swanctl.
 
-    A comma within a value is written ``\\2C``: no value can look like several attributes. A value of no string type
-    is its octets in hexadecimal.
+    A comma within a value is written ``\\2C``, so no value can look like several attributes. A value that is no
+    string is written as its octets in hexadecimal.
     """
     attributes = [f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text, _ in name]
     return escaped(", ".join(attributes), _LONGEST)

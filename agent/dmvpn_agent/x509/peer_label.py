@@ -1,6 +1,6 @@
-"""A peer's name as a word that may stand in a command: what a certificate or charon calls it, made harmless.
+"""A peer's label: its name from a certificate or from charon as one word that is safe in a command.
 
-Names are anybody's text. Only letters, digits, ``.``, ``_`` and ``-`` of ASCII come through; every other character
+Names are untrusted text. Only the ASCII letters and digits, ``.``, ``_`` and ``-`` stay; every other character
 becomes ``_``.
 """
 
@@ -17,7 +17,7 @@ _COMMON_NAME = "2.5.4.3"
 _ORGANIZATIONAL_UNIT = "2.5.4.11"
 
 
-#: How much of a site's name leaves room for the number.
+#: The length of a site's name that leaves room for the number.
 _SITE = 20
 
 
@@ -25,15 +25,15 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def read_label(name: str) -> Label | None:
-    """Return a name as a label, cut to its length; ``None`` where no letter or digit would be left."""
+    """Return a name as a label, cut to the longest; ``None`` if no letter or digit would be left."""
     word = _NOT_ALLOWED.sub("_", name[: Label.LONGEST])
     return Label(word) if any(character.isalnum() for character in word) else None
 
 
 def subject_label(subject: Iterable[Attribute]) -> Label | None:
-    """Return the label of a certificate's subject, its last CN; ``None`` where it has none that is fit.
+    """Return the label of a certificate's subject, from its last CN; ``None`` if that gives none.
 
-    dmvpn-ca numbers the nodes of a site (``OU=branch7, CN=1``): a number follows the OU, as in ``branch7-1``.
+    dmvpn-ca numbers the nodes of a site (``OU=branch7, CN=1``): a CN that is a number follows the OU: ``branch7-1``.
     """
     attributes = [(attribute.oid, attribute.text or "") for attribute in subject]
     names = [text for oid, text in attributes if oid == _COMMON_NAME]

@@ -1,4 +1,4 @@
-"""PEM (RFC 7468): the DER within, of a file that may as well be DER itself."""
+"""Reads PEM (RFC 7468) or DER files into DER."""
 
 import binascii
 import re
@@ -11,30 +11,29 @@ _PKCS12 = re.compile(rb"\x30(?:[\x00-\x80]|[\x81-\x84].{1,4}?)\x02\x01\x03", re.
 
 
 class PemError(Exception):
-    """A file is not in the form it should have; the text says how, for an operator."""
+    """A file has the wrong form; the text says how, for an operator."""
 
 
 def der_blocks(data: bytes, label: str, longest: int) -> list[bytes]:
-    """Return what a file holds: the content of its PEM blocks, or the file where it has none.
+    """Return the content of a file's PEM blocks, or the file itself if it has none.
 
-    Every block must be of the kind ``label``, but for private keys, which people keep in one file with their
-    certificates: those are passed over, as is text around the blocks. Raises ``PemError``, for more than ``longest``
-    bytes too.
+    Every block must be of the kind ``label``. Private keys, which are often in one file with their certificates, and
+    text around the blocks are skipped. Raises ``PemError``, also for more than ``longest`` bytes.
     """
     if len(data) > longest:
         raise PemError(f"it is {len(data)} bytes long, more than {longest}")
     if _BEGIN not in data:
         if is_pkcs12(data):
-            raise PemError("it is a PKCS #12 file (.p12, .pfx): take out what is needed with `openssl pkcs12`")
+            raise PemError("it is a PKCS #12 file (.p12, .pfx): extract the certificates with `openssl pkcs12`")
         return [data]
     found = [_content(block, label) for block in data.split(_BEGIN)[1:] if not _is_of_a_key(block)]
     if not found:
-        raise PemError(f"it holds a private key, and no {label}")
+        raise PemError(f"it contains a private key, and no {label}")
     return found
 
 
 def has_private_key(data: bytes) -> bool:
-    """Tell whether a PEM file holds a private key."""
+    """Tell whether a PEM file contains a private key."""
     return any(_is_of_a_key(block) for block in data.split(_BEGIN)[1:])
 
 
@@ -49,7 +48,7 @@ def _is_of_a_key(block: bytes) -> bool:
 
 
 def _content(block: bytes, label: str) -> bytes:
-    """Return the content of a block, which is given from its label on."""
+    """Return the content of a block; ``block`` begins with its label."""
     kind, _, rest = block.partition(_DASHES)
     content, end, closing = rest.partition(_END)
     if not end or not closing.startswith(kind + _DASHES):

@@ -1,13 +1,12 @@
-"""Address blocks and AS identifiers of a certificate (RFC 3779; RFC 8360 has the same syntax under other OIDs).
+"""Reads address blocks and AS identifiers (RFC 3779; RFC 8360 has the same syntax under other OIDs).
 
-A part that is not understood becomes a claim without a value, which the policy denies: another address family, a SAFI
-other than unicast, routing domains, IPv4-mapped IPv6. An extension that is malformed anywhere is one such claim,
-whatever else stands in it. So is one that names nothing: a CA with such an extension has nothing to hand on, unlike a
-CA without any. Nothing raises.
+An unsupported part becomes a claim without a value, which the policy denies: another address family, a SAFI other
+than unicast, routing domains, IPv4-mapped IPv6. An extension that is malformed anywhere becomes one such claim. So
+does an extension that names nothing: a CA with an empty extension holds nothing, unlike a CA without the extension.
+Nothing raises.
 
-RFC 3779 also asks for ascending order and for neighbouring blocks to be merged. strongSwan's ``pki --addrblock``
-does neither, and it leaves the spare bits at the upper end of a range set (a DER encoder clears them); what such
-an extension means is beyond doubt all the same, so it is read.
+RFC 3779 also requires ascending order and merged blocks. strongSwan's ``pki --addrblock`` does neither, and it sets
+the spare bits at the upper end of a range, which DER clears. The meaning is clear all the same, so this is accepted.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,7 +41,7 @@ _UNICAST = b"\x01"
 
 
 def _ipv4(address: int) -> str:
-    """Write an address; ``ipaddress`` takes three times as long, and this is done for every prefix."""
+    """Return an address as text; ``ipaddress`` takes three times as long, and every prefix needs this."""
     return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
 
 
@@ -57,7 +56,7 @@ _FAMILIES: dict[bytes, tuple[Inheritable, int, Callable[[int], str], type[Networ
 
 
 def read_address_blocks(data: bytes) -> tuple[tuple[Claim[Network], ...], frozenset[Inheritable]]:
-    """Read IPAddrBlocks: the prefixes, and the families left to the issuer. A range is a claim per prefix of it."""
+    """Read IPAddrBlocks: the prefixes and the inherited families. A range gives a claim for each of its prefixes."""
     claims: list[Claim[Network]] = []
     try:
         inherits = _address_blocks(data, claims)
@@ -69,7 +68,7 @@ def read_address_blocks(data: bytes) -> tuple[tuple[Claim[Network], ...], frozen
 
 
 def read_as_identifiers(data: bytes) -> tuple[tuple[Claim[AsRange], ...], frozenset[Inheritable]]:
-    """Read ASIdentifiers: the AS numbers, and whether they are left to the issuer."""
+    """Read ASIdentifiers: the AS numbers, and whether they are inherited."""
     claims: list[Claim[AsRange]] = []
     try:
         inherits = _as_identifiers(data, claims)
@@ -99,7 +98,7 @@ def _address_blocks(data: bytes, claims: list[Claim[Network]]) -> frozenset[Inhe
             _add(claims, ADDRESS_BLOCKS, f"address family {octets.hex()}", None)
             continue
         if afi in seen:
-            raise Malformed("an address family stands twice")
+            raise Malformed("an address family appears twice")
         seen.append(afi)
         if choice == _INHERIT:
             inherits.append(_FAMILIES[afi][0])
@@ -128,7 +127,7 @@ def _plain(block: Network) -> Network | None:
 
 
 def _prefixes(low: int, high: int, width: int) -> Iterator[tuple[int, int]]:
-    """Yield the prefixes, as first address and length, that make up a range (what ``ipaddress`` does, but faster)."""
+    """Yield the prefixes of a range as first address and length, like ``ipaddress`` but faster."""
     while low <= high:
         aligned = (low & -low).bit_length() - 1 if low else width
         size = min(aligned, (high - low + 1).bit_length() - 1)
@@ -143,7 +142,7 @@ def _bits(content: bytes, width: int, *, or_ones: bool = False) -> tuple[int, in
 
 
 def _range(item: Element, width: int) -> tuple[int, int]:
-    """Return the first and the last address: what is cut off are zeros of the one and ones of the other."""
+    """Return the first and the last address: DER omits trailing zeros of the one and trailing ones of the other."""
     first, last = parts(item, SEQUENCE, BIT_STRING, BIT_STRING)
     low, length = _bits(first[1], width)
     low <<= width - length

@@ -92,34 +92,35 @@ def _der(attribute: Attribute) -> bytes:
 
 
 def why_no_name_matches(pattern: str) -> str:
-    """Return why a shell pattern can match no name in this form, empty if it can."""
+    """Return why a shell pattern cannot match any name in this form; empty if it can."""
     text = _BRACKETS.sub("?", pattern)
     if why := _unwritten(text):
         return why
     if text.startswith("/") or ", " in text:
-        return "RFC 4514 separates parts by ',' without a space and has the last one first, as CN=spoke1,O=lab,C=DE"
+        return "RFC 4514 separates parts by ',' without a space, the last one first: CN=spoke1,O=lab,C=DE"
     for key in _ATTRIBUTE.findall(text):
         name = ATTRIBUTE_NAMES.get(key) or _OTHERS.get(key) or _BY_CASE.get(key.lower())
         if key not in _NAMES and (name or not key[0].isdigit()):
-            return f"{key} is no attribute there" + (f"; write {name}" if name else f" ({', '.join(sorted(_NAMES))})")
+            instead = f"; write {name}" if name else f" ({', '.join(sorted(_NAMES))})"
+            return f"{key} is not an attribute of RFC 4514{instead}"
     if found := re.search(r'["<>;]|\\(?![0-9A-F*?])', text):
-        return f"{found[0]} stands as \\{ord(found[0]):02X} there"
+        return f"{found[0]} is written as \\{ord(found[0]):02X} in RFC 4514"
     for part in text.split(","):
         if not _WILDCARD.search(part) and ("=" not in part or part != part.strip()):
-            return f"{part!r} is no part of a name: an attribute, '=' and a value; in a value a comma stands as \\2C"
+            return f"{part!r} is not an attribute, '=' and a value; a comma in a value is written as \\2C"
     return _beginning(text)
 
 
 def why_no_identity_matches(pattern: str, *, without_certificate: bool = False) -> str:
-    """Return why a shell pattern can match no identity, empty if it can.
+    """Return why a shell pattern cannot match any identity; empty if it can.
 
-    An identity is a subject in this form or as charon prints it, or a subjectAltName; ``without_certificate``: what
-    charon prints only.
+    An identity is a subject in this form or as charon prints it, or a subjectAltName; with ``without_certificate``
+    only what charon prints.
     """
     if why := _unwritten(pattern):
         return why
     if not pattern.isascii() and (without_certificate or _CHARON_SEPARATOR.search(pattern)):
-        return "charon prints '?' for each octet that is not ASCII; names with such are matched as RFC 4514 has them"
+        return "charon prints '?' for each octet that is not ASCII; match such names in the form of RFC 4514"
     return ""
 
 
@@ -127,13 +128,13 @@ def _unwritten(text: str) -> str:
     if not unicodedata.is_normalized("NFC", text):
         return f"it is not in Unicode's normal form C; write {unicodedata.normalize('NFC', text)!r}"
     if not text.isprintable():
-        return "it has a character that cannot be printed, which stands as \\ and two hexadecimal digits"
+        return "it has an unprintable character, which is written as \\ and two hexadecimal digits"
     return ""
 
 
 def _beginning(text: str) -> str:
-    """Return why no name begins like a pattern: with an attribute that is named here, or by its identifier."""
+    """Return why no name begins like a pattern: names begin with an attribute name or an object identifier."""
     literal = _WILDCARD.split(text)[0]
     if not literal or "=" in literal or any(name.startswith(literal) for name in _NAMES):
         return ""
-    return "" if re.fullmatch(r"[0-9.]+", literal) else "a name begins with an attribute, as CN=; put * in front"
+    return "" if re.fullmatch(r"[0-9.]+", literal) else "a name begins with an attribute, such as CN=; put * in front"

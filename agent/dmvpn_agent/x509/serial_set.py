@@ -1,14 +1,14 @@
-"""Serial numbers of a CRL, held in little memory: lists of 100,000 are real."""
+"""The serial numbers of a CRL in little memory: CRLs with 100,000 entries exist."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Set
 
-#: Serial numbers that are sorted in one go, in some 2 ms.
+#: Serial numbers that are sorted at once, in some 2 ms.
 SORTED_AT_ONCE = 4096
 
 
 class SerialSet(Set[int]):
-    """A set of serial numbers as one sorted run of octets; a look-up is a binary search.
+    """A set of serial numbers as one sorted byte string; a look-up is a binary search.
 
     100,000 serial numbers of 20 octets take 2 MB, a fifth of what a ``frozenset`` takes.
     """
@@ -16,12 +16,12 @@ class SerialSet(Set[int]):
     __slots__ = ("_octets", "_width")
 
     def __init__(self, contents: Iterable[bytes]) -> None:
-        """Take the content octets of DER INTEGERs (two's complement), in any order, at least one octet each."""
+        """Make the set from content octets of DER INTEGERs (two's complement), at least one octet each."""
         given = set(contents)
         self._width = max(map(len, given), default=1)
-        # A negative number goes on with ones to the left, another with zeros.
+        # Sign extension: a negative number is padded with ones, any other with zeros.
         padded = list({item.rjust(self._width, b"\xff" if item[0] & 0x80 else b"\x00") for item in given})
-        # In parts: sorting lets no other thread run, and the event loop is one.
+        # In parts, because sorting blocks other threads, and one of them is the event loop.
         runs = [sorted(padded[at : at + SORTED_AT_ONCE]) for at in range(0, len(padded), SORTED_AT_ONCE)]
         self._octets = b"".join(heapq.merge(*runs))
 

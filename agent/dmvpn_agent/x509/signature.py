@@ -1,7 +1,7 @@
-"""Signatures of certificates and CRLs, verified by a key alone.
+"""Signatures of certificates and CRLs, verified with a key alone.
 
-Whose name the key has is asked elsewhere (``trust``): ``cryptography`` compares names by their octets, and RFC 5280,
-section 7.1, does not. SHA-1 and MD5 are refused (RFC 9155, NIST SP 800-131A): collisions can be made.
+``CaIndex`` compares the names: ``cryptography`` compares their octets, and RFC 5280, section 7.1, does not. SHA-1 and
+MD5 are refused (RFC 9155, NIST SP 800-131A), because collisions can be made.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.der import BIT_STRING, INTEGER, SEQUENCE, Malformed, element, expect
 from dmvpn_agent.x509.name import UNREADABLE
 
-#: Hashes that count; of others, ``Signature.refused`` names the algorithm.
+#: The accepted hashes; for others, ``Signature.refused`` names the algorithm.
 _HASHES = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-224", "sha3-256", "sha3-384", "sha3-512"})
 _NAMES = {
     "1.2.840.113549.1.1.2": "md2WithRSAEncryption",
@@ -36,7 +36,7 @@ Signed = x509.Certificate | x509.CertificateRevocationList
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature and what it is over. ``refused``: why it counts for nothing, whoever made it; else empty."""
+    """A signature and its content. ``refused``: why the signature does not count with any key; else empty."""
 
     oid: str
     hash: HashAlgorithm | None
@@ -46,7 +46,7 @@ class Signature:
     refused: str = ""
 
     def is_by(self, key: object) -> bool:
-        """Tell whether this key made it; never raises."""
+        """Tell whether this key made the signature. Never raises."""
         if self.refused:
             return False
         try:
@@ -62,7 +62,7 @@ class Signature:
                 key.verify(self.value, self.content)
                 return True
             return False
-        # hashlib lets other threads run meanwhile: the content may be megabytes.
+        # hashlib lets other threads run; the content may be megabytes.
         digest = hashlib.new(self.hash.name.replace("sha3-", "sha3_"), self.content).digest()
         hashed = Prehashed(self.hash)
         if isinstance(key, rsa.RSAPublicKey) and isinstance(self.padding, padding.PKCS1v15 | padding.PSS):
@@ -94,17 +94,17 @@ def read_signature(parsed: Signed, der: bytes) -> Signature:
 
 
 def _parts(der: bytes) -> tuple[bytes, bytes]:
-    """Return what is signed and the signature; both places that name the algorithm must say the same (4.1.1.2)."""
+    """Return signed content and signature; both algorithm fields must be the same (RFC 5280, section 4.1.1.2)."""
     start, end = expect(der, 0, len(der), SEQUENCE)
     inside, content_end = expect(der, start, end, SEQUENCE)
     algorithm_end = expect(der, content_end, end, SEQUENCE)[1]
     at, stop = expect(der, algorithm_end, end, BIT_STRING)
     if der[at : at + 1] != b"\x00":
-        raise Malformed("the signature is not whole octets")
+        raise Malformed("the signature is not in whole octets")
     tag, _, after = element(der, inside, content_end)
     while tag in (_VERSION, INTEGER):  # the version, and a certificate's serial number
         inside = after
         tag, _, after = element(der, inside, content_end)
     if der[inside:after] != der[content_end:algorithm_end]:
-        raise Malformed("the algorithm of the signature is named twice, and not alike")
+        raise Malformed("the two fields with the signature algorithm differ")
     return der[start:content_end], der[at + 1 : stop]

@@ -207,7 +207,7 @@ def test_a_certificate_can_be_piped(capsys: Output, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("content", "why"),
     [(b"", "empty"), (b"hello", "no certificate in PEM"), (b"\x00" * (1 << 20) + b"x", "longer than"),
-     (b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", "holds a private key, and no CERTIFICATE"),
+     (b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", "contains a private key, and no"),
      (b"-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n", "not CERTIFICATE"),
      (pkcs12(), "a PKCS #12 file (.p12, .pfx), which is encrypted; take the certificate out of it: openssl pkcs12"),
      (b"\x30\x80\x02\x01\x03\x30\x80", "a PKCS #12 file")],

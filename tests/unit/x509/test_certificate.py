@@ -211,7 +211,7 @@ def test_two_versions_of_an_extension_must_agree() -> None:
     both = [extension(BLOCKS, one), extension(BLOCKS_V2, one)]
     assert _values(read(extensions=both).resources[Source.RFC3779].prefixes) == [ip_network("192.168.1.0/24")]
     assert read_certificate(der(extensions=[extension(BLOCKS, one), extension(BLOCKS_V2, other)])) == BadCertificate(
-        f"extensions {BLOCKS} and {BLOCKS_V2} say different things"
+        f"extensions {BLOCKS} and {BLOCKS_V2} differ"
     )
     as_numbers = [extension(NUMBERS, numbers(integer(1))), extension(NUMBERS_V2, numbers(integer(2)))]
     assert isinstance(read_certificate(der(extensions=as_numbers)), BadCertificate)
@@ -262,7 +262,7 @@ def test_sources_do_not_mix() -> None:
 def test_an_unknown_critical_extension_makes_a_bad_certificate() -> None:
     """RFC 5280, section 4.2; one that is not critical is passed over."""
     assert read_certificate(der(extensions=[extension("1.2.3.4", b"", critical=True)])) == BadCertificate(
-        "critical extension 1.2.3.4 is not known"
+        "critical extension 1.2.3.4 is unknown"
     )
     assert read(extensions=[extension("1.2.3.4", b"")]).resources == {}
 

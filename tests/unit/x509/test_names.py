@@ -84,15 +84,15 @@ IMPOSSIBLE = {
     "/C=FI/O=lab/*": "separates parts by ','",
     "*,E=admin@lab": "write emailAddress",
     "cn=spoke1,*": "write CN",
-    "*,FOO=x": "FOO is no attribute there",
-    "CN=a\\,b": "stands as \\5C",
-    'CN="a"': "stands as \\22",
-    "CN=a,b,*": "a comma stands as \\2C",
+    "*,FOO=x": "FOO is not an attribute of RFC 4514",
+    "CN=a\\,b": "is written as \\5C",
+    'CN="a"': "is written as \\22",
+    "CN=a,b,*": "is written as \\2C",
     "CN=a, O=b*": "separates parts by ','",
-    "spoke1": "is no part of a name",
+    "spoke1": "is not an attribute, '=' and a value",
     "DMVPN CA*": "a name begins with an attribute",
     "*CN=Zu\u0308rich*": "normal form C",
-    "*CN=a\tb": "cannot be printed",
+    "*CN=a\tb": "unprintable",
 }
 
 

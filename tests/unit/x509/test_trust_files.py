@@ -79,7 +79,7 @@ class TestReading:
         trust, problems = read_trust(files)
         assert len(trust.authorities) == 1
         assert problems == (
-            f"{file}: it is a PKCS #12 file (.p12, .pfx): take out what is needed with `openssl pkcs12`;"
+            f"{file}: it is a PKCS #12 file (.p12, .pfx): extract the certificates with `openssl pkcs12`;"
             " expected CA certificates in PEM or DER",
         )
 
