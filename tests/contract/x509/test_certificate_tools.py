@@ -1,4 +1,4 @@
-"""Certificates and lists made by OpenSSL and strongSwan's pki mean here what those programs show of them."""
+"""Certificates and CRLs made by OpenSSL and strongSwan's pki read as those programs print them."""
 
 import re
 import subprocess
@@ -126,8 +126,8 @@ CASES = {
 
 @pytest.mark.parametrize("critical", ["", "critical,"], ids=["", "critical"])
 @pytest.mark.parametrize("case", CASES)
-def test_resources_are_those_that_openssl_shows(case: str, critical: str, tmp_path: Path) -> None:
-    """Prefixes, ranges, inheritance, AS numbers, addresses in subjectAltName: in the order of the text dump."""
+def test_resources_are_those_that_openssl_prints(case: str, critical: str, tmp_path: Path) -> None:
+    """Prefixes, ranges, inheritance, AS numbers and addresses come in the order of the text dump."""
     addresses, numbers = CASES[case]
     der = _openssl(tmp_path, EXTENSIONS.format(critical=critical, addresses=addresses, numbers=numbers))
     dump = _run("openssl", "x509", "-inform", "DER", "-noout", "-text", cwd=tmp_path, data=der).decode()
@@ -140,8 +140,8 @@ def test_resources_are_those_that_openssl_shows(case: str, critical: str, tmp_pa
     assert [claim.value for claim in certificate.resources[Source.SUBJECT].as_numbers] == [AsRange(64512, 64512)]
 
 
-def test_routing_domains_and_multicast_are_not_understood(tmp_path: Path) -> None:
-    """OpenSSL can write them; the policy knows nothing of them, so they stand without a value."""
+def test_routing_domains_and_multicast_are_claims_without_value(tmp_path: Path) -> None:
+    """OpenSSL can write them; the policy does not support them."""
     extensions = EXTENSIONS.format(critical="", addresses="IPv4-SAFI.0 = 2: 192.168.2.0/24", numbers="RDI.0 = 5")
     found = _read(_openssl(tmp_path, extensions)).resources[Source.RFC3779]
     assert [claim.value for claim in (*found.prefixes, *found.as_numbers)] == [None, None]
@@ -159,8 +159,8 @@ def _authority(directory: Path) -> bytes:
     return made
 
 
-def test_resources_are_those_that_strongswan_shows(tmp_path: Path) -> None:
-    """pki neither sorts blocks nor clears spare bits in ranges: they are read all the same."""
+def test_resources_are_those_that_strongswan_prints(tmp_path: Path) -> None:
+    """pki neither sorts blocks nor clears spare bits in ranges, and they are read all the same."""
     authority = _authority(tmp_path)
     blocks = (
         "192.168.1.0-192.168.3.255",
@@ -194,7 +194,7 @@ def test_resources_are_those_that_strongswan_shows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mask", "tag"), [("utf8only", 0x0C), ("nombstr", 0x14)], ids=["UTF8String", "T61String"])
 def test_an_issuers_name_is_copied_octet_by_octet(mask: str, tag: int, tmp_path: Path) -> None:
-    """Both programs do so, whatever kind of string it is: names can be compared by their DER."""
+    """Both programs do so for every string type."""
     authority = _openssl(tmp_path, "basicConstraints = critical,CA:TRUE", "Zürich", mask, "ca")
     (tmp_path / "ca.der").write_bytes(authority)
     _run("openssl", "x509", "-inform", "DER", "-in", "ca.der", "-out", "ca.pem", cwd=tmp_path)
@@ -207,8 +207,8 @@ def test_an_issuers_name_is_copied_octet_by_octet(mask: str, tag: int, tmp_path:
         assert chains_to(der, (), read_authorities(authority))
 
 
-def test_lists_of_both_programs_are_read_and_verified(tmp_path: Path) -> None:
-    """Serial numbers, and the authority whose list it is."""
+def test_crls_of_both_programs_are_read_and_verified(tmp_path: Path) -> None:
+    """Serial numbers and signer are right."""
     authorities = read_authorities(_authority(tmp_path))
     sign = ("--signcrl", "--cacert", "ca.crt", "--cakey", "ca.key", "--serial", "0a0b", "--reason", "superseded")
     (ours,) = read_crls(_pki(tmp_path, *sign))

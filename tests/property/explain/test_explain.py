@@ -48,18 +48,18 @@ def _explained(data: bytes) -> None:
 @example(["GRE=10.255.0.2", "AS=64512", "NET=192.168.2.0/24"])
 @example(["GRE=10.255.0.2\n", "AS=64512\x1b[2J", "NET=192.168.2.0/24\u202e"])
 def test_any_text_in_a_certificate_can_be_explained(units: list[str]) -> None:
-    """Control characters, homoglyphs and what turns a terminal around are shown escaped."""
+    """Control characters, homoglyphs and direction marks are printed escaped."""
     _explained(der(tuple(units)))
 
 
 @given(st.sampled_from(WHOLE), st.integers(0, 5000), st.binary(max_size=3))
 def test_a_damaged_certificate_can_be_explained(whole: bytes, place: int, damage: bytes) -> None:
-    """In DER and in PEM."""
+    """Damaged DER and PEM are explained."""
     place %= len(whole)
     _explained(whole[:place] + damage + whole[place + len(damage) :])
 
 
 @given(st.binary(max_size=200) | st.text("0123456789abcdef:\n", max_size=200).map(str.encode))
 def test_any_bytes_can_be_explained_or_are_refused(data: bytes) -> None:
-    """Nothing else is raised."""
+    """No other exception is raised."""
     _explained(data)

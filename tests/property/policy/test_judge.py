@@ -1,4 +1,4 @@
-"""Decisions on certificates that anybody could have been issued."""
+"""Decisions on certificates with any content."""
 
 from ipaddress import IPv4Network, ip_address, ip_network
 
@@ -46,8 +46,8 @@ UNITS = st.one_of(
 @given(UNITS)
 @example(("GRE=10.255.0.2", "AS=64512"))
 @example(("GRE=::ffff:10.255.0.2", "AS=64512"))
-def test_an_accept_is_borne_out_by_the_certificate(units: tuple[str, ...]) -> None:
-    """Whatever an OU holds, nothing raises, and who is accepted has what the certificate says to the letter."""
+def test_an_accepted_peer_has_only_what_its_certificate_names(units: tuple[str, ...]) -> None:
+    """No OU raises, and an accepted peer has exactly the resources in the text of its certificate."""
     read = read_certificate(der(units))
     decision = decide(request(certificate=read))
     if isinstance(decision, Deny):
@@ -72,8 +72,8 @@ def test_an_accept_is_borne_out_by_the_certificate(units: tuple[str, ...]) -> No
 @given(st.binary(max_size=400) | st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=4)).map(
     lambda edit: der()[: edit[0]] + edit[1] + der()[edit[0] + len(edit[1]) :]
 ))  # fmt: skip
-def test_any_bytes_are_a_certificate_or_told_to_be_none(data: bytes) -> None:
-    """Reading never raises; what is shown of a subject can be printed."""
+def test_any_bytes_are_a_certificate_or_refused(data: bytes) -> None:
+    """Reading never raises; subject and reason are printable."""
     read = read_certificate(data)
     shown = read.why if isinstance(read, BadCertificate) else read.subject
     assert shown.isprintable()
@@ -82,7 +82,7 @@ def test_any_bytes_are_a_certificate_or_told_to_be_none(data: bytes) -> None:
 
 @given(st.ip_addresses(), st.lists(st.ip_addresses(), max_size=3))
 def test_an_address_is_accepted_only_if_it_is_named(address: object, named: list[object]) -> None:
-    """Equality of addresses decides, never that of texts."""
+    """Addresses are compared, never their texts."""
     units = (*(f"GRE={item}" for item in named), "AS=64512")
     wanted = request(certificate=read_certificate(der(units)), protocol_address=ip_address(str(address)))
     decision = decide(wanted)

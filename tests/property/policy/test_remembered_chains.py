@@ -1,4 +1,4 @@
-"""What is remembered of a chain decides as the chain would, whatever the clock does."""
+"""A cached chain validation equals a fresh one, however the clock moves."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -34,8 +34,8 @@ def chains(draw: st.DrawFn) -> Chain:
 
 
 @given(st.lists(chains(), min_size=1, max_size=2), st.lists(DAYS, max_size=6), st.booleans())
-def test_it_is_as_if_nothing_were_remembered(found: list[Chain], times: list[timedelta], requires_crl: bool) -> None:
-    """Forwards and backwards in time, with and without lists that are required."""
+def test_the_cache_never_changes_the_result(found: list[Chain], times: list[timedelta], requires_crl: bool) -> None:
+    """This is so forwards and backwards in time, with and without required CRLs."""
     by, trust = policy(requires_crl=requires_crl), trusting(*found)
     remembering = ChainValidator(by, trust)
     for time in times:

@@ -1,4 +1,4 @@
-"""What certificates prove, whatever is in them."""
+"""Identities that a certificate proves, for any certificate."""
 
 from random import Random
 
@@ -14,8 +14,8 @@ from fuzz.targets import Certificates
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_certificate_is_too_strange_to_be_looked_at(seed: int) -> None:
-    """Anybody can have charon keep one; and only what the policy knows as an identity is certain."""
+def test_any_certificate_can_be_read_for_identities(seed: int) -> None:
+    """Any peer can make charon keep one; only the identities that the policy knows are certain."""
     random, target = Random(seed), Certificates()
     for _ in range(1000):
         data = target.make(random)
@@ -39,8 +39,8 @@ def test_no_certificate_is_too_strange_to_be_looked_at(seed: int) -> None:
     ],
     ids=["name", "BMP", "several", "no string", "user principal name", "URI", "registered ID"],
 )
-def test_any_other_subject_alternative_name_is_only_seen(general_name: bytes, expected: str | None) -> None:
-    """As an identity that could be mistaken for somebody's, never as one that proves who it is."""
+def test_any_other_subject_alternative_name_is_never_certain(general_name: bytes, expected: str | None) -> None:
+    """It counts as an identity that could be mistaken for another, never as a proof."""
     extension = certificates.extension(SUBJECT_ALT_NAME, certificates.sequence(general_name))
     data = certificates.der(name(attribute(COMMON_NAME, "other")), [extension])
     assert isinstance(read_certificate(data), Certificate)

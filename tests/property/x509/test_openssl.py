@@ -1,4 +1,4 @@
-"""Of random small PKIs with CRLs the agent refuses what OpenSSL refuses, and takes what it takes."""
+"""For random small PKIs with CRLs the agent refuses what OpenSSL refuses, and accepts what OpenSSL accepts."""
 
 import shutil
 import subprocess
@@ -107,7 +107,7 @@ def _agent(world: World) -> Reason | None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(worlds())
 def test_the_agent_and_openssl_agree(world: World) -> None:
-    """Chain, validity, key usage, path length and every CRL of the chain."""
+    """They agree on chain, validity, key usage, path length and every CRL of the chain."""
     with TemporaryDirectory() as folder:
         accepted = _openssl(world, Path(folder))
     assert (_agent(world) is None) == accepted

@@ -89,8 +89,8 @@ def _choice(blocks: Sequence[Any]) -> Any:
 
 
 @given(FAMILIES)
-def test_address_blocks_encoded_elsewhere_read_back_equal(families: dict[int, Any]) -> None:
-    """Whatever pyasn1 encodes is read to the same prefixes; only IPv4-mapped ones have no value."""
+def test_address_blocks_encoded_by_pyasn1_read_back_equal(families: dict[int, Any]) -> None:
+    """They give the same prefixes; only IPv4-mapped ones have no value."""
     claims, inherits = read_address_blocks(_encode_blocks(families))
     expected = [net for afi, blocks in families.items() for block in blocks or () for net in _networks(afi, block)]
     found = [claim.value for claim in claims]
@@ -160,8 +160,8 @@ def _decode_as(der: bytes) -> tuple[list[AsRange], set[Inheritable]]:
 
 
 @given(st.none() | AS_ITEMS)
-def test_as_identifiers_encoded_elsewhere_read_back_equal(items: list[AsRange] | None) -> None:
-    """Whatever pyasn1 encodes is read to the same numbers."""
+def test_as_identifiers_encoded_by_pyasn1_read_back_equal(items: list[AsRange] | None) -> None:
+    """They give the same numbers."""
     claims, inherits = read_as_identifiers(_encode_as(items))
     assert [claim.value for claim in claims] == ([None] if items == [] else items or [])
     assert inherits == ({Inheritable.AS_NUMBER} if items is None else set())
@@ -186,19 +186,19 @@ def _check(der: bytes, read: Any, other: Any) -> None:
 
 
 @given(_damaged(FAMILIES.map(_encode_blocks)) | st.binary(max_size=60))
-def test_damaged_address_blocks_are_refused_or_mean_the_same_elsewhere(der: bytes) -> None:
-    """Never an exception; and nothing is accepted that pyasn1 refuses or reads differently."""
+def test_damaged_address_blocks_are_refused_or_mean_the_same_to_pyasn1(der: bytes) -> None:
+    """Nothing raises, and nothing is accepted that pyasn1 refuses or reads differently."""
     _check(der, read_address_blocks, _decode_blocks)
 
 
 @given(_damaged((st.none() | AS_ITEMS).map(_encode_as)) | st.binary(max_size=60))
-def test_damaged_as_identifiers_are_refused_or_mean_the_same_elsewhere(der: bytes) -> None:
-    """Never an exception; and nothing is accepted that pyasn1 refuses or reads differently."""
+def test_damaged_as_identifiers_are_refused_or_mean_the_same_to_pyasn1(der: bytes) -> None:
+    """Nothing raises, and nothing is accepted that pyasn1 refuses or reads differently."""
     _check(der, read_as_identifiers, _decode_as)
 
 
 @pytest.mark.parametrize("der", [b"", b"\x30", b"\x30\x02\x02\x01"])
-def test_pyasn1_refuses_what_is_cut(der: bytes) -> None:
-    """The comparison is with a decoder that does refuse."""
+def test_pyasn1_refuses_cut_input(der: bytes) -> None:
+    """So the comparison is with a decoder that can refuse."""
     with pytest.raises(PyAsn1Error):
         _decode_as(der)

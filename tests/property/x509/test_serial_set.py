@@ -1,4 +1,4 @@
-"""A CRL's serial numbers in little memory are the set that they stand for."""
+"""A ``SerialSet`` equals the set of its serial numbers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +10,8 @@ NUMBERS = st.integers(-(2**170), 2**170) | st.integers(-300, 300)
 
 
 @given(st.sets(NUMBERS, max_size=50), st.lists(NUMBERS, max_size=20))
-def test_it_has_what_a_set_has(numbers: set[int], others: list[int]) -> None:
-    """Negative ones, zero and those longer than 20 octets too."""
+def test_it_contains_what_a_set_contains(numbers: set[int], others: list[int]) -> None:
+    """Negative numbers, zero and numbers longer than 20 octets are included."""
     serials = SerialSet.of(*numbers)
     assert set(serials) == numbers
     assert len(serials) == len(numbers)
@@ -21,14 +21,14 @@ def test_it_has_what_a_set_has(numbers: set[int], others: list[int]) -> None:
 
 
 @given(st.sets(NUMBERS, max_size=20))
-def test_octets_in_front_do_not_count(numbers: set[int]) -> None:
-    """A serial number written longer than it need be is the same one."""
+def test_leading_octets_do_not_count(numbers: set[int]) -> None:
+    """A serial number with redundant leading octets is the same number."""
     contents = [number.to_bytes(number.bit_length() // 8 + 3, signed=True) for number in numbers]
     assert set(SerialSet(contents)) == numbers
 
 
 def test_many_are_sorted_in_parts() -> None:
-    """More than are sorted at once."""
+    """More numbers than are sorted at once give the same set."""
     numbers = range(0, 7 * (2 * module.SORTED_AT_ONCE + 5), 7)
     serials = SerialSet.of(*reversed(numbers))
     assert list(serials) == list(numbers)

@@ -1,4 +1,4 @@
-"""Revocation lists: what is read, and what is refused rather than misread."""
+"""CRLs that are read, and CRLs that are refused."""
 
 import contextlib
 from collections.abc import Sequence
@@ -42,22 +42,22 @@ def read(*entries: x509.RevokedCertificate, extensions: Sequence[Extension] = ()
     return found
 
 
-def test_a_list_is_read() -> None:
-    """Serial numbers, times, number and issuer, whose name is that of the certificates it issued."""
+def test_a_crl_is_read() -> None:
+    """It has serial numbers, dates, number and issuer, and the issuer has the name of the CA."""
     found = read(entry(7), entry(2**150 + 1), extensions=[(x509.CRLNumber(12), False)])
     assert found.serials == {7, 2**150 + 1}
     assert (found.this_update, found.next_update, found.number) == (NOW - DAY, NOW + DAY, 12)
     assert (found.issuer, found.name) == ("CN=test CA", canonical_name(NAME.public_bytes()))
 
 
-def test_an_empty_list_is_a_list() -> None:
-    """Nobody is revoked; that is known only by having it."""
+def test_an_empty_crl_is_a_crl() -> None:
+    """It shows that no certificate is revoked."""
     assert read().serials == frozenset()
     assert read().number is None
 
 
-def test_an_entry_can_be_taken_back() -> None:
-    """removeFromCRL is no revocation, every other reason is one."""
+def test_remove_from_crl_does_not_revoke() -> None:
+    """Every other reason revokes."""
     reasons = [reason for reason in x509.ReasonFlags if reason is not x509.ReasonFlags.unspecified]
     found = read(*(entry(place, (x509.CRLReason(reason), False)) for place, reason in enumerate(reasons, 1)))
     assert found.serials == {
@@ -65,8 +65,8 @@ def test_an_entry_can_be_taken_back() -> None:
     }
 
 
-def test_a_pem_file_can_hold_several_lists() -> None:
-    """With text around them, as OpenSSL writes it."""
+def test_a_pem_file_can_contain_several_crls() -> None:
+    """Text around them, as OpenSSL writes it, is skipped."""
     one, other = (crl(entry(serial)).public_bytes(Encoding.PEM) for serial in (1, 2))
     found = read_crls(b"Certificate Revocation List (CRL):\n" + one + b"\n# next\n" + other.replace(b"\n", b"\r\n"))
     assert [item.serials for item in found] == [{1}, {2}]
@@ -88,13 +88,13 @@ PARTIAL = {
 
 
 @pytest.mark.parametrize("kind", PARTIAL)
-def test_a_list_that_is_not_the_whole_is_refused(kind: str) -> None:
+def test_a_partial_crl_is_refused(kind: str) -> None:
     """The error names the extension."""
     with pytest.raises(CrlError, match=kind):
         read(extensions=[(PARTIAL[kind], True)])
 
 
-def test_an_unknown_extension_that_is_not_critical_is_passed_over() -> None:
+def test_an_unknown_extension_that_is_not_critical_is_ignored() -> None:
     """RFC 5280, section 5.2."""
     assert read(extensions=[(PARTIAL["1.2.3.4"], False)]).serials == frozenset()
 
@@ -103,8 +103,8 @@ def test_an_unknown_extension_that_is_not_critical_is_passed_over() -> None:
     ("kind", "extension"),
     [("certificateIssuer", x509.CertificateIssuer([x509.DirectoryName(NAME)])), ("1.2.3.4", PARTIAL["1.2.3.4"])],
 )
-def test_an_entry_that_means_something_else_refuses_the_list(kind: str, extension: x509.ExtensionType) -> None:
-    """A serial number of another issuer's must not revoke one of ours."""
+def test_an_entry_about_another_issuer_refuses_the_crl(kind: str, extension: x509.ExtensionType) -> None:
+    """A serial number of another issuer must not revoke a certificate of this one."""
     with pytest.raises(CrlError, match=kind):
         read(entry(7, (extension, True)))
 
@@ -131,28 +131,28 @@ GOOD_PEM = crl(entry(7)).public_bytes(Encoding.PEM)
     ids=["empty", "text", "cut", "longer", "certificate", "version", "PEM certificate", "no end", "cut PEM", "base64",
          "huge"],
 )  # fmt: skip
-def test_what_is_no_list_is_an_error(data: bytes, error: str) -> None:
-    """And nothing else is raised; one bad list spoils the file."""
+def test_input_that_is_no_crl_is_an_error(data: bytes, error: str) -> None:
+    """Nothing else is raised; one bad CRL spoils the file."""
     with pytest.raises(CrlError, match=error):
         read_crls(data)
 
 
-def test_a_number_that_cannot_be_written_is_an_error() -> None:
-    """Or nothing that names it could be said of any other list either."""
+def test_a_number_that_cannot_be_printed_is_an_error() -> None:
+    """Otherwise no message could name the CRL."""
     with pytest.raises(CrlError, match="longer than 64 octets"):
         read(extensions=[(x509.CRLNumber(2**16000), False)])
 
 
-def test_a_damaged_list_is_read_or_an_error() -> None:
-    """Whichever byte is wrong."""
+def test_a_damaged_crl_is_read_or_an_error() -> None:
+    """This is so for every damaged byte."""
     for place, byte in enumerate(GOOD):
         for value in (0, 0x80, 0xFF, byte ^ 1):
             with contextlib.suppress(CrlError):
                 read_crls(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
 
 
-def test_a_list_may_have_no_next_update() -> None:
-    """RFC 5280 asks for one, X.509 does not."""
+def test_a_crl_may_have_no_next_update() -> None:
+    """RFC 5280 requires nextUpdate, X.509 does not."""
     algorithm, issuer = sequence(oid("1.2.840.10045.4.3.2")), name(attribute(COMMON_NAME, "test CA"))
     inside = sequence(integer(1), algorithm, issuer, tlv(0x17, b"260301120000Z"))
     (found,) = read_crls(sequence(inside, algorithm, bits(0, "00")))

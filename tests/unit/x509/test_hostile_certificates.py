@@ -1,4 +1,4 @@
-"""Certificates made to harm: none raises, none takes long, and nothing is believed of what is wrong in them."""
+"""Hostile certificates: none raises, none takes long, and no malformed part counts."""
 
 import json
 from typing import Any
@@ -97,8 +97,8 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_cannot_be_read_is_no_certificate(data: bytes) -> None:
-    """And it is said in a line that can be shown."""
+def test_an_unreadable_certificate_is_refused(data: bytes) -> None:
+    """The reason is one printable line."""
     found = read_certificate(data)
     assert isinstance(found, BadCertificate), found
     assert found.why.isprintable()
@@ -171,8 +171,8 @@ def _claims(certificate: Certificate) -> list[Claim[Any]]:
 
 
 @pytest.mark.parametrize("data", DOUBTFUL.values(), ids=DOUBTFUL)
-def test_what_is_wrong_is_a_claim_without_value(data: bytes) -> None:
-    """So the policy denies it by name; nothing that stands in the same field is believed."""
+def test_a_malformed_part_is_a_claim_without_value(data: bytes) -> None:
+    """The policy denies it by name, and nothing else in the same field counts."""
     found = read_certificate(data)
     assert isinstance(found, Certificate), found
     doubtful = [claim for claim in _claims(found) if claim.text != "AS=64512"]
@@ -185,8 +185,8 @@ def test_what_is_wrong_is_a_claim_without_value(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("tag", [0x0C, T61, BMP, IA5])
-def test_a_look_alike_of_a_key_is_another_unit(tag: int) -> None:
-    """``GRЕ=`` with a Cyrillic letter, a full-width ``＝``, a key behind a zero byte: they say nothing."""
+def test_a_look_alike_of_a_key_does_not_count(tag: int) -> None:
+    """``GRЕ=`` with a Cyrillic letter, a full-width ``＝`` or a key behind a zero byte names no resource."""
     for text in ("GRЕ=10.255.0.2", "GRE＝10.255.0.2", "\x00GRE=10.255.0.2", "Нubs", "Hubs\x00", " Hubs"):
         encoding = {0x0C: "utf-8", T61: "latin-1", BMP: "utf-16-be", IA5: "ascii"}[tag]
         found = read_certificate(der(name(attribute(UNIT, text.encode(encoding, errors="replace"), tag))))
@@ -194,7 +194,7 @@ def test_a_look_alike_of_a_key_is_another_unit(tag: int) -> None:
 
 
 def test_the_largest_certificate_is_read_in_full() -> None:
-    """Within the bound everything is looked at: the last OU counts like the first."""
+    """Within the size limit, the last OU counts like the first."""
     texts = ["x" * 50] * (MAX_CLAIMS - 1)
     found = read_certificate(der(units(*texts, "AS=64512")))
     assert isinstance(found, Certificate), found
@@ -202,7 +202,7 @@ def test_the_largest_certificate_is_read_in_full() -> None:
 
 
 def test_a_name_cannot_look_like_another() -> None:
-    """What separates attributes is escaped in values, for people and for patterns."""
+    """Separators of attributes are escaped in values, for people and for patterns."""
     found = read_certificate(der(name(attribute(COMMON_NAME, "x, O=DMVPN\x1b[2J"))))
     assert isinstance(found, Certificate)
     assert found.subject == "CN=x\\2C O=DMVPN\\x1b[2J"
@@ -210,7 +210,7 @@ def test_a_name_cannot_look_like_another() -> None:
 
 @pytest.mark.parametrize("serial", [-(2**151), -5, -1, 0, 1, 2**151])
 def test_any_serial_number_can_be_shown(serial: int) -> None:
-    """In hexadecimal, in decimal, in JSON, or it makes the certificate unreadable."""
+    """It prints in hexadecimal, in decimal and in JSON, or the certificate is unreadable."""
     found = read_certificate(der(serial=integer(serial)))
     if isinstance(found, Certificate):
         assert (found.serial, int(f"{found.serial:x}", 16), json.loads(json.dumps(found.serial))) == (serial,) * 3

@@ -1,4 +1,4 @@
-"""Finding the certificate of an identity as charon prints it."""
+"""The identities of a certificate as charon prints them."""
 
 import re
 import shutil
@@ -59,7 +59,7 @@ def _printed(certificate: x509.Certificate) -> str | None:
 def test_a_subject_is_printed_as_strongswan_does(
     subject: list[tuple[x509.ObjectIdentifier, str]], tmp_path: Path
 ) -> None:
-    """strongSwan's own `pki --print` says the same."""
+    """It equals the output of strongSwan's `pki --print`."""
     certificate = _certificate(subject)
     file = tmp_path / "certificate.der"
     file.write_bytes(certificate.public_bytes(Encoding.DER))
@@ -83,7 +83,7 @@ def test_a_subject_is_printed_as_strongswan_does(
     ids=["t61", "bmp", "multi-valued"],
 )
 def test_other_forms_of_a_subject_are_printed_as_strongswan_does(subject: bytes, tmp_path: Path) -> None:
-    """It prints octets, whatever string they encode, and several values of an RDN like several RDNs."""
+    """strongSwan prints octets of any string type, and the values of a multi-valued RDN like several RDNs."""
     file = tmp_path / "certificate.der"
     file.write_bytes(certificates.der(subject))
     shown = subprocess.run(["pki", "--print", "--in", file], capture_output=True, check=True).stdout.decode("latin-1")
@@ -108,7 +108,7 @@ def _attributes(draw: st.DrawFn) -> bytes:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(_attributes(), min_size=1, max_size=3), min_size=1, max_size=12))
 def test_any_subject_is_printed_as_strongswan_does(rdns: list[list[bytes]]) -> None:
-    """Whatever attributes, strings and characters; or it is said that this is not known: what is too long is cut."""
+    """For any attributes, strings and characters the form is the same, or known to be uncertain."""
     der = certificates.der(certificates.sequence(*(tlv(0x31, *attributes) for attributes in rdns)))
     shown = subprocess.run(["pki", "--print"], input=der, capture_output=True, check=True).stdout.decode("latin-1")
     (subject,) = re.findall(r'(?s)subject:  "(.*)"\n  issuer:', shown)
@@ -121,7 +121,7 @@ def test_any_subject_is_printed_as_strongswan_does(rdns: list[list[bytes]]) -> N
 
 
 def test_a_subject_that_charon_would_cut_is_not_printed() -> None:
-    """Two long names could look alike once they are cut."""
+    """Two long names could print the same once they are cut."""
     units = [(NameOID.ORGANIZATIONAL_UNIT_NAME, f"NET=192.168.{number}.0/24") for number in range(30)]
     assert _printed(_certificate(units)) is None
     fits = [(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 60)] * 7
@@ -129,12 +129,12 @@ def test_a_subject_that_charon_would_cut_is_not_printed() -> None:
 
 
 def test_an_attribute_without_a_short_name_is_not_printed() -> None:
-    """Nobody is identified by what we cannot compare."""
+    """What cannot be compared identifies no peer."""
     assert _printed(_certificate([(x509.ObjectIdentifier("1.2.3.4"), "x")])) is None
 
 
 def test_an_ipv6_address_with_an_ipv4_form_is_no_identity() -> None:
-    """glibc prints it in another way than Python, and it could be taken for the IPv4 address."""
+    """glibc prints it differently from Python, and it could be mistaken for the IPv4 address."""
     names = [
         x509.IPAddress(ip_address(text)) for text in ("::ffff:10.0.0.1", "::10.0.0.1", "10.0.0.1", "2001:db8::1")
     ]

@@ -1,4 +1,4 @@
-"""Names as patterns match them: RFC 4514, whole and unambiguous."""
+"""Names in the form of RFC 4514, which the operator's patterns match."""
 
 import re
 import tomllib
@@ -57,13 +57,13 @@ CN, ORG, COUNTRY = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.COUNT
         ("x" * 3000, "x" * 3000),
     ],
 )  # fmt: skip
-def test_a_value_is_whole_and_unambiguous(value: str, text: str) -> None:
-    """UTF-8, in normal form C, never cut; what would mean something is escaped."""
+def test_a_value_is_complete_and_unambiguous(value: str, text: str) -> None:
+    """It is UTF-8 in normal form C, never cut, and special characters are escaped."""
     assert written(((CN, value),)).encode() == f"CN={text}".encode()
 
 
 def test_the_last_part_comes_first() -> None:
-    """Parts by comma, attributes of one part by plus, an unknown type by its number and the value's DER."""
+    """RDNs are separated by commas, attributes of one RDN by plus; an unknown type is its number with DER."""
     odd = x509.ObjectIdentifier("1.2.3.4")
     assert written(((COUNTRY, "FI"),), ((ORG, "lab"),), ((CN, "a"), (odd, "A"))) in {
         "CN=a+1.2.3.4=#0C0141,O=lab,C=FI", "1.2.3.4=#0C0141+CN=a,O=lab,C=FI",
@@ -72,7 +72,7 @@ def test_the_last_part_comes_first() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), min_size=1, max_size=4))
 def test_no_value_looks_like_several_parts(values: list[str]) -> None:
-    """Whatever it holds, the text has as many parts as the name, and none can be given another's."""
+    """The text has as many parts as the name, for any value."""
     parts = written(*(((ORG, value),) for value in values)).split(",")
     assert len(parts) == len(values)
     assert all(part.startswith("O=") and part.isprintable() and "+" not in part for part in parts)
@@ -99,7 +99,7 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize(("pattern", "why"), IMPOSSIBLE.items())
 @pytest.mark.parametrize("key", ["issuers", "subjects", "allow_overclaim"])
 def test_a_pattern_that_matches_nothing_is_refused(key: str, pattern: str, why: str) -> None:
-    """At the start and by every command, with what to write."""
+    """Every command refuses it, and says what to write."""
     raw = tomllib.loads(CONFIG)
     raw["policy"][key] = [pattern]
     with pytest.raises(ConfigError) as refused:
@@ -113,15 +113,15 @@ def test_a_pattern_that_matches_nothing_is_refused(key: str, pattern: str, why: 
     ["*", "*CN=DMVPN CA*", "CN=spoke[0-9]*,O=lab,C=FI", "*,O=lab,C=FI", "CN=a\\2CLtd,*", "CN=*+UID=?,*", "1.2.3=#0C*",
      "C*", "*Zürich*", "CN=[!,]*,DC=example", "emailAddress=*@lab"],
 )  # fmt: skip
-def test_a_pattern_that_may_match_something_is_taken(pattern: str) -> None:
-    """Whoever may have such a name is not for the configuration to say."""
+def test_a_pattern_that_may_match_something_is_accepted(pattern: str) -> None:
+    """The configuration cannot know which names exist."""
     assert why_no_name_matches(pattern) == ""
 
 
 @given(st.lists(st.tuples(st.sampled_from([CN, ORG]), st.text(st.characters(exclude_categories=["Cs"]), min_size=1,
        max_size=8)), min_size=1, max_size=3))  # fmt: skip
 def test_a_pattern_that_is_a_name_is_never_refused(attributes: list[tuple[x509.ObjectIdentifier, str]]) -> None:
-    """What is called impossible matches nothing."""
+    """A pattern called impossible matches nothing."""
     name = written(*((attribute,) for attribute in attributes))
     literal = re.sub(r"([*?[])", r"[\1]", name)
     assert fnmatchcase(name, literal)
@@ -129,8 +129,8 @@ def test_a_pattern_that_is_a_name_is_never_refused(attributes: list[tuple[x509.O
     assert why_no_identity_matches(literal) == ""
 
 
-def test_a_name_with_an_umlaut_is_barred_by_every_form_of_it() -> None:
-    """RFC 4514 in UTF-8, charon's with '?', and the one of former versions."""
+def test_a_name_with_an_umlaut_is_denied_by_every_form_of_it() -> None:
+    """RFC 4514 in UTF-8, charon's form with '?', and the one for people all match."""
     (der,) = der_blocks((UMLAUT / "umlaut.pem").read_bytes(), "CERTIFICATE", 10_000)
     read = read_certificate(der)
     assert isinstance(read, Certificate)
@@ -142,7 +142,7 @@ def test_a_name_with_an_umlaut_is_barred_by_every_form_of_it() -> None:
 
 
 def test_only_the_complete_form_allows() -> None:
-    """A pattern of ``subjects`` is not matched with any other form of the name."""
+    """A pattern in ``subjects`` matches no other form of the name."""
     assert peer_of(request(), rules(subjects=("CN=spoke1,OU=NET=*",)))
     assert denial_of(request(), rules(subjects=("OU=GRE=10.255.0.2, *",))).reason is Reason.SUBJECT_NOT_ALLOWED
     assert certificate().subject_rfc4514 == "CN=spoke1,OU=NET=192.168.2.0/24,OU=AS=64512,OU=GRE=10.255.0.2"
@@ -157,12 +157,12 @@ def test_only_the_complete_form_allows() -> None:
     ],
 )  # fmt: skip
 def test_an_identity_that_charon_never_prints_is_refused(table: str, where: str) -> None:
-    """It prints '?' for characters other than ASCII; a certificate's name can be written as in RFC 4514."""
+    """charon prints '?' for characters other than ASCII; RFC 4514 can express a certificate's name."""
     with pytest.raises(ConfigError, match=re.escape(where)) as refused:
         config_from(tomllib.loads(CONFIG + table))
     assert "charon prints '?'" in str(refused.value)
 
 
-def test_the_attributes_names_are_told_apart() -> None:
-    """Each stands for one type."""
+def test_attribute_names_are_unique() -> None:
+    """Each name stands for one attribute type."""
     assert len(set(ATTRIBUTE_NAMES.values())) == len(ATTRIBUTE_NAMES)

@@ -1,4 +1,4 @@
-"""Names are compared as RFC 5280, section 7.1, says: wherever two of them are held against each other."""
+"""Names are compared by RFC 5280, section 7.1, everywhere."""
 
 import pytest
 
@@ -46,33 +46,33 @@ OTHER = {
 
 
 @pytest.mark.parametrize("kind", SAME)
-def test_these_are_one_name(kind: str) -> None:
-    """Whoever encoded it."""
+def test_these_names_are_equal(kind: str) -> None:
+    """The encoding does not matter."""
     assert canonical_name(SAME[kind]) == canonical_name(ONE)
 
 
 @pytest.mark.parametrize("kind", OTHER)
-def test_these_are_other_names(kind: str) -> None:
-    """However much they look alike."""
+def test_these_names_differ(kind: str) -> None:
+    """Similar looks do not matter."""
     assert canonical_name(OTHER[kind]) != canonical_name(ONE)
 
 
 def test_letters_of_other_scripts_are_folded_too() -> None:
-    """NFKC and case: Zürich in two forms of Unicode, and in Latin-1."""
+    """NFKC and case folding make Zürich in two Unicode forms and in Latin-1 equal."""
     one = canonical_name(name(attribute(COMMON_NAME, "Zürich Straße")))
     assert canonical_name(name(attribute(COMMON_NAME, "ZU\u0308RICH STRASSE"))) == one
     assert canonical_name(name(attribute(COMMON_NAME, "Zürich Straße".encode("latin-1"), T61))) == one
 
 
 def test_the_order_within_an_rdn_does_not_count() -> None:
-    """It is a set, though DER sorts it."""
+    """An RDN is a set, though DER sorts it."""
     parts = attribute(ORGANIZATION, "x"), attribute(COMMON_NAME, "y")
     one, other = (sequence(tlv(0x31, *order)) for order in (parts, parts[::-1]))
     assert canonical_name(one) == canonical_name(other)
 
 
-def test_what_may_not_be_compared_as_text_is_compared_by_its_octets() -> None:
-    """Private and unassigned code points (RFC 4518, section 2.4): equal only to itself."""
+def test_text_with_prohibited_characters_is_compared_by_octets() -> None:
+    """Private and unassigned code points (RFC 4518, section 2.4) equal only themselves."""
     private = [canonical_name(name(attribute(COMMON_NAME, f"\ue000{text}"))) for text in ("a", "A", "a")]
     assert private[0] == private[2] != private[1]
 
@@ -85,20 +85,20 @@ def _identity(subject: bytes, issuer: bytes = ONE) -> str:
 
 @pytest.mark.parametrize("kind", SAME)
 def test_a_peer_stays_the_same_when_its_ca_encodes_names_in_another_way(kind: str) -> None:
-    """Its own name, and its issuer's: a renewal is no conflict with itself."""
+    """Neither its own name nor its issuer's in another encoding makes a renewal a conflict."""
     assert _identity(SAME[kind]) == _identity(ONE)
     assert _identity(OTHER["letter"], SAME[kind]) == _identity(OTHER["letter"])
 
 
 @pytest.mark.parametrize("kind", OTHER)
-def test_two_peers_are_not_made_one(kind: str) -> None:
-    """Names that differ stay two identities."""
+def test_two_peers_stay_two(kind: str) -> None:
+    """Names that differ are two identities."""
     assert _identity(OTHER[kind]) != _identity(ONE)
     assert _identity(ONE, OTHER[kind]) != _identity(ONE)
 
 
-def test_units_that_are_resources_do_not_make_another_peer() -> None:
-    """Also where one stands in an RDN with other attributes."""
+def test_ous_that_name_resources_are_not_part_of_the_identity() -> None:
+    """This is so in a multi-valued RDN too."""
     plain = _identity(name(attribute(UNIT, "AS=1"), attribute(COMMON_NAME, "a")))
     assert _identity(name(attribute(UNIT, "AS=2", PRINTABLE), attribute(COMMON_NAME, "A"))) == plain
     assert _identity(name(attribute(UNIT, "site"), attribute(COMMON_NAME, "a"))) != plain
@@ -114,6 +114,6 @@ def test_units_that_are_resources_do_not_make_another_peer() -> None:
     ids=["three parts", "one part", "no type"],
 )
 def test_an_attribute_is_a_type_and_a_value(item: bytes) -> None:
-    """Nothing else can be compared."""
+    """Anything else is malformed."""
     with pytest.raises(Malformed, match="not a type and a value"):
         canonical_name(name(item))

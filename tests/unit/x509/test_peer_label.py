@@ -1,4 +1,4 @@
-"""Names of peers as words that may stand in a command."""
+"""Peers' labels: one word that is safe in a command."""
 
 import re
 from dataclasses import replace
@@ -56,19 +56,19 @@ def _subject(*parts: tuple[str, str]) -> list[Attribute]:
     ],
 )
 def test_a_name_becomes_a_word(name: str, label: str | None) -> None:
-    """A character that is not allowed becomes an underscore; without any other there is no label."""
+    """A character that is not allowed becomes an underscore; without any allowed one there is no label."""
     assert read_label(name) == (Label(label) if label else None)
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a\n", "ä", "a" * 33, "a!", "\uff41"])
 def test_there_is_no_label_of_other_characters(text: str) -> None:
-    """Whoever makes one, from whatever: it can stand in a command."""
+    """Any code can make a label, and every label is safe in a command."""
     with pytest.raises(ValueError, match="not a label"):
         Label(text)
 
 
-def test_a_subject_is_called_by_its_cn_and_a_number_by_its_site() -> None:
-    """dmvpn-ca numbers the nodes of a site; OUs that are resources are no site."""
+def test_the_label_is_the_cn_with_its_site_if_the_cn_is_a_number() -> None:
+    """dmvpn-ca numbers the nodes of a site; OUs that name resources are no site."""
     assert subject_label(_subject((CN, "old"), (CN, "spoke1"))) == Label("spoke1")
     assert subject_label(_subject((OU, "branch7"), (OU, "GRE=10.255.0.7"), (CN, "1"))) == Label("branch7-1")
     assert subject_label(_subject((OU, "x" * 60), (CN, "1"))) == Label(f"{'x' * 20}-1")
@@ -76,8 +76,8 @@ def test_a_subject_is_called_by_its_cn_and_a_number_by_its_site() -> None:
     assert subject_label(_subject((OU, "branch7"))) is None
 
 
-def test_a_peer_is_called_as_its_certificate_or_its_identity() -> None:
-    """Identity alone decides who is who; the label says it to people."""
+def test_a_peer_has_the_label_of_its_certificate_or_its_ike_identity() -> None:
+    """The identity distinguishes peers; the label is for people."""
     read = read_certificate(der(UNITS, "Spoke 1"))
     assert isinstance(read, Certificate)
     decision = decide(request(certificate=read))
@@ -89,8 +89,8 @@ def test_a_peer_is_called_as_its_certificate_or_its_identity() -> None:
 
 
 @given(NAMES.filter(bool))
-def test_whatever_a_certificate_is_called_a_command_stays_one_command(name: str) -> None:
-    """The description is one line of harmless words, marks the neighbor as ours, and is read back as it is."""
+def test_no_name_in_a_certificate_breaks_out_of_a_command(name: str) -> None:
+    """The description is one line of safe words, marks the neighbor as ours, and reads back unchanged."""
     label = read_label(name)
     assert label is None or re.fullmatch("[A-Za-z0-9._-]{1,32}", label.text)
     decision = decide(request())

@@ -1,4 +1,4 @@
-"""RFC 3779 extensions to claims. The bytes are written out, so that each test shows what it is about."""
+"""RFC 3779 extensions become claims. The bytes are written out, so each test shows its input."""
 
 from ipaddress import ip_network
 
@@ -13,7 +13,7 @@ from dmvpn_agent.x509.rfc3779 import read_address_blocks, read_as_identifiers
 
 
 def test_prefixes_are_read_in_order() -> None:
-    """A BIT STRING of n bits is a prefix of length n, the empty one included; each family is read."""
+    """A BIT STRING of n bits is a prefix of length n, also for n = 0; both families are read."""
     v4 = sequence(tlv(4, b"\x00\x01"), sequence(bits(4, "0a0020"), bits(0, ""), bits(0, "c0a80101")))
     v6 = sequence(tlv(4, b"\x00\x02"), sequence(bits(0, "20010db8"), bits(7, "20010db880")))
     claims, inherits = read_address_blocks(sequence(v4, v6))
@@ -25,7 +25,7 @@ def test_prefixes_are_read_in_order() -> None:
 
 
 def test_a_range_is_a_claim_for_each_prefix_of_it() -> None:
-    """Each says which range it is from."""
+    """Each claim names its range."""
     claims, _ = read_address_blocks(blocks(sequence(bits(0, "c0a801"), bits(2, "c0a800"))))
     assert [(claim.text, claim.value) for claim in claims] == [
         ("192.168.1.0-192.168.3.255 (192.168.1.0/24)", ip_network("192.168.1.0/24")),
@@ -34,7 +34,7 @@ def test_a_range_is_a_claim_for_each_prefix_of_it() -> None:
 
 
 def test_spare_bits_at_the_upper_end_of_a_range_may_be_ones() -> None:
-    """strongSwan's pki writes them so; they stand for ones either way."""
+    """strongSwan's pki writes them as ones; they mean ones either way."""
     strongswan = blocks(sequence(bits(0, "c0a801"), bits(2, "c0a803")))
     assert read_address_blocks(strongswan) == read_address_blocks(
         blocks(sequence(bits(0, "c0a801"), bits(2, "c0a800")))
@@ -43,15 +43,15 @@ def test_spare_bits_at_the_upper_end_of_a_range_may_be_ones() -> None:
 
 @pytest.mark.parametrize(("family", "inheritable"), [("0001", Inheritable.IPV4), ("0002", Inheritable.IPV6)])
 @pytest.mark.parametrize("safi", ["", "01"])
-def test_a_family_can_be_left_to_the_issuer(family: str, safi: str, inheritable: Inheritable) -> None:
-    """``inherit`` names no prefix; SAFI 1 is the same as none."""
+def test_a_family_can_be_inherited(family: str, safi: str, inheritable: Inheritable) -> None:
+    """``inherit`` names no prefix; SAFI 1 is the same as no SAFI."""
     data = sequence(sequence(tlv(4, bytes.fromhex(family + safi)), INHERIT))
     assert read_address_blocks(data) == ((), frozenset({inheritable}))
 
 
 @pytest.mark.parametrize("family", ["0003", "000102", "000180", "0101"])
-def test_a_family_that_is_not_understood_is_a_claim_without_value(family: str) -> None:
-    """What stands in it is not looked at, what stands beside it is read."""
+def test_an_unsupported_family_is_a_claim_without_value(family: str) -> None:
+    """Its content is ignored, and the other families are read."""
     other = sequence(tlv(4, bytes.fromhex(family)), b"\x02\x01\x05")
     known = sequence(tlv(4, b"\x00\x01"), sequence(bits(0, "0a")))
     claims, _ = read_address_blocks(sequence(other, known))
@@ -62,7 +62,7 @@ def test_a_family_that_is_not_understood_is_a_claim_without_value(family: str) -
 
 
 def test_ipv4_mapped_ipv6_is_no_prefix() -> None:
-    """It would be another way to write an IPv4 prefix."""
+    """It would be a second spelling of an IPv4 prefix."""
     mapped = bits(0, "00000000000000000000ffff0a")
     (claim,), _ = read_address_blocks(blocks(mapped, family="0002"))
     assert claim.value is None
@@ -112,7 +112,7 @@ MALFORMED_BLOCKS = {
 
 @pytest.mark.parametrize("data", MALFORMED_BLOCKS.values(), ids=MALFORMED_BLOCKS)
 def test_malformed_address_blocks_are_one_claim_without_value(data: bytes) -> None:
-    """Nothing of such an extension is believed, and it says what is wrong."""
+    """No part of such an extension counts, and the claim says what is wrong."""
     (claim,), inherits = read_address_blocks(data)
     assert claim.value is None
     assert claim.field == "IPAddrBlocks"
@@ -121,7 +121,7 @@ def test_malformed_address_blocks_are_one_claim_without_value(data: bytes) -> No
 
 
 def test_the_number_of_prefixes_is_bounded() -> None:
-    """A few ranges can stand for thousands of prefixes; one too many and none is believed."""
+    """A few ranges can mean thousands of prefixes; with one too many, none counts."""
     longest = sequence(bits(0, "00000001"), bits(1, "fffffffc"))
     claims, _ = read_address_blocks(blocks(*[longest] * 400))
     assert [(claim.text, claim.value) for claim in claims] == [
@@ -133,7 +133,7 @@ def test_the_number_of_prefixes_is_bounded() -> None:
 
 
 def test_as_numbers_and_ranges_are_read_in_order() -> None:
-    """The range of all numbers is well-formed; whether any is allowed is the policy's matter."""
+    """The range of all numbers is well-formed; the policy decides which are allowed."""
     everything = sequence(b"\x02\x01\x00", b"\x02\x05\x00\xff\xff\xff\xff")
     claims, inherits = read_as_identifiers(numbers(b"\x02\x03\x00\xfc\x00", everything, b"\x02\x01\x07"))
     assert [(claim.field, claim.text, claim.value) for claim in claims] == [
@@ -144,13 +144,13 @@ def test_as_numbers_and_ranges_are_read_in_order() -> None:
     assert not inherits
 
 
-def test_as_numbers_can_be_left_to_the_issuer() -> None:
+def test_as_numbers_can_be_inherited() -> None:
     """``inherit`` names no number."""
     assert read_as_identifiers(sequence(tlv(0xA0, INHERIT))) == ((), frozenset({Inheritable.AS_NUMBER}))
 
 
 def test_routing_domains_are_a_claim_without_value() -> None:
-    """They are something that the policy does not know, so it cannot pass them over."""
+    """The policy does not support them, and must not ignore them."""
     claims, _ = read_as_identifiers(sequence(tlv(0xA0, sequence(b"\x02\x01\x07")), tlv(0xA1, INHERIT)))
     assert [claim.value for claim in claims] == [AsRange(7, 7), None]
 
@@ -180,7 +180,7 @@ MALFORMED_AS = {
 
 @pytest.mark.parametrize("data", MALFORMED_AS.values(), ids=MALFORMED_AS)
 def test_malformed_as_identifiers_are_one_claim_without_value(data: bytes) -> None:
-    """Nothing of such an extension is believed."""
+    """No part of such an extension counts."""
     (claim,), inherits = read_as_identifiers(data)
     assert (claim.value, claim.text[:11]) == (None, "malformed: ")
     assert not inherits
