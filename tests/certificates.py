@@ -1,6 +1,6 @@
-"""Certificates put together byte by byte: whatever form they are to have, right or wrong, and without signing.
+"""Certificates made byte by byte, in any form, right or wrong, and without a signature.
 
-Nothing that reads certificates looks at the signature: charon has. Where it matters, ``signed`` makes one.
+Reading a certificate does not verify the signature. If a test needs one, ``signed`` makes it.
 """
 
 from collections.abc import Iterable
@@ -93,7 +93,7 @@ def extension(kind: str, value: bytes, critical: bool = False) -> bytes:
 
 @lru_cache
 def key() -> ec.EllipticCurvePrivateKey:
-    """Return the key of all of them, always the same: so are the certificates."""
+    """Return the key of all of them, always the same one, so the certificates are the same too."""
     return ec.derive_private_key(7, ec.SECP256R1())
 
 
@@ -103,7 +103,7 @@ def _public_key() -> bytes:
 
 
 def signed(certificate: bytes) -> bytes:
-    """Return a certificate of ``der`` with a signature by its own key in place of none."""
+    """Return a certificate of ``der`` with a signature by its own key."""
     unsigned = certificate.removesuffix(_ALGORITHM + bits(0, "00"))
     header = 2 if unsigned[1] < 0x80 else 2 + (unsigned[1] & 0x7F)
     inside = unsigned[header:]
@@ -116,7 +116,7 @@ def der(
     issuer: bytes = name(attribute(COMMON_NAME, "test CA")),
     serial: bytes = integer(7),
 ) -> bytes:
-    """Return a certificate, valid 2025 to 2027; its parts are taken as they are."""
+    """Return a certificate, valid 2025 to 2027, from these parts."""
     inside = sequence(
         tlv(0xA0, integer(2)),
         serial,

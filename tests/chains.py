@@ -1,4 +1,4 @@
-"""What a trust store says of one certificate or one CRL, for the tests."""
+"""Whether a trust store accepts one certificate or one CRL, for tests."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from dmvpn_agent.x509.trust_store import TrustStore
 
 
 def chains_to(der: bytes, others: Sequence[bytes], authorities: Sequence[Authority]) -> bool:
-    """Tell whether a certificate comes from an authority, maybe by way of others that somebody shows."""
+    """Tell whether a certificate has a chain to a CA, perhaps through CAs among ``others``."""
     certificate = read_certificate(der)
     store = TrustStore(authorities)
     store = TrustStore(authorities, store.learn(others))
@@ -18,7 +18,7 @@ def chains_to(der: bytes, others: Sequence[bytes], authorities: Sequence[Authori
 
 
 def signed_by(crl: Crl, authorities: Sequence[Authority]) -> bool:
-    """Tell whether a CRL is in force by these authorities."""
+    """Tell whether a CRL is in force with these CAs."""
     store = TrustStore(authorities, crls=(crl,))
     assert len(store.crls) + len(store.unused) == 1
     return bool(store.crls)

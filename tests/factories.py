@@ -1,4 +1,4 @@
-"""Values the tests begin with: certificates as a CA would issue them, events as nhrpd writes them, a policy."""
+"""Values for tests: certificates as a CA issues them, events as nhrpd sends them, a policy."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -66,7 +66,7 @@ def decide(
 
 
 class Clock:
-    """Both clocks; they stand still until they are moved. ``jump`` sets the time of day alone."""
+    """Both clocks; they stand still until moved. ``jump`` sets only the time of day."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now
@@ -167,7 +167,7 @@ def crl_pem(
 
 
 def certificate(*units: str, **options: Any) -> Certificate:
-    """Return a certificate as the policy sees it; the default OUs where none are given."""
+    """Return a certificate as the policy sees it; with the default OUs if none are given."""
     read = read_certificate(der(units or UNITS, **options))
     assert isinstance(read, Certificate)
     return read

@@ -24,7 +24,7 @@ CA = x509.BasicConstraints(ca=True, path_length=None)
 
 @lru_cache
 def key_of(name: str) -> ec.EllipticCurvePrivateKey:
-    """Return the key that goes by this name."""
+    """Return the key with this name."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -37,7 +37,7 @@ def usage(*bits: str) -> x509.KeyUsage:
 
 @dataclass(frozen=True)
 class Party:
-    """A name and a key; ``text`` is the common name, ``key`` tells keys apart, ``kind`` how the name is encoded."""
+    """A name and a key; ``text`` is the common name, ``key`` names the key, ``kind`` is the encoding of the name."""
 
     text: str
     key: str = ""
@@ -60,7 +60,7 @@ class Party:
         serial: int = 7,
         ca: bool = True,
     ) -> bytes:
-        """Return a certificate of another one (DER), by default a CA's."""
+        """Return a certificate for another party (DER), by default a CA's."""
         builder = (
             x509.CertificateBuilder()
             .subject_name(other.name)
@@ -84,7 +84,7 @@ class Party:
         return certificate
 
     def authority(self, by: "Party | None" = None, *extensions: x509.ExtensionType, **options: Any) -> Authority:
-        """Return its CA certificate, issued by another one or by itself."""
+        """Return its CA certificate, issued by another party or by itself."""
         (authority,) = read_authorities((by or self).certify(self, *extensions, **options))
         return authority
 

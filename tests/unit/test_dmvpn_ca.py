@@ -1,4 +1,4 @@
-"""What dmvpn-ca issues, judged by the configuration that is shipped for it (docs/dmvpn-ca.md)."""
+"""dmvpn-ca's certificates, judged by the configuration that is shipped for them (docs/dmvpn-ca.md)."""
 
 import tomllib
 from dataclasses import replace
@@ -47,7 +47,7 @@ START = Clock().uptime()
 
 
 def shipped(role: str, networks: dict[str, str], *changes: tuple[str, str]) -> Config:
-    """Return the shipped configuration with its placeholders filled, and with single lines changed."""
+    """Return the shipped configuration with its placeholders filled, and single lines changed."""
     text = render((CHECKOUT / f"deploy/agent.dmvpn-ca.{role}.toml").read_text(), {**networks, "AS_NUMBER": 65000})
     for old, new in changes:
         assert old in text
@@ -79,7 +79,7 @@ def ask(certificate: Certificate, address: str, kind: BindingType = BindingType.
 
 
 def decide(by: Policy, asked: BindingRequest, peers: Peers | None = None, trusting: Trust | None = None) -> Any:
-    """Decide; with ``peers``, beside who is there already, and record the decision."""
+    """Decide; with ``peers``, beside the peers already there, and record the decision."""
     holders = (lambda peer: peers.conflicting(peer, START)) if peers is not None else (lambda _: ())
     decision = Judge(by, trusting or trust()).decide(asked, AT, holders)
     if peers is not None:
@@ -99,17 +99,17 @@ HUBS = [("hub1", "10.255.0.1"), ("hub2", "10.255.0.2"), ("hub3", "10.255.0.3")]
 
 
 class TestHubs:
-    """The blocks of a hub are the whole network's: they say what it carries for others."""
+    """The blocks of a hub are those of the whole network, and name what it carries for others."""
 
     @pytest.mark.parametrize(("name", "address"), HUBS)
     def test_a_spoke_accepts_its_hub_and_a_hub_the_other(self, name: str, address: str) -> None:
-        """With the tunnel network in its blocks or without."""
+        """The tunnel network may be in its blocks or not."""
         for by, kind in ((SPOKE, BindingType.NHS), (HUB, BindingType.NHS), (HUB, BindingType.DYNAMIC)):
             assert peer(by, ask(case(name), address, kind)).kind is PeerKind.HUB
 
     @pytest.mark.parametrize(("name", "address"), HUBS)
-    def test_what_it_carries_is_in_conflict_with_nobody(self, name: str, address: str) -> None:
-        """Whoever comes first: hubs, a site behind them."""
+    def test_what_it_carries_conflicts_with_no_peer(self, name: str, address: str) -> None:
+        """This is so in any order of hubs and sites."""
         for order in ((name, "fin1"), ("fin1", name)):
             peers = Peers(MemoryStore())
             for one in order:
@@ -118,8 +118,8 @@ class TestHubs:
 
     @pytest.mark.parametrize(("name", "address"), HUBS)
     @pytest.mark.parametrize("by", [HUB, SPOKE], ids=["hub", "spoke"])
-    def test_its_filter_is_the_policys(self, name: str, address: str, by: Policy) -> None:
-        """Nothing outside allowed networks and the tunnel networks, nothing forbidden, whatever its blocks say."""
+    def test_its_filter_follows_the_policy(self, name: str, address: str, by: Policy) -> None:
+        """It permits only allowed networks and tunnel networks, without forbidden ones, for any blocks."""
         forbidden = (ip_network("192.168.7.0/24"),)
         rules = {kind: replace(one, forbidden_networks=forbidden) for kind, one in by.rules["gre1"].items()}
         asked = ask(case(name), address, BindingType.NHS)
@@ -129,17 +129,17 @@ class TestHubs:
         assert permits == {f"permit 192.168.0.0/16 le {longest}", "permit 10.255.0.0/16 le 32"}
         assert any(not entry.permit and covers(entry.prefix, forbidden[0]) for entry in entries)
 
-    def test_its_blocks_give_it_nothing(self) -> None:
-        """A flag in a certificate widens no filter: the filter of a hub is the same without any block of its own."""
+    def test_its_blocks_entitle_it_to_nothing(self) -> None:
+        """Without blocks its filter is the same."""
         wide, narrow = (ask(case(name), address) for name, address in (HUBS[0], HUBS[2]))
         assert peer(HUB, wide).transit == peer(HUB, narrow).transit
 
     def test_its_tunnel_networks_may_be_longer_than_any_sites_prefix(self) -> None:
-        """A small network has a short tunnel network: max_prefix_length is about what sites have."""
+        """max_prefix_length is for sites' prefixes, and a small network has a long tunnel network."""
         by = shipped("hub", CASES, ('"10.255.0.0/16"', '"10.255.0.0/16", "172.30.0.0/28"')).policy
         assert isinstance(decide(by, ask(case("hub1"), "10.255.0.1")), Accept)
 
-    def test_blocks_that_have_nothing_to_do_with_the_network_deny(self) -> None:
+    def test_blocks_outside_the_network_deny(self) -> None:
         """Certificate and policy contradict each other."""
         by = shipped("hub", {**CASES, "ALLOWED_NETWORK": "172.16.0.0/12"}).policy
         assert decide(by, ask(case("hub3"), "10.255.0.3")).reason is Reason.PREFIX_NOT_ALLOWED
@@ -155,20 +155,20 @@ class TestHubs:
     def test_a_spoke_binds_hosts_behind_a_hub_in_what_it_may_announce(
         self, host: str, networks: str, reason: Reason | None
     ) -> None:
-        """Blocks that are wider than allowed_networks give no hosts beyond these."""
+        """Blocks wider than allowed_networks add no hosts."""
         by = shipped("spoke", {**CASES, "ALLOWED_NETWORK": f'{networks}", "2001:db8::/32'}).policy
         decision = decide(by, ask(case("hub1"), host, BindingType.CACHED))
         assert (decision.reason if isinstance(decision, Deny) else None) is reason
 
-    def test_who_carries_nothing_for_others_has_its_blocks_for_its_own(self) -> None:
-        """With policy.hub.transit = false a hub is judged as anybody."""
+    def test_without_transit_a_hubs_blocks_are_its_own(self) -> None:
+        """With policy.hub.transit = false a hub is judged like any peer."""
         by = shipped("hub", CASES, ("[policy.sources]", "[policy.hub]\ntransit = false\n[policy.sources]")).policy
         assert decide(by, ask(case("hub1"), "10.255.0.1")).reason in {
             Reason.PREFIX_NOT_ALLOWED, Reason.PREFIX_FORBIDDEN,
         }  # fmt: skip
 
     def test_a_site_called_hubs_is_no_hub(self) -> None:
-        """Only dmvpn-ca's own extension says so: a site may have any name."""
+        """A site may have any name; only dmvpn-ca's extension marks a hub."""
         hubs = DmvpnCa()
         mine = hubs.certify("x", "Hubs", [ip_address("10.255.1.9")], [ip_network("192.168.9.0/24")])
         asked = ask(read(mine.certificate), "10.255.1.9")
@@ -184,12 +184,12 @@ def trusting_in(*authorities: DmvpnCa) -> Trust:
 
 
 class TestSites:
-    """The concentrators of a site have the same prefixes, each a name and a protocol address of its own."""
+    """The routers of a site have the same prefixes, and each a name and protocol addresses of its own."""
 
     FIN1, FIN2 = ask(case("fin1"), "10.255.1.1"), ask(case("fin2"), "10.255.1.2")
 
     def test_both_are_accepted_each_with_a_filter_of_the_sites_prefixes(self) -> None:
-        """And each with a neighbor of its own."""
+        """Each has a neighbor of its own."""
         peers = Peers(MemoryStore())
         first, second = peer(HUB, self.FIN1, peers), peer(HUB, self.FIN2, peers)
         assert first.prefixes == second.prefixes
@@ -204,7 +204,7 @@ class TestSites:
         ] * 2
 
     def test_when_one_leaves_the_other_stays(self) -> None:
-        """It keeps its prefixes, though they were held by both."""
+        """It keeps the prefixes that both held."""
         peers = Peers(MemoryStore())
         for asked in (self.FIN1, self.FIN2):
             peer(HUB, asked, peers)
@@ -218,7 +218,7 @@ class TestSites:
         )
 
     def test_both_come_back_after_a_restart(self) -> None:
-        """From the store, without nhrpd's word."""
+        """The store is enough, without nhrpd."""
         store = MemoryStore()
         peers = Peers(store)
         for asked in (self.FIN1, self.FIN2):
@@ -228,14 +228,14 @@ class TestSites:
         assert {one.protocol_address for one in again} == {one.protocol_address for one in peers}
 
     def test_by_default_the_second_is_denied(self) -> None:
-        """Sharing is something that the operator says."""
+        """The operator must configure sharing."""
         by = shipped("hub", CASES, ('on_conflict = "share"', "")).policy
         peers = Peers(MemoryStore())
         peer(by, self.FIN1, peers)
         assert decide(by, self.FIN2, peers).reason is Reason.PREFIX_CONFLICT
 
-    def test_a_policy_that_shares_no_more_leaves_one(self) -> None:
-        """Both were accepted; who is judged first has to go."""
+    def test_a_policy_that_no_longer_shares_keeps_one(self) -> None:
+        """Both were accepted; the one judged first is dropped."""
         peers = Peers(MemoryStore())
         for asked in (self.FIN1, self.FIN2):
             peer(HUB, asked, peers)
@@ -257,7 +257,7 @@ class TestSites:
         assert [one.protocol_address for one in peers] == [self.FIN2.protocol_address]
 
     def test_a_protocol_address_is_never_shared(self) -> None:
-        """Two certificates of one site for one address."""
+        """Two certificates of one site with one address conflict."""
         ca = DmvpnCa()
         trusted = trusting_in(ca)
         peers = Peers(MemoryStore())
@@ -269,8 +269,8 @@ class TestSites:
         assert denied.reason is Reason.PROTOCOL_ADDRESS_CONFLICT
 
 
-class TestNobodyElseShares:
-    """Only who the same key has certified for the same site and the same prefixes."""
+class TestNoOtherPeerShares:
+    """Only peers that the same key certified for the same site and prefixes share."""
 
     HELD = ("FIN", ["192.168.1.0/24"])
 
@@ -287,14 +287,14 @@ class TestNobodyElseShares:
         ],
     )
     def test_another_site_or_other_prefixes(self, site: str, prefixes: list[str]) -> None:
-        """Whoever holds them first."""
+        """The order does not matter."""
         ca = DmvpnCa()
         for order in ((self.HELD, (site, prefixes)), ((site, prefixes), self.HELD)):
             reasons = [denial for denial in self._admit([(ca, *one) for one in order], trusting_in(ca)) if denial]
             assert reasons == [Reason.PREFIX_CONFLICT]
 
     def test_another_ca_of_the_same_name(self) -> None:
-        """Both are the operator's CAs: the names are equal, the keys are not."""
+        """Both are the operator's CAs, with one name and two keys."""
         one, other = DmvpnCa(), DmvpnCa()
         trusted = trusting_in(one, other)
         other.certify("x", "FIN", [ip_address("10.255.9.9")], [])  # so that the next one has another name
@@ -302,7 +302,7 @@ class TestNobodyElseShares:
         assert self._admit([(one, *self.HELD), (one, *self.HELD)], trusted) == [None, None]
 
     def test_without_a_chain_to_a_ca(self) -> None:
-        """Then nobody knows which key issued a certificate."""
+        """Without a chain the issuing key is unknown."""
         ca = DmvpnCa()
         assert self._admit([(ca, *self.HELD), (ca, *self.HELD)], Trust()) == [None, Reason.PREFIX_CONFLICT]
 
@@ -312,8 +312,8 @@ class TestNobodyElseShares:
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, blank, _validate=False)])
         assert read(DmvpnCa().certificate(subject, "x", ()).certificate).site == ""
 
-    def test_who_has_no_site(self) -> None:
-        """Resources and the name of the holder are none."""
+    def test_a_hub_has_no_site(self) -> None:
+        """Resources and the name of the holder are not a site."""
         assert read((DATA / "fin1.pem").read_bytes()).site != ""
         assert read((DATA / "hub1.pem").read_bytes()).site == ""
 
@@ -330,8 +330,8 @@ class TestNobodyElseShares:
         return reasons
 
 
-def test_everything_that_its_readme_issues_is_accepted() -> None:
-    """Two hubs and two sites of two concentrators, both address families; one with an AS number of its own."""
+def test_every_certificate_of_its_readme_is_accepted() -> None:
+    """These are two hubs and two sites with two routers each, IPv4 and IPv6, one with its own AS number."""
     ca = DmvpnCa()
     trusted = trusting_in(ca)
     whole = [ip_network(one) for one in ("10.0.0.0/8", "172.18.0.0/16", "fd00::/32")]

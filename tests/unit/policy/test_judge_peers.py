@@ -1,4 +1,4 @@
-"""The decision on one binding: which kind of peer asks, the static table, maintenance, conflicts, hosts."""
+"""Decisions by kind of peer, static table, maintenance, conflicts and hosts."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -63,22 +63,22 @@ class TestKinds:
     def test_a_spoke_may_share_its_as_number_with_another_spoke(
         self, role: Role, binding_type: BindingType, reason: Reason | None
     ) -> None:
-        """They have no BGP session with each other, so it would be no iBGP: the shortcut is accepted."""
+        """Spokes have no BGP session with each other, so it would be no iBGP."""
         asked = replace(request(GRE, "AS=64512", NET), binding_type=binding_type)
         by = policy(replace(RULES, requires_hub_role=False), role=role, own_as_number=64512)
         decision = decide(asked, by)
         assert (decision.reason if isinstance(decision, Deny) else None) is reason
 
-    def test_what_a_hub_registers_with_is_a_hub(self) -> None:
-        """A binding of type nhs is one that this node asked for."""
+    def test_a_peer_with_which_this_node_registers_is_a_hub(self) -> None:
+        """This node asked for a binding of type nhs."""
         assert self._kind(request(binding_type=BindingType.NHS), Role.SPOKE) is PeerKind.HUB
 
-    def test_a_certificate_with_the_hub_role_is_a_hubs(self) -> None:
-        """OU=Hubs, or dmvpn-ca's extension."""
+    def test_a_peer_with_the_hub_role_is_a_hub(self) -> None:
+        """OU=Hubs or dmvpn-ca's extension gives the role."""
         assert self._kind(request(*UNITS, "Hubs"), Role.HUB) is PeerKind.HUB
 
-    def test_a_hub_by_one_source_and_none_by_another_is_none(self) -> None:
-        """Whichever source comes first, and however they are put together; so it has no hub's rights on a spoke."""
+    def test_a_hub_by_one_source_and_none_by_another_is_no_hub(self) -> None:
+        """For any order and combination of sources the peer has no rights of a hub."""
         said_no = named(Source.DMVPN_CA, *UNITS, "Hubs", roles=(Claim("dmvpn-ca hub", "FALSE", Role.SPOKE),))
         for sources in (SOURCES, SOURCES[::-1]):
             for how in (Combination.FIRST, Combination.UNION):
@@ -91,38 +91,38 @@ class TestKinds:
         assert denial_of(said_no, disagreeing).reason is Reason.SOURCES_DISAGREE
         assert Judge(disagreeing, Trust()).explain(said_no, NOW).kind is PeerKind.SPOKE
 
-    def test_anybody_else_is_a_spoke_to_a_hub_and_a_shortcut_to_a_spoke(self) -> None:
-        """The same certificate, seen from two places."""
+    def test_any_other_peer_is_a_spoke_to_a_hub_and_a_shortcut_to_a_spoke(self) -> None:
+        """One certificate has two kinds on two nodes."""
         assert self._kind(request(), Role.HUB) is PeerKind.SPOKE
         assert self._kind(request(binding_type=BindingType.CACHED), Role.SPOKE) is PeerKind.SHORTCUT
 
     def test_each_kind_has_rules_of_its_own(self) -> None:
-        """A hub may have no prefixes here, and a spoke one."""
+        """Here a hub may have no prefixes, and a spoke one."""
         by = self._by_kind(Role.HUB)
         assert denial_of(request(*UNITS, "Hubs"), by).reason is Reason.TOO_MANY_PREFIXES
         assert peer_of(request(), by)
 
 
 class TestStaticTable:
-    """Peers without certificates, and the operator's overrides."""
+    """Peers without certificates, and overrides."""
 
     BY = policy(static_peers=(ROW,))
 
     def _asked(self, *present: IkePeer) -> BindingRequest:
         return request(certificate=None, ike_peers=frozenset(present))
 
-    def test_a_pre_shared_keys_peer_is_judged_by_its_row(self) -> None:
-        """The IKE identity is its name."""
+    def test_a_peer_with_a_pre_shared_key_is_judged_by_its_row(self) -> None:
+        """Its name is the IKE identity."""
         peer = peer_of(self._asked(PSK), self.BY)
         assert (peer.subject, peer.as_number, peer.fingerprint, peer.not_after) == (PSK.identity, 64512, "", None)
 
     def test_the_rows_resources_pass_the_same_rules(self) -> None:
-        """The table is no way around the policy."""
+        """The static table does not bypass the policy."""
         denied = denial_of(self._asked(PSK), policy(replace(RULES, as_ranges=(AsRange(1, 2),)), static_peers=(ROW,)))
         assert denied.reason is Reason.AS_NUMBER_NOT_ALLOWED
 
-    def test_a_peer_that_should_have_shown_a_certificate_is_not_judged_by_the_table(self) -> None:
-        """One that nhrpd could not hold is not a missing one."""
+    def test_a_peer_that_authenticated_by_certificate_needs_one(self) -> None:
+        """A certificate that nhrpd cannot hold is not a missing one."""
         shown = IkePeer(PSK.identity, has_certificate=True)
         assert denial_of(self._asked(shown), self.BY).reason is Reason.NO_CERTIFICATE
 
@@ -144,28 +144,28 @@ class TestStaticTable:
     def test_a_row_is_for_one_kind_of_authentication(
         self, overrides: bool, shown: dict[str, Any], served_by: bool | None
     ) -> None:
-        """Whoever has a pre-shared key chooses an identity, and so may choose one that is meant for a certificate."""
+        """A peer with a pre-shared key chooses its identity, and could choose one meant for a certificate."""
         row = replace(ROW, identity="*", overrides=overrides)
         assert (static_peer_of(request(**shown), policy(static_peers=(row,))) is row) == (served_by is overrides)
 
-    def test_two_identities_behind_one_address_are_not_told_apart(self) -> None:
-        """Nobody is guessed."""
+    def test_two_identities_at_one_nbma_address_are_denied(self) -> None:
+        """The agent does not guess."""
         assert denial_of(self._asked(PSK, replace(PSK, identity="other@example.net")), self.BY)
 
-    def test_nobody_known_is_nobody(self) -> None:
-        """Without an IKE_SA there is no identity, and the row for everybody is for none."""
+    def test_without_an_ike_sa_no_row_matches(self) -> None:
+        """Not even a row for every identity does."""
         everybody = policy(static_peers=(replace(ROW, identity="*"),))
         assert denial_of(self._asked(), everybody).reason is Reason.NO_CERTIFICATE
 
-    def test_a_certificate_goes_before_the_table(self) -> None:
-        """Unless the operator said otherwise."""
+    def test_a_certificate_comes_before_the_static_table(self) -> None:
+        """Only a row with override replaces it."""
         row = replace(ROW, identity="*CN=spoke1")
         assert peer_of(request(GRE, "AS=64600"), policy(static_peers=(row,))).as_number == 64600
         over = policy(static_peers=(replace(row, overrides=True),))
         assert peer_of(request(GRE, "AS=64600"), over).as_number == 64512
 
-    def test_two_rows_of_one_pattern_are_told_apart(self) -> None:
-        """One is for peers with a certificate, the other for those without: each peer is judged by its own."""
+    def test_two_rows_with_one_pattern_are_distinct(self) -> None:
+        """One is for peers with a certificate, the other for peers without."""
         override = replace(
             ROW, identity="*", overrides=True, resources=replace(ROW.resources, roles=(Claim("x", "hub", Role.HUB),))
         )
@@ -178,76 +178,76 @@ class TestStaticTable:
             PeerKind.SPOKE, PeerKind.HUB, PeerKind.SPOKE,
         ]  # fmt: skip
 
-    def test_an_override_saves_nobody_from_expiring(self) -> None:
-        """It is in place of the resources, not of the certificate."""
+    def test_an_override_does_not_prevent_expiry(self) -> None:
+        """It replaces the resources, not the certificate."""
         row = replace(ROW, identity="*", overrides=True)
         expired = request(certificate=certificate(not_after=NOW - timedelta(seconds=1)))
         assert denial_of(expired, policy(static_peers=(row,))).reason is Reason.CERTIFICATE_EXPIRED
 
-    def test_an_unreadable_certificate_is_not_replaced_by_the_table(self) -> None:
-        """Nobody knows whose it is."""
+    def test_an_unreadable_certificate_is_not_replaced_by_the_static_table(self) -> None:
+        """Its holder is unknown."""
         row = replace(ROW, identity="*", overrides=True)
         asked = request(certificate=BadCertificate("cut off"), ike_peers=frozenset({PSK}))
         assert denial_of(asked, policy(static_peers=(row,))).reason is Reason.MALFORMED_CERTIFICATE
 
 
 class TestMaintenance:
-    """What the operator does to single peers."""
+    """Single peers are blocked or quarantined."""
 
     def test_quarantine_accepts_and_gives_no_bgp(self) -> None:
-        """The tunnel stays for looking into it; nothing is announced."""
+        """The tunnel stays for investigation, and nothing is announced."""
         peer = peer_of(request(), policy(maintenance=(Maintenance(Action.QUARANTINE, serial=certificate().serial),)))
         assert (peer.quarantined, peer.as_number, peer.prefixes) == (True, None, ())
 
-    def test_another_peer_is_not_touched(self) -> None:
+    def test_another_peer_is_not_affected(self) -> None:
         """A pattern matches whole names."""
         assert peer_of(request(), policy(maintenance=(Maintenance(Action.DENY, identity="CN=spoke1"),)))
 
     @pytest.mark.parametrize("action", Action)
-    def test_case_is_no_way_around_it(self, action: Action) -> None:
-        """charon takes a pre-shared key's owner for the same in any case; a row with a wildcard lets both in."""
+    def test_case_does_not_evade_maintenance(self, action: Action) -> None:
+        """charon ignores case in the identity of a pre-shared key, and a wildcard row accepts any case."""
         row = StaticPeer("*@*", certificate().resources[Source.SUBJECT])
         by = policy(static_peers=(row,), maintenance=(Maintenance(action, identity="spoke7@Example.net"),))
         asked = request(certificate=None, ike_peers=frozenset({IkePeer("SPOKE7@example.net", has_certificate=False)}))
         decision = decide(asked, by)
         assert isinstance(decision, Deny) or (decision.peer is not None and decision.peer.quarantined)
 
-    def test_who_is_behind_the_same_address_is_another_peer(self) -> None:
-        """A certificate's peer is named by the certificate, not by its neighbours."""
+    def test_maintenance_of_another_peer_at_the_nbma_address_does_not_matter(self) -> None:
+        """The certificate names its peer, and no other."""
         present = frozenset({OWN, STRANGER})
         by = policy(maintenance=(Maintenance(Action.DENY, identity=STRANGER.identity),))
         assert peer_of(request(ike_peers=present), by)
 
 
 class TestConflicts:
-    """What another live peer holds."""
+    """Another live peer holds the address or a prefix."""
 
     def _decide(self, holder: Peer, by: Policy = POLICY) -> Any:
         return Judge(by, Trust()).decide(request(), NOW, lambda _: (holder,))
 
     def test_an_address_that_is_held_is_denied(self) -> None:
-        """Who holds it is named."""
+        """The denial names the holder."""
         denied = self._decide(replace(spoke(9), protocol_address=ADDRESS))
         assert (denied.reason, denied.found) == (Reason.PROTOCOL_ADDRESS_CONFLICT, str(ADDRESS))
         assert "CN=spoke9" in denied.expected
 
     def test_a_prefix_that_is_held_is_denied(self) -> None:
-        """Overlapping is enough."""
+        """An overlap is enough."""
         denied = self._decide(spoke(9, "192.168.2.64/26"))
         assert (denied.reason, denied.found) == (Reason.PREFIX_CONFLICT, "192.168.2.0/24")
 
-    def test_where_the_policy_says_so_it_is_taken_over(self) -> None:
-        """The accept says from whom."""
+    def test_take_over_accepts_the_newer_peer(self) -> None:
+        """The accept names the former holder."""
         holder = spoke(9, "192.168.2.0/24")
         accepted = self._decide(holder, rules(on_conflict=OnConflict.TAKE_OVER))
         assert accepted.replaces == (holder,)
 
 
 class TestHosts:
-    """nhrpd on a spoke binds the hosts that it has a shortcut to."""
+    """nhrpd on a spoke binds the hosts at the end of a shortcut."""
 
     def test_a_host_in_a_prefix_of_its_peer_is_accepted(self) -> None:
-        """It makes nobody a peer."""
+        """The host does not become a peer."""
         decision = decide(request(protocol_address=HOST), SPOKE_POLICY)
         assert isinstance(decision, Accept)
         assert (decision.peer, decision.behind) == (
@@ -256,19 +256,19 @@ class TestHosts:
         )
 
     def test_a_peer_in_quarantine_has_no_hosts(self) -> None:
-        """Nothing goes to what lies behind it."""
+        """No traffic goes to hosts behind it."""
         by = replace(SPOKE_POLICY, maintenance=(Maintenance(Action.QUARANTINE, identity="*CN=spoke1*"),))
         denied = denial_of(request(protocol_address=HOST), by)
         assert (denied.reason, denied.found) == (Reason.DENIED_BY_MAINTENANCE, "quarantine of identity *CN=spoke1*")
 
     @pytest.mark.parametrize("end", ["local_addresses", "nbma_address", "local_nbma_address"])
     def test_an_end_of_the_tunnel_is_no_host(self, end: str) -> None:
-        """Though a prefix of the peer has it: what is for this node stays here, a tunnel runs in no tunnel."""
+        """This node and the NBMA addresses are never behind a peer, even if its prefix contains them."""
         address = frozenset({HOST}) if end == "local_addresses" else HOST
         assert denial_of(request(protocol_address=HOST, **{end: address}), SPOKE_POLICY).reason in ADDRESS_REASONS
 
     def test_a_host_of_another_live_peer_is_denied(self) -> None:
-        """The prefix is that peer's, whoever else names it; where the policy says so, the newer has it."""
+        """The prefix belongs to that peer, unless on_conflict is take_over."""
         holder = spoke(9, "192.168.2.0/24")
         asked = request(protocol_address=HOST)
 
@@ -282,13 +282,13 @@ class TestHosts:
         assert isinstance(Judge(newer, Trust()).decide(asked, NOW, holders), Accept)
 
     def test_a_peer_without_a_possible_address_of_its_own_has_no_hosts(self) -> None:
-        """Its own binding is denied, so what lies behind it is not bound either."""
+        """If its own binding is denied, so are the hosts behind it."""
         for own in ("GRE=10.254.0.2", "GRE=10.255.0.0", "GRE=10.255.0.255"):
             denied = denial_of(request(own, AS, NET, protocol_address=HOST), SPOKE_POLICY)
             assert denied.reason is Reason.PROTOCOL_ADDRESS_OUTSIDE_TUNNEL
 
-    def test_a_default_route_is_no_way_to_a_forbidden_host(self) -> None:
-        """What a prefix may not overlap, no host may lie in."""
+    def test_a_default_route_does_not_reach_a_forbidden_host(self) -> None:
+        """A host in a forbidden network is denied."""
         open_rules = replace(
             SPOKE_RULES,
             allowed_networks=EVERYTHING.allowed_networks,
@@ -301,5 +301,5 @@ class TestHosts:
         assert isinstance(decide(replace(asked, protocol_address=ip_address("10.2.0.1")), by), Accept)
 
     def test_a_hub_makes_no_binding_for_a_host(self) -> None:
-        """What registers at a hub is a protocol address, even if the host lies in the peer's prefix."""
+        """A peer registers a protocol address at a hub, even if a prefix of its certificate contains the host."""
         assert denial_of(request(protocol_address=HOST)).reason is Reason.PROTOCOL_ADDRESS_MISMATCH

@@ -1,4 +1,4 @@
-"""Which authority a certificate and a revocation list come from."""
+"""The CAs that issued a certificate and signed a CRL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,14 +91,14 @@ def _usage(**bits: bool) -> x509.KeyUsage:
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_list_is_its_authoritys_whatever_the_key(kind: str) -> None:
-    """RSA with either padding, ECDSA, Ed25519."""
+def test_a_crl_is_verified_with_any_kind_of_key(kind: str) -> None:
+    """RSA with either padding, ECDSA and Ed25519 are supported."""
     authority = Issuer("root", kind)
     assert signed_by(authority.crl(), authority.authority())
 
 
-def test_a_signer_that_is_not_among_those_asked_about_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is remembered of the certificate; and only so much is remembered."""
+def test_a_cached_signer_that_is_not_among_the_given_cas_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is bounded."""
     monkeypatch.setattr(signer_cache, "CACHE_SIZE", 1)
     (root,), (other,) = ROOT.authority(), SUB.authority()
     cache = SignerCache()
@@ -108,8 +108,8 @@ def test_a_signer_that_is_not_among_those_asked_about_is_none(monkeypatch: pytes
     assert len(cache._keys) == 1
 
 
-def test_a_list_of_another_key_or_name_is_nobodys() -> None:
-    """Both must be right."""
+def test_a_crl_of_another_key_or_name_is_not_in_force() -> None:
+    """Key and name must both be a CA's."""
     crl = ROOT.crl()
     assert not signed_by(crl, ())
     assert not signed_by(crl, Issuer("root", place=9).authority())
@@ -118,7 +118,7 @@ def test_a_list_of_another_key_or_name_is_nobodys() -> None:
     assert signed_by(crl, (*Issuer("root", place=9).authority(), *ROOT.authority()))
 
 
-def test_a_list_that_was_changed_is_nobodys() -> None:
+def test_a_crl_that_was_changed_is_not_in_force() -> None:
     """The signature covers what is read."""
     der = ROOT.crl().der
     (changed,) = read_crls(der.replace(b"260301120000Z", b"260301120001Z"))
@@ -127,13 +127,13 @@ def test_a_list_that_was_changed_is_nobodys() -> None:
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_certificate_chains_to_its_issuer(kind: str) -> None:
-    """Directly."""
+    """One CA makes a chain."""
     authority = Issuer("root", kind)
     assert chains_to(authority.issue(PEER, END_ENTITY), (), authority.authority())
 
 
 def test_a_certificate_of_another_key_or_name_does_not_chain() -> None:
-    """Both must be right."""
+    """Key and name must both be the issuer's."""
     peer = ROOT.issue(PEER)
     assert not chains_to(peer, (), ())
     assert not chains_to(peer, (), Issuer("root", place=9).authority())
@@ -141,8 +141,8 @@ def test_a_certificate_of_another_key_or_name_does_not_chain() -> None:
     assert not chains_to(peer[:-1] + bytes([peer[-1] ^ 1]), (), ROOT.authority())
 
 
-def test_a_chain_can_go_through_other_cas() -> None:
-    """Those that the peer sent, in any order and with anything among them."""
+def test_a_chain_can_contain_cas_that_the_peer_sent() -> None:
+    """They may come in any order, among other certificates."""
     peer, sub = SUB.issue(PEER, END_ENTITY), ROOT.issue(SUB, CA)
     assert not chains_to(peer, (), ROOT.authority())
     assert not chains_to(peer, [ROOT.issue(PEER, CA)], ROOT.authority())
@@ -154,7 +154,7 @@ def test_a_chain_can_go_through_other_cas() -> None:
     [(), (END_ENTITY,), (CA, _usage(digital_signature=True))],
     ids=["no constraints", "CA:FALSE", "no keyCertSign"],
 )
-def test_who_is_no_ca_issues_nothing(extensions: Sequence[x509.ExtensionType]) -> None:
+def test_a_certificate_that_is_no_ca_issues_nothing(extensions: Sequence[x509.ExtensionType]) -> None:
     """Otherwise every peer could make certificates for others."""
     assert not chains_to(SUB.issue(PEER), [ROOT.issue(SUB, *extensions)], ROOT.authority())
     with pytest.raises(AuthorityError, match="CN=sub is no CA"):
@@ -162,7 +162,7 @@ def test_who_is_no_ca_issues_nothing(extensions: Sequence[x509.ExtensionType]) -
 
 
 def test_a_ca_with_key_cert_sign_issues() -> None:
-    """Where there is a keyUsage it must be there."""
+    """If there is a keyUsage, it must have keyCertSign."""
     assert chains_to(SUB.issue(PEER), [ROOT.issue(SUB, CA, _usage(key_cert_sign=True))], ROOT.authority())
 
 
@@ -174,22 +174,22 @@ def test_the_path_length_counts() -> None:
 
 
 def _long(length: int) -> tuple[bytes, list[bytes]]:
-    """A peer's certificate and its chain of this many CAs below the root."""
+    """Return a peer's certificate and a chain with this many CAs below the root."""
     cas = [ROOT, *(Issuer(f"sub{place}", place=place) for place in range(3, 3 + length))]
     chain = [upper.issue(lower, CA) for upper, lower in pairwise(cas)]
     return cas[-1].issue(PEER), chain
 
 
 def test_the_depth_is_bounded() -> None:
-    """As charon's: seven CAs, the trust anchor included."""
+    """A chain has at most seven CAs with the trust anchor, as in charon."""
     peer, chain = _long(MAX_DEPTH - 1)
     assert chains_to(peer, chain, ROOT.authority())
     peer, chain = _long(MAX_DEPTH)
     assert not chains_to(peer, chain, ROOT.authority())
 
 
-def test_cas_that_issue_one_another_end() -> None:
-    """A circle leads nowhere unless one of it is the operator's."""
+def test_a_circle_of_cas_ends() -> None:
+    """It leads to a trust anchor only if one of them is the operator's."""
     one, other = SUB.issue(ROOT, CA), ROOT.issue(SUB, CA)
     assert not chains_to(SUB.issue(PEER), [one, other], Issuer("third", place=9).authority())
     assert chains_to(SUB.issue(PEER), [one, other], ROOT.authority())
@@ -197,7 +197,7 @@ def test_cas_that_issue_one_another_end() -> None:
 
 
 def test_strangers_certificates_named_like_a_ca_do_not_starve_honest_chains() -> None:
-    """However many: what a known CA did not sign is looked at once, and then passed over."""
+    """A certificate that no known CA signed is verified once and then skipped."""
     stranger = Issuer("root", place=9)
     false = [stranger.issue(SUB, CA) for _ in range(3 * MAX_VERIFICATIONS)]
     certificate = read_certificate(SUB.issue(PEER))
@@ -208,8 +208,8 @@ def test_strangers_certificates_named_like_a_ca_do_not_starve_honest_chains() ->
     assert TrustStore(store.given, looks[-1]).chains(certificate).found
 
 
-def test_a_ca_that_strangers_could_not_make_known_is_learned_by_its_issuer() -> None:
-    """In whatever order they come; and not without bounds."""
+def test_intermediate_cas_are_learned_in_any_order_up_to_a_bound() -> None:
+    """Without the CA that links it to a known one, none is learned."""
     chain = _long(4)[1]
     assert len(TrustStore(ROOT.authority()).learn(chain[::-1])) == 4
     assert TrustStore(ROOT.authority()).learn(chain[1:]) == ()
@@ -220,8 +220,8 @@ def test_a_ca_that_strangers_could_not_make_known_is_learned_by_its_issuer() -> 
     assert len(store.learned) == MAX_LEARNED
 
 
-def test_many_cas_of_one_name_are_told_apart_by_their_keys() -> None:
-    """More than twenty, with or without key identifiers: each issued what it issued."""
+def test_many_cas_with_one_name_are_distinguished_by_their_keys() -> None:
+    """This holds for more than twenty, with or without key identifiers."""
     cas = [Issuer("root", place=place) for place in range(20, 45)]
     authorities = tuple(authority for ca in cas for authority in ca.authority())
     for ca in (cas[0], cas[-1]):
@@ -230,21 +230,21 @@ def test_many_cas_of_one_name_are_told_apart_by_their_keys() -> None:
     assert not chains_to(Issuer("root", place=9).issue(PEER), (), authorities)
 
 
-def test_a_self_signed_certificate_is_its_own_authority() -> None:
-    """Where the operator named it as one."""
+def test_a_listed_self_signed_certificate_is_its_own_issuer() -> None:
+    """It is not if the operator does not list it."""
     der = ROOT.issue(ROOT, CA)
     assert chains_to(der, (), read_authorities(der))
     assert not chains_to(der, (), SUB.authority())
 
 
-def test_what_is_no_certificate_does_not_chain() -> None:
-    """No exception either."""
+def test_input_that_is_no_certificate_does_not_chain() -> None:
+    """It does not raise either."""
     for data in (b"", b"\x30\x00", ROOT.issue(PEER)[:-1], bytes(100_000)):
         assert not chains_to(data, [data], ROOT.authority())
 
 
-def test_authorities_are_read_from_pem_and_der() -> None:
-    """Any number in one file."""
+def test_ca_certificates_are_read_from_pem_and_der() -> None:
+    """A file may contain any number."""
     files = [ROOT.issue(ROOT, CA), SUB.issue(SUB, CA)]
     pem = b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in files)
     assert [authority.certificate.subject for authority in read_authorities(pem)] == ["CN=root", "CN=sub"]
@@ -256,7 +256,7 @@ def test_authorities_are_read_from_pem_and_der() -> None:
     [(b"", "cannot be read"), (b"x", "cannot be read"), (bytes(2 * 1024 * 1024), "more than"),
      (b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n", "X509 CRL and not CERTIFICATE")],
 )  # fmt: skip
-def test_what_is_no_authority_is_an_error(data: bytes, error: str) -> None:
+def test_input_that_is_no_ca_certificate_is_an_error(data: bytes, error: str) -> None:
     """The text says what it is."""
     with pytest.raises(AuthorityError, match=error):
         read_authorities(data)

@@ -56,24 +56,24 @@ def serials(trust: Trust) -> set[int]:
 
 
 class TestReading:
-    """Files to what is in force."""
+    """Files are read into what is in force."""
 
     def test_a_crl_of_a_known_ca_is_in_force(self, files: TrustFiles) -> None:
-        """In a directory, in PEM."""
+        """It is read from a directory, in PEM."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8))
         trust, problems = read_trust(files)
         assert (serials(trust), problems) == ({7, 8}, ())
 
-    def test_a_ca_in_one_file_with_its_key_is_taken_and_named(self, files: TrustFiles) -> None:
-        """It works, and the key has to go."""
+    def test_a_ca_in_one_file_with_its_key_counts_and_is_reported(self, files: TrustFiles) -> None:
+        """The problem says to move the key away."""
         file = files.authorities[0] / "lab.pem"
         file.write_bytes(key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + file.read_bytes())
         trust, problems = read_trust(files)
         assert len(trust.authorities) == 1
         assert problems == (f"{file}: contains a private key; move it away, it is not needed here",)
 
-    def test_a_pkcs12_file_among_the_cas_is_named(self, files: TrustFiles) -> None:
-        """With what to do."""
+    def test_a_pkcs12_file_among_the_cas_is_reported(self, files: TrustFiles) -> None:
+        """The problem says what to do."""
         file = files.authorities[0] / "hub.pfx"
         file.write_bytes(b"\x30\x82\x04\x00\x02\x01\x03\x30")
         trust, problems = read_trust(files)
@@ -83,23 +83,23 @@ class TestReading:
             " expected CA certificates in PEM or DER",
         )
 
-    def test_a_forged_crl_is_none(self, files: TrustFiles) -> None:
-        """Its name is not enough; the file is named."""
+    def test_a_forged_crl_does_not_count(self, files: TrustFiles) -> None:
+        """The issuer's name is not enough; the problem names the file."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, signed_by=ec.generate_private_key(ec.SECP256R1())))
         trust, (problem,) = read_trust(files)
         assert not trust.crls
         assert "lab.crl" in problem
         assert "policy.ca_certificates" in problem
 
-    def test_the_newest_of_several_counts(self, files: TrustFiles) -> None:
-        """Whatever they are called: one that is taken back by a later list is taken back."""
+    def test_the_newest_crl_counts(self, files: TrustFiles) -> None:
+        """File names do not matter; a later CRL can take a revocation back."""
         (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=2))
         (files.crls[0] / "b.crl").write_bytes(crl_pem(8, number=10))
         (files.crls[0] / "c.crl").write_bytes(crl_pem(9, number=3, update=NOW + timedelta(days=1)))
         assert serials(read_trust(files)[0]) == {8}
 
     def test_a_crl_of_the_future_replaces_no_other_before_its_time(self, files: TrustFiles) -> None:
-        """A CA may sign lists in advance; what a list in force revokes stays revoked until then."""
+        """A CA may sign CRLs in advance; until then the former CRL counts."""
         (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=1))
         (files.crls[0] / "b.crl").write_bytes(crl_pem(8, number=2, update=NOW + 10 * DAY))
         clock = Clock()
@@ -113,24 +113,24 @@ class TestReading:
         assert reader.stamp() != stamp
         assert serials(reader.read().trust) == {8}
 
-    def test_a_clock_that_is_set_back_revokes_nobodys_revocation(self, files: TrustFiles) -> None:
-        """A CRL that was in force stays so, and one that is the only one of its signer counts at once."""
+    def test_a_clock_that_is_set_back_drops_no_revocation(self, files: TrustFiles) -> None:
+        """A CRL in force stays in force, and the only one of its signer counts at once."""
         (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=2))
         clock, kept = Clock(NOW - 365 * DAY), KeptTrust(None)
         assert serials(TrustFilesReader(files, kept, clock=clock).read().trust) == {7}
         (files.crls[0] / "b.crl").write_bytes(crl_pem(number=1, update=NOW - 400 * DAY))
         assert serials(TrustFilesReader(files, kept, clock=clock).read().trust) == {7}
 
-    def test_what_is_no_crl_is_a_problem_and_the_others_count(self, files: TrustFiles) -> None:
-        """One bad file takes nothing from the good ones."""
+    def test_a_file_that_is_no_crl_is_a_problem_and_the_others_count(self, files: TrustFiles) -> None:
+        """One bad file does not affect the good ones."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7))
         (files.crls[0] / "notes.txt").write_text("call Bob")
         trust, (problem,) = read_trust(files)
         assert serials(trust) == {7}
         assert "notes.txt" in problem
 
-    def test_a_file_that_is_being_written_is_passed_over(self, files: TrustFiles) -> None:
-        """It has a dot in front until it is renamed."""
+    def test_a_file_that_is_being_written_is_skipped(self, files: TrustFiles) -> None:
+        """Its name begins with a dot until it is renamed."""
         (files.crls[0] / ".lab.crl.tmp").write_bytes(crl_pem(7)[:100])
         assert read_trust(files) == (read_trust(files)[0], ())
 
@@ -139,7 +139,7 @@ class TestReading:
         [{"number": 4, "update": NOW}, {"number": 6, "update": NOW - DAY}, {"number": 4, "update": NOW - DAY}],
     )
     def test_an_older_crl_never_replaces_a_newer_one(self, files: TrustFiles, older: dict[str, Any]) -> None:
-        """Of number and date neither goes back, while the agent runs and after a restart; it is counted each time."""
+        """Neither number nor date goes back, also after a restart; each attempt is counted."""
         kept = files.crls[0].parent / "kept"
         reader = TrustFilesReader(files, KeptTrust(kept))
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5, update=NOW))
@@ -156,10 +156,8 @@ class TestReading:
         assert (serials(read.trust), read.rolled_back) == ({9}, ())
 
     @pytest.mark.parametrize("first", [5, None])
-    def test_lists_of_one_signer_of_which_none_is_the_newer_one_all_count(
-        self, files: TrustFiles, first: int | None
-    ) -> None:
-        """Side by side, one after the other, in any order, and after a restart; until a newer one is there."""
+    def test_if_no_crl_of_a_signer_is_newer_all_count(self, files: TrustFiles, first: int | None) -> None:
+        """This holds in any order and after a restart, until there is a newer one."""
         kept = files.crls[0].parent / "kept"
         (files.crls[0] / "a.crl").write_bytes(crl_pem(7, number=first))
         (files.crls[0] / "b.crl").write_bytes(crl_pem(number=5))
@@ -176,7 +174,7 @@ class TestReading:
         assert (serials(read.trust), read.problems, len(list(kept.glob("*.crl")))) == ({9}, (), 1)
 
     def test_a_crl_that_vanished_while_the_agent_was_down_stays_in_force(self, files: TrustFiles) -> None:
-        """And it is no rollback that old lists lie beside the newest."""
+        """Older CRLs beside the newest one are no rollback."""
         kept = files.crls[0].parent / "kept"
         (files.crls[0] / "old.crl").write_bytes(crl_pem(6, number=4, update=NOW - DAY))
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
@@ -186,8 +184,8 @@ class TestReading:
         read = TrustFilesReader(files, KeptTrust(kept)).read()
         assert (serials(read.trust), len(read.missing)) == ({7}, 1)
 
-    def test_where_nothing_was_kept_what_is_there_counts(self, files: TrustFiles) -> None:
-        """The state is lost, or can be neither written nor read: it is logged, and nothing else fails."""
+    def test_without_kept_crls_the_files_count(self, files: TrustFiles) -> None:
+        """If the state is lost or cannot be written, the agent logs it, and nothing else fails."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
         kept = KeptTrust(files.authorities[0] / "lab.pem" / "kept")
         assert serials(TrustFilesReader(files, kept).read().trust) == {7}
@@ -195,8 +193,8 @@ class TestReading:
         assert serials(TrustFilesReader(files, kept).read().trust) == {7}
         assert serials(TrustFilesReader(files, KeptTrust(None)).read().trust) == {8}
 
-    def test_kept_crls_are_believed_by_their_signature_only(self, files: TrustFiles) -> None:
-        """A CA that is trusted no more revokes nobody, and what is damaged is passed over."""
+    def test_kept_crls_count_only_by_their_signature(self, files: TrustFiles) -> None:
+        """A CA that is no longer trusted revokes nothing, and damaged files are skipped."""
         kept = files.crls[0].parent / "kept"
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, number=5))
         TrustFilesReader(files, KeptTrust(kept)).read()
@@ -207,8 +205,8 @@ class TestReading:
         (files.authorities[0] / "lab.pem").unlink()
         assert TrustFilesReader(files, KeptTrust(kept)).read().trust == Trust(requires_chain=True)
 
-    def test_a_ca_whose_file_vanishes_or_breaks_lets_nobody_in(self, files: TrustFiles) -> None:
-        """While the agent runs and after a restart: only where there never was a CA does charon's word count."""
+    def test_a_ca_whose_file_vanishes_or_breaks_lets_no_peer_in(self, files: TrustFiles) -> None:
+        """Also after a restart: charon's verification counts only if there never was a CA."""
         kept = KeptTrust(files.crls[0].parent / "kept")
         assert not read_trust(replace(files, authorities=()))[0].requires_chain
         authority = files.authorities[0] / "lab.pem"
@@ -224,7 +222,7 @@ class TestReading:
         assert reader.read().trust == Trust(requires_chain=True)
         assert TrustFilesReader(files, KeptTrust(files.crls[0].parent / "kept")).read().trust.requires_chain
 
-    def test_a_crl_too_long_for_charon_is_named_and_in_force(self, files: TrustFiles) -> None:
+    def test_a_crl_too_long_for_charon_is_reported_and_in_force(self, files: TrustFiles) -> None:
         """VICI carries 65,535 bytes."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(*range(1, 4000)))
         trust, problems = read_trust(files)
@@ -234,12 +232,12 @@ class TestReading:
         assert "and charon takes 65535 at most over VICI" in problem
 
     def test_a_crl_of_a_crl_signer_is_in_force(self) -> None:
-        """Of the CA's name and issued by the CA (RFC 5280, 6.3.3 f), as dmvpn-tools makes them."""
+        """The signer has the CA's name and is issued by the CA (RFC 5280, section 6.3.3, f), as in dmvpn-tools."""
         denied = _judged("crl-signer", "x509ca", "swe1.pem")
         assert (denied.reason, denied.found) == (Reason.CERTIFICATE_REVOKED, "6")
 
-    def test_sha1_is_named_as_what_it_is(self) -> None:
-        """For the CRL and for the certificate."""
+    def test_sha1_is_named(self) -> None:
+        """The messages about the CRL and about the certificate name it."""
         _, (problem,) = read_trust(TrustFiles((DATA / "sha1" / "ca",), (DATA / "sha1" / "crl",)))
         assert (
             "sha1.crl: the CRL of O=Example is signed with SHA-1 (sha1WithRSAEncryption), which is refused" in problem
@@ -248,15 +246,15 @@ class TestReading:
         assert denied.reason is Reason.UNTRUSTED_ISSUER
         assert "the certificate is signed with SHA-1 (sha1WithRSAEncryption), which is refused" in denied.found
 
-    def test_a_missing_crl_path_is_a_problem_a_missing_ca_path_is_none(self, tmp_path: Path) -> None:
-        """The former was given by the operator; the latter has a default."""
+    def test_a_missing_crl_path_is_a_problem_and_a_missing_ca_path_is_not(self, tmp_path: Path) -> None:
+        """The operator gave the former; the latter has a default."""
         _, problems = read_trust(TrustFiles((tmp_path / "no-ca",), (tmp_path / "no-crl",)))
         assert problems == (f"{tmp_path / 'no-crl'}: no such file or directory",)
 
     def test_a_directory_that_may_not_be_read_is_a_problem(
         self, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not the end of the agent; what to look at is said."""
+        """The agent continues, and the problem says what to check."""
         monkeypatch.setattr(
             Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
         )
@@ -265,8 +263,8 @@ class TestReading:
         assert all("Permission denied; check that the agent's user may read it" in problem for problem in problems)
         assert TrustFilesReader(files).stamp() == ()
 
-    def test_a_file_beyond_all_bounds_is_a_problem(self, files: TrustFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-        """For CAs as for CRLs."""
+    def test_a_file_that_is_too_long_is_a_problem(self, files: TrustFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The bound holds for CA certificates and CRLs."""
         monkeypatch.setattr(module, "MAX_FILE_BYTES", 10)
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7))
         _, problems = read_trust(files)
@@ -274,7 +272,7 @@ class TestReading:
         assert all("longer than 10 bytes" in problem for problem in problems)
 
     def test_a_changed_file_has_another_stamp(self, files: TrustFiles) -> None:
-        """New, replaced and removed ones too."""
+        """So has a new, a replaced and a removed file."""
         reader = TrustFilesReader(files)
         stamps = [reader.stamp()]
         path = files.crls[0] / "lab.crl"
@@ -291,7 +289,7 @@ class TestReading:
 
 
 class Watch:
-    """A watch over the files, and what it told whom."""
+    """A watch over the files, and its calls."""
 
     def __init__(self, files: TrustFiles, telemetry: Telemetry) -> None:
         self.told: list[Any] = []
@@ -303,7 +301,7 @@ class Watch:
 
 
 class TestIntermediates:
-    """CAs that only peers show."""
+    """CAs that only peers send."""
 
     ROOT, SUB = Party("root"), Party("sub")
 
@@ -313,10 +311,10 @@ class TestIntermediates:
         (tmp_path / "sub.crl").write_bytes(self.SUB.revoke_der(5))
         return TrustFiles((tmp_path / "root.der",), (tmp_path / "sub.crl",), tmp_path / "kept")
 
-    async def test_one_is_known_once_charon_has_it_and_after_a_restart(
+    async def test_an_intermediate_ca_counts_once_charon_has_it_and_after_a_restart(
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
-        """With the CRL that it signed; strangers' ones are not."""
+        """Its CRL counts too; a stranger's CA does not."""
         told: list[Trust] = []
 
         async def load(_: object) -> None: ...
@@ -340,7 +338,7 @@ class TestIntermediates:
     async def test_the_issuer_of_a_listed_ca_counts_once_it_is_learned(
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
-        """A sub-sub-CA is the trust anchor until then; its peers are denied at once if its issuer is revoked."""
+        """Until then the listed CA is a trust anchor; if the issuer is revoked, its peers are denied at once."""
         room, told = Party("room"), list[Reason | None]()
         (files.authorities[0].parent / "room.der").write_bytes(self.SUB.certify(room))
         (files.authorities[0].parent / "sub.crl").write_bytes(self.ROOT.revoke_der(9))
@@ -358,10 +356,10 @@ class TestIntermediates:
         await watch.learn([self.ROOT.certify(self.SUB, serial=9)])
         assert told == [None, Reason.ISSUER_REVOKED]
 
-    async def test_what_was_learned_while_nobody_could_be_told_is_told_later(
+    async def test_a_ca_learned_in_a_cancelled_call_counts_at_the_next_check(
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
-        """The look at charon's IKE_SAs in which it was learned may be given up: nhrpd waits for an answer."""
+        """The caller may give up, because nhrpd waits for a reply."""
         told: list[Trust] = []
         hung = asyncio.Event()
 
@@ -381,7 +379,7 @@ class TestIntermediates:
         assert [bool(trust.finder.chains(self.SUB.leaf()).found) for trust in told] == [True]
 
     def test_the_bridge_finds_honest_chains_through_a_flood(self, files: TrustFiles) -> None:
-        """However many strangers' certificates are named like the intermediate CA, and whatever else is shown."""
+        """Strangers' certificates with the intermediate CA's name do not prevent it."""
         authorities = AuthorityFiles(files.authorities)
         stranger = Party("root", "stranger")
         flood = [stranger.certify(self.SUB, serial=number) for number in range(1, 2 * MAX_VERIFICATIONS)]
@@ -394,7 +392,7 @@ class TestIntermediates:
 
 
 class TestWatching:
-    """Files that change under a running agent."""
+    """Files change while the agent runs."""
 
     @pytest.fixture
     def watch(self, files: TrustFiles, telemetry: Telemetry) -> Watch:
@@ -402,16 +400,16 @@ class TestWatching:
         return Watch(files, telemetry)
 
     async def test_charon_has_the_crl_before_the_agent_acts_on_it(self, watch: Watch, files: TrustFiles) -> None:
-        """Whoever is thrown out cannot come back in between."""
+        """A peer whose IKE_SA ends cannot return in between."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
         await watch.watch.check()
         loaded, trust = watch.told
         assert (loaded, serials(trust)) == (1, {7, 8})
 
-    async def test_a_charon_that_cannot_be_given_the_crl_keeps_nobody_in(
+    async def test_a_charon_that_refuses_the_crl_keeps_no_peer_in(
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
-        """Whatever goes wrong there, the agent goes by the CRL."""
+        """The agent uses the CRL in any case."""
 
         async def fail(_: object) -> None:
             raise IndexError
@@ -423,8 +421,8 @@ class TestWatching:
         await watch.check()
         assert [serials(trust) for trust in told] == [{7, 8}]
 
-    async def test_a_ca_file_that_is_being_written_throws_nobody_out(self, watch: Watch, files: TrustFiles) -> None:
-        """Without its end, or empty, it has no CA; one that stays so means it."""
+    async def test_a_half_written_ca_file_denies_no_peer(self, watch: Watch, files: TrustFiles) -> None:
+        """A CA is dropped only if its file lacks it in two checks."""
         watched, (file,) = watch.watch, files.authorities[0].iterdir()
         whole = file.read_bytes()
         for part in (whole[:100], b"", whole):
@@ -437,8 +435,8 @@ class TestWatching:
         await watched.check()
         assert (len(watch.told), len(watched.trust.authorities)) == (2, 0)
 
-    async def test_a_ca_file_that_never_rests_counts_as_it_is(self, watch: Watch, files: TrustFiles) -> None:
-        """After as many looks."""
+    async def test_a_ca_file_that_keeps_changing_counts_as_it_is(self, watch: Watch, files: TrustFiles) -> None:
+        """After ``PATIENCE`` checks its content counts."""
         (file,) = files.authorities[0].iterdir()
         for number in range(PATIENCE + 1):
             file.write_bytes(b"x" * number)
@@ -446,10 +444,8 @@ class TestWatching:
             await watch.watch.check()
         assert watch.watch.trust.authorities == ()
 
-    async def test_a_policy_comes_into_force_with_the_files_that_it_asks_for(
-        self, watch: Watch, files: TrustFiles
-    ) -> None:
-        """One that asks for CRLs is not judged by without them; of two reloads the later counts."""
+    async def test_a_policy_comes_into_force_with_its_files(self, watch: Watch, files: TrustFiles) -> None:
+        """A policy that requires CRLs is never in force without them; of two reloads the later counts."""
         by: list[Any] = []
         other = files.crls[0].parent / "other.crl"
         other.write_bytes(crl_pem(7, 9, number=3))
@@ -462,10 +458,10 @@ class TestWatching:
         await watch.watch.check()
         assert (by, watch.told) == ([("policy", {7, 9})], [1])
 
-    async def test_files_on_a_disk_that_hangs_keep_no_policy_out(
+    async def test_a_disk_that_hangs_delays_no_policy(
         self, watch: Watch, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Nor does a part that does not run."""
+        """Nor does a watch that does not run."""
         monkeypatch.setattr(trust_watch, "RELOAD_TIMEOUT", 0)
         by: list[Trust] = []
         watch.watch.reload(TrustFilesReader(files), by.append)
@@ -473,10 +469,10 @@ class TestWatching:
         await until(lambda: by)
         assert not watch.watch.is_reloading
 
-    async def test_files_that_cannot_be_read_keep_no_policy_out(
+    async def test_files_that_cannot_be_read_delay_no_policy(
         self, watch: Watch, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is judged by what is known."""
+        """The policy uses the former trust."""
         by: list[Trust] = []
         broken = TrustFilesReader(files)
         monkeypatch.setattr(broken, "read", lambda: 1 / 0)
@@ -485,8 +481,8 @@ class TestWatching:
             await watch.watch.check()
         assert by == [watch.watch.trust]
 
-    async def test_nothing_new_tells_nobody(self, watch: Watch, files: TrustFiles) -> None:
-        """Nor does a file that was only written again."""
+    async def test_an_unchanged_file_calls_no_callback(self, watch: Watch, files: TrustFiles) -> None:
+        """Writing the same content again does not either."""
         await watch.watch.check()
         (files.crls[0] / "lab.crl").touch()
         await watch.watch.check()
@@ -495,7 +491,7 @@ class TestWatching:
     async def test_a_crl_that_vanishes_stays_in_force(
         self, watch: Watch, files: TrustFiles, logs: list[dict[str, Any]]
     ) -> None:
-        """Nobody is let in because a file is missing; it is said once."""
+        """A missing file lets no peer in; it is logged once."""
         (files.crls[0] / "lab.crl").unlink()
         await watch.watch.check()
         (files.crls[0] / "other.txt").write_text("x")
@@ -504,14 +500,14 @@ class TestWatching:
         assert [entry["event"] for entry in logs].count("crl_missing") == 1
 
     async def test_a_crl_that_breaks_stays_in_force(self, watch: Watch, files: TrustFiles) -> None:
-        """As it was last read."""
+        """Its last readable content counts."""
         (files.crls[0] / "lab.crl").write_bytes(b"half a fi")
         await watch.watch.check()
         assert serials(watch.watch.trust) == {7}
         assert watch.watch.problems
 
-    def test_what_is_in_force_can_be_seen(self, watch: Watch, telemetry: Telemetry) -> None:
-        """How many are revoked, and until when the list is good."""
+    def test_metrics_show_the_crls_in_force(self, watch: Watch, telemetry: Telemetry) -> None:
+        """They have the number of revoked certificates and the nextUpdate."""
         del watch
         assert telemetry.value(metrics.CRL_REVOKED, "CN=test CA") == 1
         assert telemetry.value(metrics.CRL_NEXT_UPDATE, "CN=test CA") == (NOW + timedelta(days=7)).timestamp()
