@@ -47,7 +47,7 @@ class Found:
     """Finds the same chains for every certificate."""
 
     def __init__(self, *chains: Chain) -> None:
-        self._chains = Chains(chains, "" if chains else "nobody signed it")
+        self._chains = Chains(chains, "" if chains else "no CA signed it")
 
     def chains(self, _: Certificate) -> Chains:
         return self._chains

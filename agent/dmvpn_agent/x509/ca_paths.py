@@ -25,7 +25,7 @@ class CaPaths:
     def __init__(self, index: CaIndex) -> None:
         self._index = index
         self._paths: dict[str, tuple[Path, ...]] = {}
-        self._top: dict[str, bool] = {}
+        self._lead_only_to: dict[str, bool] = {}
 
     def paths_from(self, authority: Authority) -> tuple[Path, ...]:
         """Return the paths that begin with a CA."""
@@ -71,10 +71,10 @@ class CaPaths:
         A CA below can certify the key of the one above it. That must not disable a trust anchor.
         """
         fingerprint = authority.certificate.fingerprint
-        if fingerprint not in self._top:
+        if fingerprint not in self._lead_only_to:
             issuers = self._index.issuers_of(authority)
-            self._top[fingerprint] = all(self._leads_only_to(authority, one) for one in issuers)
-        return self._top[fingerprint]
+            self._lead_only_to[fingerprint] = all(self._leads_only_to(authority, one) for one in issuers)
+        return self._lead_only_to[fingerprint]
 
     def _leads_only_to(self, authority: Authority, issuer: Authority) -> bool:
         """Tell whether all paths up from an issuer lead to this CA, and to no other one of the operator's."""

@@ -112,13 +112,13 @@ def test_a_hubs_filter_is_shown_with_what_it_withholds(tmp_path: Path, capsys: O
 
 def test_json_contains_all_that_the_text_contains(capsys: Output) -> None:
     """It has the certificate, the resources, every check, the decision and the vtysh lines."""
-    status, told = explain_json(capsys, SPOKE)
-    assert (status, told["accepted"]) == (0, True)
-    assert told["certificate"]["serial"] == "5b01"
-    assert [(one["text"], one["counts"]) for one in told["resources"]] == [
+    status, result = explain_json(capsys, SPOKE)
+    assert (status, result["accepted"]) == (0, True)
+    assert result["certificate"]["serial"] == "5b01"
+    assert [(one["text"], one["counts"]) for one in result["resources"]] == [
         ("GRE=10.255.0.11", True), ("AS=65011", True), ("NET=192.168.1.0/24", True), ("NET=192.168.101.0/24", True)
     ]  # fmt: skip
-    (binding,) = told["bindings"]
+    (binding,) = result["bindings"]
     assert (binding["decision"], binding["kind"], binding["nbma_address"]) == ("accept", "spoke", None)
     assert binding["peer"]["prefixes"] == ["192.168.1.0/24", "192.168.101.0/24"]
     assert all(check["passed"] for check in binding["checks"])
@@ -131,8 +131,8 @@ def test_json_contains_all_that_the_text_contains(capsys: Output) -> None:
 
 def test_a_denial_names_remedies(capsys: Output) -> None:
     """Every failed rule has remedies, and there are no vtysh lines."""
-    status, told = explain_json(capsys, IMPOSTOR, "--address", "10.255.0.9")
-    (binding,) = told["bindings"]
+    status, result = explain_json(capsys, IMPOSTOR, "--address", "10.255.0.9")
+    (binding,) = result["bindings"]
     assert (status, binding["reason"], binding["vtysh"]) == (1, "protocol_address_mismatch", [])
     assert list(binding["would_have_to_change"]) == ["protocol_address_mismatch"]
     assert binding["would_have_to_change"]["protocol_address_mismatch"]
@@ -189,8 +189,8 @@ def test_certificates_come_in_many_forms(content: bytes, form: str, capsys: Outp
     """PEM, DER, hexadecimal and nhrpd's event are recognised."""
     file = tmp_path / "certificate"
     file.write_bytes(content)
-    status, told = explain_json(capsys, str(file))
-    assert (status, told["read_from"]) == (0, f"{form}, {file}")
+    status, result = explain_json(capsys, str(file))
+    assert (status, result["read_from"]) == (0, f"{form}, {file}")
 
 
 def test_a_certificate_can_be_typed(capsys: Output) -> None:
@@ -286,8 +286,8 @@ def test_a_certificate_that_nhrpd_cannot_hold_is_judged_like_any_other(capsys: O
     """The agent gets such a certificate from charon or the bridge."""
     file = tmp_path / "large.der"
     file.write_bytes(der(padding=2000))
-    status, told = explain_json(capsys, str(file))
-    assert (status, told["bindings"][0]["decision"]) == (0, "accept")
+    status, result = explain_json(capsys, str(file))
+    assert (status, result["bindings"][0]["decision"]) == (0, "accept")
 
 
 def test_a_crl_revokes(capsys: Output, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def compare_json(folder: Path, capsys: Output, *options: str) -> tuple[int, Any]
     return status, json.loads(text)
 
 
-def differences(told: Any) -> dict[tuple[str, str | None], str | None]:
-    return {(row["file"], row["protocol_address"]): row["difference"] for row in told["certificates"]}
+def differences(result: Any) -> dict[tuple[str, str | None], str | None]:
+    return {(row["file"], row["protocol_address"]): row["difference"] for row in result["certificates"]}
 
 
 def test_the_hole_of_the_former_script_is_shown(folder: Path, capsys: Output) -> None:
@@ -63,9 +63,9 @@ def test_each_difference_is_named(folder: Path, capsys: Output) -> None:
     shutil.copy(DATA / "dmvpn-ca.der", folder)
     shutil.copy(DATA / "broken.hex", folder)
     (folder / "ca.key").write_text("secret")
-    (folder / ".hidden").write_text("not looked at")
-    status, told = compare_json(folder, capsys)
-    found = differences(told)
+    (folder / ".hidden").write_text("hidden")
+    status, result = compare_json(folder, capsys)
+    found = differences(result)
     assert status == 1
     assert {key: what for key, what in found.items() if key[1] not in {"10.255.0.4"}} == {
         ("broken.hex", None): None,
@@ -76,14 +76,14 @@ def test_each_difference_is_named(folder: Path, capsys: Output) -> None:
         ("outside.der", "10.255.0.43"): "accepted before, denied now",
         ("same.der", "10.255.0.42"): None,
     }
-    reasons = {row["file"]: row["why"] for row in told["certificates"] if row["difference"] == "other resources"}
+    reasons = {row["file"]: row["why"] for row in result["certificates"] if row["difference"] == "other resources"}
     assert reasons == {
         "long.der": [
             "only now: 192.168.5.0/26",
             "before: NET=192.168.5.0/26: vtysh refuses it, as `le 26` is not longer",
         ]
     }
-    assert told["skipped"] == [f"{folder / 'ca.key'}: no certificate in PEM, DER or hexadecimal"]
+    assert result["skipped"] == [f"{folder / 'ca.key'}: no certificate in PEM, DER or hexadecimal"]
 
 
 def test_filters_that_were_shared_are_named(folder: Path, capsys: Output) -> None:
@@ -106,8 +106,8 @@ def test_the_status_is_0_if_nothing_differs(folder: Path, capsys: Output) -> Non
 def test_only_the_agent_gets_a_certificate_that_nhrpd_cannot_hold(folder: Path, capsys: Output) -> None:
     """Of 2048 bytes or more nhrpd gives a script nothing; the agent has the IKE_SA's certificate."""
     (folder / "large.der").write_bytes(der(padding=2000))
-    status, told = compare_json(folder, capsys)
-    (row,) = told["certificates"]
+    status, result = compare_json(folder, capsys)
+    (row,) = result["certificates"]
     assert (status, row["before"]["decision"], row["now"]["decision"]) == (1, "deny", "accept")
 
 
@@ -115,9 +115,9 @@ def test_script_selects_the_other_script(folder: Path, capsys: Output) -> None:
     """dmvpn-tools skips ranges of addresses, and fails on the guide's certificates."""
     shutil.copy(DATA / "dmvpn-ca.der", folder)
     shutil.copy(DATA / "spoke.pem", folder)
-    status, told = compare_json(folder, capsys, "--script", "dmvpn-tools")
-    assert (status, told["script"]) == (1, "dmvpn-tools")
-    assert differences(told) == {
+    status, result = compare_json(folder, capsys, "--script", "dmvpn-tools")
+    assert (status, result["script"]) == (1, "dmvpn-tools")
+    assert differences(result) == {
         ("dmvpn-ca.der", "10.255.0.7"): "other resources",
         ("spoke.pem", "10.255.0.11"): "denied before, accepted now",
     }
@@ -127,8 +127,8 @@ def test_a_missing_folder_exits_2(tmp_path: Path, capsys: Output) -> None:
     """The message names the folder and what was expected."""
     arguments = ["explain", "--compare", str(tmp_path / "x"), "--config", str(DATA / "agent.toml")]
     assert main(arguments) == 2
-    told = f"dmvpn-agent: {tmp_path / 'x'}: No such file or directory; expected a folder with certificates\n"
-    assert capsys.readouterr().err == told
+    result = f"dmvpn-agent: {tmp_path / 'x'}: No such file or directory; expected a folder with certificates\n"
+    assert capsys.readouterr().err == result
 
 
 def test_a_folder_or_a_certificate_is_needed(capsys: Output) -> None:
@@ -164,22 +164,22 @@ def compare_dmvpn_ca(config: Path, capsys: Output) -> tuple[int, Any]:
 
 def test_a_dmvpn_ca_network_is_the_same_before_and_now(dmvpn_ca: Path, capsys: Output) -> None:
     """Two routers of a site share its prefixes; hub3 has an AS number of its own, and differs."""
-    status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
-    found = differences(told)
+    status, result = compare_dmvpn_ca(dmvpn_ca, capsys)
+    found = differences(result)
     assert found.pop(("hub3.pem", "10.255.0.3")) == "other resources"  # its blocks lack the tunnel network
     assert set(found.values()) == {None}
-    assert told["sites"] == ["192.168.1.0/24, 2001:db8:1::/48: fin1.pem, fin2.pem"]
+    assert result["sites"] == ["192.168.1.0/24, 2001:db8:1::/48: fin1.pem, fin2.pem"]
     assert status == 1
 
 
 def test_conflicting_peers_are_named(dmvpn_ca: Path, capsys: Output) -> None:
     """The script accepted both. Without on_conflict = "share" the agent accepts one at a time."""
     dmvpn_ca.write_text(dmvpn_ca.read_text().replace('on_conflict = "share"', ""))
-    status, told = compare_dmvpn_ca(dmvpn_ca, capsys)
-    rows = {row["file"]: row for row in told["certificates"] if row["protocol_address"] == "10.255.1.2"}
-    assert (status, told["sites"]) == (1, [])
+    status, result = compare_dmvpn_ca(dmvpn_ca, capsys)
+    rows = {row["file"]: row for row in result["certificates"] if row["protocol_address"] == "10.255.1.2"}
+    assert (status, result["sites"]) == (1, [])
     assert rows["fin2.pem"]["difference"] == "accepted before, one of several now"
     assert rows["fin2.pem"]["why"] == [
         "now: fin1.pem has the same address or prefixes, and one is accepted at a time (policy.on_conflict)"
     ]
-    assert differences(told)["fin1.pem", "10.255.1.1"] is None
+    assert differences(result)["fin1.pem", "10.255.1.1"] is None

@@ -154,8 +154,8 @@ class TestStaticTable:
 
     def test_without_an_ike_sa_no_row_matches(self) -> None:
         """Not even a row for every identity does."""
-        everybody = policy(static_peers=(replace(ROW, identity="*"),))
-        assert denial_of(self._asked(), everybody).reason is Reason.NO_CERTIFICATE
+        any_identity = policy(static_peers=(replace(ROW, identity="*"),))
+        assert denial_of(self._asked(), any_identity).reason is Reason.NO_CERTIFICATE
 
     def test_a_certificate_comes_before_the_static_table(self) -> None:
         """Only a row with override replaces it."""

@@ -103,7 +103,7 @@ class TestChain:
     def test_a_certificate_without_a_chain_is_denied(self) -> None:
         """The denial says what is missing."""
         denied = denial_of(request(), trust=trusting())
-        assert (denied.reason, denied.found) == (Reason.UNTRUSTED_ISSUER, "CN=test CA; nobody signed it")
+        assert (denied.reason, denied.found) == (Reason.UNTRUSTED_ISSUER, "CN=test CA; no CA signed it")
 
     def test_without_any_ca_charons_verification_counts(self) -> None:
         """This is native mode without policy.ca_certificates."""

@@ -292,12 +292,12 @@ class Watch:
     """A watch over the files, and its calls."""
 
     def __init__(self, files: TrustFiles, telemetry: Telemetry) -> None:
-        self.told: list[Any] = []
-        self.watch = TrustWatch(TrustFilesReader(files), telemetry, self._load, self.told.append)
+        self.received: list[Any] = []
+        self.watch = TrustWatch(TrustFilesReader(files), telemetry, self._load, self.received.append)
         self.watch.start()
 
     async def _load(self, crls: tuple[bytes, ...]) -> None:
-        self.told.append(len(crls))
+        self.received.append(len(crls))
 
 
 class TestIntermediates:
@@ -315,22 +315,22 @@ class TestIntermediates:
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
         """Its CRL counts too; a stranger's CA does not."""
-        told: list[Trust] = []
+        received: list[Trust] = []
 
         async def load(_: object) -> None: ...
 
         def watch() -> TrustWatch:
-            return TrustWatch(TrustFilesReader(files, KeptTrust(files.kept)), telemetry, load, told.append)
+            return TrustWatch(TrustFilesReader(files, KeptTrust(files.kept)), telemetry, load, received.append)
 
         peer, running = self.SUB.leaf(5), watch()
         running.start()
         assert not running.trust.finder.chains(peer).found
         await running.learn([Party("root", "stranger").certify(self.SUB), b"\x30\x00"])
-        assert told == []
+        assert received == []
         await running.learn([self.ROOT.certify(self.SUB, serial=9)])
         restarted = watch()
         restarted.start()
-        for trust in (told[0], restarted.trust, read_trust(files)[0]):
+        for trust in (received[0], restarted.trust, read_trust(files)[0]):
             (chain,) = trust.finder.chains(peer).found
             assert [issuer.certificate.subject for issuer in chain.issuers] == ["CN=sub", "CN=root"]
             assert 5 in chain.issuers[0].crls[0].serials
@@ -339,14 +339,14 @@ class TestIntermediates:
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
         """Until then the listed CA is a trust anchor; if the issuer is revoked, its peers are denied at once."""
-        room, told = Party("room"), list[Reason | None]()
+        room, received = Party("room"), list[Reason | None]()
         (files.authorities[0].parent / "room.der").write_bytes(self.SUB.certify(room))
         (files.authorities[0].parent / "sub.crl").write_bytes(self.ROOT.revoke_der(9))
         files = replace(files, authorities=(*files.authorities, files.authorities[0].parent / "room.der"))
 
         def judge(trust: Trust) -> None:
             checks = ChainValidator(POLICY, trust).validate(room.leaf(), NOW).checks
-            told.append(next((check.reason for check in checks if not check.passed), None))
+            received.append(next((check.reason for check in checks if not check.passed), None))
 
         async def load(_: object) -> None: ...
 
@@ -354,13 +354,13 @@ class TestIntermediates:
         watch.start()
         judge(watch.trust)
         await watch.learn([self.ROOT.certify(self.SUB, serial=9)])
-        assert told == [None, Reason.ISSUER_REVOKED]
+        assert received == [None, Reason.ISSUER_REVOKED]
 
     async def test_a_ca_learned_in_a_cancelled_call_counts_at_the_next_check(
         self, files: TrustFiles, telemetry: Telemetry
     ) -> None:
         """The caller may give up, because nhrpd waits for a reply."""
-        told: list[Trust] = []
+        received: list[Trust] = []
         hung = asyncio.Event()
 
         async def load(_: object) -> None:
@@ -368,15 +368,15 @@ class TestIntermediates:
                 hung.set()
                 await asyncio.Event().wait()
 
-        watch = TrustWatch(TrustFilesReader(files), telemetry, load, told.append)
+        watch = TrustWatch(TrustFilesReader(files), telemetry, load, received.append)
         watch.start()
         learning = asyncio.create_task(watch.learn([self.ROOT.certify(self.SUB)]))
         await hung.wait()
         learning.cancel()
         await asyncio.gather(learning, return_exceptions=True)
-        assert told == []
+        assert received == []
         await watch.check()
-        assert [bool(trust.finder.chains(self.SUB.leaf()).found) for trust in told] == [True]
+        assert [bool(trust.finder.chains(self.SUB.leaf()).found) for trust in received] == [True]
 
     def test_the_bridge_finds_honest_chains_through_a_flood(self, files: TrustFiles) -> None:
         """Strangers' certificates with the intermediate CA's name do not prevent it."""
@@ -403,7 +403,7 @@ class TestWatching:
         """A peer whose IKE_SA ends cannot return in between."""
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
         await watch.watch.check()
-        loaded, trust = watch.told
+        loaded, trust = watch.received
         assert (loaded, serials(trust)) == (1, {7, 8})
 
     async def test_a_charon_that_refuses_the_crl_keeps_no_peer_in(
@@ -414,12 +414,12 @@ class TestWatching:
         async def fail(_: object) -> None:
             raise IndexError
 
-        told: list[Any] = []
-        watch = TrustWatch(TrustFilesReader(files), telemetry, fail, told.append)
+        received: list[Any] = []
+        watch = TrustWatch(TrustFilesReader(files), telemetry, fail, received.append)
         watch.start()
         (files.crls[0] / "lab.crl").write_bytes(crl_pem(7, 8, number=2))
         await watch.check()
-        assert [serials(trust) for trust in told] == [{7, 8}]
+        assert [serials(trust) for trust in received] == [{7, 8}]
 
     async def test_a_half_written_ca_file_denies_no_peer(self, watch: Watch, files: TrustFiles) -> None:
         """A CA is dropped only if its file lacks it in two checks."""
@@ -428,12 +428,12 @@ class TestWatching:
         for part in (whole[:100], b"", whole):
             file.write_bytes(part)
             await watched.check()
-        assert (watch.told, len(watched.trust.authorities)) == ([], 1)
+        assert (watch.received, len(watched.trust.authorities)) == ([], 1)
         file.unlink()
         await watched.check()
         assert len(watched.trust.authorities) == 1
         await watched.check()
-        assert (len(watch.told), len(watched.trust.authorities)) == (2, 0)
+        assert (len(watch.received), len(watched.trust.authorities)) == (2, 0)
 
     async def test_a_ca_file_that_keeps_changing_counts_as_it_is(self, watch: Watch, files: TrustFiles) -> None:
         """After ``PATIENCE`` checks its content counts."""
@@ -456,7 +456,7 @@ class TestWatching:
         assert by == []
         await watch.watch.check()
         await watch.watch.check()
-        assert (by, watch.told) == ([("policy", {7, 9})], [1])
+        assert (by, watch.received) == ([("policy", {7, 9})], [1])
 
     async def test_a_disk_that_hangs_delays_no_policy(
         self, watch: Watch, files: TrustFiles, monkeypatch: pytest.MonkeyPatch
@@ -486,7 +486,7 @@ class TestWatching:
         await watch.watch.check()
         (files.crls[0] / "lab.crl").touch()
         await watch.watch.check()
-        assert watch.told == []
+        assert watch.received == []
 
     async def test_a_crl_that_vanishes_stays_in_force(
         self, watch: Watch, files: TrustFiles, logs: list[dict[str, Any]]
