@@ -14,10 +14,10 @@ from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.commands import Commands, InitLimits
+from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.bridge.gre_packet import send_acquire_packet
 from dmvpn_agent.bridge.handover import HandoverFailed, preflight, replace_program
 from dmvpn_agent.bridge.handover_state import Handover
-from dmvpn_agent.bridge.surplus_watch import SurplusEnder
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.config.file import Config
@@ -51,12 +51,12 @@ class BridgeApp:
         self.bridge = Bridge(
             ViciCharon(config.ike.vici_socket, telemetry, refuses_itself=True),
             self.certificates,
-            SurplusEnder(config.profiles, telemetry, monotonic),
+            DuplicateTerminator(config.profiles, telemetry, monotonic),
             self.acquirer,
             config.profiles,
             telemetry,
             self.process.failures,
-            announced=handed.told if handed else (),
+            announced=handed.announced if handed else (),
         )
         self.server = self._make_server()
         parts = [Part("bridge", self.bridge.run), *self.process.parts]
@@ -80,7 +80,7 @@ class BridgeApp:
         if self._handed:
             self.server.adopt(self._handed.listener, self._handed.clients)
             self.telemetry.increment(bridge_metrics.BRIDGE_UPGRADES, "taken_over")
-            log.info("bridge_taken_over", clients=len(self._handed.clients), circuits=len(self._handed.told))
+            log.info("bridge_taken_over", clients=len(self._handed.clients), circuits=len(self._handed.announced))
         else:
             self.server.start()
             self._refuse_itself()
@@ -109,10 +109,10 @@ class BridgeApp:
         log.info("bridge_handing_over", circuits=len(self.bridge.circuits.announced))
         self.process.store.flush()
         await asyncio.to_thread(logs.flush)  # the thread that writes them ends with this program
-        told, proven = tuple(self.bridge.circuits.announced.values()), self.bridge.proven()
+        announced, proven = tuple(self.bridge.circuits.announced.values()), self.bridge.proven()
         listener, clients = self.server.freeze()
         try:
-            replace_program(Handover(listener, clients, told, proven))
+            replace_program(Handover(listener, clients, announced, proven))
         except Exception as error:  # after any failure this program serves the clients again
             self.server.thaw(clients)
             self._keep("failed", error)

@@ -31,8 +31,8 @@ class Stopwatch(NhrpdVici):
         super().__init__()
         self.when: dict[int, float] = {}
 
-    def _hear(self, event: str, message: object) -> None:
-        super()._hear(event, message)  # type: ignore[arg-type]
+    def _note(self, event: str, message: object) -> None:
+        super()._note(event, message)  # type: ignore[arg-type]
         if event == "child-state-installed":
             self.when.setdefault(self.told[-1][1], time.perf_counter())
 

@@ -28,7 +28,7 @@ from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificates import Certificates
-from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.policy.decision import Accept
@@ -138,7 +138,7 @@ class Product:
             bridge = Bridge(
                 self.charon,
                 certificates,
-                SurplusEnder(self._config.profiles, telemetry, self._loop.time),
+                DuplicateTerminator(self._config.profiles, telemetry, self._loop.time),
                 Acquirer(lambda *_: None, telemetry, self._loop.time),
                 self._config.profiles,
                 telemetry,

@@ -27,7 +27,7 @@ metrics_listen = ""
 
 
 class BridgeProcess:
-    """``program`` is what is run, as an operator has it installed: a script that may be exchanged."""
+    """``program``: the installed script that is run; ``install`` replaces it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -70,7 +70,7 @@ class BridgeProcess:
             raise AssertionError(self.log.read_text()) from None
 
     async def upgrade(self) -> None:
-        """Have it become the program that is installed, and wait until that has read charon."""
+        """Upgrade to the installed program, and wait until that has read charon."""
         before = len(self.events("bridge_ready"))
         self.signal(signal.SIGUSR2)
         await self.wait_for("bridge_ready", before + 1)

@@ -1,4 +1,4 @@
-"""A bridge in the test itself, between a fake charon and clients that do what nhrpd does."""
+"""A bridge in the test's process, between a fake charon and clients that behave as nhrpd."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.commands import Commands, InitLimits
-from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.runtime.store import Store
@@ -29,7 +29,7 @@ INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
 
 
 class Stand:
-    """A charon, the bridge, and what it sent as triggers."""
+    """A charon, the bridge, and the packets that it sent to start SAs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,11 +59,11 @@ class Stand:
         certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
-        surplus = SurplusEnder({"dmvpn"}, self.telemetry, lambda: self.now)
+        duplicates = DuplicateTerminator({"dmvpn"}, self.telemetry, lambda: self.now)
         acquirer = Acquirer(self.send_acquire_packet, self.telemetry, lambda: self.now)
-        self.bridge = Bridge(upstream, certificates, surplus, acquirer, {"dmvpn", "dmvpn2"}, self.telemetry)
+        self.bridge = Bridge(upstream, certificates, duplicates, acquirer, {"dmvpn", "dmvpn2"}, self.telemetry)
         commands = Commands(self.bridge, acquirer, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry)
-        server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_waiting=100_000)
+        server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_unsent=100_000)
         server.start()
         try:
             async with running(self.bridge.run()):
@@ -73,7 +73,7 @@ class Stand:
             store.close()
 
     async def came(self, sa: FakeSa) -> None:
-        """Have an IKE_SA come while a bridge is there, which is then stopped: the next one finds what was stored."""
+        """Let an IKE_SA come up under a bridge that then stops: the next one finds its certificate stored."""
         async with self.bridged():
             await until(lambda: self.bridge.ready)
             self.charon.up(sa)

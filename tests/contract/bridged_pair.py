@@ -1,4 +1,4 @@
-"""The bridges of two nodes, each on a real charon, with what does as nhrpd does."""
+"""The bridges of two nodes, each on a real charon, with clients that behave as nhrpd."""
 
 from collections.abc import AsyncIterator, Set
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +11,7 @@ from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.commands import Commands, InitLimits
-from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.runtime.store import Store
@@ -31,21 +31,21 @@ class Node:
         self.bridge = bridge
         self.now = 0.0
 
-    def believed(self) -> set[int]:
-        """The CHILD_SAs that nhrpd has; each change of it must leave it one, or ``lost`` is told."""
-        return self.beliefs()[-1]
+    def circuits(self) -> set[int]:
+        """The CHILD_SAs that nhrpd has now."""
+        return self.history()[-1]
 
-    def beliefs(self) -> list[set[int]]:
-        beliefs: list[set[int]] = [set()]
+    def history(self) -> list[set[int]]:
+        history: list[set[int]] = [set()]
         for event, child, _ in self.nhrpd.told:
-            beliefs.append(beliefs[-1] - {child} if event == DESTROYING else beliefs[-1] | {child})
-        return beliefs
+            history.append(history[-1] - {child} if event == DESTROYING else history[-1] | {child})
+        return history
 
     def lost(self) -> int:
-        """How often nhrpd was left without any circuit."""
-        return sum(bool(before) and not after for before, after in pairwise(self.beliefs()))
+        """How often nhrpd had no circuit any more."""
+        return sum(bool(before) and not after for before, after in pairwise(self.history()))
 
-    def told_spis(self) -> set[str]:
+    def announced_spis(self) -> set[str]:
         return {sa.spis for sa, _ in self.bridge.circuits.announced.values()}
 
     def certificates(self) -> set[bytes]:
@@ -63,7 +63,7 @@ async def bridged(side: Side, profiles: Set[str] = frozenset({"dmvpn"})) -> Asyn
     bridge = Bridge(
         ViciCharon(side.path, telemetry),
         certificates,
-        SurplusEnder(profiles, telemetry, lambda: node.now),
+        DuplicateTerminator(profiles, telemetry, lambda: node.now),
         acquirer,
         profiles,
         telemetry,

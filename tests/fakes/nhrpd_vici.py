@@ -1,4 +1,4 @@
-"""nhrpd's side of VICI: what FRR's ``nhrpd/vici.c`` sends once connected, and what it keeps of the answers."""
+"""nhrpd's side of VICI: the commands of FRR's ``nhrpd/vici.c``, and the parts of the events that it reads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ class NhrpdVici:
         self.closed = False
 
     async def connect(self, path: Path, *, quiet: bool = False) -> None:
-        """Connect; ``quiet`` asks for nothing."""
+        """Connect; ``quiet``: without registering or requesting anything."""
         reader, self._writer = await asyncio.open_unix_connection(path)
         self._reading = asyncio.create_task(self._read(reader))
         if quiet:
@@ -39,7 +39,7 @@ class NhrpdVici:
         await self.answered()
 
     async def answered(self) -> None:
-        """Wait until all that is asked first has been answered."""
+        """Wait until the first requests are answered."""
         await until(lambda: len(self.answers) == len(EVENTS) + 1)
 
     def request(self, command: str, **message: str) -> None:
@@ -78,14 +78,14 @@ class NhrpdVici:
             while data := await reader.read(1 << 16):
                 for packet in packets.feed(data):
                     if packet.type is PacketType.EVENT:
-                        self._hear(packet.name, packet.message)
+                        self._note(packet.name, packet.message)
                     else:
                         self.answers.append(packet)
         except ConnectionError:
             pass
         self.closed = True
 
-    def _hear(self, event: str, message: Section) -> None:
+    def _note(self, event: str, message: Section) -> None:
         for _, sa in sections(message):
             for _, child in sections(sa.get("child-sas", {})):
                 self.told.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
@@ -94,7 +94,7 @@ class NhrpdVici:
 
 @asynccontextmanager
 async def nhrpd_at(path: Path) -> AsyncIterator[NhrpdVici]:
-    """Have nhrpd talk to charon, or to what stands for it."""
+    """Connect nhrpd to charon or to the bridge."""
     nhrpd = NhrpdVici()
     await nhrpd.connect(path)
     try:

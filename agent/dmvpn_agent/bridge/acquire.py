@@ -1,8 +1,8 @@
-"""Starting SAs by packets: each makes the kernel ask charon for one, unless it still leaves by another.
+"""Starts SAs by packets: for a packet without an SA the kernel requests one from charon (an acquire).
 
-nhrpd asks once when a tunnel ends, and next after a quarter of the holding time. At that moment the old SA may still
-be in the kernel, and the packet goes by it. So it is sent again until there is a circuit. While charon is at work on
-one, the kernel holds further packets back and asks nothing.
+nhrpd requests an SA once when a tunnel ends, and next after a quarter of the holding time. At first the old SA may
+still be in the kernel, and the packet leaves by it. So the bridge repeats the packet until there is a circuit. While
+charon is negotiating, the kernel holds further packets and requests nothing.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.bridge import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 
-#: Seconds for which a pair of addresses is not triggered again: an IKE exchange is under way, or was just refused.
+#: Seconds after a packet in which a new request for the same addresses sends none: charon is negotiating, or the peer
+#: has just refused.
 ACQUIRE_INTERVAL = 2.0
-#: Seconds before each repetition. Less in all than charon tries by itself.
+#: Seconds before each repetition. Their sum is less than charon's own retransmissions take.
 REPETITIONS = (1.0, 2.0, 4.0, 8.0)
 
 Pair = tuple[Address, Address]
@@ -44,14 +45,14 @@ class Acquirer:
         self._sent: dict[Pair, float] = {}
         self._waiting: dict[Pair, asyncio.TimerHandle] = {}
 
-    def are_under_way(self, pair: Pair) -> bool:
-        """Tell whether an SA was asked for a moment ago."""
+    def sent_recently(self, pair: Pair) -> bool:
+        """Tell whether a packet was sent within ``ACQUIRE_INTERVAL``."""
         now = self._clock()
         self._sent = {key: at for key, at in self._sent.items() if now - at < ACQUIRE_INTERVAL}
         return pair in self._sent
 
     def forget(self, pair: Pair) -> None:
-        """Have the next request be followed at once: a circuit came or went."""
+        """Let the next request send a packet at once: a circuit has come or gone."""
         self._sent.pop(pair, None)
 
     def start(self, pair: Pair, is_needed: Callable[[Pair], bool]) -> None:

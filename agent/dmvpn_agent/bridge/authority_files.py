@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class AuthorityFiles:
-    """The CA certificates alone, read again when a file has changed, and the intermediate CAs that peers showed."""
+    """The CA certificates without CRLs, read again if a file has changed, and intermediate CAs that peers sent."""
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
         self._reader = TrustFilesReader(TrustFiles(paths, ()))
@@ -39,7 +39,7 @@ class AuthorityFiles:
         if not isinstance(read, Certificate):
             return False
         if not self._store.chains(read).found and others is not self._others:
-            self._others = others  # the same ones are shown for each of many certificates
+            self._others = others  # the caller passes the same ones with many certificates
             if learned := self._store.learn(others):
                 self._store = TrustStore(
                     self._store.given, (*self._store.learned, *learned), signer_cache=self._signer_cache

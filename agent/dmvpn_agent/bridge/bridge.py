@@ -16,7 +16,7 @@ from dmvpn_agent.bridge.acquire import Acquirer
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.circuit_table import CircuitTable
 from dmvpn_agent.bridge.clients import Client, Clients
-from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.commands import list_sas
 from dmvpn_agent.charon.events import PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, ChildChange, SaEventKind
@@ -47,7 +47,7 @@ class Bridge:
         self,
         charon: Charon,
         certificates: Certificates,
-        surplus: SurplusEnder,
+        duplicates: DuplicateTerminator,
         acquirer: Acquirer,
         profiles: Set[str],
         telemetry: Telemetry,
@@ -57,7 +57,7 @@ class Bridge:
     ) -> None:
         self._charon = charon
         self._certificates = certificates
-        self._surplus = surplus
+        self._duplicates = duplicates
         self._acquirer = acquirer
         self._unreadable = Unreadable(telemetry)
         self._failures = failures or Failures(telemetry)
@@ -212,7 +212,7 @@ class Bridge:
             self._trouble.over()
             log.info("bridge_ready", ike_sas=len(self.circuits.sas), circuits=len(self.circuits.announced))
         with self._failures.contained("surplus", CharonLost):
-            return await self._surplus.check(session, self.circuits.duplicates())
+            return await self._duplicates.check(session, self.circuits.duplicates())
         return None
 
     async def _update(self, session: CharonSession, ids: set[int] | None) -> bool:

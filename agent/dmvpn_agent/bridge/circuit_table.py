@@ -6,20 +6,19 @@ A circuit is an installed CHILD_SA with its IKE_SA. nhrpd counts the circuits of
 Invariant. After each ``update``, for the IKE_SAs that it covers:
 
 1. Every circuit that charon lists is announced, with the addresses, identities and IKE_SA listed.
-2. If an announced circuit is not listed, there is no evidence that it is gone. ``unconfirmed`` is then set, and the
-   caller lists all IKE_SAs at once: the second listing decides.
+2. If an announced circuit is not listed, there is no evidence that it is gone, or the listing may lack the circuit
+   that replaces it. ``unconfirmed`` is then set, and the caller lists all IKE_SAs at once: the second one decides.
 3. While nhrpd works through the announcements, a pair that had a circuit before and has one after is without one only
    if charon's events say that it was, or if its circuit moved to other addresses.
 
 Without 1 nhrpd has no tunnel for a peer, or terminates the wrong IKE_SA. Without 2 or 3 a rekeying costs a peer its
 binding, or a peer that the agent disconnected looks as if it had been connected all the time.
 
-While an event's new CHILD_SA is not listed yet, an end is evidence only if an earlier event said so: otherwise the
-circuit would be withdrawn before the one that replaces it is announced.
-
 A CHILD_SA is gone if
-- an event said so: ``child-updown`` without ``up``, or ``old`` of a ``child-rekey``;
-- charon lists it in a state without traffic, or its IKE_SA as being deleted;
+- an event said so (``child-updown`` without ``up``, or ``old`` of a ``child-rekey``), and no event before it waits
+  for its listing;
+- charon lists it in a state without traffic, or its IKE_SA as being deleted, and no CHILD_SA that an event reported
+  waits for its listing;
 - two listings in a row lack it. One listing proves nothing: while charon rekeys an IKE_SA, its CHILD_SAs move to the
   new one, and ``list-sas``, which goes from one IKE_SA to the next, can meet them in neither.
 
@@ -119,7 +118,7 @@ class CircuitTable:
         events = (*earlier, *events)
         decided = events[: len(events) - len(self._early_events)]
         absent = (checked & self.announced.keys()) - current.keys()
-        unconfirmed = self._without_evidence(absent, decided, awaits=self._awaits_arrival(current))
+        unconfirmed = self._without_evidence(absent, decided, incomplete=self._lacks_arrival(current))
         gone = absent - unconfirmed
         interrupted = self._interrupted(events, current) & gone
         announcements = Announcements(
@@ -173,16 +172,16 @@ class CircuitTable:
                 return events[place:]
         return ()
 
-    def _awaits_arrival(self, current: Mapping[int, Circuit]) -> bool:
-        """Tell whether an event reported a CHILD_SA that no listing has shown yet."""
+    def _lacks_arrival(self, current: Mapping[int, Circuit]) -> bool:
+        """Tell whether an event reported a CHILD_SA that the listing does not show."""
         ended = {event.unique_id for event in self._early_events if not event.came}
         known = self.announced.keys() | current.keys() | ended
         return any(event.came and event.unique_id not in known for event in self._early_events)
 
-    def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange], *, awaits: bool) -> set[int]:
+    def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange], *, incomplete: bool) -> set[int]:
         """Return those of the absent circuits that may still exist, or whose replacement is not listed yet."""
         ended = {event.unique_id for event in events if not event.came}
-        return {key for key in absent - ended - self._unconfirmed if awaits or not self._ike_sas_of.of(key)}
+        return {key for key in absent - ended - self._unconfirmed if incomplete or not self._ike_sas_of.of(key)}
 
     def _interrupted(self, events: Sequence[ChildChange], current: Mapping[int, Circuit]) -> set[int]:
         """Replay the events; return the circuits that had ended when their pair of addresses had none left."""

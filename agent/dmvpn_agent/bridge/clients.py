@@ -1,4 +1,4 @@
-"""The bridge's VICI clients, and telling them."""
+"""The bridge's VICI clients, and the events it sends them."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -10,27 +10,27 @@ from dmvpn_agent.charon.sa import Circuit
 from dmvpn_agent.charon.vici import Packet, PacketType
 from dmvpn_agent.runtime.telemetry import Telemetry
 
-#: The events that nhrpd asks for.
+#: The events that nhrpd registers.
 CLIENT_EVENTS = frozenset({"child-state-installed", "child-state-rekeyed", "child-state-destroying", "list-sa"})
 
 
 class Client(Protocol):
-    """A VICI client of ours; ``events`` are those it registered."""
+    """A VICI client of the bridge; ``events``: those that it registered."""
 
     events: set[str]
 
     def send(self, packet: Packet) -> None:
-        """Send a packet, as soon as that goes."""
+        """Send a packet, as soon as the client reads."""
 
     async def drained(self) -> None:
-        """Wait while much is still unsent."""
+        """Wait while much is unsent."""
 
     def close(self, cause: str) -> None:
         """Close the connection."""
 
 
 class Clients:
-    """All that are connected."""
+    """All connected clients."""
 
     def __init__(self, certificates: Certificates, telemetry: Telemetry) -> None:
         self._certificates = certificates
@@ -42,26 +42,26 @@ class Clients:
         return iter(tuple(self._clients))
 
     def add(self, client: Client) -> None:
-        """Take up a client."""
+        """Add a client."""
         self._clients.add(client)
 
     def discard(self, client: Client) -> None:
-        """Let go of a client."""
+        """Remove a client."""
         self._clients.discard(client)
 
-    def tell(self, client: Client, event: str, circuit: Circuit) -> None:
-        """Tell one client of a circuit, if it registered the event."""
+    def send(self, client: Client, event: str, circuit: Circuit) -> None:
+        """Send one client an event about a circuit, if it registered the event."""
         if event in client.events:
             message = render_for_nhrpd(*circuit, *self._certificates.of(circuit[0]))
             client.send(Packet(PacketType.EVENT, event, message))
             self._telemetry.increment(metrics.BRIDGE_EVENTS, event)
 
     def announce(self, event: str, circuit: Circuit) -> None:
-        """Tell all of them."""
+        """Send all clients an event about a circuit."""
         for client in self:
-            self.tell(client, event, circuit)
+            self.send(client, event, circuit)
 
     def close(self, cause: str) -> None:
-        """Close them all: nhrpd resets its circuits, and comes back after 2 s."""
+        """Close all connections: nhrpd resets its circuits and reconnects after 2 s."""
         for client in self:
             client.close(cause)

@@ -1,4 +1,4 @@
-"""What nhrpd asks of charon: the few commands that it needs, each checked and translated; no others."""
+"""The VICI commands that nhrpd sends: the bridge checks, translates and answers these three, and no others."""
 
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: What charon takes for yes (``vici_message.c``, ``get_bool``: ``yes``, ``true``, ``enabled``, ``1``).
+#: The values that charon reads as true (``vici_message.c``, ``get_bool``).
 _YES = frozenset({"yes", "true", "enabled", "1"})
-#: What of charon's answer to ``terminate`` a client is given.
+#: The fields of charon's answer to ``terminate`` that the client receives.
 _TERMINATE_ANSWER = ("matches", "terminated")
 
 Result = TypeVar("Result")
 
 
 class Refused(Exception):
-    """A command is not done; nhrpd logs the text."""
+    """The bridge refuses a command; nhrpd logs the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class InitLimits:
-    """charon's settings of the same names, which it does not apply to what a trap policy starts. 0: no limit."""
+    """charon's settings of the same names, which it does not apply to SAs that a trap policy starts. 0: no limit."""
 
     half_open: int = 0
     job_load: int = 0
@@ -57,7 +57,7 @@ class Commands:
         self._acquirer = acquirer
 
     async def answer(self, client: Client, packet: Packet) -> Packet | None:
-        """Do what a client asks; return the answer, ``None`` for a packet that asks nothing."""
+        """Execute a client's request; return the answer, ``None`` for a packet that needs none."""
         match packet.type:
             case PacketType.EVENT_REGISTER:
                 if packet.name not in CLIENT_EVENTS:
@@ -96,27 +96,26 @@ class Commands:
     async def _list(self, client: Client) -> None:
         async for number in in_slices(tuple(self._bridge.circuits.announced)):
             await client.drained()
-            if circuit := self._bridge.circuits.announced.get(number):  # it may have gone meanwhile
-                self._bridge.clients.tell(client, "list-sa", circuit)
+            if circuit := self._bridge.circuits.announced.get(number):  # it may be gone meanwhile
+                self._bridge.clients.send(client, "list-sa", circuit)
 
     async def _initiate(self, client: Client, message: Section) -> None:
-        if text(message, "child") not in self._profiles:
-            raise Refused(
-                f"profile {text(message, 'child')[:64]!r} is not served; nhrp.interfaces has {self._served()}"
-            )
+        profile = text(message, "child")
+        if profile not in self._profiles:
+            raise Refused(f"profile {profile[:64]!r} is not served; nhrp.interfaces has {self._served()}")
         try:
             pair = ip_address(text(message, "my-host")), ip_address(text(message, "other-host"))
         except ValueError as error:
             raise Refused(f"my-host or other-host: {error}") from error
         if existing := tuple(self._bridge.circuits.between(*pair)):
             for circuit in existing:
-                self._bridge.clients.tell(client, "child-state-installed", circuit)
+                self._bridge.clients.send(client, "child-state-installed", circuit)
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "not_needed")
-        elif self._acquirer.are_under_way(pair):
+        elif self._acquirer.sent_recently(pair):
             self._telemetry.increment(metrics.BRIDGE_TRIGGERS, "under_way")
         else:
             if text(message, "init-limits") in _YES:
-                await self._check_limits(text(message, "child"))
+                await self._check_limits(profile)
             try:
                 self._acquirer.start(pair, self._needs_circuit)
             except AcquireFailed as error:
@@ -146,7 +145,6 @@ class Commands:
         if ike_id:
             if not self._is_ours(ike_id):
                 raise Refused("no matching SAs to terminate found")  # charon's own words
-            # Without waiting: nhrpd does not, and the event tells.
             answer = await self._ask(lambda session: terminate(session, ike_id=int(ike_id)))
         elif ike in self._profiles:
             answer = await self._ask(lambda session: terminate(session, ike=ike))
@@ -158,14 +156,14 @@ class Commands:
         return ", ".join(sorted(self._profiles))
 
     def _is_ours(self, ike_id: str) -> bool:
-        """Tell whether nhrpd can know of an IKE_SA: charon's other tunnels are none of its business."""
+        """Tell whether an IKE_SA belongs to a served profile; nhrpd must not end charon's other tunnels."""
         circuits = self._bridge.circuits
         sas = (*circuits.sas.values(), *(sa for sa, _ in circuits.announced.values()))
         return any(str(sa.unique_id) == ike_id and sa.name in self._profiles for sa in sas)
 
     async def _ask(self, command: Callable[[CharonSession], Awaitable[Result]]) -> Result:
         if self._bridge.session is None:
-            raise Refused("charon is away")
+            raise Refused("the bridge has no connection to charon")
         try:
             return await command(self._bridge.session)
         except (CommandFailed, CharonLost) as error:

@@ -1,8 +1,8 @@
-"""Makes the kernel ask charon for an SA to one peer, by sending it a GRE packet.
+"""Makes the kernel request an SA to one peer from charon, by sending the peer a GRE packet.
 
-With a wildcard trap policy (``remote_addrs = %any``, ``start_action = trap``) the kernel holds the packet back and
-raises an acquire for just its addresses. The packet says NHRP (RFC 2332) and has no content: should it ever arrive,
-it is dropped.
+With a wildcard trap policy (``remote_addrs = %any``, ``start_action = trap``) the kernel holds the packet and sends
+charon an acquire for exactly its addresses. The packet is of type NHRP (RFC 2332) and empty: if it arrives, the peer
+drops it.
 """
 
 import errno
@@ -17,7 +17,7 @@ PACKET = b"\x00\x00\x20\x01"
 
 
 def send_acquire_packet(local: Address, remote: Address) -> None:
-    """Send one GRE packet from ``local`` to ``remote``. Raises ``TriggerFailed``."""
+    """Send one GRE packet from ``local`` to ``remote``. Raises ``AcquireFailed``."""
     family = socket.AF_INET if local.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, IPPROTO_GRE) as raw:
@@ -26,6 +26,6 @@ def send_acquire_packet(local: Address, remote: Address) -> None:
     except PermissionError as error:
         raise AcquireFailed("a raw socket needs CAP_NET_RAW; give it to the bridge's service") from error
     except OSError as error:
-        # The kernel says this, too, of a packet that it holds back until there is an SA.
+        # These two mean that the kernel holds the packet until there is an SA.
         if error.errno not in {errno.EAGAIN, errno.ESRCH}:
             raise AcquireFailed(f"{local} to {remote}: {error.strerror}") from error

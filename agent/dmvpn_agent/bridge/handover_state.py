@@ -1,6 +1,6 @@
-"""What one bridge process leaves to the next: sockets by descriptor, what waits on them, and what nhrpd was told.
+"""What a program hands over to the next one in an upgrade: sockets, waiting bytes, and the announced circuits.
 
-Versioned JSON. Certificates are not in it: they are stored by IKE_SA.
+Versioned JSON. It has no certificates: they are stored by IKE_SA.
 """
 
 import json
@@ -13,20 +13,20 @@ from dmvpn_agent.charon.sa import ChildSa, Circuit, IkeSa
 from dmvpn_agent.runtime.json_values import brief, document, integer, mapping, text
 
 VERSION = 1
-#: Some 40,000 circuits, or clients that let everything wait that they may.
+#: Room for some 40,000 circuits, or for clients that use up all their limits.
 MAX_BYTES = 32 << 20
 MAX_CLIENTS = 64
-#: What the kernel takes for a descriptor is a C int.
+#: A descriptor is a C int.
 _MAX_DESCRIPTOR = 2**31
 
 
 class BadHandover(Exception):
-    """It cannot be taken up; the text says why."""
+    """The state cannot be used; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """A connected client: its descriptor, the events it registered, bytes not yet answered and not yet sent."""
+    """A connected client; ``unread``: requests that are not answered yet, ``unsent``: answers and events for it."""
 
     descriptor: int
     events: frozenset[str]
@@ -36,20 +36,20 @@ class ClientState:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """``listener``: the descriptor of the listening socket. ``told``: the circuits that the clients know of.
+    """``listener``: the descriptor of the listening socket. ``announced``: the circuits that the clients have.
 
-    ``proven``: the profiles all of whose IKE_SAs are by public key. What comes in one of them while neither process
-    looks is by public key as well, if its connection is then as it was.
+    ``proven``: the profiles all of whose IKE_SAs authenticated by public key. An IKE_SA of such a profile that comes
+    up during the upgrade did so as well, if the connection has not changed.
     """
 
     listener: int
     clients: tuple[ClientState, ...]
-    told: tuple[Circuit, ...]
+    announced: tuple[Circuit, ...]
     proven: frozenset[str] = frozenset()
 
 
 def encode_handover(handover: Handover) -> bytes:
-    """Return it as bytes. Raises ``BadHandover`` where they would be too many."""
+    """Return it as bytes. Raises ``BadHandover`` if they are too many."""
     data = json.dumps(
         {
             "version": VERSION,
@@ -63,7 +63,7 @@ def encode_handover(handover: Handover) -> bytes:
                 }
                 for client in handover.clients
             ],
-            "told": [_circuit(*circuit) for circuit in handover.told],
+            "told": [_circuit(*circuit) for circuit in handover.announced],
             "proven": sorted(handover.proven),
         }
     ).encode()
@@ -73,7 +73,7 @@ def encode_handover(handover: Handover) -> bytes:
 
 
 def decode_handover(data: bytes) -> Handover:
-    """Read it. Raises ``BadHandover`` for another version, and for whatever is not as it was written."""
+    """Read it. Raises ``BadHandover`` for another version, and for invalid input."""
     if len(data) > MAX_BYTES:
         raise BadHandover(f"more than {MAX_BYTES} bytes")
     try:
@@ -81,14 +81,14 @@ def decode_handover(data: bytes) -> Handover:
         if whole.get("version") != VERSION:
             raise BadHandover(f"version {str(whole.get('version'))[:20]}, this program reads {VERSION}")
         clients = tuple(_read_client(item) for item in whole["clients"])
-        proven = frozenset(map(text, whole.get("proven", ())))  # a former program did not know
-        told = tuple(map(_read_circuit, whole["told"]))
-        handover = Handover(_descriptor(whole["listener"]), clients, told, proven)
+        proven = frozenset(map(text, whole.get("proven", ())))  # older programs do not write it
+        announced = tuple(map(_read_circuit, whole["told"]))
+        handover = Handover(_descriptor(whole["listener"]), clients, announced, proven)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadHandover(f"{type(error).__name__}: {str(error)[:200]}") from error
     descriptors = [handover.listener, *(client.descriptor for client in clients)]
     if len(set(descriptors)) != len(descriptors) or len(clients) > MAX_CLIENTS:
-        raise BadHandover("a descriptor stands there twice, or there are too many")
+        raise BadHandover("a descriptor is listed twice, or there are too many clients")
     return handover
 
 
@@ -134,11 +134,11 @@ def _read_client(item: Any) -> ClientState:
 def _number(value: Any) -> int:
     number = integer(value)
     if not 0 <= number < 2**32:
-        raise TypeError(f"{brief(value)} is no number of 32 bits")
+        raise TypeError(f"{brief(value)} is not a number of 32 bits")
     return number
 
 
 def _descriptor(value: Any) -> int:
     if not 2 < _number(value) < _MAX_DESCRIPTOR:
-        raise ValueError(f"{value} is no descriptor of ours")
+        raise ValueError(f"{value} is not a descriptor of a socket")
     return int(value)

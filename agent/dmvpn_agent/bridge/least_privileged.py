@@ -1,4 +1,4 @@
-"""Which of a peer's certificates entitles to least: the one to go by where it cannot be told which one it used."""
+"""Which of a peer's certificates entitles to least: it counts if charon does not show which one the peer used."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
@@ -12,34 +12,37 @@ _NOTHING = Resources()
 
 
 def least_privileged(certificates: Sequence[Certificate]) -> Certificate | None:
-    """Return the one whose resources are is_subset each other one's; the newest of equals, ``None`` of none.
+    """Return the one whose resources are within each other one's, the newest of equals; ``None`` if there is none.
 
-    It is told by each source alone, so that it holds however the policy puts sources together.
+    Each source of resources is compared by itself, so the result holds for every way in which a policy combines them.
     """
     least = [one for one in certificates if all(is_subset(one, other) for other in certificates)]
     return max(least, key=lambda one: (one.not_before, one.fingerprint), default=None)
 
 
 def is_subset(one: Certificate, other: Certificate) -> bool:
-    """Tell whether a certificate entitles to nothing that the other one does not; ``False`` where in doubt."""
+    """Tell whether a certificate entitles to nothing that the other one does not; ``False`` if in doubt."""
     if one.resources == other.resources:
         return True
     pairs = [(one.resources.get(source, _NOTHING), other.resources.get(source, _NOTHING)) for source in Source]
     return (
         not any(_malformed(resources) for pair in pairs for resources in pair)
-        and all(_left_open(mine) == _left_open(theirs) for mine, theirs in pairs)
-        and _kind_within(pairs, lambda resources: resources.protocol_addresses, _same)
-        and _kind_within(pairs, lambda resources: resources.as_numbers, _in_range)
-        and _kind_within(pairs, lambda resources: resources.prefixes, _in_network)
+        and all(_must_be_equal(mine) == _must_be_equal(theirs) for mine, theirs in pairs)
+        and _kind_is_subset(pairs, lambda resources: resources.protocol_addresses, _same)
+        and _kind_is_subset(pairs, lambda resources: resources.as_numbers, _in_range)
+        and _kind_is_subset(pairs, lambda resources: resources.prefixes, _in_network)
     )
 
 
-def _kind_within(
+def _kind_is_subset(
     pairs: Sequence[tuple[Resources, Resources]],
     part: Callable[[Resources], tuple[Claim[T], ...]],
     contains: Callable[[T, T], bool],
 ) -> bool:
-    """Compare one kind of resource. A source that only the other names would be another source's place here."""
+    """Compare one kind of resource.
+
+    If only the other certificate names it in a source, a policy can read it from there, and from another source here.
+    """
     named = [(_values(part(mine)), _values(part(theirs))) for mine, theirs in pairs]
     elsewhere = any(mine for mine, _ in named)
     return all(
@@ -58,8 +61,8 @@ def _malformed(resources: Resources) -> bool:
     return any(claim.value is None for claim in claims)
 
 
-def _left_open(resources: Resources) -> tuple[frozenset[Hashable], ...]:
-    """Return what must be the same: no role is is_subset another, nor is what an issuer's certificate will say."""
+def _must_be_equal(resources: Resources) -> tuple[frozenset[Hashable], ...]:
+    """Return what has no order: roles, and the resources to be inherited from an issuer that is not known here."""
     return frozenset(claim.value for claim in resources.roles), frozenset(resources.inherits)
 
 

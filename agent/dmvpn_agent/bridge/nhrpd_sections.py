@@ -3,15 +3,15 @@
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.vici import Section
 
-#: nhrpd keeps no longer certificate (``blob2buf`` into 2048 bytes) and would keep the former peer's instead.
+#: nhrpd ignores a longer certificate (``blob2buf`` into 2048 bytes), and keeps the one it had for these addresses.
 NHRPD_MAX_CERTIFICATE = 2047
 
 
 def render_for_nhrpd(sa: IkeSa, child: ChildSa, local: bytes, remote: bytes) -> Section:
     """Return the message of a ``list-sa`` or ``child-state-*`` event about one CHILD_SA.
 
-    nhrpd reads from the top and acts where the CHILD_SA's section ends, so everything else stands before it. A
-    certificate it cannot hold is sent as an empty one: nhrpd would otherwise keep what it had for these addresses.
+    nhrpd acts when the CHILD_SA's section ends, so all other fields precede it. The bridge sends an empty certificate
+    in place of one that is too long, so that nhrpd drops the one it had for these addresses.
     """
     return {
         sa.name: {

@@ -8,7 +8,7 @@ from dmvpn_agent.runtime.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The bridge's own part: where nhrpd looks for charon, its metrics, limits to what it starts (0: none)."""
+    """``listen``: the socket at which nhrpd expects charon. Limits: for SAs that the bridge starts; 0: no limit."""
 
     listen: Path
     metrics: Endpoint | None

@@ -20,7 +20,7 @@ from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.app import AgentApp
 from dmvpn_agent.bridge.certificates import Certificates
-from dmvpn_agent.bridge.surplus_watch import SurplusEnder
+from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.bridge_app import BridgeApp
 from dmvpn_agent.charon import session as session_module
 from dmvpn_agent.charon import vici_client as charon_adapter
@@ -328,7 +328,7 @@ async def test_the_bridge_serves_or_closes_its_clients_if_any_part_fails(
         (Certificates, "collect", "certificates"),
         (Certificates, "learn", "certificates"),
         (Certificates, "resync", "certificates"),
-        (SurplusEnder, "check", "surplus"),
+        (DuplicateTerminator, "check", "surplus"),
         (Store, "open", "store"),
         (Certificates, "start", "store"),
     ],

@@ -1,4 +1,4 @@
-"""What a bridge between nhrpd and charon tells of SAs."""
+"""The events that the bridge sends nhrpd about SAs."""
 
 from datetime import timedelta
 
@@ -15,8 +15,8 @@ from fakes.waiting import until
 __all__ = ["stand"]
 
 
-async def test_registrations_are_confirmed_and_unknown_ones_are_not(stand: Stand) -> None:
-    """The four events nhrpd asks for, and no other."""
+async def test_nhrpds_four_events_are_confirmed_and_no_others(stand: Stand) -> None:
+    """charon's answer to an unknown event is EVENT_UNKNOWN, and so is the bridge's."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         kinds = [packet.type for packet in nhrpd.answers]
         assert kinds == [PacketType.EVENT_CONFIRM] * 4 + [PacketType.CMD_RESPONSE]
@@ -26,30 +26,30 @@ async def test_registrations_are_confirmed_and_unknown_ones_are_not(stand: Stand
 
 
 async def test_an_sa_that_comes_up_is_announced_with_its_certificate(stand: Stand) -> None:
-    """charon tells no certificate; the bridge finds it."""
+    """charon reports no certificate; the bridge finds it."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
         await until(lambda: nhrpd.told)
         assert nhrpd.told == [(INSTALLED, 11, der())]
 
 
-async def test_sas_that_are_there_already_are_listed(stand: Stand) -> None:
-    """nhrpd asks for them when it connects."""
+async def test_existing_sas_are_listed(stand: Stand) -> None:
+    """nhrpd requests the list when it connects."""
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.told == [("list-sa", 11, der())]
 
 
-async def test_an_sa_that_goes_is_announced(stand: Stand) -> None:
-    """nhrpd lets go of the circuit."""
+async def test_the_end_of_an_sa_is_announced(stand: Stand) -> None:
+    """nhrpd removes the circuit."""
     stand.charon.up(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.down(1)
         await until(lambda: nhrpd.events(DESTROYING) == [11])
 
 
-async def test_a_missed_event_is_made_good_by_the_next_one(stand: Stand) -> None:
-    """Whatever happens to an IKE_SA, all of it is looked at."""
+async def test_the_next_event_makes_up_for_a_missed_one(stand: Stand) -> None:
+    """After any event about an IKE_SA the bridge lists all of it."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         sa = spoke()
         stand.charon.up(sa, told=False)
@@ -57,8 +57,8 @@ async def test_a_missed_event_is_made_good_by_the_next_one(stand: Stand) -> None
         await until(lambda: nhrpd.events(INSTALLED) == [11])
 
 
-async def test_who_is_new_and_proven_is_told_before_charon_is_asked(stand: Stand) -> None:
-    """charon's word is enough where nothing else waits to be told, however long its list takes."""
+async def test_a_new_peer_with_a_certificate_is_announced_before_it_is_listed(stand: Stand) -> None:
+    """However long charon takes to list it, if no earlier event waits for its listing."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         sa = spoke()
         stand.charon.raise_event("ike-updown", {"up": "yes", sa.name: sa.section(**{"child-sas": {}})})
@@ -69,7 +69,7 @@ async def test_who_is_new_and_proven_is_told_before_charon_is_asked(stand: Stand
 
 
 async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
-    """charon has room for 32; what was seen once is kept as long as the IKE_SA."""
+    """The cache has room for 32. The bridge keeps a certificate as long as the IKE_SA lives."""
     await stand.came(spoke())
     async with stand.bridged():
         async with stand.nhrpd():
@@ -87,7 +87,7 @@ async def test_the_certificate_outlives_the_bridge(stand: Stand) -> None:
 
 
 async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
-    """A new IKE_SA of the same peer has to show its own."""
+    """A new IKE_SA of the same peer needs a certificate of its own."""
     await stand.came(spoke(1))
     stand.charon.certificates.clear()
     stand.charon.sas.clear()
@@ -97,7 +97,7 @@ async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
 
 
 async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> None:
-    """There is no moment in which nhrpd believes the link down."""
+    """nhrpd always has a circuit."""
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.rekey_child(1, old=11, new=12)
@@ -106,7 +106,7 @@ async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> Non
 
 
 async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) -> None:
-    """The children move; nhrpd learns the new IKE_SA's number, and nothing is destroyed."""
+    """The CHILD_SAs move; nhrpd receives the new IKE_SA's unique id, and no circuit is destroyed."""
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.certificates.clear()
@@ -116,8 +116,8 @@ async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) ->
         assert nhrpd.events(DESTROYING) == []
 
 
-async def test_an_sa_that_one_look_does_not_show_is_looked_for_again(stand: Stand) -> None:
-    """While an IKE_SA is rekeyed, list-sas may meet its CHILD_SA neither in the old nor in the new one."""
+async def test_an_sa_missing_in_one_listing_is_listed_again(stand: Stand) -> None:
+    """While charon rekeys an IKE_SA, list-sas may show its CHILD_SA neither in the old nor in the new one."""
     sa = spoke()
     stand.charon.up(sa)
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -129,8 +129,8 @@ async def test_an_sa_that_one_look_does_not_show_is_looked_for_again(stand: Stan
         assert nhrpd.told[1:] == [(INSTALLED, 12, der())]
 
 
-async def test_an_sa_that_vanished_without_a_word_is_announced(stand: Stand) -> None:
-    """Two looks that do not show it are enough."""
+async def test_an_sa_that_is_gone_without_an_event_is_announced(stand: Stand) -> None:
+    """It is missing in two listings."""
     sa = spoke()
     stand.charon.up(sa)
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -140,7 +140,7 @@ async def test_an_sa_that_vanished_without_a_word_is_announced(stand: Stand) -> 
 
 
 async def test_an_ike_sa_that_is_being_deleted_has_no_circuit(stand: Stand) -> None:
-    """There is no way back from there, though charon goes on asking a peer that does not answer."""
+    """charon never revives it, although it retransmits to a peer that does not answer."""
     sa = spoke()
     stand.charon.up(sa)
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -149,8 +149,8 @@ async def test_an_ike_sa_that_is_being_deleted_has_no_circuit(stand: Stand) -> N
         await until(lambda: nhrpd.events(DESTROYING) == [11])
 
 
-async def test_a_peer_that_moves_takes_its_circuit_along(stand: Stand) -> None:
-    """nhrpd moves a CHILD_SA's circuit itself where it is told other addresses; destroying it would take it away."""
+async def test_a_peer_that_moves_keeps_its_circuit(stand: Stand) -> None:
+    """nhrpd moves the circuit itself if it receives other addresses; destroying it would remove it."""
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.move(1, "198.51.100.7")
@@ -161,8 +161,8 @@ async def test_a_peer_that_moves_takes_its_circuit_along(stand: Stand) -> None:
         assert nhrpd.events(DESTROYING) == []
 
 
-async def test_an_sa_without_a_certificate_is_announced_without(stand: Stand) -> None:
-    """nhrpd then asks the agent, which denies; it is counted."""
+async def test_an_sa_without_a_certificate_is_announced_without_one(stand: Stand) -> None:
+    """nhrpd then asks the agent, which denies the peer; a metric counts it."""
     stand.charon.certificates = [der(name="other")]
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
@@ -172,7 +172,7 @@ async def test_an_sa_without_a_certificate_is_announced_without(stand: Stand) ->
 
 
 async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> None:
-    """As when the CA's certificate was put in its place meanwhile: nhrpd has it for the next registration."""
+    """As when the operator installs the CA's certificate later: nhrpd has it for the next registration."""
     stand.forged = [der()]
     sa = spoke()
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -187,8 +187,8 @@ async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> N
         assert nhrpd.told[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
 
 
-async def test_a_certificate_that_comes_with_another_peer_is_announced(stand: Stand) -> None:
-    """Each look asks for those that lack one too, whoever it is about."""
+async def test_a_certificate_found_with_another_peers_is_announced(stand: Stand) -> None:
+    """Each refresh also looks for the certificates of IKE_SAs that have none."""
     stand.forged = [der()]
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
@@ -199,10 +199,10 @@ async def test_a_certificate_that_comes_with_another_peer_is_announced(stand: St
         assert (INSTALLED, 11, der()) in nhrpd.told
 
 
-async def test_a_certificate_that_comes_without_a_word_is_found(
+async def test_a_certificate_that_comes_without_an_event_is_found(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are asked for again from time to time."""
+    """A resync looks for all missing ones."""
     monkeypatch.setattr(bridge, "RESYNC_INTERVAL", 0.1)
     stand.forged = [der()]
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -212,7 +212,7 @@ async def test_a_certificate_that_comes_without_a_word_is_found(
         await until(lambda: (INSTALLED, 11, der()) in nhrpd.told)
 
 
-async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: Stand) -> None:
+async def test_of_two_equal_certificates_the_newer_counts(stand: Stand) -> None:
     """Both are in charon's cache right after a renewal."""
     renewed = der(not_before=NOW - YEAR + timedelta(days=1))
     stand.charon.certificates = [renewed, der()]
@@ -221,8 +221,8 @@ async def test_of_two_certificates_with_one_subject_the_newer_is_taken(stand: St
         assert nhrpd.told == [("list-sa", 11, renewed)]
 
 
-async def test_a_certificate_that_no_ca_of_ours_issued_is_not_taken(stand: Stand) -> None:
-    """Anybody can send one with a peer's subject; charon keeps it in the same cache."""
+async def test_a_certificate_of_another_ca_does_not_count(stand: Stand) -> None:
+    """Any peer can send one with another's subject; charon keeps it in the same cache."""
     forged = der(not_before=NOW - YEAR + timedelta(days=1))
     stand.charon.certificates, stand.forged = [forged, der()], [forged]
     await stand.came(spoke())
@@ -230,8 +230,8 @@ async def test_a_certificate_that_no_ca_of_ours_issued_is_not_taken(stand: Stand
         assert nhrpd.told == [("list-sa", 11, der())]
 
 
-async def test_an_identity_of_two_peers_is_given_neither_certificate(stand: Stand) -> None:
-    """A name that two certificates prove tells nobody apart."""
+async def test_an_identity_of_two_peers_gets_neither_certificate(stand: Stand) -> None:
+    """An identity that two peers' certificates prove identifies neither."""
     one, other = (der(name=name, dns_name="gate.example.net") for name in ("spoke1", "spoke2"))
     stand.charon.certificates = [one, other]
     stand.charon.up(FakeSa(1, "203.0.113.2", "gate.example.net", children={11: "INSTALLED"}))
@@ -239,8 +239,8 @@ async def test_an_identity_of_two_peers_is_given_neither_certificate(stand: Stan
         assert nhrpd.told == [("list-sa", 11, b"")]
 
 
-async def test_nhrpd_is_closed_when_charon_is_lost_and_served_when_it_is_back(stand: Stand) -> None:
-    """It resets its circuits, and starts anew with those that come after."""
+async def test_nhrpd_is_disconnected_while_charon_is_gone(stand: Stand) -> None:
+    """It resets its circuits, and receives the new ones when charon is back."""
     stand.charon.up(spoke())
     async with stand.bridged():
         async with stand.nhrpd() as nhrpd:
@@ -255,8 +255,8 @@ async def test_nhrpd_is_closed_when_charon_is_lost_and_served_when_it_is_back(st
             await until(lambda: nhrpd.events(INSTALLED) == [12])
 
 
-async def test_nobody_is_served_while_charon_is_away(stand: Stand) -> None:
-    """An empty list of SAs would be a lie."""
+async def test_no_client_is_served_while_charon_is_gone(stand: Stand) -> None:
+    """An empty list of SAs would be wrong."""
     await stand.charon.stop()
     async with stand.bridged():
         nhrpd = NhrpdVici()
@@ -266,8 +266,8 @@ async def test_nobody_is_served_while_charon_is_away(stand: Stand) -> None:
         await nhrpd.close()
 
 
-async def test_garbage_from_charon_is_a_lost_charon(stand: Stand) -> None:
-    """The connection is set up anew, and all is read again."""
+async def test_garbage_from_charon_closes_the_session(stand: Stand) -> None:
+    """The bridge connects again and reads everything."""
     async with stand.bridged():
         async with stand.nhrpd() as nhrpd:
             stand.charon.up(spoke(), told=False)

@@ -1,4 +1,4 @@
-"""The bridges of two nodes, each on a real charon: what nhrpd is told when SAs come, are replaced, and go."""
+"""The bridges of two nodes, each on a real charon, while SAs come, are replaced, and go."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ import pytest
 from contract.bridged_pair import INSTALLED, Node, nodes_of
 from contract.charon_pair import Side
 from contract.charons import needs_charon
-from dmvpn_agent.bridge import surplus_watch as surplus
+from dmvpn_agent.bridge.duplicate_terminator import SETTLING
 from dmvpn_agent.charon.session import CommandFailed
 from fakes.nhrpd_vici import NhrpdVici
 from fakes.waiting import until
@@ -30,21 +30,21 @@ async def _each(nodes: Iterable[Node], condition: Callable[[Node], object]) -> N
 
 async def _rekey(nodes: Iterable[Node], side: Side) -> None:
     """Have a side rekey CHILD_SA and IKE_SA, one after the other, until nhrpd on both sides knows."""
-    before = {node.side.host: node.believed() for node in nodes}
+    before = {node.side.host: node.circuits() for node in nodes}
     await side.ask("rekey", {"child": "dmvpn"})
-    await _each(nodes, lambda node: not node.believed() & before[node.side.host])
+    await _each(nodes, lambda node: not node.circuits() & before[node.side.host])
     spis = {sa.spis for sa in await side.sas()}
     await side.ask("rekey", {"ike": "dmvpn"})
-    await _each(nodes, lambda node: not spis & node.told_spis())
+    await _each(nodes, lambda node: not spis & node.announced_spis())
 
 
 async def _up(*nodes: Node) -> None:
     await _initiate(nodes[0])
-    await _each(nodes, Node.believed)
+    await _each(nodes, Node.circuits)
 
 
-async def test_a_peer_that_comes_is_told_with_its_certificate(tmp_path: Path) -> None:
-    """On both sides: who began it makes no difference."""
+async def test_a_new_peer_is_announced_with_its_certificate(tmp_path: Path) -> None:
+    """On both sides, whichever began."""
     async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         one, other = nodes
@@ -53,8 +53,8 @@ async def test_a_peer_that_comes_is_told_with_its_certificate(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["initiator", "responder"])
-async def test_rekeying_leaves_no_moment_without_a_circuit(tmp_path: Path, who: int) -> None:
-    """CHILD_SA and IKE_SA by turns; the certificate stays with the IKE_SA though charon's cache was flushed."""
+async def test_nhrpd_has_a_circuit_throughout_rekeying(tmp_path: Path, who: int) -> None:
+    """CHILD_SA and IKE_SA by turns; the IKE_SA keeps its certificate although charon's cache was flushed."""
     async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         for node in nodes:
@@ -62,42 +62,42 @@ async def test_rekeying_leaves_no_moment_without_a_circuit(tmp_path: Path, who: 
         for _ in range(3):
             await _rekey(nodes, nodes[who].side)
         assert [node.lost() for node in nodes] == [0, 0]
-        assert [len(node.believed()) for node in nodes] == [1, 1]
+        assert [len(node.circuits()) for node in nodes] == [1, 1]
         assert nodes[0].certificates() == {nodes[1].side.certificate}
         assert nodes[1].certificates() == {nodes[0].side.certificate}
 
 
-async def test_reauthentication_make_before_break_leaves_no_moment_without_a_circuit(tmp_path: Path) -> None:
-    """The new IKE_SA is told before the old one goes."""
+async def test_nhrpd_has_a_circuit_throughout_make_before_break_reauthentication(tmp_path: Path) -> None:
+    """The new IKE_SA is announced before the old one goes."""
     async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
-        before = {node.side.host: node.believed() for node in nodes}
+        before = {node.side.host: node.circuits() for node in nodes}
         await nodes[0].side.ask("rekey", {"ike": "dmvpn", "reauth": "yes"})
-        await _each(nodes, lambda node: node.believed() and not node.believed() & before[node.side.host])
+        await _each(nodes, lambda node: node.circuits() and not node.circuits() & before[node.side.host])
         assert [node.lost() for node in nodes] == [0, 0]
 
 
-async def test_reauthentication_break_before_make_is_told_as_it_is(tmp_path: Path) -> None:
-    """Both sides lose the circuit, and gain one: were it hidden from one of them, it would not register again."""
+async def test_break_before_make_reauthentication_is_announced_as_an_interruption(tmp_path: Path) -> None:
+    """Both sides lose the circuit and gain one. A side that did not see it would not register again."""
     async with nodes_of(tmp_path, make_before_break=False) as nodes:
         await _up(*nodes)
         await nodes[0].side.ask("rekey", {"ike": "dmvpn", "reauth": "yes"})
         await _each(nodes, lambda node: len(node.nhrpd.events(INSTALLED)) == 2)
-        await _each(nodes, lambda node: len(node.believed()) == 1)
+        await _each(nodes, lambda node: len(node.circuits()) == 1)
         assert [node.lost() for node in nodes] == [1, 1]
 
 
 @pytest.mark.parametrize("force", ["yes", "no"])
-async def test_what_is_ended_is_told_at_once_on_both_sides(tmp_path: Path, force: str) -> None:
-    """As the agent ends a peer that is denied; no resync is needed for it."""
+async def test_a_terminated_ike_sa_is_announced_at_once_on_both_sides(tmp_path: Path, force: str) -> None:
+    """As when the agent ends a denied peer's IKE_SA; no resync is needed."""
     async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         await nodes[0].side.ask("terminate", {"ike": "dmvpn", "force": force, "timeout": "1000"})
-        await _each(nodes, lambda node: not node.believed())
+        await _each(nodes, lambda node: not node.circuits())
 
 
-async def test_of_two_that_began_at_once_one_stays(tmp_path: Path) -> None:
-    """Neither charon deletes the other's IKE_SA; once settled, both bridges agree on the one that is too many."""
+async def test_of_two_ike_sas_begun_at_once_one_stays(tmp_path: Path) -> None:
+    """Neither charon deletes the other's IKE_SA; after the settling time both bridges agree on the duplicate."""
     async with nodes_of(tmp_path) as nodes:
         await _both_begin(nodes)
         lost = [node.lost() for node in nodes]
@@ -105,37 +105,37 @@ async def test_of_two_that_began_at_once_one_stays(tmp_path: Path) -> None:
         assert len(spis) == 2
         for node in nodes:
             await _look(node)
-            node.now += surplus.SETTLING
+            node.now += SETTLING
             await _look(node)
-        await _each(nodes, lambda node: len(node.believed()) == 1)
+        await _each(nodes, lambda node: len(node.circuits()) == 1)
         assert [{sa.spis for sa in await node.side.sas()} for node in nodes] == [{min(spis)}] * 2
         assert [node.lost() for node in nodes] == lost
 
 
 async def _both_begin(nodes: Sequence[Node]) -> None:
-    """Have each begin before the other is through; where that did not come out so, from the start again."""
+    """Let each begin before the other has finished; if one was too late, try again."""
     for _ in range(10):
         begun = await asyncio.gather(*(_initiate(node) for node in nodes), return_exceptions=True)
         if begun == [None, None]:
-            await _each(nodes, lambda node: node.believed())
+            await _each(nodes, lambda node: node.circuits())
             if len(await nodes[0].side.sas()) == 2:
-                await _each(nodes, lambda node: len(node.believed()) == 2)
+                await _each(nodes, lambda node: len(node.circuits()) == 2)
                 return
         for node in nodes:
             with contextlib.suppress(CommandFailed):  # there may be none
                 await node.side.ask("terminate", {"ike": "dmvpn", "force": "yes", "timeout": "1000"})
-        await _each(nodes, lambda node: not node.believed())
+        await _each(nodes, lambda node: not node.circuits())
     pytest.fail("one was always through before the other began")
 
 
 async def _look(node: Node) -> None:
-    """Have the bridge look, as a resync would."""
+    """Let the bridge check for duplicates, as a resync does."""
     assert node.bridge.session is not None
-    await node.bridge._surplus.check(node.bridge.session, node.bridge.circuits.sas.values())
+    await node.bridge._duplicates.check(node.bridge.session, node.bridge.circuits.sas.values())
 
 
 async def test_a_killed_charon_resets_nhrpd_and_comes_back(tmp_path: Path) -> None:
-    """Its SAs are gone with it; those that are set up afterwards are told to an nhrpd that starts anew."""
+    """Its SAs are gone with it; a new nhrpd receives those that come up afterwards."""
     async with nodes_of(tmp_path) as nodes:
         await _up(*nodes)
         one, other = nodes

@@ -1,4 +1,4 @@
-"""The bridge and those who connect to it: many, silent, flooding, talking nonsense, coming and going."""
+"""The bridge's clients: many, silent, flooding, sending garbage, coming and going."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ __all__ = ["stand"]
 
 
 async def test_garbage_from_a_client_closes_only_that_one(stand: Stand) -> None:
-    """nhrpd goes on being served."""
+    """nhrpd is still served."""
     async with stand.bridged(), stand.nhrpd() as nhrpd, stand.nhrpd() as stranger:
         stranger.send_raw(b"\xff\xff\xff\xff")
         await until(lambda: stranger.closed)
@@ -29,7 +29,7 @@ async def test_garbage_from_a_client_closes_only_that_one(stand: Stand) -> None:
 
 
 async def test_a_client_that_does_not_read_is_closed(stand: Stand) -> None:
-    """What waits for it is bounded; the others go on."""
+    """The bytes that wait for it are bounded; the other clients are served."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         _, writer = await asyncio.open_unix_connection(stand.listen, limit=1)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -52,8 +52,8 @@ async def test_a_client_that_does_not_read_is_closed(stand: Stand) -> None:
         writer.close()
 
 
-async def test_clients_that_ask_for_nothing_make_room(stand: Stand) -> None:
-    """nhrpd, which asks at once, gets in though somebody opened many connections."""
+async def test_clients_without_an_event_make_room(stand: Stand) -> None:
+    """nhrpd, which registers events at once, gets in although another program opened many connections."""
     async with stand.bridged(), AsyncExitStack() as stack:
         first = await stack.enter_async_context(stand.nhrpd())
         idle = []
@@ -69,8 +69,8 @@ async def test_clients_that_ask_for_nothing_make_room(stand: Stand) -> None:
         assert not late.closed
 
 
-async def test_beyond_the_number_of_clients_nobody_is_served(stand: Stand) -> None:
-    """Those who asked for events stay."""
+async def test_clients_beyond_the_limit_are_closed(stand: Stand) -> None:
+    """Those that registered events stay."""
     async with stand.bridged(), AsyncExitStack() as stack:
         for _ in range(MAX_CLIENTS):
             await stack.enter_async_context(stand.nhrpd())
@@ -82,7 +82,7 @@ async def test_beyond_the_number_of_clients_nobody_is_served(stand: Stand) -> No
 
 
 async def test_a_flood_of_requests_waits_in_the_sender(stand: Stand) -> None:
-    """Each is answered in turn; no more are read than may wait, and another client is served meanwhile."""
+    """The bridge reads no more requests than may wait, answers each in turn, and serves other clients meanwhile."""
     async with stand.bridged(), stand.nhrpd() as nhrpd, stand.nhrpd() as other:
         for _ in range(5000):
             nhrpd.request("list-sas")
@@ -93,7 +93,7 @@ async def test_a_flood_of_requests_waits_in_the_sender(stand: Stand) -> None:
 
 
 async def test_a_long_list_is_sent_no_faster_than_it_is_read(stand: Stand) -> None:
-    """Many SAs are more than may wait for one client: that alone does not close it."""
+    """A list with more bytes than may wait for a client does not close it."""
     for number in range(1, 1001):
         stand.charon.up(FakeSa(number, f"10.{number // 250}.0.{number % 250}", NAME, children={number: "INSTALLED"}))
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -101,8 +101,8 @@ async def test_a_long_list_is_sent_no_faster_than_it_is_read(stand: Stand) -> No
         assert not nhrpd.closed
 
 
-async def test_nhrpd_may_come_and_go(stand: Stand) -> None:
-    """Restarted again and again, or two at once: each is told everything, and nobody is left behind."""
+async def test_nhrpd_may_restart_at_any_time(stand: Stand) -> None:
+    """Again and again, or two at once: each receives everything, and no client is left behind."""
     await stand.came(spoke())
     async with stand.bridged():
         async with stand.nhrpd() as one:
@@ -115,8 +115,8 @@ async def test_nhrpd_may_come_and_go(stand: Stand) -> None:
         assert stand.telemetry.value(metrics.BRIDGE_CLIENTS_DROPPED, "closed_by_client") == 21
 
 
-async def test_the_socket_is_its_owners_and_its_groups(stand: Stand) -> None:
-    """Its group is the directory's where that is setgid, whatever the process's own is."""
+async def test_the_socket_has_the_group_of_its_setgid_directory(stand: Stand) -> None:
+    """Whatever the process's own group is; other users have no access."""
     group = next((one for one in os.getgroups() if one != os.getegid()), os.getegid())
     os.chown(stand.folder, -1, group)
     stand.folder.chmod(0o2750)
@@ -125,8 +125,8 @@ async def test_the_socket_is_its_owners_and_its_groups(stand: Stand) -> None:
         assert (status.st_mode & 0o777, status.st_gid) == (0o660, group)
 
 
-async def test_a_stopped_bridge_leaves_nothing_running(stand: Stand) -> None:
-    """No task and no socket file is left behind."""
+async def test_a_stopped_bridge_leaves_no_task_and_no_socket(stand: Stand) -> None:
+    """All clients are closed."""
     before = asyncio.all_tasks()
     async with stand.bridged(), stand.nhrpd():
         pass
@@ -134,8 +134,8 @@ async def test_a_stopped_bridge_leaves_nothing_running(stand: Stand) -> None:
     assert not stand.listen.exists()
 
 
-class _Hub:
-    """Takes every client."""
+class _Registry:
+    """Accepts every client."""
 
     def connected(self, client: Client) -> None:
         assert client.events == set()
@@ -143,15 +143,15 @@ class _Hub:
     adopt = disconnected = connected
 
 
-async def test_one_that_asks_without_a_pause_has_its_turn_and_no_more(tmp_path: Path, telemetry: Telemetry) -> None:
-    """Requests of several clients that need not wait for anything are answered in turn."""
+async def test_a_client_without_a_pause_does_not_delay_others(tmp_path: Path, telemetry: Telemetry) -> None:
+    """The bridge answers the requests of several clients in turn."""
     asked: list[str] = []
 
     async def answer(_: Client, packet: Packet) -> Packet:
         asked.append(packet.name)
         return Packet(PacketType.CMD_RESPONSE)
 
-    server = ViciServer(tmp_path / "vici", _Hub(), answer, telemetry)
+    server = ViciServer(tmp_path / "vici", _Registry(), answer, telemetry)
     server.start()
     clients = [await asyncio.open_unix_connection(tmp_path / "vici") for _ in range(2)]
     for name, (_, writer) in zip("ab", clients, strict=True):

@@ -59,12 +59,12 @@ def _history(told: Iterable[tuple[str, int, bytes]]) -> dict[int, list[str]]:
     history: dict[int, list[str]] = defaultdict(list)
     for event, child, certificate in told:
         history[child].append(event)
-        assert event == DESTROYING or certificate == der()  # nhrpd looks at none of one that goes
+        assert event == DESTROYING or certificate == der()  # nhrpd reads no certificate of a circuit that goes
     return history
 
 
 async def _upgrade_halted(bridge: BridgeProcess, charon: FakeCharon) -> Path:
-    """Upgrade to a program that waits, before it does anything, for the file which is returned."""
+    """Upgrade to a program that first waits for a file; return the file's path."""
     go_on = bridge.directory / "go-on"
     bridge.install("import pathlib, time", f"go_on = pathlib.Path({str(go_on)!r})",
                    "while '--preflight' not in sys.argv and not go_on.exists(): time.sleep(0.01)")  # fmt: skip
@@ -73,10 +73,8 @@ async def _upgrade_halted(bridge: BridgeProcess, charon: FakeCharon) -> Path:
     return go_on
 
 
-async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
-    bridge: BridgeProcess, charon: FakeCharon
-) -> None:
-    """Five in a row: the same process and connection; each CHILD_SA is told installed once, and destroyed once."""
+async def test_an_upgrade_under_load_loses_and_repeats_no_event(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """Five in a row: the same process and connection; each CHILD_SA is announced once, and destroyed once."""
     await bridge.start()
     charon.up(_spoke(1))
     await bridge.wait_for("child_state_installed")
@@ -91,12 +89,12 @@ async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
         load.cancel()
         up = {child for sa in charon.sas.values() for child, state in sa.children.items() if state == "INSTALLED"}
 
-        def believed() -> set[int]:
+        def circuits() -> set[int]:
             return {child for child, events in _history(nhrpd.told).items() if events[-1] != DESTROYING}
 
         with contextlib.suppress(TimeoutError):
-            await until(lambda: believed() == up)
-        assert believed() == up
+            await until(lambda: circuits() == up)
+        assert circuits() == up
         assert not nhrpd.closed
         for child, events in _history(nhrpd.told).items():
             assert events in (["list-sa"], [INSTALLED], [INSTALLED, DESTROYING]), (child, events)
@@ -108,8 +106,8 @@ async def test_an_upgrade_under_load_loses_nothing_and_doubles_nothing(
     assert bridge.process.pid == process
 
 
-async def test_what_was_half_read_is_read_on(bridge: BridgeProcess) -> None:
-    """A request of which one half came before, and one after the upgrade, is answered."""
+async def test_a_request_sent_half_before_an_upgrade_is_answered(bridge: BridgeProcess) -> None:
+    """The other half arrives after the upgrade."""
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
         data = encode(Packet(PacketType.CMD_REQUEST, "list-sas"))
@@ -119,8 +117,8 @@ async def test_what_was_half_read_is_read_on(bridge: BridgeProcess) -> None:
         await until(lambda: len(nhrpd.answers) == 6)
 
 
-async def test_what_was_not_sent_yet_is_sent(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """A client that does not read just now gets everything after the upgrade, once and in order."""
+async def test_unsent_bytes_are_sent_after_an_upgrade(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """A client that does not read during the upgrade receives everything after it, once and in order."""
     for number in range(1, 401):
         charon.up(_spoke(number), told=False)
     await bridge.start()
@@ -137,8 +135,8 @@ async def test_what_was_not_sent_yet_is_sent(bridge: BridgeProcess, charon: Fake
         assert set(nhrpd.events("list-sa")) == {1000 + number for number in range(1, 401)}
 
 
-async def test_what_happened_meanwhile_is_the_difference(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """Of what charon did while neither program listened, nhrpd is told just that; of the rest nothing."""
+async def test_changes_during_an_upgrade_are_announced_after_it(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """And no others."""
     for number in (1, 2):
         charon.up(_spoke(number))
     await bridge.start()
@@ -153,8 +151,8 @@ async def test_what_happened_meanwhile_is_the_difference(bridge: BridgeProcess, 
         assert not nhrpd.closed
 
 
-async def test_the_certificates_outlive_charons_cache(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """They are stored by IKE_SA before an upgrade, and known after it."""
+async def test_certificates_survive_an_upgrade(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """They are stored by IKE_SA before it, and known after it."""
     await bridge.start()
     charon.up(_spoke(1))
     await bridge.wait_for("child_state_installed")
@@ -176,7 +174,7 @@ async def test_the_certificates_outlive_charons_cache(bridge: BridgeProcess, cha
     ids=["program", "usage"],
 )
 async def test_a_program_that_does_not_start_is_refused(bridge: BridgeProcess, line: str, why: str) -> None:
-    """The old one goes on with its clients, and says why."""
+    """The old one continues with its clients, and logs the reason."""
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.install(line)
@@ -192,8 +190,8 @@ async def test_a_program_that_does_not_start_is_refused(bridge: BridgeProcess, l
         await until(lambda: len(nhrpd.answers) == 7)
 
 
-async def test_a_configuration_that_is_invalid_is_refused(bridge: BridgeProcess) -> None:
-    """The new program is not started with what it would end over."""
+async def test_an_invalid_configuration_is_refused(bridge: BridgeProcess) -> None:
+    """The old program continues."""
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.config.write_text(bridge.config.read_text() + "nonsense = 1\n")
@@ -204,8 +202,8 @@ async def test_a_configuration_that_is_invalid_is_refused(bridge: BridgeProcess)
         await until(lambda: len(nhrpd.answers) == 6)
 
 
-async def test_an_upgrade_while_charon_is_away(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """Nobody is connected then; the socket stays, and nhrpd is served after charon."""
+async def test_an_upgrade_works_without_charon(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """No client is connected then; the socket stays, and nhrpd is served when charon is back."""
     await bridge.start()
     await charon.stop()
     await bridge.wait_for("charon_lost")
@@ -218,7 +216,7 @@ async def test_an_upgrade_while_charon_is_away(bridge: BridgeProcess, charon: Fa
 
 
 async def test_charon_lost_during_an_upgrade_resets_nhrpd(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """What it knows of circuits is stale, as whenever charon is lost."""
+    """Its circuits are stale, as whenever charon is lost."""
     charon.up(_spoke(1))
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
@@ -230,7 +228,7 @@ async def test_charon_lost_during_an_upgrade_resets_nhrpd(bridge: BridgeProcess,
 
 
 async def test_another_charon_after_an_upgrade_resets_nhrpd(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """A CHILD_SA's number that now belongs to another peer must not move nhrpd's circuit there."""
+    """The unique id of a CHILD_SA that now belongs to another peer must not move nhrpd's circuit there."""
     charon.up(_spoke(1, 7))
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
@@ -242,8 +240,8 @@ async def test_another_charon_after_an_upgrade_resets_nhrpd(bridge: BridgeProces
     await bridge.wait_for("bridge_ready", 2)
 
 
-async def test_a_handover_that_is_not_understood_resets_nhrpd(bridge: BridgeProcess) -> None:
-    """As of another version: everything is closed, and begun anew under the same process."""
+async def test_an_unreadable_handover_resets_nhrpd(bridge: BridgeProcess) -> None:
+    """As of another version: all connections are closed, and the same process starts afresh."""
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.install("import dmvpn_agent.bridge.handover_state as handover", "handover.VERSION = 99")
@@ -254,8 +252,8 @@ async def test_a_handover_that_is_not_understood_resets_nhrpd(bridge: BridgeProc
         assert not nhrpd.closed
 
 
-async def test_signals_while_it_is_exchanged_do_not_end_it(bridge: BridgeProcess) -> None:
-    """Asked again and again, also before the new program listens to signals."""
+async def test_signals_during_an_upgrade_do_not_end_the_process(bridge: BridgeProcess) -> None:
+    """Several in a row, also before the new program has installed its handlers."""
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
         for _ in range(60):
@@ -269,8 +267,8 @@ async def test_signals_while_it_is_exchanged_do_not_end_it(bridge: BridgeProcess
         assert bridge.process.poll() is None
 
 
-async def test_a_killed_bridge_is_back_with_every_certificate(bridge: BridgeProcess, charon: FakeCharon) -> None:
-    """nhrpd connects to the next one, and finds its circuits as they were."""
+async def test_a_restarted_bridge_has_every_certificate(bridge: BridgeProcess, charon: FakeCharon) -> None:
+    """nhrpd connects to it, and receives its circuits as they were."""
     await bridge.start()
     charon.up(_spoke(1))
     await bridge.wait_for("child_state_installed")

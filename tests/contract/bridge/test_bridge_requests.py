@@ -1,4 +1,4 @@
-"""What the bridge does when nhrpd asks."""
+"""How the bridge answers nhrpd's commands."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ from fakes.waiting import until
 __all__ = ["stand"]
 
 
-async def test_initiate_sends_one_trigger(stand: Stand) -> None:
-    """The kernel then asks charon for an SA to just that peer."""
+async def test_initiate_sends_one_packet(stand: Stand) -> None:
+    """The kernel then requests an SA to exactly that peer from charon."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
         await until(lambda: len(nhrpd.answers) == 6)
@@ -23,8 +23,8 @@ async def test_initiate_sends_one_trigger(stand: Stand) -> None:
         assert stand.triggers == [(HUB, SPOKE)]
 
 
-async def test_initiate_with_an_sa_there_announces_it_again(stand: Stand) -> None:
-    """nhrpd may have missed it; nothing is sent."""
+async def test_initiate_announces_an_existing_sa_again(stand: Stand) -> None:
+    """nhrpd may have missed it; no packet is sent."""
     stand.charon.up(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
@@ -34,7 +34,7 @@ async def test_initiate_with_an_sa_there_announces_it_again(stand: Stand) -> Non
 
 @pytest.mark.parametrize("profile", ["dmvpn", "dmvpn2"])
 async def test_every_profile_is_served(stand: Stand, profile: str) -> None:
-    """An SA to a peer can be asked for in each, and all of its SAs ended."""
+    """nhrpd can request an SA in each, and end all of its IKE_SAs."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.initiate(profile, str(HUB), str(SPOKE))
         nhrpd.request("terminate", ike=profile)
@@ -43,8 +43,8 @@ async def test_every_profile_is_served(stand: Stand, profile: str) -> None:
         assert stand.charon.requests[-1] == ("terminate", {"ike": profile.encode(), "timeout": b"-1"})
 
 
-async def test_a_pair_that_was_triggered_a_moment_ago_is_not_triggered_again(stand: Stand) -> None:
-    """The kernel holds a request for it; another one would begin no sooner."""
+async def test_a_second_initiate_within_moments_sends_no_packet(stand: Stand) -> None:
+    """charon is negotiating already; another packet would not speed it up."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         for number, now in enumerate((0.0, 1.9, 2.0), 6):
             stand.now = now
@@ -54,8 +54,8 @@ async def test_a_pair_that_was_triggered_a_moment_ago_is_not_triggered_again(sta
         assert stand.telemetry.value(metrics.BRIDGE_TRIGGERS, "under_way") == 1
 
 
-async def test_an_sa_that_came_and_went_is_asked_for_anew(stand: Stand) -> None:
-    """However soon: nhrpd would not ask again for half a minute."""
+async def test_initiate_after_an_sa_came_and_went_sends_a_packet(stand: Stand) -> None:
+    """However soon: nhrpd would not request it again for half a minute."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
         await until(lambda: len(nhrpd.answers) == 6)
@@ -79,10 +79,10 @@ async def test_an_sa_that_came_and_went_is_asked_for_anew(stand: Stand) -> None:
         (InitLimits(), 1000, 1000, "1", 1),
     ],
 )
-async def test_limits_are_charons(
+async def test_init_limits_are_applied_as_charon_does(
     stand: Stand, limits: InitLimits, half_open: int, jobs: int, init_limits: str, triggers: int
 ) -> None:
-    """As charon applies its own; what nhrpd asks for with priority, as a registration, is not limited."""
+    """A request without init-limits, such as a registration, is not limited."""
     stand.limits = limits
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.half_open, stand.charon.jobs = half_open, jobs
@@ -93,7 +93,7 @@ async def test_limits_are_charons(
 
 
 async def test_terminate_by_profile_is_answered_as_charon_does(stand: Stand) -> None:
-    """All of the profile's IKE_SAs, and how many those were."""
+    """With the number of the profile's IKE_SAs."""
     for number in (1, 2):
         stand.charon.up(spoke(number))
     stand.charon.up(spoke(3, name="office"))
@@ -104,7 +104,7 @@ async def test_terminate_by_profile_is_answered_as_charon_does(stand: Stand) -> 
 
 
 async def test_another_connections_ike_sa_cannot_be_terminated(stand: Stand) -> None:
-    """charon's other tunnels are none of nhrpd's business."""
+    """nhrpd must not end charon's other tunnels."""
     stand.charon.up(spoke(3, name="office"))
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.request("terminate", ike_id="3")
@@ -130,10 +130,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("ask", "why"), REFUSED, ids=[why for _, why in REFUSED])
-async def test_what_cannot_be_done_is_refused_with_words(
-    stand: Stand, ask: Callable[[NhrpdVici], None], why: str
-) -> None:
-    """nhrpd logs them."""
+async def test_a_refusal_gives_the_reason(stand: Stand, ask: Callable[[NhrpdVici], None], why: str) -> None:
+    """nhrpd logs it."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         ask(nhrpd)
         await until(lambda: len(nhrpd.answers) == 6)
@@ -142,7 +140,7 @@ async def test_what_cannot_be_done_is_refused_with_words(
         assert stand.triggers == []
 
 
-async def test_a_trigger_that_cannot_be_sent_is_refused_with_words(stand: Stand) -> None:
+async def test_a_packet_that_cannot_be_sent_is_a_refusal(stand: Stand) -> None:
     """As without CAP_NET_RAW."""
     stand.refusal = "a raw socket needs CAP_NET_RAW"
     async with stand.bridged(), stand.nhrpd() as nhrpd:
@@ -153,7 +151,7 @@ async def test_a_trigger_that_cannot_be_sent_is_refused_with_words(stand: Stand)
 
 
 async def test_terminate_goes_to_charon_without_waiting(stand: Stand) -> None:
-    """By number, as nhrpd ends one peer; only what nhrpd needs is passed on."""
+    """By unique id, as nhrpd ends one peer; the answer has only the fields that nhrpd needs."""
     stand.charon.up(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.request("terminate", ike_id="1", force="yes")
@@ -164,7 +162,7 @@ async def test_terminate_goes_to_charon_without_waiting(stand: Stand) -> None:
 
 @pytest.mark.parametrize("command", ["load-key", "unload-conn", "stats", "x" * 255])
 async def test_other_commands_never_reach_charon(stand: Stand, command: str) -> None:
-    """The bridge's socket is no way around charon's permissions."""
+    """The bridge's socket must not circumvent charon's permissions."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.request(command)
         await until(lambda: len(nhrpd.answers) == 6)

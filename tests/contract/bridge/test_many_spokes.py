@@ -1,4 +1,4 @@
-"""A hub with more spokes than charon remembers certificates of: a real charon, a bridge and an agent as processes."""
+"""A hub with more spokes than charon's cache has room for: a real charon, a bridge and an agent as processes."""
 
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
@@ -63,7 +63,7 @@ class Hub:
         self.processes.wait_for("agent_ready", times)
 
     async def told(self, event_name: str, count: int, nhrpd: NhrpdVici) -> list[bytes]:
-        """Wait until nhrpd was told of so many CHILD_SAs; return the certificates that came with them, sorted."""
+        """Wait until nhrpd has received so many CHILD_SAs; return their certificates, sorted."""
         await until(lambda: len(nhrpd.events(event_name)) >= count)
         return sorted(certificate for name, _, certificate in nhrpd.told if name == event_name)
 
@@ -107,8 +107,8 @@ def _sorted(certificates: dict[IPv4Address, bytes], count: int) -> list[bytes]:
     return sorted(list(certificates.values())[:count])
 
 
-async def test_forty_spokes_are_known_after_bridge_and_agent_were_killed(hub: Hub) -> None:
-    """charon forgets some of their certificates, the bridge none, nor does the agent its peers."""
+async def test_forty_spokes_survive_a_kill_of_bridge_and_agent(hub: Hub) -> None:
+    """charon evicts some of their certificates; the bridge loses none, and the agent no peer."""
     certificates = hub.network.certificates
     last = address(SPOKES)
     nhrpd = await _nhrpd(hub)
@@ -131,10 +131,10 @@ async def test_forty_spokes_are_known_after_bridge_and_agent_were_killed(hub: Hu
     await nhrpd.close()
 
 
-async def test_a_peer_whose_certificate_was_missed_in_a_storm_authenticates_again(hub: Hub) -> None:
-    """All come at once, so that charon forgets some before anybody can ask: the agent ends those, until none is left.
+async def test_a_peer_whose_certificate_was_evicted_authenticates_again(hub: Hub) -> None:
+    """All come at once, so charon evicts some certificates before the bridge reads them: the agent ends those SAs.
 
-    Here the test does what the spokes' nhrpds do: whoever loses its SA begins anew.
+    The test acts as the spokes' nhrpds: a spoke that loses its SA starts again.
     """
     certificates = hub.network.certificates
     wanted = dict(zip(certificates.values(), range(SPOKES), strict=False))

@@ -124,11 +124,11 @@ class CircuitTableMachine(RuleBasedStateMachine):
 
     @rule(sas=listings())
     def events_show_circuits(self, sas: dict[int, IkeSa]) -> None:
-        for key, (sa, child) in circuits(sas.values()).items():
+        for sa, child in ((one, child) for one in sas.values() for child in one.children):
             early = self.table.announce_early((sa, child))
             assert early == self.naive.announce_early((sa, child))
             if early:
-                self.nhrpd[key] = addresses(sa)
+                self.nhrpd[child.unique_id] = addresses(sa)
 
     @invariant()
     def table_is_as_the_model(self) -> None:
@@ -293,6 +293,13 @@ def test_a_circuit_waits_for_the_listing_of_its_replacement() -> None:
     assert first == Announcements(unconfirmed=True)
     second = table.update({2: _sa(2, 2)}, [])
     assert (_keys(second.interrupted), _keys(second.installed), _keys(second.destroyed)) == ([], [2], [1])
+
+
+def test_a_child_sa_that_came_and_ended_between_two_listings_delays_no_other() -> None:
+    """No listing will ever show it, so its events do not wait for one."""
+    table = CircuitTable()
+    assert table.update({}, [_came(1), _ended(1)]) == Announcements()
+    assert table.announce_early((_sa(2, 2), ChildSa(2, "dmvpn", "INSTALLED")))
 
 
 def test_another_charon_gives_known_unique_ids_to_other_peers() -> None:

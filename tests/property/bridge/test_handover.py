@@ -1,4 +1,4 @@
-"""What a bridge leaves to the next one."""
+"""The state that a program hands over to the next one in an upgrade."""
 
 import json
 from contextlib import suppress
@@ -36,22 +36,22 @@ JSON = st.recursive(
 
 
 @given(HANDOVERS)
-def test_what_is_handed_over_arrives(handover: Handover) -> None:
-    """Sockets, what waits on them, and each circuit as nhrpd knows it."""
+def test_encoding_and_decoding_keep_everything(handover: Handover) -> None:
+    """Sockets, their waiting bytes, and each circuit as nhrpd has it."""
     read = decode_handover(encode_handover(handover))
     assert (read.listener, read.clients) == (handover.listener, handover.clients)
-    assert all(same_circuit(one, other) for one, other in zip(read.told, handover.told, strict=True))
+    assert all(same_circuit(one, other) for one, other in zip(read.announced, handover.announced, strict=True))
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_nonsense_is_refused_and_nothing_else_happens(data: bytes) -> None:
-    """Whatever it is."""
+def test_nonsense_is_refused(data: bytes) -> None:
+    """No other exception escapes."""
     with pytest.raises(BadHandover):
         decode_handover(data)
 
 
 @given(HANDOVERS, st.data())
-def test_a_part_that_is_exchanged_is_refused_or_read(handover: Handover, data: st.DataObject) -> None:
+def test_a_changed_part_is_refused_or_read(handover: Handover, data: st.DataObject) -> None:
     """No other exception escapes."""
     whole = json.loads(encode_handover(handover))
     place = data.draw(st.sampled_from(["version", "listener", "clients", "told"]))
@@ -72,15 +72,15 @@ def _encoded(**changes: object) -> bytes:
     [
         (_encoded(version=2), "version 2, this program reads 1"),
         (_encoded(version=None), "version None"),
-        (_encoded(listener=0), "no descriptor of ours"),
-        (_encoded(listener=2**31), "no descriptor of ours"),
+        (_encoded(listener=0), "not a descriptor"),
+        (_encoded(listener=2**31), "not a descriptor"),
         (_encoded(listener=7), "twice"),
         (_encoded(listener=True), "not an integer"),
         (b"[" * 100_000, "nested too deep"),
         (b" " * (33 << 20), "more than"),
     ],
 )
-def test_why_it_is_refused_is_said(data: bytes, why: str) -> None:
+def test_a_refusal_names_the_reason(data: bytes, why: str) -> None:
     """The log shows it."""
     with pytest.raises(BadHandover, match=why):
         decode_handover(data)

@@ -1,4 +1,4 @@
-"""Asking for an SA by a packet, until there is one."""
+"""Requesting an SA by packets until there is one."""
 
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -37,8 +37,8 @@ def _triggers(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] =
     return Acquirer(kernel.send, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
 
 
-async def test_it_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> None:
-    """The first packet may leave by the SA that is just going."""
+async def test_the_packet_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> None:
+    """The first one may leave by the SA that is about to go."""
     kernel = Kernel(answers=3)
     _triggers(kernel, telemetry).start(PAIR, kernel.lacks)
     await until(lambda: kernel.asked == 3)
@@ -46,22 +46,22 @@ async def test_it_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> 
     assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 2
 
 
-async def test_it_is_given_up_after_the_last_repetition(telemetry: Telemetry) -> None:
-    """nhrpd asks again by itself."""
+async def test_repetition_ends(telemetry: Telemetry) -> None:
+    """nhrpd requests the SA again by itself."""
     kernel = Kernel()
     _triggers(kernel, telemetry).start(PAIR, kernel.lacks)
     await until(lambda: len(kernel.sent) == 4)
     assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 3
 
 
-async def test_a_packet_that_cannot_be_sent_is_told_and_not_repeated(telemetry: Telemetry) -> None:
-    """The client that asked is told; later ones are only counted."""
+async def test_a_packet_that_cannot_be_sent_is_not_repeated(telemetry: Telemetry) -> None:
+    """The client receives the reason; a repetition that fails is only counted."""
     kernel = Kernel()
     triggers = _triggers(kernel, telemetry)
     kernel.broken = True
     with pytest.raises(AcquireFailed):
         triggers.start(PAIR, kernel.lacks)
-    assert not triggers.are_under_way(PAIR)
+    assert not triggers.sent_recently(PAIR)
     kernel.broken = False
     triggers.start(PAIR, kernel.lacks)
     kernel.broken = True
@@ -69,15 +69,15 @@ async def test_a_packet_that_cannot_be_sent_is_told_and_not_repeated(telemetry: 
     assert kernel.sent == [PAIR]
 
 
-async def test_a_request_within_moments_is_the_same(telemetry: Telemetry) -> None:
-    """Unless a circuit came or went meanwhile."""
+async def test_a_packet_was_sent_recently_unless_a_circuit_came_or_went(telemetry: Telemetry) -> None:
+    """A second request within moments needs no packet."""
     now = 0.0
     kernel = Kernel(answers=1)
     triggers = _triggers(kernel, telemetry, lambda: now)
     triggers.start(PAIR, kernel.lacks)
-    assert triggers.are_under_way(PAIR)
+    assert triggers.sent_recently(PAIR)
     triggers.forget(PAIR)
-    assert not triggers.are_under_way(PAIR)
+    assert not triggers.sent_recently(PAIR)
     triggers.start(PAIR, kernel.lacks)
     now = ACQUIRE_INTERVAL
-    assert not triggers.are_under_way(PAIR)
+    assert not triggers.sent_recently(PAIR)

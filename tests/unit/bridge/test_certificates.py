@@ -1,4 +1,4 @@
-"""Which certificate each IKE_SA gets out of charon's cache, and what is done where that is not clear."""
+"""Which certificate of charon's cache each IKE_SA gets, and when its peer must authenticate again."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
@@ -23,11 +23,10 @@ BY_DNS = "spoke1.example"
 
 
 class Cache:
-    """A charon's session: ``cache`` are the certificates in it, ``arriving`` what comes just before it is emptied."""
+    """A session with charon; ``cache``: the certificates in charon's cache."""
 
     def __init__(self, *cache: bytes) -> None:
         self.cache = list(cache)
-        self.arriving: list[bytes] = []
         self.refuses: set[str] = set()
         self.requests: list[tuple[str, Section]] = []
         self.method = b"public key"
@@ -68,7 +67,7 @@ class Cache:
 
 
 class Memory:
-    """A store; ``rows`` are what was kept of an earlier process."""
+    """A store; ``rows``: what an earlier process stored."""
 
     def __init__(self, *rows: tuple[str, bytes, bytes]) -> None:
         self.rows = {spis: (local, remote) for spis, local, remote in rows}
@@ -122,31 +121,31 @@ GAINED = _renewed(*UNITS, "NET=192.168.9.0/24")
 MOVED = _renewed(*UNITS[:2], "NET=192.168.9.0/24")
 
 
-async def test_the_narrower_counts_and_the_log_says_what_to_do(stand: Stand, logs: list[dict[str, Any]]) -> None:
-    """A renewal that lost a network is in force at once, and nobody is disturbed."""
+async def test_the_narrower_counts_and_the_log_names_the_remedy(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """A renewal that removes a network is in force at once, without a reauthentication."""
     cache = Cache(GAINED, _renewed(*UNITS, days=0))
     assert await stand.learn(cache, stand.sa()) == [_renewed(*UNITS, days=0)]
     assert await stand.learn(cache, stand.sa()) == [_renewed(*UNITS, days=0)]
-    (said,) = [entry for entry in logs if entry["event"] == "certificates_compete"]
-    assert "NET=192.168.9.0/24" in said["not_counted"]
-    assert "--flush-certs" in said["do"]
+    (entry,) = [one for one in logs if one["event"] == "certificates_compete"]
+    assert "NET=192.168.9.0/24" in entry["not_counted"]
+    assert "--flush-certs" in entry["do"]
     assert not cache.requests
 
 
-async def test_what_cannot_be_read_of_the_cache_costs_nobody_else(stand: Stand, logs: list[dict[str, Any]]) -> None:
-    """It is counted with every look, and logged once."""
+async def test_an_unreadable_certificate_affects_no_other(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """Every refresh counts it, and it is logged once."""
     cache = Cache(b"\x30\x03no", OLD, certificates.der(serial=certificates.integer(-5)))
     assert await stand.learn(cache, stand.sa()) == [OLD]
     assert await stand.learn(cache, stand.sa(2)) == [OLD]
     assert stand.counted(runtime_metrics.UNREADABLE, "certificate_cache") == 2
-    (said,) = [entry for entry in logs if entry["event"] == "item_unreadable"]
-    assert said["source"] == "certificate_cache"
-    assert "not readable" in said["why"]
+    (entry,) = [one for one in logs if one["event"] == "item_unreadable"]
+    assert entry["source"] == "certificate_cache"
+    assert "not readable" in entry["why"]
 
 
 @pytest.mark.parametrize("renewed", [GAINED, MOVED], ids=["gained a network", "moved to another"])
-async def test_a_renewal_is_in_force_after_the_peer_authenticated_anew(stand: Stand, renewed: bytes) -> None:
-    """The cache is emptied, the IKE_SA ended; what is in the cache when it is back is what it used."""
+async def test_a_renewal_is_in_force_after_a_reauthentication(stand: Stand, renewed: bytes) -> None:
+    """The bridge flushes the cache and ends the IKE_SA; then the cache holds the certificate that the peer uses."""
     cache = Cache(OLD, renewed)
     assert await stand.learn(cache, stand.sa()) == [OLD if renewed == GAINED else b""]
     assert (cache.flushes, cache.ended) == (1, ["1"])
@@ -157,8 +156,8 @@ async def test_a_renewal_is_in_force_after_the_peer_authenticated_anew(stand: St
     assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "competing") == 1
 
 
-async def test_everybody_elses_certificate_is_kept(stand: Stand) -> None:
-    """Those who have an IKE_SA, and those whose IKE_SA is only seen later."""
+async def test_a_flush_loses_no_other_peers_certificate(stand: Stand) -> None:
+    """Neither of peers with an IKE_SA, nor of those whose IKE_SA is listed later."""
     other, later = der(name="spoke2", dns_name="spoke2.example"), der(name="spoke3", dns_name="spoke3.example")
     cache = Cache(OLD, GAINED, other, later)
     found = await stand.learn(cache, stand.sa(), stand.sa(2, "spoke2.example"))
@@ -167,8 +166,8 @@ async def test_everybody_elses_certificate_is_kept(stand: Stand) -> None:
     assert cache.ended == ["1"]
 
 
-async def test_who_lost_its_certificate_with_the_cache_authenticates_anew_once(stand: Stand) -> None:
-    """It came between reading and emptying. Whoever came long before or after lost nothing by it."""
+async def test_a_peer_that_lost_its_certificate_by_a_flush_reauthenticates_once(stand: Stand) -> None:
+    """It came up between reading and flush. An IKE_SA of long before or after lost nothing."""
     cache = Cache(OLD, GAINED)
     long_ago = stand.sa(5, "spoke5.example", NOW - timedelta(minutes=1))
     lost = stand.sa(2, "spoke2.example", NOW - timedelta(seconds=1))
@@ -181,8 +180,8 @@ async def test_who_lost_its_certificate_with_the_cache_authenticates_anew_once(s
     assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "lost") == 1
 
 
-async def test_who_keeps_sending_both_is_left_alone_for_an_hour(stand: Stand) -> None:
-    """Or somebody else sends the old one: that must not end IKE_SAs again and again."""
+async def test_an_identity_reauthenticates_at_most_once_an_hour(stand: Stand) -> None:
+    """Another peer that keeps sending the old certificate must not end its IKE_SAs again and again."""
     number = 1
     for _ in range(3):
         cache = Cache(OLD, GAINED)
@@ -195,8 +194,8 @@ async def test_who_keeps_sending_both_is_left_alone_for_an_hour(stand: Stand) ->
     assert stand.counted(bridge_metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 2
 
 
-async def test_the_cache_is_emptied_once_a_minute_at_most(stand: Stand) -> None:
-    """However many identities ask for it."""
+async def test_the_cache_is_flushed_at_most_once_a_minute(stand: Stand) -> None:
+    """However many identities need it."""
     cache = Cache(OLD, GAINED)
     await stand.learn(cache, stand.sa())
     other = [der(units, "spoke2", not_before=NOW - DAY, dns_name="spoke2.example") for units in (UNITS, UNITS[:2])]
@@ -206,8 +205,8 @@ async def test_the_cache_is_emptied_once_a_minute_at_most(stand: Stand) -> None:
     assert cache.flushes == 1
 
 
-async def test_where_charon_refuses_nothing_is_ended(stand: Stand) -> None:
-    """The narrower one counts on."""
+async def test_if_charon_refuses_the_flush_no_ike_sa_is_ended(stand: Stand) -> None:
+    """The narrower certificate still counts."""
     cache = Cache(OLD, GAINED)
     cache.refuses.add("flush-certs")
     assert await stand.learn(cache, stand.sa()) == [OLD]
@@ -215,7 +214,7 @@ async def test_where_charon_refuses_nothing_is_ended(stand: Stand) -> None:
     assert stand.counted(bridge_metrics.BRIDGE_CACHE_FLUSHES, "failed") == 1
 
 
-async def test_an_ike_sa_that_is_gone_already_is_no_trouble(stand: Stand) -> None:
+async def test_an_ike_sa_that_is_gone_already_is_counted_as_failed(stand: Stand) -> None:
     """charon finds none to terminate."""
     cache = Cache(OLD, GAINED)
     cache.refuses.add("terminate")
@@ -223,17 +222,17 @@ async def test_an_ike_sa_that_is_gone_already_is_no_trouble(stand: Stand) -> Non
     assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "failed") == 1
 
 
-async def test_two_peers_of_one_identity_get_nothing(stand: Stand, logs: list[dict[str, Any]]) -> None:
-    """And nobody is made to authenticate anew for it: that would change nothing."""
+async def test_two_peers_of_one_identity_get_no_certificate(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """Neither is made to authenticate again, which would change nothing."""
     cache = Cache(OLD, der(name="spoke2", dns_name=BY_DNS))
     assert await stand.learn(cache, stand.sa()) == [b""]
     assert not cache.requests
-    (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
-    assert said["do"] == "give each peer a name of its own"
+    (entry,) = [one for one in logs if one["event"] == "certificate_not_found"]
+    assert entry["do"] == "give each peer a name of its own"
 
 
-async def test_a_certificate_that_was_not_found_is_stored_as_such(stand: Stand) -> None:
-    """The agent need not wait for it; the row goes with the IKE_SA, and when the certificate is found."""
+async def test_a_missing_certificate_is_stored_as_missing(stand: Stand) -> None:
+    """The agent need not wait for it. The row goes when the certificate is found, or with the IKE_SA."""
     cache, lost, found = Cache(), stand.sa(1), stand.sa(2, "spoke2.example")
     await stand.learn(cache, lost, found)
     assert stand.stored.rows == {lost.spis: (b"", b""), found.spis: (b"", b"")}
@@ -244,8 +243,8 @@ async def test_a_certificate_that_was_not_found_is_stored_as_such(stand: Stand) 
     assert list(stand.stored.rows) == [found.spis]
 
 
-async def test_what_a_former_process_did_not_find_is_looked_for_again(stand: Stand) -> None:
-    """Its row is not taken for a certificate, and goes with the IKE_SA."""
+async def test_a_certificate_stored_as_missing_is_looked_for_after_a_restart(stand: Stand) -> None:
+    """The row is no certificate, and goes with the IKE_SA."""
     memory, sa = Memory((stand.sa().spis, b"", b"")), stand.sa()
     stand.certificates = Certificates(memory, lambda *_: True, stand.telemetry, stand.clock.both)
     stand.certificates.start()
@@ -254,23 +253,25 @@ async def test_what_a_former_process_did_not_find_is_looked_for_again(stand: Sta
     assert memory.rows == {}
 
 
-async def test_a_name_that_cannot_be_told_from_others_is_explained(stand: Stand, logs: list[dict[str, Any]]) -> None:
-    """charon prints other characters than ASCII as question marks: the peer needs a subjectAltName."""
+async def test_a_name_that_is_not_ascii_needs_a_subject_alternative_name(
+    stand: Stand, logs: list[dict[str, Any]]
+) -> None:
+    """charon prints other characters as question marks."""
     assert await stand.learn(Cache(der((), "M\u00fcller")), stand.sa(identity="CN=M??ller")) == [b""]
-    (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
-    assert "subjectAltName" in said["do"]
+    (entry,) = [one for one in logs if one["event"] == "certificate_not_found"]
+    assert "subjectAltName" in entry["do"]
 
 
-async def test_a_certificate_that_is_over_is_explained(stand: Stand, logs: list[dict[str, Any]]) -> None:
-    """It is a matter of renewal, or of clocks."""
+async def test_an_expired_certificate_is_reported_as_such(stand: Stand, logs: list[dict[str, Any]]) -> None:
+    """The operator renews it, or sets the clock."""
     assert await stand.learn(Cache(der(not_after=NOW - DAY, dns_name=BY_DNS)), stand.sa()) == [b""]
-    (said,) = [entry for entry in logs if entry["event"] == "certificate_not_found"]
-    assert "not valid now" in said["why"]
+    (entry,) = [one for one in logs if one["event"] == "certificate_not_found"]
+    assert "not valid now" in entry["why"]
 
 
 @pytest.mark.parametrize("method", [b"public key", b"pre-shared key"])
-async def test_what_was_stored_counts_while_the_profile_asks_for_certificates(method: bytes) -> None:
-    """Under another method the peer may have chosen the identity: what is stored of it is dropped."""
+async def test_stored_certificates_are_dropped_under_another_method(method: bytes) -> None:
+    """The peer may then have chosen its identity freely."""
     stand, cache = Stand(), Cache()
     memory = Memory((stand.sa().spis, b"", OLD))
     certificates_ = Certificates(memory, lambda *_: True, stand.telemetry, stand.clock.both)
@@ -285,8 +286,8 @@ async def test_what_was_stored_counts_while_the_profile_asks_for_certificates(me
 
 
 @pytest.mark.parametrize("cache", [Cache(), Cache(GAINED, _renewed(*UNITS, days=0))], ids=["none", "two"])
-async def test_at_once_only_what_is_beyond_doubt_is_kept(stand: Stand, cache: Cache) -> None:
-    """Of nothing, and of several, a look decides, which says so in the log."""
+async def test_collect_keeps_a_certificate_only_if_no_other_matches(stand: Stand, cache: Cache) -> None:
+    """Otherwise ``learn`` decides, which logs the reason."""
     await stand.certificates.begin(cache, {"dmvpn"})
     stand.certificates.authenticated([stand.sa()])
     await stand.certificates.collect(cache)

@@ -27,21 +27,21 @@ APART = [
 
 
 @pytest.mark.parametrize(("narrow", "wide"), WITHIN)
-def test_one_is_within_the_other(narrow: tuple[str, ...], wide: tuple[str, ...]) -> None:
-    """In every resource; the order and the form do not count."""
+def test_a_narrower_certificate_is_a_subset(narrow: tuple[str, ...], wide: tuple[str, ...]) -> None:
+    """In every resource; order and notation do not matter."""
     assert is_subset(certificate(*narrow), certificate(*wide))
 
 
 @pytest.mark.parametrize(("one", "other"), APART)
-def test_neither_is_within_the_other(one: tuple[str, ...], other: tuple[str, ...]) -> None:
-    """More here and less there, another role, or something that nobody can read."""
+def test_incomparable_certificates_are_no_subsets(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    """More here and less there, another role, or a claim that is malformed."""
     assert not is_subset(certificate(*one), certificate(*other))
     assert not is_subset(certificate(*other), certificate(*one))
     assert least_privileged([certificate(*one), certificate(*other)]) is None
 
 
-def test_what_is_left_out_of_one_source_must_not_be_anothers_place() -> None:
-    """Without addresses in the subject, a policy may go by the subjectAltName, which may say more."""
+def test_a_source_that_is_left_out_does_not_make_a_subset() -> None:
+    """Without addresses in the subject, a policy may read the subjectAltName, which may have more."""
     addresses = certificates.alternatives((7, bytes((10, 255, 0, 2))), (7, bytes((10, 255, 0, 3))))
     extensions = [certificates.extension(certificates.SUBJECT_ALT_NAME, addresses)]
     assert not is_subset(
@@ -56,8 +56,8 @@ _UNITS = st.sets(
 
 
 @given(_UNITS, _UNITS, _UNITS)
-def test_it_is_an_order(one: set[str], other: set[str], third: set[str]) -> None:
-    """Each is is_subset itself, and is_subset is handed on; what is least is is_subset all."""
+def test_the_subset_relation_is_an_order(one: set[str], other: set[str], third: set[str]) -> None:
+    """Reflexive and transitive; the least privileged one is a subset of all."""
     a, b, c = (certificate(*sorted(units)) for units in (one, other, third))
     assert is_subset(a, a)
     assert not (is_subset(a, b) and is_subset(b, c)) or is_subset(a, c)

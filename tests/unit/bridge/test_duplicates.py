@@ -1,4 +1,4 @@
-"""IKE_SAs that are too many: which, and when they are ended."""
+"""Which IKE_SAs are duplicates, and when they are ended."""
 
 from dataclasses import replace
 from ipaddress import ip_address
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.bridge import metrics
-from dmvpn_agent.bridge.surplus import surplus
-from dmvpn_agent.bridge.surplus_watch import SETTLING, SETTLING_FOR_PEER, SurplusEnder
+from dmvpn_agent.bridge.duplicate_terminator import SETTLING, SETTLING_FOR_PEER, DuplicateTerminator
+from dmvpn_agent.bridge.duplicates import duplicates
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -32,7 +32,7 @@ def _seen_by_peer(sa: IkeSa) -> IkeSa:
 
 
 class Session:
-    """What is asked of charon; ``gone`` makes it fail."""
+    """A session with charon; ``gone``: charon finds no IKE_SA to end."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -51,83 +51,83 @@ class Session:
         st.tuples(st.text("0123456789abcdef", min_size=16, max_size=16), st.booleans()), unique_by=lambda x: x[0]
     )
 )
-def test_both_ends_agree_on_all_but_one_and_each_is_ended_by_one_of_them(several: list[tuple[str, bool]]) -> None:
-    """Whatever there is, one stays, and every other one was begun by exactly one side."""
+def test_both_nodes_agree_on_the_duplicates_and_each_is_ended_by_one(several: list[tuple[str, bool]]) -> None:
+    """Of any number of IKE_SAs one stays, and exactly one node began each other."""
     here = [_sa(number, spi, initiator=initiator) for number, (spi, initiator) in enumerate(several)]
     there = [_seen_by_peer(sa) for sa in reversed(here)]
-    ours, theirs = ([sa for sa, _ in surplus(sas)] for sas in (here, there))
+    ours, theirs = ([sa for sa, _ in duplicates(sas)] for sas in (here, there))
     assert {sa.spis for sa in ours} == {sa.spis for sa in theirs}
     assert len(ours) == max(0, len(here) - 1)
     ended = [sa.spis for sa in (*ours, *theirs) if sa.initiator]
     assert sorted(ended) == sorted(sa.spis for sa in ours)
 
 
-def test_only_what_is_the_same_peers_is_surplus() -> None:
-    """Another address, port, identity or connection, and what carries nothing, is left."""
+def test_only_ike_sas_with_the_same_peer_are_duplicates() -> None:
+    """Not with another address, port, identity or connection, and not without traffic."""
     one = _sa(1, "aa")
     for changes in (
         {"remote_host": ONE}, {"local_host": OTHER}, {"remote_port": 4500}, {"remote_id": "CN=third"},
         {"local_id": "CN=third"}, {"name": "office"}, {"state": "CONNECTING"}, {"state": "DELETING"},
         {"children": ()}, {"children": (ChildSa(9, "dmvpn", "REKEYED"),)},
     ):  # fmt: skip
-        assert surplus([one, _sa(2, "bb", **changes)]) == []
+        assert duplicates([one, _sa(2, "bb", **changes)]) == []
 
 
-async def test_it_is_ended_when_it_has_settled(telemetry: Telemetry) -> None:
-    """After 10 s, and again where it stays; once it is gone, that is counted as well."""
+async def test_a_duplicate_is_ended_after_the_settling_time(telemetry: Telemetry) -> None:
+    """Again if it still exists; if charon has ended it already, that is counted as well."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
+    terminator = DuplicateTerminator({"dmvpn"}, telemetry, lambda: now)
     sas = [_sa(1, "aa", initiator=False), _sa(3, "cc")]
 
-    async def look(at: float) -> list[str]:
+    async def check(at: float) -> list[str]:
         nonlocal now
         now = at
-        await ender.check(session, sas)  # type: ignore[arg-type]
+        await terminator.check(session, sas)  # type: ignore[arg-type]
         return session.ended
 
-    assert await look(0) == []
-    assert await look(SETTLING - 1) == []
-    assert await look(SETTLING) == ["3"]
-    assert await look(SETTLING + 1) == ["3"]
+    assert await check(0) == []
+    assert await check(SETTLING - 1) == []
+    assert await check(SETTLING) == ["3"]
+    assert await check(SETTLING + 1) == ["3"]
     session.gone = True
-    assert await look(2 * SETTLING) == ["3", "3"]
+    assert await check(2 * SETTLING) == ["3", "3"]
     assert telemetry.value(metrics.BRIDGE_SURPLUS, "gone") == 1
 
 
 @pytest.mark.parametrize(("initiator", "ended"), [(True, ["1"]), (False, [])])
-async def test_where_the_peer_does_not_end_its_own_ours_goes(
+async def test_if_the_peer_does_not_end_its_duplicate_this_node_ends_its_own_ike_sa(
     telemetry: Telemetry, initiator: bool, ended: list[str]
 ) -> None:
-    """It may not know of ours: its charon was killed. What it began itself is never ended by us."""
+    """The peer may not know it: its charon was killed. This node never ends an IKE_SA that the peer began."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
+    terminator = DuplicateTerminator({"dmvpn"}, telemetry, lambda: now)
     sas = [_sa(1, "aa", initiator=initiator), _sa(2, "bb", initiator=False)]
     for now in (0.0, SETTLING_FOR_PEER - 1):  # noqa: B007  the clock reads it
-        await ender.check(session, sas)  # type: ignore[arg-type]
+        await terminator.check(session, sas)  # type: ignore[arg-type]
     assert session.ended == []
     now = SETTLING_FOR_PEER
-    await ender.check(session, sas)  # type: ignore[arg-type]
+    await terminator.check(session, sas)  # type: ignore[arg-type]
     assert session.ended == ended
 
 
-async def test_one_that_was_surplus_for_a_moment_begins_anew(telemetry: Telemetry) -> None:
+async def test_the_settling_time_starts_again_if_the_duplicate_was_gone(telemetry: Telemetry) -> None:
     """As in a reauthentication."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder({"dmvpn"}, telemetry, lambda: now)
+    terminator = DuplicateTerminator({"dmvpn"}, telemetry, lambda: now)
     two = [_sa(1, "aa"), _sa(2, "bb")]
     for now, sas in ((0.0, two), (9.0, two[1:]), (10.0, two), (19.0, two)):  # noqa: B007  the clock reads it
-        await ender.check(session, sas)  # type: ignore[arg-type]
+        await terminator.check(session, sas)  # type: ignore[arg-type]
     assert session.ended == []
 
 
-async def test_other_connections_are_left(telemetry: Telemetry) -> None:
-    """They are no tunnels of ours."""
+async def test_other_connections_are_ignored(telemetry: Telemetry) -> None:
+    """They belong to no profile."""
     now = 0.0
     session = Session()
-    ender = SurplusEnder({"office"}, telemetry, lambda: now)
+    terminator = DuplicateTerminator({"office"}, telemetry, lambda: now)
     for now in (0.0, 1000.0):  # noqa: B007  the clock reads it
-        await ender.check(session, [_sa(1, "aa"), _sa(2, "bb")])  # type: ignore[arg-type]
+        await terminator.check(session, [_sa(1, "aa"), _sa(2, "bb")])  # type: ignore[arg-type]
     assert session.ended == []

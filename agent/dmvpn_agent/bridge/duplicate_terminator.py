@@ -1,11 +1,11 @@
-"""Ends what two nodes that started towards each other have too many of, once things have settled."""
+"""Ends duplicate IKE_SAs, which two nodes have if both start at once (``duplicates``)."""
 
 from collections.abc import Callable, Iterable, Set
 
 import structlog
 
 from dmvpn_agent.bridge import metrics
-from dmvpn_agent.bridge.surplus import surplus
+from dmvpn_agent.bridge.duplicates import duplicates
 from dmvpn_agent.charon.commands import end_ike_sa
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonSession, CommandFailed
@@ -13,15 +13,15 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: Seconds for which a surplus IKE_SA must have stood there: a reauthentication has two for a moment as well.
+#: Seconds before this node ends a duplicate that it began: a reauthentication has two IKE_SAs for a moment as well.
 SETTLING = 10.0
-#: The same where the peer began it and should have ended it. That it did not means that it has no bridge, or does not
-#: have the IKE_SA which we take for the better one, as after its charon was killed: then ours is the one to end.
+#: Seconds before this node ends its own IKE_SA because the peer has not ended the duplicate that it began. The peer
+#: then has no bridge, or does not have the IKE_SA that should stay, because its charon was killed.
 SETTLING_FOR_PEER = 60.0
 
 
-class SurplusEnder:
-    """Ends the surplus IKE_SAs of the profiles; ``clock`` gives monotonic seconds."""
+class DuplicateTerminator:
+    """Ends the duplicates of the profiles; ``clock`` gives monotonic seconds."""
 
     def __init__(self, profiles: Set[str], telemetry: Telemetry, clock: Callable[[], float]) -> None:
         self._profiles = profiles
@@ -30,17 +30,17 @@ class SurplusEnder:
         self._since: dict[str, float] = {}
 
     async def check(self, session: CharonSession, sas: Iterable[IkeSa]) -> float | None:
-        """Look once, and end what has been surplus for long enough. Raises ``CharonLost``.
+        """End the duplicates that have existed for long enough. Raises ``CharonLost``.
 
-        Returns in how many seconds the next look is due, ``None`` where nothing is surplus.
+        Returns the seconds until the next check, ``None`` if there is no duplicate.
         """
         now = self._clock()
-        found = surplus(sa for sa in sas if sa.name in self._profiles)
+        found = duplicates(sa for sa in sas if sa.name in self._profiles)
         self._since = {sa.spis: self._since.get(sa.spis, now) for sa, _ in found}
-        for sa, best in found:
-            victim, patience = (sa, SETTLING) if sa.initiator else (best, SETTLING_FOR_PEER)
+        for sa, staying in found:
+            victim, patience = (sa, SETTLING) if sa.initiator else (staying, SETTLING_FOR_PEER)
             if victim.initiator and now - self._since[sa.spis] >= patience:
-                self._since[sa.spis] = now  # once more after as long, should it still be there
+                self._since[sa.spis] = now  # try again after the same time if the duplicate still exists
                 await self._end(session, victim)
         return SETTLING if found else None
 
