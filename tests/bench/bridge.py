@@ -34,7 +34,7 @@ class Stopwatch(NhrpdVici):
     def _note(self, event: str, message: object) -> None:
         super()._note(event, message)  # type: ignore[arg-type]
         if event == "child-state-installed":
-            self.when.setdefault(self.told[-1][1], time.perf_counter())
+            self.when.setdefault(self.received[-1][1], time.perf_counter())
 
 
 class Direct:
@@ -97,7 +97,7 @@ async def _measure(folder: Path) -> list[tuple[object, ...]]:
         await until(lambda: direct.when.keys() >= nhrpd.when.keys())
         last = sorted(nhrpd.when)[-EVENTS:]
         added = [(nhrpd.when[child] - direct.when[child]) * 1e3 for child in last]
-        missed = sum(not certificate for name, _, certificate in nhrpd.told if name == "child-state-installed")
+        missed = sum(not certificate for name, _, certificate in nhrpd.received if name == "child-state-installed")
         grown = (_memory(bridge.pid) - empty) / SPOKES
         before = _cpu(bridge.pid)
         await asyncio.sleep(IDLE_SECONDS)

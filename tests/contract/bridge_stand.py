@@ -37,7 +37,7 @@ class Stand:
         self.charon = FakeCharon(folder / "real.vici")
         self.charon.certificates = [der(name="other"), der()]
         self.telemetry = Telemetry()
-        self.triggers: list[tuple[Address, Address]] = []
+        self.packets: list[tuple[Address, Address]] = []
         self.refusal: str | None = None
         self.forged: list[bytes] = []
         self.limits = InitLimits()
@@ -50,7 +50,7 @@ class Stand:
     def send_acquire_packet(self, local: Address, remote: Address) -> None:
         if self.refusal:
             raise AcquireFailed(self.refusal)
-        self.triggers.append((local, remote))
+        self.packets.append((local, remote))
 
     @asynccontextmanager
     async def bridged(self) -> AsyncIterator[None]:

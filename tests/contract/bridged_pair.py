@@ -37,7 +37,7 @@ class Node:
 
     def history(self) -> list[set[int]]:
         history: list[set[int]] = [set()]
-        for event, child, _ in self.nhrpd.told:
+        for event, child, _ in self.nhrpd.received:
             history.append(history[-1] - {child} if event == DESTROYING else history[-1] | {child})
         return history
 
@@ -49,7 +49,7 @@ class Node:
         return {sa.spis for sa, _ in self.bridge.circuits.announced.values()}
 
     def certificates(self) -> set[bytes]:
-        return {certificate for event, _, certificate in self.nhrpd.told if event != DESTROYING}
+        return {certificate for event, _, certificate in self.nhrpd.received if event != DESTROYING}
 
 
 @asynccontextmanager

@@ -12,13 +12,13 @@ EVENTS = ("child-state-installed", "child-state-rekeyed", "child-state-destroyin
 
 
 class NhrpdVici:
-    """One connection. ``told``: events, each with the CHILD_SA's unique id and the peer's certificate.
+    """One connection. ``received``: events, each with the CHILD_SA's unique id and the peer's certificate.
 
     ``remotes``: the NBMA address of the peer of each.
     """
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, int, bytes]] = []
+        self.received: list[tuple[str, int, bytes]] = []
         self.remotes: list[str] = []
         self.answers: list[Packet] = []
         self.closed = False
@@ -70,7 +70,7 @@ class NhrpdVici:
         await asyncio.gather(self._reading, return_exceptions=True)
 
     def events(self, name: str) -> list[int]:
-        return [child for event, child, _ in self.told if event == name]
+        return [child for event, child, _ in self.received if event == name]
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         packets = PacketReader()
@@ -88,7 +88,7 @@ class NhrpdVici:
     def _note(self, event: str, message: Section) -> None:
         for _, sa in sections(message):
             for _, child in sections(sa.get("child-sas", {})):
-                self.told.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
+                self.received.append((event, int(text(child, "uniqueid")), sa.get("remote-cert-data", b"")))
                 self.remotes.append(text(sa, "remote-host"))
 
 

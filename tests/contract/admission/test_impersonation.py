@@ -130,7 +130,7 @@ class Scene:
         nhrpd = self.bridge.nhrpd
         return [
             (event, shown)
-            for (event, _, shown), remote in zip(nhrpd.told, nhrpd.remotes, strict=True)
+            for (event, _, shown), remote in zip(nhrpd.received, nhrpd.remotes, strict=True)
             if remote == host and event != DESTROYING
         ]
 
@@ -259,7 +259,7 @@ async def test_who_was_there_before_the_bridge_authenticates_anew(tmp_path: Path
         async with bridged(node) as bridge:
             while sa.spis in {one.spis for one in await node.sas()}:
                 pass
-            told = zip(bridge.nhrpd.told, bridge.nhrpd.remotes, strict=True)
+            told = zip(bridge.nhrpd.received, bridge.nhrpd.remotes, strict=True)
             assert {shown for (_, _, shown), remote in told if remote == ELSEWHERE} <= {b""}
 
 

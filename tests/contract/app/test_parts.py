@@ -294,8 +294,8 @@ async def _served(app: BridgeApp, listen: Path) -> NhrpdVici:
         while True:
             client = NhrpdVici()
             await client.connect(listen)
-            await until(lambda client=client: client.closed or client.told)  # type: ignore[misc]
-            if client.told:
+            await until(lambda client=client: client.closed or client.received)  # type: ignore[misc]
+            if client.received:
                 return client
             await client.close()
 

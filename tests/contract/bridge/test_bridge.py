@@ -29,15 +29,15 @@ async def test_an_sa_that_comes_up_is_announced_with_its_certificate(stand: Stan
     """charon reports no certificate; the bridge finds it."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
-        await until(lambda: nhrpd.told)
-        assert nhrpd.told == [(INSTALLED, 11, der())]
+        await until(lambda: nhrpd.received)
+        assert nhrpd.received == [(INSTALLED, 11, der())]
 
 
 async def test_existing_sas_are_listed(stand: Stand) -> None:
     """nhrpd requests the list when it connects."""
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, der())]
+        assert nhrpd.received == [("list-sa", 11, der())]
 
 
 async def test_the_end_of_an_sa_is_announced(stand: Stand) -> None:
@@ -65,7 +65,7 @@ async def test_a_new_peer_with_a_certificate_is_announced_before_it_is_listed(st
         await until(lambda: [name for name, _ in stand.charon.requests[-2:]] == ["list-certs", "list-conns"])
         stand.charon.hang = True
         stand.charon.up(sa)
-        await until(lambda: nhrpd.told == [(INSTALLED, 11, der())])
+        await until(lambda: nhrpd.received == [(INSTALLED, 11, der())])
 
 
 async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
@@ -75,7 +75,7 @@ async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:
         async with stand.nhrpd():
             stand.charon.certificates.clear()
         async with stand.nhrpd() as nhrpd:
-            assert nhrpd.told == [("list-sa", 11, der())]
+            assert nhrpd.received == [("list-sa", 11, der())]
 
 
 async def test_the_certificate_outlives_the_bridge(stand: Stand) -> None:
@@ -83,7 +83,7 @@ async def test_the_certificate_outlives_the_bridge(stand: Stand) -> None:
     await stand.came(spoke())
     stand.charon.certificates.clear()
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, der())]
+        assert nhrpd.received == [("list-sa", 11, der())]
 
 
 async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
@@ -93,7 +93,7 @@ async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
     stand.charon.sas.clear()
     stand.charon.up(spoke(2))
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 12, b"")]
+        assert nhrpd.received == [("list-sa", 12, b"")]
 
 
 async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> None:
@@ -101,8 +101,8 @@ async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> Non
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.rekey_child(1, old=11, new=12)
-        await until(lambda: len(nhrpd.told) == 3)
-        assert nhrpd.told[1:] == [(INSTALLED, 12, der()), (DESTROYING, 11, der())]
+        await until(lambda: len(nhrpd.received) == 3)
+        assert nhrpd.received[1:] == [(INSTALLED, 12, der()), (DESTROYING, 11, der())]
 
 
 async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) -> None:
@@ -111,8 +111,8 @@ async def test_rekeying_an_ike_sa_keeps_certificate_and_circuit(stand: Stand) ->
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.certificates.clear()
         stand.charon.rekey_ike(1, 2)
-        await until(lambda: len(nhrpd.told) == 2)
-        assert nhrpd.told[1] == (INSTALLED, 11, der())
+        await until(lambda: len(nhrpd.received) == 2)
+        assert nhrpd.received[1] == (INSTALLED, 11, der())
         assert nhrpd.events(DESTROYING) == []
 
 
@@ -126,7 +126,7 @@ async def test_an_sa_missing_in_one_listing_is_listed_again(stand: Stand) -> Non
         await until(lambda: not stand.charon.hide_once)
         stand.charon.up(spoke(2))
         await until(lambda: nhrpd.events(INSTALLED))
-        assert nhrpd.told[1:] == [(INSTALLED, 12, der())]
+        assert nhrpd.received[1:] == [(INSTALLED, 12, der())]
 
 
 async def test_an_sa_that_is_gone_without_an_event_is_announced(stand: Stand) -> None:
@@ -154,10 +154,10 @@ async def test_a_peer_that_moves_keeps_its_circuit(stand: Stand) -> None:
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.move(1, "198.51.100.7")
-        await until(lambda: len(nhrpd.told) == 2)
-        assert nhrpd.told[1] == (INSTALLED, 11, der())
+        await until(lambda: len(nhrpd.received) == 2)
+        assert nhrpd.received[1] == (INSTALLED, 11, der())
         nhrpd.initiate("dmvpn", str(HUB), "198.51.100.7")
-        await until(lambda: len(nhrpd.told) == 3)
+        await until(lambda: len(nhrpd.received) == 3)
         assert nhrpd.events(DESTROYING) == []
 
 
@@ -166,8 +166,8 @@ async def test_an_sa_without_a_certificate_is_announced_without_one(stand: Stand
     stand.charon.certificates = [der(name="other")]
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
-        await until(lambda: nhrpd.told)
-        assert nhrpd.told == [(INSTALLED, 11, b"")]
+        await until(lambda: nhrpd.received)
+        assert nhrpd.received == [(INSTALLED, 11, b"")]
         assert stand.telemetry.value(metrics.BRIDGE_CERTIFICATES_MISSING) >= 1
 
 
@@ -177,14 +177,14 @@ async def test_a_certificate_that_is_found_later_is_announced(stand: Stand) -> N
     sa = spoke()
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(sa)
-        await until(lambda: nhrpd.told)
-        assert nhrpd.told == [(INSTALLED, 11, b"")]
+        await until(lambda: nhrpd.received)
+        assert nhrpd.received == [(INSTALLED, 11, b"")]
         stand.forged.clear()
         stand.charon.raise_event("ike-update", {sa.name: sa.section()})
         await until(lambda: nhrpd.events(INSTALLED) == [11, 11])
         stand.charon.up(spoke(2))
         await until(lambda: 12 in nhrpd.events(INSTALLED))
-        assert nhrpd.told[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
+        assert nhrpd.received[1:] == [(INSTALLED, 11, der()), (INSTALLED, 12, der())]
 
 
 async def test_a_certificate_found_with_another_peers_is_announced(stand: Stand) -> None:
@@ -192,11 +192,11 @@ async def test_a_certificate_found_with_another_peers_is_announced(stand: Stand)
     stand.forged = [der()]
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
-        await until(lambda: nhrpd.told)
+        await until(lambda: nhrpd.received)
         stand.forged.clear()
         stand.charon.up(spoke(2))
         await until(lambda: sorted(nhrpd.events(INSTALLED)) == [11, 11, 12])
-        assert (INSTALLED, 11, der()) in nhrpd.told
+        assert (INSTALLED, 11, der()) in nhrpd.received
 
 
 async def test_a_certificate_that_comes_without_an_event_is_found(
@@ -207,9 +207,9 @@ async def test_a_certificate_that_comes_without_an_event_is_found(
     stand.forged = [der()]
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         stand.charon.up(spoke())
-        await until(lambda: nhrpd.told)
+        await until(lambda: nhrpd.received)
         stand.forged.clear()
-        await until(lambda: (INSTALLED, 11, der()) in nhrpd.told)
+        await until(lambda: (INSTALLED, 11, der()) in nhrpd.received)
 
 
 async def test_of_two_equal_certificates_the_newer_counts(stand: Stand) -> None:
@@ -218,7 +218,7 @@ async def test_of_two_equal_certificates_the_newer_counts(stand: Stand) -> None:
     stand.charon.certificates = [renewed, der()]
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, renewed)]
+        assert nhrpd.received == [("list-sa", 11, renewed)]
 
 
 async def test_a_certificate_of_another_ca_does_not_count(stand: Stand) -> None:
@@ -227,7 +227,7 @@ async def test_a_certificate_of_another_ca_does_not_count(stand: Stand) -> None:
     stand.charon.certificates, stand.forged = [forged, der()], [forged]
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, der())]
+        assert nhrpd.received == [("list-sa", 11, der())]
 
 
 async def test_an_identity_of_two_peers_gets_neither_certificate(stand: Stand) -> None:
@@ -236,7 +236,7 @@ async def test_an_identity_of_two_peers_gets_neither_certificate(stand: Stand) -
     stand.charon.certificates = [one, other]
     stand.charon.up(FakeSa(1, "203.0.113.2", "gate.example.net", children={11: "INSTALLED"}))
     async with stand.bridged(), stand.nhrpd() as nhrpd:
-        assert nhrpd.told == [("list-sa", 11, b"")]
+        assert nhrpd.received == [("list-sa", 11, b"")]
 
 
 async def test_nhrpd_is_disconnected_while_charon_is_gone(stand: Stand) -> None:
@@ -250,7 +250,7 @@ async def test_nhrpd_is_disconnected_while_charon_is_gone(stand: Stand) -> None:
         stand.charon.sas.clear()
         await stand.charon.start()
         async with stand.nhrpd() as nhrpd:
-            assert nhrpd.told == []
+            assert nhrpd.received == []
             stand.charon.up(spoke(2))
             await until(lambda: nhrpd.events(INSTALLED) == [12])
 
@@ -274,4 +274,4 @@ async def test_garbage_from_charon_closes_the_session(stand: Stand) -> None:
             stand.charon.send_raw(b"\xff\xff\xff\xff")
             await until(lambda: nhrpd.closed)
         async with stand.nhrpd() as nhrpd:
-            await until(lambda: nhrpd.told)
+            await until(lambda: nhrpd.received)

@@ -148,5 +148,5 @@ async def test_a_killed_charon_resets_nhrpd_and_comes_back(tmp_path: Path) -> No
         await again.connect(one.side.path.with_suffix(".listen"))
         await _initiate(one)
         await until(lambda: again.events(INSTALLED))
-        assert again.told[-1][2] == other.side.certificate
+        assert again.received[-1][2] == other.side.certificate
         await again.close()

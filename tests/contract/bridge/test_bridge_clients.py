@@ -108,7 +108,7 @@ async def test_nhrpd_may_restart_at_any_time(stand: Stand) -> None:
         async with stand.nhrpd() as one:
             for _ in range(20):
                 async with stand.nhrpd() as other:
-                    assert other.told == [("list-sa", 11, der())]
+                    assert other.received == [("list-sa", 11, der())]
             stand.charon.up(spoke(2))
             await until(lambda: one.events(INSTALLED) == [12])
         await until(lambda: stand.telemetry.value(metrics.BRIDGE_CLIENTS) == 0)

@@ -90,13 +90,13 @@ async def test_an_upgrade_under_load_loses_and_repeats_no_event(bridge: BridgePr
         up = {child for sa in charon.sas.values() for child, state in sa.children.items() if state == "INSTALLED"}
 
         def circuits() -> set[int]:
-            return {child for child, events in _history(nhrpd.told).items() if events[-1] != DESTROYING}
+            return {child for child, events in _history(nhrpd.received).items() if events[-1] != DESTROYING}
 
         with contextlib.suppress(TimeoutError):
             await until(lambda: circuits() == up)
         assert circuits() == up
         assert not nhrpd.closed
-        for child, events in _history(nhrpd.told).items():
+        for child, events in _history(nhrpd.received).items():
             assert events in (["list-sa"], [INSTALLED], [INSTALLED, DESTROYING]), (child, events)
         nhrpd.request("list-sas")
         await until(lambda: len(nhrpd.answers) == 6)
@@ -123,7 +123,7 @@ async def test_unsent_bytes_are_sent_after_an_upgrade(bridge: BridgeProcess, cha
         charon.up(_spoke(number), told=False)
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
-        nhrpd.told.clear()
+        nhrpd.received.clear()
         nhrpd.pause()
         nhrpd.request("list-sas")
         nhrpd.request("make-coffee")
@@ -141,13 +141,13 @@ async def test_changes_during_an_upgrade_are_announced_after_it(bridge: BridgePr
         charon.up(_spoke(number))
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
-        nhrpd.told.clear()
+        nhrpd.received.clear()
         go_on = await _upgrade_halted(bridge, charon)
         del charon.sas[1]
         charon.up(_spoke(3))
         go_on.touch()
-        await until(lambda: len(nhrpd.told) == 2)
-        assert [what[:2] for what in nhrpd.told] == [(INSTALLED, 1003), (DESTROYING, 1001)]
+        await until(lambda: len(nhrpd.received) == 2)
+        assert [what[:2] for what in nhrpd.received] == [(INSTALLED, 1003), (DESTROYING, 1001)]
         assert not nhrpd.closed
 
 
@@ -159,10 +159,10 @@ async def test_certificates_survive_an_upgrade(bridge: BridgeProcess, charon: Fa
     charon.certificates.clear()
     async with nhrpd_at(bridge.listen) as nhrpd:
         await bridge.upgrade()
-        nhrpd.told.clear()
+        nhrpd.received.clear()
         nhrpd.request("list-sas")
-        await until(lambda: nhrpd.told)
-        assert nhrpd.told == [("list-sa", 1001, der())]
+        await until(lambda: nhrpd.received)
+        assert nhrpd.received == [("list-sa", 1001, der())]
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ async def test_a_restarted_bridge_has_every_certificate(bridge: BridgeProcess, c
         await until(lambda: nhrpd.closed)
     await bridge.start(ready=2)
     async with nhrpd_at(bridge.listen) as nhrpd:
-        assert nhrpd.told == [("list-sa", 1001, der())]
+        assert nhrpd.received == [("list-sa", 1001, der())]

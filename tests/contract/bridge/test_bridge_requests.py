@@ -20,7 +20,7 @@ async def test_initiate_sends_one_packet(stand: Stand) -> None:
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
         await until(lambda: len(nhrpd.answers) == 6)
         assert text(nhrpd.answers[5].message, "success") == "yes"
-        assert stand.triggers == [(HUB, SPOKE)]
+        assert stand.packets == [(HUB, SPOKE)]
 
 
 async def test_initiate_announces_an_existing_sa_again(stand: Stand) -> None:
@@ -29,7 +29,7 @@ async def test_initiate_announces_an_existing_sa_again(stand: Stand) -> None:
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
         await until(lambda: nhrpd.events(INSTALLED) == [11])
-        assert stand.triggers == []
+        assert stand.packets == []
 
 
 @pytest.mark.parametrize("profile", ["dmvpn", "dmvpn2"])
@@ -39,7 +39,7 @@ async def test_every_profile_is_served(stand: Stand, profile: str) -> None:
         nhrpd.initiate(profile, str(HUB), str(SPOKE))
         nhrpd.request("terminate", ike=profile)
         await until(lambda: len(nhrpd.answers) == 7)
-        assert stand.triggers == [(HUB, SPOKE)]
+        assert stand.packets == [(HUB, SPOKE)]
         assert stand.charon.requests[-1] == ("terminate", {"ike": profile.encode(), "timeout": b"-1"})
 
 
@@ -50,7 +50,7 @@ async def test_a_second_initiate_within_moments_sends_no_packet(stand: Stand) ->
             stand.now = now
             nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
             await until(lambda number=number: len(nhrpd.answers) == number)  # type: ignore[misc]
-        assert stand.triggers == [(HUB, SPOKE)] * 2
+        assert stand.packets == [(HUB, SPOKE)] * 2
         assert stand.telemetry.value(metrics.BRIDGE_TRIGGERS, "under_way") == 1
 
 
@@ -65,11 +65,11 @@ async def test_initiate_after_an_sa_came_and_went_sends_a_packet(stand: Stand) -
         await until(lambda: nhrpd.events(DESTROYING) == [11])
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
         await until(lambda: len(nhrpd.answers) == 7)
-        assert stand.triggers == [(HUB, SPOKE)] * 2
+        assert stand.packets == [(HUB, SPOKE)] * 2
 
 
 @pytest.mark.parametrize(
-    ("limits", "half_open", "jobs", "init_limits", "triggers"),
+    ("limits", "half_open", "jobs", "init_limits", "packets"),
     [
         (InitLimits(half_open=5), 5, 0, "1", 0),
         (InitLimits(half_open=5), 4, 0, "1", 1),
@@ -80,7 +80,7 @@ async def test_initiate_after_an_sa_came_and_went_sends_a_packet(stand: Stand) -
     ],
 )
 async def test_init_limits_are_applied_as_charon_does(
-    stand: Stand, limits: InitLimits, half_open: int, jobs: int, init_limits: str, triggers: int
+    stand: Stand, limits: InitLimits, half_open: int, jobs: int, init_limits: str, packets: int
 ) -> None:
     """A request without init-limits, such as a registration, is not limited."""
     stand.limits = limits
@@ -88,8 +88,8 @@ async def test_init_limits_are_applied_as_charon_does(
         stand.charon.half_open, stand.charon.jobs = half_open, jobs
         nhrpd.initiate("dmvpn", str(HUB), str(SPOKE), init_limits=init_limits)
         await until(lambda: len(nhrpd.answers) == 6)
-        assert len(stand.triggers) == triggers
-        assert ("due to limits" in text(nhrpd.answers[5].message, "errmsg")) is not bool(triggers)
+        assert len(stand.packets) == packets
+        assert ("due to limits" in text(nhrpd.answers[5].message, "errmsg")) is not bool(packets)
 
 
 async def test_terminate_by_profile_is_answered_as_charon_does(stand: Stand) -> None:
@@ -137,7 +137,7 @@ async def test_a_refusal_gives_the_reason(stand: Stand, ask: Callable[[NhrpdVici
         await until(lambda: len(nhrpd.answers) == 6)
         assert text(nhrpd.answers[5].message, "success") == "no"
         assert why in text(nhrpd.answers[5].message, "errmsg")
-        assert stand.triggers == []
+        assert stand.packets == []
 
 
 async def test_a_packet_that_cannot_be_sent_is_a_refusal(stand: Stand) -> None:

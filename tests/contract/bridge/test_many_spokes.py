@@ -65,7 +65,7 @@ class Hub:
     async def told(self, event_name: str, count: int, nhrpd: NhrpdVici) -> list[bytes]:
         """Wait until nhrpd has received so many CHILD_SAs; return their certificates, sorted."""
         await until(lambda: len(nhrpd.events(event_name)) >= count)
-        return sorted(certificate for name, _, certificate in nhrpd.told if name == event_name)
+        return sorted(certificate for name, _, certificate in nhrpd.received if name == event_name)
 
     async def in_charons_cache(self) -> list[bytes]:
         async with self.network.hub.session() as session:
@@ -143,8 +143,8 @@ async def test_a_peer_whose_certificate_was_evicted_authenticates_again(hub: Hub
     await hub.network.initiate(list(certificates)[:SPOKES])
     bound = set[int]()
     while len(bound) < SPOKES:
-        await until(lambda: nhrpd.told)
-        (name, _, certificate), number = nhrpd.told.pop(0), sources[nhrpd.remotes.pop(0)]
+        await until(lambda: nhrpd.received)
+        (name, _, certificate), number = nhrpd.received.pop(0), sources[nhrpd.remotes.pop(0)]
         if name == "child-state-destroying":
             await hub.network.come_back(address(number))
         elif b"accept" in hub.processes.ask(_question(number, certificate)):

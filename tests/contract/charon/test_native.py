@@ -43,7 +43,7 @@ class Circuits:
     def __init__(self, nhrpd: NhrpdVici) -> None:
         self.held: dict[int, tuple[str, bytes]] = {}
         self.lost_all = 0
-        for (event, child, certificate), remote in zip(nhrpd.told, nhrpd.remotes, strict=True):
+        for (event, child, certificate), remote in zip(nhrpd.received, nhrpd.remotes, strict=True):
             if event == DESTROYING:
                 self.held.pop(child, None)
                 self.lost_all += not self.held

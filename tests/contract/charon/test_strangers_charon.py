@@ -70,7 +70,9 @@ async def test_no_certificate_of_a_stranger_ends_the_bridge(pair: tuple[Side, Si
         async with nhrpd_at(bridge.listen) as nhrpd:
             await other.show(other.certificate, node)
             await other.ask("initiate", {"child": "dmvpn", "timeout": "10000"})
-            await until(lambda: process.poll() is not None or other.certificate in {one for _, _, one in nhrpd.told})
+            await until(
+                lambda: process.poll() is not None or other.certificate in {one for _, _, one in nhrpd.received}
+            )
             assert process.poll() is None, bridge.log.read_text()
             assert not nhrpd.closed
     finally:

@@ -33,14 +33,14 @@ class Kernel:
         return len(self.sent) < self._answers
 
 
-def _triggers(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] = lambda: 0.0) -> Acquirer:
+def _acquirer(kernel: Kernel, telemetry: Telemetry, clock: Callable[[], float] = lambda: 0.0) -> Acquirer:
     return Acquirer(kernel.send, telemetry, clock, repetitions=(0.0, 0.0, 0.0))
 
 
 async def test_the_packet_is_repeated_until_there_is_a_circuit(telemetry: Telemetry) -> None:
     """The first one may leave by the SA that is about to go."""
     kernel = Kernel(answers=3)
-    _triggers(kernel, telemetry).start(PAIR, kernel.lacks)
+    _acquirer(kernel, telemetry).start(PAIR, kernel.lacks)
     await until(lambda: kernel.asked == 3)
     assert kernel.sent == [PAIR] * 3
     assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 2
@@ -49,7 +49,7 @@ async def test_the_packet_is_repeated_until_there_is_a_circuit(telemetry: Teleme
 async def test_repetition_ends(telemetry: Telemetry) -> None:
     """nhrpd requests the SA again by itself."""
     kernel = Kernel()
-    _triggers(kernel, telemetry).start(PAIR, kernel.lacks)
+    _acquirer(kernel, telemetry).start(PAIR, kernel.lacks)
     await until(lambda: len(kernel.sent) == 4)
     assert telemetry.value(metrics.BRIDGE_TRIGGERS, "repeated") == 3
 
@@ -57,13 +57,13 @@ async def test_repetition_ends(telemetry: Telemetry) -> None:
 async def test_a_packet_that_cannot_be_sent_is_not_repeated(telemetry: Telemetry) -> None:
     """The client receives the reason; a repetition that fails is only counted."""
     kernel = Kernel()
-    triggers = _triggers(kernel, telemetry)
+    acquirer = _acquirer(kernel, telemetry)
     kernel.broken = True
     with pytest.raises(AcquireFailed):
-        triggers.start(PAIR, kernel.lacks)
-    assert not triggers.sent_recently(PAIR)
+        acquirer.start(PAIR, kernel.lacks)
+    assert not acquirer.sent_recently(PAIR)
     kernel.broken = False
-    triggers.start(PAIR, kernel.lacks)
+    acquirer.start(PAIR, kernel.lacks)
     kernel.broken = True
     await until(lambda: telemetry.value(metrics.BRIDGE_TRIGGERS, "failed") == 2)
     assert kernel.sent == [PAIR]
@@ -73,11 +73,11 @@ async def test_a_packet_was_sent_recently_unless_a_circuit_came_or_went(telemetr
     """A second request within moments needs no packet."""
     now = 0.0
     kernel = Kernel(answers=1)
-    triggers = _triggers(kernel, telemetry, lambda: now)
-    triggers.start(PAIR, kernel.lacks)
-    assert triggers.sent_recently(PAIR)
-    triggers.forget(PAIR)
-    assert not triggers.sent_recently(PAIR)
-    triggers.start(PAIR, kernel.lacks)
+    acquirer = _acquirer(kernel, telemetry, lambda: now)
+    acquirer.start(PAIR, kernel.lacks)
+    assert acquirer.sent_recently(PAIR)
+    acquirer.forget(PAIR)
+    assert not acquirer.sent_recently(PAIR)
+    acquirer.start(PAIR, kernel.lacks)
     now = ACQUIRE_INTERVAL
-    assert not triggers.sent_recently(PAIR)
+    assert not acquirer.sent_recently(PAIR)

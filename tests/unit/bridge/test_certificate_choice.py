@@ -99,8 +99,13 @@ def test_an_identity_that_may_be_another_peers_proves_nothing(identity: str) -> 
     """The only match in the cache may be the wrong peer's."""
     matches = [Match(certificate(), certain=False)] if len(identity) < MAX_PRINTED else []
     found = choose(_sa(identity=identity), matches, NOW)
-    assert isinstance(found, NotFound)
-    assert "subjectAltName" in found.todo
+    assert found == choose(_sa(), [Match(certificate(), certain=False)], NOW) != _none()
+
+
+def test_an_expired_certain_match_is_the_reason_even_beside_a_valid_uncertain_one() -> None:
+    """The peer needs a renewal, not another identity."""
+    matches = [Match(certificate(not_after=NOW - DAY), certain=True), Match(certificate(), certain=False)]
+    assert choose(_sa(), matches, NOW) == _none(certificate(not_after=NOW - DAY))
 
 
 def test_a_certain_match_does_not_make_a_less_privileged_one_certain() -> None:
