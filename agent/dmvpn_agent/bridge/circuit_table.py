@@ -127,10 +127,7 @@ class CircuitTable:
             [self.announced[key] for key in sorted(gone - interrupted)],
             unconfirmed=bool(unconfirmed),
         )
-        for key in gone:
-            self._withdraw(key)
-        for key, circuit in current.items():
-            self._announce(key, circuit)
+        self._apply(gone, current)
         self._unconfirmed, self._not_yet_listed = unconfirmed, self._not_yet_listed - checked
         return announcements
 
@@ -200,6 +197,12 @@ class CircuitTable:
                 if not alive:
                     interrupted |= ended[pair]
         return interrupted
+
+    def _apply(self, gone: Set[int], current: Mapping[int, Circuit]) -> None:
+        for key in gone:
+            self._withdraw(key)
+        for key, circuit in current.items():
+            self._announce(key, circuit)
 
     def _announce_unlisted(self, circuit: Circuit) -> None:
         key = circuit[1].unique_id
