@@ -21,6 +21,8 @@ from dmvpn_agent.runtime.unreadable import Unreadable
 
 log = structlog.get_logger()
 
+#: Seconds in which further changes join a transaction.
+COALESCE = 0.01
 #: Seconds before a file is tried again that could not be written: at first, and at most.
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 #: Seconds that ``flush`` waits for the disk.
@@ -139,6 +141,7 @@ class Store:
             with self._condition:
                 while not self._is_due():
                     self._condition.wait(self._backoff.delay if self._is_pending() else None)
+                self._condition.wait_for(self._is_urgent, COALESCE)
                 flushes, stopping = self._flushes, self._stopping
                 rewrites, self._rewrites = self._rewrites, False
                 changed, self._changed = self._rows if rewrites else self._changed, {}
@@ -162,7 +165,10 @@ class Store:
         return self._rewrites or bool(self._changed)
 
     def _is_due(self) -> bool:
-        return self._stopping or self._flushed < self._flushes or (self._is_pending() and not self._backoff.delay)
+        return self._is_urgent() or (self._is_pending() and not self._backoff.delay)
+
+    def _is_urgent(self) -> bool:
+        return self._stopping or self._flushed < self._flushes
 
     def _write(self, changes: dict[str, Row | None], *, rewrites: bool) -> None:
         if not (changes or rewrites):

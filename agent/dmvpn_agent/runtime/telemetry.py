@@ -32,7 +32,7 @@ class Telemetry:
     def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter; the labels are given in the order of the catalogue.
 
-        Raises ``ValueError`` for a metric that is no counter or another number of labels: a programming error.
+        Raises ``ValueError`` if the metric is not a counter, or has another number of labels: a programming error.
         """
         if metric.kind is not Kind.COUNTER or len(labels) != len(metric.labels):
             raise ValueError(f"{metric.name} takes the labels {metric.labels}, not {labels}")
