@@ -76,6 +76,7 @@ class Store:
             self._failed(error)
             with suppress(StoreUnreadable):
                 self._rows = read_file(self._path, self._table, self.unreadable)
+        self._stopping = False
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
 

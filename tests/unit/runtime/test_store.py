@@ -107,6 +107,17 @@ class TestRestart:
         with opened(path) as store:
             assert [row[0] for row in store.rows()] == ["b", "a"]
 
+    def test_a_store_that_was_closed_can_be_opened_again(self, path: Path) -> None:
+        """It goes on writing."""
+        store = Store(path, TABLE)
+        for name in ("a", "b"):
+            store.open()
+            store.save((name, b"", b"x"))
+            assert store.flush()
+            store.close()
+        with opened(path) as again:
+            assert [row[0] for row in again.rows()] == ["a", "b"]
+
     def test_a_store_that_was_not_opened_can_be_closed(self, path: Path) -> None:
         """A start that failed half-way can be stopped."""
         store = Store(path, TABLE)
