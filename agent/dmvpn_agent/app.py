@@ -15,12 +15,16 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission import metrics as admission_metrics
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.bindings import BindingWatch
+from dmvpn_agent.admission.decider import Decider
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.admission.gauges import observe_peers
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.admission.reauthorizer import Reauthorizer
 from dmvpn_agent.admission.recorder import Recorder
+from dmvpn_agent.admission.sa_lookup import SaLookup
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.reconciler import Reconciler
@@ -94,12 +98,15 @@ class AgentApp:
         self.terminals = Terminals(config.frr)
         self.nftables = Nftables()
         self.charon = self._make_charon()
+        self.recorder = Recorder(record) if record else None
+        self.denials = DenialTable()
+        self.decider = self._make_decider()
         self.authorizer = self._make_authorizer()
+        self.reauthorizer = self._make_reauthorizer()
         self.kept_trust, self.signatures = KeptTrust(config.trust_files.kept), SignerCache()
-        self.trust = TrustWatch(self._trust_files(), telemetry, self._crl_loader(), self.authorizer.trust)
+        self.trust = TrustWatch(self._trust_files(), telemetry, self._crl_loader(), self.reauthorizer.use_trust)
         self.bindings = self._make_bindings()
         self.kernel = KernelWatch(config.interfaces, telemetry, self.bindings.trigger)
-        self.recorder = Recorder(record) if record else None
         self.events = self._make_event_socket()
         self.reconciler = self._make_reconciler()
         self.redirect = self._make_redirect()
@@ -125,17 +132,32 @@ class AgentApp:
             learn_authorities=self._authorities_received,
         )
 
+    def _make_decider(self) -> Decider:
+        sas, failures = SaLookup(self.charon), self.process.failures
+        return Decider(self._config.policy, self.peers, self._clocks, sas, failures, self._own_addresses)
+
     def _make_authorizer(self) -> Authorizer:
         return Authorizer(
-            self._config.policy,
+            self.decider,
             self.peers,
+            self.denials,
             self.telemetry,
             self._clocks,
-            self._peers_changed,
-            self.charon,
-            self._peer_revoked,
             self.process.failures,
-            own=self._own_addresses,
+            self._peers_changed,
+            self.recorder.record if self.recorder else lambda *_: None,
+        )
+
+    def _make_reauthorizer(self) -> Reauthorizer:
+        return Reauthorizer(
+            self.decider,
+            self.peers,
+            self.denials,
+            self.telemetry,
+            self._clocks,
+            self.process.failures,
+            self._peers_changed,
+            self._peer_revoked,
         )
 
     def _trust_files(self) -> TrustFilesReader:
@@ -158,12 +180,7 @@ class AgentApp:
         )
 
     def _make_event_socket(self) -> NhrpdSocket:
-        events = NhrpdSocket(
-            self._config.event_socket,
-            self.authorizer,
-            self.telemetry,
-            self.recorder.record if self.recorder else lambda *_: None,
-        )
+        events = NhrpdSocket(self._config.event_socket, self.authorizer, self.telemetry)
         events.opened = self.bindings.trigger
         return events
 
@@ -183,18 +200,17 @@ class AgentApp:
         config, telemetry, uptime = self._config, self.telemetry, self._clocks.uptime
         # The agent's table exists only if the agent keeps the redirect rule in it.
         gate = self.nftables if config.redirect and not self._dry_run else None
-        denials = self.authorizer.denials
-        guard = NatGuard(self.charon, self.terminator, self.peers, denials, telemetry, uptime, gate)
+        guard = NatGuard(self.charon, self.terminator, self.peers, self.denials, telemetry, uptime, gate)
         reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         reconnections = Reconnections(self.charon, reconnector, telemetry, uptime, dry_run=self._dry_run)
         ends_denied = config.ike.ends_denied
         return Enforcer(
-            self.charon, self.terminator, reconnections, guard, self.peers, denials, ends_denied=ends_denied
+            self.charon, self.terminator, reconnections, guard, self.peers, self.denials, ends_denied=ends_denied
         )
 
     def _make_orphan_watch(self) -> OrphanSaWatch:
-        denied, uptime = self.authorizer.denials, self._clocks.uptime
-        return OrphanSaWatch(self.charon, self.terminator, self.peers, denied, self.bindings, uptime)
+        uptime = self._clocks.uptime
+        return OrphanSaWatch(self.charon, self.terminator, self.peers, self.denials, self.bindings, uptime)
 
     def _make_teardown_watch(self) -> TeardownWatch:
         return TeardownWatch(
@@ -209,8 +225,8 @@ class AgentApp:
     # What is wired: the methods that one component calls and that reach components made after it
 
     def _sas_changed(self) -> None:
-        self.authorizer.sas_changed()
-        self.authorizer.denials.changed.set()  # a new peer may share the NBMA address of an accepted one
+        self.reauthorizer.sas_changed()
+        self.denials.changed.set()  # a new peer may share the NBMA address of an accepted one
 
     async def _authorities_received(self, certificates: list[bytes]) -> None:
         await self.trust.learn(certificates)
@@ -235,7 +251,7 @@ class AgentApp:
         telemetry = self.telemetry
         telemetry.observe(admission_metrics.EVENT_CONNECTIONS_OPEN, lambda: self.events.open_connections)
         telemetry.observe(kernel_metrics.TUNNEL_UP, self._tunnels_up)
-        telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self.authorizer.denials))
+        telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self.denials))
         observe_peers(telemetry, self.peers)
         observe_sas(telemetry, self.charon)
         if self.reconciler:
@@ -257,7 +273,7 @@ class AgentApp:
             Part("charon", self.charon.run),
             Part("bindings", self.bindings.run),
             Part("trust", self.trust.run),
-            Part("authorizer", self.authorizer.run),
+            Part("authorizer", self.reauthorizer.run),
             Part("enforcer", self.enforcer.run),
             Part("departures", self.teardown.run),
         ]
@@ -280,10 +296,10 @@ class AgentApp:
         """
         log.info("agent_starting", version=__version__, role=str(self._config.role), dry_run=self._dry_run)
         self.process.start()
-        self.authorizer.deny_until_trust()
+        self.decider.deny_until_trust()
         with self.process.failures.contained("trust"):
             self.trust.start()
-            self.authorizer.trust(self.trust.trust)
+            self.reauthorizer.use_trust(self.trust.trust)
         await self.events.start()
         await self.supervisor.start()
         log.info(
@@ -324,14 +340,14 @@ class AgentApp:
         if config.trust_files != former.trust_files or self.trust.is_reloading:
             self.trust.reload(self._trust_files(), lambda trust: self._judge_by(config.policy, trust))
         else:
-            self.authorizer.reload(config.policy)
+            self.reauthorizer.use_policy(config.policy)
         self.enforcer.reload(ends_denied=config.ike.ends_denied)
         self.process.count_reload("applied")
         log.info("config_reloaded")
 
     def _judge_by(self, policy: Policy, trust: Trust) -> None:
-        self.authorizer.reload(policy)
-        self.authorizer.trust(trust)
+        self.reauthorizer.use_policy(policy)
+        self.reauthorizer.use_trust(trust)
 
     def status(self) -> dict[str, Any]:
         """Return the whole state, as ``dmvpn-agent status`` shows it."""
@@ -346,7 +362,7 @@ class AgentApp:
             ],
             "nhrpd": {"connected": self.events.open_connections > 0, "trouble": self.bindings.trouble},
             "charon": charon_status(self.charon),
-            "trust": trust_status(self.trust, self.authorizer.denials),
+            "trust": trust_status(self.trust, self.denials),
             "peers": peers_status(self.peers, self.reconciler, self._clocks),
             "decisions": decisions_status(self.authorizer),
             "frr": frr_status(self.reconciler),

@@ -18,15 +18,14 @@ import structlog
 
 from bench.network import LARGE, address, units
 from dmvpn_agent.admission import metrics
-from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.peer_table import PeerTable
-from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.table import table
 from factories import NOW, der, event
+from fakes.admission import Admission
 
 SPOKES = 1000
 ROUNDS = ("first sight", "repeated", "repeated again")
@@ -69,8 +68,8 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
     telemetry = Telemetry()
     store = Store(directory / "agent.sqlite", PeerTable.TABLE)
     store.open()
-    authorizer = Authorizer(LARGE, Peers(PeerTable(store)), telemetry, Clocks(now=lambda: NOW), lambda: None)
-    events = NhrpdSocket(directory / "nhrp.sock", authorizer, telemetry)
+    admission = Admission(PeerTable(store), telemetry, Clocks(now=lambda: NOW), LARGE)
+    events = NhrpdSocket(directory / "nhrp.sock", admission.authorizer, telemetry)
     await events.start()
     gc.freeze()  # as the agent does
     rows: list[tuple[object, ...]] = []

@@ -20,25 +20,23 @@ def _measure(directory: Path) -> None:
     import structlog
 
     from bench.network import LARGE, address, units
-    from dmvpn_agent.admission.authorizer import Authorizer
     from dmvpn_agent.admission.nhrp_event import parse_event
     from dmvpn_agent.admission.peer_table import PeerTable
-    from dmvpn_agent.admission.peers import Peers
     from dmvpn_agent.runtime.clocks import Clocks
     from dmvpn_agent.runtime.store import Store
     from dmvpn_agent.runtime.telemetry import Telemetry
     from factories import NOW, der, event
+    from fakes.admission import Admission
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     store = Store(directory / "agent.sqlite", PeerTable.TABLE)
     store.open()
-    peers = Peers(PeerTable(store))
-    authorizer = Authorizer(LARGE, peers, Telemetry(), Clocks(now=lambda: NOW), lambda: None)
+    admission = Admission(PeerTable(store), Telemetry(), Clocks(now=lambda: NOW), LARGE)
 
     def register(number: int) -> None:
         certificate = der.__wrapped__(units(number), name=f"spoke{number}")
         message = event(number + 1, certificate.hex(), remote_addr=str(address(number)))
-        authorizer.settle(authorizer.decide(parse_event(message[:-2])))
+        admission.authorizer.handle(parse_event(message[:-2]), lambda *_: True)
 
     for number in range(10):  # what is loaded and cached once is not the peers'
         register(number)
@@ -46,8 +44,8 @@ def _measure(directory: Path) -> None:
     for number in range(10, PEERS + 10):
         register(number)
     spent = _resident() - before
-    if len(peers) != PEERS + 10:
-        raise SystemExit(f"{len(peers)} of {PEERS + 10} were accepted")
+    if len(admission.peers) != PEERS + 10:
+        raise SystemExit(f"{len(admission.peers)} of {PEERS + 10} were accepted")
     print(f"{PEERS} known peers: {spent / 1e6:.1f} MB above the idle process, {spent / PEERS:.0f} bytes each")
 
 

@@ -239,7 +239,7 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def judged() -> None:
         for _ in range(3):
-            await app.authorizer.rejudge()
+            await app.reauthorizer.rejudge()
 
     async def read() -> None:
         for _ in range(3):

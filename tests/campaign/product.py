@@ -17,9 +17,13 @@ from campaign.policies import toml
 from campaign.world import Ask, Sa, World
 from dmvpn_agent.admission import sa_lookup
 from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.decider import ADMISSION, Decider
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.nhrp_event import EventReader
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.admission.reauthorizer import Reauthorizer
+from dmvpn_agent.admission.sa_lookup import SaLookup
 from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
@@ -34,6 +38,7 @@ from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.supervisor import Failures
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.signer_cache import SignerCache
@@ -160,20 +165,26 @@ class Product:
             self.charon, self._config.tunnels, telemetry, clocks, source,
             changed=self._sas_changed, learn_authorities=self._learn_authorities,
         )  # fmt: skip
-        self.authorizer = Authorizer(
-            self._config.policy, self.peers, telemetry, clocks, lambda: None, self.watch,
-            own=lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
+        failures, denials = Failures(telemetry, ADMISSION), DenialTable()
+        decider = Decider(
+            self._config.policy, self.peers, clocks, SaLookup(self.watch), failures,
+            lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
         )  # fmt: skip
+        common = (decider, self.peers, denials, telemetry, clocks, failures, lambda: None)
+        self.authorizer, self.reauthorizer = Authorizer(*common), Reauthorizer(*common)
         files = self._config.trust_files
         reader = TrustFilesReader(files, KeptTrust(files.kept), SignerCache(), self.clock)
-        self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.authorizer.trust)
-        self.authorizer.deny_until_trust()
+        self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.reauthorizer.use_trust)
+        decider.deny_until_trust()
         self.trust.start()
-        self.authorizer.trust(self.trust.trust)
-        self._agent_tasks = [self._loop.create_task(self.watch.run()), self._loop.create_task(self.authorizer.run())]
+        self.reauthorizer.use_trust(self.trust.trust)
+        self._agent_tasks = [
+            self._loop.create_task(self.watch.run()),
+            self._loop.create_task(self.reauthorizer.run()),
+        ]
 
     def _sas_changed(self) -> None:
-        self.authorizer.sas_changed()
+        self.reauthorizer.sas_changed()
 
     async def _learn_authorities(self, certificates: list[bytes]) -> None:
         await self.trust.learn(certificates)
@@ -202,7 +213,7 @@ class Product:
         """Let everything follow that follows."""
         await asyncio.sleep(SETTLING)
         self.peers.update_bound(frozenset(self._bound()), self.uptime())
-        await self.authorizer.rejudge()
+        await self.reauthorizer.rejudge()
 
     def _bound(self) -> Iterable[Any]:
         return (member.peer.protocol_address for member in self.peers.memberships()
@@ -229,12 +240,21 @@ class Product:
         own = self._world.own_addresses.get(ask.interface, "10.255.0.254")
         message = self.nhrpd.question(ask.interface, ask.kind, ask.address, ask.nbma, own, ask.stale)
         (event,) = EventReader().feed(message)
-        judgement = await self.authorizer.consider(event)
-        self.authorizer.settle(judgement)
-        self.reason = "" if isinstance(judgement.decision, Accept) else str(judgement.decision.reason)
-        if not self.reason:
+        answers: list[bool] = []
+
+        def reply(_: int, accept: bool) -> bool:
+            answers.append(accept)
+            return True
+
+        later = self.authorizer.handle(event, reply, may_wait=True)
+        if later is not None:
+            await later()
+        (accepted,) = answers
+        decision = self.authorizer.records[-1].decision
+        self.reason = "" if isinstance(decision, Accept) else str(decision.reason)
+        if accepted:
             self.nhrpd.bound[ask.address] = ask.nbma
-        return not self.reason
+        return accepted
 
     async def put_crls(self, crls: Iterable[Crl]) -> None:
         """Have other CRL files."""
@@ -256,7 +276,7 @@ class Product:
         """Put another policy in force. Raises ``Refused``."""
         config = self.configured(policy)
         self._config = replace(self._config, policy=config.policy)
-        self.authorizer.reload(config.policy)
+        self.reauthorizer.use_policy(config.policy)
         await self.settle()
 
     def written(self) -> list[str]:

@@ -1,6 +1,7 @@
 """dmvpn-ca's certificates, judged by the configuration that is shipped for them (docs/dmvpn-ca.md)."""
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,7 +20,8 @@ from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.prefix_filter import filter_entries
 from dmvpn_agent.config.file import Config
-from dmvpn_agent.policy.decision import Accept, Deny
+from dmvpn_agent.policy.conflict_rules import decide_conflicts, no_holders
+from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.reasons import Reason
@@ -80,11 +82,18 @@ def ask(certificate: Certificate, address: str, kind: BindingType = BindingType.
 
 def decide(by: Policy, asked: BindingRequest, peers: Peers | None = None, trusting: Trust | None = None) -> Any:
     """Decide; with ``peers``, beside the peers already there, and record the decision."""
-    holders = (lambda peer: peers.conflicting(peer, START)) if peers is not None else (lambda _: ())
-    decision = Judge(by, trusting or trust()).decide(asked, AT, holders)
+    decision = Judge(by, trusting or trust()).decide(asked, AT)
     if peers is not None:
+        decision = _beside(by, decision, peers.conflicting)
         peers.apply_decision(asked, decision, START)
     return decision
+
+
+def _beside(by: Policy, decision: Decision, holders: Callable[[Peer, timedelta], tuple[Peer, ...]]) -> Decision:
+    """Return the decision, given what other peers hold."""
+    if isinstance(decision, Deny):
+        return decision
+    return decide_conflicts(decision, by, lambda one: holders(one, START), no_holders)
 
 
 def peer(by: Policy, asked: BindingRequest, peers: Peers | None = None) -> Peer:
@@ -209,9 +218,9 @@ class TestSites:
         for asked in (self.FIN1, self.FIN2):
             peer(HUB, asked, peers)
         peers.update_bound(frozenset({self.FIN2.protocol_address}), START)
-        assert [one.protocol_address for one in peers.depart(timedelta(hours=1), START + timedelta(hours=2))] == [
-            self.FIN1.protocol_address
-        ]
+        assert [
+            one.protocol_address for one in peers.remove_absent(timedelta(hours=1), START + timedelta(hours=2))
+        ] == [self.FIN1.protocol_address]
         assert [one.protocol_address for one in peers] == [self.FIN2.protocol_address]
         assert peers.conflicting(
             replace(next(iter(peers)), identity="x", site="", protocol_address=ip_address("10.255.1.9")), START
@@ -242,9 +251,7 @@ class TestSites:
         by = shipped("hub", CASES, ('on_conflict = "share"', "")).policy
         judge = Judge(by, trust())
         outcomes = [
-            peers.rejudge(
-                member, lambda asked: judge.decide(asked, AT, lambda one: peers.gained_conflicts(one, START))
-            )
+            peers.rejudge(member, lambda asked: _beside(by, judge.decide(asked, AT), peers.gained_conflicts))
             for member in peers.memberships()
         ]
         gone = outcomes[0]

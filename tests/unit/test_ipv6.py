@@ -15,7 +15,8 @@ from configuration import config_from
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
-from dmvpn_agent.admission.peers import GRACE, Revoked
+from dmvpn_agent.admission.peer_index import GRACE
+from dmvpn_agent.admission.peers import Revoked
 from dmvpn_agent.bgp.desired import desired, neighbor_bindings
 from dmvpn_agent.bgp.plan import AddEntry, RemoveNeighbor, SetNeighbor
 from dmvpn_agent.cli.configuration_text import configuration_text

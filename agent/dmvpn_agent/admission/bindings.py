@@ -132,7 +132,7 @@ class BindingWatch:
         if strangers := [binding for binding in bindings if binding.protocol_address not in self._peers]:
             self._judge_unknown(strangers)
         self._peers.update_bound(self.bound, now)
-        gone = self._peers.depart(timedelta(seconds=self._frr.linger), now, whole)
+        gone = self._peers.remove_absent(timedelta(seconds=self._frr.linger), now, whole)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:
             self._departed()

@@ -1,4 +1,4 @@
-"""A decision with what it was about, as it is remembered, logged and shown."""
+"""Decisions as they are remembered, logged, and shown by ``status``."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,7 +23,7 @@ REMEMBERED_DENIALS = 4000
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """A decision and when it was made; ``request`` is ``None`` where the event could not be read."""
+    """A decision and its time (aware, UTC); ``request`` is ``None`` if the event could not be read."""
 
     time: datetime
     request: BindingRequest | None
@@ -31,19 +31,18 @@ class DecisionRecord:
 
 
 def word(decision: Decision) -> str:
-    """Return what a decision is called."""
+    """Return ``accept`` or ``deny``."""
     return "accept" if isinstance(decision, Accept) else "deny"
 
 
-def describe(judgement: DecisionRecord) -> dict[str, object]:
-    """Return a decision as the log and ``status`` show it."""
-    shown: dict[str, object] = {"decision": word(judgement.decision)}
-    if isinstance(judgement.decision, Deny):
-        deny = judgement.decision
-        shown |= {"reason": str(deny.reason), "field": deny.field, "found": deny.found, "expected": deny.expected}
-    elif judgement.decision.replaces:
-        shown["replaces"] = [str(peer.protocol_address) for peer in judgement.decision.replaces]
-    if (request := judgement.request) is not None:
+def describe(record: DecisionRecord) -> dict[str, object]:
+    """Return a decision as JSON values, without its time."""
+    shown: dict[str, object] = {"decision": word(record.decision)}
+    if isinstance(record.decision, Deny):
+        shown |= record.decision.as_json()
+    elif record.decision.replaces:
+        shown["replaces"] = [str(peer.protocol_address) for peer in record.decision.replaces]
+    if (request := record.request) is not None:
         shown |= {
             "protocol_address": str(request.protocol_address),
             "nbma_address": str(request.nbma_address),
@@ -57,28 +56,28 @@ def describe(judgement: DecisionRecord) -> dict[str, object]:
     return shown
 
 
-class Audit:
+class DecisionLog:
     """Logs decisions: each accept as information, each denial as a warning.
 
-    A denied peer asks again and again. Its denial is logged when it is new or another one, then at most once in
-    ``REPEAT_INTERVAL``, with ``repeats``: how often it was denied in between.
+    A denied peer registers again and again. Its denial is logged when it is new or differs from the last one, then at
+    most once in ``REPEAT_INTERVAL``, with ``repeats``: the number of denials in between.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._denials: OrderedDict[tuple[str, ...], Trouble] = OrderedDict()
 
-    def log(self, judgement: DecisionRecord) -> None:
+    def write(self, record: DecisionRecord) -> None:
         """Log a decision, unless it repeats one."""
-        decision, key = judgement.decision, _binding(judgement.request)
+        decision, key = record.decision, _binding(record.request)
         if isinstance(decision, Accept):
             self._denials.pop(key, None)
-            log.info("binding_decided", **describe(judgement))
+            log.info("binding_decided", **describe(record))
             return
         denial = self._denials.setdefault(key, Trouble(REPEAT_INTERVAL, self._clock))
         if not denial.is_new(decision):
             return
-        log.warning("binding_decided", **describe(judgement), **{"repeats": denial.repeats} if denial.repeats else {})
+        log.warning("binding_decided", **describe(record), **{"repeats": denial.repeats} if denial.repeats else {})
         self._denials.move_to_end(key)
         if len(self._denials) > REMEMBERED_DENIALS:
             self._denials.popitem(last=False)

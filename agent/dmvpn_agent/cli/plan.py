@@ -175,8 +175,7 @@ def _json(preview: Preview) -> dict[str, Any]:
         "different": preview.different,
         "peers": [str(peer.protocol_address) for peer in preview.peers],
         "denied": [
-            {"protocol_address": str(gone.request.protocol_address), "reason": str(gone.why.reason),
-             "field": gone.why.field, "found": gone.why.found, "expected": gone.why.expected}
+            {"protocol_address": str(gone.request.protocol_address), **gone.why.as_json()}
             for gone in preview.denied
         ],
         "problems": [str(problem) for problem in preview.problems],

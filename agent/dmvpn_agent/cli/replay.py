@@ -136,7 +136,7 @@ def _decide(why: str, request: BindingRequest | None, recorded: Recorded, judge:
         return Deny(Reason.MALFORMED_EVENT, "event", why, "an authorize-binding event of nhrpd")
     decision = judge.decide(request, recorded.time)
     reason = recorded.outcome.reason
-    peer = (decision.peer or decision.behind) if isinstance(decision, Accept) else None
+    peer = (decision.peer or next(iter(decision.behind), None)) if isinstance(decision, Accept) else None
     if reason in CONFLICTS and peer is not None:
         rules = judge.policy.rules[request.interface][peer.kind]
         if rules.on_conflict is not OnConflict.TAKE_OVER or reason is Reason.NBMA_ADDRESS_CONFLICT:

@@ -14,7 +14,8 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
-from dmvpn_agent.admission.peers import Membership, Peers
+from dmvpn_agent.admission.peer_index import Membership
+from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator

@@ -101,13 +101,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
     """Return a decision, with the resources of an accepted peer."""
     if isinstance(decision, Accept):
         return {"decision": "accept", "peer": None if decision.peer is None else _peer(decision.peer)}
-    return {
-        "decision": "deny",
-        "reason": str(decision.reason),
-        "field": decision.field,
-        "found": decision.found,
-        "expected": decision.expected,
-    }
+    return {"decision": "deny", **decision.as_json()}
 
 
 def _peer(peer: Peer) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from dmvpn_agent.policy.reasons import Reason
 class Accept:
     """The binding is authorized.
 
-    ``peer`` is ``None`` if the binding is for a host behind a peer: then ``behind`` is that peer, with the host as
-    its only prefix, and the host becomes no peer. ``replaces``: the peers that lose an address or a prefix to this
-    one.
+    ``peer`` is ``None`` if the binding is for a host behind a peer: then ``behind`` is that peer, once for each of
+    its protocol addresses, with the host as its only prefix, and the host becomes no peer. ``replaces``: the peers
+    that lose an address or a prefix to this one.
     """
 
     peer: Peer | None
     replaces: tuple[Peer, ...] = ()
-    behind: Peer | None = None
+    behind: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,15 @@ class Deny:
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.field} is {self.found}, expected {self.expected}"
+
+    def as_json(self) -> dict[str, str]:
+        """Return the denial as JSON values: ``reason``, ``field``, ``found``, ``expected``."""
+        return {
+            "reason": str(self.reason),
+            "field": self.field,
+            "found": self.found,
+            "expected": self.expected,
+        }
 
 
 Decision = Accept | Deny

@@ -1,10 +1,10 @@
 """The decision: may this binding be made, and what is its peer entitled to?
 
-A pure function of the request, the operator's policy, the CAs and CRLs, what other peers hold, and the time. The
-first rule that fails denies; ``Reason`` lists the rules in their order.
+A pure function of the request, the operator's policy, the CAs and CRLs, and the time. The first rule that fails
+denies; ``Reason`` lists the rules in their order. ``conflict_rules`` then decides by what other peers hold.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_network
@@ -17,27 +17,18 @@ from dmvpn_agent.policy.authentication_rules import authentication_checks, maint
 from dmvpn_agent.policy.authorization_rules import Authorization, authorization, resource_checks
 from dmvpn_agent.policy.chain_rules import ChainValidation, ChainValidator
 from dmvpn_agent.policy.check import Check
-from dmvpn_agent.policy.conflict_rules import resource_conflict
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.resources import CombinedResources, effective_resources, role_of
 from dmvpn_agent.policy.routing_rules import routing_checks
-from dmvpn_agent.policy.rules import Action, OnConflict, Policy, Rules, StaticPeer
+from dmvpn_agent.policy.rules import Action, Policy, Rules, StaticPeer
 from dmvpn_agent.x509.certificate import Certificate, Resources, Role
 from dmvpn_agent.x509.trust import Trust
 
 #: How many authorization results are cached: a peer registers again within minutes, or not for hours.
 CACHE_SIZE = 2048
-
-#: Returns the live peers of another identity that hold the peer's address or overlap its prefixes.
-Holders = Callable[[Peer], tuple[Peer, ...]]
-
-
-def no_holders(_: Peer) -> tuple[Peer, ...]:
-    """Return no holders, to judge by certificate and policy alone."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +89,7 @@ class Judge:
         self._validator = ChainValidator(policy, trust)
         self._results: dict[_Key, _Result] = {}
 
-    def decide(self, request: BindingRequest, now: datetime, holders: Holders = no_holders) -> Decision:
+    def decide(self, request: BindingRequest, now: datetime) -> Decision:
         """Decide on one binding at the time ``now`` (aware, UTC); no input from a peer makes it raise."""
         row = static_peer_of(request, self.policy)
         validation = self._validate(request, now)
@@ -111,14 +102,10 @@ class Judge:
         if result.failed is not None:
             return Deny.by(result.failed)
         if not result.in_tunnel:
-            return self._decide_host(request, result, holders)
-        peer = self._peer(request, result)
-        held = holders(peer)
-        if held and result.rules.on_conflict is not OnConflict.TAKE_OVER:
-            return resource_conflict(peer, held[0])
-        return Accept(peer, held)
+            return self._decide_host(request, result)
+        return Accept(self._peer(request, result))
 
-    def explain(self, request: BindingRequest, now: datetime, holders: Holders = no_holders) -> Explanation:
+    def explain(self, request: BindingRequest, now: datetime) -> Explanation:
         """Decide, and return every check, also those after a failed one as far as they can be evaluated."""
         row = static_peer_of(request, self.policy)
         validation = self._validate(request, now)
@@ -128,7 +115,7 @@ class Judge:
         if candidate is not None:
             resources = candidate.combined.resources
             checks += self._authorization_checks(candidate, request, authorization(resources, candidate.rules))
-        decision = self.decide(request, now, holders)
+        decision = self.decide(request, now)
         if isinstance(decision, Deny) and all(check.passed for check in checks):
             checks.append(Check(decision.reason, False, decision.field, decision.found, decision.expected))
         return Explanation(decision, tuple(checks), candidate.kind if candidate else None, resources)
@@ -189,7 +176,7 @@ class Judge:
         self._results[key] = result
         return result
 
-    def _decide_host(self, request: BindingRequest, result: _Result, holders: Holders) -> Decision:
+    def _decide_host(self, request: BindingRequest, result: _Result) -> Decision:
         """Decide on a host behind a peer, which must itself be acceptable now."""
         quarantine = maintenance_of(request, self.policy, Action.QUARANTINE)
         if quarantine is not None:
@@ -200,15 +187,12 @@ class Judge:
             return Deny(Reason.HOST_OUTSIDE_PREFIXES, "protocol address", str(request.protocol_address),
                         "a host behind the peer, which is neither this node nor the peer's NBMA address")  # fmt: skip
         host = ip_network(request.protocol_address)
-        peers = [
+        peers = tuple(
             replace(self._peer(replace(request, protocol_address=address), result), prefixes=(host,))
             for address in result.authorized.protocol_addresses
             if contains(result.rules.tunnel_networks, address)
-        ]
-        held = [holders(peer) for peer in peers]
-        if all(held) and result.rules.on_conflict is not OnConflict.TAKE_OVER:
-            return resource_conflict(peers[0], held[0][0])
-        return Accept(None, behind=peers[0])
+        )
+        return Accept(None, behind=peers)
 
     def _peer(self, request: BindingRequest, result: _Result) -> Peer:
         quarantined = maintenance_of(request, self.policy, Action.QUARANTINE) is not None

@@ -7,7 +7,8 @@ from typing import Any
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.decision_record import DecisionRecord, describe
 from dmvpn_agent.admission.denial_table import DenialTable
-from dmvpn_agent.admission.peers import Membership, Peers
+from dmvpn_agent.admission.peer_index import Membership
+from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.charon.sa import ChildSa, IkeSa

@@ -11,12 +11,12 @@ import pytest
 
 from dmvpn_agent.admission import metrics as admission_metrics
 from dmvpn_agent.admission import sa_lookup
-from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.event_socket import MAX_CONNECTIONS, NhrpdSocket
-from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import ADDRESS, NBMA, POLICY, Clock, certificate, event, policy
+from fakes.admission import Admission
 from fakes.frr import MemoryStore
 from fakes.sas import FakeSas
 from fakes.waiting import until
@@ -31,22 +31,27 @@ class Agent:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
+        self.clock = clock
         self.telemetry = Telemetry()
-        self.peers = Peers(MemoryStore())
-        self.authorizer = Authorizer(POLICY, self.peers, self.telemetry, clock.both, lambda: None)
+        self.recorded = 0
         self.socket: NhrpdSocket
+        self.use()
 
-        self.settled = 0
+    def use(self, by: Policy = POLICY, sas: FakeSas | None = None) -> None:
+        self.admission = Admission(
+            MemoryStore(), self.telemetry, self.clock.both, by, sas, record=self._record
+        )  # fmt: skip
+        self.peers, self.authorizer = self.admission.peers, self.admission.authorizer
 
     async def serve(self, message_timeout: float = LONG, write_timeout: float = LONG) -> None:
         self.socket = NhrpdSocket(
-            self.path, self.authorizer, self.telemetry, self._record,
+            self.path, self.authorizer, self.telemetry,
             message_timeout=message_timeout, write_timeout=write_timeout,
         )  # fmt: skip
         await self.socket.start()
 
     def _record(self, *_: object) -> None:
-        self.settled += 1
+        self.recorded += 1
 
     async def connect(self) -> Connection:
         return await asyncio.open_unix_connection(self.path)
@@ -138,9 +143,7 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
     """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
-    agent.authorizer = Authorizer(
-        policy(confirms_certificates=False), agent.peers, agent.telemetry, clock.both, lambda: None, sas
-    )
+    agent.use(policy(confirms_certificates=False), sas)
     sas.arrive(1, "CN=large")
     await agent.serve()
     reader, writer = await agent.connect()
@@ -163,7 +166,7 @@ async def test_two_that_ask_about_one_binding_are_both_answered(
     """A question that waits for charon is its connection's: nobody takes nhrpd's answer by asking the same."""
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
-    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
+    agent.use(sas=sas)
     sas.arrive(1, "CN=large")
     await agent.serve()
     nhrpd, other = await agent.connect(), await agent.connect()
@@ -181,7 +184,7 @@ async def test_one_that_registers_anything_keeps_nobody_waiting(
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", LONG)
     monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", LONG)
     sas = FakeSas()
-    agent.authorizer = Authorizer(POLICY, agent.peers, agent.telemetry, clock.both, lambda: None, sas)
+    agent.use(sas=sas)
     await agent.serve()
     flood = [
         event(number, remote_addr=str(ADDRESS + number), remote_nbma=str(NBMA + 1), remote_cert="")
@@ -296,7 +299,7 @@ async def test_a_decision_is_settled_before_its_answer_is_taken(agent: Agent) ->
     with pytest.raises(ConnectionError):
         await _ask_without_end(deaf)
     await until(lambda: agent.ended("broken") == 1)
-    assert agent.settled == agent.telemetry.value(admission_metrics.DECISIONS, "deny", "malformed_event") > 0
+    assert agent.recorded == agent.telemetry.value(admission_metrics.DECISIONS, "deny", "malformed_event") > 0
     deaf.close()
 
 
@@ -319,7 +322,7 @@ async def test_an_exception_closes_the_connection_without_an_accept(
     """Whatever goes wrong, the socket goes on serving."""
     await agent.serve()
     with monkeypatch.context() as patch:
-        patch.setattr(agent.authorizer, "decide", lambda *_, **__: 1 / 0)
+        patch.setattr(agent.authorizer, "handle", lambda *_, **__: 1 / 0)
         nhrpd = await agent.connect()
         nhrpd[1].write(event())
         await _assert_closed(nhrpd)

@@ -19,9 +19,6 @@ from contract.bridged_pair import DESTROYING, INSTALLED, Node, bridged
 from contract.charon_pair import Side, two_charons
 from contract.charons import connection, needs_charon
 from dmvpn_agent.admission import sa_lookup
-from dmvpn_agent.admission.authorizer import Authorizer
-from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
-from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.bridge.certificate_table import BridgeCertificates
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.vici_client import ViciCharon
@@ -33,6 +30,7 @@ from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import POLICY, UNITS, certificate, der, policy, request
+from fakes.admission import Admission
 from fakes.frr import MemoryStore
 from fakes.waiting import running, until
 
@@ -88,7 +86,7 @@ class Scene:
     peer: Side
     bridge: Node
     watch: CharonWatch
-    authorizer: Authorizer
+    admission: Admission
     numbers: dict[str, int] = field(default_factory=dict)
 
     async def load(self, name: str, asked: Rounds) -> None:
@@ -135,10 +133,12 @@ class Scene:
         ]
 
     async def ask(self, interface: str, host: str, der: bytes) -> Any:
-        """Ask the agent as nhrpd does of a registration."""
+        """Return what the agent decides on a registration; nothing follows from it."""
         read = read_certificate(der) if der else None
         asked = request(interface=interface, nbma_address=ip_address(host), certificate=read)
-        return (await self.authorizer.consider(AuthorizeBinding(1, asked))).decision
+        decider = self.admission.decider
+        recent = not decider.must_ask_charon(asked) or await decider.ask_charon(asked)
+        return decider.decide_new(asked, sas_are_recent=recent)[1]
 
 
 def _conn(own: Side, other: Side, done: Rounds, asked: Rounds, remote: str, inside: str) -> dict[str, Any]:
@@ -162,10 +162,10 @@ async def _scene(folder: Path, profiles: Mapping[str, str], by: Policy = POLICY)
             telemetry = Telemetry()
             known = BridgeCertificates(node.path.with_suffix(".sqlite"))
             watch = CharonWatch(ViciCharon(node.path, telemetry), profiles, telemetry, certificates=known)
-            authorizer = Authorizer(by, Peers(MemoryStore()), telemetry, Clocks(), lambda: None, watch)
+            admission = Admission(MemoryStore(), telemetry, Clocks(), by, watch)
             async with running(watch.run()):
                 await until(lambda: watch.connected)
-                yield Scene(node, peer, bridge, watch, authorizer)
+                yield Scene(node, peer, bridge, watch, admission)
 
 
 @pytest.fixture(autouse=True)
@@ -290,7 +290,7 @@ async def test_a_row_for_a_certificate_serves_no_pre_shared_key(tmp_path: Path) 
         await scene.attack("keys", WAYS["pre-shared key"])
         assert (await scene.ask("gre2", ELSEWHERE, b"")).reason is Reason.NO_CERTIFICATE
         assert isinstance(await scene.ask("gre1", scene.peer.host, VICTIM), Accept)
-        scene.authorizer.reload(policy(rules=TWO_INTERFACES.rules, static_peers=rows[1:]))
+        scene.admission.reauthorizer.use_policy(policy(rules=TWO_INTERFACES.rules, static_peers=rows[1:]))
         assert isinstance(await scene.ask("gre2", ELSEWHERE, b""), Accept)
         assert (await scene.ask("gre1", ELSEWHERE, b"")).reason is Reason.NO_CERTIFICATE
 

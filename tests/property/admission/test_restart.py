@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dmvpn_agent.addresses import overlap
-from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
-from dmvpn_agent.admission.peers import GRACE, Peers
+from dmvpn_agent.admission.peer_index import GRACE
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.trust import Trust
 from factories import Clock, policy, spoke_request
+from fakes.admission import Admission
 from fakes.frr import MemoryStore
 
 #: Of these some want the same prefixes: a router and its replacements.
@@ -40,9 +41,9 @@ class Restarts(RuleBasedStateMachine):
         self._begin()
 
     def _begin(self) -> None:
-        self.peers = Peers(self.store)
-        self.authorizer = Authorizer(self._policy(), self.peers, Telemetry(), self.clock.both, lambda: None)
-        self.authorizer.start(self.authorizer._judge.trust)
+        self.admission = Admission(self.store, Telemetry(), self.clock.both, self._policy())
+        self.peers = self.admission.peers
+        self.admission.reauthorizer.start(Trust())
 
     def _policy(self) -> Policy:
         serials = [request.certificate.serial for number, request in enumerate(REQUESTS)
@@ -61,9 +62,8 @@ class Restarts(RuleBasedStateMachine):
     def register(self, number: int) -> None:
         """nhrpd asks, and binds whom it is told to."""
         request = REQUESTS[number]
-        judgement = self.authorizer.decide(AuthorizeBinding(1, request))
-        self.authorizer.settle(judgement)
-        if isinstance(judgement.decision, Accept):
+        decision = self.admission.ask(AuthorizeBinding(1, request))
+        if isinstance(decision, Accept):
             self.bound.add(request.protocol_address)
         self._look()
 
@@ -81,8 +81,8 @@ class Restarts(RuleBasedStateMachine):
     def bar(self, number: int) -> None:
         """An operator bars a peer, or lets it in again; whoever is denied is thrown out."""
         self.barred ^= {number}
-        self.authorizer.reload(self._policy())
-        asyncio.run(self.authorizer.rejudge())
+        self.admission.reauthorizer.use_policy(self._policy())
+        asyncio.run(self.admission.reauthorizer.rejudge())
         self.bound &= self._members()
 
     @rule(barred=st.sets(PEERS, max_size=2))
@@ -105,11 +105,10 @@ class Restarts(RuleBasedStateMachine):
         request = REQUESTS[number]
         works = request.protocol_address in self._members() & self.bound
         self._begin()
-        judgement = self.authorizer.decide(AuthorizeBinding(1, request))
-        self.authorizer.settle(judgement)
+        decision = self.admission.ask(AuthorizeBinding(1, request))
         if works and list(self.store.rows)[-1] == request.protocol_address:
-            assert isinstance(judgement.decision, Accept)
-        if isinstance(judgement.decision, Accept):
+            assert isinstance(decision, Accept)
+        if isinstance(decision, Accept):
             self.bound.add(request.protocol_address)
         self._look()
 

@@ -87,7 +87,7 @@ def test_who_has_departed_is_in_nobodys_way_at_its_nbma_address(store: MemorySto
     """The next peer there may be another one."""
     peers = _with_peer(store)
     peers.update_bound(frozenset(), START)
-    assert peers.depart(LINGER, START + LINGER + timedelta(seconds=1))
+    assert peers.remove_absent(LINGER, START + LINGER + timedelta(seconds=1))
     next_one = replace(spoke(3), nbma_address=request().nbma_address)
     present = frozenset({IkePeer("OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", True)})
     assert peers.earlier_at_nbma_address(next_one, present, START) == ()
@@ -113,7 +113,7 @@ def test_a_bound_peer_stays(store: MemoryStore, clock: Clock) -> None:
     for _ in range(3):
         clock.advance(10_000)
         peers.update_bound(frozenset({ADDRESS}), clock.uptime())
-        assert peers.depart(LINGER, clock.uptime()) == ()
+        assert peers.remove_absent(LINGER, clock.uptime()) == ()
     assert ADDRESS in peers
 
 
@@ -124,9 +124,9 @@ def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock:
     peers.update_bound(frozenset(), clock.uptime())
     clock.advance(600)
     peers.update_bound(frozenset(), clock.uptime())
-    assert peers.depart(LINGER, clock.uptime()) == ()
+    assert peers.remove_absent(LINGER, clock.uptime()) == ()
     clock.advance(1)
-    (gone,) = peers.depart(LINGER, clock.uptime())
+    (gone,) = peers.remove_absent(LINGER, clock.uptime())
     assert gone.protocol_address == ADDRESS
     assert (len(peers), store.rows) == (0, {})
 
@@ -139,7 +139,7 @@ def test_a_peer_that_comes_back_in_time_stays(store: MemoryStore, clock: Clock) 
     peers.update_bound(frozenset({ADDRESS}), clock.uptime())
     peers.update_bound(frozenset(), clock.uptime())
     clock.advance(599)
-    assert peers.depart(LINGER, clock.uptime()) == ()
+    assert peers.remove_absent(LINGER, clock.uptime()) == ()
 
 
 def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Clock) -> None:
@@ -147,7 +147,7 @@ def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Cloc
     peers = _with_peer(store)
     clock.advance(601)
     peers.update_bound(frozenset(), clock.uptime())
-    assert len(peers.depart(LINGER, clock.uptime())) == 1
+    assert len(peers.remove_absent(LINGER, clock.uptime())) == 1
 
 
 def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:

@@ -18,11 +18,12 @@ from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.status import frr_status
+from dmvpn_agent.x509.trust import Trust
 from factories import Clock, decide, spoke_request
+from fakes.admission import Admission
 from fakes.bgpd_model import BgpdModel
 from fakes.frr import MemoryStore
 from fakes.frr_states import UNIVERSE
-from fakes.judging import Judging
 from fakes.node import Node
 from fakes.waiting import until
 
@@ -54,8 +55,8 @@ class TestReplaced:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The former router's question throws nobody out."""
-        node = Judging(self._stored(store), telemetry, clock)
-        node.authorizer.start(node.authorizer._judge.trust)
+        node = Admission(self._stored(store), telemetry, clock.both)
+        node.reauthorizer.start(Trust())
         assert _addresses(node.peers) == {B}
         assert isinstance(node.ask(AuthorizeBinding(1, REPLACEMENT)), Accept)
         assert _addresses(node.peers) == {B}
@@ -93,7 +94,7 @@ class TestReplaced:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The peer is denied, as if it came anew."""
-        node = Judging(store, telemetry, clock)
+        node = Admission(store, telemetry, clock.both)
         node.ask(AuthorizeBinding(1, FORMER))
         node.ask(AuthorizeBinding(2, spoke_request(3, "192.168.3.0/24")))
         renewed = replace(spoke_request(3, "192.168.3.0/24", "192.168.1.128/25"))
@@ -102,7 +103,7 @@ class TestReplaced:
             return renewed if request.protocol_address == B else request
 
         members = node.peers.memberships()
-        outcomes = [node.peers.rejudge(one, node.authorizer._decide_again, refresh) for one in members]
+        outcomes = [node.peers.rejudge(one, node.decider.decide_accepted, refresh) for one in members]
         (gone,) = [outcome for outcome in outcomes if isinstance(outcome, Revoked)]
         assert (gone.request.protocol_address, gone.why.reason) == (B, Reason.PREFIX_CONFLICT)
         assert _addresses(node.peers) == {A}
@@ -138,13 +139,11 @@ class TestDenied:
     def test_it_is_watched_until_it_is_gone(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Its IKE_SA and binding are looked for, as if it had been revoked just now."""
         store.save(FORMER)
-        gone: list[Revoked] = []
-        node = Judging(store, telemetry, clock)
-        node.authorizer._revoked = gone.append
-        node.authorizer._decide_stored = lambda _: REVOKED  # type: ignore[method-assign,assignment]
-        node.authorizer.start(node.authorizer._judge.trust)
-        assert [(one.request, one.why) for one in gone] == [(FORMER, REVOKED)]
-        assert gone[0].subject.endswith("CN=spoke2")
+        node = Admission(store, telemetry, clock.both)
+        node.decider.decide_stored = lambda _: REVOKED  # type: ignore[method-assign,assignment]
+        node.reauthorizer.start(Trust())
+        assert [(one.request, one.why) for one in node.revoked] == [(FORMER, REVOKED)]
+        assert node.revoked[0].subject.endswith("CN=spoke2")
 
 
 class TestOrphans:

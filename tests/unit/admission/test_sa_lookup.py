@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.admission import authorizer, sa_lookup
+from dmvpn_agent.admission import reauthorizer, sa_lookup
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
@@ -16,8 +16,8 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.x509.certificate import Source
 from dmvpn_agent.x509.trust import Trust
 from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from fakes.admission import WithCharon
 from fakes.frr import MemoryStore
-from fakes.judging import Witnessed
 from fakes.waiting import until
 
 GOOD = AuthorizeBinding(1, request())
@@ -33,19 +33,19 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The answer to a storm of registrations does not wait."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.show()
-        assert isinstance(await node.consider(GOOD), Accept)
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
         assert node.sas.looks == 0
 
     async def test_a_peer_that_was_not_seen_yet_is_looked_for(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """It registers milliseconds after its tunnel is up."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
-        assert isinstance(await node.consider(GOOD), Accept)
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
         assert node.sas.looks == 1
 
     @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, arrives: dict[str, Any]
     ) -> None:
         """Whoever does not authenticate by a certificate may have chosen the identity of one."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.tunnels = {"gre1": "dmvpn", "gre2": "dmvpn2"}
         if arrives:
             node.sas.arrive(1, OWN, **arrives)
-        denied = await node.consider(GOOD)
+        denied = await node.ask_waiting(GOOD)
         assert denied.reason is Reason.CERTIFICATE_UNCONFIRMED
         assert "by certificate" in denied.expected
 
@@ -77,38 +77,38 @@ class TestWitness:
     ) -> None:
         """No time-out ends in an accept."""
         monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.away = True
-        assert (await node.consider(GOOD)).reason is Reason.CERTIFICATE_UNCONFIRMED
+        assert (await node.ask_waiting(GOOD)).reason is Reason.CERTIFICATE_UNCONFIRMED
 
     async def test_a_charon_that_is_found_in_time_confirms(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The agent may have been started a moment ago."""
         monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.connecting = True
         node.sas.at_look(3, lambda: setattr(node.sas, "connecting", False))
-        assert isinstance(await node.consider(GOOD), Accept)
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
 
     async def test_a_restart_without_charon_changes_nothing(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Whoever was accepted stays, until charon shows somebody else."""
         store.save(request())
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.away = True
-        node.authorizer.start(Trust())
-        await node.authorizer.rejudge()
+        node.reauthorizer.start(Trust())
+        await node.reauthorizer.rejudge()
         assert ADDRESS in node.peers
 
     def test_a_certificate_is_looked_for_with_the_interfaces_own_connection(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Two profiles may have CAs of their own."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.tunnels = {"gre1": "dmvpn", "gre2": "dmvpn2"}
         node.sas.arrive(1, OWN, name="dmvpn2")
         node.sas.certificates[1] = certificate()
@@ -119,12 +119,12 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The peer at this address has changed a moment ago."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, "CN=stranger")
         node.sas.show()
         node.sas.leave(1)
         node.sas.arrive(2, OWN)
-        assert isinstance(await node.consider(GOOD), Accept)
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
         assert node.sas.looks == 1
 
     async def test_what_the_ike_sa_proved_counts_and_not_what_nhrpd_still_shows(
@@ -132,38 +132,38 @@ class TestWitness:
     ) -> None:
         """nhrpd keeps a certificate by address; the peer may have come back with an older one, which is expired."""
         older = certificate(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR)
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.certificates[1] = older
         node.sas.show()
-        assert (await node.consider(GOOD)).reason is Reason.CERTIFICATE_EXPIRED
+        assert (await node.ask_waiting(GOOD)).reason is Reason.CERTIFICATE_EXPIRED
         assert node.sas.looks == 1
 
     async def test_charon_is_asked_before_a_certificate_that_nhrpd_shows_is_passed_over(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The peer has come back with another one a moment ago."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.certificates |= {1: certificate(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR), 2: certificate()}
         node.sas.show()
         node.sas.leave(1)
         node.sas.arrive(2, OWN)
-        assert isinstance(await node.consider(GOOD), Accept)
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
 
     async def test_a_renewed_certificate_is_waited_for_beside_the_former_ike_sa(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The bridge has shown it to nhrpd, and the agent reads it a moment later."""
         monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.arrive(2, OWN)
         node.sas.certificates[1] = certificate(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR)
         node.sas.settled = False
         node.sas.show()
         node.sas.at_look(3, lambda: node.sas.certificates.update({2: certificate()}))
-        assert isinstance(await node.consider(GOOD), Accept)
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
         assert node.sas.looks == 3
 
     @pytest.mark.parametrize("psk", [True, False], ids=["pre-shared key", "certificate"])
@@ -171,13 +171,13 @@ class TestWitness:
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, psk: bool
     ) -> None:
         """Somebody else behind the same NAT registers the peer's address as soon as the tunnel is up."""
-        node = Witnessed(store, telemetry, clock, self.PSK if psk else policy())
+        node = WithCharon(store, telemetry, clock, self.PSK if psk else policy())
         node.sas.arrive(1, "spoke7@example.net" if psk else OWN, psk=psk)
         node.sas.certificates |= {} if psk else {1: certificate(padding=3000)}
         node.sas.show()
         node.sas.leave(1)
         node.sas.arrive(2, "other", psk=psk, unproven=not psk)
-        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        decision = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 
     async def test_where_charon_does_not_answer_nobody_is_who_was_there(
@@ -185,115 +185,115 @@ class TestWitness:
     ) -> None:
         """It answers no list-sas while it is busy with an IKE_SA, and a peer may keep it busy."""
         monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.01)
-        node = Witnessed(store, telemetry, clock, self.PSK)
+        node = WithCharon(store, telemetry, clock, self.PSK)
         node.sas.arrive(1, "spoke7@example.net", psk=True)
         node.sas.show()
         monkeypatch.setattr(node.sas, "refresh", asyncio.Event().wait)
-        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        decision = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 
     async def test_whoever_has_no_certificate_is_looked_up(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """A registration comes milliseconds after the tunnel, sooner than the next look."""
-        node = Witnessed(store, telemetry, clock, self.PSK)
+        node = WithCharon(store, telemetry, clock, self.PSK)
         node.sas.arrive(1, "spoke7@example.net", psk=True)
-        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+        assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
 
     async def test_without_charon_whoever_has_no_certificate_is_denied(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """An unknown peer gets no other peer's identity."""
-        node = Witnessed(store, telemetry, clock, self.PSK)
+        node = WithCharon(store, telemetry, clock, self.PSK)
         node.sas.away = True
-        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        decision = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 
     async def test_a_peer_that_turns_out_to_be_another_is_thrown_out(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Who was accepted is judged again when charon shows others."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
-        await node.consider(GOOD)
+        await node.ask_waiting(GOOD)
         node.sas.leave(1)
         node.sas.arrive(2, "CN=stranger")
         node.sas.show()
-        await node.authorizer.rejudge()
-        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+        await node.reauthorizer.rejudge()
+        assert [gone.why.reason for gone in node.revoked] == [Reason.CERTIFICATE_UNCONFIRMED]
 
     async def test_other_ike_sas_have_everybody_judged_again_soon(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not only at the next of the regular times."""
-        monkeypatch.setattr(authorizer, "REJUDGE_INTERVAL", 600)
-        monkeypatch.setattr(authorizer, "REJUDGE_AFTER_SAS", 0)
-        node = Witnessed(store, telemetry, clock)
+        monkeypatch.setattr(reauthorizer, "REJUDGE_INTERVAL", 600)
+        monkeypatch.setattr(reauthorizer, "REJUDGE_AFTER_SAS", 0)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
-        await node.consider(GOOD)
+        await node.ask_waiting(GOOD)
         node.sas.leave(1)
         node.sas.arrive(2, "CN=stranger")
         node.sas.show()
-        running = asyncio.create_task(node.authorizer.run())
-        node.authorizer.sas_changed()
-        await until(lambda: node.gone)
+        running = asyncio.create_task(node.reauthorizer.run())
+        node.reauthorizer.sas_changed()
+        await until(lambda: node.revoked)
         running.cancel()
 
     async def test_a_peer_without_news_is_left(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
         """Its tunnel may be setting up anew."""
-        node = Witnessed(store, telemetry, clock)
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.show()
-        await node.consider(GOOD)
+        await node.ask_waiting(GOOD)
         node.sas.leave(1)
         node.sas.show()
-        await node.authorizer.rejudge()
-        assert node.gone == []
+        await node.reauthorizer.rejudge()
+        assert node.revoked == []
 
 
 class TestProof:
     """The certificate that the peer's IKE_SA was authenticated with."""
 
     @pytest.fixture
-    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
-        return Witnessed(store, telemetry, clock)
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> WithCharon:
+        return WithCharon(store, telemetry, clock)
 
-    async def test_a_certificate_that_nhrpd_cannot_hold_is_judged(self, node: Witnessed, store: MemoryStore) -> None:
+    async def test_a_certificate_that_nhrpd_cannot_hold_is_judged(self, node: WithCharon, store: MemoryStore) -> None:
         """It is known with the IKE_SA, and stored like any other."""
         node.sas.arrive(1, OWN)
         node.sas.certificates[1] = certificate(padding=3000)
-        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+        assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
         assert [kept.certificate for kept in store.load()] == [certificate(padding=3000)]
 
     async def test_nobody_is_taken_for_one_who_is_dead(
-        self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """charon lists its IKE_SA until it gives up; somebody else there asks, and shows no certificate."""
         monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.05)
         node.sas.arrive(1, OWN)
         node.sas.certificates[1] = certificate(padding=3000)
         node.sas.arrive(2, "somebody", unproven=True)
-        decision = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        decision = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 
     async def test_one_that_is_not_known_yet_is_waited_for(
-        self, node: Witnessed, monkeypatch: pytest.MonkeyPatch
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The bridge takes it at the same moment as nhrpd hears of the tunnel."""
         monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
         node.sas.arrive(1, OWN)
         node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
-        assert isinstance(await node.consider(AuthorizeBinding(1, request(certificate=None))), Accept)
+        assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
 
-    async def test_not_for_ever(self, node: Witnessed, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_not_for_ever(self, node: WithCharon, monkeypatch: pytest.MonkeyPatch) -> None:
         """nhrpd is answered before it gives up."""
         monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
         node.sas.arrive(1, OWN)
-        denied = await node.consider(AuthorizeBinding(1, request(certificate=None)))
+        denied = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert denied.reason is Reason.NO_CERTIFICATE
 
     async def test_a_renewed_certificate_is_judged_without_being_asked(
-        self, node: Witnessed, store: MemoryStore
+        self, node: WithCharon, store: MemoryStore
     ) -> None:
         """A prefix that it lost is lost to the peer, which stays; after a restart, too."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
@@ -306,12 +306,12 @@ class TestProof:
         node.sas.certificates[2] = renewed
         node.sas.show()
         changes = node.changes
-        await node.authorizer.rejudge()
+        await node.reauthorizer.rejudge()
         (peer,) = node.peers
-        assert (peer.prefixes, node.changes, node.gone) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
+        assert (peer.prefixes, node.changes, node.revoked) == ((ip_network("192.168.2.0/24"),), changes + 1, [])
         assert [kept.certificate for kept in store.load()] == [renewed]
 
-    def test_a_former_certificate_that_nhrpd_kept_is_not_judged(self, node: Witnessed) -> None:
+    def test_a_former_certificate_that_nhrpd_kept_is_not_judged(self, node: WithCharon) -> None:
         """The peer has proved a later one; it would otherwise be denied, and called back for that, without end."""
         lacking = certificate(*UNITS[1:], not_before=NOW - YEAR)
         node.sas.arrive(1, OWN)
@@ -319,10 +319,10 @@ class TestProof:
         node.sas.show()
         assert isinstance(node.ask(AuthorizeBinding(1, request(certificate=lacking))), Accept)
         assert isinstance(node.ask(AuthorizeBinding(2, request(certificate=lacking))), Accept)
-        assert node.authorizer.denials.take_readmitted() == ()
+        assert node.denials.take_readmitted() == ()
 
     async def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(
-        self, node: Witnessed
+        self, node: WithCharon
     ) -> None:
         """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
@@ -333,20 +333,20 @@ class TestProof:
         node.sas.leave(1)
         node.sas.arrive(2, OWN)
         node.sas.show()
-        await node.authorizer.rejudge()
-        assert node.gone == []
+        await node.reauthorizer.rejudge()
+        assert node.revoked == []
         node.sas.settled = True
-        await node.authorizer.rejudge()
-        assert [gone.why.reason for gone in node.gone] == [Reason.CERTIFICATE_UNCONFIRMED]
+        await node.reauthorizer.rejudge()
+        assert [gone.why.reason for gone in node.revoked] == [Reason.CERTIFICATE_UNCONFIRMED]
 
-    async def test_a_denied_peer_with_a_better_certificate_is_called(self, node: Witnessed) -> None:
+    async def test_a_denied_peer_with_a_better_certificate_is_called(self, node: WithCharon) -> None:
         """nhrpd would not ask before a third of the holding time."""
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.2", "NET=192.168.2.0/24")))
         node.sas.arrive(2, OWN)
         node.sas.certificates[2] = better = certificate(*UNITS, not_before=NOW)
         node.sas.show()
-        await node.authorizer.rejudge()
-        assert [asked.certificate for asked in node.authorizer.denials.take_readmitted()] == [better]
+        await node.reauthorizer.rejudge()
+        assert [asked.certificate for asked in node.denials.take_readmitted()] == [better]
 
 
 class TestAdoption:
@@ -355,26 +355,26 @@ class TestAdoption:
     BOUND = request(certificate=None)
 
     @pytest.fixture
-    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> Witnessed:
-        node = Witnessed(store, telemetry, clock)
+    def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> WithCharon:
+        node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.show()
         return node
 
-    def test_it_is_a_peer_by_the_certificate_of_its_ike_sa(self, node: Witnessed, store: MemoryStore) -> None:
+    def test_it_is_a_peer_by_the_certificate_of_its_ike_sa(self, node: WithCharon, store: MemoryStore) -> None:
         """nhrpd does not ask again about what it has bound; the next restart has it stored."""
         node.sas.certificates[1] = certificate()
         node.authorizer.judge_unknown([self.BOUND])
         assert [peer.protocol_address for peer in node.peers] == [ADDRESS]
         assert [kept.certificate for kept in store.load()] == [certificate()]
 
-    def test_what_is_not_known_yet_decides_nothing(self, node: Witnessed) -> None:
+    def test_what_is_not_known_yet_decides_nothing(self, node: WithCharon) -> None:
         """Charon may not have been looked at, and the bridge not have said whose it is."""
         node.authorizer.judge_unknown([self.BOUND])
         node.authorizer.judge_unknown([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
-        assert (len(node.peers), len(node.authorizer.denials)) == (0, 0)
+        assert (len(node.peers), len(node.denials)) == (0, 0)
 
-    def test_who_may_not_be_there_is_denied(self, node: Witnessed) -> None:
+    def test_who_may_not_be_there_is_denied(self, node: WithCharon) -> None:
         """Once; nhrpd without its event socket binds everybody."""
         node.sas.leave(1)
         node.sas.arrive(2, "OU=GRE=10.255.0.9, CN=spoke1")
@@ -382,15 +382,15 @@ class TestAdoption:
         node.sas.certificates[2] = certificate("GRE=10.255.0.9")
         node.authorizer.judge_unknown([self.BOUND])
         node.authorizer.judge_unknown([self.BOUND])
-        assert [denial.why.reason for denial in node.authorizer.denials] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
+        assert [denial.why.reason for denial in node.denials] == [Reason.PROTOCOL_ADDRESS_MISMATCH]
         assert len(node.authorizer.records) == 1
         assert node.changes == 1  # what FRR kept for whoever had the address goes now
 
-    async def test_a_host_behind_a_peer_is_none(self, node: Witnessed) -> None:
+    async def test_a_host_behind_a_peer_is_none(self, node: WithCharon) -> None:
         """A spoke's nhrpd binds the host that it resolved."""
         spoke = policy(replace(RULES, allows_hosts=True))
-        node.authorizer.reload(spoke)
-        await node.authorizer.rejudge()
+        node.reauthorizer.use_policy(spoke)
+        await node.reauthorizer.rejudge()
         node.sas.certificates[1] = certificate()
         node.authorizer.judge_unknown([replace(self.BOUND, protocol_address=ip_address("192.168.2.7"))])
         assert (len(node.peers), len(node.authorizer.records)) == (0, 0)

@@ -23,20 +23,19 @@ from deciding import (
     denial_of,
     named,
     peer_of,
-    rules,
 )
 from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.authentication_rules import static_peer_of
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.judge import Judge
-from dmvpn_agent.policy.peer import Peer, PeerKind
+from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.reasons import ADDRESS_REASONS, Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
-from dmvpn_agent.policy.rules import Action, Combination, Maintenance, OnConflict, Policy, StaticPeer
+from dmvpn_agent.policy.rules import Action, Combination, Maintenance, Policy, StaticPeer
 from dmvpn_agent.x509.certificate import BadCertificate, Claim, Role, Source
 from dmvpn_agent.x509.trust import Trust
-from factories import ADDRESS, NOW, POLICY, RULES, UNITS, certificate, decide, policy, request, spoke
+from factories import NOW, RULES, UNITS, certificate, decide, policy, request
 
 HOST_NET = ip_network(HOST)
 
@@ -219,30 +218,6 @@ class TestMaintenance:
         assert peer_of(request(ike_peers=present), by)
 
 
-class TestConflicts:
-    """Another live peer holds the address or a prefix."""
-
-    def _decide(self, holder: Peer, by: Policy = POLICY) -> Any:
-        return Judge(by, Trust()).decide(request(), NOW, lambda _: (holder,))
-
-    def test_an_address_that_is_held_is_denied(self) -> None:
-        """The denial names the holder."""
-        denied = self._decide(replace(spoke(9), protocol_address=ADDRESS))
-        assert (denied.reason, denied.found) == (Reason.PROTOCOL_ADDRESS_CONFLICT, str(ADDRESS))
-        assert "CN=spoke9" in denied.expected
-
-    def test_a_prefix_that_is_held_is_denied(self) -> None:
-        """An overlap is enough."""
-        denied = self._decide(spoke(9, "192.168.2.64/26"))
-        assert (denied.reason, denied.found) == (Reason.PREFIX_CONFLICT, "192.168.2.0/24")
-
-    def test_take_over_accepts_the_newer_peer(self) -> None:
-        """The accept names the former holder."""
-        holder = spoke(9, "192.168.2.0/24")
-        accepted = self._decide(holder, rules(on_conflict=OnConflict.TAKE_OVER))
-        assert accepted.replaces == (holder,)
-
-
 class TestHosts:
     """nhrpd on a spoke binds the hosts at the end of a shortcut."""
 
@@ -252,7 +227,7 @@ class TestHosts:
         assert isinstance(decision, Accept)
         assert (decision.peer, decision.behind) == (
             None,
-            replace(peer_of(request(), SPOKE_POLICY), prefixes=(HOST_NET,)),
+            (replace(peer_of(request(), SPOKE_POLICY), prefixes=(HOST_NET,)),),
         )
 
     def test_a_peer_in_quarantine_has_no_hosts(self) -> None:
@@ -266,20 +241,6 @@ class TestHosts:
         """This node and the NBMA addresses are never behind a peer, even if its prefix contains them."""
         address = frozenset({HOST}) if end == "local_addresses" else HOST
         assert denial_of(request(protocol_address=HOST, **{end: address}), SPOKE_POLICY).reason in ADDRESS_REASONS
-
-    def test_a_host_of_another_live_peer_is_denied(self) -> None:
-        """The prefix belongs to that peer, unless on_conflict is take_over."""
-        holder = spoke(9, "192.168.2.0/24")
-        asked = request(protocol_address=HOST)
-
-        def holders(peer: Peer) -> tuple[Peer, ...]:
-            return (holder,) if peer.prefixes == (HOST_NET,) and peer.protocol_address == ADDRESS else ()
-
-        denied = Judge(SPOKE_POLICY, Trust()).decide(asked, NOW, holders)
-        assert isinstance(denied, Deny)
-        assert (denied.reason, denied.found) == (Reason.PREFIX_CONFLICT, str(HOST_NET))
-        newer = policy(replace(SPOKE_RULES, on_conflict=OnConflict.TAKE_OVER), role=Role.SPOKE, own_as_number=None)
-        assert isinstance(Judge(newer, Trust()).decide(asked, NOW, holders), Accept)
 
     def test_a_peer_without_a_possible_address_of_its_own_has_no_hosts(self) -> None:
         """If its own binding is denied, so are the hosts behind it."""

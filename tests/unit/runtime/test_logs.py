@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.admission.decision_record import REPEAT_INTERVAL, Audit, DecisionRecord
+from dmvpn_agent.admission.decision_record import REPEAT_INTERVAL, DecisionLog, DecisionRecord
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime import logs
@@ -161,25 +161,25 @@ def _denied(address: str, found: str) -> DecisionRecord:
 def test_a_denied_peer_is_logged_once_until_something_changes(logs: list[structlog.typing.EventDict]) -> None:
     """Each peer by itself; a repetition much later has the number of those in between."""
     time = 0.0
-    audit = Audit(lambda: time)
+    audit = DecisionLog(lambda: time)
     for _ in range(5):
-        audit.log(_denied("10.255.0.2", "10.255.0.3"))
-        audit.log(_denied("10.255.0.9", "10.255.0.3"))
+        audit.write(_denied("10.255.0.2", "10.255.0.3"))
+        audit.write(_denied("10.255.0.9", "10.255.0.3"))
     assert len(logs) == 2
-    audit.log(_denied("10.255.0.2", "10.255.0.4"))
+    audit.write(_denied("10.255.0.2", "10.255.0.4"))
     assert len(logs) == 3
     time = REPEAT_INTERVAL
-    audit.log(_denied("10.255.0.9", "10.255.0.3"))
+    audit.write(_denied("10.255.0.9", "10.255.0.3"))
     assert (len(logs), logs[3]["repeats"]) == (4, 4)
 
 
 def test_accepts_are_all_logged_and_end_a_series(logs: list[structlog.typing.EventDict]) -> None:
     """A denial after an accept is logged again."""
-    audit = Audit(lambda: 0.0)
+    audit = DecisionLog(lambda: 0.0)
     accepted = DecisionRecord(NOW, request(), decide(request()))
     denied = DecisionRecord(NOW, request(), Deny(Reason.NO_CERTIFICATE, "certificate", "none", "one"))
     for judgement in (accepted, accepted, denied, denied, accepted, denied):
-        audit.log(judgement)
+        audit.write(judgement)
     assert [entry["decision"] for entry in logs] == ["accept", "accept", "deny", "accept", "deny"]
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.event_socket import NhrpdSocket
-from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.runtime.control_socket import ControlSocket, read_status
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import SocketInUse, bind
-from factories import POLICY, Clock
+from factories import Clock
+from fakes.admission import Admission
 from fakes.frr import MemoryStore
 
 
@@ -52,7 +51,7 @@ async def test_a_listener_that_never_started_removes_no_socket_when_it_stops(
     """A second agent that cannot start must not remove the first one's sockets."""
     path = tmp_path / "x.sock"
     server = bind(path, mode=0o600)
-    authorizer = Authorizer(POLICY, Peers(MemoryStore()), telemetry, clock.both, lambda: None)
+    authorizer = Admission(MemoryStore(), telemetry, clock.both).authorizer
     for second in (NhrpdSocket(path, authorizer, telemetry), ControlSocket(path, dict, telemetry)):
         with contextlib.suppress(SocketInUse):
             await second.start()
