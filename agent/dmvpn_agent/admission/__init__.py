@@ -1,1 +1,1 @@
-"""nhrpd's questions: answering them, who is accepted, who was denied, and what survives a restart."""
+"""Answers nhrpd's authorize-binding requests; keeps accepted peers and denials, and what survives a restart."""

@@ -1,15 +1,14 @@
-"""Keeps in step with whom nhrpd has bound.
+"""Follows nhrpd's cache.
 
-nhrpd has no event for a binding that ends, so its cache is read: soon after anything that may have changed it, and
-at intervals. nhrpd's event connection is such a sign: a restarted nhrpd opens it when it has read its configuration.
-An nhrpd that starts cannot always be read yet, so a failed read is repeated soon. A peer that is not in the cache any
-more keeps what it has for the linger time, and then departs.
+nhrpd has no event for a binding that ends. Therefore the agent reads nhrpd's cache at intervals, and soon after
+anything that may have changed it, such as a new event connection: nhrpd opens one after it has read its
+configuration. A starting nhrpd cannot always be read, so a failed read is repeated soon. A peer that is no longer in
+the cache keeps its neighbor and filter for the linger time; then the agent removes it.
 
-The cache is two tables, for IPv4 and for IPv6 protocol addresses. While one cannot be read, no peer of that IP
-version departs.
+The cache has a table for IPv4 and one for IPv6 protocol addresses. While one cannot be read, no peer of that IP
+version is removed.
 
-nhrpd does not ask again about what it has bound: who is in its cache and not known here, because what was stored is
-lost, is judged.
+nhrpd does not ask again about a binding. If the agent's store was lost, the bindings of unknown peers are judged.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -37,25 +36,25 @@ RETRY_INTERVAL = 2.0
 
 
 class NhrpdUnavailable(Exception):
-    """A table of nhrpd's cannot be read now: who is bound is unknown, which is not the same as nobody."""
+    """A table of nhrpd's cannot be read now: the bindings are unknown, which does not mean that there are none."""
 
 
 class Nhrpd(Protocol):
     """The nhrpd of this node."""
 
     async def bindings(self, version: int, skip: Callable[[str], None]) -> Sequence[BindingRequest]:
-        """Return the peers in its table of one IP version, as it would ask about them, without certificates.
+        """Return the bindings in its table of one IP version, as requests without certificates.
 
-        ``skip`` is called for each row that cannot be read, with why: then those returned are not all.
+        ``skip`` is called with the reason for each row that cannot be read: then the result is incomplete.
         Raises ``NhrpdUnavailable``.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What was read of the table for one IP version.
+    """The table for one IP version, as read.
 
-    ``whole``: no row is missing. ``trouble``: why nothing could be read.
+    ``whole``: no row is missing. ``trouble``: why it could not be read.
     """
 
     version: int
@@ -65,10 +64,11 @@ class _Table:
 
 
 class BindingWatch:
-    """Tells the peers whom nhrpd has bound; ``departed`` is called when peers were forgotten, ``judge_unknown``
-    with the bindings of whoever is no peer.
+    """Notes which peers nhrpd has bound, and removes those that have been absent for the linger time.
 
-    ``bound`` is who was at ``last_read``, when all of the cache was read: ``None`` before the first time.
+    ``departed`` is called after peers were removed, ``judge_unknown`` with the bindings of unknown peers. ``bound``
+    are the bound protocol addresses. ``last_read`` is when the whole cache was read last, ``None`` before the first
+    time.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class BindingWatch:
 
     @property
     def trouble(self) -> str | None:
-        """Return why nhrpd's cache cannot be read now, if so."""
+        """Return why nhrpd's cache cannot be read now, or ``None``."""
         return self._trouble.text
 
     def trigger(self) -> None:
-        """Ask for a look soon."""
+        """Read the cache soon."""
         self._trigger.set()
 
     def reload(self, frr: Frr) -> None:
@@ -109,7 +109,7 @@ class BindingWatch:
         self.trigger()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Read the cache until cancelled."""
         while True:
             await self.refresh()
             interval = self._frr.resync_interval
@@ -117,20 +117,20 @@ class BindingWatch:
             await self._trigger.wait(within=within, then=self._frr.coalesce)
 
     async def refresh(self) -> None:
-        """Read the cache once, and let go of the peers that have been gone for too long."""
+        """Read the cache once, and remove the peers that have been absent for too long."""
         now = self._clock()
         tables = [await self._read(version) for version in IP_VERSIONS]
         if self._note(tables):
             self.last_read = now
         bindings = [binding for table in tables for binding in table.bindings]
         whole = frozenset(table.version for table in tables if table.whole)
-        # Whoever is missing may be in a table or row that cannot be read: no peer counts as gone.
-        unknown = (address for address in self.bound if address.version not in whole)
-        self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unknown))
+        # A missing peer may be in a table or row that cannot be read: it does not count as absent.
+        unread = (address for address in self.bound if address.version not in whole)
+        self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unread))
         if whole.issuperset(IP_VERSIONS) and self._peers.resolve_stored_conflicts(self.bound, now):
             self._departed()
-        if strangers := [binding for binding in bindings if binding.protocol_address not in self._peers]:
-            self._judge_unknown(strangers)
+        if unknown := [binding for binding in bindings if binding.protocol_address not in self._peers]:
+            self._judge_unknown(unknown)
         self._peers.update_bound(self.bound, now)
         gone = self._peers.remove_absent(timedelta(seconds=self._frr.linger), now, whole)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
@@ -148,7 +148,7 @@ class BindingWatch:
         return _Table(version, bindings, whole=not skipped)
 
     def _note(self, tables: Iterable[_Table]) -> bool:
-        """Count a look and log what is new about it; return whether every table could be read."""
+        """Count a read, and log a new trouble; return whether every table could be read."""
         troubles = dict.fromkeys(table.trouble for table in tables if table.trouble is not None)
         self._telemetry.increment(metrics.CACHE_READS, "failed" if troubles else "read")
         if not troubles:

@@ -1,4 +1,4 @@
-"""Who was denied, so that it can be judged again when what denied it is no more."""
+"""The latest denials: they are judged again when their cause may have ended."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 
-#: Whoever can reach us can be denied; only so many are remembered. Of more, the oldest of the NBMA address with the
-#: most is forgotten: a peer may ask for any number of protocol addresses.
+#: Limit of the table, because anything that reaches the node can be denied. Beyond it, the oldest denial of the NBMA
+#: address with the most denials is removed: a peer may register any number of protocol addresses.
 REMEMBERED = 1000
 
 
@@ -23,9 +23,9 @@ class Denial:
 
 
 class DenialTable:
-    """The latest denial of each pair of protocol and NBMA address, and those that would be accepted now.
+    """The latest denial of each pair of protocol and NBMA address, and the requests that are acceptable again.
 
-    ``changed`` is set when there is something to do about them.
+    ``changed`` is set when there is something to enforce.
     """
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class DenialTable:
         return request.pair in self._denials
 
     def is_latest(self, denial: Denial) -> bool:
-        """Tell whether this is still its pair's latest denial."""
+        """Tell whether this is still the latest denial of its pair."""
         return self._denials.get(denial.request.pair) is denial
 
     def __len__(self) -> int:
         return len(self._denials)
 
     def add(self, request: BindingRequest, why: Deny) -> None:
-        """Remember a denial, in place of the pair's former one."""
+        """Add a denial in place of the pair's earlier one."""
         key = request.pair
         self._count_at[request.nbma_address] += key not in self._denials
         self._denials[key] = Denial(request, why)
@@ -59,7 +59,7 @@ class DenialTable:
         self.changed.set()
 
     def remove(self, request: BindingRequest) -> None:
-        """Forget the pair's denial; there need not be one."""
+        """Remove the pair's denial; there need not be one."""
         if request in self:
             self._forget(request.pair)
 
@@ -70,12 +70,12 @@ class DenialTable:
             del self._count_at[key[1]]
 
     def readmit(self, request: BindingRequest) -> None:
-        """Have a peer that was denied, and would be accepted now, ask again."""
+        """Note that a denied peer is acceptable now, and must be made to register again."""
         self.remove(request)
         self._readmitted.append(request)
         self.changed.set()
 
     def take_readmitted(self) -> tuple[BindingRequest, ...]:
-        """Return the requests to have asked again, once."""
+        """Return, once, the requests of the peers that must register again."""
         taken, self._readmitted = tuple(self._readmitted), []
         return taken

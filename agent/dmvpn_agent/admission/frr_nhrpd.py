@@ -12,7 +12,7 @@ from dmvpn_agent.frr.terminal import Terminal, TerminalError
 from dmvpn_agent.policy.authentication_rules import PEER_BINDINGS
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 
-#: The NBMA address of a binding that has none yet: nobody has an IKE_SA with it.
+#: Stands for the NBMA address of a binding that has none yet: no peer has an IKE_SA with it.
 _NOWHERE = IPv4Address(0)
 
 
@@ -24,7 +24,7 @@ class FrrNhrpd:
         self._interfaces = interfaces
 
     async def bindings(self, version: int, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
-        """Return the peers in its table of one IP version, as it would ask about them.
+        """Return the bindings in its table of one IP version, as requests without certificates.
 
         ``skip`` is called with the reason for each row that cannot be read.
 

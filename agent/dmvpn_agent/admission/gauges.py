@@ -8,7 +8,7 @@ from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 
 def observe_peers(telemetry: Telemetry, peers: Peers) -> None:
-    """Export how many peers there are, and two series for each: whether it is bound, and who it is."""
+    """Export the number of peers, and two series for each: whether it is bound, and its identity."""
 
     def states() -> Samples:
         count = Counter("bound" if member.absent_since is None else "absent" for member in peers.memberships())

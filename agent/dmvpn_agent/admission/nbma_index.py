@@ -1,7 +1,7 @@
-"""Who is at which NBMA address: of two peers at one, the kernel cannot tell which a GRE packet is for.
+"""The peers by NBMA address: the kernel cannot tell two peers at the same one apart.
 
-It picks an SA by the packet's addresses. Two peers behind one NAT address have the same, so that whoever came last
-would get the packets of both.
+It picks an SA by the addresses of the GRE packet. Two peers behind one NAT address have the same, so the peer that
+came last would receive the packets of both.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ _End = tuple[str, Address]
 
 
 class NbmaIndex:
-    """The peers by the far end of their tunnel, each end's in the order in which they came."""
+    """The peers by the far end of their tunnel, those of one end in the order in which they came."""
 
     def __init__(self) -> None:
         self._ends: dict[Address, _End] = {}
         self._peers: dict[_End, dict[Address, Peer]] = {}
 
     def add(self, peer: Peer) -> None:
-        """Have a peer be at its NBMA address; one that is there already keeps its place in the order."""
+        """Add a peer at its NBMA address; a peer that is there already keeps its place in the order."""
         end = peer.interface, peer.nbma_address
         if self._ends.get(peer.protocol_address, end) != end:
             self.remove(peer.protocol_address)
@@ -29,7 +29,7 @@ class NbmaIndex:
         self._peers.setdefault(end, {})[peer.protocol_address] = peer
 
     def remove(self, address: Address) -> None:
-        """Have the peer with this protocol address be nowhere; it need not be anywhere."""
+        """Remove the peer with this protocol address; it need not be there."""
         end = self._ends.pop(address, None)
         if end is not None:
             del self._peers[end][address]

@@ -23,14 +23,14 @@ REMEMBERED_CERTIFICATES = 1024
 
 
 class EventError(Exception):
-    """What the client sent is no event protocol; the connection cannot be trusted to be in step any more."""
+    """The client did not send the event protocol; the connection must be closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadEvent:
-    """A whole message that asks something we cannot understand; it is to be denied where it has an id.
+    """A whole message that is not a valid request. It is denied if it has an id.
 
-    ``message`` is as it came, without the empty line.
+    ``message`` is as received, without the empty line.
     """
 
     event_id: int | None
@@ -40,9 +40,9 @@ class BadEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizeBinding:
-    """``authorize-binding``: the question, and the id under which nhrpd waits for the answer.
+    """``authorize-binding``: the request, and the id under which nhrpd expects the answer.
 
-    ``message`` is as it came, without the empty line.
+    ``message`` is as received, without the empty line.
     """
 
     event_id: int
@@ -57,7 +57,7 @@ class EventReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[AuthorizeBinding | BadEvent]:
-        """Yield the messages that are complete now. Raises ``EventError`` for one that grows too long."""
+        """Yield the messages that are complete now. Raises ``EventError`` if one is too long."""
         self._buffer += data
         while (end := self._buffer.find(b"\n\n")) >= 0:
             if end > MAX_MESSAGE_BYTES:
@@ -71,7 +71,7 @@ class EventReader:
 
     @property
     def unfinished(self) -> bool:
-        """Tell whether part of a message is waiting for its rest."""
+        """Tell whether part of a message was received, and its rest was not."""
         return bool(self._buffer)
 
 
@@ -85,7 +85,7 @@ def parse_event(message: bytes) -> AuthorizeBinding | BadEvent:
         except UnicodeDecodeError:
             return BadEvent(_event_id(fields), "a line is not ASCII", message)
         if not equals or name in fields:
-            return BadEvent(_event_id(fields), f"line {name[:40]!r} is no key=value or stands twice", message)
+            return BadEvent(_event_id(fields), f"line {name[:40]!r} is not key=value or occurs twice", message)
         fields[name] = text
     event_id = _event_id(fields)
     if event_id is None:
@@ -102,7 +102,7 @@ def parse_event(message: bytes) -> AuthorizeBinding | BadEvent:
 
 def _event_id(fields: Mapping[str, str]) -> int | None:
     text = fields.get("eventid", "")
-    # nhrpd takes 0 for no id.
+    # To nhrpd 0 means no id.
     return number if text.isdecimal() and len(text) <= 10 and 0 < (number := int(text)) <= MAX_EVENT_ID else None
 
 
@@ -120,12 +120,12 @@ def _request(fields: Mapping[str, str]) -> BindingRequest:
 
 @lru_cache(maxsize=64)
 def _local(text: str) -> Address:
-    """Return one of this node's own addresses: all peers share it."""
+    """Return an address of this node: cached, because it is the same for all peers."""
     return _address(text)
 
 
 def _address(text: str) -> Address:
-    """Return an address without scope: nhrpd writes none, and it may hold any text. Raises ``ValueError``."""
+    """Return an address without scope: nhrpd writes none, and a scope is arbitrary text. Raises ``ValueError``."""
     address = ip_address(text)
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         raise ValueError(f"{text[:60]!r} is an address with a scope")
@@ -134,7 +134,7 @@ def _address(text: str) -> Address:
 
 @lru_cache(maxsize=64)
 def _locals(text: str) -> frozenset[Address]:
-    """Return the protocol address of an interface of this node, which may have none: all peers share it."""
+    """Return the protocol address of an interface of this node, which may have none; cached like ``_local``."""
     try:
         return frozenset({ip_address(text)})
     except ValueError:
@@ -142,7 +142,7 @@ def _locals(text: str) -> frozenset[Address]:
 
 
 class _Certificates:
-    """The certificates last read, by a digest of their text: the text is larger than what was read from it."""
+    """A cache of certificates by a digest of their text, which is larger than the result of reading it."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Certificate | BadCertificate] = {}

@@ -109,7 +109,7 @@ class Peers(PeerIndex):
                     self._remove(holder.protocol_address, f"nhrpd has {member.peer.subject} bound instead")
                 self._accept(replace(member, absent_since=now))
             else:
-                names = ", ".join(holder.subject for holder in holders) or "nobody"
+                names = ", ".join(holder.subject for holder in holders) or "another peer"
                 self._remove(address, f"replaced by {names} before the restart")
         return bool(conflicts)
 

@@ -1,7 +1,7 @@
-"""Who holds which address and which prefixes, so that what overlaps is found without looking at everybody.
+"""The peers by protocol address and prefixes: finds overlaps without comparing a peer with all others.
 
-A held prefix overlaps another where it contains it, which is looked up by each prefix length in use, or where it
-begins inside it, which is a range in the order of first addresses.
+A held prefix overlaps another one if it contains it (a lookup for each prefix length in use), or if it begins inside
+it (a range in the order of first addresses).
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -13,7 +13,7 @@ from dmvpn_agent.policy.peer import Peer
 
 
 class PrefixIndex:
-    """The peers by protocol address, and by what their prefixes cover."""
+    """The peers by protocol address, and by their prefixes."""
 
     def __init__(self) -> None:
         self._peers: dict[Address, Peer] = {}
@@ -25,7 +25,7 @@ class PrefixIndex:
         return iter(self._peers.values())
 
     def add(self, peer: Peer) -> None:
-        """Have a peer hold its address, in place of whoever did, and its prefixes."""
+        """Add a peer with its prefixes, in place of the peer that had its address."""
         self.remove(peer.protocol_address)
         self._peers[peer.protocol_address] = peer
         for prefix in peer.prefixes:
@@ -35,7 +35,7 @@ class PrefixIndex:
             self._holders[prefix] = (*self._holders.get(prefix, ()), peer.protocol_address)
 
     def remove(self, address: Address) -> None:
-        """Have the peer with this address hold nothing; it need not be there."""
+        """Remove the peer with this address; it need not be there."""
         peer = self._peers.pop(address, None)
         for prefix in peer.prefixes if peer else ():
             self._holders[prefix] = tuple(other for other in self._holders[prefix] if other != address)

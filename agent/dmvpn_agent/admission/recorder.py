@@ -1,7 +1,7 @@
-"""A file of recorded events, for ``replay``. Writing it is nobody's to wait for, and its failure nobody's trouble.
+"""Writes the file of recorded events, for ``replay``. No answer waits for it, and its failure stops nothing else.
 
-Lines are handed to a thread: a disk that stalls holds up no answer. What does not fit into the thread's queue is left
-out and counted; a file that cannot be written, or has grown to its limit, ends the recording and not the agent.
+A thread writes the lines, so a stalled disk delays no answer. Events that do not fit into its queue are left out and
+counted. A file that cannot be written, or has reached its limit, ends the recording and not the agent.
 """
 
 import errno
@@ -20,15 +20,15 @@ log = structlog.get_logger()
 
 MAX_FILE_BYTES = 1 << 30
 MAX_WAITING = 10_000
-#: A link is not followed; a pipe that nobody reads is not waited for.
+#: Do not follow a link, and do not wait for a reader of a pipe.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-#: Seconds that the end of the agent waits for what is still to be written.
+#: Seconds that the agent waits at its end for the lines still to be written.
 STOP_TIMEOUT = 5.0
 
 
 class Recorder:
-    """Appends to one file between ``start`` and ``stop``. ``limit``: bytes the file may come to have."""
+    """Appends to one file between ``start`` and ``stop``. ``limit``: largest size of the file in bytes."""
 
     def __init__(self, path: Path, *, limit: int = MAX_FILE_BYTES, waiting: int = MAX_WAITING) -> None:
         self._path = path
@@ -52,13 +52,13 @@ class Recorder:
         self._thread.start()
         log.info("recording", file=str(self._path), bytes=self._size, limit=self._limit)
 
-    def record(self, message: bytes, judgement: DecisionRecord) -> None:
-        """Have an event written: what nhrpd sent, and what was decided. Never waits, never raises."""
+    def record(self, message: bytes, decided: DecisionRecord) -> None:
+        """Record an event: nhrpd's message and the decision. Never waits, never raises."""
         if self._ended or self._thread is None:
             return
-        request = judgement.request
+        request = decided.request
         ike_peers = request.ike_peers if request is not None else None
-        recorded = recording.Recorded(judgement.time, message, ike_peers, recording.outcome(judgement.decision))
+        recorded = recording.Recorded(decided.time, message, ike_peers, recording.outcome(decided.decision))
         try:
             self._queue.put_nowait(recorded)
         except Full:
@@ -68,7 +68,7 @@ class Recorder:
             self._left_out += 1
 
     def stop(self) -> None:
-        """Write what waits, as far as that goes within a few seconds, and close the file."""
+        """Write what waits, for at most a few seconds, and close the file."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -93,12 +93,12 @@ class Recorder:
         try:
             line = recording.write(recorded)
             if self._size + len(line) > self._limit:
-                self._end(f"the file has its {self._limit} bytes")
+                self._end(f"the file has reached its limit of {self._limit} bytes")
                 return
             written = os.write(descriptor, line)
             self._size += written
             if written < len(line):
-                self._end("the last line could only be written in part")
+                self._end("only part of the last line could be written")
         except Exception as error:
             self._end(str(error))
 

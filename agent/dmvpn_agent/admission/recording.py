@@ -1,11 +1,11 @@
-"""Recorded events: one JSON object a line, each with the version of its form, so that files can be cut and joined.
+"""Recorded events: one JSON object a line, each with the version of its format, so that files can be cut and joined.
 
 ``{"v": 1, "time": ISO 8601, "message": text, "ike_peers": [[identity, has certificate], …], "outcome": {…}}``, with
-``"nobody": true`` where charon was asked and showed no IKE_SA, and ``true`` after ``has certificate`` for an identity
-that proves nothing (``IkePeer.unproven``).
+``"nobody": true`` if charon was asked and had no IKE_SA, and ``true`` after ``has certificate`` for an identity that
+is not proven (``IkePeer.unproven``).
 
-``message`` is what nhrpd wrote, without the empty line that ends it, a character a byte. ``ike_peers`` is what charon
-said at the time. ``outcome`` is what was decided, to compare with.
+``message`` is what nhrpd wrote, without the empty line at its end, one character for each byte. ``ike_peers`` are the
+peers that had an IKE_SA. ``outcome`` is the decision, to compare with.
 """
 
 import json
@@ -28,12 +28,12 @@ MAX_LINE_BYTES = 256 * 1024
 
 
 class RecordingError(Exception):
-    """A line is no recorded event; the text says what is wrong with it."""
+    """A line is not a recorded event; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entitled:
-    """What an accepted peer was given."""
+    """The resources of an accepted peer."""
 
     kind: PeerKind
     as_number: int | None
@@ -46,7 +46,7 @@ class Entitled:
 class Outcome:
     """A decision as it is recorded.
 
-    ``reason`` is ``None`` for an accept; ``why`` are the field, what was found and what was expected. ``entitled`` is
+    ``reason`` is ``None`` for an accept; ``why`` has the field, the found and the expected value. ``entitled`` is
     ``None`` for a denial, and for a host behind a peer.
     """
 
@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One event with what was known and decided. ``time`` is aware, UTC."""
+    """One event with its IKE peers and its outcome. ``time`` is aware, UTC."""
 
     time: datetime
     message: bytes
@@ -71,7 +71,7 @@ class Recorded:
 
 
 def outcome(decision: Decision) -> Outcome:
-    """Return what of a decision is recorded and compared."""
+    """Return the part of a decision that is recorded and compared."""
     if not isinstance(decision, Accept):
         return Outcome(decision.reason, (decision.field, decision.found, decision.expected))
     peer = decision.peer
@@ -128,7 +128,7 @@ def read(line: bytes) -> Recorded:
     except ValueError:
         raise RecordingError("not JSON") from None
     if not isinstance(value, dict) or "v" not in value:
-        raise RecordingError("no recorded event")
+        raise RecordingError("not a recorded event")
     if value["v"] != VERSION:
         raise RecordingError(f"version {brief(value['v'], 20)}; this program reads version {VERSION}")
     try:
@@ -136,7 +136,7 @@ def read(line: bytes) -> Recorded:
     except KeyError as error:
         raise RecordingError(f"{error.args[0]} is missing") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise RecordingError(f"not in the form of a recorded event: {str(error)[:100]}") from None
+        raise RecordingError(f"not in the format of a recorded event: {str(error)[:100]}") from None
 
 
 def _read(value: Mapping[str, Any]) -> Recorded:
@@ -146,13 +146,13 @@ def _read(value: Mapping[str, Any]) -> Recorded:
     return Recorded(
         time=time.astimezone(UTC),
         message=value["message"].encode("latin-1"),
-        ike_peers=frozenset(_read_ike_peer(*peer) for peer in value["ike_peers"]) or _nobody(value),
+        ike_peers=frozenset(_read_ike_peer(*peer) for peer in value["ike_peers"]) or _no_ike_peers(value),
         outcome=_read_outcome(value["outcome"]),
     )
 
 
-def _nobody(value: Mapping[str, Any]) -> frozenset[IkePeer] | None:
-    """Return an empty set where charon was asked and showed nobody; a recording of before did not tell."""
+def _no_ike_peers(value: Mapping[str, Any]) -> frozenset[IkePeer] | None:
+    """Return an empty set if charon was asked and had no IKE_SA, ``None`` if it was not asked."""
     return frozenset() if boolean(value.get("nobody", False)) else None
 
 

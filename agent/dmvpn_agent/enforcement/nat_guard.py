@@ -1,8 +1,8 @@
-"""Keeps a second peer behind one NAT address from taking the first one's packets.
+"""Keeps a second peer behind one NAT address from receiving the first peer's packets.
 
-The kernel sends what is for an NBMA address by the newest SA with it, so the second one's would carry the packets of
-both. Its IKE_SA is ended whenever it comes, whether it registers or keeps silent, and what comes from its port is
-dropped for a while, or it would come and go without pause, with a hole in the first one's traffic each time.
+The kernel sends packets for an NBMA address by the newest SA with it, so the second peer's SA would carry the packets
+of both. The agent ends the second peer's IKE_SA whenever it appears, and drops the packets from its port for a while:
+otherwise the peer would reconnect without a pause, and interrupt the first peer's traffic each time.
 """
 
 from collections.abc import Iterator
@@ -29,20 +29,20 @@ from dmvpn_agent.x509.certificate import Certificate
 
 log = structlog.get_logger()
 
-SILENCE = timedelta(minutes=10)
+BLOCK_TIME = timedelta(minutes=10)
 
-#: An NBMA address and the UDP port that the NAT has given a peer's IKE and ESP.
+#: An NBMA address and the UDP port to which the NAT maps a peer's IKE and ESP.
 End = tuple[Address, int]
 
 
 class Gate(Protocol):
-    """Drops what comes from an end."""
+    """Drops packets from an end, in nftables."""
 
     async def block(self, end: End, span: timedelta) -> None:
-        """Drop its packets for this long. Raises ``FirewallError``."""
+        """Drop its packets for the given time. Raises ``FirewallError``."""
 
     async def unblock(self, end: End) -> None:
-        """Let its packets in again; they need not be dropped. Raises ``FirewallError``."""
+        """Accept its packets again; they need not be blocked. Raises ``FirewallError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ class _Blocked:
 
 
 class Ends(Sas, Protocol):
-    """charon's IKE_SAs, and who proved themselves in them."""
+    """charon's IKE_SAs with their certificates."""
 
     def certificate_of(self, sa: IkeSa) -> Certificate | None:
-        """Return the certificate that the peer of an IKE_SA proved, ``None`` where it is not known."""
+        """Return the certificate that the peer of an IKE_SA proved; ``None`` if it is not known."""
 
 
 class NatGuard:
-    """Acts on whoever shares the NBMA address of a peer that came before; without a ``gate``, by ending alone."""
+    """Ends the IKE_SAs of further peers at a peer's NBMA address, and blocks their ports if there is a ``gate``."""
 
     def __init__(
         self,
@@ -77,41 +77,42 @@ class NatGuard:
         self._denied = denied
         self._clock = clock
         self._gate = gate
-        self._silenced: dict[End, _Blocked] = {}
+        self._blocked: dict[End, _Blocked] = {}
         self._trouble = Trouble()
-        telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._silenced))
+        telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._blocked))
 
     async def check(self) -> None:
-        """End what must not be there, silence where it came from, and hear again whoever is kept out no more."""
+        """End such IKE_SAs and block their ports; unblock the ports whose cause has ended."""
         now = self._clock()
-        unwanted = {**dict(self._silent(now)), **dict(self._denied_here())}
+        unwanted = {**dict(self._unregistered(now)), **dict(self._denied_sas())}
         causes = {request.pair for request in (*unwanted.values(), *self._requests())}
-        self._silenced = {end: one for end, one in self._silenced.items() if now < one.until}
-        for end, silenced in tuple(self._silenced.items()):
-            if silenced.request.pair not in causes and not self._is_held(silenced.request, now):
-                await self._hear(end, silenced.request)
+        self._blocked = {end: one for end, one in self._blocked.items() if now < one.until}
+        for end, blocked in tuple(self._blocked.items()):
+            if blocked.request.pair not in causes and not self._is_held(blocked.request, now):
+                await self._unblock(end, blocked.request)
         for sa, request in unwanted.items():
             await self._keep_out(sa, request)
 
     def _requests(self) -> list[BindingRequest]:
         return [one.request for one in self._denied if one.why.reason is Reason.NBMA_ADDRESS_CONFLICT]
 
-    def _denied_here(self) -> Iterator[tuple[IkeSa, BindingRequest]]:
-        """Yield the IKE_SAs of those who were denied their NBMA address, with what they asked."""
+    def _denied_sas(self) -> Iterator[tuple[IkeSa, BindingRequest]]:
+        """Yield the IKE_SAs of the peers that were denied for their NBMA address, with their requests."""
         for request in self._requests():
             present = self._sas.sas_of(request.interface, request.nbma_address)
             yield from ((sa, request) for sa in present if is_sa_of(sa, request, present))
 
-    def _silent(self, now: timedelta) -> Iterator[tuple[IkeSa, BindingRequest]]:
-        """Yield the IKE_SAs of others at a peer's NBMA address, whatever they ask, with what the peer asked.
+    def _unregistered(self, now: timedelta) -> Iterator[tuple[IkeSa, BindingRequest]]:
+        """Yield the IKE_SAs of other peers at a live peer's NBMA address, with the live peer's request.
 
-        With its own port it may be the peer by another name, or whoever was given its address: these register.
+        One from the live peer's own port may be that peer under another name, or a peer that was given its address:
+        these register, and their requests are decided.
         """
         for first in self._peers.live(now):
             request = first.request
             present = self._sas.sas_of(request.interface, request.nbma_address)
             if len(present) < 2:
-                continue  # as with nearly everybody
+                continue  # the usual case
             ports = {sa.remote_port for sa in present if self._is_peers(sa, first, present)}
             for sa in present:
                 others = sa.remote_port not in ports and not self._is_peers(sa, first, present)
@@ -119,14 +120,14 @@ class NatGuard:
                     yield sa, request
 
     def _is_peers(self, sa: IkeSa, peer: Membership, present: tuple[IkeSa, ...]) -> bool:
-        """Tell whether an IKE_SA is a peer's, also by a renewed certificate of another name."""
+        """Tell whether an IKE_SA is a peer's, also if its renewed certificate has another name."""
         proven = self._sas.certificate_of(sa)
         if proven is not None and isinstance(peer.request.certificate, Certificate):
             return proven.identity == peer.request.certificate.identity
         return is_sa_of(sa, peer.request, present)
 
     def _is_held(self, request: BindingRequest, now: timedelta) -> bool:
-        """Tell whether the peer is still there for whose sake an end was silenced."""
+        """Tell whether the peer that an end was blocked for is still connected."""
         present = self._sas.sas_of(request.interface, request.nbma_address)
         return any(
             first.request.pair == request.pair and any(self._is_peers(sa, first, present) for sa in present)
@@ -134,39 +135,41 @@ class NatGuard:
         )
 
     async def _keep_out(self, sa: IkeSa, request: BindingRequest) -> None:
-        # The kernel mixes the two up until it is gone, and once ended it comes back at once: silence comes first.
+        # Block first: an IKE_SA that was only ended comes back at once.
         if await self._block(sa, request) or self._terminator.may_terminate(sa):
             await self._terminator.end({sa: Reason.NBMA_ADDRESS_CONFLICT})
 
     async def _block(self, sa: IkeSa, request: BindingRequest) -> bool:
-        """Return whether the peer's packets are dropped from here on."""
+        """Block the peer's port; return whether it is blocked."""
         end = sa.remote_host, sa.remote_port
-        if end in self._silenced:
+        if end in self._blocked:
             return True
         if self._gate is None or self._is_shared(sa):
             return False
         try:
-            await self._gate.block(end, SILENCE)
+            await self._gate.block(end, BLOCK_TIME)
         except FirewallError as error:
             if self._trouble.is_new(error):
                 log.error(
-                    "peer_not_silenced", why=self._trouble.text, consequence="it comes back, and is ended again"
+                    "peer_not_silenced",
+                    why=self._trouble.text,
+                    consequence="the agent ends its IKE_SA each time it comes back",
                 )
             return False
         self._trouble.over()
-        self._silenced[end] = _Blocked(request, self._clock() + SILENCE)
+        self._blocked[end] = _Blocked(request, self._clock() + BLOCK_TIME)
         log.warning("peer_silenced", remote_id=sa.remote_id, nbma_address=str(end[0]), port=end[1],
-                    seconds=SILENCE.total_seconds(), why="another peer is behind this NAT address",
+                    seconds=BLOCK_TIME.total_seconds(), why="another peer is behind this NAT address",
                     do="docs/nat.md")  # fmt: skip
         return True
 
     def _is_shared(self, sa: IkeSa) -> bool:
-        """Tell whether somebody else has the same port: then there is no NAT, the address has passed from one on."""
+        """Tell whether another peer has the same port: then there is no NAT, and the address changed hands."""
         others = self._sas.sas_at(sa.remote_host)
         return any(other.remote_port == sa.remote_port and other.remote_id != sa.remote_id for other in others)
 
-    async def _hear(self, end: End, request: BindingRequest) -> None:
-        del self._silenced[end]
+    async def _unblock(self, end: End, request: BindingRequest) -> None:
+        del self._blocked[end]
         log.info("peer_heard_again", protocol_address=str(request.protocol_address), nbma_address=str(end[0]),
                  port=end[1])  # fmt: skip
         try:
@@ -176,5 +179,5 @@ class NatGuard:
             log.error(
                 "peer_stays_silenced",
                 why=str(error),
-                consequence=f"its packets are dropped until {SILENCE} after it was blocked",
+                consequence=f"its packets are dropped until {BLOCK_TIME} after it was blocked",
             )

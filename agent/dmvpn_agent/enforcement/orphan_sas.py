@@ -1,11 +1,11 @@
-"""Finds peers with a tunnel and no binding, and has them register again.
+"""Finds IKE_SAs of peers without a binding on a hub, and makes these peers register again.
 
-On a hub a spoke's tunnel is there for its registration. Where it stands without a binding the registration was lost:
-the agent was away and nhrpd denied it unasked, or nhrpd was restarted and has forgotten it. The spoke believes that
-all is well, and would say nothing for a third of the holding time. Ending its IKE_SA makes it register at once.
+A spoke without a binding has lost its registration: nhrpd denied it because the agent was down, or nhrpd was
+restarted. The spoke does not know, and registers again only after a third of the holding time. If its IKE_SA ends, it
+registers at once.
 
-Where every binding went at once while the IKE_SAs stayed, nhrpd was restarted, or lost its connection to the bridge:
-that is plain, and waited for less.
+If all bindings go at once while the IKE_SAs stay, nhrpd was restarted or lost its connection to the bridge; then the
+agent waits for a shorter time.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ log = structlog.get_logger()
 
 #: Seconds between two checks.
 CHECK_INTERVAL = 1.0
-#: nhrpd needs up to 10 s to come back to an agent that was away, and the spoke some to register.
+#: nhrpd needs up to 10 s to connect to an agent that was down, and the spoke some to register.
 PATIENCE = timedelta(seconds=30)
-#: nhrpd tries every 2 s to reach the bridge, and should know of its circuits again before somebody registers.
+#: nhrpd connects to the bridge every 2 s, and must know its circuits again before a peer registers.
 PATIENCE_AFTER_LOSS = timedelta(seconds=5)
-#: How many are ended at one look: each comes back at once, and has to authenticate.
+#: How many are ended in one check: each peer reconnects at once, and has to authenticate.
 AT_ONCE = 10
 
 
@@ -45,11 +45,11 @@ class Cache(Protocol):
     bound: frozenset[Address]
 
     def trigger(self) -> None:
-        """Have it read soon."""
+        """Read it soon."""
 
 
 class OrphanSaWatch:
-    """Ends the IKE_SAs that have had no binding for ``PATIENCE``, or ``PATIENCE_AFTER_LOSS`` of all bindings."""
+    """Ends IKE_SAs without a binding in nhrpd, after ``PATIENCE``; after ``PATIENCE_AFTER_LOSS`` if all were lost."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class OrphanSaWatch:
     async def check(self) -> None:
         """End the IKE_SAs that have been without a binding for long enough, according to a cache read since."""
         now = self._clock()
-        settled = self._settled()
-        unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, settled)}
+        expected = self._bound_or_denied()
+        unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, expected)}
         self._since = {spis: self._since.get(spis, now) for spis in unbound}
         self._note_loss(unbound)
         due = tuple(islice(self._due(unbound, now), AT_ONCE))
@@ -113,34 +113,34 @@ class OrphanSaWatch:
         self._lost &= absent
         self._were_bound = bound | (self._were_bound & absent)
 
-    def _settled(self) -> dict[Address, list[BindingRequest]]:
-        """Return, by NBMA address, the requests that nhrpd has bound, and those that were denied."""
-        settled: dict[Address, list[BindingRequest]] = defaultdict(list)
+    def _bound_or_denied(self) -> dict[Address, list[BindingRequest]]:
+        """Return the requests that nhrpd has bound, and those that were denied, by NBMA address."""
+        found: dict[Address, list[BindingRequest]] = defaultdict(list)
         for member in self._peers.memberships():
             if member.peer.protocol_address in self._cache.bound:
-                settled[member.request.nbma_address].append(member.request)
+                found[member.request.nbma_address].append(member.request)
         for denial in self._denied:
-            settled[denial.request.nbma_address].append(denial.request)
-        return settled
+            found[denial.request.nbma_address].append(denial.request)
+        return found
 
-    def _is_unbound(self, sa: IkeSa, settled: Mapping[Address, list[BindingRequest]]) -> bool:
+    def _is_unbound(self, sa: IkeSa, expected: Mapping[Address, list[BindingRequest]]) -> bool:
         if not any(child.installed for child in sa.children):
             return False
         here = tuple(other for other in self._sas.sas_at(sa.remote_host) if other.name == sa.name)
         requests = [
             request
-            for request in settled.get(sa.remote_host, [])
+            for request in expected.get(sa.remote_host, [])
             if sa in self._sas.sas_of(request.interface, sa.remote_host)
         ]
-        # Where everybody behind the address may be accounted for, nobody is thrown out over how a name is printed.
+        # If each peer behind the address has a request, no IKE_SA ends only because its name is printed differently.
         # A peer with several protocol addresses counts once.
-        if len({_who(request) for request in requests}) >= len({other.remote_id for other in here}):
+        if len({_identity(request) for request in requests}) >= len({other.remote_id for other in here}):
             return False
         return not any(is_sa_of(sa, request, here) for request in requests)
 
 
-def _who(request: BindingRequest) -> object:
-    """Return what is the same for all protocol addresses of a peer."""
+def _identity(request: BindingRequest) -> object:
+    """Return what all requests of a peer have in common, whatever the protocol address."""
     certificate = request.certificate
     if isinstance(certificate, Certificate):
         return certificate.identity
@@ -148,5 +148,5 @@ def _who(request: BindingRequest) -> object:
 
 
 def _peer(sa: IkeSa) -> tuple[Address, str]:
-    """Return who has an IKE_SA, also after it was rekeyed."""
+    """Return the NBMA address and IKE identity: they stay the same when the IKE_SA is rekeyed."""
     return sa.remote_host, sa.remote_id

@@ -1,6 +1,7 @@
-"""Ends IKE_SAs, one place for all who want that: with back-off, and looking whether they are gone.
+"""Ends IKE_SAs for all callers: with back-off, and checks that they are gone.
 
-The trap policy brings a tunnel up again at once, so whoever is denied would otherwise come and go without pause.
+The trap policy of a peer brings its tunnel up again at once: without back-off a denied peer would reconnect without
+a pause.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -24,9 +25,9 @@ FIRST_INTERVAL, LONGEST_INTERVAL = 5.0, 600.0
 #: After so many seconds without an end the interval is the first one again; in a dry run, between two reports.
 FORGIVEN = 3600.0
 
-#: The cause of an end that has a back-off of its own: the peer would be accepted now.
+#: This cause has a back-off of its own: the peer is acceptable now.
 READMITTED = "readmitted"
-#: A peer, and whether it is called back.
+#: NBMA address, IKE identity, and whether the cause is ``READMITTED``.
 _Key = tuple[Address, str, bool]
 
 
@@ -34,16 +35,16 @@ class Sas(Protocol):
     """charon's IKE_SAs."""
 
     def our_sas(self) -> Iterator[IkeSa]:
-        """Yield the DMVPN's established IKE_SAs at the last look."""
+        """Yield the DMVPN's established IKE_SAs as last read."""
 
     def sas_at(self, address: Address) -> tuple[IkeSa, ...]:
-        """Return those of them with an NBMA address."""
+        """Return those with an NBMA address."""
 
     def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
-        """Return those of them with an NBMA address that are of a tunnel interface's own connection."""
+        """Return those with an NBMA address in the connection of a tunnel interface."""
 
     async def refresh(self) -> None:
-        """Look again. Raises ``CharonLost``."""
+        """Read them again. Raises ``CharonLost``."""
 
     async def end(self, sa: IkeSa) -> None:
         """End an IKE_SA. Raises ``CharonLost``, ``CommandFailed``."""
@@ -56,7 +57,7 @@ def own_sas(sas: Sas, request: BindingRequest) -> list[IkeSa]:
 
 
 class SaTerminator:
-    """Ends IKE_SAs; in a ``dry_run`` it only says whose it would end, once in an hour."""
+    """Terminates IKE_SAs in charon. In a ``dry_run`` it only logs each, once in an hour."""
 
     def __init__(self, sas: Sas, telemetry: Telemetry, clock: Uptime, *, dry_run: bool = False) -> None:
         self._sas = sas
@@ -66,26 +67,26 @@ class SaTerminator:
         self._backoffs: dict[_Key, Backoff] = {}
 
     def may_terminate(self, sa: IkeSa, cause: str = "") -> bool:
-        """Tell whether a peer's IKE_SA may be ended again already, for a cause."""
+        """Tell whether the back-off of a peer and a cause is over."""
         backoff = self._backoffs.get(_key(sa, cause))
         return backoff is None or backoff.delay == 0
 
     def reset_backoff(self, sa: IkeSa) -> None:
-        """Have a peer begin anew, because what kept it out is no more.
+        """Reset the back-off of a denied peer, because the cause of its denial has ended.
 
-        How often it was called back stays: nhrpd may ask by what it kept from before, and have it denied again.
+        The back-off of ``READMITTED`` stays: nhrpd may ask with data of before, and the peer is denied again.
         """
         self._backoffs.pop(_key(sa, ""), None)
 
     async def end(self, sas: Mapping[IkeSa, str]) -> None:
-        """End IKE_SAs, each for its cause, and look once whether they are gone. What fails is logged and counted."""
+        """End IKE_SAs, each for its cause, and check once that they are gone. Failures are logged and counted."""
         self._back_off({_key(sa, cause) for sa, cause in sas.items()})
         if self._dry_run:
             for sa, cause in sas.items():
                 log.info("would_end_ike_sa", **_about(sa, cause))
         elif sas:
             failures = {sa: why for sa in sas if (why := await self._try_to_end(sa))}
-            trouble = await self._try_to_look()
+            trouble = await self._try_to_refresh()
             for sa, cause in sas.items():
                 self._report(sa, cause, trouble or failures.get(sa) or "charon still lists it")
 
@@ -96,7 +97,7 @@ class SaTerminator:
             return str(error)
         return None
 
-    async def _try_to_look(self) -> str | None:
+    async def _try_to_refresh(self) -> str | None:
         try:
             await self._sas.refresh()
         except CharonLost as error:
