@@ -107,7 +107,7 @@ async def test_questions_are_answered_on_one_connection(agent: Agent) -> None:
 
 
 async def test_a_burst_is_answered_in_order(agent: Agent) -> None:
-    """All that arrived together is answered, also where it arrives in pieces."""
+    """All requests that arrive together are answered, also if they arrive in pieces."""
     await agent.serve()
     reader, writer = await agent.connect()
     burst = b"".join(event(number) for number in range(1, 201))
@@ -128,7 +128,7 @@ async def test_a_question_without_id_is_denied_without_answer(agent: Agent) -> N
 
 
 async def test_a_line_of_a_megabyte_closes_the_connection_and_no_other(agent: Agent) -> None:
-    """Whoever sends it is not nhrpd; the next connection is served."""
+    """Its sender is not nhrpd; the next connection is served."""
     await agent.serve()
     flood = await agent.connect()
     flood[1].write(b"x" * 1_000_000)
@@ -140,7 +140,7 @@ async def test_a_line_of_a_megabyte_closes_the_connection_and_no_other(agent: Ag
 async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor(
     agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """nhrpd forgets a question when it asks anew about the binding: that decision is the one that stands."""
+    """nhrpd forgets a request when it asks again about the binding: the later decision counts."""
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
     agent.use(policy(confirms_certificates=False), sas)
@@ -163,7 +163,7 @@ async def test_a_question_that_waits_is_overtaken_by_others_and_by_its_successor
 async def test_two_that_ask_about_one_binding_are_both_answered(
     agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A question that waits for charon is its connection's: nobody takes nhrpd's answer by asking the same."""
+    """A request that waits for charon belongs to its connection: another client cannot cancel it."""
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
     sas = FakeSas()
     agent.use(sas=sas)
@@ -177,10 +177,10 @@ async def test_two_that_ask_about_one_binding_are_both_answered(
         assert await nhrpd[0].readuntil(b"\n\n") == b"eventid=1\nresult=deny\n\n"
 
 
-async def test_one_that_registers_anything_keeps_nobody_waiting(
+async def test_a_peer_that_registers_many_addresses_delays_no_other(
     agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand questions of one that shows no certificate: somebody who has just come is looked for."""
+    """After a thousand requests of a peer without certificate, charon is still asked about a new peer."""
     monkeypatch.setattr(sa_lookup, "ASK_PAUSE", LONG)
     monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", LONG)
     sas = FakeSas()

@@ -89,7 +89,7 @@ def test_an_exception_denies(node: Admission, telemetry: Telemetry, monkeypatch:
     assert telemetry.value(metrics.DECISIONS, "deny", "internal_error") == 1
 
 
-def test_an_exception_at_start_lets_nobody_in(
+def test_an_exception_at_start_accepts_no_peer(
     node: Admission, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored peer that cannot be judged is not a peer, and the agent starts."""
@@ -125,7 +125,7 @@ async def test_a_new_policy_is_in_force_at_once(node: Admission, telemetry: Tele
 
 
 class TestAgain:
-    """Everybody is judged again when something changed."""
+    """All peers are judged again after a change."""
 
     @pytest.fixture
     def node(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> WithCharon:
@@ -177,7 +177,7 @@ class TestAgain:
     async def test_an_exception_about_one_stored_peer_keeps_no_other_out(
         self, node: WithCharon, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever cannot be judged is denied, and the next one is taken up."""
+        """A peer that cannot be judged is denied; the next one is loaded."""
         store.save(request())
         store.save(replace(SECOND, nbma_address=NBMA + 1))
         monkeypatch.setattr(node.sas, "certificates_complete", lambda _, nbma: nbma != NBMA or 1 / 0)
@@ -191,7 +191,7 @@ class TestAgain:
         await node.reauthorizer.rejudge()
         assert [gone.why.reason for gone in node.revoked] == [Reason.CERTIFICATE_EXPIRED]
 
-    async def test_nothing_new_wakes_nobody(self, node: WithCharon) -> None:
+    async def test_a_pass_without_changes_triggers_nothing(self, node: WithCharon) -> None:
         """Admission again is done often."""
         node.ask(GOOD)
         changes = node.changes
@@ -226,7 +226,7 @@ class TestAgain:
         assert len(node.denials) == 0
 
     def test_who_takes_over_has_it(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
-        """Where the policy says so; it is counted, and the former peer is let go."""
+        """If the policy says so: it is counted, and the earlier peer is removed."""
         by = policy(replace(RULES, on_conflict=OnConflict.TAKE_OVER), confirms_certificates=False)
         node = WithCharon(store, telemetry, clock, by)
         node.ask(AuthorizeBinding(1, request("GRE=10.255.0.3", *UNITS[1:], protocol_address=ADDRESS + 1)))
@@ -252,7 +252,7 @@ class TestAgain:
     async def test_of_two_that_came_unseen_the_later_one_goes(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """Both were accepted before charon was looked at, as the policy may have it."""
+        """The policy accepted both without asking charon."""
         node = WithCharon(store, telemetry, clock, policy(confirms_certificates=False))
         node.ask(GOOD)
         assert isinstance(node.ask(AuthorizeBinding(2, SECOND)), Accept)
@@ -312,7 +312,7 @@ def test_what_looks_like_a_resource_and_is_not_taken_is_counted(node: Admission,
     assert telemetry.value(metrics.OVERLOOKED_CLAIMS) == 2
 
 
-async def test_nhrpd_is_answered_while_everybody_is_judged_again(
+async def test_nhrpd_is_answered_while_all_peers_are_judged_again(
     store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between one peer and the next; by the policy that is in force, and what is answered then stands."""

@@ -1,4 +1,4 @@
-"""Who is accepted, over time."""
+"""The accepted peers over time."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -63,7 +63,7 @@ def test_a_denial_of_the_same_certificate_takes_the_peer_back(store: MemoryStore
 
 
 def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> None:
-    """Whoever asks for a peer's address cannot throw that peer out."""
+    """A request for a peer's address cannot remove that peer."""
     peers = _with_peer(store)
     assert not peers.apply_decision(request("GRE=10.255.0.9"), DENY, START)
     assert not peers.apply_decision(request(certificate=None), DENY, START)
@@ -71,7 +71,7 @@ def test_a_denial_of_another_certificate_leaves_the_peer(store: MemoryStore) -> 
 
 
 def test_a_denial_of_another_pre_shared_key_leaves_the_peer(store: MemoryStore) -> None:
-    """Neither has a certificate: the IKE identity tells them apart, and nobody is anybody."""
+    """Neither has a certificate: the IKE identity tells them apart."""
     peers, accepted = Peers(store), _accept(request())
     own, other = (frozenset({IkePeer(name, has_certificate=False)}) for name in ("own", "other"))
     asked = request(certificate=None, ike_peers=own)
@@ -83,7 +83,7 @@ def test_a_denial_of_another_pre_shared_key_leaves_the_peer(store: MemoryStore) 
     assert ADDRESS not in peers
 
 
-def test_who_has_departed_is_in_nobodys_way_at_its_nbma_address(store: MemoryStore, clock: Clock) -> None:
+def test_a_removed_peer_does_not_block_its_nbma_address(store: MemoryStore, clock: Clock) -> None:
     """The next peer there may be another one."""
     peers = _with_peer(store)
     peers.update_bound(frozenset(), START)
@@ -118,7 +118,7 @@ def test_a_bound_peer_stays(store: MemoryStore, clock: Clock) -> None:
 
 
 def test_an_absent_peer_departs_after_the_linger_time(store: MemoryStore, clock: Clock) -> None:
-    """Not at the first look that misses it, and not at the linger time, but after."""
+    """Not at the first read that misses it, and not at the linger time, but after it."""
     peers = _with_peer(store)
     peers.update_bound(frozenset({ADDRESS}), clock.uptime())
     peers.update_bound(frozenset(), clock.uptime())
@@ -151,7 +151,7 @@ def test_a_peer_that_never_got_bound_departs_too(store: MemoryStore, clock: Cloc
 
 
 def test_a_changed_policy_judges_every_peer_again(store: MemoryStore) -> None:
-    """Those who pass stay, those who do not are let go and returned with the reason."""
+    """Peers that pass stay; the others are removed and returned with the reason."""
     peers = _with_peer(store)
     assert not peers.rejudge(peers.memberships()[0], _accept)
     failed = peers.rejudge(peers.memberships()[0], lambda _: DENY)
@@ -220,7 +220,7 @@ class TestConflicts:
         assert peers.conflicting(self._other(identity=own.identity), clock.uptime()) == ()
 
     def test_who_was_not_bound_for_long_holds_nothing(self, store: MemoryStore, clock: Clock) -> None:
-        """What it had is free for who comes."""
+        """Its address and prefixes are free for other peers."""
         peers = _with_peer(store)
         clock.advance(61)
         assert peers.conflicting(self._other(), clock.uptime()) == ()
@@ -257,7 +257,7 @@ def test_an_accept_without_a_peer_changes_nothing(store: MemoryStore) -> None:
 
 
 def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock) -> None:
-    """What is stored is the question, not the answer; the linger time begins anew."""
+    """The store has the request, not the decision; the linger time begins again."""
     _with_peer(store)
     again = Peers(store)
     again.load(_accept, clock.uptime())

@@ -54,7 +54,7 @@ class TestReplaced:
     def test_the_replacement_comes_back_and_may_register_again(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """The former router's question throws nobody out."""
+        """The former router's request removes no peer."""
         node = Admission(self._stored(store), telemetry, clock.both)
         node.reauthorizer.start(Trust())
         assert _addresses(node.peers) == {B}
@@ -67,7 +67,7 @@ class TestReplaced:
         assert peers.resolve_stored_conflicts(frozenset({B}), clock.uptime())
         assert (_addresses(peers), set(store.rows)) == ({B}, {B})
 
-    def test_whoever_nhrpd_has_bound_goes_before_whoever_was_later(self, store: MemoryStore, clock: Clock) -> None:
+    def test_a_bound_peer_has_precedence_over_a_later_one(self, store: MemoryStore, clock: Clock) -> None:
         """The stored order can be older than what is."""
         peers = _loaded(self._stored(store), clock)
         assert peers.resolve_stored_conflicts(frozenset({A}), clock.uptime())
@@ -75,7 +75,7 @@ class TestReplaced:
         assert not peers.resolve_stored_conflicts(frozenset({A}), clock.uptime())
 
     def test_the_later_one_stays_if_nhrpd_has_both_bound_or_none(self, store: MemoryStore, clock: Clock) -> None:
-        """After the whole node was restarted nobody is bound."""
+        """After a restart of the whole node no peer is bound."""
         for bound in (frozenset({A, B}), frozenset[object]()):
             peers = _loaded(self._stored(store), clock)
             peers.resolve_stored_conflicts(bound, clock.uptime())  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ class TestReplaced:
     def test_a_renewed_certificate_gains_nothing_that_another_live_peer_has(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """The peer is denied, as if it came anew."""
+        """The peer is denied like a new one."""
         node = Admission(store, telemetry, clock.both)
         node.ask(AuthorizeBinding(1, FORMER))
         node.ask(AuthorizeBinding(2, spoke_request(3, "192.168.3.0/24")))
@@ -123,7 +123,7 @@ class TestDenied:
         node.peers.load(judge, node.clock.uptime())
 
     async def test_it_has_no_neighbor_and_no_filter_after_the_first_pass(self, node: Node) -> None:
-        """An orphan is only an address that nobody has judged; nothing pretends to be in step before."""
+        """An orphan is only an address that was not judged; until then the status is not in sync."""
         async with node.running():
             node.accept(2)
             node.accept(3)
@@ -137,7 +137,7 @@ class TestDenied:
         assert (frr_status(node.reconciler) or {})["in_sync"]
 
     def test_it_is_watched_until_it_is_gone(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
-        """Its IKE_SA and binding are looked for, as if it had been revoked just now."""
+        """Its IKE_SA and binding are checked, as if it had just been revoked."""
         store.save(FORMER)
         node = Admission(store, telemetry, clock.both)
         node.decider.decide_stored = lambda _: REVOKED  # type: ignore[method-assign,assignment]
@@ -216,7 +216,7 @@ class TestOrphans:
 
 
 async def test_a_binding_that_is_denied_loses_the_neighbor_of_before(node: Node) -> None:
-    """Whoever nhrpd has bound is who the neighbor was for."""
+    """The neighbor was for the peer that nhrpd has bound."""
     async with node.running():
         node.accept(2)
         await node.settled()

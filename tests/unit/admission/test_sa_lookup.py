@@ -1,4 +1,4 @@
-"""What charon says of whoever asks, and what that decides."""
+"""Decisions by charon's IKE_SAs."""
 
 import asyncio
 from dataclasses import replace
@@ -24,8 +24,8 @@ GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 
 
-class TestWitness:
-    """Who has an IKE_SA with the NBMA address."""
+class TestPeersPresent:
+    """The peers that have an IKE_SA with the NBMA address."""
 
     PSK = policy(static_peers=(StaticPeer("*@example.net", request().certificate.resources[Source.SUBJECT]),))  # type: ignore[union-attr]
 
@@ -39,7 +39,7 @@ class TestWitness:
         assert isinstance(await node.ask_waiting(GOOD), Accept)
         assert node.sas.looks == 0
 
-    async def test_a_peer_that_was_not_seen_yet_is_looked_for(
+    async def test_charon_is_asked_about_a_peer_that_is_not_known_yet(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """It registers milliseconds after its tunnel is up."""
@@ -60,10 +60,10 @@ class TestWitness:
         ],
         ids=["nobody", "pre-shared key", "another method", "no profile", "another profile", "another address"],
     )
-    async def test_a_certificate_that_nobody_proved_there_is_unconfirmed(
+    async def test_a_certificate_that_no_peer_proved_there_is_unconfirmed(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, arrives: dict[str, Any]
     ) -> None:
-        """Whoever does not authenticate by a certificate may have chosen the identity of one."""
+        """A peer that does not authenticate by certificate may choose the identity of one that does."""
         node = WithCharon(store, telemetry, clock)
         node.sas.tunnels = {"gre1": "dmvpn", "gre2": "dmvpn2"}
         if arrives:
@@ -96,7 +96,7 @@ class TestWitness:
     async def test_a_restart_without_charon_changes_nothing(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """Whoever was accepted stays, until charon shows somebody else."""
+        """An accepted peer stays until charon shows another one."""
         store.save(request())
         node = WithCharon(store, telemetry, clock)
         node.sas.away = True
@@ -104,7 +104,7 @@ class TestWitness:
         await node.reauthorizer.rejudge()
         assert ADDRESS in node.peers
 
-    def test_a_certificate_is_looked_for_with_the_interfaces_own_connection(
+    def test_certificates_of_another_interfaces_connection_do_not_count(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """Two profiles may have CAs of their own."""
@@ -115,7 +115,7 @@ class TestWitness:
         node.sas.show()
         assert node.ask(AuthorizeBinding(1, request(certificate=None))).reason is Reason.NO_CERTIFICATE
 
-    async def test_charon_is_asked_before_somebody_is_denied_by_an_old_look(
+    async def test_charon_is_asked_before_a_peer_is_denied_by_an_old_read(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """The peer at this address has changed a moment ago."""
@@ -167,10 +167,10 @@ class TestWitness:
         assert node.sas.looks == 3
 
     @pytest.mark.parametrize("psk", [True, False], ids=["pre-shared key", "certificate"])
-    async def test_nobody_is_taken_for_who_was_there_at_the_last_look(
+    async def test_a_peer_is_not_identified_by_the_last_read(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, psk: bool
     ) -> None:
-        """Somebody else behind the same NAT registers the peer's address as soon as the tunnel is up."""
+        """Another peer behind the same NAT registers the peer's address as soon as the tunnel is up."""
         node = WithCharon(store, telemetry, clock, self.PSK if psk else policy())
         node.sas.arrive(1, "spoke7@example.net" if psk else OWN, psk=psk)
         node.sas.certificates |= {} if psk else {1: certificate(padding=3000)}
@@ -180,7 +180,7 @@ class TestWitness:
         decision = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 
-    async def test_where_charon_does_not_answer_nobody_is_who_was_there(
+    async def test_if_charon_does_not_answer_the_last_read_identifies_no_peer(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It answers no list-sas while it is busy with an IKE_SA, and a peer may keep it busy."""
@@ -192,7 +192,7 @@ class TestWitness:
         decision = await node.ask_waiting(AuthorizeBinding(1, request(certificate=None)))
         assert decision.reason is Reason.NO_CERTIFICATE
 
-    async def test_whoever_has_no_certificate_is_looked_up(
+    async def test_charon_is_asked_about_a_peer_without_certificate(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """A registration comes milliseconds after the tunnel, sooner than the next look."""
@@ -200,7 +200,7 @@ class TestWitness:
         node.sas.arrive(1, "spoke7@example.net", psk=True)
         assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
 
-    async def test_without_charon_whoever_has_no_certificate_is_denied(
+    async def test_without_charon_a_peer_without_certificate_is_denied(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
         """An unknown peer gets no other peer's identity."""
@@ -212,7 +212,7 @@ class TestWitness:
     async def test_a_peer_that_turns_out_to_be_another_is_thrown_out(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock
     ) -> None:
-        """Who was accepted is judged again when charon shows others."""
+        """An accepted peer is judged again when charon shows another one."""
         node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         await node.ask_waiting(GOOD)
@@ -222,7 +222,7 @@ class TestWitness:
         await node.reauthorizer.rejudge()
         assert [gone.why.reason for gone in node.revoked] == [Reason.CERTIFICATE_UNCONFIRMED]
 
-    async def test_other_ike_sas_have_everybody_judged_again_soon(
+    async def test_after_a_change_of_ike_sas_all_peers_are_judged_soon(
         self, store: MemoryStore, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not only at the next of the regular times."""
@@ -240,7 +240,7 @@ class TestWitness:
         running.cancel()
 
     async def test_a_peer_without_news_is_left(self, store: MemoryStore, telemetry: Telemetry, clock: Clock) -> None:
-        """Its tunnel may be setting up anew."""
+        """Its tunnel may be setting up again."""
         node = WithCharon(store, telemetry, clock)
         node.sas.arrive(1, OWN)
         node.sas.show()
@@ -265,10 +265,10 @@ class TestProof:
         assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
         assert [kept.certificate for kept in store.load()] == [certificate(padding=3000)]
 
-    async def test_nobody_is_taken_for_one_who_is_dead(
+    async def test_a_dead_peers_certificate_does_not_serve_another_peer(
         self, node: WithCharon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """charon lists its IKE_SA until it gives up; somebody else there asks, and shows no certificate."""
+        """charon lists its IKE_SA until the timeout; another peer there registers without a certificate."""
         monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.05)
         node.sas.arrive(1, OWN)
         node.sas.certificates[1] = certificate(padding=3000)
@@ -324,7 +324,7 @@ class TestProof:
     async def test_a_peer_that_comes_back_with_another_name_is_not_thrown_out_for_a_moment(
         self, node: WithCharon
     ) -> None:
-        """OUs are part of its IKE identity: until the bridge has the certificate, who it is is not known."""
+        """OUs are part of its IKE identity: it is unknown until the bridge has the certificate."""
         former = certificate(*UNITS, "NET=192.168.7.0/24", not_before=NOW - YEAR)
         node.sas.arrive(1, OWN.replace(", CN", ", OU=NET=192.168.7.0/24, CN"))
         node.sas.show()
@@ -349,8 +349,8 @@ class TestProof:
         assert [asked.certificate for asked in node.denials.take_readmitted()] == [better]
 
 
-class TestAdoption:
-    """Whom nhrpd has bound, and nobody here remembers."""
+class TestUnknownBindings:
+    """Bindings in nhrpd's cache of peers that the agent does not know."""
 
     BOUND = request(certificate=None)
 
@@ -369,13 +369,13 @@ class TestAdoption:
         assert [kept.certificate for kept in store.load()] == [certificate()]
 
     def test_what_is_not_known_yet_decides_nothing(self, node: WithCharon) -> None:
-        """Charon may not have been looked at, and the bridge not have said whose it is."""
+        """charon's IKE_SAs may not have been read yet, or the bridge may not have the certificate."""
         node.authorizer.judge_unknown([self.BOUND])
         node.authorizer.judge_unknown([request(certificate=None, nbma_address=ip_address("203.0.113.99"))])
         assert (len(node.peers), len(node.denials)) == (0, 0)
 
     def test_who_may_not_be_there_is_denied(self, node: WithCharon) -> None:
-        """Once; nhrpd without its event socket binds everybody."""
+        """It is denied once; without its event socket nhrpd binds every peer."""
         node.sas.leave(1)
         node.sas.arrive(2, "OU=GRE=10.255.0.9, CN=spoke1")
         node.sas.show()

@@ -1,4 +1,4 @@
-"""What the agent does to IKE_SAs, that decisions may reach those who hold one already."""
+"""How decisions are applied to peers that have an IKE_SA already."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -122,8 +122,8 @@ class TestDenied:
         await node.enforcer.enforce()
         assert node.sas.ended == []
 
-    async def test_whoever_showed_no_certificate_is_known_by_the_ike_identity(self, node: Node) -> None:
-        """Or, where not even that is known, by being the only one there."""
+    async def test_a_peer_without_certificate_is_known_by_its_ike_identity(self, node: Node) -> None:
+        """Without an IKE identity, it is the only peer at the address."""
         node.present(1, "spoke7@example.net")
         node.denied.add(request(certificate=None), replace(REVOKED, reason=Reason.NO_CERTIFICATE))
         await node.enforcer.enforce()
@@ -157,7 +157,7 @@ class TestDenied:
         await node.enforcer.enforce()
         assert node.sas.ended == [1, 2]
 
-    async def test_for_all_that_are_ended_charon_is_looked_at_once(self, node: Node) -> None:
+    async def test_charon_is_read_once_for_all_that_are_ended(self, node: Node) -> None:
         """Listing a thousand SAs after each of a hundred would take charon seconds."""
         for number in range(1, 101):
             address = NBMA + number
@@ -169,7 +169,7 @@ class TestDenied:
         assert node.telemetry.value(enforcement_metrics.IKE_SAS_ENDED, "certificate_revoked", "gone") == 100
 
     async def test_one_that_charon_keeps_is_tried_again(self, node: Node) -> None:
-        """That charon was told proves nothing."""
+        """Sending terminate does not prove that the IKE_SA is gone."""
         node.present()
         node.sas.stubborn = True
         node.denied.add(request(), REVOKED)
@@ -291,7 +291,7 @@ class TestUnbound:
     """Tunnels without a binding."""
 
     async def test_it_is_ended_after_a_while(self, node: Node) -> None:
-        """Its registration was lost while nobody could answer."""
+        """Its registration was lost while the agent was down."""
         node.present()
         await node.wait(0)
         await node.wait(29)
@@ -300,7 +300,7 @@ class TestUnbound:
         assert node.sas.ended == [1]
 
     async def test_a_cache_that_was_not_read_since_says_nothing(self, node: Node) -> None:
-        """Nobody is thrown out because nhrpd cannot be asked."""
+        """No IKE_SA ends because nhrpd cannot be read."""
         node.present()
         await node.wait(0)
         node.clock.advance(3600)
@@ -365,7 +365,7 @@ class TestUnbound:
         assert node.sas.ended == [1]
 
     async def test_a_peer_that_the_agent_forgot_registers_again(self, node: Node) -> None:
-        """The state directory was lost: nhrpd asks about a binding only once, so it is made anew."""
+        """The state directory was lost: nhrpd asks once for a binding, so the peer must register again."""
         node.present()
         node.bound = frozenset({ADDRESS})
         await node.wait(0)
@@ -422,7 +422,7 @@ class TestUnbound:
 
 
 class TestDepartures:
-    """Whoever was thrown out is gone when nothing of it is there."""
+    """A revoked peer is gone when nothing of it is left."""
 
     @pytest.fixture
     def gone(self, node: Node) -> Revoked:
@@ -433,7 +433,7 @@ class TestDepartures:
         return revoked
 
     @pytest.mark.usefixtures("gone")
-    async def test_each_of_the_three_is_looked_for(self, node: Node, logs: list[dict[str, Any]]) -> None:
+    async def test_each_of_the_three_is_checked(self, node: Node, logs: list[dict[str, Any]]) -> None:
         """IKE_SA, binding, neighbor: as long as one is there, the peer is."""
         node.present()
         node.bound = node.neighbors = frozenset({ADDRESS})
@@ -469,7 +469,7 @@ class TestDepartures:
 
 
 def test_the_latest_denials_are_remembered() -> None:
-    """Whoever can reach the node can be denied; memory is bounded."""
+    """Anything that reaches the node can be denied; memory is bounded."""
     denied = DenialTable()
     for number in range(1500):
         denied.add(request(nbma_address=NBMA + number), REVOKED)
@@ -502,7 +502,7 @@ class TestDryRun:
         assert [(entry["ike_id"], entry["cause"]) for entry in would] == [(1, "certificate_revoked"), (2, "unbound")]
         assert node.telemetry.samples(enforcement_metrics.IKE_SAS_ENDED) == {}
 
-    async def test_nobody_is_invited(self, node: Node, logs: list[dict[str, Any]]) -> None:
+    async def test_no_peer_is_invited(self, node: Node, logs: list[dict[str, Any]]) -> None:
         """Nor said to have been."""
         node.denied.readmit(replace(request(), local_nbma_address=LOCAL))
         for _ in range(3):
@@ -513,10 +513,8 @@ class TestDryRun:
         assert node.telemetry.samples(charon_metrics.INVITATIONS) == {}
 
 
-async def test_what_goes_wrong_with_an_invitation_keeps_nobody_in_who_is_denied(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each pass begins with those who must go."""
+async def test_a_failed_invitation_keeps_no_denied_peer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass begins with the denied peers."""
     monkeypatch.setattr(node.enforcer, "_readmit", lambda _: 1 / 0)
     node.present()
     node.denied.add(request(), REVOKED)

@@ -27,7 +27,7 @@ PORT = 13043
 
 
 class Gate:
-    """Keeps what it is told; ``refusal`` is what nft says instead."""
+    """Keeps the blocked ends; ``refusal`` is the error of nft."""
 
     def __init__(self) -> None:
         self.shut: list[End] = []
@@ -70,7 +70,7 @@ def stand(telemetry: Telemetry, clock: Clock, gate: Gate) -> Stand:
     return Stand(telemetry, clock, gate)
 
 
-async def test_it_is_ended_and_its_port_silenced(stand: Stand, gate: Gate) -> None:
+async def test_it_is_ended_and_its_port_blocked(stand: Stand, gate: Gate) -> None:
     """The first one's IKE_SA and port are left alone."""
     await stand.second_comes(2)
     assert stand.sas.ended == [2]
@@ -85,16 +85,16 @@ async def test_what_slips_through_is_ended_at_once(stand: Stand) -> None:
     assert stand.sas.ended == [2, 3]
 
 
-async def test_when_the_first_has_left_it_is_heard_again(stand: Stand, gate: Gate) -> None:
-    """At the next look after it would be accepted."""
+async def test_when_the_first_has_left_it_is_unblocked(stand: Stand, gate: Gate) -> None:
+    """At the next check after it is acceptable."""
     await stand.second_comes(2)
     stand.denied.readmit(request())
     await stand.guard.check()
     assert gate.shut == []
 
 
-async def test_silence_ends_with_its_time(stand: Stand, gate: Gate, clock: Clock) -> None:
-    """nftables has forgotten it by then: whoever comes again is silenced anew."""
+async def test_blocking_ends_with_its_time(stand: Stand, gate: Gate, clock: Clock) -> None:
+    """nftables has removed the element by then: a peer that comes again is blocked again."""
     await stand.second_comes(2)
     clock.advance(601)
     await stand.second_comes(3)
@@ -102,7 +102,7 @@ async def test_silence_ends_with_its_time(stand: Stand, gate: Gate, clock: Clock
     assert gate.shut == [(NBMA, PORT)] * 2
 
 
-async def test_the_firsts_own_port_is_never_silenced(stand: Stand, gate: Gate) -> None:
+async def test_the_firsts_own_port_is_never_blocked(stand: Stand, gate: Gate) -> None:
     """Without a NAT both have the same: the address has passed from one to the other."""
     await stand.second_comes(2, port=4500)
     assert stand.sas.ended == [2]
@@ -113,7 +113,7 @@ async def test_the_firsts_own_port_is_never_silenced(stand: Stand, gate: Gate) -
 async def test_without_nftables_it_is_ended_ever_less_often(
     telemetry: Telemetry, clock: Clock, gate: Gate, trouble: str, logs: list[dict[str, Any]]
 ) -> None:
-    """As everybody who is denied, or the two would take turns without pause. It is said once why."""
+    """Like any denied peer, or the two would alternate without a pause. The cause is logged once."""
     gate.refusal = "no table"
     stand = Stand(telemetry, clock, None if trouble == "no gate" else gate)
     await stand.second_comes(2)
@@ -127,7 +127,7 @@ class TestSilent:
 
     @pytest.fixture
     def stand(self, telemetry: Telemetry, clock: Clock, gate: Gate) -> Stand:
-        """The first is a peer, with an IKE_SA; nobody is denied."""
+        """The first is a peer with an IKE_SA; no peer is denied."""
         stand = Stand(telemetry, clock, gate)
         stand.sas.leave(1)
         stand.denied.remove(request())
@@ -145,14 +145,14 @@ class TestSilent:
         stand.sas.show()
         await stand.guard.check()
 
-    async def test_it_is_ended_and_its_port_silenced(self, stand: Stand, gate: Gate) -> None:
+    async def test_it_is_ended_and_its_port_blocked(self, stand: Stand, gate: Gate) -> None:
         """As one that was denied its NBMA address; the first one is left alone."""
         await self._comes(stand, 2)
         assert (stand.sas.ended, gate.shut) == ([2], [(NBMA, PORT)])
         await stand.guard.check()
         assert gate.shut == [(NBMA, PORT)]
 
-    async def test_when_the_first_has_left_it_is_heard_again(self, stand: Stand, gate: Gate) -> None:
+    async def test_when_the_first_has_left_it_is_unblocked(self, stand: Stand, gate: Gate) -> None:
         """It may register now."""
         await self._comes(stand, 2)
         stand.sas.leave(1)
@@ -160,14 +160,14 @@ class TestSilent:
         await stand.guard.check()
         assert gate.shut == []
 
-    async def test_a_first_that_nhrpd_lost_keeps_nobody_out(self, stand: Stand, clock: Clock) -> None:
+    async def test_a_first_that_nhrpd_lost_blocks_no_other(self, stand: Stand, clock: Clock) -> None:
         """After as long as it keeps its address and prefixes."""
         clock.advance(61)
         await self._comes(stand, 2)
         assert stand.sas.ended == []
 
     async def test_an_address_that_was_passed_on_is_let_be(self, stand: Stand) -> None:
-        """Without a NAT both have one port; who has it now registers, and is denied until the former is gone."""
+        """Without a NAT both have one port; the present peer registers, and is denied until the former is gone."""
         await self._comes(stand, 2, port=4500)
         assert stand.sas.ended == []
 
@@ -188,7 +188,7 @@ class TestSilent:
         await self._comes(stand, 2, child="CREATED")
         assert stand.sas.ended == []
 
-    async def test_pre_shared_keys_are_told_apart_by_identity(
+    async def test_peers_with_pre_shared_keys_differ_by_identity(
         self, telemetry: Telemetry, clock: Clock, gate: Gate
     ) -> None:
         """There is nothing else."""
