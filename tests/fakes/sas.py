@@ -22,7 +22,7 @@ class FakeSas:
         self.connecting = False
         self.stubborn = False
         self.ended: list[int] = []
-        self.invited: list[tuple[Address, Address]] = []
+        self.initiated: list[tuple[Address, Address]] = []
         self.looks = 0
         self.settled = True
         #: Known by the number of the IKE_SA.
@@ -110,7 +110,7 @@ class FakeSas:
         if not self.stubborn:
             self.leave(sa.unique_id)
 
-    async def invite(self, _: str, local: Address, remote: Address) -> None:
+    async def initiate(self, _: str, local: Address, remote: Address) -> None:
         if self.away:
             raise CharonLost("charon is away")
-        self.invited.append((local, remote))
+        self.initiated.append((local, remote))

@@ -1,1 +1,1 @@
-"""strongSwan: VICI, its sessions and events, IKE_SAs and CHILD_SAs, and the watch over them."""
+"""strongSwan: VICI, its commands and events, IKE_SAs and CHILD_SAs, and the watch that follows them."""

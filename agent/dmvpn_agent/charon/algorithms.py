@@ -1,4 +1,4 @@
-"""Which algorithms there are, and which of them are weak: a closed list, so that each can be a label.
+"""The algorithms that charon knows, and which of them are weak: a closed list, so that each can be a metric label.
 
 Names are strongSwan's (``encryption_algorithm_names``, ``integrity_algorithm_names``,
 ``pseudo_random_function_names``, ``key_exchange_method_names``).
@@ -6,7 +6,7 @@ Names are strongSwan's (``encryption_algorithm_names``, ``integrity_algorithm_na
 
 from enum import StrEnum
 
-#: What RFC 8221, 8247 and 9395 say must or should not be used, ciphers of 64-bit blocks, and no encryption at all.
+#: Those that RFC 8221, 8247 and 9395 forbid or advise against, ciphers with 64-bit blocks, and no encryption.
 WEAK = frozenset({
     "DES_IV64", "DES_IV32", "DES_CBC", "DES_ECB", "3DES_CBC", "RC5_CBC", "IDEA_CBC", "CAST_CBC", "BLOWFISH_CBC",
     "3IDEA", "RC2_CBC", "AES_ECB", "NULL", "NULL_AES_GMAC",
@@ -32,7 +32,7 @@ OTHER = "other"
 
 
 class Strength(StrEnum):
-    """How far an algorithm can be relied on."""
+    """The strength of an algorithm."""
 
     SOUND = "sound"
     WEAK = "weak"
@@ -40,7 +40,7 @@ class Strength(StrEnum):
 
 
 def label(algorithm: str) -> tuple[str, Strength]:
-    """Return the name to count an algorithm under, and its strength; ``other`` for one that is not in the lists."""
+    """Return the metric label of an algorithm, and its strength; ``other`` if it is not in the lists."""
     name, _, bits = algorithm.partition("-")
     if name in WEAK:
         return name, Strength.WEAK

@@ -1,9 +1,9 @@
-"""How charon authenticates the peers of its connections, and which of its IKE_SAs came about in that way.
+"""How charon authenticates the peers of its connections, and how it authenticated the peer of each IKE_SA.
 
-charon lists an IKE_SA with the name of its connection, and not with the method that its peer used. A connection can
-be loaded again with another method while its former IKE_SAs live on under the same name. So the method of an IKE_SA
-is what its connection had before the IKE_SA began and still has after it was established. charon has no event for a
-connection that is loaded: the connections are read with every new IKE_SA, and at intervals.
+charon lists an IKE_SA with the name of its connection, but without the method by which its peer authenticated. A
+connection can be loaded again with another method while its IKE_SAs stay under the same name. The method of an IKE_SA
+is therefore known only if its connection had the same method before the IKE_SA began and after it was established.
+charon raises no event when a connection is loaded: connections are listed with each new IKE_SA and at intervals.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ log = structlog.get_logger()
 class Connections:
     """The methods of charon's connections by name, and of its IKE_SAs by SPIs.
 
-    ``former``: what they were to the program before this one, with no IKE_SA by another method. ``trusts_first``: an
-    IKE_SA that is there at the first reading counts as authenticated by what its connection asks for then. Otherwise
-    nobody knows how it was.
+    ``former``: the methods as the program before this one knew them, of connections without an IKE_SA by another
+    method. ``trusts_first``: an IKE_SA in the first list counts as authenticated by its connection's present method;
+    otherwise its method is unknown.
     """
 
     def __init__(
@@ -34,29 +34,29 @@ class Connections:
         self._trusts_first = trusts_first
         self._methods: Mapping[str, Authentication] | None = None
         self._known: dict[str, Authentication] = {}
-        #: The connections that changed while an IKE_SA was there already, or began.
+        #: By SPIs: the connections whose method changed while the IKE_SA existed or was being set up.
         self._doubtful: dict[str, Set[str]] = {}
         self._absent: Set[str] = frozenset()
-        self._looking = asyncio.Lock()
+        self._updating = asyncio.Lock()
 
     def begin(self) -> None:
-        """Note that the session with charon is a new one: what its connections were meanwhile, nobody saw."""
+        """Note that the session with charon is new: connections may have been loaded in between."""
         self._methods = None
 
     def now(self, name: str) -> Authentication:
-        """Return how a connection authenticates its peers now; one that is not known does it by no method."""
+        """Return the present method of a connection; ``OTHER`` if charon does not have it."""
         return (self._methods or {}).get(name, Authentication.OTHER)
 
     def of(self, sa: IkeSa) -> Authentication:
-        """Return how the peer of an IKE_SA was authenticated; ``OTHER`` where that is not known."""
+        """Return how the peer of an IKE_SA authenticated; ``OTHER`` if that is not known."""
         return self._known.get(sa.spis, Authentication.OTHER)
 
     def note(self, sas: Iterable[IkeSa], method: Authentication) -> None:
-        """Note how the peers of IKE_SAs were authenticated, from what was known before."""
+        """Set how the peers of IKE_SAs authenticated, as known before this session."""
         self._known |= {sa.spis: method for sa in sas}
 
     def pure(self, sas: Iterable[IkeSa]) -> frozenset[str]:
-        """Return the connections by public key of which none of these IKE_SAs is by another method, or may become."""
+        """Return the connections by public key all of whose IKE_SAs are, or will be, known to be by public key."""
         methods = (self._methods or {}).items()
         impure = {
             sa.name
@@ -68,12 +68,12 @@ class Connections:
         return frozenset(name for name, by in methods if by is Authentication.PUBLIC_KEY) - impure
 
     async def update(self, session: CharonSession, sas: Iterable[IkeSa], *, read: bool = False) -> None:
-        """Settle the methods of these IKE_SAs; with ``read`` the connections are read in any case.
+        """Determine the methods of these IKE_SAs; ``read``: list the connections even if no IKE_SA is new.
 
         Raises ``CharonLost``.
         """
         sas = tuple(sas)
-        async with self._looking:
+        async with self._updating:
             new = [sa for sa in sas if sa.established and sa.spis not in self._known]
             if not new and not read and self._methods is not None:
                 return
@@ -93,14 +93,14 @@ class Connections:
                 self._known[sa.spis] = Authentication.OTHER if doubtful else self.now(sa.name)
 
     def move(self, old: str, new: str) -> None:
-        """Have the IKE_SA ``new`` be authenticated as ``old`` was, which it replaced: a rekeying proves nothing."""
+        """Give the IKE_SA ``new`` the method of ``old``, which it replaced: a rekeying does not authenticate."""
         if old in self._known:
             self._known[new] = self._known[old]
         elif old in self._doubtful:
             self._doubtful[new] = self._doubtful[old]
 
     def prune(self, sas: Iterable[IkeSa]) -> None:
-        """Forget all IKE_SAs that were missing twice; the list may be older than the newest of them."""
+        """Forget IKE_SAs that two lists in a row lack; one list may be older than the newest IKE_SA."""
         absent = (self._known.keys() | self._doubtful.keys()) - {sa.spis for sa in sas}
         for spis in absent & self._absent:
             self._known.pop(spis, None)
@@ -109,7 +109,7 @@ class Connections:
 
 
 async def _methods(session: CharonSession) -> dict[str, Authentication]:
-    """Read the connections; of two with one name, neither is to be told from the other. Raises ``CharonLost``."""
+    """Return the method of each connection; ``OTHER`` if two of one name differ. Raises ``CharonLost``."""
     try:
         listed = await list_connections(session)
     except CommandFailed as error:

@@ -10,11 +10,11 @@ from dmvpn_agent.x509.peer_label import read_label
 
 @dataclass(frozen=True, slots=True)
 class IkePeer:
-    """Who authenticated in an IKE_SA, as charon says.
+    """The peer of an IKE_SA.
 
-    ``identity`` is as charon prints it. ``has_certificate``: its connection authenticates by public key, and not by
-    pre-shared key. ``unproven``: it is by neither (EAP, several methods), or not known: such an identity proves
-    nothing.
+    ``identity``: as charon prints it. ``has_certificate``: the connection does not authenticate by pre-shared key.
+    ``unproven``: the method is neither public key nor pre-shared key (EAP, several methods), or not known; the
+    identity then proves nothing.
     """
 
     identity: str
@@ -24,24 +24,24 @@ class IkePeer:
 
 
 def is_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool:
-    """Tell whether one of those who have an IKE_SA proved this certificate."""
+    """Tell whether the peer of one of the IKE_SAs ``present`` proved this certificate."""
     proven = [one.identity for one in present if is_proven(one)]
     if any(proves(certificate, identity) for identity in proven):
         return True
-    # There is nobody to mistake the peer for.
+    # The identity cannot be compared, but no other peer has an IKE_SA here.
     return len(proven) == len(present) == 1 and _unprintable(certificate, proven[0])
 
 
 def is_proven(ike_peer: IkePeer) -> bool:
-    """Tell whether somebody proved its identity by a certificate."""
+    """Tell whether the peer proved its identity by a certificate."""
     return ike_peer.has_certificate and not ike_peer.unproven
 
 
 def proves(certificate: Certificate, printed: str) -> bool:
     """Tell whether a certificate proves an IKE identity that charon printed.
 
-    charon prints what the peer sent. In a name or mail address its case does not count; in parts of a subject it does
-    (``rdn_equals``), and there it is taken to count in all.
+    charon prints what the peer sent. It ignores case in a domain name or mail address. In a subject it ignores case
+    in some attributes only (``rdn_equals``); here case counts in all of them.
     """
     if printed in certificate.identities:
         return True
@@ -51,10 +51,10 @@ def proves(certificate: Certificate, printed: str) -> bool:
 
 
 def _unprintable(certificate: Certificate, printed: str) -> bool:
-    """Tell whether this may be the name of a subject that we cannot print as charon does."""
+    """Tell whether ``printed`` may be the certificate's subject, which cannot be printed as charon prints it."""
     return "=" in printed and not any("=" in identity for identity in certificate.identities)
 
 
 def ike_peer(identity: str, *, has_certificate: bool, unproven: bool = False) -> IkePeer:
-    """Return who has an IKE_SA, by its identity as charon prints it."""
+    """Return the peer of an IKE_SA, with the label that its identity names."""
     return IkePeer(identity, has_certificate, read_label(identity), unproven)

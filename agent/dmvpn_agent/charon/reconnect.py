@@ -1,7 +1,7 @@
-"""Has charon set up an IKE_SA with a peer, in the way that nhrpd does.
+"""Sets up an IKE_SA with a peer, with the command that nhrpd uses.
 
-charon with Alpine's patches takes ``initiate`` with addresses on its own socket. One without them has the bridge,
-which listens where nhrpd looks for charon.
+A charon with Alpine's patches accepts ``initiate`` with addresses. For other charons the bridge does, on the socket
+where nhrpd expects charon.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ TIMEOUT = 5.0
 
 
 class ViciReconnector:
-    """Speaks to the first of the sockets that is there, each time on a connection of its own.
+    """Uses the first of the sockets that exists, with a new connection for each command.
 
-    ``profiles``: what nhrpd asks for on each tunnel interface.
+    ``profiles``: the CHILD_SA configuration of each tunnel interface.
     """
 
     def __init__(self, sockets: Sequence[Path], profiles: Mapping[str, str], telemetry: Telemetry) -> None:
@@ -29,13 +29,13 @@ class ViciReconnector:
         self._profiles = profiles
         self._telemetry = telemetry
 
-    async def invite(self, interface: str, local: Address, remote: Address) -> None:
-        """Ask for an IKE_SA between two NBMA addresses, for what is bound on a tunnel interface.
+    async def initiate(self, interface: str, local: Address, remote: Address) -> None:
+        """Request an IKE_SA between two NBMA addresses for a tunnel interface.
 
         Raises ``CharonLost``, ``CommandFailed``.
         """
-        if interface not in self._profiles:  # of a peer that was stored before the configuration changed
-            raise CommandFailed(f"{interface} is none of nhrp.interfaces")
+        if interface not in self._profiles:  # the peer was stored before the configuration changed
+            raise CommandFailed(f"{interface} is not in nhrp.interfaces")
         path = next((path for path in self._sockets if path.is_socket()), None)
         if path is None:
             raise CharonLost(f"none of {', '.join(str(path) for path in self._sockets)} is a socket")

@@ -1,6 +1,6 @@
-"""SAs that stay the same value from look to look while nothing happens to them.
+"""Reuses the value of an SA that has not changed since the last list: a thousand SAs are then held once.
 
-charon gives times as whole seconds from now, so that the same moment is another one by up to a second at each look.
+charon gives times in whole seconds from now, so the same moment differs by up to a second from list to list.
 """
 
 from dataclasses import replace
@@ -8,42 +8,42 @@ from datetime import datetime, timedelta
 
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 
-#: A second by charon's rounding, and one by the clocks: its own counts no leaps of the system's.
+#: One second for charon's rounding, and one because charon's clock does not follow steps of the system clock.
 ROUNDING = timedelta(seconds=2)
 
 
 def reuse_unchanged(sa: IkeSa, former: IkeSa | None) -> IkeSa:
-    """Return the former value of an IKE_SA, if rounding is all that sets this one apart.
+    """Return the former value of an IKE_SA if only rounded times differ.
 
-    Else this one, with those of its former times and CHILD_SAs of which that is true.
+    Otherwise return the new value, with each former time and CHILD_SA that differs by rounding only.
     """
     if former is None or former.spis != sa.spis:
         return sa
     children = {child.spis: child for child in former.children}
-    steady = replace(
+    merged = replace(
         sa,
-        established_at=_steadied(sa.established_at, former.established_at),
-        rekey_due=_steadied(sa.rekey_due, former.rekey_due),
-        reauth_due=_steadied(sa.reauth_due, former.reauth_due),
-        children=tuple(_steadied_child(child, children.get(child.spis)) for child in sa.children),
+        established_at=_reused_time(sa.established_at, former.established_at),
+        rekey_due=_reused_time(sa.rekey_due, former.rekey_due),
+        reauth_due=_reused_time(sa.reauth_due, former.reauth_due),
+        children=tuple(_reused_child(child, children.get(child.spis)) for child in sa.children),
     )
-    return former if steady == former else steady
+    return former if merged == former else merged
 
 
-def _steadied_child(child: ChildSa, former: ChildSa | None) -> ChildSa:
+def _reused_child(child: ChildSa, former: ChildSa | None) -> ChildSa:
     if former is None or former.unique_id != child.unique_id:
         return child
     idle = child.traffic == former.traffic
-    steady = replace(
+    merged = replace(
         child,
-        last_in=_steadied(child.last_in, former.last_in if idle else None),
-        last_out=_steadied(child.last_out, former.last_out if idle else None),
-        installed_at=_steadied(child.installed_at, former.installed_at),
-        rekey_due=_steadied(child.rekey_due, former.rekey_due),
-        expires=_steadied(child.expires, former.expires),
+        last_in=_reused_time(child.last_in, former.last_in if idle else None),
+        last_out=_reused_time(child.last_out, former.last_out if idle else None),
+        installed_at=_reused_time(child.installed_at, former.installed_at),
+        rekey_due=_reused_time(child.rekey_due, former.rekey_due),
+        expires=_reused_time(child.expires, former.expires),
     )
-    return former if steady == former else steady
+    return former if merged == former else merged
 
 
-def _steadied(time: datetime | None, former: datetime | None) -> datetime | None:
+def _reused_time(time: datetime | None, former: datetime | None) -> datetime | None:
     return former if time and former and abs(time - former) <= ROUNDING else time

@@ -1,4 +1,4 @@
-"""Security associations as charon shows them."""
+"""Security associations as charon lists them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ from typing import NamedTuple
 
 from dmvpn_agent.addresses import Address
 
-#: CHILD_SA states (strongSwan ``child_sa_state_names``) in which it is the one in use. A REKEYED one was replaced.
+#: CHILD_SA states (strongSwan ``child_sa_state_names``) in which it carries traffic. A REKEYED one was replaced.
 INSTALLED_STATES = frozenset({"INSTALLED", "UPDATING", "REKEYING"})
 #: IKE_SA states (strongSwan ``ike_sa_state_names``) in which the peer is authenticated.
 ESTABLISHED_STATES = frozenset({"ESTABLISHED", "REKEYING", "REKEYED"})
-#: The IKE_SA state in which the two are not authenticated yet.
+#: The IKE_SA state before the peers are authenticated.
 CONNECTING = "CONNECTING"
-#: IKE_SA states from which there is no way back. One whose peer does not answer stays there until charon gives up.
+#: IKE_SA states that only end in deletion. If the peer does not answer, the IKE_SA stays there until charon gives up.
 ENDING_STATES = frozenset({"DELETING", "DESTROYING"})
 
 
 class Authentication(StrEnum):
     """How charon authenticates the peers of a connection."""
 
-    #: Every remote round is by public key, so that the identity shown was proved by a certificate.
+    #: Every remote round is by public key: a certificate proved the identity that charon lists.
     PUBLIC_KEY = "public_key"
     #: Every remote round is by pre-shared key.
     PRE_SHARED_KEY = "pre_shared_key"
-    #: By another method (EAP, XAuth), by several, by whichever the peer takes, or not known.
+    #: By another method (EAP, XAuth), by several, by any that the peer chooses, or not known.
     OTHER = "other"
 
 
 class Traffic(NamedTuple):
-    """What passed, as the kernel counts it: bytes of the packets inside, and packets."""
+    """Traffic as the kernel counts it: bytes of the inner packets, and packets."""
 
     bytes_in: int = 0
     packets_in: int = 0
@@ -48,10 +48,10 @@ NO_TRAFFIC = Traffic()
 
 @dataclass(frozen=True, slots=True)
 class Algorithms:
-    """What two peers agreed on, in strongSwan's names with a key's bits after a hyphen (``AES_GCM_16-256``).
+    """The negotiated algorithms, by strongSwan's names with the key size after a hyphen (``AES_GCM_16-256``).
 
-    Empty where there is none: AES-GCM needs no ``integrity``, a CHILD_SA no ``prf``, and one made in IKE_AUTH no key
-    exchange. ``key_exchanges``: more than one where they are combined (RFC 9370).
+    Empty if there is none: AES-GCM needs no ``integrity``, a CHILD_SA no ``prf``, and one that was set up in IKE_AUTH
+    no key exchange. ``key_exchanges``: several if they are combined (RFC 9370).
     """
 
     encryption: str = ""
@@ -68,10 +68,10 @@ class Algorithms:
 
 @dataclass(frozen=True, slots=True)
 class ChildSa:
-    """A CHILD_SA; ``unique_id`` is charon's own number for it, ``name`` its configuration's.
+    """A CHILD_SA; ``unique_id`` is charon's number for it, ``name`` its configuration's.
 
-    ``spi_in`` and ``spi_out`` name it for good; like everything after them they are absent until it is installed.
-    ``last_in``, ``last_out``: when it was last used. Times are as exact as charon tells them, in whole seconds.
+    ``spi_in`` and ``spi_out`` identify it permanently; they and all fields after them are empty until it is
+    installed. ``last_in``, ``last_out``: when it was last used. Times are exact to a second.
     """
 
     unique_id: int
@@ -98,7 +98,7 @@ class ChildSa:
 
     @property
     def spis(self) -> str:
-        """Return what names this CHILD_SA, across charon's restarts too; empty until it is installed."""
+        """Return an identifier that stays unique across restarts of charon; empty until it is installed."""
         return f"{self.spi_in}:{self.spi_out}" if self.spi_in else ""
 
 
@@ -106,10 +106,10 @@ class ChildSa:
 class IkeSa:
     """An IKE_SA; ``name`` is its connection's, the identities are as charon prints them.
 
-    The two SPIs name it for good; ``unique_id`` is charon's own number, which starts anew with charon. ``initiator``:
-    this node began it, or the last rekeying of it. Times are there once it is established, as exact as charon tells
-    them, in whole seconds; ``rekey_due`` and ``reauth_due`` only where the configuration asks for it.
-    ``remote_certificate``: the peer's, in DER, which only a charon with Alpine's patches tells.
+    The two SPIs identify it permanently; ``unique_id`` is charon's number, which restarts with charon. ``initiator``:
+    this node initiated it, or its last rekeying. Times are set once it is established, exact to a second;
+    ``rekey_due`` and ``reauth_due`` only if configured. ``remote_certificate``: the peer's, in DER, which only a
+    charon with Alpine's patches lists.
     """
 
     unique_id: int
@@ -136,7 +136,7 @@ class IkeSa:
 
     @property
     def spis(self) -> str:
-        """Return what names this IKE_SA."""
+        """Return an identifier that stays unique across restarts of charon."""
         return f"{self.initiator_spi}:{self.responder_spi}"
 
     @property
@@ -146,7 +146,7 @@ class IkeSa:
 
     @property
     def replacement_due(self) -> datetime | None:
-        """Return when it is to be rekeyed or authenticated anew, whichever comes first."""
+        """Return when it is due to be rekeyed or reauthenticated, whichever comes first."""
         return min(filter(None, (self.rekey_due, self.reauth_due)), default=None)
 
 
@@ -155,7 +155,7 @@ Circuit = tuple[IkeSa, ChildSa]
 
 
 def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
-    """Return what traffic can use now, by the CHILD_SA's unique id; an IKE_SA that is being deleted has none."""
+    """Return the circuits that carry traffic, by the CHILD_SA's unique id. An IKE_SA being deleted has none."""
     return {
         child.unique_id: (sa, child)
         for sa in sas
@@ -166,20 +166,20 @@ def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
 
 
 def addresses(sa: IkeSa) -> tuple[Address, Address]:
-    """Return what nhrpd knows a virtual circuit by: local and remote NBMA address, without ports."""
+    """Return the local and the remote NBMA address, by which nhrpd identifies a virtual circuit, without ports."""
     return sa.local_host, sa.remote_host
 
 
 def same_circuit(one: Circuit, other: Circuit) -> bool:
-    """Tell whether two looks at a CHILD_SA show the same to nhrpd: addresses, identities, and which IKE_SA."""
-    if one[0] is other[0]:  # not looked at again: so it is with all but one of a thousand
-        return _child(one[1]) == _child(other[1])
-    return _shown(*one) == _shown(*other)
+    """Tell whether two circuits are equal for nhrpd: addresses, identities, IKE_SA and CHILD_SA."""
+    if one[0] is other[0]:  # the usual case: this IKE_SA was not listed again
+        return _child_identity(one[1]) == _child_identity(other[1])
+    return _identity(*one) == _identity(*other)
 
 
-def _shown(sa: IkeSa, child: ChildSa) -> tuple[object, ...]:
-    return (sa.unique_id, sa.name, sa.spis, addresses(sa), sa.local_id, sa.remote_id, *_child(child))
+def _identity(sa: IkeSa, child: ChildSa) -> tuple[object, ...]:
+    return (sa.unique_id, sa.name, sa.spis, addresses(sa), sa.local_id, sa.remote_id, *_child_identity(child))
 
 
-def _child(child: ChildSa) -> tuple[object, ...]:
+def _child_identity(child: ChildSa) -> tuple[object, ...]:
     return child.unique_id, child.name

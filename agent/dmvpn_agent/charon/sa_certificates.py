@@ -1,7 +1,8 @@
-"""The certificate that each IKE_SA was authenticated with, as the agent comes to know it.
+"""The certificate of each IKE_SA's peer.
 
-A charon with Alpine's patches lists it with the IKE_SA; without them the bridge has it. nhrpd is no such source: it
-holds none of 2048 bytes and more, and asks nothing when a peer comes back with a renewed one.
+A charon with Alpine's patches lists it with the IKE_SA; for other charons the bridge finds and stores it. The
+certificate that nhrpd sends does not suffice: nhrpd holds none of 2048 bytes or more, and sends no event when a peer
+returns with a renewed one.
 """
 
 import asyncio
@@ -13,22 +14,22 @@ from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 
-#: Seconds that the source may take. Revocations are enforced after it, and on a disk that hangs they must be too.
+#: Seconds that the source may take. Revocations are enforced afterwards, even if the disk hangs.
 READ_TIMEOUT = 2.0
 
 
 class CertificateSource(Protocol):
-    """Certificates by IKE_SA, kept by somebody else."""
+    """Certificates by IKE_SA, stored by another process."""
 
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
-        """Return the peers' certificates (DER) of these IKE_SAs, as far as they are known. Never raises.
+        """Return the peers' certificates (DER) by SPIs, as far as they are known. Never raises.
 
-        Empty for an IKE_SA whose certificate was looked for and not found. It is called in a thread of its own.
+        Empty bytes mean that the bridge found no certificate. Called in a thread.
         """
 
 
 class SaCertificates:
-    """Remembers what it has found, for the IKE_SAs that there are."""
+    """The certificates of the present IKE_SAs, as far as they were found."""
 
     def __init__(self, source: CertificateSource | None) -> None:
         self._source = source
@@ -37,41 +38,41 @@ class SaCertificates:
         self._reading: asyncio.Future[dict[str, Certificate | BadCertificate | None]] | None = None
 
     async def refresh(self, sas: Iterable[IkeSa]) -> None:
-        """Ask for the certificates that are not known; those that do not come in time are asked for the next time."""
+        """Load the certificates that are not known yet; what takes too long is loaded by a later refresh."""
         with suppress(TimeoutError):
             async with asyncio.timeout(READ_TIMEOUT):
                 await self._refresh(tuple(sas))
 
     async def _refresh(self, sas: tuple[IkeSa, ...]) -> None:
-        # One thread at a time: those that hang would take all that there are.
+        # One thread at a time: hanging ones would use up the thread pool.
         while self._reading is not None and not self._reading.done():
             await asyncio.wait((self._reading,))
-        lacking = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
-        if lacking and self._source is not None:
-            self._reading = asyncio.ensure_future(asyncio.to_thread(_read, self._source, lacking))
+        missing = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
+        if missing and self._source is not None:
+            self._reading = asyncio.ensure_future(asyncio.to_thread(_read, self._source, missing))
             read = await asyncio.shield(self._reading)
-            # Not in one with the await: a look meanwhile makes another dictionary of it.
+            # Not in the same statement as the await: ``update`` may replace the dictionary meanwhile.
             self._found |= {spis: one for spis, one in read.items() if one is not None}
             self._absent = frozenset(spis for spis, one in read.items() if one is None)
 
     def update(self, sas: Iterable[IkeSa]) -> None:
-        """Take up the IKE_SAs that there are now."""
-        here = {sa.spis: sa for sa in sas}
-        self._found = {spis: one for spis, one in self._found.items() if spis in here}
-        self._find(here.values())
+        """Forget the certificates of all IKE_SAs but these."""
+        present = {sa.spis: sa for sa in sas}
+        self._found = {spis: one for spis, one in self._found.items() if spis in present}
+        self._read_listed(present.values())
 
     def of(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:
-        """Return the certificates of these IKE_SAs that are known and can be read."""
+        """Return the readable certificates of these IKE_SAs, as far as they are known."""
         wanted = tuple(sas)
-        self._find(wanted)
+        self._read_listed(wanted)
         found = (self._found.get(sa.spis) for sa in wanted)
         return tuple(one for one in found if isinstance(one, Certificate))
 
     def are_known(self, sas: Iterable[IkeSa]) -> bool:
-        """Tell whether no certificate of these IKE_SAs is awaited: each is known, unreadable or was not found."""
+        """Tell whether each of these IKE_SAs' certificates is known, unreadable or was not found."""
         return all(sa.spis in self._found or sa.spis in self._absent for sa in sas)
 
-    def _find(self, sas: Iterable[IkeSa]) -> None:
+    def _read_listed(self, sas: Iterable[IkeSa]) -> None:
         for sa in sas:
             if sa.spis not in self._found and sa.remote_certificate:
                 self._found[sa.spis] = read_certificate(sa.remote_certificate)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Ike:
-    """charon: its socket, and what the agent may do there.
+    """charon's VICI socket, and what the agent may do there.
 
-    ``ends_denied``: the IKE_SA of a peer that is denied is ended. ``loads_crls``: charon is given the CRLs too, so
-    that it refuses revoked peers itself.
+    ``ends_denied``: the agent deletes the IKE_SA of a denied peer. ``loads_crls``: the agent loads the CRLs into
+    charon, so that charon refuses revoked peers itself.
     """
 
     vici_socket: Path

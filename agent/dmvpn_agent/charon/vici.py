@@ -1,10 +1,10 @@
-"""VICI, strongSwan's control protocol: packets to bytes and back, for either side of the connection.
+"""VICI, strongSwan's control protocol: encodes and decodes packets, for both sides of the connection.
 
 A packet is a four-byte length, a type, for some types a name, and a message of sections, lists and values
-(strongSwan ``src/libcharon/plugins/vici/README.md``). Messages are written by the package ``vici`` (its ``Message``).
-Its ``Packet`` has only a client's side; the bridge is charon's side too, and reads requests and writes events. Its
-``Message`` reads six times slower than can be, which is most of what a look at a thousand SAs would cost. So type and
-name are coded here, and messages read; a test holds all of it to what ``vici.protocol`` makes and reads.
+(strongSwan ``src/libcharon/plugins/vici/README.md``). The package ``vici`` writes the messages (its ``Message``).
+Its ``Packet`` covers the client's side only, and the bridge needs charon's side too: it reads requests and writes
+events. Its ``Message`` reads six times slower than this module, which would be most of the cost of listing a thousand
+SAs. A test compares this module with ``vici.protocol``.
 """
 
 import struct
@@ -18,7 +18,7 @@ from vici.protocol import Message
 #: charon drops longer ones.
 MAX_PACKET = 512 * 1024
 
-#: Sections within sections. charon and nhrpd have three or four; what is much deeper could be read, and not written.
+#: Nested sections. charon and nhrpd use three or four; much deeper ones could be read but not written.
 MAX_DEPTH = 32
 
 #: A value's length is written in 16 bits.
@@ -29,11 +29,11 @@ Section = Mapping[str, Any]
 
 
 class ViciError(Exception):
-    """What came is not VICI; the connection is of no further use."""
+    """A packet or message is malformed."""
 
 
 class PacketType(IntEnum):
-    """Types of packet; the first three and their direction as README.md has them."""
+    """Types of packet, as README.md lists them."""
 
     CMD_REQUEST = 0
     CMD_RESPONSE = 1
@@ -50,7 +50,7 @@ _NAMED = frozenset({PacketType.CMD_REQUEST, PacketType.EVENT_REGISTER, PacketTyp
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet; ``name`` is a command's or an event's, empty for types that have none."""
+    """A packet; ``name`` is that of the command or event, empty for types that have none."""
 
     type: PacketType
     name: str = ""
@@ -58,7 +58,7 @@ class Packet:
 
 
 def encode(packet: Packet) -> bytes:
-    """Return a packet's bytes. Raises ``ViciError`` where something does not fit its length field (``MAX_VALUE``)."""
+    """Return a packet's bytes. Raises ``ViciError`` if an element does not fit its length field (``MAX_VALUE``)."""
     try:
         head = struct.pack("!B", packet.type)
         if packet.type in _NAMED:
@@ -80,11 +80,11 @@ class PacketReader:
 
     @property
     def rest(self) -> bytes:
-        """Return the bytes of the packet that is not complete yet."""
+        """Return the bytes of the incomplete packet."""
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Packet]:
-        """Yield the packets that are complete now. Raises ``ViciError``."""
+        """Yield the packets that these bytes complete. Raises ``ViciError``."""
         self._buffer += data
         while len(self._buffer) >= 4:
             (length,) = struct.unpack_from("!I", self._buffer)
@@ -98,7 +98,7 @@ class PacketReader:
 
 
 def decode(body: bytes) -> Packet:
-    """Read one packet, without its length. Raises ``ViciError``."""
+    """Read a packet, without its length. Raises ``ViciError``."""
     try:
         kind = PacketType(body[0])
         place, name = 1, ""
@@ -113,7 +113,7 @@ def decode(body: bytes) -> Packet:
 
 
 def _message(body: bytes, place: int) -> Section:
-    """Read the message from a place to the end. Raises ``ViciError``, ``IndexError``, ``ValueError``."""
+    """Read the message from ``place`` to the end. Raises ``ViciError``, ``IndexError``, ``ValueError``."""
     section: dict[str, Any] = {}
     above: list[dict[str, Any]] = []
     while place < len(body):
@@ -128,7 +128,7 @@ def _message(body: bytes, place: int) -> Section:
             section[name], place = _value(body, end)
         elif element == Message.SECTION_START:
             if len(above) >= MAX_DEPTH:
-                raise ViciError(f"a message has sections more than {MAX_DEPTH} deep in one another")
+                raise ViciError(f"a message has sections nested more than {MAX_DEPTH} deep")
             above.append(section)
             section[name] = section = {}
             place = end
@@ -142,7 +142,7 @@ def _message(body: bytes, place: int) -> Section:
 
 
 def _value(body: bytes, place: int) -> tuple[bytes, int]:
-    """Return the value at a place, and where it ends: beyond the message, where it is cut off."""
+    """Return the value at ``place``, and its end, which lies beyond the message if the value is cut off."""
     start = place + 2
     end = start + (body[place] << 8 | body[place + 1])
     return body[start:end], end
@@ -154,18 +154,18 @@ def _list(body: bytes, place: int) -> tuple[list[bytes], int]:
         item, place = _value(body, place + 1)
         items.append(item)
     if body[place] != Message.LIST_END:
-        raise ViciError("a list has something else than items")
+        raise ViciError("a list contains an element that is no item")
     return items, place + 1
 
 
 def text(section: Section, key: str) -> str:
-    """Return a value as text; empty where it is missing or no value. Bytes that are no UTF-8 are replaced."""
+    """Return a value as text; empty if it is missing or a section. Bytes that are not UTF-8 are replaced."""
     value = section.get(key, b"")
     return value.decode(errors="replace") if isinstance(value, bytes) else ""
 
 
 def number(section: Section, key: str) -> int:
-    """Return a value as a number, at most 64 bits long. Raises ``ViciError`` where it is missing or not one."""
+    """Return a value as a number of at most 20 digits. Raises ``ViciError`` if it is missing or not a number."""
     value = text(section, key)
     if not (value.isdecimal() and len(value) <= 20):
         raise ViciError(f"{key} is {value[:40]!r}, not a number")
@@ -173,7 +173,7 @@ def number(section: Section, key: str) -> int:
 
 
 def count(section: Section, key: str) -> int:
-    """Return a value as a number, 0 where it is missing. Raises ``ViciError`` where it is not one."""
+    """Return a value as a number, 0 if it is missing. Raises ``ViciError`` if it is not a number."""
     return number(section, key) if key in section else 0
 
 

@@ -1,4 +1,4 @@
-"""charon by way of its VICI socket, on one asyncio connection."""
+"""Connects to charon's VICI socket."""
 
 import asyncio
 import os
@@ -21,13 +21,13 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: charon answers from memory; one that takes longer hangs.
+#: Seconds. charon answers from memory; if an answer takes longer, charon hangs.
 REQUEST_TIMEOUT = 20.0
-#: charon queues events for us without bound, we do not: beyond this many the state is read anew.
+#: charon queues events without a bound, the client does not: if more wait, it reconnects and lists all SAs.
 MAX_WAITING_EVENTS = 10_000
 #: Seconds between two attempts to connect: at first, and at most.
 FIRST_RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.2, 5.0
-#: Octets read at once: so many are parsed before anything else has its turn.
+#: Bytes read at once, and parsed before the event loop continues.
 CHUNK = 1 << 14
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -35,8 +35,8 @@ Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A command under way; ``take`` is given the messages of the ``event`` by which charon answers it."""
+class _Pending:
+    """A command without an answer yet; ``take`` receives the messages of the ``event`` by which charon answers it."""
 
     answer: asyncio.Future[Packet]
     event: str
@@ -44,14 +44,14 @@ class _Asked:
 
 
 def _nothing(_: Section) -> None:
-    """Take no events."""
+    """Receive no events."""
 
 
 class ViciCharon:
-    """Connects to charon's socket, again and again with back-off where it is not there or closes soon.
+    """Connects to charon's socket, with back-off if charon is away or closes the connection soon.
 
-    ``timeout``: seconds for one answer. ``max_waiting_events``: how many events may wait to be looked at.
-    ``refuses_itself``: this process listens on a VICI socket too, and must not take that one for charon's.
+    ``timeout``: seconds for one answer. ``max_waiting_events``: how many events may be queued. ``refuses_itself``:
+    this process listens on a VICI socket too, and must not connect to it.
     """
 
     def __init__(
@@ -96,17 +96,17 @@ class ViciCharon:
                 self._backoff.failed()
                 if self._trouble.is_new(error):
                     log.warning("charon_unreachable", socket=str(self._path), why=self._trouble.text,
-                                do="is charon running, with its vici plugin on this socket, for this user?"
-                                " see ike.vici_socket")  # fmt: skip
+                                do="check that charon runs, that its vici plugin uses this socket"
+                                " (ike.vici_socket), and that this user may open it")  # fmt: skip
             else:
                 self._trouble.over()
                 return streams
 
 
 def _refuse_itself(writer: asyncio.StreamWriter) -> None:
-    """Close a connection to this very process: by whatever name its socket was reached. Raises ``OSError``."""
+    """Close a connection to this very process, whatever path led to its socket. Raises ``OSError``."""
     connection: socket.socket = writer.get_extra_info("socket")
-    size = struct.calcsize("3i")  # struct ucred: pid, uid, gid of whoever called listen()
+    size = struct.calcsize("3i")  # struct ucred: pid, uid, gid of the process that called listen()
     process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     if process == os.getpid():
         writer.transport.abort()
@@ -114,7 +114,7 @@ def _refuse_itself(writer: asyncio.StreamWriter) -> None:
 
 
 class ViciSession:
-    """One connection. charon answers commands in order, and sends a streaming one's events before its answer."""
+    """A connection. charon answers commands in order, and sends a streaming command's events before its answer."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class ViciSession:
         self._writer = writer
         self._telemetry = telemetry
         self._timeout = timeout
-        self._asked: deque[_Asked] = deque()
+        self._pending: deque[_Pending] = deque()
         self._streamed: dict[str, asyncio.Future[bool]] = {}
         self._events: asyncio.Queue[tuple[str, Section] | None] = asyncio.Queue(max_waiting_events)
         self._lost: str | None = None
@@ -152,12 +152,12 @@ class ViciSession:
     async def stream(
         self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
     ) -> list[Read]:
-        """Run a command that answers by events; return what ``read`` makes of each message as it comes.
+        """Run a command that answers by events; return what ``read`` makes of each message as it arrives.
 
         Raises ``CommandFailed``, ``CharonLost``, and what ``read`` raises.
         """
-        # Once for all: charon sends these events to nobody but the connection that gave the command
-        # (``vici_dispatcher.c``, ``raise_event`` with its id), and twice where they are asked for twice.
+        # Register once a session: charon sends these events only to the connection that gave the command
+        # (``vici_dispatcher.c``, ``raise_event`` with its id), and twice if it is registered twice.
         if event not in self._streamed:
             self._streamed[event] = asyncio.ensure_future(self.register(event))
         if not await asyncio.shield(self._streamed[event]):
@@ -177,12 +177,12 @@ class ViciSession:
         return answer.message
 
     async def register(self, event: str) -> bool:
-        """Ask for an event; return whether charon knows it. Raises ``CharonLost``."""
+        """Register for an event; return whether charon knows it. Raises ``CharonLost``."""
         answer = await self._exchange(Packet(PacketType.EVENT_REGISTER, event))
         return answer.type is PacketType.EVENT_CONFIRM
 
     async def events(self) -> AsyncIterator[tuple[str, Section]]:
-        """Yield events as they come. Raises ``CharonLost``."""
+        """Yield events as they arrive. Raises ``CharonLost``."""
         while (event := await self._events.get()) is not None:
             yield event
         raise CharonLost(self._lost or "the connection was closed")
@@ -192,10 +192,10 @@ class ViciSession:
             raise CharonLost(self._lost)
         try:
             encoded = encode(packet)
-        except ViciError as error:  # the command cannot be given; the connection is as good as before
+        except ViciError as error:  # the command cannot be encoded; the connection is intact
             raise CommandFailed(str(error)) from error
         answer: asyncio.Future[Packet] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Asked(answer, event, take))
+        self._pending.append(_Pending(answer, event, take))
         self._writer.write(encoded)
         try:
             async with asyncio.timeout(self._timeout):
@@ -213,40 +213,40 @@ class ViciSession:
             while data := await self._reader.read(CHUNK):
                 for packet in packets.feed(data):
                     self._packet(packet)
-                await asyncio.sleep(0)  # what was read already is returned without a pause
+                await asyncio.sleep(0)  # reading buffered bytes does not yield to the event loop
             self._lose("charon closed the connection")
         except (ViciError, OSError) as error:
             self._lose(str(error))
 
     def _packet(self, packet: Packet) -> None:
         if packet.type is not PacketType.EVENT:
-            if not self._asked:
-                raise ViciError("charon answered what was not asked")
-            answer = self._asked.popleft().answer
+            if not self._pending:
+                raise ViciError("charon sent an answer to no command")
+            answer = self._pending.popleft().answer
             if not answer.done():
                 answer.set_result(packet)
         elif packet.name in self._streamed:
-            # charon runs one command after the other, so these belong to the oldest one, or to nobody any more.
-            if self._asked and self._asked[0].event == packet.name and not self._asked[0].answer.done():
+            # charon runs one command after another: these belong to the oldest one, or to one that was given up.
+            if self._pending and self._pending[0].event == packet.name and not self._pending[0].answer.done():
                 try:
-                    self._asked[0].take(packet.message)
-                except Exception as error:  # for whoever asked; the connection is as good as before
-                    self._asked[0].answer.set_exception(error)
+                    self._pending[0].take(packet.message)
+                except Exception as error:  # raised where the command was given; the connection is intact
+                    self._pending[0].answer.set_exception(error)
         else:
             self._telemetry.increment(metrics.VICI_EVENTS, packet.name)
             try:
                 self._events.put_nowait((packet.name, packet.message))
             except asyncio.QueueFull:
                 limit = self._events.maxsize
-                raise ViciError(f"more than {limit} events wait; reading the state anew") from None
+                raise ViciError(f"more than {limit} events wait; reconnecting to list all SAs") from None
 
     def _lose(self, why: str | None) -> None:
         self._lost = why
-        for asked in self._asked:
-            if not asked.answer.done():
-                asked.answer.set_exception(CharonLost(why))
-                asked.answer.exception()  # looked at here, in case nobody waits any more
-        self._asked.clear()
+        for pending in self._pending:
+            if not pending.answer.done():
+                pending.answer.set_exception(CharonLost(why))
+                pending.answer.exception()  # retrieved here, in case the command was given up
+        self._pending.clear()
         while self._events.full():
             self._events.get_nowait()
         self._events.put_nowait(None)

@@ -27,7 +27,7 @@ SELDOM, GIVE_UP_AFTER = timedelta(minutes=1), timedelta(minutes=15)
 class Reconnector(Protocol):
     """Asks charon to initiate an IKE_SA."""
 
-    async def invite(self, interface: str, local: Address, remote: Address) -> None:
+    async def initiate(self, interface: str, local: Address, remote: Address) -> None:
         """Initiate the connection of a tunnel interface between two NBMA addresses.
 
         Raises ``CharonLost``, ``CommandFailed``.
@@ -82,7 +82,7 @@ class Reconnections:
             return True
         reconnection.due = now + (OFTEN if elapsed < OFTEN_FOR else SELDOM)
         try:
-            await self._reconnector.invite(request.interface, reconnection.local, remote)
+            await self._reconnector.initiate(request.interface, reconnection.local, remote)
         except (CharonLost, CommandFailed) as error:
             self._telemetry.increment(metrics.INVITATIONS, "failed")
             log.warning(

@@ -156,8 +156,8 @@ async def test_an_invitation_has_the_form_that_a_patched_charon_took(tmp_path: P
         packet for packet in packets if packet.type is PacketType.CMD_REQUEST and packet.name == "initiate"
     ]
     async with _charon("initiate-terminate", tmp_path / "charon.vici") as charon:
-        inviter = ViciReconnector((charon.path,), {"gre1": "dmvpn"}, telemetry)
-        await inviter.invite("gre1", ip_address("198.18.0.1"), ip_address(SPOKE))
+        reconnector = ViciReconnector((charon.path,), {"gre1": "dmvpn"}, telemetry)
+        await reconnector.initiate("gre1", ip_address("198.18.0.1"), ip_address(SPOKE))
         name, message = charon.requests[-1]
     assert name == "initiate"
     assert {**message, "init-limits": b"1"} == recorded.message

@@ -199,7 +199,7 @@ class TestReadmitted:
         node.present()
         node.denied.readmit(self.ASKED)
         await node.enforcer.enforce()
-        assert (node.sas.ended, node.sas.invited) == ([1], [])
+        assert (node.sas.ended, node.sas.initiated) == ([1], [])
 
     async def test_one_that_is_denied_each_time_it_asks_is_called_ever_less_often(self, node: Node) -> None:
         """nhrpd shows a certificate that it kept from before: the peer would be accepted by the one it has."""
@@ -230,7 +230,7 @@ class TestReadmitted:
         """charon had refused it; it would try again in half an hour."""
         node.denied.readmit(self.ASKED)
         await node.enforcer.enforce()
-        assert node.sas.invited == [(LOCAL, NBMA)]
+        assert node.sas.initiated == [(LOCAL, NBMA)]
         assert node.telemetry.value(charon_metrics.INVITATIONS, "sent") == 1
 
     async def test_it_is_called_until_it_comes(self, node: Node) -> None:
@@ -240,12 +240,12 @@ class TestReadmitted:
         for seconds in (0, 4, 1, 9, 1):
             node.clock.advance(seconds)
             await node.enforcer.enforce()
-            calls.append(len(node.sas.invited))
+            calls.append(len(node.sas.initiated))
         assert calls == [1, 1, 2, 3, 3]
         node.present()
         node.clock.advance(60)
         await node.enforcer.enforce()
-        assert len(node.sas.invited) == 3
+        assert len(node.sas.initiated) == 3
 
     async def test_where_charon_is_away_a_pass_calls_only_one(self, node: Node) -> None:
         """Each call may take seconds to fail, and the next pass has denied peers to end."""
@@ -256,7 +256,7 @@ class TestReadmitted:
         assert node.telemetry.value(charon_metrics.INVITATIONS, "failed") == 1
         node.sas.away = False
         await node.enforcer.enforce()
-        assert node.sas.invited == [(LOCAL, NBMA + 1)]
+        assert node.sas.initiated == [(LOCAL, NBMA + 1)]
 
     async def test_what_goes_wrong_with_one_is_not_the_end_of_the_others(
         self, node: Node, monkeypatch: pytest.MonkeyPatch
@@ -269,7 +269,7 @@ class TestReadmitted:
             with pytest.raises(ZeroDivisionError):
                 await node.enforcer.enforce()
         await node.enforcer.enforce()
-        assert node.sas.invited == [(LOCAL, NBMA + 1)]
+        assert node.sas.initiated == [(LOCAL, NBMA + 1)]
 
     async def test_it_is_not_called_for_ever(self, node: Node) -> None:
         """It may be switched off."""
@@ -277,7 +277,7 @@ class TestReadmitted:
         for _ in range(100):
             node.clock.advance(60)
             await node.enforcer.enforce()
-        assert 10 < len(node.sas.invited) < 20
+        assert 10 < len(node.sas.initiated) < 20
 
     async def test_an_invitation_that_fails_is_counted(self, node: Node) -> None:
         """The peer comes back by itself, later."""
@@ -508,7 +508,7 @@ class TestDryRun:
         for _ in range(3):
             await node.enforcer.enforce()
             node.clock.advance(60)
-        assert node.sas.invited == []
+        assert node.sas.initiated == []
         assert [entry["event"] for entry in logs] == ["would_invite"]
         assert node.telemetry.samples(charon_metrics.INVITATIONS) == {}
 
