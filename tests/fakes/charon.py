@@ -1,4 +1,4 @@
-"""A charon on a real Unix socket: SAs, certificates, events; and faults that the real one has not on demand."""
+"""A charon on a real Unix socket, with SAs, certificates and events, and with faults on demand."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.charon.vici import Packet, PacketReader, PacketType, Section, encode, sections, text
 
-#: What unpatched strongSwan knows of the events that anybody here asks for.
+#: The events of unpatched strongSwan that the agent and the tests use.
 EVENTS = frozenset({"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "list-sa", "list-cert",
                     "list-conn"})  # fmt: skip
 _CLASSES = {"psk": "pre-shared key", "pubkey": "public key", "eap-md5": "EAP", "xauth": "XAuth"}
@@ -18,7 +18,7 @@ PATCHED_EVENTS = EVENTS | {"alert", "child-state-installed", "child-state-rekeye
 
 
 def rounds(*methods: str) -> dict[str, Any]:
-    """Return a connection whose peers pass these rounds, as charon lists it; ``""``: with ``auth`` unset."""
+    """Return a connection with these authentication rounds, as charon lists it; ``""``: ``auth`` is not set."""
     return {
         f"remote-{number}": {"class": _CLASSES[method]} if method else {} for number, method in enumerate(methods, 1)
     }
@@ -41,7 +41,7 @@ class FakeSa:
     initiator: bool = False
 
     def section(self, **changes: Any) -> dict[str, Any]:
-        """Return the SA as charon 5.9.8 lists it (``list_ike`` and ``list_child`` of its ``vici_query.c``)."""
+        """Return the SA as charon 5.9.8 lists it (``list_ike`` and ``list_child`` in ``vici_query.c``)."""
         spi = self.spi or f"{self.unique_id:016x}"
         return {
             "uniqueid": str(self.unique_id),
@@ -67,7 +67,7 @@ class FakeSa:
         }
 
     def child(self, number: int) -> dict[str, Any]:
-        """Return one CHILD_SA; before it is installed, charon has no more than the head of it."""
+        """Return one CHILD_SA; before it is installed, charon lists its first fields only."""
         state = self.children[number]
         section: dict[str, Any] = {
             "name": "dmvpn", "uniqueid": str(number), "reqid": "1", "state": state, "mode": "TRANSPORT",
@@ -84,9 +84,9 @@ class FakeSa:
 
 
 class FakeCharon:
-    """Serves VICI; ``hang`` makes it answer nothing, ``requests`` are the commands it was given.
+    """Serves VICI; ``hang`` makes it answer nothing, ``requests`` are the commands received.
 
-    ``hide_once``: CHILD_SAs that the next look does not show.
+    ``hide_once``: CHILD_SAs that the next list lacks.
     """
 
     def __init__(self, path: Path, *, patched: bool = False) -> None:
@@ -110,7 +110,7 @@ class FakeCharon:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
 
     async def stop(self) -> None:
-        """Go away as a killed charon does: connections closed, the socket's file left."""
+        """Stop as a killed charon does: connections are closed, the socket file remains."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -129,10 +129,10 @@ class FakeCharon:
             if event is None or event in events:
                 writer.write(data)
 
-    def up(self, sa: FakeSa, *, told: bool = True) -> None:
-        """Have an SA come up with its children; ``told`` is whether anybody is."""
+    def up(self, sa: FakeSa, *, silent: bool = False) -> None:
+        """Bring an SA up with its children; if ``silent``, without an event."""
         self.sas[sa.unique_id] = sa
-        if told:
+        if not silent:
             self.raise_event("child-updown", {"up": "yes", sa.name: sa.section()})
 
     def down(self, unique_id: int) -> None:
@@ -140,7 +140,7 @@ class FakeCharon:
         self.raise_event("child-updown", {sa.name: sa.section()})  # down events carry no `up`
 
     def rekey_child(self, unique_id: int, old: int, new: int) -> None:
-        """Replace a CHILD_SA; the old and the new one stand one section deeper in the event."""
+        """Replace a CHILD_SA; the old and the new one lie one section deeper in the event."""
         sa = self.sas[unique_id]
         sa.children = {old: "REKEYED", new: "INSTALLED"}
         children = sa.section()["child-sas"]
@@ -148,7 +148,7 @@ class FakeCharon:
         self.raise_event("child-rekey", {sa.name: sa.section(**{"child-sas": {"dmvpn": pair}})})
 
     def move(self, unique_id: int, remote_host: str) -> None:
-        """Have a peer be at another address, as by MOBIKE or a NAT that changed its mind."""
+        """Move a peer to another address, as MOBIKE or a changed NAT mapping does."""
         sa = self.sas[unique_id]
         sa.remote_host = remote_host
         self.raise_event("ike-update", {sa.name: sa.section()})
@@ -170,7 +170,7 @@ class FakeCharon:
                     if not self.hang:
                         self._answer(packet, writer)
         except Exception:
-            writer.transport.abort()  # as charon does with what it cannot read
+            writer.transport.abort()  # as charon does if it cannot read a packet
         finally:
             del self._clients[writer]
             writer.close()

@@ -1,4 +1,4 @@
-"""A charon that says what a real one did: its events in their order, and its SAs as they then were."""
+"""A charon that replays a recording of a real one: its events in order, and its SAs at each moment."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ class RecordedSa(FakeSa):
 
 
 class RecordedCharon(FakeCharon):
-    """Serves a recording. ``patched=False`` leaves out what Alpine's patches add, as if charon had none of them."""
+    """Replays a recording. ``patched=False`` leaves out what Alpine's patches add."""
 
     def __init__(self, path: Path, recording: Path, *, patched: bool = True) -> None:
         super().__init__(path, patched=patched)
@@ -32,31 +32,31 @@ class RecordedCharon(FakeCharon):
 
     @property
     def finished(self) -> bool:
-        """Tell whether all was said."""
+        """Whether the recording is at its end."""
         return not self._steps
 
     def step(self) -> str:
-        """Say the next thing; return the event's name, or ``list-sas`` where only the SAs are others now."""
+        """Replay the next event and return its name, or change the SAs and return ``list-sas``."""
         step = self._steps.pop(0)
         if isinstance(step, Packet):
             if self._patched or not step.name.startswith("child-state-"):
-                self.raise_event(step.name, self._known_to_it(step.message))
+                self.raise_event(step.name, self._unpatched(step.message))
             return step.name
         self.sas = {sa.unique_id: self._sa(sa) for sa in step}
         return "list-sas"
 
     def _sa(self, sa: RecordedSa) -> RecordedSa:
-        """Return an IKE_SA as this charon lists it, and have its certificates in the cache."""
+        """Return an IKE_SA as this charon lists it, and put its certificates into the cache."""
         for key in ("local-cert-data", "remote-cert-data"):
             if (der := sa.recorded.get(key)) and der not in self.certificates:
                 self.certificates.append(der)
-        return replace(sa, recorded=self._known_to_it(sa.recorded))
+        return replace(sa, recorded=self._unpatched(sa.recorded))
 
-    def _known_to_it(self, section: Section) -> Section:
+    def _unpatched(self, section: Section) -> Section:
         if self._patched:
             return section
         return {
-            key: self._known_to_it(value) if isinstance(value, dict) else value
+            key: self._unpatched(value) if isinstance(value, dict) else value
             for key, value in section.items()
             if not key.endswith("-cert-data")
         }
@@ -68,7 +68,7 @@ class RecordedCharon(FakeCharon):
 
 
 def _steps(packets: Sequence[Packet]) -> Iterator[Packet | tuple[RecordedSa, ...]]:
-    """Yield events, and lists of SAs where they changed."""
+    """Yield events, and each list of SAs that differs from the last one."""
     listed: list[RecordedSa] = []
     before: tuple[RecordedSa, ...] | None = None
     for packet in packets:
@@ -86,7 +86,7 @@ def _steps(packets: Sequence[Packet]) -> Iterator[Packet | tuple[RecordedSa, ...
 
 
 def installed(charon: RecordedCharon) -> dict[int, str]:
-    """Return the CHILD_SAs that charon shows as usable, with the peers' addresses."""
+    """Return the installed CHILD_SAs, with the peers' addresses."""
     return {
         child.unique_id: str(sa.remote_host)
         for listed in charon.sas.values()

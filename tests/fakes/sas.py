@@ -1,4 +1,4 @@
-"""charon's IKE_SAs for the services that act on them, without a socket: the behaviour behind ``Sas``."""
+"""charon's IKE_SAs without a socket, for the services that act on them."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,10 +11,10 @@ from factories import NBMA
 
 
 class FakeSas:
-    """Implements ``Sas``, ``Witness`` and ``Inviter``.
+    """Implements ``Sas``, ``SaSource`` and ``Reconnector``.
 
-    ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an IKE_SA that is ended
-    stays. ``ended`` and ``invited`` are what was asked. SAs that ``arrive`` are seen at the next look.
+    ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an ended IKE_SA stays.
+    ``ended`` and ``initiated`` are the requests. SAs that ``arrive`` are known after the next refresh.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class FakeSas:
         self.initiated: list[tuple[Address, Address]] = []
         self.looks = 0
         self.settled = True
-        #: Known by the number of the IKE_SA.
+        #: By the IKE_SA's unique id.
         self.certificates: dict[int, Certificate] = {}
         self._at_look: dict[int, Callable[[], object]] = {}
         self._there: list[IkeSa] = []
@@ -59,14 +59,14 @@ class FakeSas:
         return self.settled or len(self.certificates_at(interface, address)) == len(self.sas_at(address))
 
     def at_look(self, number: int, happens: Callable[[], object]) -> None:
-        """Have something happen at the look with this number."""
+        """Call ``happens`` at the refresh with this number."""
         self._at_look[number] = happens
 
     def leave(self, number: int) -> None:
         self._there = [sa for sa in self._there if sa.unique_id != number]
 
     def show(self) -> None:
-        """Have what is there be seen, as after a look."""
+        """Make all SAs known, as a refresh does."""
         self._seen = tuple(self._there)
 
     def our_sas(self) -> Iterator[IkeSa]:
@@ -94,7 +94,7 @@ class FakeSas:
         return self.certificates.get(sa.unique_id)
 
     async def refresh_certificates(self) -> None:
-        """Nothing: what is known is known at once."""
+        """Do nothing: certificates are known at once."""
 
     async def refresh(self) -> None:
         self.looks += 1

@@ -1,6 +1,6 @@
-"""A recorded VICI conversation: a JSON document a line, each one packet, with who sent it and when.
+"""A recorded VICI conversation: one JSON document a line, each a packet with its sender and time.
 
-Values are text, other octets stand as ``base64:…``; the bytes of a packet come back unchanged.
+Values are text; values that are not text are written as ``base64:…``. Reading and writing keeps each byte.
 """
 
 import base64
@@ -17,7 +17,7 @@ _BINARY = "base64:"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A packet; ``at`` is in seconds from the beginning, ``sender`` client or charon."""
+    """A packet; ``at``: seconds from the start; ``sender``: ``client`` or ``charon``."""
 
     at: float
     sender: str
@@ -30,7 +30,7 @@ def load(file: Path) -> tuple[Line, ...]:
 
 
 def dump(lines: Iterable[Line]) -> str:
-    """Return a conversation as it is kept."""
+    """Return a conversation as the file stores it."""
     return "".join(json.dumps(_document(line), ensure_ascii=False) + "\n" for line in lines)
 
 

@@ -52,7 +52,7 @@ async def test_the_next_event_makes_up_for_a_missed_one(stand: Stand) -> None:
     """After any event about an IKE_SA the bridge lists all of it."""
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         sa = spoke()
-        stand.charon.up(sa, told=False)
+        stand.charon.up(sa, silent=True)
         stand.charon.raise_event("ike-update", {sa.name: sa.section()})
         await until(lambda: nhrpd.events(INSTALLED) == [11])
 
@@ -270,7 +270,7 @@ async def test_garbage_from_charon_closes_the_session(stand: Stand) -> None:
     """The bridge connects again and reads everything."""
     async with stand.bridged():
         async with stand.nhrpd() as nhrpd:
-            stand.charon.up(spoke(), told=False)
+            stand.charon.up(spoke(), silent=True)
             stand.charon.send_raw(b"\xff\xff\xff\xff")
             await until(lambda: nhrpd.closed)
         async with stand.nhrpd() as nhrpd:

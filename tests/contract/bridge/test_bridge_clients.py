@@ -41,7 +41,7 @@ async def test_a_client_that_does_not_read_is_closed(stand: Stand) -> None:
         def dropped() -> bool:
             nonlocal number
             number += 1
-            stand.charon.up(FakeSa(number, str(SPOKE), NAME, children={number: "INSTALLED"}), told=False)
+            stand.charon.up(FakeSa(number, str(SPOKE), NAME, children={number: "INSTALLED"}), silent=True)
             sa = stand.charon.sas[number]
             stand.charon.raise_event("child-updown", {"up": "yes", sa.name: sa.section()})
             stand.charon.sas.pop(number - 50, None)

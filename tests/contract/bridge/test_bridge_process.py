@@ -120,7 +120,7 @@ async def test_a_request_sent_half_before_an_upgrade_is_answered(bridge: BridgeP
 async def test_unsent_bytes_are_sent_after_an_upgrade(bridge: BridgeProcess, charon: FakeCharon) -> None:
     """A client that does not read during the upgrade receives everything after it, once and in order."""
     for number in range(1, 401):
-        charon.up(_spoke(number), told=False)
+        charon.up(_spoke(number), silent=True)
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
         nhrpd.received.clear()

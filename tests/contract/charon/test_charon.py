@@ -1,4 +1,4 @@
-"""What we take for granted of charon: one suite for the fake one and for the real one."""
+"""What the agent relies on in charon: one suite for the fake and the real one."""
 
 import asyncio
 import contextlib
@@ -58,33 +58,33 @@ async def test_a_command_is_answered(session: CharonSession) -> None:
 
 
 async def test_an_unknown_command_fails_and_the_connection_goes_on(session: CharonSession) -> None:
-    """It is said, not met with silence."""
+    """charon answers with an error."""
     with pytest.raises(CommandFailed, match="does not know"):
         await session.request("make-coffee", {})
     assert await session.request("version", {})
 
 
-async def test_events_are_known_or_not(session: CharonSession) -> None:
-    """All that the bridge asks for, and not the one of patched daemons."""
+async def test_charon_knows_the_events_of_unpatched_strongswan(session: CharonSession) -> None:
+    """It does not know the one of Alpine's patches."""
     for event in ("ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey"):
         assert await session.register(event)
     assert not await session.register("child-state-installed")
 
 
 async def test_there_are_no_sas_at_first(session: CharonSession) -> None:
-    """An empty list, of all and of one that is not there."""
+    """The list of all IKE_SAs, and of an unknown unique id, is empty."""
     assert await list_sas(session) == []
     assert await list_sas(session, ike_id=4711) == []
 
 
-async def test_terminating_nothing_fails_with_words(session: CharonSession) -> None:
-    """charon says that there is no such SA."""
+async def test_terminating_an_unknown_ike_sa_fails(session: CharonSession) -> None:
+    """charon's text says that there is no such SA."""
     with pytest.raises(CommandFailed, match="no matching SAs"):
         await commands.terminate(session, ike_id=4711)
 
 
 async def test_answers_keep_their_order(session: CharonSession) -> None:
-    """Commands given together, streaming ones among them, get each its own answer."""
+    """Commands sent together, streaming ones among them, each get their own answer."""
     answers = await asyncio.gather(
         session.request("version", {}), list_sas(session), session.request("version", {}), list_sas(session)
     )
@@ -93,8 +93,8 @@ async def test_answers_keep_their_order(session: CharonSession) -> None:
     assert text(answers[2], "version")
 
 
-async def test_what_is_no_vici_ends_the_connection(path: Path) -> None:
-    """Whoever talks nonsense is closed."""
+async def test_input_that_is_not_vici_closes_the_connection(path: Path) -> None:
+    """charon closes the connection without an answer."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write((600 * 1024).to_bytes(4, "big") + b"nonsense")
     async with asyncio.timeout(10):
@@ -104,28 +104,28 @@ async def test_what_is_no_vici_ends_the_connection(path: Path) -> None:
 
 
 async def test_certificates_are_listed_as_der(session: CharonSession) -> None:
-    """``list-certs`` gives what charon holds, byte for byte."""
+    """``list-certs`` returns each certificate byte for byte."""
     pem = x509.load_der_x509_certificate(der()).public_bytes(Encoding.PEM)
     await session.request("load-cert", {"type": "X509", "flag": "NONE", "data": pem})
     assert await commands.list_certificates(session) == [der()]
 
 
-async def test_a_crl_is_taken_as_der(session: CharonSession) -> None:
-    """As a file of DER or PEM was read."""
+async def test_a_crl_is_loaded_as_der(session: CharonSession) -> None:
+    """charon accepts the bytes that the agent read from a DER or PEM file."""
     crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
     await commands.load_crl(session, crl)
 
 
-async def test_what_is_too_long_for_vici_fails_and_nothing_else_does(session: CharonSession) -> None:
-    """A value's length has 16 bits: a CRL of some 1,700 entries is too long, and the connection goes on."""
+async def test_a_value_too_long_for_vici_fails_and_the_connection_goes_on(session: CharonSession) -> None:
+    """A value's length has 16 bits: a CRL of some 1,700 entries is too long."""
     for size in (MAX_VALUE + 1, 5_000_000):
         with pytest.raises(CommandFailed, match="does not fit"):
             await commands.load_crl(session, bytes(size))
     assert await session.request("stats", {})
 
 
-async def test_ca_certificates_are_listed_by_themselves(session: CharonSession) -> None:
-    """Those that charon was given, and what peers showed it: a peer's intermediate CA is found there."""
+async def test_ca_certificates_are_listed_separately(session: CharonSession) -> None:
+    """charon lists those that were loaded and those that peers sent, such as a peer's intermediate CA."""
     pem = authority_pem()
     await session.request("load-cert", {"type": "X509", "flag": "CA", "data": pem})
     authority = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
@@ -133,12 +133,12 @@ async def test_ca_certificates_are_listed_by_themselves(session: CharonSession) 
 
 
 async def test_the_cache_of_verified_crls_can_be_flushed(session: CharonSession) -> None:
-    """charon would go by an older CRL that it has verified once, though it was given a newer one."""
+    """Otherwise charon keeps using an older CRL that it verified once, although a newer one was loaded."""
     await commands.flush_crls(session)
 
 
-async def test_stats_tell_what_limits_are_about(session: CharonSession) -> None:
-    """Half-open IKE_SAs and waiting jobs, none at first."""
+async def test_stats_have_the_half_open_ike_sas_and_the_waiting_jobs(session: CharonSession) -> None:
+    """There are none at first."""
     assert await commands.read_load(session) == Load(half_open=0, jobs=0)
 
 
@@ -156,8 +156,8 @@ METHODS: dict[str, tuple[tuple[str, ...], Authentication]] = {
 }
 
 
-async def test_connections_tell_how_they_authenticate_their_peers(session: CharonSession) -> None:
-    """By certificate only where every round is; one whose ``auth`` is not set takes a pre-shared key too."""
+async def test_connections_are_listed_with_their_method(session: CharonSession) -> None:
+    """It is public key only if every round is; a round whose ``auth`` is not set accepts a pre-shared key too."""
     for name, (rounds, _) in METHODS.items():
         remote = {f"remote-{number}": {"auth": auth} if auth else {} for number, auth in enumerate(rounds)}
         load: Section = {"version": "2", "remote_addrs": ["%any"], "local": {"auth": "psk"}, **remote}
@@ -166,7 +166,7 @@ async def test_connections_tell_how_they_authenticate_their_peers(session: Charo
     assert {name: connections[name] for name in METHODS} == {name: method for name, (_, method) in METHODS.items()}
 
 
-async def test_the_watch_tells_which_charon_it_is(path: Path, telemetry: Telemetry) -> None:
-    """Neither of the two is patched."""
+async def test_the_watch_reports_an_unpatched_charon(path: Path, telemetry: Telemetry) -> None:
+    """Neither the fake nor the real one has Alpine's patches."""
     async with watched(path, telemetry) as watch:
         assert (watch.patched, watch.ike_sas) == (False, ())

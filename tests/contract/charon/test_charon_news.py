@@ -1,9 +1,10 @@
-"""What the agent counts and exports of charon's events and looks."""
+"""The metrics of charon's events and lists."""
 
 import pytest
 
 from contract.watched import watched
 from dmvpn_agent.charon import metrics
+from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.charon import FakeCharon, FakeSa
 from fakes.waiting import until
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.contract
 async def test_traffic_is_added_up_across_rekeying_and_charons_restart(
     charon: FakeCharon, telemetry: Telemetry
 ) -> None:
-    """By the last counts in events, of SAs that came and went between two looks too."""
+    """Events carry the last counts, also of CHILD_SAs that came and went between two lists."""
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}, traffic={2: (10, 1, 20, 2)}))
         await until(lambda: telemetry.value(metrics.SA_BYTES, "203.0.113.2", "in") == 10)
@@ -30,17 +31,15 @@ async def test_traffic_is_added_up_across_rekeying_and_charons_restart(
         await until(lambda: telemetry.value(metrics.SA_BYTES, "203.0.113.2", "in") == 20)
 
 
-async def test_what_an_agent_finds_at_its_start_is_not_counted_again(
-    charon: FakeCharon, telemetry: Telemetry
-) -> None:
-    """The agent before it has counted that."""
+async def test_traffic_before_the_start_is_not_counted(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """The agent before this one counted it."""
     charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}, traffic={2: (10, 1, 20, 2)}))
     async with watched(charon.path, telemetry):
         assert telemetry.samples(metrics.SA_BYTES) == {("203.0.113.2", "in"): 0, ("203.0.113.2", "out"): 0}
 
 
 async def test_the_times_and_algorithms_of_a_peer_are_exported(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """One series a peer; how many SAs use what, weak or sound."""
+    """There is one series a peer; SAs are counted by algorithm and strength."""
     charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}))
     async with watched(charon.path, telemetry):
         expires = telemetry.value(metrics.CHILD_SA_EXPIRES, "203.0.113.2")
@@ -51,19 +50,22 @@ async def test_the_times_and_algorithms_of_a_peer_are_exported(charon: FakeCharo
 
 
 async def test_alerts_are_counted_by_kind(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Where charon has them; a kind that we do not know is another one."""
+    """An unknown kind counts as ``other``."""
     async with watched(charon.path, telemetry):
         sa = {"dmvpn": FakeSa(1, "203.0.113.2", "CN=spoke1").section()}
         charon.raise_event("alert", {"type": "peer-auth-failed", "ike-sa": sa})
         charon.raise_event("alert", {"type": "peer-auth-failed"})
-        charon.raise_event("alert", {"type": "of-tomorrow"})
+        charon.raise_event("alert", {"type": "new-in-a-later-release"})
         await until(lambda: telemetry.value(metrics.CHARON_ALERTS, "other"))
         assert telemetry.value(metrics.CHARON_ALERTS, "peer-auth-failed") == 2
 
 
-async def test_an_event_that_cannot_be_read_stops_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """The look after it shows how things are."""
+async def test_an_event_that_cannot_be_read_is_counted_and_the_sas_are_listed(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """The refresh after it shows the SAs."""
     async with watched(charon.path, telemetry) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), silent=True)
         charon.raise_event("child-updown", {"dmvpn": FakeSa(1, "203.0.113.2", "").section(uniqueid="x")})
-        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: len(watch.ike_sas) == 1)
+        assert telemetry.value(runtime_metrics.UNREADABLE, "charon_event") == 1

@@ -1,4 +1,4 @@
-"""Connecting to charon again: never without pause, and never to itself."""
+"""The connection to charon: retried with back-off, and never made to the process itself."""
 
 import asyncio
 import subprocess
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.contract
 
 
 class Impatient(Backoff):
-    """Notes how long each wait is to be, and does not wait."""
+    """Records each wait and does not wait."""
 
     delay = 0.0
 
@@ -36,7 +36,7 @@ class Impatient(Backoff):
 
 @asynccontextmanager
 async def _closing_at(path: Path) -> AsyncIterator[None]:
-    """A charon that accepts and closes."""
+    """Serve a charon that accepts and closes."""
 
     async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -45,20 +45,20 @@ async def _closing_at(path: Path) -> AsyncIterator[None]:
         yield
 
 
-async def test_a_charon_that_accepts_and_closes_is_asked_less_and_less(
+async def test_a_charon_that_accepts_and_closes_is_retried_with_back_off(
     tmp_path: Path, telemetry: Telemetry, logs: list[dict[str, Any]]
 ) -> None:
-    """And it is logged once: the connection alone is no success."""
+    """A connection alone is no success, and the trouble is logged once."""
     backoff = Impatient()
     watch = CharonWatch(ViciCharon(tmp_path / "vici", telemetry, backoff=backoff), {"gre1": "dmvpn"}, telemetry)
     async with _closing_at(tmp_path / "vici"), running(watch.run()):
         await until(lambda: len(backoff.waits) >= 8)
     assert backoff.waits[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5]
-    assert [entry["event"] for entry in logs].count("charon_lost") <= 2  # by the two ways that a connection ends
+    assert [entry["event"] for entry in logs].count("charon_lost") <= 2  # a connection can end in two ways
 
 
-async def test_nothing_is_connected_to_before_its_time(tmp_path: Path, telemetry: Telemetry) -> None:
-    """The wait is that of the back-off, which a standing clock never ends."""
+async def test_no_connection_is_made_before_the_back_off_ends(tmp_path: Path, telemetry: Telemetry) -> None:
+    """With a clock that stands still, the back-off never ends."""
     backoff = Backoff(1000, 1000, clock=lambda: 0)
     watch = CharonWatch(ViciCharon(tmp_path / "vici", telemetry, backoff=backoff), {"gre1": "dmvpn"}, telemetry)
     async with _closing_at(tmp_path / "vici"), running(watch.run()):
@@ -68,10 +68,10 @@ async def test_nothing_is_connected_to_before_its_time(tmp_path: Path, telemetry
         assert backoff.failures == 1
 
 
-async def test_a_process_does_not_take_its_own_socket_for_charons(
+async def test_a_process_does_not_connect_to_its_own_socket(
     tmp_path: Path, telemetry: Telemetry, logs: list[dict[str, Any]]
 ) -> None:
-    """By whatever link it got there."""
+    """The path in the configuration is a link to it."""
     backoff = Impatient()
     (tmp_path / "link").symlink_to(tmp_path / "vici")
     charon = FakeCharon(tmp_path / "vici")  # it runs in this process
@@ -83,12 +83,12 @@ async def test_a_process_does_not_take_its_own_socket_for_charons(
         await until(lambda: len(backoff.waits) >= 3)
     await charon.stop()
     assert not charon.requests
-    (said,) = [entry for entry in logs if entry["event"] == "charon_unreachable"]
-    assert "bridge.listen" in said["why"]
+    (logged,) = [entry for entry in logs if entry["event"] == "charon_unreachable"]
+    assert "bridge.listen" in logged["why"]
 
 
 async def test_a_bridge_whose_charon_is_a_link_to_itself_does_not_start(tmp_path: Path) -> None:
-    """The message names both, and what to do."""
+    """The message names the socket."""
     process = BridgeProcess(tmp_path)
     (tmp_path / "real.vici").symlink_to(process.listen)
     argv = [str(process.program), "bridge", "--config", str(process.config)]
@@ -98,8 +98,8 @@ async def test_a_bridge_whose_charon_is_a_link_to_itself_does_not_start(tmp_path
     assert not process.listen.exists()
 
 
-async def test_a_link_that_is_turned_to_the_bridge_while_it_runs_is_refused(tmp_path: Path) -> None:
-    """It goes back to charon as soon as the link does."""
+async def test_a_link_that_changes_to_the_bridges_own_socket_is_refused(tmp_path: Path) -> None:
+    """Once the link leads to charon again, the bridge connects to it."""
     process = BridgeProcess(tmp_path)
     charon = FakeCharon(tmp_path / "other.vici")
     await charon.start()

@@ -1,4 +1,4 @@
-"""charon's VICI socket by the strongswan.conf that is shipped: whoever opens it controls IPsec, and nothing more."""
+"""charon's VICI socket with the shipped strongswan.conf: a user who can open it controls IPsec, and nothing more."""
 
 import asyncio
 import grp
@@ -19,7 +19,7 @@ SWANCTL = Path(__file__).parents[3] / "swanctl"
 SHIPPED = {"bridged": "/run/charon.real.vici", "native": "/run/charon.vici"}
 GROUP, NUMBER = "charon-vici", 64343
 NOBODY = 65534
-#: Every plugin by a setting of its own, as distributions have them: only then is one of them switched off.
+#: Each plugin has its own setting, as in distributions: otherwise none could be switched off.
 MODULAR = """
 charon {{
     load_modular = yes
@@ -34,7 +34,7 @@ charon {{
 
 
 def _configure(charon: RealCharon, mode: str | None, *plugins: str) -> None:
-    """Have it load its plugins as Debian's does, then what is shipped for a mode, in a system with our group."""
+    """Configure charon as Debian does, add the shipped file of a mode, and create the group."""
     names = (*PLUGINS.split(), *plugins, "socket-default", "vici", "updown")
     charon._conf.write_text(
         MODULAR.format(
@@ -51,7 +51,7 @@ def _configure(charon: RealCharon, mode: str | None, *plugins: str) -> None:
 
 
 def _opens(charon: RealCharon, socket: str, group: int) -> bool:
-    """Tell whether a user whose only group is this one may ask charon for its state."""
+    """Tell whether a user whose only group is this one may run ``swanctl --stats``."""
     user = ("setpriv", f"--reuid={NOBODY}", f"--regid={group}", "--clear-groups")
     try:
         charon.space.run(*user, "swanctl", "--stats", "--uri", f"unix://{socket}")
@@ -62,13 +62,13 @@ def _opens(charon: RealCharon, socket: str, group: int) -> bool:
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 @pytest.mark.parametrize("mode", SHIPPED)
-async def test_the_socket_is_for_its_own_group_alone(mode: str, tmp_path: Path) -> None:
-    """Not for frrvty, which every daemon of FRR and whoever runs vtysh is in."""
+async def test_only_the_sockets_own_group_can_open_it(mode: str, tmp_path: Path) -> None:
+    """The group frrvty cannot: every daemon of FRR and every user of vtysh is in it."""
     charon = RealCharon(tmp_path)
     _configure(charon, mode, "kernel-netlink")
     try:
         await charon.start()
-        await until(lambda: charon.path.stat().st_gid == NUMBER)  # charon binds, and gives it away then
+        await until(lambda: charon.path.stat().st_gid == NUMBER)  # charon changes the group after it has bound
         assert _opens(charon, SHIPPED[mode], NUMBER)
         assert not _opens(charon, SHIPPED[mode], grp.getgrnam("frrvty").gr_gid)
         assert not _opens(charon, SHIPPED[mode], NOBODY)
@@ -81,8 +81,8 @@ async def test_the_socket_is_for_its_own_group_alone(mode: str, tmp_path: Path) 
 
 @needs_charon(sas=True)
 @pytest.mark.parametrize(("mode", "ran"), [(None, True), ("bridged", False), ("native", False)])
-async def test_no_command_can_be_run_by_the_socket(mode: str | None, ran: bool, tmp_path: Path) -> None:
-    """A connection with an updown script runs it, as root, with the plugins that Debian loads; not with our files."""
+async def test_no_command_can_be_run_through_the_socket(mode: str | None, ran: bool, tmp_path: Path) -> None:
+    """With Debian's plugins charon runs a connection's updown script as root; with the shipped files it does not."""
     one, other = sides = tuple(Side(tmp_path, number, make_before_break=True) for number in (1, 2))
     try:
         _configure(one, mode, "kernel-libipsec", "kernel-netlink")

@@ -1,4 +1,4 @@
-"""The agent's picture of charon's SAs, over a socket."""
+"""What the agent knows of charon's SAs, over a socket."""
 
 import asyncio
 import threading
@@ -27,8 +27,8 @@ from fakes.waiting import running, until
 pytestmark = pytest.mark.contract
 
 
-async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Of the DMVPN's own connection only, and how each authenticated."""
+async def test_the_watch_knows_the_peer_at_an_nbma_address(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """It knows how the peer authenticated, and leaves out other connections."""
     charon.connections = {"dmvpn": rounds("psk"), "office": rounds("psk")}
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
@@ -40,10 +40,10 @@ async def test_the_watch_knows_who_is_where(charon: FakeCharon, telemetry: Telem
         assert [sa.unique_id for sa in watch.our_sas()] == [1]
 
 
-async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Who asks while a look is under way shares the next one, and sees what was there when it was asked for."""
+async def test_requests_during_a_refresh_share_the_next_one(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Each request gets a list that charon made after it."""
     async with watched(charon.path, telemetry) as watch:
-        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), silent=True)
         before = len(charon.requests)
         await asyncio.gather(*(watch.refresh() for _ in range(100)))
         assert [name for name, _ in charon.requests[before:]].count("list-sas") <= 2
@@ -51,7 +51,7 @@ async def test_a_storm_of_questions_is_no_storm_of_looks(charon: FakeCharon, tel
 
 
 class _SlowBridge:
-    """A bridge whose file can be read only later, for the first who asks."""
+    """A bridge whose file hangs at the first read."""
 
     def __init__(self) -> None:
         self.asked, self.readable = threading.Event(), threading.Event()
@@ -63,15 +63,15 @@ class _SlowBridge:
         return {}
 
 
-async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Looks come one after the other: an older list of IKE_SAs never takes a newer one's place."""
+async def test_a_slow_refresh_does_not_undo_a_later_one(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Refreshes run one after the other: an older list never replaces a newer one."""
     news: list[int] = []
     bridge = _SlowBridge()
     async with watched(charon.path, telemetry, bridge, changed=lambda: news.append(1)) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(bridge.asked.is_set)
         charon.sas.clear()
-        charon.up(FakeSa(2, "203.0.113.2", "CN=spoke2"), told=False)
+        charon.up(FakeSa(2, "203.0.113.2", "CN=spoke2"), silent=True)
         second = asyncio.create_task(watch.refresh())
         await until(lambda: second.done() or watch._refreshes._lock._waiters)
         bridge.readable.set()
@@ -80,8 +80,10 @@ async def test_a_slow_look_does_not_undo_a_later_one(charon: FakeCharon, telemet
         await second
 
 
-async def test_charon_is_away_until_the_first_look_is_whole(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Whoever asks meanwhile waits; an empty answer would mean that nobody has an IKE_SA."""
+async def test_charon_counts_as_away_until_the_first_refresh_is_complete(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """An empty answer would mean that no peer has an IKE_SA."""
     charon.up(FakeSa(1, "203.0.113.2", OWN))
     address, bridge = ip_address("203.0.113.2"), _SlowBridge()
     watch = CharonWatch(ViciCharon(charon.path, telemetry), {"gre1": "dmvpn"}, telemetry, certificates=bridge)
@@ -93,22 +95,22 @@ async def test_charon_is_away_until_the_first_look_is_whole(charon: FakeCharon, 
         assert [peer.identity for peer in watch.peers_at("gre1", address) or ()] == [OWN]
 
 
-async def test_a_look_that_outlasts_its_session_shows_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """An IKE_SA of a charon that is away confirms no certificate."""
+async def test_a_refresh_that_outlasts_its_session_shows_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """If charon is away, its IKE_SAs confirm no certificate."""
     bridge = _SlowBridge()
     async with watched(charon.path, telemetry, bridge) as watch:
-        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), told=False)
-        look = asyncio.create_task(watch.refresh())
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"), silent=True)
+        refresh = asyncio.create_task(watch.refresh())
         await until(bridge.asked.is_set)
         await charon.stop()
         await until(lambda: not watch.connected)
         bridge.readable.set()
-        await asyncio.gather(look, return_exceptions=True)
+        await asyncio.gather(refresh, return_exceptions=True)
         assert (list(watch.our_sas()), watch.ike_sas, watch.connected) == ([], (), False)
 
 
-async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Whoever waited for it makes one."""
+async def test_a_request_is_not_served_by_a_refresh_that_failed(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """The next waiting request refreshes again."""
     async with watched(charon.path, telemetry) as watch:
         charon.hang = True
         started = watch._refreshes._started
@@ -120,10 +122,10 @@ async def test_a_look_that_failed_is_nobodys_look(charon: FakeCharon, telemetry:
         await asyncio.gather(first, second, return_exceptions=True)
 
 
-async def test_nobody_is_judged_by_an_ike_sa_before_the_cas_that_came_with_it_are_known(
+async def test_an_ike_sa_does_not_count_before_the_cas_that_came_with_it_are_known(
     charon: FakeCharon, telemetry: Telemetry
 ) -> None:
-    """One of them may be why the peer is denied."""
+    """One of them may be a reason to deny the peer."""
     address, shown = ip_address("203.0.113.2"), list[list[bytes]]()
     charon.certificates = [der()]
     known = asyncio.Event()
@@ -141,8 +143,8 @@ async def test_nobody_is_judged_by_an_ike_sa_before_the_cas_that_came_with_it_ar
         assert shown == [[der()]]
 
 
-async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """Traffic and rekeyed children are none."""
+async def test_only_changed_ike_sas_are_reported(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Traffic and rekeyed CHILD_SAs are not."""
     news: list[int] = []
     async with watched(charon.path, telemetry, changed=lambda: news.append(1)) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={11: "INSTALLED"}))
@@ -153,7 +155,7 @@ async def test_only_other_ike_sas_are_news(charon: FakeCharon, telemetry: Teleme
 
 
 class _Bridge:
-    """What the bridge knows, and what it was asked for."""
+    """A bridge that knows all certificates, and records the requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -163,8 +165,10 @@ class _Bridge:
         return dict.fromkeys(spis, der())
 
 
-async def test_nobody_looks_for_the_certificate_of_a_pre_shared_key(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """There is none: a thousand such peers would have the bridge's file read a thousand times."""
+async def test_no_certificate_is_loaded_for_a_peer_with_a_pre_shared_key(
+    charon: FakeCharon, telemetry: Telemetry
+) -> None:
+    """A thousand such peers would cause a thousand reads of the bridge's file."""
     charon.connections = {"dmvpn": rounds("psk")}
     charon.up(FakeSa(1, "203.0.113.2", "spoke1.example.net"))
     bridge = _Bridge()
@@ -177,10 +181,10 @@ OWN, VICTIM = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 
 
 @pytest.mark.parametrize(("identity", "counts"), [(OWN, True), (VICTIM, False)])
-async def test_what_nobody_saw_counts_by_the_certificate_of_the_ike_sa(
+async def test_an_unknown_method_is_public_key_if_the_certificate_proves_the_identity(
     charon: FakeCharon, telemetry: Telemetry, identity: str, counts: bool
 ) -> None:
-    """Its connection was loaded with another method as it came: an identity of another certificate is not proved."""
+    """The connection was loaded with another method meanwhile; another peer's identity stays unproven."""
     async with watched(charon.path, telemetry, _Bridge()) as watch:
         charon.connections["dmvpn"] = rounds("pubkey", "psk")
         await watch.refresh()
@@ -192,8 +196,8 @@ async def test_what_nobody_saw_counts_by_the_certificate_of_the_ike_sa(
         assert bool(watch.certificates_at("gre1", ip_address("203.0.113.2"))) == counts
 
 
-async def test_a_connection_that_vanished_proves_nothing(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """charon has unloaded it while the IKE_SA came."""
+async def test_an_identity_is_unproven_if_its_connection_is_gone(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """The connection was unloaded while the IKE_SA came up."""
     async with watched(charon.path, telemetry) as watch:
         del charon.connections["dmvpn"]
         charon.up(FakeSa(1, "203.0.113.2", OWN))
@@ -201,8 +205,8 @@ async def test_a_connection_that_vanished_proves_nothing(charon: FakeCharon, tel
         assert [one.unproven for one in watch.peers_at("gre1", ip_address("203.0.113.2")) or ()] == [True]
 
 
-async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """And a look made at once shows that it is gone."""
+async def test_an_ike_sa_is_deleted_by_its_unique_id(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """A refresh right afterwards shows that it is gone."""
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: list(watch.our_sas()))
@@ -211,8 +215,8 @@ async def test_an_ike_sa_is_ended_by_its_number(charon: FakeCharon, telemetry: T
         assert list(watch.our_sas()) == []
 
 
-async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """One that was restarted has forgotten them."""
+async def test_the_crls_are_loaded_after_each_connect(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """A restarted charon has forgotten them."""
     crl = x509.load_pem_x509_crl(crl_pem(7)).public_bytes(Encoding.DER)
     async with watched(charon.path, telemetry) as watch:
         await watch.load_crls((crl,))
@@ -225,10 +229,10 @@ async def test_charon_is_given_the_crls_after_each_connect(charon: FakeCharon, t
         assert charon.crls == [crl, crl]
 
 
-async def test_a_crl_too_long_for_vici_keeps_nothing_from_charon(
+async def test_a_crl_too_long_for_vici_is_skipped_alone(
     charon: FakeCharon, telemetry: Telemetry, logs: list[dict[str, Any]]
 ) -> None:
-    """It is logged once, however often charon connects; the others are given, and the watch goes on."""
+    """It is logged once; the others are loaded at each connect."""
     crl, long = (
         x509.load_pem_x509_crl(crl_pem(*serials)).public_bytes(Encoding.DER) for serials in ([7], range(1, 4000))
     )
@@ -241,10 +245,10 @@ async def test_a_crl_too_long_for_vici_keeps_nothing_from_charon(
         assert watch.connected
 
 
-async def test_the_cas_that_charon_has_are_looked_at_before_anybody_is_judged_anew(
+async def test_the_cas_in_charons_cache_are_learned_before_a_change_is_reported(
     charon: FakeCharon, telemetry: Telemetry
 ) -> None:
-    """Among them a peer's intermediate CA."""
+    """A peer's intermediate CA may be among them."""
     news: list[object] = []
     charon.certificates.append(b"a CA")
 
@@ -257,8 +261,8 @@ async def test_the_cas_that_charon_has_are_looked_at_before_anybody_is_judged_an
         assert news[:2] == [[b"a CA"], "changed"]
 
 
-async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """It is said, and a look shows nobody."""
+async def test_without_charon_no_ike_sa_can_be_deleted(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """The call raises, and a refresh shows no IKE_SA."""
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
         await until(lambda: list(watch.our_sas()))
@@ -272,13 +276,13 @@ async def test_without_charon_nothing_can_be_ended(charon: FakeCharon, telemetry
 
 
 async def test_a_patched_charon_is_recognised(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """It knows the event that nhrpd needs."""
+    """It knows the event ``child-state-installed``."""
     async with watched(charon.path, telemetry) as watch:
         assert watch.patched is True
 
 
 async def test_the_watch_follows_sas_and_charons_restart(charon: FakeCharon, telemetry: Telemetry) -> None:
-    """SAs that come are seen; with charon they are gone, and it is found again."""
+    """New SAs are listed; they are gone when charon stops, and the agent connects again."""
     async with watched(charon.path, telemetry) as watch:
         charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1", children={2: "INSTALLED"}))
         await until(lambda: [sa.unique_id for sa in watch.ike_sas] == [1])
@@ -291,8 +295,8 @@ async def test_the_watch_follows_sas_and_charons_restart(charon: FakeCharon, tel
 
 
 @needs_charon()
-async def test_a_real_charon_that_is_killed_is_found_again(tmp_path: Path, telemetry: Telemetry) -> None:
-    """Its socket's file is still there, and refuses, until the next one makes its own."""
+async def test_the_agent_connects_again_after_a_real_charon_was_killed(tmp_path: Path, telemetry: Telemetry) -> None:
+    """Its socket file remains and refuses connections until the next charon creates its own."""
     async with AsyncExitStack() as stack:
         async with real_charon(tmp_path) as vici:
             watch = await stack.enter_async_context(watched(vici, telemetry))

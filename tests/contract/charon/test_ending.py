@@ -1,4 +1,4 @@
-"""How charon ends an IKE_SA for the agent, on two real ones."""
+"""How charon deletes an IKE_SA for the agent, with two real charons."""
 
 import os
 import signal
@@ -15,8 +15,10 @@ from fakes.waiting import until
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
 
 
-async def test_a_peer_that_does_not_answer_holds_up_nothing(tmp_path: Path, telemetry: Telemetry) -> None:
-    """charon forgets the IKE_SA at once; the peer is told all the same, and believes it when it wakes."""
+async def test_an_ike_sa_is_gone_at_once_even_if_the_peer_does_not_answer(
+    tmp_path: Path, telemetry: Telemetry
+) -> None:
+    """charon notifies the peer all the same, and the peer deletes its IKE_SA when it runs again."""
     network = Network(tmp_path, 1)
     try:
         await network.start()

@@ -1,4 +1,4 @@
-"""Whose certificate is taken for an identity that a real charon prints, and how a renewal comes into force."""
+"""Which certificate proves an identity that a real charon prints, and how a renewed certificate takes effect."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def _plain(*attributes: tuple[x509.ObjectIdentifier, str]) -> tuple[Rdn, ...]:
 
 @dataclass(frozen=True)
 class Case:
-    """A peer's certificate, the identity it comes with (its subject if none is said), and whether that proves it."""
+    """A peer's certificate, its IKE identity (by default its subject), and whether the certificate proves it."""
 
     subject: tuple[Rdn, ...] = _plain((CN, "peer"))
     alternatives: tuple[x509.GeneralName, ...] = ()
@@ -98,13 +98,13 @@ def _issue(case: Case) -> bytes:
 
 
 class Pair:
-    """A node, and a peer that comes to it with whatever certificate it is given."""
+    """A node, and a peer that connects to it with a given certificate."""
 
     def __init__(self, node: Side, peer: Side) -> None:
         self.node, self.peer = node, peer
 
-    async def come(self, certificate: bytes, identity: str = "") -> IkeSa:
-        """Have the peer come with this certificate, as this identity; return the node's IKE_SA."""
+    async def connect(self, certificate: bytes, identity: str = "") -> IkeSa:
+        """Have the peer connect with this certificate and identity; return the node's IKE_SA."""
         await self.peer.show(certificate, self.node, **({"id": identity} if identity else {}))
         await self.peer.ask("initiate", {"child": "dmvpn", "timeout": "10000"})
         (sa,) = await self.node.sas()
@@ -115,7 +115,7 @@ class Pair:
         while await self.node.sas():
             pass
 
-    async def leave(self) -> None:
+    async def disconnect(self) -> None:
         await self.peer.ask("terminate", {"ike": "dmvpn", "timeout": "1000"})
         await self.gone()
 
@@ -130,11 +130,11 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
         yield Pair(node, peer)
 
 
-async def test_identities_prove_what_charon_says_they_do(pair: Pair) -> None:
-    """Each way to name oneself: accepted by charon, it is this certificate's, or it is nobody's."""
+async def test_a_certificate_proves_the_identities_that_charon_accepts_with_it(pair: Pair) -> None:
+    """For each kind of identity that charon accepts, the certificate proves it or no certificate does."""
     for name, case in CASES.items():
         certificate = _issue(case)
-        sa = await pair.come(certificate, case.identity)
+        sa = await pair.connect(certificate, case.identity)
         assert sa.remote_id == (case.printed or case.identity or sa.remote_id), name
         found = [
             one
@@ -142,16 +142,16 @@ async def test_identities_prove_what_charon_says_they_do(pair: Pair) -> None:
             if one.certificate.der == certificate
         ]
         assert [one.certain for one in found if one.certain] == [True] * case.proven, (name, sa.remote_id)
-        await pair.leave()
+        await pair.disconnect()
         await pair.node.ask("flush-certs", {"type": "X509"})
 
 
-async def test_a_pattern_is_nobodys_though_a_certificate_has_it(pair: Pair) -> None:
-    """A peer of another name comes under another one's wildcard name, and charon lets it in."""
+async def test_a_wildcard_identity_is_never_proved(pair: Pair) -> None:
+    """charon accepts a peer under the wildcard name of another peer's certificate."""
     wild = Case(_plain((CN, "wild")), (x509.DNSName("*.example"),))
-    await pair.come(_issue(wild))
-    await pair.leave()
-    sa = await pair.come(_issue(CASES["a pattern of names"]), "*.example")
+    await pair.connect(_issue(wild))
+    await pair.disconnect()
+    sa = await pair.connect(_issue(CASES["a pattern of names"]), "*.example")
     assert sa.remote_id == "*.example"
     found = CertificateIndex(await pair.cache()).matching(sa.remote_id)
     assert [one.certain for one in found] == [False]
@@ -166,8 +166,8 @@ class _Memory:
     def remove(self, spis: str) -> None: ...
 
 
-async def test_a_renewal_with_more_is_in_force_once_the_peer_authenticated_anew(pair: Pair) -> None:
-    """charon's cache still has the former certificate: it is emptied, and the IKE_SA ended, once."""
+async def test_a_renewed_certificate_with_more_resources_counts_after_a_reauthentication(pair: Pair) -> None:
+    """charon's cache still has the former certificate: the bridge empties it and deletes the IKE_SA, once."""
     telemetry = Telemetry()
     certificates = Certificates(_Memory(), lambda *_: True, telemetry)
     identity = "peer.example"
@@ -181,11 +181,11 @@ async def test_a_renewal_with_more_is_in_force_once_the_peer_authenticated_anew(
 
     async with pair.node.session() as session:
         await certificates.begin(session, {"dmvpn"})
-    assert await learned(await pair.come(old, identity)) == old
-    await pair.leave()
-    assert await learned(await pair.come(renewed, identity)) == old
+    assert await learned(await pair.connect(old, identity)) == old
+    await pair.disconnect()
+    assert await learned(await pair.connect(renewed, identity)) == old
     await pair.gone()
-    assert await learned(await pair.come(renewed, identity)) == renewed
+    assert await learned(await pair.connect(renewed, identity)) == renewed
     assert telemetry.value(metrics.BRIDGE_CACHE_FLUSHES, "flushed") == 1
     assert telemetry.value(metrics.BRIDGE_REAUTHENTICATIONS, "competing") == 1
     assert len(await pair.node.sas()) == 1

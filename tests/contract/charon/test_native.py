@@ -1,6 +1,6 @@
-"""Native mode: what a charon with Alpine's patches was recorded to tell, to nhrpd and to the agent.
+"""Native mode: recordings of a charon with Alpine's patches, replayed to nhrpd's VICI client and to the agent.
 
-The bridge is given the same recordings without what the patches add, and has to tell nhrpd the same.
+The bridge receives the same recordings without what the patches add, and has to announce the same to nhrpd.
 """
 
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.contract
 
 RECORDINGS = Path(__file__).parents[2] / "data/strongswan-6.0.4-patched"
 ALL = sorted(file.stem for file in RECORDINGS.glob("*.jsonl"))
-#: In which there is a usable CHILD_SA from the first one on; in the others the last one goes.
+#: In these a usable CHILD_SA always remains once the first one is up; in the others the last one goes.
 KEPT = ["both-initiate", "charon-killed", "child-rekey", "ike-rekey", "peer-comes", "reauth"]
 SPOKE = "198.18.1.1"
 INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
@@ -38,7 +38,7 @@ def _recording(name: str) -> Path:
 
 
 class Circuits:
-    """What nhrpd holds of what it was told: CHILD_SAs, each with the peer's address and certificate."""
+    """nhrpd's CHILD_SAs, each with the peer's address and certificate."""
 
     def __init__(self, nhrpd: NhrpdVici) -> None:
         self.held: dict[int, tuple[str, bytes]] = {}
@@ -64,7 +64,7 @@ async def _charon(name: str, path: Path) -> AsyncIterator[RecordedCharon]:
 
 
 async def _native(name: str, folder: Path) -> tuple[Circuits, RecordedCharon]:
-    """Have nhrpd's part listen to charon itself, to the end of the recording."""
+    """Play a recording to nhrpd's client."""
     async with _charon(name, folder / "charon.vici") as charon:
         nhrpd = NhrpdVici()
         await nhrpd.start(charon.path)
@@ -77,7 +77,7 @@ async def _native(name: str, folder: Path) -> tuple[Circuits, RecordedCharon]:
 
 
 async def _bridged(name: str, stand: Stand) -> Circuits:
-    """Have it listen to the bridge, which has seen each state of charon before the next comes."""
+    """Play a recording to the bridge, one state of charon after the other."""
     charon = RecordedCharon(stand.charon.path, _recording(name), patched=False)
     stand.charon = charon
     await charon.start()
@@ -86,37 +86,37 @@ async def _bridged(name: str, stand: Stand) -> Circuits:
             if charon.step() == "list-sas":
                 charon.raise_event("ike-update", {f"sa-{number}": sa.section() for number, sa in charon.sas.items()})
                 await until(lambda: Circuits(nhrpd).remotes == installed(charon))
-        told = Circuits(nhrpd)
+        announced = Circuits(nhrpd)
     await charon.stop()
-    return told
+    return announced
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_recording_is_read_and_written_unchanged(name: str) -> None:
-    """What the tests go by is what came over the socket."""
+def test_a_recording_survives_reading_and_writing(name: str) -> None:
+    """The tests use exactly what came over the socket."""
     assert dump(load(_recording(name))) == _recording(name).read_text()
 
 
 @pytest.mark.parametrize("name", ALL)
-async def test_a_patched_charon_tells_nhrpd_what_it_has(name: str, tmp_path: Path) -> None:
-    """At the end of each scenario nhrpd holds the CHILD_SAs that can be used, with the peer's certificate."""
-    told, charon = await _native(name, tmp_path)
-    assert told.remotes == installed(charon)
-    assert set(told.remotes.values()) == ({SPOKE} if name in KEPT or "reauth" in name else set())
-    for _, certificate in told.held.values():
+async def test_a_patched_charon_announces_its_child_sas(name: str, tmp_path: Path) -> None:
+    """At the end nhrpd has all usable CHILD_SAs with the peer's certificate."""
+    announced, charon = await _native(name, tmp_path)
+    assert announced.remotes == installed(charon)
+    assert set(announced.remotes.values()) == ({SPOKE} if name in KEPT or "reauth" in name else set())
+    for _, certificate in announced.held.values():
         assert "CN=spoke0" in str(read_certificate(certificate))
 
 
 @pytest.mark.parametrize("name", ALL)
-async def test_nhrpd_believes_the_link_down_only_where_it_was(name: str, tmp_path: Path) -> None:
-    """Rekeying and make-before-break leave no moment without a circuit."""
-    told, _ = await _native(name, tmp_path)
-    assert told.lost_all == (0 if name in KEPT else 1)
+async def test_nhrpd_has_no_circuit_only_if_charon_had_none(name: str, tmp_path: Path) -> None:
+    """Rekeying and make-before-break leave a circuit at all times."""
+    announced, _ = await _native(name, tmp_path)
+    assert announced.lost_all == (0 if name in KEPT else 1)
 
 
 @pytest.mark.parametrize("name", ALL)
-async def test_the_bridge_tells_the_same_of_an_unpatched_charon(name: str, tmp_path: Path) -> None:
-    """The same circuits with the same certificates at the end, and the link down as often."""
+async def test_the_bridge_announces_the_same_for_an_unpatched_charon(name: str, tmp_path: Path) -> None:
+    """At the end the circuits and certificates are the same, and the last circuit went as often."""
     native, _ = await _native(name, tmp_path)
     bridged = await _bridged(name, Stand(tmp_path))
     assert (bridged.held, bridged.lost_all) == (native.held, native.lost_all)
@@ -124,21 +124,21 @@ async def test_the_bridge_tells_the_same_of_an_unpatched_charon(name: str, tmp_p
 
 @pytest.mark.parametrize("name", ALL)
 async def test_the_watch_follows_a_patched_charon(name: str, tmp_path: Path, telemetry: Telemetry) -> None:
-    """It says that the bridge is not needed, sees what charon lists, and nothing once charon is gone."""
+    """It reports the patches, has the IKE_SAs that charon lists, and none once charon is gone."""
     async with _charon(name, tmp_path / "charon.vici") as charon, watched(charon.path, telemetry) as watch:
         assert watch.patched is True
         while not charon.finished:
             charon.step()
         await watch.refresh()
-        seen = {child: str(sa.remote_host) for child, (sa, _) in circuits(watch.ike_sas).items()}
-        assert seen == installed(charon)
+        listed = {child: str(sa.remote_host) for child, (sa, _) in circuits(watch.ike_sas).items()}
+        assert listed == installed(charon)
         await charon.stop()
         await until(lambda: not watch.connected)
         assert watch.ike_sas == ()
 
 
-async def test_the_agent_ends_an_ike_sa_of_a_patched_charon(tmp_path: Path, telemetry: Telemetry) -> None:
-    """By its number, and it is gone."""
+async def test_the_agent_deletes_an_ike_sa_of_a_patched_charon(tmp_path: Path, telemetry: Telemetry) -> None:
+    """A refresh shows that it is gone."""
     async with _charon("peer-comes", tmp_path / "charon.vici") as charon, watched(charon.path, telemetry) as watch:
         while not charon.finished:
             charon.step()
@@ -149,8 +149,10 @@ async def test_the_agent_ends_an_ike_sa_of_a_patched_charon(tmp_path: Path, tele
         assert list(watch.our_sas()) == []
 
 
-async def test_an_invitation_has_the_form_that_a_patched_charon_took(tmp_path: Path, telemetry: Telemetry) -> None:
-    """As in the recording, where it was answered with success."""
+async def test_the_initiate_command_is_the_one_that_a_patched_charon_accepted(
+    tmp_path: Path, telemetry: Telemetry
+) -> None:
+    """In the recording it was answered with success."""
     packets = [line.packet for line in load(_recording("initiate-terminate"))]
     (recorded,) = [
         packet for packet in packets if packet.type is PacketType.CMD_REQUEST and packet.name == "initiate"
@@ -163,8 +165,8 @@ async def test_an_invitation_has_the_form_that_a_patched_charon_took(tmp_path: P
     assert {**message, "init-limits": b"1"} == recorded.message
 
 
-async def test_the_bridge_says_that_it_is_not_needed(tmp_path: Path) -> None:
-    """Where somebody set it up before a patched charon; it serves all the same."""
+async def test_the_bridge_reports_a_patched_charon(tmp_path: Path) -> None:
+    """It logs that it is not needed, and serves nhrpd all the same."""
     stand = Stand(tmp_path)
     stand.charon = RecordedCharon(stand.charon.path, _recording("peer-comes"))
     await stand.charon.start()

@@ -1,4 +1,4 @@
-"""A stranger shows a real charon whatever certificate it likes: the bridge goes on, and everybody else is served."""
+"""An unknown peer sends a real charon malformed certificates: the bridge goes on and serves the other peers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +23,7 @@ _CA = extension("2.5.29.19", sequence(TRUE), critical=True)
 
 
 def _stranger(serial: int, *extensions: bytes) -> bytes:
-    """A certificate that somebody signed for himself."""
+    """Return a self-signed certificate."""
     return certificates.signed(certificates.der(_STRANGER, (_CA, *extensions), _STRANGER, integer(serial)))
 
 
@@ -35,7 +35,7 @@ STRANGERS = {
     "serial number -2**159": _stranger(-(2**159)),
     "serial number 0": _stranger(0),
     "serial number of 60 octets": _stranger(2**479 - 1),
-    "a name of no string": _stranger(7, extension(SUBJECT_ALT_NAME, sequence(_NO_STRING))),
+    "a name that is not a string": _stranger(7, extension(SUBJECT_ALT_NAME, sequence(_NO_STRING))),
 }
 
 
@@ -50,8 +50,8 @@ async def _cached(node: Side) -> list[bytes]:
         return await list_certificates(session)
 
 
-async def test_no_certificate_of_a_stranger_ends_the_bridge(pair: tuple[Side, Side], tmp_path: Path) -> None:
-    """charon refuses the stranger and keeps what it showed; the peer that comes next is announced with its own."""
+async def test_no_certificate_of_an_unknown_peer_ends_the_bridge(pair: tuple[Side, Side], tmp_path: Path) -> None:
+    """charon refuses the peer and keeps its certificates; the next peer is announced with its own certificate."""
     node, other = pair
     bridge = BridgeProcess(tmp_path)
     (tmp_path / "real.vici").symlink_to(node.path)
@@ -65,7 +65,7 @@ async def test_no_certificate_of_a_stranger_ends_the_bridge(pair: tuple[Side, Si
                 await other.ask("initiate", {"child": "dmvpn", "timeout": "10000"})
         assert bridge.process is not None
         process = bridge.process
-        kept = [what for what, certificate in STRANGERS.items() if certificate in await _cached(node)]
+        kept = [case for case, certificate in STRANGERS.items() if certificate in await _cached(node)]
         assert "serial number -5" in kept
         async with nhrpd_at(bridge.listen) as nhrpd:
             await other.show(other.certificate, node)

@@ -1,4 +1,4 @@
-"""The files of swanctl/ in a real charon and a real kernel, and what ``doctor`` sees of them."""
+"""The files of swanctl/ in a real charon and a real kernel, and what ``doctor`` reports about them."""
 
 import json
 import sys
@@ -31,18 +31,18 @@ from ipaddress import ip_address
 from dmvpn_agent.bridge.gre_packet import send_acquire_packet
 send_acquire_packet(ip_address(sys.argv[1]), ip_address(sys.argv[2]))
 """
-EVERYBODY = ip_network("0.0.0.0/0")
+ANY_ADDRESS = ip_network("0.0.0.0/0")
 
 
 class Node(RealCharon):
-    """A charon that can be given the files of swanctl/, on a host with two addresses."""
+    """A charon on a host with two addresses."""
 
     def load(self, name: str) -> str:
         """Load a file of swanctl/."""
         return self.load_text((SWANCTL / name).read_text())
 
     def load_text(self, text: str) -> str:
-        """Load connections with a pre-shared key: certificates are another matter."""
+        """Load connections, with a pre-shared key in place of certificates."""
         file = self.path.with_name("swanctl.conf")
         file.write_text(text.replace("pubkey", "psk").replace("certs = node.pem", ""))
         return self.swanctl("--load-all", "--noprompt", "--file", str(file))
@@ -65,8 +65,8 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_charon_takes_every_file(node: Node, name: str) -> None:
-    """As transport mode for GRE, in a connection and child of the same name."""
+def test_charon_loads_every_file(node: Node, name: str) -> None:
+    """Each has transport mode for GRE."""
     assert "0 unloaded" in node.load(name)
     listed = node.swanctl("--list-conns")
     assert ": IKEv2" in listed
@@ -78,7 +78,7 @@ def test_charon_takes_every_file(node: Node, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "traps"),
     [
-        ("bridged.conf", {TrapPolicy(EVERYBODY, 1, "transport")}),
+        ("bridged.conf", {TrapPolicy(ANY_ADDRESS, 1, "transport")}),
         ("native.conf", set()),
         (
             "several-profiles.conf",
@@ -90,13 +90,13 @@ def test_charon_takes_every_file(node: Node, name: str) -> None:
     ],
 )
 def test_the_kernel_has_the_trap_policies(node: Node, name: str, traps: set[TrapPolicy]) -> None:
-    """One for each profile where the bridge needs them, with its reqid."""
+    """There is one for each profile if the bridge needs them, with the profile's reqid."""
     node.load(name)
     assert node.traps == traps
 
 
-def test_a_packet_brings_up_the_sa_of_the_profile_of_its_source(node: Node) -> None:
-    """The bridge's packet is enough to tell the profiles apart."""
+def test_a_packet_starts_the_sa_of_the_profile_of_its_source_address(node: Node) -> None:
+    """The source address of the bridge's packet selects the profile."""
     node.load("several-profiles.conf")
     for local, profile in (("203.0.113.1", "dmvpn"), ("198.51.100.1", "dmvpn2")):
         peer = local.removesuffix(".1") + ".9"
@@ -107,7 +107,7 @@ def test_a_packet_brings_up_the_sa_of_the_profile_of_its_source(node: Node) -> N
 
 
 def test_two_profiles_with_the_same_selector_have_one_policy(node: Node) -> None:
-    """Which is why several-profiles.conf names addresses: the later profile would get all packets."""
+    """Therefore several-profiles.conf names addresses: otherwise one profile would get all packets."""
     text = (SWANCTL / "several-profiles.conf").read_text()
     for address in ("203.0.113.1", "198.51.100.1"):
         text = text.replace(f"local_ts = {address}/32", "local_ts = dynamic")
@@ -128,15 +128,15 @@ as_number = 65000
 
 
 def _doctor(node: Node) -> dict[str, dict[str, str]]:
-    """Return what the doctor says of a node, by check; a node without FRR has faults."""
+    """Return the doctor's checks by name; without FRR it reports faults."""
     config = node.path.with_name("agent.toml")
     config.write_text(AGENT.format(vici=node.path))
     argv = (sys.executable, "-m", "dmvpn_agent.cli", "doctor", "--json", "--config", str(config))
     return {check["name"]: check for check in json.loads(node.space.run(*argv, statuses=(1,)))}
 
 
-def test_the_doctor_sees_charon_and_the_trap_policy(node: Node) -> None:
-    """Where nothing is loaded, faults; after bridged.conf was, none of the profile."""
+def test_the_doctor_reports_charon_and_the_trap_policy(node: Node) -> None:
+    """Without connections there are faults; after bridged.conf was loaded, none about the profile."""
     before = _doctor(node)
     assert before["charon"]["level"] == "ok"
     assert "unpatched" in before["charon"]["found"]

@@ -1,4 +1,4 @@
-"""SAs from look to look: what has not changed is the same value, what has is shown."""
+"""SAs from list to list: an unchanged one is the same value, a changed one is the new value."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def _near(one: datetime | None, other: datetime | None) -> bool:
 
 @given(SAS, SAS)
 def test_only_times_differ_and_only_by_the_rounding(sa: IkeSa, former: IkeSa) -> None:
-    """Whatever was seen before: everything else is as it is now, and in its order."""
+    """All other fields are those of the new list, in its order, whatever the former value was."""
     steady = reuse_unchanged(sa, former)
     assert _without(steady, SA_TIMES, children=()) == _without(sa, SA_TIMES, children=())
     assert all(_near(getattr(steady, time), getattr(sa, time)) for time in SA_TIMES)
@@ -59,20 +59,20 @@ def test_only_times_differ_and_only_by_the_rounding(sa: IkeSa, former: IkeSa) ->
 
 
 @given(SAS)
-def test_of_nothing_before_nothing_is_taken(sa: IkeSa) -> None:
-    """Nor of an IKE_SA that charon gave the same number before it was restarted."""
+def test_a_value_of_another_ike_sa_is_not_reused(sa: IkeSa) -> None:
+    """A restarted charon uses the same unique ids again."""
     assert reuse_unchanged(sa, None) is sa
     assert reuse_unchanged(sa, replace(sa, initiator_spi="another", established_at=NOW)) is sa
 
 
-def test_an_sa_to_which_nothing_happened_is_the_same_value() -> None:
-    """Though charon's whole seconds make all of its times others."""
+def test_an_unchanged_ike_sa_is_the_same_value() -> None:
+    """charon's whole seconds make all of its times differ."""
     child = replace(CHILD, last_in=NOW + JITTER, installed_at=NOW - JITTER, expires=NOW + JITTER)
     assert reuse_unchanged(replace(SA, established_at=NOW - JITTER, children=(child,)), SA) is SA
 
 
-def test_a_child_sa_to_which_nothing_happened_is_the_same_value() -> None:
-    """Beside another one that is new."""
+def test_an_unchanged_child_sa_is_the_same_value() -> None:
+    """A new one beside it makes no difference."""
     new = replace(CHILD, unique_id=2, spi_in="c")
     steady = reuse_unchanged(replace(SA, children=(new, replace(CHILD, expires=NOW + JITTER))), SA)
     assert steady.children[0] is new
@@ -80,15 +80,15 @@ def test_a_child_sa_to_which_nothing_happened_is_the_same_value() -> None:
 
 
 @pytest.mark.parametrize("field", ["last_in", "last_out"])
-def test_when_traffic_passed_its_time_is_the_new_one(field: str) -> None:
-    """It says when it was last used."""
+def test_after_traffic_the_time_of_use_is_the_new_one(field: str) -> None:
+    """The former time is not kept, although it is close."""
     used: dict[str, Any] = {field: NOW + JITTER}
     child = replace(CHILD, traffic=Traffic(1), **used)
     assert getattr(reuse_unchanged(replace(SA, children=(child,)), SA).children[0], field) == NOW + JITTER
 
 
-def test_times_do_not_creep() -> None:
-    """Looks whose rounding goes one way only: no time is ever further off than that."""
+def test_reused_times_do_not_drift() -> None:
+    """If rounding always goes one way, a time is never off by more than the rounding."""
     shown = SA
     for seconds in range(10):
         now = replace(SA, established_at=NOW + timedelta(seconds=seconds))

@@ -1,4 +1,4 @@
-"""Traffic across rekeyings, whatever is seen of it."""
+"""Traffic across rekeyings, whichever lists and events show it."""
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -16,7 +16,9 @@ CHILD = ChildSa(1, "dmvpn", "INSTALLED")
 SA = IkeSa(1, "dmvpn", "ESTABLISHED", ip_address("203.0.113.1"), ADDRESSES[0], 500, "", "", "1", "2")
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(("carry", "carry", "look", "rekey", "rekey unheard", "restart", "move", "late", "event")),
+        st.sampled_from(
+            ("carry", "carry", "list", "rekey", "rekey without event", "restart", "move", "late", "event")
+        ),
         st.integers(0, 1),
         st.tuples(*[st.integers(0, 1000)] * 4),
     ),
@@ -26,7 +28,7 @@ STEPS = st.lists(
 
 @dataclass
 class Node:
-    """charon with one CHILD_SA to each of two peers; ``carried`` is what was carried since the first look."""
+    """charon with one CHILD_SA to each of two peers; ``carried`` is the traffic since the first list."""
 
     def __post_init__(self) -> None:
         self.born = 0
@@ -45,7 +47,7 @@ class Node:
         self.carried = self.carried.plus(amount)
 
     def close(self, which: int) -> IkeSa:
-        """Replace the CHILD_SA; return the event's last counts."""
+        """Replace the CHILD_SA; return the event with its last counts."""
         gone = self.shown(which)
         self.peers[which] = self._new()
         self.closed.append(gone)
@@ -66,10 +68,10 @@ def _sum(totals: SaTotals) -> Traffic:
 
 
 @given(STEPS, st.tuples(*[st.integers(0, 1000)] * 4))
-def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_missed(
+def test_traffic_is_counted_once_and_never_decreases_and_is_complete_with_all_events(
     steps: list[tuple[str, int, tuple[int, int, int, int]]], before: tuple[int, int, int, int]
 ) -> None:
-    """Looks, rekeyings heard or not, late events, other addresses and charon's restarts, in any order."""
+    """Lists, rekeyings with and without an event, late events, moved peers and restarts of charon, in any order."""
     node, totals, missed = Node(), SaTotals(), False
     node.carry(0, Traffic(*before))
     totals.update(node.all())
@@ -79,11 +81,11 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
         match step:
             case "carry":
                 node.carry(which, Traffic(*amount))
-            case "look":
+            case "list":
                 totals.update(node.all())
             case "rekey":
                 totals.add_event(SaEventKind.CHILD_REKEYED, node.close(which))
-            case "rekey unheard":
+            case "rekey without event":
                 node.close(which)
                 missed = True
             case "restart":
@@ -104,8 +106,8 @@ def test_nothing_is_counted_twice_or_taken_back_and_with_all_events_nothing_is_m
         assert _sum(totals) == node.carried
 
 
-def test_what_is_gone_is_forgotten_in_the_end() -> None:
-    """Of CHILD_SAs and peers that are not there, a bounded number is remembered; of those that are, all."""
+def test_sas_and_peers_that_are_gone_are_forgotten() -> None:
+    """A bounded number of them is remembered, and all that are present."""
     totals = SaTotals(remembered=2)
     here = [
         replace(SA, remote_host=ADDRESSES[0] + number, children=(replace(CHILD, spi_in=str(number), spi_out="d"),))
@@ -119,8 +121,8 @@ def test_what_is_gone_is_forgotten_in_the_end() -> None:
     assert totals.events() == {(ADDRESSES[0], SaEventKind.IKE_CLOSED): 1}
 
 
-def test_a_child_that_is_not_installed_has_no_counts() -> None:
-    """charon shows no SPIs of it."""
+def test_a_child_sa_that_is_not_installed_has_no_counts() -> None:
+    """charon lists it without SPIs."""
     totals = SaTotals()
     totals.update([])
     totals.update([replace(SA, children=(replace(CHILD, traffic=Traffic(1, 1, 1, 1)),))])

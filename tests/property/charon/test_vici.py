@@ -1,4 +1,4 @@
-"""VICI packets, whatever they hold and however they arrive."""
+"""VICI packets with any content, split in any way."""
 
 import pytest
 from hypothesis import given
@@ -29,15 +29,15 @@ def _plain(section: Section) -> Section:
 
 
 @given(packets())
-def test_what_is_encoded_is_decoded(packet: Packet) -> None:
-    """A packet comes out as it went in."""
+def test_an_encoded_packet_is_decoded_unchanged(packet: Packet) -> None:
+    """Type, name and message are the same."""
     read = decode(encode(packet)[4:])
     assert (read.type, read.name, _plain(read.message)) == (packet.type, packet.name, packet.message)
 
 
 @given(st.lists(packets(), max_size=4), st.lists(st.integers(1, 40), min_size=1))
-def test_it_does_not_matter_how_bytes_arrive(sent: list[Packet], sizes: list[int]) -> None:
-    """Any split of the stream gives the same packets."""
+def test_any_split_of_the_stream_gives_the_same_packets(sent: list[Packet], sizes: list[int]) -> None:
+    """Packets may arrive in pieces or several at once."""
     stream = b"".join(map(encode, sent))
     reader = PacketReader()
     received: list[Packet] = []
@@ -49,8 +49,8 @@ def test_it_does_not_matter_how_bytes_arrive(sent: list[Packet], sizes: list[int
 
 
 @given(st.binary(max_size=200))
-def test_bytes_from_anybody_raise_only_what_is_said(data: bytes) -> None:
-    """Input that is not VICI raises ViciError, and nothing else."""
+def test_arbitrary_bytes_raise_only_a_vici_error(data: bytes) -> None:
+    """Input that is not VICI raises no other exception."""
     try:
         list(PacketReader().feed(data))
         decode(data)
@@ -58,21 +58,21 @@ def test_bytes_from_anybody_raise_only_what_is_said(data: bytes) -> None:
         pass
 
 
-def test_a_packet_that_charon_would_drop_is_not_read() -> None:
-    """Its announced length is enough to refuse it; nothing is kept for it."""
+def test_a_packet_longer_than_charon_accepts_is_refused() -> None:
+    """Its length field suffices to refuse it; no memory is reserved."""
     with pytest.raises(ViciError, match="announced"):
         list(PacketReader().feed((MAX_PACKET + 1).to_bytes(4, "big")))
 
 
-def test_a_value_that_does_not_fit_is_refused() -> None:
-    """VICI has 16 bits for the length of a value."""
+def test_a_value_that_is_too_long_is_refused() -> None:
+    """The length of a value has 16 bits."""
     with pytest.raises(ViciError, match="fit"):
         encode(Packet(PacketType.CMD_RESPONSE, message={"data": bytes(65536)}))
 
 
 @given(KEYS, MESSAGES)
-def test_a_clients_packets_are_those_of_the_library(name: str, message: Section) -> None:
-    """Byte for byte when sent, and read alike."""
+def test_a_clients_packets_equal_those_of_the_vici_package(name: str, message: Section) -> None:
+    """They are the same bytes, and are read alike."""
     body = Message.serialize(message)
     assert encode(Packet(PacketType.CMD_REQUEST, name, message))[4:] == LibraryPacket.request(name, body)
     assert encode(Packet(PacketType.EVENT_REGISTER, name))[4:] == LibraryPacket.register_event(name)
@@ -84,8 +84,8 @@ def test_a_clients_packets_are_those_of_the_library(name: str, message: Section)
 
 
 @given(packets(), st.integers(0, 400))
-def test_a_packet_that_is_cut_off_is_never_taken_for_another(packet: Packet, kept: int) -> None:
-    """What is left may be a shorter message of whole elements, and nothing within one."""
+def test_a_packet_that_is_cut_off_never_has_a_changed_element(packet: Packet, kept: int) -> None:
+    """At most it reads as a shorter message of complete elements."""
     body = encode(packet)[4:]
     try:
         read = decode(body[:kept])
@@ -96,8 +96,8 @@ def test_a_packet_that_is_cut_off_is_never_taken_for_another(packet: Packet, kep
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(32, True), (33, False), (130_000, False)])
-def test_what_is_read_can_be_written(depth: int, is_read: bool) -> None:
-    """A request that waits is written again for the next program; sections are written one within another."""
+def test_every_packet_that_is_read_can_be_written(depth: int, is_read: bool) -> None:
+    """The bridge hands waiting requests to the next program; deeply nested sections could not be written."""
     body = b"\x01" + b"\x01\x01x" * depth + b"\x02" * depth
     if is_read:
         assert encode(decode(body))[4:] == body

@@ -1,4 +1,4 @@
-"""charon's sections to core values, and into what nhrpd reads."""
+"""charon's messages as values, and as the sections that nhrpd reads."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -59,7 +59,7 @@ CHILD_TIMES = ("use-in", "use-out", "install-time", "rekey-time", "life-time")
 
 
 def _with(child: dict[str, str], **changes: str) -> Section:
-    """Return an IKE_SA as charon lists it, with other values, and others in its CHILD_SA."""
+    """Return an IKE_SA as charon lists it, with changed values, some of them in its CHILD_SA."""
     return {"dmvpn": SA.section(**changes, **{"child-sas": {"dmvpn-3": SA.child(3) | child}})}
 
 
@@ -68,12 +68,12 @@ def _received(message: Section) -> Section:
 
 
 def test_an_ike_sa_is_read() -> None:
-    """Identities, addresses, SPIs and CHILD_SAs."""
+    """All its fields have values."""
     assert list(parse_ike_sas(_received({"dmvpn": SA.section()}), NOW)) == [PARSED]
 
 
 def test_an_ike_sa_without_addresses_is_left_out() -> None:
-    """charon lists one that is still being set up, with %any."""
+    """charon lists an IKE_SA that is being set up with %any."""
     assert list(parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "%any"})}), NOW)) == []
 
 
@@ -90,15 +90,15 @@ def test_an_ike_sa_without_addresses_is_left_out() -> None:
         {"child-sas": "none"},
     ],
 )
-def test_what_is_no_ike_sa_is_an_error(change: dict[str, str]) -> None:
-    """Nothing is guessed."""
+def test_a_malformed_ike_sa_is_an_error(change: dict[str, str]) -> None:
+    """No value is guessed."""
     with pytest.raises(ViciError):
         list(parse_ike_sas(_received({"dmvpn": SA.section(**change)}), NOW))
 
 
 @pytest.mark.parametrize("seconds", ["-1", "18446744073709551615", "18446744073709551000"])
-def test_what_happened_while_charon_listed_has_just_happened(seconds: str) -> None:
-    """It reads the clock before it lists, and prints what comes out below 0 as signed or as unsigned."""
+def test_a_negative_age_counts_as_now(seconds: str) -> None:
+    """charon reads the clock before it lists; it prints a negative age as a signed or an unsigned number."""
     child = {"use-in": seconds, "install-time": seconds}
     (sa,) = parse_ike_sas(_received(_with(child, established=seconds)), NOW)
     assert (sa.established_at, sa.children[0].last_in, sa.children[0].installed_at) == (NOW, NOW, NOW)
@@ -106,21 +106,21 @@ def test_what_happened_while_charon_listed_has_just_happened(seconds: str) -> No
 
 @given(st.sampled_from((*IKE_TIMES, *CHILD_TIMES)), st.integers(-(2**63), 2**64 - 1))
 def test_no_time_that_charon_can_print_makes_an_ike_sa_unreadable(key: str, seconds: int) -> None:
-    """One that no calendar has is not known."""
+    """A time out of the calendar's range is ``None``."""
     printed = {key: str(seconds)}
     message = _with({}, **printed) if key in IKE_TIMES else _with(printed)
     assert len(list(parse_ike_sas(_received(message), NOW))) == 1
 
 
-def test_a_rekeying_that_is_late_is_in_the_past() -> None:
-    """charon counts the seconds on below 0."""
+def test_an_overdue_rekeying_is_in_the_past() -> None:
+    """charon prints a negative number of seconds."""
     (sa,) = parse_ike_sas(_received({"dmvpn": SA.section(**{"rekey-time": "-5", "reauth-time": "9"})}), NOW)
     assert sa.rekey_due == NOW - timedelta(seconds=5)
     assert sa.replacement_due == sa.rekey_due
 
 
-def test_algorithms_that_are_combined_are_all_named() -> None:
-    """RFC 9370, strongSwan 6; SAs with the same share one value."""
+def test_combined_algorithms_are_all_named() -> None:
+    """strongSwan 6 combines key exchanges (RFC 9370); SAs with the same algorithms share one value."""
     changes = {"integ-alg": "HMAC_SHA2_256_128", "encr-alg": "AES_CBC", "ake1": "ML_KEM_768", "nat-remote": "yes"}
     one, other = (next(parse_ike_sas(_received({"dmvpn": SA.section(**changes)}), NOW)) for _ in range(2))
     assert str(one.algorithms) == "AES_CBC-256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_384/ECP_384/ML_KEM_768"
@@ -128,8 +128,8 @@ def test_algorithms_that_are_combined_are_all_named() -> None:
     assert (one.nat_local, one.nat_remote) == (False, True)
 
 
-def test_what_changes_by_itself_is_the_same_circuit() -> None:
-    """Times and counts are nothing to nhrpd, another address is."""
+def test_a_circuit_is_the_same_while_only_times_and_counts_change() -> None:
+    """Another address makes it another circuit."""
     (later,) = parse_ike_sas(_received({"dmvpn": SA.section(established="90")}), NOW)
     (moved,) = parse_ike_sas(_received({"dmvpn": SA.section(**{"remote-host": "203.0.113.9"})}), NOW)
     here = (PARSED, PARSED.children[0])
@@ -221,14 +221,14 @@ def test_an_ike_sa_that_just_came_has_no_child_yet(name: str, state: str, preced
 
 
 @pytest.mark.parametrize("state", ["CREATED", "ROUTED", "INSTALLING", "REKEYED", "DELETING", "DELETED", "DESTROYING"])
-def test_a_child_that_carries_no_traffic_is_no_circuit(state: str) -> None:
-    """A REKEYED one was replaced by another."""
+def test_a_child_sa_without_traffic_is_no_circuit(state: str) -> None:
+    """Another CHILD_SA replaced a REKEYED one."""
     sa = FakeSa(7, "203.0.113.2", "CN=spoke1", children={3: state})
     assert circuits(parse_ike_sas(_received({"dmvpn": sa.section()}), NOW)) == {}
 
 
-def test_nhrpd_finds_the_certificates_before_it_acts() -> None:
-    """It reads from the top and acts where the CHILD_SA ends: what comes later would be lost."""
+def test_the_certificates_precede_the_child_sas_in_nhrpds_section() -> None:
+    """nhrpd reads from the top and acts at the end of a CHILD_SA: later fields would be ignored."""
     section = render_for_nhrpd(PARSED, PARSED.children[0], b"L", b"R")["dmvpn"]
     keys = list(section)
     assert keys.index("local-cert-data") < keys.index("child-sas")
@@ -236,8 +236,8 @@ def test_nhrpd_finds_the_certificates_before_it_acts() -> None:
     assert keys[-1] == "child-sas"
 
 
-def test_a_certificate_that_nhrpd_cannot_hold_is_sent_empty() -> None:
-    """It would keep the former peer's otherwise; an empty one denies."""
+def test_a_certificate_too_long_for_nhrpd_is_sent_empty() -> None:
+    """Otherwise nhrpd would keep the former peer's; with an empty one the agent denies."""
     largest, larger = bytes(NHRPD_MAX_CERTIFICATE), bytes(NHRPD_MAX_CERTIFICATE + 1)
     section = render_for_nhrpd(PARSED, PARSED.children[0], larger, largest)["dmvpn"]
     assert (section["local-cert-data"], section["remote-cert-data"]) == (b"", largest)

@@ -1,4 +1,4 @@
-"""How the peer of each IKE_SA was authenticated, where charon tells it of connections only."""
+"""How the peer of each IKE_SA authenticated, although charon lists the method of connections only."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
@@ -16,7 +16,7 @@ BY = {CERTIFICATE: b"public key", KEY: b"pre-shared key", OTHER: b"EAP"}
 
 
 class Charon:
-    """A session; ``connections`` may have a name twice, as of two configuration backends."""
+    """A session; ``connections`` may contain a name twice, from two configuration backends."""
 
     def __init__(self, *connections: tuple[str, Authentication]) -> None:
         self.connections = list(connections)
@@ -61,8 +61,8 @@ async def begun(charon: Charon) -> Connections:
 
 
 @pytest.mark.parametrize("by", [CERTIFICATE, KEY, OTHER])
-async def test_who_comes_later_did_as_the_connection_asks(by: Authentication) -> None:
-    """Which was the same before it came and after."""
+async def test_a_new_ike_sa_has_the_method_of_its_connection(by: Authentication) -> None:
+    """The connection had the same method before and after."""
     charon = Charon(("dmvpn", by))
     connections = await begun(charon)
     await connections.update(charon, [sa("a")])
@@ -70,16 +70,16 @@ async def test_who_comes_later_did_as_the_connection_asks(by: Authentication) ->
 
 
 @pytest.mark.parametrize("name", ["office", "dmvpn2", "DMVPN", "dmvpn ", ""])
-async def test_a_connection_of_another_name_is_another(name: str) -> None:
-    """By its whole name."""
+async def test_a_connection_is_found_by_its_whole_name(name: str) -> None:
+    """Similar names are other connections."""
     charon = Charon(("dmvpn", CERTIFICATE))
     connections = await begun(charon)
     await connections.update(charon, [sa("a", name)])
     assert connections.of(sa("a", name)) is OTHER
 
 
-async def test_who_began_before_the_first_reading_is_not_known() -> None:
-    """Established by then, or only afterwards; what comes later is."""
+async def test_the_method_of_an_ike_sa_older_than_the_first_list_is_unknown() -> None:
+    """This holds whether it was established by then or afterwards; the method of a later one is known."""
     charon = Charon(("dmvpn", CERTIFICATE))
     charon.there = ["a", "b"]
     connections = Connections()
@@ -89,8 +89,8 @@ async def test_who_began_before_the_first_reading_is_not_known() -> None:
 
 
 @pytest.mark.parametrize("former", [KEY, OTHER, None])
-async def test_who_began_before_the_connection_was_loaded_anew_is_not_known(former: Authentication | None) -> None:
-    """An exchange that takes its time, as EAP's does, ends under the new connection's name with the old method."""
+async def test_the_method_of_an_ike_sa_older_than_the_reload_is_unknown(former: Authentication | None) -> None:
+    """A long exchange, such as EAP, ends under the name of the reloaded connection with the old method."""
     charon = Charon(*[("dmvpn", former)] if former else [])
     connections = await begun(charon)
     charon.connections = [("dmvpn", CERTIFICATE)]
@@ -100,8 +100,8 @@ async def test_who_began_before_the_connection_was_loaded_anew_is_not_known(form
     assert [connections.of(sa(spi)) for spi in ("slow", "later")] == [OTHER, CERTIFICATE]
 
 
-async def test_another_connection_that_changes_disturbs_nobody() -> None:
-    """It is the office's."""
+async def test_a_change_of_another_connection_has_no_effect() -> None:
+    """The office's connection changes, the DMVPN's does not."""
     charon = Charon(("dmvpn", CERTIFICATE), ("office", KEY))
     connections = await begun(charon)
     charon.connections[1] = ("office", OTHER)
@@ -110,8 +110,8 @@ async def test_another_connection_that_changes_disturbs_nobody() -> None:
     assert connections.of(sa("a")) is CERTIFICATE
 
 
-async def test_what_is_known_stays_so_whatever_becomes_of_the_connection() -> None:
-    """It is reloaded, unloaded, or not to be read."""
+async def test_a_known_method_stays_when_the_connection_changes() -> None:
+    """The connection is reloaded, unloaded, or cannot be listed."""
     charon = Charon(("dmvpn", KEY))
     connections = await begun(charon)
     await connections.update(charon, [sa("a")])
@@ -124,14 +124,14 @@ async def test_what_is_known_stays_so_whatever_becomes_of_the_connection() -> No
     assert connections.of(sa("b")) is OTHER
 
 
-async def test_two_connections_of_one_name_are_not_told_apart() -> None:
-    """One may be of another configuration backend."""
+async def test_two_connections_of_one_name_with_different_methods_have_no_known_method() -> None:
+    """One may come from another configuration backend."""
     charon = Charon(("dmvpn", CERTIFICATE), ("dmvpn", KEY))
     assert (await begun(charon)).now("dmvpn") is OTHER
 
 
-async def test_a_rekeying_proves_nothing() -> None:
-    """The peer can ask for it at any time."""
+async def test_a_rekeyed_ike_sa_keeps_its_method() -> None:
+    """The peer can rekey at any time, and does not authenticate then."""
     charon = Charon(("dmvpn", KEY))
     connections = await begun(charon)
     await connections.update(charon, [sa("key")])
@@ -143,8 +143,8 @@ async def test_a_rekeying_proves_nothing() -> None:
     assert [connections.of(sa(spi)) for spi in ("key-new", "slow-new")] == [KEY, OTHER]
 
 
-async def test_one_list_that_misses_an_ike_sa_does_not_forget_it() -> None:
-    """The list may be older than the IKE_SA, and the connection another by the time that it is seen again."""
+async def test_an_ike_sa_is_forgotten_after_two_lists_without_it() -> None:
+    """One list may be older than the IKE_SA, and the connection may have changed before the next list."""
     charon = Charon(("dmvpn", KEY))
     connections = await begun(charon)
     await connections.update(charon, [sa("a")])
@@ -154,8 +154,8 @@ async def test_one_list_that_misses_an_ike_sa_does_not_forget_it() -> None:
     assert connections.of(sa("a")) is OTHER
 
 
-async def test_what_comes_during_an_upgrade_is_known_where_nobody_could_be_mistaken() -> None:
-    """The connection is as the former program left it, and none of its IKE_SAs was by another method."""
+async def test_after_an_upgrade_the_method_is_known_if_all_ike_sas_were_by_public_key() -> None:
+    """The connection is unchanged since the former program, and none of its IKE_SAs was by another method."""
     charon = Charon(("dmvpn", CERTIFICATE), ("keys", KEY))
     former = await begun(charon)
     await former.update(charon, [sa("a"), sa("b", "keys")])
@@ -170,8 +170,8 @@ async def test_what_comes_during_an_upgrade_is_known_where_nobody_could_be_mista
 
 
 @pytest.mark.parametrize("trusts_first", [True, False])
-async def test_what_was_there_first_is_trusted_once_where_that_is_asked_for(trusts_first: bool) -> None:
-    """The agent assumes that connections were the same before it came. A later change makes doubtful all the same."""
+async def test_trusts_first_accepts_the_ike_sas_of_the_first_list(trusts_first: bool) -> None:
+    """The agent assumes that connections did not change before it started. After a later change it does not."""
     charon = Charon(("dmvpn", CERTIFICATE))
     charon.there = ["a"]
     connections = Connections(trusts_first=trusts_first)

@@ -1,4 +1,4 @@
-"""The certificates of IKE_SAs, from charon itself or from the bridge's file."""
+"""The certificates of IKE_SAs, from charon or from the bridge's file."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +21,7 @@ SA = IkeSa(1, "dmvpn", "ESTABLISHED", NBMA - 1, NBMA, 500, "CN=hub", "CN=spoke1"
 
 
 class Source:
-    """Knows some, and what it was asked for."""
+    """Knows some certificates, and records the requests."""
 
     def __init__(self, **known: bytes) -> None:
         self.known = {spis.replace("_", ":"): one for spis, one in known.items()}
@@ -32,19 +32,19 @@ class Source:
         return {one: self.known[one] for one in spis if one in self.known}
 
 
-class TestProofs:
-    """What the agent knows of each IKE_SA."""
+class TestSaCertificates:
+    """The certificates that the agent knows."""
 
-    async def test_what_charon_tells_is_not_asked_for(self) -> None:
-        """A patched one lists it with the IKE_SA."""
+    async def test_a_certificate_that_charon_lists_is_not_loaded(self) -> None:
+        """A patched charon lists it with the IKE_SA."""
         source = Source()
         sa_certificates = SaCertificates(source)
         await sa_certificates.refresh([replace(SA, remote_certificate=der())])
         assert sa_certificates.of([replace(SA, remote_certificate=der())]) == (read_certificate(der()),)
         assert source.asked == []
 
-    async def test_what_was_found_is_not_asked_for_again(self) -> None:
-        """An IKE_SA's does not change; what was not found may be known a moment later."""
+    async def test_a_known_certificate_is_not_loaded_again(self) -> None:
+        """The certificate of an IKE_SA does not change; one that was not found is loaded later."""
         source = Source()
         sa_certificates = SaCertificates(source)
         await sa_certificates.refresh([SA])
@@ -55,8 +55,8 @@ class TestProofs:
             assert sa_certificates.of([SA]) == (read_certificate(der()),)
         assert source.asked == ["1:2", "1:2"]
 
-    async def test_what_was_looked_for_in_vain_is_not_awaited(self) -> None:
-        """The bridge has an empty certificate then; it may still find one, so it is asked again."""
+    async def test_a_certificate_that_the_bridge_did_not_find_is_not_awaited(self) -> None:
+        """The bridge stores it empty; it may still find one, so the agent loads it again."""
         source = Source(**{"1_2": b""})
         sa_certificates = SaCertificates(source)
         assert not sa_certificates.are_known([SA])
@@ -67,8 +67,8 @@ class TestProofs:
         await sa_certificates.refresh([SA])
         assert sa_certificates.of([SA]) == (read_certificate(der()),)
 
-    async def test_the_file_is_read_by_another_thread(self) -> None:
-        """A disk that hangs holds up no answer to nhrpd."""
+    async def test_the_file_is_read_in_another_thread(self) -> None:
+        """A disk that hangs delays no answer to nhrpd."""
         threads = []
 
         class Slow(Source):
@@ -80,8 +80,8 @@ class TestProofs:
         assert threads
         assert threading.main_thread() not in threads
 
-    async def test_a_disk_that_hangs_holds_up_nothing_and_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Looks and judgements go on without its certificates, and what is there when it answers again counts."""
+    async def test_a_disk_that_hangs_occupies_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refreshes go on without its certificates; what it returns later counts."""
         monkeypatch.setattr(module, "READ_TIMEOUT", 0.02)
         answers = threading.Event()
 
@@ -100,8 +100,8 @@ class TestProofs:
         while not sa_certificates.of([SA]):
             await sa_certificates.refresh([SA])
 
-    async def test_what_is_gone_is_forgotten(self) -> None:
-        """With its IKE_SA."""
+    async def test_a_certificate_is_forgotten_with_its_ike_sa(self) -> None:
+        """If the IKE_SA is listed again, its certificate is loaded again."""
         source = Source(**{"1_2": der()})
         sa_certificates = SaCertificates(source)
         await sa_certificates.refresh([SA])
@@ -109,8 +109,8 @@ class TestProofs:
         await sa_certificates.refresh([SA])
         assert source.asked == ["1:2", "1:2"]
 
-    async def test_a_look_while_the_file_is_read_is_not_undone(self) -> None:
-        """What it found stays known, and what it forgot stays forgotten."""
+    async def test_an_update_while_the_file_is_read_is_not_undone(self) -> None:
+        """What it added stays known, and what it removed stays unknown."""
         shown = replace(SA, initiator_spi="3", remote_certificate=der())
         source = Source(**{"1_2": der()})
         sa_certificates = SaCertificates(source)
@@ -126,8 +126,8 @@ class TestProofs:
         assert sa_certificates.of([replace(shown, remote_certificate=b"")]) == (read_certificate(der()),)
         assert not sa_certificates.are_known([SA])
 
-    async def test_what_cannot_be_read_proves_nothing(self) -> None:
-        """It is not asked for again either."""
+    async def test_an_unreadable_certificate_does_not_count(self) -> None:
+        """It is not loaded again either."""
         source = Source(**{"1_2": b"nonsense"})
         sa_certificates = SaCertificates(source)
         for _ in range(2):
@@ -146,8 +146,8 @@ class TestBridgeCertificates:
         yield store
         store.close()
 
-    def test_what_the_bridge_wrote_a_moment_ago_is_found(self, store: Store, tmp_path: Path) -> None:
-        """While it has its file open; what it does not know is left out."""
+    def test_a_certificate_that_the_bridge_just_wrote_is_found(self, store: Store, tmp_path: Path) -> None:
+        """The bridge has its file open; unknown SPIs are left out."""
         table = CertificateTable(store)
         reader = BridgeCertificates(tmp_path / "bridge.sqlite")
         assert reader.load(["1:2"]) == {}
@@ -160,13 +160,13 @@ class TestBridgeCertificates:
         store.flush()
         assert reader.load(["1:2"]) == {"1:2": b"renewed"}
 
-    def test_without_a_bridge_nothing_is_found(self, tmp_path: Path) -> None:
-        """And no file is left behind."""
+    def test_without_a_bridge_no_certificate_is_found(self, tmp_path: Path) -> None:
+        """No file is created."""
         assert BridgeCertificates(tmp_path / "bridge.sqlite").load(["1:2"]) == {}
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_file_that_cannot_be_read_is_said_once(self, tmp_path: Path, logs: list[dict[str, Any]]) -> None:
-        """The agent goes on: nhrpd shows most certificates itself."""
+    def test_an_unreadable_file_is_logged_once(self, tmp_path: Path, logs: list[dict[str, Any]]) -> None:
+        """The agent goes on: nhrpd sends most certificates itself."""
         (tmp_path / "bridge.sqlite").write_bytes(b"nonsense" * 200)
         reader = BridgeCertificates(tmp_path / "bridge.sqlite")
         assert (reader.load(["1:2"]), reader.load(["1:2"])) == ({}, {})
