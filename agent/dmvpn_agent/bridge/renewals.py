@@ -15,6 +15,7 @@ from itertools import islice
 
 import structlog
 
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_cache import CertificateCache
 from dmvpn_agent.charon.commands import end_ike_sa
@@ -47,7 +48,8 @@ class Renewals:
         self._tried_at: timedelta | None = None
         self._flushed_at: timedelta | None = None
         self._renewed: dict[str, timedelta] = {}
-        self._ended_as_lost: set[str] = set()
+        # By address and identity: a peer without a certificate comes back with another IKE_SA.
+        self._ended_as_lost: set[tuple[Address, str]] = set()
 
     async def renew(self, session: CharonSession, competing: Sequence[tuple[IkeSa, Sequence[Certificate]]]) -> None:
         """Flush the cache, and end IKE_SAs whose peers have several certificates, as far as the limits allow."""
@@ -69,13 +71,13 @@ class Renewals:
             await self._end(session, sa, "doubtful")
 
     async def end_if_lost(self, session: CharonSession, sa: IkeSa) -> None:
-        """End an IKE_SA without a certificate, once, if a flush may have removed that."""
-        came, flushed = sa.established_at, self._flushed_at
-        if came is None or flushed is None or sa.spis in self._ended_as_lost:
+        """End a peer's IKE_SA without a certificate, once a flush, if the flush may have removed that."""
+        came, flushed, peer = sa.established_at, self._flushed_at, (sa.remote_host, sa.remote_id)
+        if came is None or flushed is None or peer in self._ended_as_lost:
             return
         age, since_flush = self._clocks.now() - came, self._clocks.uptime() - flushed
         if since_flush - LOST_AFTER <= age <= since_flush + LOST_BEFORE:
-            self._ended_as_lost.add(sa.spis)
+            self._ended_as_lost.add(peer)
             await self._end(session, sa, "lost")
 
     def _may_renew(self, sa: IkeSa) -> bool:

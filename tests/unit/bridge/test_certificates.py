@@ -1,6 +1,7 @@
 """Which certificate of charon's cache each IKE_SA gets, and when its peer must authenticate again."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -178,6 +179,15 @@ async def test_a_peer_that_lost_its_certificate_by_a_flush_reauthenticates_once(
     await stand.learn(cache, stand.sa(3, "spoke2.example"))
     assert cache.ended == ["1", "2"]
     assert stand.counted(bridge_metrics.BRIDGE_REAUTHENTICATIONS, "lost") == 1
+
+
+async def test_a_peer_that_comes_back_without_a_certificate_after_a_flush_stays(stand: Stand) -> None:
+    """It has none that proves its identity: to end its next IKE_SA, too, would bring it back forever."""
+    cache, lost = Cache(OLD, GAINED), stand.sa(2, "spoke2.example", NOW - timedelta(seconds=1))
+    await stand.learn(cache, stand.sa())
+    for number in (2, 3, 4):
+        await stand.learn(cache, replace(lost, unique_id=number, initiator_spi=f"{number:x}"))
+    assert cache.ended == ["1", "2"]
 
 
 async def test_an_identity_reauthenticates_at_most_once_an_hour(stand: Stand) -> None:
