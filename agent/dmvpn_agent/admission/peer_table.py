@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from sys import intern
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.ike_peer import ike_peer
@@ -49,12 +50,12 @@ class PeerTable:
             self._store.save(
                 (
                     str(request.protocol_address),
-                    request.interface,
-                    str(request.binding_type),
+                    intern(request.interface),  # the store keeps the rows: what is the same for all is kept once
+                    request.binding_type.value,
                     str(request.nbma_address),
                     certificate.der if certificate else b"",
                     "" if certificate else identities[0],
-                    str(request.local_nbma_address or ""),
+                    intern(str(request.local_nbma_address or "")),
                 )
             )
 
