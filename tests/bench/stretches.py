@@ -226,24 +226,24 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
 
 
 async def _activities(bench: Bench, directory: Path) -> None:
-    app, keeper = bench.app, bench.app.reconciler
+    app, keeper = bench.app, bench.app.components.reconciler
     assert keeper is not None
 
     async def configured() -> None:
         await until(lambda: keeper.last_sync and len(keeper.neighbors() or ()) == PEERS)
-        await until(lambda: app.charon.connected and app.bindings.last_read)
+        await until(lambda: app.components.charon.connected and app.components.bindings.last_read)
 
     async def looked() -> None:
         for _ in range(3):
-            await app.charon.refresh()
+            await app.components.charon.refresh()
 
     async def judged() -> None:
         for _ in range(3):
-            await app.reauthorizer.rejudge()
+            await app.components.reauthorizer.rejudge()
 
     async def read() -> None:
         for _ in range(3):
-            await app.bindings.refresh()
+            await app.components.bindings.refresh()
 
     async def passed() -> None:
         for _ in range(3):
@@ -266,11 +266,11 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def enforced() -> None:
         for _ in range(3):
-            await app.enforcer.enforce()
-            await app.orphan_sas.check()
-            app.teardown.check()
+            await app.components.enforcer.enforce()
+            await app.components.orphan_sas.check()
+            app.components.teardown.check()
 
-    assert len(app.peers) == PEERS
+    assert len(app.components.peers) == PEERS
     await bench.during("first passes: charon, nhrpd's cache, 1,000 neighbors written", configured)
     await bench.during("a refresh of charon's IKE_SAs", looked)
     await bench.during("all peers judged again", judged)

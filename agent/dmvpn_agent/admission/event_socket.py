@@ -43,6 +43,7 @@ class NhrpdSocket:
         path: Path,
         authorizer: Authorizer,
         telemetry: Telemetry,
+        opened: Callable[[], None] = lambda: None,
         *,
         message_timeout: float = MESSAGE_TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
@@ -50,11 +51,11 @@ class NhrpdSocket:
         self._path = path
         self._authorizer = authorizer
         self._telemetry = telemetry
+        self._opened = opened
         self._message_timeout = message_timeout
         self._write_timeout = write_timeout
         self._server = StreamListener("events", self._connected, telemetry, limit=MAX_CONNECTIONS, reserve=RESERVE)
         self._started = False
-        self.opened: Callable[[], None] = lambda: None
 
     @property
     def open_connections(self) -> int:
@@ -78,7 +79,7 @@ class NhrpdSocket:
         waiting = WaitingRequests()
         user, process = connection.source
         log.info("event_connection_opened", uid=user, pid=process)
-        self.opened()
+        self._opened()
         try:
             outcome = await self._serve(connection, waiting)
         except (ConnectionError, TimeoutError):

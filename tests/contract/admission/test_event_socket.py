@@ -33,7 +33,7 @@ class Agent:
         self.path = path
         self.clock = clock
         self.telemetry = Telemetry()
-        self.recorded = 0
+        self.recorded = self.opened = 0
         self.socket: NhrpdSocket
         self.use()
 
@@ -45,10 +45,13 @@ class Agent:
 
     async def serve(self, message_timeout: float = LONG, write_timeout: float = LONG) -> None:
         self.socket = NhrpdSocket(
-            self.path, self.authorizer, self.telemetry,
+            self.path, self.authorizer, self.telemetry, self._opened,
             message_timeout=message_timeout, write_timeout=write_timeout,
         )  # fmt: skip
         await self.socket.start()
+
+    def _opened(self) -> None:
+        self.opened += 1
 
     def _record(self, *_: object) -> None:
         self.recorded += 1
@@ -69,13 +72,11 @@ async def agent(tmp_path: Path, clock: Clock) -> AsyncIterator[Agent]:
 
 async def test_each_connection_is_announced(agent: Agent) -> None:
     """nhrpd makes one when it has started: what it has bound may be different from before."""
-    opened: list[bool] = []
     await agent.serve()
-    agent.socket.opened = lambda: opened.append(True)
     await agent.connect()
-    await until(lambda: len(opened) == 1)
+    await until(lambda: agent.opened == 1)
     await agent.connect()
-    await until(lambda: len(opened) == 2)
+    await until(lambda: agent.opened == 2)
 
 
 async def _ask(connection: Connection, number: int = 1, **changes: str) -> str:

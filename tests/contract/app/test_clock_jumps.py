@@ -96,11 +96,11 @@ class Hub:
     async def passes(self, count: int = 5) -> None:
         """Wait for several more passes of the bindings and of the reconciler."""
         reads, passes = self.reads, self._passes()
-        self.app.reauthorizer.sas_changed()
+        self.app.components.reauthorizer.sas_changed()
         await until(lambda: self.reads >= reads + count and self._passes() >= passes + count)
 
     def _passes(self) -> float:
-        return sum(self.app.telemetry.samples(metrics.RECONCILES).values())
+        return sum(self.app.process.telemetry.samples(metrics.RECONCILES).values())
 
     async def has_neighbor(self) -> bool:
         config = await asyncio.to_thread(self.bgpd.type, "show running-config")

@@ -171,7 +171,7 @@ async def test_the_agent_answers_nhrpd_if_any_part_fails(tmp_path: Path, name: s
     injected = Injected(app.supervisor, name, where, times)
     async with _at_work(app):
         assert await _ask(tmp_path) == ACCEPTED
-        await until(lambda: app.telemetry.value(metrics.PART_FAILURES, name) >= 2)
+        await until(lambda: app.process.telemetry.value(metrics.PART_FAILURES, name) >= 2)
         assert await _ask(tmp_path) == ACCEPTED
         await until(lambda: injected.at_work >= injected.others)
         if times == 2:
@@ -187,7 +187,7 @@ async def test_the_agent_answers_nhrpd_if_every_part_always_fails(tmp_path: Path
         Injected(app.supervisor, name, "run", 10**9)
     async with _at_work(app):
         await until(lambda: all(
-            app.telemetry.value(metrics.PART_FAILURES, part.name) >= 2 for part in app.supervisor.parts
+            app.process.telemetry.value(metrics.PART_FAILURES, part.name) >= 2 for part in app.supervisor.parts
         ))  # fmt: skip
         assert await _ask(tmp_path) == ACCEPTED
         app.reload(replace(app._config, policy=replace(app._config.policy, rules={})))
@@ -225,7 +225,7 @@ async def test_the_agent_answers_nhrpd_if_something_below_admission_fails(
         for number in (1, 2):
             word = b"accept" if accepted else b"deny"
             assert await _ask(tmp_path, number) == b"eventid=%d\nresult=%s\n\n" % (number, word)
-        assert app.telemetry.value(metrics.PART_FAILURES, part) >= 1
+        assert app.process.telemetry.value(metrics.PART_FAILURES, part) >= 1
 
 
 @pytest.mark.parametrize("fault", ["hangs", "fails"])
@@ -269,10 +269,10 @@ async def test_the_agent_accepts_no_peer_before_it_has_read_the_crls(
 async def test_a_metric_that_raises_an_exception_is_left_out(tmp_path: Path, role: str) -> None:
     """The scrape has the other metrics and counts the failure."""
     app: AgentApp | BridgeApp = _agent(tmp_path) if role == "agent" else _bridge(tmp_path)
-    app.telemetry.observe(metrics.BUILD_INFO, _broken)
-    assert app.telemetry.samples(metrics.BUILD_INFO) == {}
-    assert app.telemetry.value(metrics.START_TIME) > 0
-    assert app.telemetry.value(metrics.PART_FAILURES, "metrics") == 1
+    app.process.telemetry.observe(metrics.BUILD_INFO, _broken)
+    assert app.process.telemetry.samples(metrics.BUILD_INFO) == {}
+    assert app.process.telemetry.value(metrics.START_TIME) > 0
+    assert app.process.telemetry.value(metrics.PART_FAILURES, "metrics") == 1
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ async def test_the_bridge_serves_or_closes_its_clients_if_any_part_fails(
     app = _bridge(tmp_path)
     injected = Injected(app.supervisor, name, where, times)
     async with _at_work(app):
-        await until(lambda: app.telemetry.value(metrics.PART_FAILURES, name) >= 2)
+        await until(lambda: app.process.telemetry.value(metrics.PART_FAILURES, name) >= 2)
         if name == "bridge" and times > 2:
             client = NhrpdVici()
             await client.connect(tmp_path / "charon.vici")
@@ -343,7 +343,7 @@ async def test_the_bridge_serves_its_clients_if_something_inside_it_fails(
     async with _at_work(app):
         client = await _served(app, tmp_path / "charon.vici")
         beside.raise_event("ike-updown", {"up": "yes", "dmvpn": beside.sas[1].section()})
-        await until(lambda: app.telemetry.value(metrics.PART_FAILURES, part) >= 1)
+        await until(lambda: app.process.telemetry.value(metrics.PART_FAILURES, part) >= 1)
         assert not client.closed
         await client.close()
 
@@ -361,4 +361,4 @@ async def test_the_bridge_closes_a_client_if_the_bridge_part_fails(
             await until(lambda: client.closed)
         await client.close()
         await (await _served(app, tmp_path / "charon.vici")).close()
-        assert app.telemetry.value(metrics.PART_FAILURES, "bridge") >= 1
+        assert app.process.telemetry.value(metrics.PART_FAILURES, "bridge") >= 1

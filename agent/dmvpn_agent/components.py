@@ -1,0 +1,247 @@
+"""The agent's composition root: the only file that makes its components and connects them.
+
+``Components`` reads from top to bottom: what is made, how, and what is wired. ``AgentApp`` runs it. A constructor
+neither opens nor starts anything.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission import metrics as admission_metrics
+from dmvpn_agent.admission.authorizer import Authorizer
+from dmvpn_agent.admission.bindings import BindingWatch
+from dmvpn_agent.admission.decider import Decider
+from dmvpn_agent.admission.denial_table import DenialTable
+from dmvpn_agent.admission.event_socket import NhrpdSocket
+from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
+from dmvpn_agent.admission.gauges import observe_peers
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.admission.reauthorizer import Reauthorizer
+from dmvpn_agent.admission.recorder import Recorder
+from dmvpn_agent.admission.sa_lookup import SaLookup
+from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.gauges import observe_reconciler
+from dmvpn_agent.bgp.reconciler import Reconciler
+from dmvpn_agent.bridge.certificate_table import BridgeCertificates
+from dmvpn_agent.charon.reconnect import ViciReconnector
+from dmvpn_agent.charon.sa_gauges import observe_sas
+from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.config.file import Config
+from dmvpn_agent.enforcement.enforcer import Enforcer
+from dmvpn_agent.enforcement.nat_guard import NatGuard
+from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.reconnections import Reconnections
+from dmvpn_agent.enforcement.sa_terminator import SaTerminator
+from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
+from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel import metrics as kernel_metrics
+from dmvpn_agent.kernel.gauges import observe_redirect
+from dmvpn_agent.kernel.netlink import KernelWatch
+from dmvpn_agent.kernel.nftables import Nftables
+from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.process import Process
+from dmvpn_agent.runtime.telemetry import Samples
+from dmvpn_agent.x509.kept_trust import KeptTrust
+from dmvpn_agent.x509.settings import TrustFiles
+from dmvpn_agent.x509.signer_cache import SignerCache
+from dmvpn_agent.x509.trust_files import TrustFilesReader
+from dmvpn_agent.x509.trust_watch import TrustWatch
+
+log = structlog.get_logger()
+
+
+class Components:
+    """The components of one agent. They stay the same for the life of the process.
+
+    ``record``: the file in which events are recorded. ``dry_run``: the agent changes nothing in FRR, nftables and
+    charon.
+    """
+
+    def __init__(self, config: Config, record: Path | None, clocks: Clocks, *, dry_run: bool) -> None:
+        self._config = config
+        self._dry_run = dry_run
+        self._clocks = clocks
+        self.process = Process(
+            "agent", config.state_directory / "agent.sqlite", PeerTable.TABLE, config.metrics, ("admission",), clocks
+        )
+        telemetry = self.telemetry = self.process.telemetry
+        self.peers = Peers(PeerTable(self.process.store))
+        self.terminals = Terminals(config.frr)
+        self.nftables = Nftables()
+        self.charon = self._make_charon()
+        self.recorder = Recorder(record) if record else None
+        self.denials = DenialTable()
+        self.decider = self._make_decider()
+        self.authorizer = self._make_authorizer()
+        self.reauthorizer = self._make_reauthorizer()
+        self.kept_trust, self.signatures = KeptTrust(config.trust_files.kept), SignerCache()
+        reader = self.trust_reader(config.trust_files)
+        self.trust = TrustWatch(reader, telemetry, self._crl_loader(), self.reauthorizer.use_trust)
+        self.bindings = self._make_bindings()
+        self.kernel = KernelWatch(config.interfaces, telemetry, self.bindings.trigger)
+        self.events = self._make_event_socket()
+        self.reconciler = self._make_reconciler()
+        self.redirect = self._make_redirect()
+        self.terminator = SaTerminator(self.charon, telemetry, clocks.uptime, dry_run=dry_run)
+        self.enforcer = self._make_enforcer()
+        self.orphan_sas = self._make_orphan_watch()
+        self.teardown = self._make_teardown_watch()
+        self._observe()
+
+    # How it is made
+
+    def _make_charon(self) -> CharonWatch:
+        config, telemetry = self._config, self.telemetry
+        return CharonWatch(
+            ViciCharon(config.ike.vici_socket, telemetry),
+            config.tunnels,
+            telemetry,
+            self._clocks,
+            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),
+            changed=self._sas_changed,
+            learn_authorities=self._authorities_received,
+        )
+
+    def _make_decider(self) -> Decider:
+        sas, failures = SaLookup(self.charon), self.process.failures
+        return Decider(self._config.policy, self.peers, self._clocks, sas, failures, self._own_addresses)
+
+    def _make_authorizer(self) -> Authorizer:
+        return Authorizer(
+            self.decider,
+            self.peers,
+            self.denials,
+            self.telemetry,
+            self._clocks,
+            self.process.failures,
+            self._peers_changed,
+            self.recorder.record if self.recorder else lambda *_: None,
+        )
+
+    def _make_reauthorizer(self) -> Reauthorizer:
+        return Reauthorizer(
+            self.decider,
+            self.peers,
+            self.denials,
+            self.telemetry,
+            self._clocks,
+            self.process.failures,
+            self._peers_changed,
+            self._peer_revoked,
+        )
+
+    def trust_reader(self, files: TrustFiles) -> TrustFilesReader:
+        """Return a reader of CA certificates and CRLs; the readers share what they keep."""
+        return TrustFilesReader(files, self.kept_trust, self.signatures)
+
+    def _crl_loader(self) -> Callable[[tuple[bytes, ...]], Awaitable[None]]:
+        if not self._config.ike.loads_crls:
+            return _leave_crls_to_operator
+        return _would_load_crls if self._dry_run else self.charon.load_crls
+
+    def _make_bindings(self) -> BindingWatch:
+        return BindingWatch(
+            self._config.frr,
+            FrrNhrpd(self.terminals.reader, self._config.interfaces),
+            self.peers,
+            self.telemetry,
+            self._clocks.uptime,
+            departed=self._peers_changed,
+            judge_unknown=self.authorizer.judge_unknown,
+        )
+
+    def _make_event_socket(self) -> NhrpdSocket:
+        trigger = self.bindings.trigger
+        return NhrpdSocket(self._config.event_socket, self.authorizer, self.telemetry, opened=trigger)
+
+    def _make_reconciler(self) -> Reconciler | None:
+        config, telemetry, terminals = self._config, self.telemetry, self.terminals
+        if config.bgp is None:
+            return None
+        bgpd = FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number, telemetry)
+        return Reconciler(config.frr, config.bgp, self.peers, bgpd, telemetry, self._clocks, dry_run=self._dry_run)
+
+    def _make_redirect(self) -> RedirectKeeper | None:
+        if self._config.redirect is None:
+            return None
+        return RedirectKeeper(self._config.redirect, self.nftables, self.telemetry, dry_run=self._dry_run)
+
+    def _make_enforcer(self) -> Enforcer:
+        config, telemetry, uptime = self._config, self.telemetry, self._clocks.uptime
+        # The agent's table exists only if the agent keeps the redirect rule in it.
+        gate = self.nftables if config.redirect and not self._dry_run else None
+        guard = NatGuard(self.charon, self.terminator, self.peers, self.denials, telemetry, uptime, gate)
+        reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
+        reconnections = Reconnections(self.charon, reconnector, telemetry, uptime, dry_run=self._dry_run)
+        ends_denied = config.ike.ends_denied
+        return Enforcer(
+            self.charon, self.terminator, reconnections, guard, self.peers, self.denials, ends_denied=ends_denied
+        )
+
+    def _make_orphan_watch(self) -> OrphanSaWatch:
+        uptime = self._clocks.uptime
+        return OrphanSaWatch(self.charon, self.terminator, self.peers, self.denials, self.bindings, uptime)
+
+    def _make_teardown_watch(self) -> TeardownWatch:
+        return TeardownWatch(
+            self.peers,
+            self.charon,
+            bound=self._bound_addresses,
+            neighbors=self._neighbor_addresses,
+            telemetry=self.telemetry,
+            clock=self._clocks.uptime,
+        )
+
+    # What is wired: the methods that one component calls and that reach components made after it
+
+    def _sas_changed(self) -> None:
+        self.reauthorizer.sas_changed()
+        self.denials.changed.set()  # a new peer may share the NBMA address of an accepted one
+
+    async def _authorities_received(self, certificates: list[bytes]) -> None:
+        await self.trust.learn(certificates)
+
+    def _peers_changed(self) -> None:
+        if self.reconciler:
+            self.reconciler.trigger()
+
+    def _peer_revoked(self, revoked: Revoked) -> None:
+        self.teardown.add(revoked)
+
+    def _own_addresses(self) -> frozenset[Address]:
+        return self.kernel.addresses
+
+    def _bound_addresses(self) -> frozenset[Address] | None:
+        return None if self.bindings.last_read is None else self.bindings.bound
+
+    def _neighbor_addresses(self) -> frozenset[Address] | None:
+        return self.reconciler.neighbors() if self.reconciler else frozenset()
+
+    def _observe(self) -> None:
+        telemetry = self.telemetry
+        telemetry.observe(admission_metrics.EVENT_CONNECTIONS_OPEN, lambda: self.events.open_connections)
+        telemetry.observe(kernel_metrics.TUNNEL_UP, self._tunnels_up)
+        telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self.denials))
+        observe_peers(telemetry, self.peers)
+        observe_sas(telemetry, self.charon)
+        if self.reconciler:
+            observe_reconciler(telemetry, self.reconciler)
+        if self.redirect:
+            observe_redirect(telemetry, self.redirect)
+
+    def _tunnels_up(self) -> Samples:
+        return {(name,): float(up is True) for name, up in self.kernel.up.items()}
+
+
+async def _leave_crls_to_operator(_: tuple[bytes, ...]) -> None:
+    pass
+
+
+async def _would_load_crls(crls: tuple[bytes, ...]) -> None:
+    log.info("would_load_crls", crls=len(crls))
