@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from contract.bridge_process import BridgeProcess
+from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.charon.vici import Packet, PacketType, encode
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.nhrpd_vici import nhrpd_at
+from fakes.stored import rows_on_disk
 from fakes.waiting import until
 
 NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -272,6 +274,7 @@ async def test_a_restarted_bridge_has_every_certificate(bridge: BridgeProcess, c
     await bridge.start()
     charon.up(_spoke(1))
     await bridge.wait_for("child_state_installed")
+    await until(lambda: rows_on_disk(bridge.directory / "bridge.sqlite", CertificateTable.TABLE) == 1)
     charon.certificates.clear()
     async with nhrpd_at(bridge.listen) as nhrpd:
         bridge.kill()

@@ -9,11 +9,14 @@ import pytest
 from contract.agent import Agent
 from contract.charon_network import Network, address, protocol_address
 from contract.charons import needs_charon
+from dmvpn_agent.admission.peer_table import PeerTable
+from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.charon.commands import list_certificates
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from factories import event
 from fakes.nhrpd_vici import NhrpdVici
+from fakes.stored import rows_on_disk
 from fakes.waiting import until
 
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
@@ -50,6 +53,7 @@ class Hub:
     """The hub's processes, and its spokes."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.network = Network(folder, SPOKES + 1)
         self.processes = Agent(folder, CONFIG)
         self.listen = folder / "charon.vici"
@@ -118,6 +122,8 @@ async def test_forty_spokes_survive_a_kill_of_bridge_and_agent(hub: Hub) -> None
         assert hub.processes.ask(_question(number, certificate)) == b"eventid=%d\nresult=accept\n\n" % (number + 1)
     assert not set(_sorted(certificates, SPOKES)) <= set(await hub.in_charons_cache())
 
+    await until(lambda: rows_on_disk(hub.folder / "bridge.sqlite", CertificateTable.TABLE) == SPOKES)
+    await until(lambda: rows_on_disk(hub.folder / "agent.sqlite", PeerTable.TABLE) == SPOKES)
     hub.processes.kill()
     await until(lambda: nhrpd.closed)
     hub.start()
