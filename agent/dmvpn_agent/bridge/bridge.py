@@ -224,7 +224,8 @@ class Bridge:
         answers = await asyncio.gather(
             *(list_sas(session, self._clock, {}, self._unreadable, ike_id=number) for number in wanted)
         )
-        listed = {sa.unique_id: sa for answer in answers for sa in answer if sa.name in self._profiles}
+        everything = [sa for answer in answers for sa in answer]
+        listed = {sa.unique_id: sa for sa in everything if sa.name in self._profiles}
         if not self.ready and self.circuits.is_of_another_charon(listed.values()):
             raise CharonLost("charon was restarted during the upgrade")
         # A circuit without a certificate is announced without, and the agent denies the peer.
@@ -232,7 +233,7 @@ class Bridge:
             sas = (*_with_circuits(listed.values()), *self._uncertified_besides(ids))
             await self._certificates.learn(session, sas)
             if ids is None:
-                await self._certificates.resync(session, listed.values())
+                await self._certificates.resync(session, everything)
         # All events that charon raised before it answered were applied by now.
         changes, self._changes = self._changes, []
         self._arrivals = {

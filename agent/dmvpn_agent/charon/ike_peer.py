@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
 from dmvpn_agent.x509.certificate import Certificate, Label
+from dmvpn_agent.x509.ike_identity import may_print_as
+from dmvpn_agent.x509.name import read_name
 from dmvpn_agent.x509.peer_label import read_label
 
 
@@ -29,7 +31,7 @@ def is_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool
     if any(proves(certificate, identity) for identity in proven):
         return True
     # The identity cannot be compared, but no other peer has an IKE_SA here.
-    return len(proven) == len(present) == 1 and _unprintable(certificate, proven[0])
+    return len(proven) == len(present) == 1 and may_be_unprintable_subject(certificate, proven[0])
 
 
 def is_proven(ike_peer: IkePeer) -> bool:
@@ -50,9 +52,11 @@ def proves(certificate: Certificate, printed: str) -> bool:
     return printed.lower() in [known.lower() for known in certificate.identities if len(known) == len(printed)]
 
 
-def _unprintable(certificate: Certificate, printed: str) -> bool:
-    """Tell whether ``printed`` may be the certificate's subject, which cannot be printed as charon prints it."""
-    return "=" in printed and not any("=" in identity for identity in certificate.identities)
+def may_be_unprintable_subject(certificate: Certificate, printed: str) -> bool:
+    """Tell whether ``printed`` may be the certificate's subject, which the agent cannot print as charon does."""
+    if "=" not in printed or any("=" in identity for identity in certificate.identities):
+        return False
+    return may_print_as(read_name(certificate.subject_name), printed)
 
 
 def ike_peer(identity: str, *, has_certificate: bool, unproven: bool = False) -> IkePeer:

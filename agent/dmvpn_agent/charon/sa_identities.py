@@ -34,10 +34,13 @@ class SaIdentities:
         """Note that the IKE_SA with the SPIs ``new`` replaced ``old``: its peer authenticated as before."""
         self._connections.move(old, new)
 
-    async def refresh(self, session: CharonSession, sas: tuple[IkeSa, ...]) -> None:
-        """Find out how the peers of these IKE_SAs authenticated, and by which certificates. Raises ``CharonLost``."""
+    async def refresh(self, session: CharonSession, sas: tuple[IkeSa, ...], listed: Iterable[IkeSa]) -> None:
+        """Find out how the peers of these IKE_SAs authenticated, and by which certificates. Raises ``CharonLost``.
+
+        ``listed``: all that charon has. An IKE_SA that is being set up may still move to one of ours.
+        """
         await self._connections.update(session, sas, read=True)
-        self._connections.prune(sas)
+        self._connections.prune(listed)
         await self.refresh_certificates(sas)
 
     async def refresh_certificates(self, sas: Iterable[IkeSa]) -> None:

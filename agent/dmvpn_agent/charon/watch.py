@@ -190,7 +190,7 @@ class CharonWatch:
         listed = await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
         of_profiles = tuple(sa for sa in listed if sa.name in self._profiles)
         self.totals.update(of_profiles)
-        await self._identities.refresh(session, of_profiles)
+        await self._identities.refresh(session, of_profiles, listed)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in of_profiles:
             if sa.established:

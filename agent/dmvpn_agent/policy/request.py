@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.charon.ike_peer import IkePeer, _unprintable, proves
+from dmvpn_agent.charon.ike_peer import IkePeer, may_be_unprintable_subject, proves
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 
@@ -63,7 +63,7 @@ def is_sa_of(sa: IkeSa, request: BindingRequest, present: tuple[IkeSa, ...]) -> 
     if sa.remote_host != request.nbma_address or sa not in present:
         return False
     certificate = request.certificate
-    if isinstance(certificate, Certificate) and not _unprintable(certificate, sa.remote_id):
+    if isinstance(certificate, Certificate) and not may_be_unprintable_subject(certificate, sa.remote_id):
         return proves(certificate, sa.remote_id)
     if certificate is None and request.ike_peers:
         return any(ike_peer.identity == sa.remote_id for ike_peer in request.ike_peers)

@@ -52,6 +52,7 @@ class Store:
         self._rows: dict[str, Row] = {}
         self._changed: dict[str, None] = {}  # in the order of the changes
         self._rewrites = False  # all rows are to be written
+        self._unread = False  # the file may have rows that are not known here: they must not be deleted
         self._flushes = self._flushed = 0
         self._stopping = False
         self._condition = threading.Condition()
@@ -74,8 +75,10 @@ class Store:
             self._rows = self._table.read(self._db, self.unreadable)
         except (OSError, *DATABASE_ERRORS) as error:
             self._failed(error)
-            with suppress(StoreUnreadable):
+            try:
                 self._rows = read_file(self._path, self._table, self.unreadable)
+            except StoreUnreadable:
+                self._unread = True
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
@@ -176,11 +179,20 @@ class Store:
             return
         if self._db is None:
             self._db = open_file(self._path, self._table)
+        if self._unread:
+            self._keep_unknown(self._table.read(self._db, self.unreadable))
+            rewrites = False
         with self._db as db:  # one transaction
             if rewrites:
                 self._table.clear(db)
             self._table.delete(db, [key for key, row in changes.items() if row is None])
             self._table.replace(db, [row for row in changes.values() if row is not None])
+
+    def _keep_unknown(self, rows: dict[str, Row]) -> None:
+        """Take up the rows of a file that could not be read at the start; the next process knows them."""
+        with self._condition:
+            self._rows = {key: row for key, row in rows.items() if key not in self._changed} | self._rows
+            self._unread = False
 
     def _failed(self, error: Exception) -> None:
         self._disconnect()

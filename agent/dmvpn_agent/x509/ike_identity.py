@@ -25,6 +25,7 @@ from dmvpn_agent.x509.name import IA5_STRING, PRINTABLE_STRING, SHORT_NAMES, Att
 #: charon's buffer for an identity. If a name is longer, charon replaces the first part that does not fit.
 MAX_PRINTED = 511
 _CUT = "(invalid ID_"
+_MARK = f"{_CUT}DER_ASN1_DN)"
 
 #: IPv6 addresses within the lowest 48 bits may be IPv4-mapped or IPv4-compatible, and glibc prints those differently.
 _IPV4_FORMS = 48
@@ -104,6 +105,22 @@ def approximate_printed_subject(subject: Name) -> str:
     return _printable(
         ", ".join(f"{SHORT_NAMES.get(one.oid, one.oid)}={one.value.decode('latin-1')}" for one in subject)
     )
+
+
+def may_print_as(subject: Name, printed: str) -> bool:
+    """Tell whether charon can print a subject like this, although ``printed_subject`` cannot.
+
+    An attribute that charon prints in an unknown way matches any text, all others must be equal. Of a subject that is
+    too long, what stands before charon's mark must be its beginning.
+    """
+    attributes = [_printable(f"{SHORT_NAMES.get(one.oid)}={one.value.decode('latin-1')}") for one in subject]
+    whole = ", ".join(attributes)
+    if len(whole) > MAX_PRINTED:
+        begins, mark = printed[: printed.rfind("(")], printed[printed.rfind("(") :]
+        return bool(begins) and whole.startswith(begins if _MARK.startswith(mark) else printed)
+    known = [one.oid in SHORT_NAMES and one.text and one.oid != _ORGANIZATION_IDENTIFIER for one in subject]
+    pattern = ", ".join(re.escape(text) if exact else ".*" for text, exact in zip(attributes, known, strict=True))
+    return re.fullmatch(pattern, printed) is not None
 
 
 def printed_alternative_names(names: Iterable[x509.GeneralName]) -> Iterator[str]:

@@ -156,6 +156,21 @@ class TestConfirmation:
             denial_of(request(*units, ike_peers=frozenset({cut, STRANGER}))).reason is Reason.CERTIFICATE_UNCONFIRMED
         )
 
+    @pytest.mark.parametrize(
+        "other",
+        [
+            "CN=spoke6",
+            f"OU={GRE}, OU={AS}, CN=spoke6",
+            "(invalid ID_DER_ASN1_DN)",
+            "OU=GRE=10.255.0.9, OU=(invalid ID_",
+        ],
+    )
+    def test_a_name_that_charon_cuts_is_not_confirmed_by_another_name(self, other: str) -> None:
+        """nhrpd may show the certificate of a peer that had the NBMA address before."""
+        units = (GRE, AS, *(f"NET=192.168.{number}.0/24" for number in range(30)))
+        present = frozenset({IkePeer(other, has_certificate=True)})
+        assert denial_of(request(*units, ike_peers=present)).reason is Reason.CERTIFICATE_UNCONFIRMED
+
     def test_it_can_be_switched_off(self) -> None:
         """Then nhrpd's certificate counts."""
         assert peer_of(request(ike_peers=frozenset({STRANGER})), policy(confirms_certificates=False))

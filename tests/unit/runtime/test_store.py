@@ -320,6 +320,19 @@ class TestDisk:
             assert [entry["event"] for entry in logs] == ["store_in_memory", "store_on_disk_again"]
             assert {spis for (spis,) in other.execute("SELECT spis FROM certificates")} == {"1", "new"}
 
+    def test_rows_that_could_not_be_read_at_the_start_are_kept(self, path: Path) -> None:
+        """Another process has the file for a moment; the next process still knows them."""
+        _fill(path, 2)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            store = Store(path, TABLE)
+            store.open()
+            other.execute("ROLLBACK")
+        assert store.rows() == ()
+        _save(store, "new")
+        assert stored(path) == {"0", "1", "new"}
+        store.close()
+
     def test_a_disk_that_hangs_delays_nothing(self, hanging: Hanging, logs: list[dict[str, Any]]) -> None:
         """Neither a change, nor the end of the process for long."""
         hanging.open()
