@@ -172,8 +172,9 @@ class CircuitTable:
     def _lacks_arrival(self, current: Mapping[int, Circuit]) -> bool:
         """Tell whether an event reported a CHILD_SA that the listing does not show."""
         ended = {event.unique_id for event in self._early_events if not event.came}
-        known = self.announced.keys() | current.keys() | ended
-        return any(event.came and event.unique_id not in known for event in self._early_events)
+        known = (self.announced, current, ended)
+        arrived = (event.unique_id for event in self._early_events if event.came)
+        return any(not any(key in keys for keys in known) for key in arrived)
 
     def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange], *, incomplete: bool) -> set[int]:
         """Return those of the absent circuits that may still exist, or whose replacement is not listed yet."""
