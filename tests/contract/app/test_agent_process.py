@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from contract.agent import TODAY, Agent
-from dmvpn_agent.admission.peer_table import read_peers
+from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.cli.main import main
 from factories import authority_pem, crl_pem
+from fakes.stored import rows_on_disk
 from fakes.waiting import until_now
 
 
@@ -80,7 +81,7 @@ def test_a_killed_agent_knows_its_peers_after_the_restart(agent: Agent) -> None:
     process = agent.start()
     agent.wait_for("agent_ready")
     agent.ask()
-    until_now(lambda: read_peers(agent.directory / "agent.sqlite"))
+    until_now(lambda: rows_on_disk(agent.directory / "agent.sqlite", PeerTable.TABLE) == 1)
     _end(process, signal.SIGKILL)
     agent.start()
     agent.wait_for("agent_ready", 2)
@@ -172,7 +173,6 @@ HANGING = """\
 import asyncio, sys
 from dmvpn_agent import serve
 from dmvpn_agent.app import AgentApp
-from dmvpn_agent.admission.peer_table import read_peers
 from dmvpn_agent.cli.main import main
 
 async def hang(self):
