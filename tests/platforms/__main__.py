@@ -1,4 +1,8 @@
-"""``make platforms``: the checkout on each system that it is for, and a table of what ran where."""
+"""``make platforms``: the checkout on each system that it is for, and a table of what ran where.
+
+The exit status is 0 if every stage passed, 1 if one failed, and 3 if none failed but a root could not be made, for
+example because a package registry cannot be reached.
+"""
 
 import argparse
 import sys
@@ -12,10 +16,11 @@ from platforms.stage import Outcome, Stage, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAMES = (*debian.SUITES, "alpine")
+PASSED, FAILED, NO_ROOT = 0, 1, 3
 
 
 def main() -> int:
-    """Run the platforms that the command line names; return 0 if every stage of each passed."""
+    """Run the platforms that the command line names; return the exit status."""
     parser = argparse.ArgumentParser(prog="platforms", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="PLATFORM", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--folder", type=Path, default=CHECKOUT / ".platforms", help="where roots and logs are kept")
@@ -23,20 +28,19 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"unknown platform {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    good = True
-    for name in given.names or NAMES:
-        good &= _try(name, given.folder / name, demo=not given.no_demo)
-    return 0 if good else 1
+    statuses = {_try(name, given.folder / name, demo=not given.no_demo) for name in given.names or NAMES}
+    return next(status for status in (FAILED, NO_ROOT, PASSED) if status in statuses)
 
 
-def _try(name: str, folder: Path, *, demo: bool) -> bool:
+def _try(name: str, folder: Path, *, demo: bool) -> int:
+    """Make one platform's root and run its stages; return the exit status for it."""
     began = time.monotonic()
     _say(name, "making a root")
     try:
         stages = _make(name, folder, demo=demo)
     except (RoomError, OSError) as error:
-        _say(name, f"FAILED: {error}")
-        return False
+        _say(name, f"NOT RUN: {error}")
+        return NO_ROOT
     _say(name, f"root made in {time.monotonic() - began:.0f} s; logs in {folder}")
     good = 0
     try:
@@ -47,7 +51,7 @@ def _try(name: str, folder: Path, *, demo: bool) -> bool:
             good += outcome.status == 0
     except RoomError as error:
         _say(name, f"FAILED: {error}")
-    return good == len(stages)
+    return PASSED if good == len(stages) else FAILED
 
 
 def _make(name: str, folder: Path, *, demo: bool) -> Sequence[Stage]:
