@@ -40,6 +40,7 @@ from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel import metrics as kernel_metrics
+from dmvpn_agent.kernel.events import KernelEvent, LinkEvent, NeighbourEvent, RouteEvent, may_change_bindings
 from dmvpn_agent.kernel.gauges import observe_redirect
 from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.kernel.nftables import Nftables
@@ -84,7 +85,7 @@ class Components:
         reader = self.trust_reader(config.trust_files)
         self.trust = TrustWatch(reader, telemetry, self._crl_loader(), self.reauthorizer.use_trust)
         self.bindings = self._make_bindings()
-        self.kernel = KernelWatch(config.interfaces, telemetry, self.bindings.trigger)
+        self.kernel = KernelWatch(config.interfaces, telemetry)
         self.events = self._make_event_socket()
         self.reconciler = self._make_reconciler()
         self.redirect = self._make_redirect()
@@ -93,6 +94,7 @@ class Components:
         self.orphan_sas = self._make_orphan_watch()
         self.teardown = self._make_teardown_watch()
         self._observe()
+        self._subscribe()
 
     # How it is made
 
@@ -206,6 +208,14 @@ class Components:
 
     async def _authorities_received(self, certificates: list[bytes]) -> None:
         await self.trust.learn(certificates)
+
+    def _subscribe(self) -> None:
+        """Wire the kernel's notifications."""
+        self.kernel.subscribe(self._bindings_changed, LinkEvent, RouteEvent, NeighbourEvent)
+
+    def _bindings_changed(self, event: KernelEvent) -> None:
+        if may_change_bindings(event, self._config.interfaces):
+            self.bindings.trigger()
 
     def _peers_changed(self) -> None:
         if self.reconciler:

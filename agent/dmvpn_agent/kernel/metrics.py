@@ -7,7 +7,5 @@ REDIRECT_INSTALLS = counter("redirect_rule_installs", "Writes of the redirect ru
 REDIRECT_FAILURES = counter("redirect_rule_failures", "Failures of nft to read or write the redirect rule.")
 REDIRECT_PACKETS = gauge("redirect_rule_packets", "Packets that the rule logged to nhrpd since it was last written.")
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")
-KERNEL_EVENTS = counter(
-    "kernel_events", "Netlink notifications about links, routes and neighbours of the tunnel.", "kind"
-)
-KERNEL_RESYNCS = counter("kernel_resyncs", "Times the netlink socket was opened and the state read in full.")
+KERNEL_EVENTS = counter("kernel_events", "Netlink notifications by kind, after those of no interest.", "kind")
+KERNEL_RESYNCS = counter("kernel_resyncs", "Times all links and addresses were read, by cause.", "cause")

@@ -23,6 +23,7 @@ class ItemSource(StrEnum):
     CHARON_EVENT = "charon_event"
     NHRP_CACHE = "nhrp_cache"
     BGP_SESSION = "bgp_session"
+    NETLINK = "netlink"
     STORED_PEER = "stored_peer"
     STORED_CERTIFICATE = "stored_certificate"
 
@@ -59,6 +60,7 @@ _CONSEQUENCES = {
     ItemSource.CHARON_EVENT: "the agent reads all SAs again",
     ItemSource.NHRP_CACHE: "the agent treats no peer as gone by this reading of the cache",
     ItemSource.BGP_SESSION: "the state of this session is unknown",
+    ItemSource.NETLINK: "this change is noticed only by the next check",
     ItemSource.STORED_PEER: "the peer has to register again",
     ItemSource.STORED_CERTIFICATE: "the bridge looks for the certificate of this IKE_SA in charon's cache",
 }

@@ -1,7 +1,9 @@
 """Reading the kernel again after the netlink socket broke."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
+from socket import AF_UNIX, socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,8 +28,8 @@ class _Message(dict[str, Any]):
         return self._attributes.get(name)
 
 
-LINK = _Message({"event": "RTM_NEWLINK", "index": 7, "flags": 1}, IFLA_IFNAME="gre1")
-ADDRESS = _Message({"event": "RTM_NEWADDR", "index": 7}, IFA_LOCAL=str(OWN))
+LINK = _Message({"header": {"type": 16}, "family": 0, "index": 7, "flags": 1}, IFLA_IFNAME="gre1")
+ADDRESS = _Message({"header": {"type": 20}, "index": 7, "prefixlen": 32}, IFA_LOCAL=str(OWN))
 
 
 async def test_own_addresses_stay_known_while_the_kernel_is_read_again(
@@ -35,18 +37,13 @@ async def test_own_addresses_stay_known_while_the_kernel_is_read_again(
 ) -> None:
     """Otherwise the agent could accept a peer with one of them, or report the tunnel as absent."""
     seen: list[tuple[frozenset[Any], bool | None]] = []
-    watch: KernelWatch
+    watch = KernelWatch(["gre1"], telemetry)
 
     class Netlink:
-        """Breaks after it was read."""
-
         async def __aenter__(self) -> "Netlink":
             return self
 
         async def __aexit__(self, *_: object) -> None:
-            pass
-
-        async def bind(self) -> None:
             pass
 
         async def link(self, _: str) -> AsyncIterator[_Message]:
@@ -59,12 +56,15 @@ async def test_own_addresses_stay_known_while_the_kernel_is_read_again(
             seen.append((watch.addresses, watch.up["gre1"]))
             yield message
 
-        async def get(self) -> AsyncIterator[_Message]:
-            raise OSError("no buffer space available")
-            yield LINK
+    async def overruns(_: object) -> AsyncIterator[None]:
+        while True:
+            await asyncio.sleep(0)
+            yield None
 
-    monkeypatch.setattr(kernel, "import_module", lambda _: SimpleNamespace(AsyncIPRoute=Netlink))
-    watch = KernelWatch(["gre1"], telemetry, lambda: None)
+    modules = SimpleNamespace(AsyncIPRoute=Netlink, MarshalRtnl=object)
+    monkeypatch.setattr(kernel, "import_module", lambda _: modules)
+    monkeypatch.setattr(kernel, "_open_socket", lambda: socket(AF_UNIX))
+    monkeypatch.setattr(kernel, "_datagrams", overruns)
     async with running(watch.run()):
         await until(lambda: len(seen) >= 4)
     assert seen[2:4] == [(frozenset({OWN}), True)] * 2
