@@ -172,12 +172,12 @@ class Bridge:
 
     def _apply(self, event: CharonEvent) -> bool:
         """Note what an event shows; return whether to list IKE_SAs again."""
-        if isinstance(event, Alert):
+        if isinstance(event, Alert) or not event.ours:
             return False
         if event.rekeyed:
             self._certificates.move(*event.rekeyed)
         self._changes += event.child_changes
-        if event.kind is SaEventKind.IKE_ESTABLISHED:
+        if event.kind is SaEventKind.IKE_ESTABLISHED and event.ike_sas:
             self._certificates.authenticated(event.ike_sas)
         if event.precedes_child and not event.ike_ids & self.circuits.sas.keys():
             return False

@@ -43,14 +43,16 @@ class ChildChange:
 
 @dataclass(frozen=True, slots=True)
 class SaEvent:
-    """An event about the SAs of a DMVPN connection; empty if it is about another connection.
+    """An event about SAs; ``ours``: of a DMVPN connection. If it is not, only ``kind`` is set.
 
+    While charon has not chosen the connection of a new IKE_SA, it is of none (``(unnamed)``).
     ``kind``: ``None`` for events that only patched strongSwan raises. ``ike_sas``: as they are after the event, the
     old one before the new one. ``ike_ids``: their unique ids. ``rekeyed``: the SPIs of the old and the new IKE_SA.
     ``problem``: why the IKE_SAs could not be read; ``ike_sas`` is empty then, and the rest is what could be read.
     """
 
     kind: SaEventKind | None
+    ours: bool = False
     ike_sas: tuple[IkeSa, ...] = ()
     ike_ids: frozenset[int] = frozenset()
     child_changes: tuple[ChildChange, ...] = ()
@@ -85,6 +87,7 @@ def decode_event(name: str, message: Section, connections: Set[str], now: dateti
     ike_sas, problem = _ike_sas(ours, now)
     return SaEvent(
         _kind(name, up=text(message, "up") == "yes"),
+        bool(ours),
         ike_sas,
         _ike_ids(ours),
         tuple(_child_changes(name, ours, up=text(message, "up") == "yes")),

@@ -6,6 +6,7 @@ import pytest
 
 from contract.bridge_stand import DESTROYING, HUB, INSTALLED, Stand, spoke, stand
 from dmvpn_agent.bridge import bridge, metrics
+from dmvpn_agent.charon.commands import list_plugins
 from dmvpn_agent.charon.vici import Packet, PacketType
 from factories import NOW, YEAR, der
 from fakes.charon import FakeSa
@@ -66,6 +67,19 @@ async def test_a_new_peer_with_a_certificate_is_announced_before_it_is_listed(st
         stand.charon.hang = True
         stand.charon.up(sa)
         await until(lambda: nhrpd.received == [(INSTALLED, 11, der())])
+
+
+@pytest.mark.parametrize(("name", "connection"), [("ike-update", "(unnamed)"), ("ike-updown", "office")])
+async def test_an_event_that_is_not_about_a_profile_lists_nothing(stand: Stand, name: str, connection: str) -> None:
+    """Each new peer raises one before charon has chosen its connection. Neither IKE_SAs nor the cache are read."""
+    async with stand.bridged(), stand.nhrpd():
+        await until(lambda: stand.charon.requests[-1][0] == "list-conns")
+        assert stand.bridge.session
+        stand.charon.requests.clear()
+        stand.charon.raise_event(name, {"up": "yes", connection: spoke(2).section()})
+        for _ in range(2):  # charon's answer follows its event, and a listing would precede the second answer
+            await list_plugins(stand.bridge.session)
+        assert [command for command, _ in stand.charon.requests] == ["stats", "stats"]
 
 
 async def test_the_certificate_outlives_charons_cache(stand: Stand) -> None:

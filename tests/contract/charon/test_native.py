@@ -84,7 +84,8 @@ async def _bridged(name: str, stand: Stand) -> Circuits:
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         while not charon.finished:
             if charon.step() == "list-sas":
-                charon.raise_event("ike-update", {f"sa-{number}": sa.section() for number, sa in charon.sas.items()})
+                for sa in charon.sas.values():
+                    charon.raise_event("ike-update", {sa.name: sa.section()})
                 await until(lambda: Circuits(nhrpd).remotes == installed(charon))
         announced = Circuits(nhrpd)
     await charon.stop()

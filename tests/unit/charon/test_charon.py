@@ -168,14 +168,14 @@ def test_an_event_tells_what_happened(name: str, up: bool, kind: SaEventKind | N
     """``up`` lies beside the IKE_SA's section; charon leaves it out when an SA goes down."""
     event = _event(name, {**({"up": "yes"} if up else {}), "dmvpn": SA.section()})
     changes = (ChildChange(3, came=up),) if name == "child-updown" else ()
-    assert event == SaEvent(kind, (PARSED,), frozenset({7}), changes)
+    assert event == SaEvent(kind, True, (PARSED,), frozenset({7}), changes)
 
 
-def test_an_event_about_another_connection_is_empty() -> None:
-    """Its IKE_SAs are not read."""
-    assert _event("child-updown", {"up": "yes", "office": SA.section(uniqueid="x")}) == SaEvent(
-        SaEventKind.CHILD_INSTALLED
-    )
+@pytest.mark.parametrize("connection", ["office", "(unnamed)"])
+def test_an_event_about_another_connection_is_empty(connection: str) -> None:
+    """Its IKE_SAs are not read; nor are those of a new IKE_SA whose connection charon has not chosen yet."""
+    event = _event("child-updown", {"up": "yes", connection: SA.section(uniqueid="x")})
+    assert event == SaEvent(SaEventKind.CHILD_INSTALLED, ours=False)
 
 
 def test_an_event_that_cannot_be_read_tells_the_problem_and_the_ids() -> None:
@@ -183,7 +183,7 @@ def test_an_event_that_cannot_be_read_tells_the_problem_and_the_ids() -> None:
     event = _event("child-updown", {"up": "yes", "dmvpn": SA.section(**{"remote-host": "nowhere"})})
     assert "nowhere" in event.problem
     assert replace(event, problem="") == SaEvent(
-        SaEventKind.CHILD_INSTALLED, ike_ids=frozenset({7}), child_changes=(ChildChange(3, came=True),)
+        SaEventKind.CHILD_INSTALLED, ours=True, ike_ids=frozenset({7}), child_changes=(ChildChange(3, came=True),)
     )
 
 
