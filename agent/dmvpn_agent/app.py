@@ -9,7 +9,7 @@ from dmvpn_agent import __version__
 from dmvpn_agent.components import Components
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import AGENT, reloaded, restart_needed
-from dmvpn_agent.kernel.nftables import NftablesNotifications
+from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_socket import ControlSocket
@@ -72,9 +72,8 @@ class AgentApp:
             parts.insert(0, Part("recorder", start=recorder.start, stop=recorder.stop))
         if components.reconciler:
             parts.append(Part("reconciler", components.reconciler.run))
-        if components.redirect:
-            notifications = NftablesNotifications(components.redirect.trigger)
-            parts += [Part("redirect", components.redirect.run), Part("nftables", notifications.run)]
+        notifications = NftablesNotifications(components.table.trigger)
+        parts += [Part("nftables", components.table.run), Part("nftables_watch", notifications.run)]
         return parts
 
     async def start(self) -> None:
@@ -97,7 +96,7 @@ class AgentApp:
             event_socket=str(self._config.event_socket),
             peers=len(components.peers),
             bgp=components.reconciler is not None,
-            redirect=components.redirect is not None,
+            redirect=self._config.redirect is not None,
         )
 
     async def run(self) -> None:
@@ -126,8 +125,7 @@ class AgentApp:
         components.bindings.reload(config.frr)
         if components.reconciler and config.bgp:
             components.reconciler.reload(config.frr, config.bgp)
-        if components.redirect and config.redirect:
-            components.redirect.reload(config.redirect)
+        components.table.reload(config.table)
         if config.trust_files != former.trust_files or components.trust.is_reloading:
             reader = components.trust_reader(config.trust_files)
             components.trust.reload(reader, lambda trust: self._judge_by(config.policy, trust))
@@ -162,5 +160,5 @@ class AgentApp:
             "decisions": decisions_status(components.authorizer),
             "frr": frr_status(reconciler),
             "frr_access": access_status(terminals.reader.used, terminals.writer.name, reconciler),
-            "redirect": redirect_status(components.redirect),
+            "redirect": redirect_status(components.table),
         }

@@ -41,10 +41,10 @@ from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel import metrics as kernel_metrics
 from dmvpn_agent.kernel.events import KernelEvent, LinkEvent, NeighbourEvent, RouteEvent, may_change_bindings
-from dmvpn_agent.kernel.gauges import observe_redirect
 from dmvpn_agent.kernel.netlink import KernelWatch
-from dmvpn_agent.kernel.nftables import Nftables
-from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.kernel.nftables.gauges import observe_table
+from dmvpn_agent.kernel.nftables.program import Nftables
+from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.telemetry import Samples
@@ -88,7 +88,7 @@ class Components:
         self.kernel = KernelWatch(config.interfaces, telemetry)
         self.events = self._make_event_socket()
         self.reconciler = self._make_reconciler()
-        self.redirect = self._make_redirect()
+        self.table = TableReconciler(config.table, self.peers, self.nftables, telemetry, dry_run=dry_run)
         self.terminator = SaTerminator(self.charon, telemetry, clocks.uptime, dry_run=dry_run)
         self.enforcer = self._make_enforcer()
         self.orphan_sas = self._make_orphan_watch()
@@ -169,15 +169,9 @@ class Components:
         bgpd = FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number, telemetry)
         return Reconciler(config.frr, config.bgp, self.peers, bgpd, telemetry, self._clocks, dry_run=self._dry_run)
 
-    def _make_redirect(self) -> RedirectKeeper | None:
-        if self._config.redirect is None:
-            return None
-        return RedirectKeeper(self._config.redirect, self.nftables, self.telemetry, dry_run=self._dry_run)
-
     def _make_enforcer(self) -> Enforcer:
         config, telemetry, uptime = self._config, self.telemetry, self._clocks.uptime
-        # The agent's table exists only if the agent keeps the redirect rule in it.
-        gate = self.nftables if config.redirect and not self._dry_run else None
+        gate = self.nftables if config.table.keeps_table and not self._dry_run else None
         guard = NatGuard(self.charon, self.terminator, self.peers, self.denials, telemetry, uptime, gate)
         reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
         reconnections = Reconnections(self.charon, reconnector, telemetry, uptime, dry_run=self._dry_run)
@@ -220,6 +214,7 @@ class Components:
     def _peers_changed(self) -> None:
         if self.reconciler:
             self.reconciler.trigger()
+        self.table.trigger()
 
     def _peer_revoked(self, revoked: Revoked) -> None:
         self.teardown.add(revoked)
@@ -242,8 +237,7 @@ class Components:
         observe_sas(telemetry, self.charon)
         if self.reconciler:
             observe_reconciler(telemetry, self.reconciler)
-        if self.redirect:
-            observe_redirect(telemetry, self.redirect)
+        observe_table(telemetry, self.table)
 
     def _tunnels_up(self) -> Samples:
         return {(name,): float(up is True) for name, up in self.kernel.up.items()}

@@ -116,7 +116,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
     )),
     ("Redirect and IPsec", (
         Graph("Redirected packets", "Packets logged to nhrpd, which sends a spoke a traffic indication for each.",
-              ((f"rate(dmvpn_agent_redirect_rule_packets{{{NODE}}}[$__rate_interval])", "packets"),), "pps"),
+              ((f"rate(dmvpn_agent_redirect_rule_packets_total{{{NODE}}}[$__rate_interval])", "packets"),), "pps"),
         Graph("IKE_SAs", "charon's IKE_SAs by state.",
               ((f'dmvpn_agent_ike_sas{{job="dmvpn-agent",{NODE}}}', "{{state}}"),)),
         Graph("CHILD_SAs", "charon's CHILD_SAs by state.",

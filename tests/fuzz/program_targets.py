@@ -17,7 +17,7 @@ from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_traps
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
 from dmvpn_agent.frr.show_json import FrrFormatError
-from dmvpn_agent.kernel.nft import NftFormatError, parse_table
+from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, parse_table
 from dmvpn_agent.runtime.json_values import document
 from dmvpn_agent.runtime.printable import printable_values
 from dmvpn_agent.view.status_text import status_text

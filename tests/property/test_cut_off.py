@@ -17,7 +17,7 @@ from dmvpn_agent.charon.sa_reader import parse_connections, parse_ike_sas, parse
 from dmvpn_agent.charon.vici import Section, ViciError, decode, encode
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
 from dmvpn_agent.frr.show_json import FrrFormatError
-from dmvpn_agent.kernel.nft import NftFormatError, parse_table
+from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, parse_table
 from factories import NOW
 from fakes.transcript import load
 

@@ -9,7 +9,8 @@ from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.config.file import Config
-from dmvpn_agent.kernel import nft
+from dmvpn_agent.kernel.nftables import script
+from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.rules import Combination, OnConflict, Policy, Rules, StaticPeer
 from dmvpn_agent.view.table import table
@@ -44,11 +45,11 @@ def configuration_text(config: Config) -> str:
         lines += [f"   neighbor {group} peer-group" for group in settings.groups]
         lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 the agent gives vtysh:"]
         lines += [f"  {line}" for line in _example(config)]
-    if config.redirect:
+    if sections := desired_sections(config.table, (), {}):
         lines += [
             "",
             "The agent gives nft -f -:",
-            *(f"  {line}" for line in nft.render(config.redirect).splitlines()),
+            *(f"  {line}" for line in script.render(sections).splitlines()),
         ]
     return "\n".join(lines)
 

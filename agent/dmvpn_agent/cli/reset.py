@@ -19,9 +19,9 @@ from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.plan import changes_json
 from dmvpn_agent.config.file import Config, load_contradictory
 from dmvpn_agent.frr.terminals import Terminals
-from dmvpn_agent.kernel.nft import TABLE
-from dmvpn_agent.kernel.nftables import Nftables
-from dmvpn_agent.kernel.redirect import FirewallError
+from dmvpn_agent.kernel.nftables.firewall import FirewallError
+from dmvpn_agent.kernel.nftables.program import Nftables
+from dmvpn_agent.kernel.nftables.script import TABLE
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable, delete_file
@@ -79,7 +79,7 @@ class Reset:
         try:
             table = await self._firewall.show() is not None
         except FirewallError as error:
-            unreadable += [str(error)] if self._config.redirect else []
+            unreadable += [str(error)] if self._config.table.keeps_table else []
         return Found(changes, as_number, in_use, table, self._stored(), tuple(unreadable))
 
     async def remove(self, found: Found) -> list[str]:

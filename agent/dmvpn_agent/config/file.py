@@ -18,7 +18,8 @@ from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.values import REQUIRED, ConfigError, Table
 from dmvpn_agent.frr.settings import Frr
-from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.policy.lint import Finding, lint
 from dmvpn_agent.policy.rules import OnConflict, Policy
 from dmvpn_agent.runtime.endpoint import Endpoint
@@ -72,6 +73,11 @@ class Config:
     def keeps_redirect(self) -> bool:
         """Tell whether the agent keeps the redirect rule."""
         return self.redirect is not None
+
+    @property
+    def table(self) -> TableSettings:
+        """Return the settings of the agent's nftables table."""
+        return TableSettings(self.redirect)
 
 
 def load(file: Path) -> Config:

@@ -37,7 +37,7 @@ from dmvpn_agent.doctor.node import (
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
 from dmvpn_agent.frr.terminals import Terminals
-from dmvpn_agent.kernel.nftables import Nftables
+from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.runtime.exposition import served
 from dmvpn_agent.runtime.program import run
 from dmvpn_agent.runtime.telemetry import Telemetry

@@ -19,7 +19,7 @@ from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
-from dmvpn_agent.kernel.redirect import FirewallError
+from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.backoff import Trouble

@@ -2,10 +2,11 @@
 
 from dmvpn_agent.runtime.metrics import counter, gauge
 
+NFTABLES_INSTALLED = gauge("nftables_installed", "1 if the agent's nftables table was as desired at the last check.")
+NFTABLES_WRITES = counter("nftables_writes", "Writes of the agent's nftables table by cause.", "cause")
+NFTABLES_FAILURES = counter("nftables_failures", "Failures of nft to read or write the agent's table.")
 REDIRECT_INSTALLED = gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last check.")
-REDIRECT_INSTALLS = counter("redirect_rule_installs", "Writes of the redirect rule by cause.", "cause")
-REDIRECT_FAILURES = counter("redirect_rule_failures", "Failures of nft to read or write the redirect rule.")
-REDIRECT_PACKETS = gauge("redirect_rule_packets", "Packets that the rule logged to nhrpd since it was last written.")
+REDIRECT_PACKETS = counter("redirect_rule_packets", "Packets that the redirect rule logged to nhrpd.")
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")
 KERNEL_EVENTS = counter("kernel_events", "Netlink notifications by kind, after those of no interest.", "kind")
 KERNEL_RESYNCS = counter("kernel_resyncs", "Times all links and addresses were read, by cause.", "cause")

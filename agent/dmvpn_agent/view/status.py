@@ -13,7 +13,8 @@ from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.watch import CharonWatch
-from dmvpn_agent.kernel.redirect import RedirectKeeper
+from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
@@ -177,9 +178,11 @@ def access_status(readers: Mapping[str, str], writer: str, reconciler: Reconcile
     return {"read_by": dict(readers), "written_by": writer if reconciler else None}
 
 
-def redirect_status(keeper: RedirectKeeper | None) -> dict[str, Any] | None:
+def redirect_status(table: TableReconciler) -> dict[str, Any] | None:
     """Return whether the redirect rule is installed; ``None`` if the agent does not keep one."""
-    return None if keeper is None else {"installed": keeper.installed, "packets": keeper.packets}
+    if table.settings.redirect is None:
+        return None
+    return {"installed": table.installed, "packets": table.totals.total(redirect_rule.COUNTER).packets}
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -72,7 +72,7 @@ def test_a_dry_run_changes_nothing_and_a_real_one_makes_the_logged_changes(
     agent.wait_for("agent_ready")
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
     agent.wait_for("would_change", 3)
-    agent.wait_for("would_install_redirect_rule")
+    agent.wait_for("would_write_nftables")
     assert bgpd.type("show running-config") == before
     assert _tables(bgpd) == ""
     state = agent.status()

@@ -13,8 +13,8 @@ import pytest
 from contract.frr import RealBgpd, available
 from contract.hub import Hub
 from contract.namespaces import needs
-from dmvpn_agent.kernel.nftables import Nftables
-from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.program import Nftables
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 
 pytestmark = [
     pytest.mark.contract,
@@ -62,7 +62,7 @@ def used(hub: Hub, capsys: pytest.CaptureFixture[str]) -> Hub:
     hub.accept(2, 3)
     hub.store.close()
     hub.bgpd.type(*hub.vtysh(capsys))
-    asyncio.run(Nftables().install(RedirectRule(("gre1",), 1, 24, 24, 4, 1)))
+    asyncio.run(Nftables().install((RedirectRule(("gre1",), 1, 24, 24, 4, 1).section(),)))
     subprocess.run(["nft", "add", "table", "inet", "operators"], check=True)
     return hub
 

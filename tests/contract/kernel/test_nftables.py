@@ -13,9 +13,14 @@ import pytest
 
 from contract.namespaces import command, in_network_namespace, needs
 from dmvpn_agent.kernel import metrics
-from dmvpn_agent.kernel.nftables import Nftables, NftablesNotifications
-from dmvpn_agent.kernel.redirect import FirewallError, RedirectKeeper
-from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.desired import desired_sections
+from dmvpn_agent.kernel.nftables.firewall import FirewallError
+from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
+from dmvpn_agent.kernel.nftables.program import Nftables
+from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.section import Section
+from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import running, until
 
@@ -50,6 +55,10 @@ nft 'add table inet test; add counter inet test forwarded;
 pytestmark = [pytest.mark.contract, needs("nft")]
 
 
+def _sections(rule: RedirectRule) -> tuple[Section, ...]:
+    return desired_sections(TableSettings(rule), (), {})
+
+
 def _frame(ether_type: int, packet: bytes) -> bytes:
     return bytes.fromhex("020000000001 020000000002") + ether_type.to_bytes(2, "big") + packet
 
@@ -70,9 +79,9 @@ def _ipv6(source: str, destination: str) -> bytes:
 
 
 @asynccontextmanager
-async def _kept(telemetry: Telemetry) -> AsyncIterator[RedirectKeeper]:
+async def _kept(telemetry: Telemetry) -> AsyncIterator[TableReconciler]:
     """A running keeper that the kernel notifies."""
-    keeper = RedirectKeeper(RULE, Nftables(), telemetry)
+    keeper = TableReconciler(TableSettings(RULE), (), Nftables(), telemetry)
     async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
         await until(lambda: keeper.installed)
         yield keeper
@@ -83,13 +92,13 @@ async def test_nft_shows_the_same_table_at_every_check() -> None:
     """Also after packets of new pairs."""
     firewall = Nftables()
     assert await firewall.show() is None
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     first = await firewall.show()
     assert first is not None
     command("nft", "add", "element", "inet", "dmvpn_agent", "redirected", "{ 10.0.0.0 . 10.1.0.0 }")
     command("nft", "add", "element", "inet", "dmvpn_agent", "redirected6", "{ 2001:db8:1:: . 2001:db8:2:: }")
     assert await firewall.show() == first
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     assert await firewall.show() == first
 
 
@@ -105,7 +114,7 @@ async def test_nft_shows_the_same_table_at_every_check() -> None:
 @in_network_namespace
 async def test_nft_accepts_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
     """The extreme values of the configuration."""
-    await Nftables().install(rule)
+    await Nftables().install(_sections(rule))
     ruleset = command("nft", "list", "ruleset")
     for name in rule.interfaces:
         assert f'iifname "{name}" oifname "{name}"' in ruleset
@@ -115,10 +124,10 @@ async def test_nft_accepts_every_rule_that_can_be_configured(rule: RedirectRule)
 async def test_a_refused_rule_is_reported_and_the_old_one_stays() -> None:
     """The script is one transaction; the error has nft's message."""
     firewall = Nftables()
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     before = await firewall.show()
-    with pytest.raises(FirewallError, match=r"nft refuses the redirect rule: .*Error"):
-        await firewall.install(replace(RULE, interfaces=("x" * 40,)))
+    with pytest.raises(FirewallError, match=r"nft refuses table inet dmvpn_agent: .*Error"):
+        await firewall.install(_sections(replace(RULE, interfaces=("x" * 40,))))
     assert await firewall.show() == before
 
 
@@ -134,7 +143,7 @@ async def test_a_refused_rule_is_reported_and_the_old_one_stays() -> None:
 async def test_one_packet_of_a_pair_of_networks_is_logged(packet: bytes, name: str, pair: list[str]) -> None:
     """Of packets that enter and leave by the same tunnel, in both IP versions."""
     firewall = Nftables()
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     command("sh", "-c", ROUTER)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         wire.bind(("other", 0))
@@ -143,7 +152,7 @@ async def test_one_packet_of_a_pair_of_networks_is_logged(packet: bytes, name: s
     await until(lambda: _packets("forwarded") == 3)
     shown = await firewall.show()
     assert shown is not None
-    assert shown.packets == 1
+    assert shown.counters["redirected"].packets == 1
     listed = json.loads(command("nft", "-j", "list", "set", "inet", "dmvpn_agent", name))["nftables"][-1]["set"]
     assert [element["elem"]["val"]["concat"] for element in listed["elem"]] == [pair]
 
@@ -170,7 +179,7 @@ async def test_a_damaged_rule_is_written_again(harm: tuple[str, ...]) -> None:
     async with _kept(telemetry):
         good = command("nft", "-s", "list", "table", "inet", "dmvpn_agent")
         command("nft", *harm)
-        await until(lambda: sum(telemetry.samples(metrics.REDIRECT_INSTALLS).values()) == 2)
+        await until(lambda: sum(telemetry.samples(metrics.NFTABLES_WRITES).values()) == 2)
         assert command("nft", "-s", "list", "table", "inet", "dmvpn_agent") == good
 
 
@@ -182,7 +191,7 @@ async def test_the_operators_tables_are_not_touched() -> None:
     telemetry = Telemetry()
     async with _kept(telemetry):
         command("nft", "delete", "table", "inet", "dmvpn_agent")
-        await until(lambda: sum(telemetry.samples(metrics.REDIRECT_INSTALLS).values()) == 2)
+        await until(lambda: sum(telemetry.samples(metrics.NFTABLES_WRITES).values()) == 2)
     after = command("nft", "list", "table", "inet", "filter") + command("nft", "list", "table", "ip", "nat")
     assert after == before
 
@@ -205,14 +214,14 @@ async def test_a_change_of_another_table_writes_nothing() -> None:
         command("nft", "-f", "-", stdin=OPERATORS)
         await until(checked.is_set)
         assert command("nft", "-a", "list", "table", "inet", "dmvpn_agent") == handle
-    assert telemetry.samples(metrics.REDIRECT_INSTALLS) == {("start",): 1}
+    assert telemetry.samples(metrics.NFTABLES_WRITES) == {("start",): 1}
 
 
 @in_network_namespace
 async def test_packets_from_a_blocked_port_are_dropped_until_it_is_unblocked() -> None:
     """Another port of the same address is not affected, and the table counts as unchanged."""
     firewall = Nftables()
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     before = await firewall.show()
     command("ip", "link", "set", "lo", "up")
     end = ip_address("127.0.0.1"), 13043
@@ -231,15 +240,15 @@ async def test_blocked_ports_stay_blocked_when_the_table_is_written_again() -> N
     firewall = Nftables()
     command("ip", "link", "set", "lo", "up")
     blocked, unblocked = (ip_address("127.0.0.1"), 13043), (ip_address("127.0.0.1"), 13044)
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     await firewall.block(blocked, timedelta(minutes=10))
     await firewall.block(unblocked, timedelta(minutes=10))
     await firewall.unblock(unblocked)
     command("nft", "flush", "ruleset")
-    await firewall.install(RULE)
+    await firewall.install(_sections(RULE))
     assert not _arrives(13043)
     assert _arrives(13044)
-    await firewall.install(replace(RULE, burst=5))
+    await firewall.install(_sections(replace(RULE, burst=5)))
     assert not _arrives(13043)
 
 

@@ -8,9 +8,11 @@ import pytest
 from dmvpn_agent.bgp import metrics as bgp_metrics
 from dmvpn_agent.bgp.plan import SetNeighbor
 from dmvpn_agent.kernel import metrics as kernel_metrics
-from dmvpn_agent.kernel.nft import ShownTable
-from dmvpn_agent.kernel.redirect import RedirectKeeper
-from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.section import Section
+from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.shown_table import ShownTable
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.status import frr_status
 from dmvpn_agent.view.status_text import _frr
@@ -93,14 +95,21 @@ class _Firewall:
         self.reads += 1
         return self.table
 
-    async def install(self, rule: RedirectRule) -> None:
+    async def install(self, sections: tuple[Section, ...]) -> None:
+        self.installed = True
+
+    async def change(self, script: str) -> None:
+        self.installed = True
+
+    async def remove(self) -> None:
         self.installed = True
 
 
-async def test_the_redirect_rule_is_not_written(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
+async def test_the_table_is_not_written(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
     """The agent logs once for each state of the table that it would write it."""
     firewall = _Firewall()
-    keeper = RedirectKeeper(RedirectRule(("gre1",), 1, 24, 24, 4, 1), firewall, telemetry, dry_run=True)
+    settings = TableSettings(RedirectRule(("gre1",), 1, 24, 24, 4, 1))
+    keeper = TableReconciler(settings, (), firewall, telemetry, dry_run=True)
     task = asyncio.ensure_future(keeper.run())
 
     async def read() -> None:
@@ -111,14 +120,14 @@ async def test_the_redirect_rule_is_not_written(telemetry: Telemetry, logs: list
     for _ in range(3):
         await read()
     assert keeper.installed is False
-    firewall.table = ShownTable("{}", 7)
+    firewall.table = ShownTable({})
     for _ in range(3):
         await read()
-    assert (keeper.installed, keeper.packets) == (True, 7)
+    assert keeper.installed
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert not firewall.installed
-    assert [entry["table"] for entry in logs if entry["event"] == "would_install_redirect_rule"] == [
+    assert [entry["table"] for entry in logs if entry["event"] == "would_write_nftables"] == [
         "missing", "there, and replaced",
     ]  # fmt: skip
-    assert telemetry.samples(kernel_metrics.REDIRECT_INSTALLS) == {}
+    assert telemetry.samples(kernel_metrics.NFTABLES_WRITES) == {}

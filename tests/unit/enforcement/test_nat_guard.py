@@ -11,7 +11,7 @@ from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.nat_guard import End, NatGuard
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
-from dmvpn_agent.kernel.redirect import FirewallError
+from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest

@@ -1,14 +1,17 @@
-"""The redirect rule as an nft script, and as nft shows it."""
+"""The table as an nft script, and as nft shows it."""
 
 import json
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.kernel.nft import NftFormatError, parse_table, render
-from dmvpn_agent.kernel.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.desired import desired_sections
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.script import render
+from dmvpn_agent.kernel.nftables.section import Section, SectionName
+from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, parse_table
 
 RECORDED = (Path(__file__).parents[2] / "data" / "nft-1.0.6" / "table.json").read_text()
 RULE = RedirectRule(
@@ -16,10 +19,22 @@ RULE = RedirectRule(
     source_prefix_length_ipv6=64, destination_prefix_length_ipv6=48,
 )  # fmt: skip
 
+SECTIONS = desired_sections(TableSettings(RULE), (), {})
 GOLDEN = """\
 table inet dmvpn_agent
 delete table inet dmvpn_agent
 table inet dmvpn_agent {
+  set blocked {
+    type ipv4_addr . inet_service
+    size 4096
+    flags timeout
+  }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    ip saddr . udp sport @blocked drop
+  }
+  counter redirected {
+  }
   set redirected {
     type ipv4_addr . ipv4_addr
     size 65535
@@ -32,21 +47,12 @@ table inet dmvpn_agent {
     flags dynamic,timeout
     timeout 1m
   }
-  set blocked {
-    type ipv4_addr . inet_service
-    size 4096
-    flags timeout
-  }
-  chain input {
-    type filter hook input priority filter; policy accept;
-    ip saddr . udp sport @blocked drop
-  }
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
-limit rate 4/minute burst 1 packets } counter log group 1 snaplen 128
+limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128
     iifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
-ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter log group 1 snaplen 128
+ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128
   }
 }
 """
@@ -54,14 +60,18 @@ ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter log g
 
 def test_the_script_is_the_known_one() -> None:
     """It replaces the table in one transaction. The contract tests give it to the real nft."""
-    assert render(RULE) == GOLDEN
+    assert render(SECTIONS) == GOLDEN
+
+
+def test_a_table_without_sections_is_not_wanted() -> None:
+    """Not even an empty one."""
+    assert desired_sections(TableSettings(None), (), {}) == ()
 
 
 def test_each_interface_has_a_rule() -> None:
     """Packets from one tunnel to another are not redirected."""
-    lines = [
-        line.split(" update ")[0].strip() for line in render(replace(RULE, interfaces=("gre1", "gre2"))).splitlines()
-    ]
+    body = replace(RULE, interfaces=("gre1", "gre2")).section().body
+    lines = [line.split(" update ")[0].strip() for line in body.splitlines()]
     assert [line for line in lines if "iifname" in line] == [
         *['iifname "gre1" oifname "gre1"'] * 2,
         *['iifname "gre2" oifname "gre2"'] * 2,
@@ -76,11 +86,11 @@ def test_counters_and_set_elements_are_not_compared() -> None:
         for part in item.values():
             part["handle"] = 77
     busy = json.loads(RECORDED)
-    (counter,) = [part["counter"] for part in busy["nftables"][-1]["rule"]["expr"] if "counter" in part]
+    (counter,) = [item["counter"] for item in busy["nftables"] if "counter" in item]
     counter |= {"packets": 12, "bytes": 1200}
     shown = parse_table(json.dumps(busy))
     assert shown.content == parse_table(json.dumps(quiet)).content
-    assert shown.packets == 12
+    assert shown.counters == {"redirected": (12, 1200)}
 
 
 def test_unknown_attributes_are_not_compared() -> None:
@@ -99,10 +109,15 @@ def test_a_foreign_object_in_the_table_is_a_change() -> None:
     assert parse_table(json.dumps(shown)).content != parse_table(RECORDED).content
 
 
-def test_blocked_endpoints_are_in_the_same_transaction() -> None:
-    """No packet of a blocked peer passes while the table is replaced."""
-    script = render(RULE, {(ip_address("203.0.113.7"), 4500): 30})
-    assert script == GOLDEN + "add element inet dmvpn_agent blocked { 203.0.113.7 . 4500 timeout 30s }\n"
+def test_elements_are_in_the_same_transaction() -> None:
+    """And late commands are its last."""
+    section = Section(SectionName.GUARD, "  body\n", {"a": frozenset({"2", "1"})}, late="late\n")
+    assert render([section]).splitlines()[3:] == [
+        "  body",
+        "}",
+        "add element inet dmvpn_agent a { 1, 2 }",
+        "late",
+    ]
 
 
 def test_a_changed_rule_is_a_change() -> None:

@@ -12,7 +12,7 @@ from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.doctor.node_text import parse_links
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
 from dmvpn_agent.frr.show_json import FrrFormatError
-from dmvpn_agent.kernel.nft import NftFormatError, parse_table
+from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, parse_table
 from dmvpn_agent.runtime import json_values as typed
 
 DEEP = sys.getrecursionlimit()

@@ -20,7 +20,7 @@ def test_a_counter_counts_by_its_labels(telemetry: Telemetry) -> None:
 
 def test_a_counter_starts_at_zero(telemetry: Telemetry) -> None:
     """A series without labels exists from the start."""
-    assert telemetry.samples(kernel_metrics.REDIRECT_FAILURES) == {(): 0}
+    assert telemetry.samples(kernel_metrics.NFTABLES_FAILURES) == {(): 0}
     assert telemetry.samples(admission_metrics.DECISIONS) == {}
     assert telemetry.value(admission_metrics.DECISIONS, "accept", "") == 0
 
@@ -44,9 +44,9 @@ def test_a_gauge_is_read_when_it_is_scraped(telemetry: Telemetry) -> None:
 
 def test_a_counter_may_be_kept_elsewhere(telemetry: Telemetry) -> None:
     """It is read when it is scraped, as a gauge is."""
-    telemetry.observe(kernel_metrics.REDIRECT_FAILURES, lambda: 3)
-    assert telemetry.value(kernel_metrics.REDIRECT_FAILURES) == 3
-    assert kernel_metrics.REDIRECT_FAILURES in telemetry.metrics()
+    telemetry.observe(kernel_metrics.NFTABLES_FAILURES, lambda: 3)
+    assert telemetry.value(kernel_metrics.NFTABLES_FAILURES) == 3
+    assert kernel_metrics.NFTABLES_FAILURES in telemetry.metrics()
 
 
 def test_samples_are_a_copy(telemetry: Telemetry) -> None:

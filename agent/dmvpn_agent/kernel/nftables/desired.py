@@ -1,0 +1,21 @@
+"""The sections that are desired, by the settings and the accepted peers."""
+
+from collections.abc import Iterable
+
+from dmvpn_agent.kernel.nftables.blocked import BLOCKED
+from dmvpn_agent.kernel.nftables.section import Elements, Section
+from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.policy.peer import Peer
+
+
+def desired_sections(settings: TableSettings, peers: Iterable[Peer], present: Elements) -> tuple[Section, ...]:
+    """Return the desired sections; none if the agent keeps no table.
+
+    ``present``: the elements in the table, so that what they assign stays as it is.
+    """
+    if not settings.keeps_table:
+        return ()
+    sections = [BLOCKED]
+    if settings.redirect:
+        sections.append(settings.redirect.section())
+    return tuple(sections)

@@ -1,0 +1,26 @@
+"""The port to nftables."""
+
+from typing import Protocol
+
+from dmvpn_agent.kernel.nftables.section import Section
+from dmvpn_agent.kernel.nftables.shown_table import ShownTable
+
+
+class FirewallError(Exception):
+    """nft cannot be run or refused something; the text has its message."""
+
+
+class Firewall(Protocol):
+    """The agent's nftables table on this node."""
+
+    async def show(self) -> ShownTable | None:
+        """Return the agent's table, ``None`` if there is none. Raises ``FirewallError``."""
+
+    async def install(self, sections: tuple[Section, ...]) -> None:
+        """Replace the agent's table in one transaction. Raises ``FirewallError``."""
+
+    async def change(self, script: str) -> None:
+        """Apply commands in one transaction. Raises ``FirewallError``."""
+
+    async def remove(self) -> None:
+        """Delete the agent's table if it exists. Raises ``FirewallError``."""

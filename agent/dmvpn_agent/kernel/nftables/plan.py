@@ -1,0 +1,99 @@
+"""The changes from the table that nft shows to the sections that are desired.
+
+A plan is one transaction, except that a section that is new in the table gets its late commands in a second one. A
+transaction is applied as a whole or not at all, so an interrupted plan leaves either the former table or the new one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dmvpn_agent.kernel.nftables import script
+from dmvpn_agent.kernel.nftables.section import Elements, Section, SectionName
+from dmvpn_agent.kernel.nftables.shown_table import ShownTable
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Replace the whole table, with the elements of its sets.
+
+    ``cause``: ``start``, ``missing`` (no table), ``changed`` (another program edited it) or ``settings`` (other
+    sections are desired than were written). ``sections``: the sections that differ.
+    """
+
+    cause: str
+    sections: tuple[SectionName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeElements:
+    """Change the elements of sets in one transaction."""
+
+    added: Elements
+    removed: Elements
+
+    @property
+    def script(self) -> str:
+        """Return nft's commands; what goes, goes first."""
+        return script.delete(self.removed) + script.add(self.added)
+
+    @property
+    def count(self) -> int:
+        """Return how many elements are added or removed."""
+        return sum(map(len, (*self.added.values(), *self.removed.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the agent wrote last: the bodies of its sections, and how nft showed the table then."""
+
+    sections: tuple[Section, ...]
+    content: Mapping[str, str]
+
+
+Plan = Rewrite | ChangeElements | None
+
+
+def plan(wanted: tuple[Section, ...], shown: ShownTable | None, written: Written | None) -> Plan:
+    """Return what to do; ``None`` if the table is as desired."""
+    everything = tuple(section.name for section in wanted)
+    if shown is None:
+        return Rewrite("start" if written is None else "missing", everything) if wanted else None
+    if written is None:
+        return Rewrite("start", everything)
+    if changed := _changed(shown, written):
+        return Rewrite("changed", changed)
+    if bodies(wanted) != bodies(written.sections):
+        before = bodies(written.sections)
+        return Rewrite("settings", tuple(one.name for one in wanted if before.get(one.name) != (one.body, one.late)))
+    return changed_elements(wanted, shown.members)
+
+
+def changed_elements(wanted: tuple[Section, ...], present: Elements) -> ChangeElements | None:
+    """Return the changes from the present elements to the desired ones."""
+    elements = {name: members for section in wanted for name, members in section.elements.items()}
+    added = {name: new for name, members in elements.items() if (new := members - present.get(name, frozenset()))}
+    removed = {name: old for name, members in present.items() if (old := members - elements.get(name, frozenset()))}
+    return ChangeElements(added, removed) if added or removed else None
+
+
+def bodies(sections: tuple[Section, ...]) -> dict[SectionName, tuple[str, str]]:
+    """Return what of the sections is not an element."""
+    return {section.name: (section.body, section.late) for section in sections}
+
+
+def _changed(shown: ShownTable, written: Written) -> tuple[SectionName, ...]:
+    """Return the sections whose objects nft shows otherwise than after they were written.
+
+    An object of no section, which another program put into the table, counts for the first section.
+    """
+    objects = {*shown.content, *written.content}
+    differing = {one for one in objects if shown.content.get(one) != written.content.get(one)}
+    if not differing:
+        return ()
+    changed = tuple(section.name for section in written.sections if section.objects & differing)
+    return changed or tuple(section.name for section in written.sections[:1])
+
+
+def is_new(section: Section, shown: ShownTable | None) -> bool:
+    """Tell whether the table lacks the section's objects."""
+    return shown is None or not section.objects <= shown.content.keys()

@@ -1,0 +1,162 @@
+"""Keeps the agent's table as its sections say, also after an operator or another program flushes or edits it."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+
+from dmvpn_agent.kernel import metrics
+from dmvpn_agent.kernel.nftables.desired import desired_sections
+from dmvpn_agent.kernel.nftables.firewall import Firewall, FirewallError
+from dmvpn_agent.kernel.nftables.plan import (
+    ChangeElements,
+    Rewrite,
+    Written,
+    bodies,
+    changed_elements,
+    is_new,
+    plan,
+)
+from dmvpn_agent.kernel.nftables.section import Section
+from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.shown_table import ShownTable
+from dmvpn_agent.kernel.nftables.totals import Totals
+from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.runtime.debounced_event import DebouncedEvent
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+CHECK_INTERVAL = 15.0
+
+
+class TableReconciler:
+    """Compares the table with the sections and with its content right after it was written, and repairs it.
+
+    With ``dry_run`` it writes nothing and logs when it would. ``shown``: the table at the last check.
+    """
+
+    def __init__(
+        self,
+        settings: TableSettings,
+        peers: Iterable[Peer],
+        firewall: Firewall,
+        telemetry: Telemetry,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        self.settings = settings
+        self._peers = peers
+        self._firewall = firewall
+        self._telemetry = telemetry
+        self._dry_run = dry_run
+        self._dry_run_report = Trouble()
+        self._trigger = DebouncedEvent()
+        self._written: Written | None = None
+        self._trouble = Trouble()
+        self.totals = Totals()
+        self.shown: ShownTable | None = None
+        self.installed = False
+
+    def trigger(self) -> None:
+        """Request a check now: something in nftables changed, or the accepted peers did."""
+        self._trigger.set()
+
+    def reload(self, settings: TableSettings) -> None:
+        """Put new settings in force."""
+        if settings != self.settings:
+            self.settings = settings
+            self.trigger()
+
+    async def run(self) -> None:
+        """Check the table until cancelled."""
+        while True:
+            try:
+                await self._check()
+                self._trouble.over()
+            except FirewallError as error:
+                self._failed(error)
+            await self._trigger.wait(within=CHECK_INTERVAL)
+
+    def _failed(self, error: FirewallError) -> None:
+        self.installed, self.shown = False, None
+        if not self._sections():
+            return  # a node that keeps no table needs no nft
+        self._telemetry.increment(metrics.NFTABLES_FAILURES)
+        if self._trouble.is_new(error):
+            log.error("nftables_failed", why=self._trouble.text, do="install nftables; the kernel needs nf_tables")
+
+    async def _check(self) -> None:
+        if not self._dry_run and self.shown is not None and self._written is not None:
+            with suppress(FirewallError):  # another program edited the table; what follows reads it
+                await self._write_elements(self.shown)
+        shown = self._read(await self._firewall.show())
+        sections = self._sections(shown)
+        todo = plan(sections, shown, self._written)
+        if todo is None:
+            self.installed = True
+        elif self._dry_run:
+            self.installed = shown is not None
+            self._log_dry_run(shown)
+        else:
+            await self._apply(todo, sections, shown)
+
+    def _sections(self, shown: ShownTable | None = None) -> tuple[Section, ...]:
+        return desired_sections(self.settings, self._peers, shown.members if shown else {})
+
+    def _read(self, shown: ShownTable | None) -> ShownTable | None:
+        self.shown = shown
+        counts = shown.counts if shown else {}
+        if self._written is None:
+            self.totals.begin(counts)  # an earlier process has counted these
+        else:
+            self.totals.update(counts)
+        return shown
+
+    async def _write_elements(self, shown: ShownTable) -> None:
+        """Write at once what peers changed, by the table of the last check; the next check covers the rest."""
+        sections = self._sections(shown)
+        assert self._written is not None  # noqa: S101  the caller has checked
+        if bodies(sections) == bodies(self._written.sections) and (
+            change := changed_elements(sections, shown.members)
+        ):
+            await self._change(change)
+
+    async def _apply(self, todo: Rewrite | ChangeElements, sections: tuple[Section, ...],
+                     shown: ShownTable | None) -> None:  # fmt: skip
+        if isinstance(todo, ChangeElements):
+            await self._change(todo)
+        elif sections:
+            await self._rewrite(todo, sections, shown)
+        else:
+            await self._firewall.remove()
+            log.info("nftables_removed", why="no section is configured")
+        shown = self._read(await self._firewall.show())
+        if sections and shown is None:
+            raise FirewallError("nft accepted the table, but does not show it")
+        if isinstance(todo, Rewrite):
+            self._written = Written(sections, shown.content) if shown else None
+        self.installed = shown is not None
+
+    async def _rewrite(self, todo: Rewrite, sections: tuple[Section, ...], shown: ShownTable | None) -> None:
+        # A packet that passed the marking chain before the section came must not reach the rule that drops it.
+        new = [section for section in sections if section.late and is_new(section, shown)]
+        await self._firewall.install(tuple(replace(one, late="") if one in new else one for one in sections))
+        if new:
+            await self._firewall.change("".join(section.late for section in new))
+        self._telemetry.increment(metrics.NFTABLES_WRITES, todo.cause)
+        (log.warning if todo.cause in {"missing", "changed"} else log.info)(
+            "nftables_written", cause=todo.cause, sections=[str(name) for name in todo.sections]
+        )
+
+    async def _change(self, change: ChangeElements) -> None:
+        await self._firewall.change(change.script)
+        self._telemetry.increment(metrics.NFTABLES_WRITES, "elements")
+        log.debug("nftables_elements_changed", elements=change.count)
+
+    def _log_dry_run(self, shown: ShownTable | None) -> None:
+        if self._dry_run_report.is_new("missing" if shown is None else shown.content):
+            # How nft shows the table is unknown until it is written, so an existing table may be right already.
+            log.info("would_write_nftables", table="missing" if shown is None else "there, and replaced")

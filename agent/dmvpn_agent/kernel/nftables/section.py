@@ -1,0 +1,58 @@
+"""A section of the agent's table: what one feature has in it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dmvpn_agent.addresses import Address, Network
+
+#: Canonical text of the elements of each set that the agent fills itself.
+Elements = Mapping[str, frozenset[str]]
+
+_DECLARED = re.compile(r"^ *(set|map|chain|counter) (\S+) ", re.MULTILINE)
+
+
+class SectionName(StrEnum):
+    """The features that have a section."""
+
+    REDIRECT = "redirect"
+    BLOCKED = "blocked"
+    SOURCE_FILTER = "source_filter"
+    GUARD = "guard"
+    GROUPS = "groups"
+    MULTICAST = "multicast"
+    MSS = "mss"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one feature has in the table.
+
+    ``body``: its sets, counters and chains, as they stand between the braces of a table. A set that the agent fills
+    has all its elements in ``elements``, and no timeout; one that packets fill has a timeout. Counters have names.
+    ``late``: commands of a second transaction if the section is new in the table, such as the rule that
+    drops what the chains of ``body`` have not marked; otherwise they belong to the same transaction.
+    """
+
+    name: SectionName
+    body: str
+    elements: Elements = field(default_factory=dict)
+    late: str = ""
+
+    @property
+    def objects(self) -> frozenset[str]:
+        """Return the objects that it declares, as ``chain input``."""
+        return frozenset(f"{kind} {name}" for kind, name in _DECLARED.findall(self.body))
+
+
+def element(*parts: int | str | Address | Network, value: int | None = None) -> str:
+    """Return an element's canonical text: ``65536 . 192.0.2.0/24``, or of a map ``192.0.2.1 : 65536``."""
+    key = " . ".join(_part(part) for part in parts)
+    return key if value is None else f"{key} : {value}"
+
+
+def _part(part: int | str | Address | Network) -> str:
+    if isinstance(part, Network) and part.prefixlen == part.max_prefixlen:
+        return str(part.network_address)  # as nft shows it
+    return str(part)

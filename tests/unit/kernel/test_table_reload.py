@@ -1,0 +1,41 @@
+"""A reload while the table is being written."""
+
+from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.section import Section
+from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.shown_table import ShownTable
+from dmvpn_agent.runtime.telemetry import Telemetry
+from fakes.waiting import running, until
+
+BEFORE, AFTER = (RedirectRule((name,), 1, 24, 24, 4, 1) for name in ("gre1", "gre2"))
+
+
+class _Firewall:
+    """Shows the rule that it was given last. The first time, a reload comes meanwhile."""
+
+    def __init__(self) -> None:
+        self.table: TableReconciler
+        self.sections: tuple[Section, ...] = ()
+
+    async def show(self) -> ShownTable | None:
+        return ShownTable({str(one.name): one.body for one in self.sections}) if self.sections else None
+
+    async def install(self, sections: tuple[Section, ...]) -> None:
+        if not self.sections:
+            self.table.reload(TableSettings(AFTER))
+        self.sections = sections
+
+    async def change(self, script: str) -> None:
+        raise AssertionError
+
+    async def remove(self) -> None:
+        raise AssertionError
+
+
+async def test_a_reload_while_the_old_rule_is_written_is_not_lost(telemetry: Telemetry) -> None:
+    """The agent writes the new rule next."""
+    firewall = _Firewall()
+    firewall.table = TableReconciler(TableSettings(BEFORE), (), firewall, telemetry)
+    async with running(firewall.table.run()):
+        await until(lambda: AFTER.section() in firewall.sections)
