@@ -65,6 +65,8 @@ class AgentApp:
             Part("authorizer", components.reauthorizer.run),
             Part("enforcer", components.enforcer.run),
             Part("departures", components.teardown.run),
+            Part("known_peers", start=components.known_peers.open, stop=components.known_peers.close),
+            Part("peers", components.peer_watch.run),
         ]
         if self._config.role is Role.HUB:
             parts.append(Part("unbound", components.orphan_sas.run))
@@ -132,6 +134,7 @@ class AgentApp:
         else:
             components.reauthorizer.use_policy(config.policy)
         components.enforcer.reload(ends_denied=config.ike.ends_denied)
+        components.peer_watch.reload(config.peers)
         self.process.count_reload("applied")
         log.info("config_reloaded")
 

@@ -47,7 +47,12 @@ from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
+from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Samples
+from dmvpn_agent.runtime.unreadable import Unreadable
+from dmvpn_agent.view.known_peers import KnownPeers
+from dmvpn_agent.view.peer_sources import PeerSources
+from dmvpn_agent.view.peer_watch import PeerWatch
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.signer_cache import SignerCache
@@ -93,6 +98,8 @@ class Components:
         self.enforcer = self._make_enforcer()
         self.orphan_sas = self._make_orphan_watch()
         self.teardown = self._make_teardown_watch()
+        self.known_peers = self._make_known_peers()
+        self.peer_watch = PeerWatch(self._make_peer_sources(), self.known_peers, config.peers)
         self._observe()
         self._subscribe()
 
@@ -194,11 +201,27 @@ class Components:
             clock=self._clocks.uptime,
         )
 
+    def _make_known_peers(self) -> KnownPeers:
+        file = self._config.state_directory / "known_peers.sqlite"
+        return KnownPeers(Store(file, KnownPeers.TABLE, Unreadable(self.telemetry)))
+
+    def _make_peer_sources(self) -> PeerSources:
+        return PeerSources(
+            self.peers,
+            self.denials,
+            self.charon,
+            self.bindings,
+            self.reconciler,
+            self._clocks,
+            self._config.tunnels,
+        )
+
     # What is wired: the methods that one component calls and that reach components made after it
 
     def _sas_changed(self) -> None:
         self.reauthorizer.sas_changed()
         self.denials.changed.set()  # a new peer may share the NBMA address of an accepted one
+        self.peer_watch.trigger()
 
     async def _authorities_received(self, certificates: list[bytes]) -> None:
         await self.trust.learn(certificates)
@@ -212,6 +235,7 @@ class Components:
             self.bindings.trigger()
 
     def _peers_changed(self) -> None:
+        self.peer_watch.trigger()
         if self.reconciler:
             self.reconciler.trigger()
         self.table.trigger()

@@ -106,7 +106,7 @@ class Authorizer:
         if request is None:
             return
         if isinstance(decision, Deny):
-            self._denials.add(request, decision)
+            self._denials.add(request, decision, decided.time)
         else:
             self._denials.remove(request)
             self._telemetry.increment(metrics.PEER_DEPARTURES, "taken_over", by=len(decision.replaces))

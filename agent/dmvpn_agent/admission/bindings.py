@@ -67,8 +67,8 @@ class BindingWatch:
     """Notes which peers nhrpd has bound, and removes those that have been absent for the linger time.
 
     ``departed`` is called after peers were removed, ``judge_unknown`` with the bindings of unknown peers. ``bound``
-    are the bound protocol addresses. ``last_read`` is when the whole cache was read last, ``None`` before the first
-    time.
+    are the bound protocol addresses, ``cache`` the bindings last read. ``last_read`` is when the whole cache was read
+    last, ``None`` before the first time.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class BindingWatch:
         self._trigger = DebouncedEvent()
         self._trouble = Trouble()
         self.bound: frozenset[Address] = frozenset()
+        self.cache: tuple[BindingRequest, ...] = ()
         self.last_read: timedelta | None = None
 
     @property
@@ -122,7 +123,7 @@ class BindingWatch:
         tables = [await self._read(version) for version in IP_VERSIONS]
         if self._note(tables):
             self.last_read = now
-        bindings = [binding for table in tables for binding in table.bindings]
+        bindings = self.cache = tuple(binding for table in tables for binding in table.bindings)
         whole = frozenset(table.version for table in tables if table.whole)
         # A missing peer may be in a table or row that cannot be read: it does not count as absent.
         unread = (address for address in self.bound if address.version not in whole)

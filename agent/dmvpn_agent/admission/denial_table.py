@@ -2,9 +2,10 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import datetime
 
 from dmvpn_agent.addresses import Address
+from dmvpn_agent.admission.denial import Denial
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
@@ -12,14 +13,6 @@ from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 #: Limit of the table, because anything that reaches the node can be denied. Beyond it, the oldest denial of the NBMA
 #: address with the most denials is removed: a peer may register any number of protocol addresses.
 REMEMBERED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """A request that was denied, and why."""
-
-    request: BindingRequest
-    why: Deny
 
 
 class DenialTable:
@@ -47,11 +40,11 @@ class DenialTable:
     def __len__(self) -> int:
         return len(self._denials)
 
-    def add(self, request: BindingRequest, why: Deny) -> None:
+    def add(self, request: BindingRequest, why: Deny, at: datetime | None = None) -> None:
         """Add a denial in place of the pair's earlier one."""
         key = request.pair
         self._count_at[request.nbma_address] += key not in self._denials
-        self._denials[key] = Denial(request, why)
+        self._denials[key] = Denial(request, why, at)
         self._denials.move_to_end(key)
         if len(self._denials) > REMEMBERED:
             crowded = max(self._count_at, key=self._count_at.__getitem__)

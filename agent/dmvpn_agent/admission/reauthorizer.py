@@ -6,7 +6,8 @@ import structlog
 
 from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.decider import ADMISSION, Decider
-from dmvpn_agent.admission.denial_table import Denial, DenialTable
+from dmvpn_agent.admission.denial import Denial
+from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peer_index import Membership
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.policy.decision import Accept
@@ -59,7 +60,7 @@ class Reauthorizer:
         self._decider.use_trust(trust)
         with self._failures.contained("store"):
             for gone in self._peers.load(self._decider.decide_stored, self._clocks.uptime()):
-                self._denials.add(gone.request, gone.why)
+                self._denials.add(gone.request, gone.why, self._clocks.now())
                 self._revoked(gone)
 
     def use_policy(self, policy: Policy) -> None:
@@ -111,7 +112,7 @@ class Reauthorizer:
             log.warning("peer_revoked", protocol_address=str(request.protocol_address),
                         nbma_address=str(request.nbma_address), subject=outcome.subject,
                         why=str(outcome.why))  # fmt: skip
-            self._denials.add(request, outcome.why)
+            self._denials.add(request, outcome.why, self._clocks.now())
             self._revoked(outcome)
         if outcome:
             self._changed()

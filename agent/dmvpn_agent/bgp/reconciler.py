@@ -49,6 +49,7 @@ class Reconciler:
 
     ``pending``: the changes that FRR still lacks. ``operator_neighbors``: peers at whose address the operator has a
     neighbor of his own. ``stale_neighbors``: see ``StaleNeighbors``; while there are any, FRR is not in sync.
+    ``bgpd_readable``: whether the last read of bgpd succeeded; ``snapshot`` is older otherwise.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Reconciler:
         self._stale = StaleNeighbors()
         self._trouble = Trouble()
         self.snapshot: Snapshot | None = None
+        self.bgpd_readable = False
         self.pending: tuple[Change, ...] = ()
         self.operator_neighbors: tuple[Address, ...] = ()
         self.stale_neighbors: tuple[Address, ...] = ()
@@ -132,7 +134,12 @@ class Reconciler:
         return outcome
 
     async def _observe(self) -> Snapshot:
-        self.snapshot = await self._bgpd.observe()
+        try:
+            self.snapshot = await self._bgpd.observe()
+        except FrrUnavailable:
+            self.bgpd_readable = False
+            raise
+        self.bgpd_readable = True
         return self.snapshot
 
     async def _desired(self, observed: Observed) -> Desired:

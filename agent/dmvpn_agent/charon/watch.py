@@ -8,8 +8,9 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.alerts import CharonAlerts
 from dmvpn_agent.charon.commands import end_ike_sa, list_authorities, list_sas
 from dmvpn_agent.charon.crl_loader import CrlLoader
-from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent
+from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, SaEventKind
 from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.charon.last_alerts import LastAlerts
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_certificates import CertificateSource
 from dmvpn_agent.charon.sa_identities import SaIdentities
@@ -45,7 +46,7 @@ class CharonWatch:
 
     ``tunnels``: the profile of each tunnel interface, which is the name of its connection. An IKE_SA of another
     connection does not belong to the interface. ``certificates``: those that the bridge found, for a charon that does
-    not list them. ``totals``: traffic and events since the start.
+    not list them. ``totals``: traffic and events since the start. ``last_alerts``: about peers without an IKE_SA.
     ``changed`` is called when the DMVPN's IKE_SAs, their addresses or their identities have changed.
     ``learn_authorities`` is awaited before the changed IKE_SAs count, with all CA certificates (DER) in charon's
     cache, those of unauthenticated peers among them.
@@ -79,6 +80,7 @@ class CharonWatch:
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
         self.totals = SaTotals()
+        self.last_alerts = LastAlerts()
 
     async def run(self) -> None:
         """Follow charon until cancelled, across its restarts."""
@@ -169,11 +171,14 @@ class CharonWatch:
         """Note what an event shows; every event is followed by a refresh."""
         if isinstance(event, Alert):
             self._alerts.add(event)
+            self.last_alerts.add(event, self._clock())
             return True
         if event.rekeyed:
             self._identities.rekeyed(*event.rekeyed)
         if event.kind and event.ike_sas:  # of two, the new IKE_SA comes last, and has the peer's present address
             self.totals.add_event(event.kind, event.ike_sas[-1])
+            if event.kind is SaEventKind.IKE_ESTABLISHED:
+                self.last_alerts.clear(event.ike_sas[-1].remote_host)
         return True
 
     async def _refresh_session(self) -> None:

@@ -24,6 +24,7 @@ from dmvpn_agent.policy.lint import Finding, lint
 from dmvpn_agent.policy.rules import OnConflict, Policy
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.log_settings import Log
+from dmvpn_agent.view.settings import ExpectedPeer, PeersSettings
 from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.settings import TrustFiles
 
@@ -53,6 +54,7 @@ class Config:
     redirect: RedirectRule | None
     metrics: Endpoint | None
     bridge: Bridge
+    peers: PeersSettings
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -190,6 +192,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         redirect=_redirect(top.table("redirect"), role, tuple(tunnels)),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
         bridge=_bridge(top.table("bridge")),
+        peers=_peers(top.table("peers")),
     )
     top.finish()
     charon_socket = config.ike.vici_socket
@@ -277,3 +280,22 @@ def _bridge(table: Table) -> Bridge:
         init_limit_half_open=table.get("init_limit_half_open", parse.integer(0, 1_000_000), 0),
         init_limit_job_load=table.get("init_limit_job_load", parse.integer(0, 1_000_000), 0),
     )
+
+
+def _peers(table: Table) -> PeersSettings:
+    settings = PeersSettings(
+        expected=tuple(_expected(row) for row in table.rows("expected")),
+        learn=table.get("learn", parse.boolean, True),
+    )
+    names = [peer.name for peer in settings.expected]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"peers.expected has two rows with the name {twice}; expected one for each peer")
+    return settings
+
+
+def _expected(row: Table) -> ExpectedPeer:
+    identity = row.get_or("identity", parse.text, "")
+    address = row.get_or("protocol_address", parse.address, None)
+    if identity and address:
+        raise ConfigError(f"{row.name} has identity and protocol_address; expected one of them, or neither")
+    return ExpectedPeer(row.get("name", parse.label), identity, address)

@@ -65,6 +65,8 @@ KEYS = (
     Key("redirect.rate_per_minute", "redirect.rate_per_minute"),
     Key("redirect.burst", "redirect.burst"),
     Key("metrics.listen", "metrics", (AGENT,)),
+    Key("peers.learn", "peers.learn"),
+    Key("peers.expected", "peers.expected"),
     Key("bridge.listen", "bridge.listen", (AGENT, BRIDGE)),
     Key("bridge.metrics_listen", "bridge.metrics", (BRIDGE,)),
     Key("bridge.init_limit_half_open", "bridge.init_limit_half_open", (BRIDGE,)),

@@ -256,6 +256,14 @@ paths: Parser[tuple[Path, ...]] = Parser("a list of absolute paths", _list(_path
 patterns: Parser[tuple[str, ...]] = Parser('a list of shell patterns, as ["*,O=lab,C=DE"]', _list(_text))
 
 
+address: Parser[Address] = Parser('an address, as "10.255.0.2"', _address)
+
+
+label: Parser[str] = Parser(
+    "a word of at most 32 letters, digits, '.', '_' and '-'", _matching(r"[A-Za-z0-9._-]{1,32}")
+)
+
+
 addresses: Parser[tuple[Address, ...]] = Parser('a list of addresses, as ["10.255.0.2"]', _list(_address))
 
 

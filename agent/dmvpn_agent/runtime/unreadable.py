@@ -26,6 +26,7 @@ class ItemSource(StrEnum):
     NETLINK = "netlink"
     STORED_PEER = "stored_peer"
     STORED_CERTIFICATE = "stored_certificate"
+    KNOWN_PEER = "known_peer"
 
 
 class Unreadable:
@@ -62,5 +63,6 @@ _CONSEQUENCES = {
     ItemSource.BGP_SESSION: "the state of this session is unknown",
     ItemSource.NETLINK: "this change is noticed only by the next check",
     ItemSource.STORED_PEER: "the peer has to register again",
+    ItemSource.KNOWN_PEER: "the peer is shown only while it is there",
     ItemSource.STORED_CERTIFICATE: "the bridge looks for the certificate of this IKE_SA in charon's cache",
 }

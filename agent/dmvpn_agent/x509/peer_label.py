@@ -37,7 +37,20 @@ def subject_label(subject: Iterable[Attribute]) -> Label | None:
     """
     attributes = [(attribute.oid, attribute.text or "") for attribute in subject]
     names = [text for oid, text in attributes if oid == _COMMON_NAME]
-    sites = [text for oid, text in attributes if oid == _ORGANIZATIONAL_UNIT and not text.startswith(RESOURCE_UNITS)]
+    return _label(names, [text for oid, text in attributes if oid == _ORGANIZATIONAL_UNIT])
+
+
+def identity_label(printed: str) -> Label | None:
+    """Return the label of an IKE identity as charon prints it: of a distinguished name as ``subject_label`` does."""
+    if "=" not in printed:
+        return read_label(printed)
+    parts = [part.partition("=") for part in printed.split(", ")]
+    names = [text for kind, _, text in parts if kind == "CN"]
+    return _label(names, [text for kind, _, text in parts if kind == "OU"]) or read_label(printed)
+
+
+def _label(names: list[str], units: list[str]) -> Label | None:
+    sites = [unit for unit in units if not unit.startswith(RESOURCE_UNITS)]
     if not names:
         return None
     numbered = re.fullmatch("[0-9]{1,10}", names[-1]) and sites

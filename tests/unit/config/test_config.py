@@ -12,6 +12,7 @@ from dmvpn_agent.config.file import load
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.view.settings import ExpectedPeer, PeersSettings
 from dmvpn_agent.x509.certificate import Role
 
 HUB: dict[str, Any] = {
@@ -239,3 +240,36 @@ def test_a_file_that_is_not_toml_is_a_config_error(tmp_path: Path, text: bytes) 
     (file := tmp_path / "agent.toml").write_bytes(text)
     with pytest.raises(ConfigError, match=r"agent\.toml: not TOML: "):
         load(file)
+
+
+def test_expected_peers_are_rows() -> None:
+    """Named by the label alone, or by label and identity or address."""
+    rows = [
+        {"name": "spoke1"},
+        {"name": "spoke2", "identity": "CN=spoke2,*"},
+        {"name": "spoke3", "protocol_address": "10.255.0.3"},
+    ]
+    peers = config_from(HUB | {"peers": {"expected": rows}}).peers
+    assert peers == PeersSettings(
+        (
+            ExpectedPeer("spoke1"),
+            ExpectedPeer("spoke2", "CN=spoke2,*"),
+            ExpectedPeer("spoke3", protocol_address=ip_address("10.255.0.3")),
+        ),
+        learn=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"name": "a b"}], r"peers.expected\[1\].name is 'a b'"),
+        ([{"name": "a"}, {"name": "a"}], "two rows with the name a"),
+        ([{"name": "a", "identity": "b", "protocol_address": "10.255.0.3"}], "identity and protocol_address"),
+        ([{"name": "a", "adress": "10.255.0.3"}], r"peers.expected\[1\].adress is unknown"),
+    ],
+)
+def test_an_expected_peer_that_cannot_be_one_is_refused(rows: list[dict[str, str]], message: str) -> None:
+    """With its row and key."""
+    with pytest.raises(ConfigError, match=message):
+        config_from(HUB | {"peers": {"expected": rows}})

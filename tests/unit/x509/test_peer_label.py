@@ -19,7 +19,7 @@ from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.x509.certificate import Certificate, Label
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.name import Attribute
-from dmvpn_agent.x509.peer_label import read_label, subject_label
+from dmvpn_agent.x509.peer_label import identity_label, read_label, subject_label
 from factories import ADDRESS, UNITS, decide, der, request
 
 HOSTILE = [
@@ -106,3 +106,19 @@ def test_no_name_in_a_certificate_breaks_out_of_a_command(name: str) -> None:
     assert re.fullmatch(r"neighbor 10\.255\.0\.2 description dmvpn-agent [A-Za-z0-9._ -]+", line)
     again = parse_running_config(f"router bgp 65000\n {line}\n").neighbors[ADDRESS]
     assert again.description == neighbor.description
+
+
+@pytest.mark.parametrize(
+    ("printed", "label"),
+    [
+        ("spoke17.example.net", "spoke17.example.net"),
+        ("C=FI, O=lab, CN=spoke17", "spoke17"),
+        ("OU=branch7, CN=1", "branch7-1"),
+        ("OU=AS=64512, CN=spoke 1", "spoke_1"),
+        ("O=lab", "O_lab"),
+        ("=, =, ,", None),
+    ],
+)
+def test_an_ike_identity_has_the_label_of_its_certificate(printed: str, label: str | None) -> None:
+    """As charon prints it; a name without CN is made one word."""
+    assert identity_label(printed) == (Label(label) if label else None)

@@ -1,0 +1,65 @@
+"""charon's last alert about each NBMA address: why a peer has no IKE_SA or no CHILD_SA."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.events import Alert
+
+#: The peer, or this node, failed to authenticate; charon raises these with the IKE_SA that it gives up.
+AUTHENTICATION = frozenset({
+    "authorization-failed", "cert-exceeded-path-len", "cert-expired", "cert-no-issuer", "cert-policy-violation",
+    "cert-revoked", "cert-untrusted-root", "cert-validation-failed", "local-auth-failed", "peer-auth-failed",
+})  # fmt: skip
+#: The IKE_SA or the CHILD_SA could not be set up for another reason.
+_OTHERS = frozenset({
+    "half-open-timeout", "install-child-policy-failed", "install-child-sa-failed", "peer-init-unreachable",
+    "proposal-mismatch-child", "proposal-mismatch-ike", "retransmit-send-timeout", "ts-mismatch",
+})  # fmt: skip
+#: Addresses that are remembered; beyond that the oldest are forgotten, because anybody can fail to authenticate.
+REMEMBERED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class LastAlert:
+    """An alert: ``kind`` as charon names it, the identity that the peer claimed, and when it was received."""
+
+    kind: str
+    remote_id: str
+    at: datetime
+
+    @property
+    def is_authentication(self) -> bool:
+        """Tell whether authentication failed."""
+        return self.kind in AUTHENTICATION
+
+
+class LastAlerts:
+    """The last alert about each NBMA address, until an IKE_SA with it is established."""
+
+    def __init__(self) -> None:
+        self._alerts: dict[Address, LastAlert] = {}
+
+    def add(self, alert: Alert, now: datetime) -> None:
+        """Note an alert about a peer.
+
+        One certificate raises several: the first of them names the cause, ``peer-auth-failed`` follows from it.
+        """
+        sa = alert.ike_sa
+        if sa is None or alert.kind not in AUTHENTICATION | _OTHERS:
+            return
+        before = self._alerts.pop(sa.remote_host, None)
+        follows = before is not None and alert.kind == "peer-auth-failed" and before.kind.startswith("cert-")
+        kind = before.kind if before is not None and follows else alert.kind
+        self._alerts[sa.remote_host] = LastAlert(kind, sa.remote_id, now)
+        if len(self._alerts) > REMEMBERED:
+            del self._alerts[next(iter(self._alerts))]
+
+    def clear(self, address: Address) -> None:
+        """Forget what was reported about an address: an IKE_SA with it was established."""
+        self._alerts.pop(address, None)
+
+    def by_address(self) -> Mapping[Address, LastAlert]:
+        """Return the alerts by NBMA address."""
+        return dict(self._alerts)

@@ -1,0 +1,106 @@
+"""What is known of one peer about each stage, and in words what keeps it from the next one."""
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.last_alerts import LastAlert
+from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.view.drafts import Draft
+from dmvpn_agent.view.peer import BgpState
+from dmvpn_agent.view.sources import Sources
+from dmvpn_agent.view.stage import Evidence, Stage
+
+
+def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
+    """Return the session with an accepted peer; ``None`` if the node runs no BGP with it."""
+    if peer is None or sources.bgp is None or (binding := sources.bgp.neighbors.get(peer.protocol_address)) is None:
+        return None
+    session = (sources.bgp.sessions or {}).get(binding.protocol_address)
+    return BgpState(
+        neighbor=binding.protocol_address,
+        state=session.state if session else "none",
+        accepted=session.prefixes if session else 0,
+        filtered=getattr(session, "filtered", None),
+        allowed=tuple(network for network, _ in binding.announces),
+        over_limit=session is not None and session.over_limit,
+    )
+
+
+def evidence_of(draft: Draft, bgp: BgpState | None, alert: LastAlert | None, sources: Sources) -> Evidence:
+    """Return what is known about each stage of a peer."""
+    charon, established = sources.sas is not None, [sa for sa in draft.sas if sa.established]
+    denied_at = None if draft.members or not draft.denials else draft.denials[-1].at
+    failed = alert is not None and alert.is_authentication and not (denied_at and denied_at > alert.at)
+    reads_bgp = sources.bgp is not None and sources.bgp.sessions is not None
+    return Evidence(
+        ike=bool(established) if charon else None,
+        authentication_failed=failed,
+        child=any(child.installed for sa in established for child in sa.children) if charon else None,
+        bound=_bound(draft, sources),
+        denied=bool(draft.denials) and not draft.members,
+        bgp=True if bgp is None else bgp.established if reads_bgp else None,
+        accepted=True if bgp is None else _accepted(bgp) if reads_bgp else None,
+        filtered=None if bgp is None or bgp.filtered is None else bgp.filtered > 0,
+    )
+
+
+def _bound(draft: Draft, sources: Sources) -> bool | None:
+    if sources.cache is None:
+        return None
+    return any(member.absent_since is None for member in draft.members)
+
+
+def _accepted(bgp: BgpState) -> bool:
+    # The session's counters are those of IPv4 unicast.
+    return bgp.accepted > 0 or not any(network.version == 4 for network in bgp.allowed)
+
+
+def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert]) -> LastAlert | None:
+    """Return charon's last alert about a peer without an IKE_SA: by its address, or by the identity that it claimed.
+
+    A claim proves nothing; it only explains an absence.
+    """
+    if not alerts:
+        return None
+    keys = [*draft.nbma_addresses, *draft.identities, *([draft.known.subject] if draft.known else [])]
+    found = [alerts[key] for key in keys if key in alerts]
+    return max(found, key=lambda alert: alert.at, default=None)
+
+
+def why(stage: Stage, draft: Draft, bgp: BgpState | None, alert: LastAlert | None, evidence: Evidence) -> str:
+    """Return what keeps a peer from the next stage, in words; empty if it is up."""
+    reported = f"; charon reported {alert.kind}" if alert else ""
+    match stage:
+        case Stage.NO_IKE:
+            begun = "an IKE_SA with it is being set up" if draft.sas else "it has no IKE_SA"
+            return begun + reported
+        case Stage.AUTHENTICATION_FAILED:
+            return f"its last IKE_SA failed to authenticate{reported}"
+        case Stage.NO_CHILD_SA:
+            return f"its IKE_SA has no installed CHILD_SA{reported}"
+        case Stage.NOT_REGISTERED:
+            return "nhrpd has no binding for it"
+        case Stage.DENIED:
+            return str(draft.denials[-1].why)
+        case Stage.NO_BGP | Stage.NOTHING_ANNOUNCED | Stage.FILTERED:
+            return _why_bgp(stage, bgp)
+        case Stage.UNKNOWN:
+            return f"{', '.join(_unread(evidence))} cannot be read"
+        case Stage.UP:
+            return ""
+
+
+def _why_bgp(stage: Stage, bgp: BgpState | None) -> str:
+    if bgp is None:
+        return ""
+    if stage is Stage.FILTERED:
+        return f"its filter refused all {bgp.filtered} prefixes that it announced"
+    if stage is Stage.NOTHING_ANNOUNCED:
+        return "its BGP session is up and has accepted no prefix"
+    if bgp.state == "none":
+        return f"bgpd has no neighbor {bgp.neighbor}"
+    exceeded = ": it sent more prefixes than bgp.maximum_prefixes allows" if bgp.over_limit else ""
+    return f"the BGP session with {bgp.neighbor} is {bgp.state}{exceeded}"
+
+
+def _unread(evidence: Evidence) -> list[str]:
+    daemons = {"charon": evidence.ike, "nhrpd": evidence.bound, "bgpd": evidence.bgp}
+    return [name for name, found in daemons.items() if found is None]

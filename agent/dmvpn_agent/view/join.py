@@ -1,0 +1,141 @@
+"""Joins what the sources know into one value for each peer, with the stage that it has reached."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.charon.last_alerts import LastAlert
+from dmvpn_agent.charon.sa import NO_TRAFFIC, Traffic
+from dmvpn_agent.view.drafts import Draft, drafts
+from dmvpn_agent.view.evidence import alert_of, bgp_state, evidence_of, why
+from dmvpn_agent.view.peer import Binding, Expectation, JoinedPeer
+from dmvpn_agent.view.peer_names import peer_names
+from dmvpn_agent.view.sources import Member, Sources
+from dmvpn_agent.view.stage import stage_of
+from dmvpn_agent.view.track import UNTRACKED
+
+
+def join(sources: Sources) -> tuple[JoinedPeer, ...]:
+    """Return every peer that is there, was denied, or is expected, ordered by name."""
+    found = drafts(sources)
+    names = peer_names(found, sources.names)
+    shared = _Shared.of(sources, found)
+    return tuple(sorted((_joined(names[one.key], one, shared) for one in found), key=lambda peer: peer.name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the values of all peers need.
+
+    ``types``: of nhrpd's bindings. ``alerts``: by address and by claimed identity. ``at``: peers by NBMA address.
+    """
+
+    sources: Sources
+    types: dict[tuple[str, Address], str]
+    alerts: dict[Address | str, LastAlert]
+    at: Counter[Address]
+
+    @classmethod
+    def of(cls, sources: Sources, found: list[Draft]) -> "_Shared":
+        alerts: dict[Address | str, LastAlert] = dict(sources.alerts.items())
+        alerts |= {one.remote_id: one for one in sources.alerts.values() if one.remote_id not in {"", "%any"}}
+        return cls(
+            sources,
+            {(one.interface, one.protocol_address): str(one.binding_type) for one in sources.cache or ()},
+            alerts,
+            Counter(address for draft in found for address in draft.nbma_addresses),
+        )
+
+
+def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
+    sources = shared.sources
+    draft.members.sort(key=lambda member: _precedence(member, sources))
+    best = draft.members[0].peer if draft.members else None
+    denial = draft.denials[-1] if draft.denials and not best else None
+    bgp, alert = bgp_state(best, sources), alert_of(draft, shared.alerts)
+    evidence = evidence_of(draft, bgp, alert, sources)
+    stage = stage_of(evidence)
+    known, certificate = draft.known, draft.certificate
+    before = sources.tracks.get(draft.key) or (known.track if known else UNTRACKED)
+    track = before.after(stage, sources.now)
+    return JoinedPeer(
+        name=name,
+        key=draft.key,
+        stage=stage,
+        why=why(stage, draft, bgp, alert, evidence),
+        expected=_expectation(draft),
+        interface=draft.interface,
+        kind=best.kind if best else known.kind if known else None,
+        nbma_address=next(iter(draft.nbma_addresses), None),
+        bindings=_bindings(draft, shared),
+        subject=best.subject if best else _subject(draft),
+        fingerprint=best.fingerprint if best else certificate.fingerprint if certificate else "",
+        not_after=best.not_after if best else _not_after(draft),
+        as_number=best.as_number if best else None,
+        prefixes=best.prefixes if best else (),
+        quarantined=best is not None and best.quarantined,
+        accepted=best is not None if best or denial else None,
+        denial=denial.why if denial else None,
+        decided_at=denial.at if denial else None,
+        ike_sas=tuple(draft.sas),
+        bgp=bgp,
+        shortcuts=tuple(net for one in draft.protocol_addresses for net in sources.shortcuts.get(one, ())),
+        traffic=_traffic(draft, shared),
+        alert=alert.kind if alert and not evidence.ike else "",
+        since=track.since if stage is track.stage else None,
+        track=track,
+    )
+
+
+def _precedence(member: Member, sources: Sources) -> tuple[bool, int, int]:
+    """Order a peer's bindings: the one with the BGP neighbor first, IPv4 before IPv6."""
+    address = member.peer.protocol_address
+    neighbor = sources.bgp.neighbors.get(address) if sources.bgp else None
+    return neighbor is None or neighbor.protocol_address != address, address.version, int(address)
+
+
+def _expectation(draft: Draft) -> Expectation:
+    if draft.configured:
+        return Expectation.CONFIGURED
+    return Expectation.LEARNED if draft.known else Expectation.NO
+
+
+def _subject(draft: Draft) -> str:
+    if draft.certificate:
+        return draft.certificate.subject
+    return min(draft.identities, default=draft.known.subject if draft.known else "")
+
+
+def _not_after(draft: Draft) -> datetime | None:
+    if draft.certificate:
+        return draft.certificate.not_after
+    return draft.known.not_after if draft.known else None
+
+
+def _bindings(draft: Draft, shared: _Shared) -> tuple[Binding, ...]:
+    if draft.members:
+        return tuple(
+            Binding(
+                one.peer.protocol_address,
+                one.peer.nbma_address,
+                shared.types.get((draft.interface, one.peer.protocol_address), ""),
+                one.absent_since,
+            )
+            for one in draft.members
+        )
+    pairs = [denial.request.pair for denial in draft.denials]
+    if not pairs and draft.known:
+        pairs = [(draft.known.protocol_address, draft.known.nbma_address)]
+    return tuple(Binding(protocol, nbma) for protocol, nbma in dict.fromkeys(pairs))
+
+
+def _traffic(draft: Draft, shared: _Shared) -> Traffic:
+    """Return the traffic since the start; of several peers at one NBMA address only that of their present SAs."""
+    address = next(iter(draft.nbma_addresses), None)
+    if address is not None and shared.at[address] == 1:
+        return shared.sources.traffic.get(address, NO_TRAFFIC)
+    total = NO_TRAFFIC
+    for child in (child for sa in draft.sas for child in sa.children):
+        total = total.plus(child.traffic)
+    return total

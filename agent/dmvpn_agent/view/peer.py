@@ -1,0 +1,130 @@
+"""A peer as an operator sees it: one value with what charon, nhrpd, bgpd and the agent know of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from dmvpn_agent.addresses import Address, Network
+from dmvpn_agent.charon.sa import NO_TRAFFIC, IkeSa, Traffic
+from dmvpn_agent.policy.decision import Deny
+from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.track import UNTRACKED, Track
+
+
+class Expectation(StrEnum):
+    """Why a peer is shown also while nothing of it is there."""
+
+    #: A row of ``[[peers.expected]]``.
+    CONFIGURED = "configured"
+    #: The agent accepted it once, and no operator has forgotten it since.
+    LEARNED = "learned"
+    #: It is shown only while it is there.
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A protocol address of a peer.
+
+    ``nbma_address``: where nhrpd, or the peer's last request, has it. ``type``: of its row in nhrpd's cache; empty if
+    it has none. ``absent_since``: when an accepted peer was first missing there.
+    """
+
+    protocol_address: Address
+    nbma_address: Address
+    type: str = ""
+    absent_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BgpState:
+    """A peer's BGP session.
+
+    ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted`` and ``filtered``:
+    IPv4 prefixes that its filter accepted and refused; ``filtered`` is ``None`` if bgpd does not tell. ``allowed``:
+    the networks that it may announce. ``over_limit``: bgpd ended the session because of its ``maximum-prefix``.
+    """
+
+    neighbor: Address
+    state: str
+    accepted: int
+    filtered: int | None
+    allowed: tuple[Network, ...]
+    over_limit: bool = False
+
+    @property
+    def established(self) -> bool:
+        """Tell whether the session is up."""
+        return self.state == "Established"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedPeer:
+    """One peer: one identity on one tunnel interface.
+
+    ``name``: one word, unique among the peers; the label ``peer`` of every metric of a peer. ``key``: identity and
+    interface, which stay the same when the certificate is renewed. ``why``: what keeps it from the next stage, in
+    words; empty if it is up. ``since``: when it came to its stage, ``None`` if that was before the agent knew it.
+
+    ``kind`` is ``None`` as long as no decision tells. ``subject``: its certificate's, or its IKE identity.
+    ``fingerprint``: SHA-256 in hexadecimal, empty without a certificate. ``accepted``: the agent's decision, ``None``
+    without one; ``denial``: why not; ``decided_at``: when a denied peer was last refused.
+    ``bgp`` is ``None`` if the node runs no BGP with it. ``alert``: charon's last one about it, by its kind.
+    """
+
+    name: str
+    key: str
+    stage: Stage
+    why: str
+    expected: Expectation
+    interface: str
+    kind: PeerKind | None = None
+    nbma_address: Address | None = None
+    bindings: tuple[Binding, ...] = ()
+    subject: str = ""
+    fingerprint: str = ""
+    not_after: datetime | None = None
+    as_number: int | None = None
+    prefixes: tuple[Network, ...] = ()
+    quarantined: bool = False
+    accepted: bool | None = None
+    denial: Deny | None = None
+    decided_at: datetime | None = None
+    ike_sas: tuple[IkeSa, ...] = ()
+    bgp: BgpState | None = None
+    shortcuts: tuple[Network, ...] = ()
+    traffic: Traffic = NO_TRAFFIC
+    alert: str = ""
+    since: datetime | None = None
+    track: Track = UNTRACKED
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """Return when it was last up; ``None`` if that was never, or before the agent knew it."""
+        return self.track.last_seen
+
+    @property
+    def flaps(self) -> int:
+        """Return how often it left ``up`` since the agent started."""
+        return self.track.flaps
+
+    @property
+    def protocol_addresses(self) -> tuple[Address, ...]:
+        """Return its protocol addresses, the one with the BGP neighbor first."""
+        return tuple(binding.protocol_address for binding in self.bindings)
+
+    @property
+    def protocol_address(self) -> Address | None:
+        """Return its first protocol address."""
+        return self.bindings[0].protocol_address if self.bindings else None
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it has passed every stage."""
+        return self.stage is Stage.UP
+
+    @property
+    def nat(self) -> bool:
+        """Tell whether a NAT is between this node and the peer."""
+        return any(sa.nat_remote or sa.nat_local for sa in self.ike_sas)
