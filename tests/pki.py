@@ -1,14 +1,16 @@
 """A small PKI for tests: CAs with keys of their own, names encoded in any way, certificates and CRLs in DER."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
@@ -123,3 +125,15 @@ def _identifiers(subject: Party, issuer: Party) -> tuple[x509.ExtensionType, x50
         x509.SubjectKeyIdentifier.from_public_key(own),
         x509.AuthorityKeyIdentifier.from_issuer_public_key(above),
     )
+
+
+def server_files(folder: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for ``localhost`` and 127.0.0.1, valid now, and its key, in PEM."""
+    now = datetime.now(UTC)
+    server = Party("localhost", dates=(now - timedelta(days=1), now + timedelta(days=1)))
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = x509.load_der_x509_certificate(server.certify(server, names))
+    paths = folder / "server.pem", folder / "server.key"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(server.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths

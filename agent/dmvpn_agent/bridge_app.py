@@ -19,6 +19,7 @@ from dmvpn_agent.bridge.gre_packet import send_acquire_packet
 from dmvpn_agent.bridge.handover import HandoverFailed, preflight, replace_program
 from dmvpn_agent.bridge.handover_state import Handover
 from dmvpn_agent.bridge.vici_server import ViciServer
+from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import BRIDGE, restart_needed
@@ -39,8 +40,10 @@ class BridgeApp:
         self._handed = handed
         database = config.state_directory / "bridge.sqlite"
         failing = ("certificates", "surplus", "clients")
-        self.process = Process("bridge", database, CertificateTable.TABLE, config.bridge.metrics, failing, Clocks())
+        self.process = Process("bridge", database, CertificateTable.TABLE, config.bridge.metrics, failing, Clocks(),
+                               config.metrics_access)  # fmt: skip
         telemetry = self.telemetry = self.process.telemetry
+        telemetry.expect(bridge_metrics, charon_metrics.VICI_EVENTS, charon_metrics.VICI_RECONNECTS)
         self.certificates = Certificates(
             CertificateTable(self.process.store),
             AuthorityFiles(config.trust_files.authorities).issued,
@@ -59,6 +62,8 @@ class BridgeApp:
             announced=handed.announced if handed else (),
         )
         self.server = self._make_server()
+        self.process.readiness.add("nhrpd", lambda: "" if tuple(self.bridge.clients) else "no client is connected")
+        self.process.readiness.add("charon", lambda: "" if self.bridge.ready else "not connected")
         parts = [Part("bridge", self.bridge.run), *self.process.parts]
         self.supervisor = Supervisor(parts, self.process.failures)
 

@@ -23,15 +23,18 @@ from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.admission.reauthorizer import Reauthorizer
 from dmvpn_agent.admission.recorder import Recorder
 from dmvpn_agent.admission.sa_lookup import SaLookup
+from dmvpn_agent.bgp import metrics as bgp_metrics
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bridge.certificate_table import BridgeCertificates
+from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.charon.reconnect import ViciReconnector
 from dmvpn_agent.charon.sa_gauges import observe_sas
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config
+from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
@@ -53,6 +56,7 @@ from dmvpn_agent.runtime.unreadable import Unreadable
 from dmvpn_agent.view.known_peers import KnownPeers
 from dmvpn_agent.view.peer_sources import PeerSources
 from dmvpn_agent.view.peer_watch import PeerWatch
+from dmvpn_agent.x509 import metrics as x509_metrics
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.signer_cache import SignerCache
@@ -74,9 +78,11 @@ class Components:
         self._dry_run = dry_run
         self._clocks = clocks
         self.process = Process(
-            "agent", config.state_directory / "agent.sqlite", PeerTable.TABLE, config.metrics, ("admission",), clocks
-        )
+            "agent", config.state_directory / "agent.sqlite", PeerTable.TABLE, config.metrics, ("admission",), clocks,
+            config.metrics_access,
+        )  # fmt: skip
         telemetry = self.telemetry = self.process.telemetry
+        telemetry.expect(admission_metrics, charon_metrics, enforcement_metrics, kernel_metrics, x509_metrics)
         self.peers = Peers(PeerTable(self.process.store))
         self.terminals = Terminals(config.frr)
         self.nftables = Nftables()
@@ -260,8 +266,24 @@ class Components:
         observe_peers(telemetry, self.peers)
         observe_sas(telemetry, self.charon)
         if self.reconciler:
+            telemetry.expect(bgp_metrics)
             observe_reconciler(telemetry, self.reconciler)
         observe_table(telemetry, self.table)
+        self._observe_readiness()
+
+    def _observe_readiness(self) -> None:
+        add, missing = self.process.readiness.add, "not connected"
+        add("nhrpd", lambda: "" if self.events.open_connections else f"{missing} to the event socket")
+        add("nhrpd's cache", lambda: self.bindings.trouble or "")
+        add("charon", lambda: "" if self.charon.connected else f"{missing} to the agent")
+        add("trust", lambda: "not read yet: every peer is denied" if self.decider.waits_for_trust else "")
+        add("tunnel", lambda: ", ".join(f"{name} is down" for name, up in self.kernel.up.items() if up is not True))
+        if reconciler := self.reconciler:
+            add("bgpd", lambda: reconciler.trouble or "")
+        if self._config.redirect:
+            add(
+                "nftables", lambda: "" if self.table.installed else "the table with the redirect rule is not in place"
+            )
 
     def _tunnels_up(self) -> Samples:
         return {(name,): float(up is True) for name, up in self.kernel.up.items()}

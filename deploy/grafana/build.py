@@ -79,9 +79,8 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               ((f"sum by (decision, reason) (increase(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))",
                 "{{decision}} {{reason}}"),)),
         Graph("Time to decide", "Mean time for a decision; nhrpd waits 10 s for an answer.",
-              ((f"rate(dmvpn_agent_decision_seconds_total{{{NODE}}}[$__rate_interval])"
-                f" / sum without (decision, reason)"
-                f" (rate(dmvpn_agent_decisions_total{{{NODE}}}[$__rate_interval]))", "mean"),), "s"),
+              ((f"rate(dmvpn_agent_decision_duration_seconds_sum{{{NODE}}}[$__rate_interval])"
+                f" / rate(dmvpn_agent_decision_duration_seconds_count{{{NODE}}}[$__rate_interval])", "{{decision}}"),), "s"),
         Graph("Departures", "Accepted peers that were removed, by cause.",
               ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
     )),
@@ -116,7 +115,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
     )),
     ("Redirect and IPsec", (
         Graph("Redirected packets", "Packets logged to nhrpd, which sends a spoke a traffic indication for each.",
-              ((f"rate(dmvpn_agent_redirect_rule_packets_total{{{NODE}}}[$__rate_interval])", "packets"),), "pps"),
+              ((f"rate(dmvpn_agent_redirect_packets_total{{{NODE}}}[$__rate_interval])", "packets"),), "pps"),
         Graph("IKE_SAs", "charon's IKE_SAs by state.",
               ((f'dmvpn_agent_ike_sas{{job="dmvpn-agent",{NODE}}}', "{{state}}"),)),
         Graph("CHILD_SAs", "charon's CHILD_SAs by state.",

@@ -12,7 +12,9 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
 def test_every_metric_is_documented_as_it_is() -> None:
     """Name, labels, type and help text equal the catalogue's, and each metric has advice."""
-    rows = re.findall(r"^\| `(\w+)(?:\{(.*)\})?` \| (counter|gauge) \| (.+?) \| .+ \|$", DOCUMENT, re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)(?:\{(.*)\})?` \| (counter|gauge|histogram) \| (.+?) \| .+ \|$", DOCUMENT, re.MULTILINE
+    )
     catalogue = {
         (
             metric.name + ("_total" if metric.kind is Kind.COUNTER else ""),

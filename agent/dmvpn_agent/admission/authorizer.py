@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -66,20 +67,25 @@ class Authorizer:
         If charon must be asked first and the answer ``may_wait``, nothing is done: the function returned asks charon
         and then does all this. Without waiting, the decision is by the IKE_SAs last read.
         """
+        asked_at = self._clocks.uptime()
         if isinstance(event, BadEvent) or not self._decider.must_ask_charon(event.request):
-            self._answer(event, reply, sas_are_recent=True)
+            self._answer(event, reply, asked_at, sas_are_recent=True)
         elif may_wait:
-            return partial(self._ask_charon_and_answer, event, reply)
+            return partial(self._ask_charon_and_answer, event, reply, asked_at)
         else:
-            self._answer(event, reply, sas_are_recent=False)
+            self._answer(event, reply, asked_at, sas_are_recent=False)
         return None
 
-    async def _ask_charon_and_answer(self, event: AuthorizeBinding, reply: Reply) -> None:
-        self._answer(event, reply, sas_are_recent=await self._decider.ask_charon(event.request))
+    async def _ask_charon_and_answer(self, event: AuthorizeBinding, reply: Reply, asked_at: timedelta) -> None:
+        self._answer(event, reply, asked_at, sas_are_recent=await self._decider.ask_charon(event.request))
 
-    def _answer(self, event: AuthorizeBinding | BadEvent, reply: Reply, *, sas_are_recent: bool) -> None:
+    def _answer(
+        self, event: AuthorizeBinding | BadEvent, reply: Reply, asked_at: timedelta, *, sas_are_recent: bool
+    ) -> None:
         # Nothing here awaits: the next decision, on whatever connection, must know of this one.
         decided = self._decide(event, sas_are_recent=sas_are_recent)
+        took = (self._clocks.uptime() - asked_at).total_seconds()
+        self._telemetry.record(metrics.DECISION_DURATION, took, word(decided.decision))
         if event.event_id is not None and not reply(event.event_id, isinstance(decided.decision, Accept)):
             return  # nhrpd forgets its requests with their connection
         with self._failures.contained(ADMISSION):
@@ -88,7 +94,6 @@ class Authorizer:
             self._record(event.message, decided)
 
     def _decide(self, event: AuthorizeBinding | BadEvent, *, sas_are_recent: bool) -> DecisionRecord:
-        started = self._clocks.uptime()
         request: BindingRequest | None = None
         decision: Decision
         if isinstance(event, BadEvent):
@@ -96,7 +101,6 @@ class Authorizer:
         else:
             request, decision = self._decider.decide_new(event.request, sas_are_recent=sas_are_recent)
         self._count(request, decision)
-        self._telemetry.increment(metrics.DECISION_SECONDS, by=(self._clocks.uptime() - started).total_seconds())
         return DecisionRecord(self._clocks.now(), request, decision)
 
     def _apply(self, decided: DecisionRecord) -> None:

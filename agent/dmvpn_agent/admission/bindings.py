@@ -26,6 +26,7 @@ from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
+from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
@@ -91,6 +92,7 @@ class BindingWatch:
         self._judge_unknown = judge_unknown
         self._trigger = DebouncedEvent()
         self._trouble = Trouble()
+        self._source = Source(SourceName.NHRPD, telemetry)
         self.bound: frozenset[Address] = frozenset()
         self.cache: tuple[BindingRequest, ...] = ()
         self.last_read: timedelta | None = None
@@ -120,8 +122,11 @@ class BindingWatch:
     async def refresh(self) -> None:
         """Read the cache once, and remove the peers that have been absent for too long."""
         now = self._clock()
-        tables = [await self._read(version) for version in IP_VERSIONS]
-        if self._note(tables):
+        with self._source.read():
+            tables = [await self._read(version) for version in IP_VERSIONS]
+        readable = self._note(tables)
+        self._source.note(readable)
+        if readable:
             self.last_read = now
         bindings = self.cache = tuple(binding for table in tables for binding in table.bindings)
         whole = frozenset(table.version for table in tables if table.whole)

@@ -1,11 +1,32 @@
 """The metrics of this folder; docs/metrics.md explains them."""
 
-from dmvpn_agent.runtime.metrics import counter, gauge
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.runtime.metrics import counter, each, gauge, histogram
 
-DECISIONS = counter("decisions", "Answers to nhrpd's authorize-binding requests.", "decision", "reason")
+#: Seconds; nhrpd denies after 10.
+_WAITS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+DECISIONS = counter(
+    "decisions",
+    "Answers to nhrpd's authorize-binding requests.",
+    "decision",
+    "reason",
+    starts=[("accept", ""), *each(["deny"], Reason)],
+)
 OVERLOOKED_CLAIMS = counter("overlooked_claims", "OUs of peers that look like resources and do not count.")
-DECISION_SECONDS = counter("decision_seconds", "Time spent on decisions, without waiting for charon.")
-EVENT_CONNECTIONS = counter("event_connections", "Closed connections to the event socket by outcome.", "outcome")
+DECISION_DURATION = histogram(
+    "decision_duration_seconds",
+    "Time from nhrpd's request to the answer, with the wait for charon.",
+    "decision",
+    buckets=_WAITS,
+    starts=each(("accept", "deny")),
+)
+EVENT_CONNECTIONS = counter(
+    "event_connections",
+    "Closed connections to the event socket by outcome.",
+    "outcome",
+    starts=each(("broken", "closed_by_client", "evicted", "message_too_long", "stopped", "unfinished_message")),
+)
 EVENT_CONNECTIONS_OPEN = gauge("event_connections_open", "Open connections to the event socket (nhrpd has one).")
 PEERS = gauge(
     "peers", "Protocol addresses of accepted peers by state: bound in nhrpd's cache, or absent from it.", "state"
@@ -13,11 +34,27 @@ PEERS = gauge(
 PEER_BOUND = gauge(
     "peer_bound", "1 if nhrpd has the accepted peer bound, 0 during the linger time after it left.", "neighbor"
 )
-PEER_INFO = gauge("peer_info", "One series for each accepted peer; always 1.",
-                   "protocol_address", "nbma_address", "as_number", "subject")  # fmt: skip
-CACHE_READS = counter("nhrp_cache_reads", "Reads of nhrpd's cache by outcome.", "outcome")
-PEER_DEPARTURES = counter("peer_departures", "Accepted peers that were removed, by cause.", "cause")
+PEER_INFO = gauge(
+    "peer_info",
+    "One series for each accepted peer; always 1.",
+    "protocol_address",
+    "nbma_address",
+    "as_number",
+    "subject",
+)
+CACHE_READS = counter(
+    "nhrp_cache_reads", "Reads of nhrpd's cache by outcome.", "outcome", starts=each(("read", "failed"))
+)
+PEER_DEPARTURES = counter(
+    "peer_departures",
+    "Accepted peers that were removed, by cause.",
+    "cause",
+    starts=each(("left", "taken_over", *Reason)),
+)
 CONFLICTS = counter(
-    "conflicts", "Requests for an address or prefix that another live peer holds, by outcome.", "outcome"
+    "conflicts",
+    "Requests for an address or prefix that another live peer holds, by outcome.",
+    "outcome",
+    starts=each(("denied", "taken_over")),
 )
 DENIED_PEERS = gauge("denied_peers", "Denials in memory, one for each pair of protocol and NBMA address.")

@@ -1,12 +1,29 @@
 """The metrics of this folder; docs/metrics.md explains them."""
 
-from dmvpn_agent.runtime.metrics import counter, gauge
+from dmvpn_agent.bgp.drift import Drift
+from dmvpn_agent.runtime.metrics import counter, each, gauge
 
-RECONCILES = counter("reconciles", "Passes of the reconciler by outcome.", "outcome")
+_CHANGES = ("AddEntry", "RefreshInbound", "RemoveEntry", "RemoveList", "RemoveNeighbor", "SetNeighbor")
+
+RECONCILES = counter(
+    "reconciles",
+    "Passes of the reconciler by outcome.",
+    "outcome",
+    starts=each(("applied", "dry_run", "failed", "unchanged")),
+)
 RECONCILE_SECONDS = counter("reconcile_seconds", "Time spent in passes of the reconciler.")
-CHANGES = counter("changes", "Changes sent to FRR by kind and outcome.", "kind", "outcome")
+CHANGES = counter(
+    "changes",
+    "Changes sent to FRR by kind and outcome.",
+    "kind",
+    "outcome",
+    starts=each(_CHANGES, ("applied", "refused")),
+)
 DRIFT_REPAIRS = counter(
-    "drift_repairs", "Neighbors and prefix-lists of the agent that were edited in FRR and restored.", "kind"
+    "drift_repairs",
+    "Neighbors and prefix-lists of the agent that were edited in FRR and restored.",
+    "kind",
+    starts=each(Drift),
 )
 FRR_RESTARTS = counter("frr_restarts", "Restarts of FRR that the agent noticed.")
 PENDING_CHANGES = gauge("pending_changes", "Changes that FRR still lacks after the last pass.")

@@ -32,6 +32,7 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime.backoff import Backoff, Trouble, Troubles
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
+from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Reconciler:
         self._applier = Applier(bgpd, telemetry, Refusals(FIRST_RETRY_INTERVAL, frr.resync_interval))
         self._stale = StaleNeighbors()
         self._trouble = Trouble()
+        self._source = Source(SourceName.BGPD, telemetry)
         self.snapshot: Snapshot | None = None
         self.bgpd_readable = False
         self.pending: tuple[Change, ...] = ()
@@ -135,7 +137,8 @@ class Reconciler:
 
     async def _observe(self) -> Snapshot:
         try:
-            self.snapshot = await self._bgpd.observe()
+            with self._source.read():
+                self.snapshot = await self._bgpd.observe()
         except FrrUnavailable:
             self.bgpd_readable = False
             raise

@@ -19,6 +19,7 @@ from dmvpn_agent.charon.session import Charon, CharonLost, CharonSession, Comman
 from dmvpn_agent.charon.shared_refresh import SharedRefresh
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import Unreadable
 from dmvpn_agent.x509.certificate import Certificate
@@ -73,6 +74,8 @@ class CharonWatch:
         self._alerts = CharonAlerts(telemetry, clocks.uptime)
         self._unreadable = Unreadable(telemetry)
         self._trouble = Trouble()
+        self._source = Source(SourceName.CHARON, telemetry)
+        self._source.note(up=False)  # until it is connected
         self._refreshes = SharedRefresh(self._refresh_session)
         self._session: CharonSession | None = None
         self._ours: _SasByAddress = {}
@@ -192,7 +195,8 @@ class CharonWatch:
                 self._forget_sas()
 
     async def _refresh(self, session: CharonSession) -> None:
-        listed = await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
+        with self._source.read():
+            listed = await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
         of_profiles = tuple(sa for sa in listed if sa.name in self._profiles)
         self.totals.update(of_profiles)
         await self._identities.refresh(session, of_profiles, listed)
@@ -221,6 +225,7 @@ class CharonWatch:
 
     def _forget_sas(self) -> None:
         self.connected, self.ike_sas, self._ours = False, (), {}
+        self._source.note(up=False)
 
     def _log_patched(self, patched: bool) -> None:
         if patched is self.patched:

@@ -23,6 +23,7 @@ from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.policy.lint import Finding, lint
 from dmvpn_agent.policy.rules import OnConflict, Policy
 from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.runtime.http_access import HttpAccess
 from dmvpn_agent.runtime.log_settings import Log
 from dmvpn_agent.view.settings import ExpectedPeer, PeersSettings
 from dmvpn_agent.x509.certificate import Role
@@ -53,6 +54,7 @@ class Config:
     bgp: BgpSettings | None
     redirect: RedirectRule | None
     metrics: Endpoint | None
+    metrics_access: HttpAccess
     bridge: Bridge
     peers: PeersSettings
 
@@ -191,6 +193,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         bgp=bgp,
         redirect=_redirect(top.table("redirect"), role, tuple(tunnels)),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
+        metrics_access=_access(metrics),
         bridge=_bridge(top.table("bridge")),
         peers=_peers(top.table("peers")),
     )
@@ -271,6 +274,21 @@ def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> Redirect
         destination_prefix_length_ipv6=table.get("destination_prefix_length_ipv6", parse.integer(1, 128), 64),
     )
     return rule if enabled else None
+
+
+def _access(table: Table) -> HttpAccess:
+    access = HttpAccess(
+        certificate=table.get("tls_certificate", parse.path_or_none, ""),
+        key=table.get("tls_key", parse.path_or_none, ""),
+        client_ca=table.get("tls_client_ca", parse.path_or_none, ""),
+        users=table.get("users_file", parse.path_or_none, ""),
+        token=table.get("token_file", parse.path_or_none, ""),
+    )
+    if access.certificate is None and (access.key or access.client_ca):
+        raise ConfigError(
+            "metrics.tls_certificate is missing: expected a PEM file, as tls_key or tls_client_ca is set"
+        )
+    return access
 
 
 def _bridge(table: Table) -> Bridge:

@@ -165,6 +165,10 @@ def _path(value: Any) -> Path:
     return path
 
 
+def _path_or_none(value: Any) -> Path | None:
+    return None if value == "" else _path(value)
+
+
 def _endpoint(value: Any) -> Endpoint | None:
     if value == "":
         return None
@@ -239,6 +243,9 @@ tunnels: Parser[dict[str, str]] = Parser(
 
 
 path: Parser[Path] = Parser("an absolute path", _path)
+
+
+path_or_none: Parser[Path | None] = Parser('an absolute path, or "" for none', _path_or_none)
 
 
 endpoint: Parser[Endpoint | None] = Parser('"address:port" with an IP address, or "" for none', _endpoint)

@@ -91,7 +91,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         trust, trust_problems = read_trust(config.trust_files)
     nhrpd = await _read(lambda: _nhrpd(config))
     packages = {
-        name: _package(name) for name in ("cryptography", "prometheus-client", "pyroute2", "structlog", "vici")
+        name: _package(name) for name in ("cryptography", "h11", "pyroute2", "structlog", "vici")
     }
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
     versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
@@ -114,7 +114,9 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         redirect=await _read(_redirect),
         bgp=await _read(lambda: read_bgp(config)) if config.bgp else None,
         metrics={
-            name: MetricsView(str(endpoint), await served(endpoint))
+            name: MetricsView(
+                str(endpoint), await served(endpoint, tls=config.metrics_access.certificate is not None)
+            )
             for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
             if endpoint
         },

@@ -1,8 +1,15 @@
 """The metrics of this folder; docs/metrics.md explains them."""
 
-from dmvpn_agent.runtime.metrics import counter, gauge
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.runtime.metrics import counter, each, gauge
 
-IKE_SAS_ENDED = counter("ike_sas_ended", "IKE_SAs that the agent ended, by cause and outcome.", "cause", "outcome")
+IKE_SAS_ENDED = counter(
+    "ike_sas_ended",
+    "IKE_SAs that the agent ended, by cause and outcome.",
+    "cause",
+    "outcome",
+    starts=each(("readmitted", "unbound", *Reason), ("failed", "gone")),
+)
 SILENCED_PEERS = gauge(
     "silenced_peers", "Peers whose packets are dropped because another peer is behind the same NAT address."
 )

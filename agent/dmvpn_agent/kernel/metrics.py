@@ -1,12 +1,17 @@
 """The metrics of this folder; docs/metrics.md explains them."""
 
-from dmvpn_agent.runtime.metrics import counter, gauge
+from dmvpn_agent.runtime.metrics import counter, each, gauge
 
 NFTABLES_INSTALLED = gauge("nftables_installed", "1 if the agent's nftables table was as desired at the last check.")
-NFTABLES_WRITES = counter("nftables_writes", "Writes of the agent's nftables table by cause.", "cause")
+NFTABLES_WRITES = counter(
+    "nftables_writes",
+    "Writes of the agent's nftables table by cause.",
+    "cause",
+    starts=each(("changed", "elements", "missing", "settings", "start")),
+)
 NFTABLES_FAILURES = counter("nftables_failures", "Failures of nft to read or write the agent's table.")
 REDIRECT_INSTALLED = gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last check.")
-REDIRECT_PACKETS = counter("redirect_rule_packets", "Packets that the redirect rule logged to nhrpd.")
+REDIRECT_PACKETS = counter("redirect_packets", "Packets that the redirect rule logged to nhrpd.")
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")
 KERNEL_EVENTS = counter("kernel_events", "Netlink notifications by kind, after those of no interest.", "kind")
 KERNEL_RESYNCS = counter("kernel_resyncs", "Times all links and addresses were read, by cause.", "cause")

@@ -19,6 +19,7 @@ class LoopLag:
         self._clock = clock
         # In falling order: a delay is dropped when a later one is longer.
         self._delays: deque[tuple[float, float]] = deque()
+        self._last = clock()
         telemetry.observe(metrics.LOOP_LAG, self.longest)
 
     async def run(self) -> None:
@@ -30,7 +31,7 @@ class LoopLag:
 
     def note(self, delay: float) -> None:
         """Add one measurement, in seconds."""
-        now = self._clock()
+        now = self._last = self._clock()
         while self._delays and self._delays[-1][1] <= delay:
             self._delays.pop()
         self._delays.append((now, delay))
@@ -41,3 +42,7 @@ class LoopLag:
         """Return the longest delay of the last minute, in seconds."""
         delays = tuple(self._delays)  # metrics are read by another thread
         return max(delays[0][1], 0) if delays else 0
+
+    def paused_for(self) -> float:
+        """Return how long the event loop has had no turn, in seconds; about ``INTERVAL`` while it runs."""
+        return self._clock() - self._last

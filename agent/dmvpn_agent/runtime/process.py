@@ -7,9 +7,11 @@ from dmvpn_agent import __version__
 from dmvpn_agent.runtime import logs, metrics
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.exposition import Exposition
+from dmvpn_agent.runtime.http_access import HttpAccess
 from dmvpn_agent.runtime.loop_lag import LoopLag
 from dmvpn_agent.runtime.metrics import Metric
+from dmvpn_agent.runtime.process_metrics import observe_process
+from dmvpn_agent.runtime.readiness import Readiness
 from dmvpn_agent.runtime.sqlite_file import Table
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.supervisor import Failures, Part
@@ -21,7 +23,8 @@ class Process:
     """One process.
 
     ``name``: the label of its build information. ``database``, ``table``: what it stores. ``metrics_at``: where it
-    serves metrics, if anywhere. ``failing``: what can fail besides the parts. ``parts``: those of every process.
+    serves metrics, if anywhere, and ``access`` to whom. ``failing``: what can fail besides the parts. ``parts``:
+    those of every process.
     """
 
     def __init__(
@@ -32,15 +35,25 @@ class Process:
         metrics_at: Endpoint | None,
         failing: tuple[str, ...],
         clocks: Clocks,
+        access: HttpAccess = HttpAccess(),  # noqa: B008  frozen
     ) -> None:
         self.started = clocks.now()
         self.telemetry = telemetry = Telemetry(self._metric_failed)
         self.failures = Failures(telemetry, "store", *failing)
         self.store = Store(database, table, Unreadable(telemetry))
-        self.parts = [Part("loop_lag", LoopLag(telemetry).run)]
+        lag = LoopLag(telemetry)
+        self.readiness = Readiness(lag.paused_for)
+        self.readiness.add("store", lambda: "" if self.store.survives else "the state file cannot be written")
+        self.parts = [Part("loop_lag", lag.run)]
         if metrics_at:
-            exposition = Exposition(metrics_at, telemetry)
+            from dmvpn_agent.runtime.exposition import Exposition  # noqa: PLC0415  costs nothing while it is off
+
+            exposition = Exposition(metrics_at, access, telemetry, self.readiness, name)
             self.parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
+        self._reloaded = True
+        telemetry.expect(metrics)
+        observe_process(telemetry)
+        telemetry.observe(metrics.CONFIG_LAST_RELOAD, lambda: self._reloaded)
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, name): 1})
         telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
         telemetry.observe(metrics.START_TIME, self.started.timestamp)
@@ -60,6 +73,7 @@ class Process:
     def count_reload(self, outcome: str) -> None:
         """Count a reload: ``applied``, ``refused`` (the new configuration is not valid) or ``failed``."""
         self.telemetry.increment(metrics.CONFIG_RELOADS, outcome)
+        self._reloaded = outcome == "applied"
 
     def _metric_failed(self, metric: Metric, error: Exception) -> None:
         self.failures.note("metrics", error, metric=metric.name)

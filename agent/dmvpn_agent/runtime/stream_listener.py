@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -26,12 +27,12 @@ class Connection:
         self._opening = False
         self._transport: asyncio.Transport | None = None
 
-    async def open(self) -> None:
+    async def open(self, tls: ssl.SSLContext | None) -> None:
         """Create its reader and writer."""
         loop = asyncio.get_running_loop()
         self._opening = True
         protocol = asyncio.StreamReaderProtocol(self.reader)
-        self._transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket)
+        self._transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=tls)
         self.writer = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
 
     async def closed_by_client(self) -> None:
@@ -50,14 +51,29 @@ class Connection:
 Handler = Callable[[Connection], Awaitable[None]]
 
 
+def _plain() -> None:
+    return None
+
+
 class StreamListener:
     """Serves at most ``limit`` connections at once: runs ``handler`` for each in its own task, then closes it.
 
-    A handler that raises, or is cancelled, closes its own connection only. ``reserve``: as in ``Acceptor``.
+    A handler that raises, or is cancelled, closes its own connection only. ``reserve``: as in ``Acceptor``. ``tls``
+    returns how to do TLS on the next connection, if at all; if it raises ``OSError`` the connection is closed.
     """
 
-    def __init__(self, name: str, handler: Handler, telemetry: Telemetry, *, limit: int, reserve: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        telemetry: Telemetry,
+        *,
+        limit: int,
+        reserve: int = 0,
+        tls: Callable[[], ssl.SSLContext | None] = _plain,
+    ) -> None:
         self._name = name
+        self._tls = tls
         self._handler = handler
         self._telemetry = telemetry
         self._limit = limit
@@ -112,7 +128,7 @@ class StreamListener:
 
     async def _serve(self, connection: Connection) -> None:
         try:
-            await connection.open()
+            await connection.open(self._tls())
             await self._handler(connection)
         except (OSError, TimeoutError):
             return  # the client has closed, or does not read

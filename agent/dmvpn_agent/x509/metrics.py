@@ -1,8 +1,10 @@
 """The metrics of this folder; docs/metrics.md explains them."""
 
-from dmvpn_agent.runtime.metrics import counter, gauge
+from dmvpn_agent.runtime.metrics import counter, each, gauge
 
-TRUST_READS = counter("trust_reads", "Reads of the CA certificates and CRLs by outcome.", "outcome")
+TRUST_READS = counter(
+    "trust_reads", "Reads of the CA certificates and CRLs by outcome.", "outcome", starts=each(("problem", "read"))
+)
 TRUST_AUTHORITIES = gauge("trust_authorities", "CA certificates in force.")
 CRL_REVOKED = gauge("crl_revoked_certificates", "Revoked serial numbers in the issuer's CRLs in force.", "issuer")
 CRL_NEXT_UPDATE = gauge(

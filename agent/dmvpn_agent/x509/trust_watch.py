@@ -13,6 +13,7 @@ import structlog
 
 from dmvpn_agent.runtime.backoff import Troubles
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
+from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.x509 import metrics
 from dmvpn_agent.x509.trust import Trust
@@ -57,13 +58,16 @@ class TrustWatch:
         self.crls: tuple[bytes, ...] = ()
         self.problems: tuple[str, ...] = ()
         telemetry.observe(metrics.TRUST_AUTHORITIES, lambda: len(self.trust.authorities))
+        self._reads = Source(SourceName.TRUST, telemetry)
         telemetry.observe(metrics.CRL_REVOKED, self._revoked)
         telemetry.observe(metrics.CRL_NEXT_UPDATE, self._next_updates)
 
     def start(self) -> None:
         """Read the files for the first time."""
         stamp = self._source.stamp()
-        self._accept(self._source.read())
+        with self._reads.read():
+            read = self._source.read()
+        self._accept(read)
         self._stamp, self._in_force = stamp, (self.trust, self._times_learned)
 
     async def run(self) -> None:
@@ -84,7 +88,8 @@ class TrustWatch:
             stamp = await asyncio.to_thread(source.stamp)
             if stamp == self._stamp:
                 return
-            read = await asyncio.to_thread(source.read)
+            with self._reads.read():
+                read = await asyncio.to_thread(source.read)
         except Exception:
             self._call(reloaded)  # a failed read must not keep the former policy in force
             raise

@@ -12,7 +12,8 @@ from dmvpn_agent.runtime.metrics import PREFIX, Kind
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
-EXPORTED = {PREFIX + metric.name + ("_total" if metric.kind is Kind.COUNTER else "") for metric in CATALOGUE}
+SUFFIXES = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_count", "_sum")}
+EXPORTED = {PREFIX + metric.name + suffix for metric in CATALOGUE for suffix in SUFFIXES[metric.kind]}
 
 
 def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:

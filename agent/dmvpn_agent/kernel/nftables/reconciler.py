@@ -25,6 +25,7 @@ from dmvpn_agent.kernel.nftables.totals import Totals
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
+from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -56,6 +57,7 @@ class TableReconciler:
         self._trigger = DebouncedEvent()
         self._written: Written | None = None
         self._trouble = Trouble()
+        self._source = Source(SourceName.NFTABLES, telemetry)
         self.totals = Totals()
         self.shown: ShownTable | None = None
         self.installed = False
@@ -74,7 +76,8 @@ class TableReconciler:
         """Check the table until cancelled."""
         while True:
             try:
-                await self._check()
+                with self._source.read():
+                    await self._check()
                 self._trouble.over()
             except FirewallError as error:
                 self._failed(error)
