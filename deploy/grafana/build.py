@@ -80,7 +80,8 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "{{decision}} {{reason}}"),)),
         Graph("Time to decide", "Mean time for a decision; nhrpd waits 10 s for an answer.",
               ((f"rate(dmvpn_agent_decision_duration_seconds_sum{{{NODE}}}[$__rate_interval])"
-                f" / rate(dmvpn_agent_decision_duration_seconds_count{{{NODE}}}[$__rate_interval])", "{{decision}}"),), "s"),
+                f" / rate(dmvpn_agent_decision_duration_seconds_count{{{NODE}}}[$__rate_interval])",
+                "{{decision}}"),), "s"),
         Graph("Departures", "Accepted peers that were removed, by cause.",
               ((f"increase(dmvpn_agent_peer_departures_total{{{NODE}}}[$__rate_interval])", "{{cause}}"),)),
     )),
