@@ -90,9 +90,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
     with acting_as(agent):
         trust, trust_problems = read_trust(config.trust_files)
     nhrpd = await _read(lambda: _nhrpd(config))
-    packages = {
-        name: _package(name) for name in ("cryptography", "h11", "pyroute2", "structlog", "vici")
-    }
+    packages = {name: _package(name) for name in ("cryptography", "h11", "pyroute2", "structlog", "vici")}
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
     versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
     if not isinstance(nhrpd, Unknown):
