@@ -1,0 +1,190 @@
+"""The registry's database: a SQLite file, or PostgreSQL by its URL.
+
+SQLite: a transaction that writes has the lock from its beginning, so no two of them interleave. PostgreSQL: the rows
+that decide (a pool, a site) are locked by those who read them to write.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.ca.schema import REVISION
+
+#: Seconds to wait for another process that writes.
+LOCK_TIMEOUT = 10
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Opens transactions. Nothing is opened before the first one."""
+
+    def __init__(self, place: str) -> None:
+        """``place``: a file, or a URL of SQLAlchemy. Raises ``CaError`` for a URL that cannot be used."""
+        url = _parsed(place) if "://" in place else URL.create("sqlite", database=place)
+        self._is_sqlite = url.get_backend_name() == "sqlite"
+        self.file = Path(url.database or "") if self._is_sqlite else None
+        self._shown = str(self.file) if self.file else url.render_as_string(hide_password=True)
+        self._engine = _engine(url, self._is_sqlite)
+
+    def __str__(self) -> str:
+        return self._shown
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that only reads. Raises ``CaError``."""
+        with self._transaction(writes=False) as connection:
+            self._check_revision(connection)
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that is committed at the end, or rolled back by an exception. Raises ``CaError``."""
+        with self._transaction(writes=True) as connection:
+            self._check_revision(connection)
+            yield connection
+
+    @contextmanager
+    def creating(self) -> Iterator[Connection]:
+        """As ``writing``, after making the tables; for a new registry. Raises ``CaError`` if there is one."""
+        made = self.file is not None and self._make_file()
+        try:
+            with self._transaction(writes=True) as connection:
+                if _revision(connection) is not None:
+                    raise CaError(f"{self}: there is a registry already", "name another place by --database")
+                _migrate(connection)
+                yield connection
+        except BaseException:
+            if made and self.file is not None:
+                self.file.unlink(missing_ok=True)
+            raise
+
+    def upgrade(self) -> bool:
+        """Bring the tables to this version; return whether anything had to change. Raises ``CaError``."""
+        with self._transaction(writes=True) as connection:
+            found = _revision(connection)
+            if found is None:
+                raise self._no_registry()
+            if found > REVISION:
+                raise self._too_new(found)
+            _migrate(connection)
+            return found != REVISION
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        if self.file is not None and not self.file.exists():
+            raise self._no_registry()
+        try:
+            with self._engine.connect().execution_options(writes=writes) as connection, connection.begin():
+                yield connection
+        except DBAPIError as error:
+            raise CaError(*self._explained(error)) from error
+        except SQLAlchemyError as error:
+            raise CaError(f"{self}: {error}") from error
+
+    def _check_revision(self, connection: Connection) -> None:
+        found = _revision(connection)
+        if found is None:
+            raise self._no_registry()
+        if found < REVISION:
+            raise CaError(
+                f"{self}: the registry is of an older version", "`dmvpn-agent ca upgrade` brings it to this one"
+            )
+        if found > REVISION:
+            raise self._too_new(found)
+
+    def _no_registry(self) -> CaError:
+        return CaError(f"{self}: there is no registry", "`dmvpn-agent ca init` makes one; --database names its place")
+
+    def _too_new(self, found: str) -> CaError:
+        return CaError(f"{self}: its tables are of version {found}, which is later than this program's, {REVISION}",
+                       "install the version of dmvpn-agent that made them")  # fmt: skip
+
+    def _make_file(self) -> bool:
+        """Create the file, for its owner only; return whether it is new. Raises ``CaError``."""
+        assert self.file is not None  # noqa: S101
+        try:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            do = "the registry needs a folder that you may write to; --database names another"
+            raise CaError(f"{self.file}: {error.strerror}", do) from error
+        return True
+
+    def _explained(self, error: DBAPIError) -> tuple[str, str]:
+        why = str(error.orig).strip().split("\n", maxsplit=1)[0]
+        if self._is_sqlite:
+            for words, do in _SQLITE_HINTS.items():
+                if words in why:
+                    return f"{self}: {why}", do
+        elif error.connection_invalidated or "connect" in why:
+            return f"{self}: {why}", "check that PostgreSQL runs there, and your name and password (~/.pgpass)"
+        return f"{self}: {why}", "nothing was changed"
+
+
+_SQLITE_HINTS = {
+    "disk is full": "nothing was changed; make room, and repeat the command",
+    "readonly": "nothing was changed; the file and its folder must be writable for you",
+    "unable to open": "nothing was changed; the file must be readable, and its folder writable, for you",
+    "locked": f"nothing was changed: another command has been writing for {LOCK_TIMEOUT} s; repeat it later",
+    "malformed": "restore a backup by `dmvpn-agent ca restore`",
+    "not a database": "name the registry by --database, or restore a backup by `dmvpn-agent ca restore`",
+}
+
+
+def _parsed(place: str) -> URL:
+    try:
+        url = make_url(place)
+        if url.get_backend_name() == "postgresql" and url.drivername == "postgresql":
+            return url.set(drivername="postgresql+psycopg")
+    except ArgumentError as error:
+        raise CaError(f"the database URL is not one: {error}",
+                      "write postgresql://USER@HOST/NAME, or the name of a file") from error  # fmt: skip
+    return url
+
+
+def _engine(url: URL, is_sqlite: bool) -> Engine:
+    try:
+        engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT} if is_sqlite else {})
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        do = "install psycopg (pip: dmvpn-agent[postgresql]; Debian: python3-psycopg; Alpine: py3-psycopg)"
+        raise CaError(f"no driver for {url.drivername} is installed: {error}", do) from error
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, and not by Python's module
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return which migration was the last one; ``None`` without tables."""
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  takes as long to import as everything else together
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, REVISION)

@@ -1,0 +1,180 @@
+"""What the CA's certificates contain, before they are signed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from dmvpn_agent.addresses import AsRange, Network
+from dmvpn_agent.ca.block import Block, Kind
+from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.ca.extensions import address_blocks, as_identifiers, hub_hosts, is_hub
+from dmvpn_agent.ca.node import HUBS, Node, merged
+from dmvpn_agent.ca.settings import ResourcesIn, Settings
+
+#: How long before now a certificate begins: other clocks may be behind.
+BACKDATED = timedelta(hours=1)
+
+#: An extension, and whether it is critical.
+Extension = tuple[x509.ExtensionType, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The pools: what the whole network consists of."""
+
+    tunnels: tuple[Network, ...]
+    sites: tuple[Network, ...]
+    as_ranges: tuple[AsRange, ...]
+
+    @classmethod
+    def of_pools(cls, pools: Sequence[Block]) -> "Networks":
+        """Return the pools by kind."""
+        return cls(
+            tunnels=tuple(one.network for one in pools if one.kind is Kind.ADDRESS),
+            sites=tuple(one.network for one in pools if one.kind is Kind.PREFIX),
+            as_ranges=tuple(AsRange(one.low, one.high) for one in pools if one.kind is Kind.AS_NUMBER),
+        )
+
+
+def organization(text: str) -> tuple[x509.RelativeDistinguishedName, ...]:
+    """Return the names below which all subjects are. Raises ``CaError``."""
+    try:
+        found = tuple(x509.Name.from_rfc4514_string(text).rdns)
+    except ValueError as error:
+        raise CaError(f"{text!r:.80} is not a name: {error}", "write it as RFC 4514 does: O=Example,C=FI") from error
+    if not found:
+        raise CaError("the organization is empty", "write it as RFC 4514 does: O=Example,C=FI")
+    return found
+
+
+def node_subject(node: Node, settings: Settings) -> x509.Name:
+    """Return a node's subject: organization, site, its resources if they are in the subject, and its name.
+
+    The names of all nodes of a site differ only in resources and CN, so that they may share the site's prefixes.
+    """
+    units = [HUBS if node.is_hub else node.site]
+    if settings.resources_in is not ResourcesIn.EXTENSIONS:
+        units += [f"GRE={address}" for address in node.addresses]
+        units.append(f"AS={node.as_number}")
+        units += [f"NET={prefix}" for prefix in merged(node.prefixes)]
+    own = [*((NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units), (NameOID.COMMON_NAME, node.name)]
+    return x509.Name([
+        *organization(settings.organization),
+        *(x509.RelativeDistinguishedName([x509.NameAttribute(oid, value)]) for oid, value in own),
+    ])  # fmt: skip
+
+
+def node_certificate(
+    node: Node, public_key: CertificatePublicKeyTypes, issuer: x509.Certificate, settings: Settings,
+    networks: Networks, now: datetime,
+) -> x509.CertificateBuilder:  # fmt: skip
+    """Return a node's certificate, to be signed. It does not outlive its issuer. Raises ``CaError``."""
+    usage = _usage(digital_signature=True)
+    purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.IPSEC_IKE])
+    extensions: list[Extension] = [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (usage, True),
+        (purposes, False),
+        (authority_key_identifier(issuer), False),
+    ]
+    if settings.crl_urls:
+        extensions.append(
+            (x509.CRLDistributionPoints([_distribution_point(url) for url in settings.crl_urls]), False)
+        )
+    if settings.hub_hosts:
+        extensions.append((hub_hosts(settings.hub_hosts), False))
+    if settings.resources_in is not ResourcesIn.SUBJECT:
+        extensions += _resources(node, settings.resources_in, networks)
+    until = min(now + timedelta(days=settings.node_days), issuer.not_valid_after_utc)
+    builder = _builder(node_subject(node, settings), issuer.subject, public_key, now, until)
+    return _extended(builder, extensions)
+
+
+def ca_certificate(
+    name: x509.Name, public_key: CertificatePublicKeyTypes, issuer: x509.Certificate | None, now: datetime, days: int,
+    path_length: int, held: Networks | None = None,
+) -> x509.CertificateBuilder:  # fmt: skip
+    """Return the certificate of a CA, to be signed; a root without ``issuer``.
+
+    ``held``: the resources that certificates below it may name at most (RFC 3779); without it there is no limit.
+    """
+    extensions: list[Extension] = [
+        (x509.BasicConstraints(ca=True, path_length=path_length), True),
+        (_usage(key_cert_sign=True, crl_sign=True), True),
+    ]
+    if issuer is not None:
+        extensions.append((authority_key_identifier(issuer), False))
+    if held is not None:
+        extensions.append((address_blocks((*held.tunnels, *held.sites)), True))
+        extensions.append((as_identifiers(held.as_ranges), True))
+    until = now + timedelta(days=days)
+    if issuer is not None:
+        until = min(until, issuer.not_valid_after_utc)
+    return _extended(_builder(name, issuer.subject if issuer else name, public_key, now, until), extensions)
+
+
+def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Return how a certificate or CRL names the key of its issuer."""
+    try:
+        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def _resources(node: Node, place: ResourcesIn, networks: Networks) -> list[Extension]:
+    """Return the extensions as dmvpn-ca writes them; a hub's blocks are those of the whole network.
+
+    charon does not know the role and the AS numbers: beside OUs they need not be critical.
+    """
+    blocks = (*networks.tunnels, *networks.sites) if node.is_hub else node.prefixes
+    alone = place is ResourcesIn.EXTENSIONS
+    extensions: list[Extension] = [(is_hub(node.is_hub), alone)]
+    if blocks:
+        extensions.append((address_blocks(blocks), True))
+    extensions.append((x509.SubjectAlternativeName([x509.IPAddress(one) for one in node.addresses]), False))
+    extensions.append((as_identifiers([AsRange(node.as_number, node.as_number)]), alone))
+    return extensions
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: CertificatePublicKeyTypes, now: datetime, until: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(until)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _extended(builder: x509.CertificateBuilder, extensions: Sequence[Extension]) -> x509.CertificateBuilder:
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    return builder
+
+
+def _distribution_point(url: str) -> x509.DistributionPoint:
+    return x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+
+
+def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

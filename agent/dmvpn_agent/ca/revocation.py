@@ -1,0 +1,72 @@
+"""Revoking certificates, putting them on hold, and taking the hold back."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, Connection, or_, update
+
+from dmvpn_agent.ca import schema
+from dmvpn_agent.ca.audit import record
+from dmvpn_agent.ca.errors import CaError
+
+_CERTIFICATE = schema.certificate.c
+
+
+class Reason(StrEnum):
+    """Why a certificate is revoked, as RFC 5280, section 5.3.1, names it; ``hold`` may be taken back."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    SUPERSEDED = "superseded"
+    CESSATION = "cessationOfOperation"
+    PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
+    HOLD = "certificateHold"
+
+
+def revoke(
+    connection: Connection, node_id: int, name: str, reason: Reason, now: datetime, *, required: bool = True
+) -> list[str]:
+    """Revoke all certificates of a node that are good or on hold, and return their serial numbers.
+
+    Raises ``CaError`` if there is none and one is ``required``.
+    """
+    good = or_(_CERTIFICATE.revoked_at.is_(None), _CERTIFICATE.reason == Reason.HOLD)
+    if reason is Reason.HOLD:
+        good = _CERTIFICATE.revoked_at.is_(None)
+    return _change(
+        connection, node_id, good, reason, now, f"{name} has no certificate that could be revoked" if required else ""
+    )
+
+
+def supersede(connection: Connection, node_id: int, kept_serial: int, now: datetime) -> list[str]:
+    """Revoke all other certificates of a node that are good, and return their serial numbers."""
+    others = _CERTIFICATE.revoked_at.is_(None) & (_CERTIFICATE.serial != f"{kept_serial:x}")
+    return _change(connection, node_id, others, Reason.SUPERSEDED, now, "")
+
+
+def release(connection: Connection, node_id: int, name: str, now: datetime) -> list[str]:
+    """Take back the hold of a node's certificates, and return their serial numbers. Raises ``CaError``."""
+    held = _CERTIFICATE.reason == Reason.HOLD
+    return _change(connection, node_id, held, None, now, f"{name} has no certificate on hold")
+
+
+def _change(
+    connection: Connection,
+    node_id: int,
+    which: ColumnElement[bool],
+    reason: Reason | None,
+    now: datetime,
+    if_none: str,
+) -> list[str]:
+    which &= (_CERTIFICATE.node_id == node_id) & (_CERTIFICATE.not_after >= now)
+    values = {"revoked_at": now, "reason": str(reason)} if reason else {"revoked_at": None, "reason": None}
+    changed = connection.execute(
+        update(schema.certificate).where(which).values(values).returning(_CERTIFICATE.serial)
+    )
+    serials = sorted(changed.scalars())
+    if not serials and if_none:
+        raise CaError(if_none, "`dmvpn-agent ca show` lists its certificates")
+    for serial in serials:
+        record(connection, str(reason) if reason else "release", f"serial {serial}")
+    return serials

@@ -1,0 +1,85 @@
+"""What every action of ``ca`` has: its place, its passphrase, and how it answers."""
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dmvpn_agent.addresses import Address, AsRange, Network
+from dmvpn_agent.ca.block import parse_as_range, parse_network
+from dmvpn_agent.ca.database import Database
+from dmvpn_agent.ca.passphrase import PassphraseSource, read_passphrase
+from dmvpn_agent.cli.arguments import add_json
+
+DEFAULT_DATABASE = "/var/lib/dmvpn-agent/ca/registry.sqlite"
+ENVIRONMENT = "DMVPN_CA_DATABASE"
+
+
+class Answer(NamedTuple):
+    """What an action did: as values for JSON, and as lines for people."""
+
+    data: dict[str, Any]
+    lines: Iterable[str]
+
+
+Action = Callable[[Namespace], Answer]
+
+
+def add_common(parser: ArgumentParser, action: Action) -> None:
+    """Add what every action has."""
+    parser.set_defaults(action=action)
+    add_json(parser)
+    parser.add_argument(
+        "--database", metavar="PLACE", default=os.environ.get(ENVIRONMENT, DEFAULT_DATABASE),
+        help=f"a file, or postgresql://USER@HOST/NAME (default: ${ENVIRONMENT}, or {DEFAULT_DATABASE})",
+    )  # fmt: skip
+
+
+def add_passphrase(parser: ArgumentParser) -> None:
+    """Add where the passphrase is."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--passphrase-file", type=Path, metavar="FILE",
+                       help="the passphrase of the CA's key is the first line of FILE (default: the credential"
+                       " `ca-passphrase`, or what you type)")  # fmt: skip
+    where.add_argument("--passphrase-fd", type=int, metavar="NUMBER", help="the same, from an open file descriptor")
+
+
+def database_of(arguments: Namespace) -> Database:
+    """Return the registry that the arguments name. Raises ``CaError``."""
+    return Database(arguments.database)
+
+
+def passphrase_of(arguments: Namespace, *, twice: bool = False) -> bytes:
+    """Return the passphrase. Raises ``CaError``."""
+    return read_passphrase(PassphraseSource(arguments.passphrase_fd, arguments.passphrase_file), twice=twice)
+
+
+def network(text: str) -> Network:
+    """Return a network that the operator typed. Raises ``ValueError``."""
+    return parse_network(text)
+
+
+def address(text: str) -> Address:
+    """Return an address that the operator typed. Raises ``ValueError``."""
+    return ip_address(text)
+
+
+def as_range(text: str) -> AsRange:
+    """Return a range of AS numbers that the operator typed. Raises ``ValueError``."""
+    return parse_as_range(text)
+
+
+def as_number(text: str) -> int:
+    """Return one AS number that the operator typed. Raises ``ValueError``."""
+    low, high = parse_as_range(text)
+    if low != high:
+        raise ValueError("not one AS number")
+    return low
+
+
+def to_json(answer: dict[str, Any] | None, error: str | None = None) -> str:
+    """Return the answer in the form that programs read."""
+    return json.dumps({"schema": 1, "ok": error is None, "error": error, "data": answer}, default=str, indent=2)
