@@ -1,6 +1,6 @@
 """Hands out addresses, prefixes and AS numbers from the pools; the database refuses what overlaps."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, insert, select
@@ -129,8 +129,7 @@ def _behind_last(connection: Connection, pool: Block) -> int:
 
 def _taken(connection: Connection, pool: Block, *conditions: ColumnElement[bool]) -> Iterator[Block]:
     query = select(_HOLDING.low, _HOLDING.high).where(_within(pool), *conditions).order_by(_HOLDING.low)
-    rows: Iterable[tuple[int, int]] = connection.execute(query).tuples()
-    return (block_at(low, high) for low, high in rows)
+    return (block_at(low, high) for low, high in connection.execute(query))
 
 
 def _length(version: int, size: int) -> str:

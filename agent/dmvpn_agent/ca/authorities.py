@@ -75,7 +75,7 @@ def make_authorities(
     connection: Connection, name: str, passphrase: bytes, now: datetime, *, with_issuing: bool, keep_root: bool,
     lifetimes: Lifetimes, held: Networks | None,
 ) -> tuple[str, list["Signer"]]:  # fmt: skip
-    """Make the CAs of a new registry; return the root's encrypted key, and all of them with their keys, the root first.
+    """Make the CAs of a new registry; return the root's encrypted key, and all CAs with their keys, the root first.
 
     ``name``: the organization; ``keep_root``: whether the registry keeps the root's key too. Raises ``CaError``.
     """

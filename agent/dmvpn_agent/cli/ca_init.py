@@ -57,7 +57,7 @@ def _add_networks(init: ArgumentParser) -> None:
 
 def _add_form(init: ArgumentParser) -> None:
     init.add_argument("--organization", default="O=DMVPN", metavar="NAME",
-                      help="the beginning of all subjects, as in RFC 4514: O=Example,C=FI (default: %(default)s)")  # fmt: skip
+                      help="the beginning of subjects, such as O=Example,C=FI (default: %(default)s)")  # fmt: skip
     init.add_argument("--resources-in", type=ResourcesIn, choices=list(ResourcesIn), default=ResourcesIn.SUBJECT,
                       help="where certificates name resources: as OUs of the subject, or as extensions like dmvpn-ca"
                       " (default: %(default)s)")  # fmt: skip
@@ -74,7 +74,7 @@ def _add_form(init: ArgumentParser) -> None:
     init.add_argument("--root-key", type=Path, metavar="FILE",
                       help="put the root's key into FILE, to be kept elsewhere, not into the registry")  # fmt: skip
     init.add_argument("--bounded", action="store_true",
-                      help="the CA's certificates name the networks, as limits of what it can issue (RFC 3779)")  # fmt: skip
+                      help="the CA's certificates name the networks, as its limits (RFC 3779)")  # fmt: skip
 
 
 def _positive(text: str) -> int:

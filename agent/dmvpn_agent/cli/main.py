@@ -36,8 +36,8 @@ COMMANDS = {
     " the recording cannot be read.",
     "plan": "Show what the agent would change in FRR with this configuration; change nothing. Exit status 0: nothing,"
     " 1: changes, 2: FRR or the stored peers cannot be read.",
-    "ca": "Run the certificate authority: sites, nodes, addresses, certificates, CRLs. Exit status 0: done, 1: refused,"
-    " with nothing changed.",
+    "ca": "Run the certificate authority: sites, nodes, addresses, certificates, CRLs. Exit status 0: done, 1:"
+    " refused, with nothing changed.",
     "reset": "Remove everything the agent owns from FRR and nftables, after asking. Exit status 0: nothing is left,"
     " 1: something is left, 2: something cannot be read.",
 }

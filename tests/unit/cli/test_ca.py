@@ -1,0 +1,158 @@
+"""``dmvpn-agent ca``: from nothing to nodes with certificates, as an operator does it."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from dmvpn_agent.ca import keys
+from dmvpn_agent.cli.main import main
+
+
+class Ca:
+    """Runs actions of ``ca`` on a registry in a folder."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        (folder / "passphrase").write_text("correct horse battery\n")
+
+    def run(self, *words: str) -> tuple[int, dict[str, Any]]:
+        self._capsys.readouterr()
+        status = main(["ca", *words, "--json", "--database", str(self.folder / "registry.sqlite")])
+        return status, json.loads(self._capsys.readouterr().out)
+
+    def do(self, *words: str) -> Any:
+        status, answer = self.run(*words)
+        assert (status, answer["ok"], answer["error"]) == (0, True, None)
+        return answer["data"]
+
+    def signing(self, *words: str) -> Any:
+        return self.do(*words, "--passphrase-file", str(self.folder / "passphrase"))
+
+    def refused(self, *words: str) -> str:
+        status, answer = self.run(*words)
+        assert (status, answer["ok"], answer["data"]) == (1, False, None)
+        return str(answer["error"])
+
+
+@pytest.fixture
+def ca(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ca:
+    monkeypatch.setattr(keys, "_ROUNDS", 1000)
+    monkeypatch.chdir(tmp_path)
+    made = Ca(tmp_path, capsys)
+    (tmp_path / "www").mkdir()
+    made.signing(
+        "init", "--tunnel", "10.255.0.0/24", "--sites", "10.0.0.0/8", "--crl-directory", "www", "--issuing-ca"
+    )
+    return made
+
+
+def test_from_nothing_to_nodes(ca: Ca) -> None:
+    """One command a hub, a site, a node; the bundle opens with its password and has key, certificate and both CAs."""
+    hub = ca.signing("hub", "add")
+    site = ca.do("site", "add", "FIN", "--prefix", "10.1.0.0/16", "--prefix-length", "24")
+    node = ca.signing("node", "add", "FIN", "--password-file", "password")
+    assert (hub["name"], hub["role"], hub["addresses"]) == ("Hub-1", "hub", ["10.255.0.1"])
+    assert site["prefixes"] == ["10.1.0.0/16", "10.2.0.0/24"] == node["prefixes"]
+    assert node["password"] is None
+    for name, password in (("Hub-1", hub["password"]), ("FIN-1", Path("password").read_text().strip())):
+        loaded = pkcs12.load_pkcs12(Path(f"{name}.pfx").read_bytes(), password.encode())
+        assert loaded.key
+        assert loaded.cert
+        assert len(loaded.additional_certs) == 2
+    assert [one["name"] for one in ca.do("list")["nodes"]] == ["Hub-1", "FIN-1"]
+    assert ca.do("show", "FIN")["nodes"] == ["FIN-1"]
+    assert ca.do("show", "fin-1")["certificates"][0]["serial"] == node["certificate"]["serial"]
+
+
+def test_openssl_agrees(ca: Ca, tmp_path: Path) -> None:
+    """Chain, validity and CRLs, as another program checks them."""
+    ca.signing("node", "add", "Hubs", "--pem", "--out", "hub.pem")
+    ca.do("certificates", "--out", str(tmp_path))
+    Path("all.pem").write_bytes(
+        b"".join((tmp_path / name).read_bytes() for name in ("dmvpn-root-ca.pem", "dmvpn-issuing-ca.pem"))
+    )
+    for name in ("dmvpn-root-ca.crl", "dmvpn-ca.crl"):
+        crl = subprocess.run(
+            ["openssl", "crl", "-inform", "DER", "-in", f"www/{name}"], capture_output=True, check=True
+        )
+        with Path("all.pem").open("ab") as file:
+            file.write(crl.stdout)
+    verify = ["openssl", "verify", "-x509_strict", "-crl_check_all", "-CAfile", "all.pem", "hub.pem"]
+    assert subprocess.run(verify, capture_output=True, check=True).stdout == b"hub.pem: OK\n"
+    ca.signing("revoke", "Hub-1", "--reason", "keyCompromise")
+    crl = subprocess.run(
+        ["openssl", "crl", "-inform", "DER", "-in", "www/dmvpn-ca.crl"], capture_output=True, check=True
+    )
+    Path("all.pem").write_bytes(Path("all.pem").read_bytes().split(b"-----BEGIN X509 CRL")[0] + crl.stdout)
+    verify.remove("-crl_check_all")
+    after = subprocess.run([*verify[:2], "-crl_check", *verify[2:]], capture_output=True, check=False)
+    assert b"certificate revoked" in after.stderr
+
+
+def test_revoke_hold_renew_remove(ca: Ca) -> None:
+    """Each says which certificates it changed, and the CRL is published at once."""
+    first = ca.signing("hub", "add")["certificate"]["serial"]
+    published = Path("www/dmvpn-ca.crl").read_bytes()
+    assert ca.signing("hold", "Hub-1")["revoked"] == [first]
+    assert Path("www/dmvpn-ca.crl").read_bytes() != published
+    assert ca.signing("release", "Hub-1")["released"] == [first]
+    assert ca.signing("renew", "Hub-1", "--revoke-others", "--out", "new.pfx")["revoked"] == [first]
+    assert len(ca.do("node", "remove", "Hub-1")["revoked"]) == 1
+    before = ca.do("crl", "--if-due", "--passphrase-file", "passphrase")["crls"]
+    assert ca.do("crl", "--if-due")["crls"] == before  # nothing is due: it does not even ask
+    assert ca.do("list", "audit")["audit"][-1]["action"] == "node remove"
+
+
+def test_a_request_keeps_the_key_at_the_node(ca: Ca) -> None:
+    """openssl makes key and request; the answer is the chain."""
+    new = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes",
+           "-keyout", "key.pem", "-subj", "/CN=anything", "-out", "node.csr"]  # fmt: skip
+    subprocess.run(new, capture_output=True, check=True)
+    ca.signing("hub", "add", "--csr", "node.csr", "--out", "hub.pem")
+    assert Path("hub.pem").read_text().count("BEGIN CERTIFICATE") == 3
+    assert "KEY" not in Path("hub.pem").read_text()
+
+
+def test_what_is_refused_changes_nothing(ca: Ca) -> None:
+    """A wrong passphrase, an overlap, a file that is there, an unknown node: each is named."""
+    ca.do("site", "add", "FIN", "--prefix", "10.1.0.0/16")
+    Path("wrong").write_text("another horse\n")
+    Path("FIN-1.pfx").touch()
+    before = ca.do("list", "holdings"), ca.do("list", "audit")
+    add = ("node", "add", "FIN", "--passphrase-file")
+    assert "passphrase is wrong" in ca.refused(*add, "wrong")
+    assert "FIN-1.pfx is there already" in ca.refused(*add, "passphrase")
+    assert "folder" in ca.refused(*add, "passphrase", "--out", "missing/x.pfx")
+    assert "overlaps 10.1.0.0/16 of FIN" in ca.refused("site", "add", "SWE", "--prefix", "10.1.2.0/24")
+    assert "no node 'FIN-9'" in ca.refused("revoke", "FIN-9", "--passphrase-file", "passphrase")
+    assert "only a PFX file" in ca.refused("hub", "add", "--pem", "--password-file", "x")
+    assert "there is a registry already" in ca.refused("init", "--tunnel", "10.0.0.0/8", "--passphrase-file", "wrong")
+    assert (ca.do("list", "holdings"), ca.do("list", "audit")) == before
+    assert Path("FIN-1.pfx").read_bytes() == b""
+
+
+def test_without_json_it_is_for_people(ca: Ca, capsys: pytest.CaptureFixture[str]) -> None:
+    """A refusal is one line on standard error."""
+    registry = ["--database", str(ca.folder / "registry.sqlite")]
+    assert main(["ca", "site", "add", "FIN", "--prefix", "10.1.0.0/16", *registry]) == 0
+    assert "ca node add FIN" in capsys.readouterr().out
+    assert main(["ca", "site", "add", "FIN", *registry]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["pool", "add", "x", "y"], ["init"], ["site", "add", "A", "--prefix", "10.1.0.1/8"]]
+)
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, as for every command."""
+    with pytest.raises(SystemExit) as ended:
+        main(["ca", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
