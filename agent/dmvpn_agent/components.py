@@ -48,6 +48,8 @@ from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.kernel.nftables.gauges import observe_table
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.source_filter import senders
+from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.store import Store
@@ -99,7 +101,7 @@ class Components:
         self.kernel = KernelWatch(config.interfaces, telemetry)
         self.events = self._make_event_socket()
         self.reconciler = self._make_reconciler()
-        self.table = TableReconciler(config.table, self.peers, self.nftables, telemetry, dry_run=dry_run)
+        self.table = TableReconciler(config.table, self._senders, self.nftables, telemetry, dry_run=dry_run)
         self.terminator = SaTerminator(self.charon, telemetry, clocks.uptime, dry_run=dry_run)
         self.enforcer = self._make_enforcer()
         self.orphan_sas = self._make_orphan_watch()
@@ -248,6 +250,9 @@ class Components:
 
     def _peer_revoked(self, revoked: Revoked) -> None:
         self.teardown.add(revoked)
+
+    def _senders(self) -> tuple[Peer, ...]:
+        return senders(self.peers, self.peers.absent(self._clocks.uptime()))
 
     def _own_addresses(self) -> frozenset[Address]:
         return self.kernel.addresses

@@ -15,11 +15,13 @@ from dmvpn_agent.bridge.settings import Bridge
 from dmvpn_agent.charon.settings import Ike
 from dmvpn_agent.charon.vici import MAX_VALUE
 from dmvpn_agent.config import values as parse
+from dmvpn_agent.config.nftables import read_redirect, read_source_filter
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.values import REQUIRED, ConfigError, Table
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
 from dmvpn_agent.policy.lint import Finding, lint
 from dmvpn_agent.policy.rules import OnConflict, Policy
 from dmvpn_agent.runtime.endpoint import Endpoint
@@ -37,8 +39,8 @@ class Config:
     """A whole, valid configuration.
 
     ``tunnels``: the tunnel interfaces, each with the profile that nhrpd requests from charon for it: the name of a
-    connection and of its child in swanctl.conf. ``bgp`` and ``redirect`` are ``None`` if the agent does not manage
-    them.
+    connection and of its child in swanctl.conf. ``bgp``, ``redirect`` and ``source_filter`` are ``None`` if the agent
+    does not manage them.
     """
 
     role: Role
@@ -53,6 +55,7 @@ class Config:
     frr: Frr
     bgp: BgpSettings | None
     redirect: RedirectRule | None
+    source_filter: SourceFilter | None
     metrics: Endpoint | None
     metrics_access: HttpAccess
     bridge: Bridge
@@ -81,7 +84,7 @@ class Config:
     @property
     def table(self) -> TableSettings:
         """Return the settings of the agent's nftables table."""
-        return TableSettings(self.redirect)
+        return TableSettings(self.interfaces, self.redirect, self.source_filter)
 
 
 def load(file: Path) -> Config:
@@ -191,7 +194,8 @@ def read_config(raw: dict[str, Any]) -> Config:
         ),
         frr=_frr(top.table("frr"), bgp_table),
         bgp=bgp,
-        redirect=_redirect(top.table("redirect"), role, tuple(tunnels)),
+        redirect=read_redirect(top.table("redirect"), role, tuple(tunnels)),
+        source_filter=read_source_filter(top.table("source_filter")),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
         metrics_access=_access(metrics),
         bridge=_bridge(top.table("bridge")),
@@ -259,21 +263,6 @@ def _maximum_prefixes(table: Table) -> tuple[MaximumPrefix | None, MaximumPrefix
     restart = table.get("maximum_prefixes_restart_minutes", parse.integer(0, 65535), 15)
     own, transit = (MaximumPrefix(limit, restart) if limit else None for limit in limits)
     return own, transit
-
-
-def _redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> RedirectRule | None:
-    enabled = table.get("enabled", parse.boolean, role is Role.HUB)
-    rule = RedirectRule(
-        interfaces=interfaces,
-        nflog_group=table.get("nflog_group", parse.integer(1, 65535), 1),
-        source_prefix_length=table.get("source_prefix_length", parse.integer(1, 32), 24),
-        destination_prefix_length=table.get("destination_prefix_length", parse.integer(1, 32), 24),
-        rate_per_minute=table.get("rate_per_minute", parse.integer(1, 60000), 4),
-        burst=table.get("burst", parse.integer(1, 60000), 1),
-        source_prefix_length_ipv6=table.get("source_prefix_length_ipv6", parse.integer(1, 128), 64),
-        destination_prefix_length_ipv6=table.get("destination_prefix_length_ipv6", parse.integer(1, 128), 64),
-    )
-    return rule if enabled else None
 
 
 def _access(table: Table) -> HttpAccess:

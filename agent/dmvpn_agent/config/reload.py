@@ -64,6 +64,7 @@ KEYS = (
     Key("redirect.destination_prefix_length_ipv6", "redirect.destination_prefix_length_ipv6"),
     Key("redirect.rate_per_minute", "redirect.rate_per_minute"),
     Key("redirect.burst", "redirect.burst"),
+    Key("source_filter", "source_filter"),
     Key("metrics.listen", "metrics", (AGENT,)),
     Key("peers.learn", "peers.learn"),
     Key("peers.expected", "peers.expected"),

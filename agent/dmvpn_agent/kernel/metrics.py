@@ -10,6 +10,14 @@ NFTABLES_WRITES = counter(
     starts=each(("changed", "elements", "missing", "settings", "start")),
 )
 NFTABLES_FAILURES = counter("nftables_failures", "Failures of nft to read or write the agent's table.")
+PEER_PACKETS = counter("peer_packets", "Packets through the tunnel from a peer, from a source that it may use.",
+                       "neighbor")  # fmt: skip
+PEER_BYTES = counter("peer_bytes", "Bytes of these packets.", "neighbor")
+PEER_SPOOFED = counter(
+    "peer_spoofed_packets", "Packets through the tunnel from a source that the peer may not use.", "neighbor"
+)
+UNKNOWN_SENDER = counter("unknown_sender_packets", "Packets through the tunnel from an NBMA address of no peer.")
+SOURCE_FILTER = gauge("source_filter", "1 for the mode in which the source filter works now.", "mode")
 REDIRECT_INSTALLED = gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last check.")
 REDIRECT_PACKETS = counter("redirect_packets", "Packets that the redirect rule logged to nhrpd.")
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")

@@ -56,7 +56,7 @@ pytestmark = [pytest.mark.contract, needs("nft")]
 
 
 def _sections(rule: RedirectRule) -> tuple[Section, ...]:
-    return desired_sections(TableSettings(rule), (), {})
+    return desired_sections(TableSettings((), rule), (), {})
 
 
 def _frame(ether_type: int, packet: bytes) -> bytes:
@@ -81,7 +81,7 @@ def _ipv6(source: str, destination: str) -> bytes:
 @asynccontextmanager
 async def _kept(telemetry: Telemetry) -> AsyncIterator[TableReconciler]:
     """A running keeper that the kernel notifies."""
-    keeper = TableReconciler(TableSettings(RULE), (), Nftables(), telemetry)
+    keeper = TableReconciler(TableSettings((), RULE), tuple, Nftables(), telemetry)
     async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
         await until(lambda: keeper.installed)
         yield keeper

@@ -108,8 +108,8 @@ class _Firewall:
 async def test_the_table_is_not_written(telemetry: Telemetry, logs: list[dict[str, Any]]) -> None:
     """The agent logs once for each state of the table that it would write it."""
     firewall = _Firewall()
-    settings = TableSettings(RedirectRule(("gre1",), 1, 24, 24, 4, 1))
-    keeper = TableReconciler(settings, (), firewall, telemetry, dry_run=True)
+    settings = TableSettings((), RedirectRule(("gre1",), 1, 24, 24, 4, 1))
+    keeper = TableReconciler(settings, tuple, firewall, telemetry, dry_run=True)
     task = asyncio.ensure_future(keeper.run())
 
     async def read() -> None:

@@ -19,7 +19,7 @@ RULE = RedirectRule(
     source_prefix_length_ipv6=64, destination_prefix_length_ipv6=48,
 )  # fmt: skip
 
-SECTIONS = desired_sections(TableSettings(RULE), (), {})
+SECTIONS = desired_sections(TableSettings((), RULE), (), {})
 GOLDEN = """\
 table inet dmvpn_agent
 delete table inet dmvpn_agent
@@ -65,7 +65,7 @@ def test_the_script_is_the_known_one() -> None:
 
 def test_a_table_without_sections_is_not_wanted() -> None:
     """Not even an empty one."""
-    assert desired_sections(TableSettings(None), (), {}) == ()
+    assert desired_sections(TableSettings(("gre1",)), (), {}) == ()
 
 
 def test_each_interface_has_a_rule() -> None:

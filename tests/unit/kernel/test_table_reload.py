@@ -23,7 +23,7 @@ class _Firewall:
 
     async def install(self, sections: tuple[Section, ...]) -> None:
         if not self.sections:
-            self.table.reload(TableSettings(AFTER))
+            self.table.reload(TableSettings((), AFTER))
         self.sections = sections
 
     async def change(self, script: str) -> None:
@@ -36,6 +36,6 @@ class _Firewall:
 async def test_a_reload_while_the_old_rule_is_written_is_not_lost(telemetry: Telemetry) -> None:
     """The agent writes the new rule next."""
     firewall = _Firewall()
-    firewall.table = TableReconciler(TableSettings(BEFORE), (), firewall, telemetry)
+    firewall.table = TableReconciler(TableSettings((), BEFORE), tuple, firewall, telemetry)
     async with running(firewall.table.run()):
         await until(lambda: AFTER.section() in firewall.sections)

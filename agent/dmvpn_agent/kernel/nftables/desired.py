@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dmvpn_agent.kernel.nftables.blocked import BLOCKED
 from dmvpn_agent.kernel.nftables.section import Elements, Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.source_filter import source_filter_section
 from dmvpn_agent.policy.peer import Peer
 
 
@@ -18,4 +19,6 @@ def desired_sections(settings: TableSettings, peers: Iterable[Peer], present: El
     sections = [BLOCKED]
     if settings.redirect:
         sections.append(settings.redirect.section())
+    if settings.source_filter:
+        sections.append(source_filter_section(settings.source_filter, settings.interfaces, peers, present))
     return tuple(sections)

@@ -4,7 +4,8 @@ A plan is one transaction, except that a section that is new in the table gets i
 transaction is applied as a whole or not at all, so an interrupted plan leaves either the former table or the new one.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dmvpn_agent.kernel.nftables import script
@@ -40,6 +41,24 @@ class ChangeElements:
     def count(self) -> int:
         """Return how many elements are added or removed."""
         return sum(map(len, (*self.added.values(), *self.removed.values())))
+
+    def parts(self) -> tuple["ChangeElements", ...]:
+        """Return the removals and two halves of what is added, each as a change; nothing if there is one element."""
+        if self.count < 2:
+            return ()
+        if self.removed and self.added:
+            return ChangeElements({}, self.removed), ChangeElements(self.added, {})
+        ordered = sorted((name, text) for name, members in (self.added or self.removed).items() for text in members)
+        middle = len(ordered) // 2
+        halves = (_grouped(ordered[:middle]), _grouped(ordered[middle:]))
+        return tuple(ChangeElements(half, {}) if self.added else ChangeElements({}, half) for half in halves)
+
+
+def _grouped(members: Iterable[tuple[str, str]]) -> Elements:
+    grouped: dict[str, set[str]] = defaultdict(set)
+    for name, text in members:
+        grouped[name].add(text)
+    return {name: frozenset(texts) for name, texts in grouped.items()}
 
 
 @dataclass(frozen=True, slots=True)

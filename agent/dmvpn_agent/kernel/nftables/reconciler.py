@@ -1,6 +1,7 @@
 """Keeps the agent's table as its sections say, also after an operator or another program flushes or edits it."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,31 +19,33 @@ from dmvpn_agent.kernel.nftables.plan import (
     is_new,
     plan,
 )
-from dmvpn_agent.kernel.nftables.section import Section
+from dmvpn_agent.kernel.nftables.section import Elements, Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.shown_table import ShownTable
-from dmvpn_agent.kernel.nftables.totals import Totals
+from dmvpn_agent.kernel.nftables.totals import PeerTotals, Totals
 from dmvpn_agent.policy.peer import Peer
-from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.runtime.backoff import Backoff, Trouble, Troubles
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-CHECK_INTERVAL = 15.0
+#: Seconds between two checks without an event, and until a failed one is repeated for the first time.
+CHECK_INTERVAL, FIRST_RETRY_INTERVAL = 15.0, 0.5
 
 
 class TableReconciler:
     """Compares the table with the sections and with its content right after it was written, and repairs it.
 
-    With ``dry_run`` it writes nothing and logs when it would. ``shown``: the table at the last check.
+    ``peers`` returns the accepted peers that may send. With ``dry_run`` the reconciler writes nothing and logs when
+    it would. ``shown``: the table at the last check; ``installed``: whether it was as desired then.
     """
 
     def __init__(
         self,
         settings: TableSettings,
-        peers: Iterable[Peer],
+        peers: Callable[[], tuple[Peer, ...]],
         firewall: Firewall,
         telemetry: Telemetry,
         *,
@@ -58,7 +61,9 @@ class TableReconciler:
         self._written: Written | None = None
         self._trouble = Trouble()
         self._source = Source(SourceName.NFTABLES, telemetry)
+        self._troubles = Troubles[str]()
         self.totals = Totals()
+        self.peer_totals = PeerTotals()
         self.shown: ShownTable | None = None
         self.installed = False
 
@@ -74,29 +79,38 @@ class TableReconciler:
 
     async def run(self) -> None:
         """Check the table until cancelled."""
+        backoff = Backoff(FIRST_RETRY_INTERVAL, CHECK_INTERVAL)
         while True:
+            wait = CHECK_INTERVAL
             try:
                 with self._source.read():
                     await self._check()
+                backoff.succeeded()
                 self._trouble.over()
             except FirewallError as error:
                 self._failed(error)
-            await self._trigger.wait(within=CHECK_INTERVAL)
+                wait = backoff.failed()
+            await self._trigger.wait(within=wait)
 
     def _failed(self, error: FirewallError) -> None:
         self.installed, self.shown = False, None
-        if not self._sections():
-            return  # a node that keeps no table needs no nft
+        if not self.settings.keeps_table:
+            return  # such a node needs no nft
         self._telemetry.increment(metrics.NFTABLES_FAILURES)
         if self._trouble.is_new(error):
-            log.error("nftables_failed", why=self._trouble.text, do="install nftables; the kernel needs nf_tables")
+            log.error(
+                "nftables_failed",
+                why=self._trouble.text,
+                consequence="packets that a peer may not send can pass" if self.settings.drops else "",
+                do="install nftables; the kernel needs nf_tables, and nft_fib_inet for the source filter",
+            )
 
     async def _check(self) -> None:
         if not self._dry_run and self.shown is not None and self._written is not None:
             with suppress(FirewallError):  # another program edited the table; what follows reads it
-                await self._write_elements(self.shown)
+                await self._write_elements(self.shown, self._written)
         shown = self._read(await self._firewall.show())
-        sections = self._sections(shown)
+        sections = await self._sections(shown)
         todo = plan(sections, shown, self._written)
         if todo is None:
             self.installed = True
@@ -106,8 +120,13 @@ class TableReconciler:
         else:
             await self._apply(todo, sections, shown)
 
-    def _sections(self, shown: ShownTable | None = None) -> tuple[Section, ...]:
-        return desired_sections(self.settings, self._peers, shown.members if shown else {})
+    async def _sections(self, shown: ShownTable | None) -> tuple[Section, ...]:
+        present: Elements = shown.members if shown else {}
+        # A thread, because a thousand peers take 30 ms: the agent answers nhrpd in the meantime.
+        sections = await asyncio.to_thread(desired_sections, self.settings, self._peers(), present)
+        for trouble in self._troubles.new(text for section in sections for text in section.troubles):
+            log.error("nftables_incomplete", why=trouble, consequence="packets of this peer count as spoofed")
+        return sections
 
     def _read(self, shown: ShownTable | None) -> ShownTable | None:
         self.shown = shown
@@ -115,33 +134,39 @@ class TableReconciler:
         if self._written is None:
             self.totals.begin(counts)  # an earlier process has counted these
         else:
-            self.totals.update(counts)
+            self.peer_totals.update(self.totals.update(counts))
         return shown
 
-    async def _write_elements(self, shown: ShownTable) -> None:
+    async def _write_elements(self, shown: ShownTable, written: Written) -> None:
         """Write at once what peers changed, by the table of the last check; the next check covers the rest."""
-        sections = self._sections(shown)
-        assert self._written is not None  # noqa: S101  the caller has checked
-        if bodies(sections) == bodies(self._written.sections) and (
-            change := changed_elements(sections, shown.members)
-        ):
+        sections = await self._sections(shown)
+        if bodies(sections) != bodies(written.sections):
+            return
+        if change := changed_elements(sections, shown.members):
             await self._change(change)
+        self._assign(sections)
 
-    async def _apply(self, todo: Rewrite | ChangeElements, sections: tuple[Section, ...],
-                     shown: ShownTable | None) -> None:  # fmt: skip
+    async def _apply(
+        self, todo: Rewrite | ChangeElements, sections: tuple[Section, ...], shown: ShownTable | None
+    ) -> None:
         if isinstance(todo, ChangeElements):
-            await self._change(todo)
+            await self._change_in_parts(todo)
         elif sections:
             await self._rewrite(todo, sections, shown)
         else:
             await self._firewall.remove()
             log.info("nftables_removed", why="no section is configured")
+        self._assign(sections)
         shown = self._read(await self._firewall.show())
         if sections and shown is None:
             raise FirewallError("nft accepted the table, but does not show it")
         if isinstance(todo, Rewrite):
             self._written = Written(sections, shown.content) if shown else None
         self.installed = shown is not None
+
+    def _assign(self, sections: tuple[Section, ...]) -> None:
+        for owners in (section.owners for section in sections if section.owners):
+            self.peer_totals.assign(owners)
 
     async def _rewrite(self, todo: Rewrite, sections: tuple[Section, ...], shown: ShownTable | None) -> None:
         # A packet that passed the marking chain before the section came must not reach the rule that drops it.
@@ -158,6 +183,25 @@ class TableReconciler:
         await self._firewall.change(change.script)
         self._telemetry.increment(metrics.NFTABLES_WRITES, "elements")
         log.debug("nftables_elements_changed", elements=change.count)
+
+    async def _change_in_parts(self, change: ChangeElements) -> None:
+        """Apply a change; if nft refuses it, apply all parts of it that nft does not refuse, removals first.
+
+        Raises ``FirewallError`` for what was refused. Without its element a packet is not accepted.
+        """
+        try:
+            await self._change(change)
+        except FirewallError as error:
+            if not (parts := change.parts()):
+                raise FirewallError(f"{error} ({change.script.strip()})") from None
+            refused: FirewallError | None = None
+            for part in parts:
+                try:
+                    await self._change_in_parts(part)
+                except FirewallError as cause:
+                    refused = cause
+            if refused:
+                raise refused from None
 
     def _log_dry_run(self, shown: ShownTable | None) -> None:
         if self._dry_run_report.is_new("missing" if shown is None else shown.content):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from dmvpn_agent.addresses import Address, Network
 
@@ -11,6 +12,13 @@ from dmvpn_agent.addresses import Address, Network
 Elements = Mapping[str, frozenset[str]]
 
 _DECLARED = re.compile(r"^ *(set|map|chain|counter) (\S+) ", re.MULTILINE)
+
+
+class Owner(NamedTuple):
+    """Whose packets an element counts: those of a peer, by protocol address; ``what`` says which of them."""
+
+    what: str
+    peer: Address
 
 
 class SectionName(StrEnum):
@@ -33,12 +41,15 @@ class Section:
     has all its elements in ``elements``, and no timeout; one that packets fill has a timeout. Counters have names.
     ``late``: commands of a second transaction if the section is new in the table, such as the rule that
     drops what the chains of ``body`` have not marked; otherwise they belong to the same transaction.
+    ``owners``: whose packets the elements count, by set and element. ``troubles``: what it cannot do, and what to do.
     """
 
     name: SectionName
     body: str
     elements: Elements = field(default_factory=dict)
     late: str = ""
+    owners: Mapping[tuple[str, str], Owner] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
 
     @property
     def objects(self) -> frozenset[str]:

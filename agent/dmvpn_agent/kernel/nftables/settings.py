@@ -1,17 +1,25 @@
 """What the operator configures of the table."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
-    """The settings of the sections; ``None`` for a section that is off."""
+    """The tunnel interfaces, and the settings of each section; ``None`` for one that is off."""
 
-    redirect: RedirectRule | None
+    interfaces: tuple[str, ...]
+    redirect: RedirectRule | None = None
+    source_filter: SourceFilter | None = None
 
     @property
     def keeps_table(self) -> bool:
         """Tell whether any section is on, so that the agent keeps a table."""
-        return any(getattr(self, section.name) is not None for section in fields(self))
+        return bool(self.redirect or self.source_filter)
+
+    @property
+    def drops(self) -> bool:
+        """Tell whether the table drops packets that peers may not send."""
+        return self.source_filter is not None and self.source_filter.mode is FilterMode.ENFORCE

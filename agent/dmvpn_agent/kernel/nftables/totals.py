@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable, Mapping
 
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.kernel.nftables.section import Owner
 from dmvpn_agent.kernel.nftables.shown_table import Count
 
 _ZERO = Count(0, 0)
@@ -36,3 +38,29 @@ class Totals:
     def total(self, key: Hashable) -> Count:
         """Return a counter's total; 0 before its first update."""
         return self._totals.get(key, _ZERO)
+
+
+class PeerTotals:
+    """What each accepted peer has sent since it was accepted, of each kind (``Owner.what``)."""
+
+    def __init__(self) -> None:
+        self._owners: Mapping[tuple[str, str], Owner] = {}
+        self._totals: dict[Owner, Count] = {}
+
+    def update(self, grown: Mapping[Hashable, Count]) -> None:
+        """Add what the elements have counted."""
+        for key, count in grown.items():
+            owner = self._owners.get(key)  # type: ignore[call-overload]
+            if owner is not None:
+                total = self._totals.get(owner, _ZERO)
+                self._totals[owner] = Count(total.packets + count.packets, total.bytes + count.bytes)
+
+    def assign(self, owners: Mapping[tuple[str, str], Owner]) -> None:
+        """Say whose packets the elements count from now on; a peer that is not among them is forgotten."""
+        if owners is not self._owners:
+            self._owners = owners
+            self._totals = {owner: self._totals.get(owner, _ZERO) for owner in owners.values()}
+
+    def of(self, what: str) -> dict[Address, Count]:
+        """Return the totals of one kind by the peers' protocol addresses."""
+        return {owner.peer: count for owner, count in self._totals.items() if owner.what == what}
