@@ -22,6 +22,7 @@ from dmvpn_agent.view.status import (
     peers_status,
     redirect_status,
     trust_status,
+    tunnels_status,
 )
 from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.trust import Trust
@@ -59,6 +60,7 @@ class AgentApp:
             Part("control", start=self._control.start, stop=self._control.stop),
             *self.process.parts,
             Part("kernel", components.kernel.run),
+            Part("links", components.links.run),
             Part("charon", components.charon.run),
             Part("bindings", components.bindings.run),
             Part("trust", components.trust.run),
@@ -125,6 +127,7 @@ class AgentApp:
         if keys := restart_needed(AGENT, former, wanted):
             log.warning("restart_needed", keys=keys, why="the agent reads these keys at start only")
         components.bindings.reload(config.frr)
+        components.links.reload(config.links)
         if components.reconciler and config.bgp:
             components.reconciler.reload(config.frr, config.bgp)
         components.table.reload(config.table)
@@ -163,5 +166,6 @@ class AgentApp:
             "decisions": decisions_status(components.authorizer),
             "frr": frr_status(reconciler),
             "frr_access": access_status(terminals.reader.used, terminals.writer.name, reconciler),
+            "tunnels": tunnels_status(components.links),
             "redirect": redirect_status(components.table),
         }

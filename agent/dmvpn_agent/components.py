@@ -43,7 +43,16 @@ from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel import metrics as kernel_metrics
-from dmvpn_agent.kernel.events import KernelEvent, LinkEvent, NeighbourEvent, RouteEvent, may_change_bindings
+from dmvpn_agent.kernel.events import (
+    AddressEvent,
+    KernelEvent,
+    LinkEvent,
+    NeighbourEvent,
+    RouteEvent,
+    may_change_bindings,
+)
+from dmvpn_agent.kernel.links.kernel_links import KernelLinks
+from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.kernel.nftables.gauges import observe_table
 from dmvpn_agent.kernel.nftables.program import Nftables
@@ -99,6 +108,7 @@ class Components:
         self.trust = TrustWatch(reader, telemetry, self._crl_loader(), self.reauthorizer.use_trust)
         self.bindings = self._make_bindings()
         self.kernel = KernelWatch(config.interfaces, telemetry)
+        self.links = LinkReconciler(config.links, KernelLinks(), telemetry, clocks, dry_run=dry_run)
         self.events = self._make_event_socket()
         self.reconciler = self._make_reconciler()
         self.table = TableReconciler(config.table, self._senders, self.nftables, telemetry, dry_run=dry_run)
@@ -237,6 +247,7 @@ class Components:
     def _subscribe(self) -> None:
         """Wire the kernel's notifications."""
         self.kernel.subscribe(self._bindings_changed, LinkEvent, RouteEvent, NeighbourEvent)
+        self.kernel.subscribe(self.links.kernel_changed, LinkEvent, AddressEvent)
 
     def _bindings_changed(self, event: KernelEvent) -> None:
         if may_change_bindings(event, self._config.interfaces):
@@ -267,6 +278,7 @@ class Components:
         telemetry = self.telemetry
         telemetry.observe(admission_metrics.EVENT_CONNECTIONS_OPEN, lambda: self.events.open_connections)
         telemetry.observe(kernel_metrics.TUNNEL_UP, self._tunnels_up)
+        telemetry.observe(kernel_metrics.TUNNEL_IN_SYNC, self.links.in_sync)
         telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self.denials))
         observe_peers(telemetry, self.peers)
         observe_sas(telemetry, self.charon)

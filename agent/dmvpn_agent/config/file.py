@@ -17,8 +17,10 @@ from dmvpn_agent.charon.vici import MAX_VALUE
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.nftables import read_redirect, read_source_filter
 from dmvpn_agent.config.policy import Node, read_policy
+from dmvpn_agent.config.tunnel import read_tunnels
 from dmvpn_agent.config.values import REQUIRED, ConfigError, Table
 from dmvpn_agent.frr.settings import Frr
+from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
@@ -39,8 +41,8 @@ class Config:
     """A whole, valid configuration.
 
     ``tunnels``: the tunnel interfaces, each with the profile that nhrpd requests from charon for it: the name of a
-    connection and of its child in swanctl.conf. ``bgp``, ``redirect`` and ``source_filter`` are ``None`` if the agent
-    does not manage them.
+    connection and of its child in swanctl.conf. ``links``: what ``[tunnel.NAME]`` wants of each of them. ``bgp``,
+    ``redirect`` and ``source_filter`` are ``None`` if the agent does not manage them.
     """
 
     role: Role
@@ -56,6 +58,7 @@ class Config:
     bgp: BgpSettings | None
     redirect: RedirectRule | None
     source_filter: SourceFilter | None
+    links: Mapping[str, TunnelSettings]
     metrics: Endpoint | None
     metrics_access: HttpAccess
     bridge: Bridge
@@ -196,6 +199,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         bgp=bgp,
         redirect=read_redirect(top.table("redirect"), role, tuple(tunnels)),
         source_filter=read_source_filter(top.table("source_filter")),
+        links=read_tunnels(top, tuple(tunnels)),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
         metrics_access=_access(metrics),
         bridge=_bridge(top.table("bridge")),

@@ -65,6 +65,7 @@ KEYS = (
     Key("redirect.rate_per_minute", "redirect.rate_per_minute"),
     Key("redirect.burst", "redirect.burst"),
     Key("source_filter", "source_filter"),
+    Key("tunnel", "links"),
     Key("metrics.listen", "metrics", (AGENT,)),
     Key("peers.learn", "peers.learn"),
     Key("peers.expected", "peers.expected"),

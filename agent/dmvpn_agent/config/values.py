@@ -286,6 +286,11 @@ hub_weights: Parser[Mapping[Address, int]] = Parser(
 )
 
 
+def optional(parser: Parser[V]) -> Parser[V | None]:
+    """Return a parser that also takes ``""``, as ``None``."""
+    return Parser(f'{parser.expected}, or "" for none', lambda value: None if value == "" else parser.parse(value))
+
+
 def one_of(*words: str) -> Parser[str]:
     """Return a parser for one of these words."""
 

@@ -23,3 +23,8 @@ REDIRECT_PACKETS = counter("redirect_packets", "Packets that the redirect rule l
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")
 KERNEL_EVENTS = counter("kernel_events", "Netlink notifications by kind, after those of no interest.", "kind")
 KERNEL_RESYNCS = counter("kernel_resyncs", "Times all links and addresses were read, by cause.", "cause")
+TUNNEL_REPAIRS = counter(
+    "tunnel_repairs", "Changes at tunnel interfaces that the agent took back, by cause.", "cause"
+)
+TUNNEL_FAILURES = counter("tunnel_failures", "Changes at tunnel interfaces that the kernel refused, by kind.", "kind")
+TUNNEL_IN_SYNC = gauge("tunnel_in_sync", "1 if the tunnel interface is as in [tunnel.NAME].", "interface")

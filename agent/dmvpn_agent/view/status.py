@@ -13,6 +13,8 @@ from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.kernel.links.changes import commands
+from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables import redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.clocks import Clocks
@@ -183,6 +185,14 @@ def redirect_status(table: TableReconciler) -> dict[str, Any] | None:
     if table.settings.redirect is None:
         return None
     return {"installed": table.installed, "packets": table.totals.total(redirect_rule.COUNTER).packets}
+
+
+def tunnels_status(links: LinkReconciler) -> dict[str, Any]:
+    """Return what differs at each tunnel interface of ``[tunnel.NAME]``, as commands, and why."""
+    problems = [{"interface": one.interface, "kind": str(one.kind), "found": one.found, "do": one.do}
+                for one in links.problems]  # fmt: skip
+    left = {name: [line for change in changes for line in commands(change)] for name, changes in links.left.items()}
+    return {"left": left, "problems": problems}
 
 
 def _time(moment: datetime | None) -> str | None:

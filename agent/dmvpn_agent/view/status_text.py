@@ -11,7 +11,7 @@ def status_text(state: dict[str, Any]) -> str:
     parts = [
         f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}"
         + (", DRY RUN: it changes nothing" if state["dry_run"] else ""),
-        f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'])}",
+        f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'], state['tunnels'])}",
         f"nhrpd              {_nhrpd(state['nhrpd'])}",
         f"charon             {_charon(state['charon'])}",
         f"CAs and CRLs       {_trust(state['trust'])}",
@@ -26,9 +26,11 @@ def status_text(state: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _tunnels(tunnels: list[dict[str, Any]]) -> str:
+def _tunnels(tunnels: list[dict[str, Any]], kept: dict[str, Any]) -> str:
     words = {True: "up", False: "DOWN", None: "ABSENT"}
-    return "; ".join(f"{one['name']} (profile {one['profile']}) is {words[one['up']]}" for one in tunnels)
+    parts = [f"{one['name']} (profile {one['profile']}) is {words[one['up']]}" for one in tunnels]
+    parts += [f"{name} is NOT AS CONFIGURED: {', '.join(lines)}" for name, lines in kept["left"].items()]
+    return "; ".join([*parts, *(f"{one['found']}: {one['do']}" for one in kept["problems"])])
 
 
 def _nhrpd(nhrpd: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ def _state(**changes: object) -> dict[str, Any]:
     return {
         "version": "0.1.0", "dry_run": False, "role": "hub", "started": "2026-03-01T12:00:00+00:00",
         "tunnel_interfaces": [{"name": "gre1", "profile": "dmvpn", "up": True}],
+        "tunnels": {"left": {}, "problems": []},
         "nhrpd": {"connected": True, "trouble": None},
         "peers": [PEER], "decisions": [DENIED],
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [],
@@ -127,3 +128,10 @@ def test_a_configuration_is_shown_with_what_it_would_do() -> None:
         'iifname "gre1" oifname "gre1"',
     ):
         assert line in text
+
+
+def test_a_tunnel_that_is_not_as_configured_is_shown() -> None:
+    """With the command that would correct it, and the remedy of what prevents it."""
+    problem = {"interface": "gre1", "kind": "no_gre", "found": "no GRE", "do": "modprobe ip_gre"}
+    text = status_text(_state(tunnels={"left": {"gre1": ["ip link set gre1 mtu 1400"]}, "problems": [problem]}))
+    assert "gre1 is NOT AS CONFIGURED: ip link set gre1 mtu 1400; no GRE: modprobe ip_gre" in text
