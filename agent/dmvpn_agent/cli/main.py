@@ -26,6 +26,8 @@ COMMANDS = {
     "check": "Validate a configuration and show what the agent would do with it.",
     "doctor": "Check the setup of this node and show what to do. Exit status 0: no fault, 1: faults, 2: the"
     " configuration is invalid.",
+    "setup": "Make this machine a node of a DMVPN, from one file, or undo that. Exit status 0: the node works, 1: it"
+    " does not, 2: something is wrong, and nothing was changed.",
     "status": "Show the peers, the latest decisions and the state of the running agent.",
     "sas": "Show the IKE_SAs and CHILD_SAs with each peer: addresses, NAT, algorithms, ages, traffic.",
     "explain": "Show how the policy judges a certificate, rule by rule, and what follows in FRR. Exit status 0:"

@@ -1,0 +1,180 @@
+"""``setup``: makes this machine a node of a DMVPN, from one file; or puts everything back."""
+
+import asyncio
+import getpass
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dmvpn_agent.cli.doctor import render as doctor_text
+from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
+from dmvpn_agent.setup.bundle import MAX_BUNDLE_BYTES, Bundle, WrongPassphrase, passphrase_in_name, read_bundle
+from dmvpn_agent.setup.choose import choose
+from dmvpn_agent.setup.journal import JournalUnreadable
+from dmvpn_agent.setup.machine import MachineError
+from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
+from dmvpn_agent.setup.refusal import Refusal, Refused
+from dmvpn_agent.setup.system import Manager, System
+from dmvpn_agent.setup.verdict import Verdict, reach_verdict
+from dmvpn_agent.setup.workflow import Prepared, Setup
+
+EXIT_WORKS, EXIT_NOT, EXIT_REFUSED = 0, 1, 2
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE", help="the node's key, certificate and CA:"
+                        " PKCS #12 (.pfx) or PEM")  # fmt: skip
+    parser.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the first line of FILE is the"
+                        " bundle's passphrase; /dev/fd/N for a file descriptor (default: ask)")  # fmt: skip
+    parser.add_argument("--answers", type=Path, metavar="FILE", help="TOML: values that setup is not to find out by"
+                        " itself (docs/setup.md)")  # fmt: skip
+    parser.add_argument("--yes", action="store_true", help="ask nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--no-start", action="store_true", help="write the files, and start nothing")
+    parser.add_argument("--wait", type=float, default=90.0, metavar="SECONDS", help="how long to wait until the node"
+                        " works (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--undo", action="store_true", help="put back everything that setup changed")
+
+
+def run(arguments: Namespace) -> int:
+    """Set the node up, or undo it; return the exit status."""
+    logs.set_up_for_command()
+    setup = Setup(lambda line: say_lines([f"  {line}"]))
+    try:
+        return asyncio.run(_undo(setup, arguments) if arguments.undo else _set_up(setup, arguments))
+    except Refused as refused:
+        for refusal in refused.refusals:
+            _print_refusal(refusal)
+        complain("dmvpn-agent: setup: nothing was changed")
+        return EXIT_REFUSED
+    except ConfigError as error:
+        complain(f"dmvpn-agent: {arguments.answers}: {error}")
+        return EXIT_REFUSED
+    except (OSError, MachineError, JournalUnreadable) as error:
+        complain(f"dmvpn-agent: setup: {error}")
+        if setup.has_run:
+            complain("dmvpn-agent: setup is unfinished: run it again, or `dmvpn-agent setup --undo`")
+        return EXIT_NOT
+
+
+def _print_refusal(refusal: Refusal) -> None:
+    complain(f"FAULT: {refusal.what}")
+    complain(f"  found     {refusal.found}")
+    complain(f"  expected  {refusal.expected}")
+    complain(f"  do        {refusal.do}")
+
+
+async def _set_up(setup: Setup, arguments: Namespace) -> int:
+    if arguments.bundle is None:
+        raise Refused(Refusal("the bundle", "none is named", "dmvpn-agent setup BUNDLE", "name the file that the CA"
+                              " gave you"))  # fmt: skip
+    bundle = _bundle(arguments)
+    answers = read_answers(_read(arguments.answers)) if arguments.answers else Answers()
+    system = await setup.observe()
+    if not arguments.yes:
+        answers = _ask(bundle, system, answers)
+    prepared = setup.prepare(bundle, system, answers, start=not arguments.no_start)
+    _show(prepared)
+    if arguments.dry_run or (prepared.plan.steps and not arguments.yes and not _agrees()):
+        say("nothing was changed")
+        return EXIT_WORKS if arguments.dry_run else EXIT_NOT
+    await setup.apply(prepared)
+    if arguments.no_start or system.services.manager is Manager.NONE:
+        return EXIT_WORKS
+    verdict = await reach_verdict(prepared.config, arguments.wait, lambda line: say_lines([f"  {line}"]))
+    _print_verdict(verdict)
+    return EXIT_WORKS if verdict.works else EXIT_NOT
+
+
+def _bundle(arguments: Namespace) -> Bundle:
+    """Read the bundle, with the given passphrase, or none, or that in its name, or one that is typed."""
+    data, now = _read(arguments.bundle), datetime.now(UTC)
+    given: list[str | None]
+    if arguments.passphrase_file:
+        given = [_read(arguments.passphrase_file).decode(errors="replace").split("\n")[0].rstrip("\r")]
+    else:
+        given = [None, *filter(None, [passphrase_in_name(arguments.bundle)])]
+    for passphrase in given:
+        try:
+            return read_bundle(data, passphrase, now)
+        except WrongPassphrase:
+            continue
+    try:
+        if not arguments.passphrase_file and not arguments.yes and sys.stdin.isatty():
+            return read_bundle(data, getpass.getpass(f"Passphrase of {arguments.bundle.name}: "), now)
+    except WrongPassphrase:
+        pass
+    raise Refused(Refusal("the bundle's passphrase", "it does not open the bundle", "the one by which the bundle was"
+                          " encrypted", "give it with --passphrase-file, or type it again"))  # fmt: skip
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BUNDLE_BYTES + 1)
+    except OSError as error:
+        raise Refused(
+            Refusal(str(file), error.strerror or str(error), "a readable file", "name another one")
+        ) from None
+
+
+def _ask(bundle: Bundle, system: System, answers: Answers) -> Answers:
+    """Ask what is open, until nothing is."""
+    while questions := choose(bundle, system, answers).questions:
+        question = questions[0]
+        try:
+            typed = input(f"{question.text}: ")
+            answers = replace(answers, **{question.key: parse_answer(question.key, typed)})
+        except ConfigError as error:
+            say(str(error))
+        except EOFError:
+            return answers
+    return answers
+
+
+def _show(prepared: Prepared) -> None:
+    say(values_text(prepared.choice.values))
+    say("")
+    if not prepared.plan.steps:
+        say("this node is as it must be")
+        return
+    say(diff_text(prepared.plan, prepared.system.files))
+    say("")
+    say_lines(steps_text(prepared.plan))
+
+
+def _agrees() -> bool:
+    try:
+        return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    say("\n".join(doctor_text(verdict.checks)))
+    say_lines(
+        f"peer {peer['protocol_address']} ({peer['kind']}) at {peer['nbma_address']}: {peer['subject']}"
+        for peer in verdict.peers
+    )
+    if verdict.waiting:
+        complain(
+            f"dmvpn-agent: setup: still waiting for {verdict.waiting}; `dmvpn-agent status` and `doctor` show more"
+        )
+
+
+async def _undo(setup: Setup, arguments: Namespace) -> int:
+    if not setup.has_run:
+        say("setup has changed nothing here")
+        return EXIT_WORKS
+    if not arguments.yes and not _agrees():
+        return EXIT_NOT
+    problems = await setup.undo()
+    for problem in problems:
+        complain(f"dmvpn-agent: setup: {problem}")
+    return EXIT_NOT if problems else EXIT_WORKS

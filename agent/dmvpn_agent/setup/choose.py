@@ -1,0 +1,252 @@
+"""What a node is to be: from its bundle, the machine and the operator's answers. Each value has a source."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from typing import Generic, TypeVar
+
+from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, Address, Network, contains, covers, overlap
+from dmvpn_agent.setup.answers import Answers
+from dmvpn_agent.setup.bundle import Bundle
+from dmvpn_agent.setup.node import TUNNEL_KEY, TUNNEL_MTU, Hub, Node
+from dmvpn_agent.setup.refusal import Refusal
+from dmvpn_agent.setup.system import System, Uplink
+from dmvpn_agent.x509.certificate import Role
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+#: The networks of RFC 1918, for a hub whose certificate and CA name no others.
+_PRIVATE: tuple[Network, ...] = tuple(ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+_TUNNEL_LENGTH = {4: 24, 6: 64}
+_HUBS_QUESTION = "The hubs, each a DNS name or an address, as hub.example.com or 10.255.0.1=203.0.113.1"
+_AS_NUMBER_QUESTION = "The certificate names no AS number, or several. This node's AS number"
+_ANSWERS, _CERTIFICATE, _DEFAULT = "the answers", "the certificate", "the default"
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Generic[T_co]):
+    """A value of the node, and where it comes from, for people."""
+
+    value: T_co
+    source: str
+
+    def __str__(self) -> str:
+        listed = self.value if isinstance(self.value, tuple) else (self.value,)
+        return ", ".join("yes" if one is True else "no" if one is False else str(one) for one in listed) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What only the operator can know. ``key``: that of the answers file."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The node with the source of each value; or, if there is no node, the open questions or what is wrong."""
+
+    node: Node | None
+    values: tuple[tuple[str, Value[object]], ...] = ()
+    questions: tuple[Question, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
+    """Return what the node is to be."""
+    role = _either(answers.role, Value(bundle.role, _CERTIFICATE))
+    hubs = _hubs(bundle, answers, role.value)
+    as_number = _as_number(bundle, answers)
+    tunnels = _tunnel_networks(bundle, answers, hubs.value if hubs else ())
+    uplink, uplink_refusals = _uplink(system, answers)
+    refusals = (*uplink_refusals, *_contradictions(bundle, tunnels.value, role.value))
+    if refusals or not (uplink and hubs and as_number):
+        open_ones = (
+            *([] if uplink or uplink_refusals else [Question("uplink", _uplink_question(system.uplinks))]),
+            *([] if hubs else [Question("hubs", _HUBS_QUESTION)]),
+            *([] if as_number else [Question("as_number", _AS_NUMBER_QUESTION)]),
+        )
+        return Choice(None, (), open_ones, refusals)
+    lan = _lan_networks(bundle, system, answers)
+    allowed = _allowed_networks(bundle, answers, role.value)
+    ibgp = _either(answers.ibgp, Value(bundle.dmvpn_ca, "the certificate's form" if bundle.dmvpn_ca else _DEFAULT))
+    cisco = _either(answers.cisco, Value(False, _DEFAULT))
+    bridged = _bridged(system, answers)
+    key, mtu = _either(answers.key, Value(TUNNEL_KEY, _DEFAULT)), _either(answers.mtu, Value(TUNNEL_MTU, _DEFAULT))
+    node = Node(
+        role=role.value,
+        bridged=bridged.value,
+        as_number=as_number.value,
+        nbma_address=uplink.value,
+        protocol_addresses=bundle.protocol_addresses,
+        tunnel_networks=tunnels.value,
+        lan_networks=lan.value,
+        allowed_networks=allowed.value,
+        hubs=hubs.value,
+        dmvpn_ca=bundle.dmvpn_ca,
+        ibgp=ibgp.value,
+        cisco=cisco.value,
+        key=key.value,
+        mtu=mtu.value,
+        program=system.program,
+    )
+    return Choice(node, (
+        ("role", role),
+        ("NBMA address", uplink),
+        ("protocol addresses", Value(bundle.protocol_addresses, _CERTIFICATE)),
+        ("AS number", as_number),
+        ("hubs", hubs),
+        ("tunnel networks", tunnels),
+        ("networks announced", lan),
+        ("networks of peers", allowed),
+        ("one AS number for all", ibgp),
+        ("Cisco routers as peers", cisco),
+        ("bridge", bridged),
+        ("tunnel key", key),
+        ("tunnel MTU", mtu),
+    ))  # fmt: skip
+
+
+def _either(answer: T | None, otherwise: Value[T]) -> Value[T]:
+    return otherwise if answer is None else Value(answer, _ANSWERS)
+
+
+def _bridged(system: System, answers: Answers) -> Value[bool]:
+    found = Value(not system.patched, "this strongSwan has Alpine's patches" if system.patched else "this strongSwan"
+                                      " has no patches for nhrpd")  # fmt: skip
+    return _either(None if answers.strongswan is None else answers.strongswan == "bridged", found)
+
+
+def _hubs(bundle: Bundle, answers: Answers, role: Role) -> Value[tuple[Hub, ...]] | None:
+    """Return the hubs, or ``None`` if a spoke's are not known. A hub knows no other hubs but those of the answers.
+
+    dmvpn-ca names all hubs in every hub's certificate, and nothing tells which of them is the node itself.
+    """
+    if answers.hubs is not None:
+        return Value(answers.hubs, _ANSWERS)
+    if role is Role.HUB:
+        return Value((), _DEFAULT)
+    named = tuple(Hub(host) for host in bundle.hub_hosts)
+    return Value(named, _CERTIFICATE) if named else None
+
+
+def _as_number(bundle: Bundle, answers: Answers) -> Value[int] | None:
+    if answers.as_number is not None:
+        return Value(answers.as_number, _ANSWERS)
+    named = [number for number in bundle.as_numbers if number not in RESERVED_AS_NUMBERS]
+    return Value(named[0], _CERTIFICATE) if len(named) == 1 else None
+
+
+def _tunnel_networks(bundle: Bundle, answers: Answers, hubs: Iterable[Hub]) -> Value[tuple[Network, ...]]:
+    """Return the networks of protocol addresses.
+
+    A block of the certificate or its CA that holds a protocol address is one if no site has prefixes in it. Otherwise
+    it is the /24 or /64 around the address, wide enough for the hubs' addresses.
+    """
+    if answers.tunnel_networks is not None:
+        return Value(answers.tunnel_networks, _ANSWERS)
+    own: Sequence[Network] = bundle.prefixes
+    for blocks, source in ((bundle.carried, _CERTIFICATE), (bundle.ca_blocks, "the CA's certificate")):
+        found = [_block(blocks, address, own) for address in bundle.protocol_addresses]
+        if found and all(found):
+            return Value(tuple(dict.fromkeys(one for one in found if one)), source)
+    of_hubs = [hub.protocol_address for hub in hubs if hub.protocol_address]
+    around = (_around(address, of_hubs) for address in bundle.protocol_addresses)
+    return Value(tuple(dict.fromkeys(around)), "around the protocol addresses")
+
+
+def _block(blocks: Iterable[Network], address: Address, own: Sequence[Network]) -> Network | None:
+    holding = [one for one in blocks if address in one and not any(overlap(one, prefix) for prefix in own)]
+    return max(holding, key=lambda one: one.prefixlen, default=None)
+
+
+def _around(address: Address, hubs: Iterable[Address]) -> Network:
+    kind = IPv4Network if isinstance(address, IPv4Address) else IPv6Network
+    length = _TUNNEL_LENGTH[address.version]
+    others = [hub for hub in hubs if hub.version == address.version]
+    while True:
+        network: Network = kind((int(address), length), strict=False)
+        if all(hub in network for hub in others):
+            return network
+        length -= 1
+
+
+def _lan_networks(bundle: Bundle, system: System, answers: Answers) -> Value[tuple[Network, ...]]:
+    """Return the networks to announce: those of this node's interfaces in its prefixes, or else the prefixes.
+
+    bgpd announces a network only if there is a route to exactly this network.
+    """
+    if answers.networks is not None:
+        return Value(answers.networks, _ANSWERS)
+    prefixes = bundle.prefixes
+    connected: list[Network] = [interface.network for _, interface in system.addresses]
+    inside = tuple(dict.fromkeys(one for one in connected if any(covers(prefix, one) for prefix in prefixes)))
+    if inside:
+        return Value(inside, "the interfaces in the certificate's prefixes")
+    return Value(prefixes, _CERTIFICATE)
+
+
+def _allowed_networks(bundle: Bundle, answers: Answers, role: Role) -> Value[tuple[Network, ...]]:
+    if answers.allowed_networks is not None:
+        return Value(answers.allowed_networks, _ANSWERS)
+    for blocks, source in ((bundle.carried, _CERTIFICATE), (bundle.ca_blocks, "the CA's certificate")):
+        apart = tuple(one for one in blocks if not contains((one,), bundle.protocol_addresses[0]))
+        if apart:
+            return Value(apart, source)
+    return Value(_PRIVATE, _DEFAULT) if role is Role.HUB else Value((), "all")
+
+
+def _uplink_question(uplinks: Sequence[Uplink]) -> str:
+    listed = ", ".join(f"{one.interface} ({one.address})" for one in uplinks)
+    return (
+        f"This node has several default routes: {listed}. Its uplink"
+        if uplinks
+        else ("This node has no default route. Its uplink (interface or IPv4 address)")
+    )
+
+
+def _uplink(system: System, answers: Answers) -> tuple[Value[IPv4Address] | None, tuple[Refusal, ...]]:
+    """Return the NBMA address: ``None`` without a refusal if the operator has to choose."""
+    if answers.uplink is not None:
+        return _named_uplink(answers.uplink, system)
+    best = [one for one in system.uplinks if one.metric == system.uplinks[0].metric]
+    if len(best) != 1:
+        return None, ()
+    only = best[0]
+    if only.address is None:
+        return None, (_without_address(only.interface),)
+    return Value(only.address, f"the default route by {only.interface}"), ()
+
+
+def _named_uplink(named: str, system: System) -> tuple[Value[IPv4Address] | None, tuple[Refusal, ...]]:
+    own = [(interface, one.ip) for interface, one in system.addresses if isinstance(one.ip, IPv4Address)]
+    for uplink in system.uplinks:
+        if uplink.interface == named and uplink.address is not None:
+            return Value(uplink.address, f"{_ANSWERS}: {named}"), ()
+    for interface, address in own:
+        if named in (interface, str(address)):
+            return Value(address, f"{_ANSWERS}: {named}"), ()
+    if named in system.links:
+        return None, (_without_address(named),)
+    return None, (Refusal("the uplink", f"{named} is neither an interface nor an IPv4 address of this node",
+                          f"one of {', '.join(f'{name} ({address})' for name, address in own) or 'none'}",
+                          "correct `uplink` in the answers"),)  # fmt: skip
+
+
+def _without_address(interface: str) -> Refusal:
+    return Refusal(f"the uplink {interface}", "it has no IPv4 address", "an NBMA address: nhrpd supports IPv4 only",
+                   "give the interface an address, or name another one as `uplink`")  # fmt: skip
+
+
+def _contradictions(bundle: Bundle, tunnels: tuple[Network, ...], role: Role) -> list[Refusal]:
+    found = [
+        Refusal("tunnel_networks", f"{address} is in none of {', '.join(map(str, tunnels))}",
+                "the network of this node's protocol address", "correct `tunnel_networks` in the answers")
+        for address in bundle.protocol_addresses if not contains(tunnels, address)
+    ]  # fmt: skip
+    if role is Role.HUB and bundle.role is Role.SPOKE:
+        found.append(Refusal("the role", "hub, by the answers; the certificate names no hub", "a certificate that"
+                             " says hub: spokes deny another one", "ask the CA for a hub's certificate"))  # fmt: skip
+    return found

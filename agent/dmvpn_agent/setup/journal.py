@@ -1,0 +1,131 @@
+"""What setup has done, on the disk: written before each step, so that an interruption at any point can be undone.
+
+The journal has the machine as it was before the first run. A later run adds what it touches first; it never
+overwrites what an earlier one kept.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+
+from dmvpn_agent.setup.disk import Disk
+from dmvpn_agent.setup.system import File
+
+FOLDER = "/var/lib/dmvpn-agent-setup"
+_JOURNAL, _BACKUPS = f"{FOLDER}/journal", f"{FOLDER}/files"
+
+
+class JournalUnreadable(Exception):
+    """The journal was changed by hand, or its disk is damaged; the text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was about to be changed, and how it was.
+
+    ``kind``: ``file``, ``directory``, ``group``, ``user``, ``sysctl``, ``service``, ``link``; ``begin`` and ``done``
+    for a run, ``written`` for a file's new content. ``before``: by kind.
+    """
+
+    kind: str
+    name: str = ""
+    before: Any = None
+
+
+class Journal:
+    """The journal of one machine."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._entries: list[Entry] | None = None
+        self._torn = False
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries, the oldest first. Raises ``OSError`` and ``JournalUnreadable``."""
+        if self._entries is None:
+            self._entries = list(self._read())
+        return tuple(self._entries)
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether the last run did not come to its end."""
+        runs = [entry.kind for entry in self.entries if entry.kind in {"begin", "done"}]
+        return runs[-1:] == ["begin"]
+
+    def has(self, kind: str, name: str) -> bool:
+        """Tell whether a thing is in the journal already."""
+        return any((entry.kind, entry.name) == (kind, name) for entry in self.entries)
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry, and wait until it is on the disk. Raises ``OSError``."""
+        entries = self.entries
+        for folder in ("/var", "/var/lib"):
+            if self._disk.directory_mode(folder) is None:
+                self._disk.make_directory(folder, 0o755)
+        for folder in (FOLDER, _BACKUPS):
+            self._disk.make_directory(folder, 0o700)
+        if self._torn:
+            self._disk.write(_JOURNAL, File(b"".join(map(_line, entries)), 0o600, "root", "root"))
+            self._torn = False
+        self._disk.append(_JOURNAL, _line(entry))
+        self._entries = [*entries, entry]
+
+    def keep_file(self, path: str) -> None:
+        """Keep a file as it is, unless an earlier run has. Raises ``OSError``."""
+        if self.has("file", path):
+            return
+        found = self._disk.read(path)
+        if found is None:
+            self.add(Entry("file", path))
+            return
+        if not self.entries:
+            self.add(Entry("begin"))
+        number = sum(entry.kind == "file" for entry in self.entries)
+        backup = f"{_BACKUPS}/{number:04}"
+        self._disk.write(backup, File(found.content, 0o600, "root", "root"))
+        self.add(Entry("file", path, {"backup": backup, "mode": found.mode, "owner": found.owner,
+                                      "group": found.group}))  # fmt: skip
+
+    def written(self, path: str) -> None:
+        """Record a file's new content, to notice later changes. Raises ``OSError``."""
+        found = self._disk.read(path)
+        self.add(Entry("written", path, digest(found)))
+
+    def file_before(self, entry: Entry) -> File | None:
+        """Return a file as it was. Raises ``OSError`` and ``JournalUnreadable``."""
+        if entry.before is None:
+            return None
+        kept = self._disk.read(entry.before["backup"])
+        if kept is None:
+            raise JournalUnreadable(f"{entry.before['backup']}, the backup of {entry.name}, is missing")
+        return File(kept.content, entry.before["mode"], entry.before["owner"], entry.before["group"])
+
+    def forget(self) -> None:
+        """Remove the journal and all backups; the journal last. Raises ``OSError``."""
+        self._disk.remove_tree(_BACKUPS)
+        self._disk.remove(_JOURNAL)
+        self._disk.remove_tree(FOLDER)
+        self._entries = None
+
+    def _read(self) -> Iterator[Entry]:
+        found = self._disk.read(_JOURNAL)
+        lines = found.content.split(b"\n") if found else []
+        self._torn = bool(lines and lines.pop())  # an entry that was interrupted: its step was not begun
+        for number, line in enumerate(lines, start=1):
+            try:
+                raw = json.loads(line)
+                yield Entry(raw["kind"], raw["name"], raw["before"])
+            except (ValueError, KeyError, TypeError):
+                raise JournalUnreadable(f"{_JOURNAL}, line {number}, is not what setup wrote") from None
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps(asdict(entry)).encode() + b"\n"
+
+
+def digest(file: File | None) -> str:
+    """Return a hash of a file's content, empty if there is none."""
+    return sha256(file.content).hexdigest() if file else ""

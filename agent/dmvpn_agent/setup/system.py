@@ -1,0 +1,91 @@
+"""A machine as ``setup`` finds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+
+
+class Manager(StrEnum):
+    """What starts services."""
+
+    SYSTEMD = "systemd"
+    OPENRC = "openrc"
+    #: A container or a chroot: services are started by whoever made it.
+    NONE = "none"
+
+
+class Network(StrEnum):
+    """What makes interfaces at the start of the machine."""
+
+    IFUPDOWN = "ifupdown"
+    NETWORKD = "systemd-networkd"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """An interface with a default route, and the address that packets by it come from."""
+
+    interface: str
+    address: IPv4Address | None
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it is."""
+
+    content: bytes
+    mode: int
+    owner: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The units of the programs, by the names that the manager knows; empty for one that it does not know."""
+
+    manager: Manager = Manager.NONE
+    charon: str = ""
+    frr: str = ""
+    active: frozenset[str] = frozenset()
+    enabled: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that a plan depends on, besides bundle and answers.
+
+    ``uplinks``: the best one first. ``addresses``: those of all interfaces but the tunnel. ``frr_daemons``: the
+    installed ones. ``has_vici``: charon's plugin; ``None`` if strongSwan's plugins were not found. ``patched``:
+    whether charon has Alpine's patches. ``frr_running``: FRR's running configuration, ``None`` if it does not run or
+    lacks a daemon. ``directories``: the existing ones with their modes. ``files``: by path. ``unwritable``: paths
+    that could not be written, each with the reason.
+    """
+
+    root: bool = True
+    uplinks: tuple[Uplink, ...] = ()
+    addresses: tuple[tuple[str, IPv4Interface | IPv6Interface], ...] = ()
+    frr_daemons: frozenset[str] = frozenset()
+    has_swanctl: bool = True
+    has_vici: bool | None = True
+    patched: bool = False
+    frr_running: str | None = None
+    services: Services = Services()
+    network: Network = Network.NONE
+    has_apparmor: bool = False
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    memberships: frozenset[tuple[str, str]] = frozenset()
+    links: frozenset[str] = frozenset()
+    directories: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    unwritable: Mapping[str, str] = field(default_factory=dict)
+    #: A package has installed the services.
+    has_packaged_units: bool = False
+    program: str = "/usr/bin/dmvpn-agent"
+    #: Whether the service user can enter every folder above the program.
+    program_reachable: bool = True
+    #: An interrupted run left services behind that may not know their files yet.
+    unfinished: bool = False

@@ -1,0 +1,132 @@
+"""Puts the machine back to what the journal says it was before the first run of setup."""
+
+from collections.abc import Callable, Iterable
+
+from dmvpn_agent.setup.apply import ACCOUNT_FILES
+from dmvpn_agent.setup.disk import Disk
+from dmvpn_agent.setup.journal import Entry, Journal, digest
+from dmvpn_agent.setup.machine import Machine, MachineError
+from dmvpn_agent.setup.services import Argv, Commands
+from dmvpn_agent.setup.system import Manager
+
+#: Where a file goes that somebody changed after setup had written it.
+CHANGED = ".dmvpn-agent-changed"
+
+
+class Undo:
+    """Undoes all runs of setup. ``report`` gets a line for each step."""
+
+    def __init__(
+        self, disk: Disk, journal: Journal, machine: Machine, manager: Manager, report: Callable[[str], None]
+    ):
+        self._disk = disk
+        self._journal = journal
+        self._machine = machine
+        self._commands = Commands(manager)
+        self._report = report
+        self.problems: list[str] = []
+
+    async def undo(self) -> None:
+        """Undo everything, the last step first. What could not be undone is in ``problems``; the journal stays then.
+
+        Raises ``OSError`` and ``JournalUnreadable``.
+        """
+        entries = self._journal.entries
+        written = {entry.name: entry.before for entry in entries if entry.kind == "written"}
+        services = [entry for entry in reversed(entries) if entry.kind == "service"]
+        await self._stop(services)
+        for entry in reversed(entries):
+            if entry.kind == "file":
+                self._file(entry, written.get(entry.name))
+            elif entry.kind == "directory":
+                self._directory(entry)
+            elif entry.kind == "sysctl" and entry.before is not None:
+                self._sysctl(entry)
+            elif entry.kind == "link":
+                for argv in entry.before:
+                    await self._try(tuple(argv), any_status=True)
+        await self._accounts(entries)
+        await self._start(services)
+        if not self.problems:
+            self._journal.forget()
+
+    async def _stop(self, services: Iterable[Entry]) -> None:
+        for entry in services:
+            if (entry.before["ours"] or not entry.before["active"]) and await self._is(
+                self._commands.is_active, entry
+            ):
+                self._report(f"stops {entry.name}")
+                await self._try(self._commands.stop(entry.name))
+            if not entry.before["enabled"] and await self._is(self._commands.is_enabled, entry):
+                await self._try(self._commands.disable(entry.name))
+
+    async def _is(self, command: Callable[[str], Argv], entry: Entry) -> bool:
+        argv = command(entry.name)
+        try:
+            return bool(argv) and (await self._machine.run(argv)).status == 0
+        except MachineError:
+            return False
+
+    def _sysctl(self, entry: Entry) -> None:
+        try:
+            self._machine.set_sysctl(entry.name, entry.before)
+        except MachineError as error:
+            self.problems.append(str(error))
+
+    async def _start(self, services: Iterable[Entry]) -> None:
+        await self._try(self._commands.reload_units())
+        for entry in reversed(list(services)):
+            if entry.before["active"] and not entry.before["ours"]:
+                self._report(f"restarts {entry.name}")
+                await self._try(self._commands.restart(entry.name))
+
+    def _file(self, entry: Entry, written: str | None) -> None:
+        self._disk.discard_unfinished(entry.name)
+        before, now = self._journal.file_before(entry), self._disk.read(entry.name)
+        if now == before:
+            return
+        changed = written is not None and now is not None and digest(now) not in (written, digest(before))
+        if changed and entry.name in ACCOUNT_FILES:
+            return  # other accounts came since: ours are removed by name
+        if changed and now is not None:
+            self._report(f"keeps {entry.name}, which was changed since, as {entry.name}{CHANGED}")
+            self._disk.write(entry.name + CHANGED, now)
+        if before is None:
+            self._report(f"removes {entry.name}")
+            self._disk.remove(entry.name)
+        else:
+            self._report(f"restores {entry.name}")
+            self._disk.write(entry.name, before)
+
+    def _directory(self, entry: Entry) -> None:
+        if entry.before is None:
+            if not self._disk.remove_directory(entry.name):
+                self._report(f"leaves {entry.name}, which is not empty")
+        else:
+            self._disk.make_directory(entry.name, entry.before)
+
+    async def _accounts(self, entries: Iterable[Entry]) -> None:
+        for entry in reversed(list(entries)):
+            if entry.kind in {"user", "group"} and self._has_account(entry):
+                self._report(f"removes the {entry.kind} {entry.name}")
+                await self._try((f"{entry.kind}del", entry.name), ("deluser" if entry.kind == "user" else "delgroup",
+                                                                    entry.name))  # fmt: skip
+
+    def _has_account(self, entry: Entry) -> bool:
+        found = self._disk.read("/etc/passwd" if entry.kind == "user" else "/etc/group")
+        return found is not None and f"\n{entry.name}:".encode() in b"\n" + found.content
+
+    async def _try(self, argv: Argv, instead: Argv = (), *, any_status: bool = False) -> None:
+        """Run a command; if it fails, note it and go on."""
+        if not argv:
+            return
+        try:
+            done = await self._machine.run(argv)
+        except MachineError as error:
+            if instead:
+                await self._try(instead)
+            else:
+                self.problems.append(str(error))
+            return
+        if done.status and not any_status:
+            self.problems.append(f"{' '.join(argv)}: status {done.status}: {done.stderr.strip()[-300:]}")

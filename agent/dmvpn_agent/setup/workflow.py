@@ -1,0 +1,105 @@
+"""The whole of setup on one machine: observe, choose, plan, apply; or undo."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dmvpn_agent.config.file import Config, read_config, read_toml, refuse_contradictions
+from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.setup.answers import Answers
+from dmvpn_agent.setup.apply import Applier
+from dmvpn_agent.setup.bundle import Bundle
+from dmvpn_agent.setup.choose import Choice, Question, choose
+from dmvpn_agent.setup.disk import Disk
+from dmvpn_agent.setup.files import FRR_CONF
+from dmvpn_agent.setup.frr_text import compare
+from dmvpn_agent.setup.journal import Journal
+from dmvpn_agent.setup.machine import Machine, MachineError
+from dmvpn_agent.setup.node import Node
+from dmvpn_agent.setup.observe import manager_here, observe
+from dmvpn_agent.setup.plan import Plan, make_plan, refusals
+from dmvpn_agent.setup.refusal import Refusal, Refused
+from dmvpn_agent.setup.system import System
+from dmvpn_agent.setup.templates import frr_conf, node_values, render
+from dmvpn_agent.setup.undo import Undo
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What setup is going to do, and the agent's configuration that comes of it."""
+
+    system: System
+    choice: Choice
+    node: Node
+    plan: Plan
+    config: Config
+
+
+class Setup:
+    """Setup on one machine. ``report`` gets a line for each step."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._disk = Disk()
+        self._journal = Journal(self._disk)
+        self._machine = Machine()
+
+    async def observe(self) -> System:
+        """Return the machine as it is. Raises ``OSError`` and ``JournalUnreadable``."""
+        return await observe(self._disk, self._journal, self._machine)
+
+    def prepare(self, bundle: Bundle, system: System, answers: Answers, *, start: bool) -> Prepared:
+        """Return what to do. Raises ``Refused``; before, ask the questions of ``choose``."""
+        choice = choose(bundle, system, answers)
+        if choice.node is None:
+            raise Refused(*choice.refusals, *map(_unanswered, choice.questions))
+        if found := refusals(choice.node, bundle, system):
+            raise Refused(*found)
+        try:
+            config = read_config(read_toml(render("agent.toml", node_values(choice.node)).encode()))
+            refuse_contradictions(config)
+        except ConfigError as error:
+            raise Refused(Refusal("the agent's configuration", str(error), "one without contradictions",
+                                  "correct the answers"))  from None  # fmt: skip
+        plan = make_plan(choice.node, bundle, system, start=start)
+        return Prepared(system, choice, choice.node, plan, config)
+
+    async def apply(self, prepared: Prepared) -> None:
+        """Carry out a plan. A first run that fails is undone at once. Raises ``OSError`` and ``MachineError``."""
+        first = not self._journal.entries
+        applier = Applier(self._disk, self._journal, self._machine, manager_here(), self._report)
+        try:
+            await applier.apply(prepared.plan)
+            if prepared.plan.starts_frr:
+                await self._read_back(prepared.node)
+        except (OSError, MachineError) as error:
+            if not first:
+                raise
+            self._report(f"fails: {error}; everything is put back")
+            if problems := await self.undo():
+                raise MachineError(f"{error}; and then: {'; '.join(problems)}") from error
+            raise
+
+    async def _read_back(self, node: Node) -> None:
+        """See that FRR took every line: a daemon drops one without a word, and status 0. Raises ``MachineError``."""
+        running = await self._machine.must(("vtysh", "-c", "show running-config"))
+        if missing := compare(frr_conf(node), running).missing:
+            dropped = "; ".join(" / ".join(line) for line in missing[:10])
+            raise MachineError(f"FRR dropped lines of {FRR_CONF}: {dropped}")
+
+    async def undo(self) -> list[str]:
+        """Put everything back; return what could not be. Raises ``OSError`` and ``JournalUnreadable``."""
+        undo = Undo(self._disk, self._journal, self._machine, manager_here(), self._report)
+        await undo.undo()
+        return undo.problems
+
+    @property
+    def has_run(self) -> bool:
+        """Tell whether there is anything to undo."""
+        return bool(self._journal.entries)
+
+
+def _unanswered(question: Question) -> Refusal:
+    do = f"write `{question.key} = …` into a file, and name it with --answers"
+    return Refusal(question.key, "it is not known", question.text, do)
