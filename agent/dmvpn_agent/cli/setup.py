@@ -171,7 +171,7 @@ def _print_verdict(verdict: Verdict) -> None:
 async def _undo(setup: Setup, arguments: Namespace) -> int:
     if not setup.has_run:
         say("setup has changed nothing here")
-        return EXIT_WORKS
+        return EXIT_WORKS if not await setup.undo() else EXIT_NOT
     if not arguments.yes and not _agrees():
         return EXIT_NOT
     problems = await setup.undo()

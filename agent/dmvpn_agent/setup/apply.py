@@ -7,12 +7,13 @@ from dmvpn_agent.setup.disk import Disk
 from dmvpn_agent.setup.files import FileStep
 from dmvpn_agent.setup.journal import Entry, Journal
 from dmvpn_agent.setup.machine import Machine, MachineError
-from dmvpn_agent.setup.plan import Directory, Group, Plan, Restart, Run, Step, Sysctl, Tunnel, User
+from dmvpn_agent.setup.plan import MADE_BY_SERVICES, Directory, Group, Plan, Restart, Run, Step, Sysctl, Tunnel, User
 from dmvpn_agent.setup.services import Commands
 from dmvpn_agent.setup.system import File, Manager
 
-#: Where accounts are; the tools keep the former version under the same name with ``-``.
-ACCOUNT_FILES = tuple(f"/etc/{name}{end}" for name in ("passwd", "group", "shadow", "gshadow") for end in ("", "-"))
+#: Where accounts are, and the copies of the former version that the tools keep.
+ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+FORMER_ACCOUNT_FILES = tuple(f"{path}-" for path in ACCOUNT_FILES)
 #: How long a service may take until it serves.
 SERVES_SECONDS = 60.0
 
@@ -119,6 +120,9 @@ class Applier:
     async def _(self, step: Restart) -> None:
         service = step.service
         await self._keep_service(service, ours=step.ours)
+        for path in MADE_BY_SERVICES if step.ours else ():
+            if not self._journal.has("tree", path):
+                self._journal.add(Entry("tree", path, self._disk.directory_mode(path)))
         self._report(f"starts {service}")
         await self._machine.must(self._commands.enable(service))
         await self._machine.must(self._commands.restart(service))
@@ -143,7 +147,7 @@ class Applier:
             raise MachineError(f"{' '.join(shadow)}: status {done.status}: {done.stderr.strip()[-300:]}")
 
     def _keep_accounts(self, kind: str = "", name: str = "") -> None:
-        for path in ACCOUNT_FILES:
+        for path in (*ACCOUNT_FILES, *FORMER_ACCOUNT_FILES):
             self._journal.keep_file(path)
         if kind and not self._journal.has(kind, name):
             self._journal.add(Entry(kind, name))

@@ -55,14 +55,16 @@ ALL_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class FileStep:
-    """A file as it must be. ``content`` is ``None`` if it must not exist. ``secret``: it is never displayed."""
+    """A file as it must be. ``content`` is ``None`` if it must not exist. ``shown``: what is displayed of it, if not
+    all; of a key, never more.
+    """
 
     path: str
     content: bytes | None = field(repr=False)
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
-    secret: bool = False
+    shown: str = ""
 
 
 def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ...]:
@@ -79,9 +81,9 @@ def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ..
 
 def _credentials(bundle: Bundle) -> Iterator[FileStep]:
     for number, authority in enumerate(bundle.authorities):
-        yield FileStep(authority_path(number), authority)
-    yield FileStep(CERTIFICATE, bundle.certificate_pem)
-    yield FileStep(KEY, bundle.key, 0o600, secret=True)
+        yield FileStep(authority_path(number), authority, shown="the CA's certificate")
+    yield FileStep(CERTIFICATE, bundle.certificate_pem, shown=f"the certificate of {bundle.certificate.subject}")
+    yield FileStep(KEY, bundle.key, 0o600, shown="the key, which is not displayed")
 
 
 def _strongswan(node: Node) -> Iterator[FileStep]:

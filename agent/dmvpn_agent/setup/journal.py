@@ -25,8 +25,9 @@ class JournalUnreadable(Exception):
 class Entry:
     """One thing that was about to be changed, and how it was.
 
-    ``kind``: ``file``, ``directory``, ``group``, ``user``, ``sysctl``, ``service``, ``link``; ``begin`` and ``done``
-    for a run, ``written`` for a file's new content. ``before``: by kind.
+    ``kind``: ``file``, ``directory``, ``group``, ``user``, ``sysctl``, ``service``, ``link``, ``tree`` (a directory
+    that services fill); ``begin`` and ``done`` for a run; ``undone``, after which nothing before counts; ``written``
+    for a file's new content. ``before``: by kind.
     """
 
     kind: str
@@ -46,7 +47,9 @@ class Journal:
     def entries(self) -> tuple[Entry, ...]:
         """Return all entries, the oldest first. Raises ``OSError`` and ``JournalUnreadable``."""
         if self._entries is None:
-            self._entries = list(self._read())
+            read = list(self._read())
+            undone = max((number for number, one in enumerate(read, start=1) if one.kind == "undone"), default=0)
+            self._entries = read[undone:]
         return tuple(self._entries)
 
     @property
@@ -62,13 +65,12 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Add an entry, and wait until it is on the disk. Raises ``OSError``."""
         entries = self.entries
-        for folder in ("/var", "/var/lib"):
-            if self._disk.directory_mode(folder) is None:
-                self._disk.make_directory(folder, 0o755)
-        for folder in (FOLDER, _BACKUPS):
-            self._disk.make_directory(folder, 0o700)
+        if self._disk.directory_mode(_BACKUPS) is None:
+            for folder in (FOLDER, _BACKUPS):
+                self._disk.make_directory(folder, 0o700)
         if self._torn:
-            self._disk.write(_JOURNAL, File(b"".join(map(_line, entries)), 0o600, "root", "root"))
+            whole, _ = self._lines()
+            self._disk.write(_JOURNAL, File(b"".join(whole), 0o600, "root", "root"))
             self._torn = False
         self._disk.append(_JOURNAL, _line(entry))
         self._entries = [*entries, entry]
@@ -91,8 +93,10 @@ class Journal:
 
     def written(self, path: str) -> None:
         """Record a file's new content, to notice later changes. Raises ``OSError``."""
-        found = self._disk.read(path)
-        self.add(Entry("written", path, digest(found)))
+        new = digest(self._disk.read(path))
+        latest = (entry.before for entry in reversed(self.entries) if (entry.kind, entry.name) == ("written", path))
+        if next(latest, "") != new:
+            self.add(Entry("written", path, new))
 
     def file_before(self, entry: Entry) -> File | None:
         """Return a file as it was. Raises ``OSError`` and ``JournalUnreadable``."""
@@ -104,22 +108,28 @@ class Journal:
         return File(kept.content, entry.before["mode"], entry.before["owner"], entry.before["group"])
 
     def forget(self) -> None:
-        """Remove the journal and all backups; the journal last. Raises ``OSError``."""
+        """Remove the journal and all backups, once everything is undone. Raises ``OSError``."""
+        if self.entries:
+            self.add(Entry("undone"))
         self._disk.remove_tree(_BACKUPS)
         self._disk.remove(_JOURNAL)
         self._disk.remove_tree(FOLDER)
         self._entries = None
 
     def _read(self) -> Iterator[Entry]:
-        found = self._disk.read(_JOURNAL)
-        lines = found.content.split(b"\n") if found else []
-        self._torn = bool(lines and lines.pop())  # an entry that was interrupted: its step was not begun
-        for number, line in enumerate(lines, start=1):
+        whole, self._torn = self._lines()
+        for number, line in enumerate(whole, start=1):
             try:
                 raw = json.loads(line)
                 yield Entry(raw["kind"], raw["name"], raw["before"])
             except (ValueError, KeyError, TypeError):
                 raise JournalUnreadable(f"{_JOURNAL}, line {number}, is not what setup wrote") from None
+
+    def _lines(self) -> tuple[list[bytes], bool]:
+        """Return the journal's lines, and whether the last one was interrupted: its step was not begun."""
+        found = self._disk.read(_JOURNAL)
+        *whole, rest = (found.content if found else b"").split(b"\n")
+        return [line + b"\n" for line in whole], bool(rest)
 
 
 def _line(entry: Entry) -> bytes:

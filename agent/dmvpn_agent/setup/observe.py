@@ -16,7 +16,7 @@ from dmvpn_agent.setup.files import ALL_PATHS, APPARMOR_PROFILE, CRLS
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError, found
 from dmvpn_agent.setup.observe_charon import find_charon
-from dmvpn_agent.setup.plan import FRR_NEEDED
+from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED
 from dmvpn_agent.setup.services import Commands
 from dmvpn_agent.setup.system import File, Manager, Network, Services, System, Uplink
 
@@ -65,6 +65,7 @@ async def observe(disk: Disk, journal: Journal, machine: Machine) -> System:
         directories=_directories(disk),
         files=files,
         unwritable={**unreadable, **dict(_unwritable(disk))},
+        sysctls={path: value for path in FORWARDING if (value := machine.sysctl(path)) is not None},
         program=program,
         program_reachable=_is_reachable(Path(program)),
         has_packaged_units=_has_packaged_units(manager, program),

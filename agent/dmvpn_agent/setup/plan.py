@@ -22,6 +22,9 @@ from dmvpn_agent.x509.pem import PemError, der_blocks
 USER, VICI_GROUP, VTY_GROUP = "dmvpn-agent", "charon-vici", "frrvty"
 #: FRR's daemons without which a node cannot work.
 FRR_NEEDED = ("zebra", "staticd", "bgpd", "nhrpd")
+FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+#: What the services make; undo removes it if it was not there before.
+MADE_BY_SERVICES = ("/var/lib/dmvpn-agent", "/run/dmvpn-agent")
 NHRPD_TERMINAL = "/run/frr/nhrpd.vty"
 _CONCERNING = (at.AGENT_TOML, *(path for units in at.UNITS.values() for path in units))
 _DELETE = ("ip", "link", "delete", "gre1")
@@ -241,9 +244,9 @@ def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Itera
 
     if concerns(at.MODULES):
         yield Run(("modprobe", "-a", "ip_gre", "nfnetlink_log"), needed=False)
-    yield Sysctl("net/ipv4/ip_forward", "1")
-    if node.has_ipv6:
-        yield Sysctl("net/ipv6/conf/all/forwarding", "1")
+    for path in FORWARDING if node.has_ipv6 else FORWARDING[:1]:
+        if system.sysctls.get(path) != "1":
+            yield Sysctl(path, "1")
     if concerns("/etc/systemd/system/") and (argv := commands.reload_units()):
         yield Run(argv)
     if concerns(at.APPARMOR) and node.bridged and system.has_apparmor:

@@ -16,7 +16,7 @@ def values_text(values: Sequence[tuple[str, Value[object]]]) -> str:
 
 
 def diff_text(plan: Plan, files: Mapping[str, File]) -> str:
-    """Return what changes in the files, as a unified diff. A secret is never shown."""
+    """Return what changes in the files, as a unified diff. A key is never displayed."""
     return "\n".join(line for step in plan.files for line in _diff(step, files.get(step.path)))
 
 
@@ -28,8 +28,8 @@ def _diff(step: FileStep, before: File | None) -> Iterator[str]:
     if before is not None and before.content == step.content:
         yield f"{step.path}: {access}, and not mode {before.mode:04o} {before.owner}:{before.group}"
         return
-    if step.secret:
-        yield f"{'changes' if before else 'writes'} {step.path}, {access}, {len(step.content)} bytes, not shown"
+    if step.shown:
+        yield f"{'changes' if before else 'writes'} {step.path}, {access}: {step.shown}"
         return
     old = before.content.decode(errors="replace").splitlines() if before else []
     new = step.content.decode(errors="replace").splitlines()

@@ -85,6 +85,8 @@ class System:
     #: A package has installed the services.
     has_packaged_units: bool = False
     program: str = "/usr/bin/dmvpn-agent"
+    #: Kernel values, by path below /proc/sys.
+    sysctls: Mapping[str, str] = field(default_factory=dict)
     #: Whether the service user can enter every folder above the program.
     program_reachable: bool = True
     #: An interrupted run left services behind that may not know their files yet.

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from dmvpn_agent.setup.apply import ACCOUNT_FILES
+from dmvpn_agent.setup.apply import ACCOUNT_FILES, FORMER_ACCOUNT_FILES
 from dmvpn_agent.setup.disk import Disk
 from dmvpn_agent.setup.journal import Entry, Journal, digest
 from dmvpn_agent.setup.machine import Machine, MachineError
 from dmvpn_agent.setup.services import Argv, Commands
-from dmvpn_agent.setup.system import Manager
+from dmvpn_agent.setup.system import File, Manager
 
 #: Where a file goes that somebody changed after setup had written it.
 CHANGED = ".dmvpn-agent-changed"
@@ -35,6 +35,8 @@ class Undo:
         written = {entry.name: entry.before for entry in entries if entry.kind == "written"}
         services = [entry for entry in reversed(entries) if entry.kind == "service"]
         await self._stop(services)
+        if services:  # the agent leaves its table when it stops, so that a restart changes nothing
+            await self._try(("nft", "delete", "table", "inet", "dmvpn_agent"), any_status=True)
         for entry in reversed(entries):
             if entry.kind == "file":
                 self._file(entry, written.get(entry.name))
@@ -42,10 +44,13 @@ class Undo:
                 self._directory(entry)
             elif entry.kind == "sysctl" and entry.before is not None:
                 self._sysctl(entry)
+            elif entry.kind == "tree" and entry.before is None:
+                self._disk.remove_tree(entry.name)
             elif entry.kind == "link":
                 for argv in entry.before:
                     await self._try(tuple(argv), any_status=True)
         await self._accounts(entries)
+        self._former_accounts(entries)
         await self._start(services)
         if not self.problems:
             self._journal.forget()
@@ -81,6 +86,8 @@ class Undo:
                 await self._try(self._commands.restart(entry.name))
 
     def _file(self, entry: Entry, written: str | None) -> None:
+        if entry.name in FORMER_ACCOUNT_FILES:
+            return
         self._disk.discard_unfinished(entry.name)
         before, now = self._journal.file_before(entry), self._disk.read(entry.name)
         if now == before:
@@ -91,12 +98,7 @@ class Undo:
         if changed and now is not None:
             self._report(f"keeps {entry.name}, which was changed since, as {entry.name}{CHANGED}")
             self._disk.write(entry.name + CHANGED, now)
-        if before is None:
-            self._report(f"removes {entry.name}")
-            self._disk.remove(entry.name)
-        else:
-            self._report(f"restores {entry.name}")
-            self._disk.write(entry.name, before)
+        self._put(entry.name, before)
 
     def _directory(self, entry: Entry) -> None:
         if entry.before is None:
@@ -111,6 +113,23 @@ class Undo:
                 self._report(f"removes the {entry.kind} {entry.name}")
                 await self._try((f"{entry.kind}del", entry.name), ("deluser" if entry.kind == "user" else "delgroup",
                                                                     entry.name))  # fmt: skip
+
+    def _former_accounts(self, entries: Iterable[Entry]) -> None:
+        """Restore the tools' copies of the former accounts, unless other accounts came since."""
+        before = {entry.name: self._journal.file_before(entry) for entry in entries if entry.kind == "file"}
+        for path in FORMER_ACCOUNT_FILES:
+            if path not in before or before[path] == self._disk.read(path):
+                continue
+            if self._disk.read(path[:-1]) == before.get(path[:-1]):
+                self._put(path, before[path])
+
+    def _put(self, path: str, before: File | None) -> None:
+        if before is None:
+            self._report(f"removes {path}")
+            self._disk.remove(path)
+        else:
+            self._report(f"restores {path}")
+            self._disk.write(path, before)
 
     def _has_account(self, entry: Entry) -> bool:
         found = self._disk.read("/etc/passwd" if entry.kind == "user" else "/etc/group")
