@@ -10,6 +10,7 @@ from dmvpn_lab.constancy import Remember
 from dmvpn_lab.lab import Lab
 from dmvpn_lab.node import PROFILE
 from dmvpn_lab.packets import Ping
+from dmvpn_lab.spoofing import Spoof
 from dmvpn_lab.traffic import Traffic
 
 
@@ -188,6 +189,7 @@ ACTIONS = {
     "flush-nft": FlushNft,
     "remember": Remember,
     "ping": Ping,
+    "spoof": Spoof,
     "traffic": Traffic,
     "revoke": Revoke,
     "unrevoke": Unrevoke,

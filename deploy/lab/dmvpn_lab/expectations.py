@@ -14,6 +14,7 @@ from dmvpn_lab.node import AGENT
 from dmvpn_lab.observation import Observation
 from dmvpn_lab.packets import Shortcut
 from dmvpn_lab.scenario import Address, Network
+from dmvpn_lab.spoofing import Delivered
 from dmvpn_lab.traffic import TrafficIntact
 
 
@@ -251,6 +252,7 @@ EXPECTATIONS = {
     "prefix": Prefix,
     "route": Route,
     "shortcut": Shortcut,
+    "delivered": Delivered,
     "redirect-rule": RedirectRule,
     "traffic-intact": TrafficIntact,
     "collisions": Collisions,

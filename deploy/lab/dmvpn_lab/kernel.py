@@ -10,7 +10,18 @@ from pathlib import Path
 
 from dmvpn_lab.namespace import CommandError, run
 
-MODULES = ("ip_gre", "esp4", "xfrm_user", "nfnetlink_log", "nf_tables", "nft_log", "nft_limit", "veth", "bridge")
+MODULES = (
+    "ip_gre",
+    "esp4",
+    "xfrm_user",
+    "nfnetlink_log",
+    "nf_tables",
+    "nft_log",
+    "nft_limit",
+    "nft_fib_inet",
+    "veth",
+    "bridge",
+)
 _PROBES = {
     "GRE": "ip link add probe type gre local 192.0.2.1 key 1",
     "ESP": "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport reqid 1 "

@@ -62,6 +62,7 @@ class Lab:
         self.nodes = {name: self._make_node(name) for name in scenario.nodes}
         self.revoked: set[str] = set()
         self.remembered: dict[tuple[str, str | None], dict[str, Any]] = {}
+        self.forged: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.replies: dict[tuple[str, str, bool], tuple[int, dict[int, int]]] = {}
         self.traffic: dict[tuple[str, str], Stream] = {}
         self.collisions: list[dict[str, Any]] = []
