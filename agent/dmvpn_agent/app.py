@@ -21,6 +21,7 @@ from dmvpn_agent.view.status import (
     frr_status,
     peers_status,
     redirect_status,
+    source_filter_status,
     trust_status,
     tunnels_status,
 )
@@ -168,4 +169,5 @@ class AgentApp:
             "frr_access": access_status(terminals.reader.used, terminals.writer.name, reconciler),
             "tunnels": tunnels_status(components.links),
             "redirect": redirect_status(components.table),
+            "source_filter": source_filter_status(components.table),
         }

@@ -37,7 +37,9 @@ from dmvpn_agent.doctor.node import (
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.program import Nftables
+from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.runtime.exposition import served
 from dmvpn_agent.runtime.program import run
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -52,6 +54,16 @@ SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
 
 _APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
 _SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.swanctl", "local/usr.sbin.swanctl"))
+
+#: The sections of the agent's nftables table that an operator configures.
+_SECTIONS = {
+    SectionName.REDIRECT: "redirect rule",
+    SectionName.SOURCE_FILTER: "source filter",
+    SectionName.GUARD: "GRE guard",
+    SectionName.GROUPS: "groups",
+    SectionName.MULTICAST: "multicast",
+    SectionName.MSS: "MSS clamp",
+}
 
 V = TypeVar("V")
 
@@ -68,6 +80,11 @@ def expected(config: Config) -> Expected:
         announced=_announced(config),
         ip_versions=config.policy.ip_versions,
         bgp_ipv6=config.bgp.ipv6 if config.bgp else None,
+        sections={
+            _SECTIONS[section.name]: section.objects
+            for section in desired_sections(config.table, (), {})
+            if section.name in _SECTIONS
+        },
         serves_keys=any(not row.overrides for row in config.policy.static_peers),
     )
 
@@ -109,7 +126,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         swanctl_confined=await _read(lambda: _swanctl_confined(config.ike.vici_socket)),
         authorities=tuple(authority.subject for authority in trust.authorities),
         trust_problems=trust_problems,
-        redirect=await _read(_redirect),
+        table=await _read(_table),
         bgp=await _read(lambda: read_bgp(config)) if config.bgp else None,
         metrics={
             name: MetricsView(
@@ -235,5 +252,6 @@ async def _swanctl_confined(socket: Path) -> bool:
     return re.search(rf"^\s*{re.escape(str(socket))}\s+rw,", rules, re.MULTILINE) is None
 
 
-async def _redirect() -> bool:
-    return await Nftables().show() is not None
+async def _table() -> frozenset[str]:
+    shown = await Nftables().show()
+    return frozenset(shown.content) if shown else frozenset()

@@ -1,4 +1,4 @@
-"""Checks of the kernel: tunnel interfaces, forwarding, routes and the redirect rule."""
+"""Checks of the kernel: tunnel interfaces, forwarding, routes and nftables."""
 
 from collections.abc import Iterator, Mapping
 
@@ -48,18 +48,18 @@ def _ipv6_addresses(name: str, link: LinkView) -> Check:
 
 
 def kernel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
-    """Yield the checks of forwarding, routes and the redirect rule."""
+    """Yield the checks of forwarding, routes and the agent's nftables table."""
     yield _forwarding("forwarding", node.forwards, "net.ipv4.ip_forward")
     if expected.bgp_ipv6 or expected.has_ipv6:
         yield _forwarding("forwarding of IPv6", node.forwards_ipv6, "net.ipv6.conf.all.forwarding")
     yield from _routes(node.routes, expected)
-    if expected.nflog_group is None:
-        return
-    if isinstance(node.redirect, Unknown):
-        yield unknown("redirect rule", node.redirect, "install nftables; the kernel needs nf_tables and nft_log")
-    else:
-        yield result("redirect rule", node.redirect, "installed" if node.redirect else "missing",
-                     "table inet dmvpn_agent", "start dmvpn-agent, which installs it")  # fmt: skip
+    for title, objects in expected.sections.items():
+        if isinstance(node.table, Unknown):
+            yield unknown(title, node.table, "install nftables; the kernel needs nf_tables, nft_log and nft_fib_inet")
+        else:
+            there = objects <= node.table
+            yield result(title, there, "installed" if there else "missing",
+                         "in table inet dmvpn_agent", "start dmvpn-agent, which installs it")  # fmt: skip
 
 
 def _forwarding(name: str, forwards: bool | Unknown, setting: str) -> Check:

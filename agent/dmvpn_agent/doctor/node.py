@@ -4,7 +4,7 @@ A part that cannot be read is ``Unknown``, with the reason, and never counts as 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dmvpn_agent.addresses import Network
@@ -32,7 +32,7 @@ class Expected:
     ``nflog_group`` is ``None`` if the agent keeps no redirect rule. ``announced``: the tunnel networks that this node
     announces by BGP, as a hub does. ``serves_keys``: the policy has peers with a pre-shared key. ``ip_versions``:
     those of the protocol addresses on each tunnel. ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes;
-    ``None`` without BGP.
+    ``None`` without BGP. ``sections``: what each section of the agent's nftables table has in it, by its title.
     """
 
     tunnels: Mapping[str, str]
@@ -45,6 +45,7 @@ class Expected:
     ip_versions: Mapping[str, frozenset[int]]
     bgp_ipv6: bool | None
     serves_keys: bool = False
+    sections: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def has_ipv6(self) -> bool:
@@ -162,6 +163,6 @@ class NodeView:
     swanctl_confined: bool | Unknown
     authorities: tuple[str, ...]
     trust_problems: tuple[str, ...]
-    redirect: bool | Unknown
+    table: frozenset[str] | Unknown
     bgp: tuple[BgpProblem, ...] | Unknown | None
     metrics: Mapping[str, MetricsView]

@@ -5,8 +5,10 @@ from datetime import datetime
 
 from dmvpn_agent.bgp.desired import neighbor_bindings
 from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.config.file import Config
 from dmvpn_agent.explain.filter_text import filter_summary
 from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
+from dmvpn_agent.explain.source_text import source_summary
 from dmvpn_agent.policy.advice import ADVICE
 from dmvpn_agent.policy.claims_report import ReportedClaim
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
@@ -124,7 +126,7 @@ def _binding(answer: Answer, report: Report) -> Iterator[str]:
     yield from _indented(table(("", "DENIES AS", "FIELD", "FOUND", "EXPECTED"), rows, WIDEST))
     yield ""
     yield f"  {sentence(explanation.decision, report.context.config.bgp)}"
-    yield from _consequences(answer)
+    yield from _consequences(answer, report.context.config)
 
 
 def sentence(decision: Decision, bgp: BgpSettings | None) -> str:
@@ -142,8 +144,10 @@ def sentence(decision: Decision, bgp: BgpSettings | None) -> str:
     return f"ACCEPTED: {peer.protocol_address} is bound, and its peer is {_KINDS[peer.kind]}{number}; {filtered}."
 
 
-def _consequences(answer: Answer) -> Iterator[str]:
+def _consequences(answer: Answer, config: Config) -> Iterator[str]:
     if isinstance(answer.explanation.decision, Accept):
+        if (peer := answer.explanation.decision.peer) is not None:
+            yield f"  {source_summary(peer, config.source_filter)}"
         if answer.vtysh:
             yield ""
             yield "  If FRR has no configuration of the agent yet, the agent gives vtysh these lines:"

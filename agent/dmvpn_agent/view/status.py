@@ -17,6 +17,7 @@ from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables import redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
@@ -178,6 +179,28 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
 def access_status(readers: Mapping[str, str], writer: str, reconciler: Reconciler | None) -> dict[str, Any]:
     """Return how each of FRR's daemons was last read, and how the agent writes to bgpd: ``vtysh`` or ``vty``."""
     return {"read_by": dict(readers), "written_by": writer if reconciler else None}
+
+
+def source_filter_status(table: TableReconciler) -> dict[str, Any] | None:
+    """Return the mode of the source filter and what it counted, of peers and of nobody's; ``None`` if it is off."""
+    settings = table.settings.source_filter
+    if settings is None:
+        return None
+    received, spoofed = table.peer_totals.of(RECEIVED), table.peer_totals.of(SPOOFED)
+    return {
+        "mode": str(settings.mode),
+        "installed": table.installed,
+        "unknown_sender_packets": table.totals.total(UNKNOWN_COUNTER).packets,
+        "peers": [
+            {
+                "protocol_address": str(peer),
+                "packets": received[peer].packets if peer in received else 0,
+                "bytes": received[peer].bytes if peer in received else 0,
+                "spoofed_packets": spoofed[peer].packets if peer in spoofed else 0,
+            }
+            for peer in dict.fromkeys((*received, *spoofed))
+        ],
+    }
 
 
 def redirect_status(table: TableReconciler) -> dict[str, Any] | None:

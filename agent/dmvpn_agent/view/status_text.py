@@ -18,6 +18,7 @@ def status_text(state: dict[str, Any]) -> str:
         f"FRR                {_frr(frr, state['dry_run'])}",
         f"FRR's daemons      {_access(state['frr_access'])}",
         f"redirect rule      {_redirect(redirect)}",
+        f"source filter      {_source_filter(state['source_filter'])}",
         "",
         _peers(state["peers"]),
         "",
@@ -77,6 +78,18 @@ def _redirect(redirect: dict[str, Any] | None) -> str:
     if redirect is None:
         return "not managed"
     return f"installed, {redirect['packets']} packets logged" if redirect["installed"] else "NOT INSTALLED"
+
+
+def _source_filter(source_filter: dict[str, Any] | None) -> str:
+    if source_filter is None:
+        return "off"
+    if not source_filter["installed"]:
+        return f"NOT INSTALLED ({source_filter['mode']})"
+    counts = {one["protocol_address"]: one["spoofed_packets"] for one in source_filter["peers"]}
+    counts["no peer"] = source_filter["unknown_sender_packets"]
+    forged = ", ".join(f"{packets} of {peer}" for peer, packets in counts.items() if packets)
+    fate = "dropped" if source_filter["mode"] == "enforce" else "counted, not dropped"
+    return f"{source_filter['mode']}; forged packets {fate}: {forged or 'none'}"
 
 
 def _peers(peers: list[dict[str, Any]]) -> str:

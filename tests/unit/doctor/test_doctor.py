@@ -32,7 +32,16 @@ from factories import NOW, YEAR
 BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
 TUNNEL = ip_network("10.255.0.0/24")
 EXPECTED = Expected(
-    {"gre1": "dmvpn"}, EVENTS, CHARON, BRIDGE, 1, ("/etc/swanctl/x509ca",), (TUNNEL,), {"gre1": frozenset({4})}, False
+    {"gre1": "dmvpn"},
+    EVENTS,
+    CHARON,
+    BRIDGE,
+    1,
+    ("/etc/swanctl/x509ca",),
+    (TUNNEL,),
+    {"gre1": frozenset({4})},
+    False,
+    sections={"redirect rule": frozenset({"set redirected"})},
 )
 OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
 BY_CERTIFICATE = {"dmvpn": Authentication.PUBLIC_KEY}
@@ -77,7 +86,7 @@ SOUND = NodeView(
     swanctl_confined=False,
     authorities=("CN=lab CA",),
     trust_problems=(),
-    redirect=True,
+    table=frozenset({"set redirected"}),
     bgp=(),
     metrics={
         "agent": MetricsView("127.0.0.1:19342", served=True),
@@ -145,7 +154,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"forwards": False}, "forwarding", "net.ipv4.ip_forward=1"),
     ({"routes": {}}, "route to 10.255.0.0/24", "ip route 10.255.0.0/24 blackhole"),
     ({"routes": Unknown("ip is not there")}, "routes", "install iproute2"),
-    ({"redirect": False}, "redirect rule", "start dmvpn-agent"),
+    ({"table": frozenset()}, "redirect rule", "start dmvpn-agent"),
     ({"authorities": ()}, "CA certificates", "readable by the user dmvpn-agent"),
     ({"trust_problems": ("x.crl: no CRL",)}, "CA certificates and CRLs", "repair or remove"),
     ({"bgp": (BgpProblem(BgpProblemKind.NO_INSTANCE, "no BGP", "add it"),)}, "bgpd", "add it"),
@@ -319,7 +328,7 @@ PARTS = (
     "forwards_ipv6",
     "routes",
     "swanctl_confined",
-    "redirect",
+    "table",
     "bgp",
 )
 

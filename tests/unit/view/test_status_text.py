@@ -31,6 +31,8 @@ def _state(**changes: object) -> dict[str, Any]:
         "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
         "charon": {"connected": True, "patched": False, "ike_sas": []},
         "redirect": {"installed": True, "packets": 3},
+        "source_filter": {"mode": "count", "installed": True, "unknown_sender_packets": 0, "peers": [
+            {"protocol_address": "10.255.0.2", "packets": 9, "bytes": 99, "spoofed_packets": 4}]},
         "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": []}, **changes,
     }  # fmt: skip
 
@@ -48,6 +50,7 @@ def test_the_state_of_a_hub_is_shown() -> None:
     assert "as desired" in text
     assert "bgpd read by vty; nhrpd read by vtysh; bgpd written by vtysh" in text
     assert "installed, 3 packets logged" in text
+    assert "count; forged packets counted, not dropped: 4 of 10.255.0.2" in text
     assert "10.255.0.2  203.0.113.2  64512  yes    Established  1" in text
     assert "OU GRE is GRE=10.255.0.99; expected the protocol address the peer registers: 10.255.0.9" in text
 
