@@ -148,7 +148,8 @@ def source_filter_section(
     settings: SourceFilter, interfaces: tuple[str, ...], peers: Iterable[Peer], present: Elements
 ) -> Section:
     """Return the filter for these peers; ``present``: the table's elements now."""
-    peers = [peer for peer in peers if peer.interface in interfaces]
+    # In order, so that of peers with one mark always the same one owns what it counts.
+    peers = sorted((peer for peer in peers if peer.interface in interfaces), key=_order)
     tunnels = suffixes(interfaces)
     marks, unmarked = assign_marks((peer.nbma_address for peer in peers), present, settings)
     collected = _Elements({name: set() for name in ("nbma4", "nbma6", "senders", *_all_sets(tunnels))})
@@ -170,6 +171,10 @@ def source_filter_section(
             f"no mark is left for NBMA address {address}: make source_filter.mark_mask wider" for address in unmarked
         ),
     )
+
+
+def _order(peer: Peer) -> tuple[int, int]:
+    return peer.protocol_address.version, int(peer.protocol_address)
 
 
 def _by_set(
