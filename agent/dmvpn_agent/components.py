@@ -17,7 +17,7 @@ from dmvpn_agent.admission.decider import Decider
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
-from dmvpn_agent.admission.gauges import observe_peers
+from dmvpn_agent.admission.gauges import observe_nhrpd, observe_peers
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.admission.reauthorizer import Reauthorizer
@@ -64,7 +64,9 @@ from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Samples
 from dmvpn_agent.runtime.unreadable import Unreadable
+from dmvpn_agent.view import metrics as view_metrics
 from dmvpn_agent.view.known_peers import KnownPeers
+from dmvpn_agent.view.peer_series import PeerSeries
 from dmvpn_agent.view.peer_sources import PeerSources
 from dmvpn_agent.view.peer_watch import PeerWatch
 from dmvpn_agent.x509 import metrics as x509_metrics
@@ -106,6 +108,7 @@ class Components:
         self.kept_trust, self.signatures = KeptTrust(config.trust_files.kept), SignerCache()
         reader = self.trust_reader(config.trust_files)
         self.trust = TrustWatch(reader, telemetry, self._crl_loader(), self.reauthorizer.use_trust)
+        self.nhrpd = FrrNhrpd(self.terminals.reader, config.interfaces)
         self.bindings = self._make_bindings()
         self.kernel = KernelWatch(config.interfaces, telemetry)
         self.links = LinkReconciler(config.links, KernelLinks(), telemetry, clocks, dry_run=dry_run)
@@ -118,6 +121,7 @@ class Components:
         self.teardown = self._make_teardown_watch()
         self.known_peers = self._make_known_peers()
         self.peer_watch = PeerWatch(self._make_peer_sources(), self.known_peers, config.peers)
+        self.peer_series = PeerSeries(lambda: self.peer_watch.current)
         self._observe()
         self._subscribe()
 
@@ -175,7 +179,7 @@ class Components:
     def _make_bindings(self) -> BindingWatch:
         return BindingWatch(
             self._config.frr,
-            FrrNhrpd(self.terminals.reader, self._config.interfaces),
+            self.nhrpd,
             self.peers,
             self.telemetry,
             self._clocks.uptime,
@@ -281,6 +285,9 @@ class Components:
         telemetry.observe(kernel_metrics.TUNNEL_IN_SYNC, self.links.in_sync)
         telemetry.observe(admission_metrics.DENIED_PEERS, lambda: len(self.denials))
         observe_peers(telemetry, self.peers)
+        observe_nhrpd(telemetry, self.nhrpd)
+        self.peer_series.observe(telemetry)
+        telemetry.observe(view_metrics.CERTIFICATE_NOT_AFTER, self._certificates)
         observe_sas(telemetry, self.charon)
         if self.reconciler:
             telemetry.expect(bgp_metrics)
@@ -301,6 +308,14 @@ class Components:
             add(
                 "nftables", lambda: "" if self.table.installed else "the table with the redirect rule is not in place"
             )
+
+    def _certificates(self) -> Samples:
+        samples = dict(self.peer_series.read()[view_metrics.CERTIFICATE_NOT_AFTER])
+        for kind, found in ("own", self.charon.own_certificates), ("ca", self.trust.trust.authorities):
+            for one in found:
+                key = (kind, "", one.subject)
+                samples[key] = max(samples.get(key, 0), one.not_after.timestamp())
+        return samples
 
     def _tunnels_up(self) -> Samples:
         return {(name,): float(up is True) for name, up in self.kernel.up.items()}

@@ -93,6 +93,7 @@ class FakeCharon:
         self.path = path
         self.sas: dict[int, FakeSa] = {}
         self.certificates: list[bytes] = []
+        self.own: list[bytes] = []
         self.crls: list[bytes] = []
         #: As ``list-conns`` shows them.
         self.connections: dict[str, Section] = {"dmvpn": rounds("pubkey"), "dmvpn2": rounds("pubkey")}
@@ -212,6 +213,9 @@ class FakeCharon:
             case "list-certs":
                 for der in self.certificates:
                     self._stream(writer, "list-cert", {"type": "X509", "flag": "NONE", "data": der})
+                for der in self.own if text(packet.message, "flag") != "CA" else ():
+                    own: Section = {"type": "X509", "flag": "NONE", "has_privkey": "yes", "data": der}
+                    self._stream(writer, "list-cert", own)
             case "list-conns":
                 for name, section in self.connections.items():
                     self._stream(writer, "list-conn", {name: section})

@@ -1,12 +1,20 @@
 """nhrpd's cache of this node, read by FRR's command line."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Address
 
-from dmvpn_agent.addresses import Address
+from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.admission.bindings import NhrpdUnavailable
-from dmvpn_agent.frr.nhrp_cache import CACHE_COMMANDS, CacheEntry, parse_nhrp_cache
+from dmvpn_agent.frr.nhrp_cache import (
+    CACHE_COMMANDS,
+    SHORTCUT_COMMANDS,
+    CacheEntry,
+    Shortcut,
+    parse_nhrp_cache,
+    parse_shortcuts,
+)
 from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.frr.terminal import Terminal, TerminalError
 from dmvpn_agent.policy.authentication_rules import PEER_BINDINGS
@@ -17,11 +25,24 @@ _NOWHERE = IPv4Address(0)
 
 
 class FrrNhrpd:
-    """nhrpd's cache on the tunnel interfaces."""
+    """nhrpd's cache on the tunnel interfaces.
+
+    ``entries``: how many there are by type, of each IP version, as last read.
+    """
 
     def __init__(self, reader: Terminal, interfaces: Collection[str]) -> None:
         self._reader = reader
         self._interfaces = interfaces
+        self._shortcuts: dict[int, tuple[Shortcut, ...]] = {}
+        self.entries: dict[int, Counter[str]] = {}
+
+    def shortcuts(self) -> Mapping[Address, tuple[Network, ...]]:
+        """Return the networks that are reached by a shortcut, by the protocol address of the peer they lead to."""
+        found: dict[Address, tuple[Network, ...]] = {}
+        for shortcut in (one for table in tuple(self._shortcuts.values()) for one in table):
+            if shortcut.via is not None:
+                found[shortcut.via] = (*found.get(shortcut.via, ()), shortcut.prefix)
+        return found
 
     async def bindings(self, version: int, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
         """Return the bindings in its table of one IP version, as requests without certificates.
@@ -39,8 +60,18 @@ class FrrNhrpd:
         except FrrFormatError as error:
             raise NhrpdUnavailable(f"{error}; FRR said: {cache.last_output()}") from error
         ours = [entry for entry in entries if entry.interface in self._interfaces]
+        self.entries[version] = Counter(entry.binding_type for entry in ours)
+        self._shortcuts[version] = await self._read_shortcuts(version)
         own = frozenset(entry.protocol_address for entry in ours if entry.binding_type == BindingType.LOCAL)
         return tuple(_binding(entry, own) for entry in ours if entry.binding_type in PEER_BINDINGS)
+
+    async def _read_shortcuts(self, version: int) -> tuple[Shortcut, ...]:
+        """Return none if they cannot be read: nothing depends on them, and the cache's next read says why."""
+        try:
+            shown = await self._reader.run("nhrpd", (SHORTCUT_COMMANDS[version],))
+            return parse_shortcuts(shown.text, version)
+        except (TerminalError, FrrFormatError):
+            return ()
 
 
 def _binding(entry: CacheEntry, own: frozenset[Address]) -> BindingRequest:

@@ -31,17 +31,6 @@ EVENT_CONNECTIONS_OPEN = gauge("event_connections_open", "Open connections to th
 PEERS = gauge(
     "peers", "Protocol addresses of accepted peers by state: bound in nhrpd's cache, or absent from it.", "state"
 )
-PEER_BOUND = gauge(
-    "peer_bound", "1 if nhrpd has the accepted peer bound, 0 during the linger time after it left.", "neighbor"
-)
-PEER_INFO = gauge(
-    "peer_info",
-    "One series for each accepted peer; always 1.",
-    "protocol_address",
-    "nbma_address",
-    "as_number",
-    "subject",
-)
 CACHE_READS = counter(
     "nhrp_cache_reads", "Reads of nhrpd's cache by outcome.", "outcome", starts=each(("read", "failed"))
 )
@@ -58,3 +47,5 @@ CONFLICTS = counter(
     starts=each(("denied", "taken_over")),
 )
 DENIED_PEERS = gauge("denied_peers", "Denials in memory, one for each pair of protocol and NBMA address.")
+NHRP_CACHE_ENTRIES = gauge("nhrp_cache_entries", "Entries of nhrpd's cache on the tunnel interfaces by type.", "type")
+NHRP_SHORTCUTS = gauge("nhrp_shortcuts", "Shortcuts of nhrpd: networks that it reaches through a peer directly.")

@@ -9,13 +9,7 @@ from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 
 def observe_reconciler(telemetry: Telemetry, reconciler: Reconciler) -> None:
-    """Export whether FRR is in sync, and the sessions of the agent's neighbors."""
-
-    def established() -> Samples:
-        return {(str(address),): float(session.state == "Established") for address, session in reconciler.sessions()}
-
-    def prefixes() -> Samples:
-        return {(str(address),): session.prefixes for address, session in reconciler.sessions()}
+    """Export whether FRR is in sync, and what hinders it."""
 
     def over_limit() -> float:
         return sum(session.over_limit for _, session in reconciler.sessions())
@@ -29,6 +23,4 @@ def observe_reconciler(telemetry: Telemetry, reconciler: Reconciler) -> None:
     telemetry.observe(metrics.FOREIGN_NEIGHBORS, lambda: len(reconciler.operator_neighbors))
     telemetry.observe(metrics.ORPHAN_NEIGHBORS, lambda: len(reconciler.stale_neighbors))
     telemetry.observe(metrics.LAST_SYNC, lambda: reconciler.last_sync.timestamp() if reconciler.last_sync else 0)
-    telemetry.observe(metrics.NEIGHBOR_ESTABLISHED, established)
-    telemetry.observe(metrics.NEIGHBOR_PREFIXES, prefixes)
     telemetry.observe(metrics.NEIGHBORS_OVER_LIMIT, over_limit)

@@ -35,6 +35,4 @@ ORPHAN_NEIGHBORS = gauge(
 BGP_PROBLEMS = gauge(
     "bgp_problems", "Lines of the operator's FRR configuration that hinder the agent, by kind.", "kind"
 )
-NEIGHBOR_ESTABLISHED = gauge("bgp_neighbor_established", "1 if the peer's BGP session is Established.", "neighbor")
 NEIGHBORS_OVER_LIMIT = gauge("bgp_neighbors_over_limit", "Peers whose session bgpd ended because of maximum-prefix.")
-NEIGHBOR_PREFIXES = gauge("bgp_neighbor_prefixes_received", "Prefixes accepted from the peer.", "neighbor")

@@ -2,28 +2,48 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address
+from typing import Any
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.frr.show_json import MALFORMED, FrrFormatError, json_object, raise_format_error
 from dmvpn_agent.runtime import json_values as typed
+
+#: The state of a session that is up.
+ESTABLISHED = "Established"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A row of ``show bgp ipv4 unicast summary json``; ``prefixes`` is the number of accepted ones.
 
-    ``dynamic``: accepted by a ``bgp listen range``, without a configured neighbor.
+    ``dynamic``: accepted by a ``bgp listen range``, without a configured neighbor. ``since``: when an established one
+    came up. ``drops``: how often it went down since bgpd knows the neighbor.
     """
 
     state: str
     prefixes: int
     dynamic: bool = False
+    since: datetime | None = None
+    drops: int = 0
 
     @property
     def over_limit(self) -> bool:
         """Tell whether bgpd keeps the session down because the neighbor exceeded its ``maximum-prefix``."""
         return self.state == "Idle (PfxCt)"
+
+
+def _session(row: Mapping[str, Any]) -> Session:
+    state = typed.text(row["state"])
+    up_at = typed.integer(row.get("peerUptimeEstablishedEpoch", 0)) if state == ESTABLISHED else 0
+    return Session(
+        state,
+        typed.integer(row.get("pfxRcd", 0)),
+        row.get("dynamicPeer") is True,
+        datetime.fromtimestamp(up_at, UTC) if up_at > 0 else None,
+        typed.integer(row.get("connectionsDropped", 0)),
+    )
 
 
 _SUMMARY = "show bgp ipv4 unicast summary json"
@@ -42,9 +62,7 @@ def parse_bgp_summary(text: str, skip: Callable[[str], None] = raise_format_erro
         try:
             row = typed.mapping(item)
             if row.get("idType") != "interface":
-                sessions[ip_address(name)] = Session(
-                    typed.text(row["state"]), typed.integer(row.get("pfxRcd", 0)), row.get("dynamicPeer") is True
-                )
+                sessions[ip_address(name)] = _session(row)
         except MALFORMED as error:
             skip(f"{_SUMMARY}: unexpected row ({type(error).__name__} {error}): {name!r:.60}")
     return sessions

@@ -1,12 +1,14 @@
 """Follows charon: its IKE_SAs as last listed, their peers, and whether this strongSwan has Alpine's patches."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import timedelta
 
 import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.alerts import CharonAlerts
-from dmvpn_agent.charon.commands import end_ike_sa, list_authorities, list_sas
+from dmvpn_agent.charon.commands import end_ike_sa, list_authorities, list_own_certificates, list_sas
 from dmvpn_agent.charon.crl_loader import CrlLoader
 from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, SaEventKind
 from dmvpn_agent.charon.ike_peer import IkePeer
@@ -23,11 +25,14 @@ from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import Unreadable
 from dmvpn_agent.x509.certificate import Certificate
+from dmvpn_agent.x509.certificate_reader import read_certificate
 
 log = structlog.get_logger()
 
 #: Seconds in which events share one refresh.
 COALESCE = 0.2
+#: charon's whole cache of certificates is listed for this node's own.
+OWN_CERTIFICATES_INTERVAL = timedelta(hours=1)
 #: Seconds; the counts of traffic are no older.
 RESYNC_INTERVAL = 30.0
 
@@ -48,6 +53,7 @@ class CharonWatch:
     ``tunnels``: the profile of each tunnel interface, which is the name of its connection. An IKE_SA of another
     connection does not belong to the interface. ``certificates``: those that the bridge found, for a charon that does
     not list them. ``totals``: traffic and events since the start. ``last_alerts``: about peers without an IKE_SA.
+    ``own_certificates``: those that charon has the private keys of.
     ``changed`` is called when the DMVPN's IKE_SAs, their addresses or their identities have changed.
     ``learn_authorities`` is awaited before the changed IKE_SAs count, with all CA certificates (DER) in charon's
     cache, those of unauthenticated peers among them.
@@ -67,6 +73,8 @@ class CharonWatch:
         self._tunnels = tunnels
         self._profiles = frozenset(tunnels.values())
         self._clock = clocks.now
+        self._uptime = clocks.uptime
+        self._own_read_at: timedelta | None = None
         self._changed = changed
         self._learn_authorities = learn_authorities
         self._identities = SaIdentities(certificates, clocks)
@@ -83,6 +91,7 @@ class CharonWatch:
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
         self.totals = SaTotals()
+        self.own_certificates: tuple[Certificate, ...] = ()
         self.last_alerts = LastAlerts()
 
     async def run(self) -> None:
@@ -164,7 +173,7 @@ class CharonWatch:
         self._identities.begin()
         self._log_patched(await session.register(PATCHED_EVENT))
         await self._crls.load(session)
-        self._session = session
+        self._session, self._own_read_at = session, None
         await follow(
             decoded_events(session, self._profiles, self._unreadable, self._clock), self._apply, self._refreshes.run,
             resync_interval=RESYNC_INTERVAL, coalesce=COALESCE,
@@ -208,6 +217,7 @@ class CharonWatch:
             # Before any decision by these IKE_SAs: a CA certificate that a peer sent may be a reason to deny it.
             await self._read_authorities(session)
         self.connected, self.ike_sas, self._ours = True, tuple(listed), ours
+        await self._read_own_certificates(session)
         self._trouble.over()
         self._identities.keep(self.our_sas())
         if changed:
@@ -222,6 +232,15 @@ class CharonWatch:
                         consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip
             return
         await self._learn_authorities(authorities)
+
+    async def _read_own_certificates(self, session: CharonSession) -> None:
+        now = self._uptime()
+        if self._own_read_at is not None and now - self._own_read_at < OWN_CERTIFICATES_INTERVAL:
+            return
+        self._own_read_at = now
+        with suppress(CommandFailed):
+            own = map(read_certificate, await list_own_certificates(session))
+            self.own_certificates = tuple(one for one in own if isinstance(one, Certificate))
 
     def _forget_sas(self) -> None:
         self.connected, self.ike_sas, self._ours = False, (), {}

@@ -19,6 +19,8 @@ def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
         state=session.state if session else "none",
         accepted=session.prefixes if session else 0,
         filtered=getattr(session, "filtered", None),
+        since=session.since if session else None,
+        drops=session.drops if session else 0,
         allowed=tuple(network for network, _ in binding.announces),
         over_limit=session is not None and session.over_limit,
     )

@@ -1,12 +1,15 @@
 """Joins what the sources know into one value for each peer, with the stage that it has reached."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import NO_TRAFFIC, Traffic
+from dmvpn_agent.charon.sa_totals import SaOwner
 from dmvpn_agent.view.drafts import Draft, drafts
 from dmvpn_agent.view.evidence import alert_of, bgp_state, evidence_of, why
 from dmvpn_agent.view.peer import Binding, Expectation, JoinedPeer
@@ -20,7 +23,7 @@ def join(sources: Sources) -> tuple[JoinedPeer, ...]:
     """Return every peer that is there, was denied, or is expected, ordered by name."""
     found = drafts(sources)
     names = peer_names(found, sources.names)
-    shared = _Shared.of(sources, found)
+    shared = _Shared.of(sources)
     return tuple(sorted((_joined(names[one.key], one, shared) for one in found), key=lambda peer: peer.name))
 
 
@@ -28,23 +31,21 @@ def join(sources: Sources) -> tuple[JoinedPeer, ...]:
 class _Shared:
     """What the values of all peers need.
 
-    ``types``: of nhrpd's bindings. ``alerts``: by address and by claimed identity. ``at``: peers by NBMA address.
+    ``types``: of nhrpd's bindings. ``alerts``: by address and by claimed identity.
     """
 
     sources: Sources
     types: dict[tuple[str, Address], str]
     alerts: dict[Address | str, LastAlert]
-    at: Counter[Address]
 
     @classmethod
-    def of(cls, sources: Sources, found: list[Draft]) -> "_Shared":
+    def of(cls, sources: Sources) -> "_Shared":
         alerts: dict[Address | str, LastAlert] = dict(sources.alerts.items())
         alerts |= {one.remote_id: one for one in sources.alerts.values() if one.remote_id not in {"", "%any"}}
         return cls(
             sources,
             {(one.interface, one.protocol_address): str(one.binding_type) for one in sources.cache or ()},
             alerts,
-            Counter(address for draft in found for address in draft.nbma_addresses),
         )
 
 
@@ -54,6 +55,7 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
     best = draft.members[0].peer if draft.members else None
     denial = draft.denials[-1] if draft.denials and not best else None
     bgp, alert = bgp_state(best, sources), alert_of(draft, shared.alerts)
+    owners = _sa_owners(draft, sources)
     evidence = evidence_of(draft, bgp, alert, sources)
     stage = stage_of(evidence)
     known, certificate = draft.known, draft.certificate
@@ -81,7 +83,8 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         ike_sas=tuple(draft.sas),
         bgp=bgp,
         shortcuts=tuple(net for one in draft.protocol_addresses for net in sources.shortcuts.get(one, ())),
-        traffic=_traffic(draft, shared),
+        traffic=_traffic(owners, sources),
+        sa_events=_sa_events(owners, sources),
         alert=alert.kind if alert and not evidence.ike else "",
         since=track.since if stage is track.stage else None,
         track=track,
@@ -130,12 +133,20 @@ def _bindings(draft: Draft, shared: _Shared) -> tuple[Binding, ...]:
     return tuple(Binding(protocol, nbma) for protocol, nbma in dict.fromkeys(pairs))
 
 
-def _traffic(draft: Draft, shared: _Shared) -> Traffic:
-    """Return the traffic since the start; of several peers at one NBMA address only that of their present SAs."""
-    address = next(iter(draft.nbma_addresses), None)
-    if address is not None and shared.at[address] == 1:
-        return shared.sources.traffic.get(address, NO_TRAFFIC)
-    total = NO_TRAFFIC
-    for child in (child for sa in draft.sas for child in sa.children):
-        total = total.plus(child.traffic)
-    return total
+def _sa_owners(draft: Draft, sources: Sources) -> list[SaOwner]:
+    """Return under which names charon's SAs of a peer are counted."""
+    profile = sources.tunnels.get(draft.interface, "")
+    names = draft.identities | ({draft.known.subject} if draft.known else frozenset())
+    return [found for name in names if (found := (profile, name)) in sources.traffic]
+
+
+def _traffic(owners: Iterable[SaOwner], sources: Sources) -> Traffic:
+    return reduce(Traffic.plus, (sources.traffic[one] for one in owners), NO_TRAFFIC)
+
+
+def _sa_events(owners: Iterable[SaOwner], sources: Sources) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one in owners:
+        for kind, count in sources.sa_events.get(one, {}).items():
+            counts[str(kind)] += count
+    return dict(counts)

@@ -1,6 +1,7 @@
 """A peer as an operator sees it: one value with what charon, nhrpd, bgpd and the agent know of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -44,6 +45,7 @@ class BgpState:
     ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted`` and ``filtered``:
     IPv4 prefixes that its filter accepted and refused; ``filtered`` is ``None`` if bgpd does not tell. ``allowed``:
     the networks that it may announce. ``over_limit``: bgpd ended the session because of its ``maximum-prefix``.
+    ``since``: when the session came up. ``drops``: how often it went down, as bgpd counts.
     """
 
     neighbor: Address
@@ -52,6 +54,8 @@ class BgpState:
     filtered: int | None
     allowed: tuple[Network, ...]
     over_limit: bool = False
+    since: datetime | None = None
+    drops: int = 0
 
     @property
     def established(self) -> bool:
@@ -70,7 +74,9 @@ class JoinedPeer:
     ``kind`` is ``None`` as long as no decision tells. ``subject``: its certificate's, or its IKE identity.
     ``fingerprint``: SHA-256 in hexadecimal, empty without a certificate. ``accepted``: the agent's decision, ``None``
     without one; ``denial``: why not; ``decided_at``: when a denied peer was last refused.
-    ``bgp`` is ``None`` if the node runs no BGP with it. ``alert``: charon's last one about it, by its kind.
+    ``bgp`` is ``None`` if the node runs no BGP with it. ``traffic`` and ``sa_events`` (by ``SaEventKind``): since the
+    start, or since it came back after more than ten minutes; without an IKE_SA for so long there are no events.
+    ``alert``: charon's last one about it, by its kind.
     """
 
     name: str
@@ -95,6 +101,7 @@ class JoinedPeer:
     bgp: BgpState | None = None
     shortcuts: tuple[Network, ...] = ()
     traffic: Traffic = NO_TRAFFIC
+    sa_events: Mapping[str, int] = field(default_factory=dict)
     alert: str = ""
     since: datetime | None = None
     track: Track = UNTRACKED

@@ -51,6 +51,7 @@ class PeerSources:
             bgp=self._bgp(),
             alerts=charon.last_alerts.by_address(),
             traffic=charon.totals.traffic(),
+            sa_events=charon.totals.events(),
             shortcuts=self.shortcuts(),
             known=known,
             expected=settings.expected,

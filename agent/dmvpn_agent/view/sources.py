@@ -7,8 +7,10 @@ from datetime import datetime
 from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.admission.denial import Denial
 from dmvpn_agent.bgp.sessions import Session
+from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import IkeSa, Traffic
+from dmvpn_agent.charon.sa_totals import SaOwner
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.view.settings import ExpectedPeer
@@ -65,8 +67,8 @@ class Sources:
     """``None`` stands for a daemon that cannot be read now: ``sas`` for charon, ``cache`` for nhrpd.
 
     ``tunnels``: the profile of each tunnel interface. ``bgp`` is ``None`` if the agent runs no BGP. ``traffic`` and
-    ``alerts``: by NBMA address. ``shortcuts``: by the protocol address of the peer that they lead to. ``names`` and
-    ``tracks``: of the peers as they were last joined, by key.
+    ``sa_events``: by connection and IKE identity. ``alerts``: by NBMA address. ``shortcuts``: by the protocol address
+    of the peer that they lead to. ``names`` and ``tracks``: of the peers as they were last joined, by key.
     """
 
     now: datetime
@@ -77,7 +79,8 @@ class Sources:
     cache: tuple[BindingRequest, ...] | None = ()
     bgp: BgpView | None = None
     alerts: Mapping[Address, LastAlert] = field(default_factory=dict)
-    traffic: Mapping[Address, Traffic] = field(default_factory=dict)
+    traffic: Mapping[SaOwner, Traffic] = field(default_factory=dict)
+    sa_events: Mapping[SaOwner, Mapping[SaEventKind, int]] = field(default_factory=dict)
     shortcuts: Mapping[Address, tuple[Network, ...]] = field(default_factory=dict)
     known: tuple[KnownPeer, ...] = ()
     expected: tuple[ExpectedPeer, ...] = ()

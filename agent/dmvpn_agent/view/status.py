@@ -98,12 +98,12 @@ def _decision(judgement: DecisionRecord) -> dict[str, Any]:
 
 
 def charon_status(watch: CharonWatch) -> dict[str, Any]:
-    """Return the state of the connection to charon, its IKE_SAs, and the traffic by NBMA address since the start."""
+    """Return the state of the connection to charon, its IKE_SAs, and the traffic of all since the start."""
     return {
         "connected": watch.connected,
         "patched": watch.patched,
         "ike_sas": [_ike_sa(sa) for sa in watch.ike_sas],
-        "traffic": {str(address): traffic._asdict() for address, traffic in watch.totals.traffic().items()},
+        "traffic": watch.totals.all_traffic._asdict(),
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 Record = dict[str, Any]
-_METRICS = ("decisions_total", "peers", "ike_sas", "bgp_neighbor", "changes_total", "redirect_rule")
+_METRICS = ("decisions_total", "peers", "ike_sas", "bgp_established", "changes_total", "redirect")
 
 
 def lines(report: Record, hub: str) -> Iterator[str]:

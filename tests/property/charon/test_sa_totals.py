@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.sa import ChildSa, IkeSa, Traffic
-from dmvpn_agent.charon.sa_totals import SaTotals
+from dmvpn_agent.charon.sa_totals import RETENTION, SaTotals
 
 ADDRESSES: tuple[Address, ...] = (ip_address("203.0.113.2"), ip_address("203.0.113.3"))
 CHILD = ChildSa(1, "dmvpn", "INSTALLED")
@@ -99,6 +99,7 @@ def test_traffic_is_counted_once_and_never_decreases_and_is_complete_with_all_ev
             case "late" if node.closed:
                 totals.add_event(SaEventKind.CHILD_CLOSED, node.closed[-1])
         now = _sum(totals)
+        assert now == totals.all_traffic
         assert all(one >= other for one, other in zip(now, earlier, strict=True))
         assert all(one <= other for one, other in zip(now, node.carried, strict=True))
     totals.update(node.all())
@@ -106,19 +107,61 @@ def test_traffic_is_counted_once_and_never_decreases_and_is_complete_with_all_ev
         assert _sum(totals) == node.carried
 
 
-def test_sas_and_peers_that_are_gone_are_forgotten() -> None:
+def test_child_sas_that_are_gone_are_forgotten() -> None:
     """A bounded number of them is remembered, and all that are present."""
     totals = SaTotals(remembered=2)
-    here = [
-        replace(SA, remote_host=ADDRESSES[0] + number, children=(replace(CHILD, spi_in=str(number), spi_out="d"),))
-        for number in range(10)
-    ]
+    here = [replace(SA, children=(replace(CHILD, spi_in=str(number), spi_out="d"),)) for number in range(10)]
     totals.update(here)
-    assert len(totals.traffic()) == 10
-    totals.add_event(SaEventKind.IKE_CLOSED, here[0])
+    assert len(totals._seen) == 10
     totals.update(here[8:])
-    assert len(totals.traffic()) == 4
-    assert totals.events() == {(ADDRESSES[0], SaEventKind.IKE_CLOSED): 1}
+    assert len(totals._seen) == 4
+
+
+def test_a_peer_is_forgotten_ten_minutes_after_its_last_ike_sa() -> None:
+    """What it carried stays in the totals of all; when it comes back, it counts from 0."""
+    now = 0.0
+    totals = SaTotals(lambda: now)
+    totals.update([])
+    sa = replace(SA, remote_id="CN=spoke1", children=(replace(CHILD, spi_in="1", traffic=Traffic(5, 1, 0, 0)),))
+    peer = ("dmvpn", "CN=spoke1")
+    totals.update([sa])
+    totals.add_event(SaEventKind.IKE_CLOSED, sa)
+    now = RETENTION
+    totals.update([])
+    assert totals.traffic() == {peer: Traffic(5, 1, 0, 0)}
+    assert totals.events()[peer][SaEventKind.IKE_CLOSED] == 1
+    assert totals.events()[peer][SaEventKind.IKE_REKEYED] == 0
+    now += 1
+    totals.update([])
+    assert (totals.traffic(), totals.events()) == ({}, {})
+    assert (totals.all_traffic, totals.all_events[SaEventKind.IKE_CLOSED]) == (Traffic(5, 1, 0, 0), 1)
+    totals.update([sa])
+    assert totals.traffic() == {peer: Traffic()}
+
+
+def test_above_the_limit_peers_count_in_the_totals_of_all_only() -> None:
+    """A flood of identities costs no memory."""
+    totals = SaTotals(limit=2)
+    totals.update([])
+    shown = [
+        replace(
+            SA, remote_id=str(number), children=(replace(CHILD, spi_in=str(number), traffic=Traffic(1, 0, 0, 0)),)
+        )
+        for number in range(5)
+    ]
+    totals.update(shown)
+    assert len(totals.traffic()) == 2
+    assert totals.all_traffic.bytes_in == 5
+
+
+def test_peers_behind_one_address_are_counted_apart() -> None:
+    """By their identities."""
+    totals = SaTotals()
+    totals.update([])
+    for name in ("a", "b"):
+        child = replace(CHILD, spi_in=name, traffic=Traffic(7, 0, 0, 0))
+        totals.update([replace(SA, remote_id=name, children=(child,))])
+    assert totals.traffic() == {("dmvpn", "a"): Traffic(7, 0, 0, 0), ("dmvpn", "b"): Traffic(7, 0, 0, 0)}
 
 
 def test_a_child_sa_that_is_not_installed_has_no_counts() -> None:
@@ -126,4 +169,4 @@ def test_a_child_sa_that_is_not_installed_has_no_counts() -> None:
     totals = SaTotals()
     totals.update([])
     totals.update([replace(SA, children=(replace(CHILD, traffic=Traffic(1, 1, 1, 1)),))])
-    assert totals.traffic() == {ADDRESSES[0]: Traffic()}
+    assert totals.traffic() == {("dmvpn", ""): Traffic()}

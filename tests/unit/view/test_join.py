@@ -8,8 +8,10 @@ import pytest
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.bgp.sessions import Session
+from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.ike_peer import ike_peer
 from dmvpn_agent.charon.last_alerts import LastAlert
+from dmvpn_agent.charon.sa import Traffic
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.view.peer import Expectation
 from dmvpn_agent.view.settings import ExpectedPeer
@@ -196,13 +198,14 @@ def test_a_known_peer_that_is_absent_has_what_it_had() -> None:
     assert peer.expected is Expectation.LEARNED
 
 
-def test_traffic_of_a_shared_address_is_that_of_the_peers_sas() -> None:
-    """charon's totals are by address."""
-    traffic = sa(1).sa.children[0].traffic._replace(bytes_in=7)
-    assert joined(sources(1, traffic={_nbma(1): traffic}))["spoke1"].traffic.bytes_in == 7
+def test_traffic_and_events_are_those_of_the_peers_identity() -> None:
+    """Also of peers behind one address, and after the IKE_SA is gone; another connection's do not count."""
     behind = tuple(member(number, request=replace(spoke_request(number), nbma_address=_nbma(1))) for number in (1, 2))
-    peers = joined(sources(members=behind, traffic={_nbma(1): traffic}))
-    assert peers["spoke1"].traffic.bytes_in == 0
+    counted = {("dmvpn", identity(1)): Traffic(7, 1, 0, 0), ("other", identity(2)): Traffic(9, 1, 0, 0)}
+    events = {("dmvpn", identity(1)): {SaEventKind.IKE_CLOSED: 2}}
+    peers = joined(sources(members=behind, sas=(), traffic=counted, sa_events=events))
+    assert [peers[name].traffic.bytes_in for name in ("spoke1", "spoke2")] == [7, 0]
+    assert [peers[name].sa_events for name in ("spoke1", "spoke2")] == [{"ike_closed": 2}, {}]
 
 
 def test_an_unknown_stage_ends_nothing() -> None:
