@@ -292,7 +292,7 @@ class Components:
         if self.reconciler:
             telemetry.expect(bgp_metrics)
             observe_reconciler(telemetry, self.reconciler)
-        observe_table(telemetry, self.table)
+        observe_table(telemetry, self.table, self.peer_series.name_of)
         self._observe_readiness()
 
     def _observe_readiness(self) -> None:

@@ -11,10 +11,10 @@ NFTABLES_WRITES = counter(
 )
 NFTABLES_FAILURES = counter("nftables_failures", "Failures of nft to read or write the agent's table.")
 PEER_PACKETS = counter("peer_packets", "Packets through the tunnel from a peer, from a source that it may use.",
-                       "neighbor")  # fmt: skip
-PEER_BYTES = counter("peer_bytes", "Bytes of these packets.", "neighbor")
+                       "peer")  # fmt: skip
+PEER_BYTES = counter("peer_bytes", "Bytes of these packets.", "peer")
 PEER_SPOOFED = counter(
-    "peer_spoofed_packets", "Packets through the tunnel from a source that the peer may not use.", "neighbor"
+    "peer_spoofed_packets", "Packets through the tunnel from a source that the peer may not use.", "peer"
 )
 UNKNOWN_SENDER = counter("unknown_sender_packets", "Packets through the tunnel from an NBMA address of no peer.")
 SOURCE_FILTER = gauge("source_filter", "1 for the mode in which the source filter works now.", "mode")

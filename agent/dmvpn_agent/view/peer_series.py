@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import ChildSa
 from dmvpn_agent.runtime.metrics import Metric
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
@@ -35,6 +36,7 @@ class PeerSeries:
         self._limit = limit
         self._of: Sequence[JoinedPeer] | None = None
         self._series: Series = {}
+        self._names: dict[Address, str] = {}
         self._shown: frozenset[str] = frozenset()
 
     def observe(self, telemetry: Telemetry) -> None:
@@ -48,9 +50,15 @@ class PeerSeries:
             self._series, self._of = self._made(peers), peers
         return self._series
 
+    def name_of(self, address: Address) -> str:
+        """Return the name of the peer with a protocol address; the address if there is none."""
+        self.read()
+        return self._names.get(address) or str(address)
+
     def _made(self, peers: Sequence[JoinedPeer]) -> Series:
         shown = self._within_limit(peers)
         self._shown = frozenset(peer.key for peer in shown)
+        self._names = {address: peer.name for peer in shown for address in peer.protocol_addresses}
         series: Series = {metric: {} for metric in (*_OF_PEERS, metrics.CERTIFICATE_NOT_AFTER)}
         for peer in shown:
             for add in (_add_stage, _add_binding, _add_sas, _add_traffic, _add_bgp):

@@ -44,7 +44,8 @@ async def test_it_proves_nothing_although_charon_first_listed_it_under_another_c
         return []
 
     monkeypatch.setattr(connections, "list_connections", list_connections)
-    monkeypatch.setattr(watch, "list_authorities", list_authorities)
+    for name in ("list_authorities", "list_own_certificates"):
+        monkeypatch.setattr(watch, name, list_authorities)
     for module in (connections, watch):
         monkeypatch.setattr(module, "list_sas", list_sas)
     charon: Any = None

@@ -96,13 +96,14 @@ def test_every_versions_session_states_give_the_same_values(version: str) -> Non
     """One session is up with four prefixes, one is over its limit, one is shut down."""
     sessions = parse_bgp_summary((DATA / version / "states-summary.json").read_text())
     assert sessions == {
-        A: Session("Established", 4),
-        A + 1: Session("Idle (PfxCt)", 0),
+        A: Session("Established", 4, since=sessions[A].since),
+        A + 1: Session("Idle (PfxCt)", 0, drops=1),
         A + 2: Session("Active", 0),
         A + 3: Session("Idle (Admin)", 0),
         A + 4: Session("Active", 0),
     }
     assert [address for address, session in sessions.items() if session.over_limit] == [A + 1]
+    assert sessions[A].since is not None
 
 
 def test_recorded_prefix_lists_are_read() -> None:

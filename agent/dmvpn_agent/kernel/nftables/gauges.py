@@ -1,5 +1,8 @@
 """The metrics that are read from the table."""
 
+from collections.abc import Callable
+
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.nftables import redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
@@ -13,22 +16,25 @@ def _source_filter(table: TableReconciler) -> Samples:
     return {(str(mode),): float(mode is now) for mode in FilterMode}
 
 
-def _packets(table: TableReconciler, what: str) -> Samples:
-    return {(str(peer),): count.packets for peer, count in table.peer_totals.of(what).items()}
+def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callable[[Address], str] = str) -> None:
+    """Export whether the table is in place, and what its counters have counted.
 
+    ``name_of`` returns the name of the peer that has a protocol address; several may have the same one.
+    """
 
-def _bytes(table: TableReconciler) -> Samples:
-    return {(str(peer),): count.bytes for peer, count in table.peer_totals.of(RECEIVED).items()}
+    def by_name(what: str, attribute: str) -> Samples:
+        samples: Samples = {}
+        for address, count in table.peer_totals.of(what).items():
+            label = (name_of(address),)
+            samples[label] = samples.get(label, 0) + getattr(count, attribute)
+        return samples
 
-
-def observe_table(telemetry: Telemetry, table: TableReconciler) -> None:
-    """Export whether the table is in place, and what its counters have counted."""
     telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed)
     if table.settings.redirect:
         telemetry.observe(metrics.REDIRECT_INSTALLED, lambda: table.installed)
     telemetry.observe(metrics.REDIRECT_PACKETS, lambda: table.totals.total(redirect_rule.COUNTER).packets)
     telemetry.observe(metrics.SOURCE_FILTER, lambda: _source_filter(table))
-    telemetry.observe(metrics.PEER_PACKETS, lambda: _packets(table, RECEIVED))
-    telemetry.observe(metrics.PEER_BYTES, lambda: _bytes(table))
-    telemetry.observe(metrics.PEER_SPOOFED, lambda: _packets(table, SPOOFED))
+    telemetry.observe(metrics.PEER_PACKETS, lambda: by_name(RECEIVED, "packets"))
+    telemetry.observe(metrics.PEER_BYTES, lambda: by_name(RECEIVED, "bytes"))
+    telemetry.observe(metrics.PEER_SPOOFED, lambda: by_name(SPOOFED, "packets"))
     telemetry.observe(metrics.UNKNOWN_SENDER, lambda: table.totals.total(UNKNOWN_COUNTER).packets)
