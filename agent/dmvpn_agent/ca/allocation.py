@@ -24,13 +24,10 @@ class Owner(NamedTuple):
     note: str | None = None
 
 
-def pools(connection: Connection, kind: Kind | None = None, *, lock: bool = False) -> list[Block]:
-    """Return the pools, of one kind if it is given, in the order in which they were added.
-
-    ``lock``: until the end of the transaction no other one can hand out anything from them.
-    """
+def pools(connection: Connection, kind: Kind | None = None) -> list[Block]:
+    """Return the pools, of one kind if it is given, in the order in which they were added."""
     query = select(_POOL.low, _POOL.high).order_by(_POOL.id)
-    found = [block_at(low, high) for low, high in connection.execute(query.with_for_update() if lock else query)]
+    found = [block_at(low, high) for low, high in connection.execute(query)]
     return [one for one in found if kind is None or one.kind is kind]
 
 
@@ -70,7 +67,7 @@ def take(connection: Connection, block: Block, owner: Owner) -> None:
 
 def allocate(connection: Connection, kind: Kind, version: int, size: int, owner: Owner) -> Block:
     """Give a free block of this size: behind all that are given, else the first one. Raises ``CaError``."""
-    there = [one for one in pools(connection, kind, lock=True) if one.version == version]
+    there = [one for one in pools(connection, kind) if one.version == version]
     for pool in there:
         behind = max(pool.low, _behind_last(connection, pool))
         found = first_free(pool, size, _taken(connection, pool, _nobodys()), behind)

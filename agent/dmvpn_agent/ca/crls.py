@@ -45,7 +45,7 @@ def make_crl(connection: Connection, signer: Signer, lifetime: timedelta, now: d
     was restored in between.
     """
     authority = signer.authority
-    last = select(_AUTHORITY.crl_number).where(_AUTHORITY.id == authority.id).with_for_update()
+    last = select(_AUTHORITY.crl_number).where(_AUTHORITY.id == authority.id)
     number = max(connection.execute(last).scalar_one() + 1, int(now.timestamp()))
     connection.execute(update(schema.authority).where(_AUTHORITY.id == authority.id).values(crl_number=number))
     period = CrlPeriod(number, now.replace(microsecond=0), (now + lifetime).replace(microsecond=0))

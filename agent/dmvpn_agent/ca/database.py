@@ -1,7 +1,7 @@
 """The registry's database: a SQLite file, or PostgreSQL by its URL.
 
-SQLite: a transaction that writes has the lock from its beginning, so no two of them interleave. PostgreSQL: the rows
-that decide (a pool, a site) are locked by those who read them to write.
+A transaction that writes has the database's lock from its beginning, so no two of them interleave: SQLite's own lock,
+in PostgreSQL an advisory one. What the tables must never contain, their constraints refuse whoever writes.
 """
 
 import os
@@ -18,7 +18,9 @@ from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.schema import REVISION
 
 #: Seconds to wait for another process that writes.
-LOCK_TIMEOUT = 10
+LOCK_TIMEOUT = 30
+#: The number of the lock in PostgreSQL; any number that no other program takes in this database.
+_ADVISORY_LOCK = 0x646D7670
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -82,6 +84,9 @@ class Database:
             raise self._no_registry()
         try:
             with self._engine.connect().execution_options(writes=writes) as connection, connection.begin():
+                if writes and not self._is_sqlite:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
                 yield connection
         except DBAPIError as error:
             raise CaError(*self._explained(error)) from error
@@ -121,15 +126,18 @@ class Database:
 
     def _explained(self, error: DBAPIError) -> tuple[str, str]:
         why = str(error.orig).strip().split("\n", maxsplit=1)[0]
-        if self._is_sqlite:
-            for words, do in _SQLITE_HINTS.items():
-                if words in why:
-                    return f"{self}: {why}", do
-        elif error.connection_invalidated or "connect" in why:
-            return f"{self}: {why}", "check that PostgreSQL runs there, and your name and password (~/.pgpass)"
-        return f"{self}: {why}", "nothing was changed"
+        hints = _SQLITE_HINTS if self._is_sqlite else _POSTGRESQL_HINTS
+        do = next((do for words, do in hints.items() if words in why), "nothing was changed")
+        return f"{self}: {why}", do
 
 
+_POSTGRESQL_HINTS = {
+    "lock timeout": f"nothing was changed: another operator has been writing for {LOCK_TIMEOUT} s; repeat it",
+    "connect": "check that PostgreSQL runs there, and your name and password (~/.pgpass)",
+    "authentication": "check your name and password (~/.pgpass)",
+    "permission denied": "nothing was changed; the owner of the database must make the registry and change it",
+    "read-only": "nothing was changed; name the server that may be written to",
+}
 _SQLITE_HINTS = {
     "disk is full": "nothing was changed; make room, and repeat the command",
     "readonly": "nothing was changed; the file and its folder must be writable for you",

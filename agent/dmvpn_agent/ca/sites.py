@@ -137,8 +137,8 @@ def _as_number(connection: Connection, wanted: int | None, common: int | None, o
 
 
 def _site_row(connection: Connection, name: str) -> Row[tuple[object, ...]]:
-    """Return the row of a site, locked until the end of the transaction. Raises ``CaError`` if there is none."""
-    query = select(schema.site).where(func.lower(_SITE.name) == name.lower()).with_for_update()
+    """Return the row of a site. Raises ``CaError`` if there is none."""
+    query = select(schema.site).where(func.lower(_SITE.name) == name.lower())
     row = connection.execute(query).one_or_none()
     if row is None:
         raise CaError(f"there is no site {name!r:.60}", "`dmvpn-agent ca list` shows all; `ca site add` adds one")
