@@ -27,18 +27,26 @@ class AuthorityName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaAuthority:
-    """A CA. ``key`` is encrypted; ``None`` if it is kept elsewhere. ``above``: the CAs above it, nearest first."""
+    """A CA. ``key`` is encrypted; ``None`` if it is kept elsewhere.
+
+    ``issues_to_nodes``: nodes have their certificates from it, and not from a CA below. ``above``: the CAs above it,
+    nearest first.
+    """
 
     id: int
     name: str
     certificate: x509.Certificate
     key: str | None
+    issues_to_nodes: bool
     above: tuple[x509.Certificate, ...] = ()
 
     @property
-    def issues_to_nodes(self) -> bool:
-        """Tell whether nodes have their certificates from it, and not from a CA below it."""
-        return self.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+    def signs_crls(self) -> bool:
+        """Tell whether its certificate allows it to sign CRLs."""
+        try:
+            return self.certificate.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
+        except x509.ExtensionNotFound:
+            return True
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
@@ -85,12 +93,14 @@ def make_authorities(
     days, length = lifetimes.root_days, int(with_issuing)
     root = _signed(ca_certificate(name_of_root, root_key.public_key(), None, now, days, length, held), root_key)
     root_pem = encrypted(root_key, passphrase)
-    _store(connection, AuthorityName.ROOT, root, root_pem if keep_root else None)
+    store_authority(connection, AuthorityName.ROOT, root, root_pem if keep_root else None)
     keys = [root_key]
     if with_issuing:
         name_of_issuing, days = _named(base, "DMVPN issuing CA"), lifetimes.issuing_days
         draft = ca_certificate(name_of_issuing, issuing_key.public_key(), root, now, days, 0, held)
-        _store(connection, AuthorityName.ISSUING, _signed(draft, root_key), encrypted(issuing_key, passphrase))
+        store_authority(
+            connection, AuthorityName.ISSUING, _signed(draft, root_key), encrypted(issuing_key, passphrase)
+        )
         keys.append(issuing_key)
     made = zip(read_authorities(connection), keys, strict=True)
     return root_pem, [Signer(authority, key) for authority, key in made]
@@ -104,9 +114,10 @@ def read_authorities(connection: Connection) -> list[CaAuthority]:
     """Return the CAs of the registry, the root first."""
     above: tuple[x509.Certificate, ...] = ()
     found = []
-    for row in connection.execute(select(schema.authority).order_by(_AUTHORITY.id)):
+    rows = connection.execute(select(schema.authority).order_by(_AUTHORITY.id)).all()
+    for row in rows:
         certificate = x509.load_der_x509_certificate(row.certificate)
-        found.append(CaAuthority(row.id, row.name, certificate, row.key, above))
+        found.append(CaAuthority(row.id, row.name, certificate, row.key, row is rows[-1], above))
         above = (certificate, *above)
     return found
 
@@ -143,6 +154,9 @@ def _named(base: tuple[x509.RelativeDistinguishedName, ...], common_name: str) -
     return x509.Name([*base, x509.RelativeDistinguishedName([own])])
 
 
-def _store(connection: Connection, name: AuthorityName, certificate: x509.Certificate, key: str | None) -> None:
+def store_authority(
+    connection: Connection, name: AuthorityName, certificate: x509.Certificate, key: str | None
+) -> None:
+    """Write a CA into the registry."""
     row = {"name": name, "certificate": certificate.public_bytes(Encoding.DER), "key": key, "crl_number": 0}
     connection.execute(insert(schema.authority), row)

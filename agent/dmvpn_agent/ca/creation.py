@@ -42,13 +42,7 @@ def create_registry(database: Database, new: NewRegistry, passphrase: bytes, now
     """Make a registry. Raises ``CaError``; then nothing is left of it."""
     _check(new)
     with database.creating() as connection:
-        connection.execute(insert(schema.settings), {"id": 1, "value": new.settings.to_json()})
-        _add_pools(connection, new.networks)
-        common = new.settings.as_number
-        if common is not None:
-            number = AsRange(common, common)
-            take(connection, Block.of_as_numbers(number), Owner(note="the common AS number"))
-        add_hubs(connection, new.hub_as, common)
+        lay_out(connection, new.settings, new.networks, new.hub_as)
         root_key, signers = make_authorities(
             connection, new.settings.organization, passphrase, now, with_issuing=new.with_issuing,
             keep_root=new.root_key is None, lifetimes=new.lifetimes, held=_held(new) if new.bounded else None,
@@ -61,6 +55,16 @@ def create_registry(database: Database, new: NewRegistry, passphrase: bytes, now
                 pending.put()
     with database.reading() as connection:
         publish(connection, new.settings)
+
+
+def lay_out(connection: Connection, settings: Settings, networks: Networks, hub_as: int | None) -> None:
+    """Write settings, pools and the site of the hubs into a new registry. Raises ``CaError``."""
+    connection.execute(insert(schema.settings), {"id": 1, "value": settings.to_json()})
+    _add_pools(connection, networks)
+    common = settings.as_number
+    if common is not None:
+        take(connection, Block.of_as_numbers(AsRange(common, common)), Owner(note="the common AS number"))
+    add_hubs(connection, hub_as, common)
 
 
 def _check(new: NewRegistry) -> None:

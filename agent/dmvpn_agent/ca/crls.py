@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.authorities import CaAuthority, Signer, read_authorities
 from dmvpn_agent.ca.crl_building import CrlPeriod, RevokedCertificate, build_crl
+from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import write_file
 from dmvpn_agent.ca.profile import BACKDATED
 from dmvpn_agent.ca.settings import Settings
@@ -42,9 +43,12 @@ def make_crl(connection: Connection, signer: Signer, lifetime: timedelta, now: d
     """Make the next CRL of a CA.
 
     Its number is the time, or the number after the last one if that is higher: so it rises even if an older backup
-    was restored in between.
+    was restored in between. Raises ``CaError`` if the CA may not sign CRLs.
     """
     authority = signer.authority
+    if not authority.signs_crls:
+        raise CaError(f"the certificate of the {authority.name} CA does not allow it to sign CRLs",
+                      "dmvpn-ca makes such a CA with db.encrypt-keys; issue certificates from a new CA")  # fmt: skip
     last = select(_AUTHORITY.crl_number).where(_AUTHORITY.id == authority.id)
     number = max(connection.execute(last).scalar_one() + 1, int(now.timestamp()))
     connection.execute(update(schema.authority).where(_AUTHORITY.id == authority.id).values(crl_number=number))

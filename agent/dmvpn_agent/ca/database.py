@@ -91,7 +91,7 @@ class Database:
         except DBAPIError as error:
             raise CaError(*self._explained(error)) from error
         except SQLAlchemyError as error:
-            raise CaError(f"{self}: {error}") from error
+            raise CaError(f"{self}: {_first_line(error)}") from error
 
     def _check_revision(self, connection: Connection) -> None:
         found = _revision(connection)
@@ -125,7 +125,7 @@ class Database:
         return True
 
     def _explained(self, error: DBAPIError) -> tuple[str, str]:
-        why = str(error.orig).strip().split("\n", maxsplit=1)[0]
+        why = _first_line(error.orig)
         hints = _SQLITE_HINTS if self._is_sqlite else _POSTGRESQL_HINTS
         do = next((do for words, do in hints.items() if words in why), "nothing was changed")
         return f"{self}: {why}", do
@@ -146,6 +146,11 @@ _SQLITE_HINTS = {
     "malformed": "restore a backup by `dmvpn-agent ca restore`",
     "not a database": "name the registry by --database, or restore a backup by `dmvpn-agent ca restore`",
 }
+
+
+def _first_line(error: BaseException | None) -> str:
+    """Return what is wrong; further lines show the values that were written."""
+    return str(error).strip().split("\n", maxsplit=1)[0]
 
 
 def _parsed(place: str) -> URL:

@@ -17,7 +17,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that is in service. ``prefixes`` are its site's; all nodes of a site may announce them."""
+    """A node that is in service. ``prefixes`` are its site's; all nodes of a site may announce them.
+
+    ``common_name``: the CN of its certificates, usually its name.
+    """
 
     id: int
     name: str
@@ -26,6 +29,7 @@ class Node:
     addresses: tuple[Address, ...]
     as_number: int
     prefixes: tuple[Network, ...]
+    common_name: str
 
 
 def checked_name(name: str) -> str:

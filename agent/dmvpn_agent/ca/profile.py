@@ -61,7 +61,7 @@ def node_subject(node: Node, settings: Settings) -> x509.Name:
         units += [f"GRE={address}" for address in node.addresses]
         units.append(f"AS={node.as_number}")
         units += [f"NET={prefix}" for prefix in merged(node.prefixes)]
-    own = [*((NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units), (NameOID.COMMON_NAME, node.name)]
+    own = [*((NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units), (NameOID.COMMON_NAME, node.common_name)]
     return x509.Name([
         *organization(settings.organization),
         *(x509.RelativeDistinguishedName([x509.NameAttribute(oid, value)]) for oid, value in own),

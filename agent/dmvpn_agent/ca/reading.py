@@ -82,25 +82,26 @@ def find_node(connection: Connection, name: str) -> Node:
 def read_nodes(connection: Connection, *conditions: ColumnElement[bool]) -> list[Node]:
     """Return the nodes in service, in the order in which they were added."""
     query = (
-        select(_NODE.id, _NODE.name, _NODE.as_number, _SITE.id, _SITE.name, _SITE.is_hubs, _SITE.as_number)
+        select(schema.node, _SITE.name.label("site"), _SITE.is_hubs, _SITE.as_number.label("site_as"))
         .join(schema.site, _NODE.site_id == _SITE.id)
         .where(_NODE.removed_at.is_(None), *conditions)
         .order_by(_NODE.id)
     )
     rows = connection.execute(query).all()
-    addresses = _blocks(connection, _HOLDING.node_id, {row[0] for row in rows})
-    prefixes = _blocks(connection, _HOLDING.site_id, {row[3] for row in rows})
+    addresses = _blocks(connection, _HOLDING.node_id, {row.id for row in rows})
+    prefixes = _blocks(connection, _HOLDING.site_id, {row.site_id for row in rows})
     return [
         Node(
-            id=node_id,
-            name=name,
-            site=site,
-            is_hub=is_hub,
-            addresses=tuple(_address(one) for one in addresses[node_id] if one.kind is Kind.ADDRESS),
-            as_number=own_as or site_as,
-            prefixes=tuple(one.network for one in prefixes[site_id] if one.kind is Kind.PREFIX),
+            id=row.id,
+            name=row.name,
+            site=row.site,
+            is_hub=row.is_hubs,
+            addresses=tuple(_address(one) for one in addresses[row.id] if one.kind is Kind.ADDRESS),
+            as_number=row.as_number or row.site_as,
+            prefixes=tuple(one.network for one in prefixes[row.site_id] if one.kind is Kind.PREFIX),
+            common_name=row.common_name or row.name,
         )
-        for node_id, name, own_as, site_id, site, is_hub, site_as in rows
+        for row in rows
     ]
 
 

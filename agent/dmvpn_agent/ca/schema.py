@@ -107,12 +107,13 @@ site = Table(
     Column("removed_at", Utc),
 )  # fmt: skip
 
-#: A router of a site, or a hub. ``as_number``: only if it differs from the site's.
+#: A router of a site, or a hub. ``as_number``: only if it differs from the site's; ``common_name``: from its name.
 node = Table(
     "node", metadata,
     Column("id", Integer, primary_key=True),
     Column("site_id", Integer, ForeignKey("site.id"), nullable=False, index=True),
     Column("name", String(32), nullable=False, unique=True),
+    Column("common_name", String(64)),
     Column("as_number", BigInteger),
     Column("removed_at", Utc),
 )  # fmt: skip

@@ -1,6 +1,5 @@
 """Sites, hubs and nodes: adding and removing them."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -27,6 +26,19 @@ class NewSite(NamedTuple):
     prefixes: tuple[Network, ...] = ()
     lengths: tuple[tuple[int, int], ...] = ()
     as_number: int | None = None
+
+
+class NewNode(NamedTuple):
+    """What a new node gets. ``addresses``: without any it gets a free one of each IP version.
+
+    ``as_number``: ``None`` for the site's; ``number``: ``None`` for the site's next one. ``common_name``: the CN of
+    its certificates, if that is not its name.
+    """
+
+    addresses: tuple[Address, ...] = ()
+    as_number: int | None = None
+    number: int | None = None
+    common_name: str | None = None
 
 
 def add_site(connection: Connection, new: NewSite, common_as: int | None) -> None:
@@ -56,24 +68,23 @@ def _add_site(connection: Connection, new: NewSite, common_as: int | None, *, is
     record(connection, "site add", f"{name} {' '.join(map(str, given))} AS {as_number}")
 
 
-def add_node(
-    connection: Connection, site: str, addresses: Sequence[Address] = (), as_number: int | None = None
-) -> str:
-    """Add a node to a site and return its name; by default it gets an address of each version. Raises ``CaError``."""
-    row = _site_row(connection, site)
-    name = f"{'Hub' if row.is_hubs else row.name}-{row.next_node}"
+def add_node(connection: Connection, site: str, new: NewNode = NewNode()) -> str:  # noqa: B008  immutable
+    """Add a node to a site and return its name. Raises ``CaError``."""
+    row = site_row(connection, site)
+    number = new.number or row.next_node
+    name = f"{'Hub' if row.is_hubs else row.name}-{number}"
     _refuse_duplicate(connection, schema.node.name, name)
-    connection.execute(update(schema.site).where(_SITE.id == row.id).values(next_node=row.next_node + 1))
-    values = {"site_id": row.id, "name": name, "as_number": as_number}
+    following = max(row.next_node, number + 1)
+    connection.execute(update(schema.site).where(_SITE.id == row.id).values(next_node=following))
+    values = {"site_id": row.id, "name": name, "common_name": new.common_name, "as_number": new.as_number}
     node_id = connection.execute(insert(schema.node).returning(_NODE.id), values).scalar_one()
     owner = Owner(node_id=node_id)
-    if as_number is not None:
-        give_as_number(connection, as_number, owner)
-    if addresses:
-        given = [Block.of_address(address) for address in addresses]
-        for block in given:
-            give(connection, block, owner)
-    else:
+    if new.as_number is not None:
+        give_as_number(connection, new.as_number, owner)
+    given = [Block.of_address(address) for address in new.addresses]
+    for block in given:
+        give(connection, block, owner)
+    if not given:
         versions = sorted({one.version for one in pools(connection, Kind.ADDRESS)})
         given = [allocate(connection, Kind.ADDRESS, version, 1, owner) for version in versions]
     record(connection, "node add", f"{name} {' '.join(map(str, given))}")
@@ -82,7 +93,7 @@ def add_node(
 
 def add_prefix(connection: Connection, site: str, prefix: Network) -> None:
     """Give a site another prefix. Raises ``CaError``."""
-    row = _site_row(connection, site)
+    row = site_row(connection, site)
     if row.is_hubs:
         raise CaError("hubs have no prefixes of their own", "make a site for the networks behind a hub")
     give(connection, Block.of_network(Kind.PREFIX, prefix), Owner(site_id=row.id))
@@ -91,7 +102,7 @@ def add_prefix(connection: Connection, site: str, prefix: Network) -> None:
 
 def remove_prefix(connection: Connection, site: str, prefix: Network) -> None:
     """Take a prefix from a site. Raises ``CaError`` if the site does not have it."""
-    row = _site_row(connection, site)
+    row = site_row(connection, site)
     start = Block.of_network(Kind.PREFIX, prefix)
     has = schema.holding.c
     removed = connection.execute(
@@ -111,7 +122,7 @@ def remove_node(connection: Connection, node_id: int, name: str) -> None:
 
 def remove_site(connection: Connection, site: str) -> None:
     """Remove a site: what it had is free again. Raises ``CaError`` while it has nodes."""
-    row = _site_row(connection, site)
+    row = site_row(connection, site)
     left = select(_NODE.name).where(_NODE.site_id == row.id, _NODE.removed_at.is_(None)).order_by(_NODE.name)
     if row.is_hubs or (nodes := connection.execute(left).scalars().all()):
         what = "the hubs' site stays" if row.is_hubs else f"{row.name} has nodes: {', '.join(nodes)}"
@@ -136,7 +147,7 @@ def _as_number(connection: Connection, wanted: int | None, common: int | None, o
     return wanted
 
 
-def _site_row(connection: Connection, name: str) -> Row[tuple[object, ...]]:
+def site_row(connection: Connection, name: str) -> Row[tuple[object, ...]]:
     """Return the row of a site. Raises ``CaError`` if there is none."""
     query = select(schema.site).where(func.lower(_SITE.name) == name.lower())
     row = connection.execute(query).one_or_none()

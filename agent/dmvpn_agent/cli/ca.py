@@ -6,7 +6,7 @@ from importlib import import_module
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.runtime.output import complain, say, say_lines
 
-_MODULES = ("ca_init", "ca_nodes", "ca_show", "ca_crl")
+_MODULES = ("ca_init", "ca_nodes", "ca_show", "ca_crl", "ca_keep")
 
 EXIT_DONE, EXIT_REFUSED = 0, 1
 

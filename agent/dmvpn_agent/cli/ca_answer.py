@@ -14,7 +14,7 @@ from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.passphrase import PassphraseSource, read_passphrase
 from dmvpn_agent.cli.arguments import add_json
 
-DEFAULT_DATABASE = "/var/lib/dmvpn-agent/ca/registry.sqlite"
+DEFAULT_DATABASE = "/var/lib/dmvpn-ca/registry.sqlite"
 ENVIRONMENT = "DMVPN_CA_DATABASE"
 
 

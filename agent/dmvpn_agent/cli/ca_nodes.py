@@ -16,6 +16,7 @@ from dmvpn_agent.ca.node import HUBS, Node
 from dmvpn_agent.ca.reading import Site, find_node, find_site, read_settings
 from dmvpn_agent.ca.revocation import Reason, revoke, supersede
 from dmvpn_agent.ca.sites import (
+    NewNode,
     NewSite,
     add_node,
     add_prefix,
@@ -132,7 +133,7 @@ def _add_node(arguments: Namespace) -> Answer:
 
 def _new_node(arguments: Namespace, site: str) -> Answer:
     def prepare(connection: Connection) -> str:
-        return add_node(connection, site, arguments.address, arguments.as_number)
+        return add_node(connection, site, NewNode(tuple(arguments.address), arguments.as_number))
 
     if not arguments.no_certificate:
         return _delivered(arguments, prepare)

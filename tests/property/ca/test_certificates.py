@@ -57,7 +57,7 @@ def test_what_is_issued_is_what_is_read(
     """From every place that names it, and nothing else."""
     networks = Networks((IPv4Network("10.255.0.0/24"),), (IPv4Network("10.0.0.0/8"),), ())
     node = Node(1, "FIN-1", "Hubs" if is_hub else "FIN", is_hub, tuple(addresses), number,
-                () if is_hub else tuple(prefixes))  # fmt: skip
+                () if is_hub else tuple(prefixes), "FIN-1")  # fmt: skip
     key = new_key()
     draft = node_certificate(node, key.public_key(), CA, Settings(resources_in=place), networks, NOW)
     read = read_certificate(draft.sign(KEY, digest_for(KEY)).public_bytes(Encoding.DER))

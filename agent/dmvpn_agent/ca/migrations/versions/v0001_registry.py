@@ -83,6 +83,7 @@ def _sites_and_nodes() -> None:
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("site_id", sa.Integer, sa.ForeignKey("site.id"), nullable=False, index=True),
         sa.Column("name", sa.String(32), nullable=False, unique=True),
+        sa.Column("common_name", sa.String(64)),
         sa.Column("as_number", sa.BigInteger),
         sa.Column("removed_at", Utc),
     )
