@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dmvpn_agent.ca.authorities import CaAuthority, read_authorities, unlock
 from dmvpn_agent.ca.crls import MadeCrl, latest_crl, lifetime_of, make_crl, publish, why_due
+from dmvpn_agent.ca.files import write_file
+from dmvpn_agent.ca.metrics_text import metrics_text
 from dmvpn_agent.ca.reading import find_node, read_settings
 from dmvpn_agent.ca.revocation import Reason, release, revoke
 from dmvpn_agent.ca.settings import Settings
@@ -37,6 +39,8 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
                      " certificates were revoked since; for a timer")  # fmt: skip
     crl.add_argument("--directory", type=Path, metavar="FOLDER",
                      help="where they are published (default: as `ca init` was told)")  # fmt: skip
+    crl.add_argument("--metrics", type=Path, metavar="FILE",
+                     help="write the registry's metrics there, for node_exporter's textfile collector")  # fmt: skip
 
 
 def _node_action(actions: "_SubParsersAction[ArgumentParser]", name: str, text: str) -> ArgumentParser:
@@ -84,6 +88,9 @@ def _crl(arguments: Namespace) -> Answer:
     with database.reading() as connection:
         settings = read_settings(connection)
         files = publish(connection, settings, arguments.directory)
+        if arguments.metrics:
+            text = metrics_text(connection, utc_now())
+            write_file(arguments.metrics, text.encode(), mode=0o644, replace=True)
         current = [last for one in read_authorities(connection) if (last := latest_crl(connection, one))]
     return Answer(_crl_json(current, files), [] if arguments.if_due and not made else _crl_lines(made, files))
 

@@ -26,7 +26,13 @@ def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "config", "scrape.yml"), ("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml")],
+    [
+        ("check", "config", "scrape.yml"),
+        ("check", "rules", "rules.yml"),
+        ("test", "rules", "rules_test.yml"),
+        ("check", "rules", "../ca/rules.yml"),
+        ("test", "rules", "../ca/rules_test.yml"),
+    ],
     ids=" ".join,
 )
 def test_promtool_accepts(arguments: tuple[str, ...]) -> None:

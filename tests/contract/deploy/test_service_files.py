@@ -17,7 +17,7 @@ URL = "https://dmvpn.test/agent"
 CHARON_PROFILES = ("usr.lib.ipsec.charon", "usr.sbin.charon-systemd")
 TESTS = Path(__file__).parents[2]
 DEPLOY = TESTS.parent / "deploy"
-SCRIPTS = sorted([*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*")])
+SCRIPTS = sorted([*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*"), *DEPLOY.glob("ca/*.periodic")])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -48,6 +48,7 @@ def test_openrc_and_systemd_grant_the_same_capability(service: str) -> None:
 BOOT = """\
 [Unit]
 Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.service dmvpn-bridge.service
+Wants=dmvpn-ca-crl.service dmvpn-ca-crl.timer
 """
 
 
@@ -56,7 +57,11 @@ Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.
 @pytest.mark.parametrize("debian", ["debian-12", "debian-13"])
 def test_systemd_has_an_order_for_all_units(debian: str, strongswan: str, tmp_path: Path) -> None:
     """Debian's units and these have no ordering cycle, which systemd would break by dropping a unit."""
-    for unit in (*(TESTS / "data" / debian).glob("*.service"), *DEPLOY.glob("systemd/*.service")):
+    for unit in (
+        *(TESTS / "data" / debian).glob("*.service"),
+        *DEPLOY.glob("systemd/*.service"),
+        *DEPLOY.glob("ca/*.[st]*"),
+    ):
         shutil.copy(unit, tmp_path)
     boot = tmp_path / "boot.target"
     boot.write_text(BOOT.format(strongswan=strongswan))

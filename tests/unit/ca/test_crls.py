@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
 from ca_registry import NOW, make_registry, signer_of
@@ -14,6 +15,7 @@ from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import issue
 from dmvpn_agent.ca.keys import new_key
+from dmvpn_agent.ca.metrics_text import metrics_text
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node, read_settings
 from dmvpn_agent.ca.revocation import Reason, release, revoke, supersede
@@ -130,3 +132,22 @@ def test_a_folder_that_is_not_there_is_named(database: Database, tmp_path: Path)
     """The CRL is in the registry all the same."""
     with database.reading() as connection, pytest.raises(CaError, match=r"missing.*name a folder"):
         publish(connection, read_settings(connection), tmp_path / "missing")
+
+
+def test_metrics_say_when_things_end(database: Database) -> None:
+    """In the text format; every state is there, also with no node in it."""
+    with database.writing() as connection:
+        add_node(connection, HUBS)
+        text = metrics_text(connection, NOW)
+        late = metrics_text(connection, NOW + timedelta(days=340))
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["dmvpn_ca_crl_next_update_seconds", "issuing"] == (NOW + 24 * HOUR).timestamp()
+    assert samples["dmvpn_ca_crl_next_update_seconds", "root"] == (NOW + ROOT_CRL).timestamp()
+    assert samples["dmvpn_ca_not_after_seconds", "root"] == (NOW + timedelta(days=7300)).timestamp()
+    states = {name[1]: value for name, value in samples.items() if name[0] == "dmvpn_ca_nodes"}
+    assert states == {"good": 1, "none": 1, "expiring": 0, "expired": 0, "revoked": 0}
+    assert 'dmvpn_ca_nodes{certificate="expiring"} 1' in late
