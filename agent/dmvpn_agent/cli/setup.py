@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +14,23 @@ from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say, say_lines
 from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
-from dmvpn_agent.setup.bundle import MAX_BUNDLE_BYTES, Bundle, WrongPassphrase, passphrase_in_name, read_bundle
+from dmvpn_agent.setup.bundle import (
+    MAX_BUNDLE_BYTES,
+    Bundle,
+    WrongPassphrase,
+    passphrase_in_name,
+    read_bundle,
+    read_router_certificate,
+)
 from dmvpn_agent.setup.choose import choose
+from dmvpn_agent.setup.ios import ANY_ROUTER, STYLES, parse_interface, router_text
 from dmvpn_agent.setup.journal import JournalUnreadable
 from dmvpn_agent.setup.machine import MachineError
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
 from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.setup.system import Manager, System
 from dmvpn_agent.setup.verdict import Verdict, reach_verdict
-from dmvpn_agent.setup.workflow import Prepared, Setup
+from dmvpn_agent.setup.workflow import Prepared, Setup, unanswered
 
 EXIT_WORKS, EXIT_NOT, EXIT_REFUSED = 0, 1, 2
 
@@ -39,6 +48,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-start", action="store_true", help="write the files, and start nothing")
     parser.add_argument("--wait", type=float, default=90.0, metavar="SECONDS", help="how long to wait until the node"
                         " works (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--for", dest="router", choices=["cisco-ios"], help="print the configuration of a router with"
+                        " this certificate, and change nothing")  # fmt: skip
+    parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="with --for: how (default: %(default)s)")
+    parser.add_argument("--interface", default="GigabitEthernet1", metavar="NAME", help="with --for: the"
+                        " router's uplink (default: %(default)s)")  # fmt: skip
     parser.add_argument("--undo", action="store_true", help="put back everything that setup changed")
 
 
@@ -47,6 +61,8 @@ def run(arguments: Namespace) -> int:
     logs.set_up_for_command()
     setup = Setup(lambda line: say_lines([f"  {line}"]))
     try:
+        if arguments.router:
+            return _router(arguments)
         return asyncio.run(_undo(setup, arguments) if arguments.undo else _set_up(setup, arguments))
     except Refused as refused:
         for refusal in refused.refusals:
@@ -70,12 +86,22 @@ def _print_refusal(refusal: Refusal) -> None:
     complain(f"  do        {refusal.do}")
 
 
+def _router(arguments: Namespace) -> int:
+    """Print a router's configuration."""
+    bundle, answers = _bundle(arguments, read_router_certificate), _answers(arguments)
+    choice = choose(bundle, ANY_ROUTER, answers)
+    if choice.node is None:
+        raise Refused(*choice.refusals, *map(unanswered, choice.questions))
+    say(router_text(choice.node, bundle, arguments.style, parse_interface(arguments.interface)))
+    return EXIT_WORKS
+
+
+def _answers(arguments: Namespace) -> Answers:
+    return read_answers(_read(arguments.answers)) if arguments.answers else Answers()
+
+
 async def _set_up(setup: Setup, arguments: Namespace) -> int:
-    if arguments.bundle is None:
-        raise Refused(Refusal("the bundle", "none is named", "dmvpn-agent setup BUNDLE", "name the file that the CA"
-                              " gave you"))  # fmt: skip
-    bundle = _bundle(arguments)
-    answers = read_answers(_read(arguments.answers)) if arguments.answers else Answers()
+    bundle, answers = _bundle(arguments, read_bundle), _answers(arguments)
     system = await setup.observe()
     if not arguments.yes:
         answers = _ask(bundle, system, answers)
@@ -92,8 +118,11 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
     return EXIT_WORKS if verdict.works else EXIT_NOT
 
 
-def _bundle(arguments: Namespace) -> Bundle:
+def _bundle(arguments: Namespace, reader: Callable[[bytes, str | None, datetime], Bundle]) -> Bundle:
     """Read the bundle, with the given passphrase, or none, or that in its name, or one that is typed."""
+    if arguments.bundle is None:
+        raise Refused(Refusal("the bundle", "none is named", "dmvpn-agent setup BUNDLE", "name the file that the CA"
+                              " gave you"))  # fmt: skip
     data, now = _read(arguments.bundle), datetime.now(UTC)
     given: list[str | None]
     if arguments.passphrase_file:
@@ -102,12 +131,12 @@ def _bundle(arguments: Namespace) -> Bundle:
         given = [None, *filter(None, [passphrase_in_name(arguments.bundle)])]
     for passphrase in given:
         try:
-            return read_bundle(data, passphrase, now)
+            return reader(data, passphrase, now)
         except WrongPassphrase:
             continue
     try:
         if not arguments.passphrase_file and not arguments.yes and sys.stdin.isatty():
-            return read_bundle(data, getpass.getpass(f"Passphrase of {arguments.bundle.name}: "), now)
+            return reader(data, getpass.getpass(f"Passphrase of {arguments.bundle.name}: "), now)
     except WrongPassphrase:
         pass
     raise Refused(Refusal("the bundle's passphrase", "it does not open the bundle", "the one by which the bundle was"

@@ -132,8 +132,29 @@ def read_bundle(data: bytes, passphrase: str | None, now: datetime) -> Bundle:
     if not own:
         raise Refused(Refusal("the bundle's certificate", f"none of {len(certificates)} certificates has the key",
                               "the certificate of the bundle's key", "ask the CA for a complete bundle"))  # fmt: skip
-    leaf, authorities = own[0], [one for one in certificates if one not in own]
-    issuer = _issuer(leaf, authorities)
+    authorities = [one for one in certificates if one not in own]
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return _bundle(own[0], authorities, _issuer(own[0], authorities), private, now)
+
+
+def read_router_certificate(data: bytes, passphrase: str | None, now: datetime) -> Bundle:
+    """Read the certificate of a router that keeps its key itself, or a bundle; key and CAs may be missing.
+
+    Raises ``WrongPassphrase`` and ``Refused``.
+    """
+    _, certificates = _parts(data, passphrase)
+    if not certificates:
+        raise Refused(Refusal("the certificate", "there is none", "the router's certificate", "name another file"))
+    return _bundle(certificates[0], certificates[1:], certificates[0], b"", now)
+
+
+def _bundle(
+    leaf: x509.Certificate,
+    authorities: Sequence[x509.Certificate],
+    issuer: x509.Certificate,
+    key: bytes,
+    now: datetime,
+) -> Bundle:
     read = read_certificate(leaf.public_bytes(Encoding.DER))
     if isinstance(read, BadCertificate):
         raise Refused(Refusal("the bundle's certificate", read.why, "a certificate that peers can read",
@@ -144,7 +165,7 @@ def read_bundle(data: bytes, passphrase: str | None, now: datetime) -> Bundle:
     if refusals := [*_of_time(read, now), *_of_resources(read, resources)]:
         raise Refused(*refusals)
     return Bundle(
-        key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        key=key,
         certificate=read,
         certificate_pem=leaf.public_bytes(Encoding.PEM),
         authorities=tuple(one.public_bytes(Encoding.PEM) for one in authorities),

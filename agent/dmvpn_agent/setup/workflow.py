@@ -53,7 +53,7 @@ class Setup:
         """Return what to do. Raises ``Refused``; before, ask the questions of ``choose``."""
         choice = choose(bundle, system, answers)
         if choice.node is None:
-            raise Refused(*choice.refusals, *map(_unanswered, choice.questions))
+            raise Refused(*choice.refusals, *map(unanswered, choice.questions))
         if found := refusals(choice.node, bundle, system):
             raise Refused(*found)
         try:
@@ -100,6 +100,7 @@ class Setup:
         return bool(self._journal.entries)
 
 
-def _unanswered(question: Question) -> Refusal:
+def unanswered(question: Question) -> Refusal:
+    """Return the refusal for a question that was not answered."""
     do = f"write `{question.key} = …` into a file, and name it with --answers"
     return Refusal(question.key, "it is not known", question.text, do)
