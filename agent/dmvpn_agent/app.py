@@ -70,11 +70,18 @@ class AgentApp:
             Part("departures", components.teardown.run),
             Part("known_peers", start=components.known_peers.open, stop=components.known_peers.close),
             Part("peers", components.peer_watch.run),
+            Part("reconnections", components.reconnections.run),
+            Part("lost_peers", components.lost_peers.run),
+            Part("hub_sas", components.hub_sas.run),
         ]
         if self._config.role is Role.HUB:
             parts.append(Part("unbound", components.orphan_sas.run))
         if recorder := components.recorder:
             parts.insert(0, Part("recorder", start=recorder.start, stop=recorder.stop))
+        if components.uplinks:
+            parts.append(Part("uplinks", components.uplinks.run))
+        if components.routes:
+            parts.append(Part("routes", components.routes.run))
         if components.reconciler:
             parts.append(Part("reconciler", components.reconciler.run))
         notifications = NftablesNotifications(components.table.trigger)

@@ -36,10 +36,15 @@ from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import Enforcer
+from dmvpn_agent.enforcement.frr_hubs import FrrHubs
+from dmvpn_agent.enforcement.hub_sas import HubSas
+from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
 from dmvpn_agent.enforcement.reconnections import Reconnections
+from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
+from dmvpn_agent.enforcement.stale_sas import StaleSas
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel import metrics as kernel_metrics
@@ -49,7 +54,9 @@ from dmvpn_agent.kernel.events import (
     LinkEvent,
     NeighbourEvent,
     RouteEvent,
+    brings_back,
     may_change_bindings,
+    may_change_paths,
 )
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
@@ -58,7 +65,13 @@ from dmvpn_agent.kernel.nftables.gauges import observe_table
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import senders
+from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
+from dmvpn_agent.kernel.routes.reconciler import RouteReconciler
+from dmvpn_agent.kernel.uplink.interfaces import Interfaces
+from dmvpn_agent.kernel.uplink.keeper import UplinkKeeper
+from dmvpn_agent.kernel.xfrm_socket import XfrmSocket
 from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.store import Store
@@ -70,6 +83,7 @@ from dmvpn_agent.view.peer_series import PeerSeries
 from dmvpn_agent.view.peer_sources import PeerSources
 from dmvpn_agent.view.peer_watch import PeerWatch
 from dmvpn_agent.x509 import metrics as x509_metrics
+from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.signer_cache import SignerCache
@@ -116,7 +130,16 @@ class Components:
         self.reconciler = self._make_reconciler()
         self.table = TableReconciler(config.table, self._senders, self.nftables, telemetry, dry_run=dry_run)
         self.terminator = SaTerminator(self.charon, telemetry, clocks.uptime, dry_run=dry_run)
+        self.stale_sas = self._make_stale_sas()
+        self.sa_requests = self._make_sa_requests()
+        self.reconnections = Reconnections(
+            self.charon, self.sa_requests, self.denials, clocks.uptime, dry_run=dry_run
+        )  # fmt: skip
         self.enforcer = self._make_enforcer()
+        self.hub_sas = self._make_hub_sas()
+        self.lost_peers = self._make_lost_peers()
+        self.uplinks = self._make_uplinks()
+        self.routes = self._make_routes()
         self.orphan_sas = self._make_orphan_watch()
         self.teardown = self._make_teardown_watch()
         self.known_peers = self._make_known_peers()
@@ -202,12 +225,48 @@ class Components:
         config, telemetry, uptime = self._config, self.telemetry, self._clocks.uptime
         gate = self.nftables if config.table.keeps_table and not self._dry_run else None
         guard = NatGuard(self.charon, self.terminator, self.peers, self.denials, telemetry, uptime, gate)
-        reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
-        reconnections = Reconnections(self.charon, reconnector, telemetry, uptime, dry_run=self._dry_run)
         ends_denied = config.ike.ends_denied
         return Enforcer(
-            self.charon, self.terminator, reconnections, guard, self.peers, self.denials, ends_denied=ends_denied
+            self.charon, self.terminator, self.reconnections, guard, self.peers, self.denials, ends_denied=ends_denied
         )
+
+    def _make_stale_sas(self) -> StaleSas:
+        peers = self.peers
+        return StaleSas(
+            self.charon,
+            XfrmSocket(),
+            lambda: {member.request.nbma_address for member in peers.memberships()},
+            self.telemetry,
+            self._clocks,
+            dry_run=self._dry_run,
+        )
+
+    def _make_sa_requests(self) -> SaRequests:
+        config, telemetry = self._config, self.telemetry
+        reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
+        return SaRequests(self.charon, reconnector, self.stale_sas, telemetry)
+
+    def _make_hub_sas(self) -> HubSas:
+        hubs = FrrHubs(self.terminals.reader, self._config.interfaces, self.kernel, self.telemetry)
+        uptime, dry_run = self._clocks.uptime, self._dry_run
+        return HubSas(
+            self.charon, self.sa_requests, self.terminator, self.denials, hubs, uptime, dry_run=dry_run
+        )  # fmt: skip
+
+    def _make_lost_peers(self) -> LostPeers:
+        types = {BindingType.DYNAMIC} if self._config.role is Role.HUB else set[BindingType]()
+        return LostPeers(self.charon, self.peers, self.reconnections, self.stale_sas, types)
+
+    def _make_uplinks(self) -> UplinkKeeper | None:
+        if self._config.uplink is None:
+            return None
+        interfaces, dry_run = Interfaces(self.kernel), self._dry_run
+        return UplinkKeeper(self._config.uplink, interfaces, self.telemetry, self._tunnel_moved, dry_run=dry_run)
+
+    def _make_routes(self) -> RouteReconciler | None:
+        if self.uplinks is None:
+            return None
+        return RouteReconciler(self.uplinks.tables, NetlinkTables(), self.telemetry, dry_run=self._dry_run)
 
     def _make_orphan_watch(self) -> OrphanSaWatch:
         uptime = self._clocks.uptime
@@ -252,10 +311,24 @@ class Components:
         """Wire the kernel's notifications."""
         self.kernel.subscribe(self._bindings_changed, LinkEvent, RouteEvent, NeighbourEvent)
         self.kernel.subscribe(self.links.kernel_changed, LinkEvent, AddressEvent)
+        self.kernel.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)
 
     def _bindings_changed(self, event: KernelEvent) -> None:
         if may_change_bindings(event, self._config.interfaces):
             self.bindings.trigger()
+
+    def _tunnel_moved(self) -> None:
+        self.hub_sas.hurry()
+
+    def _paths_changed(self, event: KernelEvent) -> None:
+        if self.uplinks:
+            self.uplinks.trigger()
+        if self.routes:
+            self.routes.trigger()
+        if may_change_paths(event, self._config.interfaces):
+            self.hub_sas.hurry()
+        if brings_back(event, self._config.interfaces):
+            self.orphan_sas.link_back()
 
     def _peers_changed(self) -> None:
         self.peer_watch.trigger()

@@ -1,11 +1,13 @@
-"""charon's IKE_SAs without a socket, for the services that act on them."""
+"""charon's IKE_SAs and the kernel's SAs without a socket, for the services that act on them."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.session import CharonLost
+from dmvpn_agent.kernel.xfrm import KernelPolicy, KernelSa, XfrmError
 from dmvpn_agent.x509.certificate import Certificate
 from factories import NBMA
 
@@ -14,13 +16,17 @@ class FakeSas:
     """Implements ``Sas``, ``SaSource`` and ``Reconnector``.
 
     ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an ended IKE_SA stays.
-    ``ended`` and ``initiated`` are the requests. SAs that ``arrive`` are known after the next refresh.
+    ``loaded``: charon has the connection. ``ended`` and ``initiated`` are the requests. SAs that ``arrive`` are known
+    after the next refresh.
     """
 
     def __init__(self) -> None:
         self.away = False
         self.connecting = False
         self.stubborn = False
+        self.loaded = True
+        self.sessions = 1
+        self.patched = False
         self.ended: list[int] = []
         self.initiated: list[tuple[Address, Address]] = []
         self.looks = 0
@@ -45,9 +51,10 @@ class FakeSas:
         name: str = "dmvpn",
         child: str = "INSTALLED",
         port: int = 500,
+        **fields: Any,
     ) -> IkeSa:
         sa = IkeSa(number, name, "ESTABLISHED", NBMA - 1, address, port, "CN=hub", identity,
-                   f"{number:x}", "0", (ChildSa(number, "dmvpn", child),))  # fmt: skip
+                   f"{number:x}", "0", (ChildSa(number, "dmvpn", child),), **fields)  # fmt: skip
         self._there.append(sa)
         if psk:
             self._psk.add(identity)
@@ -68,6 +75,17 @@ class FakeSas:
     def show(self) -> None:
         """Make all SAs known, as a refresh does."""
         self._seen = tuple(self._there)
+
+    @property
+    def connected(self) -> bool:
+        return not (self.away or self.connecting)
+
+    def has_connection(self, _: str) -> bool:
+        return self.loaded
+
+    @property
+    def ike_sas(self) -> tuple[IkeSa, ...]:
+        return self._seen
 
     def our_sas(self) -> Iterator[IkeSa]:
         yield from self._seen
@@ -114,3 +132,28 @@ class FakeSas:
         if self.away:
             raise CharonLost("charon is away")
         self.initiated.append((local, remote))
+
+
+class FakeKernelSas:
+    """The kernel's SAs without a kernel; ``broken``: it refuses every request."""
+
+    def __init__(self) -> None:
+        self.present: list[KernelSa] = []
+        self.policies: list[KernelPolicy] = []
+        self.broken = False
+
+    def list(self) -> tuple[KernelSa, ...]:
+        if self.broken:
+            raise XfrmError("cannot list the kernel's IPsec SAs: Operation not permitted")
+        return tuple(self.present)
+
+    def delete(self, sa: KernelSa) -> None:
+        if self.broken:
+            raise XfrmError("cannot delete the kernel's IPsec SAs: Operation not permitted")
+        self.present.remove(sa)
+
+    def list_policies(self) -> tuple[KernelPolicy, ...]:
+        return tuple(self.policies)
+
+    def delete_policy(self, policy: KernelPolicy) -> None:
+        self.policies.remove(policy)

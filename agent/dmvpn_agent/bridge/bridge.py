@@ -19,6 +19,7 @@ from dmvpn_agent.bridge.clients import Client, Clients
 from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.commands import list_sas
+from dmvpn_agent.charon.connection_wait import ConnectionWait
 from dmvpn_agent.charon.events import PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, ChildChange, SaEventKind
 from dmvpn_agent.charon.sa import Circuit, IkeSa, addresses, circuits
 from dmvpn_agent.charon.session import Charon, CharonLost, CharonSession, decoded_events, follow
@@ -71,6 +72,7 @@ class Bridge:
         #: The circuits that were announced without a certificate.
         self._uncertified: set[int] = set()
         self._ready = asyncio.Event()
+        self._wait = ConnectionWait()
         self.clients = Clients(certificates, telemetry)
         self.circuits = CircuitTable(circuit for circuit in announced if circuit[0].name in profiles)
         self.session: CharonSession | None = None
@@ -88,6 +90,16 @@ class Bridge:
     def proven(self) -> frozenset[str]:
         """Return the profiles all of whose IKE_SAs were authenticated by public key."""
         return self._certificates.proven(self.circuits.sas.values()) & self._profiles
+
+    async def has_connection(self, profile: str) -> bool:
+        """Tell whether charon has the connection of a profile: it starts without. Raises ``CharonLost``.
+
+        A request of the kernel that charon refuses keeps the kernel from making another one for 30 s
+        (xfrm_acq_expires).
+        """
+        if not self._certificates.has_connection(profile) and self.session is not None:
+            await self._certificates.read_connections(self.session)
+        return self._certificates.has_connection(profile)
 
     def connected(self, client: Client) -> None:
         """Add a client; if charon is away, close it: nhrpd connects again."""
@@ -145,6 +157,7 @@ class Bridge:
                 do="stop it, and give charon its own socket back (charon.plugins.vici.socket)",
             )
 
+        self._wait.begin()
         with self._failures.contained("certificates", CharonLost):
             await self._certificates.begin(session, self._profiles)
 
@@ -211,9 +224,10 @@ class Bridge:
             self._ready.set()
             self._trouble.over()
             log.info("bridge_ready", ike_sas=len(self.circuits.sas), circuits=len(self.circuits.announced))
+        due = [self._wait.due(complete=all(map(self._certificates.has_connection, self._profiles)))]
         with self._failures.contained("surplus", CharonLost):
-            return await self._duplicates.check(session, self.circuits.duplicates())
-        return None
+            due.append(await self._duplicates.check(session, self.circuits.duplicates()))
+        return min((one for one in due if one is not None), default=None)
 
     async def _update(self, session: CharonSession, ids: set[int] | None) -> bool:
         """List these IKE_SAs, or all, and announce the difference; return whether all have to be listed to be sure.

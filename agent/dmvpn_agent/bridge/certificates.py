@@ -79,6 +79,14 @@ class Certificates:
                 log.info("profile_without_certificates", connection=name, authentication=str(method),
                          consequence="nhrpd receives no certificate of its peers")  # fmt: skip
 
+    def has_connection(self, name: str) -> bool:
+        """Tell whether charon had this connection when they were read last."""
+        return name in self._connections
+
+    async def read_connections(self, session: CharonSession) -> None:
+        """Read how charon's connections authenticate their peers now."""
+        await self._connections.update(session, (), read=True)
+
     def proven(self, sas: Iterable[IkeSa]) -> frozenset[str]:
         """Return the connections of which all IKE_SAs authenticated by public key."""
         return self._connections.pure(sas)
@@ -96,7 +104,7 @@ class Certificates:
     async def resync(self, session: CharonSession, sas: Iterable[IkeSa]) -> None:
         """Forget the certificates of all IKE_SAs but these, and read the connections' authentication methods."""
         sas = tuple(sas)
-        await self._connections.update(session, (), read=True)
+        await self.read_connections(session)
         self._connections.prune(sas)
         self._known.forget_all_but({sa.spis for sa in sas})
 

@@ -116,6 +116,7 @@ class Commands:
         else:
             if text(message, "init-limits") in _YES:
                 await self._check_limits(profile)
+            await self._check_connection(profile)
             try:
                 self._acquirer.start(pair, self._needs_circuit)
             except AcquireFailed as error:
@@ -123,6 +124,14 @@ class Commands:
 
     def _needs_circuit(self, pair: Pair) -> bool:
         return self._bridge.ready and not any(self._bridge.circuits.between(*pair))
+
+    async def _check_connection(self, profile: str) -> None:
+        try:
+            if await self._bridge.has_connection(profile):
+                return
+        except CharonLost as error:
+            raise Refused(str(error)) from error
+        raise Refused(f"charon has not loaded connection {profile!r} (swanctl --load-all)")
 
     async def _check_limits(self, profile: str) -> None:
         limits = self._limits

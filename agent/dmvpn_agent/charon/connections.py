@@ -43,6 +43,10 @@ class Connections:
         """Note that the session with charon is new: connections may have been loaded in between."""
         self._methods = None
 
+    def __contains__(self, name: str) -> bool:
+        """Tell whether charon had this connection when they were read last."""
+        return name in (self._methods or {})
+
     def now(self, name: str) -> Authentication:
         """Return the present method of a connection; ``OTHER`` if charon does not have it."""
         return (self._methods or {}).get(name, Authentication.OTHER)

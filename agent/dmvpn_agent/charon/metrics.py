@@ -6,7 +6,7 @@ from dmvpn_agent.runtime.metrics import counter, each, gauge
 
 INVITATIONS = counter(
     "invitations",
-    "Requests to charon for an IKE_SA with a peer that has none and is acceptable now.",
+    "Requests to charon for an IKE_SA with a peer that has none.",
     "outcome",
     starts=each(("failed", "sent")),
 )

@@ -30,6 +30,10 @@ class SaIdentities:
         """Note that the session with charon is new: connections may have changed in between."""
         self._connections.begin()
 
+    def has_connection(self, name: str) -> bool:
+        """Tell whether charon had this connection at the last refresh."""
+        return name in self._connections
+
     def rekeyed(self, old: str, new: str) -> None:
         """Note that the IKE_SA with the SPIs ``new`` replaced ``old``: its peer authenticated as before."""
         self._connections.move(old, new)

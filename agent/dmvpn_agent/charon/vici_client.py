@@ -26,7 +26,7 @@ REQUEST_TIMEOUT = 20.0
 #: charon queues events without a bound, the client does not: if more wait, it reconnects and lists all SAs.
 MAX_WAITING_EVENTS = 10_000
 #: Seconds between two attempts to connect: at first, and at most.
-FIRST_RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.2, 5.0
+FIRST_RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.2, 1.0
 #: Bytes read at once, and parsed before the event loop continues.
 CHUNK = 1 << 14
 

@@ -9,6 +9,7 @@ import structlog
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.alerts import CharonAlerts
 from dmvpn_agent.charon.commands import end_ike_sa, list_authorities, list_own_certificates, list_sas
+from dmvpn_agent.charon.connection_wait import ConnectionWait
 from dmvpn_agent.charon.crl_loader import CrlLoader
 from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, SaEventKind
 from dmvpn_agent.charon.ike_peer import IkePeer
@@ -50,6 +51,7 @@ async def _ignore_authorities(_: list[bytes]) -> None:
 class CharonWatch:
     """``ike_sas``: all of charon's, as last listed; ``patched`` is ``None`` until charon was asked.
 
+    ``sessions``: how often charon was connected to and listed its SAs.
     ``tunnels``: the profile of each tunnel interface, which is the name of its connection. An IKE_SA of another
     connection does not belong to the interface. ``certificates``: those that the bridge found, for a charon that does
     not list them. ``totals``: traffic and events since the start. ``last_alerts``: about peers without an IKE_SA.
@@ -85,9 +87,11 @@ class CharonWatch:
         self._source = Source(SourceName.CHARON, telemetry)
         self._source.note(up=False)  # until it is connected
         self._refreshes = SharedRefresh(self._refresh_session)
+        self._wait = ConnectionWait()
         self._session: CharonSession | None = None
         self._ours: _SasByAddress = {}
         self.connected = False
+        self.sessions = 0
         self.patched: bool | None = None
         self.ike_sas: tuple[IkeSa, ...] = ()
         self.totals = SaTotals()
@@ -124,6 +128,10 @@ class CharonWatch:
     def certificate_of(self, sa: IkeSa) -> Certificate | None:
         """Return the certificate by which the peer of an IKE_SA authenticated; ``None`` if it is not known."""
         return next(iter(self._identities.certificates((sa,))), None)
+
+    def has_connection(self, interface: str) -> bool:
+        """Tell whether charon had the connection of a tunnel interface at the last refresh."""
+        return self.connected and self._identities.has_connection(self._tunnels.get(interface, ""))
 
     def sas_of(self, interface: str, address: Address) -> tuple[IkeSa, ...]:
         """Return the established IKE_SAs of an interface's connection with an NBMA address."""
@@ -171,12 +179,13 @@ class CharonWatch:
                 log.info("charon_event_unknown", event_name=event,
                          consequence="SAs are polled all the same; alerts are in charon's log only")  # fmt: skip
         self._identities.begin()
+        self._wait.begin()
         self._log_patched(await session.register(PATCHED_EVENT))
         await self._crls.load(session)
         self._session, self._own_read_at = session, None
+        events = decoded_events(session, self._profiles, self._unreadable, self._clock)
         await follow(
-            decoded_events(session, self._profiles, self._unreadable, self._clock), self._apply, self._refreshes.run,
-            resync_interval=RESYNC_INTERVAL, coalesce=COALESCE,
+            events, self._apply, self._refresh_for_events, resync_interval=RESYNC_INTERVAL, coalesce=COALESCE
         )  # fmt: skip
 
     def _apply(self, event: CharonEvent) -> bool:
@@ -192,6 +201,10 @@ class CharonWatch:
             if event.kind is SaEventKind.IKE_ESTABLISHED:
                 self.last_alerts.clear(event.ike_sas[-1].remote_host)
         return True
+
+    async def _refresh_for_events(self) -> float | None:
+        await self._refreshes.run()
+        return self._wait.due(complete=all(map(self._identities.has_connection, self._profiles)))
 
     async def _refresh_session(self) -> None:
         session = self._session
@@ -216,6 +229,7 @@ class CharonWatch:
         if changed := _identities(ours) != _identities(self._ours):
             # Before any decision by these IKE_SAs: a CA certificate that a peer sent may be a reason to deny it.
             await self._read_authorities(session)
+        self.sessions += not self.connected
         self.connected, self.ike_sas, self._ours = True, tuple(listed), ours
         await self._read_own_certificates(session)
         self._trouble.over()

@@ -18,12 +18,14 @@ from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.nftables import read_redirect, read_source_filter
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.tunnel import read_tunnels
+from dmvpn_agent.config.uplink import read_uplinks, refuse_second_writer
 from dmvpn_agent.config.values import REQUIRED, ConfigError, Table
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
+from dmvpn_agent.kernel.uplink.settings import UplinkSettings
 from dmvpn_agent.policy.lint import Finding, lint
 from dmvpn_agent.policy.rules import OnConflict, Policy
 from dmvpn_agent.runtime.endpoint import Endpoint
@@ -59,6 +61,7 @@ class Config:
     redirect: RedirectRule | None
     source_filter: SourceFilter | None
     links: Mapping[str, TunnelSettings]
+    uplink: UplinkSettings | None
     metrics: Endpoint | None
     metrics_access: HttpAccess
     bridge: Bridge
@@ -200,12 +203,15 @@ def read_config(raw: dict[str, Any]) -> Config:
         redirect=read_redirect(top.table("redirect"), role, tuple(tunnels)),
         source_filter=read_source_filter(top.table("source_filter")),
         links=read_tunnels(top, tuple(tunnels)),
+        uplink=read_uplinks(top.table("uplink"), tuple(tunnels)),
         metrics=metrics.get("listen", parse.endpoint, "127.0.0.1:19342"),
         metrics_access=_access(metrics),
         bridge=_bridge(top.table("bridge")),
         peers=_peers(top.table("peers")),
     )
     top.finish()
+    if config.uplink:
+        refuse_second_writer(config.uplink, config.links)
     charon_socket = config.ike.vici_socket
     if config.bridge.listen == charon_socket and "bridge" in raw:
         raise ConfigError(

@@ -66,6 +66,7 @@ KEYS = (
     Key("redirect.burst", "redirect.burst"),
     Key("source_filter", "source_filter"),
     Key("tunnel", "links"),
+    Key("uplink", "uplink", (AGENT,)),
     Key("metrics.listen", "metrics", (AGENT,)),
     Key("peers.learn", "peers.learn"),
     Key("peers.expected", "peers.expected"),

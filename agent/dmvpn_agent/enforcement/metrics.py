@@ -8,9 +8,11 @@ IKE_SAS_ENDED = counter(
     "IKE_SAs that the agent ended, by cause and outcome.",
     "cause",
     "outcome",
-    starts=each(("readmitted", "unbound", *Reason), ("failed", "gone")),
+    starts=each(("readmitted", "unbound", "hub_restarted", "unregistered", *Reason), ("failed", "gone")),
 )
 SILENCED_PEERS = gauge(
     "silenced_peers", "Peers whose packets are dropped because another peer is behind the same NAT address."
 )
 REVOKED_PRESENT = gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
+STALE_SAS = counter("stale_sas", "SAs of a killed charon in the kernel that the agent deleted.", "outcome",
+                    starts=each(("deleted", "failed")))  # fmt: skip

@@ -5,7 +5,7 @@ restarted. The spoke does not know, and registers again only after a third of th
 registers at once.
 
 If all bindings go at once while the IKE_SAs stay, nhrpd was restarted or lost its connection to the bridge; then the
-agent waits for a shorter time.
+agent waits for a shorter time, and hardly at all if the tunnel interface or its address was away.
 """
 
 import asyncio
@@ -34,6 +34,16 @@ CHECK_INTERVAL = 1.0
 PATIENCE = timedelta(seconds=30)
 #: nhrpd connects to the bridge every 2 s, and must know its circuits again before a peer registers.
 PATIENCE_AFTER_LOSS = timedelta(seconds=5)
+#: nhrpd makes the binding of an accepted peer at once. It forgets it if another circuit of the peer goes meanwhile.
+PATIENCE_AFTER_ACCEPT = timedelta(seconds=3)
+#: With more peers than this without a binding, the node is busy or recovers from something else.
+FEW = 5
+#: How long after its start the agent waits for nhrpd to connect to it.
+START_UP = timedelta(seconds=30)
+#: nhrpd drops all bindings of an interface that goes down or loses its address, and the peers do not notice.
+PATIENCE_AFTER_LINK = timedelta(seconds=1)
+#: How long after an interface came back a missing binding counts as lost with it.
+LINK_SETTLING = timedelta(seconds=10)
 #: How many are ended in one check: each peer reconnects at once, and has to authenticate.
 AT_ONCE = 10
 
@@ -69,6 +79,13 @@ class OrphanSaWatch:
         self._since: dict[str, timedelta] = {}
         self._were_bound: set[tuple[Address, str]] = set()
         self._lost: set[tuple[Address, str]] = set()
+        self._link_back: timedelta | None = None
+        self._started = clock()
+
+    def link_back(self) -> None:
+        """Note that a tunnel interface, or an address of it, has come back just now."""
+        self._link_back = self._clock()
+        self._cache.trigger()
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -92,7 +109,7 @@ class OrphanSaWatch:
 
     def _due(self, unbound: Mapping[str, IkeSa], now: timedelta) -> Iterator[IkeSa]:
         for spis, sa in unbound.items():
-            waited_for = self._since[spis] + (PATIENCE_AFTER_LOSS if _peer(sa) in self._lost else PATIENCE)
+            waited_for = self._waits_until(sa, self._since[spis])
             if now < waited_for or not self._terminator.may_terminate(sa):
                 continue
             last_read = self._cache.last_read
@@ -100,6 +117,24 @@ class OrphanSaWatch:
                 self._cache.trigger()
                 continue
             yield sa
+
+    def _waits_until(self, sa: IkeSa, since: timedelta) -> timedelta:
+        if self._link_back is not None and abs(since - self._link_back) <= LINK_SETTLING:
+            return max(since, self._link_back) + PATIENCE_AFTER_LINK
+        if _peer(sa) in self._lost:
+            return since + PATIENCE_AFTER_LOSS
+        return since + (PATIENCE_AFTER_ACCEPT if self._was_accepted(sa) else PATIENCE)
+
+    def _was_accepted(self, sa: IkeSa) -> bool:
+        """Tell whether the agent has accepted the peer of an IKE_SA, one of few that lack a binding."""
+        if len(self._since) > FEW or self._clock() - self._started < START_UP:
+            return False
+        here = self._sas.sas_at(sa.remote_host)
+        return any(
+            is_sa_of(sa, member.request, here)
+            for member in self._peers.memberships()
+            if member.request.nbma_address == sa.remote_host
+        )
 
     def _note_loss(self, unbound: Mapping[str, IkeSa]) -> None:
         absent = {_peer(sa) for sa in unbound.values()}

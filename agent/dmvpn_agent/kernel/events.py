@@ -24,7 +24,8 @@ class LinkEvent:
     """An interface exists, or ``present`` is false and it is gone.
 
     ``kind``: as in ``ip link show type KIND``, empty for hardware. ``flags``: IFF_ flags. ``master``: the index of
-    the VRF or bridge that it belongs to, 0 if to none.
+    the VRF or bridge that it belongs to, 0 if to none. ``local``: a GRE tunnel's own NBMA address, ``None`` if it has
+    none; ``underlay``: the index of the interface that it is bound to, 0 if to none.
     """
 
     index: int
@@ -34,6 +35,8 @@ class LinkEvent:
     flags: int = 0
     mtu: int = 0
     master: int = 0
+    local: Address | None = None
+    underlay: int = 0
 
     @property
     def up(self) -> bool:
@@ -109,4 +112,26 @@ def may_change_bindings(event: KernelEvent, tunnels: Collection[str]) -> bool:
             return event.protocol == RTPROT_NHRP
         case NeighbourEvent() | Resync():
             return True
+    return False
+
+
+def may_change_paths(event: KernelEvent, tunnels: Collection[str]) -> bool:
+    """Tell whether a hub out of reach may be reachable now: a link, an address or a default route is there."""
+    match event:
+        case LinkEvent():
+            return event.present
+        case AddressEvent():
+            return event.present
+        case RouteEvent():
+            return event.present and event.network.prefixlen == 0 and event.interface not in tunnels
+    return isinstance(event, Resync)
+
+
+def brings_back(event: KernelEvent, tunnels: Collection[str]) -> bool:
+    """Tell whether a tunnel interface is up now, or has an address that it had not: nhrpd begins anew with it."""
+    match event:
+        case LinkEvent():
+            return event.up and event.name in tunnels
+        case AddressEvent():
+            return event.present and event.interface in tunnels
     return False

@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
+from ipaddress import IPv4Interface
 from typing import Any
 
 import structlog
@@ -84,6 +85,15 @@ class KernelWatch:
     def addresses_of(self, interface: str) -> frozenset[InterfaceAddress]:
         """Return the addresses of an interface, with their prefix lengths."""
         return frozenset(address for index, address in self._addresses if self._names.get(index) == interface)
+
+    def has_address(self, address: Address) -> bool:
+        """Tell whether any interface has this address."""
+        return any(one.ip == address for _, one in self._addresses)
+
+    def first_address(self, index: int) -> IPv4Interface | None:
+        """Return the lowest IPv4 address of an interface with its prefix length; ``None`` if it has none."""
+        addresses = (address for number, address in self._addresses if number == index)
+        return min((one for one in addresses if isinstance(one, IPv4Interface)), default=None)
 
     async def run(self) -> None:
         """Watch until cancelled. If the netlink socket breaks, open it again and read the whole state."""

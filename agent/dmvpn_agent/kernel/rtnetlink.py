@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.kernel.events import (
     RTPROT_NHRP,
     AddressEvent,
@@ -80,7 +81,17 @@ def _link(message: Any, _: Mapping[int, str]) -> LinkEvent | None:
         flags=message["flags"],
         mtu=message.get_attr("IFLA_MTU") or 0,
         master=message.get_attr("IFLA_MASTER") or 0,
+        local=_gre_local(information and information.get_attr("IFLA_INFO_DATA")),
+        underlay=message.get_attr("IFLA_LINK") or 0,
     )
+
+
+def _gre_local(data: Any) -> Address | None:
+    """Return the local address in the data of a GRE interface; ``None`` for other data, and for 0.0.0.0 or ::."""
+    # pyroute2 decodes the data of some kinds of interface only.
+    text = data.get_attr("IFLA_GRE_LOCAL") if hasattr(data, "get_attr") else None
+    address = ip_address(text) if text else None
+    return None if address is None or address.is_unspecified else address
 
 
 def _address(message: Any, names: Mapping[int, str]) -> AddressEvent | None:

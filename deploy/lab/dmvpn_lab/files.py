@@ -51,8 +51,21 @@ def _agent(node: Node, scenario: Scenario, values: Mapping[str, object]) -> str:
     lists = {"TUNNEL_NETWORK": tunnels, "ALLOWED_NETWORK": scenario.networks.alloweds}
     joined = {name: '", "'.join(map(str, networks)) for name, networks in lists.items()}
     form = "dmvpn-ca." if scenario.authority == "dmvpn-ca" else ""
-    text = render(text_of(f"deploy/agent.{form}{node.role}.toml"), {**values, **joined})
+    text = render(text_of(f"deploy/agent.{form}{node.role}.toml"), {**values, **joined}) + _uplink(node, scenario)
     return _replaced(text, "ipv6 = false ", "ipv6 = true ") if _has_ipv6(node) else text
+
+
+def _uplink(node: Node, scenario: Scenario) -> str:
+    """The table [uplink] of a node that has it: with a second uplink, the first hub is probed by way of both."""
+    if not node.uplink:
+        return ""
+    if node.backup is None:
+        return '\n[[uplink.link]]\nname = "eth0"\n'
+    targets, gateway = f'targets = ["{scenario.hubs[0].nbma_address}"]', scenario.routers[node.backup].inside.ip
+    return (
+        f'\n[[uplink.link]]\nname = "eth0"\n{targets}\n'
+        f'\n[[uplink.link]]\nname = "eth1"\ngateway = "{gateway}"\n{targets}\n'
+    )
 
 
 def _frr(node: Node, scenario: Scenario, values: Mapping[str, object]) -> str:

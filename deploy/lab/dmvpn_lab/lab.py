@@ -101,7 +101,7 @@ class Lab:
             list(pool.map(self._start_node, names))
 
     def _start_node(self, name: str) -> None:
-        for done in self.nodes[name].start(self._router_of(name)):
+        for done in self.nodes[name].start(self._router_of(name), self._backup_of(name)):
             self._say(f"  {name}: {done}")
 
     def power_off(self, name: str) -> None:
@@ -111,6 +111,10 @@ class Lab:
     def _router_of(self, name: str) -> Namespace | None:
         behind = self.scenario.nodes[name].behind
         return self._routers[behind] if behind else None
+
+    def _backup_of(self, name: str) -> Namespace | None:
+        backup = self.scenario.nodes[name].backup
+        return self._routers[backup] if backup else None
 
     def run(self, step: Step) -> StepOutcome:
         """Do a step's actions, then wait until all its expectations are true at once."""

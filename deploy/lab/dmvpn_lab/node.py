@@ -116,13 +116,15 @@ class LabNode:
         self._daemons = {daemon.name: daemon for daemon in daemons(self.mode)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, router: Namespace | None) -> Iterator[str]:
+    def start(self, router: Namespace | None, backup: Namespace | None = None) -> Iterator[str]:
         """Bring the node up, yielding what is done. Raises ``CommandError``."""
         yield "namespaces and links"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.space.start()
         self.host.start()
         wiring.attach_node(self.node, self.space, self._scenario, router)
+        if backup is not None:
+            wiring.attach_backup(self.node, self.space, self._scenario, backup)
         wiring.attach_host(self.node, self.space, self.host)
         self._write_files()
         if self.node.openrc:

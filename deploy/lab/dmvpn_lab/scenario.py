@@ -31,7 +31,9 @@ class Node:
     ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
     into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
-    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it.
+    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it. ``uplink``: its agent
+    keeps the tunnel's local address; ``backup`` names the NAT router of a second uplink, on which the node has
+    ``backup_address``.
     """
 
     name: str
@@ -48,6 +50,9 @@ class Node:
     late: bool = False
     second: bool = False
     openrc: bool = False
+    uplink: bool = False
+    backup: str | None = None
+    backup_address: IPv4Address | None = None
     protocol_address_ipv6: IPv6Address | None = None
     lan_ipv6: IPv6Network | None = None
 
@@ -229,6 +234,8 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{where}: {needed[0]} is missing, or empty")
         if node.second and (scenario.second is None or node.role == "hub"):
             raise ScenarioError(f"{where}: second = true; expected only of spokes, and only with a table [second]")
+        if node.backup is not None and (node.backup not in scenario.routers or node.backup_address is None):
+            raise ScenarioError(f"{where}: backup = {node.backup!r}; expected a router, and a backup_address in it")
         if node.behind is not None and node.behind not in scenario.routers:
             raise ScenarioError(f"{where}: behind = {node.behind!r}; expected one of {', '.join(scenario.routers)}")
         network = scenario.routers[node.behind].inside.network if node.behind else scenario.networks.internet

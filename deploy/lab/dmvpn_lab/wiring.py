@@ -60,6 +60,18 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
         )
 
 
+def attach_backup(node: Node, space: Namespace, scenario: Scenario, router: Namespace) -> None:
+    """Give a node a second uplink, behind a router. It has no default route: the agent makes one for its probes."""
+    assert node.backup is not None
+    name = f"{_port(node.name)}-b"[:15]
+    _batch_in(router, f"link add {name} type veth peer name eth1 netns {space.pid}")
+    _batch_in(router, f"link set {name} master inside up")
+    inside = scenario.routers[node.backup].inside
+    _batch_in(space, f"address add {node.backup_address}/{inside.network.prefixlen} dev eth1", "link set eth1 up")
+    # As systemd and most distributions set it, not in a new network namespace: groups that may ping.
+    space.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=0 2147483647")
+
+
 def _forward_ipv6(node: Node, space: Namespace) -> None:
     if any(lan.version == 6 for lan in node.lans):
         space.run("sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1")

@@ -1,17 +1,24 @@
 """The cache of a real nhrpd, by its vty socket: both of its tables."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
+from dmvpn_agent.enforcement.frr_hubs import FrrHubs
+from dmvpn_agent.enforcement.hub_state import Hub
 from dmvpn_agent.frr.vty import VtySockets
+from dmvpn_agent.kernel.netlink import KernelWatch
+from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import until_now
 
 FRR = Path("/usr/lib/frr")
@@ -88,3 +95,16 @@ async def test_each_address_family_has_its_table(nhrpd: RealNhrpd) -> None:
     nhrpd.run("nhrpd", *interface, "ip nhrp network-id 1", "ipv6 nhrp network-id 1")
     nhrpd.run("nhrpd", *interface, *MAPS)
     assert await _bound(nhrpd) == {4: [("10.255.0.9", "203.0.113.9")], 6: [("2001:db8:ff::9", "203.0.113.9")]}
+
+
+async def test_its_hubs_are_read(nhrpd: RealNhrpd) -> None:
+    """One that has not answered has no protocol address; a name that is not resolved has no NBMA address."""
+    watch = KernelWatch(["gre1"], Telemetry())
+    hubs = FrrHubs(VtySockets(nhrpd.directory), ["gre1"], watch, Telemetry())
+    interface = ("configure terminal", "interface gre1", "ip nhrp network-id 1")
+    nhrpd.run("nhrpd", *interface, "ip nhrp nhs 10.255.0.1 nbma 203.0.113.1", "ip nhrp nhs dynamic nbma hub.invalid")
+    expected = [Hub("gre1", ip_address("203.0.113.1"), registered=False)]
+    deadline = time.monotonic() + 10
+    while (read := list(await hubs.read())) != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    assert read == expected

@@ -168,3 +168,25 @@ async def test_other_commands_never_reach_charon(stand: Stand, command: str) -> 
         await until(lambda: len(nhrpd.answers) == 6)
         assert nhrpd.answers[5].type is PacketType.CMD_UNKNOWN
         assert {name for name, _ in stand.charon.requests} <= {"list-sas", "list-certs", "list-conns"}
+
+
+async def test_initiate_before_charon_has_the_connection_sends_no_packet(stand: Stand) -> None:
+    """charon would refuse the kernel's request, and the kernel would make no other one for half a minute."""
+    connection = stand.charon.connections.pop("dmvpn")
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: len(nhrpd.answers) == 6)
+        assert "swanctl --load-all" in text(nhrpd.answers[5].message, "errmsg")
+        assert stand.packets == []
+        stand.charon.connections["dmvpn"] = connection
+        nhrpd.initiate("dmvpn", str(HUB), str(SPOKE))
+        await until(lambda: stand.packets == [(HUB, SPOKE)])
+
+
+async def test_a_connection_that_is_loaded_is_read_without_an_event(stand: Stand) -> None:
+    """Until then the bridge does not know how a peer that comes by itself authenticates."""
+    connection = stand.charon.connections.pop("dmvpn")
+    async with stand.bridged():
+        stand.charon.connections["dmvpn"] = connection
+        read = [name for name, _ in stand.charon.requests].count("list-conns")
+        await until(lambda: [name for name, _ in stand.charon.requests].count("list-conns") > read)

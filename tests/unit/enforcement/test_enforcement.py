@@ -6,24 +6,29 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import HARMLESS, Enforcer
+from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
 from dmvpn_agent.enforcement.reconnections import Reconnections
+from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
+from dmvpn_agent.enforcement.stale_sas import StaleSas
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
+from dmvpn_agent.kernel.xfrm import KernelSa
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import ADDRESS, NBMA, NOW, UNITS, Clock, decide, request
 from fakes.frr import MemoryStore
-from fakes.sas import FakeSas
+from fakes.sas import FakeKernelSas, FakeSas
 
 SPOKE1 = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 REVOKED = Deny(Reason.CERTIFICATE_REVOKED, "serial", "1", "another")
@@ -39,10 +44,13 @@ class Node:
         self.peers = Peers(store)
         self.denied = DenialTable()
         self.ender = SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run)
-        reconnections = Reconnections(self.sas, self.sas, telemetry, clock.uptime, dry_run=dry_run)
+        self.kernel = FakeKernelSas()
+        stale = StaleSas(self.sas, self.kernel, self.nbma_addresses, telemetry, clock.both, dry_run=dry_run)
+        requests = SaRequests(self.sas, self.sas, stale, telemetry)
+        self.reconnections = Reconnections(self.sas, requests, self.denied, clock.uptime, dry_run=dry_run)
         guard = NatGuard(self.sas, self.ender, self.peers, self.denied, telemetry, clock.uptime, None)
         self.enforcer = Enforcer(
-            self.sas, self.ender, reconnections, guard, self.peers, self.denied, ends_denied=True
+            self.sas, self.ender, self.reconnections, guard, self.peers, self.denied, ends_denied=True
         )
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
@@ -52,6 +60,11 @@ class Node:
         self.departures = TeardownWatch(
             self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock.uptime
         )  # fmt: skip
+
+        self.lost = LostPeers(self.sas, self.peers, self.reconnections, stale, {BindingType.DYNAMIC})
+
+    def nbma_addresses(self) -> set[Address]:
+        return {member.request.nbma_address for member in self.peers.memberships()}
 
     def present(self, number: int = 1, identity: str = SPOKE1, **options: Any) -> None:
         self.sas.arrive(number, identity, **options)
@@ -326,6 +339,35 @@ class TestUnbound:
         await node.wait(1)
         assert node.sas.ended == [2]
 
+    async def test_one_that_was_accepted_is_soon(self, node: Node) -> None:
+        """nhrpd forgot the answer, because another circuit of the peer went at that moment."""
+        node.clock.advance(60)
+        node.present()
+        node.accept(request())
+        await node.wait(0)
+        await node.wait(2)
+        assert node.sas.ended == []
+        await node.wait(1)
+        assert node.sas.ended == [1]
+
+    async def test_where_many_were_accepted_there_is_no_hurry(self, node: Node) -> None:
+        """They are about to register."""
+        node.clock.advance(60)
+        for number in range(6):
+            node.present(number, address=NBMA + number)
+            node.accept(request(protocol_address=ADDRESS, nbma_address=NBMA + number))
+        await node.wait(0)
+        await node.wait(29)
+        assert node.sas.ended == []
+
+    async def test_where_the_tunnel_interface_came_back_it_is_at_once(self, node: Node) -> None:
+        """nhrpd dropped all bindings with it, and no peer has noticed."""
+        node.present(1, "CN=stranger")
+        await node.wait(0)
+        node.unbound.link_back()
+        await node.wait(1)
+        assert node.sas.ended == [1]
+
     async def test_where_one_binding_went_the_others_are_no_reason_to_hurry(self, node: Node) -> None:
         """It may be about to register."""
         node.present(1)
@@ -549,3 +591,94 @@ class TestClockJumps:
         node.clock.advance(6)
         await node.enforcer.enforce()
         assert node.sas.ended == [1, 1]
+
+
+class TestLostWithCharon:
+    """Peers whose IKE_SA went with a charon that was killed."""
+
+    ASKED = request(local_nbma_address=LOCAL)
+
+    async def _calls(self, node: Node) -> list[tuple[Address, Address]]:
+        node.lost.check()
+        await node.reconnections.connect()
+        return node.sas.initiated
+
+    async def test_the_hub_calls_them(self, node: Node) -> None:
+        """They notice by themselves only after dead peer detection."""
+        node.accept(self.ASKED)
+        assert await self._calls(node) == [(LOCAL, NBMA)]
+
+    async def test_one_that_has_an_ike_sa_is_not_called(self, node: Node) -> None:
+        """The agent was restarted, charon was not."""
+        node.accept(self.ASKED)
+        node.present()
+        assert await self._calls(node) == []
+
+    async def test_once_for_each_start_of_charon(self, node: Node) -> None:
+        """A peer that was switched off is not called for ever."""
+        node.accept(self.ASKED)
+        for _ in range(300):
+            await self._calls(node)
+            node.clock.advance(1)
+        before = len(node.sas.initiated)
+        assert 10 < before < 20
+        node.sas.sessions += 1
+        assert len(await self._calls(node)) == before + 1
+
+    async def test_before_charon_has_its_connection_nobody_is_called(self, node: Node) -> None:
+        """It would refuse, and the kernel would request nothing for half a minute."""
+        node.accept(self.ASKED)
+        node.sas.loaded = False
+        assert await self._calls(node) == []
+        assert node.sas.looks == 1
+        node.sas.loaded = True
+        node.clock.advance(1)
+        assert await self._calls(node) == [(LOCAL, NBMA)]
+
+    async def test_one_behind_nat_comes_by_itself(self, node: Node) -> None:
+        """Nothing reaches it before its own first packet."""
+        node.accept(self.ASKED)
+        node.present(nat_remote=True)
+        await self._calls(node)
+        node.sas.leave(1)
+        node.sas.show()
+        node.sas.sessions += 1
+        assert await self._calls(node) == []
+
+    async def test_one_that_is_denied_meanwhile_is_not_called(self, node: Node) -> None:
+        """Its IKE_SA would be ended at once."""
+        node.accept(self.ASKED)
+        node.lost.check()
+        node.denied.add(self.ASKED, REVOKED)
+        await node.reconnections.connect()
+        assert node.sas.initiated == []
+
+    async def test_a_hub_that_this_node_registers_with_is_not_called_here(self, node: Node) -> None:
+        """``HubSas`` asks for its IKE_SA."""
+        node.accept(replace(self.ASKED, binding_type=BindingType.NHS))
+        assert await self._calls(node) == []
+
+    async def test_a_thousand_are_called_ten_at_a_time(self, node: Node) -> None:
+        """Each has to authenticate."""
+        for number in range(1000):
+            asked = replace(self.ASKED, protocol_address=ADDRESS + number, nbma_address=NBMA + number)
+            node.reconnections.add(asked)
+        for called in (10, 20, 30):
+            await node.reconnections.connect()
+            assert len(set(node.sas.initiated)) == called
+
+    async def test_the_kernels_sas_of_the_killed_charon_are_deleted_first(self, node: Node) -> None:
+        """The kernel would send by them, and request none from the new one."""
+        node.accept(self.ASKED)
+        stale = KernelSa(LOCAL, NBMA, 50, "c0000001", 0, 1, int(NOW.timestamp()) - 60, keyed=True)
+        node.kernel.present = [stale, replace(stale, source=NBMA, destination=LOCAL, spi="c0000002")]
+        assert await self._calls(node) == [(LOCAL, NBMA)]
+        assert node.kernel.present == []
+        assert node.telemetry.value(enforcement_metrics.STALE_SAS, "deleted") == 2
+
+    async def test_where_the_kernels_sas_cannot_be_read_peers_are_called_all_the_same(self, node: Node) -> None:
+        """A native charon needs no packet to start."""
+        node.accept(self.ASKED)
+        node.kernel.broken = True
+        assert await self._calls(node) == [(LOCAL, NBMA)]
+        assert node.telemetry.value(enforcement_metrics.STALE_SAS, "failed") == 1
