@@ -22,6 +22,10 @@ from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.script import TABLE
+from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables, RoutesError
+from dmvpn_agent.kernel.routes.tables import Change as RouteChange
+from dmvpn_agent.kernel.routes.tables import Tables
+from dmvpn_agent.kernel.routes.tables import plan as plan_routes
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable, delete_file
@@ -34,9 +38,9 @@ EXIT_GONE, EXIT_LEFT, EXIT_UNREADABLE = 0, 1, 2
 class Found:
     """What the agent owns on this node.
 
-    ``changes`` remove it from FRR's BGP instance ``as_number``. ``in_use``: the prefix-lists that stay, because an
-    operator's neighbor uses them. ``store`` describes the stored peers; it is empty if there are none or if they are
-    to be kept. ``unreadable``: what cannot be read, and why.
+    ``changes`` remove it from FRR's BGP instance ``as_number``, ``routes`` its routes and rules from the kernel.
+    ``in_use``: the prefix-lists that stay, because an operator's neighbor uses them. ``store`` describes the stored
+    peers; it is empty if there are none or if they are to be kept. ``unreadable``: what cannot be read, and why.
     """
 
     changes: tuple[Change, ...]
@@ -44,12 +48,13 @@ class Found:
     in_use: tuple[str, ...]
     table: bool
     store: str
+    routes: tuple[RouteChange, ...]
     unreadable: tuple[str, ...]
 
     @property
     def anything(self) -> bool:
         """Tell whether there is anything to remove."""
-        return bool(self.changes or self.table or self.store)
+        return bool(self.changes or self.table or self.store or self.routes)
 
 
 class Reset:
@@ -60,6 +65,7 @@ class Reset:
         self._forget = forget
         self._terminals = Terminals(config.frr)
         self._firewall = Nftables()
+        self._routes = NetlinkTables()
         self._store = config.state_directory / "agent.sqlite"
 
     async def find(self) -> Found:
@@ -80,7 +86,12 @@ class Reset:
             table = await self._firewall.show() is not None
         except FirewallError as error:
             unreadable += [str(error)] if self._config.table.keeps_table else []
-        return Found(changes, as_number, in_use, table, self._stored(), tuple(unreadable))
+        routes: tuple[RouteChange, ...] = ()
+        try:
+            routes = plan_routes(Tables(), await self._routes.observe())
+        except RoutesError as error:
+            unreadable += [str(error)] if self._config.uplink else []
+        return Found(changes, as_number, in_use, table, self._stored(), routes, tuple(unreadable))
 
     async def remove(self, found: Found) -> list[str]:
         """Remove it; return the errors. FRR comes first, because the redirect rule alone does no harm."""
@@ -93,6 +104,10 @@ class Reset:
             if found.table:
                 await self._firewall.remove()
         except FirewallError as error:
+            errors.append(str(error))
+        try:
+            await self._routes.apply(found.routes)
+        except RoutesError as error:
             errors.append(str(error))
         try:
             if found.store:
@@ -191,6 +206,9 @@ def _text(found: Found) -> Iterator[str]:
     if found.table:
         yield "IN NFTABLES:"
         yield f"  table {TABLE}"
+    if found.routes:
+        yield "IN THE KERNEL'S ROUTES, removed:"
+        yield from (f"  {change.subject}" for change in found.routes)
     if found.store:
         yield "IN THE STATE DIRECTORY:"
         yield f"  {found.store}"
@@ -224,6 +242,7 @@ def _json(found: Found) -> dict[str, Any]:
         "vtysh": render(found.changes, found.as_number),
         "prefix_lists_in_use": list(found.in_use),
         "nftables_table": found.table,
+        "routes": [str(change.subject) for change in found.routes],
         "store": found.store,
         "unreadable": list(found.unreadable),
     }

@@ -38,8 +38,8 @@ def refuse_second_writer(settings: UplinkSettings, tunnels: Mapping[str, TunnelS
         for key in ("local", "device"):
             if tunnel is not None and getattr(tunnel, key) is not None:
                 raise ConfigError(
-                    f"tunnel.{name}.{key} sets the local address of {name}, as uplink.tunnels does; expected one of them:"
-                    f' set tunnel.{name}.{key} to "", or leave {name} out of uplink.tunnels'
+                    f"tunnel.{name}.{key} sets the local address of {name}, as uplink.tunnels does; expected one of"
+                    f' them: set tunnel.{name}.{key} to "", or leave {name} out of uplink.tunnels'
                 )
 
 

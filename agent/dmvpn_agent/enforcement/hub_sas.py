@@ -13,7 +13,7 @@ from dmvpn_agent.enforcement.hub_state import Action, Ask, End, Hub, HubState
 from dmvpn_agent.enforcement.sa_requests import Asked, SaRequests
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
 from dmvpn_agent.runtime.backoff import Trouble
-from dmvpn_agent.runtime.clocks import Uptime, in_seconds
+from dmvpn_agent.runtime.clocks import Uptime
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class HubSas:
             if local is None or hub.nbma_address in denied:
                 self._states.pop((hub.interface, hub.nbma_address), None)
                 continue
-            state = self._states.setdefault((hub.interface, hub.nbma_address), HubState(in_seconds(self._clock)))
+            state = self._states.setdefault((hub.interface, hub.nbma_address), HubState())
             present = self._sas.sas_of(hub.interface, hub.nbma_address)
             if action := state.step(self._clock(), local, present, registered=hub.registered):
                 await self._do(action, hub, local)

@@ -11,18 +11,17 @@ registers at once when the circuit to the hub comes, or goes and comes back. The
   notices.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.runtime.backoff import Backoff
 
 #: How long a hub has no IKE_SA before the agent asks: nhrpd asks at once.
 PATIENCE = timedelta(seconds=1)
-#: Seconds between two requests: at first, and at most.
-FIRST_INTERVAL, LONGEST_INTERVAL = 2.0, 30.0
+#: Time between two requests: at first, then doubled, and at most.
+FIRST_INTERVAL, LONGEST_INTERVAL = timedelta(seconds=2), timedelta(seconds=30)
 #: How long nhrpd may take to register: it sends a registration after 0, 2, 6 and 14 s.
 REGISTRATION_TIME = timedelta(seconds=8)
 #: A reauthentication deletes the first IKE_SA sooner after it has made the second one.
@@ -60,10 +59,11 @@ Action = Ask | End
 
 
 class HubState:
-    """What was seen of one hub. ``clock`` is that of the back-off, in seconds."""
+    """What was seen of one hub."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._backoff = Backoff(FIRST_INTERVAL, LONGEST_INTERVAL, clock=clock)
+    def __init__(self) -> None:
+        self._interval = FIRST_INTERVAL
+        self._next_request: timedelta | None = None
         self._without_sa: timedelta | None = None
         self._unregistered: timedelta | None = None
         self._second: tuple[str, timedelta] | None = None
@@ -75,7 +75,7 @@ class HubState:
 
     def hurry(self) -> None:
         """Ask at once at the next step, because links or addresses have changed."""
-        self._backoff.succeeded()
+        self._interval, self._next_request = FIRST_INTERVAL, None
 
     def step(self, now: timedelta, local: Address, sas: Iterable[IkeSa], *, registered: bool) -> Action | None:
         """Return what to do now. ``local``: the tunnel's NBMA address. ``sas``: those with the hub."""
@@ -84,17 +84,17 @@ class HubState:
         if not usable:
             return self._step_without(now)
         self._without_sa = None
-        self._backoff.succeeded()
+        self.hurry()
         return self._step_second(now, sas) or self._step_unregistered(now, sas, registered=registered)
 
     def _step_without(self, now: timedelta) -> Action | None:
         self._unregistered = self._second = None
         if self._without_sa is None:
             self._without_sa = now
-        if now - self._without_sa < PATIENCE or self._backoff.delay > 0:
+        if now - self._without_sa < PATIENCE or (self._next_request is not None and now < self._next_request):
             return None
-        self._backoff.begin()
-        self._backoff.failed()
+        self._next_request = now + self._interval
+        self._interval = min(self._interval * 2, LONGEST_INTERVAL)
         return Ask()
 
     def _step_second(self, now: timedelta, sas: tuple[IkeSa, ...]) -> Action | None:

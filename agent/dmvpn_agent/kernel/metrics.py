@@ -28,3 +28,14 @@ TUNNEL_REPAIRS = counter(
 )
 TUNNEL_FAILURES = counter("tunnel_failures", "Changes at tunnel interfaces that the kernel refused, by kind.", "kind")
 TUNNEL_IN_SYNC = gauge("tunnel_in_sync", "1 if the tunnel interface is as in [tunnel.NAME].", "interface")
+UPLINK_USABLE = gauge("uplink_usable", "1 if the uplink has an address and a carrier, and its probes are answered.",
+                       "interface")  # fmt: skip
+UPLINK_CHOSEN = gauge("uplink_chosen", "1 if the tunnels use the uplink.", "interface")
+UPLINK_PROBES = counter("uplink_probes", "Rounds of probes by uplink and outcome.", "interface", "outcome")
+UPLINK_SWITCHES = counter("uplink_switches", "Times that an uplink was chosen in place of another one.", "interface")
+TUNNEL_MOVES = counter("tunnel_moves", "Changes of a tunnel's local address.", "outcome",
+                        starts=each(("moved", "failed")))  # fmt: skip
+ROUTES = gauge("routes", "Routes in the agent's own tables.")
+ROUTE_CHANGES = counter("route_changes", "Changes of the agent's routes and rules by kind.", "kind",
+                        starts=each(("add", "remove")))  # fmt: skip
+ROUTE_FAILURES = counter("route_failures", "Passes in which the kernel refused to show or change the agent's routes.")

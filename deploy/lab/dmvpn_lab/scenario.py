@@ -31,8 +31,8 @@ class Node:
     ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
     into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
-    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it. ``uplink``: its agent
-    keeps the tunnel's local address; ``backup`` names the NAT router of a second uplink, on which the node has
+    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it. ``uplink``: its
+    agent keeps the tunnel's local address; ``backup`` names the NAT router of a second uplink, on which the node has
     ``backup_address``.
     """
 

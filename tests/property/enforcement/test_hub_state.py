@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.enforcement.hub_state import FIRST_INTERVAL, LONGEST_INTERVAL, PATIENCE, Ask, End, HubState
-from dmvpn_agent.runtime.clocks import in_seconds
 from factories import NBMA, NOW, Clock
 
 LOCAL = NBMA - 1
@@ -29,7 +28,7 @@ phases = st.lists(st.tuples(st.lists(ike_sas, max_size=3), st.booleans(), st.int
 def test_requests_and_ends(history: list[tuple[list[IkeSa], bool, int]]) -> None:
     """At most one request in two seconds, at least one in half a minute; a registered node keeps its only IKE_SA."""
     clock = Clock()
-    state = HubState(in_seconds(clock.uptime))
+    state = HubState()
     last_ask, missing_since = None, None
     for sas, registered, seconds in history:
         for _ in range(int(seconds / STEP)):
@@ -40,7 +39,7 @@ def test_requests_and_ends(history: list[tuple[list[IkeSa], bool, int]]) -> None
             if isinstance(action, Ask):
                 assert not usable
                 served = last_ask is not None and missing_since is not None and last_ask < missing_since
-                assert served or last_ask is None or now - last_ask >= timedelta(seconds=FIRST_INTERVAL)
+                assert served or last_ask is None or now - last_ask >= FIRST_INTERVAL
                 last_ask = now
             elif isinstance(action, End):
                 assert usable
@@ -48,5 +47,5 @@ def test_requests_and_ends(history: list[tuple[list[IkeSa], bool, int]]) -> None
                 assert len(sas) > 1 or not registered
             if missing_since is not None:
                 latest = max(missing_since, last_ask or missing_since)
-                assert now - latest <= timedelta(seconds=LONGEST_INTERVAL) + PATIENCE
+                assert now - latest <= LONGEST_INTERVAL + PATIENCE
             clock.advance(STEP)

@@ -7,7 +7,6 @@ import pytest
 
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.enforcement.hub_state import HUB_RESTARTED, UNREGISTERED, Action, Ask, End, HubState
-from dmvpn_agent.runtime.clocks import in_seconds
 from factories import NBMA, NOW, Clock
 
 LOCAL = NBMA - 1
@@ -24,7 +23,7 @@ def sa(number: int = 1, *, age: float = 100, local: Any = LOCAL, child: str = "I
 class Hub:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.state = HubState(in_seconds(clock.uptime))
+        self.state = HubState()
         self.actions: list[tuple[float, Action]] = []
 
     def go(self, seconds: float, *sas: IkeSa, registered: bool = True) -> list[tuple[float, Action]]:

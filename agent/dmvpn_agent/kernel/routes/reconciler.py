@@ -5,7 +5,7 @@ from typing import Protocol
 
 import structlog
 
-from dmvpn_agent.kernel.routes import metrics
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.routes.netlink_tables import RoutesError
 from dmvpn_agent.kernel.routes.tables import Change, Tables, plan
 from dmvpn_agent.runtime.backoff import Trouble

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import structlog
 
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.routes.tables import Tables
-from dmvpn_agent.kernel.uplink import metrics
 from dmvpn_agent.kernel.uplink.probes import ProbeImpossible, probe
 from dmvpn_agent.kernel.uplink.selection import Condition, Selection
 from dmvpn_agent.kernel.uplink.settings import Target, Uplink, UplinkSettings

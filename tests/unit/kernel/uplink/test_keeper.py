@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.routes.tables import DEFAULT, Route, Rule
-from dmvpn_agent.kernel.uplink import metrics
 from dmvpn_agent.kernel.uplink.keeper import UplinkKeeper
 from dmvpn_agent.kernel.uplink.selection import Condition
 from dmvpn_agent.kernel.uplink.settings import Target, Uplink, UplinkSettings

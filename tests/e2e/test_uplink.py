@@ -1,0 +1,44 @@
+"""charon, interfaces, addresses and uplinks go and come back under traffic: seconds until packets flow again."""
+
+from collections.abc import Callable
+
+import pytest
+
+from e2e.conftest import TIMEOUT, Report
+
+pytestmark = pytest.mark.timeout(TIMEOUT + 60)
+
+CHARON = "the hub's charon is killed and comes back: the hub calls its spokes"
+GAPS = {
+    (CHARON, "spoke1"): 12,
+    (CHARON, "spoke2"): 12,
+    ("the hub's tunnel interface is deleted and made again", "spoke1"): 12,
+    ("the hub's tunnel interface is deleted and made again", "spoke2"): 12,
+    ("the hub's protocol address is removed and comes back", "spoke1"): 12,
+    ("the hub's protocol address is removed and comes back", "spoke2"): 12,
+    ("a spoke's tunnel interface is deleted and made again", "spoke1"): 10,
+    ("a spoke's protocol address is removed and comes back", "spoke1"): 10,
+    ("a spoke's uplink has another address, as after DHCP: its agent moves the tunnel", "spoke1"): 10,
+    ("a spoke's charon is killed and comes back", "spoke1"): 12,
+    ("a spoke's first uplink fails without a word: its agent moves the tunnel to the second", "spoke2"): 14,
+    ("the first uplink works again: the tunnel returns to it", "spoke2"): 10,
+}
+
+
+@pytest.fixture(scope="module")
+def report(report_of: Callable[[str], Report]) -> Report:
+    return report_of("uplink")
+
+
+@pytest.mark.parametrize(("step", "spoke"), GAPS)
+def test_traffic_is_back(report: Report, step: str, spoke: str) -> None:
+    """Within so many seconds, with the time in which the thing was away."""
+    seen = report.evidence(step, "TrafficIntact", source=spoke)
+    assert seen["goes_on"]
+    assert seen["longest_gap_seconds"] <= GAPS[step, spoke]
+
+
+def test_the_hub_calls_its_spokes(report: Report) -> None:
+    """They would notice after 40 s; a spoke ends both IKE_SAs, so that its nhrpd registers."""
+    report.evidence(CHARON, "Metric", on="hub")
+    report.evidence(CHARON, "Log", on="spoke1")
