@@ -9,20 +9,23 @@ from e2e.conftest import TIMEOUT, Report
 pytestmark = pytest.mark.timeout(TIMEOUT + 60)
 
 CHARON = "the hub's charon is killed and comes back: the hub calls its spokes"
-GAPS = {
-    (CHARON, "spoke1"): 12,
-    (CHARON, "spoke2"): 12,
-    ("the hub's tunnel interface is deleted and made again", "spoke1"): 12,
-    ("the hub's tunnel interface is deleted and made again", "spoke2"): 12,
-    ("the hub's protocol address is removed and comes back", "spoke1"): 12,
-    ("the hub's protocol address is removed and comes back", "spoke2"): 12,
-    ("a spoke's tunnel interface is deleted and made again", "spoke1"): 10,
-    ("a spoke's protocol address is removed and comes back", "spoke1"): 10,
-    ("a spoke's uplink has another address, as after DHCP: its agent moves the tunnel", "spoke1"): 10,
-    ("a spoke's charon is killed and comes back", "spoke1"): 12,
-    ("a spoke's first uplink fails without a word: its agent moves the tunnel to the second", "spoke2"): 14,
-    ("the first uplink works again: the tunnel returns to it", "spoke2"): 10,
-}
+#: Each step with the spokes that it interrupts. Without the agent 30 to 123 s pass, or nothing comes back at all.
+INTERRUPTED = [
+    (CHARON, "spoke1"),
+    (CHARON, "spoke2"),
+    ("the hub's tunnel interface is deleted and made again", "spoke1"),
+    ("the hub's tunnel interface is deleted and made again", "spoke2"),
+    ("the hub's protocol address is removed and comes back", "spoke1"),
+    ("the hub's protocol address is removed and comes back", "spoke2"),
+    ("a spoke's tunnel interface is deleted and made again", "spoke1"),
+    ("a spoke's protocol address is removed and comes back", "spoke1"),
+    ("a spoke's uplink has another address, as after DHCP: its agent moves the tunnel", "spoke1"),
+    ("a spoke's charon is killed and comes back", "spoke1"),
+    ("a spoke's first uplink fails without a word: its agent moves the tunnel to the second", "spoke2"),
+    ("the first uplink works again: the tunnel returns to it", "spoke2"),
+]
+#: Seconds; an idle machine needs 3 to 12.
+LONGEST_GAP = 25
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +33,12 @@ def report(report_of: Callable[[str], Report]) -> Report:
     return report_of("uplink")
 
 
-@pytest.mark.parametrize(("step", "spoke"), GAPS)
+@pytest.mark.parametrize(("step", "spoke"), INTERRUPTED)
 def test_traffic_is_back(report: Report, step: str, spoke: str) -> None:
     """Within so many seconds, with the time in which the thing was away."""
     seen = report.evidence(step, "TrafficIntact", source=spoke)
     assert seen["goes_on"]
-    assert seen["longest_gap_seconds"] <= GAPS[step, spoke]
+    assert seen["longest_gap_seconds"] <= LONGEST_GAP
 
 
 def test_the_hub_calls_its_spokes(report: Report) -> None:
