@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -304,3 +305,31 @@ async def test_one_element_that_nft_refuses_affects_no_other_peer() -> None:
         await running_filter.wait_for("10.4.0.0/24")
         assert "10.3.0.0" not in command("nft", "list", "table", "inet", "dmvpn_agent")
         await until(lambda: running_filter.telemetry.value(metrics.NFTABLES_FAILURES) > 0)
+
+
+@in_network_namespace
+async def test_a_peer_loses_nothing_while_200_others_come_and_go() -> None:
+    """Nor while the whole table is written again, because another program edited it; no forged packet passes."""
+    async with _filter(FilterMode.ENFORCE, _peer(1)) as running_filter:
+        others = tuple(
+            replace(_peer(2), protocol_address=ip_address("10.254.0.1") + at, identity=f"other{at}",
+                    nbma_address=ip_address("100.64.0.1") + at, prefixes=(ip_network(f"10.100.{at}.0/24"),))
+            for at in range(200)
+        )  # fmt: skip
+        sent = 0
+        for step in range(40):
+            here = others[: step * 10 + 10] if step < 20 else others[(step - 20) * 10 :]
+            running_filter.peers = (_peer(1), *here)
+            if step in {7, 30}:
+                command("nft", "add", "counter", "inet", "dmvpn_agent", "of_another_program")
+            running_filter.table.trigger()
+            for _ in range(25):
+                _send(_from(1, "10.1.0.7"), _from(1, "10.2.0.7"))
+                sent += 1
+                await asyncio.sleep(0)
+        await until(lambda: _packets("forwarded") == sent)
+        # What is counted between the last reading and a rewrite is lost.
+        assert 0 < await running_filter.counted(RECEIVED, _peer(1)) <= sent
+    causes = running_filter.telemetry.samples(metrics.NFTABLES_WRITES)
+    assert causes["changed",] > 0
+    assert causes["elements",] > 0

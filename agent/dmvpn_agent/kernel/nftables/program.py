@@ -37,12 +37,13 @@ class Nftables:
             return None
         try:
             table = parse_table(shown)
+            # In threads, because a thousand peers have 7,000 elements: the agent answers nhrpd in the meantime.
             elements = {}
             for name in table.kept_sets:
                 kind = "map" if f"map {name}" in table.content else "set"
                 listed = await self._list("list", kind, *TABLE.split(), name)
                 # Deleted since the table was listed: the next notification is on its way.
-                elements[name] = {} if listed is None else parse_elements(listed)
+                elements[name] = {} if listed is None else await asyncio.to_thread(parse_elements, listed)
         except NftFormatError as error:
             raise FirewallError(str(error)) from error
         return replace(table, elements=elements)

@@ -22,6 +22,7 @@ from dmvpn_agent.kernel.nftables.plan import (
 from dmvpn_agent.kernel.nftables.section import Elements, Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.shown_table import ShownTable
+from dmvpn_agent.kernel.nftables.source_filter import MAPS
 from dmvpn_agent.kernel.nftables.totals import PeerTotals, Totals
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime.backoff import Backoff, Trouble, Troubles
@@ -59,6 +60,7 @@ class TableReconciler:
         self._dry_run_report = Trouble()
         self._trigger = DebouncedEvent()
         self._written: Written | None = None
+        self._computed: tuple[object, tuple[Section, ...]] = None, ()
         self._trouble = Trouble()
         self._source = Source(SourceName.NFTABLES, telemetry)
         self._troubles = Troubles[str]()
@@ -122,8 +124,12 @@ class TableReconciler:
 
     async def _sections(self, shown: ShownTable | None) -> tuple[Section, ...]:
         present: Elements = shown.members if shown else {}
+        inputs = self.settings, self._peers(), {name: present.get(name) for name in MAPS}
+        if inputs == self._computed[0]:
+            return self._computed[1]
         # A thread, because a thousand peers take 30 ms: the agent answers nhrpd in the meantime.
-        sections = await asyncio.to_thread(desired_sections, self.settings, self._peers(), present)
+        sections = await asyncio.to_thread(desired_sections, self.settings, inputs[1], present)
+        self._computed = inputs, sections
         for trouble in self._troubles.new(text for section in sections for text in section.troubles):
             log.error("nftables_incomplete", why=trouble, consequence="packets of this peer count as spoofed")
         return sections

@@ -117,8 +117,7 @@ def _part(shown: Any) -> int | str:
     if isinstance(shown, int):
         return typed.integer(shown)
     text = typed.text(shown)
-    # Only addresses have several spellings.
-    return str(ip_address(text)) if set(text) & set(":.") else text
+    return str(ip_address(text)) if ":" in text else text  # nft may spell an IPv6 address in another way
 
 
 def _count(shown: Mapping[str, Any]) -> Count:

@@ -20,6 +20,8 @@ from dmvpn_agent.policy.peer import Peer
 RECEIVED, SPOOFED = "received", "spoofed"
 #: The counter of packets that no peer's NBMA address sent.
 UNKNOWN_COUNTER = "unknown_senders"
+#: The maps that assign the marks; what is in them decides which marks are desired.
+MAPS = ("nbma4", "nbma6")
 _ALL_BITS = 0xFFFFFFFF
 _LINK_LOCAL = ip_network("fe80::/10")
 _FAMILIES = {4: "ip", 6: "ip6"}
@@ -108,7 +110,7 @@ def assign_marks(
     """
     now = {
         ip_address(key): int(mark)
-        for name in ("nbma4", "nbma6")
+        for name in MAPS
         for key, _, mark in (text.partition(" : ") for text in present.get(name, ()))
     }
     wanted = sorted(set(addresses), key=lambda address: (address.version, address))
@@ -152,7 +154,7 @@ def source_filter_section(
     peers = sorted((peer for peer in peers if peer.interface in interfaces), key=_order)
     tunnels = suffixes(interfaces)
     marks, unmarked = assign_marks((peer.nbma_address for peer in peers), present, settings)
-    collected = _Elements({name: set() for name in ("nbma4", "nbma6", "senders", *_all_sets(tunnels))})
+    collected = _Elements({name: set() for name in (*MAPS, "senders", *_all_sets(tunnels))})
     for address, mark in marks.items():
         collected.add(f"nbma{address.version}", element(address, value=mark))
     for (name, mark), networks in _by_set(tunnels, peers, marks).items():
