@@ -1,4 +1,4 @@
-"""``check``: whether a configuration is valid, what the agent would do with it, and what FRR lacks for it."""
+"""``check``: whether a configuration is valid, what the agent would do, and what FRR and the kernel lack for it."""
 
 import asyncio
 import dataclasses
@@ -9,10 +9,12 @@ from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.configuration_text import configuration_text
+from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.doctor.inspect import read_bgp
+from dmvpn_agent.kernel.links.preview import read_preview
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime.output import say
+from dmvpn_agent.runtime.output import say, say_lines
 
 #: Seconds to wait for bgpd.
 TIMEOUT = 10.0
@@ -25,16 +27,20 @@ def run(arguments: Namespace) -> int:
     logs.set_up_for_command()
     config = load(arguments.config)
     problems = asyncio.run(_frr_problems(config))
+    links = asyncio.run(read_preview(config.links))
     if arguments.json:
         rows = None if problems is None else [
             {"kind": str(problem.kind), "found": problem.found, "do": problem.do} for problem in problems
         ]  # fmt: skip
-        result = {"valid": True, "configuration": dataclasses.asdict(config), "frr_problems": rows}
+        result = {"valid": True, "configuration": dataclasses.asdict(config), "frr_problems": rows,
+                  "tunnels": tunnel_json(links)}  # fmt: skip
         say(json.dumps(result, default=str, indent=2))
         return 0
     say(configuration_text(config))
     for problem in problems or ():
         say(f"\nFRR: {problem.found}\n     {problem.do}")
+    if lines := list(tunnel_text(links)):
+        say_lines(("", *lines[:-1]))
     return 0
 
 

@@ -1,4 +1,6 @@
-"""``plan``: what the agent would change in FRR with a configuration that need not be in force yet.
+"""``plan``: what the agent would change in FRR and at the tunnel interfaces.
+
+The configuration need not be in force yet.
 
 Like an agent that starts now, the command judges the stored peers again and compares the desired neighbors and
 filters with FRR's. It writes nothing.
@@ -27,8 +29,10 @@ from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.cli.arguments import add_json
+from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.links.preview import read_preview
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import logs
@@ -72,20 +76,24 @@ def run(arguments: Namespace) -> int:
     logs.set_up_for_command()
     as_json = arguments.json
     context = load_context(arguments.config)
-    bgp = context.config.bgp
+    bgp, links = context.config.bgp, asyncio.run(read_preview(context.config.links))
+    status = EXIT_DIFFERENT if links.would_change or links.problems else EXIT_SAME
+    if not as_json:
+        say_lines(tunnel_text(links))
     if bgp is None:
-        say(json.dumps({"managed": False}) if as_json else "The agent does not manage BGP (bgp.enabled is false).")
-        return EXIT_SAME
+        text = "The agent does not manage BGP (bgp.enabled is false)."
+        say(json.dumps({"managed": False, "tunnels": tunnel_json(links)}) if as_json else text)
+        return status
     try:
         preview = asyncio.run(_preview(context, bgp))
     except (StoreUnreadable, FrrUnavailable) as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_UNREADABLE
     if as_json:
-        say(json.dumps(_json(preview), indent=2))
+        say(json.dumps(_json(preview) | {"tunnels": tunnel_json(links)}, indent=2))
     else:
         say_lines(_text(preview))
-    return EXIT_DIFFERENT if preview.different else EXIT_SAME
+    return EXIT_DIFFERENT if preview.different else status
 
 
 async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:

@@ -19,6 +19,9 @@ from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.plan import changes_json
 from dmvpn_agent.config.file import Config, load_contradictory
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.links.changes import LinkChange, commands
+from dmvpn_agent.kernel.links.kernel_links import KernelLinks, LinkError
+from dmvpn_agent.kernel.links.preview import own_changes
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.script import TABLE
@@ -38,15 +41,17 @@ EXIT_GONE, EXIT_LEFT, EXIT_UNREADABLE = 0, 1, 2
 class Found:
     """What the agent owns on this node.
 
-    ``changes`` remove it from FRR's BGP instance ``as_number``, ``routes`` its routes and rules from the kernel.
-    ``in_use``: the prefix-lists that stay, because an operator's neighbor uses them. ``store`` describes the stored
-    peers; it is empty if there are none or if they are to be kept. ``unreadable``: what cannot be read, and why.
+    ``changes`` remove it from FRR's BGP instance ``as_number``, ``routes`` its routes and rules from the kernel,
+    ``links`` the tunnel interfaces that it made and the addresses that it added to others. ``in_use``: the
+    prefix-lists that stay, because an operator's neighbor uses them. ``store`` describes the stored peers; it is empty
+    if there are none or if they are to be kept. ``unreadable``: what cannot be read, and why.
     """
 
     changes: tuple[Change, ...]
     as_number: int
     in_use: tuple[str, ...]
     table: bool
+    links: tuple[LinkChange, ...]
     store: str
     routes: tuple[RouteChange, ...]
     unreadable: tuple[str, ...]
@@ -54,7 +59,7 @@ class Found:
     @property
     def anything(self) -> bool:
         """Tell whether there is anything to remove."""
-        return bool(self.changes or self.table or self.store or self.routes)
+        return bool(self.changes or self.table or self.links or self.store or self.routes)
 
 
 class Reset:
@@ -91,7 +96,12 @@ class Reset:
             routes = plan_routes(Tables(), await self._routes.observe())
         except RoutesError as error:
             unreadable += [str(error)] if self._config.uplink else []
-        return Found(changes, as_number, in_use, table, self._stored(), routes, tuple(unreadable))
+        links: tuple[LinkChange, ...] = ()
+        try:
+            links = await own_changes(self._config.interfaces)
+        except LinkError as error:
+            unreadable += [str(error)]
+        return Found(changes, as_number, in_use, table, links, self._stored(), routes, tuple(unreadable))
 
     async def remove(self, found: Found) -> list[str]:
         """Remove it; return the errors. FRR comes first, because the redirect rule alone does no harm."""
@@ -105,6 +115,11 @@ class Reset:
                 await self._firewall.remove()
         except FirewallError as error:
             errors.append(str(error))
+        for change in found.links:
+            try:
+                await KernelLinks().apply(change)
+            except LinkError as error:
+                errors.append(str(error))
         try:
             await self._routes.apply(found.routes)
         except RoutesError as error:
@@ -206,6 +221,9 @@ def _text(found: Found) -> Iterator[str]:
     if found.table:
         yield "IN NFTABLES:"
         yield f"  table {TABLE}"
+    if found.links:
+        yield "TUNNEL INTERFACES AND ADDRESSES:"
+        yield from (f"  {line}" for change in found.links for line in commands(change))
     if found.routes:
         yield "IN THE KERNEL'S ROUTES, removed:"
         yield from (f"  {change.subject}" for change in found.routes)
@@ -242,6 +260,7 @@ def _json(found: Found) -> dict[str, Any]:
         "vtysh": render(found.changes, found.as_number),
         "prefix_lists_in_use": list(found.in_use),
         "nftables_table": found.table,
+        "tunnels": [line for change in found.links for line in commands(change)],
         "routes": [str(change.subject) for change in found.routes],
         "store": found.store,
         "unreadable": list(found.unreadable),

@@ -6,6 +6,8 @@ change back each time, the agent says so and leaves it alone for a while.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
 from itertools import chain
 from typing import Protocol
 
@@ -75,6 +77,7 @@ class LinkReconciler:
         self._settled: set[str] = set()
         self._reported = Troubles[LinkProblem]()
         self._would = Troubles[LinkChange]()
+        self._locals: dict[str, IPv4Address] = {}
         self.left: dict[str, tuple[LinkChange, ...]] = {}
         self.problems: tuple[LinkProblem, ...] = ()
         for cause in Cause:
@@ -104,6 +107,13 @@ class LinkReconciler:
             self._tunnels = wanted
             self._contest.forget()
             self._settled.clear()
+            self._trigger.set()
+
+    def use_local(self, interface: str, local: IPv4Address) -> None:
+        """Give a managed interface another local address than the configured one: that of the uplink in use."""
+        if self._locals.get(interface) != local:
+            self._locals[interface] = local
+            self._settled.discard(interface)  # this is no drift
             self._trigger.set()
 
     async def run(self) -> None:
@@ -139,7 +149,10 @@ class LinkReconciler:
         return bool(refused)
 
     async def _plans(self) -> dict[str, LinkPlan]:
-        tunnels = self._tunnels
+        tunnels = {
+            name: replace(settings, local=self._locals.get(name, settings.local))
+            for name, settings in self._tunnels.items()
+        }
         observed = await self._links.observe(tunnels.values())
         return {name: plan(settings, observed) for name, settings in tunnels.items()}
 

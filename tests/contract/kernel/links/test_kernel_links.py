@@ -31,6 +31,7 @@ from dmvpn_agent.kernel.links.changes import (
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks, LinkError
 from dmvpn_agent.kernel.links.observed import Gre, Observed, ObservedLink
 from dmvpn_agent.kernel.links.plan import plan
+from dmvpn_agent.kernel.links.preview import own_changes
 from dmvpn_agent.kernel.links.problem import Kind
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.links.settings import Sysctl, TunnelSettings
@@ -318,6 +319,25 @@ async def test_the_interface_and_its_uplink_can_be_in_vrfs() -> None:
     assert link.master == (await _link("red")).index
     await _apply(SetVrf("gre1", ""))
     assert (await _link()).master == 0
+
+
+@gre
+@in_network_namespace
+async def test_reset_removes_what_the_agent_made_and_nothing_else() -> None:
+    """Its interface, and its addresses on an interface of the operator's."""
+    command("ip", "link", "add", "gre2", "type", "gre", "local", "192.0.2.9", "key", "7")
+    command("ip", "address", "add", "10.9.0.1/24", "dev", "gre2")
+    gre2 = TunnelSettings("gre2", manages=True, addresses=(ADDRESS,))
+    gre1 = replace(GRE1, addresses=(IPV6,))
+    reconciler = LinkReconciler({"gre1": gre1, "gre2": gre2}, KernelLinks(), Telemetry(), Clocks())
+    assert not await reconciler.reconcile()
+    found = await own_changes(("gre1", "gre2"))
+    assert found == (RemoveLink("gre1"), RemoveAddress("gre2", ADDRESS))
+    await _apply(*found)
+    left = (await _observe()).links
+    assert "gre1" not in left
+    assert left["gre2"].addresses == {ip_interface("10.9.0.1/24")}
+    assert await own_changes(("gre1", "gre2")) == ()
 
 
 def test_the_settings_are_below_proc_sys_net() -> None:

@@ -193,3 +193,15 @@ async def test_only_the_tunnels_events_start_a_pass(event: Any, starts: bool) ->
     stand = Stand()
     stand.reconciler.kernel_changed(event)
     assert stand.reconciler._trigger._event.is_set() is starts
+
+
+async def test_the_uplink_in_use_gives_the_local_address() -> None:
+    """In place of the configured one; that is no drift."""
+    stand = Stand()
+    await stand.reconciler.reconcile()
+    stand.reconciler.use_local("gre1", IPv4Address("198.51.100.1"))
+    await stand.reconciler.reconcile()
+    found = stand.kernel.links["gre1"].gre
+    assert found
+    assert found.local == IPv4Address("198.51.100.1")
+    assert stand.repairs("tunnel") == 0
