@@ -43,8 +43,8 @@ class Found:
 
     ``changes`` remove it from FRR's BGP instance ``as_number``, ``routes`` its routes and rules from the kernel,
     ``links`` the tunnel interfaces that it made and the addresses that it added to others. ``in_use``: the
-    prefix-lists that stay, because an operator's neighbor uses them. ``store`` describes the stored peers; it is empty
-    if there are none or if they are to be kept. ``unreadable``: what cannot be read, and why.
+    prefix-lists that stay, because an operator's neighbor uses them. ``store`` describes the stored peers; it is
+    empty if there are none or if they are to be kept. ``unreadable``: what cannot be read, and why.
     """
 
     changes: tuple[Change, ...]

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from dmvpn_lab.render import render
-from dmvpn_lab.scenario import Address, Network, Node, Scenario, Second
+from dmvpn_lab.scenario import GRE, KEY, Address, Network, Node, Scenario, Second
 from dmvpn_lab.strongswan import CONNECTIONS, MODES
 
 CHECKOUT = Path(__file__).parents[3]
@@ -52,7 +52,13 @@ def _agent(node: Node, scenario: Scenario, values: Mapping[str, object]) -> str:
     joined = {name: '", "'.join(map(str, networks)) for name, networks in lists.items()}
     form = "dmvpn-ca." if scenario.authority == "dmvpn-ca" else ""
     text = render(text_of(f"deploy/agent.{form}{node.role}.toml"), {**values, **joined}) + _uplink(node, scenario)
-    return _replaced(text, "ipv6 = false ", "ipv6 = true ") if _has_ipv6(node) else text
+    text = _replaced(text, "ipv6 = false ", "ipv6 = true ") if _has_ipv6(node) else text
+    return text + _managed_tunnel(node) if node.managed else text
+
+
+def _managed_tunnel(node: Node) -> str:
+    addresses = ", ".join(f'"{address}/{address.max_prefixlen}"' for address in node.protocol_addresses)
+    return f'\n[tunnel.{GRE}]\nmanage = true\nlocal = "{node.nbma_address}"\nkey = {KEY}\naddresses = [{addresses}]\n'
 
 
 def _uplink(node: Node, scenario: Scenario) -> str:

@@ -17,6 +17,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 ROLES = ("hub", "spoke")
+#: The tunnel interface of each node, and its GRE key.
+GRE, KEY = "gre1", 42
 #: Whose form certificates have, and which configuration goes with it.
 AUTHORITIES = ("guide", "dmvpn-ca")
 _KEYS = ("title", "mode", "authority", "networks", "nodes", "routers", "second", "steps")
@@ -31,9 +33,9 @@ class Node:
     ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
     into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
-    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it. ``uplink``: its
-    agent keeps the tunnel's local address; ``backup`` names the NAT router of a second uplink, on which the node has
-    ``backup_address``.
+    is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it. ``managed``: its
+    agent makes the tunnel interface. ``uplink``: its agent keeps the tunnel's local address; ``backup`` names the NAT
+    router of a second uplink, on which the node has ``backup_address``.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Node:
     late: bool = False
     second: bool = False
     openrc: bool = False
+    managed: bool = False
     uplink: bool = False
     backup: str | None = None
     backup_address: IPv4Address | None = None

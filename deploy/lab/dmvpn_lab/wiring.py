@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from dmvpn_lab.namespace import Namespace, run
-from dmvpn_lab.scenario import Address, Node, Router, Scenario
+from dmvpn_lab.scenario import GRE, KEY, Address, Node, Router, Scenario
 
-GRE, SECOND_GRE = "gre1", "gre2"
-_KEY, _SECOND_KEY = 42, 43
+SECOND_GRE, _SECOND_KEY = "gre2", 43
 _BRIDGE = "internet"
 
 
@@ -45,12 +44,13 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
         _batch_in(router, f"link set {name} master inside up")
         address, gateway = f"{node.nbma_address}/{inside.network.prefixlen}", f"route add default via {inside.ip}"
     _forward_ipv6(node, space)
+    key = _SECOND_KEY if node.second else KEY
     _batch_in(
         space,
         f"address add {address} dev eth0",
         "link set eth0 up",
         gateway,
-        *_tunnel(GRE, node.nbma_address, node.protocol_addresses, _SECOND_KEY if node.second else _KEY),
+        *(() if node.managed else _tunnel(GRE, node.nbma_address, node.protocol_addresses, key)),
     )
     if (second := scenario.second_at(node.name)) and not node.second:
         _batch_in(
