@@ -12,7 +12,7 @@ from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.doctor.inspect import read_bgp
-from dmvpn_agent.kernel.links.preview import read_preview
+from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import say, say_lines
 

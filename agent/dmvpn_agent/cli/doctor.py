@@ -3,16 +3,17 @@
 import asyncio
 import dataclasses
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dmvpn_agent.cli.arguments import add_json
-from dmvpn_agent.config.file import load
+from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.checks import check_node
-from dmvpn_agent.doctor.inspect import expected, inspect
+from dmvpn_agent.doctor.inspect import expected, inspect, with_probes
+from dmvpn_agent.doctor.node import NodeView
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say
 from dmvpn_agent.runtime.printable import printable
@@ -20,7 +21,11 @@ from dmvpn_agent.view.table import table
 
 EXIT_SOUND, EXIT_FAULTS, EXIT_CANNOT = 0, 1, 2
 
-add_arguments = add_json
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_json(parser)
+    parser.add_argument("--probe", action="store_true", help="probe the path MTU to each peer too, for 4 s at most")
 
 
 def run(arguments: Namespace) -> int:
@@ -31,10 +36,23 @@ def run(arguments: Namespace) -> int:
     except ConfigError as error:
         complain(f"dmvpn-agent: {error}")
         return EXIT_CANNOT
-    checks = check_node(asyncio.run(inspect(config)), expected(config))
+    checks = check_node(asyncio.run(_inspect(config, probes=arguments.probe)), expected(config))
     say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if arguments.json
           else "\n".join(render(checks)))  # fmt: skip
     return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND
+
+
+async def _inspect(config: Config, *, probes: bool) -> NodeView:
+    node = await inspect(config)
+    if not probes:
+        return node
+    try:
+        return await with_probes(node, config)
+    except PermissionError:
+        complain("dmvpn-agent: the paths are not probed: run the doctor as root")
+    except OSError as error:
+        complain(f"dmvpn-agent: the paths are not probed: {error}")
+    return node
 
 
 def render(checks: Sequence[Check]) -> Iterator[str]:

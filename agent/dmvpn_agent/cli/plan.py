@@ -32,7 +32,7 @@ from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
-from dmvpn_agent.kernel.links.preview import read_preview
+from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import logs

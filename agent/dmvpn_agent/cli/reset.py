@@ -21,7 +21,7 @@ from dmvpn_agent.config.file import Config, load_contradictory
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.links.changes import LinkChange, commands
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks, LinkError
-from dmvpn_agent.kernel.links.preview import own_changes
+from dmvpn_agent.kernel.links.read_preview import own_changes
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.script import TABLE

@@ -4,6 +4,7 @@ from dmvpn_agent.doctor.bgpd_checks import bgpd_checks
 from dmvpn_agent.doctor.charon_checks import charon_checks, trap_checks
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.kernel_checks import kernel_checks, tunnel_checks
+from dmvpn_agent.doctor.mtu_checks import mtu_checks
 from dmvpn_agent.doctor.nhrpd_checks import nhrpd_checks
 from dmvpn_agent.doctor.node import Expected, NodeView
 from dmvpn_agent.doctor.socket_checks import metrics_checks, socket_checks
@@ -19,6 +20,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *socket_checks(node),
         *nhrpd_checks(node.nhrpd, expected),
         *tunnel_checks(node, expected),
+        *mtu_checks(node, expected),
         *kernel_checks(node, expected),
         *trust_checks(node, expected),
         *bgpd_checks(node, expected),

@@ -5,22 +5,28 @@ import platform
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
 from dmvpn_agent import __version__
 from dmvpn_agent.addresses import Network
+from dmvpn_agent.admission.bindings import NhrpdUnavailable
+from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_neighbor
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems
-from dmvpn_agent.charon.commands import list_connections, list_own_certificates, list_plugins
+from dmvpn_agent.charon.commands import list_connections, list_own_certificates, list_plugins, list_sas
 from dmvpn_agent.charon.commands import version as charon_version
 from dmvpn_agent.charon.events import PATCHED_EVENT
+from dmvpn_agent.charon.sa import ChildSa, IkeSa, circuits
 from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.config.file import Config
+from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.node import (
     NHRPD_VICI,
     CharonView,
@@ -30,13 +36,17 @@ from dmvpn_agent.doctor.node import (
     NhrpdView,
     NodeView,
     OwnCertificate,
+    SaView,
     SocketView,
     TrapPolicy,
     Unknown,
 )
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
+from dmvpn_agent.doctor.path_probe import Target, probe
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.links.mtu import negotiated
+from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.section import SectionName
@@ -135,7 +145,26 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
             for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
             if endpoint
         },
+        tunnels=await read_preview(config.links),
     )
+
+
+async def with_probes(node: NodeView, config: Config) -> NodeView:
+    """Return the same node with the paths to its peers probed. Raises ``OSError`` without permission to send ICMP."""
+    if isinstance(node.links, Unknown):
+        return node
+    sas = {} if isinstance(node.charon, Unknown) else {sa.peer: sa for sa in node.charon.sas}
+    targets = []
+    with suppress(NhrpdUnavailable):
+        for binding in await FrrNhrpd(Terminals(config.frr).reader, config.interfaces).bindings(4, lambda _: None):
+            link, sa = node.links.get(binding.interface), sas.get(str(binding.nbma_address))
+            peer, nbma = binding.protocol_address, binding.nbma_address
+            if link and isinstance(peer, IPv4Address) and isinstance(nbma, IPv4Address):
+                sizes = (sa and negotiated(sa.encryption, sa.integrity)) or ASSUMED
+                targets.append(
+                    Target(binding.interface, link.mtu, peer, nbma, sizes, bool(sa and sa.udp_encapsulated))
+                )
+    return replace(node, probes=await probe(targets))
 
 
 def _sockets(config: Config, nhrpd_vici: Path, agent: User | None) -> dict[str, SocketView]:
@@ -180,6 +209,7 @@ async def _charon(path: Path) -> CharonView:
         connections = await list_connections(session)
         plugins = await list_plugins(session)
         own = [read_certificate(der) for der in await list_own_certificates(session)]
+        sas = await list_sas(session)
     finally:
         with suppress(OSError):
             await session.close()
@@ -187,7 +217,13 @@ async def _charon(path: Path) -> CharonView:
     methods = {one.name: one.authentication for one in connections}
     return CharonView(release, patched, modes, tuple(
         OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
-    ), plugins, methods)  # fmt: skip
+    ), plugins, methods, tuple(_sa(*circuit) for circuit in circuits(sas).values()))  # fmt: skip
+
+
+def _sa(sa: IkeSa, child: ChildSa) -> SaView:
+    algorithms = child.algorithms
+    peer = str(sa.remote_host)
+    return SaView(sa.name, peer, algorithms.encryption, algorithms.integrity, child.udp_encapsulated)
 
 
 async def _print(*argv: str) -> str:

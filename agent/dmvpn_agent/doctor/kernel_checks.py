@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.doctor.check import Check, Level, result, unknown
 from dmvpn_agent.doctor.node import FAMILIES, Expected, LinkView, NodeView, Unknown
+from dmvpn_agent.kernel.links.changes import commands
+from dmvpn_agent.kernel.links.preview import LinkPreview
 
 
 def tunnel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
@@ -14,6 +16,17 @@ def tunnel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
         return
     for name in expected.tunnels:
         yield from _tunnel(name, node.links.get(name), expected)
+    yield from _configured(node.tunnels)
+
+
+def _configured(tunnels: LinkPreview) -> Iterator[Check]:
+    """Check that the tunnel interfaces are as in ``[tunnel.NAME]``."""
+    for problem in tunnels.problems:
+        yield Check(f"tunnel.{problem.interface}", Level.FAULT, problem.found, "as in agent.toml", problem.do)
+    for name, plan in tunnels.plans.items():
+        lines = [line for change in plan.changes for line in commands(change)]
+        yield result(f"tunnel.{name}", not lines, f"{len(lines)} differences" if lines else "as configured",
+                     f"as in tunnel.{name}; with manage = true the agent keeps it so", "; ".join(lines))  # fmt: skip
 
 
 def _tunnel(name: str, link: LinkView | None, expected: Expected) -> Iterator[Check]:
@@ -26,8 +39,6 @@ def _tunnel(name: str, link: LinkView | None, expected: Expected) -> Iterator[Ch
     yield result(f"interface {name}", link.kind == "gre" and link.up and bool(link.addresses), found, wanted, do)
     if 6 in expected.ip_versions[name]:
         yield _ipv6_addresses(name, link)
-    yield result(f"MTU of {name}", 0 < link.mtu <= 1476, link.mtu, "about 1400, to leave room for GRE and ESP",
-                 f"ip link set {name} mtu 1400", Level.WARNING)  # fmt: skip
     if len(expected.tunnels) > 1:
         yield result(f"key of {name}", link.key is not None, link.key or "none",
                      "a key, by which the kernel distinguishes the tunnels",

@@ -10,6 +10,7 @@ from datetime import datetime
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
+from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
 
 #: The path that is compiled into nhrpd.
 NHRPD_VICI = "/run/charon.vici"
@@ -81,6 +82,17 @@ class OwnCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class SaView:
+    """A CHILD_SA that carries traffic: algorithms by strongSwan's names, and the peer's NBMA address."""
+
+    profile: str
+    peer: str
+    encryption: str
+    integrity: str
+    udp_encapsulated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CharonView:
     """charon. ``modes``: for each connection the mode of its child of the same name, ``None`` without such a child.
 
@@ -93,6 +105,7 @@ class CharonView:
     certificates: tuple[OwnCertificate, ...]
     plugins: frozenset[str]
     methods: Mapping[str, Authentication]
+    sas: tuple[SaView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,10 @@ class NhrpdView:
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """A network interface. ``key``: the GRE key, if any. ``addresses``: all but the link-local ones."""
+    """A network interface. ``key``: the GRE key, if any. ``addresses``: all but the link-local ones.
+
+    ``local`` and ``device``: a tunnel's NBMA address and uplink, if it names them.
+    """
 
     kind: str
     up: bool
@@ -130,6 +146,22 @@ class LinkView:
     key: str | None
     addresses: tuple[str, ...]
     link_local: tuple[str, ...] = ()
+    local: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PathProbe:
+    """How large packets to a peer through a tunnel interface may be. ``mtu``: the interface's.
+
+    ``largest``: of the largest packet that was answered, ``None`` if none was. ``where`` the larger ones are lost.
+    """
+
+    interface: str
+    peer: str
+    mtu: int
+    largest: int | None
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +179,7 @@ class NodeView:
     ``routes``: type and protocol of the route to each network in ``Expected.announced`` that has one.
     ``forwards`` and ``forwards_ipv6``: whether the kernel forwards packets of that IP version.
     ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
-    and bridge, if configured.
+    and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
     """
 
     now: datetime
@@ -166,3 +198,5 @@ class NodeView:
     table: frozenset[str] | Unknown
     bgp: tuple[BgpProblem, ...] | Unknown | None
     metrics: Mapping[str, MetricsView]
+    tunnels: LinkPreview = NO_LINKS
+    probes: tuple[PathProbe, ...] = ()

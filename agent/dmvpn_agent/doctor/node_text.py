@@ -30,15 +30,21 @@ def parse_links(text: str) -> dict[str, LinkView]:
                 kind=typed.text(link.get("linkinfo", {}).get("info_kind", "none")),
                 up="UP" in link["flags"],
                 mtu=typed.integer(link["mtu"]),
-                key=_key(link.get("linkinfo", {}).get("info_data", {})),
+                key=_key(_data(link)),
                 addresses=_addresses(link, "global"),
                 link_local=_addresses(link, "link"),
+                local=_data(link).get("local"),
+                device=_data(link).get("link"),
             )
             for link in typed.items(typed.document(text))
             if "ifname" in link
         }  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"ip printed no interfaces: {error!r}") from error
+
+
+def _data(link: Mapping[str, Any]) -> Mapping[str, Any]:
+    return typed.mapping(link.get("linkinfo", {}).get("info_data", {}))
 
 
 def _addresses(link: Mapping[str, Any], scope: str) -> tuple[str, ...]:

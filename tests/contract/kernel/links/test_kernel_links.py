@@ -31,8 +31,8 @@ from dmvpn_agent.kernel.links.changes import (
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks, LinkError
 from dmvpn_agent.kernel.links.observed import Gre, Observed, ObservedLink
 from dmvpn_agent.kernel.links.plan import plan
-from dmvpn_agent.kernel.links.preview import own_changes
 from dmvpn_agent.kernel.links.problem import Kind
+from dmvpn_agent.kernel.links.read_preview import own_changes
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.links.settings import Sysctl, TunnelSettings
 from dmvpn_agent.kernel.netlink import KernelWatch
