@@ -22,13 +22,15 @@ NETWORKS = Networks(
 )
 
 
-def make_registry(place: Path | str, settings: Settings | None = None, **changes: Any) -> Database:
+def make_registry(
+    place: Path | str, settings: Settings | None = None, now: datetime = NOW, **changes: Any
+) -> Database:
     """A registry with a CA; ``changes`` are fields of ``NewRegistry``."""
     rounds, keys._ROUNDS = keys._ROUNDS, 1000
     try:
         database = Database(str(place))
         new = NewRegistry(settings or Settings(), changes.pop("networks", NETWORKS), **changes)
-        create_registry(database, new, PASSPHRASE, NOW)
+        create_registry(database, new, PASSPHRASE, now)
     finally:
         keys._ROUNDS = rounds
     return database

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.ca import schema
@@ -67,7 +67,15 @@ def lay_out(connection: Connection, settings: Settings, networks: Networks, hub_
     add_hubs(connection, hub_as, common)
 
 
+def change_settings(connection: Connection, settings: Settings) -> None:
+    """Write other settings into a registry; they count for what is made from now on. Raises ``CaError``."""
+    settings.check()
+    connection.execute(update(schema.settings).values(value=settings.to_json()))
+    record(connection, "set", settings.to_json())
+
+
 def _check(new: NewRegistry) -> None:
+    new.settings.check()
     if not new.networks.tunnels:
         raise CaError("no tunnel network is named", "name one: --tunnel 10.255.0.0/24")
     if new.settings.as_number is None and not new.networks.as_ranges:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from cryptography import x509
 
 from dmvpn_agent.addresses import AsRange, Network
-from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.node import merged
 from dmvpn_agent.x509.claim_sources import ADDRESS_BLOCKS, AS_IDENTIFIERS, HUB_HOSTS, IS_HUB
 from dmvpn_agent.x509.der import BIT_STRING, IA5_STRING, INTEGER, OCTET_STRING, SEQUENCE, encoded
@@ -45,11 +44,8 @@ def is_hub(value: bool) -> x509.UnrecognizedExtension:
 
 
 def hub_hosts(hosts: Iterable[str]) -> x509.UnrecognizedExtension:
-    """Return dmvpn-ca's list of hubs. Raises ``CaError`` for a host that is not ASCII."""
-    try:
-        names = [encoded(IA5_STRING, host.encode("ascii")) for host in hosts]
-    except UnicodeEncodeError as error:
-        raise CaError(f"the hub host {error.object!r:.80} is not ASCII", "write it in its xn-- form") from error
+    """Return dmvpn-ca's list of hubs: addresses, or DNS names in ASCII."""
+    names = [encoded(IA5_STRING, host.encode("ascii")) for host in hosts]
     return _extension(HUB_HOSTS, encoded(SEQUENCE, *names))
 
 

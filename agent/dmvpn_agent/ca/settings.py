@@ -1,8 +1,14 @@
 """What the CA was told once, by ``ca init``: it stands in the registry."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+
+from dmvpn_agent.ca.errors import CaError
+
+_HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+_URL = re.compile(r"(https?|ldap)://[!-~]{1,500}")
 
 
 class ResourcesIn(StrEnum):
@@ -34,6 +40,15 @@ class Settings:
     node_days: int = 365
     crl_hours: int = 24
     crl_directory: str = ""
+
+    def check(self) -> None:
+        """Raise ``CaError`` for a host or URL that certificates cannot contain."""
+        for host in self.hub_hosts:
+            if not _HOST.fullmatch(host):
+                raise CaError(f"{host!r:.80} is no host", "write an address, or a DNS name in ASCII (xn--…)")
+        for url in self.crl_urls:
+            if not _URL.fullmatch(url):
+                raise CaError(f"{url!r:.80} is no URL of a CRL", "write http://HOST/NAME.crl")
 
     def to_json(self) -> str:
         """Return the text that the registry keeps."""

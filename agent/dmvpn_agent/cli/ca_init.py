@@ -2,15 +2,17 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.ca.authorities import CaAuthority, Lifetimes, issuing_authority, read_authorities
-from dmvpn_agent.ca.creation import NewRegistry, create_registry
+from dmvpn_agent.ca.creation import NewRegistry, change_settings, create_registry
 from dmvpn_agent.ca.profile import Networks
+from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.cli.ca_answer import (
     Answer,
@@ -38,6 +40,10 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     add_passphrase(init)
     _add_networks(init)
     _add_form(init)
+    text = "Change what `ca init` was told; it counts for certificates and CRLs that are made from now on."
+    change = actions.add_parser("set", help=text, description=text)
+    add_common(change, _set)
+    _add_changeable(change)
     text = "Bring the registry's tables to this version of the program."
     add_common(actions.add_parser("upgrade", help=text, description=text), _upgrade)
 
@@ -61,20 +67,35 @@ def _add_form(init: ArgumentParser) -> None:
     init.add_argument("--resources-in", type=ResourcesIn, choices=list(ResourcesIn), default=ResourcesIn.SUBJECT,
                       help="where certificates name resources: as OUs of the subject, or as extensions like dmvpn-ca"
                       " (default: %(default)s)")  # fmt: skip
-    init.add_argument("--hub-host", action="append", default=[], metavar="HOST",
-                      help="where a hub is, as address or DNS name; also several times")  # fmt: skip
-    init.add_argument("--crl-url", action="append", default=[], metavar="URL",
-                      help="where nodes can fetch the CRL; also several times")  # fmt: skip
-    init.add_argument("--crl-directory", type=Path, metavar="FOLDER", help="where the CRL is published")
-    init.add_argument("--crl-hours", type=_positive, default=24, metavar="N",
-                      help="how long a CRL is valid (default: %(default)s)")  # fmt: skip
-    init.add_argument("--days", type=_positive, default=365, metavar="N",
-                      help="how long a node's certificate is valid (default: %(default)s)")  # fmt: skip
+    _add_changeable(init)
     init.add_argument("--issuing-ca", action="store_true", help="a second CA below the root issues the certificates")
     init.add_argument("--root-key", type=Path, metavar="FILE",
                       help="put the root's key into FILE, to be kept elsewhere, not into the registry")  # fmt: skip
     init.add_argument("--bounded", action="store_true",
                       help="the CA's certificates name the networks, as its limits (RFC 3779)")  # fmt: skip
+
+
+def _add_changeable(parser: ArgumentParser) -> None:
+    """Add what ``ca set`` can change; ``None`` for what is not named."""
+    parser.add_argument("--hub-host", action="append", metavar="HOST",
+                        help="where a hub is, as address or DNS name; also several times")  # fmt: skip
+    parser.add_argument("--crl-url", action="append", metavar="URL",
+                        help="where nodes can fetch the CRL; also several times")  # fmt: skip
+    parser.add_argument("--crl-directory", type=Path, metavar="FOLDER", help="where the CRL is published")
+    parser.add_argument("--crl-hours", type=_positive, metavar="N", help="how long a CRL is valid (default: 24)")
+    parser.add_argument("--days", type=_positive, metavar="N",
+                        help="how long a node's certificate is valid (default: 365)")  # fmt: skip
+
+
+def _changed(settings: Settings, arguments: Namespace) -> Settings:
+    named: dict[str, Any] = {
+        "hub_hosts": None if arguments.hub_host is None else tuple(arguments.hub_host),
+        "crl_urls": None if arguments.crl_url is None else tuple(arguments.crl_url),
+        "crl_directory": None if arguments.crl_directory is None else str(arguments.crl_directory.absolute()),
+        "crl_hours": arguments.crl_hours,
+        "node_days": arguments.days,
+    }
+    return replace(settings, **{name: value for name, value in named.items() if value is not None})
 
 
 def _positive(text: str) -> int:
@@ -87,15 +108,8 @@ def _positive(text: str) -> int:
 def _init(arguments: Namespace) -> Answer:
     database = database_of(arguments)
     ranges = [] if arguments.as_number else arguments.as_numbers or [_AS_NUMBERS]
-    settings = Settings(
-        organization=arguments.organization,
-        resources_in=arguments.resources_in,
-        as_number=arguments.as_number,
-        hub_hosts=tuple(arguments.hub_host),
-        crl_urls=tuple(arguments.crl_url),
-        node_days=arguments.days,
-        crl_hours=arguments.crl_hours,
-        crl_directory=str(arguments.crl_directory.absolute()) if arguments.crl_directory else "",
+    settings = _changed(
+        Settings(arguments.organization, arguments.resources_in, as_number=arguments.as_number), arguments
     )
     new = NewRegistry(
         settings,
@@ -142,3 +156,17 @@ def _upgrade(arguments: Namespace) -> Answer:
     with database.reading() as connection:
         issuing_authority(connection)
     return Answer({"changed": changed}, [f"{database}: {'upgraded' if changed else 'nothing to do'}"])
+
+
+def _set(arguments: Namespace) -> Answer:
+    with database_of(arguments).writing() as connection:
+        before = read_settings(connection)
+        settings = _changed(before, arguments)
+        if settings != before:
+            change_settings(connection, settings)
+    data = asdict(settings)
+    return Answer(data, (f"{name.replace('_', ' '):<14} {_text(value)}" for name, value in data.items()))
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else "none" if value in (None, "") else str(value)

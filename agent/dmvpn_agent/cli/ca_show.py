@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from dmvpn_agent.ca.allocation import pools
+from dmvpn_agent.ca.answers_text import answers_text
 from dmvpn_agent.ca.authorities import issuing_authority, read_authorities
 from dmvpn_agent.ca.bundle import chain_pem
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import write_file
 from dmvpn_agent.ca.issuing import IssuedCertificate, certificates_of, latest_certificates
-from dmvpn_agent.ca.reading import find_node, find_site, has_site, read_audit, read_holdings, read_nodes, read_sites
+from dmvpn_agent.ca.profile import Networks
+from dmvpn_agent.ca.reading import (
+    find_node,
+    find_site,
+    has_site,
+    read_audit,
+    read_holdings,
+    read_nodes,
+    read_settings,
+    read_sites,
+)
 from dmvpn_agent.cli.ca_answer import Answer, add_common, database_of
 from dmvpn_agent.cli.ca_init import authority_json
 from dmvpn_agent.cli.ca_nodes import node_json, site_json
@@ -37,6 +48,10 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     show = actions.add_parser("show", help=text, description=text)
     add_common(show, _show)
     show.add_argument("name", metavar="NAME")
+    text = "Print what `setup --answers` needs for a node beside its bundle."
+    answers = actions.add_parser("answers", help=text, description=text)
+    add_common(answers, _answers)
+    answers.add_argument("node", metavar="NODE")
     text = "Write the certificates of the CA, PEM, for policy.ca_certificates and swanctl/x509ca."
     certificates = actions.add_parser("certificates", help=text, description=text)
     add_common(certificates, _certificates)
@@ -140,6 +155,13 @@ def _lines(values: dict[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         yield f"{name.replace('_', ' '):<12} {text}"
+
+
+def _answers(arguments: Namespace) -> Answer:
+    with database_of(arguments).reading() as connection:
+        node, settings = find_node(connection, arguments.node), read_settings(connection)
+        text = answers_text(node, Networks.of_pools(pools(connection)), settings)
+    return Answer({"node": node.name, "answers": text}, text.splitlines())
 
 
 def _certificates(arguments: Namespace) -> Answer:

@@ -118,6 +118,31 @@ def test_a_request_keeps_the_key_at_the_node(ca: Ca) -> None:
     assert "KEY" not in Path("hub.pem").read_text()
 
 
+def test_what_init_was_told_can_change(ca: Ca) -> None:
+    """What is not named stays; the next certificate and CRL have it."""
+    assert ca.do("set")["node_days"] == 365
+    changed = ca.do("set", "--hub-host", "hub.example", "--crl-url", "http://crl.example/a.crl", "--crl-hours", "2")
+    assert (changed["hub_hosts"], changed["node_days"], changed["crl_hours"]) == (["hub.example"], 365, 2)
+    ca.signing("hub", "add", "--pem")
+    text = subprocess.run(["openssl", "x509", "-in", "Hub-1.pem", "-noout", "-text"], capture_output=True, check=True)
+    assert b"http://crl.example/a.crl" in text.stdout
+    ca.signing("crl")
+    assert Path("www/a.crl").exists()
+    assert 'tunnel_networks = ["10.255.0.0/24"]' in ca.do("answers", "hub-1")["answers"]
+    assert "is no URL" in ca.refused("set", "--crl-url", "x")
+
+
+def test_a_backup_and_a_table(ca: Ca) -> None:
+    """By the commands."""
+    Path("nodes.csv").write_text("site,node,addresses,prefixes,as_number\nFIN,1,,10.1.0.0/16,\n")
+    assert ca.do("import", "nodes.csv")["nodes"] == ["FIN-1"]
+    ca.do("backup", "saved")
+    assert "is there already" in ca.refused("backup", "saved")
+    assert main(["ca", "restore", "saved", "--database", "other.sqlite"]) == 0
+    assert main(["ca", "list", "--database", "other.sqlite"]) == 0
+    assert "no database of dmvpn-ca" in ca.refused("import-dmvpn-ca", "saved")
+
+
 def test_what_is_refused_changes_nothing(ca: Ca) -> None:
     """A wrong passphrase, an overlap, a file that is there, an unknown node: each is named."""
     ca.do("site", "add", "FIN", "--prefix", "10.1.0.0/16")
