@@ -88,7 +88,7 @@ def node_certificate(
     if settings.hub_hosts:
         extensions.append((hub_hosts(settings.hub_hosts), False))
     if settings.resources_in is not ResourcesIn.SUBJECT:
-        extensions += _resources(node, settings.resources_in, networks)
+        extensions += _resources(node, networks)
     until = min(now + timedelta(days=settings.node_days), issuer.not_valid_after_utc)
     builder = _builder(node_subject(node, settings), issuer.subject, public_key, now, until)
     return _extended(builder, extensions)
@@ -110,7 +110,7 @@ def ca_certificate(
         extensions.append((authority_key_identifier(issuer), False))
     if held is not None:
         extensions.append((address_blocks((*held.tunnels, *held.sites)), True))
-        extensions.append((as_identifiers(held.as_ranges), True))
+        extensions.append((as_identifiers(held.as_ranges), False))  # charon would refuse it as critical
     until = now + timedelta(days=days)
     if issuer is not None:
         until = min(until, issuer.not_valid_after_utc)
@@ -126,18 +126,17 @@ def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdent
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
-def _resources(node: Node, place: ResourcesIn, networks: Networks) -> list[Extension]:
-    """Return the extensions as dmvpn-ca writes them; a hub's blocks are those of the whole network.
+def _resources(node: Node, networks: Networks) -> list[Extension]:
+    """Return the extensions of dmvpn-ca's certificates; a hub's blocks are those of the whole network.
 
-    charon does not know the role and the AS numbers: beside OUs they need not be critical.
+    charon does not know role and AS numbers: here they are not critical, so that it needs no other configuration.
     """
     blocks = (*networks.tunnels, *networks.sites) if node.is_hub else node.prefixes
-    alone = place is ResourcesIn.EXTENSIONS
-    extensions: list[Extension] = [(is_hub(node.is_hub), alone)]
+    extensions: list[Extension] = [(is_hub(node.is_hub), False)]
     if blocks:
         extensions.append((address_blocks(blocks), True))
     extensions.append((x509.SubjectAlternativeName([x509.IPAddress(one) for one in node.addresses]), False))
-    extensions.append((as_identifiers([AsRange(node.as_number, node.as_number)]), alone))
+    extensions.append((as_identifiers([AsRange(node.as_number, node.as_number)]), False))
     return extensions
 
 
