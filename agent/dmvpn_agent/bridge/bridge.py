@@ -20,7 +20,7 @@ from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.commands import list_sas
 from dmvpn_agent.charon.connection_wait import ConnectionWait
-from dmvpn_agent.charon.events import PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, ChildChange, SaEventKind
+from dmvpn_agent.charon.events import PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, SaEventKind
 from dmvpn_agent.charon.sa import Circuit, IkeSa, addresses, circuits
 from dmvpn_agent.charon.session import Charon, CharonLost, CharonSession, decoded_events, follow
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
@@ -65,9 +65,8 @@ class Bridge:
         self._trouble = Trouble()
         self._profiles = profiles
         self._clock = clock
-        # The unique ids of the IKE_SAs to list again, and what events said since the last refresh.
+        # The unique ids of the IKE_SAs to list again, and the circuits that events showed since the last refresh.
         self._stale: set[int] = set()
-        self._changes: list[ChildChange] = []
         self._arrivals: dict[int, Circuit] = {}
         #: The circuits that were announced without a certificate.
         self._uncertified: set[int] = set()
@@ -134,7 +133,7 @@ class Bridge:
         self.session = None
         self.clients.close("charon_lost")
         self.circuits = CircuitTable()
-        self._stale, self._changes, self._arrivals, self._uncertified = set(), [], {}, set()
+        self._stale, self._arrivals, self._uncertified = set(), {}, set()
 
     def _give_up_adopted(self) -> None:
         if not self.ready and tuple(self.clients):
@@ -189,7 +188,7 @@ class Bridge:
             return False
         if event.rekeyed:
             self._certificates.move(*event.rekeyed)
-        self._changes += event.child_changes
+        self.circuits.note(event.child_changes)
         if event.kind is SaEventKind.IKE_ESTABLISHED and event.ike_sas:
             self._certificates.authenticated(event.ike_sas)
         if event.precedes_child and not event.ike_ids & self.circuits.sas.keys():
@@ -201,11 +200,11 @@ class Bridge:
         return True
 
     def _announce_arrivals(self) -> None:
-        """Announce new circuits before charon lists them, if their certificates are known and no CHILD_SA has gone.
+        """Announce new circuits before charon lists them, if their certificates are known.
 
         While many peers connect, charon takes long to answer ``list-sas``: it waits for each IKE_SA that is in use.
         """
-        if not self.ready or any(not change.came for change in self._changes):
+        if not self.ready:
             return
         for circuit in self._arrivals.values():
             if self._has_certificate(circuit) and self.circuits.announce_early(circuit):
@@ -248,12 +247,11 @@ class Bridge:
             await self._certificates.learn(session, sas)
             if ids is None:
                 await self._certificates.resync(session, everything)
-        # All events that charon raised before it answered were applied by now.
-        changes, self._changes = self._changes, []
+        # All events that charon raised before it answered are noted by now.
         self._arrivals = {
             key: circuit for key, circuit in self._arrivals.items() if circuit[0].unique_id in self._stale
         }
-        announcements = self.circuits.update(listed, changes, ids)
+        announcements = self.circuits.update(listed, ids)
         for circuit in announcements.interrupted:
             self._announce("child-state-destroying", circuit)
         installed = {child.unique_id: (sa, child) for sa, child in (*self._certified(), *announcements.installed)}

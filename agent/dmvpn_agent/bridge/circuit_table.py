@@ -15,18 +15,21 @@ Without 1 nhrpd has no tunnel for a peer, or terminates the wrong IKE_SA. Withou
 binding, or a peer that the agent disconnected looks as if it had been connected all the time.
 
 A CHILD_SA is gone if
-- an event said so (``child-updown`` without ``up``, or ``old`` of a ``child-rekey``), and no event before it waits
-  for its listing;
-- charon lists it in a state without traffic, or its IKE_SA as being deleted, and no CHILD_SA that an event reported
-  waits for its listing;
+- an event said so (``child-updown`` without ``up``, or ``old`` of a ``child-rekey``), and no event of its pair before
+  it waits for its listing;
+- charon lists it in a state without traffic, or its IKE_SA as being deleted;
 - two listings in a row lack it. One listing proves nothing: while charon rekeys an IKE_SA, its CHILD_SAs move to the
   new one, and ``list-sas``, which goes from one IKE_SA to the next, can meet them in neither.
+Without an event it is not gone while a CHILD_SA of its pair that an event reported waits for its listing.
 
 Order of announcements: first the interruptions (every circuit of a pair had ended before the next one came, going by
-the order of charon's events), then new and changed circuits, then all other circuits that are gone.
+the order of charon's events), then new and changed circuits, then all other circuits that are gone. A circuit that
+came after the interruption, and was announced before a listing showed the interruption, is announced as interrupted
+and as new.
 
 Events and listings come by different ways, so an event can precede the listing that shows its effect. Such an event
-keeps its place before later events until the next update.
+keeps its place before later events of its pair until a listing shows it, or a later list of all IKE_SAs does not. The
+order of events of different pairs does not matter: nhrpd counts each pair's circuits alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -35,9 +38,7 @@ from dataclasses import dataclass, field
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.bridge.multi_index import MultiIndex
 from dmvpn_agent.charon.events import ChildChange
-from dmvpn_agent.charon.sa import Circuit, IkeSa, addresses, circuits, same_circuit
-
-Pair = tuple[Address, Address]
+from dmvpn_agent.charon.sa import Circuit, IkeSa, Pair, addresses, circuits, same_circuit
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,12 @@ class CircuitTable:
         # Announced circuits that no listing has shown yet, and those that the last listing lacked.
         self._not_yet_listed: set[int] = set()
         self._unconfirmed: set[int] = set()
-        self._early_events: Sequence[ChildChange] = ()
+        # Events since the last update, and the pairs of which one ended.
+        self._events: list[ChildChange] = []
+        self._ending = set[Pair | None]()
+        # By pair: events whose effect the last listing did not show, and the CHILD_SAs that existed before them.
+        self._early: dict[Pair, list[ChildChange]] = {}
+        self._alive: dict[Pair, set[int]] = {}
         for circuit in announced:
             self._announce_unlisted(circuit)
 
@@ -93,37 +99,43 @@ class CircuitTable:
             for key, circuit in circuits(sas).items()
         )
 
+    def note(self, events: Iterable[ChildChange]) -> None:
+        """Note what events reported, in their order; the next update takes it in."""
+        for event in events:
+            self._events.append(event)
+            if not event.came:
+                self._ending.add(event.pair)
+
     def announce_early(self, circuit: Circuit) -> bool:
         """Note a circuit that an event shows; return whether to announce it before a listing shows it.
 
-        That is safe if no other circuit between its addresses is announced, and no event waits for a listing.
+        That is safe if its pair has no other circuit announced, and no event that waits for a listing.
         """
         sa, child = circuit
-        known = child.unique_id in self.announced or self._by_pair.of(addresses(sa))
-        if known or self._early_events or not child.installed:
+        pair = addresses(sa)
+        known = child.unique_id in self.announced or self._by_pair.of(pair)
+        if known or not child.installed or pair in self._early or pair in self._ending or None in self._ending:
             return False
         self._announce_unlisted(circuit)
         return True
 
-    def update(
-        self, listed: Mapping[int, IkeSa], events: Sequence[ChildChange], of: Set[int] | None = None
-    ) -> Announcements:
-        """Take in a listing, and all events since the last one in their order; return what to announce.
+    def update(self, listed: Mapping[int, IkeSa], of: Set[int] | None = None) -> Announcements:
+        """Take in a listing and the events noted; return what to announce.
 
         ``of``: the unique ids of the IKE_SAs that the bridge asked for, ``None`` for all; those in ``listed`` exist.
         """
         checked = self._replace(listed, of) | self._unconfirmed | self._unlisted(of)
         current = {key: circuit for key in sorted(checked) if (circuit := self._listed_circuit(key))}
-        earlier, self._early_events = self._early_events, self._from_first_early(events, checked, current)
-        events = (*earlier, *events)
-        decided = events[: len(events) - len(self._early_events)]
+        decided = self._decide(checked, current, all_listed=of is None)
         absent = (checked & self.announced.keys()) - current.keys()
-        unconfirmed = self._without_evidence(absent, decided, incomplete=self._lacks_arrival(current))
+        unconfirmed = {key for key in absent if not self._is_gone(key, decided, current)}
         gone = absent - unconfirmed
-        interrupted = self._interrupted(events, current) & gone
+        interrupted = self._interrupted(decided, gone)
+        back = {key: self.announced[key] for key in sorted(interrupted - gone)}
+        new = {key: circuit for key, circuit in current.items() if not self._is_announced(key, circuit)}
         announcements = Announcements(
             [self.announced[key] for key in sorted(interrupted)],
-            [circuit for key, circuit in current.items() if not self._is_announced(key, circuit)],
+            list((back | new).values()),
             [self.announced[key] for key in sorted(gone - interrupted)],
             unconfirmed=bool(unconfirmed),
         )
@@ -157,46 +169,80 @@ class CircuitTable:
                 return circuit
         return None
 
-    def _from_first_early(
-        self, events: Sequence[ChildChange], checked: Set[int], current: Mapping[int, Circuit]
-    ) -> Sequence[ChildChange]:
-        """Return the events from the first one on whose effect is not listed yet."""
-        ended = {event.unique_id for event in events if not event.came}
-        for place, event in enumerate(events):
-            key = event.unique_id
-            up = key in (current if key in checked else self.announced)
-            if (event.came and not up and key not in ended) or (not event.came and up):
-                return events[place:]
-        return ()
+    def _decide(
+        self, checked: Set[int], current: Mapping[int, Circuit], *, all_listed: bool
+    ) -> dict[Pair, list[ChildChange]]:
+        """Return the events, by pair, up to the first one whose effect is not listed yet; keep the others.
 
-    def _lacks_arrival(self, current: Mapping[int, Circuit]) -> bool:
-        """Tell whether an event reported a CHILD_SA that the listing does not show."""
-        ended = {event.unique_id for event in self._early_events if not event.came}
-        known = (self.announced, current, ended)
-        arrived = (event.unique_id for event in self._early_events if event.came)
-        return any(not any(key in keys for keys in known) for key in arrived)
+        A list of all IKE_SAs that began after all events of a pair decides all of them.
+        """
+        events, new = {pair: list(several) for pair, several in self._early.items()}, set[Pair]()
+        for event in self._events:
+            if pair := self._pair_of(event, current):
+                events.setdefault(pair, []).append(event)
+                new.add(pair)
+        decided, self._early = {}, {}
+        for pair, several in events.items():
+            late = all_listed and pair not in new
+            count = len(several) if late else self._shown(several, checked, current)
+            decided[pair] = several[:count]
+            if early := several[count:]:
+                self._early[pair] = early
+        self._events, self._ending = [], set()
+        return decided
 
-    def _without_evidence(self, absent: Set[int], events: Sequence[ChildChange], *, incomplete: bool) -> set[int]:
-        """Return those of the absent circuits that may still exist, or whose replacement is not listed yet."""
-        ended = {event.unique_id for event in events if not event.came}
-        return {key for key in absent - ended - self._unconfirmed if incomplete or not self._ike_sas_of.of(key)}
+    def _pair_of(self, event: ChildChange, current: Mapping[int, Circuit]) -> Pair | None:
+        """Return the addresses at which nhrpd knows the CHILD_SA, or at which it was when charon raised the event."""
+        if circuit := self.announced.get(event.unique_id):
+            return addresses(circuit[0])
+        listed = current.get(event.unique_id)
+        return event.pair or (addresses(listed[0]) if listed else None)
 
-    def _interrupted(self, events: Sequence[ChildChange], current: Mapping[int, Circuit]) -> set[int]:
-        """Replay the events; return the circuits that had ended when their pair of addresses had none left."""
-        interrupted, up, ended = set[int](), dict[Pair, set[int]](), dict[Pair, set[int]]()
-        for event in events:
-            key = event.unique_id
-            if (circuit := self.announced.get(key) or current.get(key)) is None:
-                continue
-            pair = addresses(circuit[0])
-            alive = up.setdefault(pair, set(self._by_pair.of(pair)))
-            if event.came:
-                alive.add(key)
-            elif key in alive:
-                alive.remove(key)
-                ended.setdefault(pair, set()).add(key)
-                if not alive:
-                    interrupted |= ended[pair]
+    def _shown(self, events: Sequence[ChildChange], checked: Set[int], current: Mapping[int, Circuit]) -> int:
+        """Return how many of a pair's events precede the first one whose effect is not listed yet.
+
+        No listing will show a CHILD_SA that came and ended, if its end is among them.
+        """
+        count, previous = len(events), -1
+        while count != previous:
+            previous = count
+            ended = {event.unique_id for event in events[:count] if not event.came}
+            for place, event in enumerate(events[:count]):
+                key = event.unique_id
+                up = key in (current if key in checked else self.announced)
+                if (event.came and not up and key not in ended) or (not event.came and up):
+                    count = place
+                    break
+        return count
+
+    def _is_gone(self, key: int, decided: Mapping[Pair, list[ChildChange]], current: Mapping[int, Circuit]) -> bool:
+        """Tell whether there is evidence that an announced circuit is gone which the listing lacks."""
+        pair = addresses(self.announced[key][0])
+        if any(event.unique_id == key and not event.came for event in decided.get(pair, ())):
+            return True
+        seen_or_missed_twice = self._ike_sas_of.of(key) or key in self._unconfirmed
+        return bool(seen_or_missed_twice) and not self._lacks_arrival(pair, current)
+
+    def _lacks_arrival(self, pair: Pair, current: Mapping[int, Circuit]) -> bool:
+        """Tell whether an event reported a CHILD_SA between two addresses that the listing does not show."""
+        early = self._early.get(pair, ())
+        known = (self.announced, current, {event.unique_id for event in early if not event.came})
+        return any(event.came and not any(event.unique_id in keys for keys in known) for event in early)
+
+    def _interrupted(self, decided: Mapping[Pair, list[ChildChange]], gone: Set[int]) -> set[int]:
+        """Return all announced circuits of each pair that had none for a moment, going by its events.
+
+        Those that still exist came afterwards, and are announced again.
+        """
+        interrupted, before, self._alive = set[int](), self._alive, {}
+        for pair, events in decided.items():
+            announced, early = self._by_pair.of(pair), self._early.get(pair, ())
+            came = {event.unique_id for event in (*events, *early) if event.came}
+            alive = before.get(pair, set()).union(announced) - came
+            if _ended_before_gap(events, alive) & gone:
+                interrupted.update(announced)
+            if early:
+                self._alive[pair] = alive - gone
         return interrupted
 
     def _apply(self, gone: Set[int], current: Mapping[int, Circuit]) -> None:
@@ -223,3 +269,16 @@ class CircuitTable:
 
     def _is_announced(self, key: int, circuit: Circuit) -> bool:
         return key in self.announced and same_circuit(self.announced[key], circuit)
+
+
+def _ended_before_gap(events: Iterable[ChildChange], alive: set[int]) -> set[int]:
+    """Bring a pair's circuits up to date; return those that had ended when it last had none."""
+    ended, before_gap = set[int](), set[int]()
+    for event in events:
+        if event.came:
+            alive.add(event.unique_id)
+        elif event.unique_id in alive:
+            alive.remove(event.unique_id)
+            ended.add(event.unique_id)
+            before_gap = before_gap if alive else set(ended)
+    return before_gap

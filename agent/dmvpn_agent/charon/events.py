@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_address
 
-from dmvpn_agent.charon.sa import CONNECTING, IkeSa
+from dmvpn_agent.charon.sa import CONNECTING, IkeSa, Pair
 from dmvpn_agent.charon.sa_reader import old_and_new, parse_ike_sas, subsection
 from dmvpn_agent.charon.vici import Section, ViciError, number, sections, text
 
@@ -35,10 +36,14 @@ class SaEventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChildChange:
-    """A CHILD_SA that came or is gone, by its unique id."""
+    """A CHILD_SA that came or is gone, by its unique id.
+
+    ``pair``: the addresses of its IKE_SA at that time, ``None`` if they cannot be read.
+    """
 
     unique_id: int
     came: bool
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +139,24 @@ def _ike_ids(message: Section) -> frozenset[int]:
 
 def _child_changes(name: str, message: Section, *, up: bool) -> Iterator[ChildChange]:
     """Yield the CHILD_SAs that came and are gone, in the order in which nhrpd has to know of them."""
-    children = [child for _, section in sections(message) for _, child in sections(subsection(section, "child-sas"))]
-    if name == "child-updown":
-        yield from (ChildChange(key, up) for child in children for key in _unique_id(child))
-    elif name == "child-rekey":
-        for child in children:
-            for part, came in (("new", True), ("old", False)):
-                yield from (ChildChange(key, came) for key in _unique_id(subsection(child, part)))
+    for _, section in sections(message):
+        pair = _pair(section)
+        for _, child in sections(subsection(section, "child-sas")):
+            for part, came in _came_and_gone(name, child, up=up):
+                yield from (ChildChange(key, came, pair) for key in _unique_id(part))
+
+
+def _came_and_gone(name: str, child: Section, *, up: bool) -> tuple[tuple[Section, bool], ...]:
+    if name == "child-rekey":
+        return (subsection(child, "new"), True), (subsection(child, "old"), False)
+    return ((child, up),) if name == "child-updown" else ()
+
+
+def _pair(section: Section) -> Pair | None:
+    try:
+        return ip_address(text(section, "local-host")), ip_address(text(section, "remote-host"))
+    except ValueError:
+        return None
 
 
 def _unique_id(section: Section) -> frozenset[int]:

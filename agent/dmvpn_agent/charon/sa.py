@@ -152,6 +152,8 @@ class IkeSa:
 
 #: An IKE_SA together with one of its CHILD_SAs.
 Circuit = tuple[IkeSa, ChildSa]
+#: Local and remote NBMA address, by which nhrpd identifies a virtual circuit, without ports.
+Pair = tuple[Address, Address]
 
 
 def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
@@ -165,8 +167,8 @@ def circuits(sas: Iterable[IkeSa]) -> dict[int, Circuit]:
     }
 
 
-def addresses(sa: IkeSa) -> tuple[Address, Address]:
-    """Return the local and the remote NBMA address, by which nhrpd identifies a virtual circuit, without ports."""
+def addresses(sa: IkeSa) -> Pair:
+    """Return the local and the remote NBMA address."""
     return sa.local_host, sa.remote_host
 
 

@@ -8,14 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dmvpn_agent.bridge.circuit_table import Announcements, CircuitTable, Pair
+from dmvpn_agent.bridge.circuit_table import Announcements, CircuitTable
 from dmvpn_agent.charon.events import ChildChange
-from dmvpn_agent.charon.sa import ChildSa, Circuit, IkeSa, addresses, circuits, same_circuit
+from dmvpn_agent.charon.sa import ChildSa, Circuit, IkeSa, Pair, addresses, circuits, same_circuit
 
 STATES = st.sampled_from(["INSTALLED", "INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED", "CREATED"])
 CHILDREN = st.dictionaries(st.integers(1, 6), STATES, max_size=4)
 IKE_IDS = st.sets(st.integers(1, 3))
-EVENTS = st.lists(st.builds(ChildChange, st.integers(1, 6), st.booleans()), max_size=6)
+HUB = ip_address("203.0.113.1")
+PAIRS = st.sampled_from([(HUB, ip_address("203.0.113.2")), (HUB, ip_address("203.0.113.3")), None])
+EVENTS = st.lists(st.builds(ChildChange, st.integers(1, 6), st.booleans(), PAIRS), max_size=6)
+PairEvent = tuple[Pair | None, ChildChange]
 
 
 @st.composite
@@ -42,63 +45,99 @@ class NaiveTable:
         self.sas: dict[int, IkeSa] = {}
         self.never_listed = set(self.announced)
         self.absent_before: set[int] = set()
-        self.early_events: list[ChildChange] = []
+        self.early_events: list[PairEvent] = []
+        self.before_early: dict[Pair, Set[int]] = {}
+        self.new: list[ChildChange] = []
+
+    def note(self, events: Iterable[ChildChange]) -> None:
+        self.new += events
 
     def announce_early(self, circuit: Circuit) -> bool:
         sa, child = circuit
-        pairs = {addresses(other) for other, _ in self.announced.values()}
-        if addresses(sa) in pairs or child.unique_id in self.announced or self.early_events or not child.installed:
+        pairs = {addresses(other) for other, _ in self.announced.values()} | {pair for pair, _ in self.early_events}
+        ending = {event.pair for event in self.new if not event.came}
+        if addresses(sa) in pairs | ending or None in ending:
+            return False
+        if child.unique_id in self.announced or not child.installed:
             return False
         self.announced[child.unique_id] = circuit
         self.never_listed.add(child.unique_id)
         return True
 
-    def update(self, listed: dict[int, IkeSa], new: list[ChildChange], of: Set[int]) -> Announcements:
+    def update(self, listed: dict[int, IkeSa], of: Set[int], *, full: bool = False) -> Announcements:
         replaced = [sa for key, sa in self.sas.items() if key in of]
         self.sas = {key: sa for key, sa in self.sas.items() if key not in of} | listed
         in_any_state, current = _children(self.sas.values()), circuits(self.sas.values())
         other = self.never_listed - _children(replaced) - _children(listed.values())
         other = {key for key in other if self.announced[key][0].unique_id not in of}
-        early = self.not_shown(new, current.keys() | other)
-        events = self.early_events + new
-        decided = events[: len(events) - len(early)]
-        arrivals = {event.unique_id for event in early if event.came}
-        arrivals -= self.announced.keys() | current.keys() | {event.unique_id for event in early if not event.came}
         absent = self.announced.keys() - current.keys() - other
-        unconfirmed = {
-            key
-            for key in absent - self.absent_before - (set() if arrivals else in_any_state)
-            if not any(event.unique_id == key and not event.came for event in decided)
-        }
-        down = {key for key in absent - unconfirmed if self.was_interrupted(key, events, current)}
-        gone = absent - unconfirmed - down
+        new = [(self.pair_of(event, current), event) for event in self.new]
+        earlier, early, gone, down = self.early_events, list[PairEvent](), set[int](), set[int]()
+        before_early: dict[Pair, Set[int]] = {}
+        for pair in {pair for pair, _ in (*earlier, *new) if pair} | {self.pair(key) for key in self.announced}:
+            of_pair = {key for key in self.announced if self.pair(key) == pair}
+            decided = [event for other_, event in (*earlier, *new) if other_ == pair]
+            late = self.not_shown(decided, current.keys() | other)
+            if full and not any(other_ == pair for other_, _ in new):
+                late = []
+            decided = decided[: len(decided) - len(late)]
+            arrivals = {event.unique_id for event in late if event.came}
+            arrivals -= self.announced.keys() | current.keys() | {one.unique_id for one in late if not one.came}
+            proven = {event.unique_id for event in decided if not event.came}
+            gone_of_pair = absent & of_pair & (proven if arrivals else proven | in_any_state | self.absent_before)
+            came = {event.unique_id for event in (*decided, *late) if event.came}
+            existed = self.existing((of_pair | self.before_early.get(pair, set())) - came, decided)
+            down |= self.interrupted(of_pair, gone_of_pair, existed)
+            early += [(pair, event) for event in late]
+            before_early[pair] = existed[-1] - gone_of_pair if late else set()
+            gone |= gone_of_pair
         changed = [
             circuit
-            for key, circuit in current.items()
-            if key not in self.announced or not same_circuit(self.announced[key], circuit)
+            for key, circuit in (self.announced | current).items()
+            if key in down - gone
+            or (key in current and not (key in self.announced and same_circuit(self.announced[key], circuit)))
         ]
-        former = self.announced
-        self.early_events = early
+        former, unconfirmed = self.announced, absent - gone
+        self.early_events, self.before_early, self.new = early, before_early, []
         self.announced = {key: former[key] for key in unconfirmed | other} | current
         self.never_listed, self.absent_before = other, unconfirmed
-        return Announcements(_circuits(former, down), changed, _circuits(former, gone), bool(unconfirmed))
+        return Announcements(_circuits(former, down), changed, _circuits(former, gone - down), bool(unconfirmed))
 
-    def was_interrupted(self, key: int, events: list[ChildChange], current: dict[int, Circuit]) -> bool:
-        """Tell whether, after some event, the circuit had ended and its pair of addresses had none."""
-        pair = addresses(self.announced[key][0])
-        of_pair = {other for other, (sa, _) in (current | self.announced).items() if addresses(sa) == pair}
+    def pair(self, key: int) -> Pair:
+        return addresses(self.announced[key][0])
+
+    def pair_of(self, event: ChildChange, current: dict[int, Circuit]) -> Pair | None:
+        key = event.unique_id
+        listed = addresses(current[key][0]) if key in current else None
+        return self.pair(key) if key in self.announced else event.pair or listed
+
+    @staticmethod
+    def existing(before: Set[int], events: list[ChildChange]) -> list[Set[int]]:
+        """Return the CHILD_SAs of a pair before the events, and after each of them."""
+        states = [before]
         for count in range(1, len(events) + 1):
             last = {event.unique_id: event.came for event in events[:count]}
-            if last.get(key) is False and not any(last.get(other, other in self.announced) for other in of_pair):
-                return True
-        return False
+            states.append({key for key in before | last.keys() if last.get(key, key in before)})
+        return states
+
+    @staticmethod
+    def interrupted(announced: Set[int], gone: Set[int], existed: list[Set[int]]) -> Set[int]:
+        """Return a pair's circuits if nhrpd must lose all of them, to see a moment in which there was none."""
+        down = set[int]()
+        for count in range(1, len(existed)):
+            if existed[count - 1] and not existed[count]:
+                down = set().union(*existed[:count]) & gone
+        return announced if down else set()
 
     @staticmethod
     def not_shown(events: list[ChildChange], up: Set[int]) -> list[ChildChange]:
         """Return the events from the first one on that the listing does not show."""
-        ended = {event.unique_id for event in events if not event.came}
-        shown = [event.unique_id in up | ended if event.came else event.unique_id not in up for event in events]
-        return events[shown.index(False) :] if False in shown else []
+        count = len(events)
+        for _ in events:
+            ended = {event.unique_id for event in events[:count] if not event.came}
+            shown = [event.unique_id in up | ended if event.came else event.unique_id not in up for event in events]
+            count = [*shown[:count], False].index(False)
+        return events[count:]
 
 
 class CircuitTableMachine(RuleBasedStateMachine):
@@ -110,17 +149,21 @@ class CircuitTableMachine(RuleBasedStateMachine):
         self.table, self.naive = CircuitTable(circuits_), NaiveTable(circuits_)
         self.nhrpd = {child.unique_id: addresses(sa) for sa, child in circuits_}
 
-    @rule(sas=listings(moving=True), events=EVENTS)
-    def list_all(self, sas: dict[int, IkeSa], events: list[ChildChange]) -> None:
-        former = frozenset(sa.unique_id for sa, _ in self.naive.announced.values())
-        expected = self.naive.update(sas, events, former | self.naive.sas.keys() | sas.keys())
-        self.check(self.table.update(sas, events), expected)
+    @rule(events=EVENTS)
+    def raise_events(self, events: list[ChildChange]) -> None:
+        self.table.note(events)
+        self.naive.note(events)
 
-    @rule(sas=listings(moving=True), events=EVENTS, of=IKE_IDS)
-    def list_some(self, sas: dict[int, IkeSa], events: list[ChildChange], of: set[int]) -> None:
+    @rule(sas=listings(moving=True))
+    def list_all(self, sas: dict[int, IkeSa]) -> None:
+        former = frozenset(sa.unique_id for sa, _ in self.naive.announced.values())
+        expected = self.naive.update(sas, former | self.naive.sas.keys() | sas.keys(), full=True)
+        self.check(self.table.update(sas), expected)
+
+    @rule(sas=listings(moving=True), of=IKE_IDS)
+    def list_some(self, sas: dict[int, IkeSa], of: set[int]) -> None:
         listed = {key: sa for key, sa in sas.items() if key in of}
-        expected = self.naive.update(listed, events, of)
-        self.check(self.table.update(listed, events, of), expected)
+        self.check(self.table.update(listed, of), self.naive.update(listed, of))
 
     @rule(sas=listings())
     def events_show_circuits(self, sas: dict[int, IkeSa]) -> None:
@@ -184,7 +227,8 @@ def test_after_a_second_listing_nhrpd_has_what_charon_lists(
     nhrpd: set[int] = set()
     for sas, events in history:
         for again in (False, True):
-            announcements = table.update(sas, [] if again else events)
+            table.note([] if again else events)
+            announcements = table.update(sas)
             interrupted, installed, destroyed = (
                 {child.unique_id for _, child in part}
                 for part in (announcements.interrupted, announcements.installed, announcements.destroyed)
@@ -202,9 +246,10 @@ def test_after_a_second_listing_nhrpd_has_what_charon_lists(
 def test_evidence_needs_no_second_listing(before: dict[int, IkeSa], after: dict[int, IkeSa]) -> None:
     """A circuit is withdrawn at once if an event ended its CHILD_SA, or if charon lists it without traffic."""
     table = CircuitTable()
-    table.update(before, [])
+    table.update(before)
     gone = table.announced.keys() - circuits(after.values()).keys()
-    announcements = table.update(after, [ChildChange(key, False) for key in gone])
+    table.note(ChildChange(key, False) for key in gone)
+    announcements = table.update(after)
     assert {child.unique_id for _, child in (*announcements.interrupted, *announcements.destroyed)} == gone
     assert not announcements.unconfirmed
 
@@ -213,9 +258,9 @@ def test_evidence_needs_no_second_listing(before: dict[int, IkeSa], after: dict[
 def test_the_same_listing_again_changes_nothing(sas: dict[int, IkeSa]) -> None:
     """Neither for this table, nor for one that took over the announced circuits."""
     table = CircuitTable()
-    table.update(sas, [])
+    table.update(sas)
     for again in (table, CircuitTable(table.announced.values())):
-        assert again.update(sas, []) == Announcements()
+        assert again.update(sas) == Announcements()
         assert not again.is_of_another_charon(sas.values())
 
 
@@ -225,12 +270,19 @@ def _sa(number: int, *children: int, remote: str = "203.0.113.2") -> IkeSa:
                  "CN=spoke", f"{number:x}", "0", installed)  # fmt: skip
 
 
-def _came(key: int) -> ChildChange:
-    return ChildChange(key, True)
+def _came(key: int, remote: str = "203.0.113.2") -> ChildChange:
+    return ChildChange(key, True, (HUB, ip_address(remote)))
 
 
 def _ended(key: int) -> ChildChange:
-    return ChildChange(key, False)
+    return ChildChange(key, False, (HUB, ip_address("203.0.113.2")))
+
+
+def _update(
+    table: CircuitTable, listed: dict[int, IkeSa], events: Sequence[ChildChange], of: Set[int] | None = None
+) -> Announcements:
+    table.note(events)
+    return table.update(listed, of)
 
 
 def _keys(announced: Sequence[Circuit]) -> list[int]:
@@ -257,8 +309,8 @@ def _keys(announced: Sequence[Circuit]) -> list[int]:
 def test_announcements_keep_the_order_of_events(events: list[ChildChange], interrupted: list[int]) -> None:
     """nhrpd sees an interruption if there was one, and only then, however late the listing is."""
     table = CircuitTable()
-    table.update({1: _sa(1, 1)}, [])
-    announcements = table.update({2: _sa(2, 2)}, events)
+    table.update({1: _sa(1, 1)})
+    announcements = _update(table, {2: _sa(2, 2)}, events)
     assert _keys(announcements.interrupted) == interrupted
     assert _keys(announcements.installed) == [2]
     assert not (interrupted and announcements.destroyed)
@@ -267,8 +319,8 @@ def test_announcements_keep_the_order_of_events(events: list[ChildChange], inter
 def test_an_interruption_of_several_circuits_leaves_nhrpd_none_of_them() -> None:
     """If two IKE_SAs with a peer ended before a third came, nhrpd has no circuit in between."""
     table = CircuitTable()
-    table.update({1: _sa(1, 1), 2: _sa(2, 2)}, [])
-    announcements = table.update({3: _sa(3, 3)}, [_ended(1), _ended(2), _came(3)])
+    table.update({1: _sa(1, 1), 2: _sa(2, 2)})
+    announcements = _update(table, {3: _sa(3, 3)}, [_ended(1), _ended(2), _came(3)])
     assert _keys(announcements.interrupted) == [1, 2]
     assert _keys(announcements.installed) == [3]
     assert not announcements.destroyed
@@ -277,35 +329,65 @@ def test_an_interruption_of_several_circuits_leaves_nhrpd_none_of_them() -> None
 def test_an_event_before_its_listing_keeps_its_place() -> None:
     """An end that only the next listing shows comes before the circuit that followed it."""
     table = CircuitTable()
-    table.update({1: _sa(1, 1)}, [])
-    assert table.update({1: _sa(1, 1)}, [_ended(1), _came(2)]) == Announcements()
-    announcements = table.update({2: _sa(2, 2)}, [])
+    table.update({1: _sa(1, 1)})
+    assert _update(table, {1: _sa(1, 1)}, [_ended(1), _came(2)]) == Announcements()
+    announcements = table.update({2: _sa(2, 2)})
     assert _keys(announcements.interrupted) == [1]
     assert _keys(announcements.installed) == [2]
     assert not announcements.unconfirmed
 
 
+def test_an_arrival_of_another_peer_hides_no_interruption() -> None:
+    """Its IKE_SA was not asked for, so that its event waits for the next listing."""
+    table = CircuitTable()
+    table.update({1: _sa(1, 1)})
+    events = [_came(3, "203.0.113.3"), _ended(1), _came(2)]
+    announcements = _update(table, {2: _sa(2, 2)}, events, {1, 2})
+    assert _keys(announcements.interrupted) == [1]
+    assert _keys(announcements.installed) == [2]
+    assert not announcements.unconfirmed
+
+
+def test_a_circuit_announced_before_the_interruption_was_seen_is_announced_again() -> None:
+    """The listing met the old IKE_SA before its end, and the new one after it came."""
+    table = CircuitTable()
+    table.update({1: _sa(1, 1)})
+    first = _update(table, {1: _sa(1, 1), 2: _sa(2, 2)}, [_ended(1), _came(2)])
+    assert (_keys(first.interrupted), _keys(first.installed)) == ([], [2])
+    second = table.update({2: _sa(2, 2)})
+    assert (_keys(second.interrupted), _keys(second.installed), second.destroyed) == ([1, 2], [2], [])
+
+
+def test_a_child_sa_that_came_and_ended_between_two_listings_bridges_them() -> None:
+    """Two rekeyings within one refresh: nhrpd has a circuit throughout."""
+    table = CircuitTable()
+    table.update({1: _sa(1, 105)})
+    announcements = _update(table, {1: _sa(1, 109)}, [_came(106), _ended(105), _came(109), _ended(106)])
+    assert (announcements.interrupted, _keys(announcements.destroyed)) == ([], [105])
+    assert _keys(announcements.installed) == [109]
+
+
 def test_a_circuit_waits_for_the_listing_of_its_replacement() -> None:
     """Make-before-break reauthentication, while the bridge lists the old IKE_SA alone: nhrpd always has a circuit."""
     table = CircuitTable()
-    table.update({1: _sa(1, 1)}, [])
-    first = table.update({}, [_came(2), _ended(1)], {1})
+    table.update({1: _sa(1, 1)})
+    first = _update(table, {}, [_came(2), _ended(1)], {1})
     assert first == Announcements(unconfirmed=True)
-    second = table.update({2: _sa(2, 2)}, [])
+    second = table.update({2: _sa(2, 2)})
     assert (_keys(second.interrupted), _keys(second.installed), _keys(second.destroyed)) == ([], [2], [1])
 
 
 def test_a_child_sa_that_came_and_ended_between_two_listings_delays_no_other() -> None:
     """No listing will ever show it, so its events do not wait for one."""
     table = CircuitTable()
-    assert table.update({}, [_came(1), _ended(1)]) == Announcements()
+    assert _update(table, {}, [_came(1), _ended(1)]) == Announcements()
     assert table.announce_early((_sa(2, 2), ChildSa(2, "dmvpn", "INSTALLED")))
 
 
 def test_another_charon_gives_known_unique_ids_to_other_peers() -> None:
     """The same unique id at other addresses is another charon's, unless the IKE_SA's SPIs are the same: it moved."""
     table = CircuitTable()
-    table.update({1: _sa(1, 1)}, [])
+    table.update({1: _sa(1, 1)})
     assert table.is_of_another_charon([_sa(2, 1, remote="203.0.113.3")])
     assert not table.is_of_another_charon([_sa(1, 1, remote="203.0.113.3")])
     assert not table.is_of_another_charon([_sa(2, 1), _sa(3, 2)])

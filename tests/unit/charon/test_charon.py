@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dmvpn_agent.bridge.nhrpd_sections import NHRPD_MAX_CERTIFICATE, render_for_nhrpd
 from dmvpn_agent.charon.events import Alert, ChildChange, SaEvent, SaEventKind, decode_event
-from dmvpn_agent.charon.sa import Algorithms, ChildSa, IkeSa, Traffic, circuits, same_circuit
+from dmvpn_agent.charon.sa import Algorithms, ChildSa, IkeSa, Traffic, addresses, circuits, same_circuit
 from dmvpn_agent.charon.sa_reader import parse_ike_sas
 from dmvpn_agent.charon.vici import Packet, PacketType, Section, ViciError, decode, encode
 from factories import NOW
@@ -52,6 +52,7 @@ PARSED = IkeSa(
     established_at=NOW - timedelta(seconds=60),
     rekey_due=NOW + timedelta(seconds=13000),
 )
+PAIR = addresses(PARSED)
 
 
 IKE_TIMES = ("established", "rekey-time", "reauth-time")
@@ -150,7 +151,7 @@ def test_the_last_counts_of_a_rekeyed_child_are_read() -> None:
     (sa,) = event.ike_sas
     assert [(child.unique_id, child.traffic.bytes_in) for child in sa.children] == [(3, 100), (4, 0)]
     assert event.kind is SaEventKind.CHILD_REKEYED
-    assert event.child_changes == (ChildChange(4, came=True), ChildChange(3, came=False))
+    assert event.child_changes == (ChildChange(4, True, PAIR), ChildChange(3, False, PAIR))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_the_last_counts_of_a_rekeyed_child_are_read() -> None:
 def test_an_event_tells_what_happened(name: str, up: bool, kind: SaEventKind | None) -> None:
     """``up`` lies beside the IKE_SA's section; charon leaves it out when an SA goes down."""
     event = _event(name, {**({"up": "yes"} if up else {}), "dmvpn": SA.section()})
-    changes = (ChildChange(3, came=up),) if name == "child-updown" else ()
+    changes = (ChildChange(3, up, PAIR),) if name == "child-updown" else ()
     assert event == SaEvent(kind, True, (PARSED,), frozenset({7}), changes)
 
 
