@@ -10,7 +10,7 @@ from dmvpn_agent.bgp import metrics
 from dmvpn_agent.bgp.bgpd import Bgpd, FrrRefused
 from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.neighbors import Desired, Observed
-from dmvpn_agent.bgp.plan import Change, Plan, RefreshInbound, plan, subject
+from dmvpn_agent.bgp.plan import Change, Plan, RefreshInbound, SetNeighbor, plan, recreate, subject
 from dmvpn_agent.bgp.refusals import Refusals
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -58,19 +58,39 @@ class Applier:
         # bgpd stops at the first refused command, so each change is written alone. Further changes to the same list
         # or neighbor depend on the refused one and are left to a later pass.
         refused: set[str] = set()
-        todo = await self.plan(wanted, (await self._bgpd.observe()).config)
+        observed = (await self._bgpd.observe()).config
+        todo = await self.plan(wanted, observed)
         for change in self._refusals.due(todo.changes):
             if subject(change) in refused:
                 continue
             try:
-                await self._bgpd.apply((change,))
+                await self._apply_one(change, observed)
             except FrrRefused as refusal:
                 refused.add(subject(change))
                 self._telemetry.increment(metrics.CHANGES, type(change).__name__, "refused")
                 if self._refusals.add(change, str(refusal)):
                     log.error("change_refused", change=describe(change), why=str(refusal))
-            else:
-                self._applied((change,))
+
+    async def _apply_one(self, change: Change, observed: Observed) -> None:
+        """Write one change; if bgpd refuses a neighbor its filter, write the neighbor anew, or remove it.
+
+        The filter of its group alone may permit more than its certificate does. Raises ``FrrRefused``.
+        """
+        changes: tuple[Change, ...] = (change,)
+        try:
+            await self._bgpd.apply(changes)
+        except FrrRefused as refusal:
+            if not (isinstance(change, SetNeighbor) and change.filters):
+                raise
+            log.warning("filter_refused", change=describe(change), why=str(refusal),
+                        consequence="the neighbor is removed and written anew, which ends its session")  # fmt: skip
+            changes = recreate(change, observed)
+            try:
+                await self._bgpd.apply(changes)
+            except FrrRefused:
+                await self._bgpd.apply(changes[:1])
+                raise
+        self._applied(changes)
 
     def _applied(self, changes: Sequence[Change]) -> None:
         for change in changes:

@@ -1,7 +1,6 @@
 """Changes to FRR in words, for the log and for operators."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from dmvpn_agent.bgp.neighbors import Neighbor
 from dmvpn_agent.bgp.plan import (
@@ -31,8 +30,7 @@ def _describe(change: Change) -> str:
         case RemoveList(name):
             return f"prefix-list {name}: remove it"
         case SetNeighbor(neighbor, before):
-            new = replace(before, activates_ipv6=False) == Neighbor(neighbor.address)
-            what = "add it" if new else "change it"
+            what = "add it" if change.is_new else "change it"
             return f"neighbor {neighbor.address}: {what}: {', '.join(_differences(neighbor, before))}"
         case RemoveNeighbor(address):
             return f"neighbor {address}: remove it, which ends its session"

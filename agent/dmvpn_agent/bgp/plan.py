@@ -51,6 +51,16 @@ class SetNeighbor:
     neighbor: Neighbor
     before: Neighbor
 
+    @property
+    def is_new(self) -> bool:
+        """Tell whether FRR has no such neighbor yet."""
+        return replace(self.before, activates_ipv6=False) == Neighbor(self.neighbor.address)
+
+    @property
+    def filters(self) -> bool:
+        """Tell whether it gives a neighbor that exists a filter that it lacks."""
+        return not self.is_new and self.neighbor.prefix_lists != self.before.prefix_lists
+
 
 @dataclass(frozen=True, slots=True)
 class RemoveNeighbor:
@@ -203,9 +213,19 @@ def _set_neighbors(wanted: Desired, observed: Observed, operator_neighbors: tupl
         if address in operator_neighbors or before == neighbor:
             continue
         before = Neighbor(address) if _must_recreate(before, neighbor) else before
-        if before.peer_group is None and observed.operator.is_active(neighbor.peer_group, IPV6):
-            before = replace(before, activates_ipv6=True)  # it inherits that from its group
-        yield SetNeighbor(neighbor, before)
+        yield SetNeighbor(neighbor, _joining(before, neighbor, observed))
+
+
+def _joining(before: Neighbor, neighbor: Neighbor, observed: Observed) -> Neighbor:
+    """Return the state before a change as it is in the neighbor's group: it inherits its activation from there."""
+    joins = before.peer_group is None and observed.operator.is_active(neighbor.peer_group, IPV6)
+    return replace(before, activates_ipv6=True) if joins else before
+
+
+def recreate(change: SetNeighbor, observed: Observed) -> tuple[RemoveNeighbor, SetNeighbor]:
+    """Return the changes that remove the neighbor and write it anew, with its filter before its group."""
+    address = change.neighbor.address
+    return RemoveNeighbor(address), replace(change, before=_joining(Neighbor(address), change.neighbor, observed))
 
 
 def _drop_lists(lists: Mapping[str, frozenset[Entry]], observed: Observed) -> Iterator[Change]:

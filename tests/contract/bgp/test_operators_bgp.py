@@ -2,10 +2,12 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from ipaddress import ip_address
+from itertools import takewhile
+from typing import Any, TypeGuard
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +20,7 @@ from dmvpn_agent.bgp import reconciler as module
 from dmvpn_agent.bgp.bgpd import Bgpd, FrrRefused, Snapshot
 from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import Observed
-from dmvpn_agent.bgp.plan import Change, SetNeighbor, plan
+from dmvpn_agent.bgp.plan import Change, RemoveNeighbor, SetNeighbor, plan, subject
 from dmvpn_agent.bgp.problem import BgpProblemKind as Kind
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bgp.settings import BgpSettings, MaximumPrefix
@@ -56,12 +58,13 @@ def config(*bgp: str, group: Sequence[str] = (), family: Sequence[str] = ("activ
 
 
 class CountingBgpd:
-    """Counts the writes to a bgpd."""
+    """Counts the writes to a bgpd; it refuses changes for which ``refuses`` is true, and all changes after them."""
 
     def __init__(self, bgpd: Bgpd) -> None:
         self._bgpd = bgpd
         self.writes: list[Sequence[Change]] = []
         self.observations = 0
+        self.refuses: Callable[[Change], bool] = lambda _: False
 
     async def observe(self) -> Snapshot:
         self.observations += 1
@@ -69,7 +72,10 @@ class CountingBgpd:
 
     async def apply(self, changes: Sequence[Change]) -> None:
         self.writes.append(changes)
-        await self._bgpd.apply(changes)
+        taken = list(takewhile(lambda change: not self.refuses(change), changes))
+        await self._bgpd.apply(taken)
+        if len(taken) < len(changes):
+            raise FrrRefused("% refused")
 
 
 class Hub:
@@ -333,26 +339,62 @@ async def test_a_group_that_is_active_in_ipv6_is_in_sync(fresh: RealBgpd, text: 
 
 
 async def test_a_refused_change_waits_and_the_others_do_not(fresh: RealBgpd, logs: list[dict[str, Any]]) -> None:
-    """bgpd takes no prefix-list beside a distribute-list: that change waits, another peer's is written at once."""
+    """Another peer's change is written at once."""
     write(fresh, config())
     hub = Hub(fresh, peers=(2, 3))
     async with hub.running():
         await hub.until_idle()
-        fresh.type(
-            "configure terminal",
-            "router bgp 65000",
-            "address-family ipv4 unicast",
-            "no neighbor 10.255.0.3 prefix-list dmvpn-agent-10.255.0.3-in in",
-            "neighbor spokes distribute-list some in",
-        )
+        hub.bgpd.refuses = lambda change: subject(change) == "dmvpn-agent-10.255.0.3-in"
+        hub.peers.apply_decision(*accepted(3, "192.168.3.128/25"), Clock().uptime())
         await hub.another_pass()
-        assert "can not co-exist" in str(hub.reconciler.trouble)
+        assert "% refused" in str(hub.reconciler.trouble)
         writes = len(hub.bgpd.writes)
         hub.peers.apply_decision(*accepted(2, "192.168.2.128/25"), Clock().uptime())
         await hub.another_pass()
     assert len(hub.bgpd.writes) == writes + 1
     assert "192.168.2.128/25" in fresh.type("show running-config")
     assert [entry["event"] for entry in logs].count("change_refused") == 1
+
+
+#: What an operator types so that bgpd refuses the agent's list: «Prefix/distribute list can not co-exist».
+REPLACED = "no neighbor 10.255.0.3 prefix-list dmvpn-agent-10.255.0.3-in in"
+FILTERS = ["neighbor spokes distribute-list some in", "neighbor 10.255.0.3 distribute-list some in"]
+
+
+@pytest.mark.parametrize("theirs", FILTERS, ids=["group", "neighbor"])
+async def test_a_neighbor_that_bgpd_refuses_its_filter_is_written_anew(
+    fresh: RealBgpd, logs: list[dict[str, Any]], theirs: str
+) -> None:
+    """The operator's filter permits more than the certificate: 192.168.0.0/16. Another neighbor is left alone."""
+    write(fresh, config())
+    hub = Hub(fresh, peers=(2, 3))
+    async with hub.running():
+        await hub.until_idle()
+        writes = len(hub.bgpd.writes)
+        fresh.type("configure terminal", "router bgp 65000", "address-family ipv4 unicast", REPLACED, theirs)
+        await hub.until_idle()
+        assert (hub.reconciler.trouble, hub.neighbors()) == (None, {"10.255.0.2", "10.255.0.3"})
+    assert "neighbor 10.255.0.3 prefix-list dmvpn-agent-10.255.0.3-in in" in fresh.type("show running-config")
+    removed = [change.address for batch in hub.bgpd.writes[writes:] for change in batch if _removes(change)]
+    assert removed == [ip_address("10.255.0.3")]
+    assert [entry["event"] for entry in logs].count("filter_refused") == 1
+
+
+async def test_a_neighbor_that_cannot_have_its_filter_is_removed(fresh: RealBgpd) -> None:
+    """The filter of its group alone may permit more."""
+    write(fresh, config())
+    hub = Hub(fresh, peers=(2, 3))
+    async with hub.running():
+        await hub.until_idle()
+        hub.bgpd.refuses = lambda change: isinstance(change, SetNeighbor)
+        fresh.type("configure terminal", "router bgp 65000", "address-family ipv4 unicast", REPLACED)
+        await hub.another_pass()
+        assert hub.neighbors() == {"10.255.0.2"}
+        assert "10.255.0.3" in str(hub.reconciler.trouble)
+
+
+def _removes(change: Change) -> TypeGuard[RemoveNeighbor]:
+    return isinstance(change, RemoveNeighbor)
 
 
 async def test_a_dynamic_session_is_reported_until_the_listen_range_is_removed() -> None:
