@@ -1,14 +1,20 @@
 """The agent: what runs, its start, stop and reload, and its status."""
 
+import asyncio
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from dmvpn_agent import __version__
+from dmvpn_agent.charon.session import CharonLost
 from dmvpn_agent.components import Components
 from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import AGENT, reloaded, restart_needed
+from dmvpn_agent.control.actions import Actions
+from dmvpn_agent.control.requests import Requests
 from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.runtime.clocks import Clocks
@@ -29,6 +35,9 @@ from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.trust import Trust
 
 log = structlog.get_logger()
+
+#: Seconds that a reload by command may take.
+RELOAD_TIMEOUT = 5.0
 
 
 class AgentApp:
@@ -51,8 +60,52 @@ class AgentApp:
         self._clocks = clocks
         self.components = Components(config, record, clocks, dry_run=dry_run)
         self.process = self.components.process
-        self._control = ControlSocket(config.control_socket, self.status, self.process.telemetry)
+        requests = self._make_requests()
+        self._control = ControlSocket(config.control_socket, requests.answer, self.process.telemetry)
         self.supervisor = Supervisor(self._parts(), self.process.failures)
+
+    def _make_requests(self) -> Requests:
+        components = self.components
+        actions = Actions(
+            charon=components.charon,
+            peer_watch=components.peer_watch,
+            quarantines=components.quarantines,
+            policy_changed=lambda: components.reauthorizer.use_policy(self._policy()),
+            resync_all=self._resync,
+            reload_config=self._reload_by_command,
+            dry_run=self._dry_run,
+        )
+        return Requests(
+            self.status,
+            components.peer_watch,
+            components.charon,
+            components.history,
+            actions,
+            self._clocks.now,
+        )
+
+    def _policy(self) -> Policy:
+        """Return the configured policy with the operator's quarantines."""
+        return self.components.quarantines.in_force(self._config.policy)
+
+    async def _resync(self) -> None:
+        components = self.components
+        with suppress(CharonLost):
+            await components.charon.refresh()
+        components.bindings.trigger()
+        components.table.trigger()
+        components.reauthorizer.sas_changed()
+        if components.reconciler:
+            components.reconciler.trigger()
+        components.peer_watch.trigger()
+
+    async def _reload_by_command(self) -> str:
+        """Reload as SIGHUP does; return the outcome."""
+        self.process.reloaded.clear()
+        signal.raise_signal(signal.SIGHUP)
+        async with asyncio.timeout(RELOAD_TIMEOUT):
+            await self.process.reloaded.wait()
+        return self.process.last_reload
 
     def _parts(self) -> list[Part]:
         """Return everything but the event socket: a part that fails is started again."""
@@ -68,7 +121,9 @@ class AgentApp:
             Part("authorizer", components.reauthorizer.run),
             Part("enforcer", components.enforcer.run),
             Part("departures", components.teardown.run),
+            Part("history", start=components.history.open, stop=components.history.close),
             Part("known_peers", start=components.known_peers.open, stop=components.known_peers.close),
+            Part("quarantines", stop=components.quarantines.close),
             Part("peers", components.peer_watch.run),
             Part("reconnections", components.reconnections.run),
             Part("lost_peers", components.lost_peers.run),
@@ -97,6 +152,9 @@ class AgentApp:
         components = self.components
         log.info("agent_starting", version=__version__, role=str(self._config.role), dry_run=self._dry_run)
         self.process.start()
+        with self.process.failures.contained("quarantines"):
+            components.quarantines.open()
+            components.decider.use_policy(self._policy())
         components.decider.deny_until_trust()
         with self.process.failures.contained("trust"):
             components.trust.start()
@@ -141,9 +199,9 @@ class AgentApp:
         components.table.reload(config.table)
         if config.trust_files != former.trust_files or components.trust.is_reloading:
             reader = components.trust_reader(config.trust_files)
-            components.trust.reload(reader, lambda trust: self._judge_by(config.policy, trust))
+            components.trust.reload(reader, lambda trust: self._judge_by(self._policy(), trust))
         else:
-            components.reauthorizer.use_policy(config.policy)
+            components.reauthorizer.use_policy(self._policy())
         components.enforcer.reload(ends_denied=config.ike.ends_denied)
         components.peer_watch.reload(config.peers)
         self.process.count_reload("applied")

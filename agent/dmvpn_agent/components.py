@@ -14,6 +14,7 @@ from dmvpn_agent.admission import metrics as admission_metrics
 from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.bindings import BindingWatch
 from dmvpn_agent.admission.decider import Decider
+from dmvpn_agent.admission.decision_record import DecisionRecord
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
@@ -29,11 +30,11 @@ from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bridge.certificate_table import BridgeCertificates
 from dmvpn_agent.charon import metrics as charon_metrics
-from dmvpn_agent.charon.reconnect import ViciReconnector
 from dmvpn_agent.charon.sa_gauges import observe_sas
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.config.file import Config
+from dmvpn_agent.control.quarantines import Quarantines
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.frr_hubs import FrrHubs
@@ -62,7 +63,6 @@ from dmvpn_agent.kernel.links.kernel_links import KernelLinks
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.kernel.nftables.gauges import observe_table
-from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import senders
 from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
@@ -74,14 +74,24 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
+from dmvpn_agent.runtime.sqlite_file import Table
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Samples
 from dmvpn_agent.runtime.unreadable import Unreadable
 from dmvpn_agent.view import metrics as view_metrics
+from dmvpn_agent.view.history import TABLE as HISTORY_TABLE
+from dmvpn_agent.view.history import History
 from dmvpn_agent.view.known_peers import KnownPeers
 from dmvpn_agent.view.peer_series import PeerSeries
 from dmvpn_agent.view.peer_sources import PeerSources
 from dmvpn_agent.view.peer_watch import PeerWatch
+from dmvpn_agent.view.recorded import (
+    HistoryWriter,
+    RecordedBgpd,
+    RecordedCharon,
+    RecordedNftables,
+    RecordedReconnector,
+)
 from dmvpn_agent.x509 import metrics as x509_metrics
 from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.kept_trust import KeptTrust
@@ -112,7 +122,9 @@ class Components:
         telemetry.expect(admission_metrics, charon_metrics, enforcement_metrics, kernel_metrics, x509_metrics)
         self.peers = Peers(PeerTable(self.process.store))
         self.terminals = Terminals(config.frr)
-        self.nftables = Nftables()
+        self.history = History(self._store("history", HISTORY_TABLE), clocks.now)
+        self.writer = HistoryWriter(self.history, self._name_at)
+        self.nftables = RecordedNftables(self.writer)
         self.charon = self._make_charon()
         self.recorder = Recorder(record) if record else None
         self.denials = DenialTable()
@@ -142,8 +154,9 @@ class Components:
         self.routes = self._make_routes()
         self.orphan_sas = self._make_orphan_watch()
         self.teardown = self._make_teardown_watch()
-        self.known_peers = self._make_known_peers()
-        self.peer_watch = PeerWatch(self._make_peer_sources(), self.known_peers, config.peers)
+        self.known_peers = KnownPeers(self._store("known_peers", KnownPeers.TABLE))
+        self.quarantines = Quarantines(self._store("quarantined", Quarantines.TABLE))
+        self.peer_watch = PeerWatch(self._make_peer_sources(), self.known_peers, config.peers, self.writer.moved)
         self.peer_series = PeerSeries(lambda: self.peer_watch.current)
         self._observe()
         self._subscribe()
@@ -152,7 +165,8 @@ class Components:
 
     def _make_charon(self) -> CharonWatch:
         config, telemetry = self._config, self.telemetry
-        return CharonWatch(
+        return RecordedCharon(
+            self.writer,
             ViciCharon(config.ike.vici_socket, telemetry),
             config.tunnels,
             telemetry,
@@ -175,7 +189,7 @@ class Components:
             self._clocks,
             self.process.failures,
             self._peers_changed,
-            self.recorder.record if self.recorder else lambda *_: None,
+            self._decided,
         )
 
     def _make_reauthorizer(self) -> Reauthorizer:
@@ -218,7 +232,7 @@ class Components:
         config, telemetry, terminals = self._config, self.telemetry, self.terminals
         if config.bgp is None:
             return None
-        bgpd = FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number, telemetry)
+        bgpd = RecordedBgpd(FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number, telemetry), self.writer)
         return Reconciler(config.frr, config.bgp, self.peers, bgpd, telemetry, self._clocks, dry_run=self._dry_run)
 
     def _make_enforcer(self) -> Enforcer:
@@ -243,7 +257,8 @@ class Components:
 
     def _make_sa_requests(self) -> SaRequests:
         config, telemetry = self._config, self.telemetry
-        reconnector = ViciReconnector((config.bridge.listen, config.ike.vici_socket), config.tunnels, telemetry)
+        sockets = (config.bridge.listen, config.ike.vici_socket)
+        reconnector = RecordedReconnector(self.writer, sockets, config.tunnels, telemetry)
         return SaRequests(self.charon, reconnector, self.stale_sas, telemetry)
 
     def _make_hub_sas(self) -> HubSas:
@@ -282,9 +297,8 @@ class Components:
             clock=self._clocks.uptime,
         )
 
-    def _make_known_peers(self) -> KnownPeers:
-        file = self._config.state_directory / "known_peers.sqlite"
-        return KnownPeers(Store(file, KnownPeers.TABLE, Unreadable(self.telemetry)))
+    def _store(self, name: str, table: Table) -> Store:
+        return Store(self._config.state_directory / f"{name}.sqlite", table, Unreadable(self.telemetry))
 
     def _make_peer_sources(self) -> PeerSources:
         return PeerSources(
@@ -303,6 +317,14 @@ class Components:
         self.reauthorizer.sas_changed()
         self.denials.changed.set()  # a new peer may share the NBMA address of an accepted one
         self.peer_watch.trigger()
+
+    def _name_at(self, address: str) -> str:
+        return self.peer_watch.name_at(address)
+
+    def _decided(self, message: bytes, decided: DecisionRecord) -> None:
+        self.writer.decided(decided)
+        if self.recorder:
+            self.recorder.record(message, decided)
 
     async def _authorities_received(self, certificates: list[bytes]) -> None:
         await self.trust.learn(certificates)

@@ -67,5 +67,5 @@ class Hub:
     def vtysh(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
         """Return the vtysh lines that ``plan`` prints."""
         assert self.run("plan", "--json") in (0, 1)
-        lines: list[str] = json.loads(capsys.readouterr().out)["vtysh"]
+        lines: list[str] = json.loads(capsys.readouterr().out)["data"]["vtysh"]
         return lines

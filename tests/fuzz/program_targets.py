@@ -11,7 +11,7 @@ from dmvpn_agent.bgp.running_config import parse_running_config, require_complet
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.cli import sas
-from dmvpn_agent.cli.status import OTHER_FORM
+from dmvpn_agent.cli.client import OTHER_FORM
 from dmvpn_agent.config.file import read_toml
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_traps
@@ -19,6 +19,7 @@ from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
 from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, parse_table
 from dmvpn_agent.runtime.json_values import document
+from dmvpn_agent.runtime.output import painted
 from dmvpn_agent.runtime.printable import printable_values
 from dmvpn_agent.view.status_text import status_text
 from factories import NOW
@@ -172,12 +173,14 @@ class Answers(PrintedIdentity):
     """The agent's answer on the control socket, as ``status`` and ``sas`` show it."""
 
     def __init__(self) -> None:
-        seeds = [json.dumps({**status_state(), "charon": sas_state(ONE, OTHER)["charon"]})]
+        seeds = [
+            json.dumps({**status_state(), "charon": {**status_state()["charon"], "ike_sas": sas_state(ONE, OTHER)}})
+        ]
         super().__init__(seeds, json_changed, self._read, *OTHER_FORM)
 
     @staticmethod
     def _read(text: str) -> None:
         state = printable_values(document(text))
-        shown = status_text(state) + sas.render(list(sas.select(state, set())), NOW, True)
+        shown = painted(status_text(state), colors=False) + sas.render(state["charon"]["ike_sas"], NOW)
         if not shown.replace("\n", "").isprintable():
             raise Broken("what is shown is not printable")

@@ -4,11 +4,10 @@ from argparse import ArgumentParser, Namespace
 from importlib import import_module
 
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.runtime.document import Code, Exit, RequestError
+from dmvpn_agent.runtime.output import say_json, say_lines
 
 _MODULES = ("ca_init", "ca_nodes", "ca_show", "ca_crl", "ca_keep")
-
-EXIT_DONE, EXIT_REFUSED = 0, 1
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -23,19 +22,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Run one action; return 0 if it is done, 1 if it was refused, and then nothing was changed."""
-    from dmvpn_agent.cli.ca_answer import to_json  # noqa: PLC0415  needs what may be missing
-
+    """Run one action; return the exit status. Raises ``RequestError`` if it was refused, and nothing was changed."""
     try:
         answer = arguments.action(arguments)
     except CaError as error:
-        if arguments.json:
-            say(to_json(None, str(error)))
-        else:
-            complain(f"dmvpn-agent: {error}")
-        return EXIT_REFUSED
+        raise RequestError(Code.REFUSED, str(error)) from error
     if arguments.json:
-        say(to_json(answer.data))
+        say_json("ca/1", answer.data)
     else:
         say_lines(answer.lines)
-    return EXIT_DONE
+    return Exit.HEALTHY

@@ -1,6 +1,5 @@
 """What every action of ``ca`` has: its place, its passphrase, and how it answers."""
 
-import json
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
@@ -78,8 +77,3 @@ def as_number(text: str) -> int:
     if low != high:
         raise ValueError("not one AS number")
     return low
-
-
-def to_json(answer: dict[str, Any] | None, error: str | None = None) -> str:
-    """Return the answer in the form that programs read."""
-    return json.dumps({"schema": 1, "ok": error is None, "error": error, "data": answer}, default=str, indent=2)

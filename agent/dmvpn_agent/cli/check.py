@@ -2,24 +2,20 @@
 
 import asyncio
 import dataclasses
-import json
 from argparse import Namespace
 
 from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.problem import BgpProblem
-from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.config.file import Config, load
 from dmvpn_agent.doctor.inspect import read_bgp
 from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime.output import say, say_lines
+from dmvpn_agent.runtime.output import say, say_json, say_lines
 
 #: Seconds to wait for bgpd.
 TIMEOUT = 10.0
-
-add_arguments = add_json
 
 
 def run(arguments: Namespace) -> int:
@@ -34,7 +30,7 @@ def run(arguments: Namespace) -> int:
         ]  # fmt: skip
         result = {"valid": True, "configuration": dataclasses.asdict(config), "frr_problems": rows,
                   "tunnels": tunnel_json(links)}  # fmt: skip
-        say(json.dumps(result, default=str, indent=2))
+        say_json("check/1", result)
         return 0
     say(configuration_text(config))
     for problem in problems or ():

@@ -2,44 +2,37 @@
 
 import asyncio
 import dataclasses
-import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.config.file import Config, load
-from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.checks import check_node
 from dmvpn_agent.doctor.inspect import expected, inspect, with_probes
 from dmvpn_agent.doctor.node import NodeView
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime.output import complain, say
+from dmvpn_agent.runtime.document import Exit
+from dmvpn_agent.runtime.output import complain, say, say_json
 from dmvpn_agent.runtime.printable import printable
 from dmvpn_agent.view.table import table
-
-EXIT_SOUND, EXIT_FAULTS, EXIT_CANNOT = 0, 1, 2
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_json(parser)
     parser.add_argument("--probe", action="store_true", help="probe the path MTU to each peer too, for 4 s at most")
 
 
 def run(arguments: Namespace) -> int:
-    """Check this node and print the result; return the exit status."""
+    """Check this node and print the result; return the exit status. Raises ``ConfigError``."""
     logs.set_up_for_command()
-    try:
-        config = load(arguments.config)
-    except ConfigError as error:
-        complain(f"dmvpn-agent: {error}")
-        return EXIT_CANNOT
+    config = load(arguments.config)
     checks = check_node(asyncio.run(_inspect(config, probes=arguments.probe)), expected(config))
-    say(json.dumps([dataclasses.asdict(check) for check in checks], indent=2) if arguments.json
-          else "\n".join(render(checks)))  # fmt: skip
-    return EXIT_FAULTS if any(check.level is Level.FAULT for check in checks) else EXIT_SOUND
+    if arguments.json:
+        say_json("doctor/1", [dataclasses.asdict(check) for check in checks])
+    else:
+        say("\n".join(render(checks)))
+    return Exit.DEGRADED if any(check.level is Level.FAULT for check in checks) else Exit.HEALTHY
 
 
 async def _inspect(config: Config, *, probes: bool) -> NodeView:

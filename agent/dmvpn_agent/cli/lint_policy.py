@@ -1,17 +1,13 @@
 """``lint-policy``: the mistakes in a policy, and the rules in force."""
 
 import dataclasses
-import json
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
-from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.configuration_text import policy_text
 from dmvpn_agent.config.file import findings, load_contradictory
 from dmvpn_agent.policy.lint import Finding
-from dmvpn_agent.runtime.output import say, say_lines
-
-add_arguments = add_json
+from dmvpn_agent.runtime.output import say, say_json, say_lines
 
 
 def run(arguments: Namespace) -> int:
@@ -25,7 +21,7 @@ def run(arguments: Namespace) -> int:
             "findings": [dataclasses.asdict(finding) for finding in found],
             "policy": dataclasses.asdict(policy),
         }
-        say(json.dumps(shown, default=str, indent=2))
+        say_json("lint-policy/1", shown)
     else:
         say_lines([*_text(found), ""])
         say(policy_text(policy))

@@ -4,81 +4,142 @@ Only the module of the command in use is imported: ``status`` during an outage s
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
 from dmvpn_agent import __version__
+from dmvpn_agent.cli.commands import COMMANDS
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.runtime.descriptors import open_standard_ones
-from dmvpn_agent.runtime.output import complain, discard
+from dmvpn_agent.runtime.document import Code, Exit, RequestError
+from dmvpn_agent.runtime.output import OutputError, complain, discard, report_failure, say_usage
 
 DEFAULT_CONFIG = Path("/etc/dmvpn-agent/agent.toml")
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
-
-#: Each command with its help. Its module has the same name, with ``add_arguments(parser)`` and ``run(arguments)``.
-COMMANDS = {
-    "run": "Run the agent.",
-    "bridge": "Run the bridge between nhrpd and an unpatched strongSwan. SIGUSR2 replaces the running program by the"
-    " installed one.",
-    "check": "Validate a configuration and show what the agent would do with it.",
-    "doctor": "Check the setup of this node and show what to do. Exit status 0: no fault, 1: faults, 2: the"
-    " configuration is invalid.",
-    "setup": "Make this machine a node of a DMVPN, from one file, or undo that. Exit status 0: the node works, 1: it"
-    " does not, 2: something is wrong, and nothing was changed.",
-    "status": "Show the peers, the latest decisions and the state of the running agent.",
-    "sas": "Show the IKE_SAs and CHILD_SAs with each peer: addresses, NAT, algorithms, ages, traffic.",
-    "explain": "Show how the policy judges a certificate, rule by rule, and what follows in FRR. Exit status 0:"
-    " accepted, 1: denied, 2: no certificate.",
-    "lint-policy": "Show the mistakes in the policy, and the rules in force. Exit status 1: the policy contradicts"
-    " itself.",
-    "replay": "Judge recorded events by the policy and show which decisions change. Exit status 0: none, 1: some, 2:"
-    " the recording cannot be read.",
-    "plan": "Show what the agent would change in FRR with this configuration; change nothing. Exit status 0: nothing,"
-    " 1: changes, 2: FRR or the stored peers cannot be read.",
-    "ca": "Run the certificate authority: sites, nodes, addresses, certificates, CRLs. Exit status 0: done, 1:"
-    " refused, with nothing changed.",
-    "reset": "Remove everything the agent owns from FRR and nftables, after asking. Exit status 0: nothing is left,"
-    " 1: something is left, 2: something cannot be read.",
-}
+#: The environment variable that names the configuration file.
+CONFIG_VARIABLE = "DMVPN_AGENT_CONFIG"
+EPILOG = (
+    "Exit status: 0 healthy or done; 1 degraded, denied, different or failed; 2 wrong usage; 3 a daemon cannot be"
+    " reached; 4 no such peer; 78 the configuration is invalid. Options may stand before or after the command."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 done, 1 failed, 2 wrong usage, 78 invalid configuration."""
+    """Run one command; return the exit status (``EPILOG``)."""
     open_standard_ones()
     if not sys.warnoptions:  # deprecation warnings of libraries are for developers, who ask for them with -W
         warnings.simplefilter("ignore")
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(words).parse_args(words)
+    as_json = "--json" in words
     try:
+        arguments = parser().parse_args(words)
+        if arguments.command is None:
+            arguments.command = import_module("dmvpn_agent.cli.overview").run
         return int(arguments.command(arguments))
     except ConfigError as error:
-        complain(f"dmvpn-agent: {error}")
-        return EXIT_CONFIG
+        return _failed(Code.CONFIGURATION, str(error), as_json)
+    except UsageError as error:
+        if not as_json:
+            say_usage(error.usage)
+        return _failed(error.code, str(error), as_json)
+    except RequestError as error:
+        return _failed(error.code, str(error), as_json)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # as in `status | head`
         discard(sys.stdout)
         return 0
+    except OutputError as error:
+        discard(sys.stdout)
+        complain(f"dmvpn-agent: cannot write to standard output: {error}")
+        return Exit.DEGRADED
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Return a parser that knows all commands, and the arguments of the first one among the words."""
-    parser = argparse.ArgumentParser(prog="dmvpn-agent", description="Control plane of a Linux DMVPN node.")
-    parser.add_argument("--version", action="version", version=f"dmvpn-agent {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    chosen = next((word for word in words if word in COMMANDS), None)
+def _failed(code: Code, message: str, as_json: bool) -> int:
+    try:
+        report_failure(code, message, as_json)
+    except (OSError, OutputError):
+        discard(sys.stdout)
+    return code.exit
+
+
+class UsageError(RequestError):
+    """The words of a command line make no command; ``usage``: what would."""
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(Code.USAGE, message)
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``UsageError``."""
+        raise UsageError(message, self.format_usage())
+
+
+class _Command(_Parser):
+    """The parser of one command, which imports the command's module when it is used."""
+
+    def __init__(self, *, command: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._command = command
+        self._loaded = False
+
+    def load(self) -> None:
+        """Add the command's arguments."""
+        if self._loaded:
+            return
+        self._loaded = True
+        add_common(self)
+        module = import_module(f"dmvpn_agent.cli.{self._command.replace('-', '_')}")
+        self.set_defaults(command=module.run)
+        if hasattr(module, "add_arguments"):
+            module.add_arguments(self)
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add actions of the command."""
+        return super().add_subparsers(**{"parser_class": _Parser, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the words after the command's name."""
+        self.load()
+        return super().parse_known_args(args, namespace)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = _Parser(prog="dmvpn-agent", description="Control plane of a Linux DMVPN node. Without a command: a short"
+                  " status.", epilog=EPILOG)  # fmt: skip
+    top.add_argument("--version", action="version", version=f"dmvpn-agent {__version__}")
+    add_common(top)
+    top.set_defaults(
+        command=None,
+        config=Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG),
+        json=False,
+        no_color=False,
+        socket=None,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", parser_class=_Command)
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        if name == chosen:
-            module = import_module(f"dmvpn_agent.cli.{name.replace('-', '_')}")
-            command.set_defaults(command=module.run)
-            command.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE",
-                                 help="configuration file (default: %(default)s)")  # fmt: skip
-            module.add_arguments(command)
-    return parser
+        commands.add_parser(name, command=name, help=text, description=text, epilog=EPILOG)
+    return top
+
+
+def add_common(to: argparse.ArgumentParser) -> None:
+    """Add the options that every command has; they may stand before the command too."""
+    suppress = argparse.SUPPRESS
+    to.add_argument("-c", "--config", type=Path, default=suppress, metavar="FILE",
+                    help=f"configuration file (default: ${CONFIG_VARIABLE}, or {DEFAULT_CONFIG})")  # fmt: skip
+    to.add_argument("--json", action="store_true", default=suppress, help="print one JSON document, errors too")
+    to.add_argument("--no-color", action="store_true", default=suppress, help="print no colors (also: $NO_COLOR)")
+    to.add_argument("--socket", type=Path, default=suppress, metavar="PATH",
+                    help="control socket (default: control_socket of the configuration)")  # fmt: skip
 
 
 if __name__ == "__main__":

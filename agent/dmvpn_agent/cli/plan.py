@@ -7,7 +7,6 @@ filters with FRR's. It writes nothing.
 """
 
 import asyncio
-import json
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
-from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
@@ -37,12 +35,9 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.clocks import uptime
-from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.runtime.document import Code, Exit, RequestError
+from dmvpn_agent.runtime.output import say, say_json, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
-
-EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
-
-add_arguments = add_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +72,24 @@ def run(arguments: Namespace) -> int:
     as_json = arguments.json
     context = load_context(arguments.config)
     bgp, links = context.config.bgp, asyncio.run(read_preview(context.config.links))
-    status = EXIT_DIFFERENT if links.would_change or links.problems else EXIT_SAME
+    status = Exit.DEGRADED if links.would_change or links.problems else Exit.HEALTHY
     if not as_json:
         say_lines(tunnel_text(links))
     if bgp is None:
-        text = "The agent does not manage BGP (bgp.enabled is false)."
-        say(json.dumps({"managed": False, "tunnels": tunnel_json(links)}) if as_json else text)
+        if as_json:
+            say_json("plan/1", {"managed": False, "tunnels": tunnel_json(links)})
+        else:
+            say("The agent does not manage BGP (bgp.enabled is false).")
         return status
     try:
         preview = asyncio.run(_preview(context, bgp))
     except (StoreUnreadable, FrrUnavailable) as error:
-        complain(f"dmvpn-agent: {error}")
-        return EXIT_UNREADABLE
+        raise RequestError(Code.UNREACHABLE, str(error)) from error
     if as_json:
-        say(json.dumps(_json(preview) | {"tunnels": tunnel_json(links)}, indent=2))
+        say_json("plan/1", _json(preview) | {"tunnels": tunnel_json(links)})
     else:
         say_lines(_text(preview))
-    return EXIT_DIFFERENT if preview.different else status
+    return Exit.DEGRADED if preview.different else status
 
 
 async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:

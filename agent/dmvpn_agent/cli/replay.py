@@ -4,7 +4,6 @@ A conflict between peers depends on the other peers, which a recording does not 
 conflict is denied again, unless the policy lets the newer peer take over.
 """
 
-import json
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
@@ -16,19 +15,18 @@ from typing import Any, BinaryIO
 
 from dmvpn_agent.admission.nhrp_event import BadEvent, parse_event
 from dmvpn_agent.admission.recording import MAX_LINE_BYTES, Entitled, Outcome, Recorded, RecordingError, outcome, read
-from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.explain.context import load_context
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import OnConflict
-from dmvpn_agent.runtime.output import complain, say
+from dmvpn_agent.runtime.document import Code, Exit, RequestError
+from dmvpn_agent.runtime.output import complain, say, say_json
 from dmvpn_agent.runtime.printable import printable
 from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate import Certificate
 
-EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 #: Seconds between two lines of progress.
 PROGRESS_INTERVAL = 2.0
 #: The largest number of distinct changes and of damaged lines that are shown; more are only counted.
@@ -64,6 +62,11 @@ class Replay:
     damaged: list[tuple[int, str]] = field(default_factory=list)
 
     @property
+    def events(self) -> int:
+        """Return the number of events that could be read."""
+        return self.totals.total() - self.totals["damaged"]
+
+    @property
     def different(self) -> bool:
         """Tell whether any decision changes."""
         return any(count for what, count in self.totals.items() if what not in {"same", "damaged"})
@@ -71,7 +74,6 @@ class Replay:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_json(parser)
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a file that `run --record` wrote")
 
 
@@ -82,10 +84,16 @@ def run(arguments: Namespace) -> int:
         with file.open("rb") as stream:
             replayed = replay(stream, context.judge, Progress(file.stat().st_size))
     except OSError as error:
-        complain(f"dmvpn-agent: {file}: cannot be read: {error.strerror}")
-        return EXIT_UNREADABLE
-    say(json.dumps(_json(replayed), indent=2) if arguments.json else _text(replayed))
-    return EXIT_DIFFERENT if replayed.different else EXIT_SAME
+        raise RequestError(Code.USAGE, f"{file}: cannot be read: {error.strerror}") from error
+    if replayed.damaged and not replayed.events:
+        number, why = replayed.damaged[0]
+        raise RequestError(Code.USAGE, f"{file} is no recording: line {number}: {why}; expected a file that"
+                           " `dmvpn-agent run --record` wrote")  # fmt: skip
+    if arguments.json:
+        say_json("replay/1", _json(replayed))
+    else:
+        say(_text(replayed))
+    return Exit.DEGRADED if replayed.different else Exit.HEALTHY
 
 
 def replay(stream: BinaryIO, judge: Judge, progress: Callable[[int, int], None]) -> Replay:
@@ -211,9 +219,8 @@ def _text(replayed: Replay) -> str:
         parts.append(table(("CHANGE", "EVENTS", "FIRST (UTC)", "PEER", "BEFORE", "NOW", "SUBJECT"), rows, 60))
     if replayed.damaged:
         parts.append("\n".join(f"line {number} is skipped: {printable(why)}" for number, why in replayed.damaged))
-    events = sum(count for what, count in replayed.totals.items() if what != "damaged")
     counts = ", ".join(f"{count} {what}" for what, count in sorted(replayed.totals.items()))
-    parts.append(f"{events} events: {counts}." if replayed.totals else "No events.")
+    parts.append(f"{replayed.events} events: {counts}." if replayed.totals else "No events.")
     return "\n\n".join(parts)
 
 

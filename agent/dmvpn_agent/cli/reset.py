@@ -1,7 +1,6 @@
 """``reset``: removes everything the agent owns, as if the agent had never run here."""
 
 import asyncio
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_list
 from dmvpn_agent.bgp.plan import Change, RemoveList, plan
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
-from dmvpn_agent.cli.arguments import add_json
 from dmvpn_agent.cli.plan import changes_json
 from dmvpn_agent.config.file import Config, load_contradictory
 from dmvpn_agent.frr.terminals import Terminals
@@ -30,11 +28,13 @@ from dmvpn_agent.kernel.routes.tables import Change as RouteChange
 from dmvpn_agent.kernel.routes.tables import Tables
 from dmvpn_agent.kernel.routes.tables import plan as plan_routes
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.runtime.document import Code, Exit, RequestError
+from dmvpn_agent.runtime.output import say, say_json, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable, delete_file
 from dmvpn_agent.runtime.unix_socket import answered
 
-EXIT_GONE, EXIT_LEFT, EXIT_UNREADABLE = 0, 1, 2
+#: Files beside the stored peers that ``--forget`` removes too.
+FORGOTTEN = ("known_peers.sqlite", "history.sqlite", "quarantined.sqlite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,8 @@ class Reset:
             errors.append(str(error))
         try:
             if found.store:
-                delete_file(self._store)
+                for name in (self._store.name, *FORGOTTEN):
+                    delete_file(self._store.with_name(name))
         except OSError as error:
             errors.append(str(error))
         return errors
@@ -165,45 +166,44 @@ class Reset:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_json(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask; --json removes nothing without this")
     parser.add_argument("--forget", action="store_true", help="remove the stored peers too")
 
 
 def run(arguments: Namespace) -> int:
-    """Remove what the agent owns, after asking; return the exit status. Raises ``ConfigError``."""
+    """Remove what the agent owns, after asking; return the exit status.
+
+    Raises ``ConfigError`` and ``RequestError``.
+    """
     logs.set_up_for_command()
     config = load_contradictory(arguments.config)
     reset = Reset(config, forget=arguments.forget)
-    if _is_running(config):
-        return EXIT_LEFT
+    _refuse_while_running(config)
     found = asyncio.run(reset.find())
     if not arguments.json:
         say_lines(_text(found))
     agreed = arguments.yes or (not arguments.json and found.anything and _ask())
-    if agreed and _is_running(config):
-        return EXIT_LEFT
+    if agreed:
+        _refuse_while_running(config)
     errors = asyncio.run(reset.remove(found)) if agreed and found.anything else []
     left = asyncio.run(reset.find()) if agreed else found
     if arguments.json:
-        say(json.dumps({"found": _json(found), "left": _json(left), "trouble": errors}, indent=2))
+        say_json("reset/1", {"found": _json(found), "left": _json(left), "trouble": errors})
     elif agreed:
         say_lines(_outcome(found, left, errors, arguments.forget))
     elif found.anything:
         say("Nothing was removed.")
     if left.unreadable:
-        return EXIT_UNREADABLE
-    return EXIT_LEFT if left.anything or errors else EXIT_GONE
+        return Exit.UNREACHABLE
+    return Exit.DEGRADED if left.anything or errors else Exit.HEALTHY
 
 
-def _is_running(config: Config) -> bool:
-    if not answered(config.control_socket):
-        return False
-    complain(
-        f"dmvpn-agent: an agent runs (it answers on {config.control_socket}) and would write everything again;"
-        " stop it first"
-    )
-    return True
+def _refuse_while_running(config: Config) -> None:
+    if answered(config.control_socket):
+        raise RequestError(
+            Code.REFUSED,
+            f"an agent runs (it answers on {config.control_socket}) and would write everything again; stop it first",
+        )
 
 
 def _ask() -> bool:

@@ -18,6 +18,8 @@ V = TypeVar("V")
 W = TypeVar("W")
 
 REQUIRED: Any = object()
+#: How similar a key must be to one that is missing to be meant by it (``difflib``): ``rol`` is, another key is not.
+ALMOST_SAME = 0.8
 
 
 class ConfigError(Exception):
@@ -58,6 +60,8 @@ class Table:
         self._known.append(key)
         value = self._raw.get(key, default)
         if value is REQUIRED:
+            if near := get_close_matches(key, [name for name in self._raw if name != key], n=1, cutoff=ALMOST_SAME):
+                raise ConfigError(f"{self._path(near[0])} is unknown; did you mean {self._path(key)}?")
             raise ConfigError(f"{self._path(key)} is missing; expected {parser.expected}")
         try:
             return parser.parse(value)

@@ -1,6 +1,5 @@
 """``explain --compare``: for each certificate in a folder, the decision of the former script and the agent's."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,12 +16,12 @@ from dmvpn_agent.explain.report_json import decision_json
 from dmvpn_agent.migration.old_script import OldScript, OldVerdict, also_accepted, old_verdict
 from dmvpn_agent.policy.decision import Accept, Decision
 from dmvpn_agent.policy.peer import Peer
-from dmvpn_agent.runtime.output import complain, say
+from dmvpn_agent.runtime.document import Code, Exit, RequestError
+from dmvpn_agent.runtime.output import say, say_json
 from dmvpn_agent.runtime.printable import printable
 from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 
-EXIT_SAME, EXIT_DIFFERENT, EXIT_UNREADABLE = 0, 1, 2
 SAME, RESOURCES, CONFLICTING = "same", "other resources", "accepted before, one of several now"
 
 
@@ -62,16 +61,18 @@ class Comparison:
 
 
 def run(folder: Path, script: OldScript, question: Question, config: Path, as_json: bool) -> int:
-    """Print the comparison; return the exit status. Raises ``ConfigError``."""
+    """Print the comparison; return the exit status. Raises ``ConfigError`` and ``RequestError``."""
     context = load_context(config)
     try:
         files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
-        complain(f"dmvpn-agent: {folder}: {error.strerror}; expected a folder with certificates")
-        return EXIT_UNREADABLE
+        raise RequestError(Code.USAGE, f"{folder}: {error.strerror}; expected a folder with certificates") from error
     compared = compare(files, script, question, context)
-    say(json.dumps(_json(compared), indent=2) if as_json else _text(compared))
-    return EXIT_DIFFERENT if compared.different else EXIT_SAME
+    if as_json:
+        say_json("compare/1", _json(compared))
+    else:
+        say(_text(compared))
+    return Exit.DEGRADED if compared.different else Exit.HEALTHY
 
 
 def compare(files: list[Path], script: OldScript, question: Question, context: JudgingContext) -> Comparison:

@@ -4,12 +4,20 @@ Certificates, identities, file names and answers of other programs may contain a
 terminal, or look like a line of this program.
 """
 
+import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, TextIO
 
+from dmvpn_agent.runtime.document import Code, Document, document, failure
 from dmvpn_agent.runtime.printable import printable, printable_lines
+
+
+class OutputError(Exception):
+    """Standard output cannot be written, for another reason than that nobody reads it."""
 
 
 def say(text: str) -> None:
@@ -17,10 +25,72 @@ def say(text: str) -> None:
     _write(sys.stdout, printable_lines(text))
 
 
+#: Marks in a text for ``say_painted``: what follows is in this color. They are private-use characters, which
+#: ``printable`` escapes, so that no text from outside contains one.
+RED, GREEN, YELLOW, BOLD, PLAIN = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
+_SEQUENCES = {RED: "31", GREEN: "32", YELLOW: "33", BOLD: "1", PLAIN: "0"}
+_MARKS = re.compile(f"([{RED}-{PLAIN}])")
+
+
+def say_painted(text: str, *, colors: bool) -> None:
+    """Print text of several lines with marks to standard output."""
+    _write(sys.stdout, painted(text, colors=colors))
+
+
+def painted(text: str, *, colors: bool) -> str:
+    """Return text of several lines with its marks as a terminal's colors; without ``colors`` they are left out."""
+    return "".join(
+        (f"\x1b[{_SEQUENCES[part]}m" if colors else "") if part in _SEQUENCES else printable_lines(part)
+        for part in _MARKS.split(text)
+    )
+
+
+def clear_screen() -> None:
+    """Clear the terminal, if standard output is one."""
+    if sys.stdout.isatty():
+        _write(sys.stdout, "\x1b[H\x1b[2J\x1b[3J")
+
+
+def wants_colors(*, refused: bool) -> bool:
+    """Tell whether standard output is a terminal that shows colors, and nobody refused them (no-color.org)."""
+    return sys.stdout.isatty() and not refused and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int | None:
+    """Return the columns of the terminal; ``None`` if standard output is none, where nothing is to be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def say_lines(lines: Iterable[str]) -> None:
     """Print lines to standard output, each on exactly one line; print nothing if there are none."""
     if shown := [printable(line) for line in lines]:
         _write(sys.stdout, "\n".join(shown))
+
+
+def say_json(schema: str, data: Any) -> None:
+    """Print one JSON document with data; ``schema``: the name and version of its form."""
+    say_document(document(schema, data))
+
+
+def say_document(found: Document) -> None:
+    """Print one JSON document."""
+    _write(sys.stdout, json.dumps(found, indent=2, default=str))
+
+
+def report_failure(code: Code, message: str, as_json: bool) -> None:
+    """Print why a command failed: as a document to standard output, or as a line to standard error."""
+    if as_json:
+        say_document(failure("error/1", code, message))
+    else:
+        complain(f"dmvpn-agent: {message}")
+
+
+def say_usage(text: str) -> None:
+    """Print a usage line to standard error; without a reader it is lost."""
+    try:
+        _write(sys.stderr, printable_lines(text.rstrip()))
+    except OSError:
+        discard(sys.stderr)
 
 
 def complain(text: str) -> None:
@@ -43,4 +113,11 @@ def _write(stream: TextIO, text: str) -> None:
         text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal whose encoding lacks some letters
         text = text.encode("ascii", "backslashreplace").decode()
-    print(text, file=stream, flush=True)
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if stream is sys.stdout:
+            raise OutputError(error.strerror or str(error)) from error
+        raise

@@ -50,10 +50,10 @@ class Process:
 
             exposition = Exposition(metrics_at, access, telemetry, self.readiness, name)
             self.parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
-        self._reloaded = True
+        self.last_reload, self.reloaded = "applied", asyncio.Event()
         telemetry.expect(metrics)
         observe_process(telemetry)
-        telemetry.observe(metrics.CONFIG_LAST_RELOAD, lambda: self._reloaded)
+        telemetry.observe(metrics.CONFIG_LAST_RELOAD, lambda: self.last_reload == "applied")
         telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, name): 1})
         telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
         telemetry.observe(metrics.START_TIME, self.started.timestamp)
@@ -73,7 +73,8 @@ class Process:
     def count_reload(self, outcome: str) -> None:
         """Count a reload: ``applied``, ``refused`` (the new configuration is not valid) or ``failed``."""
         self.telemetry.increment(metrics.CONFIG_RELOADS, outcome)
-        self._reloaded = outcome == "applied"
+        self.last_reload = outcome
+        self.reloaded.set()
 
     def _metric_failed(self, metric: Metric, error: Exception) -> None:
         self.failures.note("metrics", error, metric=metric.name)

@@ -27,6 +27,8 @@ class ItemSource(StrEnum):
     STORED_PEER = "stored_peer"
     STORED_CERTIFICATE = "stored_certificate"
     KNOWN_PEER = "known_peer"
+    HISTORY = "history"
+    QUARANTINE = "quarantine"
 
 
 class Unreadable:
@@ -64,5 +66,7 @@ _CONSEQUENCES = {
     ItemSource.NETLINK: "this change is noticed only by the next check",
     ItemSource.STORED_PEER: "the peer has to register again",
     ItemSource.KNOWN_PEER: "the peer is shown only while it is there",
+    ItemSource.HISTORY: "the history lacks this entry",
+    ItemSource.QUARANTINE: "this peer is no longer quarantined: put it into [[policy.maintenance]]",
     ItemSource.STORED_CERTIFICATE: "the bridge looks for the certificate of this IKE_SA in charon's cache",
 }

@@ -10,6 +10,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import NO_TRAFFIC, Traffic
 from dmvpn_agent.charon.sa_totals import SaOwner
+from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.view.drafts import Draft, drafts
 from dmvpn_agent.view.evidence import alert_of, bgp_state, evidence_of, why
 from dmvpn_agent.view.peer import Binding, Expectation, JoinedPeer
@@ -66,12 +67,13 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         key=draft.key,
         stage=stage,
         why=why(stage, draft, bgp, alert, evidence),
-        expected=_expectation(draft),
+        expected=_expectation(draft, learn=sources.learn),
         interface=draft.interface,
         kind=best.kind if best else known.kind if known else None,
         nbma_address=next(iter(draft.nbma_addresses), None),
         bindings=_bindings(draft, shared),
         subject=best.subject if best else _subject(draft),
+        identity=_identity(draft),
         fingerprint=best.fingerprint if best else certificate.fingerprint if certificate else "",
         not_after=best.not_after if best else _not_after(draft),
         as_number=best.as_number if best else None,
@@ -98,16 +100,23 @@ def _precedence(member: Member, sources: Sources) -> tuple[bool, int, int]:
     return neighbor is None or neighbor.protocol_address != address, address.version, int(address)
 
 
-def _expectation(draft: Draft) -> Expectation:
+def _expectation(draft: Draft, *, learn: bool) -> Expectation:
     if draft.configured:
         return Expectation.CONFIGURED
-    return Expectation.LEARNED if draft.known else Expectation.NO
+    learned = draft.known or (learn and any(one.peer.kind is not PeerKind.SHORTCUT for one in draft.members))
+    return Expectation.LEARNED if learned else Expectation.NO
 
 
 def _subject(draft: Draft) -> str:
     if draft.certificate:
         return draft.certificate.subject
     return min(draft.identities, default=draft.known.subject if draft.known else "")
+
+
+def _identity(draft: Draft) -> str:
+    if draft.certificate:
+        return draft.certificate.subject_rfc4514 or draft.certificate.subject
+    return min(draft.identities, default="")
 
 
 def _not_after(draft: Draft) -> datetime | None:

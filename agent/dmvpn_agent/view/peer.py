@@ -72,6 +72,7 @@ class JoinedPeer:
     words; empty if it is up. ``since``: when it came to its stage, ``None`` if that was before the agent knew it.
 
     ``kind`` is ``None`` as long as no decision tells. ``subject``: its certificate's, or its IKE identity.
+    ``identity``: the same for patterns: the subject in RFC 4514, or the IKE identity; empty if it showed none.
     ``fingerprint``: SHA-256 in hexadecimal, empty without a certificate. ``accepted``: the agent's decision, ``None``
     without one; ``denial``: why not; ``decided_at``: when a denied peer was last refused.
     ``bgp`` is ``None`` if the node runs no BGP with it. ``traffic`` and ``sa_events`` (by ``SaEventKind``): since the
@@ -89,6 +90,7 @@ class JoinedPeer:
     nbma_address: Address | None = None
     bindings: tuple[Binding, ...] = ()
     subject: str = ""
+    identity: str = ""
     fingerprint: str = ""
     not_after: datetime | None = None
     as_number: int | None = None

@@ -55,6 +55,7 @@ class PeerSources:
             shortcuts=self.shortcuts(),
             known=known,
             expected=settings.expected,
+            learn=settings.learn,
             names=names,
             tracks=tracks,
         )

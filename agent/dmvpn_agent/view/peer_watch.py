@@ -37,6 +37,7 @@ class PeerWatch:
         self._due = DebouncedEvent()
         self._one_at_a_time = asyncio.Lock()
         self.current: tuple[JoinedPeer, ...] = ()
+        self._names_at: dict[str, str] | None = None
 
     async def run(self) -> None:
         """Join the peers until cancelled."""
@@ -69,10 +70,12 @@ class PeerWatch:
         # A thread, because a thousand peers take long: the agent answers nhrpd in the meantime.
         joined = await asyncio.to_thread(join, sources)
         self._known.update(joined, learn=self._settings.learn)
-        former = {peer.key: peer.track.stage for peer in before}
-        self.current = joined
+        former = {peer.key: peer.track.stage for peer in sources.known} | {
+            peer.key: peer.track.stage for peer in before
+        }
+        self.current, self._names_at = joined, None
         for peer in joined:
-            if peer.stage not in {former.get(peer.key), Stage.UNKNOWN}:
+            if peer.since == sources.now and peer.stage is not former.get(peer.key):
                 self._moved(peer, former.get(peer.key))
         return joined
 
@@ -80,6 +83,13 @@ class PeerWatch:
         """Return the peers with this name, address, subject or certificate fingerprint; exact matches only."""
         named = tuple(peer for peer in self.current if peer.name == word)
         return named or tuple(peer for peer in self.current if word in _words(peer))
+
+    def name_at(self, address: str) -> str:
+        """Return the name of the peer at a protocol or NBMA address; empty if none is known there."""
+        if self._names_at is None:
+            nbma = {str(peer.nbma_address): peer.name for peer in self.current}
+            self._names_at = nbma | {str(one): peer.name for peer in self.current for one in peer.protocol_addresses}
+        return self._names_at.get(address, "")
 
     def forget(self, peer: JoinedPeer) -> bool:
         """Forget a peer that was learned; return whether it was."""

@@ -68,7 +68,8 @@ class Sources:
 
     ``tunnels``: the profile of each tunnel interface. ``bgp`` is ``None`` if the agent runs no BGP. ``traffic`` and
     ``sa_events``: by connection and IKE identity. ``alerts``: by NBMA address. ``shortcuts``: by the protocol address
-    of the peer that they lead to. ``names`` and ``tracks``: of the peers as they were last joined, by key.
+    of the peer that they lead to. ``learn``: accepted peers become known. ``names`` and ``tracks``: of the peers as
+    they were last joined, by key.
     """
 
     now: datetime
@@ -84,5 +85,6 @@ class Sources:
     shortcuts: Mapping[Address, tuple[Network, ...]] = field(default_factory=dict)
     known: tuple[KnownPeer, ...] = ()
     expected: tuple[ExpectedPeer, ...] = ()
+    learn: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     tracks: Mapping[str, Track] = field(default_factory=dict)

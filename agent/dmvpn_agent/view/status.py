@@ -1,7 +1,6 @@
 """The state of the agent as JSON values, for ``dmvpn-agent status``."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from dmvpn_agent.admission.authorizer import Authorizer
@@ -11,7 +10,6 @@ from dmvpn_agent.admission.peer_index import Membership
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
-from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
@@ -19,6 +17,7 @@ from dmvpn_agent.kernel.nftables import redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER
 from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.view.sa_json import ike_sa_json, time_json
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 
@@ -63,9 +62,9 @@ def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
         "prefixes": [str(prefix) for prefix in peer.prefixes],
         "subject": peer.subject,
         "fingerprint": peer.fingerprint,
-        "certificate_expires": _time(peer.not_after),
+        "certificate_expires": time_json(peer.not_after),
         "bound": member.absent_since is None,
-        "absent_since": None if member.absent_since is None else _time(clocks.when(member.absent_since)),
+        "absent_since": None if member.absent_since is None else time_json(clocks.when(member.absent_since)),
     }
 
 
@@ -77,8 +76,8 @@ def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
             {
                 "issuer": crl.issuer,
                 "number": crl.number,
-                "this_update": _time(crl.this_update),
-                "next_update": _time(crl.next_update),
+                "this_update": time_json(crl.this_update),
+                "next_update": time_json(crl.next_update),
                 "revoked": len(crl.serials),
             }
             for crl in watch.trust.crls
@@ -102,53 +101,8 @@ def charon_status(watch: CharonWatch) -> dict[str, Any]:
     return {
         "connected": watch.connected,
         "patched": watch.patched,
-        "ike_sas": [_ike_sa(sa) for sa in watch.ike_sas],
+        "ike_sas": [ike_sa_json(sa) for sa in watch.ike_sas],
         "traffic": watch.totals.all_traffic._asdict(),
-    }
-
-
-def _ike_sa(sa: IkeSa) -> dict[str, Any]:
-    return {
-        "unique_id": sa.unique_id,
-        "connection": sa.name,
-        "version": sa.version,
-        "state": sa.state,
-        "initiator": sa.initiator,
-        "local_host": str(sa.local_host),
-        "local_port": sa.local_port,
-        "local_id": sa.local_id,
-        "remote_host": str(sa.remote_host),
-        "remote_port": sa.remote_port,
-        "remote_id": sa.remote_id,
-        "nat_local": sa.nat_local,
-        "nat_remote": sa.nat_remote,
-        "spis": sa.spis,
-        "algorithms": str(sa.algorithms),
-        "established_at": _time(sa.established_at),
-        "rekey_due": _time(sa.rekey_due),
-        "reauth_due": _time(sa.reauth_due),
-        "children": [_child_sa(child) for child in sa.children],
-    }
-
-
-def _child_sa(child: ChildSa) -> dict[str, Any]:
-    return {
-        "unique_id": child.unique_id,
-        "name": child.name,
-        "state": child.state,
-        "mode": child.mode,
-        "protocol": child.protocol,
-        "reqid": child.reqid,
-        "udp_encapsulated": child.udp_encapsulated,
-        "spi_in": child.spi_in,
-        "spi_out": child.spi_out,
-        "algorithms": str(child.algorithms),
-        "traffic": child.traffic._asdict(),
-        "last_in": _time(child.last_in),
-        "last_out": _time(child.last_out),
-        "installed_at": _time(child.installed_at),
-        "rekey_due": _time(child.rekey_due),
-        "expires": _time(child.expires),
     }
 
 
@@ -159,7 +113,7 @@ def frr_status(reconciler: Reconciler | None) -> dict[str, Any] | None:
     return {
         "in_sync": not (reconciler.pending or reconciler.stale_neighbors or reconciler.trouble)
         and bool(reconciler.last_sync),
-        "last_sync": _time(reconciler.last_sync),
+        "last_sync": time_json(reconciler.last_sync),
         "pending_changes": [describe_change(change) for change in reconciler.pending],
         "foreign_neighbors": [str(address) for address in reconciler.operator_neighbors],
         "orphan_neighbors": [str(address) for address in reconciler.stale_neighbors],
@@ -216,7 +170,3 @@ def tunnels_status(links: LinkReconciler) -> dict[str, Any]:
                 for one in links.problems]  # fmt: skip
     left = {name: [line for change in changes for line in commands(change)] for name, changes in links.left.items()}
     return {"left": left, "problems": problems}
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds")

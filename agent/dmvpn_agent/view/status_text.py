@@ -1,30 +1,54 @@
-"""The state of the agent as text, for ``dmvpn-agent status``."""
+"""The state of the node as text, for ``dmvpn-agent status``."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from dmvpn_agent.view.table import table
+from dmvpn_agent.runtime.output import GREEN, PLAIN, RED
+from dmvpn_agent.view.stage import Stage
 
 
 def status_text(state: dict[str, Any]) -> str:
-    """Return the state of each component, the peers and the latest decisions."""
-    frr, redirect = state["frr"], state["redirect"]
-    parts = [
-        f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}"
-        + (", DRY RUN: it changes nothing" if state["dry_run"] else ""),
-        f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'], state['tunnels'])}",
-        f"nhrpd              {_nhrpd(state['nhrpd'])}",
-        f"charon             {_charon(state['charon'])}",
-        f"CAs and CRLs       {_trust(state['trust'])}",
-        f"FRR                {_frr(frr, state['dry_run'])}",
-        f"FRR's daemons      {_access(state['frr_access'])}",
-        f"redirect rule      {_redirect(redirect)}",
-        f"source filter      {_source_filter(state['source_filter'])}",
-        "",
-        _peers(state["peers"]),
-        "",
-        _decisions(state["decisions"][-20:]),
-    ]
-    return "\n".join(parts)
+    """Return the state of each component, the peers in numbers, and what is wrong."""
+    return "\n".join([_head(state), *_components(state), "", *_peers(state["peer_counts"]), "", *_faults(state)])
+
+
+def overview_text(state: dict[str, Any]) -> str:
+    """Return the state in a few lines."""
+    return "\n".join([_head(state), *_peers(state["peer_counts"]), *_faults(state)])
+
+
+def _head(state: dict[str, Any]) -> str:
+    dry = ", DRY RUN: it changes nothing" if state["dry_run"] else ""
+    return f"{state['role']}, dmvpn-agent {state['version']}, running since {state['started']}{dry}"
+
+
+def _components(state: dict[str, Any]) -> Iterator[str]:
+    yield f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'], state['tunnels'])}"
+    yield f"nhrpd              {_nhrpd(state['nhrpd'])}"
+    yield f"charon             {_charon(state['charon'])}"
+    yield f"CAs and CRLs       {_trust(state['trust'])}"
+    yield f"bgpd               {_frr(state['frr'], state['dry_run'])}"
+    yield f"FRR's daemons      {_access(state['frr_access'])}"
+    yield f"redirect rule      {_redirect(state['redirect'])}"
+    yield f"source filter      {_source_filter(state['source_filter'])}"
+
+
+def _peers(counts: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"peers              {counts['up']} of {counts['total']} up; {counts['expected_up']} of"
+        f" {counts['expected']} expected ones"
+    )
+    stuck = [f"{count} {stage}" for stage, count in counts["stages"].items() if count and stage != Stage.UP]
+    if stuck:
+        yield f"stuck at           {', '.join(stuck)}"
+
+
+def _faults(state: dict[str, Any]) -> Iterator[str]:
+    if not state["degraded"]:
+        yield f"{GREEN}healthy{PLAIN}"
+        return
+    yield f"{RED}DEGRADED{PLAIN}"
+    yield from (f"  {fault}" for fault in state["faults"])
 
 
 def _tunnels(tunnels: list[dict[str, Any]], kept: dict[str, Any]) -> str:
@@ -90,58 +114,3 @@ def _source_filter(source_filter: dict[str, Any] | None) -> str:
     forged = ", ".join(f"{packets} of {peer}" for peer, packets in counts.items() if packets)
     fate = "dropped" if source_filter["mode"] == "enforce" else "counted, not dropped"
     return f"{source_filter['mode']}; forged packets {fate}: {forged or 'none'}"
-
-
-def _peers(peers: list[dict[str, Any]]) -> str:
-    if not peers:
-        return "no peers"
-    return table(
-        ("PEER", "NBMA", "AS", "BOUND", "BGP", "RECEIVED", "PREFIXES", "SUBJECT"),
-        (
-            (
-                peer["protocol_address"],
-                peer["nbma_address"],
-                peer["as_number"] or "-",
-                "yes" if peer["bound"] else f"not since {peer['absent_since']}",
-                _session(peer),
-                peer["bgp"]["prefixes_received"] if peer["bgp"] else "-",
-                ",".join(peer["prefixes"]) or "-",
-                peer["subject"],
-            )
-            for peer in peers
-        ),
-    )
-
-
-def _session(peer: dict[str, Any]) -> str:
-    """Return the state of a peer's BGP session, or the address of the peer that has the neighbor."""
-    if peer["quarantined"]:
-        return "quarantined"
-    if peer["neighbor"] not in {None, peer["protocol_address"]}:
-        return f"at {peer['neighbor']}"
-    return str(peer["bgp"]["state"]) if peer["bgp"] else "-"
-
-
-def _decisions(decisions: list[dict[str, Any]]) -> str:
-    if not decisions:
-        return "no decisions since the start"
-    return table(
-        ("TIME", "DECISION", "PEER", "NBMA", "WHY"),
-        (
-            (
-                decision["time"],
-                decision["decision"],
-                decision.get("protocol_address", "-"),
-                decision.get("nbma_address", "-"),
-                why(decision),
-            )
-            for decision in decisions
-        ),
-    )
-
-
-def why(decision: dict[str, Any]) -> str:
-    """Return the reason of a denial in a sentence; empty for an accept."""
-    if "reason" not in decision:
-        return ""
-    return f"{decision['reason']}: {decision['field']} is {decision['found']}; expected {decision['expected']}"

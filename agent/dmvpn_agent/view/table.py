@@ -4,14 +4,45 @@ from collections.abc import Iterable, Sequence
 
 from dmvpn_agent.runtime.printable import printable
 
+#: The narrowest that a column becomes to fit a terminal.
+NARROWEST = 6
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000) -> str:
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000, width: int | None = None
+) -> str:
     """Return rows as aligned columns under a header. Cells longer than ``widest`` do not widen their column.
 
-    Each row is one line, whatever its cells contain.
+    Each row is one line, whatever its cells contain. With a ``width``, cells are cut so that no line is longer.
     """
+    lines = cells(header, rows, widest, width)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def cells(
+    header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000, width: int | None = None
+) -> list[list[str]]:
+    """Return the header and the rows as printable cells, padded to their columns and cut as ``table`` does."""
     lines = [tuple(header), *(tuple(printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(min(len(line[column]), widest) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    if width is not None:
+        widths = _fitted(widths, [len(name) for name in header], width - 2 * (len(header) - 1))
+    cut = width is not None
+    return [[_cell(cell, size, cut=cut) for cell, size in zip(line, widths, strict=True)] for line in lines]
+
+
+def _fitted(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return widths that need no more than the room if possible: the widest columns give way first."""
+    fitted = list(widths)
+    least = [min(size, max(NARROWEST, name)) for size, name in zip(widths, least, strict=True)]
+    while sum(fitted) > room:
+        spare = [size - low for size, low in zip(fitted, least, strict=True)]
+        if not any(spare):
+            break
+        most = max(size for size, left in zip(fitted, spare, strict=True) if left)
+        fitted[next(i for i, left in enumerate(spare) if left and fitted[i] == most)] -= 1
+    return fitted
+
+
+def _cell(text: str, size: int, *, cut: bool) -> str:
+    return f"{text[: size - 1]}…" if cut and len(text) > size else text.ljust(size)

@@ -132,7 +132,16 @@ def ruleset(node: LabNode) -> list[str]:
 
 def status(node: LabNode) -> Record:
     """What the agent says of itself. Raises ``CommandError`` while it does not serve."""
-    return dict(json.loads(node.space.run(*AGENT, "status", "--json", "--socket", CONTROL_SOCKET)))
+    _, text = node.space.result(
+        (*AGENT, "status", "--json", "--socket", CONTROL_SOCKET)
+    )  # a degraded node has status 1
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        raise CommandError(f"status printed {text[-300:]!r}") from None
+    if answer["data"] is None:
+        raise CommandError(answer["error"]["message"])
+    return dict(answer["data"])
 
 
 def metrics(node: LabNode, port: int = 19342) -> dict[str, float]:

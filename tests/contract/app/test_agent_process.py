@@ -165,7 +165,7 @@ def test_a_missing_state_directory_delays_no_answer(agent: Agent) -> None:
     agent.wait_for("agent_ready")
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
     failures = {Path(failure["file"]).name: failure["why"] for failure in agent.events("store_in_memory")}
-    assert set(failures) == {"agent.sqlite", "known_peers.sqlite"}
+    assert "agent.sqlite" in failures
     assert all("/nowhere" in why for why in failures.values())
     assert "Traceback" not in agent.log.read_text()
 

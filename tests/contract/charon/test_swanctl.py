@@ -132,7 +132,7 @@ def _doctor(node: Node) -> dict[str, dict[str, str]]:
     config = node.path.with_name("agent.toml")
     config.write_text(AGENT.format(vici=node.path))
     argv = (sys.executable, "-m", "dmvpn_agent.cli", "doctor", "--json", "--config", str(config))
-    return {check["name"]: check for check in json.loads(node.space.run(*argv, statuses=(1,)))}
+    return {check["name"]: check for check in json.loads(node.space.run(*argv, statuses=(1,)))["data"]}
 
 
 def test_the_doctor_reports_charon_and_the_trap_policy(node: Node) -> None:

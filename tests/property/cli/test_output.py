@@ -4,8 +4,9 @@ import io
 import json
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,14 +18,20 @@ from hypothesis import strategies as st
 from dmvpn_agent.admission.decision_record import DecisionRecord, describe
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, parse_event
 from dmvpn_agent.admission.recording import outcome, write
-from dmvpn_agent.cli import doctor, sas, status
+from dmvpn_agent.cli import doctor, history, peer, peers, sas, status
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.document import RequestError, document
 from dmvpn_agent.runtime.log_settings import Log
 from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.view.health import peer_counts
+from dmvpn_agent.view.history import Entry, EntryKind
+from dmvpn_agent.view.join import join
+from dmvpn_agent.view.peer_json import peer_details, peer_summary
 from factories import NOW, certificate, decide, event
+from joining import denial, sa, sources
 from unit.cli.test_replay import CONFIG, GOOD
 from unit.cli.test_sas import ONE, OTHER
 from unit.cli.test_sas import _state as sas_state
@@ -46,7 +53,7 @@ CONTROLS = [
 ]
 HOSTILE = st.lists(st.sampled_from([*CONTROLS, "\ud800", "ü", "日", "x"]), min_size=1, max_size=4).map("".join)
 #: Keys whose values are parsed.
-PARSED = ("_at", "_due", "expires", "time", "last_")
+PARSED = ("_at", "_due", "expires", "time", "last_", "since", "stage", "expected")
 
 
 def printed(run: Callable[[], object]) -> str:
@@ -73,18 +80,25 @@ def _hostile(value: Any, text: str, key: str = "") -> Any:
 
 
 def _asked(command: Callable[[], int], state: object) -> Callable[[], object]:
-    async def answer(_: Path) -> object:
-        return json.loads(json.dumps(state))
+    async def answer(*_: object) -> object:
+        return document("x/1", json.loads(json.dumps(state)))
 
     def run() -> int:
-        with patch("dmvpn_agent.cli.status.read_status", answer):
+        with patch("dmvpn_agent.cli.client.ask", answer):
             return command()
 
     return run
 
 
 def _arguments(as_json: bool) -> Namespace:
-    return Namespace(socket=Path("control.sock"), config=Path(), address=(), json=as_json)
+    return Namespace(
+        socket=Path("control.sock"),
+        config=Path(),
+        json=as_json,
+        no_color=False,
+        **{"peers": (), "peer": "x", "sort": "stage"},
+        **dict.fromkeys(("down", "stage", "expiring", "since", "denied", "limit")),
+    )
 
 
 STATUS = status_state(
@@ -95,12 +109,23 @@ STATUS = status_state(
 SAS = sas_state(ONE, OTHER)
 
 
-@given(HOSTILE, st.booleans())
-def test_status_and_sas(text: str, as_json: bool) -> None:
+PEERS = join(sources(1, 2, sas=(sa(1),), denials=(denial(3),)))
+ENTRY = Entry(1, NOW, EntryKind.STAGE, "up", "spoke1", "was denied", ("10.255.0.1",)).as_json()
+ANSWERS: list[tuple[Callable[[Namespace], int], Any]] = [
+    (status.run, STATUS),
+    (sas.run, SAS),
+    (peers.run, {"counts": peer_counts(PEERS), "peers": [peer_summary(one, NOW) for one in PEERS]}),
+    *((peer.run, {"peer": peer_details(one, NOW), "history": [ENTRY]}) for one in PEERS),
+    (history.run, {"entries": [ENTRY]}),
+]
+
+
+@given(HOSTILE, st.booleans(), st.sampled_from(ANSWERS))
+def test_what_the_agent_answers(text: str, as_json: bool, asked: tuple[Callable[[Namespace], int], Any]) -> None:
     """No text in the agent's answer controls the terminal or adds a line."""
-    for command, state in ((lambda: status.run(_arguments(as_json)), STATUS),
-                           (lambda: sas.run(_arguments(as_json)), SAS)):  # fmt: skip
-        assert lines(_asked(command, _hostile(state, text))) == lines(_asked(command, state))
+    command, state = asked
+    run = partial(command, _arguments(as_json))
+    assert lines(_asked(run, _hostile(state, text))) == lines(_asked(run, state))
 
 
 ODD = st.recursive(
@@ -121,10 +146,13 @@ def test_an_answer_of_another_version(data: st.DataObject) -> None:
             return {key: changed(item) for key, item in value.items() if data.draw(st.integers(0, 30))}
         return [changed(item) for item in value] if isinstance(value, list) else value
 
-    for command, state in ((lambda: status.run(_arguments(False)), STATUS),
-                           (lambda: sas.run(_arguments(False)), SAS)):  # fmt: skip
-        other = changed(state)
-        printed(_asked(command, other if isinstance(other, dict) else {}))
+    command, state = data.draw(st.sampled_from(ANSWERS))
+
+    def run() -> None:
+        with suppress(RequestError):
+            _asked(partial(command, _arguments(False)), changed(state))()
+
+    printed(run)
 
 
 @given(HOSTILE)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.cli.main import EXIT_CONFIG, main
+from dmvpn_agent.cli.main import main
+from dmvpn_agent.runtime.document import Exit
 
 GENERAL = """\
 role = "hub"
@@ -72,7 +73,7 @@ def file(tmp_path: Path) -> Path:
 def lint(file: Path, capsys: pytest.CaptureFixture[str], special: str) -> tuple[int, Any]:
     file.write_text(GENERAL + special + "\n")
     status = main(["lint-policy", "--json", "--config", str(file)])
-    return status, json.loads(capsys.readouterr().out)
+    return status, json.loads(capsys.readouterr().out)["data"]
 
 
 def texts(result: Any, *, contradictions: bool) -> list[str]:
@@ -98,7 +99,7 @@ def test_a_contradiction_is_shown_and_refused(
     status, result = lint(file, capsys, special)
     assert (status, result["contradictory"]) == (1, True)
     assert texts(result, contradictions=True) == [finding]
-    assert main(["check", "--config", str(file)]) == EXIT_CONFIG
+    assert main(["check", "--config", str(file)]) == Exit.CONFIGURATION
     assert f"{file}: {finding} (`dmvpn-agent lint-policy`" in capsys.readouterr().err
 
 
@@ -126,7 +127,7 @@ def test_all_findings_are_shown_the_contradictions_first(file: Path, capsys: pyt
 def test_an_invalid_configuration_has_no_findings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command ends with the exit status of an invalid configuration."""
     file.write_text("role = 'router'\n")
-    assert main(["lint-policy", "--config", str(file)]) == EXIT_CONFIG
+    assert main(["lint-policy", "--config", str(file)]) == Exit.CONFIGURATION
 
 
 def test_kinds_and_interfaces_have_their_own_columns(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,7 @@ class Replayed:
 
     def json(self, lines: Sequence[bytes | Recorded], special: str = "") -> tuple[int, Any]:
         status, text = self(lines, special, "--json")
-        return status, json.loads(text)
+        return status, json.loads(text)["data"]
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def explain(capsys: Output, *arguments: str) -> tuple[int, str]:
 
 def explain_json(capsys: Output, *arguments: str) -> tuple[int, Any]:
     status, text = explain(capsys, *arguments, "--json")
-    return status, json.loads(text)
+    return status, json.loads(text)["data"]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_problems_with_ca_and_crl_files_are_reported(capsys: Output, tmp_path: P
     assert main(["explain", SPOKE, "--json", "--at", "2026-03-01T12:00", "--config", str(file)]) == 0
     captured = capsys.readouterr()
     assert captured.err == f"dmvpn-agent: {missing}: no such file or directory\n"
-    assert json.loads(captured.out)["trust"]["problems"] == [f"{missing}: no such file or directory"]
+    assert json.loads(captured.out)["data"]["trust"]["problems"] == [f"{missing}: no such file or directory"]
 
 
 def test_a_certificate_that_nhrpd_cannot_hold_is_judged_like_any_other(capsys: Output, tmp_path: Path) -> None:

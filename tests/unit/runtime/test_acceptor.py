@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from dmvpn_agent.runtime import acceptor, metrics
 from dmvpn_agent.runtime.acceptor import Acceptor, Source, makes_room, source_of
-from dmvpn_agent.runtime.control_socket import ControlSocket
+from dmvpn_agent.runtime.control_socket import ControlSocket, Request
+from dmvpn_agent.runtime.document import Document, document
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import MAX_PATH, bind
 from fakes.waiting import until
@@ -115,10 +116,15 @@ async def test_without_a_descriptor_it_uses_its_reserve_and_then_pauses(
 
 async def test_a_client_that_does_not_read_the_state_is_closed(tmp_path: Path, telemetry: Telemetry) -> None:
     """Reading one octet now and then is not enough."""
-    control = ControlSocket(tmp_path / "x.sock", lambda: {"large": "x" * 5_000_000}, telemetry, timeout=0.2)
+
+    async def answer(_: Request) -> Document:
+        return document("x/1", "x" * 5_000_000)
+
+    control = ControlSocket(tmp_path / "x.sock", answer, telemetry, timeout=0.2)
     await control.start()
     with socket.socket(socket.AF_UNIX) as slow:
         slow.connect(str(tmp_path / "x.sock"))
+        slow.send(b"\n")
         slow.setblocking(False)
         loop, taken = asyncio.get_running_loop(), 0
         with pytest.raises(ConnectionError):  # noqa: PT012

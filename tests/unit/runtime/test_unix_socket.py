@@ -1,15 +1,19 @@
 """Listening on a Unix socket."""
 
+import asyncio
 import contextlib
+import json
+import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from dmvpn_agent.admission.event_socket import NhrpdSocket
-from dmvpn_agent.runtime.control_socket import ControlSocket, read_status
+from dmvpn_agent.runtime.control_socket import ControlSocket, Request, ask, read_status
+from dmvpn_agent.runtime.document import Document, document
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import SocketInUse, bind
 from factories import Clock
@@ -52,7 +56,7 @@ async def test_a_listener_that_never_started_removes_no_socket_when_it_stops(
     path = tmp_path / "x.sock"
     server = bind(path, mode=0o600)
     authorizer = Admission(MemoryStore(), telemetry, clock.both).authorizer
-    for second in (NhrpdSocket(path, authorizer, telemetry), ControlSocket(path, dict, telemetry)):
+    for second in (NhrpdSocket(path, authorizer, telemetry), ControlSocket(path, _hub, telemetry)):
         with contextlib.suppress(SocketInUse):
             await second.start()
         await second.stop()
@@ -60,10 +64,45 @@ async def test_a_listener_that_never_started_removes_no_socket_when_it_stops(
     server.close()
 
 
-async def test_each_client_receives_the_state(tmp_path: Path, telemetry: Telemetry) -> None:
-    """One JSON document a connection."""
-    control = ControlSocket(tmp_path / "x.sock", lambda: {"role": "hub"}, telemetry)
+async def _hub(request: Request) -> Document:
+    return document("status/1", {"role": "hub", "asked": [request.command, dict(request.arguments), request.user]})
+
+
+@pytest.fixture
+async def control(tmp_path: Path, telemetry: Telemetry) -> AsyncIterator[Path]:
+    control = ControlSocket(tmp_path / "x.sock", _hub, telemetry)
     await control.start()
-    assert await read_status(tmp_path / "x.sock") == {"role": "hub"}
+    yield tmp_path / "x.sock"
     await control.stop()
     assert not (tmp_path / "x.sock").exists()
+
+
+async def test_a_client_receives_one_document(control: Path) -> None:
+    """With what it asked, and its user as the kernel knows it."""
+    answer = await ask(control, "peer", {"peer": "spoke1"})
+    assert answer["data"]["asked"] == ["peer", {"peer": "spoke1"}, os.getuid()]
+    assert (await read_status(control))["role"] == "hub"
+
+
+@pytest.mark.parametrize("line", [b"", b"\n", b" \n"])
+async def test_an_empty_request_is_for_the_status(control: Path, line: bytes) -> None:
+    """As `socat - UNIX-CONNECT:control.sock` sends it."""
+    assert json.loads(await _sent(control, line))["data"]["asked"][0] == "status"
+
+
+@pytest.mark.parametrize(
+    "line", [b"{\n", b"1\n", b'{"command": 1}\n', b'{"command": "x", "arguments": []}\n', b"[" * 70_000, b"\xff\n"]
+)
+async def test_a_request_that_is_none_is_answered_by_a_failure(control: Path, line: bytes) -> None:
+    """In the form of every answer."""
+    answer = json.loads(await _sent(control, line))
+    assert (answer["ok"], answer["error"]["code"], answer["data"]) == (False, "usage", None)
+
+
+async def _sent(path: Path, line: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(line)
+    writer.write_eof()
+    text = await reader.read()
+    writer.close()
+    return text

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,10 @@ class FakeSources:
     def __init__(self) -> None:
         self.found = sources()
 
-    def read(self, settings: PeersSettings, known: object, names: object, tracks: object) -> Sources:
-        return replace(self.found, expected=settings.expected, known=known, names=names, tracks=tracks)  # type: ignore[arg-type]
+    def read(self, settings: PeersSettings, known: Any, names: Any, tracks: Any) -> Sources:
+        return replace(
+            self.found, expected=settings.expected, learn=settings.learn, known=known, names=names, tracks=tracks
+        )
 
 
 def _known(path: Path) -> KnownPeers:

@@ -2,21 +2,17 @@
 
 from typing import Any
 
+import pytest
+
 from configuration import config_from
 from dmvpn_agent.cli.configuration_text import configuration_text
-from dmvpn_agent.view.status_text import status_text
+from dmvpn_agent.runtime.output import painted
+from dmvpn_agent.view.health import faults, peer_counts
+from dmvpn_agent.view.join import join
+from dmvpn_agent.view.settings import ExpectedPeer
+from dmvpn_agent.view.status_text import overview_text, status_text
 from dmvpn_agent.view.table import table
-
-PEER = {
-    "protocol_address": "10.255.0.2", "nbma_address": "203.0.113.2", "as_number": 64512, "bound": True,
-    "absent_since": None, "prefixes": ["192.168.2.0/24"], "subject": "CN=spoke1",
-    "bgp": {"state": "Established", "prefixes_received": 1}, "neighbor": "10.255.0.2", "quarantined": False,
-}  # fmt: skip
-DENIED = {
-    "time": "2026-03-01T12:00:00.000+00:00", "decision": "deny", "reason": "protocol_address_mismatch",
-    "field": "OU GRE", "found": "GRE=10.255.0.99", "expected": "the protocol address the peer registers: 10.255.0.9",
-    "protocol_address": "10.255.0.9", "nbma_address": "203.0.113.9",
-}  # fmt: skip
+from joining import denial, sa, sources
 
 
 def _state(**changes: object) -> dict[str, Any]:
@@ -25,9 +21,9 @@ def _state(**changes: object) -> dict[str, Any]:
         "tunnel_interfaces": [{"name": "gre1", "profile": "dmvpn", "up": True}],
         "tunnels": {"left": {}, "problems": []},
         "nhrpd": {"connected": True, "trouble": None},
-        "peers": [PEER], "decisions": [DENIED],
+        "degraded": False, "faults": [], "peer_counts": peer_counts(join(sources(1, 2, denials=(denial(3),)))),
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [],
-                "problems": [], "trouble": None},
+                "problems": [], "trouble": None, "foreign_neighbors": []},
         "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
         "charon": {"connected": True, "patched": False, "ike_sas": []},
         "redirect": {"installed": True, "packets": 3},
@@ -51,8 +47,9 @@ def test_the_state_of_a_hub_is_shown() -> None:
     assert "bgpd read by vty; nhrpd read by vtysh; bgpd written by vtysh" in text
     assert "installed, 3 packets logged" in text
     assert "count; forged packets counted, not dropped: 4 of 10.255.0.2" in text
-    assert "10.255.0.2  203.0.113.2  64512  yes    Established  1" in text
-    assert "OU GRE is GRE=10.255.0.99; expected the protocol address the peer registers: 10.255.0.9" in text
+    assert "2 of 3 up; 0 of 0 expected ones" in text
+    assert "1 denied" in text
+    assert painted(text, colors=False).endswith("healthy")
 
 
 def test_crls_and_unusable_files_are_shown() -> None:
@@ -60,18 +57,6 @@ def test_crls_and_unusable_files_are_shown() -> None:
     crl = {"issuer": "CN=lab CA", "revoked": 3, "next_update": "2026-03-08T12:00:00+00:00"}
     text = status_text(_state(trust={"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"]}))
     assert "1 CAs; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL" in text
-
-
-def test_a_further_address_of_a_peer_shows_the_one_with_the_neighbor() -> None:
-    """It has no session of its own."""
-    other = PEER | {"protocol_address": "2001:db8:ff::2", "bgp": None}
-    text = status_text(_state(peers=[PEER, other]))
-    assert "2001:db8:ff::2  203.0.113.2  64512  yes    at 10.255.0.2  -" in text
-
-
-def test_a_quarantined_peer_is_shown_as_quarantined() -> None:
-    """It has no session on purpose."""
-    assert "yes    quarantined  -" in status_text(_state(peers=[PEER | {"bgp": None, "quarantined": True}]))
 
 
 def test_a_failure_is_shown_in_capitals() -> None:
@@ -98,19 +83,45 @@ def test_a_failure_is_shown_in_capitals() -> None:
 
 
 def test_a_node_with_nothing_yet_is_shown() -> None:
-    """No peers, no decisions, nothing managed."""
-    text = status_text(_state(peers=[], decisions=[], frr=None, redirect=None))
-    assert "no peers" in text
-    assert "no decisions since the start" in text
+    """No peers, nothing managed."""
+    text = status_text(_state(peer_counts=peer_counts([]), frr=None, redirect=None))
+    assert "0 of 0 up" in text
     assert "BGP is not managed" in text
 
 
-def test_a_peer_without_session_is_shown() -> None:
-    """Missing values are dashes; an absent peer has the time of its absence."""
-    text = status_text(
-        _state(peers=[PEER | {"bgp": None, "bound": False, "absent_since": "12:00", "as_number": None}])
-    )
-    assert "10.255.0.2  203.0.113.2  -   not since 12:00  -    -" in text
+def test_a_degraded_node_says_why() -> None:
+    """Every fault on a line of its own, in `status` and in the overview."""
+    state = _state(degraded=True, faults=["charon is away", "bgpd is away"])
+    for text in (status_text(state), overview_text(state)):
+        assert painted(text, colors=False).endswith("DEGRADED\n  charon is away\n  bgpd is away")
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "the tunnel interface gre1 is absent": {"tunnel_interfaces": [{"name": "gre1", "profile": "x", "up": None}]},
+    "the tunnel interface gre1 is down": {"tunnel_interfaces": [{"name": "gre1", "profile": "x", "up": False}]},
+    "nhrpd is not connected to the event socket": {"nhrpd": {"connected": False, "trouble": None}},
+    "nhrpd's cache cannot be read: why": {"nhrpd": {"connected": True, "trouble": "why"}},
+    "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": []}},
+    "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
+    "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"]}},
+    "FRR is not as desired: why": {"frr": {"trouble": "why", "pending_changes": [], "foreign_neighbors": []}},
+    "FRR is not as desired yet": {"frr": {"trouble": None, "pending_changes": ["x"], "foreign_neighbors": []}},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_a_node_is_one(fault: str) -> None:
+    """A healthy node has none."""
+    assert faults(_state(), ()) == []
+    assert faults(_state(**FAULTS[fault]), ()) == [fault]
+
+
+def test_an_expected_peer_that_is_not_up_is_a_fault() -> None:
+    """Not another peer, and not one whose stage is unknown."""
+    peers = join(sources(1, 2, sas=(sa(1),), expected=(ExpectedPeer("spoke2"),)))
+    assert faults(_state(), peers) == ["1 expected peers are not up: spoke2 (no_ike)"]
+    assert faults(_state(), join(sources(1, 2, sas=()))) == []
+    assert faults(_state(), join(sources(1, sas=None, expected=(ExpectedPeer("spoke1"),)))) == []
 
 
 def test_a_configuration_is_shown_with_what_it_would_do() -> None:

@@ -1,0 +1,60 @@
+"""The peers that an operator quarantined by command, kept across restarts.
+
+A quarantined peer is accepted, but has no BGP neighbor. ``[[policy.maintenance]]`` does the same by configuration.
+What must survive the loss of the state directory belongs there.
+"""
+
+import re
+from dataclasses import replace
+
+from dmvpn_agent.policy.rules import Action, Maintenance, Policy
+from dmvpn_agent.runtime.sqlite_file import Row, Table
+from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.runtime.unreadable import ItemSource
+
+#: Identities, and characters of one.
+LIMIT, LONGEST_IDENTITY = 1000, 1000
+
+
+class Quarantines:
+    """The quarantined identities: a certificate's subject (RFC 4514), or an IKE identity."""
+
+    TABLE = Table("quarantined", {"identity": str, "name": str}, ItemSource.QUARANTINE)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def open(self) -> None:
+        """Read what was stored."""
+        self._store.open()
+
+    def close(self) -> None:
+        """Write what is not written."""
+        self._store.close()
+
+    def __contains__(self, identity: str) -> bool:
+        return any(row[0] == identity for row in self._store.rows())
+
+    def __len__(self) -> int:
+        return len(self._store.rows())
+
+    def add(self, identity: str, name: str) -> None:
+        """Quarantine an identity."""
+        row: Row = (identity, name)
+        self._store.save(row)
+        self._store.flush()
+
+    def remove(self, identity: str) -> None:
+        """Release an identity."""
+        self._store.remove(identity)
+        self._store.flush()
+
+    def in_force(self, policy: Policy) -> Policy:
+        """Return a policy with these quarantines added."""
+        rows = tuple(Maintenance(Action.QUARANTINE, _pattern(str(row[0]))) for row in self._store.rows())
+        return replace(policy, maintenance=(*policy.maintenance, *rows)) if rows else policy
+
+
+def _pattern(identity: str) -> str:
+    """Return a shell pattern that matches only this text."""
+    return re.sub(r"([*?[])", r"[\1]", identity)

@@ -1,0 +1,62 @@
+"""Is this node healthy? The faults that ``status`` and the page show, from the state as JSON values."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dmvpn_agent.view.peer import Expectation, JoinedPeer
+from dmvpn_agent.view.stage import Stage
+
+#: Expected peers that a fault names; more are counted.
+NAMED = 5
+
+
+def peer_counts(peers: Iterable[JoinedPeer]) -> dict[str, Any]:
+    """Return how many peers there are, are up, are expected, and at each stage."""
+    peers = tuple(peers)
+    expected = [peer for peer in peers if peer.expected is not Expectation.NO]
+    stages = Counter(peer.stage for peer in peers)
+    return {
+        "total": len(peers),
+        "up": stages[Stage.UP],
+        "expected": len(expected),
+        "expected_up": sum(peer.up for peer in expected),
+        "stages": {str(stage): stages[stage] for stage in Stage},
+    }
+
+
+def faults(state: dict[str, Any], peers: Iterable[JoinedPeer]) -> list[str]:
+    """Return what is wrong with the node, and the expected peers that are not up; empty if it is healthy."""
+    return [*_node_faults(state), *_peer_faults(peers)]
+
+
+def _node_faults(state: dict[str, Any]) -> Iterator[str]:
+    for tunnel in state["tunnel_interfaces"]:
+        if not tunnel["up"]:
+            yield f"the tunnel interface {tunnel['name']} is {'absent' if tunnel['up'] is None else 'down'}"
+    for name, left in () if state["dry_run"] else state["tunnels"]["left"].items():
+        yield f"the tunnel interface {name} is not as configured: {', '.join(left)}"
+    if not state["nhrpd"]["connected"]:
+        yield "nhrpd is not connected to the event socket"
+    if state["nhrpd"]["trouble"]:
+        yield f"nhrpd's cache cannot be read: {state['nhrpd']['trouble']}"
+    if not state["charon"]["connected"]:
+        yield "charon is away"
+    if (frr := state["frr"]) is not None and not state["dry_run"]:
+        if frr["trouble"]:
+            yield f"FRR is not as desired: {frr['trouble']}"
+        elif frr["pending_changes"] or frr["foreign_neighbors"]:
+            yield "FRR is not as desired yet"
+    if state["redirect"] is not None and not state["redirect"]["installed"] and not state["dry_run"]:
+        yield "the redirect rule is not installed"
+    for problem in state["trust"]["problems"]:
+        yield f"a CA or CRL file is not used: {problem}"
+
+
+def _peer_faults(peers: Iterable[JoinedPeer]) -> Iterator[str]:
+    missing = [peer for peer in peers if peer.expected is not Expectation.NO and peer.stage is not Stage.UP]
+    failed = [peer for peer in missing if peer.stage is not Stage.UNKNOWN]
+    if failed:
+        named = ", ".join(f"{peer.name} ({peer.stage})" for peer in failed[:NAMED])
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        yield f"{len(failed)} expected peers are not up: {named}{more}"

@@ -1,0 +1,302 @@
+"""The commands with an agent that runs: what they print, their exit status, and what they change."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.agent import CONFIG, VALID, Agent
+from dmvpn_agent.cli.main import main
+from dmvpn_agent.runtime.document import Exit
+from factories import event
+from fakes.waiting import until_now
+
+HUB = (
+    CONFIG.replace('role = "spoke"', 'role = "hub"').replace(
+        "[policy]", '[policy]\nallowed_networks = ["192.168.0.0/16"]'
+    )
+    + "[bgp]\nenabled = false\n[redirect]\nenabled = false\n"
+)
+
+
+class Console:
+    """The command line of one agent."""
+
+    def __init__(self, agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+        self.agent = agent
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        status = main([*words, "--config", str(self.agent.config)])
+        printed = self._capsys.readouterr()
+        return status, printed.out + printed.err
+
+    def json(self, *words: str) -> tuple[int, Any]:
+        status, text = self(*words, "--json")
+        return status, json.loads(text)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path, HUB)
+    agent.start()
+    agent.wait_for("agent_ready")
+    yield agent
+    agent.kill()
+
+
+@pytest.fixture
+def console(agent: Agent, capsys: pytest.CaptureFixture[str]) -> Console:
+    return Console(agent, capsys)
+
+
+@pytest.fixture
+def accepted(console: Console) -> Console:
+    """With the spoke ``spoke1`` accepted at 10.255.0.2."""
+    assert console.agent.ask() == b"eventid=1\nresult=accept\n\n"
+    return console
+
+
+def _deny(agent: Agent, address: str = "10.255.0.99") -> None:
+    assert b"deny" in agent.ask(event(der_hex=VALID, remote_addr=address, remote_nbma="203.0.113.9"))
+
+
+def test_status_says_what_is_wrong(console: Console) -> None:
+    """Neither charon nor nhrpd is there: the exit status is 1."""
+    status, text = console("status")
+    assert status == Exit.DEGRADED
+    assert "DEGRADED" in text
+    assert "charon is away" in text
+    status, answer = console.json("status")
+    assert (status, answer["ok"], answer["schema"], answer["data"]["degraded"]) == (1, True, "status/1", True)
+
+
+def test_without_a_command_there_is_a_short_status(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the list of commands."""
+    assert main(["-c", str(console.agent.config)]) == Exit.DEGRADED
+    text = capsys.readouterr().out
+    assert "charon is away" in text
+    assert "dmvpn-agent peers" in text
+
+
+@pytest.mark.parametrize("words", [("-c", "FILE", "status"), ("status", "-c", "FILE"), ("--config=FILE", "status")])
+def test_options_stand_before_or_after_the_command(
+    console: Console, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """Also `--json`."""
+    argv = [word.replace("FILE", str(console.agent.config)) for word in words]
+    assert main(["--json", *argv]) == Exit.DEGRADED
+    assert json.loads(capsys.readouterr().out)["schema"] == "status/1"
+
+
+def test_the_environment_names_the_configuration(
+    console: Console, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--config` counts more."""
+    monkeypatch.setenv("DMVPN_AGENT_CONFIG", str(console.agent.config))
+    assert main(["status"]) == Exit.DEGRADED
+    assert main(["status", "-c", "/nowhere.toml"]) == Exit.CONFIGURATION
+    assert "/nowhere.toml" in capsys.readouterr().err
+
+
+def test_peers_are_listed_with_their_stage(accepted: Console) -> None:
+    """charon cannot be asked here, so the stage is unknown or the first that nhrpd would show."""
+    status, answer = accepted.json("peers")
+    (peer,) = answer["data"]["peers"]
+    assert (peer["name"], peer["protocol_addresses"], peer["accepted"]) == ("spoke1", ["10.255.0.2"], True)
+    assert peer["stage"] == "unknown"
+    assert status == Exit.DEGRADED  # it was accepted once, and is not up
+    assert "spoke1" in accepted("peers", "--down", "--sort", "since")[1]
+    assert accepted.json("peers", "--stage", "denied")[1]["data"]["peers"] == []
+    assert len(accepted.json("peers", "--expiring", "2d")[1]["data"]["peers"]) == 1
+    assert accepted.json("peers", "--expiring", "0d")[1]["data"]["peers"] == []
+
+
+@pytest.mark.parametrize("word", ["spoke1", "10.255.0.2", "203.0.113.2"])
+def test_a_peer_is_shown_by_name_or_address(accepted: Console, word: str) -> None:
+    """A section for each stage, what to do, and its history."""
+    status, text = accepted("peer", word)
+    assert status == Exit.DEGRADED
+    for section in ("IKE", "ESP", "registration", "decision", "BGP", "prefixes"):
+        assert re.search(rf"^ +{section} ", text, re.MULTILINE), text
+    assert "accept" in text
+
+
+def test_a_peer_that_nobody_knows_has_a_status_of_its_own(accepted: Console) -> None:
+    """Also for `sas`, which printed an empty table."""
+    for words in (
+        ("peer", "nobody"),
+        ("history", "nobody"),
+        ("kick", "nobody"),
+        ("sas", "nobody"),
+        ("sas", "10.9.9.9"),
+    ):
+        status, text = accepted(*words)
+        assert (status, "no peer is named" in text) == (Exit.NO_PEER, True), words
+    status, answer = accepted.json("peer", "nobody")
+    assert (status, answer["error"]["code"], answer["data"]) == (Exit.NO_PEER, "no_such_peer", None)
+
+
+def test_sas_without_charon_fail(accepted: Console) -> None:
+    """An empty table would look as if there were no SAs."""
+    for words in (("sas",), ("sas", "spoke1")):
+        status, text = accepted(*words)
+        assert (status, "not connected to charon" in text) == (Exit.UNREACHABLE, True)
+
+
+def test_a_denied_peer_is_at_that_stage_and_in_the_history(console: Console) -> None:
+    """With reason, field, value and rule; repeated denials are one entry."""
+    for _ in range(3):
+        _deny(console.agent)
+    status, text = console("peer", "10.255.0.99")
+    assert status == Exit.DEGRADED
+    assert re.search(r"^>>> +decision +denied .*protocol_address_mismatch$", text, re.MULTILINE), text
+    (entry,) = console.json("history", "--denied")[1]["data"]["entries"]
+    assert (entry["kind"], entry["what"], entry["count"]) == ("decision", "deny", 3)
+    assert "protocol_address_mismatch" in entry["text"]
+    assert console.json("history", "10.255.0.99", "--since", "1h")[1]["data"]["entries"]
+    assert console.json("history", "--since", "2999-01-01")[1]["data"]["entries"] == []
+
+
+def test_an_absent_peer_stays_until_it_is_forgotten(accepted: Console) -> None:
+    """It cannot be forgotten while it is accepted."""
+    assert accepted("peers")[0] == Exit.DEGRADED
+    status, text = accepted("forget", "spoke1")
+    assert (status, "would be learned again" in text) == (1, True)
+    accepted.agent.config.write_text(
+        accepted.agent.config.read_text() + '[[policy.maintenance]]\naction = "deny"\nidentity = "*spoke1*"\n'
+    )
+    assert accepted("reload")[0] == 0
+    until_now(lambda: accepted.json("peer", "spoke1")[1]["data"]["peer"]["stage"] == "denied")
+    assert accepted("forget", "spoke1")[0] == 0
+
+
+def test_a_peer_is_quarantined_and_released(accepted: Console) -> None:
+    """The quarantine survives a restart; each command is logged with the user."""
+    assert accepted("quarantine", "spoke1")[0] == 0
+
+    def quarantined() -> bool:
+        return bool(accepted.json("peer", "spoke1")[1]["data"]["peer"]["quarantined"])
+
+    until_now(quarantined)
+    (logged,) = accepted.agent.events("operator_command")
+    assert (logged["command"], logged["peer"], logged["user"]) == ("quarantine", "spoke1", "root")
+    process = accepted.agent.processes[-1]
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    accepted.agent.start()
+    accepted.agent.wait_for("agent_ready", 2)
+    until_now(quarantined)
+    assert accepted("release", "spoke1")[0] == 0
+    until_now(lambda: not quarantined())
+    status, text = accepted("release", "spoke1")
+    assert (status, "no command has quarantined" in text) == (1, True)
+    entries = accepted.json("history", "spoke1")[1]["data"]["entries"]
+    assert [one["what"] for one in entries if one["kind"] == "operator"] == ["quarantine", "release", "release"]
+
+
+def test_kick_needs_charon(accepted: Console) -> None:
+    """And says so."""
+    status, text = accepted("kick", "spoke1")
+    assert (status, "charon is away" in text) == (Exit.UNREACHABLE, True)
+
+
+def test_a_reload_of_an_invalid_configuration_is_refused(console: Console) -> None:
+    """By the command, which names the key; the agent keeps its own."""
+    good = console.agent.config.read_text()
+    console.agent.config.write_text(good.replace("10.255.0.0/24", "10.255.0.1/24"))
+    status, text = console("reload")
+    assert (status, "host bits" in text) == (Exit.CONFIGURATION, True)
+    assert not console.agent.events("config_refused")
+    console.agent.config.write_text(good)
+    assert console("reload") == (0, "the configuration is in force\n")
+    assert console.agent.events("config_reloaded")
+    assert console("resync")[0] == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user than root")
+def test_only_root_may_change_something(accepted: Console) -> None:
+    """Whoever may open the socket may look."""
+    path = accepted.agent.directory / "control.sock"
+    for parent in (path.parent, *path.parents):
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    path.chmod(0o666)
+    ask = (
+        "import json,socket,sys,os; os.setuid(65534); s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "s.sendall(json.dumps({'command':sys.argv[2],'arguments':{'peer':'spoke1'}}).encode()+b'\\n');"
+        "print(s.makefile().read())"
+    )
+
+    def asked(command: str) -> Any:
+        done = subprocess.run([sys.executable, "-c", ask, str(path), command], capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    assert asked("peer")["ok"] is True
+    for command in ("kick", "quarantine", "release", "forget", "reload", "resync"):
+        assert asked(command)["error"]["code"] == "not_allowed"
+    assert not accepted.agent.events("operator_command")
+
+
+def test_events_are_streamed_as_they_happen(console: Console) -> None:
+    """One document a line, until the reader leaves."""
+    argv = [sys.executable, "-m", "dmvpn_agent.cli", "watch", "--events", "--config", str(console.agent.config)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        os.set_blocking(watching.stdout.fileno(), False)
+        lines: list[bytes] = []
+
+        def denied() -> bool:
+            _deny(console.agent)
+            lines.extend(watching.stdout or ())
+            return len(lines) > 0
+
+        until_now(denied)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=30) == 130
+    answer = json.loads(lines[0])
+    assert (answer["schema"], answer["data"]["kind"], answer["data"]["what"]) == ("event/1", "decision", "deny")
+
+
+def test_a_silent_client_delays_nobody(console: Console) -> None:
+    """It has a connection of its own, for ten seconds."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(console.agent.directory / "control.sock"))
+        assert console("status")[0] == Exit.DEGRADED
+
+
+def test_every_answer_is_documented(accepted: Console) -> None:
+    """Every key of every document of the agent is a row of docs/json.md, and the other way."""
+    text = (Path(__file__).parents[3] / "docs" / "json.md").read_text()
+    _deny(accepted.agent)
+    for words in (("status",), ("peers",), ("peer", "spoke1"), ("history",)):
+        answer = accepted.json(*words)[1]
+        section = text.split(f"### `{answer['schema']}`")[1].split("\n### ")[0]
+        documented = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+        assert documented, words
+        found = {
+            path.partition(".")[0].removesuffix("[]") if words == ("status",) else path
+            for path in _paths(answer["data"])
+        }
+        assert found <= documented, f"{words}: not in docs/json.md: {sorted(found - documented)}"
+
+
+def _paths(value: Any, path: str = "") -> set[str]:
+    """Return the paths of all keys; `[]` stands for each item of a list."""
+    if isinstance(value, dict):
+        found = set[str]()
+        for key, item in value.items():
+            name = f"{path}.{key}".strip(".")
+            found |= {name} | _paths(item, name)
+        return found
+    if isinstance(value, list):
+        return set().union(*(_paths(item, f"{path}[]") for item in value))
+    return set()
