@@ -80,7 +80,7 @@ class OrphanSaWatch:
         self._were_bound: set[tuple[Address, str]] = set()
         self._lost: set[tuple[Address, str]] = set()
         self._link_back: timedelta | None = None
-        self._started = clock()
+        self._started: timedelta | None = None
 
     def link_back(self) -> None:
         """Note that a tunnel interface, or an address of it, has come back just now."""
@@ -96,6 +96,8 @@ class OrphanSaWatch:
     async def check(self) -> None:
         """End the IKE_SAs that have been without a binding for long enough, according to a cache read since."""
         now = self._clock()
+        if self._started is None:
+            self._started = now
         expected = self._bound_or_denied()
         unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, expected)}
         self._since = {spis: self._since.get(spis, now) for spis in unbound}
@@ -127,7 +129,7 @@ class OrphanSaWatch:
 
     def _was_accepted(self, sa: IkeSa) -> bool:
         """Tell whether the agent has accepted the peer of an IKE_SA, one of few that lack a binding."""
-        if len(self._since) > FEW or self._clock() - self._started < START_UP:
+        if self._started is None or len(self._since) > FEW or self._clock() - self._started < START_UP:
             return False
         here = self._sas.sas_at(sa.remote_host)
         return any(

@@ -341,6 +341,7 @@ class TestUnbound:
 
     async def test_one_that_was_accepted_is_soon(self, node: Node) -> None:
         """nhrpd forgot the answer, because another circuit of the peer went at that moment."""
+        await node.wait(0)
         node.clock.advance(60)
         node.present()
         node.accept(request())
@@ -352,6 +353,7 @@ class TestUnbound:
 
     async def test_where_many_were_accepted_there_is_no_hurry(self, node: Node) -> None:
         """They are about to register."""
+        await node.wait(0)
         node.clock.advance(60)
         for number in range(6):
             node.present(number, address=NBMA + number)
