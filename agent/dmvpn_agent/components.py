@@ -38,6 +38,7 @@ from dmvpn_agent.control.quarantines import Quarantines
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.frr_hubs import FrrHubs
+from dmvpn_agent.enforcement.hub_names import HubNames
 from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
@@ -262,10 +263,11 @@ class Components:
         return SaRequests(self.charon, reconnector, self.stale_sas, telemetry)
 
     def _make_hub_sas(self) -> HubSas:
-        hubs = FrrHubs(self.terminals.reader, self._config.interfaces, self.kernel, self.telemetry)
-        uptime, dry_run = self._clocks.uptime, self._dry_run
+        terminals, uptime, dry_run = self.terminals, self._clocks.uptime, self._dry_run
+        hubs = FrrHubs(terminals.reader, self._config.interfaces, self.kernel, self.telemetry)
+        names = HubNames(terminals.reader, terminals.writer, self.telemetry, dry_run=dry_run)
         return HubSas(
-            self.charon, self.sa_requests, self.terminator, self.denials, hubs, uptime, dry_run=dry_run
+            self.charon, self.sa_requests, self.terminator, self.denials, hubs, names, uptime, dry_run=dry_run
         )  # fmt: skip
 
     def _make_lost_peers(self) -> LostPeers:

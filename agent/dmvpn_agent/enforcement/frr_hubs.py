@@ -30,6 +30,7 @@ class FrrHubs:
         Raises ``HubsUnknown``.
         """
         registered: dict[tuple[str, Address], bool] = {}
+        names: dict[tuple[str, Address], str] = {}
         for version, command in NHS_COMMANDS.items():
             try:
                 reply = await self._reader.run("nhrpd", (command,))
@@ -41,8 +42,9 @@ class FrrHubs:
             for row in rows:
                 if row.nbma_address is not None and row.interface in self._interfaces:
                     key = row.interface, row.nbma_address
+                    names[key] = row.name
                     registered[key] = registered.get(key, True) and row.protocol_address is not None
-        return [Hub(*key, registered=one) for key, one in registered.items()]
+        return [Hub(*key, registered=one, name=names[key]) for key, one in registered.items()]
 
     def local_address(self, interface: str) -> Address | None:
         """Return a tunnel's own NBMA address, if an interface has it: its local address, or its underlay's first."""

@@ -9,6 +9,7 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
+from dmvpn_agent.enforcement.hub_names import HubNames
 from dmvpn_agent.enforcement.hub_state import Action, Ask, End, Hub, HubState
 from dmvpn_agent.enforcement.sa_requests import Asked, SaRequests
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
@@ -47,6 +48,7 @@ class HubSas:
         terminator: SaTerminator,
         denials: DenialTable,
         hubs: Hubs,
+        names: HubNames,
         clock: Uptime,
         *,
         dry_run: bool = False,
@@ -56,6 +58,7 @@ class HubSas:
         self._terminator = terminator
         self._denials = denials
         self._source = hubs
+        self._names = names
         self._clock = clock
         self._dry_run = dry_run
         self._hubs: Sequence[Hub] = ()
@@ -86,6 +89,8 @@ class HubSas:
                 continue
             state = self._states.setdefault((hub.interface, hub.nbma_address), HubState())
             present = self._sas.sas_of(hub.interface, hub.nbma_address)
+            if hub.name != str(hub.nbma_address) and state.name_due(self._clock()):
+                await self._names.check(hub)
             if action := state.step(self._clock(), local, present, registered=hub.registered):
                 await self._do(action, hub, local)
 

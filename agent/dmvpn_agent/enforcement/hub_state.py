@@ -29,17 +29,25 @@ REAUTHENTICATION_TIME = timedelta(seconds=1)
 #: IKE_SAs that both nodes start at the same moment are not further apart.
 STARTED_TOGETHER = timedelta(seconds=10)
 
+#: How long a hub is out of reach before the agent looks whether its name has another address, and how often it looks.
+NAME_PATIENCE = timedelta(seconds=10)
+NAME_INTERVAL = timedelta(seconds=30)
+
 #: Causes for which an IKE_SA with a hub is ended.
 HUB_RESTARTED, UNREGISTERED = "hub_restarted", "unregistered"
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub in nhrpd's configuration; ``registered``: it has answered this node's registrations."""
+    """A hub in nhrpd's configuration; ``registered``: it has answered this node's registrations.
+
+    ``name``: its NBMA address as configured, which may be a DNS name.
+    """
 
     interface: str
     nbma_address: Address
     registered: bool = True
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class HubState:
         self._interval = FIRST_INTERVAL
         self._next_request: timedelta | None = None
         self._without_sa: timedelta | None = None
+        self._name_checked: timedelta | None = None
         self._unregistered: timedelta | None = None
         self._second: tuple[str, timedelta] | None = None
 
@@ -76,6 +85,15 @@ class HubState:
     def hurry(self) -> None:
         """Ask at once at the next step, because links or addresses have changed."""
         self._interval, self._next_request = FIRST_INTERVAL, None
+
+    def name_due(self, now: timedelta) -> bool:
+        """Tell, once in ``NAME_INTERVAL``, whether to look at the hub's name."""
+        if self._without_sa is None or now - self._without_sa < NAME_PATIENCE:
+            return False
+        if self._name_checked is not None and now - self._name_checked < NAME_INTERVAL:
+            return False
+        self._name_checked = now
+        return True
 
     def step(self, now: timedelta, local: Address, sas: Iterable[IkeSa], *, registered: bool) -> Action | None:
         """Return what to do now. ``local``: the tunnel's NBMA address. ``sas``: those with the hub."""

@@ -14,5 +14,7 @@ SILENCED_PEERS = gauge(
     "silenced_peers", "Peers whose packets are dropped because another peer is behind the same NAT address."
 )
 REVOKED_PRESENT = gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
+HUB_NAMES = counter("hub_names", "Times that nhrpd was made to resolve a hub's DNS name again.", "outcome",
+                     starts=each(("resolved", "failed")))  # fmt: skip
 STALE_SAS = counter("stale_sas", "SAs of a killed charon in the kernel that the agent deleted.", "outcome",
                     starts=each(("deleted", "failed")))  # fmt: skip

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.enforcement.frr_hubs import FrrHubs
+from dmvpn_agent.enforcement.hub_names import HubNames
 from dmvpn_agent.enforcement.hub_state import Hub
 from dmvpn_agent.frr.vty import VtySockets
 from dmvpn_agent.kernel.netlink import KernelWatch
@@ -103,8 +105,24 @@ async def test_its_hubs_are_read(nhrpd: RealNhrpd) -> None:
     hubs = FrrHubs(VtySockets(nhrpd.directory), ["gre1"], watch, Telemetry())
     interface = ("configure terminal", "interface gre1", "ip nhrp network-id 1")
     nhrpd.run("nhrpd", *interface, "ip nhrp nhs 10.255.0.1 nbma 203.0.113.1", "ip nhrp nhs dynamic nbma hub.invalid")
-    expected = [Hub("gre1", ip_address("203.0.113.1"), registered=False)]
+    expected = [Hub("gre1", ip_address("203.0.113.1"), registered=False, name="203.0.113.1")]
     deadline = time.monotonic() + 10
     while (read := list(await hubs.read())) != expected and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
     assert read == expected
+
+
+async def test_a_hubs_line_is_removed_and_added_again(nhrpd: RealNhrpd) -> None:
+    """By the vty socket, as nhrpd takes it; the configuration is the same afterwards."""
+    sockets = VtySockets(nhrpd.directory)
+    line = "ip nhrp nhs 10.255.0.5 nbma hub.example.invalid"
+    nhrpd.run("nhrpd", "configure terminal", "interface gre1", "ip nhrp network-id 1", line)
+    before = nhrpd.run("nhrpd", "show running-config").stdout
+    assert line in before
+
+    async def moved(_: str) -> frozenset[Address]:
+        return frozenset({ip_address("203.0.113.77")})
+
+    hub = Hub("gre1", ip_address("203.0.113.5"), name="hub.example.invalid")
+    assert await HubNames(sockets, sockets, Telemetry(), resolver=moved).check(hub)
+    assert sorted(nhrpd.run("nhrpd", "show running-config").stdout.splitlines()) == sorted(before.splitlines())

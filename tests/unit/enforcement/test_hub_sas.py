@@ -6,11 +6,13 @@ import pytest
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
+from dmvpn_agent.enforcement.hub_names import HubNames
 from dmvpn_agent.enforcement.hub_sas import HubSas, HubsUnknown
 from dmvpn_agent.enforcement.hub_state import Hub
 from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.stale_sas import StaleSas
+from dmvpn_agent.frr.terminal import Reply
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -19,6 +21,35 @@ from fakes.sas import FakeKernelSas, FakeSas
 
 LOCAL = NBMA - 1
 HUB = Hub("gre1", NBMA)
+
+
+NAMED = Hub("gre1", NBMA, name="hub.example.net")
+LINE = "ip nhrp nhs 10.255.0.1 nbma hub.example.net"
+CONFIGURATION = f"""\
+interface gre2
+ {LINE}
+exit
+interface gre1
+ ip nhrp network-id 1
+ {LINE}
+ ip nhrp nhs dynamic nbma other.example.net
+exit
+"""
+
+
+class FakeNhrpd:
+    """``written``: the commands of each run but the one that shows the configuration."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.written: list[Sequence[str]] = []
+
+    async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
+        assert daemon == "nhrpd"
+        if lines != ("show running-config",):
+            self.written.append(lines)
+        return Reply(0, CONFIGURATION)
 
 
 class Spoke:
@@ -31,6 +62,8 @@ class Spoke:
         self.local: Address | None = LOCAL
         self.reads = 0
         self.denials = DenialTable()
+        self.nhrpd = FakeNhrpd()
+        self.addresses: set[Address] = set()
         stale = StaleSas(self.sas, FakeKernelSas(), lambda: {NBMA}, telemetry, clock.both)
         self.watch = HubSas(
             self.sas,
@@ -38,9 +71,13 @@ class Spoke:
             SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run),
             self.denials,
             self,
+            HubNames(self.nhrpd, self.nhrpd, telemetry, resolver=self.resolve, dry_run=dry_run),
             clock.uptime,
             dry_run=dry_run,
         )
+
+    async def resolve(self, _: str) -> set[Address]:
+        return self.addresses
 
     async def read(self) -> Sequence[Hub]:
         self.reads += 1
@@ -136,3 +173,39 @@ async def test_a_dry_run_asks_for_nothing(clock: Clock, telemetry: Telemetry) ->
     spoke = Spoke(clock, telemetry, dry_run=True)
     await spoke.go(60)
     assert spoke.sas.initiated == []
+
+
+class TestNames:
+    """Hubs with a DNS name."""
+
+    async def test_nhrpd_resolves_a_name_that_has_moved(self, spoke: Spoke) -> None:
+        """Its line is removed and added again in one run; other hubs' and other interfaces' lines stay."""
+        spoke.hubs, spoke.addresses = [NAMED], {NBMA + 9}
+        await spoke.go(15)
+        assert spoke.nhrpd.written == [("configure terminal", "interface gre1", f"no {LINE}", LINE)]
+
+    @pytest.mark.parametrize(
+        ("hub", "addresses"),
+        [(NAMED, {NBMA, NBMA + 1}), (NAMED, set()), (Hub("gre1", NBMA, name=str(NBMA)), {NBMA + 9})],
+        ids=["still the same", "not resolved now", "an address"],
+    )
+    async def test_others_are_left(self, spoke: Spoke, hub: Hub, addresses: set[Address]) -> None:
+        """nhrpd would find nothing else."""
+        spoke.hubs, spoke.addresses = [hub], addresses
+        await spoke.go(120)
+        assert spoke.nhrpd.written == []
+
+    async def test_a_hub_that_is_there_is_left(self, spoke: Spoke) -> None:
+        """Its former address still serves."""
+        spoke.hubs, spoke.addresses = [NAMED], {NBMA + 9}
+        spoke.sas.arrive(1, "CN=hub")
+        spoke.sas.show()
+        await spoke.go(120)
+        assert spoke.nhrpd.written == []
+
+    @pytest.mark.parametrize("name", ["hub.example.net\nno router bgp", "a b", "-x", "hub_1;reboot", ""])
+    async def test_what_is_no_name_reaches_no_command(self, spoke: Spoke, name: str) -> None:
+        """nhrpd takes any text for a name."""
+        spoke.hubs, spoke.addresses = [Hub("gre1", NBMA, name=name)], {NBMA + 9}
+        await spoke.go(60)
+        assert spoke.nhrpd.written == []
