@@ -128,6 +128,7 @@ class AgentApp:
             Part("reconnections", components.reconnections.run),
             Part("lost_peers", components.lost_peers.run),
             Part("hub_sas", components.hub_sas.run),
+            Part("stale_entries", components.stale_entries.run),
         ]
         if self._config.role is Role.HUB:
             parts.append(Part("unbound", components.orphan_sas.run))

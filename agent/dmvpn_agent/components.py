@@ -66,8 +66,10 @@ from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.kernel.nftables.gauges import observe_table
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import senders
+from dmvpn_agent.kernel.routes.netlink_entries import NetlinkEntries
 from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
 from dmvpn_agent.kernel.routes.reconciler import RouteReconciler
+from dmvpn_agent.kernel.routes.stale_entries import StaleEntries
 from dmvpn_agent.kernel.uplink.interfaces import Interfaces
 from dmvpn_agent.kernel.uplink.keeper import UplinkKeeper
 from dmvpn_agent.kernel.xfrm_socket import XfrmSocket
@@ -153,6 +155,9 @@ class Components:
         self.lost_peers = self._make_lost_peers()
         self.uplinks = self._make_uplinks()
         self.routes = self._make_routes()
+        self.stale_entries = StaleEntries(
+            NetlinkEntries(config.interfaces), self.bindings, telemetry, clocks.uptime, dry_run=dry_run
+        )
         self.orphan_sas = self._make_orphan_watch()
         self.teardown = self._make_teardown_watch()
         self.known_peers = KnownPeers(self._store("known_peers", KnownPeers.TABLE))
