@@ -12,7 +12,7 @@ from dmvpn_agent.setup.bundle import Bundle, read_bundle
 from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.node import Hub, Node
 from dmvpn_agent.setup.plan import FRR_NEEDED
-from dmvpn_agent.setup.system import File, Manager, Network, Services, System, Uplink
+from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy, Uplink
 
 HUB_ANSWER = (Hub("203.0.113.1", IPv4Address("10.255.0.1")),)
 ANSWERS = Answers(hubs=HUB_ANSWER)
@@ -39,7 +39,7 @@ MACHINE = System(
     addresses=(("eth0", IPv4Interface("198.51.100.17/24")), ("eth1", IPv4Interface("192.168.17.1/24"))),
     frr_daemons=frozenset(FRR_NEEDED),
     services=Services(Manager.SYSTEMD, "strongswan", "frr", frozenset({"strongswan", "frr"})),
-    network=Network.IFUPDOWN,
+    network=TunnelBy.IFUPDOWN,
     has_apparmor=True,
     groups=frozenset({"frrvty"}),
     links=frozenset({"lo", "eth0", "eth1"}),

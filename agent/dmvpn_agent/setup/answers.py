@@ -11,6 +11,7 @@ from dmvpn_agent.config.file import read_toml
 from dmvpn_agent.config.values import Parser, Table
 from dmvpn_agent.setup.bundle import is_host
 from dmvpn_agent.setup.node import Hub
+from dmvpn_agent.setup.system import TunnelBy
 from dmvpn_agent.x509.certificate import Role
 
 
@@ -32,6 +33,7 @@ class Answers:
     ibgp: bool | None = None
     strongswan: str | None = None
     cisco: bool | None = None
+    tunnel: TunnelBy | None = None
     key: int | None = None
     mtu: int | None = None
 
@@ -71,6 +73,7 @@ _PARSERS: Mapping[str, Parser[Any]] = {
     "ibgp": parse.boolean,
     "strongswan": parse.one_of("bridged", "native"),
     "cisco": parse.boolean,
+    "tunnel": Parser("one of agent, ifupdown, systemd-networkd", TunnelBy),
     "key": parse.integer(0, 4294967295),
     "mtu": parse.integer(576, 9000),
 }  # fmt: skip

@@ -74,6 +74,7 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
     ibgp = _either(answers.ibgp, Value(bundle.dmvpn_ca, "the certificate's form" if bundle.dmvpn_ca else _DEFAULT))
     cisco = _either(answers.cisco, Value(False, _DEFAULT))
     bridged = _bridged(system, answers)
+    tunnel_by = _either(answers.tunnel, Value(system.network, "what makes interfaces here"))
     key, mtu = _either(answers.key, Value(TUNNEL_KEY, _DEFAULT)), _either(answers.mtu, Value(TUNNEL_MTU, _DEFAULT))
     node = Node(
         role=role.value,
@@ -88,6 +89,7 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
         dmvpn_ca=bundle.dmvpn_ca,
         ibgp=ibgp.value,
         cisco=cisco.value,
+        tunnel_by=tunnel_by.value,
         key=key.value,
         mtu=mtu.value,
         program=system.program,
@@ -104,6 +106,7 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
         ("one AS number for all", ibgp),
         ("Cisco routers as peers", cisco),
         ("bridge", bridged),
+        ("tunnel made by", tunnel_by),
         ("tunnel key", key),
         ("tunnel MTU", mtu),
     ))  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.frr_text import merged
 from dmvpn_agent.setup.node import Node
-from dmvpn_agent.setup.system import Manager, Network, System
+from dmvpn_agent.setup.system import Manager, System, TunnelBy
 from dmvpn_agent.setup.templates import CERTIFICATE_FILE, frr_conf, node_values, render
 
 AGENT_TOML = "/etc/dmvpn-agent/agent.toml"
@@ -122,14 +122,14 @@ def with_daemons(text: str) -> str:
 
 def _network(node: Node, system: System) -> Iterator[FileStep]:
     values = node_values(node)
-    if system.network is Network.IFUPDOWN:
+    if node.tunnel_by is TunnelBy.IFUPDOWN:
         yield FileStep(TUNNEL_INTERFACES, render("network/gre1.interfaces", values).encode())
         found = system.files.get(INTERFACES)
         text = found.content if found else b""
         if not re.search(rb"^\s*source(-directory)?\s+\S*interfaces\.d\b", text, re.MULTILINE):
             begin = text if not text or text.endswith(b"\n") else text + b"\n"
             yield FileStep(INTERFACES, begin + f"source {TUNNEL_INTERFACES}\n".encode())
-    elif system.network is Network.NETWORKD:
+    elif node.tunnel_by is TunnelBy.NETWORKD:
         yield FileStep(NETDEV, render("network/gre1.netdev", values).encode())
         yield FileStep(NETWORK, render("network/gre1.network", values).encode())
     yield FileStep(SYSCTL, render("network/sysctl.conf", values).encode())

@@ -18,7 +18,7 @@ from dmvpn_agent.setup.machine import Machine, MachineError, found
 from dmvpn_agent.setup.observe_charon import find_charon
 from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED
 from dmvpn_agent.setup.services import Commands
-from dmvpn_agent.setup.system import File, Manager, Network, Services, System, Uplink
+from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy, Uplink
 
 TUNNEL = "gre1"
 _FRR = ("/usr/lib/frr", "/usr/libexec/frr", "/usr/sbin")
@@ -80,11 +80,11 @@ def manager_here() -> Manager:
     return Manager.OPENRC if Path("/run/openrc/softlevel").exists() else Manager.NONE
 
 
-def _interfaces_by() -> Network:
+def _interfaces_by() -> TunnelBy:
     if Path(found("ifup")).is_absolute() and Path("/etc/network").is_dir():
-        return Network.IFUPDOWN
+        return TunnelBy.IFUPDOWN
     running = Path("/run/systemd/netif/state").exists()
-    return Network.NETWORKD if running and Path(found("networkctl")).is_absolute() else Network.NONE
+    return TunnelBy.NETWORKD if running and Path(found("networkctl")).is_absolute() else TunnelBy.AGENT
 
 
 def _program() -> str:
@@ -172,9 +172,11 @@ async def _ip(machine: Machine, *words: str) -> list[dict[str, Any]]:
 
 
 def _accounts() -> tuple[frozenset[str], frozenset[str], frozenset[tuple[str, str]]]:
-    users, groups = frozenset(one.pw_name for one in pwd.getpwall()), grp.getgrall()
-    memberships = frozenset((member, group.gr_name) for group in groups for member in group.gr_mem)
-    return users, frozenset(group.gr_name for group in groups), memberships
+    users, groups = pwd.getpwall(), grp.getgrall()
+    names = {group.gr_gid: group.gr_name for group in groups}
+    memberships = {(member, group.gr_name) for group in groups for member in group.gr_mem}
+    memberships |= {(user.pw_name, names[user.pw_gid]) for user in users if user.pw_gid in names}
+    return frozenset(user.pw_name for user in users), frozenset(names.values()), frozenset(memberships)
 
 
 def _files(disk: Disk) -> tuple[dict[str, File], dict[str, str]]:

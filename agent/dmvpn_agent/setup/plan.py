@@ -15,7 +15,7 @@ from dmvpn_agent.setup.frr_text import Comparison, compare, section_text
 from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.refusal import Refusal
 from dmvpn_agent.setup.services import Argv, Commands
-from dmvpn_agent.setup.system import Manager, Network, System
+from dmvpn_agent.setup.system import Manager, System, TunnelBy
 from dmvpn_agent.setup.templates import frr_conf
 from dmvpn_agent.x509.pem import PemError, der_blocks
 
@@ -124,7 +124,7 @@ def make_plan(node: Node, bundle: Bundle, system: System, *, start: bool = True)
         steps += _started(node, system, changed)
     running = frr_comparison(node, system)
     kept = tuple(f"{' / '.join(there)} (setup's: {wanted[-1]})" for there, wanted in running.kept)
-    return Plan(tuple(steps), kept, tuple(_notes(node, bundle, system, start=start)))
+    return Plan(tuple(steps), kept, tuple(_notes(system, start=start)))
 
 
 def frr_comparison(node: Node, system: System) -> Comparison:
@@ -197,9 +197,7 @@ def _der(pem: bytes) -> list[bytes]:
         return []
 
 
-def _notes(node: Node, bundle: Bundle, system: System, *, start: bool) -> Iterator[str]:
-    if system.network is Network.NONE:
-        yield "neither ifupdown nor systemd-networkd is here: make gre1 at the start of the machine yourself"
+def _notes(system: System, *, start: bool) -> Iterator[str]:
     if start and system.services.manager is Manager.NONE:
         yield "no service manager runs here: start charon, dmvpn-bridge, dmvpn-agent and FRR in this order"
 
@@ -257,7 +255,7 @@ def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Itera
         yield Restart(services.charon, vici)
     if concerns("/etc/strongswan.d/", "/etc/swanctl/") or services.charon not in services.active:
         yield Run(("swanctl", "--load-all", "--noprompt"), service=services.charon)
-    yield from _tunnel(system, again=concerns(at.TUNNEL_INTERFACES, at.NETDEV, at.NETWORK))
+    yield from _tunnel(node, system, again=concerns(at.TUNNEL_INTERFACES, at.NETDEV, at.NETWORK))
     if node.bridged:
         yield from _ours("dmvpn-bridge", "/run/dmvpn-agent/charon.vici", system, concerns(*_CONCERNING))
     yield from _ours("dmvpn-agent", "/run/dmvpn-agent/control.sock", system, concerns(*_CONCERNING))
@@ -270,14 +268,16 @@ def _ours(service: str, socket: str, system: System, concerned: bool) -> Iterato
         yield Restart(service, socket, ours=True)
 
 
-def _tunnel(system: System, *, again: bool) -> Iterator[Step]:
+def _tunnel(node: Node, system: System, *, again: bool) -> Iterator[Step]:
     if "gre1" in system.links and not again:
         return
     down: tuple[Argv, ...] = (_DELETE,) if "gre1" in system.links else ()
-    if system.network is Network.IFUPDOWN:
+    if node.tunnel_by is TunnelBy.IFUPDOWN:
         yield Tunnel((*down, ("ifup", "--force", "gre1")), (("ifdown", "--force", "gre1"), _DELETE))
-    elif system.network is Network.NETWORKD:
+    elif node.tunnel_by is TunnelBy.NETWORKD:
         yield Tunnel((*down, ("networkctl", "reload")), (_DELETE,))
+    else:
+        yield Tunnel((), (_DELETE,))
 
 
 def _frr_started(node: Node, system: System, daemons_changed: bool) -> Iterator[Step]:

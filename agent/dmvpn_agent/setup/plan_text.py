@@ -57,7 +57,7 @@ def _step(step: Step) -> str:
         case Run():
             return f"run: {' '.join(step.argv)}"
         case Tunnel():
-            return "; ".join(f"run: {' '.join(argv)}" for argv in step.commands)
+            return "; ".join(f"run: {' '.join(argv)}" for argv in step.commands) or "the agent makes the tunnel"
         case Restart():
             return f"{'enable and start' if step.ours else 'start or restart'} {step.service}"
         case FileStep():

@@ -15,12 +15,12 @@ class Manager(StrEnum):
     NONE = "none"
 
 
-class Network(StrEnum):
-    """What makes interfaces at the start of the machine."""
+class TunnelBy(StrEnum):
+    """What makes the tunnel interface: the system's network configuration, or the agent itself."""
 
     IFUPDOWN = "ifupdown"
     NETWORKD = "systemd-networkd"
-    NONE = "none"
+    AGENT = "agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class System:
     ``uplinks``: the best one first. ``addresses``: those of all interfaces but the tunnel. ``frr_daemons``: the
     installed ones. ``has_vici``: charon's plugin; ``None`` if strongSwan's plugins were not found. ``patched``:
     whether charon has Alpine's patches. ``frr_running``: FRR's running configuration, ``None`` if it does not run or
-    lacks a daemon. ``directories``: the existing ones with their modes. ``files``: by path. ``unwritable``: paths
+    lacks a daemon. ``directories``: the existing ones with their modes. ``files``: by path. ``network``: what makes
+    interfaces here. ``unwritable``: paths
     that could not be written, each with the reason.
     """
 
@@ -73,7 +74,7 @@ class System:
     patched: bool = False
     frr_running: str | None = None
     services: Services = Services()
-    network: Network = Network.NONE
+    network: TunnelBy = TunnelBy.AGENT
     has_apparmor: bool = False
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()

@@ -176,6 +176,17 @@ class Renew:
         node.space.run("swanctl", "--terminate", "--ike", PROFILE)
 
 
+@dataclass(frozen=True, slots=True)
+class UndoSetup:
+    """Undo ``dmvpn-agent setup`` on a node: every file below /etc must be as it was before."""
+
+    node: str
+
+    def perform(self, lab: Lab) -> None:
+        """Returns when it is undone; the daemons go on with what they have read."""
+        lab.nodes[self.node].undo_setup()
+
+
 ACTIONS = {
     "start": Start,
     "power-off": PowerOff,
@@ -194,4 +205,5 @@ ACTIONS = {
     "revoke": Revoke,
     "unrevoke": Unrevoke,
     "renew": Renew,
+    "undo-setup": UndoSetup,
 }

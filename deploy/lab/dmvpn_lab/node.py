@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_lab import frr_config, openrc, strongswan, wiring
+from dmvpn_lab import by_setup, frr_config, openrc, strongswan, wiring
 from dmvpn_lab.certificates import Credentials
 from dmvpn_lab.files import CHECKOUT, configuration, text_of
 from dmvpn_lab.namespace import CommandError, Namespace
@@ -115,6 +115,7 @@ class LabNode:
         self.host = Namespace(f"{node.name}-lan")
         self._daemons = {daemon.name: daemon for daemon in daemons(self.mode)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._before: list[str] = []
 
     def start(self, router: Namespace | None, backup: Namespace | None = None) -> Iterator[str]:
         """Bring the node up, yielding what is done. Raises ``CommandError``."""
@@ -241,26 +242,14 @@ class LabNode:
         part.rename(self.space.path(CRL))
 
     def _write_files(self) -> None:
-        node = self.node
-        texts = configuration(node, self._scenario)
-        config = texts.agent.replace(strongswan.MODES["bridged"].socket, self.mode.socket)
-        self._write(CONFIG, config, mode=0o644)
-        self._write(_FRR_CONFIG, texts.frr, group="frrvty")
         self._write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\n", group="frrvty")
         self._write("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n")
-        for target, file in self.mode.files.items():
-            self._write(target, texts.connections if target == CONNECTIONS else text_of(file))
-        if self._scenario.authority == "dmvpn-ca":
-            self._write("/etc/strongswan.d/dmvpn-ca.conf", text_of("swanctl/strongswan-dmvpn-ca.conf"))
-        self._write_credentials()
         self._write("/etc/strongswan.d/lab.conf", _STRONGSWAN)
         # vtysh refuses a user without a name.
         user = f"{AGENT_USER}:{grp.getgrnam('frrvty').gr_gid}::/nonexistent:/bin/false"
         self._write_entry("/etc/passwd", "dmvpn-agent", user)
         name, number = VICI_GROUP
         self._write_entry("/etc/group", name, f"{number}:dmvpn-agent")
-        self.space.path(CRL).parent.mkdir()
-        self.publish(self._credentials.crl)
         self._disk.mkdir(parents=True, exist_ok=True)
         for target, source in (*_INSTALLED.items(), (CERTIFICATES, self._certificates), (STATE, self._disk)):
             self.space.run("install", "-d", target)
@@ -271,6 +260,46 @@ class LabNode:
             self.space.run("install", "-d", "-o", str(AGENT_USER), "-g", "frrvty", "-m", "0750", folder)
         if self.mode.bridge:
             self.space.run("ln", "-s", BRIDGE_SOCKET, "/run/charon.vici")
+        if self._scenario.setup:
+            self._set_up()
+        else:
+            self._configure()
+            self.space.path(CRL).parent.mkdir()
+        self.publish(self._credentials.crl)
+
+    def _configure(self) -> None:
+        texts = configuration(self.node, self._scenario)
+        config = texts.agent.replace(strongswan.MODES["bridged"].socket, self.mode.socket)
+        self._write(CONFIG, config, mode=0o644)
+        self._write(_FRR_CONFIG, texts.frr, group="frrvty")
+        for target, file in self.mode.files.items():
+            self._write(target, texts.connections if target == CONNECTIONS else text_of(file))
+        if self._scenario.authority == "dmvpn-ca":
+            self._write("/etc/strongswan.d/dmvpn-ca.conf", text_of("swanctl/strongswan-dmvpn-ca.conf"))
+        self._write_credentials()
+
+    def _set_up(self) -> None:
+        """Have ``dmvpn-agent setup`` write all files, as on a machine with the packages installed."""
+        for folder in by_setup.PACKAGED:
+            self.space.path(folder).mkdir(parents=True, exist_ok=True)
+        self._write("/etc/frr/daemons", by_setup.DAEMONS, group="frrvty")
+        bundle = self.space.path(by_setup.BUNDLE)
+        bundle.write_bytes(by_setup.bundle(self._credentials))
+        self._write(by_setup.ANSWERS, by_setup.answers(self.node, self._scenario))
+        self._before = by_setup.files(self.space)
+        self._run_setup(by_setup.BUNDLE, "--answers", by_setup.ANSWERS, "--no-start", "--yes")
+
+    def undo_setup(self) -> None:
+        """Undo it. Raises ``CommandError`` if a file below /etc is not as it was."""
+        self.space.path(CRL).unlink()
+        self._run_setup("--undo", "--yes")
+        if differing := sorted(set(self._before).symmetric_difference(by_setup.files(self.space))):
+            raise CommandError(f"{self.node.name}: setup --undo leaves: {'; '.join(differing[:10])}")
+
+    def _run_setup(self, *words: str) -> None:
+        printed = self.space.run(*AGENT, "setup", *words)
+        with (self.logs / "setup.log").open("a") as log:
+            log.write(printed)
 
     def _write_credentials(self) -> None:
         # The agent reads the CA's certificate too.

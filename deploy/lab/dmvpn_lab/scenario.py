@@ -21,7 +21,7 @@ ROLES = ("hub", "spoke")
 GRE, KEY = "gre1", 42
 #: Whose form certificates have, and which configuration goes with it.
 AUTHORITIES = ("guide", "dmvpn-ca")
-_KEYS = ("title", "mode", "authority", "networks", "nodes", "routers", "second", "steps")
+_KEYS = ("title", "mode", "authority", "setup", "networks", "nodes", "routers", "second", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Step:
 class Scenario:
     """A whole scenario; ``mode`` is how nhrpd and charon come together (``dmvpn_lab.strongswan``).
 
-    ``authority`` is one of ``AUTHORITIES``.
+    ``authority`` is one of ``AUTHORITIES``. ``setup``: the nodes get their files from ``dmvpn-agent setup``.
     """
 
     name: str
@@ -146,6 +146,7 @@ class Scenario:
     mode: str = "bridged"
     authority: str = "guide"
     second: Second | None = None
+    setup: bool = False
 
     @property
     def hubs(self) -> tuple[Node, ...]:
@@ -191,6 +192,7 @@ def parse(name: str, raw: Mapping[str, Any], actions: Vocabulary, expectations: 
         title=raw.get("title", name),
         mode=raw.get("mode", "bridged"),
         authority=raw.get("authority", "guide"),
+        setup=raw.get("setup", False),
         networks=build(Networks, raw.get("networks", {}), f"{name}: networks"),
         nodes={k: build(Node, {"name": k, **v}, f"{name}: nodes.{k}") for k, v in raw.get("nodes", {}).items()},
         routers={
@@ -224,6 +226,8 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{scenario.name}: authority = {scenario.authority!r}; expected one of {', '.join(AUTHORITIES)}"
         )
+    if scenario.setup and scenario.second:
+        raise ScenarioError(f"{scenario.name}: setup = true; expected no table [second]: setup makes one tunnel")
     if not any(node.role == "hub" for node in scenario.nodes.values()):
         raise ScenarioError(f"{scenario.name}: nodes: none has role = 'hub'; a scenario needs one")
     if scenario.second and scenario.second.hub not in {hub.name for hub in scenario.hubs}:

@@ -1,0 +1,122 @@
+"""The plan: what it contains for which machine, and what it refuses."""
+
+import tomllib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dmvpn_agent.config.file import read_config, refuse_contradictions
+from dmvpn_agent.setup.choose import choose
+from dmvpn_agent.setup.files import AGENT_TOML, FRR_CONF, KEY, authority_path, node_files, with_daemons
+from dmvpn_agent.setup.plan import Restart, Run, Tunnel, make_plan, refusals
+from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
+from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy
+from nodes import ANSWERS, MACHINE, hub_bundle, node, spoke_bundle
+
+NODE = node()
+
+
+def text(path: str, machine: System = MACHINE, **changes: Any) -> str:
+    """Return a file that setup writes."""
+    steps = node_files(replace(NODE, **changes), spoke_bundle(), machine)
+    (content,) = (step.content for step in steps if step.path == path)
+    assert content is not None
+    return content.decode()
+
+
+@pytest.mark.parametrize("bundle", [spoke_bundle, hub_bundle])
+@pytest.mark.parametrize("changes", [
+    {}, {"bridged": False}, {"ibgp": True, "dmvpn_ca": True}, {"tunnel_by": TunnelBy.AGENT}, {"cisco": True},
+])  # fmt: skip
+def test_agent_toml_is_a_configuration_without_contradictions(bundle: Any, changes: dict[str, Any]) -> None:
+    steps = node_files(node(bundle(), **changes), bundle(), MACHINE)
+    (content,) = (step.content for step in steps if step.path == AGENT_TOML)
+    assert content is not None
+    refuse_contradictions(read_config(tomllib.loads(content.decode())))
+
+
+def test_the_agent_makes_the_tunnel_where_nothing_else_makes_interfaces() -> None:
+    assert 'addresses = ["10.255.0.17/32"]' in text(AGENT_TOML, tunnel_by=TunnelBy.AGENT)
+    assert "[tunnel" not in text(AGENT_TOML, tunnel_by=TunnelBy.IFUPDOWN)
+
+
+def test_frrs_daemons_are_switched_on_and_the_others_left() -> None:
+    assert with_daemons("bgpd=no\nospfd=no\n") == "bgpd=yes\nospfd=no\nnhrpd=yes\n"
+    assert with_daemons("nhrpd=yes\nbgpd=yes\n") == "nhrpd=yes\nbgpd=yes\n"
+
+
+def test_frr_that_runs_with_all_daemons_is_not_restarted() -> None:
+    """Its lines are added by vtysh; a restart would end other sessions."""
+    on = with_daemons(MACHINE.files["/etc/frr/daemons"].content.decode()).encode()
+    files = {**MACHINE.files, "/etc/frr/daemons": File(on, 0o640, "frr", "frr")}
+    running = replace(MACHINE, frr_running="hostname x\n", files=files)
+    steps = make_plan(NODE, spoke_bundle(), running).steps
+    assert not any(isinstance(step, Restart) and step.service == "frr" for step in steps)
+    (by_vtysh,) = (step for step in steps if isinstance(step, Run) and step.argv[0] == "vtysh")
+    assert "ip nhrp shortcut" in by_vtysh.stdin
+
+
+def test_without_a_service_manager_nothing_is_started() -> None:
+    plan = make_plan(NODE, spoke_bundle(), replace(MACHINE, services=Services(Manager.NONE)))
+    assert not any(isinstance(step, Restart | Run | Tunnel) for step in plan.steps)
+    assert plan.notes
+
+
+def test_a_units_program_is_the_one_that_runs() -> None:
+    assert "ExecStart=/opt/dmvpn-agent/bin/dmvpn-agent run" in text("/etc/systemd/system/dmvpn-agent.service")
+
+
+def test_a_packages_services_are_left_alone() -> None:
+    paths = [step.path for step in node_files(NODE, spoke_bundle(), replace(MACHINE, has_packaged_units=True))]
+    assert not any(path.startswith("/etc/systemd/system/") for path in paths)
+
+
+@pytest.mark.parametrize(("changes", "what"), [
+    ({"root": False}, "this user"),
+    ({"frr_daemons": frozenset({"zebra", "staticd", "bgpd"})}, "FRR's nhrpd"),
+    ({"has_swanctl": False}, "strongSwan's swanctl"),
+    ({"has_vici": False}, "strongSwan's plugin vici"),
+    ({"has_vici": None}, "strongSwan's charon"),
+    ({"unwritable": {"/etc": "its file system is read-only"}}, "/etc"),
+    ({"program_reachable": False}, "the program /opt/dmvpn-agent/bin/dmvpn-agent"),
+])  # fmt: skip
+def test_a_machine_that_lacks_something_is_refused(changes: dict[str, Any], what: str) -> None:
+    found = refusals(NODE, spoke_bundle(), replace(MACHINE, **changes))
+    assert [one.what for one in found] == [what]
+
+
+def test_a_conflict_in_frr_is_refused() -> None:
+    files = {**MACHINE.files, FRR_CONF: File(b"router bgp 65099\nexit\n", 0o640, "frr", "frr")}
+    (found,) = refusals(NODE, spoke_bundle(), replace(MACHINE, files=files))
+    assert (found.found, found.expected) == ("router bgp 65099", "router bgp 65017")
+
+
+def test_frr_with_a_file_for_each_daemon_is_refused() -> None:
+    files = {"/etc/frr/bgpd.conf": File(b"", 0o640, "frr", "frr")}
+    assert [one.what for one in refusals(NODE, spoke_bundle(), replace(MACHINE, files=files))] == [
+        "FRR's configuration"
+    ]
+
+
+def test_a_node_of_another_ca_is_refused() -> None:
+    other = {
+        authority_path(0): File(hub_bundle().authorities[0], 0o644, "root", "root"),
+        KEY: File(b"", 0o600, "root", "root"),
+    }
+    found = refusals(NODE, spoke_bundle(), replace(MACHINE, files={**MACHINE.files, **other}))
+    assert [one.what for one in found] == [authority_path(0)]
+
+
+def test_the_key_is_never_displayed() -> None:
+    plan = make_plan(NODE, spoke_bundle(), MACHINE)
+    shown = "\n".join((diff_text(plan, MACHINE.files), *steps_text(plan), repr(plan)))
+    assert "PRIVATE KEY" not in shown
+    assert KEY in shown
+
+
+def test_every_step_and_value_is_displayed() -> None:
+    plan = make_plan(NODE, spoke_bundle(), MACHINE)
+    lines = steps_text(plan)
+    assert len(lines) == len(plan.steps) - len(plan.files)
+    assert "the default route by eth0" in values_text(choose(spoke_bundle(), MACHINE, ANSWERS).values)
