@@ -11,9 +11,9 @@ from dmvpn_agent.runtime.program import Completed
 from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.disk import UNFINISHED, Disk
-from dmvpn_agent.setup.files import ALL_PATHS
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine
+from dmvpn_agent.setup.paths import ALL_PATHS
 from dmvpn_agent.setup.plan import FORWARDING, Plan, make_plan
 from dmvpn_agent.setup.system import File, Manager, System
 from dmvpn_agent.setup.undo import Undo

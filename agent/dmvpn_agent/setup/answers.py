@@ -73,7 +73,7 @@ _PARSERS: Mapping[str, Parser[Any]] = {
     "ibgp": parse.boolean,
     "strongswan": parse.one_of("bridged", "native"),
     "cisco": parse.boolean,
-    "tunnel": Parser("one of agent, ifupdown, systemd-networkd", TunnelBy),
+    "tunnel": Parser("one of agent, ifupdown, systemd-networkd, operator", TunnelBy),
     "key": parse.integer(0, 4294967295),
     "mtu": parse.integer(576, 9000),
 }  # fmt: skip

@@ -9,8 +9,9 @@ from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, Address, Network, contain
 from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.node import TUNNEL_KEY, TUNNEL_MTU, Hub, Node
+from dmvpn_agent.setup.paths import AGENT_TOML, NETDEV, TUNNEL_INTERFACES
 from dmvpn_agent.setup.refusal import Refusal
-from dmvpn_agent.setup.system import System, Uplink
+from dmvpn_agent.setup.system import System, TunnelBy, Uplink
 from dmvpn_agent.x509.certificate import Role
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
     ibgp = _either(answers.ibgp, Value(bundle.dmvpn_ca, "the certificate's form" if bundle.dmvpn_ca else _DEFAULT))
     cisco = _either(answers.cisco, Value(False, _DEFAULT))
     bridged = _bridged(system, answers)
-    tunnel_by = _either(answers.tunnel, Value(system.network, "what makes interfaces here"))
+    tunnel_by = _either(answers.tunnel, _tunnel_by(system))
     key, mtu = _either(answers.key, Value(TUNNEL_KEY, _DEFAULT)), _either(answers.mtu, Value(TUNNEL_MTU, _DEFAULT))
     node = Node(
         role=role.value,
@@ -114,6 +115,16 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
 
 def _either(answer: T | None, otherwise: Value[T]) -> Value[T]:
     return otherwise if answer is None else Value(answer, _ANSWERS)
+
+
+def _tunnel_by(system: System) -> Value[TunnelBy]:
+    """Return what makes the tunnel. One that exists, and is not by setup, stays the operator's."""
+    agent = system.files.get(AGENT_TOML)
+    if agent is not None and b"\n[tunnel.gre1]\n" in agent.content:
+        return Value(TunnelBy.AGENT, AGENT_TOML)
+    if "gre1" in system.links and not any(path in system.files for path in (TUNNEL_INTERFACES, NETDEV)):
+        return Value(TunnelBy.OPERATOR, "gre1 exists")
+    return Value(system.network, "what makes interfaces here")
 
 
 def _bridged(system: System, answers: Answers) -> Value[bool]:

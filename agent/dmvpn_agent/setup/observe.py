@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.setup.disk import Disk
-from dmvpn_agent.setup.files import ALL_PATHS, APPARMOR_PROFILE, CRLS
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError, found
 from dmvpn_agent.setup.observe_charon import find_charon
+from dmvpn_agent.setup.paths import ALL_PATHS, APPARMOR_PROFILE, CRLS
 from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED
 from dmvpn_agent.setup.services import Commands
 from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy, Uplink

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from dmvpn_agent.setup import files as at
+from dmvpn_agent.setup import paths as at
 from dmvpn_agent.setup.bundle import MAX_BUNDLE_BYTES, NHRPD_LIMIT, Bundle
 from dmvpn_agent.setup.files import FileStep, node_files
 from dmvpn_agent.setup.frr_text import Comparison, compare, section_text
@@ -269,7 +269,7 @@ def _ours(service: str, socket: str, system: System, concerned: bool) -> Iterato
 
 
 def _tunnel(node: Node, system: System, *, again: bool) -> Iterator[Step]:
-    if "gre1" in system.links and not again:
+    if node.tunnel_by is TunnelBy.OPERATOR or ("gre1" in system.links and not again):
         return
     down: tuple[Argv, ...] = (_DELETE,) if "gre1" in system.links else ()
     if node.tunnel_by is TunnelBy.IFUPDOWN:

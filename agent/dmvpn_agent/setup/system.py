@@ -21,6 +21,8 @@ class TunnelBy(StrEnum):
     IFUPDOWN = "ifupdown"
     NETWORKD = "systemd-networkd"
     AGENT = "agent"
+    #: It exists already, and stays as it is.
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)

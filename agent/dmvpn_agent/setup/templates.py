@@ -22,13 +22,11 @@ from dmvpn_agent.setup.node import (
     hub_lines,
     networks,
 )
+from dmvpn_agent.setup.paths import CERTIFICATE_FILE
 from dmvpn_agent.x509.certificate import Role
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-#: The certificate's file in /etc/swanctl/x509, and the key's in /etc/swanctl/private.
-CERTIFICATE_FILE = "node.pem"
 
 _PROPOSALS: Mapping[str, object] = {
     "ike_proposals": IKE_PROPOSALS,

@@ -10,12 +10,12 @@ from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.choose import Choice, Question, choose
 from dmvpn_agent.setup.disk import Disk
-from dmvpn_agent.setup.files import FRR_CONF
 from dmvpn_agent.setup.frr_text import compare
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError
 from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.observe import manager_here, observe
+from dmvpn_agent.setup.paths import FRR_CONF
 from dmvpn_agent.setup.plan import Plan, make_plan, refusals
 from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.setup.system import System

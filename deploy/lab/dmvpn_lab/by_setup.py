@@ -32,11 +32,15 @@ def bundle(credentials: Credentials) -> bytes:
 def answers(node: Node, scenario: Scenario) -> str:
     """Return what only the operator knows: the networks, and the hubs' addresses."""
     others = [hub for hub in scenario.hubs if hub is not node]
+    hubs = [f"{address}={hub.nbma_address}" for hub in others for address in hub.protocol_addresses]
+    if scenario.authority == "dmvpn-ca" and node.role == "spoke":
+        hubs = [str(hub.nbma_address) for hub in others]  # it names hosts only; nhrpd learns the protocol address
     found: Mapping[str, object] = {
         "uplink": str(node.nbma_address),
         "tunnel_networks": [str(one) for one in scenario.networks.tunnels],
         "networks": [str(one) for one in node.lans],
-        "hubs": [f"{address}={hub.nbma_address}" for hub in others for address in hub.protocol_addresses],
+        "hubs": hubs,
+        "tunnel": "agent",
         "strongswan": scenario.mode,
         **({"allowed_networks": [str(one) for one in scenario.networks.alloweds]} if node.role == "hub" else {}),
     }

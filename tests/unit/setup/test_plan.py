@@ -8,7 +8,8 @@ import pytest
 
 from dmvpn_agent.config.file import read_config, refuse_contradictions
 from dmvpn_agent.setup.choose import choose
-from dmvpn_agent.setup.files import AGENT_TOML, FRR_CONF, KEY, authority_path, node_files, with_daemons
+from dmvpn_agent.setup.files import node_files, with_daemons
+from dmvpn_agent.setup.paths import AGENT_TOML, FRR_CONF, KEY, TUNNEL_INTERFACES, authority_path
 from dmvpn_agent.setup.plan import Restart, Run, Tunnel, make_plan, refusals
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
 from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy
@@ -120,3 +121,14 @@ def test_every_step_and_value_is_displayed() -> None:
     lines = steps_text(plan)
     assert len(lines) == len(plan.steps) - len(plan.files)
     assert "the default route by eth0" in values_text(choose(spoke_bundle(), MACHINE, ANSWERS).values)
+
+
+def test_a_tunnel_that_exists_stays_the_operators() -> None:
+    """Unless setup made it: by its file, or by the agent."""
+    there = replace(MACHINE, links=MACHINE.links | {"gre1"})
+    by_file = replace(there, files={**MACHINE.files, TUNNEL_INTERFACES: File(b"", 0o644, "root", "root")})
+    by_agent = replace(there, files={**MACHINE.files, AGENT_TOML: File(b"\n[tunnel.gre1]\n", 0o644, "root", "root")})
+    chosen = [choose(spoke_bundle(), machine, ANSWERS).node for machine in (there, by_file, by_agent)]
+    assert [one.tunnel_by for one in chosen if one] == [TunnelBy.OPERATOR, TunnelBy.IFUPDOWN, TunnelBy.AGENT]
+    assert chosen[0]
+    assert not any(isinstance(step, Tunnel) for step in make_plan(chosen[0], spoke_bundle(), there).steps)

@@ -1,0 +1,47 @@
+"""The paths of the files that a node has."""
+
+from dmvpn_agent.setup.system import Manager
+
+#: The certificate's file in /etc/swanctl/x509, and the key's in /etc/swanctl/private.
+CERTIFICATE_FILE = "node.pem"
+AGENT_TOML = "/etc/dmvpn-agent/agent.toml"
+CONNECTIONS = "/etc/swanctl/conf.d/dmvpn.conf"
+STRONGSWAN = {True: "/etc/strongswan.d/dmvpn-bridged.conf", False: "/etc/strongswan.d/dmvpn-native.conf"}
+DMVPN_CA = "/etc/strongswan.d/dmvpn-ca.conf"
+FRR_CONF, FRR_DAEMONS = "/etc/frr/frr.conf", "/etc/frr/daemons"
+#: FRR's former way, a file for each daemon.
+FRR_APART = ("/etc/frr/zebra.conf", "/etc/frr/bgpd.conf", "/etc/frr/nhrpd.conf")
+CERTIFICATE = f"/etc/swanctl/x509/{CERTIFICATE_FILE}"
+KEY = f"/etc/swanctl/private/{CERTIFICATE_FILE}"
+CRLS = "/etc/dmvpn-agent/crl"
+INTERFACES, TUNNEL_INTERFACES = "/etc/network/interfaces", "/etc/network/interfaces.d/gre1"
+NETDEV, NETWORK = "/etc/systemd/network/50-gre1.netdev", "/etc/systemd/network/50-gre1.network"
+SYSCTL, MODULES = "/etc/sysctl.d/dmvpn.conf", "/etc/modules-load.d/dmvpn.conf"
+APPARMOR, APPARMOR_PROFILE = "/etc/apparmor.d/local/usr.sbin.swanctl", "/etc/apparmor.d/usr.sbin.swanctl"
+UNITS = {
+    Manager.SYSTEMD: {
+        "/etc/systemd/system/dmvpn-agent.service": "systemd/dmvpn-agent.service",
+        "/etc/systemd/system/dmvpn-bridge.service": "systemd/dmvpn-bridge.service",
+    },
+    Manager.OPENRC: {
+        "/etc/init.d/dmvpn-agent": "openrc/dmvpn-agent.initd",
+        "/etc/init.d/dmvpn-bridge": "openrc/dmvpn-bridge.initd",
+        "/etc/conf.d/dmvpn-agent": "openrc/dmvpn-agent.confd",
+        "/etc/conf.d/dmvpn-bridge": "openrc/dmvpn-bridge.confd",
+    },
+    Manager.NONE: {},
+}
+
+
+def authority_path(number: int) -> str:
+    """Return the path of the bundle's CA of this number, from 0: charon reads one certificate from a file."""
+    return f"/etc/swanctl/x509ca/ca{f'-{number + 1}' if number else ''}.pem"
+
+
+#: All files that a node may have.
+ALL_PATHS = (
+    *(AGENT_TOML, CONNECTIONS, *STRONGSWAN.values(), DMVPN_CA, FRR_CONF, FRR_DAEMONS, *FRR_APART, CERTIFICATE, KEY),
+    *(authority_path(number) for number in range(8)),
+    *(INTERFACES, TUNNEL_INTERFACES, NETDEV, NETWORK, SYSCTL, MODULES, APPARMOR, APPARMOR_PROFILE),
+    *(path for paths in UNITS.values() for path in paths),
+)
