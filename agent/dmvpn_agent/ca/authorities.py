@@ -7,9 +7,10 @@ from enum import StrEnum
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from dmvpn_agent.ca import schema
+from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.keys import SigningKey, decrypted, digest_for, encrypted, new_key
 from dmvpn_agent.ca.profile import Networks, ca_certificate, organization
@@ -131,12 +132,27 @@ def issuing_authority(connection: Connection) -> CaAuthority:
 
 
 def unlock(authority: CaAuthority, passphrase: bytes, now: datetime) -> Signer:
-    """Return the CA with its key. Raises ``CaError`` for a wrong passphrase, or outside the CA's validity."""
+    """Return the CA with its key. Raises ``CaError`` for a wrong passphrase or key, or outside the CA's validity."""
     if authority.key is None:
         raise CaError(f"the key of the {authority.name} CA is not in the registry", "it is where `ca init` put it")
     for certificate in authority.chain:
         _check_validity(certificate, now)
-    return Signer(authority, decrypted(authority.key, passphrase))
+    key = decrypted(authority.key, passphrase)
+    if key.public_key() != authority.certificate.public_key():
+        raise CaError(f"the key is not that of the {authority.name} CA", "name the file that `ca init` wrote")
+    return Signer(authority, key)
+
+
+def change_passphrase(connection: Connection, old: bytes, new: bytes) -> list[str]:
+    """Encrypt the keys in the registry by another passphrase; return the names of their CAs. Raises ``CaError``."""
+    changed = []
+    for authority in read_authorities(connection):
+        if authority.key is not None:
+            key = encrypted(decrypted(authority.key, old), new)
+            connection.execute(update(schema.authority).where(_AUTHORITY.id == authority.id).values(key=key))
+            changed.append(authority.name)
+    record(connection, "passphrase", " ".join(changed))
+    return changed
 
 
 def _check_validity(certificate: x509.Certificate, now: datetime) -> None:

@@ -12,7 +12,7 @@ from dmvpn_agent.ca.allocation import Owner, add_pool, take
 from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.authorities import Lifetimes, make_authorities
 from dmvpn_agent.ca.block import Block, Kind
-from dmvpn_agent.ca.crls import lifetime_of, make_crl, publish
+from dmvpn_agent.ca.crls import lifetime_of, make_crl, publish_latest
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import pending_file
@@ -53,8 +53,7 @@ def create_registry(database: Database, new: NewRegistry, passphrase: bytes, now
         if new.root_key is not None:
             with pending_file(new.root_key, root_key.encode(), mode=0o600) as pending:
                 pending.put()
-    with database.reading() as connection:
-        publish(connection, new.settings)
+    publish_latest(database)
 
 
 def lay_out(connection: Connection, settings: Settings, networks: Networks, hub_as: int | None) -> None:
@@ -76,6 +75,8 @@ def change_settings(connection: Connection, settings: Settings) -> None:
 
 def _check(new: NewRegistry) -> None:
     new.settings.check()
+    if new.settings.crl_directory and not Path(new.settings.crl_directory).is_dir():
+        raise CaError(f"{new.settings.crl_directory} is no folder", "make it first; CRLs are published there")
     if not new.networks.tunnels:
         raise CaError("no tunnel network is named", "name one: --tunnel 10.255.0.0/24")
     if new.settings.as_number is None and not new.networks.as_ranges:

@@ -10,9 +10,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.authorities import CaAuthority, Signer, read_authorities
 from dmvpn_agent.ca.crl_building import CrlPeriod, RevokedCertificate, build_crl
+from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import write_file
 from dmvpn_agent.ca.profile import BACKDATED
+from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.x509.crl import read_crls
 
@@ -91,6 +93,16 @@ def why_due(connection: Connection, authority: CaAuthority, now: datetime) -> st
     if {int(serial, 16) for serial, _, _ in _revoked(connection, authority, now)} != set(published.serials):
         return "certificates were revoked or released since"
     return ""
+
+
+def publish_latest(database: Database, directory: Path | None = None) -> list[Path]:
+    """Publish what the registry has, after it was committed. Raises ``CaError``, which says that it was committed."""
+    try:
+        with database.reading() as connection:
+            return publish(connection, read_settings(connection), directory)
+    except CaError as error:
+        raise CaError(f"the registry has the change, but the CRL is not published: {error}",
+                      "then run `dmvpn-agent ca crl`") from error  # fmt: skip
 
 
 def publish(connection: Connection, settings: Settings, directory: Path | None = None) -> list[Path]:

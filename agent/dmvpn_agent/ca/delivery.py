@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from dmvpn_agent.ca.authorities import Signer, issuing_authority, unlock
 from dmvpn_agent.ca.bundle import Bundle, chain_pem, new_password
 from dmvpn_agent.ca.database import Database
+from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import pending_file, read_input
 from dmvpn_agent.ca.issuing import issue, public_key_of_request
 from dmvpn_agent.ca.keys import new_key
@@ -75,8 +76,12 @@ def deliver(
             if password is not None and delivery.password_file is not None:
                 text = f"{password}\n".encode()
                 pending.append(stack.enter_context(pending_file(delivery.password_file, text, mode=0o600)))
-        for file in pending:
-            file.put()
+        try:
+            for file in pending:
+                file.put()
+        except CaError as error:
+            raise CaError(f"{node.name} is in the registry, but its file is not in place: {error}",
+                          f"then `dmvpn-agent ca renew {node.name}` makes another one") from error  # fmt: skip
     if delivery.password_file is not None:
         return Delivered(node, certificate, out, None, delivery.password_file)
     return Delivered(node, certificate, out, password)

@@ -2,12 +2,13 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmvpn_agent.ca.authorities import CaAuthority, read_authorities, unlock
-from dmvpn_agent.ca.crls import MadeCrl, latest_crl, lifetime_of, make_crl, publish, why_due
-from dmvpn_agent.ca.files import write_file
+from dmvpn_agent.ca.crls import MadeCrl, latest_crl, lifetime_of, make_crl, publish_latest, why_due
+from dmvpn_agent.ca.files import read_input, write_file
 from dmvpn_agent.ca.metrics_text import metrics_text
 from dmvpn_agent.ca.reading import find_node, read_settings
 from dmvpn_agent.ca.revocation import Reason, release, revoke
@@ -39,6 +40,8 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
                      " certificates were revoked since; for a timer")  # fmt: skip
     crl.add_argument("--directory", type=Path, metavar="FOLDER",
                      help="where they are published (default: as `ca init` was told)")  # fmt: skip
+    crl.add_argument("--root-key", type=Path, metavar="FILE",
+                     help="the root's key, if `ca init --root-key` put it there: make the root's CRL too")  # fmt: skip
     crl.add_argument("--metrics", type=Path, metavar="FILE",
                      help="write the registry's metrics there, for node_exporter's textfile collector")  # fmt: skip
 
@@ -66,8 +69,7 @@ def _change(arguments: Namespace, reason: Reason | None) -> Answer:
             for one in read_authorities(connection)
             if one.issues_to_nodes
         ]
-    with database.reading() as connection:
-        files = publish(connection, settings)
+    files = publish_latest(database)
     word = "released" if reason is None else "revoked"
     lines = [f"{word:<12} {node.name}: {' '.join(serials)}", *_crl_lines(made, files)]
     return Answer({"node": node.name, word: serials, **_crl_json(made, files)}, lines)
@@ -75,19 +77,19 @@ def _change(arguments: Namespace, reason: Reason | None) -> Answer:
 
 def _crl(arguments: Namespace) -> Answer:
     database, now = database_of(arguments), utc_now()
+    root_key = read_input(arguments.root_key, "the root's key").decode("latin-1") if arguments.root_key else None
     with database.reading() as connection:
-        authorities = [one for one in read_authorities(connection) if one.key is not None]
-        due = {one.name: why_due(connection, one, now) for one in authorities}
-    wanted = [one.name for one in authorities if due[one.name] or not arguments.if_due]
+        known = [replace(one, key=one.key or root_key) for one in read_authorities(connection)]
+        authorities = [one for one in known if one.key is not None and one.signs_crls]
+        wanted = [one for one in authorities if not arguments.if_due or why_due(connection, one, now)]
     made = []
     if wanted:
         passphrase = passphrase_of(arguments)
         with database.writing() as connection:
             settings = read_settings(connection)
-            made = [_made(connection, one, settings, passphrase) for one in authorities if one.name in wanted]
+            made = [_made(connection, one, settings, passphrase) for one in wanted]
+    files = publish_latest(database, arguments.directory)
     with database.reading() as connection:
-        settings = read_settings(connection)
-        files = publish(connection, settings, arguments.directory)
         if arguments.metrics:
             text = metrics_text(connection, utc_now())
             write_file(arguments.metrics, text.encode(), mode=0o644, replace=True)

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmvpn_agent.ca.authorities import change_passphrase
 from dmvpn_agent.ca.backup import MAX_BACKUP_BYTES, backup, restore
 from dmvpn_agent.ca.csv_import import COLUMNS, import_rows, read_rows
 from dmvpn_agent.ca.dmvpn_ca import OldConfiguration, read_old_configuration, read_old_database
@@ -24,6 +25,12 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     saving = actions.add_parser("backup", help=text, description=text)
     add_common(saving, _backup)
     saving.add_argument("file", type=Path, metavar="FILE")
+    text = "Encrypt the CA's keys in the registry by another passphrase."
+    changing = actions.add_parser("passphrase", help=text, description=text)
+    add_common(changing, _passphrase)
+    add_passphrase(changing)
+    changing.add_argument("--new-passphrase-file", type=Path, metavar="FILE",
+                          help="the new passphrase is the first line of FILE (default: what you type)")  # fmt: skip
     text = "Make a registry from a backup, in either kind of database."
     restoring = actions.add_parser("restore", help=text, description=text)
     add_common(restoring, _restore)
@@ -41,6 +48,14 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     old.add_argument("--tunnel", type=network, action="append", default=[], metavar="NETWORK",
                      help="a network of GRE addresses (default: as they are given)")  # fmt: skip
     old.add_argument("--old-password-file", type=Path, metavar="FILE", help="dmvpn-ca's password (db.encrypt-keys)")
+
+
+def _passphrase(arguments: Namespace) -> Answer:
+    old = passphrase_of(arguments)
+    new = read_passphrase(PassphraseSource(file=arguments.new_passphrase_file), twice=True, environment={})
+    with database_of(arguments).writing() as connection:
+        changed = change_passphrase(connection, old, new)
+    return Answer({"changed": changed}, [f"changed      {' '.join(changed)}; backups still have the former one"])
 
 
 def _backup(arguments: Namespace) -> Answer:

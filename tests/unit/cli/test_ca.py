@@ -132,6 +132,39 @@ def test_what_init_was_told_can_change(ca: Ca) -> None:
     assert "is no URL" in ca.refused("set", "--crl-url", "x")
 
 
+def test_another_passphrase(ca: Ca) -> None:
+    """The former one no longer opens the keys."""
+    Path("next").write_text("another horse\n")
+    assert ca.signing("passphrase", "--new-passphrase-file", "next")["changed"] == ["root", "issuing"]
+    assert "passphrase is wrong" in ca.refused("hub", "add", "--passphrase-file", "passphrase")
+    assert ca.do("hub", "add", "--passphrase-file", "next")["name"] == "Hub-1"
+
+
+def test_the_roots_crl_with_its_key_from_elsewhere(ca: Ca) -> None:
+    """Only with the key; and another key is refused."""
+    place = ("--database", "second.sqlite", "--passphrase-file", "passphrase", "--json")
+    assert main(["ca", "init", "--tunnel", "10.0.0.0/24", "--issuing-ca", "--root-key", "root.pem", *place]) == 0
+    Path("crls").mkdir()
+    assert main(["ca", "crl", "--directory", "crls", *place]) == 0
+    first = Path("crls/dmvpn-root-ca.crl").read_bytes()
+    assert main(["ca", "crl", "--directory", "crls", "--root-key", "root.pem", *place]) == 0
+    assert Path("crls/dmvpn-root-ca.crl").read_bytes() != first
+    Path("other.pem").write_text(keys.encrypted(keys.new_key(), b"correct horse battery"))
+    assert main(["ca", "crl", "--directory", "crls", "--root-key", "other.pem", *place]) == 1
+
+
+def test_what_was_done_is_said_if_its_publication_fails(ca: Ca) -> None:
+    """The certificate is revoked, whatever happens to the file."""
+    ca.signing("hub", "add")
+    Path("www").rename("gone")
+    assert "the registry has the change" in ca.refused("revoke", "Hub-1", "--passphrase-file", "passphrase")
+    assert ca.do("list")["nodes"][0]["certificate"].startswith("revoked")
+    Path("gone").rename("www")
+    ca.do("crl", "--if-due")
+    assert "is no folder" in ca.refused("init", "--tunnel", "10.0.0.0/8", "--crl-directory", "missing",
+                                        "--passphrase-file", "passphrase")  # fmt: skip
+
+
 def test_a_backup_and_a_table(ca: Ca) -> None:
     """By the commands."""
     Path("nodes.csv").write_text("site,node,addresses,prefixes,as_number\nFIN,1,,10.1.0.0/16,\n")
