@@ -21,7 +21,7 @@ from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 
-MAX_BACKUP_BYTES = 1 << 30
+MAX_BACKUP_BYTES = 1 << 28
 _FORMAT = "dmvpn-agent ca backup"
 _ROWS_AT_ONCE = 500
 
@@ -81,7 +81,16 @@ def _read(data: bytes) -> tuple[dict[str, int], list[tuple[str, dict[str, Any]]]
             raise CaError(f"the backup is of version {revision}, and this program's is {schema.REVISION}",
                           "restore it with the version that made it, then run `dmvpn-agent ca upgrade`")  # fmt: skip
         return counts, [(name, _values(schema.metadata.tables[name], row)) for name, row in rows]
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise damaged from error
 
 

@@ -52,13 +52,19 @@ def _rows(table: "csv.DictReader[str]") -> Iterator[ImportedRow]:
             yield ImportedRow(
                 line=line,
                 site=cells["site"],
-                node=int(cells["node"]) if cells["node"] else None,
+                node=_number(cells["node"]) if cells["node"] else None,
                 addresses=tuple(ip_address(one) for one in cells["addresses"].split()),
                 prefixes=tuple(parse_network(one) for one in cells["prefixes"].split()),
                 as_number=parse_as_range(cells["as_number"]).low if cells["as_number"] else None,
             )
         except ValueError as error:
             raise CaError(f"line {line}: {error}", "nothing was imported") from error
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text)):
+        raise ValueError(f"{text!r:.20} is no number of a node, 1 to 99999")
+    return int(text)
 
 
 def import_rows(connection: Connection, rows: list[ImportedRow]) -> list[str]:

@@ -101,7 +101,7 @@ def read_old_configuration(data: bytes) -> OldConfiguration:
             default_names={True: str(hub.get("default-name", "Hub-$ID")),
                            False: str(spoke.get("default-name", "VPNc-$ID"))},
         )  # fmt: skip
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise CaError(f"the configuration of dmvpn-ca cannot be read: {error}", "nothing was imported") from error
 
 
@@ -113,7 +113,7 @@ def read_old_database(path: Path, configuration: OldConfiguration) -> OldCa:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             db.row_factory = sqlite3.Row
             return _read(db, configuration)
-    except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise CaError(f"{path} is no database of dmvpn-ca, or damaged: {error}", "nothing was imported") from error
 
 

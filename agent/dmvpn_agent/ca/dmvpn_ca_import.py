@@ -38,7 +38,9 @@ def import_dmvpn_ca(
     old_password: bytes | None, passphrase: bytes,
 ) -> ImportedCa:  # fmt: skip
     """Make a registry. ``tunnels``: the tunnel networks, if they are not to be derived. Raises ``CaError``."""
-    certificate, key = x509.load_pem_x509_certificate(old.ca_pem), _key(old, old_password)
+    certificate, key = _loaded(old.ca_pem, 0), _key(old, old_password)
+    if key.public_key() != certificate.public_key():
+        raise CaError("the CA's key and certificate in dmvpn-ca's database do not match", "nothing was imported")
     settings = Settings(
         organization=certificate.subject.rfc4514_string(),
         resources_in=ResourcesIn.EXTENSIONS,
@@ -58,6 +60,14 @@ def import_dmvpn_ca(
             _add_certificate(connection, one, names)
         record(connection, "import", f"dmvpn-ca: {len(names)} nodes, {len(old.certificates)} certificates")
     return ImportedCa(tuple(names.values()), len(old.certificates), networks)
+
+
+def _loaded(pem: bytes, serial: int) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise CaError(f"the certificate with the serial number {serial} cannot be read: {error}",
+                      "nothing was imported") from error  # fmt: skip
 
 
 def _key(old: OldCa, password: bytes | None) -> SigningKey:
@@ -110,7 +120,7 @@ def _name(site: OldSite) -> str:
 
 
 def _add_certificate(connection: Connection, old: OldCertificate, names: dict[tuple[str, int], str]) -> None:
-    certificate = x509.load_pem_x509_certificate(old.pem)
+    certificate = _loaded(old.pem, old.serial)
     node_id = None
     if old.site is not None and old.number is not None and (name := names.get((old.site, old.number))):
         node_id = connection.execute(select(schema.node.c.id).where(schema.node.c.name == name)).scalar_one()

@@ -41,7 +41,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     crl.add_argument("--directory", type=Path, metavar="FOLDER",
                      help="where they are published (default: as `ca init` was told)")  # fmt: skip
     crl.add_argument("--root-key", type=Path, metavar="FILE",
-                     help="the root's key, if `ca init --root-key` put it there: make the root's CRL too")  # fmt: skip
+                     help="the root's key, if `ca init` put it there: make the root's CRL too")  # fmt: skip
     crl.add_argument("--metrics", type=Path, metavar="FILE",
                      help="write the registry's metrics there, for node_exporter's textfile collector")  # fmt: skip
 
