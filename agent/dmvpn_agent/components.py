@@ -238,7 +238,7 @@ class Components:
         config, telemetry, terminals = self._config, self.telemetry, self.terminals
         if config.bgp is None:
             return None
-        bgpd = RecordedBgpd(FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number, telemetry), self.writer)
+        bgpd = RecordedBgpd(FrrBgpd(terminals.reader, terminals.writer, config.bgp.instance, telemetry), self.writer)
         return Reconciler(config.frr, config.bgp, self.peers, bgpd, telemetry, self._clocks, dry_run=self._dry_run)
 
     def _make_enforcer(self) -> Enforcer:

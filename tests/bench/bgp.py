@@ -89,7 +89,7 @@ def _by_file(spokes: list[Accepted]) -> float:
     real = RealBgpd()
     real.start()
     peers = [accept.peer for _, accept in spokes if accept.peer is not None]
-    lines = render(plan(desired(peers, SETTINGS), Observed()).changes, SETTINGS.as_number)
+    lines = render(plan(desired(peers, SETTINGS), Observed()).changes, SETTINGS.instance)
     file = real.directory / "all.conf"
     file.write_text("\n".join(line for line in lines if line not in {"configure terminal", "end"}) + "\n")
     started = time.perf_counter()

@@ -286,5 +286,5 @@ class Product:
             return []
         observed = Observed(as_number=bgp.as_number, requires_policy=False, peer_groups=frozenset(bgp.groups))
         with suppress(KeyError):
-            return render(plan(desired(self.peers, bgp), observed).changes, bgp.as_number)
+            return render(plan(desired(self.peers, bgp), observed).changes, bgp.instance)
         raise AssertionError("desired() and plan() disagree")

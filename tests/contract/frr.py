@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.frr.terminal import Terminal
 from dmvpn_agent.frr.vty import TERMINATOR, VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
@@ -86,7 +87,7 @@ class RealBgpd:
             "vtysh": Vtysh(str(self.vtysh), timeout),
             "vty": VtySockets(self.directory, timeout),
         }
-        return FrrBgpd(terminals[reader], terminals[writer], 65000)
+        return FrrBgpd(terminals[reader], terminals[writer], Instance(65000))
 
     def start(self) -> None:
         path = self.directory

@@ -9,6 +9,7 @@ from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.plan import Change
 from dmvpn_agent.bgp.running_config import parse_running_config
 from dmvpn_agent.bgp.sessions import Session
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from factories import NBMA
@@ -46,7 +47,7 @@ class FakeBgpd:
             raise FrrUnavailable("bgpd is not running")
         self.batches.append(tuple(changes))
         self.model.run(())
-        for line in render(changes, 65000):
+        for line in render(changes, Instance(65000)):
             if self.breaks_after == 0:
                 self.breaks_after = None
                 raise FrrUnavailable("vtysh did not end within 15 s and was killed")

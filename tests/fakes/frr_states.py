@@ -75,7 +75,7 @@ def lines_for(population: list[Peer], by: BgpSettings = SETTINGS) -> list[str]:
     from dmvpn_agent.bgp.neighbors import Observed
     from dmvpn_agent.bgp.plan import plan
 
-    return render(plan(wanted(population, by), Observed()).changes, SETTINGS.as_number)
+    return render(plan(wanted(population, by), Observed()).changes, SETTINGS.instance)
 
 
 _list = st.builds("dmvpn-agent-10.255.0.{}-in".format, st.sampled_from(NUMBERS)) | st.just("operators")

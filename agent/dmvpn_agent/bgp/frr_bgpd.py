@@ -11,6 +11,7 @@ from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.plan import Change
 from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import END_TRANSACTION, START_TRANSACTION, render
 from dmvpn_agent.frr.show_json import FrrFormatError
 from dmvpn_agent.frr.terminal import Reply, Terminal, TerminalError
@@ -26,22 +27,22 @@ CLOSE_TRANSACTION = ("configure terminal", START_TRANSACTION, END_TRANSACTION, "
 
 
 class FrrBgpd:
-    """bgpd's configuration and sessions; writes to the BGP instance ``as_number``."""
+    """bgpd's configuration and sessions of one BGP instance."""
 
     def __init__(
-        self, reader: Terminal, writer: Terminal, as_number: int, telemetry: Telemetry | None = None
+        self, reader: Terminal, writer: Terminal, instance: Instance, telemetry: Telemetry | None = None
     ) -> None:
         self._unreadable = Unreadable(telemetry or Telemetry())
         self._reader = reader
         self._writer = writer
-        self._as_number = as_number
+        self._instance = instance
         self._transaction_open = True  # unknown at first: an earlier writer may have crashed in one
 
     async def observe(self) -> Snapshot:
         """Read configuration and sessions. Raises ``FrrUnavailable``."""
         # In this order: if bgpd is killed while vtysh prints half a configuration, reading the sessions fails.
         config = await _run(self._reader, ("show running-config",))
-        summary = await _run(self._reader, ("show bgp ipv4 unicast summary json",))
+        summary = await _run(self._reader, (f"show bgp {self._instance.in_show}ipv4 unicast summary json",))
         if config.status != 0:
             raise FrrUnavailable(f"bgpd printed no configuration: {config.last_output()}")
         try:
@@ -52,7 +53,8 @@ class FrrBgpd:
     def _read(self, config: Reply, summary: Reply) -> Snapshot:
         require_complete(config.text, framed=config.framed)
         return Snapshot(
-            parse_running_config(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session)
+            parse_running_config(config.text, self._instance.vrf),
+            parse_bgp_summary(summary.text or "{}", self._skip_session),
         )
 
     def _skip_session(self, why: str) -> None:
@@ -63,7 +65,7 @@ class FrrBgpd:
         if self._transaction_open:
             await self._write(CLOSE_TRANSACTION)
         for start in range(0, len(changes), MAX_BATCH):
-            await self._write(render(changes[start : start + MAX_BATCH], self._as_number, grouped=True))
+            await self._write(render(changes[start : start + MAX_BATCH], self._instance, grouped=True))
 
     async def _write(self, lines: Sequence[str]) -> None:
         transaction = START_TRANSACTION in lines

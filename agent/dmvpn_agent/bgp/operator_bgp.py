@@ -1,6 +1,6 @@
 """The operator's part of the BGP configuration, as far as it matters to the agent's neighbors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dmvpn_agent.addresses import Address, Network
@@ -9,6 +9,12 @@ IPV4, IPV6 = "ipv4 unicast", "ipv6 unicast"
 
 #: Commands that filter routes in one direction: ``neighbor GROUP prefix-list NAME in``.
 FILTERS = frozenset({"prefix-list", "route-map", "filter-list", "distribute-list"})
+
+
+def opens_instance(words: Sequence[str], vrf: str) -> bool:
+    """Tell whether a line of the running configuration opens the BGP instance of a VRF; empty: the default one."""
+    named = words[3:4] not in ([], ["as-notation"])
+    return words[:2] == ["router", "bgp"] and (words[3:5] == ["vrf", vrf] if vrf else not named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,12 @@ class ListenRange:
 
 @dataclass(frozen=True, slots=True)
 class OperatorBgp:
-    """The default BGP instance without its neighbors.
+    """The BGP instance without its neighbors.
 
     ``default_families``: address families in which neighbors and groups are active by default. ``shutdown`` and
     ``default_shutdown``: no neighbor, or no new one, opens a session. ``interfaces``: unnumbered neighbors with their
     peer-groups. ``shut_down``: neighbors with a ``shutdown`` of their own. ``defined_filters``: the filters that
-    exist, command and name. ``other_instances``: the ``router bgp`` lines of VRFs and views.
+    exist, command and name. ``other_instances``: the other ``router bgp`` lines.
     """
 
     default_families: frozenset[str] = frozenset({IPV4})

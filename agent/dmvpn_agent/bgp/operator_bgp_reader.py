@@ -9,7 +9,15 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.bgp.operator_bgp import FILTERS, IPV4, GroupFamily, ListenRange, OperatorBgp, PeerGroup
+from dmvpn_agent.bgp.operator_bgp import (
+    FILTERS,
+    IPV4,
+    GroupFamily,
+    ListenRange,
+    OperatorBgp,
+    PeerGroup,
+    opens_instance,
+)
 
 #: How filters are defined: the words before the name, and the ``neighbor`` command that uses it.
 _DEFINITIONS: Mapping[tuple[str, ...], str] = {
@@ -34,9 +42,9 @@ _GROUP_WORDS: Mapping[str, Callable[[PeerGroup], PeerGroup]] = {
 }
 
 
-def read_operator_bgp(text: str) -> OperatorBgp:
+def read_operator_bgp(text: str, vrf: str = "") -> OperatorBgp:
     """Return the operator's part of a running configuration of bgpd."""
-    reader = _Reader()
+    reader = _Reader(vrf)
     for line in text.split("\n"):
         with suppress(ValueError):  # not an address, not a network
             reader.line(line)
@@ -44,9 +52,10 @@ def read_operator_bgp(text: str) -> OperatorBgp:
 
 
 class _Reader:
-    """Keeps track of the position: inside the default instance, and inside which address family."""
+    """Keeps track of the position: inside the instance, and inside which address family."""
 
-    def __init__(self) -> None:
+    def __init__(self, vrf: str) -> None:
+        self._vrf = vrf
         self._in_bgp = False
         self._family: str | None = None
         self._bgp = OperatorBgp()
@@ -72,7 +81,7 @@ class _Reader:
             return
         self._in_bgp, self._family = False, None
         if words[:2] == ["router", "bgp"]:
-            self._in_bgp = words[3:4] in ([], ["as-notation"])
+            self._in_bgp = opens_instance(words, self._vrf)
             if not self._in_bgp:
                 self._bgp = replace(self._bgp, other_instances=(*self._bgp.other_instances, " ".join(words)))
         for start, command in _DEFINITIONS.items():

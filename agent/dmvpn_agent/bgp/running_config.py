@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.bgp.neighbors import Neighbor, Observed, list_version, owns_list, owns_neighbor
-from dmvpn_agent.bgp.operator_bgp import IPV6, OperatorBgp
+from dmvpn_agent.bgp.operator_bgp import IPV6, OperatorBgp, opens_instance
 from dmvpn_agent.bgp.operator_bgp_reader import read_operator_bgp
 from dmvpn_agent.bgp.prefix_filter import Entry
 from dmvpn_agent.bgp.settings import MaximumPrefix
@@ -38,13 +38,15 @@ def require_complete(config: str, *, framed: bool) -> None:
         raise FrrFormatError(f"the running configuration is cut off: its last line is {lines[-1]!r:.80}, not `end`")
 
 
-def parse_running_config(text: str) -> Observed:
+def parse_running_config(text: str, vrf: str = "") -> Observed:
     """Read ``show running-config`` of FRR 8.4 to 10.7, or part of it; ``require_complete`` checks that it is whole.
+
+    ``vrf``: that of the BGP instance to read, empty for the default one.
 
     Raises ``FrrFormatError`` for an unexpected line about the BGP instance or about what the agent owns. It ignores
     such a line about anything else; a neighbor with one counts as the operator's.
     """
-    reader = _ConfigReader(read_operator_bgp(text))
+    reader = _ConfigReader(read_operator_bgp(text, vrf), vrf)
     for line in text.split("\n"):
         try:
             reader.line(line)
@@ -54,10 +56,11 @@ def parse_running_config(text: str) -> Observed:
 
 
 class _ConfigReader:
-    """Keeps track of the position: inside the default BGP instance, and inside which address family."""
+    """Keeps track of the position: inside the BGP instance, and inside which address family."""
 
-    def __init__(self, operator: OperatorBgp) -> None:
+    def __init__(self, operator: OperatorBgp, vrf: str) -> None:
         self._operator = operator
+        self._vrf = vrf
         self._in_bgp = False
         self._family: str | None = None
         self._as_number: int | None = None
@@ -102,7 +105,7 @@ class _ConfigReader:
             self._family = None
             if words[:3] == ["frr", "defaults", "datacenter"]:
                 self._requires_policy = False  # that profile's default, which the running configuration does not show
-            elif words[:2] == ["router", "bgp"] and words[3:4] in ([], ["as-notation"]):  # no `view` or `vrf`
+            elif opens_instance(words, self._vrf):
                 self._in_bgp, self._as_number = True, _as_number(words[2])
             elif words[:2] == ["ip", "prefix-list"]:
                 self._prefix_list(words[2:], 4)

@@ -53,7 +53,7 @@ def _state_problems(observed: Observed, settings: BgpSettings, name: str, group:
         yield BgpProblem(
             Kind.NOT_ACTIVATED,
             f"peer-group {name} is not active in IPv4: its sessions exchange no IPv4 prefixes",
-            f"in frr.conf, under `router bgp {settings.as_number}`: `address-family ipv4 unicast`,"
+            f"in frr.conf, under `{settings.instance}`: `address-family ipv4 unicast`,"
             f" `neighbor {name} activate`",
         )  # fmt: skip
     if group.shutdown:

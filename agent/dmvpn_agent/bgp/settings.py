@@ -8,6 +8,22 @@ from dmvpn_agent.policy.peer import Peer, PeerKind
 
 
 @dataclass(frozen=True, slots=True)
+class Instance:
+    """A BGP instance of bgpd: ``router bgp N``, or ``router bgp N vrf X``. ``vrf`` is empty for the default one."""
+
+    as_number: int
+    vrf: str = ""
+
+    def __str__(self) -> str:
+        return f"router bgp {self.as_number}" + (f" vrf {self.vrf}" if self.vrf else "")
+
+    @property
+    def in_show(self) -> str:
+        """Return the words that name it after ``show bgp`` and ``clear bgp``, with a space at the end."""
+        return f"vrf {self.vrf} " if self.vrf else ""
+
+
+@dataclass(frozen=True, slots=True)
 class MaximumPrefix:
     """The number of prefixes that bgpd accepts from a neighbor in one address family; one more ends the session.
 
@@ -32,7 +48,7 @@ class BgpSettings:
     ``ipv6``: every session exchanges IPv6 prefixes too. ``only_hubs``: neighbors for hubs only, as on a spoke, which
     has no sessions with its shortcuts. ``maximum_prefix``: the limit of a peer in each address family;
     ``transit_maximum_prefix``: that of a peer that announces for others, as a hub does. ``hub_weights``: the weight
-    of a hub's routes, by protocol address.
+    of a hub's routes, by protocol address. ``vrf``: that of the BGP instance, empty for the default one.
     """
 
     as_number: int
@@ -45,6 +61,12 @@ class BgpSettings:
     transit_maximum_prefix: MaximumPrefix | None = None
     hub_weights: Mapping[Address, int] = field(default_factory=dict, hash=False)
     only_hubs: bool = False
+    vrf: str = ""
+
+    @property
+    def instance(self) -> Instance:
+        """Return the BGP instance that the agent writes."""
+        return Instance(self.as_number, self.vrf)
 
     def group_of(self, peer: Peer) -> str:
         """Return the peer-group of a peer."""

@@ -18,7 +18,7 @@ from dmvpn_agent.bgp.plan import (
     RemoveNeighbor,
     SetNeighbor,
 )
-from dmvpn_agent.bgp.settings import MaximumPrefix
+from dmvpn_agent.bgp.settings import Instance, MaximumPrefix
 
 _CONFIGURE = ("configure terminal",)
 
@@ -32,24 +32,24 @@ MIN_TRANSACTION = 20
 START_TRANSACTION, END_TRANSACTION = "XFRR_start_configuration", "XFRR_end_configuration"
 
 
-def render(changes: Iterable[Change], as_number: int, *, grouped: bool = False) -> list[str]:
+def render(changes: Iterable[Change], instance: Instance, *, grouped: bool = False) -> list[str]:
     """Return the vtysh lines of changes, in order; they begin and end in enable mode.
 
     ``grouped``: many lines about prefix-lists become one transaction, as with ``vtysh -f``; not for operators.
     """
-    return _render(changes, as_number, _lines, grouped=grouped)
+    return _render(changes, instance, lambda change: _lines(change, instance), grouped=grouped)
 
 
-def annotate(changes: Iterable[Change], as_number: int) -> list[str]:
+def annotate(changes: Iterable[Change], instance: Instance) -> list[str]:
     """Return the same lines with a comment before each change, which vtysh ignores."""
-    return _render(changes, as_number, lambda change: [f"! {describe(change)}", *_lines(change)])
+    return _render(changes, instance, lambda change: [f"! {describe(change)}", *_lines(change, instance)])
 
 
 def _render(
-    changes: Iterable[Change], as_number: int, inside: Callable[[Change], list[str]], *, grouped: bool = False
+    changes: Iterable[Change], instance: Instance, inside: Callable[[Change], list[str]], *, grouped: bool = False
 ) -> list[str]:
     lines: list[str] = []
-    for opening, group in groupby(changes, lambda change: _opening(change, as_number)):
+    for opening, group in groupby(changes, lambda change: _opening(change, instance)):
         body = [line for change in group for line in inside(change)]
         if grouped and opening == _CONFIGURE and len(body) >= MIN_TRANSACTION:
             body = [START_TRANSACTION, *body, END_TRANSACTION]
@@ -57,17 +57,17 @@ def _render(
     return lines
 
 
-def _opening(change: Change, as_number: int) -> tuple[str, ...]:
+def _opening(change: Change, instance: Instance) -> tuple[str, ...]:
     match change:
         case AddEntry() | RemoveEntry() | RemoveList():
             return _CONFIGURE
         case SetNeighbor() | RemoveNeighbor():
-            return ("configure terminal", f"router bgp {as_number}")
+            return ("configure terminal", str(instance))
         case RefreshInbound():
             return ()
 
 
-def _lines(change: Change) -> list[str]:
+def _lines(change: Change, instance: Instance) -> list[str]:
     match change:
         case AddEntry(name, seq, entry):
             return [f"{_list(name)} seq {seq} {entry}"]
@@ -81,7 +81,7 @@ def _lines(change: Change) -> list[str]:
             return [f"no neighbor {address}"]
         case RefreshInbound(address, ipv6):
             families = ("ipv4", "ipv6") if ipv6 else ("ipv4",)
-            return [f"clear bgp {family} unicast {address} soft in" for family in families]
+            return [f"clear bgp {instance.in_show}{family} unicast {address} soft in" for family in families]
 
 
 def _list(name: str) -> str:

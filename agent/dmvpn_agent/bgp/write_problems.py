@@ -8,19 +8,19 @@ from dmvpn_agent.bgp.neighbors import Desired, Neighbor, Observed, addresses
 from dmvpn_agent.bgp.operator_bgp import IPV4, IPV6, ListenRange
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problem import BgpProblemKind as Kind
-from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.settings import BgpSettings, Instance
 
 
 def instance_problem(observed: Observed, settings: BgpSettings) -> BgpProblem | None:
     """Return what is wrong with the BGP instance, if anything; then the agent can write nothing."""
     if observed.as_number is None:
         others = observed.operator.other_instances
-        besides = f" (`{others[0]}` is not the default instance)" if others else ""
-        return BgpProblem(
-            Kind.NO_INSTANCE, f"FRR has no BGP instance{besides}", f"add `router bgp {settings.as_number}`"
-        )
+        named = f"the instance of the VRF {settings.vrf}" if settings.vrf else "the default instance"
+        besides = f" (`{others[0]}` is not {named})" if others else ""
+        missing = f"FRR has no BGP instance{f' in the VRF {settings.vrf}' if settings.vrf else ''}{besides}"
+        return BgpProblem(Kind.NO_INSTANCE, missing, f"add `{settings.instance}`")
     if observed.as_number != settings.as_number:
-        found = f"FRR runs `router bgp {observed.as_number}`, bgp.as_number is {settings.as_number}"
+        found = f"FRR runs `{Instance(observed.as_number, settings.vrf)}`, bgp.as_number is {settings.as_number}"
         return BgpProblem(Kind.OTHER_AS_NUMBER, found, "make them the same")
     return None
 

@@ -41,7 +41,7 @@ def configuration_text(config: Config) -> str:
             lines += [f"   {family} nhrp redirect"] if config.redirect else []
     if config.bgp:
         settings = config.bgp
-        lines += [f"  router bgp {settings.as_number}"]
+        lines += [f"  {settings.instance}"]
         lines += [f"   neighbor {group} peer-group" for group in settings.groups]
         lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 the agent gives vtysh:"]
         lines += [f"  {line}" for line in _example(config)]
@@ -139,4 +139,4 @@ def _example(config: Config) -> list[str]:
         not_after=datetime.max,
     )
     settings = config.bgp
-    return render(plan(desired([peer], settings), Observed()).changes, settings.as_number)
+    return render(plan(desired([peer], settings), Observed()).changes, settings.instance)

@@ -25,7 +25,7 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.plan import Change, Plan, RemoveNeighbor, plan, subject
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
-from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
@@ -44,7 +44,7 @@ from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
 class Preview:
     """The result. ``denied``: the stored peers that the configuration does not accept."""
 
-    as_number: int
+    instance: Instance
     peers: tuple[Peer, ...]
     denied: tuple[Revoked, ...]
     plan: Plan
@@ -95,7 +95,7 @@ def run(arguments: Namespace) -> int:
 async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
     terminals = Terminals(context.config.frr)
     peers, denied = _judged(context, await _bound(context, terminals))
-    seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.as_number).observe()
+    seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.instance).observe()
     neighbors = desired(peers, bgp)
     found = bgp_problems(
         seen.config,
@@ -105,7 +105,7 @@ async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
         dynamic=[address for address, session in seen.sessions.items() if session.dynamic],
     )
     return Preview(
-        bgp.as_number, peers, denied, plan(without_blocked(neighbors, seen.config, found), seen.config), found
+        bgp.instance, peers, denied, plan(without_blocked(neighbors, seen.config, found), seen.config), found
     )
 
 
@@ -159,7 +159,7 @@ def _text(preview: Preview) -> Iterator[str]:
         yield ""
     if changes:
         yield "CHANGES, as input of vtysh:"
-        yield from annotate(changes, preview.as_number)
+        yield from annotate(changes, preview.instance)
         yield ""
     if preview.not_stored:
         yield f"The agent removes the neighbors of peers that are not stored ({', '.join(preview.not_stored)})"
@@ -186,7 +186,7 @@ def _json(preview: Preview) -> dict[str, Any]:
         "foreign_neighbors": [str(address) for address in preview.plan.operator_neighbors],
         "not_stored": preview.not_stored,
         "changes": changes_json(preview.plan.changes),
-        "vtysh": render(preview.plan.changes, preview.as_number),
+        "vtysh": render(preview.plan.changes, preview.instance),
     }  # fmt: skip
 
 

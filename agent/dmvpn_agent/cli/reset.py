@@ -4,7 +4,7 @@ import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dmvpn_agent.admission.peer_table import read_peers
@@ -13,6 +13,7 @@ from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_list
 from dmvpn_agent.bgp.plan import Change, RemoveList, plan
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.cli.plan import changes_json
 from dmvpn_agent.config.file import Config, load_contradictory
@@ -41,14 +42,14 @@ FORGOTTEN = ("known_peers.sqlite", "history.sqlite", "quarantined.sqlite")
 class Found:
     """What the agent owns on this node.
 
-    ``changes`` remove it from FRR's BGP instance ``as_number``, ``routes`` its routes and rules from the kernel,
+    ``changes`` remove it from FRR's BGP ``instance``, ``routes`` its routes and rules from the kernel,
     ``links`` the tunnel interfaces that it made and the addresses that it added to others. ``in_use``: the
     prefix-lists that stay, because an operator's neighbor uses them. ``store`` describes the stored peers; it is
     empty if there are none or if they are to be kept. ``unreadable``: what cannot be read, and why.
     """
 
     changes: tuple[Change, ...]
-    as_number: int
+    instance: Instance
     in_use: tuple[str, ...]
     table: bool
     links: tuple[LinkChange, ...]
@@ -78,13 +79,14 @@ class Reset:
         unreadable: list[str] = []
         changes: tuple[Change, ...] = ()
         in_use: tuple[str, ...] = ()
-        as_number, table = 0, False
+        instance, table = Instance(0, self._config.bgp.vrf if self._config.bgp else ""), False
         try:
-            observed = (await self._bgpd(as_number).observe()).config
+            observed = (await self._bgpd(instance).observe()).config
         except FrrUnavailable as error:
             unreadable += [str(error)] if self._config.bgp else []
         else:
-            changes, as_number = plan(Desired(), observed).changes, observed.as_number or 0
+            changes = plan(Desired(), observed).changes
+            instance = replace(instance, as_number=observed.as_number or 0)
             going = {change.prefix_list for change in changes if isinstance(change, RemoveList)}
             in_use = tuple(name for name in observed.prefix_lists if owns_list(name) and name not in going)
         try:
@@ -101,7 +103,7 @@ class Reset:
             links = await own_changes(self._config.interfaces)
         except LinkError as error:
             unreadable += [str(error)]
-        return Found(changes, as_number, in_use, table, links, self._stored(), routes, tuple(unreadable))
+        return Found(changes, instance, in_use, table, links, self._stored(), routes, tuple(unreadable))
 
     async def remove(self, found: Found) -> list[str]:
         """Remove it; return the errors. FRR comes first, because the redirect rule alone does no harm."""
@@ -132,11 +134,11 @@ class Reset:
             errors.append(str(error))
         return errors
 
-    def _bgpd(self, as_number: int) -> FrrBgpd:
-        return FrrBgpd(self._terminals.reader, self._terminals.writer, as_number)
+    def _bgpd(self, instance: Instance) -> FrrBgpd:
+        return FrrBgpd(self._terminals.reader, self._terminals.writer, instance)
 
     async def _clear_frr(self, found: Found) -> list[str]:
-        bgpd = self._bgpd(found.as_number)
+        bgpd = self._bgpd(found.instance)
         try:
             await bgpd.apply(found.changes)
         except FrrRefused:
@@ -217,7 +219,7 @@ def _text(found: Found) -> Iterator[str]:
         yield "There is nothing of the agent's to remove."
     if found.changes:
         yield "IN FRR, removed with this input of vtysh:"
-        yield from (f"  {line}" for line in annotate(found.changes, found.as_number))
+        yield from (f"  {line}" for line in annotate(found.changes, found.instance))
     if found.table:
         yield "IN NFTABLES:"
         yield f"  table {TABLE}"
@@ -257,7 +259,7 @@ def _json(found: Found) -> dict[str, Any]:
     return {
         "anything": found.anything,
         "changes": changes_json(found.changes),
-        "vtysh": render(found.changes, found.as_number),
+        "vtysh": render(found.changes, found.instance),
         "prefix_lists_in_use": list(found.in_use),
         "nftables_table": found.table,
         "tunnels": [line for change in found.links for line in commands(change)],

@@ -262,6 +262,7 @@ def _bgp(table: Table, role: Role) -> BgpSettings | None:
         transit_maximum_prefix=transit_maximum_prefix,
         hub_weights=table.get("hub_weights", parse.hub_weights, {}),
         only_hubs=role is Role.SPOKE,
+        vrf=table.get("vrf", parse.word_or_none, ""),
     )
     return bgp if enabled else None
 

@@ -45,6 +45,7 @@ KEYS = (
     Key("frr.linger_seconds", "frr.linger"),
     Key("bgp.enabled", "manages_bgp", (AGENT,)),
     Key("bgp.as_number", "bgp.as_number", (AGENT,)),
+    Key("bgp.vrf", "bgp.vrf", (AGENT,)),
     Key("bgp.transport", "frr.bgp_transport", (AGENT,)),
     Key("bgp.peer_group", "bgp.peer_group"),
     Key("bgp.hub_peer_group", "bgp.hub_peer_group"),

@@ -252,7 +252,7 @@ async def read_bgp(config: Config) -> tuple[BgpProblem, ...]:
     """
     assert config.bgp is not None  # noqa: S101  the caller has checked
     terminals = Terminals(config.frr)
-    seen = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.as_number).observe()
+    seen = await FrrBgpd(terminals.reader, terminals.writer, config.bgp.instance).observe()
     ours = {address: one for address, one in seen.config.neighbors.items() if owns_neighbor(one)}
     return bgp_problems(
         seen.config,

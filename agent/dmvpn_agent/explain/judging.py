@@ -111,4 +111,4 @@ def _vtysh(explanation: Explanation, context: JudgingContext) -> tuple[str, ...]
     decision, bgp = explanation.decision, context.config.bgp
     if bgp is None or not isinstance(decision, Accept) or decision.peer is None:
         return ()
-    return tuple(render(plan(desired([decision.peer], bgp), Observed()).changes, bgp.as_number))
+    return tuple(render(plan(desired([decision.peer], bgp), Observed()).changes, bgp.instance))

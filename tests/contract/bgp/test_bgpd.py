@@ -22,7 +22,7 @@ from dmvpn_agent.bgp.prefix_filter import Entry
 from dmvpn_agent.bgp.problems import bgp_problems
 from dmvpn_agent.bgp.running_config import parse_running_config
 from dmvpn_agent.bgp.sessions import parse_bgp_summary
-from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.frr.vtysh import Vtysh
 from dmvpn_agent.policy.peer import Peer, PeerKind
@@ -189,7 +189,7 @@ async def test_bgpd_evaluates_a_filter_as_the_model_does(real: RealBgpd) -> None
     bgpd = real.adapter()
     await bgpd.apply(plan(goal, (await bgpd.observe()).config).changes)
     model = BgpdModel(ANNOUNCED)
-    model.run(render(plan(goal, Observed()).changes, 65000))
+    model.run(render(plan(goal, Observed()).changes, Instance(65000)))
     for peer in CARRIERS:
         permitted = {
             route for route in ANNOUNCED if _permits(real, list_name(peer.protocol_address, route.version), route)
@@ -322,14 +322,16 @@ def test_random_plans_cut_off_anywhere_do_on_bgpd_what_they_do_on_the_model(
     model, goal = BgpdModel(), wanted(population, by)
     beginning = [*lines_for(before), *(line for edit in hand_made for line in edit.typed())]
     model.run(beginning)
-    lines = render(plan(goal, parse_running_config(model.running_config())).changes, 65000, grouped=True)[:cut]
+    lines = render(plan(goal, parse_running_config(model.running_config())).changes, Instance(65000), grouped=True)[
+        :cut
+    ]
     model.run(lines)
     printed = real.fresh(*beginning, *lines, "end", "show running-config")
     observed = parse_running_config(printed)
     assert observed == parse_running_config(model.running_config())
 
     rest = plan(goal, observed).changes
-    model.run(render(rest, 65000, grouped=True))
+    model.run(render(rest, Instance(65000), grouped=True))
     observed = asyncio.run(_written(real.adapter("vty", "vty"), rest))
     assert observed == parse_running_config(model.running_config())
     assert plan(goal, observed).changes == ()
@@ -417,13 +419,13 @@ def _script(path: Path, text: str) -> FrrBgpd:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     vtysh = Vtysh(str(path), timeout=0.2)
-    return FrrBgpd(vtysh, vtysh, 65000)
+    return FrrBgpd(vtysh, vtysh, Instance(65000))
 
 
 async def test_a_missing_vtysh_is_unavailable() -> None:
     """The message names the program."""
     vtysh = Vtysh("/no/vtysh")
-    bgpd = FrrBgpd(vtysh, vtysh, 65000)
+    bgpd = FrrBgpd(vtysh, vtysh, Instance(65000))
     with pytest.raises(FrrUnavailable, match=r"/no/vtysh cannot be started"):
         await bgpd.observe()
 

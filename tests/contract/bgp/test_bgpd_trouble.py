@@ -14,6 +14,7 @@ from contract.frr import HUB, SPEAKER, KillingProxy, RealBgpd, available, vtysh_
 from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.plan import RefreshInbound, plan
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.frr.vty import TERMINATOR, VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
 from factories import spoke
@@ -83,7 +84,7 @@ async def test_killing_bgpd_while_the_agent_writes_is_an_outage(
 ) -> None:
     """A write that bgpd does not survive is FrrUnavailable, not FrrRefused; the next pass completes it."""
     async with KillingProxy(real, tmp_path, commands) as proxy:
-        bgpd = FrrBgpd(VtySockets(real.directory), proxy.terminals[writer], 65000)
+        bgpd = FrrBgpd(VtySockets(real.directory), proxy.terminals[writer], Instance(65000))
         changes = plan(MANY, (await bgpd.observe()).config).changes
         with pytest.raises(FrrUnavailable, match="bgpd"):
             await bgpd.apply(changes)
@@ -159,7 +160,7 @@ async def test_half_a_configuration_is_an_outage(tmp_path: Path, transport: str)
     terminal = Vtysh(str(vtysh_for(tmp_path))) if transport == "vtysh" else VtySockets(tmp_path)
     async with VtyServer(tmp_path, killed) as server:
         with pytest.raises(FrrUnavailable):
-            await FrrBgpd(terminal, terminal, 65000).observe()
+            await FrrBgpd(terminal, terminal, Instance(65000)).observe()
 
 
 async def test_vtysh_and_the_socket_give_the_same_values(real: RealBgpd) -> None:

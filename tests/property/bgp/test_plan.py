@@ -11,7 +11,7 @@ from dmvpn_agent.bgp.drift import expected_state, find_drift
 from dmvpn_agent.bgp.neighbors import DENY_ANY, Observed, owns_list, owns_neighbor
 from dmvpn_agent.bgp.plan import RefreshInbound, plan, subject
 from dmvpn_agent.bgp.running_config import parse_running_config
-from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.policy.peer import Peer
 from fakes.bgpd_model import BgpdModel
@@ -61,7 +61,7 @@ def test_a_complete_plan_reaches_the_desired_state(
     model, goal = _model(state), wanted(population, by)
     operators_part = _operators_part(model)
     todo = plan(goal, _observe(model))
-    model.run(render(todo.changes, 65000))
+    model.run(render(todo.changes, Instance(65000)))
 
     observed = _observe(model)
     assert plan(goal, observed).changes == ()
@@ -88,13 +88,13 @@ def test_after_any_change_no_neighbor_can_announce_more(
     changes = plan(wanted(population, by), _observe(final)).changes
     before = _announcements(final)
     for change in changes:
-        final.run(render([change], 65000))
+        final.run(render([change], Instance(65000)))
     after = {address: final.permitted(address) for address in final.neighbors}
 
     model = _model(state)
     already_empty = model.empty_lists_in_use()
     for change in changes:
-        model.run(render([change], 65000))
+        model.run(render([change], Instance(65000)))
         assert model.empty_lists_in_use() <= already_empty
         for address in model.neighbors:
             allowed = before.get(address, frozenset()) | after.get(address, frozenset())
@@ -109,7 +109,7 @@ def test_after_any_line_no_neighbor_can_announce_more_and_the_next_plan_complete
     goal = wanted(population, by)
     final = _model(state)
     before = _announcements(final)
-    whole = render(plan(goal, _observe(final)).changes, 65000)
+    whole = render(plan(goal, _observe(final)).changes, Instance(65000))
     final.run(whole)
     after = {address: final.permitted(address) for address in final.neighbors}
 
@@ -118,7 +118,7 @@ def test_after_any_line_no_neighbor_can_announce_more_and_the_next_plan_complete
     for address in model.neighbors:
         allowed = before.get(address, frozenset()) | after.get(address, frozenset())
         assert model.permitted(address) <= allowed, address
-    model.run(render(plan(goal, _observe(model)).changes, 65000))
+    model.run(render(plan(goal, _observe(model)).changes, Instance(65000)))
     assert _without_seq(_observe(model)) == _without_seq(_observe(final))
 
 
@@ -128,11 +128,11 @@ def test_at_any_line_a_neighbor_that_may_have_a_session_has_its_limit(
 ) -> None:
     """From the line that puts it into its peer-group on, and while the limit changes or the neighbor is recreated."""
     model = _model(state)
-    model.run(render(plan(wanted(population, by), _observe(model)).changes, 65000))
+    model.run(render(plan(wanted(population, by), _observe(model)).changes, Instance(65000)))
     before = dict(_observe(model).neighbors)
     goal = wanted(population, then)
     todo = plan(goal, _observe(model))
-    model.run(render(todo.changes, 65000)[:cut])
+    model.run(render(todo.changes, Instance(65000))[:cut])
     for address, found in _observe(model).neighbors.items():
         asked = goal.neighbors.get(address)
         if (
@@ -158,8 +158,8 @@ def test_rendered_lines_contain_only_parsed_values(
     ``annotate`` gives the same lines, with one comment for each change.
     """
     changes = plan(wanted(population, by), _observe(_model(state))).changes
-    lines = render(changes, 65000)
-    annotated = annotate(changes, 65000)
+    lines = render(changes, Instance(65000))
+    annotated = annotate(changes, Instance(65000))
     assert [line for line in annotated if not line.startswith("! ")] == lines
     assert [line[2:] for line in annotated if line.startswith("! ")] == [describe(change) for change in changes]
     assert all(subject(change) in describe(change) and describe(change).isprintable() for change in changes)
@@ -201,7 +201,7 @@ def test_edits_since_the_last_sync_are_drift_and_new_peers_are_not(
     """Every edit that the plan reverts is reported; without edits nothing is, whichever peers come or leave."""
     model, goal = _model(state), wanted(population, by)
     todo = plan(goal, _observe(model))
-    model.run(render(todo.changes, 65000))
+    model.run(render(todo.changes, Instance(65000)))
     expected = expected_state(goal, todo.operator_neighbors)
     assert find_drift(expected, _observe(model), plan(wanted(later, by), _observe(model))) == {}
 

@@ -11,6 +11,7 @@ from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import DENY_ANY, DENY_ANY_IPV6, Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.prefix_filter import filter_entries
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.policy.peer import Peer
 from factories import SETTINGS, spoke
@@ -63,7 +64,7 @@ def test_a_filter_permits_what_the_documentation_says_and_nothing_else(case: tup
     peer, routes = case
     model = BgpdModel(routes)
     by = replace(SETTINGS, ipv6=True)
-    model.run(render(plan(desired([peer], by), Observed()).changes, 65000))
+    model.run(render(plan(desired([peer], by), Observed()).changes, Instance(65000)))
     assert model.permitted("10.255.0.2") == {route for route in routes if _may_announce(peer, route)}
 
 

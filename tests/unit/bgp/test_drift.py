@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.bgp import metrics
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import FRR
@@ -178,7 +179,7 @@ async def test_a_restart_with_an_older_saved_configuration_is_not_drift(
     async with node.running():
         node.accept(2)
         await node.settled()
-        saved = [line for batch in node.bgpd.batches for line in render(batch, 65000)]
+        saved = [line for batch in node.bgpd.batches for line in render(batch, Instance(65000))]
         node.accept(3)
         node.bgpd.established = {"10.255.0.2", "10.255.0.3"}
         await node.settled()

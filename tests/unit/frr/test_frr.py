@@ -18,7 +18,7 @@ from dmvpn_agent.bgp.plan import (
 from dmvpn_agent.bgp.prefix_filter import Entry
 from dmvpn_agent.bgp.running_config import parse_running_config
 from dmvpn_agent.bgp.sessions import Session, parse_bgp_summary
-from dmvpn_agent.bgp.settings import MaximumPrefix
+from dmvpn_agent.bgp.settings import Instance, MaximumPrefix
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.frr.nhrp_cache import CacheEntry, parse_nhrp_cache
 from dmvpn_agent.frr.show_json import FrrFormatError
@@ -279,7 +279,7 @@ def test_changes_become_lines_in_order() -> None:
         RemoveList(LIST),
         RefreshInbound(A),
     ]
-    assert render(changes, 65000) == [
+    assert render(changes, Instance(65000)) == [
         "configure terminal",
         f"ip prefix-list {LIST} seq 4294967295 deny any",
         f"ip prefix-list {LIST} seq 5 permit 192.168.2.0/24 le 26",
@@ -311,7 +311,7 @@ def test_only_differences_of_a_neighbor_are_written() -> None:
     """An unchanged line could reset the session."""
     before = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 01", LIST)
     after = Neighbor(A, 64512, "spokes", "dmvpn-agent certificate 02", LIST)
-    assert render([SetNeighbor(after, before)], 65000)[2:-1] == [
+    assert render([SetNeighbor(after, before)], Instance(65000))[2:-1] == [
         "neighbor 10.255.0.2 description dmvpn-agent certificate 02"
     ]
 
@@ -321,7 +321,7 @@ def test_limit_and_weight_follow_the_filter_in_each_family() -> None:
     limit = MaximumPrefix(10, 15)
     after = Neighbor(A, 64512, "spokes", "dmvpn-agent x", LIST, f"{LIST}6", True, limit, limit, 200, 200)
     start = "neighbor 10.255.0.2"
-    assert render([SetNeighbor(after, Neighbor(A))], 65000)[4:-1] == [
+    assert render([SetNeighbor(after, Neighbor(A))], Instance(65000))[4:-1] == [
         "address-family ipv4 unicast",
         f"{start} prefix-list {LIST} in",
         f"{start} maximum-prefix 10 restart 15",
@@ -338,7 +338,7 @@ def test_limit_and_weight_follow_the_filter_in_each_family() -> None:
         "exit-address-family",
     ]
     before, after = after, Neighbor(A, 64512, "spokes", "dmvpn-agent x", LIST)
-    assert render([SetNeighbor(after, before)], 65000)[2:-1] == [
+    assert render([SetNeighbor(after, before)], Instance(65000))[2:-1] == [
         "address-family ipv4 unicast",
         f"no {start} maximum-prefix",
         f"no {start} weight",
@@ -379,21 +379,23 @@ def test_a_password_in_the_configuration_is_not_kept() -> None:
 
 def test_no_changes_are_no_lines() -> None:
     """vtysh without commands would wait for a terminal."""
-    assert render([], 65000) == []
+    assert render([], Instance(65000)) == []
 
 
 def test_many_lines_about_lists_are_one_transaction() -> None:
     """Otherwise FRR processes all lists again for each line. Neighbors stay outside: bgpd would delay them."""
     lists: list[Change] = [AddEntry(LIST, seq, DENY_ANY) for seq in range(MANY)]
     neighbor = RemoveNeighbor(A)
-    lines = render([*lists, neighbor], 65000, grouped=True)
+    lines = render([*lists, neighbor], Instance(65000), grouped=True)
     assert lines[:2] == ["configure terminal", "XFRR_start_configuration"]
-    assert lines[MANY + 2 :] == ["XFRR_end_configuration", "end", *render([neighbor], 65000, grouped=True)]
-    assert lines[2 : MANY + 2] == [line for change in lists for line in render([change], 65000, grouped=True)[1:-1]]
+    assert lines[MANY + 2 :] == ["XFRR_end_configuration", "end", *render([neighbor], Instance(65000), grouped=True)]
+    assert lines[2 : MANY + 2] == [
+        line for change in lists for line in render([change], Instance(65000), grouped=True)[1:-1]
+    ]
 
 
 def test_few_lines_are_not_a_transaction() -> None:
     """The neighbors of single peers start at once."""
-    few = render([AddEntry(LIST, seq, DENY_ANY) for seq in range(FEW)], 65000)
-    neighbors = render([RemoveNeighbor(A + number) for number in range(MANY)], 65000)
+    few = render([AddEntry(LIST, seq, DENY_ANY) for seq in range(FEW)], Instance(65000))
+    neighbors = render([RemoveNeighbor(A + number) for number in range(MANY)], Instance(65000))
     assert not any("XFRR" in line for line in [*few, *neighbors])

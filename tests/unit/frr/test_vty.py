@@ -18,6 +18,7 @@ from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import DENY_ANY
 from dmvpn_agent.bgp.plan import AddEntry, Change, RefreshInbound, RemoveList
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.frr.terminal import NotConnected, Reply, TerminalError, WithFallback
 from dmvpn_agent.frr.vty import VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
@@ -178,7 +179,7 @@ class TestBgpd:
     @staticmethod
     def _bgpd(directory: Path) -> FrrBgpd:
         vty = VtySockets(directory, timeout=0.2)
-        return FrrBgpd(vty, vty, 65000)
+        return FrrBgpd(vty, vty, Instance(65000))
 
     @pytest.mark.parametrize("status", [0, 1])
     async def test_an_error_message_is_a_refusal_whatever_the_status(self, tmp_path: Path, status: int) -> None:
@@ -241,7 +242,7 @@ async def test_an_open_transaction_is_closed_first(tmp_path: Path) -> None:
     answers: dict[str, bytes | None] = {}
     async with VtyServer(tmp_path, _by_command(answers)) as server:
         vty = VtySockets(tmp_path)
-        bgpd = FrrBgpd(vty, vty, 65000)
+        bgpd = FrrBgpd(vty, vty, Instance(65000))
 
         async def applied(*changes: Change) -> list[list[str]]:
             server.conversations.clear()

@@ -9,6 +9,7 @@ from dmvpn_agent.admission.bindings import NhrpdUnavailable
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
+from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.frr.vtysh import Vtysh
 from fakes.bgpd_model import BgpdModel
 
@@ -77,7 +78,7 @@ async def test_a_truncated_configuration_is_an_outage(tmp_path: Path) -> None:
     program, printed = tmp_path / "vtysh", tmp_path / "printed"
     program.write_text(f'#!/bin/sh\ncase "$*" in *running*) cat {printed};; esac\n')
     program.chmod(0o755)
-    bgpd = FrrBgpd(Vtysh(str(program)), Vtysh(str(program)), 65000)
+    bgpd = FrrBgpd(Vtysh(str(program)), Vtysh(str(program)), Instance(65000))
     for end in range(len(lines)):
         printed.write_text("\n".join(lines[:end]))
         with pytest.raises(FrrUnavailable, match=r"cut off|printed no configuration"):

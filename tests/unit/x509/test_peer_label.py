@@ -12,7 +12,7 @@ from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import Neighbor, owns_neighbor
 from dmvpn_agent.bgp.plan import SetNeighbor
 from dmvpn_agent.bgp.running_config import parse_running_config
-from dmvpn_agent.bgp.settings import BgpSettings
+from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.charon.ike_peer import IkePeer, ike_peer
 from dmvpn_agent.policy.decision import Accept
@@ -100,7 +100,7 @@ def test_no_name_in_a_certificate_breaks_out_of_a_command(name: str) -> None:
     neighbor = desired([peer], SETTINGS).neighbors[ADDRESS]
     assert owns_neighbor(neighbor)
     assert describe(SetNeighbor(neighbor, Neighbor(ADDRESS))).isprintable()
-    lines = render([SetNeighbor(neighbor, Neighbor(ADDRESS))], 65000)
+    lines = render([SetNeighbor(neighbor, Neighbor(ADDRESS))], Instance(65000))
     assert len(lines) == 9
     (line,) = (line for line in lines if " description " in line)
     assert re.fullmatch(r"neighbor 10\.255\.0\.2 description dmvpn-agent [A-Za-z0-9._ -]+", line)
