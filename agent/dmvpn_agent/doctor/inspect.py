@@ -47,6 +47,7 @@ from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behin
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.links.mtu import negotiated
 from dmvpn_agent.kernel.links.read_preview import read_preview
+from dmvpn_agent.kernel.links.settings import DEFAULT_VRF
 from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.section import SectionName
@@ -95,6 +96,7 @@ def expected(config: Config) -> Expected:
             for section in desired_sections(config.table, (), {})
             if section.name in _SECTIONS
         },
+        vrfs={name: link.vrf for name, link in config.links.items() if link.vrf and link.vrf != DEFAULT_VRF},
         serves_keys=any(not row.overrides for row in config.policy.static_peers),
     )
 

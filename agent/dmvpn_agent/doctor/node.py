@@ -34,6 +34,7 @@ class Expected:
     announces by BGP, as a hub does. ``serves_keys``: the policy has peers with a pre-shared key. ``ip_versions``:
     those of the protocol addresses on each tunnel. ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes;
     ``None`` without BGP. ``sections``: what each section of the agent's nftables table has in it, by its title.
+    ``vrfs``: the tunnel interfaces that are configured into a VRF.
     """
 
     tunnels: Mapping[str, str]
@@ -47,6 +48,7 @@ class Expected:
     bgp_ipv6: bool | None
     serves_keys: bool = False
     sections: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    vrfs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_ipv6(self) -> bool:

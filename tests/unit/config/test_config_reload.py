@@ -43,6 +43,7 @@ LATER: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [
     ({"frr": {"vtysh": "/elsewhere"}}, "frr.vtysh", (AGENT,)),
     ({"bgp": {"as_number": 65001}}, "bgp.as_number", (AGENT,)),
     ({"bgp": {"as_number": 65000, "transport": "vty"}}, "bgp.transport", (AGENT,)),
+    ({"bgp": {"as_number": 65000, "vrf": "red"}}, "bgp.vrf", (AGENT,)),
     ({"bgp": {"enabled": False}}, "bgp.enabled", (AGENT,)),
     ({"redirect": {"enabled": False}}, "redirect.enabled", (AGENT,)),
     ({"metrics": {"listen": ""}}, "metrics.listen", (AGENT,)),

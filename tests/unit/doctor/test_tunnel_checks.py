@@ -10,7 +10,7 @@ from dmvpn_agent.doctor.node import LinkView, PathProbe, SaView
 from dmvpn_agent.kernel.links.observed import Gre, Observed, ObservedLink
 from dmvpn_agent.kernel.links.preview import preview
 from dmvpn_agent.kernel.links.settings import TunnelSettings
-from unit.doctor.test_doctor import LINK, SOUND, UNPATCHED, _problems
+from unit.doctor.test_doctor import EXPECTED, LINK, SOUND, UNPATCHED, _problems
 
 GRE1 = replace(LINK, local="192.0.2.1")
 WAN = LinkView("none", True, 1500, None, ("192.0.2.1/24",))
@@ -62,3 +62,9 @@ def test_differences_and_problems_of_the_tunnel_are_faults() -> None:
     problems = _problems(replace(SOUND, tunnels=preview(tunnels, Observed(links))))
     assert problems["tunnel.gre1"].do == "ip link set gre1 mtu 1400"
     assert "rename or delete it" in problems["tunnel.gre2"].do
+
+
+def test_a_tunnel_in_a_vrf_is_a_warning() -> None:
+    """nhrpd ignores it."""
+    problems = _problems(SOUND, replace(EXPECTED, vrfs={"gre1": "red"}))
+    assert [(name, problem.level) for name, problem in problems.items()] == [("VRF of gre1", Level.WARNING)]
