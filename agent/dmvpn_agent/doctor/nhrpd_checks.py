@@ -21,7 +21,7 @@ def nhrpd_checks(nhrpd: NhrpdView | Unknown, expected: Expected) -> Iterator[Che
     for name, vrf in expected.vrfs.items():
         yield Check(f"VRF of {name}", Level.WARNING, vrf,
                     "the default VRF: nhrpd up to FRR 10.7 ignores interfaces of others",
-                    f'tunnel.{name}.vrf = "default", or an nhrpd with VRFs; an uplink in a VRF is tunnel.{name}.device')  # fmt: skip
+                    f'tunnel.{name}.vrf = "default"; an uplink in a VRF is tunnel.{name}.device')  # fmt: skip
     for name, profile in expected.tunnels.items():
         found = nhrpd.profiles.get(name)
         yield result(f"profile on {name}", found == profile, found or "none", f"{profile}, as in nhrp.interfaces",
