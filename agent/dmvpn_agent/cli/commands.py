@@ -27,6 +27,9 @@ COMMANDS = {
     " are changes.",
     "reset": "Remove everything the agent owns from FRR and nftables, after asking. Exit status 1: something is"
     " left.",
+    "example": "Print the files that come with the program: configuration, services, rules, dashboards.",
+    "completion": "Print the completion of these commands for bash, zsh or fish.",
+    "man": "Print the man page.",
     "setup": "Make this machine a node of a DMVPN, from one file, or undo that. Exit status 1: the node does not work"
     " yet, 2: something is wrong, and nothing was changed.",
     "ca": "Run the certificate authority: sites, nodes, addresses, certificates, CRLs. Exit status 1: refused, with"

@@ -1,0 +1,87 @@
+"""What the shell and man(1) get, and the files that come with the program."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dmvpn_agent.cli.commands import COMMANDS
+from dmvpn_agent.cli.main import main
+from dmvpn_agent.runtime.document import Exit
+from dmvpn_agent.setup.shipped import TOPICS, shipped
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dmvpn-agent qua", ["quarantine"]),
+        ("dmvpn-agent --no", ["--no-color"]),
+        ("dmvpn-agent -c peers peers --exp", ["--expiring"]),
+        ("dmvpn-agent peers --sort fl", ["flaps"]),
+        ("dmvpn-agent --json example pro", ["prometheus"]),
+        ("dmvpn-agent ca si", ["site"]),
+    ],
+)
+def test_bash_completes(typed: str, offered: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands, options before and after them, and the values that an option may have."""
+    script = f"""{printed(capsys, "completion", "bash")}
+COMP_WORDS=({typed})
+COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))
+_dmvpn_agent
+echo "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_every_command_is_in_the_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the shell reads the file, where it is installed."""
+    text = printed(capsys, "completion", shell)
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", text)
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=text, text=True, check=True)
+
+
+def test_the_man_page_has_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """groff reports nothing about it."""
+    text = printed(capsys, "man")
+    for command in COMMANDS:
+        name = command.replace("-", "\\-")
+        assert f"\n.B {name}" in text, command
+    if shutil.which("groff"):
+        argv = ["groff", "-man", "-Tascii", "-ww"]
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_has_its_files(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As they are in the checkout."""
+    found = shipped(topic)
+    assert found
+    for name, text in found.items():
+        assert text in {file.read_text() for file in CHECKOUT.rglob(name) if ".venv" not in file.parts}, name
+    assert json.loads(printed(capsys, "example", topic, "--json"))["data"] == found
+
+
+def test_examples_are_written_to_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An existing file stays as it is."""
+    (tmp_path / "hub.conf").write_text("mine")
+    assert main(["example", "frr", "--to", str(tmp_path)]) == Exit.DEGRADED
+    assert "hub.conf is there already" in capsys.readouterr().err
+    assert (tmp_path / "hub.conf").read_text() == "mine"
+    assert (tmp_path / "spoke.conf").read_text() == (CHECKOUT / "frr" / "spoke.conf").read_text()
+    assert main(["example", "frr", "nothing"]) == Exit.USAGE
+    assert main(["example", "frr", "--to", "/nowhere/at/all"]) == Exit.USAGE
