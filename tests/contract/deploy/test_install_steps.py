@@ -1,4 +1,4 @@
-"""README, "Put it on a node": its commands, run as written, make a node whose configuration the programs accept.
+"""README, step 1, and docs/by-hand.md: their commands, run as written, make a node whose configuration is accepted.
 
 A shell runs the README's text. Paths are redirected into a folder that has what the distribution's packages install.
 Commands that change the machine (packages, users, services, interfaces) are only recorded.
@@ -47,8 +47,6 @@ _ANY_VALUE = {
     "@AS_NUMBER@": "65000",
 }
 _AUTHORITIES = ("guide", "dmvpn-ca")
-#: The number of blocks up to the first of step 3: install, values, files.
-_FILLED_IN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,8 @@ class Block:
 
 def blocks() -> list[Block]:
     """Return the blocks of the install steps in order. The line above a block may limit it to a system or role."""
-    section = (CHECKOUT / "README.md").read_text().split("## Put it on a node\n")[1].split("\n## ")[0]
+    install = (CHECKOUT / "README.md").read_text().split("## Put it on a node\n")[1].split("\n### 2.")[0]
+    section = f"{install}\n{(CHECKOUT / 'docs/by-hand.md').read_text()}"
     found = []
     for before, commands in re.findall(r"([^\n]*)\n\n```sh\n(.*?)```\n", section, re.DOTALL):
         only = _ONLY.findall(before)
@@ -104,7 +103,8 @@ def _follow(system: str, role: str, authority: str, folder: Path) -> Installed:
     steps = [block.commands for block in blocks() if block.only not in (others[system], others[role])]
     if authority == "dmvpn-ca":
         (instead,) = re.findall(r"```sh\n(.*?)```\n", (CHECKOUT / "docs/dmvpn-ca.md").read_text(), re.DOTALL)
-        steps.insert(_FILLED_IN, instead)
+        filled_in = next(number for number, commands in enumerate(steps) if "sed -f node.sed frr/" in commands)
+        steps.insert(filled_in + 1, instead)
     text = "".join(steps)
     text = re.sub(r"(?<![\w.$])/(etc|opt|usr)/", rf"{root}/\1/", text).replace(
         f"{root}/opt/dmvpn-agent/bin/pip", "pip"

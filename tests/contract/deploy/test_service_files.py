@@ -125,7 +125,7 @@ def test_the_package_makes_the_group_of_charons_socket(mode: str) -> None:
     assert f"\naddgroup -S {group} " in install
     assert f"\naddgroup dmvpn-agent {group} " in install
     assert group in (DEPLOY / "apk/APKBUILD").read_text().split('pkggroups="')[1].split('"')[0].split()
-    assert f"adduser dmvpn-agent {group}\n" in (DEPLOY.parent / "README.md").read_text()
+    assert f"adduser dmvpn-agent {group}\n" in (DEPLOY.parent / "docs/by-hand.md").read_text()
     assert VICI_GROUP[0] == group
 
 
