@@ -17,7 +17,7 @@ from dmvpn_agent.charon.vici import MAX_VALUE
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.nftables import read_redirect, read_source_filter
 from dmvpn_agent.config.policy import Node, read_policy
-from dmvpn_agent.config.tunnel import read_tunnels
+from dmvpn_agent.config.tunnel import read_tunnels, require_local
 from dmvpn_agent.config.uplink import read_uplinks, refuse_second_writer
 from dmvpn_agent.config.values import REQUIRED, ConfigError, Table
 from dmvpn_agent.frr.settings import Frr
@@ -210,6 +210,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         peers=_peers(top.table("peers")),
     )
     top.finish()
+    require_local(config.links, config.uplink.tunnels if config.uplink else ())
     if config.uplink:
         refuse_second_writer(config.uplink, config.links)
     charon_socket = config.ike.vici_socket

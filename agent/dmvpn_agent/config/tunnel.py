@@ -1,6 +1,6 @@
 """``[tunnel.NAME]``: what the operator wants of each tunnel interface."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import Any
 
@@ -37,12 +37,24 @@ def _read(name: str, table: Table) -> TunnelSettings:
         rp_filter=table.get("rp_filter", parse.optional(parse.integer(0, 2)), DEFAULT_RP_FILTER if manages else ""),
         uses_pmtu=table.get("ip_forward_use_pmtu", parse.boolean, False),
     )
-    if manages and not (settings.addresses and (settings.local or settings.device)):
-        lacking = "local or device" if settings.addresses else "addresses"
-        raise ConfigError(f"{table.name}.manage is true, but {table.name}.{lacking} is missing")
+    if manages and not settings.addresses:
+        raise ConfigError(f"{table.name}.manage is true, but {table.name}.addresses is missing")
     if settings.has_ipv6 and settings.mtu is not None and settings.mtu < 1280:
         raise ConfigError(f"{table.name}.mtu is {settings.mtu}; IPv6 needs 1280 (RFC 8200, section 5)")
     return settings
+
+
+def require_local(tunnels: Mapping[str, TunnelSettings], uplinks: Collection[str]) -> None:
+    """Raise ``ConfigError`` if nothing gives a managed interface its local address.
+
+    ``uplinks``: the interfaces to which ``[uplink]`` gives one.
+    """
+    for name, settings in tunnels.items():
+        if settings.manages and not (settings.local or settings.device or name in uplinks):
+            raise ConfigError(
+                f"tunnel.{name}.manage is true, but tunnel.{name}.local or device is missing, and [uplink] does not"
+                " give it an address"
+            )
 
 
 def _parse_nbma(value: Any) -> IPv4Address:

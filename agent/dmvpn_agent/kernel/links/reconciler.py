@@ -109,13 +109,6 @@ class LinkReconciler:
             self._settled.clear()
             self._trigger.set()
 
-    def use_local(self, interface: str, local: IPv4Address) -> None:
-        """Give a managed interface another local address than the configured one: that of the uplink in use."""
-        if self._locals.get(interface) != local:
-            self._locals[interface] = local
-            self._settled.discard(interface)  # this is no drift
-            self._trigger.set()
-
     async def run(self) -> None:
         """Make passes until cancelled."""
         backoff = Backoff(0.5, CHECK_INTERVAL)
@@ -149,12 +142,23 @@ class LinkReconciler:
         return bool(refused)
 
     async def _plans(self) -> dict[str, LinkPlan]:
-        tunnels = {
-            name: replace(settings, local=self._locals.get(name, settings.local))
-            for name, settings in self._tunnels.items()
-        }
+        tunnels = self._tunnels
         observed = await self._links.observe(tunnels.values())
-        return {name: plan(settings, observed) for name, settings in tunnels.items()}
+        return {name: plan(self._with_local(settings, observed), observed) for name, settings in tunnels.items()}
+
+    def _with_local(self, settings: TunnelSettings, observed: Observed) -> TunnelSettings:
+        """Return the settings with the last local address, if a new interface would have none.
+
+        Where ``[uplink]`` has the tunnel, it keeps that address, and looks at the new interface a moment later.
+        """
+        name, link = settings.name, observed.links.get(settings.name)
+        if settings.local is not None or settings.device is not None:
+            return settings
+        if link is None:
+            return replace(settings, local=self._locals.get(name))
+        if link.gre and link.gre.local:
+            self._locals[name] = link.gre.local
+        return settings
 
     async def _apply(self, changes: Iterable[LinkChange], refused: list[LinkProblem]) -> list[LinkChange]:
         """Apply the changes of one interface; a refused one does not stop the others."""

@@ -1,5 +1,6 @@
 """The reconciler of the tunnel interfaces: drift, refusals, fights and dry runs."""
 
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address, ip_interface
 from typing import Any
@@ -195,13 +196,19 @@ async def test_only_the_tunnels_events_start_a_pass(event: Any, starts: bool) ->
     assert stand.reconciler._trigger._event.is_set() is starts
 
 
-async def test_the_uplink_in_use_gives_the_local_address() -> None:
-    """In place of the configured one; that is no drift."""
-    stand = Stand()
+async def test_an_interface_whose_local_address_others_keep_gets_the_last_one_again() -> None:
+    """``[uplink]`` changes it: the agent does not change it back, and a new interface begins with it."""
+    stand = Stand(replace(GRE1, local=None))
     await stand.reconciler.reconcile()
-    stand.reconciler.use_local("gre1", IPv4Address("198.51.100.1"))
+    other = IPv4Address("198.51.100.1")
+    made = stand.kernel.links["gre1"].gre
+    assert made
+    stand.kernel.change("gre1", gre=replace(made, local=other))
+    await stand.reconciler.reconcile()
+    del stand.kernel.links["gre1"]
     await stand.reconciler.reconcile()
     found = stand.kernel.links["gre1"].gre
     assert found
-    assert found.local == IPv4Address("198.51.100.1")
+    assert found.local == other
     assert stand.repairs("tunnel") == 0
+    assert stand.repairs("missing") == 1
