@@ -79,7 +79,7 @@ def _import(arguments: Namespace) -> Answer:
     with database_of(arguments).writing() as connection:
         names = import_rows(connection, rows)
     return Answer({"nodes": names}, [f"imported     {len(names)} nodes from {len(rows)} lines",
-                                     "next         dmvpn-agent ca renew NODE issues a certificate"])  # fmt: skip
+                                     "next         dmvpn-agent ca issue FOLDER"])  # fmt: skip
 
 
 def _import_dmvpn_ca(arguments: Namespace) -> Answer:

@@ -132,6 +132,31 @@ def test_what_init_was_told_can_change(ca: Ca) -> None:
     assert "is no URL" in ca.refused("set", "--crl-url", "x")
 
 
+def test_all_that_need_a_certificate_get_one(ca: Ca) -> None:
+    """New ones and those whose certificate ends; each once, and those that were revoked not at all."""
+    ca.signing("hub", "add")
+    for _ in range(3):
+        ca.do("hub", "add", "--no-certificate")
+    ca.signing("renew", "Hub-2", "--out", "revoked.pfx")
+    ca.signing("revoke", "Hub-2")
+    Path("out").mkdir()
+    assert [one["name"] for one in ca.signing("issue", "out")["issued"]] == ["Hub-3", "Hub-4"]
+    loaded = pkcs12.load_pkcs12(Path("out/Hub-3.pfx").read_bytes(), Path("out/Hub-3.password").read_bytes().strip())
+    assert loaded.key
+    assert ca.do("issue", "out")["issued"] == []  # it does not even ask
+    assert "Hub-1: " not in ca.refused("issue", "out", "--days", "400", "--passphrase-file", "wrong")
+    Path("all").mkdir()
+    assert len(ca.signing("issue", "all", "--days", "400")["issued"]) == 3
+    assert "1 of 3 nodes have their bundle" in partly(ca)
+
+
+def partly(ca: Ca) -> str:
+    """One bundle is there already, so the second node is refused."""
+    Path("part").mkdir()
+    Path("part/Hub-3.pfx").touch()
+    return ca.refused("issue", "part", "--days", "400", "--passphrase-file", "passphrase")
+
+
 def test_another_passphrase(ca: Ca) -> None:
     """The former one no longer opens the keys."""
     Path("next").write_text("another horse\n")
