@@ -23,7 +23,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     add_common(issuing, _issue)
     add_passphrase(issuing)
     issuing.add_argument("--days", type=int, default=30, metavar="N",
-                         help="renew what ends within so many days (default: %(default)s); not revoked ones")  # fmt: skip
+                         help="renew what ends within so many days (default: %(default)s)")  # fmt: skip
     issuing.add_argument("folder", type=Path, metavar="FOLDER",
                          help="where NODE.pfx and NODE.password are written")  # fmt: skip
 
