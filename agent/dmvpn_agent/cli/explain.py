@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dmvpn_agent.cli.arguments import address, moment
+from dmvpn_agent.cli.explain_groups import explain_groups
 from dmvpn_agent.explain.certificate_input import InputError, read_certificate_argument
 from dmvpn_agent.explain.context import load_context
 from dmvpn_agent.explain.judging import Question, explain
@@ -24,6 +25,9 @@ def add_arguments(parser: ArgumentParser) -> None:
                       help="compare the decision with an old script's, for each certificate in FOLDER")  # fmt: skip
     what.add_argument("certificate", nargs="?", metavar="CERT", help="a file in PEM, DER or hexadecimal; `-` for"
                       " standard input; hexadecimal text; `none` for a peer without a certificate")  # fmt: skip
+    what.add_argument("--from", dest="sender", type=address, metavar="A",
+                      help="which rule of policy.groups decides about packets from A; with --to B")  # fmt: skip
+    parser.add_argument("--to", dest="receiver", type=address, metavar="B", help="for --from")
     parser.add_argument("--address", type=address, metavar="A",
                         help="protocol address (default: each one in the certificate)")  # fmt: skip
     parser.add_argument("--nbma", type=address, metavar="N", help="NBMA address of the peer")
@@ -50,6 +54,10 @@ def run(arguments: Namespace) -> int:
         binding_type=BindingType(arguments.type),
         identity=arguments.identity,
     )
+    if arguments.sender:
+        if arguments.receiver is None:
+            raise RequestError(Code.USAGE, "--from needs --to, the other address")
+        return explain_groups(arguments.config, arguments.sender, arguments.receiver, as_json=arguments.json)
     if arguments.compare:
         return compare.run(arguments.compare, OldScript(arguments.script), question, arguments.config, arguments.json)
     return _explain(arguments.certificate, question, arguments.config, arguments.json)

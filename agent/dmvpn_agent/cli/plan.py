@@ -8,16 +8,14 @@ filters with FRR's. It writes nothing.
 
 import asyncio
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address
 from dmvpn_agent.admission.bindings import NhrpdUnavailable
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
-from dmvpn_agent.admission.peer_table import read_peers
-from dmvpn_agent.admission.peers import Peers, Revoked
+from dmvpn_agent.admission.peers import Revoked
 from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.desired import desired
@@ -27,14 +25,13 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.cli.stored_peers import judged
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.policy.peer import Peer
-from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime.clocks import uptime
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
 from dmvpn_agent.runtime.output import say, say_json, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
@@ -94,7 +91,7 @@ def run(arguments: Namespace) -> int:
 
 async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
     terminals = Terminals(context.config.frr)
-    peers, denied = _judged(context, await _bound(context, terminals))
+    peers, denied = judged(context, await _bound(context, terminals))
     seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.instance).observe()
     neighbors = desired(peers, bgp)
     found = bgp_problems(
@@ -117,30 +114,6 @@ async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Add
     except NhrpdUnavailable:
         return frozenset()
     return frozenset(binding.protocol_address for bindings in tables for binding in bindings)
-
-
-class _ReadOnlyTable:
-    """The stored requests; changes are not stored."""
-
-    def __init__(self, requests: Iterable[BindingRequest]) -> None:
-        self._requests = tuple(requests)
-
-    def load(self) -> Iterable[BindingRequest]:
-        return self._requests
-
-    def save(self, request: BindingRequest) -> None:
-        pass
-
-    def remove(self, address: Address) -> None:
-        pass
-
-
-def _judged(context: JudgingContext, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
-    stored = _ReadOnlyTable(read_peers(context.config.state_directory / "agent.sqlite"))
-    peers, now = Peers(stored), datetime.now(UTC)
-    denied = peers.load(lambda request: context.judge.decide(request, now), uptime())
-    peers.resolve_stored_conflicts(bound, uptime())
-    return tuple(peers), denied
 
 
 def _text(preview: Preview) -> Iterator[str]:

@@ -90,7 +90,12 @@ class Config:
     @property
     def table(self) -> TableSettings:
         """Return the settings of the agent's nftables table."""
-        return TableSettings(self.interfaces, self.redirect, self.source_filter)
+        return TableSettings(
+            self.interfaces,
+            self.redirect,
+            self.source_filter,
+            self.policy.groups if self.policy.groups.in_force else None,
+        )
 
 
 def load(file: Path) -> Config:

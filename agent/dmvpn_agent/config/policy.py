@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.config import values as parse
+from dmvpn_agent.config.groups import read_groups
 from dmvpn_agent.config.values import REQUIRED, ConfigError, Parser, Table
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.rules import Action, Combination, Maintenance, OnConflict, Policy, Rules, StaticPeer
@@ -63,6 +64,7 @@ def read_policy(table: Table, node: Node) -> Policy:
         requires_crl=table.get("require_crl", parse.boolean, False),
         confirms_certificates=table.get("confirm_certificates", parse.boolean, True),
         overclaiming_issuers=_patterns(table, "allow_overclaim", ()),
+        groups=read_groups(table.table("groups")),
     )
 
 

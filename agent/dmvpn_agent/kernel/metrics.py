@@ -18,6 +18,9 @@ PEER_SPOOFED = counter(
 )
 UNKNOWN_SENDER = counter("unknown_sender_packets", "Packets through the tunnel from an NBMA address of no peer.")
 SOURCE_FILTER = gauge("source_filter", "1 for the mode in which the source filter works now.", "mode")
+GROUP_PACKETS = counter(
+    "group_packets", "Packets that a rule of policy.groups decided about; 0 is the default.", "rule", "verdict"
+)
 REDIRECT_INSTALLED = gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last check.")
 REDIRECT_PACKETS = counter("redirect_packets", "Packets that the redirect rule logged to nhrpd.")
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")

@@ -4,6 +4,7 @@ import hashlib
 
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.policy.authorization_rules import Authorization
+from dmvpn_agent.policy.groups import Groups
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.policy.rules import OnConflict, Rules
@@ -12,13 +13,14 @@ from dmvpn_agent.x509.trust import Chain
 
 
 def accepted_peer(
-    request: BindingRequest, kind: PeerKind, rules: Rules, authorized: Authorization, site: str, *, quarantined: bool
-) -> Peer:
+    request: BindingRequest, kind: PeerKind, rules: Rules, authorized: Authorization, site: str, groups: Groups,
+    *, quarantined: bool,
+) -> Peer:  # fmt: skip
     """Return the peer of a request that passed every rule; ``site`` is its ``site_key``."""
     certificate = request.certificate if isinstance(request.certificate, Certificate) else None
     ike_peer = None if certificate else next(iter(request.ike_peers or ()), None)
     ike_identity = ike_peer.identity if ike_peer else ""
-    named = certificate or ike_peer
+    label = named.label if (named := certificate or ike_peer) else None
     return Peer(
         protocol_address=request.protocol_address,
         nbma_address=request.nbma_address,
@@ -35,8 +37,9 @@ def accepted_peer(
         transit=rules.transit_networks() if rules.transit and not quarantined else None,
         withheld=_withheld(rules, authorized),
         default_route=rules.allows_default_route,
-        label=named.label if named else None,
+        label=label,
         site=site,
+        groups=groups.of_peer(certificate.subject_rfc4514 if certificate else ike_identity, str(label or "")),
     )
 
 

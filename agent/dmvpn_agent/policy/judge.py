@@ -197,5 +197,11 @@ class Judge:
     def _peer(self, request: BindingRequest, result: _Result) -> Peer:
         quarantined = maintenance_of(request, self.policy, Action.QUARANTINE) is not None
         return accepted_peer(
-            request, result.kind, result.rules, result.authorized, result.site, quarantined=quarantined
+            request,
+            result.kind,
+            result.rules,
+            result.authorized,
+            result.site,
+            self.policy.groups,
+            quarantined=quarantined,
         )

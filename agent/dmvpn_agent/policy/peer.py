@@ -30,7 +30,7 @@ class Peer:
     it announces only its own prefixes. ``withheld``: no prefix that overlaps these networks is accepted from it.
     ``default_route``: 0.0.0.0/0 and ::/0 are accepted from it if they are in what it may announce. ``label``: its
     name for people. ``site``: peers with the same one may hold the same prefixes (``OnConflict.SHARE``); empty for a
-    peer that shares with no other.
+    peer that shares with no other. ``groups``: the names of its groups (``Groups``).
     """
 
     protocol_address: Address
@@ -50,6 +50,7 @@ class Peer:
     default_route: bool = False
     label: Label | None = None
     site: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def announces(self) -> tuple[tuple[Network, int], ...]:

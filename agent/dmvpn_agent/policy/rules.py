@@ -1,11 +1,12 @@
 """The operator's policy, as values. ``Judge`` applies it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from dmvpn_agent.addresses import AsRange, Network
+from dmvpn_agent.policy.groups import Groups
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.x509.certificate import Resources, Role, Source
 
@@ -127,6 +128,7 @@ class Policy:
     requires_crl: bool = False
     confirms_certificates: bool = True
     overclaiming_issuers: tuple[str, ...] = ()
+    groups: Groups = field(default_factory=Groups)
 
     @property
     def kinds(self) -> tuple[PeerKind, PeerKind]:

@@ -1,15 +1,16 @@
 """The sections that are desired, by the settings and the accepted peers."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from dmvpn_agent.kernel.nftables.blocked import BLOCKED
+from dmvpn_agent.kernel.nftables.group_rules import groups_section
 from dmvpn_agent.kernel.nftables.section import Elements, Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import source_filter_section
 from dmvpn_agent.policy.peer import Peer
 
 
-def desired_sections(settings: TableSettings, peers: Iterable[Peer], present: Elements) -> tuple[Section, ...]:
+def desired_sections(settings: TableSettings, peers: Collection[Peer], present: Elements) -> tuple[Section, ...]:
     """Return the desired sections; none if the agent keeps no table.
 
     ``present``: the elements in the table, so that what they assign stays as it is.
@@ -21,4 +22,6 @@ def desired_sections(settings: TableSettings, peers: Iterable[Peer], present: El
         sections.append(settings.redirect.section())
     if settings.source_filter:
         sections.append(source_filter_section(settings.source_filter, settings.interfaces, peers, present))
+    if settings.groups:
+        sections.append(groups_section(settings.groups, settings.interfaces, peers))
     return tuple(sections)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.kernel import metrics
-from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables import group_rules, redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER, FilterMode
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
@@ -14,6 +14,18 @@ def _source_filter(table: TableReconciler) -> Samples:
     settings = table.settings.source_filter
     now = settings.mode if settings and table.installed else FilterMode.OFF
     return {(str(mode),): float(mode is now) for mode in FilterMode}
+
+
+def _groups(table: TableReconciler) -> Samples:
+    groups = table.settings.groups
+    if groups is None:
+        return {}
+    counters = {
+        (str(number), "accept" if rule.accept else "drop"): group_rules.counter(number)
+        for number, rule in enumerate(groups.rules, 1)
+    }
+    counters |= {} if groups.accept else {("0", "drop"): group_rules.DEFAULT_COUNTER}
+    return {labels: table.totals.total(name).packets for labels, name in counters.items()}
 
 
 def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callable[[Address], str] = str) -> None:
@@ -37,4 +49,5 @@ def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callabl
     telemetry.observe(metrics.PEER_PACKETS, lambda: by_name(RECEIVED, "packets"))
     telemetry.observe(metrics.PEER_BYTES, lambda: by_name(RECEIVED, "bytes"))
     telemetry.observe(metrics.PEER_SPOOFED, lambda: by_name(SPOOFED, "packets"))
+    telemetry.observe(metrics.GROUP_PACKETS, lambda: _groups(table))
     telemetry.observe(metrics.UNKNOWN_SENDER, lambda: table.totals.total(UNKNOWN_COUNTER).packets)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
+from dmvpn_agent.policy.groups import Groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +14,12 @@ class TableSettings:
     interfaces: tuple[str, ...]
     redirect: RedirectRule | None = None
     source_filter: SourceFilter | None = None
+    groups: Groups | None = None
 
     @property
     def keeps_table(self) -> bool:
         """Tell whether any section is on, so that the agent keeps a table."""
-        return bool(self.redirect or self.source_filter)
+        return bool(self.redirect or self.source_filter or self.groups)
 
     @property
     def drops(self) -> bool:

@@ -12,10 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
+from typing import TypeVar
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address, Network, covers
 from dmvpn_agent.kernel.nftables.section import Elements, Owner, Section, SectionName, element
 from dmvpn_agent.policy.peer import Peer
+
+T = TypeVar("T")
 
 RECEIVED, SPOOFED = "received", "spoofed"
 #: The counter of packets that no peer's NBMA address sent.
@@ -95,6 +98,13 @@ def sources(peer: Peer) -> frozenset[Network]:
     return frozenset({own, _LINK_LOCAL, *allowed})
 
 
+def own_networks(peer: Peer) -> frozenset[Network]:
+    """Return a peer's protocol address and its own prefixes, without what it carries for others."""
+    if peer.quarantined:
+        return frozenset()
+    return frozenset({ip_network(peer.protocol_address), *peer.prefixes})
+
+
 def carries(peer: Peer) -> bool:
     """Tell whether a peer's sources may contain this node's own addresses, which it may never use."""
     return peer.transit is not None or any(prefix.prefixlen == 0 for prefix in peer.prefixes)
@@ -158,7 +168,7 @@ def source_filter_section(
     for address, mark in marks.items():
         collected.add(f"nbma{address.version}", element(address, value=mark))
     for (name, mark), networks in _by_set(tunnels, peers, marks).items():
-        for network, peer in _outermost(networks).items():
+        for network, peer in outermost(networks).items():
             collected.add(name, element(mark, network), Owner(RECEIVED, peer.protocol_address))
     for peer in peers:
         if peer.nbma_address in marks:
@@ -194,9 +204,9 @@ def _by_set(
     return found
 
 
-def _outermost(networks: Mapping[Network, Peer]) -> dict[Network, Peer]:
+def outermost(networks: Mapping[Network, T]) -> dict[Network, T]:
     """Return the networks that lie in no other one: the kernel refuses elements that overlap."""
-    found: dict[Network, Peer] = {}
+    found: dict[Network, T] = {}
     last: Network | None = None
     for network in sorted(networks, key=lambda one: (int(one.network_address), one.prefixlen)):
         if last is None or not covers(last, network):

@@ -1,0 +1,48 @@
+"""``explain --from A --to B``: which rule of ``policy.groups`` decides about packets between two addresses."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dmvpn_agent.addresses import Address
+from dmvpn_agent.cli.stored_peers import judged
+from dmvpn_agent.explain.context import load_context
+from dmvpn_agent.kernel.nftables.source_filter import own_networks
+from dmvpn_agent.policy.groups import Groups
+from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.runtime.document import Exit
+from dmvpn_agent.runtime.output import complain, say, say_json
+from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
+
+
+def explain_groups(config: Path, sender: Address, receiver: Address, *, as_json: bool) -> int:
+    """Print the groups of both addresses, and the rule; return the exit status. Raises ``ConfigError``."""
+    context = load_context(config)
+    groups = context.config.policy.groups
+    try:
+        peers, _ = judged(context, frozenset())
+    except StoreUnreadable as error:
+        complain(f"dmvpn-agent: {error}; only the networks of groups count")
+        peers = ()
+    ends = {address: groups_of(address, groups, peers) for address in (sender, receiver)}
+    found = groups.rule(ends[sender], ends[receiver])
+    accepts = found[1].accept if found else groups.accept
+    if as_json:
+        say_json("explain-groups/1", {
+            "from": {"address": str(sender), "groups": ends[sender]},
+            "to": {"address": str(receiver), "groups": ends[receiver]},
+            "rule": found[0] if found else None,
+            "verdict": "accept" if accepts else "drop",
+        })  # fmt: skip
+    else:
+        for address, names in ends.items():
+            say(f"{address} is in {', '.join(names) or 'no group'}.")
+        why = f"rule {found[0]}, {found[1]}" if found else "no rule applies, and policy.groups.default decides"
+        say(f"Packets between them {'pass' if accepts else 'are DROPPED'}: {why}.")
+    return Exit.HEALTHY if accepts else Exit.DEGRADED
+
+
+def groups_of(address: Address, groups: Groups, peers: Iterable[Peer]) -> tuple[str, ...]:
+    """Return the groups that an address belongs to: by a network of the group, or by its peer."""
+    named = [group.name for group in groups.groups if any(address in network for network in group.networks)]
+    of_peers = [name for peer in peers if any(address in one for one in own_networks(peer)) for name in peer.groups]
+    return tuple(dict.fromkeys((*named, *of_peers)))

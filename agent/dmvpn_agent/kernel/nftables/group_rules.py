@@ -1,0 +1,80 @@
+"""The rules over who may talk to whom inside the DMVPN, as a section of the agent's table.
+
+Packets are assigned to groups by their addresses, so that the rules hold in both directions and on every path. The
+source filter makes the source addresses true.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from dmvpn_agent.addresses import IP_VERSIONS, Network
+from dmvpn_agent.kernel.nftables.section import Section, SectionName, element
+from dmvpn_agent.kernel.nftables.source_filter import outermost, own_networks
+from dmvpn_agent.policy.groups import ANY, GroupRule, Groups
+from dmvpn_agent.policy.peer import Peer
+
+#: The counter of packets that no rule matches, if they are dropped.
+DEFAULT_COUNTER = "group_default"
+
+
+def counter(number: int) -> str:
+    """Return the name of a rule's counter."""
+    return f"group_rule_{number}"
+
+
+def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[Peer]) -> Section:
+    """Return the section for these peers."""
+    members: dict[str, dict[Network, None]] = defaultdict(dict)
+    for group in groups.groups:
+        for network in group.networks:
+            members[f"group{network.version}_{group.name}"][network] = None
+    for peer in peers:
+        for name in peer.groups:
+            for network in own_networks(peer):
+                members[f"group{network.version}_{name}"][network] = None
+    names = [f"group{version}_{group.name}" for group in groups.groups for version in IP_VERSIONS]
+    elements = {
+        name: frozenset(element(network) for network in outermost(members.get(name, {}))) for name in names
+    }  # fmt: skip
+    return Section(SectionName.GROUPS, _body(groups, interfaces, names), elements)
+
+
+def _body(groups: Groups, interfaces: tuple[str, ...], names: Iterable[str]) -> str:
+    sets = "".join(
+        f"  set {name} {{\n    type {'ipv4_addr' if name.startswith('group4') else 'ipv6_addr'}\n"
+        f"    flags interval\n  }}\n"
+        for name in names
+    )
+    counters = [counter(number) for number in range(1, len(groups.rules) + 1)]
+    counters += [] if groups.accept else [DEFAULT_COUNTER]
+    declared = "".join(f"  counter {name} {{\n  }}\n" for name in counters)
+    rules = "".join(
+        f"    {line}\n" for number, rule in enumerate(groups.rules, 1) for line in _lines(rule, counter(number))
+    )
+    rest = "" if groups.accept else f"    counter name {DEFAULT_COUNTER} drop\n"
+    tunnels = ", ".join(f'"{name}"' for name in interfaces)
+    return f"""\
+{sets}{declared}  chain between_groups {{
+{rules}{rest}  }}
+  chain groups {{
+    type filter hook forward priority filter + 10; policy accept;
+    iifname {{ {tunnels} }} goto between_groups
+    oifname {{ {tunnels} }} goto between_groups
+  }}
+"""
+
+
+def _lines(rule: GroupRule, name: str) -> Iterator[str]:
+    end = f"counter name {name} {'return' if rule.accept else 'drop'}"
+    if rule.between == (ANY, ANY):
+        yield end
+        return
+    first, second = rule.between
+    for source, destination in dict.fromkeys(((first, second), (second, first))):
+        for version, family in ((4, "ip"), (6, "ip6")):
+            conditions = [
+                f"{family} {field} @group{version}_{group}"
+                for field, group in (("saddr", source), ("daddr", destination))
+                if group != ANY
+            ]
+            yield f"{' '.join(conditions)} {end}"
