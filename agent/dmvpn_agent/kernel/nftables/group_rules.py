@@ -57,7 +57,7 @@ def _body(groups: Groups, interfaces: tuple[str, ...], names: Iterable[str]) -> 
 {sets}{declared}  chain between_groups {{
 {rules}{rest}  }}
   chain groups {{
-    type filter hook forward priority filter + 10; policy accept;
+    type filter hook forward priority filter - 10; policy accept;
     iifname {{ {tunnels} }} goto between_groups
     oifname {{ {tunnels} }} goto between_groups
   }}
