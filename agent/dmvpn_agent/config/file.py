@@ -24,7 +24,7 @@ from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
-from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
+from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.kernel.uplink.settings import UplinkSettings
 from dmvpn_agent.policy.lint import Finding, lint
 from dmvpn_agent.policy.rules import OnConflict, Policy
@@ -167,6 +167,10 @@ def findings(config: Config) -> tuple[Finding, ...]:
             f" allows; set it to {most} or more, or to 0"
         )
         found.append(Finding("bgp.maximum_prefixes", text, True))
+    enforced = config.source_filter and config.source_filter.mode is FilterMode.ENFORCE
+    if config.policy.groups.in_force and not enforced:
+        text = 'trust source addresses, which peers can forge: set source_filter.mode to "enforce"'
+        found.append(Finding("policy.groups", text, False))
     return *found, *lint(config.policy)
 
 
