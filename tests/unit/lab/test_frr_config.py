@@ -1,6 +1,7 @@
 """What FRR has dropped of a configuration is seen, whatever vtysh's status."""
 
-from dmvpn_lab.frr_config import lacking, lines
+from dmvpn_agent.setup.frr_text import lines
+from dmvpn_lab.frr_config import lacking
 
 WRITTEN = """\
 ! a comment
