@@ -1,4 +1,4 @@
-"""``plan``: what the agent would change in FRR and at the tunnel interfaces.
+"""``plan``: what the agent would change in FRR, at the tunnel interfaces, and for the uplinks.
 
 The configuration need not be in force yet.
 
@@ -30,6 +30,8 @@ from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.links.read_preview import read_preview
+from dmvpn_agent.kernel.uplink.read_preview import UplinkPreview
+from dmvpn_agent.kernel.uplink.read_preview import read_preview as read_uplinks
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
@@ -69,12 +71,16 @@ def run(arguments: Namespace) -> int:
     as_json = arguments.json
     context = load_context(arguments.config)
     bgp, links = context.config.bgp, asyncio.run(read_preview(context.config.links))
-    status = Exit.DEGRADED if links.would_change or links.problems else Exit.HEALTHY
+    uplinks = asyncio.run(read_uplinks(context.config.uplink))
+    amiss = links.would_change or links.problems or uplinks.changes or uplinks.trouble
+    status = Exit.DEGRADED if amiss else Exit.HEALTHY
+    kernel = {"tunnels": tunnel_json(links), "uplinks": list(uplinks.changes)}
     if not as_json:
         say_lines(tunnel_text(links))
+        say_lines(_uplink_text(uplinks))
     if bgp is None:
         if as_json:
-            say_json("plan/1", {"managed": False, "tunnels": tunnel_json(links)})
+            say_json("plan/1", {"managed": False} | kernel)
         else:
             say("The agent does not manage BGP (bgp.enabled is false).")
         return status
@@ -83,10 +89,20 @@ def run(arguments: Namespace) -> int:
     except (StoreUnreadable, FrrUnavailable) as error:
         raise RequestError(Code.UNREACHABLE, str(error)) from error
     if as_json:
-        say_json("plan/1", _json(preview) | {"tunnels": tunnel_json(links)})
+        say_json("plan/1", _json(preview) | kernel)
     else:
         say_lines(_text(preview))
     return Exit.DEGRADED if preview.different else status
+
+
+def _uplink_text(preview: UplinkPreview) -> Iterator[str]:
+    if preview.trouble:
+        yield f"UNKNOWN for the uplinks: {preview.trouble}"
+        yield ""
+    if preview.changes:
+        yield "CHANGES for the uplinks, before the first probe:"
+        yield from (f"  {change}" for change in preview.changes)
+        yield ""
 
 
 async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
