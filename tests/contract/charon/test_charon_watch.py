@@ -305,3 +305,18 @@ async def test_the_agent_connects_again_after_a_real_charon_was_killed(tmp_path:
         async with real_charon(tmp_path):
             await until(lambda: watch.connected)
             assert telemetry.value(metrics.VICI_RECONNECTS) == 2
+
+
+async def test_a_connection_that_is_loaded_is_seen_without_an_event(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """charon starts without; each connection to charon counts as a session once its SAs are listed."""
+    loaded, charon.connections = charon.connections, {}
+    async with watched(charon.path, telemetry) as watch:
+        await until(lambda: watch.connected)
+        assert (watch.sessions, watch.has_connection("gre1"), watch.has_connection("gre9")) == (1, False, False)
+        charon.connections = loaded
+        await until(lambda: watch.has_connection("gre1"))
+        await charon.stop()
+        await until(lambda: not watch.connected)
+        assert not watch.has_connection("gre1")
+        await charon.start()
+        await until(lambda: watch.sessions == 2)
