@@ -229,9 +229,9 @@ class CharonWatch:
         if changed := _identities(ours) != _identities(self._ours):
             # Before any decision by these IKE_SAs: a CA certificate that a peer sent may be a reason to deny it.
             await self._read_authorities(session)
+        await self._read_own_certificates(session)
         self.sessions += not self.connected
         self.connected, self.ike_sas, self._ours = True, tuple(listed), ours
-        await self._read_own_certificates(session)
         self._trouble.over()
         self._identities.keep(self.our_sas())
         if changed:

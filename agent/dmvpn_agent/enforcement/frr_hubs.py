@@ -56,5 +56,9 @@ class FrrHubs:
         first = self._kernel.first_address(link.underlay)
         return first.ip if first else None
 
+    def is_gone(self, address: Address) -> bool:
+        """Tell whether this node's interfaces are known, and none has this address."""
+        return bool(self._kernel.links) and not self._kernel.has_address(address)
+
     def _skip(self, why: str) -> None:
         self._unreadable.skip(ItemSource.NHRP_CACHE, why, why)

@@ -9,8 +9,9 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
+from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.enforcement.hub_names import HubNames
-from dmvpn_agent.enforcement.hub_state import Action, Ask, End, Hub, HubState
+from dmvpn_agent.enforcement.hub_state import ADDRESS_GONE, Action, Ask, End, Hub, HubState
 from dmvpn_agent.enforcement.sa_requests import Asked, SaRequests
 from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
 from dmvpn_agent.runtime.backoff import Trouble
@@ -36,6 +37,9 @@ class Hubs(Protocol):
 
     def local_address(self, interface: str) -> Address | None:
         """Return a tunnel's own NBMA address; ``None`` if it has none now, or is down."""
+
+    def is_gone(self, address: Address) -> bool:
+        """Tell whether this node's interfaces are known, and none has this address."""
 
 
 class HubSas:
@@ -83,6 +87,9 @@ class HubSas:
         await self._read_if_due()
         denied = {denial.request.nbma_address for denial in self._denials}
         for hub in self._hubs:
+            present = self._sas.sas_of(hub.interface, hub.nbma_address)
+            if gone := tuple(sa for sa in present if self._source.is_gone(sa.local_host)):
+                await self._end(gone, ADDRESS_GONE)
             local = self._source.local_address(hub.interface)
             if local is None or hub.nbma_address in denied:
                 self._states.pop((hub.interface, hub.nbma_address), None)
@@ -97,8 +104,7 @@ class HubSas:
     async def _do(self, action: Action, hub: Hub, local: Address) -> None:
         match action:
             case End(sas, cause):
-                if all(self._terminator.may_terminate(sa, cause) for sa in sas):
-                    await self._terminator.end(dict.fromkeys(sas, cause))
+                await self._end(sas, cause)
             case Ask() if self._dry_run:
                 log.info("would_ask_for_hub", interface=hub.interface, nbma_address=str(hub.nbma_address))
             case Ask():
@@ -108,6 +114,10 @@ class HubSas:
                              local_nbma_address=str(local))  # fmt: skip
                 elif asked is Asked.AWAY:
                     self._states[hub.interface, hub.nbma_address].hurry()
+
+    async def _end(self, sas: Sequence[IkeSa], cause: str) -> None:
+        if all(self._terminator.may_terminate(sa, cause) for sa in sas):
+            await self._terminator.end(dict.fromkeys(sas, cause))
 
     async def _read_if_due(self) -> None:
         now = self._clock()

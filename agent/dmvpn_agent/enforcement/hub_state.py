@@ -9,6 +9,8 @@ registers at once when the circuit to the hub comes, or goes and comes back. The
 - If a hub sets up a second IKE_SA and keeps the first one beside it, it has lost the first one, and with it the
   binding: its charon was killed. The agent ends both. The first one ends by itself only when dead peer detection
   notices.
+- If this node's address of an IKE_SA is gone, the agent ends it. Otherwise charon replaces it at some moment, and a
+  hub's nhrpd forgets the binding that is just being made from the new address.
 """
 
 from collections.abc import Iterable
@@ -34,7 +36,7 @@ NAME_PATIENCE = timedelta(seconds=10)
 NAME_INTERVAL = timedelta(seconds=30)
 
 #: Causes for which an IKE_SA with a hub is ended.
-HUB_RESTARTED, UNREGISTERED = "hub_restarted", "unregistered"
+HUB_RESTARTED, UNREGISTERED, ADDRESS_GONE = "hub_restarted", "unregistered", "address_gone"
 
 
 @dataclass(frozen=True, slots=True)

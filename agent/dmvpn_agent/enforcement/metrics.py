@@ -8,7 +8,9 @@ IKE_SAS_ENDED = counter(
     "IKE_SAs that the agent ended, by cause and outcome.",
     "cause",
     "outcome",
-    starts=each(("readmitted", "unbound", "hub_restarted", "unregistered", *Reason), ("failed", "gone")),
+    starts=each(
+        ("readmitted", "unbound", "hub_restarted", "unregistered", "address_gone", *Reason), ("failed", "gone")
+    ),
 )
 SILENCED_PEERS = gauge(
     "silenced_peers", "Peers whose packets are dropped because another peer is behind the same NAT address."

@@ -60,6 +60,7 @@ class Spoke:
         self.sas = FakeSas()
         self.hubs: Sequence[Hub] | None = [HUB]
         self.local: Address | None = LOCAL
+        self.gone: set[Address] = set()
         self.reads = 0
         self.denials = DenialTable()
         self.nhrpd = FakeNhrpd()
@@ -87,6 +88,9 @@ class Spoke:
 
     def local_address(self, _: str) -> Address | None:
         return self.local
+
+    def is_gone(self, address: Address) -> bool:
+        return address in self.gone
 
     async def go(self, seconds: float) -> None:
         for _ in range(int(seconds * 2)):
@@ -166,6 +170,20 @@ async def test_an_unregistered_one_loses_its_ike_sa_ever_less_often(spoke: Spoke
     spoke.sas.show()
     await spoke.go(600)
     assert 5 <= len(spoke.sas.ended) <= 9
+
+
+async def test_an_ike_sa_of_an_address_that_is_gone_is_ended(spoke: Spoke) -> None:
+    """Also while the tunnel has no new one yet."""
+    spoke.sas.arrive(1, "CN=hub")
+    spoke.sas.show()
+    await spoke.go(5)
+    assert spoke.sas.ended == []
+    spoke.gone, spoke.local = {LOCAL}, None
+    await spoke.go(0.5)
+    assert (spoke.sas.ended, spoke.sas.initiated) == ([1], [])
+    spoke.local = LOCAL + 9
+    await spoke.go(2)
+    assert spoke.sas.initiated == [(LOCAL + 9, NBMA)]
 
 
 async def test_a_dry_run_asks_for_nothing(clock: Clock, telemetry: Telemetry) -> None:
