@@ -1,0 +1,172 @@
+"""Each stage with the real daemons: an agent beside charon, nhrpd and bgpd, and a peer that gets no further.
+
+charon's SAs are with a second charon, nhrpd's binding is configured, and bgpd's session is with a second bgpd. The
+test is nhrpd when it comes to the question whether the peer may join.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract import charons, frr
+from contract.admission.test_nhrpd import FRR, RealNhrpd
+from contract.agent import Agent
+from contract.charon_pair import Side, two_charons
+from contract.frr import HUB, SPEAKER, RealBgpd
+from dmvpn_agent.cli.main import main
+from dmvpn_agent.view.stage import Stage
+from factories import authority_pem, der, event
+from fakes.waiting import until_now
+
+pytestmark = [
+    pytest.mark.contract,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not (FRR / "nhrpd").exists() or not frr.available() or not charons.available(sas=True),
+        reason="needs root, FRR and a charon with kernel-libipsec",
+    ),
+]
+
+CONFIG = """\
+role = "hub"
+state_directory = "{directory}"
+control_socket = "{directory}/control.sock"
+[nhrp]
+event_socket = "{directory}/nhrp.sock"
+[ike]
+vici_socket = "{vici}"
+end_denied = false
+[policy]
+confirm_certificates = false
+tunnel_networks = ["10.255.0.0/24"]
+allowed_networks = ["192.168.0.0/16"]
+ca_certificates = ["{directory}/ca.pem"]
+[frr]
+vtysh = "{vtysh}"
+vty_directory = "{directory}/vty"
+resync_seconds = 1
+[bgp]
+as_number = 65000
+[redirect]
+enabled = false
+[metrics]
+listen = ""
+[[peers.expected]]
+name = "side2"
+"""
+UNITS = ("GRE=10.255.0.2", "AS=64514", "NET=192.168.2.0/24")
+QUIET = "\n".join(line for line in SPEAKER.splitlines() if "network 1" not in line)
+
+
+class Node:
+    """The hub's daemons and its agent, and the peer's charon and bgpd."""
+
+    def __init__(self, folder: Path, hub: Side, peer: Side, cleanup: ExitStack) -> None:
+        self.hub, self.peer = hub, peer
+        self.certificate = der(UNITS, "side2")
+        self.nhrpd = RealNhrpd(Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="nhrpd-"))))
+        self.nhrpd.start(cleanup)
+        self.bgpd = RealBgpd(HUB)
+        self.bgpd.start()
+        cleanup.callback(self.bgpd.stop)
+        (folder / "ca.pem").write_bytes(authority_pem())
+        (folder / "vty").mkdir()
+        for name, at in (("nhrpd.vty", self.nhrpd.directory), ("bgpd.vty", self.bgpd.directory)):
+            (folder / "vty" / name).symlink_to(at / name)
+        config = CONFIG.format(directory=folder, vici=hub.path, vtysh=self.bgpd.vtysh)
+        self.agent = Agent(folder, config.replace("{", "{{").replace("}", "}}"))
+        cleanup.callback(self.agent.kill)
+        self.agent.start()
+        self.agent.wait_for("agent_ready")
+        self._cleanup = cleanup
+
+    def ask(self, address: str = "10.255.0.2") -> bytes:
+        """Ask as nhrpd does; return the agent's answer."""
+        message = event(der_hex=self.certificate.hex(), remote_addr=address, remote_nbma=self.peer.host)
+        return self.agent.ask(message)
+
+    def bind(self) -> None:
+        """Give nhrpd the binding."""
+        done = self.nhrpd.run("nhrpd", "configure terminal", "interface gre1", "ip nhrp network-id 1",
+                              f"ip nhrp map 10.255.0.2 {self.peer.host}")  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+    def speak(self, config: str) -> RealBgpd:
+        """Start the peer's bgpd."""
+        speaker = RealBgpd(config, namespace=self.bgpd.pid, address="10.255.0.2")
+        speaker.start()
+        self._cleanup.callback(speaker.stop)
+        return speaker
+
+    async def reaches(self, stage: Stage, capsys: pytest.CaptureFixture[str]) -> str:
+        """Wait until the peer is at a stage, and return what ``peer side2`` prints: it marks the stage."""
+        state: dict[str, Any] = {}
+
+        def there() -> bool:
+            main(["peers", "--json", "--config", str(self.agent.config)])
+            answer = json.loads(capsys.readouterr().out)
+            state.update({one["name"]: one for one in answer["data"]["peers"]})
+            return bool(state["side2"]["stage"] == stage)
+
+        try:
+            await asyncio.to_thread(until_now, there)
+        except TimeoutError:
+            raise AssertionError(f"not {stage}: {state['side2']}") from None
+        assert await asyncio.to_thread(main, ["peer", "side2", "--config", str(self.agent.config)]) == (stage != "up")
+        text = capsys.readouterr().out
+        assert (">>>" in text) is (stage is not Stage.UP)
+        return text
+
+
+@asynccontextmanager
+async def node(folder: Path) -> AsyncIterator[Node]:
+    with ExitStack() as cleanup:
+        async with two_charons(folder) as (hub, peer):
+            made = await asyncio.to_thread(Node, folder, hub, peer, cleanup)
+            await peer.show(made.certificate, hub)
+            yield made
+            await asyncio.to_thread(made.agent.kill)
+
+
+def marked(text: str) -> str:
+    """Return the title of the section that is marked."""
+    (line,) = [line for line in text.splitlines() if line.startswith(">>>")]
+    return line.split()[1]
+
+
+async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From an expected peer that was never seen to one that is up, and back."""
+    async with node(tmp_path) as made:
+        assert marked(await made.reaches(Stage.NO_IKE, capsys)) == "IKE"
+        await made.peer.ask("initiate", {"child": "dmvpn", "timeout": "5000"})
+        assert marked(await made.reaches(Stage.NOT_REGISTERED, capsys)) == "registration"
+        await made.peer.ask("terminate", {"child": "dmvpn"})
+        assert marked(await made.reaches(Stage.NO_CHILD_SA, capsys)) == "ESP"
+        await made.peer.ask("initiate", {"child": "dmvpn", "timeout": "5000"})
+        assert b"deny" in await asyncio.to_thread(made.ask, "10.255.0.3")
+        text = await made.reaches(Stage.DENIED, capsys)
+        assert marked(text) == "decision"
+        assert "protocol_address_mismatch" in text
+        assert b"accept" in await asyncio.to_thread(made.ask)
+        await made.reaches(Stage.NOT_REGISTERED, capsys)
+        await asyncio.to_thread(made.bind)
+        assert marked(await made.reaches(Stage.NO_BGP, capsys)) == "BGP"
+        speaker = await asyncio.to_thread(made.speak, QUIET)
+        assert marked(await made.reaches(Stage.NOTHING_ANNOUNCED, capsys)) == "prefixes"
+        network = ("configure terminal", "router bgp 64514", "address-family ipv4 unicast", "network 192.168.2.0/24")
+        await asyncio.to_thread(speaker.type, *network)
+        assert "1 accepted" in await made.reaches(Stage.UP, capsys)
+        await made.peer.ask("terminate", {"ike": "dmvpn"})
+        text = await made.reaches(Stage.NO_IKE, capsys)
+        assert "lost 1 times" in text
+        entries = text.partition("TIME (UTC)")[2]
+        assert [word for word in entries.split() if word in {"deny", "accept"}][:2] == ["deny", "accept"]
