@@ -6,11 +6,14 @@ for zebra and the daemons that it manages. So the agent reads and writes bgpd al
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
+from dmvpn_agent.bgp.filter_hits import MAX_LISTS, hits_command, parse_filter_hits
+from dmvpn_agent.bgp.neighbors import list_name
 from dmvpn_agent.bgp.plan import Change
 from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
-from dmvpn_agent.bgp.sessions import parse_bgp_summary
+from dmvpn_agent.bgp.sessions import ESTABLISHED, parse_bgp_summary
 from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import END_TRANSACTION, START_TRANSACTION, render
 from dmvpn_agent.frr.show_json import FrrFormatError
@@ -46,9 +49,26 @@ class FrrBgpd:
         if config.status != 0:
             raise FrrUnavailable(f"bgpd printed no configuration: {config.last_output()}")
         try:
-            return await asyncio.to_thread(self._read, config, summary)  # 0.1 s for a thousand neighbors
+            snapshot = await asyncio.to_thread(self._read, config, summary)  # 0.1 s for a thousand neighbors
         except FrrFormatError as error:
             raise FrrUnavailable(f"unexpected output of bgpd: {error}; it ends in: {config.last_output()}") from error
+        return await self._with_filter_hits(snapshot)
+
+    async def _with_filter_hits(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot that tells what the filters of silent neighbors refused. Raises ``FrrUnavailable``."""
+        silent = [
+            address
+            for address, session in snapshot.own_sessions()
+            if session.state == ESTABLISHED and session.prefixes == 0 and address.version == 4
+        ][:MAX_LISTS]
+        if not silent:
+            return snapshot
+        shown = await _run(self._reader, [hits_command(address) for address in silent])
+        hits = parse_filter_hits(shown.text, self._skip_session)
+        sessions = dict(snapshot.sessions)
+        for address in silent:
+            sessions[address] = replace(sessions[address], filtered=hits.get(list_name(address)))
+        return replace(snapshot, sessions=sessions)
 
     def _read(self, config: Reply, summary: Reply) -> Snapshot:
         require_complete(config.text, framed=config.framed)

@@ -19,7 +19,8 @@ class Session:
     """A row of ``show bgp ipv4 unicast summary json``; ``prefixes`` is the number of accepted ones.
 
     ``dynamic``: accepted by a ``bgp listen range``, without a configured neighbor. ``since``: when an established one
-    came up. ``drops``: how often it went down since bgpd knows the neighbor.
+    came up. ``drops``: how often it went down since bgpd knows the neighbor. ``filtered``: how often its filter
+    refused a route since it was written; ``None`` unless the session is up and no prefix was accepted.
     """
 
     state: str
@@ -27,6 +28,7 @@ class Session:
     dynamic: bool = False
     since: datetime | None = None
     drops: int = 0
+    filtered: int | None = None
 
     @property
     def over_limit(self) -> bool:

@@ -18,7 +18,7 @@ def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
         neighbor=binding.protocol_address,
         state=session.state if session else "none",
         accepted=session.prefixes if session else 0,
-        filtered=getattr(session, "filtered", None),
+        filtered=session.filtered if session else None,
         since=session.since if session else None,
         drops=session.drops if session else 0,
         allowed=tuple(network for network, _ in binding.announces),
@@ -94,7 +94,7 @@ def _why_bgp(stage: Stage, bgp: BgpState | None) -> str:
     if bgp is None:
         return ""
     if stage is Stage.FILTERED:
-        return f"its filter refused all {bgp.filtered} prefixes that it announced"
+        return "its filter refused everything that it announced"
     if stage is Stage.NOTHING_ANNOUNCED:
         return "its BGP session is up and has accepted no prefix"
     if bgp.state == "none":

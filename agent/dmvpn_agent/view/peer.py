@@ -42,10 +42,10 @@ class Binding:
 class BgpState:
     """A peer's BGP session.
 
-    ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted`` and ``filtered``:
-    IPv4 prefixes that its filter accepted and refused; ``filtered`` is ``None`` if bgpd does not tell. ``allowed``:
-    the networks that it may announce. ``over_limit``: bgpd ended the session because of its ``maximum-prefix``.
-    ``since``: when the session came up. ``drops``: how often it went down, as bgpd counts.
+    ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted``: IPv4 prefixes that its
+    filter accepted. ``filtered``: how often the filter refused one since it was written, ``None`` while any is
+    accepted. ``allowed``: the networks that it may announce. ``over_limit``: bgpd ended the session because of its
+    ``maximum-prefix``. ``since``: when the session came up. ``drops``: how often it went down, as bgpd counts.
     """
 
     neighbor: Address

@@ -64,6 +64,8 @@ name = "side2"
 UNITS = ("GRE=10.255.0.2", "AS=64514", "NET=192.168.2.0/24")
 QUIET = "\n".join(line for line in SPEAKER.splitlines() if "network 1" not in line)
 
+SPEAKER_FAMILY = ("configure terminal", "router bgp 64514", "address-family ipv4 unicast")
+
 
 class Node:
     """The hub's daemons and its agent, and the peer's charon and bgpd."""
@@ -162,8 +164,9 @@ async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
         assert marked(await made.reaches(Stage.NO_BGP, capsys)) == "BGP"
         speaker = await asyncio.to_thread(made.speak, QUIET)
         assert marked(await made.reaches(Stage.NOTHING_ANNOUNCED, capsys)) == "prefixes"
-        network = ("configure terminal", "router bgp 64514", "address-family ipv4 unicast", "network 192.168.2.0/24")
-        await asyncio.to_thread(speaker.type, *network)
+        await asyncio.to_thread(speaker.type, *SPEAKER_FAMILY, "network 10.0.0.0/8")
+        assert marked(await made.reaches(Stage.FILTERED, capsys)) == "prefixes"
+        await asyncio.to_thread(speaker.type, *SPEAKER_FAMILY, "network 192.168.2.0/24")
         assert "1 accepted" in await made.reaches(Stage.UP, capsys)
         await made.peer.ask("terminate", {"ike": "dmvpn"})
         text = await made.reaches(Stage.NO_IKE, capsys)
