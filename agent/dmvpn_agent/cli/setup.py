@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dmvpn_agent.cli.doctor import render as doctor_text
 from dmvpn_agent.config.values import ConfigError
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say, say_lines
@@ -29,8 +29,10 @@ from dmvpn_agent.setup.machine import MachineError
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
 from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.setup.system import Manager, System
-from dmvpn_agent.setup.verdict import Verdict, reach_verdict
 from dmvpn_agent.setup.workflow import Prepared, Setup, unanswered
+
+if TYPE_CHECKING:
+    from dmvpn_agent.setup.verdict import Verdict
 
 EXIT_WORKS, EXIT_NOT, EXIT_REFUSED = 0, 1, 2
 
@@ -113,6 +115,8 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
     await setup.apply(prepared)
     if arguments.no_start or system.services.manager is Manager.NONE:
         return EXIT_WORKS
+    from dmvpn_agent.setup.verdict import reach_verdict  # noqa: PLC0415  the doctor's imports take long
+
     verdict = await reach_verdict(prepared.config, arguments.wait, lambda line: say_lines([f"  {line}"]))
     _print_verdict(verdict)
     return EXIT_WORKS if verdict.works else EXIT_NOT
@@ -185,7 +189,9 @@ def _agrees() -> bool:
         return False
 
 
-def _print_verdict(verdict: Verdict) -> None:
+def _print_verdict(verdict: "Verdict") -> None:
+    from dmvpn_agent.cli.doctor import render as doctor_text  # noqa: PLC0415
+
     say("\n".join(doctor_text(verdict.checks)))
     say_lines(
         f"peer {peer['protocol_address']} ({peer['kind']}) at {peer['nbma_address']}: {peer['subject']}"

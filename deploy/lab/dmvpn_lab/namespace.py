@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+#: Seconds that a command may take.
+TIMEOUT = 60.0
 _CLONE_NEWNET = 0x40000000
 # The upper layer lies on a tmpfs of which only the overlay itself keeps hold.
 _OVERLAY = """
@@ -84,9 +86,11 @@ class Namespace:
         """The command that runs ``argv`` in the namespace."""
         return ["nsenter", "-t", str(self.pid), "-n", "-m", "--", *argv]
 
-    def run(self, *argv: str, text: str | None = None, statuses: Sequence[int] = (0,)) -> str:
-        """Run a program and return what it printed. Raises ``CommandError`` for another status, or after 60 s."""
-        return run(*self.command(argv), text=text, statuses=statuses)
+    def run(
+        self, *argv: str, text: str | None = None, statuses: Sequence[int] = (0,), seconds: float = TIMEOUT
+    ) -> str:
+        """Run a program and return what it printed. Raises ``CommandError`` for another status, or if it is late."""
+        return run(*self.command(argv), text=text, statuses=statuses, seconds=seconds)
 
     def result(self, argv: Sequence[str]) -> tuple[int, str]:
         """Run a program; return its status and what it printed, both streams. Raises ``CommandError`` after 60 s."""
@@ -132,12 +136,12 @@ class Namespace:
         return result[0]
 
 
-def run(*argv: str, text: str | None = None, statuses: Sequence[int] = (0,)) -> str:
-    """Run a program and return what it printed. Raises ``CommandError`` for another status, or after 60 s."""
+def run(*argv: str, text: str | None = None, statuses: Sequence[int] = (0,), seconds: float = TIMEOUT) -> str:
+    """Run a program and return what it printed. Raises ``CommandError`` for another status, or if it is late."""
     try:
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise CommandError(f"{' '.join(argv)}: no end after 60 s") from None
+        raise CommandError(f"{' '.join(argv)}: no end after {seconds:g} s") from None
     if done.returncode not in statuses:
         output = (done.stdout + done.stderr).strip()
         raise CommandError(f"{' '.join(argv)}: status {done.returncode}: {output}")

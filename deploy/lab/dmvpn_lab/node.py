@@ -297,7 +297,8 @@ class LabNode:
             raise CommandError(f"{self.node.name}: setup --undo leaves: {'; '.join(differing[:10])}")
 
     def _run_setup(self, *words: str) -> None:
-        printed = self.space.run(*AGENT, "setup", *words)
+        # All nodes at once, in an emulated VM: a command may take longer than others have.
+        printed = self.space.run(*AGENT, "setup", *words, seconds=READY_SECONDS)
         with (self.logs / "setup.log").open("a") as log:
             log.write(printed)
 
