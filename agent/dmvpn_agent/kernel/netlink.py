@@ -27,6 +27,7 @@ from dmvpn_agent.kernel.events import (
     RouteEvent,
     RuleEvent,
 )
+from dmvpn_agent.kernel.pyroute import load_pyroute2
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
@@ -112,8 +113,7 @@ class KernelWatch:
                 await asyncio.sleep(wait)
 
     async def _watch(self) -> None:
-        # The import takes 0.2 s, in a thread so that nhrpd gets answers; only the running agent needs it.
-        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        pyroute2 = await load_pyroute2()
         marshal = (await asyncio.to_thread(import_module, "pyroute2.netlink.rtnl.marshal")).MarshalRtnl()
         with _open_socket() as notifications:
             await self._resync(pyroute2, "start")

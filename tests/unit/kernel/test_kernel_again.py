@@ -62,6 +62,11 @@ async def test_own_addresses_stay_known_while_the_kernel_is_read_again(
             yield None
 
     modules = SimpleNamespace(AsyncIPRoute=Netlink, MarshalRtnl=object)
+
+    async def load() -> SimpleNamespace:
+        return modules
+
+    monkeypatch.setattr(kernel, "load_pyroute2", load)
     monkeypatch.setattr(kernel, "import_module", lambda _: modules)
     monkeypatch.setattr(kernel, "_open_socket", lambda: socket(AF_UNIX))
     monkeypatch.setattr(kernel, "_datagrams", overruns)

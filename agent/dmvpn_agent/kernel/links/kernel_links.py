@@ -27,6 +27,7 @@ from dmvpn_agent.kernel.links.changes import (
 from dmvpn_agent.kernel.links.observed import ADDRESS_MARK, ALIAS, GRE_KEY, Gre, Observed, read_links
 from dmvpn_agent.kernel.links.problem import LinkProblem
 from dmvpn_agent.kernel.links.settings import TunnelSettings
+from dmvpn_agent.kernel.pyroute import load_pyroute2
 
 TIMEOUT = 10.0
 PROC = Path("/proc/sys/net")
@@ -78,8 +79,7 @@ class KernelLinks:
 
 @asynccontextmanager
 async def _netlink() -> AsyncIterator[Any]:
-    # The import takes 0.2 s, in a thread so that nhrpd gets answers.
-    pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+    pyroute2 = await load_pyroute2()
     async with asyncio.timeout(TIMEOUT), pyroute2.AsyncIPRoute() as netlink:
         yield netlink
 

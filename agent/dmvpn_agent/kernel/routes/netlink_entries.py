@@ -1,14 +1,13 @@
 """nhrpd's neighbour entries and host routes on the tunnel interfaces, by pyroute2."""
 
-import asyncio
 import errno
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 
 from dmvpn_agent.kernel.events import RTPROT_NHRP
+from dmvpn_agent.kernel.pyroute import load_pyroute2
 from dmvpn_agent.kernel.routes.netlink_tables import RoutesError
 from dmvpn_agent.kernel.routes.stale_entries import Entry, EntryKind
 
@@ -25,7 +24,7 @@ class NetlinkEntries:
 
     async def list(self) -> Sequence[Entry]:
         """Return those on the tunnel interfaces. Raises ``RoutesError``."""
-        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        pyroute2 = await load_pyroute2()
         found: list[Entry] = []
         try:
             async with pyroute2.AsyncIPRoute() as netlink:
@@ -49,7 +48,7 @@ class NetlinkEntries:
 
     async def delete(self, entry: Entry) -> None:
         """Delete one; it may be gone already. Raises ``RoutesError``."""
-        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        pyroute2 = await load_pyroute2()
         try:
             async with pyroute2.AsyncIPRoute() as netlink:
                 for index in await netlink.link_lookup(ifname=entry.interface):

@@ -1,11 +1,10 @@
 """The agent's routes and rules in the kernel, by pyroute2."""
 
-import asyncio
 import errno
-from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from dmvpn_agent.kernel.pyroute import load_pyroute2
 from dmvpn_agent.kernel.routes.tables import PROTOCOL, Change, Route, Rule, Tables, Verb
 
 _AF_INET, _SCOPE_LINK, _SCOPE_UNIVERSE, _RTN_UNICAST, _FR_ACT_TO_TBL = 2, 253, 0, 1, 1
@@ -22,7 +21,7 @@ class NetlinkTables:
 
     async def observe(self) -> Tables:
         """Return the agent's routes and rules. Raises ``RoutesError``."""
-        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        pyroute2 = await load_pyroute2()
         try:
             async with pyroute2.AsyncIPRoute() as netlink:
                 names = {link["index"]: link.get_attr("IFLA_IFNAME") async for link in await netlink.link("dump")}
@@ -42,7 +41,7 @@ class NetlinkTables:
 
     async def apply(self, changes: tuple[Change, ...]) -> None:
         """Make the changes in order, up to the first that is refused. Raises ``RoutesError``."""
-        pyroute2 = await asyncio.to_thread(import_module, "pyroute2")
+        pyroute2 = await load_pyroute2()
         async with pyroute2.AsyncIPRoute() as netlink:
             for change in changes:
                 try:
