@@ -6,6 +6,7 @@ Nothing is asked of a daemon for an answer: the pages show what the parts know a
 import asyncio
 import html
 import ssl
+import sys
 import zlib
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -24,6 +25,8 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 #: Rendering the page delays the thread that answers nhrpd, so it gets a quarter of the time: after each page the
 #: server rests this many times as long as the page took.
 REST = 3.0
+#: Seconds for which the rendering thread keeps the interpreter while the event loop waits; Python's default is 0.005.
+SWITCH_INTERVAL = 0.001
 #: Seconds without a turn of the event loop after which the process is not healthy.
 LONGEST_PAUSE = 10.0
 
@@ -66,6 +69,7 @@ class Exposition:
 
     def start(self) -> None:
         """Listen, without waiting. Raises ``OSError``, which says what to do, if address or files are not usable."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self._server.start()
 
     def stop(self) -> None:

@@ -148,6 +148,8 @@ class HttpServer:
         async with asyncio.timeout(self._timeout):
             protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
             response = await self._response(connection, protocol)
+            if response is None:
+                return  # the client closed without a request, as a check of the port does
             connection.engaged = True
             self._telemetry.increment(metrics.HTTP_REQUESTS, str(response.status.value))
             head = h11.Response(
@@ -164,13 +166,13 @@ class HttpServer:
                 connection.writer.close()
                 await connection.writer.wait_closed()
 
-    async def _response(self, connection: Connection, protocol: h11.Connection) -> HttpResponse:
+    async def _response(self, connection: Connection, protocol: h11.Connection) -> HttpResponse | None:
         try:
             request = await _read_request(connection, protocol)
         except h11.RemoteProtocolError as error:
             return error_page(HTTPStatus(error.error_status_hint))
         if request is None:
-            return error_page(HTTPStatus.BAD_REQUEST)
+            return None
         connection.engaged = True
         if request.method not in {b"GET", b"HEAD"}:
             return error_page(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))

@@ -153,6 +153,20 @@ def test_silent_clients_hold_no_descriptor(endpoint: Endpoint) -> None:
         connection.close()
 
 
+def test_a_client_that_closes_without_a_request_is_no_failure(
+    exposition: Exposition, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A load balancer checks the port so; nothing is logged."""
+    for part in (b"", b"GET /met"):
+        with socket.create_connection((endpoint.host, endpoint.port)) as client:
+            client.sendall(part)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
+    exposition.stop()
+    assert "connection_failed" not in capsys.readouterr().out
+
+
 def test_a_client_that_does_not_finish_is_closed(endpoint: Endpoint, telemetry: Telemetry) -> None:
     """Neither a slow request nor an answer that is not read holds a connection for long."""
     exposition = Exposition(endpoint, HttpAccess(), telemetry, Readiness(), timeout=0.1)
