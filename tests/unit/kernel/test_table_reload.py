@@ -39,3 +39,15 @@ async def test_a_reload_while_the_old_rule_is_written_is_not_lost(telemetry: Tel
     firewall.table = TableReconciler(TableSettings((), BEFORE), tuple, firewall, telemetry)
     async with running(firewall.table.run()):
         await until(lambda: AFTER.section() in firewall.sections)
+
+
+async def test_a_mode_is_in_force_only_when_it_is_written(telemetry: Telemetry) -> None:
+    """Otherwise an operator would rely on a filter that nft does not have yet."""
+    firewall = _Firewall()
+    firewall.table = TableReconciler(TableSettings((), BEFORE), tuple, firewall, telemetry)
+    async with running(firewall.table.run()):
+        await until(lambda: firewall.table.in_force == TableSettings((), AFTER))
+        firewall.table.settings = TableSettings((), BEFORE)
+        assert firewall.table.in_force == TableSettings((), AFTER)
+        firewall.table.trigger()
+        await until(lambda: firewall.table.in_force == TableSettings((), BEFORE))

@@ -11,8 +11,8 @@ from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 
 def _source_filter(table: TableReconciler) -> Samples:
-    settings = table.settings.source_filter
-    now = settings.mode if settings and table.installed else FilterMode.OFF
+    settings = table.in_force.source_filter if table.in_force else None
+    now = settings.mode if settings else FilterMode.OFF
     return {(str(mode),): float(mode is now) for mode in FilterMode}
 
 

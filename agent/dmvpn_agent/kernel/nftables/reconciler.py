@@ -40,7 +40,8 @@ class TableReconciler:
     """Compares the table with the sections and with its content right after it was written, and repairs it.
 
     ``peers`` returns the accepted peers that may send. With ``dry_run`` the reconciler writes nothing and logs when
-    it would. ``shown``: the table at the last check; ``installed``: whether it was as desired then.
+    it would. ``shown``: the table at the last check; ``installed``: whether it was as desired then; ``in_force``: by
+    which settings, ``None`` if it was not.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TableReconciler:
         self.peer_totals = PeerTotals()
         self.shown: ShownTable | None = None
         self.installed = False
+        self.in_force: TableSettings | None = None
 
     def trigger(self) -> None:
         """Request a check now: something in nftables changed, or the accepted peers did."""
@@ -95,7 +97,7 @@ class TableReconciler:
             await self._trigger.wait(within=wait)
 
     def _failed(self, error: FirewallError) -> None:
-        self.installed, self.shown = False, None
+        self.installed, self.shown, self.in_force = False, None, None
         if not self.settings.keeps_table:
             return  # such a node needs no nft
         self._telemetry.increment(metrics.NFTABLES_FAILURES)
@@ -112,6 +114,7 @@ class TableReconciler:
             with suppress(FirewallError):  # another program edited the table; what follows reads it
                 await self._write_elements(self.shown, self._written)
         shown = self._read(await self._firewall.show())
+        settings = self.settings  # a reload may come at any await
         sections = await self._sections(shown)
         todo = plan(sections, shown, self._written)
         if todo is None:
@@ -121,6 +124,7 @@ class TableReconciler:
             self._log_dry_run(shown)
         else:
             await self._apply(todo, sections, shown)
+        self.in_force = settings if self.installed and not (self._dry_run and todo) else None
 
     async def _sections(self, shown: ShownTable | None) -> tuple[Section, ...]:
         present: Elements = shown.members if shown else {}
