@@ -1,5 +1,7 @@
 """The whole of setup on one machine: observe, choose, plan, apply; or undo."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +24,8 @@ from dmvpn_agent.setup.system import System
 from dmvpn_agent.setup.templates import frr_conf, node_values, render
 from dmvpn_agent.setup.undo import Undo
 
+#: How long FRR may take until it has read its file, and how often it is asked.
+READ_BACK_SECONDS, POLL_SECONDS = 60.0, 1.0
 Report = Callable[[str], None]
 
 
@@ -82,11 +86,20 @@ class Setup:
             raise
 
     async def _read_back(self, node: Node) -> None:
-        """See that FRR took every line: a daemon drops one without a word, and status 0. Raises ``MachineError``."""
-        running = await self._machine.must(("vtysh", "-c", "show running-config"))
-        if missing := compare(frr_conf(node), running).missing:
+        """See that FRR took every line: a daemon drops one without a word, and status 0. Raises ``MachineError``.
+
+        watchfrr gives FRR its file after the daemons serve, on a slow machine much later.
+        """
+        deadline = time.monotonic() + READ_BACK_SECONDS
+        while missing := compare(frr_conf(node), await self._running_config()).missing:
+            if time.monotonic() < deadline:
+                await asyncio.sleep(POLL_SECONDS)
+                continue
             dropped = "; ".join(" / ".join(line) for line in missing[:10])
             raise MachineError(f"FRR dropped lines of {FRR_CONF}: {dropped}")
+
+    async def _running_config(self) -> str:
+        return await self._machine.must(("vtysh", "-c", "show running-config"))
 
     async def undo(self) -> list[str]:
         """Put everything back; return what could not be. Raises ``OSError`` and ``JournalUnreadable``."""
