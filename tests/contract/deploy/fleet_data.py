@@ -126,7 +126,8 @@ class Node:
         if metric.name.endswith("bytes"):
             return self.chance.randint(200, 400) * 10**6
         if metric.name.endswith("packets"):
-            return 0 if "spoofed" in metric.name or "unknown" in metric.name else self.chance.randint(2000, 4000)
+            most = 3 if "spoofed" in metric.name or "unknown" in metric.name else 4000
+            return self.chance.randint(most // 2, most)
         once = step == STEPS - 3 - (number * 17 + len(metric.name)) % 120
         steady = (
             metric.name in _STEADY
