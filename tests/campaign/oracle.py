@@ -282,6 +282,8 @@ class Oracle:
             # OpenSSL finds no list of a CRL signer for that signer's own certificate: it does not look twice.
             complaints = opinion.doubts if "CRL path validation" in fault else opinion.wrong
             complaints.add(f"require_crl ({fault})")
+        elif self.policy.get("require_crl") and self.trust.needs_unknown_signer(holder, self.now):
+            opinion.doubts.add("require_crl (the certificate of the CRL's signer is not known)")
         if any(crl.sha1 or crl.scope or crl.base is not None for crl in self.trust.seen):
             opinion.doubts.add("crl_without_effect")
         if holder.sha1 or any(link.sha1 for link in holder.issuer.chain()):

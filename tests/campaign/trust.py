@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -75,15 +75,15 @@ class Trust:
         """Return why OpenSSL does not find the chain unrevoked by CRLs in force up to the root, or nothing.
 
         OpenSSL checks one list of a name, and fails if another key of that name signed it: a CA's own list and
-        its CRL signer's cannot be told apart without authority keys. Then each CA must have a list; ``revoked`` looks
-        at what the lists say.
+        its CRL signer's cannot be told apart without authority keys. Then each CA must have a list of a key of its
+        name below the same root (RFC 5280, section 6.3.3, f); ``revoked`` looks at what the lists say.
         """
         counting = [crl for crl in self._in_force() if crl.start <= now + SKEW and self._counts(crl, now)]
         fault = self._verify(holder, now, tuple(counting))
         if "signature failure" not in fault:
             return fault
         current = [crl for crl in counting if now <= crl.end]
-        without = [one for one in holder.issuer.chain() if not any(self._speaks_for(crl, one) for crl in current)]
+        without = [one for one in holder.issuer.chain() if not any(self._covers(crl, one) for crl in current)]
         return f"no CRL of {without[0].label}" if without else ""
 
     def _verify(self, holder: Holder, now: datetime, crls: tuple[Crl, ...] | None) -> str:
@@ -143,6 +143,18 @@ class Trust:
         same_name = canonical(crl.name) == canonical(authority.name)
         delegated = crl.signer.parent is authority and canonical(crl.signer.name) == canonical(authority.name)
         return same_name and (crl.signer is authority or delegated)
+
+    def _covers(self, crl: Crl, authority: Authority) -> bool:
+        names = {canonical(name) for name in (crl.name, crl.signer.name, authority.name)}
+        return len(names) == 1 and crl.signer.chain()[-1] is authority.chain()[-1]
+
+    def needs_unknown_signer(self, holder: Holder, now: datetime) -> bool:
+        """Tell whether the chain is unrevoked only by lists whose signer the files do not name and no peer sent."""
+        known = [*self.authorities, *self.shown]
+        usable = {signer: lists for signer, lists in self.held.items() if any(crl.signer in known for crl in lists)}
+        if len(usable) == len(self.held):
+            return False
+        return bool(replace(self, held=usable, _verdicts={}).crl_fault(holder, now))
 
     def revoked(self, serial: int, issuer: Authority) -> tuple[bool, bool]:
         """Return whether a list in force surely revokes what an issuer signed, and whether any list may."""
