@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 #: Seconds without accepting after a failure: an immediate retry would use all of the CPU.
 PAUSE = 0.2
+#: Seconds for which the same failure is not logged again: under a flood every other attempt succeeds.
+REPORT_INTERVAL = 60.0
 #: Connections that are accepted before the event loop goes on.
 BATCH = 16
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -84,7 +86,7 @@ class Acceptor:
         self._kept: list[int] = []
         self._listener: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._trouble = Trouble()
+        self._trouble = Trouble(REPORT_INTERVAL)
 
     def start(self, listener: socket.socket) -> None:
         """Accept connections on a listening socket."""
@@ -128,7 +130,6 @@ class Acceptor:
                     return
                 os.close(self._kept.pop())  # for the next attempt, which follows at once
                 continue
-            self._trouble.over()
             if not self._taken(connection):
                 return
 

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 #: More than the connections that are accepted before the request of the first is read; fewer if the process may have
 #: few descriptors, which nhrpd needs too.
-MAX_CONNECTIONS = max(16, min(128, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 8))
+MAX_CONNECTIONS = max(8, min(128, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 8))
 BACKLOG = 1024
 #: Octets of a request's head.
 MAX_REQUEST = 16384
