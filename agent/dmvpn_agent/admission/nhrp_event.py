@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
+from sys import intern
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.policy.request import BindingRequest, BindingType
@@ -108,7 +109,7 @@ def _event_id(fields: Mapping[str, str]) -> int | None:
 
 def _request(fields: Mapping[str, str]) -> BindingRequest:
     return BindingRequest(
-        interface=fields["interface"][:64],
+        interface=intern(fields["interface"][:64]),  # all peers share it
         binding_type=BindingType(fields["type"]),
         protocol_address=_address(fields["remote_addr"]),
         nbma_address=_address(fields["remote_nbma"]),

@@ -1,6 +1,7 @@
 """The accepted peers, as they are stored."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from sys import intern
@@ -14,6 +15,53 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
+
+
+def _row(address: Address, request: BindingRequest) -> Row:
+    certificate = request.certificate
+    return (
+        str(address),
+        request.interface,
+        request.binding_type.value,
+        str(request.nbma_address),
+        certificate.der if isinstance(certificate, Certificate) else b"",
+        "" if certificate else _pre_shared_key_identities(request)[0],
+        str(request.local_nbma_address or ""),
+    )
+
+
+def _pre_shared_key_identities(request: BindingRequest) -> list[str]:
+    return [one.identity for one in request.ike_peers or () if not (one.has_certificate or one.unproven)]
+
+
+def _request(row: Row) -> tuple[Address, BindingRequest]:
+    """Read a row. Raises ``ValueError``: files get damaged."""
+    columns = dict(zip(PeerTable.TABLE.columns, row, strict=True))
+    texts = {name: value for name, value in columns.items() if isinstance(value, str)}
+    certificate, identity, local = columns["certificate"], texts["ike_identity"], texts["local_nbma_address"]
+    address = ip_address(texts["protocol_address"])
+    return address, BindingRequest(
+        interface=intern(texts["interface"]),
+        binding_type=BindingType(texts["binding_type"]),
+        protocol_address=address,
+        nbma_address=ip_address(texts["nbma_address"]),
+        certificate=_certificate(certificate) if isinstance(certificate, bytes) and certificate else None,
+        ike_peers=frozenset({ike_peer(identity, has_certificate=False)}) if identity else None,
+        local_nbma_address=_local(local) if local else None,
+    ).kept
+
+
+@lru_cache(maxsize=64)
+def _local(text: str) -> Address:
+    """Return an address of this node: cached, because it is the same for all peers."""
+    return ip_address(text)
+
+
+def _certificate(der: bytes) -> Certificate:
+    certificate = read_certificate(der)
+    if isinstance(certificate, BadCertificate):
+        raise ValueError(f"its certificate is {certificate.why}")
+    return certificate
 
 
 class PeerTable:
@@ -32,69 +80,32 @@ class PeerTable:
             "local_nbma_address": str,
         },
         ItemSource.STORED_PEER,
+        _row,
+        _request,
     )
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store[Address, BindingRequest]) -> None:
         self._store = store
 
     def load(self) -> Iterator[BindingRequest]:
         """Yield all that was saved, the latest at the end; a row that is not a request is skipped."""
-        return _requests(self._store.rows(), self._store.unreadable)
+        return (request for _, request in self._store.load())
 
     def save(self, request: BindingRequest) -> None:
         """Keep a request in place of the address's former one; without a certificate, only a pre-shared key's."""
         certificate = request.certificate
-        present = request.ike_peers or ()
-        identities = [one.identity for one in present if not (one.has_certificate or one.unproven)]
-        if isinstance(certificate, Certificate) or (certificate is None and len(identities) == 1):
-            self._store.save(
-                (
-                    str(request.protocol_address),
-                    intern(request.interface),  # the store keeps the rows: what is the same for all is kept once
-                    request.binding_type.value,
-                    str(request.nbma_address),
-                    certificate.der if certificate else b"",
-                    "" if certificate else identities[0],
-                    intern(str(request.local_nbma_address or "")),
-                )
-            )
+        if isinstance(certificate, Certificate) or (
+            certificate is None and len(_pre_shared_key_identities(request)) == 1
+        ):
+            self._store.save(request.protocol_address, request)
 
     def remove(self, address: Address) -> None:
         """Forget an address; it need not be there."""
-        self._store.remove(str(address))
+        self._store.remove(address)
 
 
 def read_peers(path: Path) -> tuple[BindingRequest, ...]:
     """Return the requests in the file of an agent that may be running. Raises ``StoreUnreadable``."""
     unreadable = Unreadable(Telemetry())
-    return tuple(_requests(read_file(path, PeerTable.TABLE, unreadable).values(), unreadable))
-
-
-def _requests(rows: Iterable[Row], unreadable: Unreadable) -> Iterator[BindingRequest]:
-    for row in rows:
-        try:
-            yield _request(dict(zip(PeerTable.TABLE.columns, row, strict=True)))
-        except ValueError as error:
-            unreadable.skip(PeerTable.TABLE.source, row[0], f"{row[0]!r}: {error}")
-
-
-def _request(columns: Mapping[str, str | bytes]) -> BindingRequest:
-    """Read a row. Raises ``ValueError``: files get damaged."""
-    texts = {name: value for name, value in columns.items() if isinstance(value, str)}
-    certificate, identity, local = columns["certificate"], texts["ike_identity"], texts["local_nbma_address"]
-    return BindingRequest(
-        interface=texts["interface"],
-        binding_type=BindingType(texts["binding_type"]),
-        protocol_address=ip_address(texts["protocol_address"]),
-        nbma_address=ip_address(texts["nbma_address"]),
-        certificate=_certificate(certificate) if isinstance(certificate, bytes) and certificate else None,
-        ike_peers=frozenset({ike_peer(identity, has_certificate=False)}) if identity else None,
-        local_nbma_address=ip_address(local) if local else None,
-    )
-
-
-def _certificate(der: bytes) -> Certificate:
-    certificate = read_certificate(der)
-    if isinstance(certificate, BadCertificate):
-        raise ValueError(f"its certificate is {certificate.why}")
-    return certificate
+    rows = read_file(path, PeerTable.TABLE, unreadable)
+    return tuple(request for _, request in PeerTable.TABLE.decoded(rows, unreadable))

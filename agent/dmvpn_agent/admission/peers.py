@@ -85,7 +85,7 @@ class Peers(PeerIndex):
         for request in self._store.load():
             decision = decide(request)
             if isinstance(decision, Accept) and decision.peer is not None:
-                accepted.append(Membership(_to_keep(request), decision.peer, now))
+                accepted.append(Membership(request.kept, decision.peer, now))
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
                 denied.append(Revoked(request, why))
@@ -126,9 +126,10 @@ class Peers(PeerIndex):
             if not self._is_live(other, now):
                 self._remove(other.protocol_address, f"gone, and replaced by {peer.subject}")
         # Absent for now: nhrpd makes the binding only after it has the answer.
-        self._accept(Membership(_to_keep(request), peer, now))
+        kept = request.kept
+        self._accept(Membership(kept, peer, now))
         if member is None or member.request != request:
-            self._store.save(request)
+            self._store.save(kept)
         return bool(accept.replaces) or member is None or member.peer != peer
 
     def _apply_denial(self, request: BindingRequest, why: Deny) -> bool:
@@ -162,13 +163,14 @@ class Peers(PeerIndex):
         if self._members.get(member.peer.protocol_address) is not member:
             return False
         request = with_current_certificate(member.request)
+        kept = request.kept
         if request.certificate != member.request.certificate:
-            self._store.save(request)  # even if it is denied: a restart must not accept the earlier certificate
+            self._store.save(kept)  # even if it is denied: a restart must not accept the earlier certificate
         decision = decide(request)
         if isinstance(decision, Accept) and decision.peer is not None:
             self._replace(decision, decision.peer)
             if decision.peer != member.peer:
-                self._accept(Membership(_to_keep(request), decision.peer, member.absent_since))
+                self._accept(Membership(kept, decision.peer, member.absent_since))
             return bool(decision.replaces) or decision.peer != member.peer
         why = decision if isinstance(decision, Deny) else _NO_PEER
         self._deny(member.peer.protocol_address, why)
@@ -245,10 +247,3 @@ def _belongs_to(request: BindingRequest, why: Deny) -> bool:
         return False
     named = (claim.value for source in certificate.resources.values() for claim in source.protocol_addresses)
     return request.protocol_address in named
-
-
-def _to_keep(request: BindingRequest) -> BindingRequest:
-    """Return a request without the octets of its subject, which only readers of certificates need."""
-    if isinstance(request.certificate, Certificate):
-        return replace(request, certificate=replace(request.certificate, subject_name=b""))
-    return request

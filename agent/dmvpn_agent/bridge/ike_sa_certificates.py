@@ -32,9 +32,8 @@ class IkeSaCertificates:
 
     def load(self) -> None:
         """Read the store."""
-        own: dict[bytes, bytes] = {}  # all IKE_SAs share one copy of this node's own certificate
         stored = list(self._store.load())
-        self._pairs = {spis: (own.setdefault(local, local), remote) for spis, local, remote in stored if remote}
+        self._pairs = {spis: (local, remote) for spis, local, remote in stored if remote}
         self._not_found = {spis: Trouble() for spis, _, remote in stored if not remote}
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """nhrpd's request for a binding, and the IKE_SA of the peer that asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dmvpn_agent.addresses import Address
@@ -45,6 +45,14 @@ class BindingRequest:
     def pair(self) -> tuple[Address, Address]:
         """Return protocol and NBMA address."""
         return self.protocol_address, self.nbma_address
+
+    @property
+    def kept(self) -> "BindingRequest":
+        """Return it without the octets of the certificate's subject, which only readers of certificates need."""
+        certificate = self.certificate
+        if not isinstance(certificate, Certificate) or not certificate.subject_name:
+            return self
+        return replace(self, certificate=replace(certificate, subject_name=b""))
 
 
 def is_requester(request: BindingRequest, ike_peer: IkePeer) -> bool:

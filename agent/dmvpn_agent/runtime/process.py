@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from dmvpn_agent import __version__
 from dmvpn_agent.runtime import logs, metrics
@@ -31,7 +32,7 @@ class Process:
         self,
         name: str,
         database: Path,
-        table: Table,
+        table: Table[Any, Any],
         metrics_at: Endpoint | None,
         failing: tuple[str, ...],
         clocks: Clocks,

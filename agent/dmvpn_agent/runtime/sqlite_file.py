@@ -6,11 +6,11 @@ either. Damage is noticed when the file is opened.
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -31,9 +31,20 @@ _LOCK_TIMEOUT = 1.0
 #: What SQLite keeps beside a database: the rollback journal; the write-ahead log and its index, if a tool made them.
 _BESIDE = ("-journal", "-wal", "-shm")
 _SQL_TYPES = {str: "TEXT", bytes: "BLOB"}
+#: Errors of one row or key, not of the file: text that is not Unicode, a value of a wrong type or size.
+_ROW_ERRORS = (ValueError, TypeError, OverflowError, sqlite3.DataError, sqlite3.IntegrityError,
+               sqlite3.InterfaceError, sqlite3.ProgrammingError)  # fmt: skip
 
 #: The values of a row, in the order of the table's columns.
 Row = tuple[str | bytes, ...]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+def is_locked(error: Exception) -> bool:
+    """Tell whether another process has the file locked."""
+    code = error.sqlite_errorcode if isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorcode") else 0
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class StoreUnreadable(Exception):
@@ -44,12 +55,17 @@ class Damaged(Exception):
     """The file is not a database, or one of other tables; the text says why."""
 
 
-class Table(NamedTuple):
-    """A table. The first column is the key, a text; ``source`` names its rows in log and metrics."""
+class Table(NamedTuple, Generic[K, V]):
+    """A table. The first column is the key, as ``str`` prints it; ``source`` names its rows in log and metrics.
+
+    ``encode`` returns the row of a key and its value; ``decode`` the reverse, and raises ``ValueError``.
+    """
 
     name: str
     columns: Mapping[str, type[str] | type[bytes]]
     source: ItemSource
+    encode: Callable[[K, V], Row]
+    decode: Callable[[Row], tuple[K, V]]
 
     @property
     def create(self) -> str:
@@ -67,14 +83,22 @@ class Table(NamedTuple):
         """Delete all rows."""
         db.execute(f"DELETE FROM {self.name}")  # noqa: S608  constants
 
-    def delete(self, db: sqlite3.Connection, keys: Iterable[str]) -> None:
-        """Delete rows; they need not be there."""
-        db.executemany(f"DELETE FROM {self.name} WHERE {self._key} = ?", ((key,) for key in keys))  # noqa: S608
+    def delete(self, db: sqlite3.Connection, key: str) -> None:
+        """Delete a row; it need not be there."""
+        with suppress(*_ROW_ERRORS):  # such a key was never written
+            db.execute(f"DELETE FROM {self.name} WHERE {self._key} = ?", (key,))  # noqa: S608  constants
 
-    def replace(self, db: sqlite3.Connection, rows: Iterable[Row]) -> None:
-        """Write rows, each in place of the one with its key, and after all others."""
+    def replace(self, db: sqlite3.Connection, key: K, value: V, unreadable: Unreadable) -> None:
+        """Write a row in place of the one with its key, after all others; skip one that cannot be written."""
+        try:
+            self.write(db, self.encode(key, value))
+        except _ROW_ERRORS as error:
+            unreadable.skip(self.source, ("written", key), f"{key!r:.100} cannot be written: {error}")
+
+    def write(self, db: sqlite3.Connection, row: Row) -> None:
+        """Write a row as it is."""
         marks = ", ".join("?" * len(self.columns))
-        db.executemany(f"REPLACE INTO {self.name} VALUES ({marks})", rows)  # noqa: S608  constants
+        db.execute(f"REPLACE INTO {self.name} VALUES ({marks})", row)  # noqa: S608  constants
 
     def read(
         self, db: sqlite3.Connection, unreadable: Unreadable, keys: Collection[str] | None = None
@@ -92,6 +116,14 @@ class Table(NamedTuple):
             else:
                 rows[str(row[0])] = row
         return rows
+
+    def decoded(self, rows: Mapping[str, Row], unreadable: Unreadable) -> Iterator[tuple[K, V]]:
+        """Yield the keys and values of rows; an unreadable one is skipped."""
+        for name, row in rows.items():
+            try:
+                yield self.decode(row)
+            except ValueError as error:
+                unreadable.skip(self.source, name, f"{name!r:.100}: {error}")
 
     def _select(self, db: sqlite3.Connection, keys: Collection[str] | None) -> Iterator[tuple[int, list[object]]]:
         """Yield each row's number and its values, with ``None`` for a value that is far too long."""
@@ -120,7 +152,7 @@ class Table(NamedTuple):
         return tuple(row)
 
 
-def open_file(path: Path, table: Table) -> sqlite3.Connection:
+def open_file(path: Path, table: Table[K, V]) -> sqlite3.Connection:
     """Open a file to write, or create it; a damaged one, or one of another schema, is set aside.
 
     Raises ``OSError`` and ``DATABASE_ERRORS``.
@@ -135,7 +167,7 @@ def open_file(path: Path, table: Table) -> sqlite3.Connection:
 
 
 def read_file(
-    path: Path, table: Table, unreadable: Unreadable, keys: Collection[str] | None = None
+    path: Path, table: Table[K, V], unreadable: Unreadable, keys: Collection[str] | None = None
 ) -> dict[str, Row]:
     """Return the rows of a file that another process may be writing; the file is not changed.
 
@@ -163,7 +195,7 @@ def delete_file(path: Path) -> None:
         one.unlink(missing_ok=True)
 
 
-def _connect(path: Path, table: Table) -> sqlite3.Connection:
+def _connect(path: Path, table: Table[K, V]) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT, check_same_thread=False)
     db.text_factory = _text_or_none
     try:
@@ -192,7 +224,7 @@ def _schema(db: sqlite3.Connection) -> list[str | None]:
     return [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%'")]
 
 
-def _check_schema(db: sqlite3.Connection, table: Table) -> None:
+def _check_schema(db: sqlite3.Connection, table: Table[K, V]) -> None:
     if _schema(db) != [table.create]:
         raise Damaged("its schema is not that of this version")
 

@@ -26,6 +26,43 @@ LONGEST_KEY = 1000
 ACCURACY = timedelta(minutes=10)
 
 
+def _row(_: str, peer: KnownPeer) -> Row:
+    track = peer.track
+    return (
+        peer.key,
+        peer.name,
+        peer.interface,
+        str(peer.kind),
+        str(peer.protocol_address),
+        str(peer.nbma_address),
+        peer.subject[:1000],
+        _text(peer.not_after),
+        str(track.stage or ""),
+        _text(track.since),
+        _text(track.last_seen),
+    )
+
+
+def _peer(row: Row) -> tuple[str, KnownPeer]:
+    """Return the key and peer of a row. Raises ``ValueError``."""
+    key, name, interface, kind, protocol, nbma, subject, not_after, stage, since, last_seen = map(str, row)
+    track = Track(Stage(stage) if stage else None, _time(since), _time(last_seen))
+    return key, KnownPeer(
+        key, name, interface, PeerKind(kind), ip_address(protocol), ip_address(nbma), subject, _time(not_after), track
+    )
+
+
+def _text(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
+
+
+def _time(text: str) -> datetime | None:
+    moment = datetime.fromisoformat(text) if text else None
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError(f"{text!r:.40} has no time zone")
+    return moment
+
+
 class KnownPeers:
     """The known peers by key. Shortcut peers come and go by design, and are not learned."""
 
@@ -45,9 +82,11 @@ class KnownPeers:
             "last_seen": str,
         },
         ItemSource.KNOWN_PEER,
+        _row,
+        _peer,
     )
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store[str, KnownPeer]) -> None:
         self._store = store
         self._peers: dict[str, KnownPeer] = {}
         self._full = False
@@ -55,13 +94,7 @@ class KnownPeers:
     def open(self) -> None:
         """Read the stored peers."""
         self._store.open()
-        for number, row in enumerate(self._store.rows()):
-            try:
-                peer = _peer(row)
-            except ValueError as error:
-                self._store.unreadable.skip(ItemSource.KNOWN_PEER, number, f"{row[0]!r:.100}: {error}")
-            else:
-                self._peers[peer.key] = peer
+        self._peers = dict(self._store.load())
 
     def close(self) -> None:
         """Write what is not written."""
@@ -81,7 +114,7 @@ class KnownPeers:
                 continue
             if (now := _known(peer, before)) != before and len(peer.key) <= LONGEST_KEY:
                 self._peers[peer.key] = now
-                self._store.save(_row(now))
+                self._store.save(now.key, now)
 
     def forget(self, key: str) -> bool:
         """Forget a peer; return whether it was known."""
@@ -122,40 +155,3 @@ def _known(peer: JoinedPeer, before: KnownPeer | None) -> KnownPeer:
         not_after=peer.not_after,
         track=track,
     )
-
-
-def _row(peer: KnownPeer) -> Row:
-    track = peer.track
-    return (
-        peer.key,
-        peer.name,
-        peer.interface,
-        str(peer.kind),
-        str(peer.protocol_address),
-        str(peer.nbma_address),
-        peer.subject[:1000],
-        _text(peer.not_after),
-        str(track.stage or ""),
-        _text(track.since),
-        _text(track.last_seen),
-    )
-
-
-def _peer(row: Row) -> KnownPeer:
-    """Return the peer of a row. Raises ``ValueError``."""
-    key, name, interface, kind, protocol, nbma, subject, not_after, stage, since, last_seen = map(str, row)
-    track = Track(Stage(stage) if stage else None, _time(since), _time(last_seen))
-    return KnownPeer(
-        key, name, interface, PeerKind(kind), ip_address(protocol), ip_address(nbma), subject, _time(not_after), track
-    )
-
-
-def _text(moment: datetime | None) -> str:
-    return moment.isoformat() if moment else ""
-
-
-def _time(text: str) -> datetime | None:
-    moment = datetime.fromisoformat(text) if text else None
-    if moment is not None and moment.tzinfo is None:
-        raise ValueError(f"{text!r:.40} has no time zone")
-    return moment

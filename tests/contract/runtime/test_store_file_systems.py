@@ -35,7 +35,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def _opened(path: Path) -> Store:
+def _opened(path: Path) -> Store[str, tuple[bytes, bytes]]:
     store = Store(path, CertificateTable.TABLE)
     store.open()
     return store
@@ -49,7 +49,7 @@ def _stored(path: Path) -> set[str]:
         store.close()
 
 
-def _keys(store: Store) -> set[str]:
+def _keys(store: Store[str, tuple[bytes, bytes]]) -> set[str]:
     return {spis for spis, _, _ in CertificateTable(store).load()}
 
 

@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.peer_table import PeerTable, read_peers
 from dmvpn_agent.charon.ike_peer import IkePeer
+from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import Unreadable
 from factories import ADDRESS, NBMA, UNITS, certificate, request
 
+PeerFile = Store[Address, BindingRequest]
 GOOD = (str(ADDRESS), "gre1", "dynamic", str(NBMA), certificate().der, "", "")
 
 
@@ -27,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def store(path: Path) -> Iterator[PeerFile]:
     store = Store(path, PeerTable.TABLE)
     store.open()
     yield store
@@ -35,7 +38,7 @@ def store(path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def table(store: Store) -> PeerTable:
+def table(store: PeerFile) -> PeerTable:
     return PeerTable(store)
 
 
@@ -48,7 +51,7 @@ def _reopened(path: Path, telemetry: Telemetry | None = None) -> list[object]:
         store.close()
 
 
-def test_what_was_saved_is_loaded_by_the_next_process(store: Store, table: PeerTable, path: Path) -> None:
+def test_what_was_saved_is_loaded_by_the_next_process(store: PeerFile, table: PeerTable, path: Path) -> None:
     """The whole request, with its certificate; ``plan`` reads the same while the agent runs."""
     table.save(request())
     store.flush()
@@ -65,7 +68,7 @@ def test_an_address_has_one_row(table: PeerTable) -> None:
     assert list(table.load()) == [renewed]
 
 
-def test_what_was_saved_last_is_loaded_last(store: Store, table: PeerTable, path: Path) -> None:
+def test_what_was_saved_last_is_loaded_last(store: PeerFile, table: PeerTable, path: Path) -> None:
     """Of two peers that conflict the later one counts, also if it was saved before."""
     first, second = request(), request(protocol_address=ADDRESS + 1)
     for one in (first, second, first):
@@ -74,7 +77,7 @@ def test_what_was_saved_last_is_loaded_last(store: Store, table: PeerTable, path
     assert _reopened(path) == [second, first]
 
 
-def test_a_peer_that_was_removed_is_gone(store: Store, table: PeerTable, path: Path) -> None:
+def test_a_peer_that_was_removed_is_gone(store: PeerFile, table: PeerTable, path: Path) -> None:
     """It need not be there to be removed."""
     table.save(request())
     table.remove(ADDRESS)
@@ -83,7 +86,9 @@ def test_a_peer_that_was_removed_is_gone(store: Store, table: PeerTable, path: P
     assert _reopened(path) == []
 
 
-def test_a_peer_with_a_pre_shared_key_is_stored_by_its_identity(store: Store, table: PeerTable, path: Path) -> None:
+def test_a_peer_with_a_pre_shared_key_is_stored_by_its_identity(
+    store: PeerFile, table: PeerTable, path: Path
+) -> None:
     """It has no certificate by which it can be judged again."""
     asked = request(certificate=None, ike_peers=frozenset({IkePeer("spoke7@example.net", has_certificate=False)}))
     table.save(asked)

@@ -140,13 +140,15 @@ class TestBridgeCertificates:
     """The bridge's file."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[Store]:
+    def store(self, tmp_path: Path) -> Iterator[Store[str, tuple[bytes, bytes]]]:
         store = Store(tmp_path / "bridge.sqlite", CertificateTable.TABLE)
         store.open()
         yield store
         store.close()
 
-    def test_a_certificate_that_the_bridge_just_wrote_is_found(self, store: Store, tmp_path: Path) -> None:
+    def test_a_certificate_that_the_bridge_just_wrote_is_found(
+        self, store: Store[str, tuple[bytes, bytes]], tmp_path: Path
+    ) -> None:
         """The bridge has its file open; unknown SPIs are left out."""
         table = CertificateTable(store)
         reader = BridgeCertificates(tmp_path / "bridge.sqlite")

@@ -28,6 +28,7 @@ from fakes.waiting import until_now
 
 PADDING = b"x" * 3000
 TABLE = CertificateTable.TABLE
+CertificateStore = Store[str, tuple[bytes, bytes]]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Store]:
+def opened(path: Path) -> Iterator[CertificateStore]:
     store = Store(path, TABLE)
     store.open()
     try:
@@ -50,23 +51,23 @@ def stored(path: Path) -> set[str]:
         return keys(store)
 
 
-def keys(store: Store) -> set[str]:
-    return {str(row[0]) for row in store.rows()}
+def keys(store: CertificateStore) -> set[str]:
+    return {name for name, _ in store.load()}
 
 
-def _save(store: Store, *names: str) -> None:
+def _save(store: CertificateStore, *names: str) -> None:
     for name in names:
-        store.save((name, b"", b"x"))
+        store.save(name, (b"", b"x"))
     store.flush()
 
 
 def _fill(path: Path, count: int = 20) -> None:
     with opened(path) as store:
         for number in range(count):
-            store.save((str(number), b"", PADDING))
+            store.save(str(number), (b"", PADDING))
 
 
-class Hanging(Store):
+class Hanging(CertificateStore):
     """Its disk answers once it is released."""
 
     def __init__(self, path: Path, **options: Any) -> None:
@@ -93,11 +94,11 @@ class TestRestart:
         """Rows are in the order in which they were saved last; a removed row is gone."""
         with opened(path) as store:
             for name in ("a", "b", "c", "a"):
-                store.save((name, b"", b"x"))
+                store.save(name, (b"", b"x"))
             store.remove("b")
             store.remove("b")
         with opened(path) as store:
-            assert [row[0] for row in store.rows()] == ["c", "a"]
+            assert [name for name, _ in store.load()] == ["c", "a"]
 
     def test_the_order_survives_several_writes(self, path: Path) -> None:
         """A row that is saved again after a write goes to the end of the file, too."""
@@ -105,18 +106,18 @@ class TestRestart:
             _save(store, "a", "b")
             _save(store, "a")
         with opened(path) as store:
-            assert [row[0] for row in store.rows()] == ["b", "a"]
+            assert [name for name, _ in store.load()] == ["b", "a"]
 
     def test_a_store_that_was_closed_can_be_opened_again(self, path: Path) -> None:
         """It goes on writing."""
         store = Store(path, TABLE)
         for name in ("a", "b"):
             store.open()
-            store.save((name, b"", b"x"))
+            store.save(name, (b"", b"x"))
             assert store.flush()
             store.close()
         with opened(path) as again:
-            assert [row[0] for row in again.rows()] == ["a", "b"]
+            assert [name for name, _ in again.load()] == ["a", "b"]
 
     def test_a_store_that_was_not_opened_can_be_closed(self, path: Path) -> None:
         """A start that failed half-way can be stopped."""
@@ -136,7 +137,7 @@ class TestRestart:
                 shutil.copy(path.parent / name, path.parent / f"killed-{name}")
         copy = path.parent / "killed-bridge.sqlite"
         with opened(copy) as store:
-            assert {row[2] for row in store.rows()} == {PADDING}
+            assert {remote for _, (_, remote) in store.load()} == {PADDING}
 
 
 class TestFile:
@@ -307,18 +308,55 @@ class TestDisk:
     def test_a_file_that_another_process_has_locked_is_not_damaged(
         self, path: Path, logs: list[dict[str, Any]]
     ) -> None:
-        """The process goes on in memory, and writes what it has learned once the file is free."""
+        """The process goes on in memory, and writes what it has learned once the file is free.
+
+        A reader has the file for a moment; it is reported if that lasts.
+        """
         _fill(path, 2)
-        with closing(sqlite3.connect(path, isolation_level=None)) as other, opened(path) as store:
+        now = 0.0
+        store = Store(path, TABLE, clock=lambda: now)
+        store.open()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             _save(store, "new")
             assert keys(store) == {"0", "1", "new"}
+            assert (logs, store.survives) == ([], True)
+            now = HANGING
+            store.flush()
             assert not store.survives
             other.execute("ROLLBACK")
             store.remove("0")
             store.flush()
             assert [entry["event"] for entry in logs] == ["store_in_memory", "store_on_disk_again"]
             assert {spis for (spis,) in other.execute("SELECT spis FROM certificates")} == {"1", "new"}
+        store.close()
+
+    def test_a_lock_that_ends_soon_is_not_reported(self, path: Path, logs: list[dict[str, Any]]) -> None:
+        """Nothing is lost."""
+        with opened(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+            _save(store, "1")
+            other.execute("BEGIN IMMEDIATE")
+            _save(store, "2")
+            other.execute("ROLLBACK")
+        assert (logs, stored(path)) == ([], {"1", "2"})
+
+    @pytest.mark.parametrize("bad", ["\ud800", 7], ids=["not Unicode", "of another type"])
+    def test_a_row_that_cannot_be_written_is_skipped_alone(
+        self, path: Path, logs: list[dict[str, Any]], bad: Any
+    ) -> None:
+        """The others are written; it is counted, and the file counts as writable."""
+        telemetry = Telemetry()
+        store = Store(path, TABLE, Unreadable(telemetry))
+        store.open()
+        for name in ("1", bad, "2"):
+            store.save(name, (b"", b"x" if isinstance(name, str) else object()))  # type: ignore[arg-type]
+        store.flush()
+        assert store.survives
+        store.remove(bad)
+        store.close()
+        assert stored(path) == {"1", "2"}
+        assert telemetry.value(metrics.UNREADABLE, "stored_certificate") == 1
+        assert [entry["event"] for entry in logs] == ["item_unreadable"]
 
     def test_rows_that_could_not_be_read_at_the_start_are_kept(self, path: Path) -> None:
         """Another process has the file for a moment; the next process still knows them."""
@@ -328,7 +366,7 @@ class TestDisk:
             store = Store(path, TABLE)
             store.open()
             other.execute("ROLLBACK")
-        assert store.rows() == ()
+        assert store.load() == ()
         _save(store, "new")
         assert stored(path) == {"0", "1", "new"}
         store.close()
@@ -336,21 +374,46 @@ class TestDisk:
     def test_a_disk_that_hangs_delays_nothing(self, hanging: Hanging, logs: list[dict[str, Any]]) -> None:
         """Neither a change, nor the end of the process for long."""
         hanging.open()
-        hanging.save(("1", b"", b"x"))
+        hanging.save("1", (b"", b"x"))
         assert not hanging.flush()
         hanging.close()
         assert [entry["event"] for entry in logs] == ["store_not_closed"]
+
+    def test_a_store_that_is_opened_again_while_its_disk_hangs_has_one_writer(self, hanging: Hanging) -> None:
+        """``close`` gave up; the thread that hangs goes on with what is saved from then on."""
+        hanging.open()
+        hanging.save("1", (b"", b"x"))
+        hanging.writing.wait()
+        hanging.close()
+        hanging.open()
+        assert [thread.name for thread in threading.enumerate()].count("store") == 1
+        hanging.save("2", (b"", b"x"))
+        hanging.released.set()
+        until_now(hanging.flush)
+        hanging.close()
+        assert "store" not in [thread.name for thread in threading.enumerate()]
+        assert stored(hanging._path) == {"1", "2"}
+
+    def test_a_thread_that_hung_ends_when_the_disk_answers(self, hanging: Hanging) -> None:
+        """What was saved before ``close`` is written then."""
+        hanging.open()
+        hanging.save("1", (b"", b"x"))
+        hanging.writing.wait()
+        hanging.close()
+        hanging.released.set()
+        until_now(lambda: "store" not in [thread.name for thread in threading.enumerate()])
+        assert stored(hanging._path) == {"1"}
 
     def test_a_disk_that_hangs_is_reported_once(self, path: Path, logs: list[dict[str, Any]]) -> None:
         """The metric shows that a restart will not know all peers, until the disk answers."""
         now = 0.0
         store = Hanging(path, clock=lambda: now)
         store.open()
-        store.save(("0", b"", b"x"))
+        store.save("0", (b"", b"x"))
         store.writing.wait()
         now = HANGING + 1
         for number in range(1, 10):
-            store.save((str(number), b"", b"x"))
+            store.save(str(number), (b"", b"x"))
         assert not store.survives
         store.released.set()
         store.flush()
@@ -366,10 +429,10 @@ class TestDisk:
         monkeypatch.setattr(store_module, "MAX_CHANGES", 5)
         store = Hanging(path)
         store.open()
-        store.save(("0", b"", b"x"))
+        store.save("0", (b"", b"x"))
         store.writing.wait()
         for number in range(100):
-            store.save((str(number), b"", b"x"))
+            store.save(str(number), (b"", b"x"))
             store.remove(str(number - 1))
         assert len(store._changed) <= 5
         store.released.set()
@@ -400,7 +463,7 @@ class TestOtherProcesses:
             number = 0
             while reader.poll() is None:
                 number += 1
-                store.save((str(number % 200), b"", PADDING))
+                store.save(str(number % 200), (b"", PADDING))
                 store.flush()
                 assert store.survives
             assert reader.stdout is not None

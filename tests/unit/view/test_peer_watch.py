@@ -1,5 +1,7 @@
 """The joined view over time: what is learned, what moved, and how a peer is found."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,10 +141,9 @@ def test_a_damaged_row_is_skipped(tmp_path: Path) -> None:
     (up,) = join(sources(1))
     known.update([up], learn=True)
     known.close()
-    damaged = Store(tmp_path / "known.sqlite", KnownPeers.TABLE)
-    damaged.open()
-    damaged.save(("x@gre1", "x", "gre1", "spoke", "10.255.0", "203.0.113.7", "", "", "", "", ""))
-    damaged.close()
+    row = ("x@gre1", "x", "gre1", "spoke", "10.255.0", "203.0.113.7", "", "", "", "", "")
+    with closing(sqlite3.connect(tmp_path / "known.sqlite")) as file, file:
+        KnownPeers.TABLE.write(file, row)
     assert [peer.name for peer in _known(tmp_path).all()] == ["spoke1"]
 
 
@@ -170,4 +171,4 @@ def test_a_known_peer_has_the_fields_of_its_row() -> None:
     """A row is read back as it was written."""
     address = sources(1).members[0].peer.protocol_address
     peer = KnownPeer("k", "n", "gre1", PeerKind.HUB, address, address, "CN=x", None, Track())
-    assert _peer(_row(peer)) == peer
+    assert _peer(_row("k", peer)) == ("k", peer)
