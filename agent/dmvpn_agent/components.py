@@ -77,7 +77,7 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process
-from dmvpn_agent.runtime.sqlite_file import Table
+from dmvpn_agent.runtime.sqlite_file import K, Table, V
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Samples
 from dmvpn_agent.runtime.unreadable import Unreadable
@@ -304,7 +304,7 @@ class Components:
             clock=self._clocks.uptime,
         )
 
-    def _store(self, name: str, table: Table) -> Store:
+    def _store(self, name: str, table: Table[K, V]) -> Store[K, V]:
         return Store(self._config.state_directory / f"{name}.sqlite", table, Unreadable(self.telemetry))
 
     def _make_peer_sources(self) -> PeerSources:

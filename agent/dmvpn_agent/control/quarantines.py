@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy
-from dmvpn_agent.runtime.sqlite_file import Row, Table
+from dmvpn_agent.runtime.sqlite_file import Row, Table, decode_plain, encode_plain
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.unreadable import ItemSource
 
@@ -19,9 +19,9 @@ LIMIT, LONGEST_IDENTITY = 1000, 1000
 class Quarantines:
     """The quarantined identities: a certificate's subject (RFC 4514), or an IKE identity."""
 
-    TABLE = Table("quarantined", {"identity": str, "name": str}, ItemSource.QUARANTINE)
+    TABLE = Table("quarantined", {"identity": str, "name": str}, ItemSource.QUARANTINE, encode_plain, decode_plain)
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store[str, Row]) -> None:
         self._store = store
 
     def open(self) -> None:
@@ -33,15 +33,14 @@ class Quarantines:
         self._store.close()
 
     def __contains__(self, identity: str) -> bool:
-        return any(row[0] == identity for row in self._store.rows())
+        return any(known == identity for known, _ in self._store.load())
 
     def __len__(self) -> int:
-        return len(self._store.rows())
+        return len(self._store.load())
 
     def add(self, identity: str, name: str) -> None:
         """Quarantine an identity."""
-        row: Row = (identity, name)
-        self._store.save(row)
+        self._store.save(identity, (name,))
         self._store.flush()
 
     def remove(self, identity: str) -> None:
@@ -51,7 +50,7 @@ class Quarantines:
 
     def in_force(self, policy: Policy) -> Policy:
         """Return a policy with these quarantines added."""
-        rows = tuple(Maintenance(Action.QUARANTINE, _pattern(str(row[0]))) for row in self._store.rows())
+        rows = tuple(Maintenance(Action.QUARANTINE, _pattern(identity)) for identity, _ in self._store.load())
         return replace(policy, maintenance=(*policy.maintenance, *rows)) if rows else policy
 
 

@@ -41,6 +41,16 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+def encode_plain(key: str, value: Row) -> Row:
+    """Return the row of a table whose values are the columns after the key."""
+    return key, *value
+
+
+def decode_plain(row: Row) -> tuple[str, Row]:
+    """Return the key and the columns after it."""
+    return str(row[0]), row[1:]
+
+
 def is_locked(error: Exception) -> bool:
     """Tell whether another process has the file locked."""
     code = error.sqlite_errorcode if isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorcode") else 0

@@ -103,9 +103,10 @@ class Store(Generic[K, V]):
     def load(self) -> tuple[tuple[K, V], ...]:
         """Return all keys and values, in the order in which they were saved; an unreadable row is skipped."""
         with self._condition:
-            self._values = dict(self._table.decoded(self._undecoded, self.unreadable)) | self._values
-            decoded = {str(key) for key in self._values}
-            self._undecoded = {name: row for name, row in self._undecoded.items() if name not in decoded}
+            if self._undecoded:
+                self._values = dict(self._table.decoded(self._undecoded, self.unreadable)) | self._values
+                decoded = {str(key) for key in self._values}
+                self._undecoded = {name: row for name, row in self._undecoded.items() if name not in decoded}
             return tuple(self._values.items())
 
     def save(self, key: K, value: V) -> None:

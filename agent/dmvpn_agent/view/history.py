@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from dmvpn_agent.runtime.clocks import Clock
-from dmvpn_agent.runtime.sqlite_file import MAX_TEXT, Row, Table
+from dmvpn_agent.runtime.sqlite_file import MAX_TEXT, Row, Table, decode_plain, encode_plain
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.unreadable import ItemSource
 
@@ -101,7 +101,7 @@ _Subject = tuple[EntryKind, str, str, str]
 class History:
     """The entries by number, kept as their rows only: they are read seldom."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store[str, Row], clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._latest: OrderedDict[_Subject, Entry] = OrderedDict()
@@ -112,7 +112,7 @@ class History:
     def open(self) -> None:
         """Read what was stored; what was added before comes after it."""
         self._store.open()
-        numbers = sorted(int(row[0]) for row in self._store.rows() if str(row[0]).isdecimal())
+        numbers = sorted(int(key) for key, _ in self._store.load() if key.isdecimal())
         self._first, self._next = (numbers[0], numbers[-1] + 1) if numbers else (1, 1)
         early, self._early = self._early or [], None
         for entry in early:
@@ -145,11 +145,11 @@ class History:
     def find(self, wanted: Filter) -> list[Entry]:
         """Return the wanted entries, oldest first; of too many, the newest. Takes long: for a thread."""
         found = []
-        for number, row in enumerate(sorted(self._store.rows(), key=lambda row: row[0])):
+        for key, value in sorted(self._store.load(), key=lambda item: item[0]):
             try:
-                entry = _entry(row)
+                entry = _entry((key, *value))
             except ValueError as error:
-                self._store.unreadable.skip(ItemSource.HISTORY, number, f"{row[0]!r:.100}: {error}")
+                self._store.unreadable.skip(ItemSource.HISTORY, key, f"{key!r:.100}: {error}")
                 continue
             if wanted.matches(entry):
                 found.append(entry)
@@ -170,7 +170,7 @@ class History:
         return self._next - 1
 
     def _keep(self, entry: Entry) -> None:
-        self._store.save(_row(entry))
+        self._store.save(_key(entry.number), _value(entry))
         while self._next - self._first > LIMIT:
             self._store.remove(_key(self._first))
             self._first += 1
@@ -181,19 +181,19 @@ class History:
 
 
 #: ``entry``: the fields of ``Entry`` but its number, as JSON.
-TABLE = Table("history", {"number": str, "time": str, "entry": str}, ItemSource.HISTORY)
+TABLE = Table("history", {"number": str, "time": str, "entry": str}, ItemSource.HISTORY, encode_plain, decode_plain)
 
 
 def _key(number: int) -> str:
     return f"{number:012}"
 
 
-def _row(entry: Entry) -> Row:
+def _value(entry: Entry) -> Row:
     values = entry.as_json()
     text = json.dumps([values[name] for name in _FIELDS], separators=(",", ":"))
     if len(text) > MAX_TEXT:
-        return _row(replace(entry, text=entry.text[: len(entry.text) // 2], addresses=entry.addresses[:4]))
-    return _key(entry.number), values["time"], text
+        return _value(replace(entry, text=entry.text[: len(entry.text) // 2], addresses=entry.addresses[:4]))
+    return values["time"], text
 
 
 _FIELDS = ("kind", "what", "peer", "text", "addresses", "count", "last")

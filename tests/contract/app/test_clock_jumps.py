@@ -64,8 +64,8 @@ class Hub:
         # Shorter than the configuration allows, so that many passes take little time.
         config = replace(config, frr=replace(config.frr, coalesce=0, resync_interval=0.05))
         self.frr: Frr = config.frr
-        self.app = AgentApp(config, clocks=Clocks(lambda: utc_now() + self.off, lambda: uptime() + self.later))
         self.later = timedelta()
+        self.app = AgentApp(config, clocks=Clocks(lambda: utc_now() + self.off, lambda: uptime() + self.later))
 
     def cache(self, _: str) -> bytes:
         self.reads += 1

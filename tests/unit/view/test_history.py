@@ -83,8 +83,8 @@ def test_a_long_text_is_cut_and_a_damaged_row_is_skipped(history: History, tmp_p
     store = Store(tmp_path / "history.sqlite", TABLE)
     store.open()
     for number, row in enumerate(("[]", "x", '["dance","x",null,"",[],1,null]', "[" * 500)):
-        store.save((f"{900 + number:012}", NOW.isoformat(), row))
-    store.save(("000000000950", "2026-03-01T12:00", '["stage","up",null,"",[],1,null]'))
+        store.save(f"{900 + number:012}", (NOW.isoformat(), row))
+    store.save("000000000950", ("2026-03-01T12:00", '["stage","up",null,"",[],1,null]'))
     store.close()
     again = _history(tmp_path, clock)
     (entry,) = again.find(Filter())
