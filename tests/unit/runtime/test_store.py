@@ -385,13 +385,14 @@ class TestDisk:
         hanging.save("1", (b"", b"x"))
         hanging.writing.wait()
         hanging.close()
+        writer = hanging._thread
         hanging.open()
-        assert [thread.name for thread in threading.enumerate()].count("store") == 1
+        assert hanging._thread is writer
         hanging.save("2", (b"", b"x"))
         hanging.released.set()
         until_now(hanging.flush)
         hanging.close()
-        assert "store" not in [thread.name for thread in threading.enumerate()]
+        until_now(lambda: hanging._thread is None)
         assert stored(hanging._path) == {"1", "2"}
 
     def test_a_thread_that_hung_ends_when_the_disk_answers(self, hanging: Hanging) -> None:
@@ -401,7 +402,7 @@ class TestDisk:
         hanging.writing.wait()
         hanging.close()
         hanging.released.set()
-        until_now(lambda: "store" not in [thread.name for thread in threading.enumerate()])
+        until_now(lambda: hanging._thread is None)
         assert stored(hanging._path) == {"1"}
 
     def test_a_disk_that_hangs_is_reported_once(self, path: Path, logs: list[dict[str, Any]]) -> None:
