@@ -246,10 +246,15 @@ def test_only_root_may_change_something(accepted: Console) -> None:
     assert not accepted.agent.events("operator_command")
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_events_are_streamed_as_they_happen(console: Console) -> None:
     """One document a line, until the reader leaves."""
     argv = [sys.executable, "-m", "dmvpn_agent.cli", "watch", "--events", "--config", str(console.agent.config)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as watching:
+    # A job in the background of a shell without job control ignores SIGINT, and so would its children.
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, preexec_fn=_heed_interrupts) as watching:  # noqa: PLW1509
         assert watching.stdout is not None
         os.set_blocking(watching.stdout.fileno(), False)
         lines: list[bytes] = []

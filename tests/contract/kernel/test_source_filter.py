@@ -333,3 +333,34 @@ async def test_a_peer_loses_nothing_while_200_others_come_and_go() -> None:
     causes = running_filter.telemetry.samples(metrics.NFTABLES_WRITES)
     assert causes["changed",] > 0
     assert causes["elements",] > 0
+
+
+class _FlushedWhileRead(Nftables):
+    """Another program flushes all rules between the agent's reading of the table and of its sets, once."""
+
+    flushed = False
+    runs = 0
+
+    async def _list(self, *words: str) -> str | None:
+        if words[0] == "list" and not self.flushed:
+            self.flushed = True
+            command("nft", "delete", "table", "inet", "dmvpn_agent")
+        return await super()._list(*words)
+
+    async def change(self, script: str) -> None:
+        self.runs += 1
+        await super().change(script)
+
+
+@in_network_namespace
+async def test_a_table_flushed_while_it_is_read_is_written_again_as_a_whole() -> None:
+    """Not element by element: nft would refuse each, and a thousand peers have 7,000."""
+    command("sh", "-c", ROUTER)
+    one = _Filter(FilterMode.ENFORCE, tuple(_peer(number) for number in range(1, 9)), Telemetry())
+    firewall = _FlushedWhileRead()
+    one.table = TableReconciler(one.settings, lambda: one.peers, firewall, one.telemetry)
+    async with running(NftablesNotifications(one.table.trigger).run()), running(one.table.run()):
+        await until(lambda: firewall.flushed and one.table.installed)
+        await one.wait_for("10.8.0.0/24")
+    assert firewall.runs < 4
+    assert one.telemetry.value(metrics.NFTABLES_FAILURES) == 0

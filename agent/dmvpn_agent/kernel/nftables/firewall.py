@@ -10,17 +10,27 @@ class FirewallError(Exception):
     """nft cannot be run or refused something; the text has its message."""
 
 
+class TableChangedError(FirewallError):
+    """The table, or a set in it, went away since it was read: it must be read again."""
+
+
 class Firewall(Protocol):
     """The agent's nftables table on this node."""
 
     async def show(self) -> ShownTable | None:
-        """Return the agent's table, ``None`` if there is none. Raises ``FirewallError``."""
+        """Return the agent's table, ``None`` if there is none.
+
+        Raises ``FirewallError``, or ``TableChangedError`` if the table goes away while it is read.
+        """
 
     async def install(self, sections: tuple[Section, ...]) -> None:
         """Replace the agent's table in one transaction. Raises ``FirewallError``."""
 
     async def change(self, script: str) -> None:
-        """Apply commands in one transaction. Raises ``FirewallError``."""
+        """Apply commands in one transaction.
+
+        Raises ``FirewallError``, or ``TableChangedError`` if something that the commands name is not there.
+        """
 
     async def remove(self) -> None:
         """Delete the agent's table if it exists. Raises ``FirewallError``."""

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from dmvpn_agent.kernel.nftables import blocked, script
 from dmvpn_agent.kernel.nftables.blocked import UdpEndpoint
-from dmvpn_agent.kernel.nftables.firewall import FirewallError
+from dmvpn_agent.kernel.nftables.firewall import FirewallError, TableChangedError
 from dmvpn_agent.kernel.nftables.script import TABLE
 from dmvpn_agent.kernel.nftables.section import Section
 from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, ShownTable, parse_elements, parse_table
@@ -20,6 +20,7 @@ from dmvpn_agent.runtime.program import Completed, ProgramError, run
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 16 << 20
+_ABSENT = "No such file or directory"
 
 
 class Nftables:
@@ -30,7 +31,10 @@ class Nftables:
         self._writing = asyncio.Lock()
 
     async def show(self) -> ShownTable | None:
-        """Return the agent's table, ``None`` if there is none. Raises ``FirewallError``."""
+        """Return the agent's table, ``None`` if there is none.
+
+        Raises ``FirewallError``, or ``TableChangedError`` if the table goes away while it is read.
+        """
         # -t (terse): without the up to 65535 elements of a set that packets fill.
         shown = await self._list("-t", "list", "table", *TABLE.split())
         if shown is None:
@@ -42,8 +46,9 @@ class Nftables:
             for name in table.kept_sets:
                 kind = "map" if f"map {name}" in table.content else "set"
                 listed = await self._list("list", kind, *TABLE.split(), name)
-                # Deleted since the table was listed: the next notification is on its way.
-                elements[name] = {} if listed is None else await asyncio.to_thread(parse_elements, listed)
+                if listed is None:
+                    raise TableChangedError(f"{kind} {name} of table {TABLE} went away while it was read")
+                elements[name] = await asyncio.to_thread(parse_elements, listed)
         except NftFormatError as error:
             raise FirewallError(str(error)) from error
         return replace(table, elements=elements)
@@ -59,11 +64,15 @@ class Nftables:
             raise FirewallError(f"nft refuses table {TABLE}: {_message(done)}")
 
     async def change(self, script: str) -> None:
-        """Apply commands in one transaction. Raises ``FirewallError``."""
+        """Apply commands in one transaction.
+
+        Raises ``FirewallError``, or ``TableChangedError`` if something that the commands name is not there.
+        """
         async with self._writing:
             done = await self._nft("-f", "-", stdin=script)
         if done.status != 0:
-            raise FirewallError(f"nft refuses a change of table {TABLE}: {_message(done)}")
+            kind = TableChangedError if _ABSENT in done.stderr else FirewallError
+            raise kind(f"nft refuses a change of table {TABLE}: {_message(done)}")
 
     def _still_blocked(self) -> dict[UdpEndpoint, int]:
         now = time.monotonic()
@@ -73,7 +82,7 @@ class Nftables:
     async def remove(self) -> None:
         """Delete the agent's table if it exists. Raises ``FirewallError``."""
         done = await self._nft("delete", "table", *TABLE.split())
-        if done.status != 0 and "No such file or directory" not in done.stderr:
+        if done.status != 0 and _ABSENT not in done.stderr:
             raise FirewallError(f"nft cannot delete table {TABLE}: {_message(done)}")
 
     async def block(self, endpoint: UdpEndpoint, span: timedelta) -> None:
@@ -91,14 +100,14 @@ class Nftables:
         async with self._writing:
             self._blocked.pop(endpoint, None)
             done = await self._nft("-f", "-", stdin=blocked.unblock(endpoint, TABLE))
-        if done.status != 0 and "No such file or directory" not in done.stderr:
+        if done.status != 0 and _ABSENT not in done.stderr:
             raise FirewallError(f"nft cannot unblock packets from {endpoint[0]} port {endpoint[1]}: {_message(done)}")
 
     async def _list(self, *words: str) -> str | None:
         done = await self._nft("-j", *words)
         if done.status == 0:
             return done.stdout
-        if "No such file or directory" in done.stderr:
+        if _ABSENT in done.stderr:
             return None
         raise FirewallError(f"nft cannot list table {TABLE}: {_message(done)}")
 

@@ -9,7 +9,7 @@ import structlog
 
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.nftables.desired import desired_sections
-from dmvpn_agent.kernel.nftables.firewall import Firewall, FirewallError
+from dmvpn_agent.kernel.nftables.firewall import Firewall, FirewallError, TableChangedError
 from dmvpn_agent.kernel.nftables.plan import (
     ChangeElements,
     Rewrite,
@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 #: Seconds between two checks without an event, and until a failed one is repeated for the first time.
 CHECK_INTERVAL, FIRST_RETRY_INTERVAL = 15.0, 0.5
+#: Checks that may end early because another program changes the table, before that is a failure.
+PATIENCE = 3
 
 
 class TableReconciler:
@@ -63,6 +65,7 @@ class TableReconciler:
         self._written: Written | None = None
         self._computed: tuple[object, tuple[Section, ...]] = None, ()
         self._trouble = Trouble()
+        self._backoff = Backoff(FIRST_RETRY_INTERVAL, CHECK_INTERVAL)
         self._source = Source(SourceName.NFTABLES, telemetry)
         self._troubles = Troubles[str]()
         self.totals = Totals()
@@ -83,18 +86,22 @@ class TableReconciler:
 
     async def run(self) -> None:
         """Check the table until cancelled."""
-        backoff = Backoff(FIRST_RETRY_INTERVAL, CHECK_INTERVAL)
         while True:
             wait = CHECK_INTERVAL
             try:
                 with self._source.read():
                     await self._check()
-                backoff.succeeded()
+                self._backoff.succeeded()
                 self._trouble.over()
             except FirewallError as error:
-                self._failed(error)
-                wait = backoff.failed()
+                if not self._is_overtaken(error):
+                    self._failed(error)
+                wait = self._backoff.failed()
             await self._trigger.wait(within=wait)
+
+    def _is_overtaken(self, error: FirewallError) -> bool:
+        """Tell whether the table was changed during the check, so that the next check has to read it first."""
+        return isinstance(error, TableChangedError) and self._backoff.failures < PATIENCE
 
     def _failed(self, error: FirewallError) -> None:
         self.installed, self.shown, self.in_force = False, None, None
@@ -202,6 +209,8 @@ class TableReconciler:
         try:
             await self._change(change)
         except FirewallError as error:
+            if self._is_overtaken(error):
+                raise  # nft would refuse each part too, one after the other
             if not (parts := change.parts()):
                 raise FirewallError(f"{error} ({change.script.strip()})") from None
             refused: FirewallError | None = None
