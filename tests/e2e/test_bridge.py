@@ -51,7 +51,7 @@ def test_upgrade_changes_nothing(report: Report, node: str) -> None:
 @pytest.mark.parametrize("event", ["child_rekeyed", "ike_rekeyed"])
 def test_sas_were_rekeyed(report: Report, event: str) -> None:
     """In that minute there were six rekeyings of each kind."""
-    name = f'dmvpn_agent_sa_events_total{{event="{event}",peer="spoke1"}}'
+    name = f'dmvpn_agent_sa_events_total{{peer="spoke1",event="{event}"}}'
     assert report.evidence(REKEYED, "Metric", on="hub", name=name) >= 6
 
 
