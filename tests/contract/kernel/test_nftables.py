@@ -21,6 +21,7 @@ from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.section import Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
+from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.runtime.telemetry import Telemetry
 from fakes.waiting import running, until
 
@@ -100,6 +101,20 @@ async def test_nft_shows_the_same_table_at_every_check() -> None:
     assert await firewall.show() == first
     await firewall.install(_sections(RULE))
     assert await firewall.show() == first
+
+
+@pytest.mark.parametrize("mode", list(FilterMode))
+@in_network_namespace
+async def test_a_section_knows_what_it_declares(mode: FilterMode) -> None:
+    """nft shows just that; ``doctor`` misses what is not there."""
+    settings = TableSettings(("gre1", "gre2"), RULE, SourceFilter(mode, 0xFFFF0000))
+    sections = desired_sections(settings, (), {})
+    firewall = Nftables()
+    await firewall.install(sections)
+    shown = await firewall.show()
+    assert shown is not None
+    declared = frozenset[str]().union(*(section.objects for section in sections))
+    assert declared == shown.content.keys() - {"table dmvpn_agent"}
 
 
 @pytest.mark.parametrize(

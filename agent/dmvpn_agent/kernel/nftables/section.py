@@ -11,7 +11,7 @@ from dmvpn_agent.addresses import Address, Network
 #: Canonical text of the elements of each set that the agent fills itself.
 Elements = Mapping[str, frozenset[str]]
 
-_DECLARED = re.compile(r"^ *(set|map|chain|counter) (\S+) ", re.MULTILINE)
+_DECLARED = re.compile(r"^ *(set|map|chain|counter) (\S+) \{", re.MULTILINE)
 
 
 class Owner(NamedTuple):
