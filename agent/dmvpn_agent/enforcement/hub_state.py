@@ -24,8 +24,9 @@ from dmvpn_agent.charon.sa import IkeSa
 PATIENCE = timedelta(seconds=1)
 #: Time between two requests: at first, then doubled, and at most.
 FIRST_INTERVAL, LONGEST_INTERVAL = timedelta(seconds=2), timedelta(seconds=30)
-#: How long nhrpd may take to register: it sends a registration after 0, 2, 6 and 14 s.
-REGISTRATION_TIME = timedelta(seconds=8)
+#: How long nhrpd may take to register: it sends a registration after 0, 2, 6 and 14 s. A busy hub answers late, and
+#: an end in the middle of it costs both of them their bindings.
+REGISTRATION_TIME = timedelta(seconds=20)
 #: A reauthentication deletes the first IKE_SA sooner after it has made the second one.
 REAUTHENTICATION_TIME = timedelta(seconds=1)
 #: IKE_SAs that both nodes start at the same moment are not further apart.

@@ -35,7 +35,7 @@ PATIENCE = timedelta(seconds=30)
 #: nhrpd connects to the bridge every 2 s, and must know its circuits again before a peer registers.
 PATIENCE_AFTER_LOSS = timedelta(seconds=5)
 #: nhrpd makes the binding of an accepted peer at once. It forgets it if another circuit of the peer goes meanwhile.
-PATIENCE_AFTER_ACCEPT = timedelta(seconds=3)
+PATIENCE_AFTER_ACCEPT = timedelta(seconds=5)
 #: With more peers than this without a binding, the node is busy or recovers from something else.
 FEW = 5
 #: How long after its start the agent waits for nhrpd to connect to it.
@@ -125,18 +125,20 @@ class OrphanSaWatch:
             return max(since, self._link_back) + PATIENCE_AFTER_LINK
         if _peer(sa) in self._lost:
             return since + PATIENCE_AFTER_LOSS
-        return since + (PATIENCE_AFTER_ACCEPT if self._was_accepted(sa) else PATIENCE)
+        accepted = self._accepted_at(sa)
+        return since + PATIENCE if accepted is None else max(since, accepted) + PATIENCE_AFTER_ACCEPT
 
-    def _was_accepted(self, sa: IkeSa) -> bool:
-        """Tell whether the agent has accepted the peer of an IKE_SA, one of few that lack a binding."""
+    def _accepted_at(self, sa: IkeSa) -> timedelta | None:
+        """Return since when an accepted peer, one of few, lacks its binding; ``None`` for any other IKE_SA."""
         if self._started is None or len(self._since) > FEW or self._clock() - self._started < START_UP:
-            return False
+            return None
         here = self._sas.sas_at(sa.remote_host)
-        return any(
-            is_sa_of(sa, member.request, here)
+        absences = (
+            member.absent_since
             for member in self._peers.memberships()
-            if member.request.nbma_address == sa.remote_host
+            if member.request.nbma_address == sa.remote_host and is_sa_of(sa, member.request, here)
         )
+        return max((absence for absence in absences if absence is not None), default=None)
 
     def _note_loss(self, unbound: Mapping[str, IkeSa]) -> None:
         absent = {_peer(sa) for sa in unbound.values()}

@@ -346,10 +346,21 @@ class TestUnbound:
         node.present()
         node.accept(request())
         await node.wait(0)
-        await node.wait(2)
+        await node.wait(4)
         assert node.sas.ended == []
         await node.wait(1)
         assert node.sas.ended == [1]
+
+    async def test_one_that_was_accepted_late_has_its_time(self, node: Node) -> None:
+        """Its IKE_SA was there before: the binding follows the answer, not the IKE_SA."""
+        await node.wait(0)
+        node.clock.advance(60)
+        node.present()
+        await node.wait(0)
+        await node.wait(20)
+        node.accept(request())
+        await node.wait(4)
+        assert node.sas.ended == []
 
     async def test_where_many_were_accepted_there_is_no_hurry(self, node: Node) -> None:
         """They are about to register."""

@@ -71,13 +71,13 @@ def test_an_ike_sa_that_carries_nothing_does_not_count(hub: Hub, unusable: IkeSa
 def test_without_a_registration_the_ike_sa_is_ended(hub: Hub) -> None:
     """nhrpd's next registration may be a minute away; a new circuit makes it register at once."""
     one = sa()
-    assert hub.go(17, one, registered=False) == [(8, End((one,), UNREGISTERED)), (16, End((one,), UNREGISTERED))]
+    assert hub.go(41, one, registered=False) == [(20, End((one,), UNREGISTERED)), (40, End((one,), UNREGISTERED))]
 
 
 def test_a_registration_in_time_ends_nothing(hub: Hub) -> None:
     """Also if there have been others before."""
     for _ in range(10):
-        assert hub.go(7, sa(), registered=False) == []
+        assert hub.go(19, sa(), registered=False) == []
         assert hub.go(1, sa()) == []
 
 

@@ -1,8 +1,9 @@
 """Removes neighbour entries and routes of nhrpd's that nhrpd does not know any more.
 
 A killed nhrpd leaves its entries on the tunnel interface. The next one does not know them, and packets for a peer
-that has moved go to its former NBMA address. An entry is stale if two reads of nhrpd's cache in a row, the whole of
-it, lack its protocol address. While the cache cannot be read, nothing is removed.
+that has moved go to its former NBMA address. An entry is stale if nhrpd's cache, the whole of it, has lacked its
+protocol address for ``PATIENCE``, and a read of just now lacks it too: nhrpd does not restore an entry that is taken
+from it. While the cache cannot be read, nothing is removed.
 """
 
 import asyncio
@@ -22,8 +23,12 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: Seconds between two checks.
-CHECK_INTERVAL = 5.0
+#: Seconds between two checks; fewer while an entry is suspected.
+CHECK_INTERVAL, SUSPICIOUS_INTERVAL = 5.0, 1.0
+#: A peer that lost its binding registers again within this time.
+PATIENCE = timedelta(seconds=30)
+#: The age of a read of the cache that still counts as of just now.
+FRESH = timedelta(seconds=1)
 
 
 class EntryKind(StrEnum):
@@ -93,10 +98,10 @@ class StaleEntries:
         """Check until cancelled."""
         while True:
             await self.check()
-            await asyncio.sleep(CHECK_INTERVAL)
+            await asyncio.sleep(SUSPICIOUS_INTERVAL if self._suspected else CHECK_INTERVAL)
 
     async def check(self) -> None:
-        """Remove the entries that two reads of the cache lacked."""
+        """Remove the entries that the cache has lacked for long enough."""
         if (last_read := self._cache.last_read) is None:
             return
         try:
@@ -104,9 +109,11 @@ class StaleEntries:
             now = self._clock()
             self._suspected = {entry: self._suspected.get(entry, now) for entry in unknown}
             if unknown:
-                self._cache.trigger()  # read it once more after an entry was suspected
+                self._cache.trigger()
+            if now - last_read > FRESH:
+                return  # a peer may have registered since
             for entry in unknown:
-                if last_read > self._suspected[entry]:
+                if last_read - self._suspected[entry] >= PATIENCE:
                     await self._remove(entry)
         except RoutesError as error:
             if self._trouble.is_new(error):
