@@ -35,7 +35,7 @@ PATIENCE = timedelta(seconds=30)
 #: nhrpd connects to the bridge every 2 s, and must know its circuits again before a peer registers.
 PATIENCE_AFTER_LOSS = timedelta(seconds=5)
 #: nhrpd makes the binding of an accepted peer at once. It forgets it if another circuit of the peer goes meanwhile.
-PATIENCE_AFTER_ACCEPT = timedelta(seconds=5)
+PATIENCE_AFTER_ACCEPT = timedelta(seconds=10)
 #: With more peers than this without a binding, the node is busy or recovers from something else.
 FEW = 5
 #: How long after its start the agent waits for nhrpd to connect to it.

@@ -346,7 +346,7 @@ class TestUnbound:
         node.present()
         node.accept(request())
         await node.wait(0)
-        await node.wait(4)
+        await node.wait(9)
         assert node.sas.ended == []
         await node.wait(1)
         assert node.sas.ended == [1]
@@ -359,7 +359,7 @@ class TestUnbound:
         await node.wait(0)
         await node.wait(20)
         node.accept(request())
-        await node.wait(4)
+        await node.wait(9)
         assert node.sas.ended == []
 
     async def test_where_many_were_accepted_there_is_no_hurry(self, node: Node) -> None:
