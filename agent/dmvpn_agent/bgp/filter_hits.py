@@ -30,12 +30,20 @@ def parse_filter_hits(text: str, skip: Callable[[str], None]) -> Mapping[str, in
     found: dict[str, int] = {}
     for document in _documents(text, skip):
         try:
-            for lists in typed.mapping(document).values():
-                for name, one in typed.mapping(lists).items():
-                    found[name] = sum(_refused(entry) for entry in typed.mapping(one)["entries"])
+            for name, one in _lists(typed.mapping(document)):
+                found[name] = sum(_refused(entry) for entry in typed.mapping(one)["entries"])
         except MALFORMED as error:
             skip(f"show ip prefix-list: unexpected output ({type(error).__name__} {error})")
     return found
+
+
+def _lists(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the lists of a document. From FRR 10 on a daemon's own terminal shows them without the daemon's name."""
+    for name, value in document.items():
+        if "entries" in typed.mapping(value):
+            yield name, value
+        else:
+            yield from typed.mapping(value).items()
 
 
 def _documents(text: str, skip: Callable[[str], None]) -> Iterator[object]:

@@ -22,6 +22,12 @@ def test_the_refusals_of_each_list_are_added() -> None:
     assert hits_command(ip_address("10.255.0.2")) == f"show ip prefix-list detail {NAME} json"
 
 
+def test_a_terminal_of_frr_10_names_no_daemon() -> None:
+    """vtysh does, as in every version."""
+    text = json.dumps(json.loads(_shown())["BGP"])
+    assert parse_filter_hits(text, pytest.fail) == {NAME: 2}
+
+
 @pytest.mark.parametrize("text", ["{", '{"BGP": 1}', '{"BGP": {"x": {}}}', _shown(denied="many"), "{" * 5000])
 def test_what_cannot_be_read_is_skipped(text: str) -> None:
     """With a reason; another list is read all the same, if it comes before."""
