@@ -1,6 +1,7 @@
 """``dmvpn-agent ca``: from nothing to nodes with certificates, as an operator does it."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from dmvpn_agent.ca import keys
 from dmvpn_agent.cli.main import main
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 
 
 class Ca:
@@ -69,6 +72,7 @@ def test_from_nothing_to_nodes(ca: Ca) -> None:
     assert ca.do("show", "fin-1")["certificates"][0]["serial"] == node["certificate"]["serial"]
 
 
+@needs_openssl
 def test_openssl_agrees(ca: Ca, tmp_path: Path) -> None:
     """Chain, validity and CRLs, as another program checks them."""
     ca.signing("node", "add", "Hubs", "--pem", "--out", "hub.pem")
@@ -108,6 +112,7 @@ def test_revoke_hold_renew_remove(ca: Ca) -> None:
     assert ca.do("list", "audit")["audit"][-1]["action"] == "node remove"
 
 
+@needs_openssl
 def test_a_request_keeps_the_key_at_the_node(ca: Ca) -> None:
     """openssl makes key and request; the answer is the chain."""
     new = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes",
@@ -118,6 +123,7 @@ def test_a_request_keeps_the_key_at_the_node(ca: Ca) -> None:
     assert "KEY" not in Path("hub.pem").read_text()
 
 
+@needs_openssl
 def test_what_init_was_told_can_change(ca: Ca) -> None:
     """What is not named stays; the next certificate and CRL have it."""
     assert ca.do("set")["node_days"] == 365
