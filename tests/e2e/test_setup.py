@@ -1,12 +1,17 @@
 """Nodes whose every file comes from ``dmvpn-agent setup``, on the real daemons."""
 
+import os
 from collections.abc import Callable
 
 import pytest
 
 from e2e.conftest import TIMEOUT, Report
 
-pytestmark = pytest.mark.timeout(TIMEOUT + 60)
+pytestmark = [
+    pytest.mark.timeout(TIMEOUT + 60),
+    # The last step, undo, has not been reached in a VM yet.
+    pytest.mark.skipif("SETUP" not in os.environ, reason="runs with SETUP=1"),
+]
 
 ACCEPTED = "all nodes are accepted and have a BGP session"
 SOUND = "the doctor finds no fault, and FRR lacks nothing"
