@@ -169,6 +169,7 @@ def open_file(path: Path, table: Table[K, V]) -> sqlite3.Connection:
     """
     _make_private(path)
     try:
+        _refuse_other_formats(path)
         return _connect(path, table)
     except Damaged as error:
         _set_aside(path, error)
@@ -203,6 +204,14 @@ def delete_file(path: Path) -> None:
     """Delete a file with what SQLite keeps beside it; it need not be there. Raises ``OSError``."""
     for one in (path, *_beside(path)):
         one.unlink(missing_ok=True)
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Raise ``Damaged`` if SQLite would only read the file: for a write version over 2 in its header."""
+    with path.open("rb") as file:
+        head = file.read(19)
+    if len(head) == 19 and head[18] > 2:
+        raise Damaged(f"its write version is {head[18]}, and SQLite knows 1 and 2")
 
 
 def _connect(path: Path, table: Table[K, V]) -> sqlite3.Connection:

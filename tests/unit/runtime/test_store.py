@@ -251,6 +251,17 @@ class TestDamage:
         assert telemetry.value(metrics.UNREADABLE, "stored_certificate") == 4
         assert stored(path) == {"0"}
 
+    def test_a_file_that_sqlite_would_only_read_is_set_aside(self, tmp_path: Path) -> None:
+        """The write version in its header is of no SQLite."""
+        path = tmp_path / "bridge.sqlite"
+        whole = bytearray(_whole())
+        whole[18] = 3
+        path.write_bytes(whole)
+        with opened(path) as store:
+            _save(store, "new")
+            store.flush()
+        assert stored(path) == {"new"}
+
     @given(st.data())
     def test_a_file_with_any_damage_is_read_or_set_aside(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
