@@ -129,10 +129,9 @@ class AgentApp:
             Part("lost_peers", components.lost_peers.run),
             Part("stale_entries", components.stale_entries.run),
         ]
-        # Two hubs that register with each other would each end what the other one has just set up.
         if self._config.role is Role.HUB:
             parts.append(Part("unbound", components.orphan_sas.run))
-        else:
+        if components.hub_sas:
             parts.append(Part("hub_sas", components.hub_sas.run))
         if recorder := components.recorder:
             parts.insert(0, Part("recorder", start=recorder.start, stop=recorder.stop))

@@ -267,7 +267,10 @@ class Components:
         reconnector = RecordedReconnector(self.writer, sockets, config.tunnels, telemetry)
         return SaRequests(self.charon, reconnector, self.stale_sas, telemetry)
 
-    def _make_hub_sas(self) -> HubSas:
+    def _make_hub_sas(self) -> HubSas | None:
+        # Two hubs that register with each other would each end what the other one has just set up.
+        if self._config.role is Role.HUB:
+            return None
         terminals, uptime, dry_run = self.terminals, self._clocks.uptime, self._dry_run
         hubs = FrrHubs(terminals.reader, self._config.interfaces, self.kernel, self.telemetry)
         names = HubNames(terminals.reader, terminals.writer, self.telemetry, dry_run=dry_run)
@@ -347,14 +350,15 @@ class Components:
             self.bindings.trigger()
 
     def _tunnel_moved(self) -> None:
-        self.hub_sas.hurry()
+        if self.hub_sas:
+            self.hub_sas.hurry()
 
     def _paths_changed(self, event: KernelEvent) -> None:
         if self.uplinks:
             self.uplinks.trigger()
         if self.routes:
             self.routes.trigger()
-        if may_change_paths(event, self._config.interfaces):
+        if self.hub_sas and may_change_paths(event, self._config.interfaces):
             self.hub_sas.hurry()
         if brings_back(event, self._config.interfaces):
             self.orphan_sas.link_back()
