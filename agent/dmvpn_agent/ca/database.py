@@ -1,7 +1,7 @@
 """The registry's database: a SQLite file, or PostgreSQL by its URL.
 
 A transaction that writes has the database's lock from its beginning, so no two of them interleave: SQLite's own lock,
-in PostgreSQL an advisory one. What the tables must never contain, their constraints refuse whoever writes.
+in PostgreSQL an advisory one. The tables' constraints refuse what they must never contain.
 """
 
 import os

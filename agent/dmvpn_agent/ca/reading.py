@@ -31,7 +31,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A block that is given, and to whom; ``owner`` is empty for what nobody may have."""
+    """A block that is given, and to whom; ``owner`` is empty for a reserved block."""
 
     block: Block
     owner: str

@@ -1,6 +1,6 @@
 """How soon to read charon's connections again while it lacks one: it starts without, and loading raises no event.
 
-Until the connection was read, nobody knows how the peers of its IKE_SAs authenticate (``connections``).
+Until the connection was read, it is unknown how the peers of its IKE_SAs authenticate (``connections``).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ STARTING = 30.0
 
 
 class ConnectionWait:
-    """Begins anew with each session with charon."""
+    """The waits of one session with charon; ``begin`` starts another one."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

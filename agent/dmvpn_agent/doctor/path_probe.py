@@ -21,7 +21,7 @@ _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3
 _ECHO_REPLY, _UNREACHABLE, _ECHO_REQUEST, _TIME_EXCEEDED = 0, 3, 8, 11
 _TOO_BIG = 4
 _HEADERS = 28  # IPv4 and ICMP
-#: Seconds to wait for answers, times each packet is sent, hops that are looked at, and peers that are probed.
+#: Seconds to wait for answers; how often each packet is sent; the most hops and peers that are probed.
 WAIT, TIMES, HOPS, PEERS = 1.2, 2, 16, 64
 SMALLEST = 576
 _COARSE = (576, 1000, 1200, 1280, 1300, 1350, 1372, 1392, 1400, 1414, 1422, 1430, 1438)

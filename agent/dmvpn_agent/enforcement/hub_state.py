@@ -32,7 +32,7 @@ REAUTHENTICATION_TIME = timedelta(seconds=1)
 #: IKE_SAs that both nodes start at the same moment are not further apart.
 STARTED_TOGETHER = timedelta(seconds=10)
 
-#: How long a hub is out of reach before the agent looks whether its name has another address, and how often it looks.
+#: How long a hub is out of reach before the agent resolves its name again, and how often it does so.
 NAME_PATIENCE = timedelta(seconds=10)
 NAME_INTERVAL = timedelta(seconds=30)
 

@@ -66,7 +66,7 @@ class KernelSas(Protocol):
 class StaleSas:
     """The kernel's SAs that charon does not know, since its last start. In a ``dry_run`` they are only logged.
 
-    ``peers`` returns the NBMA addresses of this DMVPN's peers: SAs with other hosts are left alone.
+    ``peers`` returns the NBMA addresses of this DMVPN's peers: SAs with other hosts stay.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What the kernel reports about links, addresses, routes, neighbour entries and rules.
 
-An event only says that something changed; whoever needs the state reads it. After a ``Resync`` anything may have
-changed: the watch started, or notifications were lost.
+An event only says that something changed; a subscriber reads the state that it needs. After a ``Resync`` anything
+may have changed: the watch started, or notifications were lost.
 """
 
 from collections.abc import Collection
@@ -128,7 +128,7 @@ def may_change_paths(event: KernelEvent, tunnels: Collection[str]) -> bool:
 
 
 def brings_back(event: KernelEvent, tunnels: Collection[str]) -> bool:
-    """Tell whether a tunnel interface is up now, or has an address that it had not: nhrpd begins anew with it."""
+    """Tell whether a tunnel interface is up now, or has a new address: nhrpd starts again on it."""
     match event:
         case LinkEvent():
             return event.up and event.name in tunnels

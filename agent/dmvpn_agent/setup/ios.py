@@ -76,7 +76,7 @@ def transform(swanctl: str) -> Transform:
 def router_text(node: Node, bundle: Bundle, style: str, interface: str) -> str:
     """Return a router's configuration. ``interface``: its uplink, such as ``GigabitEthernet1``.
 
-    Raises ``Refused`` if the node is none that a router with IOS can be.
+    Raises ``Refused`` if a router with IOS cannot be this node.
     """
     ipv4 = [one for one in node.protocol_addresses if isinstance(one, IPv4Address)]
     hubs = [hub for hub in node.hubs if isinstance(hub.protocol_address, IPv4Address)]

@@ -41,6 +41,6 @@ class Contest(Generic[K]):
         return until is not None
 
     def forget(self) -> None:
-        """Begin anew: the configuration was changed."""
+        """Forget all repairs: the configuration was changed."""
         self._repairs.clear()
         self._until.clear()

@@ -2,7 +2,7 @@
 
 There is one writer. The kernel's notifications start a pass at once, so that a deleted interface or address is back
 within a second. What the kernel refuses is tried again with back-off, and reported once. If another program takes a
-change back each time, the agent says so and leaves it alone for a while.
+change back each time, the agent logs that and stops for a while.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,6 @@
 """The source filter: which source addresses each peer may put into the tunnel.
 
-The kernel has no such filter: whoever has a tunnel can send packets with any source. A GRE packet's NBMA address is
+The kernel has no such filter: a peer with a tunnel can send packets with any source. A GRE packet's NBMA address is
 proven by its IPsec SA, but is gone when the kernel takes the inner packet out. So the outer packet gets a mark, which
 the kernel leaves on the inner packet, and the inner packet's mark and source must be in a set. The mark is taken off
 again there. docs/source-filter.md has the reasons.
