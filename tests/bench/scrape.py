@@ -87,14 +87,14 @@ async def _run(directory: Path, frr: Path, port: int) -> None:
     app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
     await app.start()
     gc.freeze()
-    keeper, probe = app.components.reconciler, _Probe()
+    keeper, probe = app.components.bgp.reconciler, _Probe()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, probe.start)
     loop.add_signal_handler(signal.SIGUSR2, probe.stop)
     async with running(app.run()):
         assert keeper
         await until(lambda: keeper.last_sync and len(keeper.neighbors() or ()) == PEERS)
-        await until(lambda: len(app.components.peer_watch.current) == PEERS)
+        await until(lambda: len(app.components.view.peer_watch.current) == PEERS)
         print("ready", flush=True)
         await asyncio.Event().wait()
 

@@ -226,24 +226,24 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
 
 
 async def _activities(bench: Bench, directory: Path) -> None:
-    app, keeper = bench.app, bench.app.components.reconciler
+    app, keeper = bench.app, bench.app.components.bgp.reconciler
     assert keeper is not None
 
     async def configured() -> None:
         await until(lambda: keeper.last_sync and len(keeper.neighbors() or ()) == PEERS)
-        await until(lambda: app.components.charon.connected and app.components.bindings.last_read)
+        await until(lambda: app.components.charon.watch.connected and app.components.admission.bindings.last_read)
 
     async def looked() -> None:
         for _ in range(3):
-            await app.components.charon.refresh()
+            await app.components.charon.watch.refresh()
 
     async def judged() -> None:
         for _ in range(3):
-            await app.components.reauthorizer.rejudge()
+            await app.components.admission.reauthorizer.rejudge()
 
     async def read() -> None:
         for _ in range(3):
-            await app.components.bindings.refresh()
+            await app.components.admission.bindings.refresh()
 
     async def passed() -> None:
         for _ in range(3):
@@ -266,11 +266,11 @@ async def _activities(bench: Bench, directory: Path) -> None:
 
     async def enforced() -> None:
         for _ in range(3):
-            await app.components.enforcer.enforce()
-            await app.components.orphan_sas.check()
-            app.components.teardown.check()
+            await app.components.enforcement.enforcer.enforce()
+            await app.components.enforcement.orphan_sas.check()
+            app.components.enforcement.teardown.check()
 
-    assert len(app.components.peers) == PEERS
+    assert len(app.components.admission.peers) == PEERS
     await bench.during("first passes: charon, nhrpd's cache, 1,000 neighbors written", configured)
     await bench.during("a refresh of charon's IKE_SAs", looked)
     await bench.during("all peers judged again", judged)

@@ -96,7 +96,7 @@ class Hub:
     async def passes(self, count: int = 5) -> None:
         """Wait for several more passes of the bindings and of the reconciler."""
         reads, passes = self.reads, self._passes()
-        self.app.components.reauthorizer.sas_changed()
+        self.app.components.admission.reauthorizer.sas_changed()
         await until(lambda: self.reads >= reads + count and self._passes() >= passes + count)
 
     def _passes(self) -> float:

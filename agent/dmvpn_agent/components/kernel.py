@@ -1,0 +1,106 @@
+"""The tunnel interfaces, the agent's nftables table, uplinks and routes."""
+
+from dmvpn_agent.admission.bindings import BindingWatch
+from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.components.context import Context
+from dmvpn_agent.config.file import Config
+from dmvpn_agent.kernel import metrics
+from dmvpn_agent.kernel.events import AddressEvent, KernelEvent, LinkEvent, RouteEvent
+from dmvpn_agent.kernel.links.kernel_links import KernelLinks
+from dmvpn_agent.kernel.links.reconciler import LinkReconciler
+from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
+from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.source_filter import senders
+from dmvpn_agent.kernel.routes.netlink_entries import NetlinkEntries
+from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
+from dmvpn_agent.kernel.routes.reconciler import RouteReconciler
+from dmvpn_agent.kernel.routes.stale_entries import StaleEntries
+from dmvpn_agent.kernel.uplink.interfaces import Interfaces
+from dmvpn_agent.kernel.uplink.keeper import UplinkKeeper
+from dmvpn_agent.runtime.supervisor import Part
+from dmvpn_agent.runtime.telemetry import Samples
+from dmvpn_agent.view.recorded import HistoryWriter, RecordedNftables
+
+
+class KernelComponents:
+    """``uplinks`` and ``routes`` are ``None`` without ``[[uplink.link]]``."""
+
+    def __init__(self, context: Context, writer: HistoryWriter, peers: Peers, bindings: BindingWatch) -> None:
+        config, telemetry, dry_run = context.config, context.telemetry, context.dry_run
+        telemetry.expect(metrics)
+        self.watch = context.kernel_watch
+        self.nftables = RecordedNftables(writer)
+        self.links = LinkReconciler(config.links, KernelLinks(), telemetry, context.clocks, dry_run=dry_run)
+        self.table = TableReconciler(
+            config.table,
+            lambda: senders(peers, peers.absent(context.clocks.uptime())),
+            self.nftables,
+            telemetry,
+            dry_run=dry_run,
+        )
+        self.notifications = NftablesNotifications(self.table.trigger)
+        self.uplinks = self._make_uplinks(context)
+        self.routes = self._make_routes(context)
+        self.stale_entries = StaleEntries(
+            NetlinkEntries(config.interfaces), bindings, telemetry, context.clocks.uptime, dry_run=dry_run
+        )
+        self._subscribe(context)
+        self._observe(context)
+
+    def _make_uplinks(self, context: Context) -> UplinkKeeper | None:
+        settings = context.config.uplink
+        if settings is None:
+            return None
+        interfaces = Interfaces(self.watch)
+        return UplinkKeeper(
+            settings, interfaces, context.telemetry, context.tunnel_moved, dry_run=context.dry_run
+        )  # fmt: skip
+
+    def _make_routes(self, context: Context) -> RouteReconciler | None:
+        if self.uplinks is None:
+            return None
+        return RouteReconciler(self.uplinks.tables, NetlinkTables(), context.telemetry, dry_run=context.dry_run)
+
+    def _subscribe(self, context: Context) -> None:
+        context.peers_changed.add(self.table.trigger)
+        self.watch.subscribe(self.links.kernel_changed, LinkEvent, AddressEvent)
+        self.watch.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)
+
+    def _paths_changed(self, _: KernelEvent) -> None:
+        if self.uplinks:
+            self.uplinks.trigger()
+        if self.routes:
+            self.routes.trigger()
+
+    def _observe(self, context: Context) -> None:
+        telemetry, add = context.telemetry, context.process.readiness.add
+        telemetry.observe(metrics.TUNNEL_UP, self._tunnels_up)
+        telemetry.observe(metrics.TUNNEL_IN_SYNC, self.links.in_sync)
+        add("tunnel", lambda: ", ".join(f"{name} is down" for name, up in self.watch.up.items() if up is not True))
+        if context.config.redirect:
+            missing = "the table with the redirect rule is not in place"
+            add("nftables", lambda: "" if self.table.installed else missing)
+
+    def _tunnels_up(self) -> Samples:
+        return {(name,): float(up is True) for name, up in self.watch.up.items()}
+
+    @property
+    def parts(self) -> list[Part]:
+        """Return what the agent runs of these."""
+        parts = [
+            Part("kernel", self.watch.run),
+            Part("links", self.links.run),
+            Part("stale_entries", self.stale_entries.run),
+            Part("nftables", self.table.run),
+            Part("nftables_watch", self.notifications.run),
+        ]
+        if self.uplinks:
+            parts.append(Part("uplinks", self.uplinks.run))
+        if self.routes:
+            parts.append(Part("routes", self.routes.run))
+        return parts
+
+    def reload(self, config: Config) -> None:
+        """Apply a changed configuration."""
+        self.links.reload(config.links)
+        self.table.reload(config.table)
