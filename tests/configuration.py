@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from dmvpn_agent.config.file import Config, read_config, refuse_contradictions
+from dmvpn_agent.config.file import read_config
+from dmvpn_agent.config.findings import refuse_contradictions
+from dmvpn_agent.config.settings import Config
 
 
 def config_from(raw: dict[str, Any]) -> Config:

@@ -11,8 +11,8 @@ import structlog
 from dmvpn_agent import __version__
 from dmvpn_agent.charon.session import CharonLost
 from dmvpn_agent.components.root import Components
-from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import AGENT, reloaded, restart_needed
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.control.actions import Actions
 from dmvpn_agent.control.requests import Requests
 from dmvpn_agent.policy.rules import Policy

@@ -21,8 +21,8 @@ from dmvpn_agent.bridge.handover_state import Handover
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.charon.vici_client import ViciCharon
-from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import BRIDGE, restart_needed
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.process import Process

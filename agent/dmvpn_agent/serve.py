@@ -12,8 +12,9 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.bridge.handover import HELD_SIGNALS
-from dmvpn_agent.config.file import Config, load
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.process import Process
 from dmvpn_agent.runtime.service_manager import notify_ready

@@ -34,7 +34,8 @@ from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.charon.watch import CharonWatch
-from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.store import Store

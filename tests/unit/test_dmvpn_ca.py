@@ -19,7 +19,7 @@ from dmvpn_agent.addresses import covers
 from dmvpn_agent.admission.peers import Peers, Revoked
 from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.prefix_filter import filter_entries
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.policy.conflict_rules import decide_conflicts, no_holders
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.judge import Judge

@@ -11,7 +11,7 @@ from dmvpn_agent.ca.node import Node, merged
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.config.policy import PRIVATE_AS_RANGES, read_policy
 from dmvpn_agent.config.policy import Node as JudgingNode
-from dmvpn_agent.config.values import Table
+from dmvpn_agent.config.table import Table
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.request import BindingRequest, BindingType

@@ -8,7 +8,8 @@ from dmvpn_agent.bgp.bgpd import FrrUnavailable
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
-from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.doctor.inspect import read_bgp
 from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.runtime import logs

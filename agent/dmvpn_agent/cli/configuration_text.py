@@ -8,7 +8,7 @@ from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.vtysh_lines import render
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.kernel.nftables import script
 from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.policy.peer import Peer

@@ -6,7 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.checks import check_node
 from dmvpn_agent.doctor.inspect import expected, inspect, with_probes

@@ -5,7 +5,8 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
 from dmvpn_agent.cli.configuration_text import policy_text
-from dmvpn_agent.config.file import findings, load_contradictory
+from dmvpn_agent.config.file import load_contradictory
+from dmvpn_agent.config.findings import findings
 from dmvpn_agent.policy.lint import Finding
 from dmvpn_agent.runtime.output import say, say_json, say_lines
 

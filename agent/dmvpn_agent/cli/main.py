@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from dmvpn_agent import __version__
 from dmvpn_agent.cli.commands import COMMANDS
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime.descriptors import open_standard_ones
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
 from dmvpn_agent.runtime.output import OutputError, complain, discard, report_failure, say_usage

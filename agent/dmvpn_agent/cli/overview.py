@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from dmvpn_agent.cli.client import reads_answers, request, show
 from dmvpn_agent.cli.commands import COMMANDS
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime.document import Exit, RequestError
 from dmvpn_agent.runtime.output import complain, say
 from dmvpn_agent.view.status_text import overview_text

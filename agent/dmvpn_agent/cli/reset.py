@@ -16,7 +16,8 @@ from dmvpn_agent.bgp.plan import Change, RemoveList, plan
 from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.cli.plan import changes_json
-from dmvpn_agent.config.file import Config, load_contradictory
+from dmvpn_agent.config.file import load_contradictory
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.links.changes import LinkChange, commands
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks, LinkError

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.output import complain, say, say_lines
 from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers

@@ -17,7 +17,7 @@ from dmvpn_agent.admission.reauthorizer import Reauthorizer
 from dmvpn_agent.admission.sa_lookup import SaLookup
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.components.context import Context
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.kernel.events import KernelEvent, LinkEvent, NeighbourEvent, RouteEvent, may_change_bindings
 from dmvpn_agent.runtime.supervisor import Part
 

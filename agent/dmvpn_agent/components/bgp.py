@@ -8,7 +8,7 @@ from dmvpn_agent.bgp.gauges import observe_reconciler
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.components.context import Context
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.runtime.supervisor import Part
 from dmvpn_agent.view.recorded import HistoryWriter, RecordedBgpd
 

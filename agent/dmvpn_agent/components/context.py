@@ -2,7 +2,7 @@
 
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Revoked
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.netlink import KernelWatch
 from dmvpn_agent.runtime.callbacks import Callbacks

@@ -6,7 +6,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.components.admission import AdmissionComponents
 from dmvpn_agent.components.context import Context
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.frr_hubs import FrrHubs

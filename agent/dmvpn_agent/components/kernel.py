@@ -3,7 +3,7 @@
 from dmvpn_agent.admission.bindings import BindingWatch
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.components.context import Context
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.events import AddressEvent, KernelEvent, LinkEvent, RouteEvent
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks

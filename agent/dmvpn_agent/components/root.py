@@ -11,7 +11,7 @@ from dmvpn_agent.components.history import HistoryComponents
 from dmvpn_agent.components.kernel import KernelComponents
 from dmvpn_agent.components.trust import TrustComponents
 from dmvpn_agent.components.view import ViewComponents
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.control.quarantines import Quarantines
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.supervisor import Part

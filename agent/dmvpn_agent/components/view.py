@@ -4,7 +4,7 @@ from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.components.admission import AdmissionComponents
 from dmvpn_agent.components.context import Context
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.kernel.nftables.gauges import observe_table
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.supervisor import Part

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.values import ConfigError, Parser, Table
+from dmvpn_agent.config.table import ConfigError, Parser, Table
 from dmvpn_agent.policy.groups import ANY, Group, GroupRule, Groups
 
 

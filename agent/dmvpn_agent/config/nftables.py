@@ -3,7 +3,7 @@
 from typing import Any
 
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.values import Parser, Table
+from dmvpn_agent.config.table import Parser, Table
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.x509.certificate import Role

@@ -4,14 +4,15 @@ A table inherits the keys that it does not have: ``[policy.hub]``, ``[policy.spo
 ``[policy.interfaces.<name>]``, and that from ``[policy]``.
 """
 
+import re
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.groups import read_groups
-from dmvpn_agent.config.values import REQUIRED, ConfigError, Parser, Table
+from dmvpn_agent.config.table import REQUIRED, ConfigError, Invalid, Parser, Table
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.rules import Action, Combination, Maintenance, OnConflict, Policy, Rules, StaticPeer
 from dmvpn_agent.x509.certificate import Claim, Resources, Role, Source
@@ -83,7 +84,7 @@ def _rules(table: Table, inherited: Rules) -> Rules:
         allowed_networks=table.get_or("allowed_networks", parse.networks(), inherited.allowed_networks),
         forbidden_networks=table.get_or("forbidden_networks", parse.networks(), inherited.forbidden_networks),
         allows_default_route=table.get_or("allow_default_route", parse.boolean, inherited.allows_default_route),
-        as_ranges=table.get_or("as_numbers", parse.as_ranges, inherited.as_ranges),
+        as_ranges=table.get_or("as_numbers", _as_ranges, inherited.as_ranges),
         allows_ibgp=table.get_or("allow_ibgp", parse.boolean, inherited.allows_ibgp),
         max_prefix_length=(
             table.get_or("max_prefix_length", parse.integer(0, 32), ipv4),
@@ -148,9 +149,36 @@ def _static_peer(row: Table) -> StaticPeer:
 
 def _maintenance(row: Table) -> Maintenance:
     identity: str | None = row.get_or("identity", parse.text, None)
-    serial: int | None = row.get_or("serial", parse.serial, None)
+    serial: int | None = row.get_or("serial", _serial, None)
     if (identity is None) is (serial is None):
         raise ConfigError(f"{row.name}: expected either identity or serial, not both")
     if identity is not None and (why := why_no_identity_matches(identity)):
         raise _impossible(f"{row.name}.identity", identity, why)
     return Maintenance(Action(row.get("action", parse.one_of(*Action))), identity, serial)
+
+
+def _parse_as_ranges(value: Any) -> tuple[AsRange, ...]:
+    parse.check(isinstance(value, list) and value)
+    ranges = []
+    for item in value:
+        found = re.fullmatch(r"([0-9]+) *(?:- *([0-9]+))?", str(item))
+        if found is None and re.fullmatch(r" *[0-9]+ *- *", str(item)):
+            raise Invalid(f"{item!r} has no end: write {str(item).strip()}4294967294")
+        if found is None or isinstance(item, bool):
+            raise Invalid(f"{item!r} is neither a number nor a range: write 64512 or 64512-65534")
+        numbers = AsRange(int(found[1]), int(found[2] or found[1]))
+        parse.check(0 < numbers.low <= numbers.high < 2**32)
+        ranges.append(numbers)
+    return tuple(ranges)
+
+
+def _parse_serial(value: Any) -> int:
+    digits = parse.text.parse(value).replace(":", "")
+    parse.check(re.fullmatch("[0-9A-Fa-f]{1,40}", digits))
+    return int(digits, 16)
+
+
+_as_ranges: Parser[tuple[AsRange, ...]] = Parser(
+    'a list of AS numbers or ranges, as ["64512-65534"]', _parse_as_ranges
+)
+_serial: Parser[int] = Parser("a serial number in hexadecimal, as openssl and pki print it", _parse_serial)

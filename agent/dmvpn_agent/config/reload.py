@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 
 AGENT, BRIDGE = "agent", "bridge"
 

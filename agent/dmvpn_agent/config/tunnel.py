@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import Any
 
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.values import ConfigError, Invalid, Parser, Table
+from dmvpn_agent.config.table import ConfigError, Invalid, Parser, Table
 from dmvpn_agent.kernel.events import InterfaceAddress
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 
@@ -57,6 +57,11 @@ def require_local(tunnels: Mapping[str, TunnelSettings], uplinks: Collection[str
             )
 
 
+def _parse_interfaces(value: Any) -> dict[str, str]:
+    parse.check(isinstance(value, dict) and value)
+    return {parse.interface.parse(name): parse.word.parse(profile) for name, profile in value.items()}
+
+
 def _parse_nbma(value: Any) -> IPv4Address:
     address = ip_address(value)
     if isinstance(address, IPv6Address):
@@ -84,4 +89,8 @@ def _parse_host_prefixes(value: Any) -> tuple[InterfaceAddress, ...]:
 _nbma_address: Parser[IPv4Address] = Parser('an IPv4 address, as "192.0.2.1"', _parse_nbma)
 _host_prefixes: Parser[tuple[InterfaceAddress, ...]] = Parser(
     'a list of addresses with /32 or /128, each once, as ["10.255.0.1/32"]', _parse_host_prefixes
+)
+#: ``nhrp.interfaces``
+interfaces_with_profiles: Parser[dict[str, str]] = Parser(
+    'the tunnel interfaces, each with its profile, as { gre1 = "dmvpn", gre2 = "dmvpn2" }', _parse_interfaces
 )

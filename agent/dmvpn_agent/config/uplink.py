@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.values import ConfigError, Parser, Table
+from dmvpn_agent.config.table import ConfigError, Parser, Table
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.uplink.settings import ProbeProtocol, Target, Uplink, UplinkSettings
 

@@ -25,7 +25,7 @@ from dmvpn_agent.charon.commands import version as charon_version
 from dmvpn_agent.charon.events import PATCHED_EVENT
 from dmvpn_agent.charon.sa import ChildSa, IkeSa, circuits
 from dmvpn_agent.charon.vici_client import ViciSession
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.node import (
     NHRPD_VICI,

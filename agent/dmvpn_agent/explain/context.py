@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.runtime.output import complain
 from dmvpn_agent.x509.trust_files import read_trust

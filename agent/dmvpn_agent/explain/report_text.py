@@ -5,7 +5,7 @@ from datetime import datetime
 
 from dmvpn_agent.bgp.desired import neighbor_bindings
 from dmvpn_agent.bgp.settings import BgpSettings
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.explain.filter_text import filter_summary
 from dmvpn_agent.explain.judging import UNSPECIFIED, Answer, Report
 from dmvpn_agent.explain.source_text import source_summary

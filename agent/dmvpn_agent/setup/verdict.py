@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dmvpn_agent.config.file import Config
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.checks import check_node
 from dmvpn_agent.doctor.inspect import expected, inspect

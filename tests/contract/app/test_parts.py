@@ -25,7 +25,8 @@ from dmvpn_agent.bridge_app import BridgeApp
 from dmvpn_agent.charon import session as session_module
 from dmvpn_agent.charon import vici_client as charon_adapter
 from dmvpn_agent.charon.watch import CharonWatch
-from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime import supervisor as module
 from dmvpn_agent.runtime.store import Store

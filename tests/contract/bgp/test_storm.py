@@ -18,7 +18,8 @@ from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, parse_event
 from dmvpn_agent.bgp.desired import desired
 from dmvpn_agent.bgp.neighbors import Desired
 from dmvpn_agent.bgp.plan import plan
-from dmvpn_agent.config.file import Config, load
+from dmvpn_agent.config.file import load
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.peer import Peer

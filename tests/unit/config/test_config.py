@@ -9,7 +9,7 @@ import pytest
 from configuration import config_from
 from dmvpn_agent.bgp.settings import MaximumPrefix
 from dmvpn_agent.config.file import load
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.view.settings import ExpectedPeer, PeersSettings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from configuration import config_from
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 
 DATA = Path(__file__).parents[2] / "data"
 HUB: dict[str, Any] = {

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from configuration import config_from
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.rules import Action, Combination, OnConflict, Policy, Rules
 from dmvpn_agent.x509.certificate import Role, Source

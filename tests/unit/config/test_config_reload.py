@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from configuration import config_from
-from dmvpn_agent.config.file import Config
 from dmvpn_agent.config.reload import AGENT, BRIDGE, KEYS, reloaded, restart_needed
+from dmvpn_agent.config.settings import Config
 
 POLICY = {"tunnel_networks": ["10.255.0.0/24"], "allowed_networks": ["192.168.0.0/16"]}
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "agent.example.toml"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from configuration import config_from
-from dmvpn_agent.config.file import Config
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.settings import Config
+from dmvpn_agent.config.table import ConfigError
 
 MANAGED = {"manage": True, "local": "192.0.2.1", "key": 42, "addresses": ["10.255.0.1/32"]}
 

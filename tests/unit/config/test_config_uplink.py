@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from configuration import config_from
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.kernel.uplink.settings import ProbeProtocol, Target, Uplink, UplinkSettings
 
 POLICY = {"tunnel_networks": ["10.255.0.0/24"]}

@@ -9,7 +9,7 @@ import pytest
 
 from configuration import config_from
 from dmvpn_agent.config.file import load
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "agent.example.toml"
 REQUIRED: dict[str, Any] = {

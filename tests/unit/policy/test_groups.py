@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.config.file import read_config
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.policy.groups import Group, GroupRule, Groups
 
 GROUPS = Groups(

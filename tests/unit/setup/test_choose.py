@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 
 import bundles
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
 from dmvpn_agent.setup.bundle import read_bundle
 from dmvpn_agent.setup.choose import choose

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.config.file import read_config, refuse_contradictions
+from dmvpn_agent.config.file import read_config
+from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.files import node_files, with_daemons
 from dmvpn_agent.setup.paths import AGENT_TOML, FRR_CONF, KEY, TUNNEL_INTERFACES, authority_path

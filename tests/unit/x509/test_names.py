@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from configuration import config_from
 from deciding import denial_of, peer_of, rules
-from dmvpn_agent.config.values import ConfigError
+from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.rules import Action, Maintenance
 from dmvpn_agent.x509.certificate import Certificate
