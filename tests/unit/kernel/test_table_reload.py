@@ -1,5 +1,6 @@
 """A reload while the table is being written."""
 
+from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.section import Section
@@ -19,7 +20,8 @@ class _Firewall:
         self.sections: tuple[Section, ...] = ()
 
     async def show(self) -> ShownTable | None:
-        return ShownTable({str(one.name): one.body for one in self.sections}) if self.sections else None
+        content = {name: one.body for one in self.sections for name in one.objects}
+        return ShownTable(content) if content else None
 
     async def install(self, sections: tuple[Section, ...]) -> None:
         if not self.sections:
@@ -27,7 +29,7 @@ class _Firewall:
         self.sections = sections
 
     async def change(self, script: str) -> None:
-        raise AssertionError
+        raise FirewallError("a set is declared in another way")
 
     async def remove(self) -> None:
         raise AssertionError

@@ -1,7 +1,8 @@
 """The changes from the table that nft shows to the sections that are desired.
 
-A plan is one transaction, except that a section that is new in the table gets its late commands in a second one. A
-transaction is applied as a whole or not at all, so an interrupted plan leaves either the former table or the new one.
+A plan is one transaction, except that a section whose sets are new gets its late rules in a second one. A
+transaction is applied as a whole or not at all: an interrupted plan leaves the former table, or the new one without
+late rules.
 """
 
 from collections import defaultdict
@@ -12,10 +13,13 @@ from dmvpn_agent.kernel.nftables import script
 from dmvpn_agent.kernel.nftables.section import Elements, Section, SectionName
 from dmvpn_agent.kernel.nftables.shown_table import ShownTable
 
+#: The table itself among the objects of ``ShownTable.content``.
+_TABLE = "table dmvpn_agent"
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Replace the whole table, with the elements of its sets.
+    """Replace all rules of the table.
 
     ``cause``: ``start``, ``missing`` (no table), ``changed`` (another program edited it) or ``settings`` (other
     sections are desired than were written). ``sections``: the sections that differ.
@@ -95,6 +99,17 @@ def changed_elements(wanted: tuple[Section, ...], present: Elements) -> ChangeEl
     return ChangeElements(added, removed) if added or removed else None
 
 
+def replace_rules(sections: tuple[Section, ...], shown: ShownTable) -> str:
+    """Return the script that makes the shown table the desired one and keeps its sets.
+
+    nft refuses it if a set is declared in another way than before.
+    """
+    names = {name for section in sections for name in section.elements}
+    present = {name: members for name, members in shown.members.items() if name in names}
+    change = changed_elements(sections, present)
+    return script.replace_rules(sections, shown.content.keys() - {_TABLE}, change.script if change else "")
+
+
 def bodies(sections: tuple[Section, ...]) -> dict[SectionName, tuple[str, str]]:
     """Return what of the sections is not an element."""
     return {section.name: (section.body, section.late) for section in sections}
@@ -113,6 +128,6 @@ def _changed(shown: ShownTable, written: Written) -> tuple[SectionName, ...]:
     return changed or tuple(section.name for section in written.sections[:1])
 
 
-def is_new(section: Section, shown: ShownTable | None) -> bool:
+def is_new(section: Section, shown: ShownTable) -> bool:
     """Tell whether the table lacks the section's objects."""
-    return shown is None or not section.objects <= shown.content.keys()
+    return not section.objects <= shown.content.keys()

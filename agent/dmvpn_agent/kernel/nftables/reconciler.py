@@ -18,6 +18,7 @@ from dmvpn_agent.kernel.nftables.plan import (
     changed_elements,
     is_new,
     plan,
+    replace_rules,
 )
 from dmvpn_agent.kernel.nftables.section import Elements, Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
@@ -186,15 +187,30 @@ class TableReconciler:
             self.peer_totals.assign(owners)
 
     async def _rewrite(self, todo: Rewrite, sections: tuple[Section, ...], shown: ShownTable | None) -> None:
-        # A packet that passed the marking chain before the section came must not reach the rule that drops it.
-        new = [section for section in sections if section.late and is_new(section, shown)]
-        await self._firewall.install(tuple(replace(one, late="") if one in new else one for one in sections))
-        if new:
-            await self._firewall.change("".join(section.late for section in new))
+        if shown is None or not await self._replace_rules(sections, shown):
+            await self._firewall.install(tuple(replace(section, late="") for section in sections))
+            await self._add_late(sections)
         self._telemetry.increment(metrics.NFTABLES_WRITES, todo.cause)
         (log.warning if todo.cause in {"missing", "changed"} else log.info)(
             "nftables_written", cause=todo.cause, sections=[str(name) for name in todo.sections]
         )
+
+    async def _replace_rules(self, sections: tuple[Section, ...], shown: ShownTable) -> bool:
+        """Replace the rules alone, so that no packet meets a set that is still empty. Tell whether nft accepts it."""
+        new = tuple(section for section in sections if is_new(section, shown))
+        now = tuple(replace(section, late="") if section in new else section for section in sections)
+        try:
+            await self._firewall.change(replace_rules(now, shown))
+        except FirewallError as error:
+            if self._is_overtaken(error):
+                raise
+            return False
+        await self._add_late(new)
+        return True
+
+    async def _add_late(self, sections: tuple[Section, ...]) -> None:
+        if late := "".join(section.late for section in sections):
+            await self._firewall.change(late)
 
     async def _change(self, change: ChangeElements) -> None:
         await self._firewall.change(change.script)

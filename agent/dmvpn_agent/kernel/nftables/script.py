@@ -13,6 +13,10 @@ TABLE = "inet dmvpn_agent"
 _COMMAND_ELEMENTS = 500
 
 
+#: Objects by the order in which they can be deleted; chains refer to the others.
+_KINDS = ("chain", "set", "map", "counter")
+
+
 def render(sections: Iterable[Section]) -> str:
     """Return the script that replaces the agent's table in one transaction.
 
@@ -21,13 +25,38 @@ def render(sections: Iterable[Section]) -> str:
     sections = tuple(sections)
     return "".join(
         (
-            f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n",
-            *(section.body for section in sections),
-            "}\n",
+            f"table {TABLE}\ndelete table {TABLE}\n",
+            _declared(sections),
             *(add(section.elements) for section in sections),
             *(section.late for section in sections),
         )
     )
+
+
+def replace_rules(sections: Iterable[Section], present: Iterable[str], elements: str) -> str:
+    """Return the script that replaces all rules and keeps the sets that are declared again.
+
+    ``present``: the objects in the table, as ``chain input``; ``elements``: the commands that change the elements.
+    """
+    sections = tuple(sections)
+    obsolete = sorted(
+        (one.split() for one in set(present).difference(*(section.objects for section in sections))),
+        key=lambda one: ([kind == one[0] for kind in _KINDS], one),
+        reverse=True,
+    )
+    return "".join(
+        (
+            f"flush table {TABLE}\n",
+            *(f"delete {kind} {TABLE} {name}\n" for kind, name in obsolete),
+            _declared(sections),
+            elements,
+            *(section.late for section in sections),
+        )
+    )
+
+
+def _declared(sections: Iterable[Section]) -> str:
+    return f"table {TABLE} {{\n{''.join(section.body for section in sections)}}}\n"
 
 
 def add(elements: Elements) -> str:

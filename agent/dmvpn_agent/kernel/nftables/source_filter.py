@@ -243,7 +243,6 @@ def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
     names = ", ".join(f'"{name}"' for name in tunnels)
     jumps = "\n".join(f'    iifname "{name}" jump sources_{suffix}' for name, suffix in tunnels.items())
     maps = "".join(f"  map nbma{version} {{\n    type {_TYPES[version]} : mark\n  }}\n" for version in IP_VERSIONS)
-    counting = settings.mode is FilterMode.COUNT
     return f"""\
 {maps}  set senders {{
     type mark
@@ -259,7 +258,7 @@ def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
     meta l4proto gre meta mark set ip6 saddr map @nbma6
   }}
   chain spoofed {{
-{_spoofed("    ", mask, f"meta mark set meta mark & {rest}") if counting else ""}  }}
+  }}
 {"".join(_interface(suffix, mask, rest) for suffix in tunnels.values())}\
   chain source_filter {{
     type filter hook prerouting priority raw + 10; policy accept;
@@ -269,17 +268,14 @@ def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
 
 
 def _late(settings: SourceFilter) -> str:
-    if settings.mode is FilterMode.COUNT:
-        return ""
-    return _spoofed("add rule inet dmvpn_agent spoofed ", f"{settings.mark_mask:#x}", "drop")
-
-
-def _spoofed(before: str, mask: str, verdict: str) -> str:
     """Return the rules for packets with a source that their peer may not use."""
-    accept = "" if verdict == "drop" else " return"
+    mask = f"{settings.mark_mask:#x}"
+    enforcing = settings.mode is FilterMode.ENFORCE
+    verdict = "drop" if enforcing else f"meta mark set meta mark & {settings.mark_mask ^ _ALL_BITS:#x}"
+    rule = "add rule inet dmvpn_agent spoofed"
     return (
-        f"{before}meta mark & {mask} == @senders {verdict}{accept}\n"
-        f"{before}counter name {UNKNOWN_COUNTER} {verdict}\n"
+        f"{rule} meta mark & {mask} == @senders {verdict}{'' if enforcing else ' return'}\n"
+        f"{rule} counter name {UNKNOWN_COUNTER} {verdict}\n"
     )
 
 
