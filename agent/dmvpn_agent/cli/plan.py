@@ -25,6 +25,7 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.cli.sections import section
 from dmvpn_agent.cli.stored_peers import judged
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
 from dmvpn_agent.explain.context import JudgingContext, load_context
@@ -99,10 +100,7 @@ def _uplink_text(preview: UplinkPreview) -> Iterator[str]:
     if preview.trouble:
         yield f"UNKNOWN for the uplinks: {preview.trouble}"
         yield ""
-    if preview.changes:
-        yield "CHANGES for the uplinks, before the first probe:"
-        yield from (f"  {change}" for change in preview.changes)
-        yield ""
+    yield from section("CHANGES for the uplinks, before the first probe:", preview.changes)
 
 
 async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
@@ -134,18 +132,15 @@ async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Add
 
 def _text(preview: Preview) -> Iterator[str]:
     changes = preview.plan.changes
-    if preview.denied:
-        yield "STORED PEERS THAT THIS CONFIGURATION DENIES:"
-        yield from (f"  {gone.request.protocol_address}  {gone.why}" for gone in preview.denied)
-        yield ""
-    if preview.problems:
-        yield "FIX THESE in FRR; until then the agent does not write some neighbors, or they do not work:"
-        yield from (f"  {problem}" for problem in preview.problems)
-        yield ""
-    if preview.plan.operator_neighbors:
-        yield "NOT CHANGED, because an operator wrote the neighbor. If you remove it, the agent writes its own:"
-        yield from (f"  {address}" for address in preview.plan.operator_neighbors)
-        yield ""
+    denied = (f"{gone.request.protocol_address}  {gone.why}" for gone in preview.denied)
+    yield from section("STORED PEERS THAT THIS CONFIGURATION DENIES:", denied)
+    yield from section(
+        "FIX THESE in FRR; until then the agent does not write some neighbors, or they do not work:", preview.problems
+    )
+    yield from section(
+        "NOT CHANGED, because an operator wrote the neighbor. If you remove it, the agent writes its own:",
+        preview.plan.operator_neighbors,
+    )
     if changes:
         yield "CHANGES, as input of vtysh:"
         yield from annotate(changes, preview.instance)

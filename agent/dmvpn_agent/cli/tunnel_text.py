@@ -3,23 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+from dmvpn_agent.cli.sections import section
 from dmvpn_agent.kernel.links.preview import LinkPreview
 
 
 def tunnel_text(preview: LinkPreview) -> Iterator[str]:
     """Yield nothing if the tunnel interfaces are as configured."""
-    if preview.problems:
-        yield "FIX THESE at the tunnel interfaces:"
-        yield from (f"  {problem}" for problem in preview.problems)
-        yield ""
-    if preview.would_change:
-        yield "CHANGES at the tunnel interfaces:"
-        yield from (f"  {line}" for line in preview.would_change)
-        yield ""
-    if preview.differs:
-        yield "DIFFERS, and the agent leaves it (manage = false); these commands would correct it:"
-        yield from (f"  {line}" for line in preview.differs)
-        yield ""
+    yield from section("FIX THESE at the tunnel interfaces:", preview.problems)
+    yield from section("CHANGES at the tunnel interfaces:", preview.would_change)
+    differs = "DIFFERS, and the agent leaves it (manage = false); these commands would correct it:"
+    yield from section(differs, preview.differs)
 
 
 def tunnel_json(preview: LinkPreview) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.frr.show_json import MALFORMED, FrrFormatError, json_object, raise_format_error
+from dmvpn_agent.frr.show_json import raise_format_error, shown_address, table_rows
 from dmvpn_agent.runtime import json_values as typed
 
 #: The commands that show them, by the IP version of the protocol addresses.
@@ -28,33 +27,14 @@ class Nhs:
 
 
 def parse_nhs_table(text: str, skip: Callable[[str], None] = raise_format_error, version: int = 4) -> tuple[Nhs, ...]:
-    """Read the output of ``NHS_COMMANDS[version]``.
-
-    ``skip`` is called with the reason for each unreadable row, which is then missing from the result; the default
-    raises. Raises ``FrrFormatError``.
-    """
-    command = NHS_COMMANDS[version]
-    rows = json_object(text, command).get("table")
-    if not isinstance(rows, list):
-        raise FrrFormatError(f"{command} has no table")
-    found = []
-    for row in rows:
-        try:
-            found.append(_nhs(typed.mapping(row)))
-        except MALFORMED as error:
-            skip(f"{command}: unexpected row ({type(error).__name__} {error}): {typed.brief(row, 200)}")
-    return tuple(found)
+    """Read the output of ``NHS_COMMANDS[version]``; ``skip`` as for ``table_rows``. Raises ``FrrFormatError``."""
+    return table_rows(text, NHS_COMMANDS[version], _nhs, skip)
 
 
 def _nhs(row: Mapping[str, Any]) -> Nhs:
     return Nhs(
         interface=typed.text(row["interface"]),
         name=typed.text(row["fqdn"]),
-        nbma_address=_address(typed.text(row["nbma"])),
-        protocol_address=_address(typed.text(row["protocol"])),
+        nbma_address=shown_address(typed.text(row["nbma"])),
+        protocol_address=shown_address(typed.text(row["protocol"])),
     )
-
-
-def _address(text: str) -> Address | None:
-    """Return an address; ``None`` for nhrpd's ``-`` and ``(unspec)``."""
-    return None if text == "-" or text.startswith("(") else ip_address(text)
