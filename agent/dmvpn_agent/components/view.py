@@ -38,6 +38,7 @@ class ViewComponents:
             reconciler,
             context.clocks,
             config.tunnels,
+            admission.nhrpd.shortcuts,
         )
         self.known_peers = KnownPeers(context.store("known_peers", KnownPeers.TABLE))
         self.peer_watch = PeerWatch(sources, self.known_peers, config.peers, writer.moved)

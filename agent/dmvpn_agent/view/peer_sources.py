@@ -1,7 +1,7 @@
 """Reads from the agent's components what they know of peers. Nothing here waits, and no daemon is asked."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.admission.bindings import BindingWatch
@@ -15,13 +15,12 @@ from dmvpn_agent.view.sources import BgpView, KnownPeer, Member, PeerSa, Sources
 from dmvpn_agent.view.track import Track
 
 
-def _no_shortcuts() -> Mapping[Address, tuple[Network, ...]]:
-    return {}
-
-
 @dataclass(slots=True)
 class PeerSources:
-    """The components that know something of peers; ``reconciler`` is ``None`` if the agent runs no BGP."""
+    """The components that know something of peers; ``reconciler`` is ``None`` if the agent runs no BGP.
+
+    ``shortcuts`` returns the networks that nhrpd reaches by a shortcut, by the protocol address that they lead to.
+    """
 
     peers: Peers
     denials: DenialTable
@@ -30,7 +29,7 @@ class PeerSources:
     reconciler: Reconciler | None
     clocks: Clocks
     tunnels: Mapping[str, str]
-    shortcuts: Callable[[], Mapping[Address, tuple[Network, ...]]] = field(default=_no_shortcuts)
+    shortcuts: Callable[[], Mapping[Address, tuple[Network, ...]]]
 
     def read(
         self,
