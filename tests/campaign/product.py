@@ -20,6 +20,7 @@ from dmvpn_agent.admission.authorizer import Authorizer
 from dmvpn_agent.admission.decider import ADMISSION, Decider
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.nhrp_event import EventReader
+from dmvpn_agent.admission.outcomes import Outcomes
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.admission.reauthorizer import Reauthorizer
@@ -166,13 +167,14 @@ class Product:
             self.charon, self._config.tunnels, telemetry, clocks, source,
             changed=self._sas_changed, learn_authorities=self._learn_authorities,
         )  # fmt: skip
-        failures, denials = Failures(telemetry, ADMISSION), DenialTable()
+        failures = Failures(telemetry, ADMISSION)
         decider = Decider(
             self._config.policy, self.peers, clocks, SaLookup(self.watch), failures,
             lambda: frozenset(map(ip_address, self._world.own_addresses.values())),
         )  # fmt: skip
-        common = (decider, self.peers, denials, telemetry, clocks, failures, lambda: None)
-        self.authorizer, self.reauthorizer = Authorizer(*common), Reauthorizer(*common)
+        outcomes = Outcomes(self.peers, DenialTable(), telemetry, clocks, changed=lambda: None)
+        self.authorizer = Authorizer(decider, outcomes, telemetry, clocks, failures)
+        self.reauthorizer = Reauthorizer(decider, outcomes, failures)
         files = self._config.trust_files
         reader = TrustFilesReader(files, KeptTrust(files.kept), SignerCache(), self.clock)
         self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.reauthorizer.use_trust)

@@ -9,6 +9,7 @@ from dmvpn_agent.admission.decider import ADMISSION, Decider
 from dmvpn_agent.admission.decision_record import DecisionRecord
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
+from dmvpn_agent.admission.outcomes import Outcomes
 from dmvpn_agent.admission.peers import Peers, PeerStore, Revoked
 from dmvpn_agent.admission.reauthorizer import Reauthorizer
 from dmvpn_agent.admission.sa_lookup import SaLookup, SaSource
@@ -55,9 +56,9 @@ class Admission:
         self.denials = DenialTable()
         failures = Failures(telemetry, ADMISSION)
         self.decider = Decider(policy, peers, clocks, SaLookup(sas) if sas else NoLookup(), failures, own)
-        common = (self.decider, peers, self.denials, telemetry, clocks, failures, self._changed)
-        self.authorizer = Authorizer(*common, record)
-        self.reauthorizer = Reauthorizer(*common, self.revoked.append)
+        outcomes = Outcomes(peers, self.denials, telemetry, clocks, self._changed, self.revoked.append)
+        self.authorizer = Authorizer(self.decider, outcomes, telemetry, clocks, failures, record)
+        self.reauthorizer = Reauthorizer(self.decider, outcomes, failures)
 
     def _changed(self) -> None:
         self.changes += 1

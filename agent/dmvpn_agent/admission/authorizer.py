@@ -11,9 +11,8 @@ import structlog
 from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.decider import ADMISSION, Decider
 from dmvpn_agent.admission.decision_record import DecisionLog, DecisionRecord, word
-from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding, BadEvent
-from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.admission.outcomes import Outcomes
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.reasons import CONFLICTS, Reason
 from dmvpn_agent.policy.request import BindingRequest
@@ -35,28 +34,23 @@ Later = Callable[[], Coroutine[Any, Any, None]]
 class Authorizer:
     """Decides on nhrpd's requests. No answer waits for FRR, nftables or a disk.
 
-    ``changed`` is called when the accepted peers, or what they may do, have changed; ``record`` with each message and
-    its decision. ``records`` are the latest decisions.
+    ``record`` is called with each message and its decision. ``records`` are the latest decisions.
     """
 
     def __init__(
         self,
         decider: Decider,
-        peers: Peers,
-        denials: DenialTable,
+        outcomes: Outcomes,
         telemetry: Telemetry,
         clocks: Clocks,
         failures: Failures,
-        changed: Callable[[], None],
         record: Callable[[bytes, DecisionRecord], None] = lambda *_: None,
     ) -> None:
         self._decider = decider
-        self._peers = peers
-        self._denials = denials
+        self._outcomes = outcomes
         self._telemetry = telemetry
         self._clocks = clocks
         self._failures = failures
-        self._changed = changed
         self._record = record
         self.records: deque[DecisionRecord] = deque(maxlen=REMEMBERED_DECISIONS)
         self._log = DecisionLog()
@@ -89,7 +83,8 @@ class Authorizer:
         if event.event_id is not None and not reply(event.event_id, isinstance(decided.decision, Accept)):
             return  # nhrpd forgets its requests with their connection
         with self._failures.contained(ADMISSION):
-            self._apply(decided)
+            self._note(decided)
+            self._outcomes.apply(decided)
         with self._failures.contained(ADMISSION):
             self._record(event.message, decided)
 
@@ -103,19 +98,9 @@ class Authorizer:
         self._count(request, decision)
         return DecisionRecord(self._clocks.now(), request, decision)
 
-    def _apply(self, decided: DecisionRecord) -> None:
+    def _note(self, decided: DecisionRecord) -> None:
         self.records.append(decided)
         self._log.write(decided)
-        request, decision = decided.request, decided.decision
-        if request is None:
-            return
-        if isinstance(decision, Deny):
-            self._denials.add(request, decision, decided.time)
-        else:
-            self._denials.remove(request)
-            self._telemetry.increment(metrics.PEER_DEPARTURES, "taken_over", by=len(decision.replaces))
-        if self._peers.apply_decision(request, decision, self._clocks.uptime()):
-            self._changed()
 
     def judge_unknown(self, bindings: Iterable[BindingRequest]) -> None:
         """Judge the bindings in nhrpd's cache whose peers are not known, once charon's IKE_SAs identify them.
@@ -127,7 +112,7 @@ class Authorizer:
                 self._judge_unknown(binding)
 
     def _judge_unknown(self, binding: BindingRequest) -> None:
-        if binding in self._denials:
+        if binding in self._outcomes.denials:
             return
         decided = self._decider.decide_unknown(binding)
         if decided is None:
@@ -137,10 +122,9 @@ class Authorizer:
             return  # a host behind a peer
         log.info("binding_taken_up", protocol_address=str(request.protocol_address),
                  nbma_address=str(request.nbma_address))  # fmt: skip
-        if isinstance(decision, Deny):
-            self._peers.mark_judged(request.protocol_address)
-            self._changed()
-        self._apply(DecisionRecord(self._clocks.now(), request, decision))
+        record = DecisionRecord(self._clocks.now(), request, decision)
+        self._note(record)
+        self._outcomes.apply_unknown(record)
 
     def _count(self, request: BindingRequest | None, decision: Decision) -> None:
         reason = "" if isinstance(decision, Accept) else decision.reason

@@ -11,6 +11,7 @@ from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.admission.gauges import observe_nhrpd, observe_peers
+from dmvpn_agent.admission.outcomes import Outcomes
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.admission.reauthorizer import Reauthorizer
@@ -33,8 +34,17 @@ class AdmissionComponents:
         self.peers = Peers(PeerTable(context.process.store))
         self.denials = DenialTable()
         self.decider = self._make_decider(context, charon)
-        self.authorizer = self._make_authorizer(context, decided)
-        self.reauthorizer = self._make_reauthorizer(context)
+        outcomes = Outcomes(
+            self.peers,
+            self.denials,
+            context.telemetry,
+            context.clocks,
+            context.peers_changed,
+            context.peer_revoked,
+        )
+        failures = context.process.failures
+        self.authorizer = Authorizer(self.decider, outcomes, context.telemetry, context.clocks, failures, decided)
+        self.reauthorizer = Reauthorizer(self.decider, outcomes, failures)
         self.nhrpd = FrrNhrpd(context.terminals.reader, self._interfaces)
         self.bindings = self._make_bindings(context)
         self.events = NhrpdSocket(
@@ -51,30 +61,6 @@ class AdmissionComponents:
             SaLookup(charon),
             context.process.failures,
             own_addresses=lambda: context.kernel_watch.addresses,
-        )
-
-    def _make_authorizer(self, context: Context, decided: Callable[[bytes, DecisionRecord], None]) -> Authorizer:
-        return Authorizer(
-            self.decider,
-            self.peers,
-            self.denials,
-            context.telemetry,
-            context.clocks,
-            context.process.failures,
-            context.peers_changed,
-            decided,
-        )
-
-    def _make_reauthorizer(self, context: Context) -> Reauthorizer:
-        return Reauthorizer(
-            self.decider,
-            self.peers,
-            self.denials,
-            context.telemetry,
-            context.clocks,
-            context.process.failures,
-            context.peers_changed,
-            context.peer_revoked,
         )
 
     def _make_bindings(self, context: Context) -> BindingWatch:
