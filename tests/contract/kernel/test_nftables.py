@@ -1,6 +1,5 @@
 """The redirect rule in a real kernel, by the real nft."""
 
-import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.script import TABLE
 from dmvpn_agent.kernel.nftables.section import Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
@@ -212,24 +212,26 @@ async def test_the_operators_tables_are_not_touched() -> None:
 
 
 @in_network_namespace
-async def test_a_change_of_another_table_writes_nothing() -> None:
-    """The agent checks its rule and leaves it: the limits keep their state."""
-    telemetry = Telemetry()
-    async with _kept(telemetry) as keeper:
-        handle = command("nft", "-a", "list", "table", "inet", "dmvpn_agent")
-        checked = asyncio.Event()
-        show = keeper._firewall.show
-
-        async def seen() -> object:
-            shown = await show()
-            checked.set()
-            return shown
-
-        keeper._firewall.show = seen  # type: ignore[method-assign,assignment]
-        command("nft", "-f", "-", stdin=OPERATORS)
-        await until(checked.is_set)
-        assert command("nft", "-a", "list", "table", "inet", "dmvpn_agent") == handle
-    assert telemetry.samples(metrics.NFTABLES_WRITES) == {("start",): 1}
+async def test_only_changes_of_the_agents_own_table_are_notified() -> None:
+    """Of whatever kind; another table of its name in another family is not its own."""
+    own, what = TABLE, "listens"
+    changes: list[str] = []
+    async with running(NftablesNotifications(lambda: changes.append(what)).run()):
+        await until(lambda: changes)
+        for what in (
+            f"table ip {own.split()[1]} {{ set some {{ type ipv4_addr; }}\nchain some {{ }}\n}}",
+            OPERATORS,
+            f"table {own} {{ set some {{ type ipv4_addr; }}\nchain some {{ }}\n}}",
+            f"add element {own} some {{ 192.0.2.1 }}",
+            f"add rule {own} some counter",
+            f"flush chain {own} some",
+            "flush ruleset",
+        ):
+            command("nft", "-f", "-", stdin=what)
+            if own in what or what == "flush ruleset":
+                await until(lambda: changes[-1] == what)  # noqa: B023  awaited at once
+    assert OPERATORS not in changes
+    assert not [one for one in changes if one.startswith("table ip ")]
 
 
 @in_network_namespace

@@ -1,13 +1,14 @@
-"""The kernel's notifications of changed rule sets."""
+"""The kernel's notifications of changes in the agent's table."""
 
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 
 import structlog
 
+from dmvpn_agent.kernel.nftables.notified_tables import concerns
+from dmvpn_agent.kernel.nftables.script import TABLE
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 
 log = structlog.get_logger()
@@ -16,10 +17,17 @@ log = structlog.get_logger()
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 NFNLGRP_NFTABLES = 7
+#: More than the kernel puts into one datagram.
+_LARGEST = 65536
+#: Datagrams that are read without a pause.
+_AT_ONCE = 100
 
 
 class NftablesNotifications:
-    """Calls ``changed`` after every change of any rule set; the callee reads what changed."""
+    """Calls ``changed`` after every change of the agent's table; the callee reads what changed.
+
+    Other tables may change many times a second, as those of a container host or a firewall's bans do.
+    """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -49,11 +57,20 @@ class NftablesNotifications:
             self._changed()  # earlier changes were not notified
             while True:
                 try:
-                    await asyncio.get_running_loop().sock_recv(notifications, 65536)
-                    with suppress(BlockingIOError):
-                        while notifications.recv(65536):
-                            pass
+                    first = await asyncio.get_running_loop().sock_recv(notifications, _LARGEST)
+                    ours = any(concerns(TABLE, data) for data in (first, *_waiting(notifications)))
                 except OSError as error:
-                    if error.errno != errno.ENOBUFS:  # ENOBUFS: notifications were lost; the call below covers them
+                    if error.errno != errno.ENOBUFS:
                         raise
-                self._changed()
+                    ours = True  # notifications were lost, perhaps of this table
+                if ours:
+                    self._changed()
+
+
+def _waiting(notifications: socket.socket) -> Iterator[bytes]:
+    """Yield the datagrams that are there already. Raises ``OSError``."""
+    for _ in range(_AT_ONCE):
+        try:
+            yield notifications.recv(_LARGEST)
+        except BlockingIOError:
+            return

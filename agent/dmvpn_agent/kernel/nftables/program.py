@@ -41,6 +41,7 @@ class Nftables:
             return None
         try:
             table = parse_table(shown)
+            # One run for each set: of several in one run, nft 1.0.6 finds the last one only.
             # In threads, because a thousand peers have 7,000 elements: the agent answers nhrpd in the meantime.
             elements = {}
             for name in table.kept_sets:
