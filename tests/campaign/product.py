@@ -174,7 +174,7 @@ class Product:
         )  # fmt: skip
         outcomes = Outcomes(self.peers, DenialTable(), telemetry, clocks, changed=lambda: None)
         self.authorizer = Authorizer(decider, outcomes, telemetry, clocks, failures)
-        self.reauthorizer = Reauthorizer(decider, outcomes, failures)
+        self.reauthorizer = Reauthorizer(decider, outcomes, failures, clocks)
         files = self._config.trust_files
         reader = TrustFilesReader(files, KeptTrust(files.kept), SignerCache(), self.clock)
         self.trust = TrustWatch(reader, telemetry, _no_crls_for_charon, self.reauthorizer.use_trust)

@@ -58,7 +58,7 @@ class Admission:
         self.decider = Decider(policy, peers, clocks, SaLookup(sas) if sas else NoLookup(), failures, own)
         outcomes = Outcomes(peers, self.denials, telemetry, clocks, self._changed, self.revoked.append)
         self.authorizer = Authorizer(self.decider, outcomes, telemetry, clocks, failures, record)
-        self.reauthorizer = Reauthorizer(self.decider, outcomes, failures)
+        self.reauthorizer = Reauthorizer(self.decider, outcomes, failures, clocks)
 
     def _changed(self) -> None:
         self.changes += 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.peers import Peers
@@ -46,6 +47,11 @@ class Decider:
         self._failures = failures
         self._own_addresses = own_addresses
         self.waits_for_trust = False
+
+    @property
+    def basis(self) -> object:
+        """Return what decisions rest on besides peers, IKE_SAs and the time; equal while it is the same."""
+        return self._judge, self._own_addresses()
 
     def use_policy(self, policy: Policy) -> None:
         """Put another policy in force."""
@@ -100,6 +106,12 @@ class Decider:
     def decide_accepted(self, request: BindingRequest) -> Decision:
         """Decide again on an accepted peer: what it holds already is no conflict, what it would gain may be."""
         return self._decide(request, self._sas.complete_accepted, self._holders_of_gained)[1]
+
+    def accepted_until(self, request: BindingRequest) -> datetime | None:
+        """Return until when the clock alone cannot deny an accepted peer; ``None`` if unknown. Never raises."""
+        with self._failures.contained(ADMISSION):
+            return self._judge.accepted_until(self._sas.complete_accepted(request))
+        return None
 
     def decide_denied(self, request: BindingRequest) -> tuple[BindingRequest, Decision]:
         """Decide again on a denied request; return it as completed by charon's IKE_SAs."""

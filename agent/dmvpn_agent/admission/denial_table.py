@@ -18,7 +18,7 @@ REMEMBERED = 1000
 class DenialTable:
     """The latest denial of each pair of protocol and NBMA address, and the requests that are acceptable again.
 
-    ``changed`` is set when there is something to enforce.
+    ``changed`` is set when there is something to enforce. ``version`` grows with each denial that comes or goes.
     """
 
     def __init__(self) -> None:
@@ -26,6 +26,7 @@ class DenialTable:
         self._count_at: Counter[Address] = Counter()
         self._readmitted: list[BindingRequest] = []
         self.changed = DebouncedEvent()
+        self.version = 0
 
     def __iter__(self) -> Iterator[Denial]:
         return iter(tuple(self._denials.values()))
@@ -43,6 +44,7 @@ class DenialTable:
     def add(self, request: BindingRequest, why: Deny, at: datetime | None = None) -> None:
         """Add a denial in place of the pair's earlier one."""
         key = request.pair
+        self.version += 1
         self._count_at[request.nbma_address] += key not in self._denials
         self._denials[key] = Denial(request, why, at)
         self._denials.move_to_end(key)
@@ -57,6 +59,7 @@ class DenialTable:
             self._forget(request.pair)
 
     def _forget(self, key: tuple[Address, Address]) -> None:
+        self.version += 1
         del self._denials[key]
         self._count_at[key[1]] -= 1
         if not self._count_at[key[1]]:

@@ -85,6 +85,8 @@ class Outcomes:
             self._deny(outcome)
         if outcome:
             self._changed()
+        else:
+            member.accepted_until = decider.accepted_until(member.request)
 
     def rejudge_denied(self, denial: Denial, decider: Decider) -> None:
         """Judge a denied request again; a peer that is acceptable now must register again."""

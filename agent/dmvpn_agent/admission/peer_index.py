@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.nbma_index import NbmaIndex
@@ -21,20 +21,24 @@ class Membership:
     """An accepted peer with its request.
 
     ``absent_since``: when (``clocks.uptime``) a read of nhrpd's cache first did not find it; ``None`` while bound.
+    ``accepted_until``: until when the clock alone cannot change the decision; ``None`` if that was not computed.
     """
 
     request: BindingRequest
     peer: Peer
     absent_since: timedelta | None
+    accepted_until: datetime | None = None
 
 
 class PeerIndex:
     """The memberships, one for each protocol address. ``now`` is that of ``clocks.uptime`` everywhere.
 
-    A peer is live while nhrpd has it bound, and for ``GRACE`` after that.
+    A peer is live while nhrpd has it bound, and for ``GRACE`` after that. ``version`` grows whenever a membership
+    comes, goes or is replaced, or nhrpd binds or drops it.
     """
 
     def __init__(self) -> None:
+        self.version = 0
         self._members: dict[Address, Membership] = {}
         self._prefixes = PrefixIndex()
         self._nbma_addresses = NbmaIndex()
@@ -97,11 +101,13 @@ class PeerIndex:
         return absent_since is None or now - absent_since <= GRACE
 
     def _insert(self, member: Membership) -> None:
+        self.version += 1
         self._members[member.peer.protocol_address] = member
         self._prefixes.add(member.peer)
         self._nbma_addresses.add(member.peer)
 
     def _delete(self, address: Address) -> None:
+        self.version += 1
         self._members.pop(address, None)
         self._prefixes.remove(address)
         self._nbma_addresses.remove(address)

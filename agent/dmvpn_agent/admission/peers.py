@@ -179,10 +179,9 @@ class Peers(PeerIndex):
     def update_bound(self, bound: frozenset[Address], now: timedelta) -> None:
         """Note which protocol addresses nhrpd has bound."""
         for address, member in self._members.items():
-            if address in bound:
-                member.absent_since = None
-            elif member.absent_since is None:
-                member.absent_since = now
+            if (address in bound) is not (member.absent_since is None):
+                member.absent_since = None if address in bound else now
+                self.version += 1
 
     def remove_absent(
         self, linger: timedelta, now: timedelta, versions: Collection[int] = IP_VERSIONS

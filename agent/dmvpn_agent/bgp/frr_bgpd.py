@@ -7,10 +7,11 @@ for zebra and the daemons that it manages. So the agent reads and writes bgpd al
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.filter_hits import MAX_LISTS, hits_command, parse_filter_hits
-from dmvpn_agent.bgp.neighbors import list_name
+from dmvpn_agent.bgp.neighbors import Observed, list_name
 from dmvpn_agent.bgp.plan import Change
 from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
 from dmvpn_agent.bgp.sessions import ESTABLISHED, parse_bgp_summary
@@ -39,6 +40,7 @@ class FrrBgpd:
         self._reader = reader
         self._writer = writer
         self._instance = instance
+        self._parsed: tuple[bytes, Observed] | None = None
         self._transaction_open = True  # unknown at first: an earlier writer may have crashed in one
 
     async def observe(self) -> Snapshot:
@@ -72,10 +74,14 @@ class FrrBgpd:
 
     def _read(self, config: Reply, summary: Reply) -> Snapshot:
         require_complete(config.text, framed=config.framed)
-        return Snapshot(
-            parse_running_config(config.text, self._instance.vrf),
-            parse_bgp_summary(summary.text or "{}", self._skip_session),
-        )
+        return Snapshot(self._configured(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session))
+
+    def _configured(self, text: str) -> Observed:
+        """Parse a configuration, unless it is the last one again, of which only a hash is kept."""
+        digest = sha256(text.encode()).digest()
+        if self._parsed is None or self._parsed[0] != digest:
+            self._parsed = digest, parse_running_config(text, self._instance.vrf)
+        return self._parsed[1]
 
     def _skip_session(self, why: str) -> None:
         self._unreadable.skip(ItemSource.BGP_SESSION, why, why)

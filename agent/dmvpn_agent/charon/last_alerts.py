@@ -36,9 +36,10 @@ class LastAlert:
 
 
 class LastAlerts:
-    """The last alert about each NBMA address, until an IKE_SA with it is established."""
+    """The last alert about each NBMA address, until an IKE_SA with it is established; ``version`` grows with each."""
 
     def __init__(self) -> None:
+        self.version = 0
         self._alerts: dict[Address, LastAlert] = {}
 
     def add(self, alert: Alert, now: datetime) -> None:
@@ -52,6 +53,7 @@ class LastAlerts:
         before = self._alerts.pop(sa.remote_host, None)
         follows = before is not None and alert.kind == "peer-auth-failed" and before.kind.startswith("cert-")
         kind = before.kind if before is not None and follows else alert.kind
+        self.version += 1
         self._alerts[sa.remote_host] = LastAlert(kind, sa.remote_id, now)
         if len(self._alerts) > REMEMBERED:
             del self._alerts[next(iter(self._alerts))]

@@ -44,7 +44,7 @@ class AdmissionComponents:
         )
         failures = context.process.failures
         self.authorizer = Authorizer(self.decider, outcomes, context.telemetry, context.clocks, failures, decided)
-        self.reauthorizer = Reauthorizer(self.decider, outcomes, failures)
+        self.reauthorizer = Reauthorizer(self.decider, outcomes, failures, context.clocks)
         self.nhrpd = FrrNhrpd(context.terminals.reader, self._interfaces)
         self.bindings = self._make_bindings(context)
         self.events = NhrpdSocket(

@@ -14,6 +14,7 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.peers import Peers
+from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.enforcement.reconnections import Reconnections
 from dmvpn_agent.enforcement.sa_terminator import Sas, own_sas
 from dmvpn_agent.enforcement.stale_sas import StaleSas
@@ -60,6 +61,7 @@ class LostPeers:
         self._stale = stale
         self._callable = callable_types
         self._session = 0
+        self._seen: tuple[IkeSa, ...] = ()
         self._behind_nat: set[Address] = set()
 
     async def run(self) -> None:
@@ -72,8 +74,10 @@ class LostPeers:
         """Call the peers that have no IKE_SA, if charon was connected to since the last check."""
         if not self._sas.connected:
             return
-        for sa in self._sas.our_sas():
-            (self._behind_nat.add if sa.nat_remote else self._behind_nat.discard)(sa.remote_host)
+        if self._sas.ike_sas is not self._seen:
+            self._seen = self._sas.ike_sas
+            for sa in self._sas.our_sas():
+                (self._behind_nat.add if sa.nat_remote else self._behind_nat.discard)(sa.remote_host)
         self._stale.remove_old()
         if self._session == self._sas.sessions:
             return

@@ -34,6 +34,10 @@ _Key = tuple[Address, str, bool]
 class Sas(Protocol):
     """charon's IKE_SAs."""
 
+    @property
+    def ike_sas(self) -> tuple[IkeSa, ...]:
+        """Return all of charon's IKE_SAs as last read: another tuple after each read."""
+
     def our_sas(self) -> Iterator[IkeSa]:
         """Yield the DMVPN's established IKE_SAs as last read."""
 

@@ -71,6 +71,8 @@ class TeardownWatch:
 
     def check(self) -> None:
         """Check what is left of each revoked peer."""
+        if not self._departing:
+            return
         now, bound, neighbors = self._clock(), self._bound(), self._neighbors()
         if bound is None or neighbors is None:
             return

@@ -64,6 +64,13 @@ class ChainValidator:
             self._cache[certificate.fingerprint] = _CachedValidation(best, *self._period(best.chain, now))
         return best
 
+    def valid_until(self, certificate: Certificate) -> datetime | None:
+        """Return until when the clock alone cannot invalidate the chain; ``None`` if no chain passed lately."""
+        if not self._trust.requires_chain:
+            return certificate.not_after
+        cached = self._cache.get(certificate.fingerprint)
+        return cached.until if cached else None
+
     def _period(self, chain: Chain, now: datetime) -> tuple[datetime, datetime]:
         """Return from when to when a chain that is valid now is valid."""
         since = [issuer.certificate.not_before for issuer in chain.issuers]

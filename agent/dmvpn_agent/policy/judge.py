@@ -6,7 +6,7 @@ denies; ``Reason`` lists the rules in their order. ``conflict_rules`` then decid
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -104,6 +104,14 @@ class Judge:
         if not result.in_tunnel:
             return self._decide_host(request, result)
         return Accept(self._peer(request, result))
+
+    def accepted_until(self, request: BindingRequest) -> datetime | None:
+        """Return until when the clock alone cannot deny a request that is accepted now; ``None`` if unknown."""
+        certificate = request.certificate
+        if not isinstance(certificate, Certificate):
+            return datetime.max.replace(tzinfo=UTC)
+        until = self._validator.valid_until(certificate)
+        return until and min(until, certificate.not_after)
 
     def explain(self, request: BindingRequest, now: datetime) -> Explanation:
         """Decide, and return every check, also those after a failed one as far as they can be evaluated."""

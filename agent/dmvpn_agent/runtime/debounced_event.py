@@ -17,15 +17,19 @@ class DebouncedEvent:
         if urgent:
             self._urgent.set()
 
-    async def wait(self, *, within: float, then: float = 0) -> None:
-        """Return ``then`` seconds after the event is set, at once if it is urgent; or after ``within`` seconds."""
+    async def wait(self, *, within: float, then: float = 0) -> bool:
+        """Return ``then`` seconds after the event is set, at once if it is urgent; or after ``within`` seconds.
+
+        The result tells whether the event was set.
+        """
         try:
             async with asyncio.timeout(within):
                 await self._event.wait()
         except TimeoutError:
-            return
+            return False
         with suppress(TimeoutError):
             async with asyncio.timeout(then):
                 await self._urgent.wait()
         self._event.clear()
         self._urgent.clear()
+        return True

@@ -59,6 +59,20 @@ class PeerSources:
             tracks=tracks,
         )
 
+    def basis(self) -> tuple[object, ...]:
+        """Return what the sources have read: equal while it would be joined to the same."""
+        charon, reconciler = self.charon, self.reconciler
+        snapshot = reconciler.snapshot if reconciler and reconciler.bgpd_readable else None
+        return (
+            self.peers.version,
+            self.denials.version,
+            charon.ike_sas if charon.connected else None,
+            charon.last_alerts.version,
+            None if self.bindings.trouble or self.bindings.last_read is None else self.bindings.cache,
+            snapshot.sessions if snapshot else None,
+            self.shortcuts(),
+        )
+
     def _members(self) -> Iterator[Member]:
         for member in self.peers.memberships():
             since = member.absent_since

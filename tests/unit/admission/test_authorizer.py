@@ -359,3 +359,22 @@ def test_peers_that_are_taken_up_late_are_news(node: Admission, store: MemorySto
     assert node.changes == 0
     node.reauthorizer.use_trust(Trust())
     assert (ADDRESS in node.peers, node.changes) == (True, 1)
+
+
+async def test_the_clock_alone_denies_in_time(node: Admission, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two passes over all peers, only those are judged whose certificate's or chain's time is up."""
+    judged: list[BindingRequest] = []
+    decide = Judge.decide
+
+    def noted(judge: Judge, asked: BindingRequest, *others: Any) -> Any:
+        judged.append(asked)
+        return decide(judge, asked, *others)
+
+    node.ask(GOOD)
+    await node.reauthorizer.rejudge()
+    monkeypatch.setattr(Judge, "decide", noted)
+    await node.reauthorizer.rejudge(only_due=True)
+    assert (judged, ADDRESS in node.peers) == ([], True)
+    clock.advance((certificate().not_after - clock.now).total_seconds() + 1)
+    await node.reauthorizer.rejudge(only_due=True)
+    assert ({asked.protocol_address for asked in judged}, ADDRESS in node.peers) == ({ADDRESS}, False)

@@ -10,6 +10,7 @@ import pytest
 
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.runtime.store import Store
+from dmvpn_agent.view import peer_watch
 from dmvpn_agent.view.join import join
 from dmvpn_agent.view.known_peers import KnownPeers, _peer, _row
 from dmvpn_agent.view.peer import Expectation, JoinedPeer
@@ -19,6 +20,7 @@ from dmvpn_agent.view.sources import KnownPeer, Sources
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.track import Track
 from factories import NOW, YEAR
+from fakes.waiting import running, until
 from joining import denial, identity, sources
 
 
@@ -27,8 +29,14 @@ class FakeSources:
 
     def __init__(self) -> None:
         self.found = sources()
+        self.reads = self.comparisons = 0
+
+    def basis(self) -> tuple[object, ...]:
+        self.comparisons += 1
+        return (self.found,)
 
     def read(self, settings: PeersSettings, known: Any, names: Any, tracks: Any) -> Sources:
+        self.reads += 1
         return replace(
             self.found, expected=settings.expected, learn=settings.learn, known=known, names=names, tracks=tracks
         )
@@ -172,3 +180,17 @@ def test_a_known_peer_has_the_fields_of_its_row() -> None:
     address = sources(1).members[0].peer.protocol_address
     peer = KnownPeer("k", "n", "gre1", PeerKind.HUB, address, address, "CN=x", None, Track())
     assert _peer(_row("k", peer)) == ("k", peer)
+
+
+async def test_a_change_in_a_source_is_shown_soon(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to trigger it; the same again is not joined."""
+    monkeypatch.setattr(peer_watch, "CHECK_INTERVAL", 0.01)
+    watched.sources.found = sources(1)
+    async with running(watched.watch.run()):
+        await until(lambda: watched.watch.current)
+        first, watched.sources.found = watched.watch.current, sources(1)
+        await until(lambda: watched.sources.comparisons > 5)
+        assert watched.watch.current is first
+        watched.sources.found = sources(1, sas=())
+        await until(lambda: watched.watch.current is not first)
+    assert watched.sources.reads == 2

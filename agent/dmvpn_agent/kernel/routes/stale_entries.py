@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 #: Seconds between two checks; fewer while an entry is suspected.
 CHECK_INTERVAL, SUSPICIOUS_INTERVAL = 5.0, 1.0
+#: How long the entries are not listed while the cache stays the same: nhrpd leaves one only when it forgets a peer.
+#: A thousand entries take 60 ms to list.
+LIST_INTERVAL = timedelta(seconds=60)
 #: A peer that lost its binding registers again within this time.
 PATIENCE = timedelta(seconds=30)
 #: The age of a read of the cache that still counts as of just now.
@@ -93,6 +96,8 @@ class StaleEntries:
         #: Since when a read of the cache lacked them.
         self._suspected: dict[Entry, timedelta] = {}
         self._logged: set[Entry] = set()
+        self._bound: Set[Address] = frozenset()
+        self._list_at = timedelta()
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -102,7 +107,7 @@ class StaleEntries:
 
     async def check(self) -> None:
         """Remove the entries that the cache has lacked for long enough."""
-        if (last_read := self._cache.last_read) is None:
+        if (last_read := self._cache.last_read) is None or not self._is_due():
             return
         try:
             unknown = [entry for entry in await self._entries.list() if entry.address not in self._cache.bound]
@@ -121,6 +126,15 @@ class StaleEntries:
                             consequence="entries that a killed nhrpd left stay")  # fmt: skip
             return
         self._trouble.over()
+
+    def _is_due(self) -> bool:
+        """Tell whether an entry may be stale that was not at the last check, or one is suspected."""
+        now, bound, former = self._clock(), self._cache.bound, self._bound
+        self._bound = bound
+        if self._suspected or now >= self._list_at or (bound is not former and bound != former):
+            self._list_at = now + LIST_INTERVAL
+            return True
+        return False
 
     async def _remove(self, entry: Entry) -> None:
         about = {"kind": str(entry.kind), "interface": entry.interface, "protocol_address": str(entry.address)}
