@@ -69,7 +69,8 @@ def error_page(status: HTTPStatus, *headers: tuple[str, str], text: str = "") ->
 class HttpServer:
     """Serves ``pages``, by path. ``open_paths`` need no authentication.
 
-    ``timeout``: seconds in which a client must send its request and read the answer.
+    ``timeout``: seconds in which a client must send its request and read the answer. ``name``: one of
+    ``metrics.LISTENERS``.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class HttpServer:
         *,
         open_paths: frozenset[str] = frozenset(),
         timeout: float = TIMEOUT,
+        name: str = "metrics",
     ) -> None:
+        self._name = name
         self._endpoint = endpoint
         self._guard = Guard(access)
         self._pages = pages
@@ -100,7 +103,7 @@ class HttpServer:
         listener = self._listen()
         self._loop = asyncio.new_event_loop()
         self._work = self._loop.create_task(self._serve(listener))
-        self._thread = threading.Thread(target=self._run, args=(self._loop, self._work), name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(self._loop, self._work), name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -136,7 +139,7 @@ class HttpServer:
 
     async def _serve(self, listener: socket.socket) -> None:
         server = StreamListener(
-            "metrics", self._answer, self._telemetry, limit=MAX_CONNECTIONS, tls=self._guard.context
+            self._name, self._answer, self._telemetry, limit=MAX_CONNECTIONS, tls=self._guard.context
         )
         server.start(listener)
         try:

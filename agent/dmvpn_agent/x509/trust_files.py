@@ -47,6 +47,13 @@ class TrustRead:
     missing: tuple[str, ...] = ()
 
 
+class Refusal(NamedTuple):
+    """Why CRLs that were fetched are not used; ``is_rollback``: because the one in force is newer."""
+
+    why: str
+    is_rollback: bool = False
+
+
 class _Offered(NamedTuple):
     """A CRL in one of the operator's files."""
 
@@ -86,7 +93,7 @@ class TrustFilesReader:
         due = (self._due,) if self._due is not None and self._due <= self._clock() else ()
         return *due, *(
             (str(path), file_stamp(path))
-            for given in (*self._files.authorities, *self._files.crls)
+            for given in (*self._files.authorities, *self._files.crls, *self._fetched)
             for path in Listing.of(given).files
         )
 
@@ -131,6 +138,21 @@ class TrustFilesReader:
                      issuer=authority.certificate.issuer)  # fmt: skip
         return bool(learned)
 
+    def refusal(self, crls: Iterable[Crl]) -> Refusal | None:
+        """Return why one of these CRLs, in a file, would not be used; ``None`` if all would be."""
+        offered, kept = tuple(crls), self._kept.crls()
+        store = self._new_store(self.authorities()[0], (*offered, *kept))
+        digests = {crl.digest for crl in offered}
+        for unused in store.unused:
+            if unused.crl.digest in digests:
+                return Refusal(f"the CRL of {unused.crl.issuer} {unused.why}")
+        newest = newest_crls(store.crls, digests, {crl.digest for crl in kept})
+        return next((Refusal(self._rollback_text(one), is_rollback=True) for one in newest.rollbacks), None)
+
+    @property
+    def _fetched(self) -> tuple[Path, ...]:
+        return (self._files.fetched,) if self._files.fetched else ()
+
     def _choose(self, authorities: Iterable[Authority], offered: list[_Offered]) -> tuple[NewestCrls, list[str]]:
         """Choose the CRLs in force among those offered and kept; return them with the problems."""
         kept = self._kept.crls()
@@ -164,7 +186,7 @@ class TrustFilesReader:
 
     def _offered(self) -> tuple[list[_Offered], list[str]]:
         """Return the CRLs in the operator's files, and the problems."""
-        paths, problems = list_files(self._files.crls)
+        paths, problems = list_files((*self._files.crls, *self._fetched))
         found: list[_Offered] = []
         for path in paths:
             try:

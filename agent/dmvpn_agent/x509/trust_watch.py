@@ -16,8 +16,9 @@ from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.x509 import metrics
+from dmvpn_agent.x509.crl import Crl
 from dmvpn_agent.x509.trust import Trust
-from dmvpn_agent.x509.trust_files import TrustFilesReader, TrustRead
+from dmvpn_agent.x509.trust_files import Refusal, TrustFilesReader, TrustRead
 
 log = structlog.get_logger()
 
@@ -169,6 +170,12 @@ class TrustWatch:
         if self._source.learn(certificates):
             self._times_learned, self._stamp = self._times_learned + 1, None
             await self.check()
+
+    async def refusal(self, crls: tuple[Crl, ...]) -> Refusal | None:
+        """Return why one of these CRLs, in a file, would not be used; ``None`` if all would be."""
+        async with self._checking:
+            await self._check()  # what was kept a moment ago counts too
+            return await asyncio.to_thread(self._source.refusal, crls)
 
     def _accept(self, read: TrustRead) -> None:
         self.trust, self.crls, self.problems = read.trust, read.crls, (*read.problems, *read.rolled_back)
