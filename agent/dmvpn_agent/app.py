@@ -183,7 +183,7 @@ class AgentApp:
                 "trouble": admission.bindings.trouble,
             },
             "charon": charon_status(components.charon.watch),
-            "trust": trust_status(trust, admission.denials),
+            "trust": trust_status(trust, admission.denials, components.trust.fetcher),
             "peers": peers_status(admission.peers, reconciler, self._clocks),
             "decisions": decisions_status(admission.authorizer),
             "frr": frr_status(reconciler),

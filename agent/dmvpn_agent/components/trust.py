@@ -6,7 +6,12 @@ import structlog
 
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.components.context import Context
+from dmvpn_agent.crls.distribution_points import distribution_points
+from dmvpn_agent.crls.fetched_files import FetchedFiles
+from dmvpn_agent.crls.fetcher import CrlFetcher
+from dmvpn_agent.crls.mirror import CrlMirror
 from dmvpn_agent.runtime.supervisor import Part
+from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509 import metrics
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.settings import TrustFiles
@@ -25,7 +30,8 @@ class TrustComponents:
         files = context.config.trust_files
         context.telemetry.expect(metrics)
         self._kept, self._signatures = KeptTrust(files.kept), SignerCache()
-        self.watch = TrustWatch(self._reader(files), context.telemetry, _crl_loader(context, charon), use_trust)
+        watch = TrustWatch(self._reader(files), context.telemetry, _crl_loader(context, charon), use_trust)
+        self.watch, self.fetcher, self._mirror = watch, _fetcher(context, charon, watch), _mirror(context, watch)
 
     def _reader(self, files: TrustFiles) -> TrustFilesReader:
         return TrustFilesReader(files, self._kept, self._signatures)
@@ -33,11 +39,34 @@ class TrustComponents:
     @property
     def parts(self) -> list[Part]:
         """Return what the agent runs of these."""
-        return [Part("trust", self.watch.run)]
+        parts = [Part("trust", self.watch.run)]
+        if self.fetcher:
+            parts.append(Part("crl_fetcher", self.fetcher.run))
+        if self._mirror:
+            parts.append(Part("crl_mirror", start=self._mirror.start, stop=self._mirror.stop))
+        return parts
 
     def reload(self, files: TrustFiles, use_trust: Callable[[Trust], None]) -> None:
         """Read other files, and then call ``use_trust`` with what is in them."""
         self.watch.reload(self._reader(files), use_trust)
+
+
+def _fetcher(context: Context, charon: CharonWatch, watch: TrustWatch) -> CrlFetcher | None:
+    crl, directory = context.config.crl, context.config.trust_files.fetched
+    if directory is None:
+        return None
+
+    def urls() -> tuple[Url, ...]:
+        named = (*watch.trust.authorities, *charon.own_certificates) if crl.fetches else ()
+        return *crl.mirrors, *distribution_points(named)
+
+    files = FetchedFiles(directory)
+    return CrlFetcher(urls, crl.interval, files, watch.refusal, context.telemetry, context.clocks)
+
+
+def _mirror(context: Context, watch: TrustWatch) -> CrlMirror | None:
+    listen = context.config.crl.listen
+    return CrlMirror(listen, lambda: watch.crls, context.telemetry) if listen else None
 
 
 def _crl_loader(context: Context, charon: CharonWatch) -> Callable[[tuple[bytes, ...]], Awaitable[None]]:

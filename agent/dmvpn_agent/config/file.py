@@ -11,6 +11,7 @@ from typing import Any
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.bgp import read_bgp
 from dmvpn_agent.config.bridge import read_bridge
+from dmvpn_agent.config.crl import read_crl
 from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.config.frr import read_frr
 from dmvpn_agent.config.ike import read_ike
@@ -76,7 +77,7 @@ def read_config(raw: dict[str, Any]) -> Config:
     tunnels = nhrp.get("interfaces", interfaces_with_profiles, {"gre1": "dmvpn"})
     bgp = read_bgp(bgp_table, role)
     state_directory = top.get("state_directory", parse.path, "/var/lib/dmvpn-agent")
-    ike = read_ike(top.table("ike"))
+    ike, crl = read_ike(top.table("ike")), read_crl(top.table("crl"))
     metrics, access = read_metrics(top.table("metrics"))
     config = Config(
         role=role,
@@ -87,7 +88,8 @@ def read_config(raw: dict[str, Any]) -> Config:
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
         ike=ike,
         policy=read_policy(policy, Node(role, tuple(tunnels), bgp.as_number if bgp else None)),
-        trust_files=read_trust_files(policy, state_directory, ike),
+        trust_files=read_trust_files(policy, crl, state_directory, ike),
+        crl=crl,
         frr=read_frr(top.table("frr"), bgp_table),
         bgp=bgp,
         redirect=read_redirect(top.table("redirect"), role, tuple(tunnels)),

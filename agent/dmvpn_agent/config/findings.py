@@ -29,8 +29,9 @@ def refuse_contradictions(config: Config) -> None:
 
 
 def _missing_crls(config: Config) -> Iterator[Finding]:
-    if config.policy.requires_crl and not config.trust_files.crls:
-        yield Finding("policy.require_crl", "denies every certificate: policy.crls names no CRLs", True)
+    if config.policy.requires_crl and not config.trust_files.crls and not config.crl.is_on:
+        text = "denies every certificate: policy.crls names no CRLs, and crl.fetch is false"
+        yield Finding("policy.require_crl", text, True)
 
 
 def _shared_peer_group(config: Config) -> Iterator[Finding]:

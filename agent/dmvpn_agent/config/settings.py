@@ -7,6 +7,7 @@ from pathlib import Path
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.bridge.settings import Bridge
 from dmvpn_agent.charon.settings import Ike
+from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
@@ -40,6 +41,7 @@ class Config:
     ike: Ike
     policy: Policy
     trust_files: TrustFiles
+    crl: CrlSettings
     frr: Frr
     bgp: BgpSettings | None
     redirect: RedirectRule | None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from cryptography import x509
 
-from dmvpn_agent.runtime.http_client import BadUrl, Url
+from dmvpn_agent.runtime.url import BadUrl, Url
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.name import UNREADABLE
 

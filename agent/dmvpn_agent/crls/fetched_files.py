@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_agent.runtime.http_client import Url
+from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.runtime.whole_file import write_whole
 from dmvpn_agent.x509.trust_paths import read_bounded
 

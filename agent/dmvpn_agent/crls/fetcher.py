@@ -16,8 +16,9 @@ from dmvpn_agent.crls import metrics
 from dmvpn_agent.crls.fetched_files import MAX_VALIDATOR, FetchedFiles, Validators
 from dmvpn_agent.runtime.backoff import Backoff, Trouble
 from dmvpn_agent.runtime.clocks import Clocks, in_seconds
-from dmvpn_agent.runtime.http_client import HttpAnswer, HttpFailed, HttpQuestion, Limits, Url, ask
+from dmvpn_agent.runtime.http_client import HttpAnswer, HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
+from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
 from dmvpn_agent.x509.trust_files import Refusal
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.http_client import Url
+from dmvpn_agent.runtime.url import Url
 
 
 @dataclass(frozen=True, slots=True)

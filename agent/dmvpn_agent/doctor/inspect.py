@@ -26,6 +26,8 @@ from dmvpn_agent.charon.events import PATCHED_EVENT
 from dmvpn_agent.charon.sa import ChildSa, IkeSa, circuits
 from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.config.settings import Config
+from dmvpn_agent.crls.distribution_points import distribution_points
+from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.node import (
     NHRPD_VICI,
@@ -52,10 +54,14 @@ from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.runtime.exposition import served
+from dmvpn_agent.runtime.http_client import HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.program import run
 from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509.certificate import Certificate, Role
 from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.crl import MAX_CRL_BYTES, CrlError, read_crls
+from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import read_trust
 
 TIMEOUT = 10.0
@@ -118,7 +124,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
     agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
     with acting_as(agent):
         trust, trust_problems = read_trust(config.trust_files)
-    nhrpd = await _read(lambda: _nhrpd(config))
+    nhrpd, charon = await _read(lambda: _nhrpd(config)), await _read(lambda: _charon(config.ike.vici_socket))
     packages = {name: _package(name) for name in ("cryptography", "h11", "pyroute2", "structlog", "vici")}
     versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
     versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
@@ -127,7 +133,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
     return NodeView(
         now=datetime.now(UTC),
         versions=versions,
-        charon=await _read(lambda: _charon(config.ike.vici_socket)),
+        charon=charon,
         traps=await _read(_traps),
         nhrpd=nhrpd,
         sockets=_sockets(config, nhrpd_vici, agent),
@@ -148,7 +154,27 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
             if endpoint
         },
         tunnels=await read_preview(config.links),
+        crl_fetches=await _crl_fetches(config.crl, trust, charon),
     )
+
+
+async def _crl_fetches(crl: CrlSettings, trust: Trust, charon: CharonView | Unknown) -> dict[str, str]:
+    named = distribution_points(trust.authorities) if crl.fetches else ()
+    own = () if isinstance(charon, Unknown) or not crl.fetches else charon.certificates
+    urls = dict.fromkeys((*crl.mirrors, *named, *(url for one in own for url in one.crl_urls)))
+    found = await asyncio.gather(*map(_crl_fetch, urls))
+    return {str(url): why for url, why in zip(urls, found, strict=True)}
+
+
+async def _crl_fetch(url: Url) -> str:
+    try:
+        answer = await ask(HttpQuestion(url), Limits(TIMEOUT, MAX_CRL_BYTES))
+        if answer.status != 200:
+            return f"it answered {answer.text}"
+        await asyncio.to_thread(read_crls, answer.body)
+    except (HttpFailed, CrlError) as error:
+        return str(error)
+    return ""
 
 
 async def with_probes(node: NodeView, config: Config) -> NodeView:
@@ -218,7 +244,9 @@ async def _charon(path: Path) -> CharonView:
     modes = {one.name: one.modes.get(one.name) for one in connections}
     methods = {one.name: one.authentication for one in connections}
     return CharonView(release, patched, modes, tuple(
-        OwnCertificate(one.subject, one.not_before, one.not_after) for one in own if isinstance(one, Certificate)
+        OwnCertificate(one.subject, one.not_before, one.not_after, distribution_points([one]))
+        for one in own
+        if isinstance(one, Certificate)
     ), plugins, methods, tuple(_sa(*circuit) for circuit in circuits(sas).values()))  # fmt: skip
 
 

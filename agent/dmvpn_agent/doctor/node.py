@@ -11,6 +11,7 @@ from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
 from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
+from dmvpn_agent.runtime.url import Url
 
 #: The path that is compiled into nhrpd.
 NHRPD_VICI = "/run/charon.vici"
@@ -76,11 +77,12 @@ class SocketView:
 
 @dataclass(frozen=True, slots=True)
 class OwnCertificate:
-    """A certificate whose private key charon has."""
+    """A certificate whose private key charon has; ``crl_urls``: where it says that its issuer's CRL is."""
 
     subject: str
     not_before: datetime
     not_after: datetime
+    crl_urls: tuple[Url, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class NodeView:
     ``forwards`` and ``forwards_ipv6``: whether the kernel forwards packets of that IP version.
     ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
     and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
+    ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
     """
 
     now: datetime
@@ -202,3 +205,4 @@ class NodeView:
     metrics: Mapping[str, MetricsView]
     tunnels: LinkPreview = NO_LINKS
     probes: tuple[PathProbe, ...] = ()
+    crl_fetches: Mapping[str, str] = field(default_factory=dict)

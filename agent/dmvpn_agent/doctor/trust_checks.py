@@ -12,6 +12,10 @@ def trust_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
                  f"at least one in {', '.join(expected.ca_certificates)}: without one the bridge gives nhrpd no"
                  " certificate",
                  "install the CA's certificate there, readable by the user dmvpn-agent")  # fmt: skip
+    for url, why in node.crl_fetches.items():
+        yield result(f"CRL from {url}", not why, why or "fetched", "a CRL in PEM or DER",
+                     "see that the server runs and that this node reaches it; or correct crl.mirrors",
+                     Level.WARNING)  # fmt: skip
     for problem in node.trust_problems:
         yield Check("CA certificates and CRLs", Level.FAULT, problem, "files that the agent can use",
                     "repair or remove the file; the user dmvpn-agent must be able to read it")  # fmt: skip

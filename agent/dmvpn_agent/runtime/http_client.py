@@ -5,63 +5,24 @@ asked, and no server sends the agent to another one.
 """
 
 import asyncio
-import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import SplitResult, urlsplit
 
 import h11
 
 from dmvpn_agent.runtime.printable import printable
+from dmvpn_agent.runtime.url import Url
 
-#: Octets of a URL, and of the head of an answer.
-MAX_URL, MAX_HEAD = 2048, 16384
+#: Octets of the head of an answer.
+MAX_HEAD = 16384
 #: Octets that are read at once.
 _CHUNK = 65536
-_PORTS = {"http": 80, "https": 443}
-#: A name of RFC 1123, an IPv4 address, or an IPv6 address without zone.
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
-
-
-class BadUrl(ValueError):
-    """A text is no URL that can be fetched; the text of the exception says what is expected."""
 
 
 class HttpFailed(Exception):
     """There is no whole answer: no connection or TLS, no time left, an answer too long, cut off or not HTTP."""
-
-
-@dataclass(frozen=True, slots=True)
-class Url:
-    """An address that can be fetched. ``target``: what is asked of the host, with the query."""
-
-    text: str
-    scheme: str
-    host: str
-    port: int
-    authority: str
-    target: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Url":
-        """Read a URL. Raises ``BadUrl``."""
-        expected = "expected a URL such as http://192.0.2.1/dmvpn-ca.crl, without user name, blanks or fragment"
-        if len(text) > MAX_URL or not re.fullmatch(r"[!-~]+", text) or "#" in text or "\\" in text:
-            raise BadUrl(expected)
-        try:
-            split: SplitResult = urlsplit(text)
-            port, host = split.port, split.hostname or ""
-        except ValueError:
-            raise BadUrl(expected) from None
-        if split.scheme not in _PORTS or "@" in split.netloc or not _HOST.fullmatch(host) or port == 0:
-            raise BadUrl(expected)
-        target = (split.path or "/") + (f"?{split.query}" if split.query else "")
-        return cls(text, split.scheme, host, port or _PORTS[split.scheme], split.netloc, target)
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.crls.fetcher import CrlFetcher
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables import redirect_rule
@@ -68,8 +69,8 @@ def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
     }
 
 
-def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
-    """Return the CAs and CRLs in force, the problems with their files, and the number of denied peers."""
+def trust_status(watch: TrustWatch, denied: DenialTable, fetcher: CrlFetcher | None) -> dict[str, Any]:
+    """Return the CAs and CRLs in force, the problems with files and fetches, and the number of denied peers."""
     return {
         "authorities": [authority.subject for authority in watch.trust.authorities],
         "crls": [
@@ -83,6 +84,10 @@ def trust_status(watch: TrustWatch, denied: DenialTable) -> dict[str, Any]:
             for crl in watch.trust.crls
         ],
         "problems": list(watch.problems),
+        "fetches": [
+            {"url": one.url, "succeeded": time_json(one.succeeded_at), "trouble": one.trouble}
+            for one in (fetcher.reports() if fetcher else ())
+        ],
         "denied_peers": len(denied),
     }
 

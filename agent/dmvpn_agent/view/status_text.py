@@ -78,6 +78,7 @@ def _trust(trust: dict[str, Any]) -> str:
     if not trust["crls"]:
         parts.append("no CRL")
     parts += [f"NOT USED: {problem}" for problem in trust["problems"]]
+    parts += [f"NOT FETCHED: {one['url']}: {one['trouble']}" for one in trust["fetches"] if one["trouble"]]
     return "; ".join(parts)
 
 

@@ -23,7 +23,8 @@ CONTRADICTIONS = [
     ('[policy.sources]\norder = ["rfc3779"]',
      "policy.sources: no source names protocol addresses: add subject or subject_alt_name"),
     ("allowed = false", "policy: no kind of peer is allowed on any interface"),
-    ("require_crl = true", "policy.require_crl: denies every certificate: policy.crls names no CRLs"),
+    ("require_crl = true", "policy.require_crl: denies every certificate: policy.crls names no CRLs,"
+     " and crl.fetch is false"),
     ("[policy.spoke]\nrequire_hub_role = true",
      "policy, gre1, spoke: require_hub_role denies every peer that is not a hub: set it in [policy.hub]"),
     ("max_prefix_length = 12",

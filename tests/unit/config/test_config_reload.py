@@ -130,7 +130,13 @@ def test_every_key_of_the_example_is_in_the_table() -> None:
 
 
 #: The fields that follow from another key (the state directory, ``ike.load_crls``, ``nhrp.interfaces``) or from none.
-DERIVED = {"trust_files.kept", "trust_files.charon_crl_limit", "redirect.interfaces", "redirect.snaplen"}
+DERIVED = {
+    "trust_files.fetched",
+    "trust_files.kept",
+    "trust_files.charon_crl_limit",
+    "redirect.interfaces",
+    "redirect.snaplen",
+}
 
 
 def test_every_field_of_the_configuration_is_in_the_table() -> None:

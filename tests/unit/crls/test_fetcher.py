@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog
 from cryptography import x509
+from structlog.typing import EventDict
 
 from dmvpn_agent.crls.distribution_points import MAX_URLS, distribution_points
 from dmvpn_agent.crls.fetched_files import FetchedFiles
 from dmvpn_agent.crls.fetcher import CrlFetcher
-from dmvpn_agent.runtime.http_client import Url
 from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.kept_trust import KeptTrust
@@ -107,9 +107,10 @@ async def test_what_did_not_change_is_not_sent_again(world: World) -> None:
 
 async def test_without_the_crl_nothing_is_conditional(world: World) -> None:
     """If the file of the CRL is lost, cut off or changed, the whole CRL is asked for."""
-    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:50])):
+    file = world.kept.file_of(world.url)
+    for damage in (file.unlink, lambda: file.write_bytes(file.read_bytes()[:50])):
         await world.fetch(LAB.revoke_der(7), fields=('ETag: "v1"',))
-        damage(world.kept.file_of(world.url))
+        damage()
         assert await world.fetch(LAB.revoke_der(7), fields=('ETag: "v1"',)) == "new"
         assert b"If-None-Match" not in world.server.requests[-1]
 
@@ -142,9 +143,7 @@ async def test_a_crl_that_does_not_count_replaces_nothing(world: World, body: by
     assert report.trouble
 
 
-async def test_a_failure_is_tried_again_sooner_and_logged_once(
-    world: World, logs: list[structlog.typing.EventDict]
-) -> None:
+async def test_a_failure_is_tried_again_sooner_and_logged_once(world: World, logs: list[EventDict]) -> None:
     """After 15 s, then with growing intervals; a success is as ever."""
     await world.fetch(LAB.revoke_der(7))
     world.server.replies[URL] = answer(status="503 Service Unavailable")

@@ -7,8 +7,9 @@ import pytest
 
 from dmvpn_agent.crls.mirror import CrlMirror
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.http_client import HttpAnswer, HttpQuestion, Limits, Url, ask
+from dmvpn_agent.runtime.http_client import HttpAnswer, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509.crl import read_crls
 from pki import Party
 

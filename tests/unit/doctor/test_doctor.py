@@ -174,6 +174,7 @@ def test_a_fault_names_what_to_do(change: dict[str, Any], name: str, do: str) ->
 
 WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"charon": replace(UNPATCHED, certificates=())}, "own certificate"),
+    ({"crl_fetches": {"http://ca/a.crl": "it answered 404"}}, "CRL from http://ca/a.crl"),
     (
         {"charon": replace(UNPATCHED, certificates=(replace(OWN, not_after=NOW + timedelta(days=3)),))},
         "own certificate",

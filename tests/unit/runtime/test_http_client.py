@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.runtime.http_client import BadUrl, HttpFailed, HttpQuestion, Limits, Url, ask
+from dmvpn_agent.runtime.http_client import HttpFailed, HttpQuestion, Limits, ask
+from dmvpn_agent.runtime.url import BadUrl, Url
 from fakes.http import FakeHttp, answer, http_server
 from pki import server_files
 
@@ -131,7 +132,8 @@ def test_a_url_is_read(text: str, host: str, port: int, target: str) -> None:
     [
         "", "dmvpn-ca.crl", "ftp://a/b", "file:///etc/shadow", "ldap://ca/cn=a", "http://", "http://user@host/",
         "http://host/a b", "http://host/\r\nX: 1", "http://host:0/", "http://host:99999/", "http://ho st/",
-        "http://[fe80::1%25eth0]/", "http://host/#a", "http://host\\@other/", "http://\u00e4/", "http://h/" + "a" * 3000,
+        "http://[fe80::1%25eth0]/", "http://host/#a", "http://host\\@other/", "http://\u00e4/",
+        "http://h/" + "a" * 3000,
     ],
 )  # fmt: skip
 def test_anything_else_is_no_url(text: str) -> None:

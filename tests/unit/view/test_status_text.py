@@ -29,7 +29,7 @@ def _state(**changes: object) -> dict[str, Any]:
         "redirect": {"installed": True, "packets": 3},
         "source_filter": {"mode": "count", "installed": True, "unknown_sender_packets": 0, "peers": [
             {"protocol_address": "10.255.0.2", "packets": 9, "bytes": 99, "spoofed_packets": 4}]},
-        "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": []}, **changes,
+        "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": [], "fetches": []}, **changes,
     }  # fmt: skip
 
 
@@ -55,8 +55,11 @@ def test_the_state_of_a_hub_is_shown() -> None:
 def test_crls_and_unusable_files_are_shown() -> None:
     """Each CRL with its issuer and its next update."""
     crl = {"issuer": "CN=lab CA", "revoked": 3, "next_update": "2026-03-08T12:00:00+00:00"}
-    text = status_text(_state(trust={"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"]}))
-    assert "1 CAs; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL" in text
+    fetch = {"url": "http://ca/a.crl", "succeeded": None, "trouble": "no route"}
+    trust = {"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"], "fetches": [fetch]}
+    text = status_text(_state(trust=trust))
+    assert "1 CAs; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL;" in text
+    assert "NOT FETCHED: http://ca/a.crl: no route" in text
 
 
 def test_a_failure_is_shown_in_capitals() -> None:
@@ -103,7 +106,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "nhrpd's cache cannot be read: why": {"nhrpd": {"connected": True, "trouble": "why"}},
     "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": []}},
     "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
-    "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"]}},
+    "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"], "fetches": []}},
     "FRR is not as desired: why": {"frr": {"trouble": "why", "pending_changes": [], "foreign_neighbors": []}},
     "FRR is not as desired yet": {"frr": {"trouble": None, "pending_changes": ["x"], "foreign_neighbors": []}},
 }
