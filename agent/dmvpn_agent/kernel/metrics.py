@@ -44,3 +44,9 @@ ROUTES = gauge("routes", "Routes in the agent's own tables.")
 ROUTE_CHANGES = counter("route_changes", "Changes of the agent's routes and rules by kind.", "kind",
                         starts=each(("add", "remove")))  # fmt: skip
 ROUTE_FAILURES = counter("route_failures", "Passes in which the kernel refused to show or change the agent's routes.")
+IPTABLES_INSTALLED = gauge(
+    "iptables_installed", "1 if the agent's chains of iptables were as desired at the last check."
+)
+IPTABLES_WRITES = counter("iptables_writes", "Writes of the agent's chains of iptables by cause.", "cause",
+                          starts=each(("changed", "missing", "settings", "start")))  # fmt: skip
+IPTABLES_FAILURES = counter("iptables_failures", "Failures of iptables to read or write one of the agent's chains.")

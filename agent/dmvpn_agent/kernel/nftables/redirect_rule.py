@@ -11,6 +11,8 @@ from dmvpn_agent.kernel.nftables.section import Section, SectionName
 
 #: The counter of the packets that were logged.
 COUNTER = "redirected"
+#: nhrpd gets each packet at once. Otherwise the kernel gives it 100 together, or what there is after a second.
+AT_ONCE = "queue-threshold 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class RedirectRule:
     def _statements(self) -> tuple[str, str]:
         """Return the statements that log IPv4 and IPv6 packets for which a shortcut is possible."""
         limit = f"limit rate {self.rate_per_minute}/minute burst {self.burst} packets"
-        log = f'counter name "{COUNTER}" log group {self.nflog_group} snaplen {self.snaplen}'
+        log = f'counter name "{COUNTER}" log group {self.nflog_group} snaplen {self.snaplen} {AT_ONCE}'
         source, destination = (
             IPv4Network((0, length)).netmask for length in (self.source_prefix_length, self.destination_prefix_length)
         )

@@ -1,0 +1,106 @@
+"""The agent's chain: as it is desired, and as ``iptables-save`` shows it.
+
+The chain lies in table mangle, because the chains of table filter decide packets: a rule above the jump that accepts
+would hide them. The kernel passes mangle before filter, and no other program accepts packets there.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dmvpn_agent.kernel.iptables.settings import ChainSettings
+from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from dmvpn_agent.kernel.nftables.shown_table import Count
+
+TABLE, CHAIN = "mangle", "dmvpn_agent"
+#: How many pairs of networks the kernel limits at the same time. It drops the packets of further pairs.
+MAX_PAIRS = 524288
+#: The longest time in milliseconds that a pair stays known without a packet.
+_LONGEST = 3_600_000
+
+_RULE = re.compile(r"^(?:\[(\d+):(\d+)\] )?-A (\S+) (.*)$")
+
+
+class SaveFormatError(Exception):
+    """Unexpected output of iptables-save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """``rules``: their arguments after ``-A dmvpn_agent``. ``hooks``: the kernel's chains that jump here first."""
+
+    rules: tuple[str, ...]
+    hooks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownChain:
+    """``rules`` in iptables' own words, which differ by version; ``jumps``: how many rules of each chain lead here.
+
+    ``counts``: what the rules have counted, by the name of the nftables counter with the same meaning.
+    """
+
+    rules: tuple[str, ...]
+    jumps: Mapping[str, int]
+    counts: Mapping[str, Count] = field(default_factory=dict, compare=False)
+
+
+def desired_chain(settings: ChainSettings, version: int) -> Chain | None:
+    """Return the chain for packets of an IP version, ``None`` if there is to be none."""
+    rules: list[str] = []
+    hooks: list[str] = []
+    if settings.redirect and version in settings.versions:
+        rules += _redirect(settings.redirect, version)
+        hooks.append("FORWARD")
+    return Chain(tuple(rules), tuple(hooks)) if rules else None
+
+
+def _redirect(rule: RedirectRule, version: int) -> Iterator[str]:
+    """Yield the rule of each interface.
+
+    The kernel finds the limits of a name again as they were, whatever a new rule says; so the name has their values.
+    A pair that sent nothing while it gained all its packets back is as good as new, and is forgotten.
+    """
+    source, destination = (
+        (rule.source_prefix_length, rule.destination_prefix_length)
+        if version == 4
+        else (rule.source_prefix_length_ipv6, rule.destination_prefix_length_ipv6)
+    )
+    idle = min(max(1000, rule.burst * 60_000 // rule.rate_per_minute + 1), _LONGEST)
+    name = f"{CHAIN}_{rule.rate_per_minute}_{rule.burst}_{source}_{destination}"
+    for interface in rule.interfaces:
+        yield (
+            f"-i {interface} -o {interface} -m hashlimit --hashlimit-upto {rule.rate_per_minute}/minute"
+            f" --hashlimit-burst {rule.burst} --hashlimit-mode srcip,dstip"
+            f" --hashlimit-srcmask {source} --hashlimit-dstmask {destination}"
+            f" --hashlimit-htable-max {MAX_PAIRS} --hashlimit-htable-expire {idle} --hashlimit-name {name}"
+            f" -j NFLOG --nflog-group {rule.nflog_group} --nflog-size {rule.snaplen} --nflog-threshold 1"
+        )
+
+
+def parse_save(text: str) -> ShownChain | None:
+    """Read ``iptables-save -c -t mangle``; ``None`` without the chain. Raises ``SaveFormatError``."""
+    lines = text.splitlines()
+    if not any(line == f"*{TABLE}" for line in lines):
+        raise SaveFormatError(f"unexpected output of iptables-save, not table {TABLE}: {text[:200]!r}")
+    if not any(line.startswith(f":{CHAIN} ") for line in lines):
+        return None
+    rules: list[str] = []
+    jumps = Counter[str]()
+    counts: dict[str, Count] = {}
+    for found in filter(None, map(_RULE.match, lines)):
+        packets, octets, chain, rule = found.groups()
+        if chain != CHAIN:
+            jumps[chain] += rule == f"-j {CHAIN}"
+            continue
+        rules.append(rule)
+        if name := _counter(rule):
+            before = counts.get(name, Count(0, 0))
+            counts[name] = Count(before.packets + int(packets or 0), before.bytes + int(octets or 0))
+    return ShownChain(tuple(rules), {name: number for name, number in jumps.items() if number}, counts)
+
+
+def _counter(rule: str) -> str | None:
+    return redirect_rule.COUNTER if "hashlimit" in rule else None
