@@ -189,6 +189,6 @@ class AgentApp:
             "frr": frr_status(reconciler),
             "frr_access": access_status(terminals.reader.used, terminals.writer.name, reconciler),
             "tunnels": tunnels_status(kernel.links),
-            "redirect": redirect_status(kernel.table),
+            "redirect": redirect_status(kernel.rules),
             "source_filter": source_filter_status(kernel.table),
         }

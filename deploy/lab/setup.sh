@@ -66,7 +66,7 @@ debian_charon() {
 
 debian() {
     deny_services
-    debian_install frr "$(debian_charon)" strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iproute2 \
+    debian_install frr "$(debian_charon)" strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iptables iproute2 \
         iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"
@@ -75,7 +75,7 @@ debian() {
 }
 
 alpine() {
-    set -- frr strongswan nftables iproute2 iputils-ping procps-ng util-linux-misc setpriv make python3 py3-pip \
+    set -- frr strongswan nftables iptables iptables-legacy iproute2 iputils-ping procps-ng util-linux-misc setpriv make python3 py3-pip \
         prometheus shellcheck
     say "installing with apk: $*"
     apk add --quiet "$@"

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,9 @@ from dmvpn_agent.cli.plan import changes_json
 from dmvpn_agent.config.file import load_contradictory
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.iptables.chain import CHAIN, ShownChain
+from dmvpn_agent.kernel.iptables.chain import TABLE as SECURITY
+from dmvpn_agent.kernel.iptables.program import Iptables, IptablesError
 from dmvpn_agent.kernel.links.changes import LinkChange, commands
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks, LinkError
 from dmvpn_agent.kernel.links.read_preview import own_changes
@@ -55,13 +58,14 @@ class Found:
     table: bool
     links: tuple[LinkChange, ...]
     store: str
+    chains: Mapping[int, ShownChain]
     routes: tuple[RouteChange, ...]
     unreadable: tuple[str, ...]
 
     @property
     def anything(self) -> bool:
         """Tell whether there is anything to remove."""
-        return bool(self.changes or self.table or self.links or self.store or self.routes)
+        return bool(self.changes or self.table or self.chains or self.links or self.store or self.routes)
 
 
 class Reset:
@@ -72,6 +76,7 @@ class Reset:
         self._forget = forget
         self._terminals = Terminals(config.frr)
         self._firewall = Nftables()
+        self._iptables = Iptables()
         self._routes = NetlinkTables()
         self._store = config.state_directory / "agent.sqlite"
 
@@ -104,7 +109,8 @@ class Reset:
             links = await own_changes(self._config.interfaces)
         except LinkError as error:
             unreadable += [str(error)]
-        return Found(changes, instance, in_use, table, links, self._stored(), routes, tuple(unreadable))
+        chains = await self._iptables.leftovers()
+        return Found(changes, instance, in_use, table, links, self._stored(), chains, routes, tuple(unreadable))
 
     async def remove(self, found: Found) -> list[str]:
         """Remove it; return the errors. FRR comes first, because the redirect rule alone does no harm."""
@@ -116,7 +122,8 @@ class Reset:
         try:
             if found.table:
                 await self._firewall.remove()
-        except FirewallError as error:
+            await self._iptables.remove(found.chains)
+        except (FirewallError, IptablesError) as error:
             errors.append(str(error))
         for change in found.links:
             try:
@@ -224,6 +231,9 @@ def _text(found: Found) -> Iterator[str]:
     if found.table:
         yield "IN NFTABLES:"
         yield f"  table {TABLE}"
+    for version in found.chains:
+        yield f"IN IPTABLES FOR IPv{version}:"
+        yield f"  chain {CHAIN} of table {SECURITY}, and the jumps to it"
     if found.links:
         yield "TUNNEL INTERFACES AND ADDRESSES:"
         yield from (f"  {line}" for change in found.links for line in commands(change))
@@ -263,6 +273,7 @@ def _json(found: Found) -> dict[str, Any]:
         "vtysh": render(found.changes, found.instance),
         "prefix_lists_in_use": list(found.in_use),
         "nftables_table": found.table,
+        "iptables_chains": list(found.chains),
         "tunnels": [line for change in found.links for line in commands(change)],
         "routes": [str(change.subject) for change in found.routes],
         "store": found.store,

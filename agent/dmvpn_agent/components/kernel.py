@@ -1,4 +1,4 @@
-"""The tunnel interfaces, the agent's nftables table, uplinks and routes."""
+"""The tunnel interfaces, the agent's nftables table and chain of iptables, uplinks and routes."""
 
 from dmvpn_agent.admission.bindings import BindingWatch
 from dmvpn_agent.admission.peers import Peers
@@ -6,6 +6,9 @@ from dmvpn_agent.components.context import Context
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.events import AddressEvent, KernelEvent, LinkEvent, RouteEvent
+from dmvpn_agent.kernel.iptables.program import Iptables
+from dmvpn_agent.kernel.iptables.reconciler import ChainReconciler
+from dmvpn_agent.kernel.iptables.rules_in_force import RulesInForce
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
@@ -38,6 +41,8 @@ class KernelComponents:
             telemetry,
             dry_run=dry_run,
         )
+        self.chain = ChainReconciler(config.chain, Iptables(), telemetry, dry_run=dry_run)
+        self.rules = RulesInForce(self.table, self.chain)
         self.notifications = NftablesNotifications(self.table.trigger)
         self.uplinks = self._make_uplinks(context)
         self.routes = self._make_routes(context)
@@ -77,9 +82,9 @@ class KernelComponents:
         telemetry.observe(metrics.TUNNEL_UP, self._tunnels_up)
         telemetry.observe(metrics.TUNNEL_IN_SYNC, self.links.in_sync)
         add("tunnel", lambda: ", ".join(f"{name} is down" for name, up in self.watch.up.items() if up is not True))
+        self.rules.observe(telemetry)
         if context.config.redirect:
-            missing = "the table with the redirect rule is not in place"
-            add("nftables", lambda: "" if self.table.installed else missing)
+            add("redirect rule", lambda: "not in place" if self.rules.redirect is False else "")
 
     def _tunnels_up(self) -> Samples:
         return {(name,): float(up is True) for name, up in self.watch.up.items()}
@@ -93,6 +98,7 @@ class KernelComponents:
             Part("stale_entries", self.stale_entries.run),
             Part("nftables", self.table.run),
             Part("nftables_watch", self.notifications.run),
+            Part("iptables", self.chain.run),
         ]
         if self.uplinks:
             parts.append(Part("uplinks", self.uplinks.run))
@@ -104,3 +110,4 @@ class KernelComponents:
         """Apply a changed configuration."""
         self.links.reload(config.links)
         self.table.reload(config.table)
+        self.chain.reload(config.chain)

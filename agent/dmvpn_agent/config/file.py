@@ -5,6 +5,7 @@ unknown key is an error, so that a typing mistake never disables a rule.
 """
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dmvpn_agent.config.frr import read_frr
 from dmvpn_agent.config.ike import read_ike
 from dmvpn_agent.config.log import read_log
 from dmvpn_agent.config.metrics import read_metrics
-from dmvpn_agent.config.nftables import read_redirect, read_source_filter
+from dmvpn_agent.config.nftables import read_firewall, read_redirect, read_source_filter, refuse_wildcards
 from dmvpn_agent.config.peers import read_peers
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.settings import Config
@@ -25,6 +26,8 @@ from dmvpn_agent.config.table import ConfigError, Table
 from dmvpn_agent.config.trust import read_trust_files
 from dmvpn_agent.config.tunnel import interfaces_with_profiles, read_tunnels, require_local
 from dmvpn_agent.config.uplink import read_uplinks, refuse_second_writer
+from dmvpn_agent.kernel.iptables.backend import in_use
+from dmvpn_agent.kernel.iptables.settings import Backend
 from dmvpn_agent.x509.certificate import Role
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -54,7 +57,8 @@ def load_contradictory(file: Path) -> Config:
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes, the limit")
     try:
-        return read_config(read_toml(text))
+        config = read_config(read_toml(text))
+        return replace(config, firewall=in_use(config.firewall))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 
@@ -92,6 +96,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         crl=crl,
         frr=read_frr(top.table("frr"), bgp_table),
         bgp=bgp,
+        firewall=read_firewall(top.table("firewall")),
         redirect=read_redirect(top.table("redirect"), role, tuple(tunnels)),
         source_filter=read_source_filter(top.table("source_filter")),
         links=read_tunnels(top, tuple(tunnels)),
@@ -111,6 +116,8 @@ def _refuse_clashes(config: Config, *, bridge_is_used: bool) -> None:
     require_local(config.links, config.uplink.tunnels if config.uplink else ())
     if config.uplink:
         refuse_second_writer(config.uplink, config.links)
+    if config.firewall is Backend.IPTABLES:
+        refuse_wildcards(config.interfaces)
     charon_socket = config.ike.vici_socket
     if config.bridge.listen == charon_socket and bridge_is_used:
         raise ConfigError(

@@ -1,9 +1,10 @@
-"""The configuration of the agent's nftables table."""
+"""The configuration of the agent's nftables table and chain of iptables."""
 
 from typing import Any
 
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.table import Parser, Table
+from dmvpn_agent.config.table import ConfigError, Parser, Table
+from dmvpn_agent.kernel.iptables.settings import Backend
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.x509.certificate import Role
@@ -18,6 +19,17 @@ def _mark_mask(value: Any) -> int:
 
 
 mark_mask: Parser[int] = Parser("8 or more adjacent bits of the 32 of a packet mark, as 0xffff0000", _mark_mask)
+
+
+def read_firewall(table: Table) -> Backend:
+    """Return which firewall has the redirect and multicast rules. Raises ``ConfigError``."""
+    return Backend(table.get("backend", parse.one_of(*Backend), Backend.AUTO))
+
+
+def refuse_wildcards(interfaces: tuple[str, ...]) -> None:
+    """Raise ``ConfigError`` for a name that iptables takes for all names that begin so."""
+    if wrong := [name for name in interfaces if name.endswith("+")]:
+        raise ConfigError(f"nhrp.interfaces has {wrong[0]}, which means several interfaces to iptables; rename it")
 
 
 def read_redirect(table: Table, role: Role, interfaces: tuple[str, ...]) -> RedirectRule | None:

@@ -61,6 +61,7 @@ KEYS = (
     Key("bgp.maximum_prefixes_restart_minutes", "bgp.transit_maximum_prefix"),
     Key("bgp.transit_maximum_prefixes", "bgp.transit_maximum_prefix"),
     Key("bgp.hub_weights", "bgp.hub_weights"),
+    Key("firewall.backend", "firewall"),
     Key("redirect.enabled", "keeps_redirect", (AGENT,)),
     Key("redirect.nflog_group", "redirect.nflog_group"),
     Key("redirect.source_prefix_length", "redirect.source_prefix_length"),

@@ -9,6 +9,7 @@ from dmvpn_agent.bridge.settings import Bridge
 from dmvpn_agent.charon.settings import Ike
 from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.frr.settings import Frr
+from dmvpn_agent.kernel.iptables.settings import Backend, ChainSettings
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
@@ -29,7 +30,8 @@ class Config:
 
     ``tunnels``: the tunnel interfaces, each with the profile that nhrpd requests from charon for it: the name of a
     connection and of its child in swanctl.conf. ``links``: what ``[tunnel.NAME]`` wants of each of them. ``bgp``,
-    ``redirect`` and ``source_filter`` are ``None`` if the agent does not manage them.
+    ``redirect`` and ``source_filter`` are ``None`` if the agent does not manage them. ``firewall`` has the redirect
+    rule; ``auto`` was replaced by what this node has.
     """
 
     role: Role
@@ -44,6 +46,7 @@ class Config:
     crl: CrlSettings
     frr: Frr
     bgp: BgpSettings | None
+    firewall: Backend
     redirect: RedirectRule | None
     source_filter: SourceFilter | None
     links: Mapping[str, TunnelSettings]
@@ -74,11 +77,18 @@ class Config:
         return self.redirect is not None
 
     @property
+    def chain(self) -> ChainSettings:
+        """Return the settings of the agent's chain of iptables."""
+        if self.firewall is not Backend.IPTABLES:
+            return ChainSettings()
+        return ChainSettings(self.redirect, tuple(sorted(frozenset().union(*self.policy.ip_versions.values()))))
+
+    @property
     def table(self) -> TableSettings:
         """Return the settings of the agent's nftables table."""
         return TableSettings(
             self.interfaces,
-            self.redirect,
+            None if self.firewall is Backend.IPTABLES else self.redirect,
             self.source_filter,
             self.policy.groups if self.policy.groups.in_force else None,
         )

@@ -47,6 +47,8 @@ from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, 
 from dmvpn_agent.doctor.path_probe import Target, probe
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
 from dmvpn_agent.frr.terminals import Terminals
+from dmvpn_agent.kernel.iptables.chain import desired_chains
+from dmvpn_agent.kernel.iptables.program import Iptables
 from dmvpn_agent.kernel.links.mtu import negotiated
 from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.kernel.links.settings import DEFAULT_VRF
@@ -102,6 +104,7 @@ def expected(config: Config) -> Expected:
             for section in desired_sections(config.table, (), {})
             if section.name in _SECTIONS
         },
+        chains=desired_chains(config.chain),
         vrfs={name: link.vrf for name, link in config.links.items() if link.vrf and link.vrf != DEFAULT_VRF},
         serves_keys=any(not row.overrides for row in config.policy.static_peers),
     )
@@ -153,6 +156,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
             for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
             if endpoint
         },
+        iptables=await _read(lambda: Iptables().state(desired_chains(config.chain))),
         tunnels=await read_preview(config.links),
         crl_fetches=await _crl_fetches(config.crl, trust, charon),
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.doctor.check import Check, Level, result, unknown
 from dmvpn_agent.doctor.node import FAMILIES, Expected, LinkView, NodeView, Unknown
+from dmvpn_agent.kernel.iptables.chain import CHAIN, REMEDY, TABLE, ChainState, matches
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.preview import LinkPreview
 
@@ -66,11 +67,26 @@ def kernel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
     yield from _routes(node.routes, expected)
     for title, objects in expected.sections.items():
         if isinstance(node.table, Unknown):
-            yield unknown(title, node.table, "install nftables; the kernel needs nf_tables, nft_log and nft_fib_inet")
+            yield unknown(title, node.table, "install nftables, the kernel needs nf_tables, nft_log and nft_fib_inet;"
+                          f" or turn the {title} off: iptables cannot have it")  # fmt: skip
         else:
             there = objects <= node.table
             yield result(title, there, "installed" if there else "missing",
                          "in table inet dmvpn_agent", "start dmvpn-agent, which installs it")  # fmt: skip
+    yield from _iptables(node.iptables, expected)
+
+
+def _iptables(state: ChainState | Unknown, expected: Expected) -> Iterator[Check]:
+    """Check the agent's chains of iptables."""
+    for version, chain in expected.chains.items():
+        title = f"chain of {'iptables' if version == 4 else 'ip6tables'}"
+        if isinstance(state, Unknown):
+            yield unknown(title, state, REMEDY)
+            continue
+        there = matches(chain, state.chains.get(version))
+        yield result(title, there, f"{'installed' if there else 'missing, or not as desired'} ({state.variant})",
+                     f"chain {CHAIN} of table {TABLE} with {len(chain.rules)} rules, and one jump to it from"
+                     f" {' and '.join(chain.hooks)}", "start dmvpn-agent, which installs it")  # fmt: skip
 
 
 def _forwarding(name: str, forwards: bool | Unknown, setting: str) -> Check:

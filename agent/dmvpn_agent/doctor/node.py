@@ -10,6 +10,7 @@ from datetime import datetime
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
+from dmvpn_agent.kernel.iptables.chain import NO_CHAINS, Chain, ChainState
 from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
 from dmvpn_agent.runtime.url import Url
 
@@ -34,8 +35,9 @@ class Expected:
     ``nflog_group`` is ``None`` if the agent keeps no redirect rule. ``announced``: the tunnel networks that this node
     announces by BGP, as a hub does. ``serves_keys``: the policy has peers with a pre-shared key. ``ip_versions``:
     those of the protocol addresses on each tunnel. ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes;
-    ``None`` without BGP. ``sections``: what each section of the agent's nftables table has in it, by its title.
-    ``vrfs``: the tunnel interfaces that are configured into a VRF.
+    ``None`` without BGP. ``sections``: what each section of the agent's nftables table has in it, by its title;
+    ``chains``: what the agent has in iptables, by IP version. ``vrfs``: the tunnel interfaces that are
+    configured into a VRF.
     """
 
     tunnels: Mapping[str, str]
@@ -49,6 +51,7 @@ class Expected:
     bgp_ipv6: bool | None
     serves_keys: bool = False
     sections: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    chains: Mapping[int, Chain] = field(default_factory=dict)
     vrfs: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -203,6 +206,7 @@ class NodeView:
     table: frozenset[str] | Unknown
     bgp: tuple[BgpProblem, ...] | Unknown | None
     metrics: Mapping[str, MetricsView]
+    iptables: ChainState | Unknown = NO_CHAINS
     tunnels: LinkPreview = NO_LINKS
     probes: tuple[PathProbe, ...] = ()
     crl_fetches: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from dmvpn_agent.bgp.change_text import describe as describe_change
 from dmvpn_agent.bgp.reconciler import Reconciler
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.crls.fetcher import CrlFetcher
+from dmvpn_agent.kernel.iptables.rules_in_force import RulesInForce
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables import redirect_rule
@@ -162,11 +163,11 @@ def source_filter_status(table: TableReconciler) -> dict[str, Any] | None:
     }
 
 
-def redirect_status(table: TableReconciler) -> dict[str, Any] | None:
+def redirect_status(rules: RulesInForce) -> dict[str, Any] | None:
     """Return whether the redirect rule is installed; ``None`` if the agent does not keep one."""
-    if table.settings.redirect is None:
+    if rules.redirect is None:
         return None
-    return {"installed": table.installed, "packets": table.totals.total(redirect_rule.COUNTER).packets}
+    return {"installed": rules.redirect, "packets": rules.packets(redirect_rule.COUNTER)}
 
 
 def tunnels_status(links: LinkReconciler) -> dict[str, Any]:

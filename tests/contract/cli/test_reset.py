@@ -103,7 +103,8 @@ def test_forget_removes_the_stored_peers_too(used: Hub, capsys: pytest.CaptureFi
     result = json.loads(capsys.readouterr().out)["data"]
     assert result["found"]["store"] == f"2 stored peers in {used.directory}/agent.sqlite"
     assert result["left"] == {
-        "anything": False, "changes": [], "vtysh": [], "prefix_lists_in_use": [], "nftables_table": False,
+        "anything": False, "changes": [], "vtysh": [], "prefix_lists_in_use": [], "iptables_chains": [],
+        "nftables_table": False,
         "tunnels": [], "routes": [], "store": "", "unreadable": [],
     }  # fmt: skip
     assert not list(used.directory.glob("agent.sqlite*"))

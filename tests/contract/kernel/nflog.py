@@ -45,7 +45,7 @@ class NflogGroup:
 
     def read(self) -> list[Logged]:
         """Return the packets that have arrived."""
-        found = []
+        found: list[Logged] = []
         while True:
             try:
                 data = self._socket.recv(1 << 17)

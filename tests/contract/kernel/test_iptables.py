@@ -22,7 +22,7 @@ from fakes.waiting import running, until
 RULE = RedirectRule(("gre1", "gre2"), 1, 24, 16, rate_per_minute=4, burst=1)
 SETTINGS = ChainSettings(RULE)
 OPERATORS = (
-    ("-t", "mangle", "-A", "FORWARD", "-p", "tcp", "-j", "MARK", "--set-mark", "7"),
+    ("-t", "security", "-A", "FORWARD", "-p", "tcp", "-j", "ACCEPT"),
     ("-A", "FORWARD", "-i", "eth0", "-j", "ACCEPT"),
     ("-P", "FORWARD", "DROP"),
 )
@@ -40,9 +40,15 @@ async def _kept(
         yield keeper
 
 
+async def _checked_again(keeper: ChainReconciler) -> None:
+    before = keeper._backoff._due
+    keeper.trigger()
+    await until(lambda: keeper._backoff._due > before)
+
+
 def _rules(family: str = "iptables") -> str:
     """Return all rules, without what changes by itself."""
-    shown = "".join(command(f"{family}-save", "-t", table) for table in ("mangle", "filter"))
+    shown = "".join(command(f"{family}-save", "-t", table) for table in ("security", "filter"))
     return "\n".join(line.partition("[")[0] for line in shown.splitlines() if not line.startswith("#"))
 
 
@@ -91,9 +97,9 @@ async def test_a_damaged_chain_is_written_again(
     telemetry = Telemetry()
     async with _kept(telemetry=telemetry) as keeper:
         good = _rules()
-        command("iptables", "-t", "mangle", *harm)
+        command("iptables", "-t", "security", *harm)
         if harm == ("-F",):
-            command("iptables", "-t", "mangle", *OPERATORS[0][2:])
+            command("iptables", "-t", "security", *OPERATORS[0][2:])
         keeper.trigger()
         await until(lambda: telemetry.samples(metrics.IPTABLES_WRITES) == {("start",): 2, ("changed",): 1})
         assert _rules() == good
@@ -108,8 +114,8 @@ async def test_a_missing_chain_is_written_again(
     telemetry = Telemetry()
     async with _kept(telemetry=telemetry) as keeper:
         good = _rules("ip6tables")
-        command("ip6tables", "-t", "mangle", "-F")
-        command("ip6tables", "-t", "mangle", "-X")
+        command("ip6tables", "-t", "security", "-F")
+        command("ip6tables", "-t", "security", "-X")
         keeper.trigger()
         await until(lambda: telemetry.samples(metrics.IPTABLES_WRITES).get(("missing",)) == 1)
         assert _rules("ip6tables") == good
@@ -125,9 +131,7 @@ async def test_an_unchanged_chain_is_not_written(
     async with _kept(telemetry=telemetry) as keeper:
         for words in OPERATORS:
             command("iptables", *words)
-            before = keeper._backoff._due
-            keeper.trigger()
-            await until(lambda before=before: keeper._backoff._due > before)
+            await _checked_again(keeper)
     assert sum(telemetry.samples(metrics.IPTABLES_WRITES).values()) == 2
 
 
@@ -186,8 +190,8 @@ async def test_a_refused_chain_is_reported_and_the_old_one_stays(
     choose(variant, tmp_path, monkeypatch)
     async with _kept():
         before = _rules()
-        with pytest.raises(IptablesError, match="iptables-restore: .*"):
-            await Iptables().apply(4, "*mangle\n-F dmvpn_agent\n-A dmvpn_agent -j NOSUCHTARGET\nCOMMIT\n")
+        with pytest.raises(IptablesError, match="iptables-restore: "):
+            await Iptables().apply(4, "*security\n-F dmvpn_agent\n-A dmvpn_agent -j NOSUCHTARGET\nCOMMIT\n")
         assert _rules() == before
 
 
@@ -211,3 +215,31 @@ async def test_a_program_that_may_not_is_reported(
     assert [line["event"] for line in lines] == ["iptables_failed"] * 2
     assert "CAP_NET_RAW" in lines[0]["do"]
     assert os.environ["PATH"].startswith(str(tmp_path))
+
+
+@in_network_namespace
+async def test_reset_finds_and_removes_the_chains(
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is configured now; a second time there is nothing."""
+    choose(variant, tmp_path, monkeypatch)
+    for words in OPERATORS:
+        command("iptables", *words)
+    before = _rules()
+    iptables = Iptables()
+    assert await iptables.leftovers() == {}
+    async with _kept():
+        pass
+    found = await iptables.leftovers()
+    assert list(found) == [4, 6]
+    await iptables.remove(found)
+    assert await iptables.leftovers() == {}
+    assert _rules() == before
+
+
+async def test_a_node_without_iptables_has_no_chain(monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
+    """That is no error of reset."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert await Iptables().leftovers() == {}
+    with pytest.raises(IptablesError, match="iptables-save cannot be started"):
+        await Iptables().show(4)

@@ -50,9 +50,10 @@ table inet dmvpn_agent {
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
-limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128
+limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 queue-threshold 1
     iifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
-ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128
+ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 \
+queue-threshold 1
   }
 }
 """

@@ -1,24 +1,32 @@
 """The agent's chain: as it is desired, and as ``iptables-save`` shows it.
 
-The chain lies in table mangle, because the chains of table filter decide packets: a rule above the jump that accepts
-would hide them. The kernel passes mangle before filter, and no other program accepts packets there.
+The chain lies in table security, which the kernel passes after table filter: it sees what the firewall has let
+through and nothing else, wherever in its chains a firewall accepts or drops. Firewalls leave this table alone.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dmvpn_agent.addresses import IP_VERSIONS
 from dmvpn_agent.kernel.iptables.settings import ChainSettings
 from dmvpn_agent.kernel.nftables import redirect_rule
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.shown_table import Count
 
-TABLE, CHAIN = "mangle", "dmvpn_agent"
+TABLE, CHAIN = "security", "dmvpn_agent"
 #: How many pairs of networks the kernel limits at the same time. It drops the packets of further pairs.
 MAX_PAIRS = 524288
 #: The longest time in milliseconds that a pair stays known without a packet.
 _LONGEST = 3_600_000
+
+#: What to do if iptables cannot be run or refuses the chain.
+REMEDY = (
+    "install iptables 1.6.2 or later; the kernel needs xt_hashlimit and xt_NFLOG, for a legacy iptables also"
+    " iptable_security; a legacy iptables needs root, or CAP_NET_RAW and write access to"
+    " /run/xtables.lock (docs/iptables.md)"
+)
 
 _RULE = re.compile(r"^(?:\[(\d+):(\d+)\] )?-A (\S+) (.*)$")
 
@@ -44,7 +52,26 @@ class ShownChain:
 
     rules: tuple[str, ...]
     jumps: Mapping[str, int]
-    counts: Mapping[str, Count] = field(default_factory=dict, compare=False)
+    counts: Mapping[Hashable, Count] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainState:
+    """The chains of a node, by IP version. ``variant`` of iptables: ``nf_tables`` or ``legacy``."""
+
+    variant: str
+    chains: Mapping[int, ShownChain | None]
+
+
+#: No chain is desired.
+NO_CHAINS = ChainState("", {})
+
+
+def matches(wanted: Chain, shown: ShownChain | None) -> bool:
+    """Tell whether the chain has as many rules as desired, and the jumps to them, whatever words iptables uses."""
+    if shown is None or len(shown.rules) != len(wanted.rules):
+        return False
+    return shown.jumps == dict.fromkeys(wanted.hooks, 1)
 
 
 def desired_chain(settings: ChainSettings, version: int) -> Chain | None:
@@ -55,6 +82,12 @@ def desired_chain(settings: ChainSettings, version: int) -> Chain | None:
         rules += _redirect(settings.redirect, version)
         hooks.append("FORWARD")
     return Chain(tuple(rules), tuple(hooks)) if rules else None
+
+
+def desired_chains(settings: ChainSettings) -> dict[int, Chain]:
+    """Return all desired chains by IP version."""
+    chains = {version: desired_chain(settings, version) for version in IP_VERSIONS}
+    return {version: chain for version, chain in chains.items() if chain is not None}
 
 
 def _redirect(rule: RedirectRule, version: int) -> Iterator[str]:
@@ -81,7 +114,7 @@ def _redirect(rule: RedirectRule, version: int) -> Iterator[str]:
 
 
 def parse_save(text: str) -> ShownChain | None:
-    """Read ``iptables-save -c -t mangle``; ``None`` without the chain. Raises ``SaveFormatError``."""
+    """Read ``iptables-save -c -t security``; ``None`` without the chain. Raises ``SaveFormatError``."""
     lines = text.splitlines()
     if not any(line == f"*{TABLE}" for line in lines):
         raise SaveFormatError(f"unexpected output of iptables-save, not table {TABLE}: {text[:200]!r}")
@@ -89,7 +122,7 @@ def parse_save(text: str) -> ShownChain | None:
         return None
     rules: list[str] = []
     jumps = Counter[str]()
-    counts: dict[str, Count] = {}
+    counts: dict[Hashable, Count] = {}
     for found in filter(None, map(_RULE.match, lines)):
         packets, octets, chain, rule = found.groups()
         if chain != CHAIN:

@@ -2,9 +2,12 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from dmvpn_agent.kernel.iptables.chain import TABLE, SaveFormatError, ShownChain, parse_save
+from dmvpn_agent.addresses import IP_VERSIONS
+from dmvpn_agent.kernel.iptables.chain import TABLE, ChainState, SaveFormatError, ShownChain, parse_save
+from dmvpn_agent.kernel.iptables.plan import remove
 from dmvpn_agent.runtime.program import Completed, ProgramError, run
 
 #: Seconds that a program may take, and of these how long it may wait for another one's lock.
@@ -22,6 +25,11 @@ class IptablesError(Exception):
 
 class Iptables:
     """The chain in each of the two kinds of iptables."""
+
+    async def state(self, chains: Mapping[int, object]) -> ChainState:
+        """Return the chains of these IP versions. Raises ``IptablesError``."""
+        shown = {version: await self.show(version) for version in chains}
+        return ChainState(await self.variant() if shown else "", shown)
 
     async def show(self, version: int) -> ShownChain | None:
         """Return the chain for an IP version, ``None`` if there is none. Raises ``IptablesError``."""
@@ -52,6 +60,16 @@ class Iptables:
             return await self.show(version)
         except IptablesError:
             return None
+
+    async def leftovers(self) -> dict[int, ShownChain]:
+        """Return all chains that are there, by IP version."""
+        found = {version: await self.leftover(version) for version in IP_VERSIONS}
+        return {version: shown for version, shown in found.items() if shown is not None}
+
+    async def remove(self, chains: Mapping[int, ShownChain]) -> None:
+        """Delete chains and the jumps to them. Raises ``IptablesError``."""
+        for version, shown in chains.items():
+            await self.apply(version, remove(shown))
 
     async def variant(self, version: int = 4) -> str:
         """Return ``nf_tables`` or ``legacy``. Raises ``IptablesError``."""

@@ -7,7 +7,7 @@ import structlog
 from dmvpn_agent.addresses import IP_VERSIONS
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.iptables import plan
-from dmvpn_agent.kernel.iptables.chain import Chain, ShownChain, desired_chain
+from dmvpn_agent.kernel.iptables.chain import REMEDY, Chain, ShownChain, desired_chain, matches
 from dmvpn_agent.kernel.iptables.plan import Written, cause_to_write
 from dmvpn_agent.kernel.iptables.program import IptablesError
 from dmvpn_agent.kernel.iptables.settings import ChainSettings
@@ -94,9 +94,7 @@ class ChainReconciler:
         except IptablesError as error:
             self._telemetry.increment(metrics.IPTABLES_FAILURES)
             if self._troubles[version].is_new(error):
-                log.error("iptables_failed", version=version, why=self._troubles[version].text,
-                          do="install iptables 1.6.2 or later; the kernel needs xt_hashlimit and xt_NFLOG;"
-                          " a legacy iptables needs root, or CAP_NET_RAW and write access to /run/xtables.lock")  # fmt: skip
+                log.error("iptables_failed", version=version, why=self._troubles[version].text, do=REMEDY)
             return False
         self._troubles[version].over()
         return good
@@ -120,9 +118,9 @@ class ChainReconciler:
     def _read(self, version: int, shown: ShownChain | None) -> ShownChain | None:
         counts = shown.counts if shown else {}
         if version in self._written:
-            self._totals[version].update(dict(counts))
+            self._totals[version].update(counts)
         else:
-            self._totals[version].begin(dict(counts))  # an earlier process has counted these
+            self._totals[version].begin(counts)  # an earlier process has counted these
         return shown
 
     async def _write(self, version: int, wanted: Chain, shown: ShownChain | None, cause: str) -> None:
@@ -134,7 +132,7 @@ class ChainReconciler:
                 raise
             await self._chains.apply(version, plan.replace(wanted, now))  # it was changed since it was read
         after = await self._chains.show(version)
-        if after is None or len(after.rules) != len(wanted.rules) or sorted(after.jumps) != sorted(wanted.hooks):
+        if after is None or not matches(wanted, after):
             raise IptablesError("iptables-restore accepted the chain, but iptables-save does not show it")
         self._written[version] = Written(wanted, after)
         self._read(version, after)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.kernel import metrics
-from dmvpn_agent.kernel.nftables import group_rules, redirect_rule
+from dmvpn_agent.kernel.nftables import group_rules
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER, FilterMode
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
@@ -42,9 +42,6 @@ def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callabl
         return samples
 
     telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed)
-    if table.settings.redirect:
-        telemetry.observe(metrics.REDIRECT_INSTALLED, lambda: table.installed)
-    telemetry.observe(metrics.REDIRECT_PACKETS, lambda: table.totals.total(redirect_rule.COUNTER).packets)
     telemetry.observe(metrics.SOURCE_FILTER, lambda: _source_filter(table))
     telemetry.observe(metrics.PEER_PACKETS, lambda: by_name(RECEIVED, "packets"))
     telemetry.observe(metrics.PEER_BYTES, lambda: by_name(RECEIVED, "bytes"))
