@@ -11,6 +11,8 @@ from ipaddress import IPv4Interface, IPv6Interface
 from dmvpn_agent.addresses import Address, Network
 
 InterfaceAddress = IPv4Interface | IPv6Interface
+#: The keys of the packets that a GRE interface receives and that it sends; ``None`` for none.
+GreKeys = tuple[int | None, int | None]
 
 #: linux/rtnetlink.h and FRR's zebra/rt_netlink.h: who made a route or neighbour entry.
 RTPROT_NHRP = 191
@@ -25,7 +27,8 @@ class LinkEvent:
 
     ``kind``: as in ``ip link show type KIND``, empty for hardware. ``flags``: IFF_ flags. ``master``: the index of
     the VRF or bridge that it belongs to, 0 if to none. ``local``: a GRE tunnel's own NBMA address, ``None`` if it has
-    none; ``underlay``: the index of the interface that it is bound to, 0 if to none.
+    none; ``underlay``: the index of the interface that it is bound to, 0 if to none; ``remote``: the NBMA address of
+    its only peer, ``None`` if it is multipoint.
     """
 
     index: int
@@ -37,6 +40,8 @@ class LinkEvent:
     master: int = 0
     local: Address | None = None
     underlay: int = 0
+    remote: Address | None = None
+    keys: GreKeys = (None, None)
 
     @property
     def up(self) -> bool:

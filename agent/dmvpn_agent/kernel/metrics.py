@@ -18,6 +18,10 @@ PEER_SPOOFED = counter(
 )
 UNKNOWN_SENDER = counter("unknown_sender_packets", "Packets through the tunnel from an NBMA address of no peer.")
 SOURCE_FILTER = gauge("source_filter", "1 for the mode in which the source filter works now.", "mode")
+GRE_GUARD = gauge("gre_guard", "1 for the mode in which the GRE guard works now.", "mode")
+CLEAR_GRE = counter("clear_gre_packets", "GRE packets of the tunnels without IPsec.", "direction",
+                    starts=each(("received", "sent")))  # fmt: skip
+MSS_CLAMPED = counter("mss_clamped_packets", "TCP packets that begin a connection through a tunnel.")
 GROUP_PACKETS = counter(
     "group_packets", "Packets that a rule of policy.groups decided about; 0 is the default.", "rule", "verdict"
 )

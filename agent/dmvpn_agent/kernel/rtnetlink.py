@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from dmvpn_agent.addresses import Address
+from dmvpn_agent.kernel import gre
 from dmvpn_agent.kernel.events import (
     RTPROT_NHRP,
     AddressEvent,
@@ -73,6 +73,7 @@ def _link(message: Any, _: Mapping[int, str]) -> LinkEvent | None:
     if message["family"] != 0:  # a port joined or left a bridge
         return None
     information = message.get_attr("IFLA_LINKINFO")
+    data = information and information.get_attr("IFLA_INFO_DATA")
     return LinkEvent(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -81,17 +82,11 @@ def _link(message: Any, _: Mapping[int, str]) -> LinkEvent | None:
         flags=message["flags"],
         mtu=message.get_attr("IFLA_MTU") or 0,
         master=message.get_attr("IFLA_MASTER") or 0,
-        local=_gre_local(information and information.get_attr("IFLA_INFO_DATA")),
+        local=gre.end(data, "LOCAL"),
         underlay=message.get_attr("IFLA_LINK") or 0,
+        remote=gre.end(data, "REMOTE"),
+        keys=gre.keys(data),
     )
-
-
-def _gre_local(data: Any) -> Address | None:
-    """Return the local address in the data of a GRE interface; ``None`` for other data, and for 0.0.0.0 or ::."""
-    # pyroute2 decodes the data of some kinds of interface only.
-    text = data.get_attr("IFLA_GRE_LOCAL") if hasattr(data, "get_attr") else None
-    address = ip_address(text) if text else None
-    return None if address is None or address.is_unspecified else address
 
 
 def _address(message: Any, names: Mapping[int, str]) -> AddressEvent | None:

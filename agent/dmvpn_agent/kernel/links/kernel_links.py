@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.kernel.events import IFF_MULTICAST
+from dmvpn_agent.kernel.gre import GRE_KEY
 from dmvpn_agent.kernel.links import problem
 from dmvpn_agent.kernel.links.changes import (
     AddAddress,
@@ -24,7 +25,7 @@ from dmvpn_agent.kernel.links.changes import (
     SetVrf,
     commands,
 )
-from dmvpn_agent.kernel.links.observed import ADDRESS_MARK, ALIAS, GRE_KEY, Gre, Observed, read_links
+from dmvpn_agent.kernel.links.observed import ADDRESS_MARK, ALIAS, Gre, Observed, read_links
 from dmvpn_agent.kernel.links.problem import LinkProblem
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.pyroute import load_pyroute2

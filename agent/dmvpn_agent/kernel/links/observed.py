@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_interface
 from typing import Any
 
+from dmvpn_agent.kernel import gre
 from dmvpn_agent.kernel.events import IFF_MULTICAST, IFF_UP, InterfaceAddress
 
-#: linux/if_tunnel.h: the tunnel has a key.
-GRE_KEY = 0x2000
 #: Marks an address that the agent added (IFA_PROTO, Linux 5.18). Kernels before it keep no mark.
 ADDRESS_MARK = 77
 #: Marks an interface that the agent made: its alias, as ``ip link`` prints it.
@@ -112,20 +111,14 @@ def _link(message: Any, addresses: frozenset[InterfaceAddress], marked: frozense
 
 
 def _gre(data: Any) -> Gre:
-    local, remote = (IPv4Address(data.get_attr(f"IFLA_GRE_{end}") or 0) for end in ("LOCAL", "REMOTE"))
-    incoming, outgoing = (
-        data.get_attr(f"IFLA_GRE_{way}KEY") or 0 if _flags(data, way) & GRE_KEY else None for way in ("I", "O")
-    )
+    local = gre.end(data, "LOCAL")
+    incoming, outgoing = gre.keys(data)
     return Gre(
-        local=local if int(local) else None,
+        local=local if isinstance(local, IPv4Address) else None,
         key=incoming if incoming == outgoing else -1,
         ttl=data.get_attr("IFLA_GRE_TTL") or 0,
         device=data.get_attr("IFLA_GRE_LINK") or 0,
-        multipoint=not int(remote) and not data.get_attr("IFLA_GRE_COLLECT_METADATA"),
+        multipoint=gre.end(data, "REMOTE") is None and not data.get_attr("IFLA_GRE_COLLECT_METADATA"),
         kept=tuple((name, value) for name in _KEPT if (value := data.get_attr(name)) is not None),
     )
 
-
-def _flags(data: Any, way: str) -> int:
-    found = data.get_attr(f"IFLA_GRE_{way}FLAGS")
-    return int(found["value"] if isinstance(found, dict) else found or 0)

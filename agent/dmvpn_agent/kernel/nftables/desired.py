@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from dmvpn_agent.kernel.nftables.blocked import BLOCKED
 from dmvpn_agent.kernel.nftables.group_rules import groups_section
+from dmvpn_agent.kernel.nftables.mss_clamp import mss_section
 from dmvpn_agent.kernel.nftables.section import Elements, Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import source_filter_section
@@ -22,6 +23,10 @@ def desired_sections(settings: TableSettings, peers: Collection[Peer], present: 
         sections.append(settings.redirect.section())
     if settings.source_filter:
         sections.append(source_filter_section(settings.source_filter, settings.interfaces, peers, present))
+    if settings.guard:
+        sections.append(settings.guard.section())
+    if settings.clamps_mss:
+        sections.append(mss_section(settings.interfaces))
     if settings.groups:
         sections.append(groups_section(settings.groups, settings.interfaces, peers))
     return tuple(sections)

@@ -4,16 +4,20 @@ from collections.abc import Callable
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.kernel import metrics
-from dmvpn_agent.kernel.nftables import group_rules
+from dmvpn_agent.kernel.nftables import gre_guard, group_rules, mss_clamp
+from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
-from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER, FilterMode
+from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER, FilterMode, SourceFilter
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
 
-def _source_filter(table: TableReconciler) -> Samples:
-    settings = table.in_force.source_filter if table.in_force else None
+def _modes(settings: SourceFilter | GreGuard | None) -> Samples:
     now = settings.mode if settings else FilterMode.OFF
     return {(str(mode),): float(mode is now) for mode in FilterMode}
+
+
+def _clear_gre(table: TableReconciler) -> Samples:
+    return {(way,): table.totals.total(name).packets for way, name in gre_guard.COUNTERS.items()}
 
 
 def _groups(table: TableReconciler) -> Samples:
@@ -42,7 +46,12 @@ def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callabl
         return samples
 
     telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed)
-    telemetry.observe(metrics.SOURCE_FILTER, lambda: _source_filter(table))
+    telemetry.observe(
+        metrics.SOURCE_FILTER, lambda: _modes(table.in_force.source_filter if table.in_force else None)
+    )
+    telemetry.observe(metrics.GRE_GUARD, lambda: _modes(table.in_force.guard if table.in_force else None))
+    telemetry.observe(metrics.CLEAR_GRE, lambda: _clear_gre(table))
+    telemetry.observe(metrics.MSS_CLAMPED, lambda: table.totals.total(mss_clamp.COUNTER).packets)
     telemetry.observe(metrics.PEER_PACKETS, lambda: by_name(RECEIVED, "packets"))
     telemetry.observe(metrics.PEER_BYTES, lambda: by_name(RECEIVED, "bytes"))
     telemetry.observe(metrics.PEER_SPOOFED, lambda: by_name(SPOOFED, "packets"))

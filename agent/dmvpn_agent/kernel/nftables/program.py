@@ -64,6 +64,14 @@ class Nftables:
         if done.status != 0:
             raise FirewallError(f"nft refuses table {TABLE}: {_message(done)}")
 
+    async def refusal(self, section: Section) -> str:
+        """Return why nft or the kernel refuses a section; empty if it does not. Nothing is changed.
+
+        Raises ``FirewallError`` if nft cannot be run.
+        """
+        done = await self._nft("-c", "-f", "-", stdin=script.render((section,)))
+        return "" if done.status == 0 else _message(done)
+
     async def change(self, script: str) -> None:
         """Apply commands in one transaction.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.policy.groups import Groups
@@ -15,13 +16,15 @@ class TableSettings:
     redirect: RedirectRule | None = None
     source_filter: SourceFilter | None = None
     groups: Groups | None = None
+    guard: GreGuard | None = None
+    clamps_mss: bool = False
 
     @property
     def keeps_table(self) -> bool:
         """Tell whether any section is on, so that the agent keeps a table."""
-        return bool(self.redirect or self.source_filter or self.groups)
+        return bool(self.redirect or self.source_filter or self.groups or self.guard or self.clamps_mss)
 
     @property
     def drops(self) -> bool:
         """Tell whether the table drops packets that peers may not send."""
-        return self.source_filter is not None and self.source_filter.mode is FilterMode.ENFORCE
+        return any(one and one.mode is FilterMode.ENFORCE for one in (self.source_filter, self.guard))
