@@ -16,6 +16,7 @@ import pytest
 
 from contract.kernel.packets import ROUTER_MAC
 from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.bridge.gre_packet import send_acquire_packet
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.events import LinkEvent, Resync
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
@@ -198,9 +199,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("other", "far", "near", "packet"), OTHERS)
 @in_network_namespace
-async def test_other_gre_of_the_operator_is_not_touched(
-    other: LinkEvent, far: str, near: str, packet: bytes
-) -> None:
+async def test_other_gre_of_the_operator_is_not_touched(other: LinkEvent, far: str, near: str, packet: bytes) -> None:
     """Another key, another version, another type of interface, or an interface of its own for that peer."""
     async with _Guarded(FilterMode.ENFORCE, _links(other)).running() as guarded:
         _receive(_ip(far, near, packet))
@@ -232,6 +231,21 @@ async def test_ipsec_and_ike_pass() -> None:
         udp = [struct.pack("!HHHH", port, port, 12, 0) + bytes(4) for port in (500, 4500)]
         _receive(*(_ip(PEER, LOCAL, packet, 17) for packet in udp), _ip(PEER, LOCAL, bytes(16), 50))
         await until(lambda: _packets("esp_and_ike") == 3)
+        assert guarded.counts == (0, 0)
+
+
+TRAP = ("ip", "xfrm", "policy", "add", "src", LOCAL, "dst", "0.0.0.0/0", "proto", "gre", "dir", "out",
+        "tmpl", "src", LOCAL, "dst", "0.0.0.0", "proto", "esp", "reqid", "1", "mode", "transport")  # fmt: skip
+
+
+@in_network_namespace
+async def test_a_packet_that_waits_for_an_sa_is_not_clear() -> None:
+    """charon's trap policy has it start an SA, as the bridge does by such packets: they meet no error."""
+    async with _Guarded(FilterMode.ENFORCE, _links(tunnel=replace(TUNNEL, keys=(None, None)))).running() as guarded:
+        command(*TRAP)
+        send_acquire_packet(ip_address(LOCAL), ip_address(PEER))
+        waiting = ("XfrmOutNoStates", "1")
+        assert waiting in [tuple(line.split()) for line in command("cat", "/proc/net/xfrm_stat").splitlines()]
         assert guarded.counts == (0, 0)
 
 

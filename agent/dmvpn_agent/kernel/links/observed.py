@@ -121,4 +121,3 @@ def _gre(data: Any) -> Gre:
         multipoint=gre.end(data, "REMOTE") is None and not data.get_attr("IFLA_GRE_COLLECT_METADATA"),
         kept=tuple((name, value) for name in _KEPT if (value := data.get_attr(name)) is not None),
     )
-

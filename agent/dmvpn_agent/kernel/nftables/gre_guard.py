@@ -5,7 +5,8 @@ clear to a host without an IPsec SA. In bridged mode charon's trap policy does, 
 
 The guard sees the outer packet, whole, in the input and output hooks: after IPsec has taken its own off a received
 packet, and after the kernel has found the IPsec policy of one to be sent. It looks at GRE with a tunnel's key only,
-unless another GRE interface of this node would receive or has sent it. docs/gre-guard.md has the limits.
+unless another GRE interface of this node would receive or has sent it. While charon negotiates an SA, the kernel
+routes packets that need it to nowhere, by ``lo``: these are not sent in the clear. docs/gre-guard.md has the limits.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -90,7 +91,7 @@ class GreGuard:
   }}
   chain guard_output {{
     type filter hook output priority filter + 10; policy accept;
-    meta nfproto ipv4 meta l4proto gre rt ipsec missing goto clear_sent
+    meta nfproto ipv4 meta l4proto gre oifname != "lo" rt ipsec missing goto clear_sent
   }}
 """,
         )
