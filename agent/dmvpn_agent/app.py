@@ -24,6 +24,7 @@ from dmvpn_agent.view.status import (
     charon_status,
     decisions_status,
     frr_status,
+    gre_guard_status,
     peers_status,
     redirect_status,
     source_filter_status,
@@ -191,4 +192,5 @@ class AgentApp:
             "tunnels": tunnels_status(kernel.links),
             "redirect": redirect_status(kernel.rules),
             "source_filter": source_filter_status(kernel.table),
+            "gre_guard": gre_guard_status(kernel.guard, kernel.table),
         }

@@ -11,6 +11,7 @@ from dmvpn_agent.kernel.iptables.reconciler import ChainReconciler
 from dmvpn_agent.kernel.iptables.rules_in_force import RulesInForce
 from dmvpn_agent.kernel.links.kernel_links import KernelLinks
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
+from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import senders
@@ -43,6 +44,7 @@ class KernelComponents:
         )
         self.chain = ChainReconciler(config.chain, Iptables(), telemetry, dry_run=dry_run)
         self.rules = RulesInForce(self.table, self.chain)
+        self.guard = GuardWatch(config.table, self.watch.links, self.table, self.nftables)
         self.notifications = NftablesNotifications(self.table.trigger)
         self.uplinks = self._make_uplinks(context)
         self.routes = self._make_routes(context)
@@ -69,6 +71,7 @@ class KernelComponents:
     def _subscribe(self, context: Context) -> None:
         context.peers_changed.add(self.table.trigger)
         self.watch.subscribe(self.links.kernel_changed, LinkEvent, AddressEvent)
+        self.watch.subscribe(self.guard.kernel_changed, LinkEvent)
         self.watch.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)
 
     def _paths_changed(self, _: KernelEvent) -> None:
@@ -96,7 +99,7 @@ class KernelComponents:
             Part("kernel", self.watch.run),
             Part("links", self.links.run),
             Part("stale_entries", self.stale_entries.run),
-            Part("nftables", self.table.run),
+            Part("nftables", self.guard.run),
             Part("nftables_watch", self.notifications.run),
             Part("iptables", self.chain.run),
         ]
@@ -109,5 +112,5 @@ class KernelComponents:
     def reload(self, config: Config) -> None:
         """Apply a changed configuration."""
         self.links.reload(config.links)
-        self.table.reload(config.table)
         self.chain.reload(config.chain)
+        self.guard.reload(config.table)

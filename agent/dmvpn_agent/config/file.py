@@ -18,7 +18,14 @@ from dmvpn_agent.config.frr import read_frr
 from dmvpn_agent.config.ike import read_ike
 from dmvpn_agent.config.log import read_log
 from dmvpn_agent.config.metrics import read_metrics
-from dmvpn_agent.config.nftables import read_firewall, read_redirect, read_source_filter, refuse_wildcards
+from dmvpn_agent.config.nftables import (
+    read_firewall,
+    read_gre_guard,
+    read_mss_clamp,
+    read_redirect,
+    read_source_filter,
+    refuse_wildcards,
+)
 from dmvpn_agent.config.peers import read_peers
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.settings import Config
@@ -83,6 +90,7 @@ def read_config(raw: dict[str, Any]) -> Config:
     state_directory = top.get("state_directory", parse.path, "/var/lib/dmvpn-agent")
     ike, crl = read_ike(top.table("ike")), read_crl(top.table("crl"))
     metrics, access = read_metrics(top.table("metrics"))
+    links = read_tunnels(top, tuple(tunnels))
     config = Config(
         role=role,
         state_directory=state_directory,
@@ -99,7 +107,9 @@ def read_config(raw: dict[str, Any]) -> Config:
         firewall=read_firewall(top.table("firewall")),
         redirect=read_redirect(top.table("redirect"), role, tuple(tunnels)),
         source_filter=read_source_filter(top.table("source_filter")),
-        links=read_tunnels(top, tuple(tunnels)),
+        guard=read_gre_guard(top.table("gre_guard"), links.values()),
+        clamps_mss=read_mss_clamp(top.table("mss_clamp")),
+        links=links,
         uplink=read_uplinks(top.table("uplink"), tuple(tunnels)),
         metrics=metrics,
         metrics_access=access,

@@ -1,10 +1,13 @@
 """The configuration of the agent's nftables table and chain of iptables."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.table import ConfigError, Parser, Table
 from dmvpn_agent.kernel.iptables.settings import Backend
+from dmvpn_agent.kernel.links.settings import TunnelSettings
+from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.x509.certificate import Role
@@ -53,3 +56,15 @@ def read_source_filter(table: Table) -> SourceFilter | None:
     mode = FilterMode(table.get("mode", parse.one_of(*FilterMode), FilterMode.COUNT))
     settings = SourceFilter(mode, table.get("mark_mask", mark_mask, 0xFFFF0000))
     return None if mode is FilterMode.OFF else settings
+
+
+def read_gre_guard(table: Table, tunnels: Iterable[TunnelSettings]) -> GreGuard | None:
+    """Return the GRE guard with the configured keys of the tunnels, ``None`` if it is off. Raises ``ConfigError``."""
+    mode = FilterMode(table.get("mode", parse.one_of(*FilterMode), FilterMode.COUNT))
+    keys = frozenset[int | None](tunnel.key for tunnel in tunnels if tunnel.key is not None)
+    return None if mode is FilterMode.OFF else GreGuard(mode, keys)
+
+
+def read_mss_clamp(table: Table) -> bool:
+    """Tell whether the MSS is clamped. Raises ``ConfigError``."""
+    return table.get("enabled", parse.boolean, False)

@@ -11,6 +11,7 @@ from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.kernel.iptables.settings import Backend, ChainSettings
 from dmvpn_agent.kernel.links.settings import TunnelSettings
+from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
@@ -30,8 +31,8 @@ class Config:
 
     ``tunnels``: the tunnel interfaces, each with the profile that nhrpd requests from charon for it: the name of a
     connection and of its child in swanctl.conf. ``links``: what ``[tunnel.NAME]`` wants of each of them. ``bgp``,
-    ``redirect`` and ``source_filter`` are ``None`` if the agent does not manage them. ``firewall`` has the redirect
-    rule; ``auto`` was replaced by what this node has.
+    ``redirect``, ``source_filter`` and ``guard`` are ``None`` if the agent does not manage them. ``firewall`` has the
+    redirect rule; ``auto`` was replaced by what this node has.
     """
 
     role: Role
@@ -49,6 +50,8 @@ class Config:
     firewall: Backend
     redirect: RedirectRule | None
     source_filter: SourceFilter | None
+    guard: GreGuard | None
+    clamps_mss: bool
     links: Mapping[str, TunnelSettings]
     uplink: UplinkSettings | None
     metrics: Endpoint | None
@@ -91,4 +94,6 @@ class Config:
             None if self.firewall is Backend.IPTABLES else self.redirect,
             self.source_filter,
             self.policy.groups if self.policy.groups.in_force else None,
+            self.guard,
+            self.clamps_mss,
         )

@@ -3,6 +3,7 @@
 from dmvpn_agent.doctor.bgpd_checks import bgpd_checks
 from dmvpn_agent.doctor.charon_checks import charon_checks, trap_checks
 from dmvpn_agent.doctor.check import Check, Level
+from dmvpn_agent.doctor.guard_checks import guard_checks
 from dmvpn_agent.doctor.kernel_checks import kernel_checks, tunnel_checks
 from dmvpn_agent.doctor.mtu_checks import mtu_checks
 from dmvpn_agent.doctor.nhrpd_checks import nhrpd_checks
@@ -22,6 +23,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *tunnel_checks(node, expected),
         *mtu_checks(node, expected),
         *kernel_checks(node, expected),
+        *guard_checks(node, expected),
         *trust_checks(node, expected),
         *bgpd_checks(node, expected),
         *metrics_checks(node, expected),

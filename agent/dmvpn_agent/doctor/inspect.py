@@ -55,6 +55,7 @@ from dmvpn_agent.kernel.links.settings import DEFAULT_VRF
 from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.section import SectionName
+from dmvpn_agent.kernel.nftables.source_filter import FilterMode
 from dmvpn_agent.runtime.exposition import served
 from dmvpn_agent.runtime.http_client import HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.program import run
@@ -106,6 +107,7 @@ def expected(config: Config) -> Expected:
         },
         chains=desired_chains(config.chain),
         vrfs={name: link.vrf for name, link in config.links.items() if link.vrf and link.vrf != DEFAULT_VRF},
+        guard=config.guard.mode if config.guard else FilterMode.OFF,
         serves_keys=any(not row.overrides for row in config.policy.static_peers),
     )
 
@@ -159,6 +161,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         iptables=await _read(lambda: Iptables().state(desired_chains(config.chain))),
         tunnels=await read_preview(config.links),
         crl_fetches=await _crl_fetches(config.crl, trust, charon),
+        guard_refusal=await _read(lambda: _guard_refusal(config)),
     )
 
 
@@ -320,6 +323,10 @@ async def _swanctl_confined(socket: Path) -> bool:
         return False
     rules = "\n".join(file.read_text() for file in _SWANCTL_PROFILE if file.exists())
     return re.search(rf"^\s*{re.escape(str(socket))}\s+rw,", rules, re.MULTILINE) is None
+
+
+async def _guard_refusal(config: Config) -> str:
+    return await Nftables().refusal(config.guard.section()) if config.guard else ""
 
 
 async def _table() -> frozenset[str]:

@@ -12,6 +12,7 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
 from dmvpn_agent.kernel.iptables.chain import NO_CHAINS, Chain, ChainState
 from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
+from dmvpn_agent.kernel.nftables.source_filter import FilterMode
 from dmvpn_agent.runtime.url import Url
 
 #: The path that is compiled into nhrpd.
@@ -37,7 +38,7 @@ class Expected:
     those of the protocol addresses on each tunnel. ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes;
     ``None`` without BGP. ``sections``: what each section of the agent's nftables table has in it, by its title;
     ``chains``: what the agent has in iptables, by IP version. ``vrfs``: the tunnel interfaces that are
-    configured into a VRF.
+    configured into a VRF. ``guard``: the mode of the GRE guard.
     """
 
     tunnels: Mapping[str, str]
@@ -53,6 +54,7 @@ class Expected:
     sections: Mapping[str, frozenset[str]] = field(default_factory=dict)
     chains: Mapping[int, Chain] = field(default_factory=dict)
     vrfs: Mapping[str, str] = field(default_factory=dict)
+    guard: FilterMode = FilterMode.OFF
 
     @property
     def has_ipv6(self) -> bool:
@@ -188,6 +190,7 @@ class NodeView:
     ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
     and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
     ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
+    ``guard_refusal``: why nft refuses the GRE guard, empty if it does not.
     """
 
     now: datetime
@@ -210,3 +213,4 @@ class NodeView:
     tunnels: LinkPreview = NO_LINKS
     probes: tuple[PathProbe, ...] = ()
     crl_fetches: Mapping[str, str] = field(default_factory=dict)
+    guard_refusal: str | Unknown = ""

@@ -16,6 +16,8 @@ from dmvpn_agent.kernel.iptables.rules_in_force import RulesInForce
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables.gre_guard import COUNTERS
+from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER
 from dmvpn_agent.runtime.clocks import Clocks
@@ -160,6 +162,19 @@ def source_filter_status(table: TableReconciler) -> dict[str, Any] | None:
             }
             for peer in dict.fromkeys((*received, *spoofed))
         ],
+    }
+
+
+def gre_guard_status(guard: GuardWatch, table: TableReconciler) -> dict[str, Any] | None:
+    """Return the mode of the GRE guard and what it counted; ``None`` if it is off."""
+    settings = guard.settings.guard
+    if settings is None:
+        return None
+    return {
+        "mode": str(settings.mode),
+        "installed": table.installed and not guard.refusal,
+        "refusal": guard.refusal,
+        "clear_packets": {way: table.totals.total(name).packets for way, name in COUNTERS.items()},
     }
 
 

@@ -31,6 +31,7 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
     yield f"FRR's daemons      {_access(state['frr_access'])}"
     yield f"redirect rule      {_redirect(state['redirect'])}"
     yield f"source filter      {_source_filter(state['source_filter'])}"
+    yield f"GRE guard          {_gre_guard(state['gre_guard'])}"
 
 
 def _peers(counts: dict[str, Any]) -> Iterator[str]:
@@ -115,3 +116,15 @@ def _source_filter(source_filter: dict[str, Any] | None) -> str:
     forged = ", ".join(f"{packets} of {peer}" for peer, packets in counts.items() if packets)
     fate = "dropped" if source_filter["mode"] == "enforce" else "counted, not dropped"
     return f"{source_filter['mode']}; forged packets {fate}: {forged or 'none'}"
+
+
+def _gre_guard(guard: dict[str, Any] | None) -> str:
+    if guard is None:
+        return "off"
+    if not guard["installed"]:
+        why = f": {guard['refusal']}" if guard["refusal"] else ""
+        return f"NOT INSTALLED ({guard['mode']}){why}"
+    fate = "dropped" if guard["mode"] == "enforce" else "counted, not dropped"
+    counts = guard["clear_packets"]
+    clear = f"{counts['received']} received, {counts['sent']} sent" if any(counts.values()) else "none"
+    return f"{guard['mode']}; GRE packets without IPsec {fate}: {clear}"

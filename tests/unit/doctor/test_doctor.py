@@ -27,6 +27,7 @@ from dmvpn_agent.doctor.node import (
     TrapPolicy,
     Unknown,
 )
+from dmvpn_agent.kernel.nftables.source_filter import FilterMode
 from factories import NOW, YEAR
 
 BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
@@ -42,6 +43,7 @@ EXPECTED = Expected(
     {"gre1": frozenset({4})},
     False,
     sections={"redirect rule": frozenset({"set redirected"})},
+    guard=FilterMode.ENFORCE,
 )
 OWN = OwnCertificate("CN=hub", NOW - YEAR, NOW + YEAR)
 BY_CERTIFICATE = {"dmvpn": Authentication.PUBLIC_KEY}
@@ -104,6 +106,25 @@ def test_a_sound_node_has_no_problem() -> None:
     assert _problems(SOUND) == {}
     sockets = {**SOUND.sockets, "nhrpd's charon": _socket("/run/charon.vici", CHARON)}
     assert _problems(replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)) == {}
+
+
+def test_a_native_node_without_the_gre_guard_is_warned() -> None:
+    """In bridged mode the trap policy keeps GRE without IPsec out; nothing does in native mode."""
+    sockets = {**SOUND.sockets, "nhrpd's charon": _socket("/run/charon.vici", CHARON)}
+    native = replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)
+    for mode in (FilterMode.OFF, FilterMode.COUNT):
+        counting = replace(EXPECTED, guard=mode)
+        assert _problems(native, counting)["GRE without IPsec"].level is Level.WARNING
+        assert _problems(SOUND, counting) == {}
+
+
+def test_a_kernel_that_cannot_guard_is_one_fault() -> None:
+    """Not also that the guard is missing in the table."""
+    expected = replace(EXPECTED, sections={"GRE guard": frozenset({"chain guard_input"})})
+    problems = _problems(replace(SOUND, guard_refusal="Operation not supported"), expected)
+    assert list(problems) == ["IPsec in nftables"]
+    assert "CONFIG_XFRM" in problems["IPsec in nftables"].do
+    assert list(_problems(SOUND, expected)) == ["GRE guard"]
 
 
 def _sockets(name: str, socket: SocketView) -> Mapping[str, SocketView]:

@@ -29,6 +29,8 @@ def _state(**changes: object) -> dict[str, Any]:
         "redirect": {"installed": True, "packets": 3},
         "source_filter": {"mode": "count", "installed": True, "unknown_sender_packets": 0, "peers": [
             {"protocol_address": "10.255.0.2", "packets": 9, "bytes": 99, "spoofed_packets": 4}]},
+        "gre_guard": {"mode": "enforce", "installed": True, "refusal": "",
+                      "clear_packets": {"received": 3, "sent": 0}},
         "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": [], "fetches": []}, **changes,
     }  # fmt: skip
 
@@ -47,6 +49,7 @@ def test_the_state_of_a_hub_is_shown() -> None:
     assert "bgpd read by vty; nhrpd read by vtysh; bgpd written by vtysh" in text
     assert "installed, 3 packets logged" in text
     assert "count; forged packets counted, not dropped: 4 of 10.255.0.2" in text
+    assert "enforce; GRE packets without IPsec dropped: 3 received, 0 sent" in text
     assert "2 of 3 up; 0 of 0 expected ones" in text
     assert "1 denied" in text
     assert painted(text, colors=False).endswith("healthy")

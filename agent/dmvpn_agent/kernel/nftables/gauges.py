@@ -46,9 +46,7 @@ def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callabl
         return samples
 
     telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed)
-    telemetry.observe(
-        metrics.SOURCE_FILTER, lambda: _modes(table.in_force.source_filter if table.in_force else None)
-    )
+    telemetry.observe(metrics.SOURCE_FILTER, lambda: _modes(table.in_force.source_filter if table.in_force else None))
     telemetry.observe(metrics.GRE_GUARD, lambda: _modes(table.in_force.guard if table.in_force else None))
     telemetry.observe(metrics.CLEAR_GRE, lambda: _clear_gre(table))
     telemetry.observe(metrics.MSS_CLAMPED, lambda: table.totals.total(mss_clamp.COUNTER).packets)

@@ -11,7 +11,6 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.kernel.events import KernelEvent, LinkEvent
-from dmvpn_agent.kernel.nftables.blocked import BLOCKED
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.kernel.nftables.section import Section
 from dmvpn_agent.kernel.nftables.settings import TableSettings
@@ -37,19 +36,20 @@ class Checker(Protocol):
     """nftables."""
 
     async def refusal(self, section: Section) -> str:
-        """Return why nft refuses a section; empty if it does not. Raises ``FirewallError``."""
+        """Return why nft refuses this section, but not others; empty if it does not. Raises ``FirewallError``."""
 
 
 class GuardWatch:
     """``links``: all interfaces by name, as a ``KernelWatch`` keeps them.
 
-    ``refusal``: why the guard cannot work on this kernel, as nft says it; empty if it can, or is off.
+    ``settings``: as configured. ``refusal``: why the guard cannot work on this kernel, as nft says it; empty if it
+    can, or is off.
     """
 
     def __init__(
         self, settings: TableSettings, links: Mapping[str, LinkEvent], table: Table, checker: Checker
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._links = links
         self._table = table
         self._checker = checker
@@ -64,15 +64,15 @@ class GuardWatch:
 
     def reload(self, settings: TableSettings) -> None:
         """Put new settings in force."""
-        self._settings = settings
+        self.settings = settings
         self._table.reload(self._current())
 
     def _current(self) -> TableSettings:
-        guard = self._settings.guard
+        guard = self.settings.guard
         if guard is None:
-            return self._settings
-        seen = None if self.refusal else guard.observing(self._settings.interfaces, self._links)
-        return replace(self._settings, guard=seen)
+            return self.settings
+        seen = None if self.refusal else guard.observing(self.settings.interfaces, self._links)
+        return replace(self.settings, guard=seen)
 
     async def run(self) -> None:
         """Keep the table until cancelled, but not before the interfaces have been read, so that no guard is lost."""
@@ -87,15 +87,13 @@ class GuardWatch:
         await self._table.run()
 
     async def _try(self) -> None:
-        guard = self._settings.guard
+        guard = self.settings.guard
         if guard is None:
             return
         try:
             self.refusal = await self._checker.refusal(guard.section())
-            if self.refusal and await self._checker.refusal(BLOCKED):
-                self.refusal = ""  # nft refuses anything, as the table's own writer will report
         except FirewallError:
-            return
+            return  # nft does not work at all, as the table's own writer will report
         if self.refusal and self._trouble.is_new(self.refusal):
             log.error("gre_guard_refused", why=self.refusal, mode=str(guard.mode),
                       consequence="GRE without IPsec is neither counted nor dropped; the rest of the table works",

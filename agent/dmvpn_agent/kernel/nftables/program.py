@@ -67,10 +67,15 @@ class Nftables:
     async def refusal(self, section: Section) -> str:
         """Return why nft or the kernel refuses a section; empty if it does not. Nothing is changed.
 
-        Raises ``FirewallError`` if nft cannot be run.
+        Raises ``FirewallError`` if nft cannot be run, or refuses any section.
         """
-        done = await self._nft("-c", "-f", "-", stdin=script.render((section,)))
-        return "" if done.status == 0 else _message(done)
+        why = ""
+        for tried in (section, blocked.BLOCKED):
+            done = await self._nft("-c", "-f", "-", stdin=script.render((tried,)))
+            if done.status == 0:
+                return why
+            why = why or _message(done)
+        raise FirewallError(f"nft cannot check table {TABLE}: {why}")
 
     async def change(self, script: str) -> None:
         """Apply commands in one transaction.
