@@ -5,7 +5,6 @@ The agent is a process of its own, with the real bgpd; charon and nhrpd's comman
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -27,6 +26,7 @@ from contract.frr import available
 from dmvpn_agent.app import AgentApp
 from dmvpn_agent.config.file import load
 from dmvpn_agent.runtime.clocks import Clocks
+from dmvpn_agent.runtime.garbage import spare_present_objects
 from dmvpn_agent.view.table import table
 from factories import NOW
 from fakes.waiting import running, until
@@ -86,7 +86,7 @@ async def _run(directory: Path, frr: Path, port: int) -> None:
     file.write_text(CONFIG.format(directory=directory, frr=frr, port=port))
     app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
     await app.start()
-    gc.freeze()
+    spare_present_objects()
     keeper, probe = app.components.bgp.reconciler, _Probe()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, probe.start)

@@ -6,7 +6,6 @@ besides is measured apart from the agent's work.
 """
 
 import asyncio
-import gc
 import json
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from dmvpn_agent.config.file import load
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_socket import read_status
+from dmvpn_agent.runtime.garbage import spare_present_objects
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate_reader import read_certificate
@@ -216,7 +216,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
         bench = Bench(app)
         with bench.stopwatch.watching():
             await bench.during("start with the stored peers, before nhrpd is served", app.start, nhrpd_waits=False)
-            gc.freeze()  # as the agent does
+            spare_present_objects()
             try:
                 async with running(app.run()):
                     await _activities(bench, directory)

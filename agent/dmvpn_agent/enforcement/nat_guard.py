@@ -5,6 +5,7 @@ of both. The agent ends the second peer's IKE_SA whenever it appears, and drops 
 otherwise the peer would reconnect without a pause, and interrupt the first peer's traffic each time.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,6 +80,8 @@ class NatGuard:
         self._gate = gate
         self._blocked: dict[End, _Blocked] = {}
         self._trouble = Trouble()
+        self._counted: tuple[IkeSa, ...] | None = None
+        self._has_crowd = False
         telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._blocked))
 
     async def check(self) -> None:
@@ -108,16 +111,26 @@ class NatGuard:
         One from the live peer's own port may be that peer under another name, or a peer that was given its address:
         these register, and their requests are decided.
         """
+        if not self._crowded():
+            return  # the usual case
         for first in self._peers.live(now):
             request = first.request
             present = self._sas.sas_of(request.interface, request.nbma_address)
             if len(present) < 2:
-                continue  # the usual case
+                continue
             ports = {sa.remote_port for sa in present if self._is_peers(sa, first, present)}
             for sa in present:
                 others = sa.remote_port not in ports and not self._is_peers(sa, first, present)
                 if ports and others and any(child.installed for child in sa.children):
                     yield sa, request
+
+    def _crowded(self) -> bool:
+        """Tell whether any NBMA address has two IKE_SAs: counted once for each list of charon's."""
+        if self._sas.ike_sas is not self._counted:
+            self._counted = self._sas.ike_sas
+            counts = Counter(sa.remote_host for sa in self._sas.our_sas())
+            self._has_crowd = any(count > 1 for count in counts.values())
+        return self._has_crowd
 
     def _is_peers(self, sa: IkeSa, peer: Membership, present: tuple[IkeSa, ...]) -> bool:
         """Tell whether an IKE_SA is a peer's, also if its renewed certificate has another name."""
