@@ -50,11 +50,16 @@ class LastAlerts:
         sa = alert.ike_sa
         if sa is None or alert.kind not in AUTHENTICATION | _OTHERS:
             return
-        before = self._alerts.pop(sa.remote_host, None)
+        before = self._alerts.get(sa.remote_host)
         follows = before is not None and alert.kind == "peer-auth-failed" and before.kind.startswith("cert-")
         kind = before.kind if before is not None and follows else alert.kind
+        self.note(sa.remote_host, LastAlert(kind, sa.remote_id, now))
+
+    def note(self, address: Address, alert: LastAlert) -> None:
+        """Note what failed at an NBMA address."""
+        self._alerts.pop(address, None)
         self.version += 1
-        self._alerts[sa.remote_host] = LastAlert(kind, sa.remote_id, now)
+        self._alerts[address] = alert
         if len(self._alerts) > REMEMBERED:
             del self._alerts[next(iter(self._alerts))]
 

@@ -2,6 +2,7 @@
 
 from dmvpn_agent.charon.alert_kinds import KINDS, OTHER
 from dmvpn_agent.charon.events import ALERT_EVENT, SA_EVENTS, SaEventKind
+from dmvpn_agent.charon.failure_log import KINDS as KINDS_IN_LOG
 from dmvpn_agent.runtime.metrics import counter, each, gauge
 
 INVITATIONS = counter(
@@ -26,6 +27,12 @@ CHARON_ALERTS = counter(
     "Alerts of charon by kind (strongSwan 6.0.3 and later).",
     "kind",
     starts=each((*sorted(KINDS), OTHER)),
+)
+LOGGED_FAILURES = counter(
+    "charon_logged_failures",
+    "Failures to authenticate in the log of a charon without alerts, read while a peer has no IKE_SA.",
+    "kind",
+    starts=each(KINDS_IN_LOG),
 )
 IPSEC_BYTES = counter("ipsec_bytes", "Bytes through all CHILD_SAs of the DMVPN since the agent started.", "direction")
 IPSEC_PACKETS = counter(

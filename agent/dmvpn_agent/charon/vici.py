@@ -85,6 +85,10 @@ class PacketReader:
 
     def feed(self, data: bytes) -> Iterator[Packet]:
         """Yield the packets that these bytes complete. Raises ``ViciError``."""
+        return map(decode, self.feed_bodies(data))
+
+    def feed_bodies(self, data: bytes) -> Iterator[bytes]:
+        """Yield what ``decode`` reads, for each packet that these bytes complete. Raises ``ViciError``."""
         self._buffer += data
         while len(self._buffer) >= 4:
             (length,) = struct.unpack_from("!I", self._buffer)
@@ -94,7 +98,7 @@ class PacketReader:
                 return
             body = bytes(self._buffer[4 : 4 + length])
             del self._buffer[: 4 + length]
-            yield decode(body)
+            yield body
 
 
 def decode(body: bytes) -> Packet:

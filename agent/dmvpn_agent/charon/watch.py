@@ -12,8 +12,9 @@ from dmvpn_agent.charon.commands import end_ike_sa, list_authorities, list_own_c
 from dmvpn_agent.charon.connection_wait import ConnectionWait
 from dmvpn_agent.charon.crl_loader import CrlLoader
 from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, SaEventKind
+from dmvpn_agent.charon.failure_log import Failure
 from dmvpn_agent.charon.ike_peer import IkePeer
-from dmvpn_agent.charon.last_alerts import LastAlerts
+from dmvpn_agent.charon.last_alerts import LastAlert, LastAlerts
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_certificates import CertificateSource
 from dmvpn_agent.charon.sa_identities import SaIdentities
@@ -93,6 +94,7 @@ class CharonWatch:
         self.connected = False
         self.sessions = 0
         self.patched: bool | None = None
+        self.raises_alerts = True
         self.ike_sas: tuple[IkeSa, ...] = ()
         self.totals = SaTotals()
         self.own_certificates: tuple[Certificate, ...] = ()
@@ -167,6 +169,10 @@ class CharonWatch:
             raise CharonLost("charon is away")
         await end_ike_sa(self._session, sa, force=True)
 
+    def note_failure(self, failure: Failure) -> None:
+        """Note a failure to authenticate that charon logged, as an alert of it would be."""
+        self.last_alerts.note(failure.address, LastAlert(failure.kind, failure.identity, self._clock()))
+
     async def load_crls(self, crls: tuple[bytes, ...]) -> None:
         """Load these CRLs (DER) into charon, now and after each connect; charon keeps the newest of each issuer."""
         self._crls.crls = crls
@@ -174,8 +180,10 @@ class CharonWatch:
             await self._crls.load(self._session)
 
     async def _follow(self, session: CharonSession) -> None:
+        self.raises_alerts = True
         for event in (*SA_EVENTS, ALERT_EVENT):
             if not await session.register(event):
+                self.raises_alerts = self.raises_alerts and event != ALERT_EVENT
                 log.info("charon_event_unknown", event_name=event,
                          consequence="SAs are polled all the same; alerts are in charon's log only")  # fmt: skip
         self._identities.begin()

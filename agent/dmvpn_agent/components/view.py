@@ -1,6 +1,7 @@
 """The joined view of peers, with its series."""
 
 from dmvpn_agent.bgp.reconciler import Reconciler
+from dmvpn_agent.charon.log_watch import CharonLogWatch
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.components.admission import AdmissionComponents
 from dmvpn_agent.components.context import Context
@@ -15,6 +16,7 @@ from dmvpn_agent.view.peer_series import PeerSeries
 from dmvpn_agent.view.peer_sources import PeerSources
 from dmvpn_agent.view.peer_watch import PeerWatch
 from dmvpn_agent.view.recorded import HistoryWriter
+from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.x509.trust_watch import TrustWatch
 
 
@@ -42,6 +44,10 @@ class ViewComponents:
         )
         self.known_peers = KnownPeers(context.store("known_peers", KnownPeers.TABLE))
         self.peer_watch = PeerWatch(sources, self.known_peers, config.peers, writer.moved)
+        self._charon = charon
+        self._log_watch = CharonLogWatch(
+            config.ike.vici_socket, self._wants_log, charon.note_failure, context.telemetry
+        )
         self.peer_series = PeerSeries(lambda: self.peer_watch.current)
         self.peer_series.observe(context.telemetry)
         context.sas_changed.add(self.peer_watch.trigger)
@@ -61,12 +67,19 @@ class ViewComponents:
         context.telemetry.observe(metrics.CERTIFICATE_NOT_AFTER, certificates)
         observe_table(context.telemetry, table, self.peer_series.name_of)
 
+    def _wants_log(self) -> bool:
+        """Tell whether charon's log may explain why a peer has no IKE_SA, and nothing else does."""
+        absent = {Stage.NO_IKE, Stage.AUTHENTICATION_FAILED}
+        needed = self._charon.connected and not self._charon.raises_alerts
+        return needed and any(peer.stage in absent for peer in self.peer_watch.current)
+
     @property
     def parts(self) -> list[Part]:
         """Return what the agent runs of these."""
         return [
             Part("known_peers", start=self.known_peers.open, stop=self.known_peers.close),
             Part("peers", self.peer_watch.run),
+            Part("charon_log", self._log_watch.run),
         ]
 
     def reload(self, config: Config) -> None:

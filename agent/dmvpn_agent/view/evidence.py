@@ -62,7 +62,8 @@ def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert]) -> LastAlert 
     """
     if not alerts:
         return None
-    keys = [*draft.nbma_addresses, *draft.identities, *([draft.known.subject] if draft.known else [])]
+    named = [draft.configured.name] if draft.configured else []
+    keys = [*draft.nbma_addresses, *draft.identities, *([draft.known.subject] if draft.known else []), *named]
     found = [alerts[key] for key in keys if key in alerts]
     return max(found, key=lambda alert: alert.at, default=None)
 

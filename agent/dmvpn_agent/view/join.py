@@ -18,6 +18,7 @@ from dmvpn_agent.view.peer_names import peer_names
 from dmvpn_agent.view.sources import Member, Sources
 from dmvpn_agent.view.stage import stage_of
 from dmvpn_agent.view.track import UNTRACKED
+from dmvpn_agent.x509.peer_label import identity_label
 
 
 def join(sources: Sources) -> tuple[JoinedPeer, ...]:
@@ -32,7 +33,7 @@ def join(sources: Sources) -> tuple[JoinedPeer, ...]:
 class _Shared:
     """What the values of all peers need.
 
-    ``types``: of nhrpd's bindings. ``alerts``: by address and by claimed identity.
+    ``types``: of nhrpd's bindings. ``alerts``: by address, by claimed identity, and by its label.
     """
 
     sources: Sources
@@ -42,7 +43,9 @@ class _Shared:
     @classmethod
     def of(cls, sources: Sources) -> "_Shared":
         alerts: dict[Address | str, LastAlert] = dict(sources.alerts.items())
-        alerts |= {one.remote_id: one for one in sources.alerts.values() if one.remote_id not in {"", "%any"}}
+        claimed = [one for one in sources.alerts.values() if one.remote_id not in {"", "%any"}]
+        alerts |= {label: one for one in claimed if (label := str(identity_label(one.remote_id) or ""))}
+        alerts |= {one.remote_id: one for one in claimed}
         return cls(
             sources,
             {(one.interface, one.protocol_address): str(one.binding_type) for one in sources.cache or ()},

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from contract.admission.test_nhrpd import FRR, RealNhrpd
 from contract.agent import Agent
 from contract.charon_pair import Side, two_charons
 from contract.frr import HUB, SPEAKER, RealBgpd
+from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.view.stage import Stage
-from factories import authority_pem, der, event
-from fakes.waiting import until_now
+from factories import NOW, YEAR, authority_pem, der, event
+from fakes.waiting import running, until_now
 
 pytestmark = [
     pytest.mark.contract,
@@ -100,6 +101,13 @@ class Node:
                               f"ip nhrp map 10.255.0.2 {self.peer.host}")  # fmt: skip
         assert done.returncode == 0, done.stdout
 
+    async def keep_trying(self) -> None:
+        """Have the peer try to connect until cancelled."""
+        while True:
+            with suppress(CommandFailed):
+                await self.peer.ask("initiate", {"child": "dmvpn", "timeout": "1000"})
+            await asyncio.sleep(0.5)
+
     def speak(self, config: str) -> RealBgpd:
         """Start the peer's bgpd."""
         speaker = RealBgpd(config, namespace=self.bgpd.pid, address="10.255.0.2")
@@ -171,5 +179,13 @@ async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
         await made.peer.ask("terminate", {"ike": "dmvpn"})
         text = await made.reaches(Stage.NO_IKE, capsys)
         assert "lost 1 times" in text
+        await made.peer.show(der(UNITS[:1], "side2", NOW - 2 * YEAR, NOW - YEAR), made.hub)
+        async with running(made.keep_trying()):
+            text = await made.reaches(Stage.AUTHENTICATION_FAILED, capsys)
+        assert marked(text) == "IKE"
+        assert "charon reported cert-expired" in " ".join(text.split())
+        await made.peer.show(made.certificate, made.hub)
+        await made.peer.ask("initiate", {"child": "dmvpn", "timeout": "5000"})
+        text = await made.reaches(Stage.UP, capsys)
         entries = text.partition("TIME (UTC)")[2]
         assert [word for word in entries.split() if word in {"deny", "accept"}][:2] == ["deny", "accept"]
