@@ -28,11 +28,13 @@ class Log:
         self.path = path
         self.wanted = False
         self.open = self.connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
         self.failures: list[Failure] = []
         self.telemetry = Telemetry()
         self.watch = CharonLogWatch(path, lambda: self.wanted, self.failures.append, self.telemetry)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         self.open += 1
         self.connections += 1
         for group, said in MESSAGES:
@@ -48,6 +50,8 @@ class Log:
         server = await asyncio.start_unix_server(self._serve, self.path)
         async with server:
             yield
+            for writer in self._writers:
+                writer.close()
 
 
 @pytest.fixture
