@@ -17,7 +17,7 @@ _WORDS = {Kind.ADDRESS: "tunnel", Kind.PREFIX: "site", Kind.AS_NUMBER: "as"}
 
 
 class Owner(NamedTuple):
-    """Whom a block is given to; nobody for what must not be given to anybody, and ``note`` says why."""
+    """The site or node that has a block. Neither for a reserved block, and ``note`` says why it is reserved."""
 
     site_id: int | None = None
     node_id: int | None = None
@@ -35,8 +35,8 @@ def add_pool(connection: Connection, block: Block) -> None:
     """Add a pool. Raises ``CaError`` if it overlaps another one."""
     for other in pools(connection, block.kind):
         if block.overlaps(other):
-            raise CaError(f"{_NAMES[block.kind]}: {block} overlaps {other}, which is there already",
-                          "name only what is new")  # fmt: skip
+            raise CaError(f"{_NAMES[block.kind]}: {block} overlaps {other}, which exists already",
+                          "leave out what exists already")  # fmt: skip
     _insert(connection, schema.pool.name, block, {"text": str(block), "low": block.start, "high": block.stop})
     if block.kind is Kind.ADDRESS:
         take(connection, Block(Kind.PREFIX, block.version, block.low, block.high), Owner(note="tunnel network"))
@@ -106,7 +106,7 @@ def _insert(connection: Connection, table: str, block: Block, values: dict[str, 
     try:
         connection.execute(insert(schema.metadata.tables[table]), values)
     except IntegrityError as error:
-        raise CaError(f"{block} was given to somebody else at this moment", "repeat the command") from error
+        raise CaError(f"{block} has just been given to another site or node", "repeat the command") from error
 
 
 def _within(pool: Block) -> ColumnElement[bool]:
@@ -118,7 +118,7 @@ def _nobodys() -> ColumnElement[bool]:
 
 
 def _behind_last(connection: Connection, pool: Block) -> int:
-    """Return what follows the last block in a pool that somebody has; 0 if nobody has one."""
+    """Return the position behind the last block given from a pool; 0 if none is given."""
     query = select(_HOLDING.high).where(_within(pool), ~_nobodys()).order_by(_HOLDING.low.desc()).limit(1)
     last = connection.execute(query).scalar()
     return 0 if last is None else block_at(last, last).low + 1

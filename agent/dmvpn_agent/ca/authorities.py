@@ -1,4 +1,4 @@
-"""The CAs in the registry: a root, and below it, if wanted, the one that issues."""
+"""The CAs in the registry: a root and, if wanted, an issuing CA below it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,7 +62,7 @@ class CaAuthority:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A CA whose key is at hand."""
+    """A CA with its decrypted key."""
 
     authority: CaAuthority
     key: SigningKey
@@ -134,7 +134,7 @@ def issuing_authority(connection: Connection) -> CaAuthority:
 def unlock(authority: CaAuthority, passphrase: bytes, now: datetime) -> Signer:
     """Return the CA with its key. Raises ``CaError`` for a wrong passphrase or key, or outside the CA's validity."""
     if authority.key is None:
-        raise CaError(f"the key of the {authority.name} CA is not in the registry", "it is where `ca init` put it")
+        raise CaError(f"the key of the {authority.name} CA is not in the registry", "`ca init` wrote it to a file")
     for certificate in authority.chain:
         _check_validity(certificate, now)
     key = decrypted(authority.key, passphrase)
@@ -144,7 +144,7 @@ def unlock(authority: CaAuthority, passphrase: bytes, now: datetime) -> Signer:
 
 
 def change_passphrase(connection: Connection, old: bytes, new: bytes) -> list[str]:
-    """Encrypt the keys in the registry by another passphrase; return the names of their CAs. Raises ``CaError``."""
+    """Encrypt the keys in the registry with another passphrase; return the names of their CAs. Raises ``CaError``."""
     changed = []
     for authority in read_authorities(connection):
         if authority.key is not None:
@@ -159,7 +159,7 @@ def _check_validity(certificate: x509.Certificate, now: datetime) -> None:
     name = certificate.subject.rfc4514_string()
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begin:
-        raise CaError(f"this machine's clock says {now:{_TIME}} UTC, and {name} begins only at {begin:{_TIME}}",
+        raise CaError(f"this machine's clock says {now:{_TIME}} UTC, and {name} is valid only from {begin:{_TIME}}",
                       "set the clock; nothing was signed")  # fmt: skip
     if now > end:
         raise CaError(f"{name} expired at {end:{_TIME}} UTC", "make a new CA, or set the clock if it is wrong")

@@ -1,4 +1,4 @@
-"""A registry as one file, which either kind of database can be restored from; the keys in it stay encrypted.
+"""A registry as one file, from which either kind of database can be restored; the keys in it stay encrypted.
 
 The file is JSON lines, compressed: a header, then one line for each row, with the name of its table. gzip's checksum
 shows damage, and the header's counts show what is missing.

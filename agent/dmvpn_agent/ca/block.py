@@ -113,7 +113,7 @@ def parse_as_range(text: str) -> AsRange:
 
 
 def is_usable(pool: Block, value: int) -> bool:
-    """Tell whether a single address or AS number of a pool can be given to anybody.
+    """Tell whether a single address or AS number of a pool can be given to a node.
 
     The Judge denies the first address of a network, the broadcast address, and reserved AS numbers.
     """

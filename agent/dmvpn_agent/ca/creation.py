@@ -23,7 +23,9 @@ from dmvpn_agent.ca.sites import add_hubs
 
 @dataclass(frozen=True, slots=True)
 class NewRegistry:
-    """What ``ca init`` is told. ``hub_as``: the AS number of the hubs; ``None`` for the common one, or from a pool.
+    """The arguments of ``ca init``.
+
+    ``hub_as``: the AS number of the hubs; ``None`` for the common one, or one from a pool.
 
     ``root_key``: a file for the root's key, which the registry does not keep then. ``bounded``: the CA certificates
     name the pools (RFC 3779), and no certificate below them may name more.
@@ -67,7 +69,7 @@ def lay_out(connection: Connection, settings: Settings, networks: Networks, hub_
 
 
 def change_settings(connection: Connection, settings: Settings) -> None:
-    """Write other settings into a registry; they count for what is made from now on. Raises ``CaError``."""
+    """Write other settings into a registry; they apply to what is made from now on. Raises ``CaError``."""
     settings.check()
     connection.execute(update(schema.settings).values(value=settings.to_json()))
     record(connection, "set", settings.to_json())
@@ -76,13 +78,11 @@ def change_settings(connection: Connection, settings: Settings) -> None:
 def _check(new: NewRegistry) -> None:
     new.settings.check()
     if new.settings.crl_directory and not Path(new.settings.crl_directory).is_dir():
-        raise CaError(f"{new.settings.crl_directory} is no folder", "make it first; CRLs are published there")
+        raise CaError(f"{new.settings.crl_directory} is not a directory", "create it first; CRLs are published there")
     if not new.networks.tunnels:
-        raise CaError("no tunnel network is named", "name one: --tunnel 10.255.0.0/24")
+        raise CaError("there is no tunnel network", "add one: --tunnel 10.255.0.0/24")
     if new.settings.as_number is None and not new.networks.as_ranges:
-        raise CaError(
-            "no AS numbers are named", "name a range: --as-numbers 64512-65534, or one for all: --as-number"
-        )
+        raise CaError("there are no AS numbers", "add a range: --as-numbers 64512-65534, or one for all: --as-number")
     if new.root_key is not None and not new.with_issuing:
         raise CaError("without an issuing CA the root's key is needed for every certificate",
                       "leave out --root-key, or add --issuing-ca")  # fmt: skip

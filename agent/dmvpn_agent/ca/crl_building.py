@@ -20,7 +20,7 @@ class RevokedCertificate(NamedTuple):
 
 
 class CrlPeriod(NamedTuple):
-    """A CRL's number, and from when to when it is current."""
+    """The number of a CRL, and when it is valid."""
 
     number: int
     this_update: datetime

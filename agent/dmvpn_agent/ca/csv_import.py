@@ -39,14 +39,14 @@ def read_rows(data: bytes) -> list[ImportedRow]:
             raise CaError(f"the table has no column {', '.join(missing)}", f"its first line is {','.join(COLUMNS)}")
         return list(_rows(table))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CaError(f"the file is no CSV: {error}", "nothing was imported") from error
+        raise CaError(f"the file is not CSV: {error}", "nothing was imported") from error
 
 
 def _rows(table: "csv.DictReader[str]") -> Iterator[ImportedRow]:
     for row in table:
         line = table.line_num
         if line > _MAX_ROWS:
-            raise CaError(f"the table has more than {_MAX_ROWS} lines", "divide it; nothing was imported")
+            raise CaError(f"the table has more than {_MAX_ROWS} lines", "split it; nothing was imported")
         cells = {name: (row[name] or "").strip() for name in COLUMNS}
         try:
             yield ImportedRow(
@@ -63,7 +63,7 @@ def _rows(table: "csv.DictReader[str]") -> Iterator[ImportedRow]:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text)):
-        raise ValueError(f"{text!r:.20} is no number of a node, 1 to 99999")
+        raise ValueError(f"{text!r:.20} is not the number of a node (1 to 99999)")
     return int(text)
 
 

@@ -59,7 +59,7 @@ class Database:
         try:
             with self._transaction(writes=True) as connection:
                 if _revision(connection) is not None:
-                    raise CaError(f"{self}: there is a registry already", "name another place by --database")
+                    raise CaError(f"{self}: there is a registry already", "name another place with --database")
                 _migrate(connection)
                 yield connection
         except BaseException:
@@ -120,7 +120,7 @@ class Database:
         except FileExistsError:
             return False
         except OSError as error:
-            do = "the registry needs a folder that you may write to; --database names another"
+            do = "the registry needs a directory that you may write to; --database names another"
             raise CaError(f"{self.file}: {error.strerror}", do) from error
         return True
 
@@ -135,7 +135,7 @@ _POSTGRESQL_HINTS = {
     "lock timeout": f"nothing was changed: another operator has been writing for {LOCK_TIMEOUT} s; repeat it",
     "connect": "check that PostgreSQL runs there, and your name and password (~/.pgpass)",
     "authentication": "check your name and password (~/.pgpass)",
-    "permission denied": "nothing was changed; the owner of the database must make the registry and change it",
+    "permission denied": "nothing was changed; only the owner of the database can create and change the registry",
     "read-only": "nothing was changed; name the server that may be written to",
 }
 _SQLITE_HINTS = {
@@ -159,7 +159,7 @@ def _parsed(place: str) -> URL:
         if url.get_backend_name() == "postgresql" and url.drivername == "postgresql":
             return url.set(drivername="postgresql+psycopg")
     except ArgumentError as error:
-        raise CaError(f"the database URL is not one: {error}",
+        raise CaError(f"not a URL of a database: {error}",
                       "write postgresql://USER@HOST/NAME, or the name of a file") from error  # fmt: skip
     return url
 

@@ -1,4 +1,4 @@
-"""A certificate for a node, and the files that take it there."""
+"""A certificate for a node, and the files that bring it there."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ from dmvpn_agent.ca.reading import find_node
 class Form(StrEnum):
     """In which form a node gets its certificate."""
 
-    #: PKCS #12, with the key, behind a password.
+    #: PKCS #12 with the key, protected by a password.
     PFX = "pfx"
     #: The key, not encrypted, and the certificates.
     PEM = "pem"
@@ -34,7 +34,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the operator wants. ``out``: the file; ``None`` for the node's name in this folder.
+    """What the operator asked for. ``out``: the file; ``None`` for the node's name in this folder.
 
     ``request``: the certificate request. ``password_file``: where the password is written instead of being shown.
     """

@@ -114,7 +114,9 @@ def read_old_database(path: Path, configuration: OldConfiguration) -> OldCa:
             db.row_factory = sqlite3.Row
             return _read(db, configuration)
     except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        raise CaError(f"{path} is no database of dmvpn-ca, or damaged: {error}", "nothing was imported") from error
+        raise CaError(
+            f"{path} is not a database of dmvpn-ca, or is damaged: {error}", "nothing was imported"
+        ) from error
 
 
 def _read(db: sqlite3.Connection, configuration: OldConfiguration) -> OldCa:

@@ -1,4 +1,4 @@
-"""A registry made from dmvpn-ca's database: the same CA, sites, nodes and certificates, which all stay good."""
+"""A registry made from dmvpn-ca's database: the same CA, sites, nodes and certificates, which all stay valid."""
 
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -112,7 +112,7 @@ def _add_all(connection: Connection, old: OldCa, common: int | None) -> dict[tup
 
 
 def _name(site: OldSite) -> str:
-    """Return the name that stands in the site's certificates, or its code if that cannot be one here."""
+    """Return the name in the site's certificates, or its code if that name is not allowed here."""
     try:
         return checked_name(site.name)
     except CaError:

@@ -1,4 +1,4 @@
-"""What an operator of the CA can be told."""
+"""Errors of the CA's commands."""
 
 
 class CaError(Exception):

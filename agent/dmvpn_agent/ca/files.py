@@ -1,4 +1,4 @@
-"""Files that the CA writes: complete or not at all, and none is written over unless it is meant to be."""
+"""Files that the CA writes: complete or not at all; a file is overwritten only if that is intended."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ class PendingFile:
         self._replace = replace
 
     def put(self) -> None:
-        """Give the file its name. Raises ``CaError``, for one thing if there is a file of this name by now."""
+        """Give the file its name. Raises ``CaError``, also if there is a file of this name by now."""
         try:
             if self._replace:
                 self._aside.replace(self._path)
@@ -39,7 +39,7 @@ def pending_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -
     So what can fail (no room, no permission, a file of this name) fails before anything else is changed.
     """
     if not replace and path.exists():
-        raise CaError(f"{path} is there already", "move it away, or name another file")
+        raise CaError(f"{path} exists already", "move it away, or name another file")
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         try:
@@ -81,7 +81,7 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
 
 def _refused(path: Path, error: OSError) -> CaError:
     do = {errno.ENOSPC: "make room, and repeat the command", errno.EEXIST: "move it away, or name another file"}
-    return CaError(f"{path}: {error.strerror}", do.get(error.errno or 0, "name a folder that you may write to"))
+    return CaError(f"{path}: {error.strerror}", do.get(error.errno or 0, "name a directory that you may write to"))
 
 
 def _sync_folder(path: Path) -> None:

@@ -30,13 +30,13 @@ _COLUMNS = (
 #: A shorter key than this is refused: it would be the weakest part of the network.
 _SHORTEST_RSA = 2048
 _SHORTEST_CURVE = 256
-#: Below this a certificate is not worth issuing: the CA ends.
+#: With less time left than this, the CA issues no certificate.
 _SHORTEST_LIFETIME = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A certificate in the registry. ``reason`` and ``revoked_at`` are ``None`` while it is good."""
+    """A certificate in the registry. ``reason`` and ``revoked_at`` are ``None`` while it is not revoked."""
 
     serial: int
     subject: str
@@ -63,7 +63,7 @@ def issue(
     authority = signer.authority
     if authority.certificate.not_valid_after_utc - now < _SHORTEST_LIFETIME:
         raise CaError(
-            f"the CA ends at {authority.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC", "make a new CA"
+            f"the CA expires at {authority.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC", "make a new CA"
         )
     networks = Networks.of_pools(pools(connection))
     draft = node_certificate(node, public_key, authority.certificate, read_settings(connection), networks, now)
@@ -102,7 +102,7 @@ def latest_certificates(connection: Connection) -> dict[int, IssuedCertificate]:
 def public_key_of_request(data: bytes) -> CertificatePublicKeyTypes:
     """Return the public key of a certificate request, PEM or DER, that its private key has signed.
 
-    Nothing else in it counts: what the certificate says comes from the registry. Raises ``CaError``.
+    Nothing else in it is used: the content of the certificate comes from the registry. Raises ``CaError``.
     """
     try:
         load = x509.load_pem_x509_csr if b"-----BEGIN" in data else x509.load_der_x509_csr
@@ -110,8 +110,8 @@ def public_key_of_request(data: bytes) -> CertificatePublicKeyTypes:
         signed = request.is_signature_valid
         key = request.public_key()
     except Exception as error:
-        raise CaError(f"it is no certificate request (PKCS #10): {error}",
-                      "make one by `openssl req -new` or `pki --req`") from error  # fmt: skip
+        raise CaError(f"not a certificate request (PKCS #10): {error}",
+                      "make one with `openssl req -new` or `pki --req`") from error  # fmt: skip
     if not signed:
         raise CaError("the certificate request is not signed by its own key", "make it again")
     return key

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.ca.errors import CaError
 
-#: The site that all hubs belong to: it stands in their certificates as OU, as in dmvpn-ca's.
+#: The site that all hubs belong to: it is the OU in their certificates, as in dmvpn-ca's.
 HUBS = "Hubs"
 #: Characters of a site's name; a node's name has a number behind it, and 32 at most (``Label``).
 _LONGEST = 24

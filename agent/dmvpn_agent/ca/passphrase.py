@@ -1,6 +1,6 @@
 """The passphrase of the CA's keys: from a descriptor, a file, a service manager's credential, or the terminal.
 
-It never stands in the arguments of a command, where every user of the machine can read it.
+It is never in the arguments of a command, where every user of the machine can read it.
 """
 
 import getpass
@@ -18,7 +18,7 @@ _LONGEST = 4096
 
 
 class PassphraseSource(NamedTuple):
-    """Where the operator says that the passphrase is; ``None`` twice to look for a credential, then to ask."""
+    """Where the passphrase is; with neither, it is the service manager's credential, or is asked for."""
 
     descriptor: int | None = None
     file: Path | None = None

@@ -15,7 +15,7 @@ from dmvpn_agent.ca.extensions import address_blocks, as_identifiers, hub_hosts,
 from dmvpn_agent.ca.node import HUBS, Node, merged
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 
-#: How long before now a certificate begins: other clocks may be behind.
+#: How long before now certificates become valid: other clocks may be behind.
 BACKDATED = timedelta(hours=1)
 
 #: An extension, and whether it is critical.
@@ -41,7 +41,7 @@ class Networks:
 
 
 def organization(text: str) -> tuple[x509.RelativeDistinguishedName, ...]:
-    """Return the names below which all subjects are. Raises ``CaError``."""
+    """Return the beginning of all subjects. Raises ``CaError``."""
     try:
         found = tuple(x509.Name.from_rfc4514_string(text).rdns)
     except ValueError as error:

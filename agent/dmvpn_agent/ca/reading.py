@@ -49,7 +49,7 @@ class AuditRow:
 
 
 def read_settings(connection: Connection) -> Settings:
-    """Return what ``ca init`` was told."""
+    """Return the settings of the CA."""
     return Settings.from_json(connection.execute(select(schema.settings.c.value)).scalar_one())
 
 

@@ -27,7 +27,7 @@ class Reason(StrEnum):
 def revoke(
     connection: Connection, node_id: int, name: str, reason: Reason, now: datetime, *, required: bool = True
 ) -> list[str]:
-    """Revoke all certificates of a node that are good or on hold, and return their serial numbers.
+    """Revoke all certificates of a node that are valid or on hold, and return their serial numbers.
 
     Raises ``CaError`` if there is none and one is ``required``.
     """
@@ -40,7 +40,7 @@ def revoke(
 
 
 def supersede(connection: Connection, node_id: int, kept_serial: int, now: datetime) -> list[str]:
-    """Revoke all other certificates of a node that are good, and return their serial numbers."""
+    """Revoke all other certificates of a node that are valid, and return their serial numbers."""
     others = _CERTIFICATE.revoked_at.is_(None) & (_CERTIFICATE.serial != f"{kept_serial:x}")
     return _change(connection, node_id, others, Reason.SUPERSEDED, now, "")
 

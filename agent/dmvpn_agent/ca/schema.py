@@ -127,7 +127,7 @@ pool = Table(
     Column("high", Position, nullable=False),
 )  # fmt: skip
 
-#: What is handed out: to a site, to a node, or to nobody (the tunnel networks among the prefixes, say).
+#: What is handed out: to a site, to a node, or reserved (as the tunnel networks are among the prefixes).
 holding = Table(
     "holding", metadata,
     Column("id", Integer, primary_key=True),

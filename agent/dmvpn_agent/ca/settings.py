@@ -1,4 +1,4 @@
-"""What the CA was told once, by ``ca init``: it stands in the registry."""
+"""The settings of the CA, from ``ca init`` and ``ca set``; the registry keeps them."""
 
 import json
 import re

@@ -32,7 +32,7 @@ _NBMA = IPv4Address("192.0.2.1")
 
 
 class _AssumedChain:
-    """Takes a certificate as if the CAs had signed it already."""
+    """Treats a certificate as if the CAs had signed it already."""
 
     def __init__(self, issuers: tuple[Certificate, ...]) -> None:
         self._chain = Chain(tuple(Issuer(one) for one in issuers), self_signed=True)
@@ -119,7 +119,7 @@ def _compare(certificate: Certificate, node: Node, policy: Policy) -> None:
     )
     if found != expected:
         raise CaError(f"the certificate of {node.name} would be read as {found}, and the registry has {expected}",
-                      "this is a fault of the program: nothing was signed")  # fmt: skip
+                      "this is a bug: nothing was signed")  # fmt: skip
 
 
 def _smaller(node: Node) -> str:

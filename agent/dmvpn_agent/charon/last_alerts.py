@@ -17,7 +17,7 @@ _OTHERS = frozenset({
     "half-open-timeout", "install-child-policy-failed", "install-child-sa-failed", "peer-init-unreachable",
     "proposal-mismatch-child", "proposal-mismatch-ike", "retransmit-send-timeout", "ts-mismatch",
 })  # fmt: skip
-#: Addresses that are remembered; beyond that the oldest are forgotten, because anybody can fail to authenticate.
+#: Addresses that are remembered; beyond that the oldest are forgotten, because any host can fail to authenticate.
 REMEMBERED = 2000
 
 

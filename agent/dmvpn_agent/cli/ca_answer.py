@@ -1,4 +1,4 @@
-"""What every action of ``ca`` has: its place, its passphrase, and how it answers."""
+"""What all actions of ``ca`` share: the registry, the passphrase, the output."""
 
 import os
 from argparse import ArgumentParser, Namespace

@@ -1,4 +1,4 @@
-"""``ca revoke|hold|release``, ``ca crl``: what is no longer good, and the lists that say so."""
+"""``ca revoke|hold|release``, ``ca crl``: revoked certificates, and the CRLs that list them."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     crl = actions.add_parser("crl", help=text, description=text)
     add_common(crl, _crl)
     add_passphrase(crl)
-    crl.add_argument("--if-due", action="store_true", help="only if half of the present one's time is over, or if"
-                     " certificates were revoked since; for a timer")  # fmt: skip
+    crl.add_argument("--if-due", action="store_true", help="only if half of the latest CRL's lifetime is over, or"
+                     " certificates were revoked since then; for a timer")  # fmt: skip
     crl.add_argument("--directory", type=Path, metavar="FOLDER",
-                     help="where they are published (default: as `ca init` was told)")  # fmt: skip
+                     help="where to publish them (default: set by `ca init`)")  # fmt: skip
     crl.add_argument("--root-key", type=Path, metavar="FILE",
-                     help="the root's key, if `ca init` put it there: make the root's CRL too")  # fmt: skip
+                     help="the root's key, as `ca init --root-key` wrote it: make the root's CRL too")  # fmt: skip
     crl.add_argument("--metrics", type=Path, metavar="FILE",
                      help="write the registry's metrics there, for node_exporter's textfile collector")  # fmt: skip
 

@@ -40,7 +40,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     add_passphrase(init)
     _add_networks(init)
     _add_form(init)
-    text = "Change what `ca init` was told; it counts for certificates and CRLs that are made from now on."
+    text = "Change settings of `ca init`, for certificates and CRLs that are made from now on."
     change = actions.add_parser("set", help=text, description=text)
     add_common(change, _set)
     _add_changeable(change)
@@ -50,38 +50,38 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
 
 def _add_networks(init: ArgumentParser) -> None:
     init.add_argument("--tunnel", type=network, action="append", default=[], metavar="NETWORK", required=True,
-                      help="a network of protocol addresses, such as 10.255.0.0/24; also several times")  # fmt: skip
+                      help="a network of protocol addresses, such as 10.255.0.0/24; may be repeated")  # fmt: skip
     init.add_argument("--sites", type=network, action="append", default=[], metavar="NETWORK",
-                      help="a network that the prefixes of sites are in; also several times")  # fmt: skip
+                      help="a network to take the prefixes of sites from; may be repeated")  # fmt: skip
     numbers = init.add_mutually_exclusive_group()
     numbers.add_argument("--as-numbers", type=as_range, action="append", default=[], metavar="LOW-HIGH",
-                         help=f"each site gets an AS number of these (default: {_AS_NUMBERS})")  # fmt: skip
-    numbers.add_argument("--as-number", type=as_number, metavar="NUMBER", help="all nodes have this one (iBGP)")
+                         help=f"each site gets an AS number from this range (default: {_AS_NUMBERS})")  # fmt: skip
+    numbers.add_argument("--as-number", type=as_number, metavar="NUMBER", help="all nodes have this AS number (iBGP)")
     init.add_argument("--hub-as-number", type=as_number, metavar="NUMBER",
                       help="the hubs' AS number (default: --as-number, or the first of --as-numbers)")  # fmt: skip
 
 
 def _add_form(init: ArgumentParser) -> None:
     init.add_argument("--organization", default="O=DMVPN", metavar="NAME",
-                      help="the beginning of subjects, such as O=Example,C=FI (default: %(default)s)")  # fmt: skip
+                      help="the start of all subjects, such as O=Example,C=FI (default: %(default)s)")  # fmt: skip
     init.add_argument("--resources-in", type=ResourcesIn, choices=list(ResourcesIn), default=ResourcesIn.SUBJECT,
-                      help="where certificates name resources: as OUs of the subject, or as extensions like dmvpn-ca"
+                      help="where certificates have resources: in OUs of the subject, or in extensions as dmvpn-ca's"
                       " (default: %(default)s)")  # fmt: skip
     _add_changeable(init)
     init.add_argument("--issuing-ca", action="store_true", help="a second CA below the root issues the certificates")
     init.add_argument("--root-key", type=Path, metavar="FILE",
-                      help="put the root's key into FILE, to be kept elsewhere, not into the registry")  # fmt: skip
+                      help="write the root's key to FILE, to be kept elsewhere, instead of the registry")  # fmt: skip
     init.add_argument("--bounded", action="store_true",
-                      help="the CA's certificates name the networks, as its limits (RFC 3779)")  # fmt: skip
+                      help="limit the CA's certificates to these networks (RFC 3779)")  # fmt: skip
 
 
 def _add_changeable(parser: ArgumentParser) -> None:
     """Add what ``ca set`` can change; ``None`` for what is not named."""
     parser.add_argument("--hub-host", action="append", metavar="HOST",
-                        help="where a hub is, as address or DNS name; also several times")  # fmt: skip
+                        help="address or DNS name of a hub; may be repeated")  # fmt: skip
     parser.add_argument("--crl-url", action="append", metavar="URL",
-                        help="where nodes can fetch the CRL; also several times")  # fmt: skip
-    parser.add_argument("--crl-directory", type=Path, metavar="FOLDER", help="where the CRL is published")
+                        help="a URL from which nodes can fetch the CRL; may be repeated")  # fmt: skip
+    parser.add_argument("--crl-directory", type=Path, metavar="FOLDER", help="the directory in which to publish CRLs")
     parser.add_argument("--crl-hours", type=_positive, metavar="N", help="how long a CRL is valid (default: 24)")
     parser.add_argument("--days", type=_positive, metavar="N",
                         help="how long a node's certificate is valid (default: 365)")  # fmt: skip

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     """Add the action of this module."""
-    text = "Issue a bundle to every node without a certificate, or whose certificate ends soon."
+    text = "Issue a bundle to every node without a certificate, or whose certificate expires soon."
     issuing = actions.add_parser("issue", help=text, description=text)
     add_common(issuing, _issue)
     add_passphrase(issuing)
     issuing.add_argument("--days", type=int, default=30, metavar="N",
-                         help="renew what ends within so many days (default: %(default)s)")  # fmt: skip
+                         help="renew certificates that expire within N days (default: %(default)s)")  # fmt: skip
     issuing.add_argument("folder", type=Path, metavar="FOLDER",
                          help="where NODE.pfx and NODE.password are written")  # fmt: skip
 
 
 def _issue(arguments: Namespace) -> Answer:
     if not arguments.folder.is_dir():
-        raise CaError(f"{arguments.folder} is no folder", "make it first")
+        raise CaError(f"{arguments.folder} is not a directory", "create it first")
     database = database_of(arguments)
     limit = utc_now() + timedelta(days=arguments.days)
     with database.reading() as connection:

@@ -25,7 +25,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     saving = actions.add_parser("backup", help=text, description=text)
     add_common(saving, _backup)
     saving.add_argument("file", type=Path, metavar="FILE")
-    text = "Encrypt the CA's keys in the registry by another passphrase."
+    text = "Encrypt the CA's keys in the registry with another passphrase."
     changing = actions.add_parser("passphrase", help=text, description=text)
     add_common(changing, _passphrase)
     add_passphrase(changing)
@@ -46,7 +46,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     old.add_argument("file", type=Path, metavar="FILE", help="dmvpn-ca's database, /var/lib/misc/dmvpn-ca.sqlite3")
     old.add_argument("--conf", type=Path, metavar="FILE", help="dmvpn-ca's configuration, /etc/dmvpn-ca.conf")
     old.add_argument("--tunnel", type=network, action="append", default=[], metavar="NETWORK",
-                     help="a network of GRE addresses (default: as they are given)")  # fmt: skip
+                     help="a network of GRE addresses (default: derived from the addresses)")  # fmt: skip
     old.add_argument("--old-password-file", type=Path, metavar="FILE", help="dmvpn-ca's password (db.encrypt-keys)")
 
 
@@ -96,6 +96,6 @@ def _import_dmvpn_ca(arguments: Namespace) -> Answer:
     data = {"nodes": list(made.nodes), "certificates": made.certificates, "tunnel_networks": tunnels}
     return Answer(data, [
         f"imported     {len(made.nodes)} nodes, {made.certificates} certificates into {database}",
-        f"tunnel       {', '.join(tunnels)}   (if that is not so, remove the registry and name them by --tunnel)",
+        f"tunnel       {', '.join(tunnels)}   (if this is wrong, remove the registry and give them with --tunnel)",
         "next         dmvpn-agent ca crl --directory FOLDER; and no longer use dmvpn-ca",
     ])  # fmt: skip

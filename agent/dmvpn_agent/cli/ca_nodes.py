@@ -52,7 +52,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     _add_node_action(node, "Add a router to a site, with a certificate.", _add_node).add_argument(
         "site", metavar="SITE"
     )
-    remove = _action(node, "remove", "Revoke a node's certificates, and give its addresses free.", _remove_node)
+    remove = _action(node, "remove", "Revoke a node's certificates, and free its addresses.", _remove_node)
     remove.add_argument("node", metavar="NODE")
     prefix = _group(actions, "prefix", "Give a site another prefix, or take one away; then renew its nodes.")
     for word, act in (("add", add_prefix), ("remove", remove_prefix)):
@@ -60,11 +60,11 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
         change.add_argument("site", metavar="SITE")
         change.add_argument("prefix", type=network, metavar="PREFIX")
     pool = _action(
-        _group(actions, "pool", "Add to what can be given."), "add", "Add to what can be given.", _add_pool
+        _group(actions, "pool", "Add a pool."), "add", "Add a network or AS numbers that can be given.", _add_pool
     )
     pool.add_argument("kind", choices=list(_POOLS))
     pool.add_argument("pool", metavar="NETWORK|LOW-HIGH")
-    renew = _action(actions, "renew", "Issue a new certificate to a node; the present one stays good.", _renew)
+    renew = _action(actions, "renew", "Issue a new certificate to a node; the present one stays valid.", _renew)
     renew.add_argument("node", metavar="NODE")
     renew.add_argument(
         "--revoke-others", action="store_true", help="revoke the node's other certificates (superseded)"
@@ -89,13 +89,13 @@ def _add_sites(site: "_SubParsersAction[ArgumentParser]") -> None:
     add = _action(site, "add", "Add a site, with its prefixes and its AS number.", _add_site)
     add.add_argument("site", metavar="NAME")
     add.add_argument("--prefix", type=network, action="append", default=[], metavar="NETWORK",
-                     help="a prefix of the site; also several times")  # fmt: skip
+                     help="a prefix of the site; may be repeated")  # fmt: skip
     add.add_argument("--prefix-length", type=int, action="append", default=[], metavar="N",
-                     help="a free IPv4 prefix of this length; also several times")  # fmt: skip
+                     help="a free IPv4 prefix of this length; may be repeated")  # fmt: skip
     add.add_argument("--prefix-length-ipv6", type=int, action="append", default=[], metavar="N",
-                     help="a free IPv6 prefix of this length; also several times")  # fmt: skip
+                     help="a free IPv6 prefix of this length; may be repeated")  # fmt: skip
     add.add_argument("--as-number", type=as_number, metavar="NUMBER", help="its AS number (default: a free one)")
-    remove = _action(site, "remove", "Remove a site without nodes, and give its prefixes free.", _remove_site)
+    remove = _action(site, "remove", "Remove a site without nodes, and free its prefixes.", _remove_site)
     remove.add_argument("site", metavar="NAME")
 
 
@@ -104,9 +104,11 @@ def _add_node_action(
 ) -> ArgumentParser:
     add = _action(actions, "add", text, act)
     add.add_argument("--address", type=address, action="append", default=[], metavar="ADDRESS",
-                     help="its protocol address; also several times (default: free ones)")  # fmt: skip
+                     help="its protocol address; may be repeated (default: free ones)")  # fmt: skip
     add.add_argument("--as-number", type=as_number, metavar="NUMBER", help="its AS number (default: the site's)")
-    add.add_argument("--no-certificate", action="store_true", help="only into the registry: the node enrols later")
+    add.add_argument(
+        "--no-certificate", action="store_true", help="add it to the registry only, and issue its certificate later"
+    )
     _add_delivery(add)
     return add
 
@@ -179,7 +181,7 @@ def _delivered_lines(delivered: Delivered) -> Iterator[str]:
     yield f"certificate  serial {certificate.serial_number:x}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
     yield f"file         {delivered.file}"
     if delivered.password is not None:
-        yield f"password     {delivered.password}   (shown only now; it goes another way than the file)"
+        yield f"password     {delivered.password}   (shown only now; send it by another way than the file)"
     elif delivered.password_file is not None:
         yield f"password     in {delivered.password_file}"
 
@@ -208,7 +210,7 @@ def _add_site(arguments: Namespace) -> Answer:
     lengths = [*((4, one) for one in arguments.prefix_length), *((6, one) for one in arguments.prefix_length_ipv6)]
     for version, length in lengths:
         if not 0 < length <= (32 if version == 4 else 128):
-            raise CaError(f"/{length} is no length of an IPv{version} prefix", "name another one")
+            raise CaError(f"/{length} is not a length of an IPv{version} prefix", "use another one")
     new = NewSite(arguments.site, tuple(arguments.prefix), tuple(lengths), arguments.as_number)
     with database_of(arguments).writing() as connection:
         add_site(connection, new, read_settings(connection).as_number)

@@ -40,7 +40,7 @@ _AUDIT_LINES = 50
 
 def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     """Add the actions of this module."""
-    text = "List nodes, sites, what is given, what can be given, or who did what."
+    text = "List nodes, sites, given blocks, pools, CAs, or the audit log."
     listing = actions.add_parser("list", help=text, description=text)
     add_common(listing, _list)
     listing.add_argument("what", nargs="?", choices=list(_LISTS), default="nodes")
@@ -48,15 +48,15 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     show = actions.add_parser("show", help=text, description=text)
     add_common(show, _show)
     show.add_argument("name", metavar="NAME")
-    text = "Print what `setup --answers` needs for a node beside its bundle."
+    text = "Print the answers file that `setup` needs for a node besides its bundle."
     answers = actions.add_parser("answers", help=text, description=text)
     add_common(answers, _answers)
     answers.add_argument("node", metavar="NODE")
-    text = "Write the certificates of the CA, PEM, for policy.ca_certificates and swanctl/x509ca."
+    text = "Write the CA's certificates, in PEM, for policy.ca_certificates and swanctl/x509ca."
     certificates = actions.add_parser("certificates", help=text, description=text)
     add_common(certificates, _certificates)
     certificates.add_argument("--out", type=Path, metavar="FOLDER", required=True,
-                              help="the folder; each CA gets a file of its own, as charon needs it")  # fmt: skip
+                              help="the directory; one file for each CA, as charon needs")  # fmt: skip
 
 
 def _list(arguments: Namespace) -> Answer:
@@ -169,7 +169,7 @@ def _certificates(arguments: Namespace) -> Answer:
         chain = issuing_authority(connection).chain
     files = []
     if not arguments.out.is_dir():
-        raise CaError(f"{arguments.out} is no folder", "make it first")
+        raise CaError(f"{arguments.out} is not a directory", "create it first")
     for number, certificate in enumerate(reversed(chain)):
         path = arguments.out / ("dmvpn-root-ca.pem" if number == 0 else "dmvpn-issuing-ca.pem")
         write_file(path, chain_pem((certificate,)), mode=0o644, replace=True)

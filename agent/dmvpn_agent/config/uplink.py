@@ -25,7 +25,7 @@ def read_uplinks(table: Table, tunnels: tuple[str, ...]) -> UplinkSettings | Non
     names = [uplink.interface for uplink in settings.uplinks]
     _refuse_others("uplink.tunnels", settings.tunnels, tunnels)
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"uplink.link: {twice[0]} stands there twice; each interface once")
+        raise ConfigError(f"uplink.link: {twice[0]} has two rows; expected one for each interface")
     if both := [name for name in names if name in tunnels]:
         raise ConfigError(f"uplink.link: {both[0]} is a tunnel interface; expected the interface below it")
     return settings if settings.uplinks else None

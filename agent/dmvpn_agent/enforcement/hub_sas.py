@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 #: Seconds between two checks.
 CHECK_INTERVAL = 0.5
-#: Time between two reads of nhrpd's hubs: while something is amiss with one, and otherwise.
+#: Time between two reads of nhrpd's hubs: while one has a problem, and otherwise.
 READ_SOON, READ_SELDOM = timedelta(seconds=2), timedelta(seconds=30)
 
 

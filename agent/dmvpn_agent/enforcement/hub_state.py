@@ -82,7 +82,7 @@ class HubState:
 
     @property
     def settled(self) -> bool:
-        """Tell whether nothing is amiss."""
+        """Tell whether the hub has no problem."""
         return self._without_sa is None and self._unregistered is None and self._second is None
 
     def hurry(self) -> None:

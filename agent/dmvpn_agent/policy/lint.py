@@ -18,10 +18,10 @@ from dmvpn_agent.x509.claims import values
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault of a policy.
+    """A problem of a policy.
 
-    ``where`` names the table, ``text`` the fault. ``contradiction``: by this rule no peer could be accepted, or only
-    the wrong one; otherwise the rule is doubtful and works.
+    ``where`` names the table, ``text`` the problem. ``contradiction``: by this rule no peer could be accepted, or
+    only the wrong one; otherwise the rule works, but is probably a mistake.
     """
 
     where: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def lint(policy: Policy) -> tuple[Finding, ...]:
-    """Return the faults of a policy, the contradictions first."""
+    """Return the problems of a policy, contradictions first."""
     found = [*_whole(policy), *_static_peers(policy), *_maintenance(policy)]
     for interface in policy.rules:
         found += _interface(interface, policy)
@@ -41,7 +41,7 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
 
 
 def _interface(interface: str, policy: Policy) -> Iterator[Finding]:
-    """Yield the faults of an interface's rules, once for all kinds of peer that share them."""
+    """Yield the problems of an interface's rules, once for all kinds of peer that share them."""
     kinds: dict[Finding, list[PeerKind]] = {}
     for kind in policy.kinds:
         rules = policy.rules[interface][kind]
@@ -58,7 +58,7 @@ def _whole(policy: Policy) -> Iterator[Finding]:
     if not any(rules[kind].allowed for rules in policy.rules.values() for kind in policy.kinds):
         yield Finding("policy", "no kind of peer is allowed on any interface", True)
     if policy.combination is not Combination.FIRST and len(policy.sources) == 1:
-        yield Finding("policy.sources", f"combine = {policy.combination} means nothing with one source", False)
+        yield Finding("policy.sources", f"combine = {policy.combination} has no effect with one source", False)
 
 
 def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator[Finding]:
@@ -68,13 +68,15 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
     for network in rules.allowed_networks:
         longest = rules.max_prefix_length[network.version == 6]
         if network.prefixlen > longest:
-            yield Finding(where, f"nothing in allowed_networks {network} is as short as /{longest} or shorter", True)
+            yield Finding(where, f"no prefix in allowed_networks {network} has a length of /{longest} or less", True)
         for forbidden in (*rules.tunnel_networks, *rules.forbidden_networks):
             if covers(forbidden, network):
-                yield Finding(where, f"all of allowed_networks {network} is forbidden by {forbidden}", True)
+                yield Finding(where, f"{forbidden} forbids all of {network} in allowed_networks", True)
     for forbidden in rules.forbidden_networks:
         if not any(overlap(forbidden, network) for network in rules.allowed_networks):
-            yield Finding(where, f"forbidden_networks {forbidden} is not allowed anyway", False)
+            yield Finding(
+                where, f"forbidden_networks {forbidden} has no effect: it is not in allowed_networks", False
+            )
         if rules.transit and (of := [one for one in rules.tunnel_networks if overlap(forbidden, one)]):
             text = f"forbidden_networks {forbidden} keeps out routes to protocol addresses in {OrList(of)}"
             yield Finding(where, text, False)
@@ -88,7 +90,7 @@ def _rules(where: str, kind: PeerKind, rules: Rules, policy: Policy) -> Iterator
 def _patterns(where: str, rules: Rules) -> Iterator[Finding]:
     for pattern in (*rules.issuers, *rules.subjects):
         if pattern.startswith("C=") and "," in pattern:
-            text = f"the pattern {pattern!r} begins with the country, which stands last in a name (RFC 4514)"
+            text = f"the pattern {pattern!r} begins with the country, which comes last in a name (RFC 4514)"
             yield Finding(where, text, False)
 
 
@@ -100,9 +102,9 @@ def _as_numbers(where: str, rules: Rules, own: int | None) -> Iterator[Finding]:
         or any(number not in RESERVED_AS_NUMBERS for number in range(numbers.low, numbers.high + 1))
     ]
     if not usable and not rules.allows_ibgp:
-        yield Finding(where, f"all of as_numbers {OrList(rules.as_ranges)} is reserved", True)
+        yield Finding(where, f"as_numbers has only reserved numbers: {OrList(rules.as_ranges)}", True)
     if own is not None and not rules.allows_ibgp and (own, own) in rules.as_ranges:
-        yield Finding(where, f"as_numbers names the node's own, {own}, and allow_ibgp is false", True)
+        yield Finding(where, f"as_numbers names the node's own AS number, {own}, and allow_ibgp is false", True)
 
 
 def _static_peers(policy: Policy) -> Iterator[Finding]:
@@ -113,7 +115,7 @@ def _static_peers(policy: Policy) -> Iterator[Finding]:
             text = f"would be denied: {failed.reason}: {failed.found}, expected {failed.expected}"
             yield Finding(where, text, True)
         if row.identity == "*" and row.overrides:
-            yield Finding(where, "overrides every certificate", False)
+            yield Finding(where, "overrides the certificate of every peer", False)
     taken: dict[object, StaticPeer] = {}
     for row in policy.static_peers:
         for address in values(row.resources.protocol_addresses):
@@ -140,6 +142,6 @@ def _maintenance(policy: Policy) -> Iterator[Finding]:
     denied = {(row.identity, row.serial) for row in policy.maintenance if row.action is Action.DENY}
     for row in policy.maintenance:
         if row.action is Action.QUARANTINE and (row.identity, row.serial) in denied:
-            yield Finding("policy.maintenance", f"{row} never matters: the same peer is denied", False)
+            yield Finding("policy.maintenance", f"{row} has no effect: the same peer is denied", False)
         if row.identity == "*" and row.action is Action.DENY:
             yield Finding("policy.maintenance", "denies every peer", False)

@@ -17,7 +17,7 @@ from dmvpn_agent.runtime.printable import printable, printable_lines
 
 
 class OutputError(Exception):
-    """Standard output cannot be written, for another reason than that nobody reads it."""
+    """Standard output cannot be written, though something reads it."""
 
 
 def say(text: str) -> None:
@@ -52,7 +52,7 @@ def clear_screen() -> None:
 
 
 def wants_colors(*, refused: bool) -> bool:
-    """Tell whether standard output is a terminal that shows colors, and nobody refused them (no-color.org)."""
+    """Tell whether standard output is a terminal that shows colors, and they are not turned off (no-color.org)."""
     return sys.stdout.isatty() and not refused and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

@@ -130,7 +130,7 @@ def test_init_makes_the_first_ones(database: Database, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(database: Database, tmp_path: Path) -> None:
     """The CRL is in the registry all the same."""
-    with database.reading() as connection, pytest.raises(CaError, match=r"missing.*name a folder"):
+    with database.reading() as connection, pytest.raises(CaError, match=r"missing.*name a directory"):
         publish(connection, read_settings(connection), tmp_path / "missing")
 
 

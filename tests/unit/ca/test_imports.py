@@ -116,7 +116,7 @@ SWE,,,10.2.0.0/16,
 @pytest.mark.parametrize(("line", "words"), [
     ("FIN,x,,,", "line 3"), ("FIN,1,10.255.0.1,,", "line 3: 10.255.0.1 overlaps 10.255.0.1 of A-1"),
     ("FIN,1,,10.1.0.1/16,", "line 3: 10.1.0.1/16 has host bits"), ("FIN,1,,,0", "line 3"),
-    ("\xff\xfe", "line 3|no CSV"), ("A,1,,,", "line 3: A-1 is there already"), ('"FIN', "no CSV"),
+    ("\xff\xfe", "line 3|not CSV"), ("A,1,,,", "line 3: A-1 is there already"), ('"FIN', "not CSV"),
 ])  # fmt: skip
 def test_a_bad_line_is_named_and_nothing_is_imported(tmp_path: Path, line: str, words: str) -> None:
     """Not even the lines before it."""

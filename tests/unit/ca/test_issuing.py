@@ -130,7 +130,7 @@ def test_a_node_does_not_outlive_its_ca(tmp_path: Path) -> None:
     with database.writing() as connection:
         end = NOW + timedelta(days=7300, minutes=-30)
         node = find_node(connection, "FIN-1")
-        with pytest.raises(CaError, match="the CA ends"):
+        with pytest.raises(CaError, match="the CA expires"):
             issue(connection, signer_of(connection, end), node, new_key().public_key(), end)
         for now, words in ((NOW - timedelta(days=1), "set the clock"), (NOW + timedelta(days=8000), "expired")):
             with pytest.raises(CaError, match=words):

@@ -192,7 +192,7 @@ def test_what_was_done_is_said_if_its_publication_fails(ca: Ca) -> None:
     assert ca.do("list")["nodes"][0]["certificate"].startswith("revoked")
     Path("gone").rename("www")
     ca.do("crl", "--if-due")
-    assert "is no folder" in ca.refused("init", "--tunnel", "10.0.0.0/8", "--crl-directory", "missing",
+    assert "is not a directory" in ca.refused("init", "--tunnel", "10.0.0.0/8", "--crl-directory", "missing",
                                         "--passphrase-file", "passphrase")  # fmt: skip
 
 
@@ -201,10 +201,10 @@ def test_a_backup_and_a_table(ca: Ca) -> None:
     Path("nodes.csv").write_text("site,node,addresses,prefixes,as_number\nFIN,1,,10.1.0.0/16,\n")
     assert ca.do("import", "nodes.csv")["nodes"] == ["FIN-1"]
     ca.do("backup", "saved")
-    assert "is there already" in ca.refused("backup", "saved")
+    assert "exists already" in ca.refused("backup", "saved")
     assert main(["ca", "restore", "saved", "--database", "other.sqlite"]) == 0
     assert main(["ca", "list", "--database", "other.sqlite"]) == 0
-    assert "no database of dmvpn-ca" in ca.refused("import-dmvpn-ca", "saved")
+    assert "not a database of dmvpn-ca" in ca.refused("import-dmvpn-ca", "saved")
 
 
 def test_what_is_refused_changes_nothing(ca: Ca) -> None:
@@ -215,8 +215,8 @@ def test_what_is_refused_changes_nothing(ca: Ca) -> None:
     before = ca.do("list", "holdings"), ca.do("list", "audit")
     add = ("node", "add", "FIN", "--passphrase-file")
     assert "passphrase is wrong" in ca.refused(*add, "wrong")
-    assert "FIN-1.pfx is there already" in ca.refused(*add, "passphrase")
-    assert "folder" in ca.refused(*add, "passphrase", "--out", "missing/x.pfx")
+    assert "FIN-1.pfx exists already" in ca.refused(*add, "passphrase")
+    assert "directory" in ca.refused(*add, "passphrase", "--out", "missing/x.pfx")
     assert "overlaps 10.1.0.0/16 of FIN" in ca.refused("site", "add", "SWE", "--prefix", "10.1.2.0/24")
     assert "no node 'FIN-9'" in ca.refused("revoke", "FIN-9", "--passphrase-file", "passphrase")
     assert "only a PFX file" in ca.refused("hub", "add", "--pem", "--password-file", "x")

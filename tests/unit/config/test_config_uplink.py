@@ -51,7 +51,7 @@ def test_other_targets_are_refused(target: str) -> None:
 @pytest.mark.parametrize(
     ("links", "keys", "message"),
     [
-        ([{"name": "eth0"}, {"name": "eth0"}], {}, "eth0 stands there twice"),
+        ([{"name": "eth0"}, {"name": "eth0"}], {}, "eth0 has two rows"),
         ([{"name": "gre1"}], {}, "gre1 is a tunnel interface"),
         ([{"name": "eth0"}], {"tunnels": ["gre9"]}, "gre9; expected some of nhrp.interfaces: gre1"),
         ([{}], {}, "name is missing"),
