@@ -9,12 +9,15 @@ from dmvpn_agent.ca import schema
 from dmvpn_agent.runtime.clocks import utc_now
 
 
-def record(connection: Connection, action: str, detail: str) -> None:
-    """Add a line to the registry's log, with the name of who runs this command."""
+def record(connection: Connection, action: str, detail: str, operator: str = "") -> None:
+    """Add a line to the registry's log; ``operator``: who it was, if not who runs this command."""
+    row = {"at": utc_now(), "operator": (operator or _who_runs_this())[:64], "action": action, "detail": detail}
+    connection.execute(insert(schema.audit), row)
+
+
+def _who_runs_this() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
         user = "unknown"
-    operator = f"{user}@{socket.gethostname()}"[:64]
-    row = {"at": utc_now(), "operator": operator, "action": action, "detail": detail}
-    connection.execute(insert(schema.audit), row)
+    return f"{user}@{socket.gethostname()}"

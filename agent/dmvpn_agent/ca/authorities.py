@@ -15,7 +15,7 @@ from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.keys import SigningKey, decrypted, digest_for, encrypted, new_key
 from dmvpn_agent.ca.profile import Networks, ca_certificate, organization
 
-_AUTHORITY = schema.authority.c
+_AUTHORITY, _SERVICE = schema.authority.c, schema.service.c
 _TIME = "%Y-%m-%d %H:%M"
 
 
@@ -151,6 +151,9 @@ def change_passphrase(connection: Connection, old: bytes, new: bytes) -> list[st
             key = encrypted(decrypted(authority.key, old), new)
             connection.execute(update(schema.authority).where(_AUTHORITY.id == authority.id).values(key=key))
             changed.append(authority.name)
+    for name, pem in connection.execute(select(_SERVICE.name, _SERVICE.key)).all():
+        key = encrypted(decrypted(pem, old), new)
+        connection.execute(update(schema.service).where(_SERVICE.name == name).values(key=key))
     record(connection, "passphrase", " ".join(changed))
     return changed
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select
 from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.allocation import pools
 from dmvpn_agent.ca.audit import record
-from dmvpn_agent.ca.authorities import Signer
+from dmvpn_agent.ca.authorities import CaAuthority, Signer
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.keys import digest_for, new_key
 from dmvpn_agent.ca.node import Node
@@ -71,18 +71,26 @@ def issue(
     refuse_draft(_der(draft.sign(trial, digest_for(trial))), node, authority.chain_der, networks, now)
     certificate = signer.sign(draft)
     refuse_signed(_der(certificate), node, authority.chain_der, networks, now)
+    store_certificate(connection, authority, certificate, node.id)
+    until = certificate.not_valid_after_utc
+    record(connection, "issue", f"{node.name} serial {certificate.serial_number:x} until {until:%Y-%m-%d %H:%M}")
+    return certificate
+
+
+def store_certificate(
+    connection: Connection, authority: CaAuthority, certificate: x509.Certificate, node_id: int | None
+) -> int:
+    """Write a certificate into the registry and return its id; ``node_id``: ``None`` if it is not a node's."""
     row = {
         "authority_id": authority.id,
         "serial": f"{certificate.serial_number:x}",
-        "node_id": node.id,
+        "node_id": node_id,
         "subject": certificate.subject.rfc4514_string(),
         "not_before": certificate.not_valid_before_utc,
         "not_after": certificate.not_valid_after_utc,
         "der": _der(certificate),
     }
-    connection.execute(insert(schema.certificate), row)
-    record(connection, "issue", f"{node.name} serial {row['serial']} until {row['not_after']:%Y-%m-%d %H:%M}")
-    return certificate
+    return int(connection.execute(insert(schema.certificate).returning(_CERTIFICATE.id), row).scalar_one())
 
 
 def certificates_of(connection: Connection, node_id: int) -> Sequence[IssuedCertificate]:
@@ -104,17 +112,22 @@ def public_key_of_request(data: bytes) -> CertificatePublicKeyTypes:
 
     Nothing else in it is used: the content of the certificate comes from the registry. Raises ``CaError``.
     """
+    return read_request(data).public_key()
+
+
+def read_request(data: bytes) -> x509.CertificateSigningRequest:
+    """Return a certificate request, PEM or DER, that is signed by the key in it. Raises ``CaError``."""
     try:
         load = x509.load_pem_x509_csr if b"-----BEGIN" in data else x509.load_der_x509_csr
         request = load(data)
         signed = request.is_signature_valid
-        key = request.public_key()
+        request.public_key()
     except Exception as error:
         raise CaError(f"not a certificate request (PKCS #10): {error}",
                       "make one with `openssl req -new` or `pki --req`") from error  # fmt: skip
     if not signed:
         raise CaError("the certificate request is not signed by its own key", "make it again")
-    return key
+    return request
 
 
 def _refuse_weak(key: CertificatePublicKeyTypes) -> None:

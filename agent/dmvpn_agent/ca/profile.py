@@ -1,8 +1,10 @@
 """What the CA's certificates contain, before they are signed."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -17,6 +19,10 @@ from dmvpn_agent.ca.settings import ResourcesIn, Settings
 
 #: How long before now certificates become valid: other clocks may be behind.
 BACKDATED = timedelta(hours=1)
+
+#: id-kp-cmcRA: the registration authority of a CA (RFC 6402, section 2.10; RFC 7030, section 3.6.1).
+_CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
+_DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 #: An extension, and whether it is critical.
 Extension = tuple[x509.ExtensionType, bool]
@@ -117,6 +123,40 @@ def ca_certificate(
     return _extended(_builder(name, issuer.subject if issuer else name, public_key, now, until), extensions)
 
 
+def service_certificate(
+    names: Sequence[str], public_key: CertificatePublicKeyTypes, issuer: x509.Certificate, settings: Settings,
+    now: datetime, until: datetime, *, encrypts: bool,
+) -> x509.CertificateBuilder:  # fmt: skip
+    """Return a certificate of the CA's own server, to be signed: no resources, so that no node accepts it as a peer.
+
+    ``names``: its addresses and DNS names. ``encrypts``: messages are encrypted for its key (SCEP); otherwise it is
+    for TLS.
+    """
+    own = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    subject = x509.Name([*organization(settings.organization), own])
+    purposes = [_CMC_RA] if encrypts else [ExtendedKeyUsageOID.SERVER_AUTH, _CMC_RA]
+    return _extended(
+        _builder(subject, issuer.subject, public_key, now, until),
+        [
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (_usage(digital_signature=True, key_encipherment=encrypts), True),
+            (x509.ExtendedKeyUsage(purposes), False),
+            (x509.SubjectAlternativeName([general_name(name) for name in names]), False),
+            (authority_key_identifier(issuer), False),
+        ],
+    )
+
+
+def general_name(name: str) -> x509.GeneralName:
+    """Return an address or a DNS name for a certificate. Raises ``CaError``."""
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        if not _DNS_NAME.fullmatch(name):
+            raise CaError(f"{name!r:.80} is no address and no DNS name", "write it in ASCII (xn--…)") from None
+        return x509.DNSName(name)
+
+
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Return how a certificate or CRL names the key of its issuer."""
     try:
@@ -165,13 +205,19 @@ def _distribution_point(url: str) -> x509.DistributionPoint:
     return x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
 
 
-def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+def _usage(
+    *,
+    digital_signature: bool = False,
+    key_cert_sign: bool = False,
+    crl_sign: bool = False,
+    key_encipherment: bool = False,
+) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         key_cert_sign=key_cert_sign,
         crl_sign=crl_sign,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=key_encipherment,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, or_, update
 from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.ca.tokens import drop_tokens
 
 _CERTIFICATE = schema.certificate.c
 
@@ -29,8 +30,9 @@ def revoke(
 ) -> list[str]:
     """Revoke all certificates of a node that are valid or on hold, and return their serial numbers.
 
-    Raises ``CaError`` if there is none and one is ``required``.
+    Nor can the node enrol by a token that it has. Raises ``CaError`` if there is none and one is ``required``.
     """
+    drop_tokens(connection, node_id)
     good = or_(_CERTIFICATE.revoked_at.is_(None), _CERTIFICATE.reason == Reason.HOLD)
     if reason is Reason.HOLD:
         good = _CERTIFICATE.revoked_at.is_(None)

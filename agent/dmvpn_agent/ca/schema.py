@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeEngine
 from dmvpn_agent.ca.block import POSITION_DIGITS
 
 #: The last migration; ``database`` compares it with what the database has.
-REVISION = "0001"
+REVISION = "0002"
 
 
 class Position(TypeDecorator[int]):
@@ -153,6 +153,27 @@ certificate = Table(
     Column("revoked_at", Utc, index=True),
     Column("reason", String(32)),
     UniqueConstraint("authority_id", "serial"),
+)  # fmt: skip
+
+#: What a node enrols with, once. ``digest``: SHA-256 of the token. ``key``: SHA-256 of the public key (DER) that the
+#: token was used for, and ``certificate_id`` what it brought.
+token = Table(
+    "token", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node_id", Integer, ForeignKey("node.id"), nullable=False, index=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("expires_at", Utc, nullable=False),
+    Column("used_at", Utc),
+    Column("key", String(64)),
+    Column("certificate_id", Integer, ForeignKey("certificate.id")),
+)  # fmt: skip
+
+#: Keys of the CA's own server, encrypted as the CA's, and their certificates.
+service = Table(
+    "service", metadata,
+    Column("name", String(16), nullable=False, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("certificate_id", Integer, ForeignKey("certificate.id"), nullable=False),
 )  # fmt: skip
 
 #: Who did what.

@@ -7,7 +7,7 @@ from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
 from dmvpn_agent.runtime.output import say_json, say_lines
 
-_MODULES = ("ca_init", "ca_nodes", "ca_show", "ca_crl", "ca_issue", "ca_keep")
+_MODULES = ("ca_init", "ca_nodes", "ca_show", "ca_crl", "ca_issue", "ca_serve", "ca_keep")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -6,8 +6,8 @@ from http import HTTPStatus
 from ssl import DER_cert_to_PEM_cert
 
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.http_access import HttpAccess
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, HttpServer
+from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
+from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, HttpServer, Site
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 #: The page with all CRLs, in PEM.
@@ -21,7 +21,8 @@ class CrlMirror:
     def __init__(self, endpoint: Endpoint, crls: Callable[[], tuple[bytes, ...]], telemetry: Telemetry) -> None:
         self._crls = crls
         self._shown: tuple[tuple[bytes, ...], bytes, str] = ((), b"", "")
-        self._server = HttpServer(endpoint, HttpAccess(), {PATH: self._page}, telemetry, name="crl_mirror")
+        site = Site({PATH: self._page}, name="crl_mirror")
+        self._server = HttpServer(endpoint, AccessGuard(HttpAccess()), site, telemetry)
 
     def start(self) -> None:
         """Listen. Raises ``OSError``, for one thing while the tunnel interface lacks the address."""

@@ -15,8 +15,8 @@ from time import monotonic, thread_time
 from dmvpn_agent import __version__
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.http_access import HttpAccess
-from dmvpn_agent.runtime.http_server import TIMEOUT, HttpRequest, HttpResponse, HttpServer
+from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
+from dmvpn_agent.runtime.http_server import TIMEOUT, HttpRequest, HttpResponse, HttpServer, Site
 from dmvpn_agent.runtime.metrics import PREFIX
 from dmvpn_agent.runtime.openmetrics import OPENMETRICS, TEXT, render
 from dmvpn_agent.runtime.readiness import Readiness
@@ -64,8 +64,8 @@ class Exposition:
         self._turn = asyncio.Lock()
         self._rested = 0.0
         pages = {"/": self._landing, "/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
-        health = frozenset({"/healthz"})
-        self._server = HttpServer(endpoint, access, pages, telemetry, open_paths=health, timeout=timeout)
+        site = Site(pages, open_paths=frozenset({"/healthz"}))
+        self._server = HttpServer(endpoint, AccessGuard(access), site, telemetry, timeout=timeout)
 
     def start(self) -> None:
         """Listen, without waiting. Raises ``OSError``, which says what to do, if address or files are not usable."""

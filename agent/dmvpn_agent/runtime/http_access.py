@@ -49,7 +49,7 @@ class _FileValue(Generic[T]):
         return self._value
 
 
-class Guard:
+class AccessGuard:
     """Checks the clients of one port by its ``HttpAccess``."""
 
     def __init__(self, access: HttpAccess) -> None:
@@ -69,6 +69,9 @@ class Guard:
         given = _credential(authorization)
         valid = [hmac.compare_digest(given, one) for one in expected]
         return any(valid) or not (self._access.users or self._access.token)
+
+    def refused(self, source: str, why: str) -> None:
+        """Nothing is logged about scrapes that fail."""
 
     @property
     def challenges(self) -> tuple[str, ...]:
@@ -113,7 +116,7 @@ def _secret_lines(file: Path | None) -> list[str]:
 
 
 def _credential(authorization: str) -> bytes:
-    """Return scheme and credential as ``Guard`` keeps them; empty if there is none."""
+    """Return scheme and credential as ``AccessGuard`` keeps them; empty if there is none."""
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return b"bearer " + value.strip().encode()

@@ -1,4 +1,4 @@
-"""A small HTTP server in a thread of its own: one request a connection, GET and HEAD.
+"""A small HTTP server in a thread of its own: one request a connection; GET, HEAD and POST.
 
 h11 parses and writes HTTP. The connections are those of ``StreamListener``, because no server library in Alpine
 limits what silent clients hold: 1,000 of them keep 1,000 descriptors of aiohttp or uvicorn for ever, and 344 of
@@ -9,11 +9,13 @@ import asyncio
 import os
 import resource
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
 import h11
@@ -22,7 +24,7 @@ import structlog
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.http_access import Guard, HttpAccess
+from dmvpn_agent.runtime.metrics import Metric
 from dmvpn_agent.runtime.stream_listener import Connection, StreamListener
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -41,11 +43,18 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request; the names of header fields are in lower case."""
+    """A request; the names of header fields are in lower case.
+
+    ``source``: the client's address. ``certificate``: what it showed in TLS (DER), if anything.
+    """
 
     path: str
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    source: str = ""
+    certificate: bytes | None = None
+    method: str = "GET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +75,56 @@ def error_page(status: HTTPStatus, *headers: tuple[str, str], text: str = "") ->
     return HttpResponse(f"{status.value} {status.phrase}\n{text}".encode(), status=status, headers=headers)
 
 
-class HttpServer:
-    """Serves ``pages``, by path. ``open_paths`` need no authentication.
+class Guard(Protocol):
+    """Who may use the port."""
 
-    ``timeout``: seconds in which a client must send its request and read the answer. ``name``: one of
-    ``metrics.LISTENERS``.
+    def context(self) -> ssl.SSLContext | None:
+        """Return how to do TLS with the next client, ``None`` without. Raises ``OSError``, which says what to do."""
+
+    def admits(self, authorization: str) -> bool:
+        """Tell whether a request's ``Authorization`` is valid. Raises ``OSError`` if a file is not usable."""
+
+    @property
+    def challenges(self) -> tuple[str, ...]:
+        """Return the values of ``WWW-Authenticate``."""
+
+    def refused(self, source: str, why: str) -> None:
+        """Take note of a client whose TLS failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a port serves: by path, ``pages`` to GET and HEAD, and ``posts`` to POST with ``max_body`` octets at most.
+
+    ``open_paths`` need no authentication. ``name``: one of ``metrics.LISTENERS``. ``counted``: the metric of
+    requests by status.
+    """
+
+    pages: Mapping[str, Page]
+    posts: Mapping[str, Page] = field(default_factory=dict)
+    max_body: int = 0
+    open_paths: frozenset[str] = frozenset()
+    name: str = "metrics"
+    counted: Metric = metrics.HTTP_REQUESTS
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Return the methods that a path has; none if there is no such path."""
+        return (*(("GET", "HEAD") if path in self.pages else ()), *(("POST",) if path in self.posts else ()))
+
+
+class HttpServer:
+    """Serves a site on a port.
+
+    ``timeout``: seconds in which a client must send its request and read the answer.
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        access: HttpAccess,
-        pages: Mapping[str, Page],
-        telemetry: Telemetry,
-        *,
-        open_paths: frozenset[str] = frozenset(),
-        timeout: float = TIMEOUT,
-        name: str = "metrics",
+        self, endpoint: Endpoint, guard: Guard, site: Site, telemetry: Telemetry, *, timeout: float = TIMEOUT
     ) -> None:
-        self._name = name
         self._endpoint = endpoint
-        self._guard = Guard(access)
-        self._pages = pages
+        self._guard = guard
+        self._site = site
         self._telemetry = telemetry
-        self._open_paths = open_paths
         self._timeout = timeout
         self._trouble = Trouble()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,7 +138,9 @@ class HttpServer:
         listener = self._listen()
         self._loop = asyncio.new_event_loop()
         self._work = self._loop.create_task(self._serve(listener))
-        self._thread = threading.Thread(target=self._run, args=(self._loop, self._work), name=self._name, daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._loop, self._work), name=self._site.name, daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -139,8 +176,9 @@ class HttpServer:
 
     async def _serve(self, listener: socket.socket) -> None:
         server = StreamListener(
-            self._name, self._answer, self._telemetry, limit=MAX_CONNECTIONS, tls=self._guard.context
-        )
+            self._site.name, self._answer, self._telemetry, limit=MAX_CONNECTIONS, tls=self._guard.context,
+            tls_failed=self._guard.refused,
+        )  # fmt: skip
         server.start(listener)
         try:
             await asyncio.Event().wait()
@@ -154,7 +192,7 @@ class HttpServer:
             if response is None:
                 return  # the client closed without a request, as a check of the port does
             connection.engaged = True
-            self._telemetry.increment(metrics.HTTP_REQUESTS, str(response.status.value))
+            self._telemetry.increment(self._site.counted, str(response.status.value))
             head = h11.Response(
                 status_code=response.status.value, headers=_fields(response), reason=response.status.phrase
             )
@@ -171,21 +209,39 @@ class HttpServer:
 
     async def _response(self, connection: Connection, protocol: h11.Connection) -> HttpResponse | None:
         try:
-            request = await _read_request(connection, protocol)
+            async with asyncio.timeout(min(TIMEOUT, self._timeout)):
+                request = await self._read(connection, protocol)
         except h11.RemoteProtocolError as error:
             return error_page(HTTPStatus(error.error_status_hint))
-        if request is None:
+        if not isinstance(request, HttpRequest):
+            return request
+        page = (self._site.posts if request.method == "POST" else self._site.pages)[request.path]
+        return self._refusal(request) or await page(request)
+
+    async def _read(self, connection: Connection, protocol: h11.Connection) -> HttpRequest | HttpResponse | None:
+        """Return the request, or the answer to one that is not served; ``None`` if the client closes before.
+
+        Only the body of a POST is read.
+        """
+        head = await _next_event(connection, protocol)
+        if not isinstance(head, h11.Request):
             return None
         connection.engaged = True
-        if request.method not in {b"GET", b"HEAD"}:
-            return error_page(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))
-        read = _http_request(request)
-        if (page := self._pages.get(read.path)) is None:
-            return error_page(HTTPStatus.NOT_FOUND, text=f"Here are: {' '.join(sorted(self._pages))}\n")
-        return self._refusal(read) or await page(read)
+        request = _http_request(head, connection)
+        method, allowed = request.method, self._site.methods(request.path)
+        if not allowed and method in {"GET", "HEAD", "POST"}:
+            return error_page(HTTPStatus.NOT_FOUND, text=f"Here are: {' '.join(sorted(self._site.pages))}\n")
+        if method not in allowed:
+            return error_page(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", ", ".join(allowed or ("GET", "HEAD"))))
+        if method != "POST":
+            return request
+        body = await _read_body(connection, protocol, self._site.max_body)
+        if body is None:
+            return error_page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return replace(request, body=body)
 
     def _refusal(self, request: HttpRequest) -> HttpResponse | None:
-        if request.path in self._open_paths:
+        if request.path in self._site.open_paths:
             return None
         try:
             admitted = self._guard.admits(request.headers.get("authorization", ""))
@@ -200,33 +256,47 @@ class HttpServer:
         return error_page(HTTPStatus.UNAUTHORIZED, *challenges)
 
 
-async def _read_request(connection: Connection, protocol: h11.Connection) -> h11.Request | None:
-    """Return the request; ``None`` if the client closes before it is complete. A body is not read."""
+async def _next_event(connection: Connection, protocol: h11.Connection) -> object:
+    """Return the next event, reading as long as it is not complete."""
     while True:
         event = protocol.next_event()
-        if isinstance(event, h11.Request):
-            return event
         if event is not h11.NEED_DATA:
-            return None
+            return event
+        if protocol.they_are_waiting_for_100_continue:
+            connection.writer.write(protocol.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
         protocol.receive_data(await connection.reader.read(65536))
 
 
-def _http_request(request: h11.Request) -> HttpRequest:
+async def _read_body(connection: Connection, protocol: h11.Connection, longest: int) -> bytes | None:
+    """Return the body; ``None`` if it is longer. Raises ``h11.RemoteProtocolError`` if it ends too early."""
+    body = b""
+    while isinstance(event := await _next_event(connection, protocol), h11.Data):
+        body += event.data
+        if len(body) > longest:
+            return None
+    return body
+
+
+def _http_request(request: h11.Request, connection: Connection) -> HttpRequest:
     path, _, query = request.target.decode("latin-1").partition("?")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
     try:
         values = parse_qs(query, max_num_fields=1000)
     except ValueError:
         values = {}
-    return HttpRequest(unquote(path), values, headers)
+    tls = connection.writer.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(binary_form=True) if tls else None
+    source, method = str(connection.source[0]), request.method.decode("latin-1")
+    return HttpRequest(unquote(path), values, headers, b"", source, certificate, method)
 
 
 def _fields(response: HttpResponse) -> list[tuple[str, str]]:
-    return [
-        ("Content-Type", response.content_type),
-        ("Content-Length", str(len(response.body))),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Connection", "close"),
-        *response.headers,
-    ]
+    fields = {
+        "Content-Type": response.content_type,
+        "Content-Length": str(len(response.body)),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Connection": "close",
+    }
+    replaced = {name for name, _ in response.headers}
+    return [*(one for one in fields.items() if one[0] not in replaced), *response.headers]

@@ -13,6 +13,9 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
+#: Seconds in which a client must complete the handshake of TLS.
+HANDSHAKE_TIMEOUT = 10.0
+
 
 class Connection:
     """One open connection; its handler sets ``engaged`` when the client has sent a valid request."""
@@ -32,7 +35,9 @@ class Connection:
         loop = asyncio.get_running_loop()
         self._opening = True
         protocol = asyncio.StreamReaderProtocol(self.reader)
-        self._transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=tls)
+        self._transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, self._socket, ssl=tls, ssl_handshake_timeout=HANDSHAKE_TIMEOUT if tls else None
+        )
         self.writer = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
 
     async def closed_by_client(self) -> None:
@@ -55,11 +60,16 @@ def _plain() -> None:
     return None
 
 
+def _ignored(_: str, __: str) -> None:
+    return None
+
+
 class StreamListener:
     """Serves at most ``limit`` connections at once: runs ``handler`` for each in its own task, then closes it.
 
     A handler that raises, or is cancelled, closes its own connection only. ``reserve``: as in ``Acceptor``. ``tls``
     returns how to do TLS on the next connection, if at all; if it raises ``OSError`` the connection is closed.
+    ``tls_failed`` is called with the client's address, and what is wrong with its TLS.
     """
 
     def __init__(
@@ -71,8 +81,10 @@ class StreamListener:
         limit: int,
         reserve: int = 0,
         tls: Callable[[], ssl.SSLContext | None] = _plain,
+        tls_failed: Callable[[str, str], None] = _ignored,
     ) -> None:
         self._name = name
+        self._tls_failed = tls_failed
         self._tls = tls
         self._handler = handler
         self._telemetry = telemetry
@@ -130,6 +142,8 @@ class StreamListener:
         try:
             await connection.open(self._tls())
             await self._handler(connection)
+        except ssl.SSLError as error:
+            self._tls_failed(str(connection.source[0]), error.reason or str(error))
         except (OSError, TimeoutError):
             return  # the client has closed, or does not read
         except Exception:

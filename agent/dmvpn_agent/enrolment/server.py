@@ -1,0 +1,142 @@
+"""The CA's server: composed here, started, kept up, and stopped."""
+
+import asyncio
+from collections import ChainMap
+from threading import Lock
+
+import structlog
+
+from dmvpn_agent import __version__
+from dmvpn_agent.ca.authorities import Signer, issuing_authority, unlock
+from dmvpn_agent.ca.bundle import chain_pem
+from dmvpn_agent.ca.database import Database
+from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.ca.service_keys import Service, ServiceKey, is_current, service_key
+from dmvpn_agent.enrolment import metrics
+from dmvpn_agent.enrolment.desk import Desk
+from dmvpn_agent.enrolment.documents import Documents
+from dmvpn_agent.enrolment.est import Est
+from dmvpn_agent.enrolment.limits import Limits
+from dmvpn_agent.enrolment.registrar import Registrar
+from dmvpn_agent.enrolment.settings import ServeSettings
+from dmvpn_agent.enrolment.tls import ServerTls
+from dmvpn_agent.enrolment.upkeep import INTERVAL, Upkeep
+from dmvpn_agent.runtime import metrics as common
+from dmvpn_agent.runtime.backoff import Trouble
+from dmvpn_agent.runtime.clocks import Clocks, in_seconds
+from dmvpn_agent.runtime.exposition import Exposition
+from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
+from dmvpn_agent.runtime.http_server import HttpServer, Site
+from dmvpn_agent.runtime.metrics import Metric
+from dmvpn_agent.runtime.process_metrics import observe_process
+from dmvpn_agent.runtime.readiness import Readiness
+from dmvpn_agent.runtime.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+#: Octets of a request; one for a certificate with an RSA key of 8192 bits has 6000.
+MAX_BODY = 65536
+#: Seconds for a request: the registry may be locked by another operator for half of them.
+TIMEOUT = 60.0
+
+
+class _SharedTelemetry(Telemetry):
+    """Counted by the threads of both ports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+
+    def increment(self, metric: Metric, *labels: str, by: float = 1) -> None:
+        """Add to a counter."""
+        with self._lock:
+            super().increment(metric, *labels, by=by)
+
+
+class EnrolmentServer:
+    """EST over TLS; CRLs and CA certificates with and without."""
+
+    def __init__(self, database: Database, passphrase: bytes, settings: ServeSettings, clocks: Clocks) -> None:
+        self.telemetry = _SharedTelemetry()
+        self._database = database
+        self._passphrase = passphrase
+        self._settings = settings
+        self._clocks = clocks
+        self._tls = ServerTls()
+        self._documents = Documents()
+        self._trouble = Trouble()
+        self._started: list[HttpServer | Exposition] = []
+        self._own: ServiceKey | None = None
+        self._signer: Signer
+        self._upkeep: Upkeep
+
+    def start(self) -> None:
+        """Read the keys, and listen. Raises ``CaError``, or ``OSError``, which says what to do."""
+        with self._database.reading() as connection:
+            signer = unlock(issuing_authority(connection), self._passphrase, self._clocks.now())
+        self._signer = signer
+        self._upkeep = Upkeep(self._database, signer, self._documents, self._tls)
+        self._refresh()
+        limits = Limits(self._settings.per_minute, in_seconds(self._clocks.uptime))
+        registrar = Registrar(self._database, signer, limits, self._upkeep.know, self._clocks.now)
+        est = Est(Desk(registrar, limits, self.telemetry), signer.authority.chain)
+        self._listen(est)
+
+    async def run(self, again: asyncio.Event) -> None:
+        """Keep the server up until cancelled; ``again`` asks for it at once."""
+        while True:
+            try:
+                async with asyncio.timeout(INTERVAL.total_seconds()):
+                    await again.wait()
+            except TimeoutError:
+                pass
+            again.clear()
+            try:
+                await asyncio.to_thread(self._refresh)
+            except Exception as error:
+                self.telemetry.increment(metrics.UPKEEP_FAILURES)
+                if self._trouble.is_new(str(error)):
+                    log.error("upkeep_failed", why=str(error), consequence="CRLs and certificates stay as they are",
+                              exc_info=None if isinstance(error, CaError) else error)  # fmt: skip
+            else:
+                self._trouble.over()
+
+    def stop(self) -> None:
+        """Close the ports; a certificate that is being issued is issued."""
+        while self._started:
+            self._started.pop().stop()
+
+    def _refresh(self) -> None:
+        now = self._clocks.now()
+        self._upkeep.refresh(now)
+        settings = self._settings
+        if settings.certificate is not None and settings.key is not None:
+            self._tls.use_files(settings.certificate, settings.key)
+        elif self._own is None or not is_current(self._own.certificate, settings.names, now):
+            with self._database.writing() as connection:
+                own = service_key(connection, self._signer, self._passphrase, Service.TLS, settings.names, now)
+            self._tls.use(own, chain_pem(self._signer.authority.chain[:-1]))
+            self._own = own
+
+    def _listen(self, est: Est) -> None:
+        settings, telemetry = self._settings, self.telemetry
+        telemetry.expect(metrics, common)
+        observe_process(telemetry)
+        telemetry.observe(common.BUILD_INFO, lambda: {(__version__, "ca"): 1})
+        telemetry.observe(metrics.CRL_NEXT_UPDATE, lambda: {
+            (name,): at.timestamp() for name, at in list(self._upkeep.next_updates.items())
+        })  # fmt: skip
+        secure = Site(
+            ChainMap(est.pages, self._documents.pages), est.posts, MAX_BODY, name="https", counted=metrics.CA_REQUESTS
+        )
+        servers: list[HttpServer | Exposition] = [
+            HttpServer(settings.https, self._tls, secure, telemetry, timeout=TIMEOUT)
+        ]
+        if settings.http is not None:
+            plain = Site(self._documents.pages, name="http", counted=metrics.CA_REQUESTS)
+            servers.append(HttpServer(settings.http, AccessGuard(HttpAccess()), plain, telemetry, timeout=TIMEOUT))
+        if settings.metrics is not None:
+            servers.append(Exposition(settings.metrics, HttpAccess(), telemetry, Readiness(), "ca"))
+        for server in servers:
+            server.start()
+            self._started.append(server)
