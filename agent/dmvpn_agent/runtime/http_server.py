@@ -96,7 +96,7 @@ class Guard(Protocol):
 class Site:
     """What a port serves: by path, ``pages`` to GET and HEAD, and ``posts`` to POST with ``max_body`` octets at most.
 
-    ``open_paths`` need no authentication. ``name``: one of ``metrics.LISTENERS``. ``counted``: the metric of
+    ``open_paths`` need no authentication. ``name``: the listener's in log and metrics. ``counted``: the metric of
     requests by status.
     """
 
