@@ -7,7 +7,7 @@ filters with FRR's. It writes nothing.
 """
 
 import asyncio
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
+from dmvpn_agent.cli import plan_nftables
 from dmvpn_agent.cli.sections import section
 from dmvpn_agent.cli.stored_peers import judged
 from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
@@ -66,11 +67,19 @@ class Preview:
         return [address for address in removed if address not in known]
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("--nftables", action="store_true",
+                        help="show the nftables table instead, as input of nft, and what differs")  # fmt: skip
+
+
 def run(arguments: Namespace) -> int:
     """Print the changes; return the exit status. Raises ``ConfigError``."""
     logs.set_up_for_command()
     as_json = arguments.json
     context = load_context(arguments.config)
+    if arguments.nftables:
+        return plan_nftables.run(context, as_json=as_json)
     bgp, links = context.config.bgp, asyncio.run(read_preview(context.config.links))
     uplinks = asyncio.run(read_uplinks(context.config.uplink))
     amiss = links.would_change or links.problems or uplinks.changes or uplinks.trouble
