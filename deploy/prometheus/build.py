@@ -168,6 +168,11 @@ AGENT = (
         "dmvpn_agent_redirect_rule_installed{$s} == 0",
     ),
     Alert(
+        "DmvpnClearGre", "warning", "",
+        "{{ $labels.instance }}: GRE of a tunnel came in without IPsec",
+        'increase(dmvpn_agent_clear_gre_packets_total{direction="received",$s}[15m]) > 0',
+    ),
+    Alert(
         "DmvpnTunnelDown", "critical", "1m",
         "{{ $labels.instance }}: {{ $labels.interface }} is down or absent",
         "dmvpn_agent_tunnel_interface_up{$s} == 0",

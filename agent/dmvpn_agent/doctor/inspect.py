@@ -196,9 +196,8 @@ async def with_probes(node: NodeView, config: Config) -> NodeView:
             peer, nbma = binding.protocol_address, binding.nbma_address
             if link and isinstance(peer, IPv4Address) and isinstance(nbma, IPv4Address):
                 sizes = (sa and negotiated(sa.encryption, sa.integrity)) or ASSUMED
-                targets.append(
-                    Target(binding.interface, link.mtu, peer, nbma, sizes, bool(sa and sa.udp_encapsulated))
-                )
+                udp, key = bool(sa and sa.udp_encapsulated), link.key is not None
+                targets.append(Target(binding.interface, link.mtu, peer, nbma, sizes, udp, key))
     return replace(node, probes=await probe(targets))
 
 

@@ -29,7 +29,10 @@ _COARSE = (576, 1000, 1200, 1280, 1300, 1350, 1372, 1392, 1400, 1414, 1422, 1430
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A peer: its protocol address through a tunnel interface of this MTU, and its NBMA address."""
+    """A peer: its protocol address through a tunnel interface of this MTU, and its NBMA address.
+
+    ``udp``: ESP goes through a NAT. ``key``: the tunnel has a key.
+    """
 
     interface: str
     mtu: int
@@ -37,6 +40,7 @@ class Target:
     nbma: IPv4Address
     esp: EspSizes
     udp: bool
+    key: bool = True
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ async def _probe(target: Target) -> PathProbe:
         return PathProbe(target.interface, str(target.peer), target.mtu, largest)
     step = max((lost - largest) // 32, 1)
     finer, finer_lost = await _bounds(target, range(largest, lost, step))
-    where = await _where(target, outer_size(finer_lost or lost, target.esp, udp=target.udp))
+    where = await _where(target, outer_size(finer_lost or lost, target.esp, udp=target.udp, key=target.key))
     return PathProbe(target.interface, str(target.peer), target.mtu, finer or largest, where)
 
 

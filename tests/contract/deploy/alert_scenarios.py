@@ -264,6 +264,15 @@ SCENARIOS = (
         },
     ),
     Scenario(
+        "GRE without IPsec comes in for a minute; what goes out in native mode raises nothing",
+        _on(
+            HUB,
+            clear_gre_packets_total__direction__received="0x20 0+5x4 20x100",
+            clear_gre_packets_total__direction__sent="0+5x124",
+        ),
+        {"4m": (), "7m": (hub("DmvpnClearGre", direction="received"),), "25m": ()},
+    ),
+    Scenario(
         "one tunnel loses packets, one is rekeyed late; another is idle and rekeyed; one peer still proposes 3DES",
         _on(
             HUB,
