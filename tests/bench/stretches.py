@@ -30,7 +30,7 @@ from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.config.file import load
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.clocks import Clocks
-from dmvpn_agent.runtime.control_socket import read_status
+from dmvpn_agent.runtime.control_client import read_status
 from dmvpn_agent.runtime.garbage import spare_present_objects
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.view.table import table

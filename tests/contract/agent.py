@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.log_lines import logged
-from dmvpn_agent.runtime.control_socket import read_status
+from dmvpn_agent.runtime.control_client import read_status
 from factories import der, event
 from fakes.waiting import until_now
 

@@ -12,8 +12,8 @@ from dmvpn_agent.bgp.sessions import parse_bgp_summary
 from dmvpn_agent.bridge.handover_state import BadHandover, decode_handover
 from dmvpn_agent.cli import sas
 from dmvpn_agent.cli.client import OTHER_FORM
-from dmvpn_agent.config.file import read_toml
 from dmvpn_agent.config.table import ConfigError
+from dmvpn_agent.config.toml_file import read_toml
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_traps
 from dmvpn_agent.frr.nhrp_cache import parse_nhrp_cache
 from dmvpn_agent.frr.show_json import FrrFormatError

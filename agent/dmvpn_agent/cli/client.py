@@ -4,12 +4,13 @@ import asyncio
 from argparse import Namespace
 from collections.abc import Callable
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dmvpn_agent import __version__
-from dmvpn_agent.config.file import load
-from dmvpn_agent.runtime.control_socket import TIMEOUT, ask
+from dmvpn_agent.config.control import control_socket
+from dmvpn_agent.runtime.control_client import TIMEOUT, ask
 from dmvpn_agent.runtime.document import Code, Document, RequestError
 from dmvpn_agent.runtime.output import say_document, say_painted, wants_colors
 from dmvpn_agent.runtime.printable import printable_values
@@ -21,7 +22,7 @@ OTHER_FORM = (KeyError, IndexError, TypeError, ValueError, AttributeError, Arith
 def socket_path(arguments: Namespace) -> Path:
     """Return the control socket. Raises ``ConfigError``."""
     given: Path | None = arguments.socket
-    return given or load(arguments.config).control_socket
+    return given or control_socket(arguments.config)
 
 
 def request(arguments: Namespace, command: str, **values: Any) -> Document:
@@ -30,10 +31,17 @@ def request(arguments: Namespace, command: str, **values: Any) -> Document:
     try:
         answer = asyncio.run(ask(path, command, {key: value for key, value in values.items() if value is not None}))
     except (OSError, TimeoutError, ValueError) as error:
+        require_valid(arguments)
         raise no_answer(path, error) from error
     if answer["ok"] is not True:
         raise refusal(answer)
     return answer
+
+
+def require_valid(arguments: Namespace) -> None:
+    """Raise ``ConfigError`` if the configuration that names the socket is invalid: no agent runs by it."""
+    if not arguments.socket:
+        import_module("dmvpn_agent.config.file").load(arguments.config)
 
 
 def no_answer(path: Path, error: Exception) -> RequestError:

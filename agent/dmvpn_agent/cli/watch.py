@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dmvpn_agent.cli.client import no_answer, reads_answers, refusal, request, show, socket_path
-from dmvpn_agent.runtime.control_socket import follow
+from dmvpn_agent.runtime.control_client import follow
 from dmvpn_agent.runtime.output import clear_screen, say_lines, width
 from dmvpn_agent.view.peers_text import peers_text
 from dmvpn_agent.view.stage import Stage

@@ -4,7 +4,6 @@ The agent and the bridge use one file. Every key has a default, except those tha
 unknown key is an error, so that a typing mistake never disables a rule.
 """
 
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.bgp import read_bgp
 from dmvpn_agent.config.bridge import read_bridge
+from dmvpn_agent.config.control import read_control_socket
 from dmvpn_agent.config.crl import read_crl
 from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.config.frr import read_frr
@@ -30,14 +30,13 @@ from dmvpn_agent.config.peers import read_peers
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.config.table import ConfigError, Table
+from dmvpn_agent.config.toml_file import read_toml_file
 from dmvpn_agent.config.trust import read_trust_files
 from dmvpn_agent.config.tunnel import interfaces_with_profiles, read_tunnels, require_local
 from dmvpn_agent.config.uplink import read_uplinks, refuse_second_writer
 from dmvpn_agent.kernel.iptables.backend import in_use
 from dmvpn_agent.kernel.iptables.settings import Backend
 from dmvpn_agent.x509.certificate import Role
-
-MAX_CONFIG_BYTES = 1 << 20
 
 
 def load(file: Path) -> Config:
@@ -57,27 +56,10 @@ def load(file: Path) -> Config:
 def load_contradictory(file: Path) -> Config:
     """Read a configuration file as ``load`` does, but accept a policy that contradicts itself."""
     try:
-        with file.open("rb") as stream:
-            text = stream.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}; expected a readable TOML file") from None
-    if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{file}: longer than {MAX_CONFIG_BYTES} bytes, the limit")
-    try:
-        config = read_config(read_toml(text))
+        config = read_config(read_toml_file(file))
         return replace(config, firewall=in_use(config.firewall))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
-
-
-def read_toml(text: bytes) -> dict[str, Any]:
-    """Return a TOML document's values. Raises ``ConfigError``."""
-    try:
-        return tomllib.loads(text.decode())
-    except ValueError as error:  # not TOML, not UTF-8, or a number with thousands of digits
-        raise ConfigError(f"not TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError("not TOML: too deeply nested") from None
 
 
 def read_config(raw: dict[str, Any]) -> Config:
@@ -94,7 +76,7 @@ def read_config(raw: dict[str, Any]) -> Config:
     config = Config(
         role=role,
         state_directory=state_directory,
-        control_socket=top.get("control_socket", parse.path, "/run/dmvpn-agent/control.sock"),
+        control_socket=read_control_socket(top),
         log=read_log(top.table("log")),
         tunnels=tunnels,
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dmvpn_agent.runtime.control_client import TIMEOUT
 from dmvpn_agent.runtime.document import Code, Document, RequestError, failure
 from dmvpn_agent.runtime.json_values import document as read_json
 from dmvpn_agent.runtime.stream_listener import Connection, StreamListener
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import bind
 
-#: Seconds in which a client must send its request and read the answer.
-TIMEOUT = 10.0
 MAX_CONNECTIONS = 16
 #: Streams that may be open at once: they leave connections for single requests.
 MAX_STREAMS = 8
@@ -25,7 +24,6 @@ MAX_STREAMS = 8
 #: the socket rests this many times as long as the document took.
 REST = 3.0
 MAX_REQUEST = 64 << 10
-MAX_ANSWER = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,53 +135,3 @@ async def _read_request(connection: Connection) -> Request:
     if not isinstance(wanted, dict) or not isinstance(wanted.get("command"), str) or not isinstance(arguments, dict):
         raise RequestError(Code.USAGE, 'expected {"command": "…", "arguments": {…}}')
     return Request(wanted["command"], arguments, user)
-
-
-async def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None) -> Document:
-    """Return a running process's answer to a request, which may be a failure.
-
-    Raises ``OSError`` (it does not run, no permission), ``TimeoutError``, ``ValueError``.
-    """
-    async with asyncio.timeout(TIMEOUT):
-        reader, writer = await _request(path, command, arguments or {})
-        try:
-            text = bytearray()
-            while chunk := await reader.read(1 << 16):
-                text += chunk
-                if len(text) > MAX_ANSWER:
-                    raise ValueError(f"{path} sent more than {MAX_ANSWER} bytes")
-        finally:
-            writer.close()
-    return _document(path, bytes(text))
-
-
-async def follow(path: Path, command: str, arguments: Mapping[str, Any] | None = None) -> AsyncIterator[Document]:
-    """Yield the documents that a running process sends until it ends. Raises as ``ask``."""
-    async with asyncio.timeout(TIMEOUT):
-        reader, writer = await _request(path, command, arguments or {})
-    try:
-        while line := await reader.readline():
-            yield _document(path, line)
-    finally:
-        writer.close()
-
-
-async def read_status(path: Path) -> dict[str, Any]:
-    """Return a running process's state. Raises as ``ask``."""
-    state: dict[str, Any] = (await ask(path, "status"))["data"]
-    return state
-
-
-async def _request(
-    path: Path, command: str, arguments: Mapping[str, Any]
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_unix_connection(path, limit=MAX_ANSWER)
-    writer.write(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
-    return reader, writer
-
-
-def _document(path: Path, text: bytes) -> Document:
-    found = read_json(text)
-    if not isinstance(found, dict) or found.keys() != {"schema", "ok", "error", "data"}:
-        raise ValueError(f"{path} sent no answer of this form; is it an agent of another version? Restart it")
-    return found

@@ -7,8 +7,8 @@ from typing import Any
 
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.file import read_toml
 from dmvpn_agent.config.table import Parser, Table
+from dmvpn_agent.config.toml_file import read_toml
 from dmvpn_agent.setup.bundle import is_host
 from dmvpn_agent.setup.node import Hub
 from dmvpn_agent.setup.system import TunnelBy

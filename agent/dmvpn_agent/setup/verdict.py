@@ -10,7 +10,7 @@ from dmvpn_agent.config.settings import Config
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.checks import check_node
 from dmvpn_agent.doctor.inspect import expected, inspect
-from dmvpn_agent.runtime.control_socket import read_status
+from dmvpn_agent.runtime.control_client import read_status
 from dmvpn_agent.x509.certificate import Role
 
 _POLL = 1.0

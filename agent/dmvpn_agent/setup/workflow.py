@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dmvpn_agent.config.file import read_config, read_toml
+from dmvpn_agent.config.file import read_config
 from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.config.table import ConfigError
+from dmvpn_agent.config.toml_file import read_toml
 from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.bundle import Bundle

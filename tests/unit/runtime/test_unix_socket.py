@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.admission.event_socket import NhrpdSocket
-from dmvpn_agent.runtime.control_socket import ControlSocket, Request, ask, read_status
+from dmvpn_agent.runtime.control_client import ask, read_status
+from dmvpn_agent.runtime.control_socket import ControlSocket, Request
 from dmvpn_agent.runtime.document import Document, document
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unix_socket import SocketInUse, bind
