@@ -21,6 +21,7 @@ class FakeHttp:
     url: str
     replies: dict[str, Answer] = field(default_factory=dict)
     requests: list[bytes] = field(default_factory=list)
+    clients: list[bytes | None] = field(default_factory=list)  # the certificates that they showed, in DER
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -28,6 +29,8 @@ class FakeHttp:
             if (length := _field(request, b"content-length")) is not None:
                 request += await reader.readexactly(int(length))
             self.requests.append(request)
+            tls = writer.get_extra_info("ssl_object")
+            self.clients.append(tls.getpeercert(binary_form=True) if tls else None)
             reply = self.replies.get(request.split(b" ")[1].decode(), answer(status="404 Not Found"))
             if callable(reply):
                 made = reply(request)

@@ -135,3 +135,32 @@ async def end_ike_sa(session: CharonSession, sa: IkeSa, *, force: bool = False) 
         await session.request("terminate", {"ike-id": str(sa.unique_id), "timeout": "-1", "force": "yes"})
     else:
         await terminate(session, ike_id=sa.unique_id)
+
+
+async def load_key(session: CharonSession, key: bytes) -> None:
+    """Add a private key (PEM)."""
+    await session.request("load-key", {"type": "any", "data": key})
+
+
+async def load_certificate(session: CharonSession, certificate: bytes) -> None:
+    """Add an end-entity certificate (DER)."""
+    await session.request("load-cert", {"type": "X509", "flag": "NONE", "data": certificate})
+
+
+async def unload_key(session: CharonSession, key_id: bytes) -> None:
+    """Remove a private key by its identifier, the SHA-1 of the public key's bits.
+
+    From then on charon shows no certificate of this key, though it keeps the certificate.
+    """
+    await session.request("unload-key", {"id": key_id.hex()})
+
+
+async def list_keys(session: CharonSession) -> frozenset[bytes]:
+    """Return the identifiers of the private keys that were loaded over VICI."""
+    keys = (await session.request("get-keys", {})).get("keys", [])
+    return frozenset(bytes.fromhex(one.decode("ascii")) for one in keys if isinstance(one, bytes))
+
+
+async def reauthenticate(session: CharonSession, ike_id: int) -> None:
+    """Make an IKE_SA again, with the credentials of now; with ``make_before_break`` the former one ends last."""
+    await session.request("rekey", {"ike-id": str(ike_id), "reauth": "yes"})

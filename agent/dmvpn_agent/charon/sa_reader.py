@@ -178,11 +178,15 @@ def certificate_data(message: Section) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection of swanctl.conf; ``modes``: its children's by name, as charon prints them (``TRANSPORT``)."""
+    """A connection of swanctl.conf; ``modes``: its children's by name, as charon prints them (``TRANSPORT``).
+
+    ``names_certificate``: it has the certificate that it shows (``certs``), and not only an identity.
+    """
 
     name: str
     authentication: Authentication
     modes: Mapping[str, str]
+    names_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,9 @@ def parse_connections(message: Section) -> Iterator[Connection]:
         method = _METHODS.get(rounds.pop()) if len(rounds) == 1 else None
         children = sections(subsection(section, "children"))
         modes = {child: text(part, "mode") for child, part in children}
-        yield Connection(name, method or Authentication.OTHER, modes)
+        own = [part for key, part in sections(section) if key.startswith("local-")]
+        names_certificate = any(part.get("certs") for part in own)
+        yield Connection(name, method or Authentication.OTHER, modes, names_certificate)
 
 
 def parse_load(stats: Section) -> Load:

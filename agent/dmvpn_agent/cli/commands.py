@@ -32,6 +32,8 @@ COMMANDS = {
     "man": "Print the man page.",
     "setup": "Make this machine a node of a DMVPN, from one file, or undo that. Exit status 1: the node does not work"
     " yet, 2: something is wrong, and nothing was changed.",
+    "renew": "Renew this node's certificate at the CA if it is due, and have charon use it. Exit status 1: that"
+    " failed.",
     "ca": "Run the certificate authority: sites, nodes, addresses, certificates, CRLs. Exit status 1: refused, with"
     " nothing changed.",
     "run": "Run the agent.",

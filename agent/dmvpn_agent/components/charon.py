@@ -8,6 +8,7 @@ from dmvpn_agent.charon.sa_gauges import observe_sas
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.components.context import Context
+from dmvpn_agent.renewal.gauges import observe_renewal
 from dmvpn_agent.runtime.supervisor import Part
 from dmvpn_agent.view.recorded import HistoryWriter, RecordedCharon
 
@@ -35,6 +36,8 @@ class CharonComponents:
         )
         self.watch: CharonWatch = watch
         observe_sas(telemetry, watch)
+        if config.renewal.server:
+            observe_renewal(telemetry, config.renewal.state)
         context.process.readiness.add("charon", lambda: "" if watch.connected else "not connected to the agent")
 
     @property

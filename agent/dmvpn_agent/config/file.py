@@ -28,6 +28,7 @@ from dmvpn_agent.config.nftables import (
 )
 from dmvpn_agent.config.peers import read_peers
 from dmvpn_agent.config.policy import Node, read_policy
+from dmvpn_agent.config.renewal import read_renewal
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.config.table import ConfigError, Table
 from dmvpn_agent.config.toml_file import read_toml_file
@@ -73,6 +74,7 @@ def read_config(raw: dict[str, Any]) -> Config:
     ike, crl = read_ike(top.table("ike")), read_crl(top.table("crl"))
     metrics, access = read_metrics(top.table("metrics"))
     links = read_tunnels(top, tuple(tunnels))
+    trust_files = read_trust_files(policy, crl, state_directory, ike)
     config = Config(
         role=role,
         state_directory=state_directory,
@@ -82,8 +84,9 @@ def read_config(raw: dict[str, Any]) -> Config:
         event_socket=nhrp.get("event_socket", parse.path, "/run/dmvpn-agent/nhrp.sock"),
         ike=ike,
         policy=read_policy(policy, Node(role, tuple(tunnels), bgp.as_number if bgp else None)),
-        trust_files=read_trust_files(policy, crl, state_directory, ike),
+        trust_files=trust_files,
         crl=crl,
+        renewal=read_renewal(top.table("renewal"), trust_files.authorities),
         frr=read_frr(top.table("frr"), bgp_table),
         bgp=bgp,
         firewall=read_firewall(top.table("firewall")),

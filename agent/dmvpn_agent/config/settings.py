@@ -17,6 +17,7 @@ from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
 from dmvpn_agent.kernel.uplink.settings import UplinkSettings
 from dmvpn_agent.policy.rules import Policy
+from dmvpn_agent.renewal.settings import RenewalSettings
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.http_access import HttpAccess
 from dmvpn_agent.runtime.log_settings import Log
@@ -45,6 +46,7 @@ class Config:
     policy: Policy
     trust_files: TrustFiles
     crl: CrlSettings
+    renewal: RenewalSettings
     frr: Frr
     bgp: BgpSettings | None
     firewall: Backend

@@ -20,6 +20,8 @@ from dmvpn_agent.kernel.nftables.gre_guard import COUNTERS
 from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER
+from dmvpn_agent.renewal.settings import RenewalSettings
+from dmvpn_agent.renewal.state import read_state
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.view.sa_json import ike_sa_json, time_json
 from dmvpn_agent.x509.trust_watch import TrustWatch
@@ -92,6 +94,20 @@ def trust_status(watch: TrustWatch, denied: DenialTable, fetcher: CrlFetcher | N
             for one in (fetcher.reports() if fetcher else ())
         ],
         "denied_peers": len(denied),
+    }
+
+
+def renewal_status(settings: RenewalSettings) -> dict[str, Any] | None:
+    """Return how the renewal of this node's certificate goes; ``None`` if it is not renewed."""
+    if settings.server is None:
+        return None
+    state = read_state(settings.state)
+    return {
+        "due": time_json(state.due),
+        "not_after": time_json(state.not_after),
+        "succeeded": time_json(state.succeeded),
+        "failures": state.failures,
+        "trouble": state.trouble,
     }
 
 

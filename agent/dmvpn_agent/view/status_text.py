@@ -27,6 +27,8 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
     yield f"nhrpd              {_nhrpd(state['nhrpd'])}"
     yield f"charon             {_charon(state['charon'])}"
     yield f"CAs and CRLs       {_trust(state['trust'])}"
+    if state["renewal"]:
+        yield f"own certificate    {_renewal(state['renewal'])}"
     yield f"bgpd               {_frr(state['frr'], state['dry_run'])}"
     yield f"FRR's daemons      {_access(state['frr_access'])}"
     yield f"redirect rule      {_redirect(state['redirect'])}"
@@ -69,6 +71,15 @@ def _charon(charon: dict[str, Any]) -> str:
         return "NOT CONNECTED"
     kind = "patched: no bridge needed" if charon["patched"] else "unpatched: nhrpd needs the bridge"
     return f"connected, {len(charon['ike_sas'])} IKE_SAs, {kind}"
+
+
+def _renewal(renewal: dict[str, Any]) -> str:
+    if renewal["due"] is None:
+        return "NOT RENEWED yet: does the timer run `dmvpn-agent renew`?"
+    text = f"until {renewal['not_after']}, renewed from {renewal['due']} on"
+    return (
+        f"{text}; NOT RENEWED, {renewal['failures']} failures: {renewal['trouble']}" if renewal["trouble"] else text
+    )
 
 
 def _trust(trust: dict[str, Any]) -> str:
