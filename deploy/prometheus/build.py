@@ -125,6 +125,11 @@ AGENT = (
         "dmvpn_agent_certificate_not_after_timestamp_seconds{$s} - time() < 14 * 86400",
     ),
     Alert(
+        "DmvpnRenewalFails", "warning", "",
+        "{{ $labels.instance }}: the node's certificate is not renewed: {{ $value }} attempts failed",
+        "dmvpn_agent_renewal_failures{$s} >= 3",
+    ),
+    Alert(
         "DmvpnTrustUnusable", "warning", "",
         "{{ $labels.instance }}: a CA certificate or CRL cannot be used",
         'increase(dmvpn_agent_trust_reads_total{outcome="problem",$s}[15m]) > 0',

@@ -56,6 +56,7 @@ from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
+from dmvpn_agent.renewal.state import read_state
 from dmvpn_agent.runtime.exposition import served
 from dmvpn_agent.runtime.http_client import HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.program import run
@@ -162,6 +163,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         tunnels=await read_preview(config.links),
         crl_fetches=await _crl_fetches(config.crl, trust, charon),
         guard_refusal=await _read(lambda: _guard_refusal(config)),
+        renewal=read_state(config.renewal.state) if config.renewal.server else None,
     )
 
 

@@ -13,6 +13,7 @@ from dmvpn_agent.charon.sa import Authentication
 from dmvpn_agent.kernel.iptables.chain import NO_CHAINS, Chain, ChainState
 from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
+from dmvpn_agent.renewal.state import RenewalState
 from dmvpn_agent.runtime.url import Url
 
 #: The path that is compiled into nhrpd.
@@ -191,6 +192,7 @@ class NodeView:
     and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
     ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
     ``guard_refusal``: why nft refuses the GRE guard, empty if it does not.
+    ``renewal`` of the own certificate is ``None`` without ``renewal.server``.
     """
 
     now: datetime
@@ -214,3 +216,4 @@ class NodeView:
     probes: tuple[PathProbe, ...] = ()
     crl_fetches: Mapping[str, str] = field(default_factory=dict)
     guard_refusal: str | Unknown = ""
+    renewal: RenewalState | None = None

@@ -121,7 +121,7 @@ class Stand:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(names, critical=True)
-            .sign(self.signer.key, SHA384())  # type: ignore[arg-type]
+            .sign(self.signer.key, SHA384())
         )
         return certificate.public_bytes(Encoding.PEM), plain_pem(key)
 

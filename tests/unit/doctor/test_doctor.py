@@ -28,6 +28,7 @@ from dmvpn_agent.doctor.node import (
     Unknown,
 )
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
+from dmvpn_agent.renewal.state import RenewalState
 from factories import NOW, YEAR
 
 BRIDGE, CHARON, EVENTS = "/run/dmvpn-agent/charon.vici", "/run/charon.real.vici", "/run/dmvpn-agent/nhrp.sock"
@@ -195,6 +196,8 @@ def test_a_fault_names_what_to_do(change: dict[str, Any], name: str, do: str) ->
 
 WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"charon": replace(UNPATCHED, certificates=())}, "own certificate"),
+    ({"renewal": RenewalState()}, "renewal of the own certificate"),
+    ({"renewal": RenewalState(due=NOW, trouble="no route")}, "renewal of the own certificate"),
     ({"crl_fetches": {"http://ca/a.crl": "it answered 404"}}, "CRL from http://ca/a.crl"),
     (
         {"charon": replace(UNPATCHED, certificates=(replace(OWN, not_after=NOW + timedelta(days=3)),))},

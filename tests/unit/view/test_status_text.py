@@ -31,7 +31,8 @@ def _state(**changes: object) -> dict[str, Any]:
             {"protocol_address": "10.255.0.2", "packets": 9, "bytes": 99, "spoofed_packets": 4}]},
         "gre_guard": {"mode": "enforce", "installed": True, "refusal": "",
                       "clear_packets": {"received": 3, "sent": 0}},
-        "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": [], "fetches": []}, **changes,
+        "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": [], "fetches": []},
+        "renewal": None, **changes,
     }  # fmt: skip
 
 
