@@ -6,10 +6,12 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.enforcement.enforcer import Enforcer
+from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
-from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.orphan_sas import OrphanSas
 from dmvpn_agent.enforcement.reconnections import Reconnections
+from dmvpn_agent.enforcement.registrations import Registrations
 from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.stale_sas import StaleSas
@@ -18,13 +20,13 @@ from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.runtime.telemetry import Telemetry
-from factories import NBMA, Clock, decide
+from factories import Clock, decide
 from fakes.frr import MemoryStore
+from fakes.hubs import FakeConfiguration, FakeHubs
 from fakes.sas import FakeKernelSas, FakeSas
 
 SPOKE1 = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 REVOKED = Deny(Reason.CERTIFICATE_REVOKED, "serial", "1", "another")
-LOCAL = NBMA - 1
 
 
 class Node:
@@ -47,7 +49,11 @@ class Node:
         self.bound: frozenset[Any] = frozenset()
         self.last_read: Any = None
         self.reads_wanted = 0
-        self.unbound = OrphanSaWatch(self.sas, self.ender, self.peers, self.denied, self, clock.uptime)
+        self.orphans = OrphanSas(self.sas, self.peers, self.denied, self, clock.uptime)
+        self.hubs = FakeHubs()
+        names = FakeConfiguration().names(telemetry, dry_run=dry_run)
+        hubs = HubSas(self.sas, requests, self.denied, self.hubs, names, clock.uptime, must_have_hubs=False)
+        self.registrations = Registrations(self.sas, hubs, self.orphans, self.ender, clock.uptime)
         self.neighbors: frozenset[Any] = frozenset()
         self.departures = TeardownWatch(
             self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock.uptime
@@ -74,4 +80,4 @@ class Node:
         """Let time go by; nhrpd's cache is read again at its end."""
         self.clock.advance(seconds)
         self.last_read = self.clock.uptime()
-        await self.unbound.check()
+        await self.registrations.check()

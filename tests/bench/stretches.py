@@ -267,7 +267,7 @@ async def _activities(bench: Bench, directory: Path) -> None:
     async def enforced() -> None:
         for _ in range(3):
             await app.components.enforcement.enforcer.enforce()
-            await app.components.enforcement.orphan_sas.check()
+            await app.components.enforcement.registrations.check()
             app.components.enforcement.teardown.check()
 
     assert len(app.components.admission.peers) == PEERS

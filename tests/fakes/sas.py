@@ -1,6 +1,7 @@
 """charon's IKE_SAs and the kernel's SAs without a socket, for the services that act on them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from dmvpn_agent.addresses import Address
@@ -16,7 +17,8 @@ class FakeSas:
     """Implements ``Sas``, ``SaSource`` and ``Reconnector``.
 
     ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an ended IKE_SA stays.
-    ``loaded``: charon has the connection. ``ended`` and ``initiated`` are the requests. SAs that ``arrive`` are known
+    ``loaded``: charon has the connection. ``answers``: peers answer a rekeying. ``ended``,
+    ``rekeyed`` and ``initiated`` are the requests. SAs that ``arrive`` are known
     after the next refresh.
     """
 
@@ -27,7 +29,9 @@ class FakeSas:
         self.loaded = True
         self.sessions = 1
         self.patched = False
+        self.answers = False
         self.ended: list[int] = []
+        self.rekeyed: list[int] = []
         self.initiated: list[tuple[Address, Address]] = []
         self.looks = 0
         self.settled = True
@@ -53,8 +57,9 @@ class FakeSas:
         port: int = 500,
         **fields: Any,
     ) -> IkeSa:
+        spi = f"{number:x}"
         sa = IkeSa(number, name, "ESTABLISHED", NBMA - 1, address, port, "CN=hub", identity,
-                   f"{number:x}", "0", (ChildSa(number, "dmvpn", child),), **fields)  # fmt: skip
+                   spi, "0", (ChildSa(number, "dmvpn", child, spi_in=spi),), **fields)  # fmt: skip
         self._there.append(sa)
         if psk:
             self._psk.add(identity)
@@ -127,6 +132,15 @@ class FakeSas:
         self.ended.append(sa.unique_id)
         if not self.stubborn:
             self.leave(sa.unique_id)
+
+    async def rekey_children(self, sa: IkeSa) -> None:
+        if self.away:
+            raise CharonLost("charon is away")
+        self.rekeyed.append(sa.unique_id)
+        if self.answers:
+            children = tuple(replace(child, spi_in=f"{child.spi_in}0") for child in sa.children)
+            self._there = [replace(one, children=children) if one == sa else one for one in self._there]
+            self.show()
 
     async def initiate(self, _: str, local: Address, remote: Address) -> None:
         if self.away:

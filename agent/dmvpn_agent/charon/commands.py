@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.reuse_unchanged import reuse_unchanged
-from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.charon.sa_reader import (
     Connection,
     Load,
@@ -123,6 +123,11 @@ async def terminate(session: CharonSession, *, ike_id: int | None = None, ike: s
     """Delete the IKE_SA with a unique id, or all of a connection, without waiting for it; return charon's answer."""
     selection = {"ike": ike} if ike_id is None else {"ike-id": str(ike_id)}
     return await session.request("terminate", selection | {"timeout": "-1"})
+
+
+async def rekey_child_sa(session: CharonSession, child: ChildSa) -> None:
+    """Start rekeying a CHILD_SA, without waiting for it. When the peer has answered, charon lists a new one."""
+    await session.request("rekey", {"child-id": str(child.unique_id)})
 
 
 async def end_ike_sa(session: CharonSession, sa: IkeSa, *, force: bool = False) -> None:

@@ -8,7 +8,13 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.alerts import CharonAlerts
-from dmvpn_agent.charon.commands import end_ike_sa, list_authorities, list_own_certificates, list_sas
+from dmvpn_agent.charon.commands import (
+    end_ike_sa,
+    list_authorities,
+    list_own_certificates,
+    list_sas,
+    rekey_child_sa,
+)
 from dmvpn_agent.charon.connection_wait import ConnectionWait
 from dmvpn_agent.charon.crl_loader import CrlLoader
 from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Alert, CharonEvent, SaEventKind
@@ -172,6 +178,17 @@ class CharonWatch:
     def note_failure(self, failure: Failure) -> None:
         """Note a failure to authenticate that charon logged, as an alert of it would be."""
         self.last_alerts.note(failure.address, LastAlert(failure.kind, failure.identity, self._clock()))
+
+    async def rekey_children(self, sa: IkeSa) -> None:
+        """Start rekeying the CHILD_SAs of an IKE_SA: only a peer that still has the IKE_SA answers.
+
+        Raises ``CharonLost``, ``CommandFailed``.
+        """
+        if self._session is None:
+            raise CharonLost("charon is away")
+        for child in sa.children:
+            if child.installed:
+                await rekey_child_sa(self._session, child)
 
     async def load_crls(self, crls: tuple[bytes, ...]) -> None:
         """Load these CRLs (DER) into charon, now and after each connect; charon keeps the newest of each issuer."""

@@ -14,8 +14,9 @@ from dmvpn_agent.enforcement.hub_names import HubNames
 from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
-from dmvpn_agent.enforcement.orphan_sas import OrphanSaWatch
+from dmvpn_agent.enforcement.orphan_sas import OrphanSas
 from dmvpn_agent.enforcement.reconnections import Reconnections
+from dmvpn_agent.enforcement.registrations import Registrations
 from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.stale_sas import StaleSas
@@ -30,7 +31,7 @@ from dmvpn_agent.x509.certificate import Role
 
 
 class EnforcementComponents:
-    """``hub_sas`` is ``None`` on a hub.
+    """``orphan_sas`` is ``None`` on a spoke.
 
     ``neighbors`` returns the addresses of the agent's BGP neighbors; ``None`` while they are unknown.
     """
@@ -57,7 +58,9 @@ class EnforcementComponents:
         self.enforcer = self._make_enforcer(nftables)
         self.hub_sas = self._make_hub_sas()
         self.lost_peers = self._make_lost_peers()
-        self.orphan_sas = OrphanSaWatch(charon, self.terminator, peers, denials, bindings, uptime)
+        is_hub = context.config.role is Role.HUB
+        self.orphan_sas = OrphanSas(charon, peers, denials, bindings, uptime) if is_hub else None
+        self.registrations = Registrations(charon, self.hub_sas, self.orphan_sas, self.terminator, uptime)
         self.teardown = self._make_teardown_watch(neighbors)
         self._subscribe()
 
@@ -88,22 +91,19 @@ class EnforcementComponents:
             self._charon, self.terminator, self.reconnections, guard, peers, denials, ends_denied=ends_denied
         )
 
-    def _make_hub_sas(self) -> HubSas | None:
+    def _make_hub_sas(self) -> HubSas:
         context = self._context
-        # Two hubs that register with each other would each end what the other one has just set up.
-        if context.config.role is Role.HUB:
-            return None
         terminals, dry_run = context.terminals, context.dry_run
         hubs = FrrHubs(terminals.reader, context.config.interfaces, context.kernel_watch, context.telemetry)
         names = HubNames(terminals.reader, terminals.writer, context.telemetry, dry_run=dry_run)
         return HubSas(
             self._charon,
             self.sa_requests,
-            self.terminator,
             self._admission.denials,
             hubs,
             names,
             context.clocks.uptime,
+            must_have_hubs=context.config.role is Role.SPOKE,
             dry_run=dry_run,
         )
 
@@ -128,31 +128,26 @@ class EnforcementComponents:
     def _subscribe(self) -> None:
         context = self._context
         context.peer_revoked.add(self.teardown.add)
-        if self.hub_sas:
-            context.tunnel_moved.add(self.hub_sas.hurry)
+        context.tunnel_moved.add(self.hub_sas.hurry)
         context.kernel_watch.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)
 
     def _paths_changed(self, event: KernelEvent) -> None:
         interfaces = self._context.config.interfaces
-        if self.hub_sas and may_change_paths(event, interfaces):
+        if may_change_paths(event, interfaces):
             self.hub_sas.hurry()
-        if brings_back(event, interfaces):
+        if self.orphan_sas and brings_back(event, interfaces):
             self.orphan_sas.link_back()
 
     @property
     def parts(self) -> list[Part]:
         """Return what the agent runs of these."""
-        parts = [
+        return [
             Part("enforcer", self.enforcer.run),
             Part("departures", self.teardown.run),
             Part("reconnections", self.reconnections.run),
             Part("lost_peers", self.lost_peers.run),
+            Part("registrations", self.registrations.run),
         ]
-        if self._context.config.role is Role.HUB:
-            parts.append(Part("unbound", self.orphan_sas.run))
-        if self.hub_sas:
-            parts.append(Part("hub_sas", self.hub_sas.run))
-        return parts
 
     def reload(self, config: Config) -> None:
         """Apply a changed configuration."""

@@ -1,7 +1,8 @@
-"""Keeps an IKE_SA with each hub that this node registers with (``hub_state``)."""
+"""Keeps an IKE_SA with each hub that this node registers with, and says what is missing (``hub_state``)."""
 
-import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -10,18 +11,18 @@ import structlog
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement.hub_names import HubNames
-from dmvpn_agent.enforcement.hub_state import ADDRESS_GONE, Action, Ask, End, Hub, HubState
+from dmvpn_agent.enforcement.hub_state import ADDRESS_GONE, UNREGISTERED, Ask, Hub, HubState, Probe
+from dmvpn_agent.enforcement.patience import Lack
 from dmvpn_agent.enforcement.sa_requests import Asked, SaRequests
-from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
+from dmvpn_agent.enforcement.sa_terminator import Sas
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Uptime
 
 log = structlog.get_logger()
 
-#: Seconds between two checks.
-CHECK_INTERVAL = 0.5
-#: Time between two reads of nhrpd's hubs: while one has a problem, and otherwise.
+#: Time between two reads of nhrpd's hubs: while there is a problem, and otherwise.
 READ_SOON, READ_SELDOM = timedelta(seconds=2), timedelta(seconds=30)
 
 
@@ -42,39 +43,44 @@ class Hubs(Protocol):
         """Tell whether this node's interfaces are known, and none has this address."""
 
 
+class ProbedSas(Sas, Protocol):
+    """charon's IKE_SAs."""
+
+    async def rekey_children(self, sa: IkeSa) -> None:
+        """Have the CHILD_SAs of an IKE_SA rekeyed. Raises ``CharonLost``, ``CommandFailed``."""
+
+
 class HubSas:
-    """The IKE_SAs with this node's hubs. In a ``dry_run`` the agent only logs what it would ask for."""
+    """The IKE_SAs with this node's hubs. In a ``dry_run`` the agent only logs what it would ask for.
+
+    ``must_have_hubs``: until nhrpd names one, it may not have read its configuration yet.
+    """
 
     def __init__(
         self,
-        sas: Sas,
+        sas: ProbedSas,
         requests: SaRequests,
-        terminator: SaTerminator,
         denials: DenialTable,
         hubs: Hubs,
         names: HubNames,
         clock: Uptime,
         *,
+        must_have_hubs: bool = True,
         dry_run: bool = False,
     ) -> None:
         self._sas = sas
         self._requests = requests
-        self._terminator = terminator
         self._denials = denials
         self._source = hubs
         self._names = names
         self._clock = clock
+        self._must_have_hubs = must_have_hubs
         self._dry_run = dry_run
         self._hubs: Sequence[Hub] = ()
         self._read_at: timedelta | None = None
+        self._known_at = timedelta.min
         self._trouble = Trouble()
         self._states: dict[tuple[str, Address], HubState] = {}
-
-    async def run(self) -> None:
-        """Check until cancelled."""
-        while True:
-            await self.check()
-            await asyncio.sleep(CHECK_INTERVAL)
 
     def hurry(self) -> None:
         """Ask at once for what is missing: a link or address has changed."""
@@ -82,46 +88,55 @@ class HubSas:
         for state in self._states.values():
             state.hurry()
 
-    async def check(self) -> None:
-        """Make one pass over all hubs."""
+    async def check(self) -> list[Lack]:
+        """Make one pass over all hubs: ask for what is missing, and return the registrations that are."""
         await self._read_if_due()
         denied = {denial.request.nbma_address for denial in self._denials}
+        lacks: list[Lack] = []
         for hub in self._hubs:
-            present = self._sas.sas_of(hub.interface, hub.nbma_address)
+            now, key = self._clock(), (hub.interface, hub.nbma_address)
+            present = self._sas.sas_of(*key)
             if gone := tuple(sa for sa in present if self._source.is_gone(sa.local_host)):
-                await self._end(gone, ADDRESS_GONE)
+                lacks.append(Lack(gone, ADDRESS_GONE, now, timedelta(0)))
             local = self._source.local_address(hub.interface)
             if local is None or hub.nbma_address in denied:
-                self._states.pop((hub.interface, hub.nbma_address), None)
+                self._states.pop(key, None)
                 continue
-            state = self._states.setdefault((hub.interface, hub.nbma_address), HubState())
-            present = self._sas.sas_of(hub.interface, hub.nbma_address)
-            if hub.name != str(hub.nbma_address) and state.name_due(self._clock()):
+            state = self._states.setdefault(key, HubState())
+            if hub.name != str(hub.nbma_address) and state.name_due(now):
                 await self._names.check(hub)
-            if action := state.step(self._clock(), local, present, registered=hub.registered):
-                await self._do(action, hub, local)
+            for action in state.step(now, local, present, registered=hub.registered):
+                match action:
+                    case Lack(cause=cause):
+                        lacks.append(replace(action, known_at=self._known_at) if cause == UNREGISTERED else action)
+                    case Probe(sa):
+                        await self._probe(sa)
+                    case Ask():
+                        await self._ask(hub, local, state)
+        return lacks
 
-    async def _do(self, action: Action, hub: Hub, local: Address) -> None:
-        match action:
-            case End(sas, cause):
-                await self._end(sas, cause)
-            case Ask() if self._dry_run:
-                log.info("would_ask_for_hub", interface=hub.interface, nbma_address=str(hub.nbma_address))
-            case Ask():
-                asked = await self._requests.ask(hub.interface, local, hub.nbma_address)
-                if asked is Asked.SENT:
-                    log.info("hub_asked_for", interface=hub.interface, nbma_address=str(hub.nbma_address),
-                             local_nbma_address=str(local))  # fmt: skip
-                elif asked is Asked.AWAY:
-                    self._states[hub.interface, hub.nbma_address].hurry()
+    async def _ask(self, hub: Hub, local: Address, state: HubState) -> None:
+        about = {"interface": hub.interface, "nbma_address": str(hub.nbma_address)}
+        if self._dry_run:
+            log.info("would_ask_for_hub", **about)
+            return
+        asked = await self._requests.ask(hub.interface, local, hub.nbma_address)
+        if asked is Asked.SENT:
+            log.info("hub_asked_for", **about, local_nbma_address=str(local))
+        elif asked is Asked.AWAY:
+            state.hurry()
 
-    async def _end(self, sas: Sequence[IkeSa], cause: str) -> None:
-        if all(self._terminator.may_terminate(sa, cause) for sa in sas):
-            await self._terminator.end(dict.fromkeys(sas, cause))
+    async def _probe(self, sa: IkeSa) -> None:
+        log.info("hub_probed", nbma_address=str(sa.remote_host), ike_id=sa.unique_id,
+                 why="it has begun another IKE_SA beside this one")  # fmt: skip
+        with suppress(CharonLost, CommandFailed):  # as if the hub did not answer
+            if not self._dry_run:
+                await self._sas.rekey_children(sa)
 
     async def _read_if_due(self) -> None:
         now = self._clock()
-        calm = all(state.settled for state in self._states.values())
+        known = bool(self._hubs) or not self._must_have_hubs
+        calm = known and self._trouble.text is None and all(state.settled for state in self._states.values())
         if self._read_at is not None and now - self._read_at < (READ_SELDOM if calm else READ_SOON):
             return
         self._read_at = now
@@ -133,5 +148,6 @@ class HubSas:
                             consequence="the agent asks for IKE_SAs with the hubs that it knew")  # fmt: skip
             return
         self._trouble.over()
+        self._known_at = now
         present = {(hub.interface, hub.nbma_address) for hub in self._hubs}
         self._states = {key: state for key, state in self._states.items() if key in present}

@@ -1,4 +1,4 @@
-"""Finds IKE_SAs of peers without a binding on a hub, and makes these peers register again.
+"""Finds IKE_SAs of peers without a binding on a hub, so that these peers register again.
 
 A spoke without a binding has lost its registration: nhrpd denied it because the agent was down, or nhrpd was
 restarted. The spoke does not know, and registers again only after a third of the holding time. If its IKE_SA ends, it
@@ -8,11 +8,9 @@ If all bindings go at once while the IKE_SAs stay, nhrpd was restarted or lost i
 agent waits for a shorter time, and hardly at all if the tunnel interface or its address was away.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from itertools import islice
 from operator import is_not
 from typing import Protocol
 
@@ -22,15 +20,16 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.enforcement.sa_terminator import Sas, SaTerminator
+from dmvpn_agent.enforcement.patience import Lack, PeerKey, peer_key
+from dmvpn_agent.enforcement.sa_terminator import Sas
 from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.clocks import Uptime
 from dmvpn_agent.x509.certificate import Certificate
 
 log = structlog.get_logger()
 
-#: Seconds between two checks.
-CHECK_INTERVAL = 1.0
+#: The cause for which the IKE_SAs end.
+UNBOUND = "unbound"
 #: nhrpd needs up to 10 s to connect to an agent that was down, and the spoke some to register.
 PATIENCE = timedelta(seconds=30)
 #: nhrpd connects to the bridge every 2 s, and must know its circuits again before a peer registers.
@@ -45,8 +44,6 @@ START_UP = timedelta(seconds=30)
 PATIENCE_AFTER_LINK = timedelta(seconds=1)
 #: How long after an interface came back a missing binding counts as lost with it.
 LINK_SETTLING = timedelta(seconds=10)
-#: How many are ended in one check: each peer reconnects at once, and has to authenticate.
-AT_ONCE = 10
 
 
 class Cache(Protocol):
@@ -59,28 +56,19 @@ class Cache(Protocol):
         """Read it soon."""
 
 
-class OrphanSaWatch:
-    """Ends IKE_SAs without a binding in nhrpd, after ``PATIENCE``; after ``PATIENCE_AFTER_LOSS`` if all were lost."""
+class OrphanSas:
+    """The IKE_SAs without a binding in nhrpd: ``PATIENCE`` for most, ``PATIENCE_AFTER_LOSS`` if all were lost."""
 
-    def __init__(
-        self,
-        sas: Sas,
-        terminator: SaTerminator,
-        peers: Peers,
-        denied: DenialTable,
-        cache: Cache,
-        clock: Uptime,
-    ) -> None:
+    def __init__(self, sas: Sas, peers: Peers, denied: DenialTable, cache: Cache, clock: Uptime) -> None:
         self._sas = sas
-        self._terminator = terminator
         self._peers = peers
         self._denied = denied
         self._cache = cache
         self._clock = clock
         self._since: dict[str, timedelta] = {}
         self._seen: tuple[object, ...] = ()
-        self._were_bound: set[tuple[Address, str]] = set()
-        self._lost: set[tuple[Address, str]] = set()
+        self._were_bound: set[PeerKey] = set()
+        self._lost: set[PeerKey] = set()
         self._link_back: timedelta | None = None
         self._started: timedelta | None = None
 
@@ -89,29 +77,30 @@ class OrphanSaWatch:
         self._link_back = self._clock()
         self._cache.trigger()
 
-    async def run(self) -> None:
-        """Check until cancelled."""
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
-            await self.check()
+    def report(self, lack: Lack) -> None:
+        """Log that the IKE_SAs of a lack end."""
+        log.warning("peer_unbound", remote_id=lack.sas[0].remote_id, nbma_address=str(lack.sas[0].remote_host),
+                    why="it has an IKE_SA, and no binding in nhrpd", all_lost=lack.peer in self._lost)  # fmt: skip
 
-    async def check(self) -> None:
-        """End the IKE_SAs that have been without a binding for long enough, according to a cache read since."""
+    def read_again(self) -> None:
+        """Have nhrpd's cache read soon."""
+        self._cache.trigger()
+
+    def check(self) -> list[Lack]:
+        """Return the bindings that are missing, one lack for each peer."""
         now = self._clock()
         if self._started is None:
             self._started = now
         if not (self._since or self._inputs_changed()):
-            return
+            return []
         expected = self._bound_or_denied()
         unbound = {sa.spis: sa for sa in self._sas.our_sas() if self._is_unbound(sa, expected)}
         self._since = {spis: self._since.get(spis, now) for spis in unbound}
         self._note_loss(unbound)
-        due = tuple(islice(self._due(unbound, now), AT_ONCE))
-        for sa in due:
-            about = {"remote_id": sa.remote_id, "nbma_address": str(sa.remote_host)}
-            log.warning("peer_unbound", **about, why="it has an IKE_SA, and no binding in nhrpd",
-                        all_lost=_peer(sa) in self._lost)  # fmt: skip
-        await self._terminator.end(dict.fromkeys(due, "unbound"))
+        by_peer: dict[PeerKey, list[IkeSa]] = defaultdict(list)
+        for sa in unbound.values():
+            by_peer[peer_key(sa)].append(sa)
+        return [self._lack(sas) for sas in by_peer.values()]
 
     def _inputs_changed(self) -> bool:
         """Tell whether an IKE_SA may be unbound that was not at the last check: a thousand take 5 ms to compare."""
@@ -120,24 +109,16 @@ class OrphanSaWatch:
         self._seen = seen
         return changed
 
-    def _due(self, unbound: Mapping[str, IkeSa], now: timedelta) -> Iterator[IkeSa]:
-        for spis, sa in unbound.items():
-            waited_for = self._waits_until(sa, self._since[spis])
-            if now < waited_for or not self._terminator.may_terminate(sa):
-                continue
-            last_read = self._cache.last_read
-            if last_read is None or last_read < waited_for:
-                self._cache.trigger()
-                continue
-            yield sa
-
-    def _waits_until(self, sa: IkeSa, since: timedelta) -> timedelta:
+    def _lack(self, sas: list[IkeSa]) -> Lack:
+        since = max(self._since[sa.spis] for sa in sas)
+        patience = PATIENCE
         if self._link_back is not None and abs(since - self._link_back) <= LINK_SETTLING:
-            return max(since, self._link_back) + PATIENCE_AFTER_LINK
-        if _peer(sa) in self._lost:
-            return since + PATIENCE_AFTER_LOSS
-        accepted = self._accepted_at(sa)
-        return since + PATIENCE if accepted is None else max(since, accepted) + PATIENCE_AFTER_ACCEPT
+            since, patience = max(since, self._link_back), PATIENCE_AFTER_LINK
+        elif peer_key(sas[0]) in self._lost:
+            patience = PATIENCE_AFTER_LOSS
+        elif (accepted := self._accepted_at(sas[0])) is not None:
+            since, patience = max(since, accepted), PATIENCE_AFTER_ACCEPT
+        return Lack(tuple(sas), UNBOUND, since, patience, known_at=self._cache.last_read or timedelta.min)
 
     def _accepted_at(self, sa: IkeSa) -> timedelta | None:
         """Return since when an accepted peer, one of few, lacks its binding; ``None`` for any other IKE_SA."""
@@ -152,9 +133,9 @@ class OrphanSaWatch:
         return max((absence for absence in absences if absence is not None), default=None)
 
     def _note_loss(self, unbound: Mapping[str, IkeSa]) -> None:
-        absent = {_peer(sa) for sa in unbound.values()}
+        absent = {peer_key(sa) for sa in unbound.values()}
         bound = {
-            _peer(sa)
+            peer_key(sa)
             for sa in self._sas.our_sas()
             if sa.spis not in unbound and any(child.installed for child in sa.children)
         }
@@ -195,8 +176,3 @@ def _identity(request: BindingRequest) -> object:
     if isinstance(certificate, Certificate):
         return certificate.identity
     return request.ike_peers or request.protocol_address
-
-
-def _peer(sa: IkeSa) -> tuple[Address, str]:
-    """Return the NBMA address and IKE identity: they stay the same when the IKE_SA is rekeyed."""
-    return sa.remote_host, sa.remote_id

@@ -1,7 +1,7 @@
-"""Ends IKE_SAs for all callers: with back-off, and checks that they are gone.
+"""Ends IKE_SAs for all callers, and checks that they are gone. There is a back-off for denials and readmissions.
 
 The trap policy of a peer brings its tunnel up again at once: without back-off a denied peer would reconnect without
-a pause.
+a pause. Registrations that are missing have ``Patience`` instead.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -13,6 +13,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.session import CharonLost, CommandFailed
 from dmvpn_agent.enforcement import metrics
+from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, is_sa_of
 from dmvpn_agent.runtime.backoff import Backoff
 from dmvpn_agent.runtime.clocks import Uptime, in_seconds
@@ -27,8 +28,8 @@ FORGIVEN = 3600.0
 
 #: This cause has a back-off of its own: the peer is acceptable now.
 READMITTED = "readmitted"
-#: NBMA address, IKE identity, and whether the cause is ``READMITTED``.
-_Key = tuple[Address, str, bool]
+#: NBMA address, IKE identity, and the cause; all denials share one.
+_Key = tuple[Address, str, str]
 
 
 class Sas(Protocol):
@@ -84,6 +85,8 @@ class SaTerminator:
 
     async def end(self, sas: Mapping[IkeSa, str]) -> None:
         """End IKE_SAs, each for its cause, and check once that they are gone. Failures are logged and counted."""
+        if self._dry_run:
+            sas = {sa: cause for sa, cause in sas.items() if self.may_terminate(sa, cause)}
         self._back_off({_key(sa, cause) for sa, cause in sas.items()})
         if self._dry_run:
             for sa, cause in sas.items():
@@ -135,4 +138,4 @@ def _about(sa: IkeSa, cause: str) -> dict[str, Any]:
 
 
 def _key(sa: IkeSa, cause: str) -> _Key:
-    return sa.remote_host, sa.remote_id, cause == READMITTED
+    return sa.remote_host, sa.remote_id, "" if isinstance(cause, Reason) else cause

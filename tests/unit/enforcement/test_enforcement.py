@@ -10,9 +10,10 @@ from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
-from enforcing import LOCAL, REVOKED, SPOKE1, Node
+from enforcing import REVOKED, SPOKE1, Node
 from factories import NBMA, NOW, UNITS, Clock, decide, request
 from fakes.frr import MemoryStore
+from fakes.hubs import LOCAL
 
 
 def test_units_and_identity_belong_together() -> None:

@@ -1,25 +1,26 @@
 """The part that keeps IKE_SAs with hubs, over a fake charon."""
 
-from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
-from dmvpn_agent.enforcement.hub_names import HubNames
-from dmvpn_agent.enforcement.hub_sas import HubSas, HubsUnknown
+from dmvpn_agent.charon.sa import IkeSa
+from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.hub_state import Hub
+from dmvpn_agent.enforcement.registrations import Registrations
 from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.stale_sas import StaleSas
-from dmvpn_agent.frr.terminal import Reply
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime.telemetry import Telemetry
-from factories import NBMA, Clock, request
+from factories import NBMA, NOW, Clock, request
+from fakes.hubs import LOCAL, FakeConfiguration, FakeHubs
 from fakes.sas import FakeKernelSas, FakeSas
 
-LOCAL = NBMA - 1
 HUB = Hub("gre1", NBMA)
 
 
@@ -37,60 +38,27 @@ exit
 """
 
 
-class FakeNhrpd:
-    """``written``: the commands of each run but the one that shows the configuration."""
-
-    name = "fake"
-
-    def __init__(self) -> None:
-        self.written: list[Sequence[str]] = []
-
-    async def run(self, daemon: str, lines: Sequence[str]) -> Reply:
-        assert daemon == "nhrpd"
-        if lines != ("show running-config",):
-            self.written.append(lines)
-        return Reply(0, CONFIGURATION)
-
-
-class Spoke:
-    """``hubs``: what nhrpd answers, ``None`` if it does not."""
+class Spoke(FakeHubs):
+    """A spoke's registrations over a fake charon; ``nhrpd`` has the configuration."""
 
     def __init__(self, clock: Clock, telemetry: Telemetry, *, dry_run: bool = False) -> None:
+        super().__init__(HUB)
         self.clock = clock
         self.sas = FakeSas()
-        self.hubs: Sequence[Hub] | None = [HUB]
-        self.local: Address | None = LOCAL
-        self.gone: set[Address] = set()
-        self.reads = 0
         self.denials = DenialTable()
-        self.nhrpd = FakeNhrpd()
-        self.addresses: set[Address] = set()
+        self.nhrpd = FakeConfiguration(CONFIGURATION)
         stale = StaleSas(self.sas, FakeKernelSas(), lambda: {NBMA}, telemetry, clock.both)
-        self.watch = HubSas(
-            self.sas,
-            SaRequests(self.sas, self.sas, stale, telemetry),
-            SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run),
-            self.denials,
-            self,
-            HubNames(self.nhrpd, self.nhrpd, telemetry, resolver=self.resolve, dry_run=dry_run),
-            clock.uptime,
-            dry_run=dry_run,
-        )
+        requests = SaRequests(self.sas, self.sas, stale, telemetry)
+        names = self.nhrpd.names(telemetry, dry_run=dry_run)
+        hubs = HubSas(self.sas, requests, self.denials, self, names, clock.uptime, dry_run=dry_run)
+        terminator = SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run)
+        self.watch = Registrations(self.sas, hubs, None, terminator, clock.uptime)
 
-    async def resolve(self, _: str) -> set[Address]:
-        return self.addresses
-
-    async def read(self) -> Sequence[Hub]:
-        self.reads += 1
-        if self.hubs is None:
-            raise HubsUnknown("nhrpd is not running")
-        return self.hubs
-
-    def local_address(self, _: str) -> Address | None:
-        return self.local
-
-    def is_gone(self, address: Address) -> bool:
-        return address in self.gone
+    def arrive(self, number: int = 1, **fields: Any) -> IkeSa:
+        """Have charon list an IKE_SA with the hub."""
+        sa = self.sas.arrive(number, "CN=hub", **fields)
+        self.sas.show()
+        return sa
 
     async def go(self, seconds: float) -> None:
         for _ in range(int(seconds * 2)):
@@ -152,30 +120,70 @@ async def test_an_nhrpd_that_cannot_be_read_changes_nothing(spoke: Spoke) -> Non
     assert spoke.sas.initiated
 
 
+async def test_a_hub_that_nhrpd_did_not_name_at_first_is_known_soon(spoke: Spoke) -> None:
+    """It had not read its configuration yet. A hub that is restarted meanwhile would not be noticed."""
+    spoke.hubs = []
+    await spoke.go(30)
+    spoke.sas.initiated.clear()
+    spoke.hubs = [HUB]
+    await spoke.go(4)
+    assert spoke.sas.initiated == [(LOCAL, NBMA)]
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["beside the new one", "after the new one is gone"])
+async def test_an_ike_sa_that_the_hub_lost_is_ended(spoke: Spoke, *, stays: bool) -> None:
+    """Its charon was killed, and it began another one; its agent may have ended that meanwhile."""
+    spoke.arrive(1, established_at=NOW - timedelta(hours=1))
+    await spoke.go(60)
+    spoke.arrive(2, established_at=NOW)
+    await spoke.go(0.5)
+    if not stays:
+        spoke.sas.leave(2)
+        spoke.sas.show()
+    await spoke.go(2)
+    assert spoke.sas.ended == ([1, 2] if stays else [1])
+
+
+async def test_an_ike_sa_on_which_the_hub_answers_stays(spoke: Spoke) -> None:
+    """A hub may keep it for a while beside one that it began to authenticate anew."""
+    spoke.arrive(1, established_at=NOW - timedelta(hours=1))
+    spoke.arrive(2, established_at=NOW)
+    spoke.sas.answers = True
+    await spoke.go(3600)
+    assert (spoke.sas.rekeyed, spoke.sas.ended) == ([1], [])
+
+
 async def test_where_nothing_is_missing_nhrpd_is_read_seldom(spoke: Spoke) -> None:
     """Once in half a minute."""
-    spoke.sas.arrive(1, "CN=hub")
-    spoke.sas.show()
+    spoke.arrive()
     await spoke.go(1)
     before = spoke.reads
     await spoke.go(300)
     assert spoke.reads - before <= 10
 
 
+async def test_one_whose_registration_cannot_be_read_keeps_it(spoke: Spoke) -> None:
+    """It was not registered when it was read last, and may be by now."""
+    spoke.hubs = [Hub("gre1", NBMA, registered=False)]
+    spoke.arrive()
+    await spoke.go(10)
+    spoke.hubs = None
+    await spoke.go(600)
+    assert spoke.sas.ended == []
+
+
 async def test_an_unregistered_one_loses_its_ike_sa_ever_less_often(spoke: Spoke) -> None:
     """The hub's nhrpd may be down for long."""
     spoke.hubs = [Hub("gre1", NBMA, registered=False)]
     spoke.sas.stubborn = True
-    spoke.sas.arrive(1, "CN=hub")
-    spoke.sas.show()
+    spoke.arrive()
     await spoke.go(600)
     assert 5 <= len(spoke.sas.ended) <= 9
 
 
 async def test_an_ike_sa_of_an_address_that_is_gone_is_ended(spoke: Spoke) -> None:
     """Also while the tunnel has no new one yet."""
-    spoke.sas.arrive(1, "CN=hub")
-    spoke.sas.show()
+    spoke.arrive()
     await spoke.go(5)
     assert spoke.sas.ended == []
     spoke.gone, spoke.local = {LOCAL}, None
@@ -198,7 +206,7 @@ class TestNames:
 
     async def test_nhrpd_resolves_a_name_that_has_moved(self, spoke: Spoke) -> None:
         """Its line is removed and added again in one run; other hubs' and other interfaces' lines stay."""
-        spoke.hubs, spoke.addresses = [NAMED], {NBMA + 9}
+        spoke.hubs, spoke.nhrpd.addresses = [NAMED], {NBMA + 9}
         await spoke.go(15)
         assert spoke.nhrpd.written == [("configure terminal", "interface gre1", f"no {LINE}", LINE)]
 
@@ -209,21 +217,20 @@ class TestNames:
     )
     async def test_others_are_left(self, spoke: Spoke, hub: Hub, addresses: set[Address]) -> None:
         """nhrpd would find nothing else."""
-        spoke.hubs, spoke.addresses = [hub], addresses
+        spoke.hubs, spoke.nhrpd.addresses = [hub], addresses
         await spoke.go(120)
         assert spoke.nhrpd.written == []
 
     async def test_a_hub_that_is_there_is_left(self, spoke: Spoke) -> None:
         """Its former address still serves."""
-        spoke.hubs, spoke.addresses = [NAMED], {NBMA + 9}
-        spoke.sas.arrive(1, "CN=hub")
-        spoke.sas.show()
+        spoke.hubs, spoke.nhrpd.addresses = [NAMED], {NBMA + 9}
+        spoke.arrive()
         await spoke.go(120)
         assert spoke.nhrpd.written == []
 
     @pytest.mark.parametrize("name", ["hub.example.net\nno router bgp", "a b", "-x", "hub_1;reboot", ""])
     async def test_what_is_no_name_reaches_no_command(self, spoke: Spoke, name: str) -> None:
         """nhrpd takes any text for a name."""
-        spoke.hubs, spoke.addresses = [Hub("gre1", NBMA, name=name)], {NBMA + 9}
+        spoke.hubs, spoke.nhrpd.addresses = [Hub("gre1", NBMA, name=name)], {NBMA + 9}
         await spoke.go(60)
         assert spoke.nhrpd.written == []

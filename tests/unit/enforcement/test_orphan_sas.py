@@ -24,7 +24,7 @@ class TestUnbound:
         node.present()
         await node.wait(0)
         node.clock.advance(3600)
-        await node.unbound.check()
+        await node.registrations.check()
         assert node.sas.ended == []
         assert node.reads_wanted == 1
 
@@ -84,7 +84,7 @@ class TestUnbound:
         """nhrpd dropped all bindings with it, and no peer has noticed."""
         node.present(1, "CN=stranger")
         await node.wait(0)
-        node.unbound.link_back()
+        node.orphans.link_back()
         await node.wait(1)
         assert node.sas.ended == [1]
 

@@ -9,8 +9,9 @@ from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
 from dmvpn_agent.kernel.xfrm import KernelSa
 from dmvpn_agent.policy.request import BindingType
-from enforcing import LOCAL, REVOKED, Node
+from enforcing import REVOKED, Node
 from factories import ADDRESS, NBMA, NOW, request
+from fakes.hubs import LOCAL
 
 
 class TestReadmitted:
