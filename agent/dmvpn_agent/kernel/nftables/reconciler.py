@@ -35,6 +35,8 @@ log = structlog.get_logger()
 
 #: Seconds between two checks without an event, and until a failed one is repeated for the first time.
 CHECK_INTERVAL, FIRST_RETRY_INTERVAL = 15.0, 0.5
+#: Seconds until late rules follow: packets that the kernel had already taken in when the marking came have no mark.
+UNDER_WAY = 0.2
 #: Checks that may end early because another program changes the table, before that is a failure.
 PATIENCE = 3
 
@@ -210,6 +212,7 @@ class TableReconciler:
 
     async def _add_late(self, sections: tuple[Section, ...]) -> None:
         if late := "".join(section.late for section in sections):
+            await asyncio.sleep(UNDER_WAY)
             await self._firewall.change(late)
 
     async def _change(self, change: ChangeElements) -> None:
