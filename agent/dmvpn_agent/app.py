@@ -25,6 +25,7 @@ from dmvpn_agent.view.status import (
     decisions_status,
     frr_status,
     gre_guard_status,
+    multicast_status,
     peers_status,
     redirect_status,
     renewal_status,
@@ -193,6 +194,7 @@ class AgentApp:
             "frr_access": access_status(terminals.reader.used, terminals.writer.name, reconciler),
             "tunnels": tunnels_status(kernel.links),
             "redirect": redirect_status(kernel.rules),
+            "multicast": multicast_status(kernel.rules),
             "source_filter": source_filter_status(kernel.table),
             "gre_guard": gre_guard_status(kernel.guard, kernel.table),
         }

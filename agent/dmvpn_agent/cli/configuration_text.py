@@ -9,11 +9,14 @@ from dmvpn_agent.bgp.neighbors import Observed
 from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.vtysh_lines import render
 from dmvpn_agent.config.settings import Config
+from dmvpn_agent.kernel.iptables.chain import desired_chains
+from dmvpn_agent.kernel.iptables.plan import replace
 from dmvpn_agent.kernel.nftables import script
 from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.rules import Combination, OnConflict, Policy, Rules, StaticPeer
 from dmvpn_agent.view.table import table
+from dmvpn_agent.x509.certificate import Role
 
 
 def configuration_text(config: Config) -> str:
@@ -33,12 +36,16 @@ def configuration_text(config: Config) -> str:
     ]
     if config.redirect:
         lines.append(f"  nhrp nflog-group {config.redirect.nflog_group}")
+    if config.multicast:
+        lines.append(f"  nhrp multicast-nflog-group {config.multicast.nflog_group}")
     for name, profile in config.tunnels.items():
         lines += [f"  interface {name}", f"   tunnel protection vici profile {profile}"]
         for version in sorted(config.policy.ip_versions[name]):
             family = "ip" if version == 4 else "ipv6"
             lines.append(f"   {family} nhrp network-id N")
             lines += [f"   {family} nhrp redirect"] if config.redirect else []
+        to = "dynamic" if config.role is Role.HUB else "HUB-NBMA-ADDRESS"
+        lines += [f"   ip nhrp map multicast {to}"] if config.multicast else []
     if config.bgp:
         settings = config.bgp
         lines += [f"  {settings.instance}"]
@@ -51,6 +58,9 @@ def configuration_text(config: Config) -> str:
             "The agent gives nft -f -:",
             *(f"  {line}" for line in script.render(sections).splitlines()),
         ]
+    for version, chain in desired_chains(config.chain).items():
+        restore = f"ip{'' if version == 4 else '6'}tables-restore --noflush"
+        lines += ["", f"The agent gives {restore}:", *(f"  {line}" for line in replace(chain, None).splitlines())]
     return "\n".join(lines)
 
 

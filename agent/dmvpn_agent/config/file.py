@@ -18,6 +18,7 @@ from dmvpn_agent.config.frr import read_frr
 from dmvpn_agent.config.ike import read_ike
 from dmvpn_agent.config.log import read_log
 from dmvpn_agent.config.metrics import read_metrics
+from dmvpn_agent.config.multicast import read_multicast, refuse_shared_group
 from dmvpn_agent.config.nftables import (
     read_firewall,
     read_gre_guard,
@@ -94,6 +95,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         source_filter=read_source_filter(top.table("source_filter")),
         guard=read_gre_guard(top.table("gre_guard"), links.values()),
         clamps_mss=read_mss_clamp(top.table("mss_clamp")),
+        multicast=read_multicast(top.table("multicast"), tuple(tunnels)),
         links=links,
         uplink=read_uplinks(top.table("uplink"), tuple(tunnels)),
         metrics=metrics,
@@ -111,6 +113,7 @@ def _refuse_clashes(config: Config, *, bridge_is_used: bool) -> None:
     require_local(config.links, config.uplink.tunnels if config.uplink else ())
     if config.uplink:
         refuse_second_writer(config.uplink, config.links)
+    refuse_shared_group(config.multicast, config.redirect)
     if config.firewall is Backend.IPTABLES:
         refuse_wildcards(config.interfaces)
     charon_socket = config.ike.vici_socket

@@ -79,6 +79,7 @@ KEYS = (
     Key("source_filter", "source_filter"),
     Key("gre_guard", "guard"),
     Key("mss_clamp", "clamps_mss"),
+    Key("multicast", "multicast"),
     Key("tunnel", "links"),
     Key("tunnel", "guard"),
     Key("uplink", "uplink", (AGENT,)),

@@ -12,6 +12,7 @@ from dmvpn_agent.frr.settings import Frr
 from dmvpn_agent.kernel.iptables.settings import Backend, ChainSettings
 from dmvpn_agent.kernel.links.settings import TunnelSettings
 from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
+from dmvpn_agent.kernel.nftables.multicast_rule import MulticastRule
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
@@ -32,8 +33,8 @@ class Config:
 
     ``tunnels``: the tunnel interfaces, each with the profile that nhrpd requests from charon for it: the name of a
     connection and of its child in swanctl.conf. ``links``: what ``[tunnel.NAME]`` wants of each of them. ``bgp``,
-    ``redirect``, ``source_filter`` and ``guard`` are ``None`` if the agent does not manage them. ``firewall`` has the
-    redirect rule; ``auto`` was replaced by what this node has.
+    ``redirect``, ``source_filter``, ``guard`` and ``multicast`` are ``None`` if the agent does not manage them.
+    ``firewall`` has the redirect and multicast rules; ``auto`` was replaced by what this node has.
     """
 
     role: Role
@@ -54,6 +55,7 @@ class Config:
     source_filter: SourceFilter | None
     guard: GreGuard | None
     clamps_mss: bool
+    multicast: MulticastRule | None
     links: Mapping[str, TunnelSettings]
     uplink: UplinkSettings | None
     metrics: Endpoint | None
@@ -86,7 +88,8 @@ class Config:
         """Return the settings of the agent's chain of iptables."""
         if self.firewall is not Backend.IPTABLES:
             return ChainSettings()
-        return ChainSettings(self.redirect, tuple(sorted(frozenset().union(*self.policy.ip_versions.values()))))
+        versions = frozenset[int]().union(*self.policy.ip_versions.values())
+        return ChainSettings(self.redirect, self.multicast, tuple(sorted(versions)))
 
     @property
     def table(self) -> TableSettings:
@@ -98,4 +101,5 @@ class Config:
             self.policy.groups if self.policy.groups.in_force else None,
             self.guard,
             self.clamps_mss,
+            None if self.firewall is Backend.IPTABLES else self.multicast,
         )

@@ -97,6 +97,7 @@ def expected(config: Config) -> Expected:
         vici_socket=str(config.ike.vici_socket.resolve()),
         bridge_socket=str(config.bridge.listen.resolve()),
         nflog_group=config.redirect.nflog_group if config.redirect else None,
+        multicast_group=config.multicast.nflog_group if config.multicast else None,
         ca_certificates=tuple(str(path) for path in config.trust_files.authorities),
         announced=_announced(config),
         ip_versions=config.policy.ip_versions,

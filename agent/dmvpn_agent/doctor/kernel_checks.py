@@ -38,6 +38,10 @@ def _tunnel(name: str, link: LinkView | None, expected: Expected) -> Iterator[Ch
         return
     found = f"{link.kind}, {'up' if link.up else 'down'}, {', '.join(link.addresses) or 'no address'}"
     yield result(f"interface {name}", link.kind == "gre" and link.up and bool(link.addresses), found, wanted, do)
+    if expected.multicast_group is not None:
+        yield result(f"multicast on {name}", link.multicast, "on" if link.multicast else "off",
+                     "on: routing protocols refuse the interface otherwise",
+                     f"tunnel.{name}.multicast = true, or: ip link set {name} multicast on")  # fmt: skip
     if 6 in expected.ip_versions[name]:
         yield _ipv6_addresses(name, link)
     if len(expected.tunnels) > 1:

@@ -18,6 +18,8 @@ def nhrpd_checks(nhrpd: NhrpdView | Unknown, expected: Expected) -> Iterator[Che
         yield result("nhrp nflog-group", nhrpd.nflog_group == expected.nflog_group, nhrpd.nflog_group or "none",
                      f"{expected.nflog_group}, as in redirect.nflog_group",
                      f"in frr.conf: nhrp nflog-group {expected.nflog_group}")  # fmt: skip
+    if expected.multicast_group is not None:
+        yield from _multicast(nhrpd, expected)
     for name, vrf in expected.vrfs.items():
         yield Check(f"VRF of {name}", Level.WARNING, vrf,
                     "the default VRF: nhrpd up to FRR 10.7 ignores interfaces of others",
@@ -28,6 +30,20 @@ def nhrpd_checks(nhrpd: NhrpdView | Unknown, expected: Expected) -> Iterator[Che
                      f"in frr.conf: interface {name}, tunnel protection vici profile {profile}")  # fmt: skip
         for version in sorted(expected.ip_versions[name]):
             yield from _nhrp(nhrpd, name, version, redirects=expected.nflog_group is not None)
+
+
+def _multicast(nhrpd: NhrpdView, expected: Expected) -> Iterator[Check]:
+    """Check that nhrpd copies multicast packets to peers."""
+    group = expected.multicast_group
+    yield result("nhrp multicast-nflog-group", nhrpd.multicast_group == group, nhrpd.multicast_group or "none",
+                 f"{group}, as in multicast.nflog_group",
+                 f"in frr.conf: nhrp multicast-nflog-group {group}")  # fmt: skip
+    for name in expected.tunnels:
+        there = (name, 4) in nhrpd.multicasts
+        yield result(f"ip nhrp map multicast on {name}", there, "configured" if there else "missing",
+                     "the peers that get a copy of multicast packets",
+                     f"in frr.conf: interface {name}, ip nhrp map multicast dynamic on a hub; on a spoke the hub's"
+                     " NBMA address in place of dynamic")  # fmt: skip
 
 
 def _nhrp(nhrpd: NhrpdView, interface: str, version: int, *, redirects: bool) -> Iterator[Check]:

@@ -34,12 +34,12 @@ class Unknown:
 class Expected:
     """What the configuration expects of the node.
 
-    ``nflog_group`` is ``None`` if the agent keeps no redirect rule. ``announced``: the tunnel networks that this node
-    announces by BGP, as a hub does. ``serves_keys``: the policy has peers with a pre-shared key. ``ip_versions``:
-    those of the protocol addresses on each tunnel. ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes;
-    ``None`` without BGP. ``sections``: what each section of the agent's nftables table has in it, by its title;
-    ``chains``: what the agent has in iptables, by IP version. ``vrfs``: the tunnel interfaces that are
-    configured into a VRF. ``guard``: the mode of the GRE guard.
+    ``nflog_group`` is ``None`` if the agent keeps no redirect rule, ``multicast_group`` if no multicast rule.
+    ``announced``: the tunnel networks that this node announces by BGP, as a hub does. ``serves_keys``: the policy
+    has peers with a pre-shared key. ``ip_versions``: those of the protocol addresses on each tunnel.
+    ``bgp_ipv6``: whether the BGP sessions exchange IPv6 prefixes; ``None`` without BGP. ``sections``: what each
+    section of the agent's nftables table has in it, by its title; ``chains``: what the agent has in iptables, by
+    IP version. ``vrfs``: the tunnel interfaces that are configured into a VRF. ``guard``: the mode of the GRE guard.
     """
 
     tunnels: Mapping[str, str]
@@ -52,6 +52,7 @@ class Expected:
     ip_versions: Mapping[str, frozenset[int]]
     bgp_ipv6: bool | None
     serves_keys: bool = False
+    multicast_group: int | None = None
     sections: Mapping[str, frozenset[str]] = field(default_factory=dict)
     chains: Mapping[int, Chain] = field(default_factory=dict)
     vrfs: Mapping[str, str] = field(default_factory=dict)
@@ -131,8 +132,8 @@ class TrapPolicy:
 class NhrpdView:
     """The part of nhrpd's configuration that the agent needs. ``profiles``: by interface.
 
-    ``networks`` and ``redirects``: interface and IP version of each ``network-id`` and each ``redirect``, from the
-    lines ``ip nhrp …`` and ``ipv6 nhrp …``.
+    ``networks``, ``redirects`` and ``multicasts``: interface and IP version of each ``network-id``, each ``redirect``
+    and each ``map multicast``, from the lines ``ip nhrp …`` and ``ipv6 nhrp …``.
     """
 
     version: str
@@ -141,6 +142,8 @@ class NhrpdView:
     profiles: Mapping[str, str]
     networks: frozenset[tuple[str, int]]
     redirects: frozenset[tuple[str, int]]
+    multicast_group: int | None = None
+    multicasts: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ class LinkView:
     link_local: tuple[str, ...] = ()
     local: str | None = None
     device: str | None = None
+    multicast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def parse_links(text: str) -> dict[str, LinkView]:
             typed.text(link["ifname"]): LinkView(
                 kind=typed.text(link.get("linkinfo", {}).get("info_kind", "none")),
                 up="UP" in link["flags"],
+                multicast="MULTICAST" in link["flags"],
                 mtu=typed.integer(link["mtu"]),
                 key=_key(_data(link)),
                 addresses=_addresses(link, "global"),
@@ -71,10 +72,11 @@ def parse_nhrpd(text: str) -> NhrpdView:
     version = re.search(r"^frr version (\S+)", text, flags=re.MULTILINE)
     if version is None:
         raise ValueError("nhrpd returned no configuration")
-    event_socket, group, interface = None, None, ""
+    event_socket, group, multicast_group, interface = None, None, None, ""
     profiles: dict[str, str] = {}
     networks: set[tuple[str, int]] = set()
     redirects: set[tuple[str, int]] = set()
+    multicasts: set[tuple[str, int]] = set()
     for line in text.splitlines():
         match line.split():
             case ["interface", name, *_] if not line.startswith(" "):
@@ -85,10 +87,15 @@ def parse_nhrpd(text: str) -> NhrpdView:
                 event_socket = path
             case ["nhrp", "nflog-group", number] if number.isdecimal():
                 group = int(number)
+            case ["nhrp", "multicast-nflog-group", number] if number.isdecimal():
+                multicast_group = int(number)
             case ["tunnel", "protection", "vici", "profile", profile, *_] if interface:
                 profiles[interface] = profile
             case ["ip" | "ipv6" as family, "nhrp", "network-id", _] if interface:
                 networks.add((interface, _VERSIONS[family]))
             case ["ip" | "ipv6" as family, "nhrp", "redirect"] if interface:
                 redirects.add((interface, _VERSIONS[family]))
-    return NhrpdView(version[1], event_socket, group, profiles, frozenset(networks), frozenset(redirects))
+            case ["ip" | "ipv6" as family, "nhrp", "map", "multicast", _] if interface:
+                multicasts.add((interface, _VERSIONS[family]))
+    lines = frozenset(networks), frozenset(redirects)
+    return NhrpdView(version[1], event_socket, group, profiles, *lines, multicast_group, frozenset(multicasts))

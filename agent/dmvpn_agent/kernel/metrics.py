@@ -27,6 +27,8 @@ GROUP_PACKETS = counter(
 )
 REDIRECT_INSTALLED = gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last check.")
 REDIRECT_PACKETS = counter("redirect_packets", "Packets that the redirect rule logged to nhrpd.")
+MULTICAST_INSTALLED = gauge("multicast_rule_installed", "1 if the multicast rule was in place at the last check.")
+MULTICAST_PACKETS = counter("multicast_packets", "Multicast packets of this node that were given to nhrpd.")
 TUNNEL_UP = gauge("tunnel_interface_up", "1 if the tunnel interface exists and is up.", "interface")
 KERNEL_EVENTS = counter("kernel_events", "Netlink notifications by kind, after those of no interest.", "kind")
 KERNEL_RESYNCS = counter("kernel_resyncs", "Times all links and addresses were read, by cause.", "cause")

@@ -49,6 +49,8 @@ def _node_faults(state: dict[str, Any]) -> Iterator[str]:
             yield "FRR is not as desired yet"
     if state["redirect"] is not None and not state["redirect"]["installed"] and not state["dry_run"]:
         yield "the redirect rule is not installed"
+    if state["multicast"] is not None and not state["multicast"]["installed"] and not state["dry_run"]:
+        yield "the multicast rule is not installed"
     for problem in state["trust"]["problems"]:
         yield f"a CA or CRL file is not used: {problem}"
 

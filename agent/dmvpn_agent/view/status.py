@@ -15,7 +15,7 @@ from dmvpn_agent.crls.fetcher import CrlFetcher
 from dmvpn_agent.kernel.iptables.rules_in_force import RulesInForce
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
-from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables import multicast_rule, redirect_rule
 from dmvpn_agent.kernel.nftables.gre_guard import COUNTERS
 from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
@@ -199,6 +199,13 @@ def redirect_status(rules: RulesInForce) -> dict[str, Any] | None:
     if rules.redirect is None:
         return None
     return {"installed": rules.redirect, "packets": rules.packets(redirect_rule.COUNTER)}
+
+
+def multicast_status(rules: RulesInForce) -> dict[str, Any] | None:
+    """Return whether the multicast rule is installed; ``None`` if the agent does not keep one."""
+    if rules.multicast is None:
+        return None
+    return {"installed": rules.multicast, "packets": rules.packets(multicast_rule.COUNTER)}
 
 
 def tunnels_status(links: LinkReconciler) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
         yield f"own certificate    {_renewal(state['renewal'])}"
     yield f"bgpd               {_frr(state['frr'], state['dry_run'])}"
     yield f"FRR's daemons      {_access(state['frr_access'])}"
-    yield f"redirect rule      {_redirect(state['redirect'])}"
+    yield f"redirect rule      {_logging_rule(state['redirect'])}"
+    yield f"multicast rule     {_logging_rule(state['multicast'])}"
     yield f"source filter      {_source_filter(state['source_filter'])}"
     yield f"GRE guard          {_gre_guard(state['gre_guard'])}"
 
@@ -111,10 +112,10 @@ def _access(access: dict[str, Any]) -> str:
     return "; ".join([*parts, *([f"bgpd written by {access['written_by']}"] if access["written_by"] else [])])
 
 
-def _redirect(redirect: dict[str, Any] | None) -> str:
-    if redirect is None:
+def _logging_rule(rule: dict[str, Any] | None) -> str:
+    if rule is None:
         return "not managed"
-    return f"installed, {redirect['packets']} packets logged" if redirect["installed"] else "NOT INSTALLED"
+    return f"installed, {rule['packets']} packets logged" if rule["installed"] else "NOT INSTALLED"
 
 
 def _source_filter(source_filter: dict[str, Any] | None) -> str:

@@ -28,6 +28,8 @@ AT_ONCE: list[dict[str, Any]] = [
     {"frr": {"linger_seconds": 60}},
     {"bgp": {"as_number": 65000, "peer_group": "branches", "maximum_prefixes_restart_minutes": 1}},
     {"redirect": {"nflog_group": 2}},
+    {"multicast": {"enabled": True}},
+    {"firewall": {"backend": "iptables"}},
     {"ike": {"end_denied": False}},
     {"bridge": {"init_limit_half_open": 5}},
 ]

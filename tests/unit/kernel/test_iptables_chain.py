@@ -15,6 +15,8 @@ from dmvpn_agent.kernel.iptables.chain import (
 )
 from dmvpn_agent.kernel.iptables.plan import Written, cause_to_write
 from dmvpn_agent.kernel.iptables.settings import ChainSettings
+from dmvpn_agent.kernel.nftables import multicast_rule
+from dmvpn_agent.kernel.nftables.multicast_rule import MulticastRule
 from dmvpn_agent.kernel.nftables.redirect_rule import COUNTER, RedirectRule
 from dmvpn_agent.kernel.nftables.shown_table import Count
 
@@ -130,3 +132,22 @@ def test_a_chain_matches_whatever_words_iptables_uses() -> None:
     assert not matches(chain, None)
     assert not matches(chain, replace(shown, rules=shown.rules[:1]))
     assert not matches(chain, replace(shown, jumps={"FORWARD": 2}))
+
+
+def test_multicast_packets_are_logged_and_then_dropped() -> None:
+    """Those that this node sends, of IPv4 only; the redirect rule does not see them."""
+    settings = ChainSettings(RULE, MulticastRule(("gre1",), 9))
+    chain = desired_chain(settings, 4)
+    assert chain is not None
+    assert chain.hooks == ("FORWARD", "OUTPUT")
+    assert chain.rules[1:] == (
+        "-o gre1 -d 224.0.0.0/24 -j NFLOG --nflog-group 9 --nflog-threshold 1",
+        "-o gre1 -d 224.0.0.0/24 -j DROP",
+    )
+    assert desired_chain(settings, 6) == desired_chain(SETTINGS, 6)
+    shown = parse_save(
+        "*security\n:dmvpn_agent - [0:0]\n[4:400] -A dmvpn_agent -d 224.0.0.0/24 -o gre1 -j NFLOG --nflog-group 9\n"
+        "[4:400] -A dmvpn_agent -d 224.0.0.0/24 -o gre1 -j DROP\nCOMMIT\n"
+    )
+    assert shown is not None
+    assert shown.counts == {multicast_rule.COUNTER: Count(4, 400)}

@@ -27,6 +27,7 @@ def _state(**changes: object) -> dict[str, Any]:
         "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
         "charon": {"connected": True, "patched": False, "ike_sas": []},
         "redirect": {"installed": True, "packets": 3},
+        "multicast": None,
         "source_filter": {"mode": "count", "installed": True, "unknown_sender_packets": 0, "peers": [
             {"protocol_address": "10.255.0.2", "packets": 9, "bytes": 99, "spoofed_packets": 4}]},
         "gre_guard": {"mode": "enforce", "installed": True, "refusal": "",
@@ -110,6 +111,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "nhrpd's cache cannot be read: why": {"nhrpd": {"connected": True, "trouble": "why"}},
     "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": []}},
     "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
+    "the multicast rule is not installed": {"multicast": {"installed": False, "packets": 0}},
     "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"], "fetches": []}},
     "FRR is not as desired: why": {"frr": {"trouble": "why", "pending_changes": [], "foreign_neighbors": []}},
     "FRR is not as desired yet": {"frr": {"trouble": None, "pending_changes": ["x"], "foreign_neighbors": []}},

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from dmvpn_agent.addresses import IP_VERSIONS
 from dmvpn_agent.kernel.iptables.settings import ChainSettings
-from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables import multicast_rule, redirect_rule
+from dmvpn_agent.kernel.nftables.multicast_rule import GROUPS, MulticastRule
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.shown_table import Count
 
@@ -81,6 +82,9 @@ def desired_chain(settings: ChainSettings, version: int) -> Chain | None:
     if settings.redirect and version in settings.versions:
         rules += _redirect(settings.redirect, version)
         hooks.append("FORWARD")
+    if settings.multicast and version == 4:
+        rules += _multicast(settings.multicast)
+        hooks.append("OUTPUT")
     return Chain(tuple(rules), tuple(hooks)) if rules else None
 
 
@@ -113,6 +117,14 @@ def _redirect(rule: RedirectRule, version: int) -> Iterator[str]:
         )
 
 
+def _multicast(rule: MulticastRule) -> Iterator[str]:
+    """Yield the rules of each interface. UDP packets need checksum offload switched off at the interface."""
+    for interface in rule.interfaces:
+        packets = f"-o {interface} -d {GROUPS}"
+        yield f"{packets} -j NFLOG --nflog-group {rule.nflog_group} --nflog-threshold 1"
+        yield f"{packets} -j DROP"
+
+
 def parse_save(text: str) -> ShownChain | None:
     """Read ``iptables-save -c -t security``; ``None`` without the chain. Raises ``SaveFormatError``."""
     lines = text.splitlines()
@@ -136,4 +148,6 @@ def parse_save(text: str) -> ShownChain | None:
 
 
 def _counter(rule: str) -> str | None:
-    return redirect_rule.COUNTER if "hashlimit" in rule else None
+    if "NFLOG" not in rule:
+        return None
+    return redirect_rule.COUNTER if "hashlimit" in rule else multicast_rule.COUNTER

@@ -2,7 +2,7 @@
 
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.iptables.reconciler import ChainReconciler
-from dmvpn_agent.kernel.nftables import redirect_rule
+from dmvpn_agent.kernel.nftables import multicast_rule, redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -21,13 +21,22 @@ class RulesInForce:
             return self._chain.installed
         return self._table.installed if self._table.settings.redirect else None
 
+    @property
+    def multicast(self) -> bool | None:
+        """Tell whether the multicast rule is in place; ``None`` if there is to be none."""
+        if self._chain.settings.multicast:
+            return self._chain.installed
+        return self._table.installed if self._table.settings.multicast else None
+
     def packets(self, counter: str) -> int:
         """Return how many packets a rule has counted since the agent started."""
         return self._table.totals.total(counter).packets + self._chain.total(counter).packets
 
     def observe(self, telemetry: Telemetry) -> None:
-        """Export both."""
+        """Export all of it."""
         telemetry.observe(metrics.IPTABLES_INSTALLED, lambda: self._chain.installed)
         if self.redirect is not None:
             telemetry.observe(metrics.REDIRECT_INSTALLED, lambda: bool(self.redirect))
         telemetry.observe(metrics.REDIRECT_PACKETS, lambda: self.packets(redirect_rule.COUNTER))
+        telemetry.observe(metrics.MULTICAST_INSTALLED, lambda: bool(self.multicast))
+        telemetry.observe(metrics.MULTICAST_PACKETS, lambda: self.packets(multicast_rule.COUNTER))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dmvpn_agent.addresses import IP_VERSIONS
+from dmvpn_agent.kernel.nftables.multicast_rule import MulticastRule
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 
 
@@ -20,9 +21,10 @@ class ChainSettings:
     """The rules in the chain, ``None`` for one that is off or in nftables; ``versions``: for which IP versions."""
 
     redirect: RedirectRule | None = None
+    multicast: MulticastRule | None = None
     versions: tuple[int, ...] = IP_VERSIONS
 
     @property
     def keeps_chain(self) -> bool:
         """Tell whether the agent keeps a chain of iptables."""
-        return self.redirect is not None
+        return bool(self.redirect or self.multicast)

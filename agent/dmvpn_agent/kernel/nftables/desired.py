@@ -29,4 +29,6 @@ def desired_sections(settings: TableSettings, peers: Collection[Peer], present: 
         sections.append(mss_section(settings.interfaces))
     if settings.groups:
         sections.append(groups_section(settings.groups, settings.interfaces, peers))
+    if settings.multicast:
+        sections.append(settings.multicast.section())
     return tuple(sections)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
+from dmvpn_agent.kernel.nftables.multicast_rule import MulticastRule
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter
 from dmvpn_agent.policy.groups import Groups
@@ -18,11 +19,13 @@ class TableSettings:
     groups: Groups | None = None
     guard: GreGuard | None = None
     clamps_mss: bool = False
+    multicast: MulticastRule | None = None
 
     @property
     def keeps_table(self) -> bool:
         """Tell whether any section is on, so that the agent keeps a table."""
-        return bool(self.redirect or self.source_filter or self.groups or self.guard or self.clamps_mss)
+        rules = self.redirect, self.source_filter, self.groups, self.guard, self.clamps_mss, self.multicast
+        return any(rules)
 
     @property
     def drops(self) -> bool:
