@@ -113,7 +113,8 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
               (f"min({metric('nftables_installed')})", "in place"),
               (increase("cause", "iptables_writes_total"), "iptables {{cause}}"),
               (increase("instance", "iptables_failures_total"), "iptables failures"),
-              (f"max({metric('iptables_installed')})", "iptables in place")),
+              (f"max({metric('iptables_installed')})", "iptables in place"),
+              (f"max({metric('multicast_rule_installed')})", "multicast rule")),
         graph("Packets", "Through all tunnels; redirected, multicast: given to nhrpd, which then sends traffic"
               " indications, or copies to the peers.",
               (f"sum by (direction) ({rate('ipsec_packets_total')})", "tunnels {{direction}}"),
