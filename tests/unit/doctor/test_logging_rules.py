@@ -87,14 +87,10 @@ def test_the_chain_of_iptables_must_be_there(state: ChainState | Unknown, level:
     node: Any = SimpleNamespace(
         forwards=True, forwards_ipv6=True, routes={}, table=frozenset(), iptables=state, tunnels=NO_LINKS
     )
-    checks = {check.name: check for check in kernel_checks(node, expected)}
-    assert _faults(kernel_checks(node, expected)).get("chain of iptables") == (
-        checks["chain of iptables"] if level else None
-    )
-    if level:
-        assert checks["chain of iptables"].level is level
+    (check,) = (check for check in kernel_checks(node, expected) if check.name == "chain of iptables")
+    assert check.level is level
     if isinstance(state, ChainState):
-        assert state.variant in checks["chain of iptables"].found
+        assert state.variant in check.found
 
 
 def test_what_iptables_cannot_have_is_named() -> None:
