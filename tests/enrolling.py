@@ -2,7 +2,7 @@
 
 import base64
 import http.client
-import socket
+import random
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,13 +34,6 @@ from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from dmvpn_agent.runtime.endpoint import Endpoint
 
 EST = "/.well-known/est"
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def request_of(key: Any, name: str = "", *, sans: tuple[str, ...] = (), units: tuple[str, ...] = ()) -> bytes:
@@ -166,6 +159,20 @@ def _answer(
         connection.close()
 
 
+def _started(database: Database, clocks: Clocks, wanted: dict[str, Any]) -> tuple[EnrolmentServer, ServeSettings]:
+    while True:
+        ports = random.sample(range(20000, 32000), 2)  # no client gets these for a connection of its own
+        https, http = (Endpoint("127.0.0.1", port) for port in ports)
+        serve = ServeSettings(https, http, **wanted)
+        server = EnrolmentServer(database, PASSPHRASE, serve, clocks)
+        try:
+            server.start()
+        except OSError:  # somebody else has one of them
+            server.stop()
+        else:
+            return server, serve
+
+
 def _root(database: Database) -> str:
     with database.reading() as connection:
         return read_authorities(connection)[0].certificate.public_bytes(Encoding.PEM).decode()
@@ -188,9 +195,7 @@ def serving(
             for site in ("FIN", "FIN", "SWE"):
                 add_node(connection, site)
         wanted = {"names": ("127.0.0.1", "localhost"), "per_minute": 1000, **changes}
-        serve = ServeSettings(Endpoint("127.0.0.1", free_port()), Endpoint("127.0.0.1", free_port()), **wanted)
-        server = EnrolmentServer(database, PASSPHRASE, serve, clocks or Clocks())
-        server.start()
+        server, serve = _started(database, clocks or Clocks(), wanted)
         try:
             yield World(folder, database, server, serve, _root(database))
         finally:

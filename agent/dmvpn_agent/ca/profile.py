@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -145,6 +145,28 @@ def service_certificate(
             (authority_key_identifier(issuer), False),
         ],
     )
+
+
+def unbounded(authority: x509.Certificate) -> x509.CertificateBuilder:
+    """Return a CA's certificate with all address blocks and AS numbers, to be signed by a key that nobody keeps.
+
+    It is a trust anchor for OpenSSL, which refuses certificates with blocks if the anchor has none (RFC 3779, section
+    2.3). It is never shown to anybody.
+    """
+    usage = _usage(key_cert_sign=True, crl_sign=True)
+    begin, end = authority.not_valid_before_utc, authority.not_valid_after_utc
+    builder = x509.CertificateBuilder(
+        authority.issuer, authority.subject, authority.public_key(), authority.serial_number, begin, end
+    )
+    own = authority_key_identifier(authority).key_identifier or b""
+    extensions: list[Extension] = [
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (usage, True),
+        (x509.SubjectKeyIdentifier(own), False),
+        (address_blocks((ip_network("0.0.0.0/0"), ip_network("::/0"))), True),
+        (as_identifiers([AsRange(0, 4294967295)]), False),
+    ]
+    return _extended(builder, extensions)
 
 
 def general_name(name: str) -> x509.GeneralName:

@@ -45,6 +45,8 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     serve.add_argument("--tls-certificate", type=Path, metavar="FILE",
                        help="use this certificate (PEM) for TLS instead")  # fmt: skip
     serve.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
+    serve.add_argument("--scep", action="store_true",
+                       help="serve SCEP too, for routers without EST; it also works by --http")  # fmt: skip
     serve.add_argument("--rate", type=int, choices=range(1, 10001), default=30, metavar="N",
                        help="requests of one address in a minute (default: %(default)s)")  # fmt: skip
     serve.add_argument("--metrics-listen", type=_endpoint, metavar="ADDRESS:PORT",
@@ -92,7 +94,7 @@ def _settings(arguments: Namespace) -> ServeSettings:
     has_files = (arguments.tls_certificate is not None, arguments.tls_key is not None)
     if has_files not in {(True, True), (False, False)}:
         raise CaError("certificate and key belong together", "name both --tls-certificate and --tls-key")
-    if not any(has_files) and not arguments.name:
+    if not arguments.name and (arguments.scep or not any(has_files)):
         raise CaError("the server has no name that its certificate could have",
                       "name it as nodes reach it: --name ca.example.com; or name --tls-certificate")  # fmt: skip
     for name in arguments.name:
@@ -103,6 +105,7 @@ def _settings(arguments: Namespace) -> ServeSettings:
         names=tuple(arguments.name),
         certificate=arguments.tls_certificate,
         key=arguments.tls_key,
+        scep=arguments.scep,
         per_minute=arguments.rate,
         metrics=arguments.metrics_listen,
     )

@@ -1,6 +1,7 @@
 """Where the protocols' requests for certificates arrive: limited, counted, and answered in another thread."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from cryptography import x509
@@ -8,7 +9,7 @@ from cryptography import x509
 from dmvpn_agent.enrolment import metrics
 from dmvpn_agent.enrolment.limits import Limits
 from dmvpn_agent.enrolment.outcome import Refusal, Refused
-from dmvpn_agent.enrolment.registrar import Asked, Registrar
+from dmvpn_agent.enrolment.registrar import Asked, Origin, Registrar
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -22,15 +23,15 @@ class Desk:
         self._limits = limits
         self._telemetry = telemetry
 
-    async def answer(self, asked: Asked) -> x509.Certificate:
-        """Return the certificate that a client asks for. Raises ``Refused``."""
+    async def answer(self, origin: Origin, read: Callable[[], Asked]) -> x509.Certificate:
+        """Return the certificate that a client asks for; ``read`` as of ``Registrar.answer``. Raises ``Refused``."""
         try:
-            if not self._limits.admits_source(asked.source):
-                log.warning("enrolment_refused", protocol=asked.protocol, source=asked.source, reason=Refusal.RATE)
+            if not self._limits.admits_source(origin.source):
+                log.warning("enrolment_refused", protocol=origin.protocol, source=origin.source, reason=Refusal.RATE)
                 raise Refused(Refusal.RATE, "too many requests from this address")
-            certificate, outcome = await asyncio.to_thread(self._registrar.answer, asked)
+            certificate, outcome = await asyncio.to_thread(self._registrar.answer, origin, read)
         except Refused as error:
-            self._telemetry.increment(metrics.ENROLMENTS, asked.protocol, error.why)
+            self._telemetry.increment(metrics.ENROLMENTS, origin.protocol, error.why)
             raise
-        self._telemetry.increment(metrics.ENROLMENTS, asked.protocol, outcome)
+        self._telemetry.increment(metrics.ENROLMENTS, origin.protocol, outcome)
         return certificate

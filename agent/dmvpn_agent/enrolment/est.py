@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 
 from dmvpn_agent.enrolment.desk import Desk
 from dmvpn_agent.enrolment.outcome import Protocol, Refusal, Refused
-from dmvpn_agent.enrolment.registrar import Asked
+from dmvpn_agent.enrolment.registrar import Asked, Origin
 from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, Page, error_page
 
 PREFIX = "/.well-known/est"
@@ -23,6 +23,7 @@ _STATUS: Mapping[Refusal, HTTPStatus] = {
     Refusal.TOKEN: HTTPStatus.UNAUTHORIZED,
     Refusal.CERTIFICATE: HTTPStatus.FORBIDDEN,
     Refusal.REQUEST: HTTPStatus.BAD_REQUEST,
+    Refusal.ALGORITHM: HTTPStatus.BAD_REQUEST,
     Refusal.DENIED: HTTPStatus.FORBIDDEN,
     Refusal.RATE: HTTPStatus.TOO_MANY_REQUESTS,
     Refusal.REGISTRY: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -73,8 +74,8 @@ class Est:
 
     async def _answer(self, request: HttpRequest, token: str, name: str, certificate: bytes | None) -> HttpResponse:
         try:
-            asked = Asked(Protocol.EST, request.source, _decoded(request), token, name, certificate)
-            issued = await self._desk.answer(asked)
+            asked = Asked(_decoded(request), token, name, certificate)
+            issued = await self._desk.answer(Origin(Protocol.EST, request.source), lambda: asked)
         except Refused as error:
             headers = [_CHALLENGE] if error.why is Refusal.TOKEN else []
             if error.why in {Refusal.RATE, Refusal.REGISTRY}:
@@ -106,4 +107,5 @@ def _decoded(request: HttpRequest) -> bytes:
 
 
 def _encoded(content: bytes, kind: str) -> HttpResponse:
-    return HttpResponse(base64.encodebytes(content), kind, headers=(_BASE64,))
+    """Return an answer in base64, without line ends: strongSwan reads no others (RFC 8951, section 3.1)."""
+    return HttpResponse(base64.b64encode(content), kind, headers=(_BASE64,))

@@ -19,6 +19,8 @@ class Refusal(StrEnum):
     CERTIFICATE = "certificate"
     #: The request is malformed, is signed by another key or weakly, or names another node.
     REQUEST = "request"
+    #: SCEP's message is encrypted by a weak algorithm.
+    ALGORITHM = "algorithm"
     #: The key is weak, or the nodes would deny the certificate.
     DENIED = "denied"
     #: Too many requests from this source or of this node.

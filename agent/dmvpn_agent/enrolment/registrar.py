@@ -11,7 +11,6 @@ from datetime import datetime
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, select
 
@@ -34,19 +33,35 @@ _CERTIFICATE, _NODE = schema.certificate.c, schema.node.c
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request for a certificate (PKCS #10, DER), how and from where it came, and who asks.
-
-    ``token``: what the operator handed out, and ``name``, which may be empty, whom the client says that it is.
-    ``certificate``: what the client has proved that it has the key of (DER); then the token is not used.
-    """
+class Origin:
+    """How, and from which address, a request came."""
 
     protocol: Protocol
     source: str
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a certificate (PKCS #10, DER), and who asks.
+
+    ``token``: what the operator handed out, and ``name``, which may be empty, whom the client says that it is.
+    ``certificate``: what the client has proved that it has the key of (DER); then the token is not used. ``key``: the
+    digest of the key that the request must be for, if it is not empty.
+    """
+
     request: bytes
     token: str = ""
     name: str = ""
     certificate: bytes | None = None
+    key: str = ""
+
+    @property
+    def by(self) -> str:
+        """Return how the client shows who it is."""
+        return "token" if self.certificate is None else "certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +73,30 @@ class _Grant:
 
 
 class Registrar:
-    """Issues certificates to nodes that enrol or renew. ``issued`` receives each new certificate (DER)."""
+    """Issues certificates to nodes that enrol or renew."""
 
-    def __init__(
-        self, database: Database, signer: Signer, limits: Limits, issued: Callable[[bytes], None], now: Clock
-    ) -> None:
+    def __init__(self, database: Database, signer: Signer, limits: Limits, now: Clock) -> None:
         self._database = database
         self._signer = signer
         self._limits = limits
-        self._issued = issued
         self._now = now
 
-    def answer(self, asked: Asked) -> tuple[x509.Certificate, str]:
+    def answer(self, origin: Origin, read: Callable[[], Asked]) -> tuple[x509.Certificate, str]:
         """Return a certificate for a request, and ``ISSUED`` or ``REPEATED``. Raises ``Refused``.
 
-        Every request is logged, and stands in the registry's log.
+        ``read`` returns what is asked for, or raises ``Refused``. Every request is logged, and stands in the
+        registry's log.
         """
         try:
-            found = self._answered(asked)
+            return self._answered(origin, read())
         except Refused as error:
-            self._note_refusal(asked, error)
+            self._note_refusal(origin, error)
             raise
         except Exception as error:
-            log.exception("enrolment_failed", protocol=asked.protocol, source=asked.source)
+            log.exception("enrolment_failed", protocol=origin.protocol, source=origin.source)
             raise Refused(Refusal.FAILED, "a fault of the program; its log has more") from error
-        return found
 
-    def _answered(self, asked: Asked) -> tuple[x509.Certificate, str]:
+    def _answered(self, origin: Origin, asked: Asked) -> tuple[x509.Certificate, str]:
         now = self._now()
         try:
             with self._database.reading() as connection:  # strangers get no lock
@@ -96,18 +108,17 @@ class Registrar:
             raise Refused(Refusal.RATE, f"{grant.node.name} has asked too often", node=grant.node.name)
         try:
             with self._database.writing() as connection:
-                certificate, outcome = self._given(connection, asked, request, now)
+                certificate, outcome = self._given(connection, origin, asked, request, now)
         except CaError as error:
             raise Refused(Refusal.REGISTRY, str(error), node=grant.node.name) from error
-        if outcome == ISSUED:
-            self._issued(certificate.public_bytes(Encoding.DER))
-        log.info(f"enrolment_{outcome}", protocol=asked.protocol, source=asked.source, node=grant.node.name,
-                 serial=f"{certificate.serial_number:x}", by=_shown(asked))  # fmt: skip
+        log.info(f"enrolment_{outcome}", protocol=origin.protocol, source=origin.source, node=grant.node.name,
+                 serial=f"{certificate.serial_number:x}", by=asked.by)  # fmt: skip
         return certificate, outcome
 
     def _given(
-        self, connection: Connection, asked: Asked, request: x509.CertificateSigningRequest, now: datetime
-    ) -> tuple[x509.Certificate, str]:
+        self, connection: Connection, origin: Origin, asked: Asked, request: x509.CertificateSigningRequest,
+        now: datetime,
+    ) -> tuple[x509.Certificate, str]:  # fmt: skip
         """Issue the certificate, in one transaction with all that says so."""
         grant = self._grant(connection, asked, now)
         key, outcome = request.public_key(), ISSUED
@@ -126,7 +137,7 @@ class Registrar:
                 _CERTIFICATE.serial == serial, _CERTIFICATE.authority_id == self._signer.authority.id
             )
             use_token(connection, grant.token, key_digest(key), connection.execute(row).scalar_one(), now)
-        record(connection, f"enrol {outcome}", f"{grant.node.name} serial {serial} by {_shown(asked)}", _who(asked))
+        record(connection, f"enrol {outcome}", f"{grant.node.name} serial {serial} by {asked.by}", str(origin))
         return certificate, outcome
 
     def _grant(self, connection: Connection, asked: Asked, now: datetime) -> _Grant:
@@ -149,14 +160,14 @@ class Registrar:
                           node=name)  # fmt: skip
         return x509.load_der_x509_certificate(row.der)
 
-    def _note_refusal(self, asked: Asked, error: Refused) -> None:
-        log.warning("enrolment_refused", protocol=asked.protocol, source=asked.source, reason=error.why,
-                    why=error.text, node=error.node, by=_shown(asked))  # fmt: skip
+    def _note_refusal(self, origin: Origin, error: Refused) -> None:
+        log.warning("enrolment_refused", protocol=origin.protocol, source=origin.source, reason=error.why,
+                    why=error.text, node=error.node)  # fmt: skip
         if error.why in {Refusal.RATE, Refusal.REGISTRY} or not self._limits.admits_record():
             return  # a flood must not fill the registry, and one that cannot be read is not written to
         try:
             with self._database.writing() as connection:
-                record(connection, "enrol refused", f"{error.why}: {error.text}"[:500], _who(asked))
+                record(connection, "enrol refused", f"{error.why}: {error.text}"[:500], str(origin))
         except CaError as failure:
             log.error("enrolment_not_recorded", why=str(failure), consequence="the refusal is in this log only")
 
@@ -202,6 +213,9 @@ def _request(asked: Asked, node: Node) -> x509.CertificateSigningRequest:
     if isinstance(request.signature_hash_algorithm, MD5 | SHA1):
         raise Refused(Refusal.REQUEST, f"the request is signed with {request.signature_hash_algorithm.name}; use"
                       " SHA-256", node=node.name)  # fmt: skip
+    if asked.key and key_digest(request.public_key()) != asked.key:
+        raise Refused(Refusal.REQUEST, "the message is signed by another key than the one in the request",
+                      node=node.name)  # fmt: skip
     for name in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         if str(name.value).casefold() not in _names(node):
             raise Refused(Refusal.REQUEST, f"the request names {name.value!r:.80}, and comes from {node.name}",
@@ -218,11 +232,3 @@ def _serial(der: bytes) -> str:
         return f"{x509.load_der_x509_certificate(der).serial_number:x}"
     except ValueError as error:
         raise Refused(Refusal.CERTIFICATE, f"the client's certificate cannot be read: {error}") from error
-
-
-def _shown(asked: Asked) -> str:
-    return "certificate" if asked.certificate is not None else "token"
-
-
-def _who(asked: Asked) -> str:
-    return f"{asked.protocol} {asked.source}"

@@ -5,6 +5,7 @@ from collections import ChainMap
 from threading import Lock
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from dmvpn_agent import __version__
 from dmvpn_agent.ca.authorities import Signer, issuing_authority, unlock
@@ -18,6 +19,8 @@ from dmvpn_agent.enrolment.documents import Documents
 from dmvpn_agent.enrolment.est import Est
 from dmvpn_agent.enrolment.limits import Limits
 from dmvpn_agent.enrolment.registrar import Registrar
+from dmvpn_agent.enrolment.scep import Scep
+from dmvpn_agent.enrolment.scep_message import ScepKey
 from dmvpn_agent.enrolment.settings import ServeSettings
 from dmvpn_agent.enrolment.tls import ServerTls
 from dmvpn_agent.enrolment.upkeep import INTERVAL, Upkeep
@@ -62,7 +65,7 @@ class EnrolmentServer:
         self._passphrase = passphrase
         self._settings = settings
         self._clocks = clocks
-        self._tls = ServerTls()
+        self._tls: ServerTls
         self._documents = Documents()
         self._trouble = Trouble()
         self._started: list[HttpServer | Exposition] = []
@@ -75,12 +78,13 @@ class EnrolmentServer:
         with self._database.reading() as connection:
             signer = unlock(issuing_authority(connection), self._passphrase, self._clocks.now())
         self._signer = signer
-        self._upkeep = Upkeep(self._database, signer, self._documents, self._tls)
-        self._refresh()
+        self._tls, self._own = ServerTls(signer.authority.certificate), None
+        self._upkeep = Upkeep(self._database, signer, self._documents)
+        self.refresh()
         limits = Limits(self._settings.per_minute, in_seconds(self._clocks.uptime))
-        registrar = Registrar(self._database, signer, limits, self._upkeep.know, self._clocks.now)
-        est = Est(Desk(registrar, limits, self.telemetry), signer.authority.chain)
-        self._listen(est)
+        registrar = Registrar(self._database, signer, limits, self._clocks.now)
+        desk = Desk(registrar, limits, self.telemetry)
+        self._listen(Est(desk, signer.authority.chain), self._scep(desk) if self._settings.scep else None)
 
     async def run(self, again: asyncio.Event) -> None:
         """Keep the server up until cancelled; ``again`` asks for it at once."""
@@ -92,7 +96,7 @@ class EnrolmentServer:
                 pass
             again.clear()
             try:
-                await asyncio.to_thread(self._refresh)
+                await asyncio.to_thread(self.refresh)
             except Exception as error:
                 self.telemetry.increment(metrics.UPKEEP_FAILURES)
                 if self._trouble.is_new(str(error)):
@@ -106,7 +110,8 @@ class EnrolmentServer:
         while self._started:
             self._started.pop().stop()
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Bring everything up to what the registry and the clock say. Raises ``CaError``."""
         now = self._clocks.now()
         self._upkeep.refresh(now)
         settings = self._settings
@@ -118,7 +123,15 @@ class EnrolmentServer:
             self._tls.use(own, chain_pem(self._signer.authority.chain[:-1]))
             self._own = own
 
-    def _listen(self, est: Est) -> None:
+    def _scep(self, desk: Desk) -> Scep:
+        now = self._clocks.now()
+        with self._database.writing() as connection:
+            own = service_key(connection, self._signer, self._passphrase, Service.SCEP, self._settings.names, now)
+        if not isinstance(own.key, RSAPrivateKey):
+            raise CaError("the key of SCEP in the registry is not RSA")
+        return Scep(desk, ScepKey(own.key, own.certificate), self._signer.authority.chain)
+
+    def _listen(self, est: Est, scep: Scep | None) -> None:
         settings, telemetry = self._settings, self.telemetry
         telemetry.expect(metrics, common)
         observe_process(telemetry)
@@ -126,14 +139,15 @@ class EnrolmentServer:
         telemetry.observe(metrics.CRL_NEXT_UPDATE, lambda: {
             (name,): at.timestamp() for name, at in list(self._upkeep.next_updates.items())
         })  # fmt: skip
-        secure = Site(
-            ChainMap(est.pages, self._documents.pages), est.posts, MAX_BODY, name="https", counted=metrics.CA_REQUESTS
-        )
+        pages, posts = (scep.pages, scep.posts) if scep is not None else ({}, {})
+        common_pages = ChainMap(self._documents.pages, pages)
+        secure = Site(common_pages.new_child(est.pages), {**est.posts, **posts}, MAX_BODY, name="https",
+                      counted=metrics.CA_REQUESTS)  # fmt: skip
         servers: list[HttpServer | Exposition] = [
             HttpServer(settings.https, self._tls, secure, telemetry, timeout=TIMEOUT)
         ]
         if settings.http is not None:
-            plain = Site(self._documents.pages, name="http", counted=metrics.CA_REQUESTS)
+            plain = Site(common_pages, posts, MAX_BODY, name="http", counted=metrics.CA_REQUESTS)
             servers.append(HttpServer(settings.http, AccessGuard(HttpAccess()), plain, telemetry, timeout=TIMEOUT))
         if settings.metrics is not None:
             servers.append(Exposition(settings.metrics, HttpAccess(), telemetry, Readiness(), "ca"))

@@ -12,7 +12,8 @@ class ServeSettings:
 
     ``https``: for EST. ``http``: for CRLs, CA certificates and SCEP; ``None`` for no such port. ``names``: the
     addresses and DNS names in the server's certificate, which the CA issues; or ``certificate`` and ``key``, files in
-    PEM. ``per_minute``: requests for certificates from one address. ``metrics``: where metrics are served, if at all.
+    PEM. ``scep``: whether SCEP is served, with a certificate of the same names. ``per_minute``: requests for
+    certificates from one address. ``metrics``: where metrics are served, if at all.
     """
 
     https: Endpoint

@@ -2,34 +2,34 @@
 
 import os
 import ssl
-from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.keys import plain_pem
+from dmvpn_agent.ca.keys import digest_for, new_key, plain_pem
+from dmvpn_agent.ca.profile import unbounded
 from dmvpn_agent.ca.service_keys import ServiceKey
 
 log = structlog.get_logger()
 
 
 class ServerTls:
-    """How to do TLS with clients, who may show a certificate.
-
-    A client is authenticated only by a certificate of the registry, so each of these is a trust anchor of its own
-    (X509_V_FLAG_PARTIAL_CHAIN). With the CA as the anchor, OpenSSL would refuse certificates with address blocks:
-    it wants them within those of the CA (RFC 3779, section 2.3), which has none unless it is ``--bounded``.
-    """
+    """How to do TLS with clients, who may show a certificate of the CA. Whether it is good, the registry knows."""
 
     challenges: tuple[str, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, authority: x509.Certificate) -> None:
+        """``authority``: the CA that issues certificates to nodes."""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.verify_mode = ssl.CERT_OPTIONAL
-        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
+        nobody = new_key()
+        anchor = unbounded(authority).sign(nobody, digest_for(nobody))
+        self._context.load_verify_locations(cadata=anchor.public_bytes(Encoding.DER))
         # No client comes back within the time in which a session could be resumed, and resuming skips the checks.
         self._context.options |= ssl.OP_NO_TICKET
         self._context.num_tickets = 0
@@ -63,8 +63,3 @@ class ServerTls:
             self._context.load_cert_chain(certificate, key)
         except OSError as error:  # ssl.SSLError is one
             raise CaError(f"{certificate}, {key}: {error}", "name a certificate and its key, in PEM") from error
-
-    def know(self, certificates: Iterable[bytes]) -> None:
-        """Let clients authenticate by these certificates too (DER)."""
-        if joined := b"".join(certificates):
-            self._context.load_verify_locations(cadata=joined)

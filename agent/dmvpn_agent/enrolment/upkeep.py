@@ -5,9 +5,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import Connection, select
 
-from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.authorities import CaAuthority, Signer, read_authorities
 from dmvpn_agent.ca.bundle import chain_pem
 from dmvpn_agent.ca.crls import MadeCrl, file_name, latest_crl, lifetime_of, make_crl, publish_latest, why_due
@@ -15,31 +13,25 @@ from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.enrolment.documents import Document, Documents
-from dmvpn_agent.enrolment.tls import ServerTls
 
 log = structlog.get_logger()
 
-_CERTIFICATE = schema.certificate.c
 _CRL_TYPE, _CERTIFICATE_TYPE, _PEM_TYPE = "application/pkix-crl", "application/pkix-cert", "application/x-pem-file"
 
 
 class Upkeep:
     """Brings the server up to what the registry says. Called by one thread at a time."""
 
-    def __init__(self, database: Database, signer: Signer, documents: Documents, tls: ServerTls) -> None:
+    def __init__(self, database: Database, signer: Signer, documents: Documents) -> None:
         self.next_updates: dict[str, datetime] = {}
         self._database = database
         self._signer = signer
         self._documents = documents
-        self._tls = tls
-        self._last_certificate = 0
-        self._published: dict[str, int] = {}
 
     def refresh(self, now: datetime) -> None:
         """Make a CRL if one is due, and serve what the registry has. Raises ``CaError``."""
         self._make_crl(now)
         with self._database.reading() as connection:
-            self._know_certificates(connection, now)
             settings = read_settings(connection)
             authorities = read_authorities(connection)
             for authority in authorities:
@@ -50,10 +42,6 @@ class Upkeep:
         for authority in authorities:
             der, begin = authority.certificate.public_bytes(Encoding.DER), authority.certificate.not_valid_before_utc
             self._documents.put(f"/{authority.name}.cer", Document(der, _CERTIFICATE_TYPE, begin))
-
-    def know(self, certificate: bytes) -> None:
-        """Let a node that just got its certificate renew it."""
-        self._tls.know((certificate,))
 
     def _make_crl(self, now: datetime) -> None:
         authority = self._signer.authority
@@ -67,18 +55,6 @@ class Upkeep:
                 made = make_crl(connection, self._signer, lifetime_of(authority, read_settings(connection)), now)
                 log.info("crl_made", authority=authority.name, number=made.number, why=why)
         publish_latest(self._database)
-
-    def _know_certificates(self, connection: Connection, now: datetime) -> None:
-        """Take the certificates that are new in the registry; those that end up revoked are refused later."""
-        query = (
-            select(_CERTIFICATE.id, _CERTIFICATE.der)
-            .where(_CERTIFICATE.id > self._last_certificate, _CERTIFICATE.node_id.is_not(None))
-            .where(_CERTIFICATE.not_after > now)
-            .order_by(_CERTIFICATE.id)
-        )
-        rows = connection.execute(query).all()
-        self._tls.know(row.der for row in rows)
-        self._last_certificate = rows[-1].id if rows else self._last_certificate
 
     def _serve_crl(self, authority: CaAuthority, settings: Settings, crl: MadeCrl) -> None:
         self.next_updates[authority.name] = crl.next_update

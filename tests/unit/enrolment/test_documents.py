@@ -1,0 +1,113 @@
+"""What anybody may fetch from the CA's server: CRLs and CA certificates."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from dmvpn_agent.ca.reading import find_node
+from dmvpn_agent.ca.revocation import Reason, revoke
+from dmvpn_agent.ca.settings import Settings
+from dmvpn_agent.runtime.clocks import utc_now
+from enrolling import World, serving
+
+CRL = "/crl/dmvpn.crl"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    settings = Settings(crl_urls=(f"http://ca.example.com{CRL}",))
+    with serving(tmp_path, settings, new={"with_issuing": True}) as found:
+        yield found
+
+
+def test_ca_certificates_and_crls(world: World) -> None:
+    """By both ports; the CRL of the CA that issues also where its certificates say that it is."""
+    for ask in (world.ask, world.ask_plain):
+        assert ask("GET", "/ca.pem").body.count(b"BEGIN CERTIFICATE") == 2
+        names = [
+            x509.load_der_x509_certificate(ask("GET", path).body).subject for path in ("/root.cer", "/issuing.cer")
+        ]
+        issuers = [x509.load_der_x509_crl(ask("GET", path).body).issuer for path in ("/dmvpn-root-ca.crl", CRL)]
+        assert names == issuers
+    assert world.ask_plain("GET", "/dmvpn.crl").body == world.ask_plain("GET", CRL).body
+    assert world.ask_plain("GET", "/").status == 404
+
+
+def test_conditional_requests(world: World) -> None:
+    """By ETag, which counts more, or by time."""
+    first = world.ask_plain("GET", CRL)
+    tag, time = first.headers["etag"], first.headers["last-modified"]
+    for known in ({"If-None-Match": f'"x", W/{tag}'}, {"If-None-Match": "*"}, {"If-Modified-Since": time}):
+        answer = world.ask_plain("GET", CRL, headers=known)
+        assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", tag)
+        assert answer.headers["content-length"] == str(len(first.body))
+    older = "Thu, 01 Jan 1970 00:00:00 GMT"
+    for other in ({"If-None-Match": '"x"', "If-Modified-Since": time}, {"If-Modified-Since": older},
+                  {"If-Modified-Since": "x"}):  # fmt: skip
+        assert world.ask_plain("GET", CRL, headers=other).status == 200
+    assert world.ask_plain("HEAD", CRL).headers["etag"] == tag
+
+
+def test_what_is_revoked_is_in_the_next_crl(world: World) -> None:
+    """Upkeep makes a CRL when the registry says more than the last one, and serves it."""
+    node = world.node()
+    certificate = node.enrol(node.token()).certificate
+    before = x509.load_der_x509_crl(world.ask_plain("GET", CRL).body)
+    with world.database.writing() as connection:
+        found = find_node(connection, "FIN-1")
+        revoke(connection, found.id, found.name, Reason.KEY_COMPROMISE, utc_now())
+    world.server.refresh()
+    after = x509.load_der_x509_crl(world.ask_plain("GET", CRL).body)
+    (revoked,) = after
+    assert revoked.serial_number == certificate.serial_number
+    assert _number(after) > _number(before)
+    world.server.refresh()
+    assert _number(x509.load_der_x509_crl(world.ask_plain("GET", CRL).body)) == _number(after)
+
+
+def _number(crl: x509.CertificateRevocationList) -> int:
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def test_documents_outlive_the_registry(world: World) -> None:
+    """CRLs are served from memory: nobody loses them with the database."""
+    assert world.database.file is not None
+    world.database.file.rename(world.folder / "gone")
+    assert world.ask_plain("GET", CRL).status == 200
+
+
+def test_the_server_has_a_certificate_of_the_ca(world: World) -> None:
+    """It names the server, names no resources, and is kept over a restart."""
+    context = ssl.create_default_context(cadata=world.roots)
+    endpoint = world.settings.https
+
+    def shown() -> bytes:
+        with (
+            socket.create_connection((endpoint.host, endpoint.port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as tls,
+        ):
+            return tls.getpeercert(binary_form=True) or b""
+
+    certificate = x509.load_der_x509_certificate(shown())
+    assert certificate.subject.rfc4514_string() == "CN=127.0.0.1,O=DMVPN"
+    world.server.stop()
+    world.server.start()
+    assert x509.load_der_x509_certificate(shown()) == certificate
+
+
+def test_silent_clients_keep_nobody_out(world: World) -> None:
+    """Connections that send nothing, or half a request, wait; others are served meanwhile."""
+    endpoint = world.settings.http
+    assert endpoint is not None
+    silent = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(200)]
+    try:
+        for one in silent[::2]:
+            one.sendall(b"POST /scep HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert world.ask_plain("GET", CRL).status == 200
+    finally:
+        for one in silent:
+            one.close()
