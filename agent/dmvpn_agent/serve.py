@@ -6,17 +6,16 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from dmvpn_agent.bridge.handover import HELD_SIGNALS
-from dmvpn_agent.config.file import load
-from dmvpn_agent.config.settings import Config
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.garbage import spare_present_objects
-from dmvpn_agent.runtime.process import Process
+from dmvpn_agent.runtime.log_settings import Log
+from dmvpn_agent.runtime.process import StatelessProcess
 from dmvpn_agent.runtime.service_manager import notify_ready
 from dmvpn_agent.runtime.unix_socket import SocketInUse
 
@@ -28,10 +27,24 @@ STOP_LIMIT = 20.0
 WORK_STOP_LIMIT = 10.0
 
 
-class App(Protocol):
-    """The agent or the bridge."""
+class Configuration(Protocol):
+    """What a process reads of its file."""
 
-    process: Process
+    @property
+    def log(self) -> Log:
+        """Its log."""
+
+
+C = TypeVar("C", bound=Configuration)
+C_contra = TypeVar("C_contra", bound=Configuration, contravariant=True)
+
+
+class App(Protocol[C_contra]):
+    """The agent, the bridge or the page."""
+
+    @property
+    def process(self) -> StatelessProcess:
+        """Its telemetry."""
 
     async def start(self) -> None:
         """Open everything. Raises ``OSError`` or ``SocketInUse``."""
@@ -42,14 +55,14 @@ class App(Protocol):
     async def stop(self) -> None:
         """Close everything that was opened."""
 
-    def reload(self, wanted: Config) -> None:
+    def reload(self, wanted: C_contra) -> None:
         """Apply a changed configuration."""
 
     async def upgrade(self) -> None:
         """Replace this program by the installed one; return only if that is not possible."""
 
 
-async def serve(build: Callable[[Config], App], file: Path) -> int:
+async def serve(build: Callable[[C], App[C]], file: Path, load: Callable[[Path], C]) -> int:
     """Run an application until SIGTERM or SIGINT; return the exit status.
 
     SIGHUP reads the configuration again, SIGUSR2 upgrades the program. Raises ``ConfigError`` if the configuration is
@@ -62,7 +75,7 @@ async def serve(build: Callable[[Config], App], file: Path) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopping)
-    loop.add_signal_handler(signal.SIGHUP, _reload, app, file)
+    loop.add_signal_handler(signal.SIGHUP, _reload, app, file, load)
     loop.add_signal_handler(signal.SIGUSR2, _Upgrades(app).start)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
     try:
@@ -80,7 +93,7 @@ async def serve(build: Callable[[Config], App], file: Path) -> int:
 class _Upgrades:
     """One upgrade at a time; a signal during an upgrade starts no second one."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App[Any]) -> None:
         self._app = app
         self._task: asyncio.Task[None] | None = None
 
@@ -103,7 +116,7 @@ def _end() -> None:
     os._exit(1)
 
 
-async def _work(app: App, stopping: asyncio.Event) -> int:
+async def _work(app: App[C], stopping: asyncio.Event) -> int:
     work = asyncio.ensure_future(app.run())
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -117,7 +130,7 @@ async def _work(app: App, stopping: asyncio.Event) -> int:
     return 1
 
 
-def _reload(app: App, file: Path) -> None:
+def _reload(app: App[C], file: Path, load: Callable[[Path], C]) -> None:
     try:
         config = load(file)
     except ConfigError as error:

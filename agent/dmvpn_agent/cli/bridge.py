@@ -25,4 +25,4 @@ def run(arguments: Namespace) -> int:
     allow_many()
     handed = take_over()  # before anything opens a descriptor
     with logs.running():
-        return asyncio.run(serve(partial(BridgeApp, handed=handed), arguments.config))
+        return asyncio.run(serve(partial(BridgeApp, handed=handed), arguments.config, load))

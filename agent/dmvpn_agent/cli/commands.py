@@ -36,6 +36,7 @@ COMMANDS = {
     " failed.",
     "ca": "Run the certificate authority: sites, nodes, addresses, certificates, CRLs. Exit status 1: refused, with"
     " nothing changed.",
+    "page": "Show this node, or several, in a browser.",
     "run": "Run the agent.",
     "bridge": "Run the bridge between nhrpd and an unpatched strongSwan. SIGUSR2 replaces the running program by the"
     " installed one.",

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from dmvpn_agent.app import AgentApp
+from dmvpn_agent.config.file import load
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.descriptors import allow_many
 from dmvpn_agent.serve import serve
@@ -25,4 +26,4 @@ def run(arguments: Namespace) -> int:
     allow_many()
     build = partial(AgentApp, record=arguments.record, dry_run=arguments.dry_run)
     with logs.running():
-        return asyncio.run(serve(build, arguments.config))
+        return asyncio.run(serve(build, arguments.config, load))

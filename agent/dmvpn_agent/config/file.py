@@ -27,6 +27,7 @@ from dmvpn_agent.config.nftables import (
     read_source_filter,
     refuse_wildcards,
 )
+from dmvpn_agent.config.page import read_page
 from dmvpn_agent.config.peers import read_peers
 from dmvpn_agent.config.policy import Node, read_policy
 from dmvpn_agent.config.renewal import read_renewal
@@ -102,6 +103,7 @@ def read_config(raw: dict[str, Any]) -> Config:
         metrics_access=access,
         bridge=read_bridge(top.table("bridge")),
         peers=read_peers(top.table("peers")),
+        page=read_page(top.table("page")),
     )
     top.finish()
     _refuse_clashes(config, bridge_is_used="bridge" in raw)

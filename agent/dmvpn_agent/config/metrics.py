@@ -8,10 +8,11 @@ from dmvpn_agent.runtime.http_access import HttpAccess
 
 def read_metrics(table: Table) -> tuple[Endpoint | None, HttpAccess]:
     """Return the agent's metrics port, and who may read it and the bridge's. Raises ``ConfigError``."""
-    return table.get("listen", parse.endpoint, "127.0.0.1:19342"), _access(table)
+    return table.get("listen", parse.endpoint, "127.0.0.1:19342"), read_access(table)
 
 
-def _access(table: Table) -> HttpAccess:
+def read_access(table: Table) -> HttpAccess:
+    """Return who may use the HTTP port of a table. Raises ``ConfigError``."""
     access = HttpAccess(
         certificate=table.get("tls_certificate", parse.path_or_none, ""),
         key=table.get("tls_key", parse.path_or_none, ""),
@@ -21,6 +22,6 @@ def _access(table: Table) -> HttpAccess:
     )
     if access.certificate is None and (access.key or access.client_ca):
         raise ConfigError(
-            "metrics.tls_certificate is missing: expected a PEM file, as tls_key or tls_client_ca is set"
+            f"{table.name}.tls_certificate is missing: expected a PEM file, as tls_key or tls_client_ca is set"
         )
     return access

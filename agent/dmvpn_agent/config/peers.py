@@ -1,12 +1,8 @@
 """``[peers]``: the peers that the operator expects."""
 
 from dmvpn_agent.config import values as parse
-from dmvpn_agent.config.table import ConfigError, Parser, Table
+from dmvpn_agent.config.table import ConfigError, Table
 from dmvpn_agent.view.settings import ExpectedPeer, PeersSettings
-
-_label: Parser[str] = Parser(
-    "a word of at most 32 letters, digits, '.', '_' and '-'", parse.matching(r"[A-Za-z0-9._-]{1,32}")
-)
 
 
 def read_peers(table: Table) -> PeersSettings:
@@ -26,4 +22,4 @@ def _expected(row: Table) -> ExpectedPeer:
     address = row.get_or("protocol_address", parse.address, None)
     if identity and address:
         raise ConfigError(f"{row.name} has identity and protocol_address; expected one of them, or neither")
-    return ExpectedPeer(row.get("name", _label), identity, address)
+    return ExpectedPeer(row.get("name", parse.label), identity, address)

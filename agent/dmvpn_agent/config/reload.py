@@ -6,7 +6,7 @@ from typing import Any
 
 from dmvpn_agent.config.settings import Config
 
-AGENT, BRIDGE = "agent", "bridge"
+AGENT, BRIDGE, PAGE = "agent", "bridge", "page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ KEYS = (
     Key("role", "role", (AGENT,)),
     Key("role", "bgp.only_hubs"),
     Key("state_directory", "state_directory", (AGENT, BRIDGE)),
-    Key("control_socket", "control_socket", (AGENT,)),
+    Key("control_socket", "control_socket", (AGENT, PAGE)),
     Key("log", "log"),
     Key("nhrp.event_socket", "event_socket", (AGENT,)),
     Key("nhrp.interfaces", "tunnels", (AGENT,)),
@@ -95,11 +95,15 @@ KEYS = (
     Key("bridge.metrics_listen", "bridge.metrics", (BRIDGE,)),
     Key("bridge.init_limit_half_open", "bridge.init_limit_half_open", (BRIDGE,)),
     Key("bridge.init_limit_job_load", "bridge.init_limit_job_load", (BRIDGE,)),
+    Key("page", "page", (PAGE,)),
 )
 
 
-def restart_needed(program: str, now: Config, wanted: Config) -> tuple[str, ...]:
-    """Return the changed keys that a program applies only after a restart."""
+def restart_needed(program: str, now: object, wanted: object) -> tuple[str, ...]:
+    """Return the changed keys that a program applies only after a restart.
+
+    ``now`` and ``wanted``: a ``Config``, or another value with the fields of the program's keys.
+    """
     changed = (key.name for key in KEYS if program in key.restart and _differs(key.field, now, wanted))
     return tuple(dict.fromkeys(changed))
 
@@ -113,15 +117,16 @@ def reloaded(now: Config, wanted: Config) -> Config:
     return replace(config, policy=replace(config.policy, rules=rules))
 
 
-def _differs(field: str, now: Config, wanted: Config) -> bool:
+def _differs(field: str, now: object, wanted: object) -> bool:
     """Tell whether a field was changed; a table that is off on either side has no fields."""
     table = field.partition(".")[0]
     both = getattr(now, table) is not None and getattr(wanted, table) is not None
     return (both or "." not in field) and _value(now, field) != _value(wanted, field)
 
 
-def _value(config: Config, field: str) -> Any:
-    return reduce(getattr, field.split("."), config)
+def _value(config: object, field: str) -> Any:
+    value: Any = config
+    return reduce(getattr, field.split("."), value)
 
 
 def _with(config: Config, field: str, value: Any) -> Config:

@@ -17,6 +17,7 @@ from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.source_filter import SourceFilter
 from dmvpn_agent.kernel.uplink.settings import UplinkSettings
+from dmvpn_agent.page.settings import PageSettings
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.renewal.settings import RenewalSettings
 from dmvpn_agent.runtime.endpoint import Endpoint
@@ -62,6 +63,7 @@ class Config:
     metrics_access: HttpAccess
     bridge: Bridge
     peers: PeersSettings
+    page: PageSettings
 
     @property
     def interfaces(self) -> tuple[str, ...]:

@@ -84,6 +84,9 @@ word: Parser[str] = Parser("a name of letters, digits, '.', '_' and '-'", matchi
 word_or_none: Parser[str] = Parser(
     "a name of letters, digits, '.', '_' and '-', or \"\" for none", matching(r"|[A-Za-z][A-Za-z0-9._-]{0,63}")
 )
+label: Parser[str] = Parser(
+    "a word of at most 32 letters, digits, '.', '_' and '-'", matching(r"[A-Za-z0-9._-]{1,32}")
+)
 #: The kernel allows anything but '/', ':' and white space. None of these characters is special to nft or vtysh.
 interface: Parser[str] = Parser(
     "the name of an interface, 15 characters at most", matching(r"(?!\.{1,2}$)[A-Za-z0-9._@+=~,%-]{1,15}")

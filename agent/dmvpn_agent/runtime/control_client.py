@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dmvpn_agent.runtime.document import Document
-from dmvpn_agent.runtime.json_values import document as read_json
+from dmvpn_agent.runtime.document import Document, read_document
 
 #: Seconds in which a client must send its request and read the answer.
 TIMEOUT = 10.0
@@ -32,7 +31,7 @@ async def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = No
                     raise ValueError(f"{path} sent more than {MAX_ANSWER} bytes")
         finally:
             writer.close()
-    return _document(path, bytes(text))
+    return read_document(path, text)
 
 
 async def follow(path: Path, command: str, arguments: Mapping[str, Any] | None = None) -> AsyncIterator[Document]:
@@ -41,7 +40,7 @@ async def follow(path: Path, command: str, arguments: Mapping[str, Any] | None =
         reader, writer = await _request(path, command, arguments or {})
     try:
         while line := await reader.readline():
-            yield _document(path, line)
+            yield read_document(path, line)
     finally:
         writer.close()
 
@@ -58,10 +57,3 @@ async def _request(
     reader, writer = await asyncio.open_unix_connection(path, limit=MAX_ANSWER)
     writer.write(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
     return reader, writer
-
-
-def _document(path: Path, text: bytes) -> Document:
-    found = read_json(text)
-    if not isinstance(found, dict) or found.keys() != {"schema", "ok", "error", "data"}:
-        raise ValueError(f"{path} sent no answer of this form; is it an agent of another version? Restart it")
-    return found

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from dmvpn_agent.runtime.json_values import document as read_json
+
 Document = dict[str, Any]
 
 
@@ -73,3 +75,11 @@ def document(schema: str, data: Any) -> Document:
 def failure(schema: str, code: Code, message: str) -> Document:
     """Return a document without data."""
     return {"schema": schema, "ok": False, "error": {"code": str(code), "message": message}, "data": None}
+
+
+def read_document(sender: object, text: bytes | bytearray) -> Document:
+    """Return the document that another process sent. Raises ``ValueError``."""
+    found = read_json(text)
+    if not isinstance(found, dict) or found.keys() != {"schema", "ok", "error", "data"}:
+        raise ValueError(f"{sender} sent no answer of this form; is it an agent of another version? Restart it")
+    return found

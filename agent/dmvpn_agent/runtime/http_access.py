@@ -9,6 +9,7 @@ import hmac
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -33,7 +34,7 @@ class HttpAccess:
     token: Path | None = None
 
 
-class _FileValue(Generic[T]):
+class FileValue(Generic[T]):
     """What ``read`` makes of some files; called again if one was changed."""
 
     def __init__(self, files: tuple[Path, ...], read: Callable[[], T]) -> None:
@@ -43,21 +44,39 @@ class _FileValue(Generic[T]):
         self._value: T
 
     def __call__(self) -> T:
+        """Return the value. Raises ``OSError``."""
         state = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in self._files]
         if state != self._state:
             self._value, self._state = self._read(), state
         return self._value
 
 
-class AccessGuard:
-    """Checks the clients of one port by its ``HttpAccess``."""
+def may_be_asked_as(host: str, names: frozenset[str]) -> bool:
+    """Tell whether a request's ``Host`` is an address, ``localhost`` or one of ``names`` (in lower case).
 
-    def __init__(self, access: HttpAccess) -> None:
+    Another site's page may come here under that site's name, if that resolves to this machine (DNS rebinding): then
+    the browser lets its scripts read the answers.
+    """
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if name.lower().rstrip(".") in {"localhost", *names}:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class AccessGuard:
+    """Checks the clients of one port, ``name``, by its ``HttpAccess``."""
+
+    def __init__(self, access: HttpAccess, name: str = "metrics") -> None:
         self._access = access
+        self._name = name
         secrets = tuple(file for file in (access.users, access.token) if file)
-        self._credentials = _FileValue(secrets, self._read_credentials)
+        self._credentials = FileValue(secrets, self._read_credentials)
         tls = tuple(file for file in (access.certificate, access.key, access.client_ca) if file)
-        self._context = _FileValue(tls, self._read_context)
+        self._context = FileValue(tls, self._read_context)
 
     def context(self) -> ssl.SSLContext | None:
         """Return how to do TLS, ``None`` without. Raises ``OSError``, which names the file that is not usable."""
@@ -80,10 +99,10 @@ class AccessGuard:
         return tuple(scheme for scheme, file in zip(_SCHEMES, files, strict=True) if file)
 
     def _read_credentials(self) -> tuple[bytes, ...]:
-        users = _secret_lines(self._access.users)
+        users = secret_lines(self._access.users)
         if any(":" not in line for line in users):
             raise OSError(f"{self._access.users}: a line is not NAME:PASSWORD")
-        tokens = _secret_lines(self._access.token)[:1]
+        tokens = secret_lines(self._access.token)[:1]
         return *(b"basic " + line.encode() for line in users), *(b"bearer " + line.encode() for line in tokens)
 
     def _read_context(self) -> ssl.SSLContext:
@@ -98,12 +117,13 @@ class AccessGuard:
         except OSError as error:  # ssl.SSLError is one
             names = ", ".join(str(file) for file in (access.certificate, access.key, access.client_ca) if file)
             raise OSError(
-                f"TLS of the metrics port: {error}; expected PEM files, readable to this user: {names}"
+                f"TLS of the {self._name} port: {error}; expected PEM files, readable to this user: {names}"
             ) from error
         return context
 
 
-def _secret_lines(file: Path | None) -> list[str]:
+def secret_lines(file: Path | None) -> list[str]:
+    """Return the lines of a file with secrets; none without a file. Raises ``OSError`` if it has none."""
     if file is None:
         return []
     with file.open("rb") as stream:

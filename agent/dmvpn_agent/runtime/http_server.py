@@ -24,6 +24,7 @@ import structlog
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.runtime.http_access import may_be_asked_as
 from dmvpn_agent.runtime.metrics import Metric
 from dmvpn_agent.runtime.stream_listener import Connection, StreamListener
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -96,8 +97,9 @@ class Guard(Protocol):
 class Site:
     """What a port serves: by path, ``pages`` to GET and HEAD, and ``posts`` to POST with ``max_body`` octets at most.
 
-    ``open_paths`` need no authentication. ``name``: the listener's in log and metrics. ``counted``: the metric of
-    requests by status.
+    The key ``/names/*`` is for all paths below ``/names/`` without one of their own. ``open_paths`` need no
+    authentication. ``name``: the listener's in log and metrics. ``counted``: the metric of requests by status.
+    ``hosts``: the names by which clients may ask, besides ``localhost`` and addresses; ``None`` for any.
     """
 
     pages: Mapping[str, Page]
@@ -106,10 +108,17 @@ class Site:
     open_paths: frozenset[str] = frozenset()
     name: str = "metrics"
     counted: Metric = metrics.HTTP_REQUESTS
+    hosts: frozenset[str] | None = None
 
     def methods(self, path: str) -> tuple[str, ...]:
         """Return the methods that a path has; none if there is no such path."""
-        return (*(("GET", "HEAD") if path in self.pages else ()), *(("POST",) if path in self.posts else ()))
+        return (*(("GET", "HEAD") if self.page("GET", path) else ()), *(("POST",) if self.page("POST", path) else ()))
+
+    def page(self, method: str, path: str) -> Page | None:
+        """Return what a method does at a path, if anything."""
+        pages = self.posts if method == "POST" else self.pages
+        below = (page for key, page in pages.items() if key.endswith("/*") and path.startswith(key[:-1]))
+        return pages.get(path) or next(below, None)
 
 
 class HttpServer:
@@ -215,8 +224,8 @@ class HttpServer:
             return error_page(HTTPStatus(error.error_status_hint))
         if not isinstance(request, HttpRequest):
             return request
-        page = (self._site.posts if request.method == "POST" else self._site.pages)[request.path]
-        return self._refusal(request) or await page(request)
+        page = self._site.page(request.method, request.path)
+        return self._refusal(request) or (await page(request) if page else None)
 
     async def _read(self, connection: Connection, protocol: h11.Connection) -> HttpRequest | HttpResponse | None:
         """Return the request, or the answer to one that is not served; ``None`` if the client closes before.
@@ -243,11 +252,15 @@ class HttpServer:
     def _refusal(self, request: HttpRequest) -> HttpResponse | None:
         if request.path in self._site.open_paths:
             return None
+        host, name = request.headers.get("host", ""), self._site.name
+        if self._site.hosts is not None and not may_be_asked_as(host, self._site.hosts):
+            return error_page(HTTPStatus.MISDIRECTED_REQUEST, text=f"{name}.names has no {host[:80]!r}\n")
         try:
             admitted = self._guard.admits(request.headers.get("authorization", ""))
         except OSError as error:
             if self._trouble.is_new(str(error)):
-                log.error("metrics_access_unreadable", why=str(error), consequence="every scrape is refused")
+                log.error("http_access_unreadable", listener=name, why=str(error),
+                          consequence="every request is refused")  # fmt: skip
             return error_page(HTTPStatus.SERVICE_UNAVAILABLE)
         self._trouble.over()
         if admitted:

@@ -62,7 +62,7 @@ def histogram(
 
 
 #: What is open: the values of the label ``listener``.
-LISTENERS = ("control", "crl_mirror", "events", "metrics")
+LISTENERS = ("control", "crl_mirror", "events", "metrics", "page")
 
 BUILD_INFO = gauge("build_info", "Version of the running program; always 1.", "version", "process")
 UNREADABLE = counter("unreadable", "Items from outside that could not be read and were skipped, by source.", "source")
@@ -98,7 +98,7 @@ CONFIG_LAST_RELOAD = gauge(
     "config_last_reload_successful", "1 if the last reload, or the start, put the configuration file in force."
 )
 HTTP_REQUESTS = counter("http_requests", "Requests to the HTTP ports by status.", "status",
-                         starts=each(("200", "304", "400", "401", "404", "405", "503")))  # fmt: skip
+                         starts=each(("200", "304", "400", "401", "404", "405", "421", "503")))  # fmt: skip
 RENDER_SECONDS = counter("metrics_render_seconds", "CPU time spent on rendering the metrics.")
 SOURCE_UP = gauge("source_up", "1 if the source could be read, or reached, the last time.", "source")
 SOURCE_READ_DURATION = histogram(

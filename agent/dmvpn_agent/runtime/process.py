@@ -1,4 +1,4 @@
-"""What the agent and the bridge have in common: telemetry, failures, the SQLite file and the metrics port."""
+"""What all processes have in common: telemetry and failures; the SQLite file and the metrics port of two of them."""
 
 import asyncio
 from pathlib import Path
@@ -20,12 +20,48 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import Unreadable
 
 
-class Process:
-    """One process.
+class StatelessProcess:
+    """One process that stores nothing.
 
-    ``name``: the label of its build information. ``database``, ``table``: what it stores. ``metrics_at``: where it
-    serves metrics, if anywhere, and ``access`` to whom. ``failing``: what can fail besides the parts. ``parts``:
-    those of every process.
+    ``name``: the label of its build information. ``failing``: what can fail besides the parts. ``parts``: those of
+    every process.
+    """
+
+    def __init__(self, name: str, failing: tuple[str, ...], clocks: Clocks) -> None:
+        self.name = name
+        self.started = clocks.now()
+        self.telemetry = telemetry = Telemetry(self._metric_failed)
+        self.failures = Failures(telemetry, *failing)
+        lag = LoopLag(telemetry)
+        self.readiness = Readiness(lag.paused_for)
+        self.parts = [Part("loop_lag", lag.run)]
+        self.last_reload, self.reloaded = "applied", asyncio.Event()
+        telemetry.expect(metrics)
+        observe_process(telemetry)
+        telemetry.observe(metrics.CONFIG_LAST_RELOAD, lambda: self.last_reload == "applied")
+        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, name): 1})
+        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
+        telemetry.observe(metrics.START_TIME, self.started.timestamp)
+
+    def start(self) -> None:
+        """Count what the callbacks of the event loop raise."""
+        asyncio.get_running_loop().set_exception_handler(self.failures.callback_failed)
+
+    def count_reload(self, outcome: str) -> None:
+        """Count a reload: ``applied``, ``refused`` (the new configuration is not valid) or ``failed``."""
+        self.telemetry.increment(metrics.CONFIG_RELOADS, outcome)
+        self.last_reload = outcome
+        self.reloaded.set()
+
+    def _metric_failed(self, metric: Metric, error: Exception) -> None:
+        self.failures.note("metrics", error, metric=metric.name)
+
+
+class Process(StatelessProcess):
+    """One process with a SQLite file and a metrics port.
+
+    ``database``, ``table``: what it stores. ``metrics_at``: where it serves metrics, if anywhere, and ``access`` to
+    whom.
     """
 
     def __init__(
@@ -38,31 +74,20 @@ class Process:
         clocks: Clocks,
         access: HttpAccess = HttpAccess(),  # noqa: B008  frozen
     ) -> None:
-        self.started = clocks.now()
-        self.telemetry = telemetry = Telemetry(self._metric_failed)
-        self.failures = Failures(telemetry, "store", *failing)
+        super().__init__(name, ("store", *failing), clocks)
+        telemetry = self.telemetry
         self.store = Store(database, table, Unreadable(telemetry))
-        lag = LoopLag(telemetry)
-        self.readiness = Readiness(lag.paused_for)
         self.readiness.add("store", lambda: "" if self.store.survives else "the state file cannot be written")
-        self.parts = [Part("loop_lag", lag.run)]
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self.store.survives)
         if metrics_at:
             from dmvpn_agent.runtime.exposition import Exposition  # noqa: PLC0415  costs nothing while it is off
 
             exposition = Exposition(metrics_at, access, telemetry, self.readiness, name)
             self.parts.append(Part("metrics", start=exposition.start, stop=exposition.stop))
-        self.last_reload, self.reloaded = "applied", asyncio.Event()
-        telemetry.expect(metrics)
-        observe_process(telemetry)
-        telemetry.observe(metrics.CONFIG_LAST_RELOAD, lambda: self.last_reload == "applied")
-        telemetry.observe(metrics.BUILD_INFO, lambda: {(__version__, name): 1})
-        telemetry.observe(metrics.LOG_LINES_DROPPED, logs.dropped)
-        telemetry.observe(metrics.START_TIME, self.started.timestamp)
-        telemetry.observe(metrics.STORE_WRITABLE, lambda: self.store.survives)
 
     def start(self) -> None:
         """Open the SQLite file, and count what the callbacks of the event loop raise."""
-        asyncio.get_running_loop().set_exception_handler(self.failures.callback_failed)
+        super().start()
         with self.failures.contained("store"):
             self.store.open()
 
@@ -70,12 +95,3 @@ class Process:
         """Close the SQLite file."""
         with self.failures.contained("store"):
             self.store.close()
-
-    def count_reload(self, outcome: str) -> None:
-        """Count a reload: ``applied``, ``refused`` (the new configuration is not valid) or ``failed``."""
-        self.telemetry.increment(metrics.CONFIG_RELOADS, outcome)
-        self.last_reload = outcome
-        self.reloaded.set()
-
-    def _metric_failed(self, metric: Metric, error: Exception) -> None:
-        self.failures.note("metrics", error, metric=metric.name)

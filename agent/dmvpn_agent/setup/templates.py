@@ -132,10 +132,13 @@ EXAMPLES = (
     Example("deploy/systemd/dmvpn-renew.service", "systemd/dmvpn-renew.service"),
     Example("deploy/systemd/dmvpn-renew.timer", "systemd/dmvpn-renew.timer"),
     Example("deploy/openrc/dmvpn-renew.periodic", "openrc/dmvpn-renew.periodic"),
+    Example("deploy/systemd/dmvpn-page.service", "systemd/dmvpn-page.service"),
     Example("deploy/openrc/dmvpn-agent.initd", "openrc/dmvpn-agent.initd"),
     Example("deploy/openrc/dmvpn-agent.confd", "openrc/dmvpn-agent.confd"),
     Example("deploy/openrc/dmvpn-bridge.initd", "openrc/dmvpn-bridge.initd"),
     Example("deploy/openrc/dmvpn-bridge.confd", "openrc/dmvpn-bridge.confd"),
+    Example("deploy/openrc/dmvpn-page.initd", "openrc/dmvpn-page.initd"),
+    Example("deploy/openrc/dmvpn-page.confd", "openrc/dmvpn-page.confd"),
     Example("deploy/apparmor/usr.sbin.swanctl", "apparmor.swanctl"),
 )
 

@@ -1,6 +1,5 @@
 """Peers as text: the list of all, and one stage by stage."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from textwrap import wrap
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from dmvpn_agent.runtime.output import BOLD, GREEN, PLAIN, RED, YELLOW
 from dmvpn_agent.view.spans import short_span, size
 from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.stage_sections import SectionState, sections
 from dmvpn_agent.view.stages_text import TEXTS
 from dmvpn_agent.view.table import cells, table
 
@@ -73,12 +73,10 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
         f"  last up      {_last_seen(peer, now)}",
         "",
     ]
-    failed = False
-    for section, at, found in _sections(peer, now):
-        here = not failed and stage in at
-        failed = failed or here
+    for section in sections(peer, now):
+        here = section.state is SectionState.FAILED
         mark = f"{color}>>>{PLAIN}" if here else "   "
-        lines.append(f"{mark} {section:13} {found}")
+        lines.append(f"{mark} {section.title:13} {section.text}")
         if here:
             lines += _wrapped("", peer["why"], width)
             lines += _wrapped("do", TEXTS[stage].do, width)
@@ -108,60 +106,6 @@ def _last_seen(peer: dict[str, Any], now: datetime) -> str:
         return "now"
     last = f"{short_span(peer['last_seen'], now)} ago" if peer["last_seen"] else "never, as far as the agent knows"
     return last + (f", lost {peer['flaps']} times since the agent started" if peer["flaps"] else "")
-
-
-def _sections(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Stage, ...], str]]:
-    """Yield each section: its title, the stages that fail in it, and what was found."""
-    ike = peer["ike"]
-    yield (
-        "IKE", (Stage.NO_IKE, Stage.AUTHENTICATION_FAILED),
-        f"{ike['state'].lower()} for {short_span(ike['established_at'], now)}, {ike['algorithms'] or 'no algorithms'}"
-        if ike else "no IKE_SA",
-    )  # fmt: skip
-    children = ike["children"] if ike else 0
-    traffic = peer["traffic"]
-    yield (
-        "ESP", (Stage.NO_CHILD_SA,),
-        f"{children} CHILD_SAs, {ike['child_algorithms']}; {size(traffic['bytes_in'])} in,"
-        f" {size(traffic['bytes_out'])} out" if children else "no CHILD_SA",
-    )  # fmt: skip
-    yield "registration", (Stage.NOT_REGISTERED,), _registration(peer, now)
-    yield "decision", (Stage.DENIED,), _decision(peer, now)
-    bgp = peer["bgp"]
-    session = f"{bgp['neighbor']} is {bgp['state']}" if bgp else "the node runs no BGP with it"
-    yield "BGP", (Stage.NO_BGP,), session
-    yield "prefixes", (Stage.NOTHING_ANNOUNCED, Stage.FILTERED), _prefixes(peer)
-    if peer["shortcuts"]:
-        yield "shortcuts", (), ", ".join(peer["shortcuts"])
-
-
-def _registration(peer: dict[str, Any], now: datetime) -> str:
-    bindings = peer["bindings"]
-    if not bindings:
-        return "never, as far as the agent knows"
-    return "; ".join(
-        f"{one['protocol_address']} at {one['nbma_address']}"
-        + (f" ({one['type']})" if one["type"] else ", not bound")
-        + (f" for {short_span(one['absent_since'], now)}" if one["absent_since"] else "")
-        for one in bindings
-    )
-
-
-def _decision(peer: dict[str, Any], now: datetime) -> str:
-    if peer["denial"]:
-        when = f" {short_span(peer['decided_at'], now)} ago" if peer["decided_at"] else ""
-        return f"denied{when}: {peer['denial']['reason']}"
-    if peer["accepted"]:
-        return "accepted, in quarantine: it gets no BGP neighbor" if peer["quarantined"] else "accepted"
-    return "none: nhrpd has not asked"
-
-
-def _prefixes(peer: dict[str, Any]) -> str:
-    bgp = peer["bgp"]
-    if not bgp:
-        return "none"
-    filtered = f", {bgp['filtered']} filtered" if bgp["filtered"] is not None else ""
-    return f"{bgp['accepted']} accepted{filtered}; may announce {', '.join(bgp['allowed']) or 'nothing'}"
 
 
 def history_text(entries: list[dict[str, Any]], width: int | None) -> str:

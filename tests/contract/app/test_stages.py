@@ -9,12 +9,15 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
+from socket import gethostname
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+from browser import CHROMIUM, Tab, chromium
 from contract import charons, frr
 from contract.admission.test_nhrpd import FRR, RealNhrpd
 from contract.agent import Agent
@@ -23,8 +26,10 @@ from contract.frr import HUB, SPEAKER, RealBgpd
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.stages_text import TEXTS
 from factories import NOW, YEAR, authority_pem, der, event
 from fakes.waiting import running, until_now
+from page_process import free_endpoint
 
 pytestmark = [
     pytest.mark.contract,
@@ -61,6 +66,8 @@ enabled = false
 listen = ""
 [[peers.expected]]
 name = "side2"
+[page]
+listen = "{page}"
 """
 UNITS = ("GRE=10.255.0.2", "AS=64514", "NET=192.168.2.0/24")
 QUIET = "\n".join(line for line in SPEAKER.splitlines() if "network 1" not in line)
@@ -83,11 +90,15 @@ class Node:
         (folder / "vty").mkdir()
         for name, at in (("nhrpd.vty", self.nhrpd.directory), ("bgpd.vty", self.bgpd.directory)):
             (folder / "vty" / name).symlink_to(at / name)
-        config = CONFIG.format(directory=folder, vici=hub.path, vtysh=self.bgpd.vtysh)
+        self.page = f"http://{(endpoint := free_endpoint())}"
+        config = CONFIG.format(directory=folder, vici=hub.path, vtysh=self.bgpd.vtysh, page=endpoint)
         self.agent = Agent(folder, config.replace("{", "{{").replace("}", "}}"))
         cleanup.callback(self.agent.kill)
         self.agent.start()
         self.agent.wait_for("agent_ready")
+        self.agent.start(command="page")
+        self.agent.wait_for("page_listening")
+        self.tab: Tab | None = None
         self._cleanup = cleanup
 
     def ask(self, address: str = "10.255.0.2") -> bytes:
@@ -132,7 +143,21 @@ class Node:
         assert await asyncio.to_thread(main, ["peer", "side2", "--config", str(self.agent.config)]) == (stage != "up")
         text = capsys.readouterr().out
         assert (">>>" in text) is (stage is not Stage.UP)
+        await self._page_says(stage, text)
         return text
+
+    async def _page_says(self, stage: Stage, printed: str) -> None:
+        """Check that the page says the same, in a browser if one is installed."""
+        with await asyncio.to_thread(urlopen, f"{self.page}/api/v1/stages/side2", timeout=30) as answer:
+            data = json.loads(answer.read())["data"]
+        failed = [one["title"] for one in data["sections"] if one["state"] == "failed"]
+        assert failed == ([] if stage is Stage.UP else [marked(printed)])
+        assert (data["title"], data["do"]) == (TEXTS[stage].title, TEXTS[stage].do)
+        if self.tab:
+            await self.tab.visit(f"{self.page}/#/peer/{gethostname()}/side2")
+            await self.tab.until(f"document.querySelector('h2 .badge').innerText.includes('{TEXTS[stage].title}')")
+            shown = await self.tab.run("document.querySelector('.stages .failed')?.innerText ?? ''")
+            assert all(word in shown for word in (*failed, TEXTS[stage].do))
 
 
 @asynccontextmanager
@@ -141,7 +166,8 @@ async def node(folder: Path) -> AsyncIterator[Node]:
         async with two_charons(folder) as (hub, peer):
             made = await asyncio.to_thread(Node, folder, hub, peer, cleanup)
             await peer.show(made.certificate, hub)
-            yield made
+            async with chromium() if CHROMIUM else nullcontext() as made.tab:
+                yield made
             await asyncio.to_thread(made.agent.kill)
 
 

@@ -1,0 +1,1 @@
+"""The page: what operators see of one node, or of several, in a browser."""

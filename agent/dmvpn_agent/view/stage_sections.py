@@ -1,0 +1,96 @@
+"""What was found of a peer at each stage on its way to a working tunnel: for ``peer`` and the page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from dmvpn_agent.view.spans import short_span, size
+from dmvpn_agent.view.stage import Stage
+
+
+class SectionState(StrEnum):
+    """Whether the peer is beyond what a section describes."""
+
+    PASSED = "passed"
+    #: It is stuck here.
+    FAILED = "failed"
+    #: It is stuck before this, or it cannot be told.
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """``title``: of the section. ``text``: what was found."""
+
+    title: str
+    state: SectionState
+    text: str
+
+
+def sections(peer: dict[str, Any], now: datetime) -> tuple[Section, ...]:
+    """Return the sections of a peer of the document ``peers`` or ``peer``, in the order of the stages."""
+    stage = Stage(peer["stage"])
+    # The agent ends the IKE_SAs of a denied peer: what comes before the decision tells nothing.
+    state = SectionState.OPEN if stage in {Stage.UNKNOWN, Stage.DENIED} else SectionState.PASSED
+    made = []
+    for title, failing, text in _found(peer, now):
+        here = stage in failing
+        made.append(Section(title, SectionState.FAILED if here else state, text))
+        state = SectionState.OPEN if here else state
+    return tuple(made)
+
+
+def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Stage, ...], str]]:
+    """Yield each section: its title, the stages that fail in it, and what was found."""
+    ike = peer["ike"]
+    yield (
+        "IKE", (Stage.NO_IKE, Stage.AUTHENTICATION_FAILED),
+        f"{ike['state'].lower()} for {short_span(ike['established_at'], now)}, {ike['algorithms'] or 'no algorithms'}"
+        if ike else "no IKE_SA",
+    )  # fmt: skip
+    children = ike["children"] if ike else 0
+    traffic = peer["traffic"]
+    yield (
+        "ESP", (Stage.NO_CHILD_SA,),
+        f"{children} CHILD_SAs, {ike['child_algorithms']}; {size(traffic['bytes_in'])} in,"
+        f" {size(traffic['bytes_out'])} out" if children else "no CHILD_SA",
+    )  # fmt: skip
+    yield "registration", (Stage.NOT_REGISTERED,), _registration(peer, now)
+    yield "decision", (Stage.DENIED,), _decision(peer, now)
+    bgp = peer["bgp"]
+    session = f"{bgp['neighbor']} is {bgp['state']}" if bgp else "the node runs no BGP with it"
+    yield "BGP", (Stage.NO_BGP,), session
+    yield "prefixes", (Stage.NOTHING_ANNOUNCED, Stage.FILTERED), _prefixes(peer)
+    if peer["shortcuts"]:
+        yield "shortcuts", (), ", ".join(peer["shortcuts"])
+
+
+def _registration(peer: dict[str, Any], now: datetime) -> str:
+    bindings = peer["bindings"]
+    if not bindings:
+        return "never, as far as the agent knows"
+    return "; ".join(
+        f"{one['protocol_address']} at {one['nbma_address']}"
+        + (f" ({one['type']})" if one["type"] else ", not bound")
+        + (f" for {short_span(one['absent_since'], now)}" if one["absent_since"] else "")
+        for one in bindings
+    )
+
+
+def _decision(peer: dict[str, Any], now: datetime) -> str:
+    if peer["denial"]:
+        when = f" {short_span(peer['decided_at'], now)} ago" if peer["decided_at"] else ""
+        return f"denied{when}: {peer['denial']['reason']}"
+    if peer["accepted"]:
+        return "accepted, in quarantine: it gets no BGP neighbor" if peer["quarantined"] else "accepted"
+    return "none: nhrpd has not asked"
+
+
+def _prefixes(peer: dict[str, Any]) -> str:
+    bgp = peer["bgp"]
+    if not bgp:
+        return "none"
+    filtered = f", {bgp['filtered']} filtered" if bgp["filtered"] is not None else ""
+    return f"{bgp['accepted']} accepted{filtered}; may announce {', '.join(bgp['allowed']) or 'nothing'}"
