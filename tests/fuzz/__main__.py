@@ -21,6 +21,15 @@ from typing import Protocol
 import structlog
 
 from fuzz.cache_target import Authorities, Cache, Crls
+from fuzz.http_targets import (
+    CaFiles,
+    Candidates,
+    CaRequests,
+    DistributionPoints,
+    EstAnswers,
+    RenewalStates,
+    Urls,
+)
 from fuzz.program_targets import (
     Answers,
     BgpSummary,
@@ -58,7 +67,8 @@ def _targets() -> tuple[Target, ...]:
     return (
         *[certificates] * 4, *[cache] * 4, *[events] * 2, AddressBlocks(), AsIdentifiers(), Vici(), Crls(),
         Authorities(), Configuration(), NhrpCache(), BgpSummary(), Nft(), NodeText(), Recordings(), Handovers(),
-        Settings(), Answers(),
+        Settings(), Answers(), EstAnswers(), Candidates(), DistributionPoints(), Urls(), RenewalStates(),
+        CaRequests(), CaFiles(),
     )  # fmt: skip
 
 

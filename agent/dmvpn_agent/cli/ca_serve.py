@@ -8,6 +8,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from dmvpn_agent.ca.authorities import issuing_authority
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.profile import general_name
 from dmvpn_agent.ca.reading import find_node
@@ -73,10 +76,13 @@ def _token(arguments: Namespace) -> Answer:
     with database_of(arguments).writing() as connection:
         node = find_node(connection, arguments.node)
         token = make_token(connection, node, lifetime, now)
+        root = issuing_authority(connection).chain[-1].fingerprint(SHA256()).hex()
     until = now + lifetime
-    data = {"node": node.name, "token": token, "until": until.isoformat()}
+    data = {"node": node.name, "token": token, "until": until.isoformat(), "ca_sha256": root}
+    command = f"dmvpn-agent setup --enrol URL --token {token} --ca-fingerprint {root}"
     return Answer(data, [f"node         {node.name}", f"token        {token}   (shown only now; it is used once)",
-                         f"until        {until:%Y-%m-%d %H:%M} UTC"])  # fmt: skip
+                         f"until        {until:%Y-%m-%d %H:%M} UTC", f"CA           SHA-256 {root}",
+                         f"on the node  {command}"])  # fmt: skip
 
 
 def _serve(arguments: Namespace) -> Answer:

@@ -17,15 +17,18 @@ from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
 from dmvpn_agent.setup.bundle import (
     MAX_BUNDLE_BYTES,
     Bundle,
+    Enrolled,
     WrongPassphrase,
     passphrase_in_name,
     read_bundle,
     read_router_certificate,
 )
 from dmvpn_agent.setup.choose import choose
+from dmvpn_agent.setup.enrol import Enrolment, enrol, forget_key, parse_server
 from dmvpn_agent.setup.ios import ANY_ROUTER, STYLES, parse_interface, router_text
 from dmvpn_agent.setup.journal import JournalUnreadable
 from dmvpn_agent.setup.machine import MachineError
+from dmvpn_agent.setup.paths import CERTIFICATE, EST_CA, KEY, authority_path
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
 from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.setup.system import Manager, System
@@ -41,6 +44,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE", help="the node's key, certificate and CA:"
                         " PKCS #12 (.pfx) or PEM")  # fmt: skip
+    parser.add_argument("--enrol", metavar="URL", help="in place of BUNDLE: make the key here, and get the"
+                        " certificate from the CA's EST server, with a token; without one: go on with the certificate"
+                        " that is here")  # fmt: skip
+    parser.add_argument("--token", metavar="TOKEN", help="with --enrol: what `dmvpn-agent ca token NODE` printed")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="the same: the first line of FILE")
+    parser.add_argument("--ca-fingerprint", default="", metavar="SHA256", help="with --enrol: the fingerprint of the"
+                        " CA's certificate")  # fmt: skip
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="with --enrol: the CAs of the server's TLS"
+                        " certificate, in PEM, in place of the fingerprint")  # fmt: skip
     parser.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the first line of FILE is the"
                         " bundle's passphrase; /dev/fd/N for a file descriptor (default: ask)")  # fmt: skip
     parser.add_argument("--answers", type=Path, metavar="FILE", help="TOML: values that setup is not to find out by"
@@ -103,7 +115,8 @@ def _answers(arguments: Namespace) -> Answers:
 
 
 async def _set_up(setup: Setup, arguments: Namespace) -> int:
-    bundle, answers = _bundle(arguments, read_bundle), _answers(arguments)
+    answers = _answers(arguments)
+    bundle = await _enrolled(arguments) if arguments.enrol else _bundle(arguments, read_bundle)
     system = await setup.observe()
     if not arguments.yes:
         answers = _ask(bundle, system, answers)
@@ -113,6 +126,8 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
         say("nothing was changed")
         return EXIT_WORKS if arguments.dry_run else EXIT_NOT
     await setup.apply(prepared)
+    if arguments.enrol:
+        forget_key()
     if arguments.no_start or system.services.manager is Manager.NONE:
         return EXIT_WORKS
     from dmvpn_agent.setup.verdict import reach_verdict  # noqa: PLC0415  the doctor's imports take long
@@ -120,6 +135,30 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
     verdict = await reach_verdict(prepared.config, arguments.wait, lambda line: say_lines([f"  {line}"]))
     _print_verdict(verdict)
     return EXIT_WORKS if verdict.works else EXIT_NOT
+
+
+async def _enrolled(arguments: Namespace) -> Bundle:
+    """Enrol, and return the bundle. Raises ``Refused`` and ``OSError``."""
+    if arguments.bundle is not None:
+        raise Refused(Refusal("the bundle", f"{arguments.bundle} and --enrol", "one of them", "leave one out"))
+    token = arguments.token or ""
+    if arguments.token_file:
+        token = _read(arguments.token_file).decode(errors="replace").split("\n")[0].strip()
+    if not token and Path(CERTIFICATE).exists():
+        return replace(_installed(), enrolled=Enrolled(parse_server(arguments.enrol).text, _present(EST_CA)))
+    authorities = _read(arguments.ca) if arguments.ca else b""
+    enrolment = Enrolment.parse(arguments.enrol, token, authorities, arguments.ca_fingerprint)
+    return await enrol(enrolment, datetime.now(UTC))
+
+
+def _installed() -> Bundle:
+    """Return the bundle of the key, certificate and CAs that an earlier run has put in place. Raises ``Refused``."""
+    parts = (_read(Path(KEY)), _read(Path(CERTIFICATE)), *(_present(authority_path(number)) for number in range(8)))
+    return read_bundle(b"".join(parts), None, datetime.now(UTC))
+
+
+def _present(path: str) -> bytes:
+    return _read(Path(path)) if Path(path).exists() else b""
 
 
 def _bundle(arguments: Namespace, reader: Callable[[bytes, str | None, datetime], Bundle]) -> Bundle:

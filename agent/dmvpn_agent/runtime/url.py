@@ -6,6 +6,8 @@ from urllib.parse import SplitResult, urlsplit
 
 #: Octets of a URL.
 MAX_URL = 2048
+#: Those of RFC 3986 without "#": no quotation marks, blanks or backslashes.
+_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]+")
 _PORTS = {"http": 80, "https": 443}
 #: A name of RFC 1123, an IPv4 address, or an IPv6 address without zone.
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
@@ -30,7 +32,7 @@ class Url:
     def parse(cls, text: str) -> "Url":
         """Read a URL. Raises ``BadUrl``."""
         expected = "expected a URL such as http://192.0.2.1/dmvpn-ca.crl, without user name, blanks or fragment"
-        if len(text) > MAX_URL or not re.fullmatch(r"[!-~]+", text) or "#" in text or "\\" in text:
+        if len(text) > MAX_URL or not _CHARACTERS.fullmatch(text):
             raise BadUrl(expected)
         try:
             split: SplitResult = urlsplit(text)

@@ -126,7 +126,7 @@ class Applier:
         self._report(f"starts {service}")
         await self._machine.must(self._commands.enable(service))
         await self._machine.must(self._commands.restart(service))
-        if not await self._machine.serves(step.socket, SERVES_SECONDS):
+        if step.socket and not await self._machine.serves(step.socket, SERVES_SECONDS):
             log = f"journalctl -u {service}" if self._commands.manager is Manager.SYSTEMD else "the system's log"
             raise MachineError(f"{service} does not serve {step.socket} after {SERVES_SECONDS:g} s: see {log}")
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from dmvpn_agent.addresses import Address, Network
+from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.policy.resources import combine, role_of
 from dmvpn_agent.policy.rules import Combination
 from dmvpn_agent.setup.refusal import Refusal, Refused
@@ -46,13 +47,24 @@ _DMVPN_CA_SOURCES = (Source.SUBJECT_ALT_NAME, Source.RFC3779, Source.DMVPN_CA)
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The EST server that issued a certificate, and renews it.
+
+    ``authorities``: the CAs of its TLS certificate in PEM, if they are others than those of the DMVPN.
+    """
+
+    server: str
+    authorities: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A readable bundle whose parts belong together.
 
     ``key``, ``certificate_pem`` and ``authorities`` are PEM; the authorities are all other certificates of the
     bundle, CAs and CRL signers. ``issuer_key``: the public key of the CA that issued the certificate. ``resources``:
     those that count. ``dmvpn_ca``: the certificate has dmvpn-ca's form. ``ca_blocks``: the networks of the issuer's
-    RFC 3779 extension.
+    RFC 3779 extension. ``enrolled`` is ``None`` for a certificate from a file.
     """
 
     key: bytes = field(repr=False)
@@ -63,6 +75,14 @@ class Bundle:
     resources: Resources
     dmvpn_ca: bool
     ca_blocks: tuple[Network, ...] = ()
+    enrolled: Enrolled | None = None
+
+    @property
+    def crl_is_fetched(self) -> bool:
+        """Tell whether the certificate or a CA says where a CRL is."""
+        read = (read_certificate(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER))
+                for pem in (self.certificate_pem, *self.authorities))  # fmt: skip
+        return bool(distribution_points(one for one in read if isinstance(one, Certificate)))
 
     @property
     def role(self) -> Role:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
 
+from cryptography import x509
+
 from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, Address, Network, contains, covers, overlap
+from dmvpn_agent.renewal.identity import swanctl_identity
 from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.node import TUNNEL_KEY, TUNNEL_MTU, Hub, Node
@@ -94,6 +97,10 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
         key=key.value,
         mtu=mtu.value,
         program=system.program,
+        fetches_crls=bundle.crl_is_fetched,
+        renewal_server=bundle.enrolled.server if bundle.enrolled else "",
+        renewal_has_own_ca=bool(bundle.enrolled and bundle.enrolled.authorities),
+        identity=swanctl_identity(x509.load_pem_x509_certificate(bundle.certificate_pem)) if bundle.enrolled else "",
     )
     return Choice(node, (
         ("role", role),
@@ -110,6 +117,8 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
         ("tunnel made by", tunnel_by),
         ("tunnel key", key),
         ("tunnel MTU", mtu),
+        ("CRLs fetched", Value(node.fetches_crls, "the certificates' distribution points")),
+        ("certificate renewed at", Value(node.renewal_server, "--enrol")),
     ))  # fmt: skip
 
 

@@ -4,6 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cryptography import x509
+
+from dmvpn_agent.renewal.est import EstError, read_key
+from dmvpn_agent.renewal.key_pair import KeyPair
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.frr_text import merged
 from dmvpn_agent.setup.node import Node
@@ -13,6 +17,7 @@ from dmvpn_agent.setup.paths import (
     CERTIFICATE,
     CONNECTIONS,
     DMVPN_CA,
+    EST_CA,
     FRR_CONF,
     FRR_DAEMONS,
     INTERFACES,
@@ -20,6 +25,7 @@ from dmvpn_agent.setup.paths import (
     MODULES,
     NETDEV,
     NETWORK,
+    RENEW_UNITS,
     STRONGSWAN,
     SYSCTL,
     TUNNEL_INTERFACES,
@@ -47,7 +53,7 @@ class FileStep:
 def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ...]:
     """Return every file of a node, in the order in which they are written."""
     return (
-        *_credentials(bundle),
+        *_credentials(bundle, system),
         *_strongswan(node),
         *_frr(node, system),
         FileStep(AGENT_TOML, render("agent.toml", node_values(node)).encode()),
@@ -56,11 +62,29 @@ def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ..
     )
 
 
-def _credentials(bundle: Bundle) -> Iterator[FileStep]:
+def _credentials(bundle: Bundle, system: System) -> Iterator[FileStep]:
     for number, authority in enumerate(bundle.authorities):
         yield FileStep(authority_path(number), authority, shown="the CA's certificate")
+    if bundle.enrolled and bundle.enrolled.authorities:
+        yield FileStep(EST_CA, bundle.enrolled.authorities, shown="the CA of the enrolment server")
+    if _is_renewed(bundle, system):
+        return
     yield FileStep(CERTIFICATE, bundle.certificate_pem, shown=f"the certificate of {bundle.certificate.subject}")
     yield FileStep(KEY, bundle.key, 0o600, shown="the key, which is not displayed")
+
+
+def _is_renewed(bundle: Bundle, system: System) -> bool:
+    """Tell whether the node has a later certificate of the bundle's subject, with its key."""
+    certificate, key = system.files.get(CERTIFICATE), system.files.get(KEY)
+    if certificate is None or key is None:
+        return False
+    try:
+        pair = KeyPair(read_key(key.content), x509.load_pem_x509_certificate(certificate.content))
+        given = x509.load_pem_x509_certificate(bundle.certificate_pem)
+    except (EstError, ValueError):
+        return False
+    later = pair.certificate.not_valid_after_utc > given.not_valid_after_utc
+    return pair.fits and later and pair.certificate.subject == given.subject
 
 
 def _strongswan(node: Node) -> Iterator[FileStep]:
@@ -121,8 +145,9 @@ def _network(node: Node, system: System) -> Iterator[FileStep]:
 
 def _units(node: Node, system: System) -> Iterator[FileStep]:
     """Yield the services. Those of a package are left alone: it has put them where it keeps them."""
-    if system.has_packaged_units:
-        return
-    for path, template in UNITS[system.services.manager].items():
-        mode = 0o755 if path.startswith("/etc/init.d/") else 0o644
+    units = {} if system.has_packaged_units else UNITS[system.services.manager]
+    if node.renewal_server:
+        units = units | RENEW_UNITS[system.services.manager]
+    for path, template in units.items():
+        mode = 0o755 if path.startswith(("/etc/init.d/", "/etc/periodic/")) else 0o644
         yield FileStep(path, render(template, node_values(node)).encode(), mode)

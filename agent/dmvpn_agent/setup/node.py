@@ -92,6 +92,9 @@ class Node:
     ``ibgp``: the nodes of the network may have one AS number. ``cisco``: routers with IOS are peers too.
     ``lan_networks``: the networks that this node announces. ``allowed_networks``: those that peers may have; on a
     spoke, empty for all. ``hubs``: on a hub, the other hubs. ``program``: the path of ``dmvpn-agent``.
+    ``fetches_crls``: certificates say where CRLs are. ``renewal_server``: the EST server that renews the certificate,
+    empty for none; then ``identity`` is the subject as swanctl reads it, and ``renewal_has_own_ca`` tells whether
+    another CA than the DMVPN's has issued the server's certificate.
     """
 
     role: Role
@@ -110,6 +113,10 @@ class Node:
     key: int = TUNNEL_KEY
     mtu: int = TUNNEL_MTU
     program: str = field(default=PACKAGED_PROGRAM)
+    fetches_crls: bool = False
+    renewal_server: str = ""
+    renewal_has_own_ca: bool = False
+    identity: str = ""
 
     @property
     def has_ipv6(self) -> bool:

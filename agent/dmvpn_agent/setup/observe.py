@@ -15,7 +15,7 @@ from dmvpn_agent.setup.disk import Disk
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError, found
 from dmvpn_agent.setup.observe_charon import find_charon
-from dmvpn_agent.setup.paths import ALL_PATHS, APPARMOR_PROFILE, CRLS
+from dmvpn_agent.setup.paths import ALL_PATHS, APPARMOR_PROFILE, CRLS, RENEW_TIMER
 from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED
 from dmvpn_agent.setup.services import Commands
 from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy, Uplink
@@ -35,6 +35,7 @@ _CHARON_SERVICES = {Manager.SYSTEMD: ("strongswan", "strongswan-starter"), Manag
 _PLACES = ("/etc", "/var/lib")
 _NEEDED_BYTES, _NEEDED_FILES = 1 << 20, 100
 _OWN_SERVICES = ("dmvpn-agent", "dmvpn-bridge")
+_OWN_TIMERS = {Manager.SYSTEMD: (RENEW_TIMER,), Manager.OPENRC: ()}
 
 
 async def observe(disk: Disk, journal: Journal, machine: Machine) -> System:
@@ -113,7 +114,7 @@ async def _services(machine: Machine, manager: Manager) -> Services:
     commands = Commands(manager)
     charon = next((name for name in _CHARON_SERVICES[manager] if _is_known(manager, name)), "")
     active, enabled = set(), set()
-    for service in filter(None, (charon, "frr", *_OWN_SERVICES)):
+    for service in filter(None, (charon, "frr", *_OWN_SERVICES, *_OWN_TIMERS[manager])):
         with suppress(MachineError):
             if (await machine.run(commands.is_active(service))).status == 0:
                 active.add(service)

@@ -14,6 +14,8 @@ FRR_APART = ("/etc/frr/zebra.conf", "/etc/frr/bgpd.conf", "/etc/frr/nhrpd.conf")
 CERTIFICATE = f"/etc/swanctl/x509/{CERTIFICATE_FILE}"
 KEY = f"/etc/swanctl/private/{CERTIFICATE_FILE}"
 CRLS = "/etc/dmvpn-agent/crl"
+#: The CAs of the EST server's TLS certificate, if they are others than the DMVPN's.
+EST_CA = "/etc/dmvpn-agent/est-ca.pem"
 INTERFACES, TUNNEL_INTERFACES = "/etc/network/interfaces", "/etc/network/interfaces.d/gre1"
 NETDEV, NETWORK = "/etc/systemd/network/50-gre1.netdev", "/etc/systemd/network/50-gre1.network"
 SYSCTL, MODULES = "/etc/sysctl.d/dmvpn.conf", "/etc/modules-load.d/dmvpn.conf"
@@ -31,6 +33,16 @@ UNITS = {
     },
     Manager.NONE: {},
 }
+#: What renews the certificate.
+RENEW_TIMER = "dmvpn-renew.timer"
+RENEW_UNITS = {
+    Manager.SYSTEMD: {
+        "/etc/systemd/system/dmvpn-renew.service": "systemd/dmvpn-renew.service",
+        f"/etc/systemd/system/{RENEW_TIMER}": f"systemd/{RENEW_TIMER}",
+    },
+    Manager.OPENRC: {"/etc/periodic/15min/dmvpn-renew": "openrc/dmvpn-renew.periodic"},
+    Manager.NONE: {},
+}
 
 
 def authority_path(number: int) -> str:
@@ -43,5 +55,6 @@ ALL_PATHS = (
     *(AGENT_TOML, CONNECTIONS, *STRONGSWAN.values(), DMVPN_CA, FRR_CONF, FRR_DAEMONS, *FRR_APART, CERTIFICATE, KEY),
     *(authority_path(number) for number in range(8)),
     *(INTERFACES, TUNNEL_INTERFACES, NETDEV, NETWORK, SYSCTL, MODULES, APPARMOR, APPARMOR_PROFILE),
-    *(path for paths in UNITS.values() for path in paths),
+    *(path for paths in (*UNITS.values(), *RENEW_UNITS.values()) for path in paths),
+    EST_CA,
 )

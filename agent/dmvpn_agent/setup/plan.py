@@ -24,7 +24,7 @@ USER, VICI_GROUP, VTY_GROUP = "dmvpn-agent", "charon-vici", "frrvty"
 FRR_NEEDED = ("zebra", "staticd", "bgpd", "nhrpd")
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 #: What the services make; undo removes it if it was not there before.
-MADE_BY_SERVICES = ("/var/lib/dmvpn-agent", "/run/dmvpn-agent")
+MADE_BY_SERVICES = ("/var/lib/dmvpn-agent", "/run/dmvpn-agent", "/var/lib/dmvpn-renew")
 NHRPD_TERMINAL = "/run/frr/nhrpd.vty"
 _CONCERNING = (at.AGENT_TOML, *(path for units in at.UNITS.values() for path in units))
 _DELETE = ("ip", "link", "delete", "gre1")
@@ -77,7 +77,7 @@ class Run:
 class Restart:
     """A service to start, or to restart; ``ours``: it must start with the machine, and undo stops it.
 
-    ``socket``: the Unix socket that it serves when it has started.
+    ``socket``: the Unix socket that it serves when it has started; empty for a timer.
     """
 
     service: str
@@ -124,7 +124,7 @@ def make_plan(node: Node, bundle: Bundle, system: System, *, start: bool = True)
         steps += _started(node, system, changed)
     running = frr_comparison(node, system)
     kept = tuple(f"{' / '.join(there)} (setup's: {wanted[-1]})" for there, wanted in running.kept)
-    return Plan(tuple(steps), kept, tuple(_notes(system, start=start)))
+    return Plan(tuple(steps), kept, tuple(_notes(node, system, start=start)))
 
 
 def frr_comparison(node: Node, system: System) -> Comparison:
@@ -197,7 +197,9 @@ def _der(pem: bytes) -> list[bytes]:
         return []
 
 
-def _notes(system: System, *, start: bool) -> Iterator[str]:
+def _notes(node: Node, system: System, *, start: bool) -> Iterator[str]:
+    if node.renewal_server and system.services.manager is not Manager.SYSTEMD:
+        yield "the certificate is renewed by cron: `dmvpn-agent renew` must run every quarter of an hour, as root"
     if start and system.services.manager is Manager.NONE:
         yield "no service manager runs here: start charon, dmvpn-bridge, dmvpn-agent and FRR in this order"
 
@@ -259,6 +261,8 @@ def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Itera
     if node.bridged:
         yield from _ours("dmvpn-bridge", "/run/dmvpn-agent/charon.vici", system, concerns(*_CONCERNING))
     yield from _ours("dmvpn-agent", "/run/dmvpn-agent/control.sock", system, concerns(*_CONCERNING))
+    if node.renewal_server and services.manager is Manager.SYSTEMD:
+        yield from _ours(at.RENEW_TIMER, "", system, concerns(*at.RENEW_UNITS[Manager.SYSTEMD]))
     yield from _frr_started(node, system, concerns(at.FRR_DAEMONS))
 
 

@@ -22,7 +22,7 @@ from dmvpn_agent.setup.node import (
     hub_lines,
     networks,
 )
-from dmvpn_agent.setup.paths import CERTIFICATE_FILE
+from dmvpn_agent.setup.paths import CERTIFICATE_FILE, EST_CA
 from dmvpn_agent.x509.certificate import Role
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ def node_values(node: Node) -> dict[str, object]:
         "key": node.key,
         "mtu": node.mtu,
         "program": node.program,
+        "fetches_crls": node.fetches_crls,
+        "renewal_server": node.renewal_server,
+        "renewal_ca": EST_CA if node.renewal_has_own_ca else "",
+        "identity": node.identity,
     }
 
 
@@ -178,5 +182,9 @@ def example_text(example: Example) -> str:
             "key": TUNNEL_KEY,
             "mtu": TUNNEL_MTU,
             "program": "/usr/bin/dmvpn-agent" if openrc else "dmvpn-agent",
+            "fetches_crls": False,
+            "renewal_server": "",
+            "renewal_ca": "",
+            "identity": "",
         },
     )
