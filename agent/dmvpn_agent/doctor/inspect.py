@@ -29,6 +29,7 @@ from dmvpn_agent.config.settings import Config
 from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
+from dmvpn_agent.doctor.neighbours import neighbour_differences
 from dmvpn_agent.doctor.node import (
     NHRPD_VICI,
     CharonView,
@@ -163,6 +164,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         iptables=await _read(lambda: Iptables().state(desired_chains(config.chain))),
         tunnels=await read_preview(config.links),
         crl_fetches=await _crl_fetches(config.crl, trust, charon),
+        neighbours=await _read(lambda: neighbour_differences(config.interfaces)),
         guard_refusal=await _read(lambda: _guard_refusal(config)),
         renewal=read_state(config.renewal.state) if config.renewal.server else None,
     )

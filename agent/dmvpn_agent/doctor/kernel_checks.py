@@ -17,6 +17,8 @@ def tunnel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
         return
     for name in expected.tunnels:
         yield from _tunnel(name, node.links.get(name), expected)
+        if 6 in expected.ip_versions[name]:
+            yield from _neighbours(name, node.neighbours)
     yield from _configured(node.tunnels)
 
 
@@ -48,6 +50,17 @@ def _tunnel(name: str, link: LinkView | None, expected: Expected) -> Iterator[Ch
         yield result(f"key of {name}", link.key is not None, link.key or "none",
                      "a key, by which the kernel distinguishes the tunnels",
                      f"create {name} with `key N`, the same on all nodes of that DMVPN", Level.WARNING)  # fmt: skip
+
+
+def _neighbours(name: str, neighbours: Mapping[str, str] | Unknown) -> Iterator[Check]:
+    if isinstance(neighbours, Unknown):
+        yield unknown(f"IPv6 neighbours of {name}", neighbours, "mount /proc/sys")
+    elif name in neighbours:
+        missing = neighbours[name]
+        yield result(f"IPv6 neighbours of {name}", not missing,
+                     "the kernel asks them by itself" if missing else "the kernel asks nhrpd",
+                     "the kernel asks nhrpd about old entries, as for IPv4: otherwise it drops others' packets after"
+                     " 40 s. zebra sets this from FRR 10.2.5, 10.3.3, 10.4.2 and 10.5 on", missing)  # fmt: skip
 
 
 def _ipv6_addresses(name: str, link: LinkView) -> Check:

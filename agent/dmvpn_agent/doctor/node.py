@@ -195,7 +195,8 @@ class NodeView:
     ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
     and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
     ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
-    ``guard_refusal``: why nft refuses the GRE guard, empty if it does not.
+    ``guard_refusal``: why nft refuses the GRE guard, empty if it does not. ``neighbours``: by interface, the commands
+    without which the kernel asks IPv6 neighbours by itself.
     ``renewal`` of the own certificate is ``None`` without ``renewal.server``.
     """
 
@@ -221,3 +222,4 @@ class NodeView:
     crl_fetches: Mapping[str, str] = field(default_factory=dict)
     guard_refusal: str | Unknown = ""
     renewal: RenewalState | None = None
+    neighbours: Mapping[str, str] | Unknown = field(default_factory=dict)

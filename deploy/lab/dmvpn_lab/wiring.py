@@ -52,6 +52,8 @@ def attach_node(node: Node, space: Namespace, scenario: Scenario, router: Namesp
         gateway,
         *(() if node.managed else _tunnel(GRE, node.nbma_address, node.protocol_addresses, key)),
     )
+    if not node.managed and any(address.version == 6 for address in node.protocol_addresses):
+        _ask_nhrpd_about_neighbours(space, GRE)
     if (second := scenario.second_at(node.name)) and not node.second:
         _batch_in(
             space,
@@ -75,6 +77,12 @@ def attach_backup(node: Node, space: Namespace, scenario: Scenario, router: Name
 def _forward_ipv6(node: Node, space: Namespace) -> None:
     if any(lan.version == 6 for lan in node.lans):
         space.run("sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1")
+
+
+def _ask_nhrpd_about_neighbours(space: Namespace, name: str) -> None:
+    """Set what docs/ipv6.md tells operators to set, as zebra does not before FRR 10.2.5."""
+    probes = (("app", 1), ("ucast", 0), ("mcast", 0))
+    space.run("sysctl", "-q", "-w", *(f"net.ipv6.neigh.{name}.{kind}_solicit={number}" for kind, number in probes))
 
 
 def _tunnel(name: str, local: IPv4Address, addresses: Iterable[Address], key: int) -> tuple[str, ...]:

@@ -109,6 +109,18 @@ def test_a_sound_node_has_no_problem() -> None:
     assert _problems(replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)) == {}
 
 
+def test_ipv6_neighbours_that_the_kernel_asks_itself_are_a_fault() -> None:
+    """With the commands; on a tunnel without IPv6 nobody asks."""
+    address = ("2001:db8:ff::1/128",)
+    link = replace(LINK, addresses=(*LINK.addresses, *address))
+    expected = replace(EXPECTED, ip_versions={"gre1": frozenset({4, 6})})
+    name, command = "IPv6 neighbours of gre1", "sysctl -w net.ipv6.neigh.gre1.app_solicit=1"
+    view = replace(SOUND, links={"gre1": link}, neighbours={"gre1": command})
+    assert _problems(view, expected)[name].do == command
+    assert name not in _problems(replace(view, neighbours={"gre1": ""}), expected)
+    assert name not in _problems(view)
+
+
 def test_a_native_node_without_the_gre_guard_is_warned() -> None:
     """In bridged mode the trap policy keeps GRE without IPsec out; nothing does in native mode."""
     sockets = {**SOUND.sockets, "nhrpd's charon": _socket("/run/charon.vici", CHARON)}

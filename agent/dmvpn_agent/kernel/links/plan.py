@@ -138,7 +138,7 @@ def _link(settings: TunnelSettings, link: ObservedLink) -> Iterator[LinkChange]:
 
 def _sysctls(settings: TunnelSettings, observed: Observed, *, new: bool) -> Iterator[LinkChange]:
     for sysctl in settings.sysctls():
-        own = sysctl.path.startswith(f"ipv4/conf/{settings.name}/")
+        own = f"/{settings.name}/" in sysctl.path
         if (new and own) or observed.sysctls.get(sysctl.path) != sysctl.value:
             yield SetSysctl(settings.name, sysctl)
 

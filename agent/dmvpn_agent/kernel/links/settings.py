@@ -24,6 +24,17 @@ class Sysctl(NamedTuple):
 DEFAULT_VRF = "default"
 
 
+def neighbour_sysctls(interface: str) -> Iterator[Sysctl]:
+    """Yield what makes the kernel ask nhrpd, and nobody else, whether an IPv6 neighbour is still there.
+
+    nhrpd wants that for both IP versions. zebra up to FRR 10.2.4, 10.3.2 and 10.4.1 sets it for IPv4 only: it cuts
+    the name of the IPv6 table, and the kernel refuses. Then the kernel sends neighbour solicitations. For these the
+    interface has no link-local address, and 40 s after an entry was made the kernel drops the packets of others.
+    """
+    for kind, probes in (("app", 1), ("ucast", 0), ("mcast", 0)):
+        yield Sysctl(f"ipv6/neigh/{interface}/{kind}_solicit", probes)
+
+
 @dataclass(frozen=True, slots=True)
 class TunnelSettings:
     """One tunnel interface. What is ``None`` is left as it is; a new interface gets the kernel's default.
@@ -69,5 +80,7 @@ class TunnelSettings:
             yield Sysctl("ipv6/conf/all/forwarding", 1)
         if self.uses_pmtu:
             yield Sysctl("ipv4/ip_forward_use_pmtu", 1)
+        if self.has_ipv6:
+            yield from neighbour_sysctls(self.name)
         if self.rp_filter is not None:
             yield Sysctl(f"ipv4/conf/{self.name}/rp_filter", self.rp_filter)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.doctor.neighbours import neighbour_differences
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.events import AddressEvent, LinkEvent
 from dmvpn_agent.kernel.links.changes import (
@@ -344,3 +345,14 @@ def test_the_settings_are_below_proc_sys_net() -> None:
     """They exist in this kernel."""
     for path in ("ipv4/ip_forward", "ipv4/ip_forward_use_pmtu", "ipv4/conf/lo/rp_filter"):
         assert Path("/proc/sys/net", path).exists()
+
+
+@in_network_namespace
+async def test_the_kernel_asks_nhrpd_about_ipv6_neighbours() -> None:
+    """What the plan wants is what the doctor checks; a veth pair has these settings too."""
+    command("ip", "link", "add", "gre1", "type", "veth", "peer", "name", "other")
+    assert "ucast_solicit=0" in (await neighbour_differences(("gre1", "gre9")))["gre1"]
+    settings = TunnelSettings("gre1", addresses=(IPV6,))
+    assert set((await KernelLinks().observe([settings])).sysctls.values()) == {0, 3}
+    await _apply(*(SetSysctl("gre1", sysctl) for sysctl in settings.sysctls()))
+    assert await neighbour_differences(("gre1", "gre9")) == {"gre1": ""}
