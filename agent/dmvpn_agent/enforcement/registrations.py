@@ -15,6 +15,8 @@ from dmvpn_agent.runtime.clocks import Uptime
 
 #: Seconds between two checks: on a spoke, which has a few hubs, and on a hub with all its peers.
 SPOKE_INTERVAL, HUB_INTERVAL = 0.5, 1.0
+#: Once, when an IKE_SA is about to end, and nhrpd is read before.
+READING_INTERVAL = 0.3
 
 
 class Registrations:
@@ -32,12 +34,14 @@ class Registrations:
 
     async def run(self) -> None:
         """Check until cancelled."""
+        interval = HUB_INTERVAL if self._orphans else SPOKE_INTERVAL
+        reading = False
         while True:
-            await self.check()
-            await asyncio.sleep(HUB_INTERVAL if self._orphans else SPOKE_INTERVAL)
+            before, reading = reading, await self.check()
+            await asyncio.sleep(READING_INTERVAL if reading and not before else interval)
 
-    async def check(self) -> None:
-        """Make one pass."""
+    async def check(self) -> bool:
+        """Make one pass; return whether an IKE_SA is about to end, and nhrpd has to be read before."""
         lacks = await self._hubs.check()
         if self._orphans:
             lacks += self._orphans.check()
@@ -45,6 +49,7 @@ class Registrations:
         if unread and self._orphans:
             self._orphans.read_again()
         await self._end(due)
+        return unread
 
     async def _end(self, due: Iterable[Lack]) -> None:
         causes: dict[IkeSa, str] = {}
