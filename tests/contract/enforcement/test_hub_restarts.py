@@ -137,10 +137,10 @@ async def test_a_reauthentication_is_not_taken_for_it(spoke: Spoke, logs: list[d
 async def test_an_old_ike_sa_that_the_hub_keeps_costs_no_packet(spoke: Spoke, logs: list[dict[str, Any]]) -> None:
     """As one does that authenticates anew and takes its time: it answers on the first one, and both stay."""
     first = spoke.circuits()
-    ping = ("ping", "-q", "-i", "0.01", "-c", "300", "-W", "5", spoke.side.inner)
-    pinged = asyncio.create_task(asyncio.to_thread(spoke.hub.space.result, ping))
     await spoke.hub_begins_another()
     await spoke.sees(2)
+    ping = ("ping", "-q", "-i", "0.01", "-c", "300", "-W", "5", spoke.side.inner)
+    pinged = asyncio.create_task(asyncio.to_thread(spoke.hub.space.result, ping))
     await spoke.registrations.check()
     assert [one["event"] for one in logs if one["event"] == "hub_probed"]
     await until(lambda: first.items() - spoke.circuits().items())
