@@ -1,4 +1,4 @@
-"""Copies Prometheus' rules and Grafana's dashboards into the package, for ``dmvpn-agent example``."""
+"""Copies Prometheus' rules, Grafana's dashboards and the CA's services into the package, for ``example``."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-EXAMPLES = {"prometheus": "*.yml", "grafana": "*.json"}
+EXAMPLES = {"prometheus": "*.yml", "grafana": "*.json", "ca": "*"}
 
 
 class BuildWithExamples(build_py):

@@ -1,7 +1,7 @@
 """A client of SCEP for tests: it builds messages, also ones that no client should send."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -21,10 +21,10 @@ def new_rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
 
-def self_signed(key: rsa.RSAPrivateKey) -> x509.Certificate:
+def self_signed(key: rsa.RSAPrivateKey, now: datetime | None = None) -> x509.Certificate:
     """What a client without a certificate signs its message with."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "router")])
-    now = utc_now()
+    now = now or utc_now()
     return x509.CertificateBuilder(
         name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1)
     ).sign(key, SHA256())  # fmt: skip

@@ -67,10 +67,20 @@ debian_charon() {
 debian() {
     deny_services
     debian_install frr "$(debian_charon)" strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iptables iproute2 \
-        iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck
+        iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck curl openssl
+    strongswan_curl_plugin
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"
         debian_install linux-image-amd64 qemu-system-x86 busybox-static cpio kmod file
+    fi
+}
+
+# The tests of enrolment need it for pki. Its package is unpacked and not installed: charon would load the others in it.
+strongswan_curl_plugin() {
+    mkdir -p "$venv/strongswan-extra"
+    if ! (cd "$venv/strongswan-extra" && apt-get -qq download libstrongswan-extra-plugins && dpkg -x ./*.deb . &&
+        rm ./*.deb) 2>/dev/null; then
+        say "libstrongswan-extra-plugins cannot be downloaded: the tests with strongSwan's pki will be skipped"
     fi
 }
 

@@ -21,6 +21,7 @@ from typing import Protocol
 import structlog
 
 from fuzz.cache_target import Authorities, Cache, Crls
+from fuzz.enrolment_target import ScepMessages
 from fuzz.http_targets import (
     CaFiles,
     Candidates,
@@ -68,7 +69,7 @@ def _targets() -> tuple[Target, ...]:
         *[certificates] * 4, *[cache] * 4, *[events] * 2, AddressBlocks(), AsIdentifiers(), Vici(), Crls(),
         Authorities(), Configuration(), NhrpCache(), BgpSummary(), Nft(), NodeText(), Recordings(), Handovers(),
         Settings(), Answers(), EstAnswers(), Candidates(), DistributionPoints(), Urls(), RenewalStates(),
-        CaRequests(), CaFiles(),
+        CaRequests(), CaFiles(), ScepMessages(),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, Table, func, insert, select, text
+from sqlalchemy import Connection, LargeBinary, Table, delete, func, insert, select, text
 from sqlalchemy.types import TypeEngine
 
 from dmvpn_agent.ca import schema
@@ -42,6 +42,7 @@ def restore(database: Database, data: bytes) -> dict[str, int]:
             _insert(connection, table, [row for name, row in rows if name == table.name])
         if {table.name: _count(connection, table) for table in _tables()} != counts:
             raise CaError("the backup is not complete: rows are missing", "take another one; nothing was restored")
+        connection.execute(delete(schema.token))  # they may have been used since
         record(connection, "restore", f"{sum(counts.values())} rows")
     return counts
 

@@ -8,7 +8,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from dmvpn_agent import __version__
-from dmvpn_agent.ca.authorities import Signer, issuing_authority, unlock
+from dmvpn_agent.ca.authorities import Signer, read_authorities, unlock
 from dmvpn_agent.ca.bundle import chain_pem
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
@@ -76,10 +76,13 @@ class EnrolmentServer:
     def start(self) -> None:
         """Read the keys, and listen. Raises ``CaError``, or ``OSError``, which says what to do."""
         with self._database.reading() as connection:
-            signer = unlock(issuing_authority(connection), self._passphrase, self._clocks.now())
+            kept = [one for one in read_authorities(connection) if one.key is not None or one.issues_to_nodes]
+        signers = [unlock(one, self._passphrase, self._clocks.now()) for one in kept]
+        signer = signers[-1]
         self._signer = signer
         self._tls, self._own = ServerTls(signer.authority.certificate), None
-        self._upkeep = Upkeep(self._database, signer, self._documents)
+        of_crls = [one for one in signers if one.authority.signs_crls]
+        self._upkeep = Upkeep(self._database, of_crls, self._documents)
         self.refresh()
         limits = Limits(self._settings.per_minute, in_seconds(self._clocks.uptime))
         registrar = Registrar(self._database, signer, limits, self._clocks.now)

@@ -69,7 +69,7 @@ class SignedMessage:
 
 def read_signed(data: bytes) -> SignedMessage:
     """Return a message. Raises ``Malformed``, also if its signature is wrong, and ``WeakAlgorithm``."""
-    content_type, explicit = _parts(data, (SEQUENCE, 0, len(data)), whole=True)
+    content_type, explicit = _exactly(_parts(data, (SEQUENCE, 0, len(data)), whole=True), 2)
     if _whole(data, content_type) != SIGNED_DATA:
         raise Malformed("it is no SignedData")
     start, stop = expect(data, explicit[1], explicit[2], SEQUENCE)

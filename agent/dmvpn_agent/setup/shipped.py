@@ -1,7 +1,7 @@
 """The files that come with the program: configuration to start from, services, rules and dashboards.
 
-Those that ``setup`` writes are rendered from their templates. Prometheus' and Grafana's lie in ``deploy`` of the
-checkout; in an installed program they are in the package, where ``setup.py`` copied them.
+Those that ``setup`` writes are rendered from their templates. Prometheus', Grafana's and the CA's lie in ``deploy``
+of the checkout; in an installed program they are in the package, where ``setup.py`` copied them.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,10 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "systemd": ("deploy/systemd/",),
     "prometheus": (),
     "grafana": (),
+    "ca": (),
 }
-#: The files of a topic that are copied into the package, by their suffix.
-COPIED: Mapping[str, str] = {"prometheus": ".yml", "grafana": ".json"}
+#: The files of a topic that are copied into the package, by the end of their names.
+COPIED: Mapping[str, str] = {"prometheus": ".yml", "grafana": ".json", "ca": ""}
 
 
 def shipped(topic: str) -> dict[str, str]:

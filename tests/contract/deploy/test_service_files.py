@@ -17,7 +17,9 @@ URL = "https://dmvpn.test/agent"
 CHARON_PROFILES = ("usr.lib.ipsec.charon", "usr.sbin.charon-systemd")
 TESTS = Path(__file__).parents[2]
 DEPLOY = TESTS.parent / "deploy"
-SCRIPTS = sorted([*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*"), *DEPLOY.glob("ca/*.periodic")])
+SCRIPTS = sorted(
+    [*DEPLOY.glob("openrc/*"), *DEPLOY.glob("apk/*"), *DEPLOY.glob("ca/*.periodic"), *DEPLOY.glob("ca/*.*d")]
+)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -48,7 +50,7 @@ def test_openrc_and_systemd_grant_the_same_capability(service: str) -> None:
 BOOT = """\
 [Unit]
 Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.service dmvpn-bridge.service
-Wants=dmvpn-ca-crl.service dmvpn-ca-crl.timer
+Wants=dmvpn-ca-crl.service dmvpn-ca-crl.timer dmvpn-ca.service
 """
 
 

@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from ca_registry import PASSPHRASE
+from dmvpn_agent.ca.authorities import change_passphrase
+from dmvpn_agent.ca.backup import backup, restore
+from dmvpn_agent.ca.database import Database
+from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.ca.settings import Settings
+from dmvpn_agent.ca.tokens import find_token
 from dmvpn_agent.runtime.clocks import utc_now
 from enrolling import World, serving
 
@@ -111,3 +117,29 @@ def test_silent_clients_keep_nobody_out(world: World) -> None:
     finally:
         for one in silent:
             one.close()
+
+
+def test_another_passphrase_is_for_the_servers_keys_too(tmp_path: Path) -> None:
+    """After ``ca passphrase`` the server starts with the new one, and has the same keys."""
+    with serving(tmp_path, scep=True) as world:
+        before = world.ask_plain("GET", "/scep?operation=GetCACert").body
+        world.server.stop()
+        with world.database.writing() as connection:
+            change_passphrase(connection, PASSPHRASE, b"another passphrase")
+        with pytest.raises(CaError, match="passphrase is wrong"):
+            world.server.start()
+        world.server._passphrase = b"another passphrase"
+        world.server.start()
+        assert world.ask_plain("GET", "/scep?operation=GetCACert").body == before
+
+
+def test_no_token_survives_a_backup(world: World, tmp_path: Path) -> None:
+    """A token that was used after the backup must not be good again."""
+    node = world.node()
+    token = node.token()
+    saved = backup(world.database)
+    node.enrol(token)
+    other = Database(str(tmp_path / "other.sqlite"))
+    restore(other, saved)
+    with other.reading() as connection:
+        assert find_token(connection, token) is None
