@@ -1,6 +1,7 @@
 """Serving a limited number of connections by asyncio streams."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -48,7 +49,8 @@ class Connection:
     def close(self) -> None:
         """Close it at once, without waiting for the client."""
         if self._transport is not None:
-            self._transport.abort()
+            with contextlib.suppress(AttributeError):  # of Python 3.11, after the end of a connection with TLS
+                self._transport.abort()
         elif not self._opening:  # otherwise asyncio closes it when ``open`` is cancelled
             self._socket.close()
 

@@ -1,7 +1,9 @@
 """What anybody may fetch from the CA's server: CRLs and CA certificates."""
 
+import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +145,15 @@ def test_no_token_survives_a_backup(world: World, tmp_path: Path) -> None:
     restore(other, saved)
     with other.reading() as connection:
         assert find_token(connection, token) is None
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_a_client_that_leaves_tls_at_once_is_nothing_to_report(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever version it speaks: no exception, and the next client is served."""
+    words = ["openssl", "s_client", "-connect", str(world.settings.https)]
+    for version in ["-tls1_2", "-tls1_3"] * 4:
+        subprocess.run([*words, version], input=b"\n", capture_output=True, check=False)
+    assert world.ask("GET", "/ca.pem").status == 200
+    assert [one for one in caplog.records if one.name == "asyncio" and one.levelname == "ERROR"] == []
