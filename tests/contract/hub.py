@@ -26,6 +26,10 @@ ca_certificates = ["{directory}/ca"]
 as_number = 65000
 [redirect]
 enabled = false
+[source_filter]
+mode = "off"
+[gre_guard]
+mode = "off"
 [frr]
 vtysh = "{frr}/vtysh"
 vty_directory = "{frr}"

@@ -23,8 +23,8 @@ COMMANDS = {
     "lint-policy": "Show the mistakes in the policy, and the rules in force. Exit status 1: the policy contradicts"
     " itself.",
     "replay": "Judge recorded events by the policy and show which decisions change. Exit status 1: some do.",
-    "plan": "Show what the agent would change in FRR with this configuration; change nothing. Exit status 1: there"
-    " are changes.",
+    "plan": "Show what the agent would change on this node with this configuration; change nothing. Exit status 1:"
+    " there are changes.",
     "reset": "Remove everything the agent owns from FRR and nftables, after asking. Exit status 1: something is"
     " left.",
     "example": "Print the files that come with the program: configuration, services, rules, dashboards.",

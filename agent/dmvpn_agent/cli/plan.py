@@ -1,4 +1,4 @@
-"""``plan``: what the agent would change in FRR, at the tunnel interfaces, and for the uplinks.
+"""``plan``: what the agent would change in FRR, nftables and iptables, at tunnel interfaces, and for the uplinks.
 
 The configuration need not be in force yet.
 
@@ -26,18 +26,16 @@ from dmvpn_agent.bgp.problems import bgp_problems, without_blocked
 from dmvpn_agent.bgp.settings import BgpSettings, Instance
 from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.cli import plan_nftables
+from dmvpn_agent.cli.plan_kernel import kernel_json, kernel_text, read_kernel
 from dmvpn_agent.cli.sections import section
 from dmvpn_agent.cli.stored_peers import judged
-from dmvpn_agent.cli.tunnel_text import tunnel_json, tunnel_text
+from dmvpn_agent.config.settings import Config
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
-from dmvpn_agent.kernel.links.read_preview import read_preview
-from dmvpn_agent.kernel.uplink.read_preview import UplinkPreview
-from dmvpn_agent.kernel.uplink.read_preview import read_preview as read_uplinks
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
-from dmvpn_agent.runtime.output import say, say_json, say_lines
+from dmvpn_agent.runtime.output import say_json, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
 
 
@@ -80,41 +78,33 @@ def run(arguments: Namespace) -> int:
     context = load_context(arguments.config)
     if arguments.nftables:
         return plan_nftables.run(context, as_json=as_json)
-    bgp, links = context.config.bgp, asyncio.run(read_preview(context.config.links))
-    uplinks = asyncio.run(read_uplinks(context.config.uplink))
-    amiss = links.would_change or links.problems or uplinks.changes or uplinks.trouble
-    status = Exit.DEGRADED if amiss else Exit.HEALTHY
-    kernel = {"tunnels": tunnel_json(links), "uplinks": list(uplinks.changes)}
-    if not as_json:
-        say_lines(tunnel_text(links))
-        say_lines(_uplink_text(uplinks))
-    if bgp is None:
-        if as_json:
-            say_json("plan/1", {"managed": False} | kernel)
-        else:
-            say("The agent does not manage BGP (bgp.enabled is false).")
-        return status
+    bgp = context.config.bgp
     try:
-        preview = asyncio.run(_preview(context, bgp))
+        peers, denied = _judged(context)
+        preview = asyncio.run(_preview(context.config, bgp, peers, denied)) if bgp else None
     except (StoreUnreadable, FrrUnavailable) as error:
         raise RequestError(Code.UNREACHABLE, str(error)) from error
+    kernel = asyncio.run(read_kernel(context.config, peers))
     if as_json:
-        say_json("plan/1", _json(preview) | kernel)
+        say_json("plan/1", (_json(preview) if preview else {"managed": False}) | kernel_json(kernel))
     else:
-        say_lines(_text(preview))
-    return Exit.DEGRADED if preview.different else status
+        say_lines(kernel_text(kernel))
+        say_lines(_text(preview) if preview else ["The agent does not manage BGP (bgp.enabled is false)."])
+    return Exit.DEGRADED if kernel.different or (preview and preview.different) else Exit.HEALTHY
 
 
-def _uplink_text(preview: UplinkPreview) -> Iterator[str]:
-    if preview.trouble:
-        yield f"UNKNOWN for the uplinks: {preview.trouble}"
-        yield ""
-    yield from section("CHANGES for the uplinks, before the first probe:", preview.changes)
+def _judged(context: JudgingContext) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
+    """Return the peers that are accepted and those that are denied. Raises ``StoreUnreadable`` if BGP needs them."""
+    try:
+        return judged(context, asyncio.run(_bound(context)))
+    except StoreUnreadable:
+        if context.config.bgp:
+            raise
+        return (), ()
 
 
-async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
-    terminals = Terminals(context.config.frr)
-    peers, denied = judged(context, await _bound(context, terminals))
+async def _preview(config: Config, bgp: BgpSettings, peers: tuple[Peer, ...], denied: tuple[Revoked, ...]) -> Preview:
+    terminals = Terminals(config.frr)
     seen = await FrrBgpd(terminals.reader, terminals.writer, bgp.instance).observe()
     neighbors = desired(peers, bgp)
     found = bgp_problems(
@@ -129,9 +119,9 @@ async def _preview(context: JudgingContext, bgp: BgpSettings) -> Preview:
     )
 
 
-async def _bound(context: JudgingContext, terminals: Terminals) -> frozenset[Address]:
+async def _bound(context: JudgingContext) -> frozenset[Address]:
     """Return the bound addresses, for conflicts between stored peers; none if nhrpd cannot be read."""
-    nhrpd = FrrNhrpd(terminals.reader, context.config.interfaces)
+    nhrpd = FrrNhrpd(Terminals(context.config.frr).reader, context.config.interfaces)
     try:
         tables = [await nhrpd.bindings(version, lambda _: None) for version in IP_VERSIONS]
     except NhrpdUnavailable:

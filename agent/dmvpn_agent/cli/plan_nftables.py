@@ -2,15 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 
 from dmvpn_agent.cli.stored_peers import judged
 from dmvpn_agent.explain.context import JudgingContext
-from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
-from dmvpn_agent.kernel.nftables.preview import TablePreview, preview
-from dmvpn_agent.kernel.nftables.program import Nftables
-from dmvpn_agent.kernel.read_links import read_links
+from dmvpn_agent.kernel.nftables.preview import TablePreview
+from dmvpn_agent.kernel.nftables.read_preview import read_preview
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
 from dmvpn_agent.runtime.output import say_json, say_lines
 from dmvpn_agent.runtime.sqlite_file import StoreUnreadable
@@ -25,7 +22,8 @@ def run(context: JudgingContext, *, as_json: bool) -> int:
     if as_json:
         say_json("plan/1", {"nftables": {
             "different": found.different, "there": found.there, "missing": [str(name) for name in found.missing],
-            "elements_added": found.added, "elements_removed": found.removed, "script": found.script,
+            "elements_added": found.added, "elements_removed": found.removed, "rules": list(found.rules),
+            "uncompared": found.uncompared, "script": found.script,
         }})  # fmt: skip
     else:
         say_lines(_text(found))
@@ -34,11 +32,14 @@ def run(context: JudgingContext, *, as_json: bool) -> int:
 
 async def _preview(context: JudgingContext) -> TablePreview:
     peers, _ = judged(context, frozenset())
-    settings = context.config.table
-    if settings.guard:
-        settings = replace(settings, guard=settings.guard.observing(settings.interfaces, await read_links()))
-    shown = await Nftables().show() if settings.keeps_table else None
-    return preview(desired_sections(settings, peers, shown.members if shown else {}), shown)
+    return await read_preview(context.config.table, peers)
+
+
+def rules_text(found: TablePreview) -> Iterator[str]:
+    """Yield what of the rules differs."""
+    yield from found.rules
+    if found.uncompared:
+        yield f"The rules are not compared: {found.uncompared}; run the command as root."
 
 
 def _text(found: TablePreview) -> Iterator[str]:
@@ -51,5 +52,6 @@ def _text(found: TablePreview) -> Iterator[str]:
     elif found.missing:
         yield f"# The table lacks: {', '.join(found.missing)}."
     if found.there:
-        yield f"# Elements to add: {found.added}; to remove: {found.removed}. Rules are compared by the agent alone."
+        yield f"# Elements to add: {found.added}; to remove: {found.removed}."
+        yield from (f"# {line}" for line in rules_text(found))
     yield from found.script.splitlines()

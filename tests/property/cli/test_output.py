@@ -103,6 +103,7 @@ def _arguments(as_json: bool) -> Namespace:
 
 STATUS = status_state(
     trust={"authorities": ["CN=CA"], "problems": ["x.crl: no CRL"],
+           "fetches": [{"url": "http://ca/a.crl", "succeeded": None, "trouble": "no route"}],
            "crls": [{"issuer": "CN=CA", "revoked": 1, "next_update": "2026-03-08T12:00:00+00:00"}]},
     nhrpd={"connected": True, "trouble": "nhrpd said"},
 )  # fmt: skip

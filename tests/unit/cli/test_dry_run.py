@@ -130,4 +130,7 @@ async def test_the_table_is_not_written(telemetry: Telemetry, logs: list[dict[st
     assert [entry["table"] for entry in logs if entry["event"] == "would_write_nftables"] == [
         "missing", "there, and replaced",
     ]  # fmt: skip
+    first, second = (entry["commands"] for entry in logs if entry["event"] == "would_write_nftables")
+    assert first[1] == "delete table inet dmvpn_agent"
+    assert second[0] == "flush table inet dmvpn_agent"
     assert telemetry.samples(kernel_metrics.NFTABLES_WRITES) == {}

@@ -13,8 +13,8 @@ class TablePreview:
     """``script``: the whole table as input of ``nft -f -``; empty if the agent keeps none.
 
     ``missing``: sections that the table lacks, wholly or in part. ``added`` and ``removed``: how many elements
-    differ. ``there``: whether there is a table. Whether the rules differ is unknown: nft shows them in its own words,
-    which only the agent that wrote them can compare.
+    differ. ``there``: whether there is a table. ``rules``: what of sets, chains and rules differs, as a diff in nft's
+    words; ``uncompared``: why they were not compared.
     """
 
     script: str
@@ -22,11 +22,13 @@ class TablePreview:
     missing: tuple[SectionName, ...]
     added: int
     removed: int
+    rules: tuple[str, ...] = ()
+    uncompared: str | None = None
 
     @property
     def different(self) -> bool:
         """Tell whether anything is known to differ."""
-        return self.there != bool(self.script) or bool(self.missing or self.added or self.removed)
+        return self.there != bool(self.script) or bool(self.missing or self.added or self.removed or self.rules)
 
 
 def preview(sections: tuple[Section, ...], shown: ShownTable | None) -> TablePreview:

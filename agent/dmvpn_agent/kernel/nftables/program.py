@@ -54,6 +54,13 @@ class Nftables:
             raise FirewallError(str(error)) from error
         return replace(table, elements=elements)
 
+    async def text(self) -> str:
+        """Return the table as nft prints it, without elements and what was counted. Raises ``FirewallError``."""
+        done = await self._nft("-s", "-t", "list", "table", *TABLE.split())
+        if done.status != 0:
+            raise FirewallError(f"nft cannot list table {TABLE}: {_message(done)}")
+        return done.stdout
+
     async def install(self, sections: tuple[Section, ...]) -> None:
         """Replace the agent's table; blocked endpoints stay blocked. Raises ``FirewallError``."""
         async with self._writing:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from dmvpn_agent.kernel import metrics
+from dmvpn_agent.kernel.nftables import script
 from dmvpn_agent.kernel.nftables.desired import desired_sections
 from dmvpn_agent.kernel.nftables.firewall import Firewall, FirewallError, TableChangedError
 from dmvpn_agent.kernel.nftables.plan import (
@@ -39,6 +40,8 @@ CHECK_INTERVAL, FIRST_RETRY_INTERVAL = 15.0, 0.5
 UNDER_WAY = 0.2
 #: Checks that may end early because another program changes the table, before that is a failure.
 PATIENCE = 3
+#: How many lines of nft's input a dry run logs; ``plan --nftables`` prints all of them.
+LOGGED_COMMANDS = 200
 
 
 class TableReconciler:
@@ -131,7 +134,7 @@ class TableReconciler:
             self.installed = True
         elif self._dry_run:
             self.installed = shown is not None
-            self._log_dry_run(shown)
+            self._log_dry_run(todo, sections, shown)
         else:
             await self._apply(todo, sections, shown)
         self.in_force = settings if self.installed and not (self._dry_run and todo) else None
@@ -241,7 +244,15 @@ class TableReconciler:
             if refused:
                 raise refused from None
 
-    def _log_dry_run(self, shown: ShownTable | None) -> None:
-        if self._dry_run_report.is_new("missing" if shown is None else shown.content):
-            # How nft shows the table is unknown until it is written, so an existing table may be right already.
-            log.info("would_write_nftables", table="missing" if shown is None else "there, and replaced")
+    def _log_dry_run(
+        self, todo: Rewrite | ChangeElements, sections: tuple[Section, ...], shown: ShownTable | None
+    ) -> None:
+        if isinstance(todo, ChangeElements):
+            commands = todo.script
+        else:
+            commands = script.render(sections) if shown is None else replace_rules(sections, shown)
+        # How nft shows the table is unknown until it is written, so an existing table may be right already.
+        if self._dry_run_report.is_new(("missing" if shown is None else shown.content, commands)):
+            lines = commands.splitlines()
+            log.info("would_write_nftables", table="missing" if shown is None else "there, and replaced",
+                     commands=lines[:LOGGED_COMMANDS], more=max(0, len(lines) - LOGGED_COMMANDS))  # fmt: skip
