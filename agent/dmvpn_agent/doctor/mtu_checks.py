@@ -45,8 +45,11 @@ def _mtu(name: str, link: LinkView, links: Mapping[str, LinkView], sas: Iterable
 def _uplink(link: LinkView, links: Mapping[str, LinkView]) -> tuple[str, int]:
     """Return the uplink of a tunnel interface and its MTU."""
     for name, other in links.items():
-        if name == link.device or (link.local and any(one.split("/")[0] == link.local for one in other.addresses)):
+        if link.local and any(one.split("/")[0] == link.local for one in other.addresses):
             return name, other.mtu
+    device = links.get(link.device or "")
+    if device and device.kind != "vrf":  # a VRF has an MTU of its own, which says nothing
+        return str(link.device), device.mtu
     return "the uplink", ETHERNET
 
 

@@ -68,3 +68,15 @@ def test_a_tunnel_in_a_vrf_is_a_warning() -> None:
     """nhrpd ignores it."""
     problems = _problems(SOUND, replace(EXPECTED, vrfs={"gre1": "red"}))
     assert [(name, problem.level) for name, problem in problems.items()] == [("VRF of gre1", Level.WARNING)]
+
+
+@pytest.mark.parametrize(
+    ("uplink", "mtu"), [(LinkView("", True, 1492, None, ("203.0.113.1/24",)), 1431), (None, 1439)]
+)
+def test_the_mtu_of_a_vrf_is_not_that_of_the_uplink(uplink: LinkView | None, mtu: int) -> None:
+    """With the VRF as the tunnel's device its slave counts, by the local address, or 1500 if there is none."""
+    tunnel = replace(LINK, device="wan", local="203.0.113.1")
+    links = {"gre1": replace(tunnel, mtu=mtu), "wan": LinkView("vrf", True, 65575, None, ())}
+    links |= {"eth0": uplink} if uplink else {}
+    assert list(_problems(replace(SOUND, links=links))) == ["MTU of gre1"]
+    assert _problems(replace(SOUND, links={**links, "gre1": replace(tunnel, mtu=mtu - 1)})) == {}
