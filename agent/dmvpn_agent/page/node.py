@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,8 @@ log = structlog.get_logger()
 TIMEOUT = 8.0
 #: Seconds for which an answer counts, however many browsers ask.
 FRESH = 1.0
-#: Requests to a node at once: its control socket has few connections, and operators need one.
+#: Requests about one peer, or the history, at once: a node's control socket has few connections, and operators need
+#: one. The others cannot be many, as those who want the same share one.
 AT_ONCE = 4
 #: What of ``status`` the list of the nodes has.
 STATUS_KEYS = ("role", "version", "started", "dry_run", "degraded", "faults", "peer_counts")
@@ -94,7 +96,7 @@ class Node:
 
     async def _answer(self, command: str, arguments: Mapping[str, Any]) -> Answer:
         try:
-            async with asyncio.timeout(self._timeout), self._turns:
+            async with asyncio.timeout(self._timeout), self._turns if arguments else nullcontext():
                 found = await self._source.ask(command, arguments)
             answer = await asyncio.to_thread(_checked, command, found)
         except TimeoutError:

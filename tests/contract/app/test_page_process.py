@@ -78,11 +78,11 @@ def test_a_page_outlives_its_agent(served: Served) -> None:
     node = served.node()
     assert "is the agent running?" in node["why"]
     assert node["answered_at"] is not None
-    (logged,) = served.agent.events("page_node_unreachable")
-    assert logged["outcome"] == "unreachable"
+    served.agent.wait_for("page_node_unreachable")
+    assert served.agent.events("page_node_unreachable")[0]["outcome"] == "unreachable"
     served.agent.start()
     until_now(lambda: served.node()["reachable"])
-    assert len(served.agent.events("page_node_answers")) == 1
+    served.agent.wait_for("page_node_answers")
 
 
 def test_a_page_that_hangs_is_not_waited_for_by_the_agent(served: Served) -> None:
@@ -116,6 +116,7 @@ def test_without_an_address_there_is_no_page(tmp_path: Path) -> None:
 def test_an_address_in_use_ends_the_process(served: Served) -> None:
     """Which the service manager starts again."""
     assert served.agent.start(command="page").wait(timeout=30) == 1
+    served.agent.wait_for("start_failed")
     assert "cannot listen on" in served.agent.events("start_failed")[0]["why"]
 
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from browser import CHROMIUM, MISSING, Tab, chromium
 from dmvpn_agent.page.settings import NodeSettings
 from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.runtime.http_access import HttpAccess
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.stages_text import TEXTS
 from fakes.agents import FakeAgent, crowd, peer, serving
@@ -277,6 +278,20 @@ async def test_texts_stand_out_from_their_background(tab: Tab, socket_path: Path
         await tab.until(f"{ROWS} === 5")
         found = await tab.run(CONTRASTS)
         assert {name: ratio for name, ratio in found.items() if ratio < 1} == {}
+
+
+async def test_a_password_is_asked_for_once(tab: Tab, socket_path: Path, tmp_path: Path) -> None:
+    """Also if it was typed into the address: scripts and data then come with it."""
+    users = tmp_path / "users"
+    users.write_text("eve:secret\n")
+    async with (
+        serving(socket_path, FakeAgent([peer(7)])),
+        page(socket_path, access=HttpAccess(users=users)) as client,
+    ):
+        await tab.visit(client.url.replace("://", "://eve:secret@"))
+        await tab.until(f"{ROWS} === 1")
+        await _show(tab, client, f"#/peer/{_node(client)}/spoke7")
+        await tab.until("document.querySelector('.stages') !== null")
 
 
 async def test_a_thousand_peers_are_shown(tab: Tab, socket_path: Path) -> None:

@@ -4,17 +4,35 @@ import asyncio
 import gzip
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dmvpn_agent.page.node import AT_ONCE
 from dmvpn_agent.page.settings import NodeSettings
 from dmvpn_agent.runtime.control_client import ask as ask_socket
+from dmvpn_agent.runtime.control_socket import Answer, Request
+from dmvpn_agent.runtime.document import Document
 from dmvpn_agent.runtime.http_access import HttpAccess
 from dmvpn_agent.view.stage import Stage
 from fakes.agents import FakeAgent, crowd, peer, serving
+from fakes.waiting import until
 from page_process import Client, page
+
+
+class Direct:
+    """A source without a socket."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def ask(self, command: str, arguments: Mapping[str, Any]) -> Document:
+        found = await self._answer(Request(command, arguments))
+        assert isinstance(found, dict)
+        return found
+
 
 ODD = "spoke/../7?x=<b>"
 
@@ -103,6 +121,28 @@ async def test_many_browsers_cost_the_agent_one_request(client: Client, agent: F
     await asyncio.gather(*(client.document("peers") for _ in range(20)))
     await client.document("peers")
     assert len([request for request in agent.asked if request.command == "peers"]) <= 2
+
+
+async def test_many_questions_about_peers_delay_nobody_else(client: Client, agent: FakeAgent) -> None:
+    """A few at a time are asked of the node; the list of its peers does not wait for them."""
+    release, waiting = asyncio.Event(), 0
+    answer = agent.answer
+
+    async def held(request: Request) -> Document | AsyncIterator[Document]:
+        nonlocal waiting
+        if request.command == "peer":
+            waiting += 1
+            await release.wait()
+        return await answer(request)
+
+    (node,) = client.app.nodes
+    node._source = Direct(held)
+    asked = [asyncio.create_task(client.document(f"peers/spoke{number}")) for number in range(2, 12)]
+    await until(lambda: waiting == AT_ONCE)
+    assert (await client.document("peers"))["ok"] is True
+    assert waiting == AT_ONCE
+    client.app._server._loop.call_soon_threadsafe(release.set)  # type: ignore[union-attr]
+    assert all([(await one)["ok"] for one in asked])
 
 
 async def test_an_answer_is_compressed_for_who_takes_it(client: Client) -> None:

@@ -12,11 +12,13 @@ export class Failure extends Error {
 
 // The data of a document; ``parameters`` become the query.
 export async function get(path, parameters = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+  const url = new URL(`api/v1/${path}`, location.href);
+  url.search = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+  url.username = url.password = ""; // fetch refuses a URL with a password, which somebody may have typed
   let answer;
   let found;
   try {
-    answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, {
+    answer = await fetch(url, {
       cache: "no-store",
       redirect: "error",
       signal: AbortSignal.timeout(TIMEOUT),
