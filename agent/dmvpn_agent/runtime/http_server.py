@@ -180,6 +180,10 @@ class HttpServer:
     def _run(loop: asyncio.AbstractEventLoop, work: asyncio.Task[None]) -> None:
         try:
             loop.run_until_complete(asyncio.gather(work, return_exceptions=True))
+            if left := asyncio.all_tasks(loop):  # what pages have begun
+                for task in left:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left))
         finally:
             loop.close()
 
