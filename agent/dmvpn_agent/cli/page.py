@@ -46,15 +46,16 @@ def _node(text: str) -> NodeSettings:
 def run(arguments: Namespace) -> int:
     """Run the page until it is stopped; return the exit status. Raises ``ConfigError``."""
     allow_many()
-    read = partial(_load, listen=arguments.listen, nodes=tuple(arguments.node))
+    read = partial(_load, arguments)
     with logs.running():
         return asyncio.run(serve(PageApp, arguments.config, read))
 
 
-def _load(file: Path, listen: Endpoint | None, nodes: tuple[NodeSettings, ...]) -> PageConfig:
+def _load(arguments: Namespace, file: Path) -> PageConfig:
     """Return the configuration with the arguments. Raises ``ConfigError``."""
     config = load_page(file)
-    page = replace(config.page, listen=listen or config.page.listen, nodes=(*config.page.nodes, *nodes))
+    listen, nodes = arguments.listen or config.page.listen, (*config.page.nodes, *arguments.node)
+    page = replace(config.page, listen=listen, nodes=nodes)
     refuse_open(page)
     refuse_twice(page)
-    return replace(config, page=page)
+    return replace(config, page=page, control_socket=arguments.socket or config.control_socket)

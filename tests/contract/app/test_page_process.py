@@ -120,6 +120,20 @@ def test_an_address_in_use_ends_the_process(served: Served) -> None:
     assert "cannot listen on" in served.agent.events("start_failed")[0]["why"]
 
 
+def test_a_control_socket_is_named_on_the_command_line(served: Served, tmp_path: Path) -> None:
+    """As for every command; `[page]` needs no agent's configuration beside it."""
+    (tmp_path / "only").mkdir()
+    other = Agent(tmp_path / "only", "[page]\n")
+    address = str(free_endpoint())
+    other.start("--listen", address, "--socket", f"{served.agent.directory}/control.sock", command="page")
+    try:
+        other.wait_for("page_listening")
+        served.address = address
+        assert served.node()["reachable"] is True
+    finally:
+        other.kill()
+
+
 def test_nodes_are_named_on_the_command_line(served: Served) -> None:
     """A page of a page, and a socket, for a moment."""
     address = str(free_endpoint())
