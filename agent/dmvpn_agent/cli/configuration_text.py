@@ -31,9 +31,25 @@ def configuration_text(config: Config) -> str:
         "",
         policy_text(config.policy),
         "",
-        "FRR's configuration must contain:",
-        f"  nhrp event socket {config.event_socket}",
+        *_frr_lines(config),
     ]
+    if config.bgp:
+        lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 the agent gives vtysh:"]
+        lines += [f"  {line}" for line in _example(config)]
+    if sections := desired_sections(config.table, (), {}):
+        lines += [
+            "",
+            "The agent gives nft -f -:",
+            *(f"  {line}" for line in script.render(sections).splitlines()),
+        ]
+    for version, chain in desired_chains(config.chain).items():
+        restore = f"ip{'' if version == 4 else '6'}tables-restore --noflush"
+        lines += ["", f"The agent gives {restore}:", *(f"  {line}" for line in replace(chain, None).splitlines())]
+    return "\n".join(lines)
+
+
+def _frr_lines(config: Config) -> list[str]:
+    lines = ["FRR's configuration must contain:", f"  nhrp event socket {config.event_socket}"]
     if config.redirect:
         lines.append(f"  nhrp nflog-group {config.redirect.nflog_group}")
     if config.multicast:
@@ -47,21 +63,9 @@ def configuration_text(config: Config) -> str:
         to = "dynamic" if config.role is Role.HUB else "HUB-NBMA-ADDRESS"
         lines += [f"   ip nhrp map multicast {to}"] if config.multicast else []
     if config.bgp:
-        settings = config.bgp
-        lines += [f"  {settings.instance}"]
-        lines += [f"   neighbor {group} peer-group" for group in settings.groups]
-        lines += ["", "For an accepted peer 192.0.2.1 with AS=64512 and NET=198.51.100.0/24 the agent gives vtysh:"]
-        lines += [f"  {line}" for line in _example(config)]
-    if sections := desired_sections(config.table, (), {}):
-        lines += [
-            "",
-            "The agent gives nft -f -:",
-            *(f"  {line}" for line in script.render(sections).splitlines()),
-        ]
-    for version, chain in desired_chains(config.chain).items():
-        restore = f"ip{'' if version == 4 else '6'}tables-restore --noflush"
-        lines += ["", f"The agent gives {restore}:", *(f"  {line}" for line in replace(chain, None).splitlines())]
-    return "\n".join(lines)
+        lines.append(f"  {config.bgp.instance}")
+        lines += [f"   neighbor {group} peer-group" for group in config.bgp.groups]
+    return lines
 
 
 def policy_text(policy: Policy) -> str:

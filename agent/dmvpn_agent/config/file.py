@@ -68,6 +68,13 @@ def load_contradictory(file: Path) -> Config:
 def read_config(raw: dict[str, Any]) -> Config:
     """Return the configuration of a TOML document; its policy may contradict itself. Raises ``ConfigError``."""
     top = Table("", raw)
+    config = _read_tables(top)
+    top.finish()
+    _refuse_clashes(config, bridge_is_used="bridge" in raw)
+    return config
+
+
+def _read_tables(top: Table) -> Config:
     role = Role(top.get("role", parse.one_of(*Role)))
     nhrp, policy, bgp_table = top.table("nhrp"), top.table("policy"), top.table("bgp")
     tunnels = nhrp.get("interfaces", interfaces_with_profiles, {"gre1": "dmvpn"})
@@ -77,7 +84,7 @@ def read_config(raw: dict[str, Any]) -> Config:
     metrics, access = read_metrics(top.table("metrics"))
     links = read_tunnels(top, tuple(tunnels))
     trust_files = read_trust_files(policy, crl, state_directory, ike)
-    config = Config(
+    return Config(
         role=role,
         state_directory=state_directory,
         control_socket=read_control_socket(top),
@@ -105,9 +112,6 @@ def read_config(raw: dict[str, Any]) -> Config:
         peers=read_peers(top.table("peers")),
         page=read_page(top.table("page")),
     )
-    top.finish()
-    _refuse_clashes(config, bridge_is_used="bridge" in raw)
-    return config
 
 
 def _refuse_clashes(config: Config, *, bridge_is_used: bool) -> None:

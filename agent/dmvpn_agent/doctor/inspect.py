@@ -2,7 +2,6 @@
 
 import asyncio
 import platform
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,14 +19,10 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_neighbor
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems
-from dmvpn_agent.charon.commands import list_connections, list_own_certificates, list_plugins, list_sas
-from dmvpn_agent.charon.commands import version as charon_version
-from dmvpn_agent.charon.events import PATCHED_EVENT
-from dmvpn_agent.charon.sa import ChildSa, IkeSa, circuits
-from dmvpn_agent.charon.vici_client import ViciSession
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
+from dmvpn_agent.doctor.inspect_charon import read_charon, swanctl_confined
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.neighbours import neighbour_differences
 from dmvpn_agent.doctor.node import (
@@ -38,8 +33,6 @@ from dmvpn_agent.doctor.node import (
     MetricsView,
     NhrpdView,
     NodeView,
-    OwnCertificate,
-    SaView,
     SocketView,
     TrapPolicy,
     Unknown,
@@ -61,10 +54,8 @@ from dmvpn_agent.renewal.state import read_state
 from dmvpn_agent.runtime.exposition import served
 from dmvpn_agent.runtime.http_client import HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.program import run
-from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.url import Url
-from dmvpn_agent.x509.certificate import Certificate, Role
-from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.crl import MAX_CRL_BYTES, CrlError, read_crls
 from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import read_trust
@@ -73,9 +64,6 @@ TIMEOUT = 10.0
 MAX_OUTPUT = 4 << 20
 #: User and primary group of the services in deploy/.
 SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
-
-_APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
-_SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.swanctl", "local/usr.sbin.swanctl"))
 
 #: The sections of the agent's nftables table that an operator configures.
 _SECTIONS = {
@@ -132,15 +120,11 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
     agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
     with acting_as(agent):
         trust, trust_problems = read_trust(config.trust_files)
-    nhrpd, charon = await _read(lambda: _nhrpd(config)), await _read(lambda: _charon(config.ike.vici_socket))
-    packages = {name: _package(name) for name in ("cryptography", "h11", "pyroute2", "structlog", "vici")}
-    versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
-    versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
-    if not isinstance(nhrpd, Unknown):
-        versions["FRR"] = nhrpd.version
+    nhrpd = await _read(lambda: _nhrpd(config))
+    charon = await _read(lambda: read_charon(config.ike.vici_socket, TIMEOUT))
     return NodeView(
         now=datetime.now(UTC),
-        versions=versions,
+        versions=_versions(nhrpd),
         charon=charon,
         traps=await _read(_traps),
         nhrpd=nhrpd,
@@ -149,7 +133,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         forwards=await _read(lambda: _forwards("ipv4/ip_forward")),
         forwards_ipv6=await _read(lambda: _forwards("ipv6/conf/all/forwarding")),
         routes=await _read(lambda: _routes(expected(config).announced)),
-        swanctl_confined=await _read(lambda: _swanctl_confined(config.ike.vici_socket)),
+        swanctl_confined=await _read(lambda: swanctl_confined(config.ike.vici_socket)),
         authorities=tuple(authority.subject for authority in trust.authorities),
         trust_problems=trust_problems,
         table=await _read(_table),
@@ -221,6 +205,15 @@ def _sockets(config: Config, nhrpd_vici: Path, agent: User | None) -> dict[str, 
     return sockets
 
 
+def _versions(nhrpd: NhrpdView | Unknown) -> dict[str, str]:
+    packages = {name: _package(name) for name in ("cryptography", "h11", "pyroute2", "structlog", "vici")}
+    versions = {"dmvpn-agent": __version__, "the kernel": platform.release(), "Python": platform.python_version()}
+    versions["Python packages"] = ", ".join(f"{name} {number}" for name, number in packages.items())
+    if not isinstance(nhrpd, Unknown):
+        versions["FRR"] = nhrpd.version
+    return versions
+
+
 def _package(name: str) -> str:
     try:
         return version(name)
@@ -238,33 +231,6 @@ async def _read(part: Callable[[], Awaitable[V]]) -> V | Unknown:
         words = str(error) or type(error).__name__
         denied = isinstance(error, PermissionError) or "not permitted" in words or "ermission denied" in words
         return Unknown(words, permission=denied)
-
-
-async def _charon(path: Path) -> CharonView:
-    session = ViciSession(*await asyncio.open_unix_connection(path), Telemetry(), TIMEOUT, max_waiting_events=1000)
-    try:
-        release = await charon_version(session)
-        patched = await session.register(PATCHED_EVENT)
-        connections = await list_connections(session)
-        plugins = await list_plugins(session)
-        own = [read_certificate(der) for der in await list_own_certificates(session)]
-        sas = await list_sas(session)
-    finally:
-        with suppress(OSError):
-            await session.close()
-    modes = {one.name: one.modes.get(one.name) for one in connections}
-    methods = {one.name: one.authentication for one in connections}
-    return CharonView(release, patched, modes, tuple(
-        OwnCertificate(one.subject, one.not_before, one.not_after, distribution_points([one]))
-        for one in own
-        if isinstance(one, Certificate)
-    ), plugins, methods, tuple(_sa(*circuit) for circuit in circuits(sas).values()))  # fmt: skip
-
-
-def _sa(sa: IkeSa, child: ChildSa) -> SaView:
-    algorithms = child.algorithms
-    peer = str(sa.remote_host)
-    return SaView(sa.name, peer, algorithms.encryption, algorithms.integrity, child.udp_encapsulated)
 
 
 async def _print(*argv: str) -> str:
@@ -315,18 +281,6 @@ async def _routes(networks: Sequence[Network]) -> dict[Network, str]:
         if found := parse_route(await _print(*words)):
             routes[network] = found
     return routes
-
-
-async def _swanctl_confined(socket: Path) -> bool:
-    """Tell whether AppArmor enforces a profile of swanctl whose files do not name charon's socket."""
-    try:
-        profiles = _APPARMOR.read_text()
-    except FileNotFoundError:
-        return False
-    if not re.search(r"swanctl \(enforce\)", profiles):
-        return False
-    rules = "\n".join(file.read_text() for file in _SWANCTL_PROFILE if file.exists())
-    return re.search(rf"^\s*{re.escape(str(socket))}\s+rw,", rules, re.MULTILINE) is None
 
 
 async def _guard_refusal(config: Config) -> str:

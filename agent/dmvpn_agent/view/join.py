@@ -63,8 +63,7 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
     evidence = evidence_of(draft, bgp, alert, sources)
     stage = stage_of(evidence)
     known, certificate = draft.known, draft.certificate
-    before = sources.tracks.get(draft.key) or (known.track if known else UNTRACKED)
-    track = before.after(stage, sources.now)
+    track = (sources.tracks.get(draft.key) or (known.track if known else UNTRACKED)).after(stage, sources.now)
     return JoinedPeer(
         name=name,
         key=draft.key,
