@@ -23,19 +23,15 @@ class ServerTls:
 
     def __init__(self, authority: x509.Certificate) -> None:
         """``authority``: the CA that issues certificates to nodes."""
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.verify_mode = ssl.CERT_OPTIONAL
-        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
         nobody = new_key()
-        anchor = unbounded(authority).sign(nobody, digest_for(nobody))
-        self._context.load_verify_locations(cadata=anchor.public_bytes(Encoding.DER))
-        # No client comes back within the time in which a session could be resumed, and resuming skips the checks.
-        self._context.options |= ssl.OP_NO_TICKET
-        self._context.num_tickets = 0
+        self._anchor = unbounded(authority).sign(nobody, digest_for(nobody)).public_bytes(Encoding.DER)
+        self._context: ssl.SSLContext | None = None
+        self._files: object = None
 
-    def context(self) -> ssl.SSLContext | None:
-        """Return how to do TLS with the next client."""
+    def context(self) -> ssl.SSLContext:
+        """Return how to do TLS with the next client. Raises ``OSError`` while there is no certificate to show."""
+        if self._context is None:
+            raise OSError("the server has no certificate yet")
         return self._context
 
     def admits(self, _: str) -> bool:
@@ -48,18 +44,33 @@ class ServerTls:
 
     def use(self, own: ServiceKey, chain: bytes) -> None:
         """Show this certificate from now on; ``chain``: PEM of the CAs between it and the root."""
-        descriptor = os.memfd_create(
-            "tls", os.MFD_CLOEXEC
-        )  # the module reads files only, and the key stays in memory
+        # Python's module reads files only; this one is in memory.
+        descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
         try:
             os.write(descriptor, plain_pem(own.key) + own.certificate.public_bytes(Encoding.PEM) + chain)
-            self._context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+            self._show(Path(f"/proc/self/fd/{descriptor}"), None)
         finally:
             os.close(descriptor)
 
     def use_files(self, certificate: Path, key: Path) -> None:
-        """Show a certificate of the operator from now on. Raises ``CaError``."""
+        """Show a certificate of the operator from now on, if it has changed. Raises ``CaError``."""
         try:
-            self._context.load_cert_chain(certificate, key)
+            found = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in (certificate, key)]
+            if found != self._files:
+                self._show(certificate, key)
+                self._files = found
         except OSError as error:  # ssl.SSLError is one
             raise CaError(f"{certificate}, {key}: {error}", "name a certificate and its key, in PEM") from error
+
+    def _show(self, certificate: Path, key: Path | None) -> None:
+        """Make a new context: the thread of the port may use the one that there is."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
+        context.load_verify_locations(cadata=self._anchor)
+        # No client comes back within the time in which a session could be resumed, and resuming skips the checks.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+        context.load_cert_chain(certificate, key)
+        self._context = context

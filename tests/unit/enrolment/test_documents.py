@@ -9,18 +9,22 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca_registry import PASSPHRASE
 from dmvpn_agent.ca.authorities import change_passphrase
 from dmvpn_agent.ca.backup import backup, restore
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.ca.keys import plain_pem
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.tokens import find_token
+from dmvpn_agent.enrolment.tls import ServerTls
 from dmvpn_agent.runtime.clocks import utc_now
 from enrolling import World, serving
+from scep_client import new_rsa_key, self_signed
 
 CRL = "/crl/dmvpn.crl"
 
@@ -157,3 +161,22 @@ def test_a_client_that_leaves_tls_at_once_is_nothing_to_report(
         subprocess.run([*words, version], input=b"\n", capture_output=True, check=False)
     assert world.ask("GET", "/ca.pem").status == 200
     assert [one for one in caplog.records if one.name == "asyncio" and one.levelname == "ERROR"] == []
+
+
+def test_a_certificate_of_the_operator(tmp_path: Path) -> None:
+    """Its files are read again when they change; one that cannot be read leaves the former in use."""
+    key, file = new_rsa_key(), tmp_path / "tls.pem"
+    own = ServerTls(self_signed(key))
+    with pytest.raises(OSError, match="no certificate"):
+        own.context()
+    with pytest.raises(CaError, match=r"tls\.pem"):
+        own.use_files(file, file)
+    file.write_bytes(plain_pem(key) + self_signed(key).public_bytes(Encoding.PEM))
+    own.use_files(file, file)
+    first = own.context()
+    own.use_files(file, file)
+    assert own.context() is first
+    file.write_text("nothing")
+    with pytest.raises(CaError, match=r"tls\.pem"):
+        own.use_files(file, file)
+    assert own.context() is first
