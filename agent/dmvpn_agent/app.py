@@ -185,7 +185,7 @@ class AgentApp:
                 "connected": admission.events.open_connections > 0,
                 "trouble": admission.bindings.trouble,
             },
-            "charon": charon_status(components.charon.watch),
+            "charon": charon_status(components.charon.watch, self._clocks.now()),
             "trust": trust_status(trust, admission.denials, components.trust.fetcher),
             "renewal": renewal_status(self._config.renewal),
             "peers": peers_status(admission.peers, reconciler, self._clocks),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what the lab and the tests need: Debian's packages by apt, Alpine's by apk, Python's into .venv of the checkout.
-# Says what it installs (prometheus for its promtool, which checks the alerts). A second run finds its stamp and ends at once.
+# Says what it installs (prometheus for promtool and Alertmanager for amtool, which check the alerts). A second run finds its stamp and ends at once.
 set -eu
 
 checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -42,7 +42,7 @@ debian_install() {
     # shellcheck disable=SC2086  # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
     # If they were installed only now, for the lab, they must not start with the machine either.
-    for service in frr prometheus; do
+    for service in frr prometheus prometheus-alertmanager; do
         case "$missing " in
         *" $service "*) ! command -v systemctl >/dev/null || systemctl --quiet disable "$service" 2>/dev/null || true ;;
         esac
@@ -67,7 +67,7 @@ debian_charon() {
 debian() {
     deny_services
     debian_install frr "$(debian_charon)" strongswan-swanctl strongswan-pki libstrongswan-standard-plugins libcharon-extra-plugins nftables iptables iproute2 \
-        iputils-ping procps util-linux make python3 python3-venv prometheus shellcheck curl openssl
+        iputils-ping procps util-linux make python3 python3-venv prometheus prometheus-alertmanager shellcheck curl openssl
     strongswan_curl_plugin
     if ! has_gre_and_esp; then
         say "this kernel has no GRE or no ESP: the lab will use a VM"

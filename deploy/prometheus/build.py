@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OUTPUT = Path(__file__).with_name("rules.yml")
-#: Put your own copy's address here with ``--runbook``.
-RUNBOOK = "https://dmvpn-agent.example.net/docs/runbook.md"
+#: Where the package's documentation is. Put the address of your own copy in its place with ``--runbook``, or with
+#: ``dmvpn-agent example prometheus rules.yml --runbook URL``.
+RUNBOOK = "file:///usr/share/doc/dmvpn-agent/runbook.md"
 
 
 @dataclass(frozen=True, slots=True)

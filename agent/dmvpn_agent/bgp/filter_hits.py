@@ -17,9 +17,9 @@ from dmvpn_agent.runtime import json_values as typed
 MAX_LISTS = 100
 
 
-def hits_command(address: Address) -> str:
-    """Return the command that shows a neighbor's IPv4 filter with its counters."""
-    return f"show ip prefix-list detail {list_name(address)} json"
+def hits_command(address: Address, version: int = 4) -> str:
+    """Return the command that shows a neighbor's filter of an IP version with its counters."""
+    return f"show {'ip' if version == 4 else 'ipv6'} prefix-list detail {list_name(address, version)} json"
 
 
 def parse_filter_hits(text: str, skip: Callable[[str], None]) -> Mapping[str, int]:

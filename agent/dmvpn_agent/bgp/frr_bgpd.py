@@ -7,14 +7,17 @@ for zebra and the daemons that it manages. So the agent reads and writes bgpd al
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from hashlib import sha256
 
+from dmvpn_agent.addresses import IP_VERSIONS
 from dmvpn_agent.bgp.bgpd import FrrRefused, FrrUnavailable, Snapshot
 from dmvpn_agent.bgp.filter_hits import MAX_LISTS, hits_command, parse_filter_hits
 from dmvpn_agent.bgp.neighbors import Observed, list_name
+from dmvpn_agent.bgp.operator_bgp import IPV6
 from dmvpn_agent.bgp.plan import Change
 from dmvpn_agent.bgp.running_config import parse_running_config, require_complete
-from dmvpn_agent.bgp.sessions import ESTABLISHED, parse_bgp_summary
+from dmvpn_agent.bgp.sessions import ESTABLISHED, Session, parse_bgp_summary, with_ipv6
 from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.bgp.vtysh_lines import END_TRANSACTION, START_TRANSACTION, render
 from dmvpn_agent.frr.show_json import FrrFormatError
@@ -47,11 +50,13 @@ class FrrBgpd:
         """Read configuration and sessions. Raises ``FrrUnavailable``."""
         # In this order: if bgpd is killed while vtysh prints half a configuration, reading the sessions fails.
         config = await _run(self._reader, ("show running-config",))
-        summary = await _run(self._reader, (f"show bgp {self._instance.in_show}ipv4 unicast summary json",))
+        summaries = [await self._summary("ipv4")]
+        if IPV6 in config.text:
+            summaries.append(await self._summary("ipv6"))
         if config.status != 0:
             raise FrrUnavailable(f"bgpd printed no configuration: {config.last_output()}")
         try:
-            snapshot = await asyncio.to_thread(self._read, config, summary)  # 0.1 s for a thousand neighbors
+            snapshot = await asyncio.to_thread(self._read, config, summaries)  # 0.1 s for a thousand neighbors
         except FrrFormatError as error:
             raise FrrUnavailable(f"unexpected output of bgpd: {error}; it ends in: {config.last_output()}") from error
         return await self._with_filter_hits(snapshot)
@@ -61,20 +66,36 @@ class FrrBgpd:
         silent = [
             address
             for address, session in snapshot.own_sessions()
-            if session.state == ESTABLISHED and session.prefixes == 0 and address.version == 4
+            if session.state == ESTABLISHED
+            and not session.prefixes
+            and not session.prefixes_ipv6
+            and address.version == 4
         ][:MAX_LISTS]
         if not silent:
             return snapshot
-        shown = await _run(self._reader, [hits_command(address) for address in silent])
+        shown = await _run(
+            self._reader,
+            [
+                hits_command(address, version)
+                for address in silent
+                for version in _families(snapshot.sessions[address])
+            ],
+        )
         hits = parse_filter_hits(shown.text, self._skip_session)
         sessions = dict(snapshot.sessions)
         for address in silent:
-            sessions[address] = replace(sessions[address], filtered=hits.get(list_name(address)))
+            found = [hits.get(list_name(address, version)) for version in _families(sessions[address])]
+            counted = [count for count in found if count is not None]
+            sessions[address] = replace(sessions[address], filtered=sum(counted) if counted else None)
         return replace(snapshot, sessions=sessions)
 
-    def _read(self, config: Reply, summary: Reply) -> Snapshot:
+    async def _summary(self, family: str) -> Reply:
+        return await _run(self._reader, (f"show bgp {self._instance.in_show}{family} unicast summary json",))
+
+    def _read(self, config: Reply, summaries: Sequence[Reply]) -> Snapshot:
         require_complete(config.text, framed=config.framed)
-        return Snapshot(self._configured(config.text), parse_bgp_summary(summary.text or "{}", self._skip_session))
+        ipv4, *others = (parse_bgp_summary(summary.text or "{}", self._skip_session) for summary in summaries)
+        return Snapshot(self._configured(config.text), reduce(with_ipv6, others, ipv4))
 
     def _configured(self, text: str) -> Observed:
         """Parse a configuration, unless it is the last one again, of which only a hash is kept."""
@@ -101,6 +122,10 @@ class FrrBgpd:
             raise FrrRefused(reply.last_output())
         if transaction:
             self._transaction_open = False
+
+
+def _families(session: Session) -> tuple[int, ...]:
+    return (4,) if session.prefixes_ipv6 is None else IP_VERSIONS
 
 
 async def _run(terminal: Terminal, lines: Sequence[str]) -> Reply:

@@ -1,7 +1,7 @@
 """bgpd's sessions, from its summary."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
@@ -18,6 +18,8 @@ ESTABLISHED = "Established"
 class Session:
     """A row of ``show bgp ipv4 unicast summary json``; ``prefixes`` is the number of accepted ones.
 
+    ``prefixes_ipv6``: of IPv6, from the summary of that family; ``None`` if the session does not exchange them.
+
     ``dynamic``: accepted by a ``bgp listen range``, without a configured neighbor. ``since``: when an established one
     came up. ``drops``: how often it went down since bgpd knows the neighbor. ``filtered``: how often its filter
     refused a route since it was written; ``None`` unless the session is up and no prefix was accepted.
@@ -29,6 +31,7 @@ class Session:
     since: datetime | None = None
     drops: int = 0
     filtered: int | None = None
+    prefixes_ipv6: int | None = None
 
     @property
     def over_limit(self) -> bool:
@@ -46,6 +49,14 @@ def _session(row: Mapping[str, Any]) -> Session:
         datetime.fromtimestamp(up_at, UTC) if up_at > 0 else None,
         typed.integer(row.get("connectionsDropped", 0)),
     )
+
+
+def with_ipv6(sessions: Mapping[Address, Session], others: Mapping[Address, Session]) -> Mapping[Address, Session]:
+    """Return the sessions of the IPv4 summary with what the IPv6 summary shows of the same neighbors."""
+    return {
+        address: replace(session, prefixes_ipv6=others[address].prefixes) if address in others else session
+        for address, session in sessions.items()
+    }
 
 
 _SUMMARY = "show bgp ipv4 unicast summary json"

@@ -1,18 +1,31 @@
 """``example``: the files that come with the program."""
 
-from argparse import ArgumentParser, Namespace
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
 from dmvpn_agent.runtime.output import complain, say, say_json
 from dmvpn_agent.setup.shipped import TOPICS, shipped
 
+#: The part of each ``runbook_url`` that is the same in all.
+_RUNBOOK = re.compile(r"(?<=runbook_url: )[^#\s]+")
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("topic", choices=TOPICS, metavar="TOPIC", help=", ".join(TOPICS))
     parser.add_argument("file", nargs="?", metavar="FILE", help="one of the topic's files (default: all)")
+    parser.add_argument("--runbook", type=_address, metavar="URL", help="where the alerts' runbook_url leads: the"
+                        " address of your copy of docs/runbook.md (default: the package's)")  # fmt: skip
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="write them there; existing files stay")
+
+
+def _address(text: str) -> str:
+    """Return a URL without a fragment. Raises ``ArgumentTypeError``."""
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s#\"'\\]+", text):
+        raise ArgumentTypeError(f"{text!r} is no URL; expected one as https://wiki.example.net/dmvpn/runbook")
+    return text
 
 
 def run(arguments: Namespace) -> int:
@@ -24,6 +37,8 @@ def run(arguments: Namespace) -> int:
                 Code.USAGE, f"{arguments.topic} has no file {arguments.file!r:.80}; it has {', '.join(found)}"
             )
         found = {arguments.file: found[arguments.file]}
+    if arguments.runbook is not None:
+        found = {name: _RUNBOOK.sub(lambda _: arguments.runbook, text) for name, text in found.items()}
     if arguments.to is not None:
         return _write(arguments.to, found)
     if arguments.json:

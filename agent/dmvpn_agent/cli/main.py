@@ -5,9 +5,11 @@ Only the module of the command in use is imported: ``status`` during an outage s
 
 import argparse
 import os
+import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -79,8 +81,26 @@ class _Parser(argparse.ArgumentParser):
     """A parser that raises its errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ``UsageError``."""
-        raise UsageError(message, self.format_usage())
+        """Raise ``UsageError``, with the word that was probably meant."""
+        raise UsageError(message + self._hint(message), self.format_usage())
+
+    def _hint(self, message: str) -> str:
+        word = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (\S+)", message)
+        close = get_close_matches((word[1] or word[2]).partition("=")[0], self._words(), 1) if word else []
+        return f"; did you mean {close[0]}?" if close else ""
+
+    def _words(self) -> Iterator[str]:
+        """Yield all words that this parser knows: its options, and the choices of its arguments."""
+        for action in self._actions:
+            yield from action.option_strings
+            yield from map(str, action.choices or ())
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the words; the parser of the command in use reports those that it does not know."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            getattr(parsed, "parser", self).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed
 
 
 class _Command(_Parser):
@@ -98,7 +118,7 @@ class _Command(_Parser):
         self._loaded = True
         add_common(self)
         module = import_module(f"dmvpn_agent.cli.{self._command.replace('-', '_')}")
-        self.set_defaults(command=module.run)
+        self.set_defaults(command=module.run, parser=self)
         if hasattr(module, "add_arguments"):
             module.add_arguments(self)
 

@@ -6,7 +6,7 @@ from dmvpn_agent.cli.client import reads_answers, request, show
 from dmvpn_agent.cli.commands import COMMANDS
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime.document import Exit, RequestError
-from dmvpn_agent.runtime.output import complain, say
+from dmvpn_agent.runtime.output import complain, say, width
 from dmvpn_agent.view.status_text import overview_text
 
 
@@ -21,7 +21,7 @@ def run(arguments: Namespace) -> int:
         complain(f"dmvpn-agent: {error}")
         say(_commands())
         return Exit.CONFIGURATION if isinstance(error, ConfigError) else error.code.exit
-    show(arguments, answer, overview_text)
+    show(arguments, answer, lambda state: overview_text(state, width()))
     if not arguments.json:
         say("\n" + _commands())
     return Exit.DEGRADED if answer["data"].get("degraded") else Exit.HEALTHY

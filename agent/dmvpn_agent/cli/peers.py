@@ -26,7 +26,8 @@ _SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("--down", action="store_true", help="only peers that are not up")
-    parser.add_argument("--stage", choices=[str(stage) for stage in Stage], help="only peers at this stage")
+    parser.add_argument("--stage", choices=[str(stage) for stage in Stage], metavar="STAGE",
+                        help="only peers at this stage: %(choices)s")  # fmt: skip
     parser.add_argument("--sort", choices=sorted(_SORTS), default="name", help="the order (default: %(default)s)")
     parser.add_argument("--expiring", type=days, metavar="DAYS",
                         help="only peers whose certificate expires within DAYS: 30d, 4w")  # fmt: skip

@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from dmvpn_agent.cli.client import reads_answers, request, show
 from dmvpn_agent.runtime.document import Exit
+from dmvpn_agent.runtime.output import width
 from dmvpn_agent.view.status_text import status_text
 
 
@@ -11,5 +12,5 @@ from dmvpn_agent.view.status_text import status_text
 def run(arguments: Namespace) -> int:
     """Print the state; return the exit status. Raises ``RequestError`` and ``ConfigError``."""
     answer = request(arguments, "status")
-    show(arguments, answer, status_text)
+    show(arguments, answer, lambda state: status_text(state, width()))
     return Exit.DEGRADED if answer["data"].get("degraded") else Exit.HEALTHY

@@ -17,7 +17,8 @@ def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
     return BgpState(
         neighbor=binding.protocol_address,
         state=session.state if session else "none",
-        accepted=session.prefixes if session else 0,
+        accepted=session.prefixes + (session.prefixes_ipv6 or 0) if session else 0,
+        accepted_ipv6=session.prefixes_ipv6 if session else None,
         filtered=session.filtered if session else None,
         since=session.since if session else None,
         drops=session.drops if session else 0,
@@ -51,8 +52,8 @@ def _bound(draft: Draft, sources: Sources) -> bool | None:
 
 
 def _accepted(bgp: BgpState) -> bool:
-    # The session's counters are those of IPv4 unicast.
-    return bgp.accepted > 0 or not any(network.version == 4 for network in bgp.allowed)
+    exchanged = {4} if bgp.accepted_ipv6 is None else {4, 6}
+    return bgp.accepted > 0 or not any(network.version in exchanged for network in bgp.allowed)
 
 
 def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert]) -> LastAlert | None:

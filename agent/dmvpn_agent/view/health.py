@@ -9,6 +9,8 @@ from dmvpn_agent.view.stage import Stage
 
 #: Expected peers that a fault names; more are counted.
 NAMED = 5
+#: Days before the node's own certificate expires from which that is a fault.
+EXPIRING = 7
 
 
 def peer_counts(peers: Iterable[JoinedPeer]) -> dict[str, Any]:
@@ -30,18 +32,18 @@ def faults(state: dict[str, Any], peers: Iterable[JoinedPeer]) -> list[str]:
     return [*_node_faults(state), *_peer_faults(peers)]
 
 
+def days_left(days: int) -> str:
+    """Return for how many days a certificate is still valid, in words."""
+    return f"expired {-days} days ago" if days < 0 else f"has {days} days left"
+
+
 def _node_faults(state: dict[str, Any]) -> Iterator[str]:
     for tunnel in state["tunnel_interfaces"]:
         if not tunnel["up"]:
             yield f"the tunnel interface {tunnel['name']} is {'absent' if tunnel['up'] is None else 'down'}"
     for name, left in () if state["dry_run"] else state["tunnels"]["left"].items():
         yield f"the tunnel interface {name} is not as configured: {', '.join(left)}"
-    if not state["nhrpd"]["connected"]:
-        yield "nhrpd is not connected to the event socket"
-    if state["nhrpd"]["trouble"]:
-        yield f"nhrpd's cache cannot be read: {state['nhrpd']['trouble']}"
-    if not state["charon"]["connected"]:
-        yield "charon is away"
+    yield from _daemon_faults(state["nhrpd"], state["charon"])
     if (frr := state["frr"]) is not None and not state["dry_run"]:
         if frr["trouble"]:
             yield f"FRR is not as desired: {frr['trouble']}"
@@ -53,6 +55,18 @@ def _node_faults(state: dict[str, Any]) -> Iterator[str]:
         yield "the multicast rule is not installed"
     for problem in state["trust"]["problems"]:
         yield f"a CA or CRL file is not used: {problem}"
+
+
+def _daemon_faults(nhrpd: dict[str, Any], charon: dict[str, Any]) -> Iterator[str]:
+    if not nhrpd["connected"]:
+        yield "nhrpd is not connected to the event socket"
+    if nhrpd["trouble"]:
+        yield f"nhrpd's cache cannot be read: {nhrpd['trouble']}"
+    if not charon["connected"]:
+        yield "charon is away"
+    for own in charon.get("own_certificates", ()):
+        if own["days_left"] < EXPIRING:
+            yield f"this node's certificate {own['subject']} {days_left(own['days_left'])}"
 
 
 def _peer_faults(peers: Iterable[JoinedPeer]) -> Iterator[str]:

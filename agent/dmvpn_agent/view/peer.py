@@ -42,8 +42,9 @@ class Binding:
 class BgpState:
     """A peer's BGP session.
 
-    ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted``: IPv4 prefixes that its
-    filter accepted. ``filtered``: how often the filter refused one since it was written, ``None`` while any is
+    ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted``: the prefixes that its
+    filter accepted; ``accepted_ipv6``: how many of them are of IPv6, ``None`` if the session exchanges none.
+    ``filtered``: how often the filter refused one since it was written, ``None`` while any is
     accepted. ``allowed``: the networks that it may announce. ``over_limit``: bgpd ended the session because of its
     ``maximum-prefix``. ``since``: when the session came up. ``drops``: how often it went down, as bgpd counts.
     """
@@ -56,6 +57,7 @@ class BgpState:
     over_limit: bool = False
     since: datetime | None = None
     drops: int = 0
+    accepted_ipv6: int | None = None
 
     @property
     def established(self) -> bool:

@@ -28,7 +28,7 @@ def peers_text(peers: list[dict[str, Any]], now: datetime, width: int | None) ->
         if len("  ".join(columns)) > (width or 0) * 0.62:
             columns.remove(name)
     rows = [_row(peer, now) for peer in peers]
-    lines = cells(columns, [[row[name] for name in columns] for row in rows], width=width)
+    lines = cells(columns, [[row[name] for name in columns] for row in rows], width=width, whole=1)
     return "\n".join([
         "  ".join(lines[0]).rstrip(),
         *(_painted(line, columns.index("STAGE"), peer["stage"])
@@ -73,6 +73,8 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
         f"  last up      {_last_seen(peer, now)}",
         "",
     ]
+    if stage is Stage.UNKNOWN:
+        lines[-1:] = [*_wrapped("", peer["why"], width), *_wrapped("do", TEXTS[stage].do, width), ""]
     for section in sections(peer, now):
         here = section.state is SectionState.FAILED
         mark = f"{color}>>>{PLAIN}" if here else "   "

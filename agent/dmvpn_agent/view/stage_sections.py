@@ -48,23 +48,28 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
     yield (
         "IKE", (Stage.NO_IKE, Stage.AUTHENTICATION_FAILED),
         f"{ike['state'].lower()} for {short_span(ike['established_at'], now)}, {ike['algorithms'] or 'no algorithms'}"
-        if ike else "no IKE_SA",
+        if ike else _lacking(peer, "no IKE_SA"),
     )  # fmt: skip
     children = ike["children"] if ike else 0
     traffic = peer["traffic"]
     yield (
         "ESP", (Stage.NO_CHILD_SA,),
         f"{children} CHILD_SAs, {ike['child_algorithms']}; {size(traffic['bytes_in'])} in,"
-        f" {size(traffic['bytes_out'])} out" if children else "no CHILD_SA",
+        f" {size(traffic['bytes_out'])} out" if children else _lacking(peer, "no CHILD_SA"),
     )  # fmt: skip
     yield "registration", (Stage.NOT_REGISTERED,), _registration(peer, now)
     yield "decision", (Stage.DENIED,), _decision(peer, now)
     bgp = peer["bgp"]
-    session = f"{bgp['neighbor']} is {bgp['state']}" if bgp else "the node runs no BGP with it"
+    session = f"{bgp['neighbor']} is {bgp['state']}" if bgp else _lacking(peer, "the node runs no BGP with it")
     yield "BGP", (Stage.NO_BGP,), session
     yield "prefixes", (Stage.NOTHING_ANNOUNCED, Stage.FILTERED), _prefixes(peer)
     if peer["shortcuts"]:
         yield "shortcuts", (), ", ".join(peer["shortcuts"])
+
+
+def _lacking(peer: dict[str, Any], text: str) -> str:
+    """Return a text that says what a peer lacks, unless that is not known because a daemon cannot be read."""
+    return "not known" if peer["stage"] == Stage.UNKNOWN else text
 
 
 def _registration(peer: dict[str, Any], now: datetime) -> str:

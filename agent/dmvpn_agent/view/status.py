@@ -1,6 +1,7 @@
 """The state of the agent as JSON values, for ``dmvpn-agent status``."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from dmvpn_agent.admission.authorizer import Authorizer
@@ -120,11 +121,19 @@ def _decision(judgement: DecisionRecord) -> dict[str, Any]:
     return {"time": judgement.time.isoformat(timespec="milliseconds"), **describe(judgement)}
 
 
-def charon_status(watch: CharonWatch) -> dict[str, Any]:
-    """Return the state of the connection to charon, its IKE_SAs, and the traffic of all since the start."""
+def charon_status(watch: CharonWatch, now: datetime) -> dict[str, Any]:
+    """Return charon's connection, IKE_SAs, this node's certificates, and the traffic of all since the start."""
     return {
         "connected": watch.connected,
         "patched": watch.patched,
+        "own_certificates": [
+            {
+                "subject": one.subject,
+                "expires": one.not_after.isoformat(timespec="seconds"),
+                "days_left": (one.not_after - now).days,
+            }
+            for one in watch.own_certificates
+        ],
         "ike_sas": [ike_sa_json(sa) for sa in watch.ike_sas],
         "traffic": watch.totals.all_traffic._asdict(),
     }

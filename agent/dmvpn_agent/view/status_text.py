@@ -1,20 +1,36 @@
 """The state of the node as text, for ``dmvpn-agent status``."""
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from dmvpn_agent.runtime.output import GREEN, PLAIN, RED
+from dmvpn_agent.view.health import days_left
 from dmvpn_agent.view.stage import Stage
 
-
-def status_text(state: dict[str, Any]) -> str:
-    """Return the state of each component, the peers in numbers, and what is wrong."""
-    return "\n".join([_head(state), *_components(state), "", *_peers(state["peer_counts"]), "", *_faults(state)])
+#: Columns of a line's title.
+_TITLE = 19
 
 
-def overview_text(state: dict[str, Any]) -> str:
+def status_text(state: dict[str, Any], width: int | None = None) -> str:
+    """Return the state of each component, the peers in numbers, and what is wrong, in lines of ``width`` columns."""
+    lines = [_head(state), *_components(state), "", *_peers(state["peer_counts"]), "", *_faults(state)]
+    return "\n".join(_wrapped(lines, width))
+
+
+def overview_text(state: dict[str, Any], width: int | None = None) -> str:
     """Return the state in a few lines."""
-    return "\n".join([_head(state), *_peers(state["peer_counts"]), *_faults(state)])
+    return "\n".join(_wrapped([_head(state), *_peers(state["peer_counts"]), *_faults(state)], width))
+
+
+def _wrapped(lines: list[str], width: int | None) -> Iterator[str]:
+    """Yield the lines; of a line that is too long, the rest stands below its text."""
+    for line in lines:
+        if width is None or len(line) <= width:
+            yield line
+        else:
+            indent = " " * (4 if line.startswith(" ") else _TITLE)
+            yield from wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _head(state: dict[str, Any]) -> str:
@@ -26,6 +42,8 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
     yield f"tunnel interfaces  {_tunnels(state['tunnel_interfaces'], state['tunnels'])}"
     yield f"nhrpd              {_nhrpd(state['nhrpd'])}"
     yield f"charon             {_charon(state['charon'])}"
+    for own in state["charon"]["own_certificates"]:
+        yield f"own certificate    {own['subject']} {days_left(own['days_left'])}"
     yield f"CAs and CRLs       {_trust(state['trust'])}"
     if state["renewal"]:
         yield f"own certificate    {_renewal(state['renewal'])}"

@@ -20,13 +20,21 @@ def table(
 
 
 def cells(
-    header: Sequence[str], rows: Iterable[Sequence[object]], widest: int = 1000, width: int | None = None
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    widest: int = 1000,
+    width: int | None = None,
+    whole: int = 0,
 ) -> list[list[str]]:
-    """Return the header and the rows as printable cells, padded to their columns and cut as ``table`` does."""
+    """Return the header and the rows as printable cells, padded to their columns and cut as ``table`` does.
+
+    The first ``whole`` columns are not cut: a name that is cut cannot be typed.
+    """
     lines = [tuple(header), *(tuple(printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(min(len(line[column]), widest) for line in lines) for column in range(len(header))]
     if width is not None:
-        widths = _fitted(widths, [len(name) for name in header], width - 2 * (len(header) - 1))
+        least = [*widths[:whole], *(max(NARROWEST, len(name)) for name in header[whole:])]
+        widths = _fitted(widths, least, width - 2 * (len(header) - 1))
     cut = width is not None
     return [[_cell(cell, size, cut=cut) for cell, size in zip(line, widths, strict=True)] for line in lines]
 
@@ -34,7 +42,7 @@ def cells(
 def _fitted(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
     """Return widths that need no more than the room if possible: the widest columns give way first."""
     fitted = list(widths)
-    least = [min(size, max(NARROWEST, name)) for size, name in zip(widths, least, strict=True)]
+    least = [min(size, low) for size, low in zip(widths, least, strict=True)]
     while sum(fitted) > room:
         spare = [size - low for size, low in zip(fitted, least, strict=True)]
         if not any(spare):

@@ -7,6 +7,7 @@ test is nhrpd when it comes to the question whether the peer may join.
 import asyncio
 import json
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
@@ -63,7 +64,7 @@ as_number = 65000
 [redirect]
 enabled = false
 [metrics]
-listen = ""
+listen = "{metrics}"
 [[peers.expected]]
 name = "side2"
 [page]
@@ -72,6 +73,8 @@ listen = "{page}"
 UNITS = ("GRE=10.255.0.2", "AS=64514", "NET=192.168.2.0/24")
 QUIET = "\n".join(line for line in SPEAKER.splitlines() if "network 1" not in line)
 
+#: Stages at which nothing is marked.
+NOT_STUCK = {Stage.UP, Stage.UNKNOWN}
 SPEAKER_FAMILY = ("configure terminal", "router bgp 64514", "address-family ipv4 unicast")
 
 
@@ -90,8 +93,10 @@ class Node:
         (folder / "vty").mkdir()
         for name, at in (("nhrpd.vty", self.nhrpd.directory), ("bgpd.vty", self.bgpd.directory)):
             (folder / "vty" / name).symlink_to(at / name)
-        self.page = f"http://{(endpoint := free_endpoint())}"
-        config = CONFIG.format(directory=folder, vici=hub.path, vtysh=self.bgpd.vtysh, page=endpoint)
+        page, self.metrics = free_endpoint(), free_endpoint()
+        self.page = f"http://{page}"
+        settings = {"vici": hub.path, "vtysh": self.bgpd.vtysh, "page": page, "metrics": self.metrics}
+        config = CONFIG.format(directory=folder, **settings)
         self.agent = Agent(folder, config.replace("{", "{{").replace("}", "}}"))
         cleanup.callback(self.agent.kill)
         self.agent.start()
@@ -142,7 +147,8 @@ class Node:
             raise AssertionError(f"not {stage}: {state['side2']}") from None
         assert await asyncio.to_thread(main, ["peer", "side2", "--config", str(self.agent.config)]) == (stage != "up")
         text = capsys.readouterr().out
-        assert (">>>" in text) is (stage is not Stage.UP)
+        assert (">>>" in text) is (stage not in NOT_STUCK)
+        assert await asyncio.to_thread(self._stages) == [str(stage)]
         await self._page_says(stage, text)
         return text
 
@@ -151,13 +157,19 @@ class Node:
         with await asyncio.to_thread(urlopen, f"{self.page}/api/v1/stages/side2", timeout=30) as answer:
             data = json.loads(answer.read())["data"]
         failed = [one["title"] for one in data["sections"] if one["state"] == "failed"]
-        assert failed == ([] if stage is Stage.UP else [marked(printed)])
+        assert failed == ([] if stage in NOT_STUCK else [marked(printed)])
         assert (data["title"], data["do"]) == (TEXTS[stage].title, TEXTS[stage].do)
         if self.tab:
             await self.tab.visit(f"{self.page}/#/peer/{gethostname()}/side2")
             await self.tab.until(f"document.querySelector('h2 .badge').innerText.includes('{TEXTS[stage].title}')")
             shown = await self.tab.run("document.querySelector('.stages .failed')?.innerText ?? ''")
-            assert all(word in shown for word in (*failed, TEXTS[stage].do))
+            assert stage in NOT_STUCK or all(word in shown for word in (*failed, TEXTS[stage].do))
+
+    def _stages(self) -> list[str]:
+        """Return the stages in the peer's series."""
+        with urlopen(f"http://{self.metrics}/metrics", timeout=30) as answer:
+            series = answer.read().decode()
+        return re.findall(r'^dmvpn_agent_peer_stage\{peer="side2",stage="(\w+)"\} 1', series, re.MULTILINE)
 
 
 @asynccontextmanager
@@ -213,5 +225,7 @@ async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
         await made.peer.show(made.certificate, made.hub)
         await made.peer.ask("initiate", {"child": "dmvpn", "timeout": "5000"})
         text = await made.reaches(Stage.UP, capsys)
+        made.hub.kill()
+        assert "charon cannot be read" in " ".join((await made.reaches(Stage.UNKNOWN, capsys)).split())
         entries = text.partition("TIME (UTC)")[2]
         assert [word for word in entries.split() if word in {"deny", "accept"}][:2] == ["deny", "accept"]

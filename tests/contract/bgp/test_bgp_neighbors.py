@@ -93,6 +93,8 @@ async def test_limit_weight_and_description_change_without_a_reset(pair: Pair) -
         until_now(lambda weight=weight: _weights(pair) == {weight})  # type: ignore[misc]
     assert (pair.received(), pair.received("ipv6")) == (3, 2)
     assert pair.session()["connectionsEstablished"] == 1
+    session = (await pair.bgpd.observe()).sessions[peer.protocol_address]
+    assert (session.prefixes, session.prefixes_ipv6) == (3, 2)
     assert "spoke2.example.net" in pair.hub.type("show bgp ipv4 unicast summary wide")
 
 

@@ -94,6 +94,18 @@ def test_the_selector_limits_every_vector(tmp_path: Path) -> None:
         assert all('cluster="eu"' in vector or "job=" in vector for vector in vectors), alert.name
 
 
+@pytest.mark.skipif(not shutil.which("amtool"), reason="needs amtool; on Debian: prometheus-alertmanager")
+def test_amtool_accepts_the_inhibition_rules(tmp_path: Path) -> None:
+    """In a configuration with a route, as an installation has it."""
+    file = tmp_path / "alertmanager.yml"
+    rules = (PROMETHEUS / "alertmanager.yml").read_text()
+    file.write_text(f"route: {{receiver: nobody}}\nreceivers: [{{name: nobody}}]\n{rules}")
+    done = subprocess.run(
+        ["amtool", "check-config", str(file)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_inhibition_rules_name_alerts_that_exist() -> None:
     """Each name in alertmanager.yml, also in its patterns."""
     names = set(re.findall(r"Dmvpn\w+", (PROMETHEUS / "alertmanager.yml").read_text())) - {"Dmvpn"}

@@ -87,6 +87,22 @@ def test_status_without_an_agent_names_the_socket(file: Path, capsys: pytest.Cap
     assert "is the agent running" in printed
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["pers"], "peers"),
+        (["peers", "--dwon"], "--down"),
+        (["--jsn", "peers"], "--json"),
+        (["peers", "--stage", "deneid"], "denied"),
+        (["peers", "--sort=nmae"], "name"),
+    ],
+)
+def test_a_mistyped_word_gets_a_hint(words: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a command, an option, or a value."""
+    assert main(words) == Exit.USAGE
+    assert f"; did you mean {meant}?" in capsys.readouterr().err
+
+
 def test_wrong_usage_exits_2() -> None:
     """As with other programs."""
     assert main(["dance"]) == Exit.USAGE

@@ -86,3 +86,14 @@ def test_examples_are_written_to_a_folder(tmp_path: Path, capsys: pytest.Capture
     assert (tmp_path / "spoke.conf").read_text() == (CHECKOUT / "frr" / "spoke.conf").read_text()
     assert main(["example", "frr", "nothing"]) == Exit.USAGE
     assert main(["example", "frr", "--to", "/nowhere/at/all"]) == Exit.USAGE
+
+
+def test_the_alerts_lead_to_the_operators_copy_of_the_runbook(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each to its own section there; without a copy they lead to the package's documentation."""
+    urls = []
+    for words in ((), ("--runbook", "https://wiki.example.net/dmvpn")):
+        assert main(["example", "prometheus", "rules.yml", *words]) == Exit.HEALTHY
+        urls.append(re.findall(r"runbook_url: (\S+)#(\w+)", capsys.readouterr().out))
+    assert {base for base, _ in urls[0]} == {"file:///usr/share/doc/dmvpn-agent/runbook.md"}
+    assert urls[1] == [("https://wiki.example.net/dmvpn", name) for _, name in urls[0]]
+    assert main(["example", "prometheus", "--runbook", "not a url"]) == Exit.USAGE

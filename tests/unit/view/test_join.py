@@ -64,6 +64,14 @@ STUCK: dict[str, tuple[Sources, Stage]] = {
         sources(1, bgp=bgp((member(1),), spoke1=Session("Established", 0))),
         Stage.NOTHING_ANNOUNCED,
     ),
+    "no prefix of IPv6 either": (
+        sources(1, bgp=bgp((member(1),), spoke1=Session("Established", 0, prefixes_ipv6=0))),
+        Stage.NOTHING_ANNOUNCED,
+    ),
+    "prefixes of IPv6 only": (
+        sources(1, bgp=bgp((member(1),), spoke1=Session("Established", 0, prefixes_ipv6=2))),
+        Stage.UP,
+    ),
     "no BGP on this node": (sources(1, bgp=None), Stage.UP),
     "a peer without a session": (sources(1, bgp=bgp(())), Stage.UP),
     "charon away": (sources(1, sas=None), Stage.UNKNOWN),

@@ -25,7 +25,8 @@ def _state(**changes: object) -> dict[str, Any]:
         "frr": {"in_sync": True, "last_sync": "2026-03-01T12:00:00+00:00", "pending_changes": [],
                 "problems": [], "trouble": None, "foreign_neighbors": []},
         "frr_access": {"read_by": {"bgpd": "vty", "nhrpd": "vtysh"}, "written_by": "vtysh"},
-        "charon": {"connected": True, "patched": False, "ike_sas": []},
+        "charon": {"connected": True, "patched": False, "ike_sas": [], "own_certificates": [
+            {"subject": "CN=hub1", "expires": "2026-06-01T12:00:00+00:00", "days_left": 92}]},
         "redirect": {"installed": True, "packets": 3},
         "multicast": None,
         "source_filter": {"mode": "count", "installed": True, "unknown_sender_packets": 0, "peers": [
@@ -109,7 +110,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "the tunnel interface gre1 is down": {"tunnel_interfaces": [{"name": "gre1", "profile": "x", "up": False}]},
     "nhrpd is not connected to the event socket": {"nhrpd": {"connected": False, "trouble": None}},
     "nhrpd's cache cannot be read: why": {"nhrpd": {"connected": True, "trouble": "why"}},
-    "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": []}},
+    "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": [], "own_certificates": []}},
     "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
     "the multicast rule is not installed": {"multicast": {"installed": False, "packets": 0}},
     "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"], "fetches": []}},
@@ -158,3 +159,22 @@ def test_a_tunnel_that_is_not_as_configured_is_shown() -> None:
     problem = {"interface": "gre1", "kind": "no_gre", "found": "no GRE", "do": "modprobe ip_gre"}
     text = status_text(_state(tunnels={"left": {"gre1": ["ip link set gre1 mtu 1400"]}, "problems": [problem]}))
     assert "gre1 is NOT AS CONFIGURED: ip link set gre1 mtu 1400; no GRE: modprobe ip_gre" in text
+
+
+def test_the_own_certificate_is_shown_and_one_that_ends_soon_is_a_fault() -> None:
+    """Without it no peer accepts this node."""
+    assert "own certificate    CN=hub1 has 92 days left" in status_text(_state())
+    for days, words in ((6, "has 6 days left"), (-2, "expired 2 days ago")):
+        own = {"subject": "CN=hub1", "expires": "2026-03-02T12:00:00+00:00", "days_left": days}
+        state = _state(charon={"connected": True, "patched": False, "ike_sas": [], "own_certificates": [own]})
+        assert f"this node's certificate CN=hub1 {words}" in faults(state, [])
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    """The rest of a line stands below its text; nothing is lost."""
+    trouble = "show ip nhrp cache json printed no JSON; FRR said: no output (status 1)"
+    state = _state(nhrpd={"connected": False, "trouble": trouble}, faults=[trouble], degraded=True)
+    text = painted(status_text(state, columns), colors=False)
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.split() == painted(status_text(state), colors=False).split()
