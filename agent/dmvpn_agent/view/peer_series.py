@@ -8,7 +8,7 @@ from operator import attrgetter
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.sa import ChildSa
 from dmvpn_agent.runtime.metrics import Metric
-from dmvpn_agent.runtime.telemetry import Samples, Telemetry
+from dmvpn_agent.runtime.telemetry import Labels, Samples, Telemetry
 from dmvpn_agent.view import metrics
 from dmvpn_agent.view.peer import Expectation, JoinedPeer
 from dmvpn_agent.view.stage import Stage
@@ -61,8 +61,9 @@ class PeerSeries:
         self._names = {address: peer.name for peer in shown for address in peer.protocol_addresses}
         series: Series = {metric: {} for metric in (*_OF_PEERS, metrics.CERTIFICATE_NOT_AFTER)}
         for peer in shown:
+            label = (peer.name,)  # one for all series of the peer: a thousand peers have 20,000
             for add in (_add_stage, _add_binding, _add_sas, _add_traffic, _add_bgp):
-                add(series, peer)
+                add(series, peer, label)
         series[metrics.PEERS_WITHOUT_SERIES] = {(): len(peers) - len(shown)}
         at_stage = Counter(peer.stage for peer in peers)
         series[metrics.PEERS_AT_STAGE] = {(str(stage),): at_stage[stage] for stage in Stage}
@@ -77,17 +78,16 @@ class PeerSeries:
         return ordered[: self._limit]
 
 
-def _add_stage(series: Series, peer: JoinedPeer) -> None:
-    label = (peer.name,)
+def _add_stage(series: Series, peer: JoinedPeer, label: Labels) -> None:
     series[metrics.PEER_UP][label] = int(peer.up)
     series[metrics.PEER_STAGE][peer.name, str(peer.stage)] = 1
     series[metrics.PEER_EXPECTED][label] = int(peer.expected is not Expectation.NO)
     series[metrics.PEER_FLAPS][label] = peer.flaps
-    _add_time(series[metrics.PEER_LAST_SEEN], peer, peer.last_seen)
-    _add_time(series[metrics.PEER_STAGE_SINCE], peer, peer.since)
+    _add_time(series[metrics.PEER_LAST_SEEN], label, peer.last_seen)
+    _add_time(series[metrics.PEER_STAGE_SINCE], label, peer.since)
 
 
-def _add_binding(series: Series, peer: JoinedPeer) -> None:
+def _add_binding(series: Series, peer: JoinedPeer, label: Labels) -> None:
     address, nbma = peer.protocol_address, peer.nbma_address
     series[metrics.PEER_INFO][
         peer.name,
@@ -100,35 +100,35 @@ def _add_binding(series: Series, peer: JoinedPeer) -> None:
     ] = 1
     if peer.accepted:
         bound = any(binding.absent_since is None for binding in peer.bindings)
-        series[metrics.PEER_BOUND][peer.name,] = int(bound)
-        series[metrics.PEER_SHORTCUTS][peer.name,] = len(peer.shortcuts)
+        series[metrics.PEER_BOUND][label] = int(bound)
+        series[metrics.PEER_SHORTCUTS][label] = len(peer.shortcuts)
     if peer.not_after is not None:
         series[metrics.CERTIFICATE_NOT_AFTER]["peer", peer.name, ""] = peer.not_after.timestamp()
 
 
-def _add_sas(series: Series, peer: JoinedPeer) -> None:
+def _add_sas(series: Series, peer: JoinedPeer, label: Labels) -> None:
     established = [sa for sa in peer.ike_sas if sa.established]
     children = [child for sa in established for child in sa.children if child.installed]
-    _add_time(series[metrics.IKE_SA_ESTABLISHED], peer, _latest(sa.established_at for sa in established))
-    _add_time(series[metrics.IKE_SA_REPLACEMENT], peer, _latest(sa.replacement_due for sa in established))
-    _add_time(series[metrics.CHILD_SA_REKEY], peer, _latest_of(children, "rekey_due"))
-    _add_time(series[metrics.CHILD_SA_EXPIRES], peer, _latest_of(children, "expires"))
+    _add_time(series[metrics.IKE_SA_ESTABLISHED], label, _latest(sa.established_at for sa in established))
+    _add_time(series[metrics.IKE_SA_REPLACEMENT], label, _latest(sa.replacement_due for sa in established))
+    _add_time(series[metrics.CHILD_SA_REKEY], label, _latest_of(children, "rekey_due"))
+    _add_time(series[metrics.CHILD_SA_EXPIRES], label, _latest_of(children, "expires"))
 
 
-def _add_traffic(series: Series, peer: JoinedPeer) -> None:
+def _add_traffic(series: Series, peer: JoinedPeer, label: Labels) -> None:
     if not peer.sa_events:  # it had no IKE_SA in the last ten minutes
         return
-    traffic = peer.traffic
-    series[metrics.SA_BYTES][peer.name, "in"] = traffic.bytes_in
-    series[metrics.SA_BYTES][peer.name, "out"] = traffic.bytes_out
-    series[metrics.SA_PACKETS][peer.name, "in"] = traffic.packets_in
-    series[metrics.SA_PACKETS][peer.name, "out"] = traffic.packets_out
+    traffic, received, sent = peer.traffic, (*label, "in"), (*label, "out")
+    series[metrics.SA_BYTES][received] = traffic.bytes_in
+    series[metrics.SA_BYTES][sent] = traffic.bytes_out
+    series[metrics.SA_PACKETS][received] = traffic.packets_in
+    series[metrics.SA_PACKETS][sent] = traffic.packets_out
     for event, count in peer.sa_events.items():
         series[metrics.SA_EVENTS][peer.name, event] = count
 
 
-def _add_bgp(series: Series, peer: JoinedPeer) -> None:
-    label, bgp = (peer.name,), peer.bgp
+def _add_bgp(series: Series, peer: JoinedPeer, label: Labels) -> None:
+    bgp = peer.bgp
     if bgp is None:
         return
     series[metrics.BGP_ESTABLISHED][label] = int(bgp.established)
@@ -136,12 +136,12 @@ def _add_bgp(series: Series, peer: JoinedPeer) -> None:
     series[metrics.BGP_ACCEPTED][label] = bgp.accepted
     if bgp.filtered is not None:
         series[metrics.BGP_FILTERED][label] = bgp.filtered
-    _add_time(series[metrics.BGP_ESTABLISHED_SINCE], peer, bgp.since)
+    _add_time(series[metrics.BGP_ESTABLISHED_SINCE], label, bgp.since)
 
 
-def _add_time(samples: Samples, peer: JoinedPeer, time: datetime | None) -> None:
+def _add_time(samples: Samples, label: Labels, time: datetime | None) -> None:
     if time is not None:
-        samples[peer.name,] = time.timestamp()
+        samples[label] = time.timestamp()
 
 
 def _latest(times: Iterable[datetime | None]) -> datetime | None:
