@@ -15,10 +15,10 @@ from dmvpn_agent import __version__
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
-from dmvpn_agent.runtime.http_coding import compressed, takes_gzip
+from dmvpn_agent.runtime.http_coding import compressed_parts, takes_gzip
 from dmvpn_agent.runtime.http_server import TIMEOUT, HttpRequest, HttpResponse, HttpServer, Page, Site
 from dmvpn_agent.runtime.metrics import PREFIX
-from dmvpn_agent.runtime.openmetrics import OPENMETRICS, TEXT, render
+from dmvpn_agent.runtime.openmetrics import OPENMETRICS, TEXT, render_in_parts
 from dmvpn_agent.runtime.readiness import Readiness
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -112,11 +112,12 @@ class Exposed:
         began = thread_time()
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         names = frozenset(request.query.get("name[]", ()))
-        body = render(self._telemetry.families(), names, openmetrics=openmetrics)
+        parts = render_in_parts(self._telemetry.families(), names, openmetrics=openmetrics)
         headers = [("Vary", "Accept, Accept-Encoding")]
         if takes_gzip(request.headers.get("accept-encoding", "")):
-            body = compressed(body)
+            parts = compressed_parts(parts)
             headers.append(("Content-Encoding", "gzip"))
+        body = b"".join(parts)
         self._telemetry.increment(metrics.RENDER_SECONDS, by=thread_time() - began)
         return HttpResponse(body, OPENMETRICS if openmetrics else TEXT, headers=tuple(headers))
 

@@ -1,6 +1,7 @@
 """Compression of HTTP messages."""
 
 import zlib
+from collections.abc import Iterable, Iterator
 
 
 def takes_gzip(accepted: str) -> bool:
@@ -11,9 +12,16 @@ def takes_gzip(accepted: str) -> bool:
 
 def compressed(body: bytes) -> bytes:
     """Return a body in gzip."""
+    return b"".join(compressed_parts((body,)))
+
+
+def compressed_parts(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a body in gzip, as it comes."""
     # The fastest level: 1.5 MB become 147 kB in 3 ms, instead of 125 kB in 20 ms.
     packer = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
-    return packer.compress(body) + packer.flush()
+    for part in parts:
+        yield packer.compress(part)
+    yield packer.flush()
 
 
 def decompressed(body: bytes, longest: int) -> bytes:

@@ -19,14 +19,19 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 def render(families: Iterable[Family], names: Collection[str] = (), *, openmetrics: bool = False) -> bytes:
     """Return the page. ``names``: of the families or samples to return; all if it is empty."""
-    pieces: list[str] = []
+    return b"".join(render_in_parts(families, names, openmetrics=openmetrics))
+
+
+def render_in_parts(
+    families: Iterable[Family], names: Collection[str] = (), *, openmetrics: bool = False
+) -> Iterator[bytes]:
+    """Yield the page in parts, one for each metric: the whole of it takes 3 MB for a thousand peers."""
     for family in families:
         if not names or not _sample_names(family.metric).isdisjoint(names):
-            pieces += _head(family.metric, openmetrics=openmetrics)
-            pieces += _distributions(family) if family.distributions else _lines(family)
+            lines = _distributions(family) if family.distributions else _lines(family)
+            yield "".join((*_head(family.metric, openmetrics=openmetrics), *lines)).encode()
     if openmetrics:
-        pieces.append("# EOF\n")
-    return "".join(pieces).encode()
+        yield b"# EOF\n"
 
 
 def full_name(metric: Metric) -> str:
