@@ -15,6 +15,7 @@ pytestmark = [
 ]
 
 ROUTES = "OSPF finds its neighbors and routes; the hub takes from a spoke only what is the spoke's"
+SHORTCUT = "packets from spoke to spoke take a shortcut, which is preferred to the route by the hub"
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +38,9 @@ def test_routes_of_spokes_are_there(report: Report, node: str, prefix: str) -> N
 def test_the_hub_does_not_install_what_a_spoke_may_not_originate(report: Report) -> None:
     """By the route map of docs/multicast.md; the prefix is in the database."""
     assert report.evidence(ROUTES, "Route", on="hub", prefix="192.168.9.9/32") == []
+
+
+def test_shortcuts_work_as_with_bgp(report: Report) -> None:
+    """The redirect rule logs the packets, and nhrpd's route takes the place of OSPF's."""
+    assert report.evidence(SHORTCUT, "Command", on="spoke2")
+    assert report.evidence(SHORTCUT, "Route", on="spoke2")
