@@ -6,7 +6,6 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.enforcement.enforcer import Enforcer
-from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSas
@@ -22,7 +21,6 @@ from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import Clock, decide
 from fakes.frr import MemoryStore
-from fakes.hubs import FakeConfiguration, FakeHubs
 from fakes.sas import FakeKernelSas, FakeSas
 
 SPOKE1 = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -50,10 +48,7 @@ class Node:
         self.last_read: Any = None
         self.reads_wanted = 0
         self.orphans = OrphanSas(self.sas, self.peers, self.denied, self, clock.uptime)
-        self.hubs = FakeHubs()
-        names = FakeConfiguration().names(telemetry, dry_run=dry_run)
-        hubs = HubSas(self.sas, requests, self.denied, self.hubs, names, clock.uptime, must_have_hubs=False)
-        self.registrations = Registrations(self.sas, hubs, self.orphans, self.ender, clock.uptime)
+        self.registrations = Registrations(self.sas, None, self.orphans, self.ender, clock.uptime)
         self.neighbors: frozenset[Any] = frozenset()
         self.departures = TeardownWatch(
             self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock.uptime

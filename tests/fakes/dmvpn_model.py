@@ -88,7 +88,7 @@ class Node(FakeHubs):
         stale = StaleSas(self, FakeKernelSas(), set, telemetry, clock.both)
         names = FakeConfiguration().names(telemetry)
         requests = SaRequests(self, self, stale, telemetry)
-        rules = HubSas(self, requests, DenialTable(), self, names, clock.uptime, must_have_hubs=not is_hub)
+        rules = HubSas(self, requests, DenialTable(), self, names, clock.uptime)
         terminator = SaTerminator(self, telemetry, clock.uptime)
         orphans = self if is_hub else None
         self.agent = Registrations(self, rules, orphans, terminator, clock.uptime)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ from dmvpn_agent.x509.certificate import Role
 
 
 class EnforcementComponents:
-    """``orphan_sas`` is ``None`` on a spoke.
+    """``orphan_sas`` is ``None`` on a spoke, ``hub_sas`` on a hub.
 
     ``neighbors`` returns the addresses of the agent's BGP neighbors; ``None`` while they are unknown.
     """
@@ -91,8 +91,11 @@ class EnforcementComponents:
             self._charon, self.terminator, self.reconnections, guard, peers, denials, ends_denied=ends_denied
         )
 
-    def _make_hub_sas(self) -> HubSas:
+    def _make_hub_sas(self) -> HubSas | None:
         context = self._context
+        # A hub that registers with another one has no need: the other one's agent has the orphan IKE_SAs.
+        if context.config.role is Role.HUB:
+            return None
         terminals, dry_run = context.terminals, context.dry_run
         hubs = FrrHubs(terminals.reader, context.config.interfaces, context.kernel_watch, context.telemetry)
         names = HubNames(terminals.reader, terminals.writer, context.telemetry, dry_run=dry_run)
@@ -103,7 +106,6 @@ class EnforcementComponents:
             hubs,
             names,
             context.clocks.uptime,
-            must_have_hubs=context.config.role is Role.SPOKE,
             dry_run=dry_run,
         )
 
@@ -128,12 +130,13 @@ class EnforcementComponents:
     def _subscribe(self) -> None:
         context = self._context
         context.peer_revoked.add(self.teardown.add)
-        context.tunnel_moved.add(self.hub_sas.hurry)
+        if self.hub_sas:
+            context.tunnel_moved.add(self.hub_sas.hurry)
         context.kernel_watch.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)
 
     def _paths_changed(self, event: KernelEvent) -> None:
         interfaces = self._context.config.interfaces
-        if may_change_paths(event, interfaces):
+        if self.hub_sas and may_change_paths(event, interfaces):
             self.hub_sas.hurry()
         if self.orphan_sas and brings_back(event, interfaces):
             self.orphan_sas.link_back()

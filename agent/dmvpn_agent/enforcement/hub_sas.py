@@ -51,10 +51,7 @@ class ProbedSas(Sas, Protocol):
 
 
 class HubSas:
-    """The IKE_SAs with this node's hubs. In a ``dry_run`` the agent only logs what it would ask for.
-
-    ``must_have_hubs``: until nhrpd names one, it may not have read its configuration yet.
-    """
+    """The IKE_SAs with this node's hubs. In a ``dry_run`` the agent only logs what it would ask for."""
 
     def __init__(
         self,
@@ -65,7 +62,6 @@ class HubSas:
         names: HubNames,
         clock: Uptime,
         *,
-        must_have_hubs: bool = True,
         dry_run: bool = False,
     ) -> None:
         self._sas = sas
@@ -74,7 +70,6 @@ class HubSas:
         self._source = hubs
         self._names = names
         self._clock = clock
-        self._must_have_hubs = must_have_hubs
         self._dry_run = dry_run
         self._hubs: Sequence[Hub] = ()
         self._read_at: timedelta | None = None
@@ -135,8 +130,8 @@ class HubSas:
 
     async def _read_if_due(self) -> None:
         now = self._clock()
-        known = bool(self._hubs) or not self._must_have_hubs
-        calm = known and self._trouble.text is None and all(state.settled for state in self._states.values())
+        # Until nhrpd names a hub, it may not have read its configuration yet.
+        calm = self._hubs and self._trouble.text is None and all(state.settled for state in self._states.values())
         if self._read_at is not None and now - self._read_at < (READ_SELDOM if calm else READ_SOON):
             return
         self._read_at = now
