@@ -18,7 +18,7 @@ from contract.kernel.packets import ROUTER_MAC
 from contract.namespaces import command, in_network_namespace, needs
 from dmvpn_agent.bridge.gre_packet import send_acquire_packet
 from dmvpn_agent.kernel import metrics
-from dmvpn_agent.kernel.events import LinkEvent, Resync
+from dmvpn_agent.kernel.events import IFF_UP, LinkEvent, Resync
 from dmvpn_agent.kernel.nftables.firewall import FirewallError
 from dmvpn_agent.kernel.nftables.gauges import observe_table
 from dmvpn_agent.kernel.nftables.gre_guard import COUNTERS, GreGuard
@@ -184,11 +184,11 @@ async def test_fragments_do_not_pass() -> None:
 
 #: Other GRE interfaces of the operator's, and what they receive and send: far end, near end, packet.
 OTHERS = [
-    (LinkEvent(5, "gre7", present=True, kind="gre", keys=(7, 7)), OPERATORS, LOCAL, _gre(key=7)),
-    (LinkEvent(5, "gre7", present=True, kind="gre"), OPERATORS, LOCAL, _gre(key=None)),
-    (LinkEvent(5, "gre7", present=True, kind="gre", remote=ip_address(OPERATORS), keys=(42, 42)),
+    (LinkEvent(5, "gre7", present=True, kind="gre", flags=IFF_UP, keys=(7, 7)), OPERATORS, LOCAL, _gre(key=7)),
+    (LinkEvent(5, "gre7", present=True, kind="gre", flags=IFF_UP), OPERATORS, LOCAL, _gre(key=None)),
+    (LinkEvent(5, "gre7", present=True, kind="gre", flags=IFF_UP, remote=ip_address(OPERATORS), keys=(42, 42)),
      OPERATORS, LOCAL, _gre()),
-    (LinkEvent(5, "gre7", present=True, kind="gre", local=ip_address("192.0.2.5"), keys=(42, 42)),
+    (LinkEvent(5, "gre7", present=True, kind="gre", flags=IFF_UP, local=ip_address("192.0.2.5"), keys=(42, 42)),
      OPERATORS, "192.0.2.5", _gre()),
     (LinkEvent(5, "tap7", present=True, kind="gretap", keys=(42, 42)), OPERATORS, LOCAL, _gre(ETHERNET)),
     (LinkEvent(5, "erspan7", present=True, kind="erspan", keys=(42, 42)), OPERATORS, LOCAL, _gre(0x88BE)),
@@ -215,13 +215,23 @@ async def test_other_gre_of_the_operator_is_not_touched(other: LinkEvent, far: s
 async def test_gre_on_the_interface_of_another_tunnel_is_not_touched() -> None:
     """Two multipoint interfaces with one key, each bound to its uplink."""
     uplink = LinkEvent(2, "up0", present=True)
-    other = LinkEvent(5, "gre7", present=True, kind="gre", underlay=2, keys=(42, 42))
+    other = LinkEvent(5, "gre7", present=True, kind="gre", flags=IFF_UP, underlay=2, keys=(42, 42))
     bound = replace(TUNNEL, local=None, underlay=9)
     async with _Guarded(FilterMode.ENFORCE, _links(other, uplink, tunnel=bound)).running() as guarded:
         _receive(_ip(STRANGER, LOCAL, _gre()))
         await until(lambda: _packets("received") == 1)
         assert _send(STRANGER, _gre())
         assert guarded.counts == (0, 0)
+
+
+@in_network_namespace
+async def test_an_interface_that_is_down_has_no_packets() -> None:
+    """The kernel gives them to the tunnel, which has the same key (``ip_tunnel_lookup``)."""
+    other = LinkEvent(5, "gre7", present=True, kind="gre", remote=ip_address(OPERATORS), keys=(42, 42))
+    async with _Guarded(FilterMode.ENFORCE, _links(other)).running() as guarded:
+        _receive(_ip(OPERATORS, LOCAL, _gre()))
+        await until(lambda: guarded.counts == (1, 0))
+        assert _packets("received") == 0
 
 
 @in_network_namespace

@@ -184,9 +184,13 @@ def _packets(counter: str) -> int:
         ("delete", "table", "inet", "dmvpn_agent"),
         ("flush", "chain", "inet", "dmvpn_agent", "forward"),
         ("insert", "rule", "inet", "dmvpn_agent", "forward", "drop"),
+        ("add", "table", "inet", "dmvpn_agent", "{ flags dormant; }"),
+        ("add", "ct", "helper", "inet", "dmvpn_agent", "foreign", '{ type "ftp" protocol tcp; }'),
+        ("add", "map", "inet", "dmvpn_agent", "foreign",
+         "{ type ipv4_addr : ipv4_addr; elements = { 192.0.2.1 : 192.0.2.2 } }"),
     ],
     ids=" ".join,
-)
+)  # fmt: skip
 @in_network_namespace
 async def test_a_damaged_rule_is_written_again(harm: tuple[str, ...]) -> None:
     """The kernel notifies the agent, which checks at once."""

@@ -5,6 +5,7 @@ packet, by the MAC address. That the mark survives GRE is shown by the lab's sce
 """
 
 import asyncio
+import ctypes
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -233,6 +235,25 @@ async def test_what_another_program_changes_is_put_right(harm: tuple[str, ...]) 
         await until(lambda: _shown() == good)
         assert await running_filter.counted(RECEIVED, _peer(1)) == 3
         assert await running_filter.counted(SPOOFED, _peer(1)) == 4
+
+
+CLONE_NEWNS = 0x20000
+
+
+@pytest.mark.skipif(not Path("/etc/iproute2").is_dir(), reason="iproute2 keeps its names elsewhere")
+@in_network_namespace
+async def test_names_of_marks_do_not_matter() -> None:
+    """nft shows 0x10000 as ``web`` if /etc/iproute2/rt_marks says so."""
+    assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+    command("mount", "--make-rprivate", "/")
+    command("mount", "-t", "tmpfs", "none", "/etc/iproute2")
+    Path("/etc/iproute2/rt_marks").write_text("0x10000 web\n")
+    telemetry = Telemetry()
+    async with _filter(FilterMode.ENFORCE, _peer(1), telemetry=telemetry) as running_filter:
+        assert '203.0.113.1 : "web"' in command("nft", "list", "map", "inet", "dmvpn_agent", "nbma4")
+        _send(*OWN[:3])
+        assert await running_filter.counted(RECEIVED, _peer(1)) == 3
+    assert telemetry.samples(metrics.NFTABLES_WRITES) == {("start",): 1}
 
 
 def _shown() -> str:

@@ -64,7 +64,8 @@ class GreGuard:
     def observing(self, tunnels: Collection[str], links: Mapping[str, LinkEvent]) -> "GreGuard":
         """Return the guard with what the kernel's interfaces say: the tunnels' keys and the other GRE interfaces.
 
-        A tunnel that does not exist yet has its configured key only.
+        A tunnel that does not exist yet has its configured key only. An interface that is down receives nothing:
+        the kernel gives its packets to another one that they fit.
         """
         keys = self.keys | {
             key for name in tunnels if name in links and links[name].kind == "gre" for key in links[name].keys
@@ -73,7 +74,7 @@ class GreGuard:
         others = (
             OtherTunnel(link.keys, link.remote, link.local, names.get(link.underlay, ""))
             for name, link in sorted(links.items())
-            if link.kind == "gre" and name not in tunnels and keys & {*link.keys}
+            if link.kind == "gre" and link.up and name not in tunnels and keys & {*link.keys}
         )
         # One without any of the three receives what no other interface takes (gre0, or an ``external`` one).
         return replace(self, keys=keys, others=tuple(one for one in others if one.conditions("sent")))

@@ -125,7 +125,8 @@ class Nftables:
             raise FirewallError(f"nft cannot unblock packets from {endpoint[0]} port {endpoint[1]}: {_message(done)}")
 
     async def _list(self, *words: str) -> str | None:
-        done = await self._nft("-j", *words)
+        # -n: without the operator's names for marks (/etc/iproute2/rt_marks).
+        done = await self._nft("-j", "-n", *words)
         if done.status == 0:
             return done.stdout
         if _ABSENT in done.stderr:

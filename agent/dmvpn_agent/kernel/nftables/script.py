@@ -36,11 +36,12 @@ def render(sections: Iterable[Section]) -> str:
 def replace_rules(sections: Iterable[Section], present: Iterable[str], elements: str) -> str:
     """Return the script that replaces all rules and keeps the sets that are declared again.
 
-    ``present``: the objects in the table, as ``chain input``; ``elements``: the commands that change the elements.
+    ``present``: the objects in the table, as ``chain input`` or ``ct helper ftp``; ``elements``: the commands that
+    change the elements.
     """
     sections = tuple(sections)
     obsolete = sorted(
-        (one.split() for one in set(present).difference(*(section.objects for section in sections))),
+        (one.rsplit(" ", 1) for one in set(present).difference(*(section.objects for section in sections))),
         key=lambda one: ([kind == one[0] for kind in _KINDS], one),
         reverse=True,
     )

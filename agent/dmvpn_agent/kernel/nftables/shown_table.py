@@ -12,7 +12,7 @@ from dmvpn_agent.runtime import json_values as typed
 #: The attributes that the agent sets and compares. nft shows others too, and more with each version: handles, and
 #: from 1.1.4 on the number of elements of a set (``count``).
 _COMPARED = {
-    "table": frozenset({"family", "name"}),
+    "table": frozenset({"family", "name", "flags"}),  # a dormant table filters nothing
     "set": frozenset({"family", "table", "name", "type", "flags", "size", "timeout"}),
     "map": frozenset({"family", "table", "name", "type", "map", "flags", "size", "timeout"}),
     "counter": frozenset({"family", "table", "name"}),
@@ -84,11 +84,15 @@ def parse_table(text: str) -> ShownTable:
 
 
 def parse_elements(text: str) -> dict[str, Count]:
-    """Read ``nft -j list set`` or ``list map``: the canonical text of each element. Raises ``NftFormatError``."""
+    """Read ``nft -j list set`` or ``list map``: the canonical text of each element.
+
+    An element of another kind than the agent's, in a set of another program, has its JSON for a text. Raises
+    ``NftFormatError``.
+    """
     try:
         items = typed.mapping(typed.document(text))["nftables"]
         return dict(
-            _element(shown)
+            _any_element(shown)
             for item in items
             for kind in ("set", "map")
             if kind in item
@@ -96,6 +100,13 @@ def parse_elements(text: str) -> dict[str, Count]:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NftFormatError(f"unexpected output of nft, not a set: {text[:200]!r}") from error
+
+
+def _any_element(shown: Any) -> tuple[str, Count]:
+    try:
+        return _element(shown)
+    except (ValueError, KeyError, TypeError):
+        return json.dumps(shown, sort_keys=True), Count(0, 0)
 
 
 def _element(shown: Any) -> tuple[str, Count]:
