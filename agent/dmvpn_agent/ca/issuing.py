@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import Connection, func, insert, select
 
 from dmvpn_agent.ca import schema
@@ -19,6 +19,7 @@ from dmvpn_agent.ca.keys import digest_for, new_key
 from dmvpn_agent.ca.node import Node
 from dmvpn_agent.ca.profile import Networks, node_certificate
 from dmvpn_agent.ca.reading import read_settings
+from dmvpn_agent.ca.revocation import Reason
 from dmvpn_agent.ca.verdict import refuse_draft, refuse_signed
 
 _CERTIFICATE = schema.certificate.c
@@ -57,9 +58,10 @@ def issue(
     """Issue a certificate for a node's public key, with what the registry has for the node.
 
     The certificate is in the registry when the transaction ends. Raises ``CaError`` if a hub or spoke would deny it,
-    if nhrpd cannot keep it, or if the key is weak; then nothing was signed.
+    if nhrpd cannot keep it, or if the key is weak or compromised; then nothing was signed.
     """
     _refuse_weak(public_key)
+    _refuse_compromised(connection, public_key)
     authority = signer.authority
     if authority.certificate.not_valid_after_utc - now < _SHORTEST_LIFETIME:
         raise CaError(
@@ -136,6 +138,15 @@ def _refuse_weak(key: CertificatePublicKeyTypes) -> None:
         shortest = _SHORTEST_CURVE
     if size is not None and size < shortest:
         raise CaError(f"the node's key has {size} bits", f"use P-384, or RSA with at least {_SHORTEST_RSA}")
+
+
+def _refuse_compromised(connection: Connection, key: CertificatePublicKeyTypes) -> None:
+    """Raise ``CaError`` for a key of which a certificate was revoked as compromised: somebody else has it too."""
+    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    query = select(_CERTIFICATE.der, _CERTIFICATE.serial).where(_CERTIFICATE.reason == Reason.KEY_COMPROMISE)
+    for der, serial in connection.execute(query):
+        if octets in der:  # a certificate has its key in this form
+            raise CaError(f"the key is that of serial {serial}, which was revoked as compromised", "make a new key")
 
 
 def _der(certificate: x509.Certificate) -> bytes:

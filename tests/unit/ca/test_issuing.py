@@ -22,6 +22,7 @@ from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.reading import find_node
+from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.ca.sites import NewSite, add_node, add_site
 from dmvpn_agent.x509.certificate import Certificate, Role, Source
@@ -177,6 +178,22 @@ def test_a_weak_key_is_refused(tmp_path: Path, key: rsa.RSAPrivateKey) -> None:
         node, signer = find_node(connection, add_node(connection, HUBS)), signer_of(connection)
         with pytest.raises(CaError, match="bits"):
             issue(connection, signer, node, key.public_key(), NOW)
+
+
+def test_a_compromised_key_is_refused(tmp_path: Path) -> None:
+    """For every node: whoever has the key would be let in again. After another reason the key may be used again."""
+    database = make_registry(tmp_path / "r")
+    kept, stolen = new_key().public_key(), new_key().public_key()
+    with database.writing() as connection:
+        first, second = (find_node(connection, add_node(connection, HUBS)) for _ in range(2))
+        signer = signer_of(connection)
+        for key, reason in ((kept, Reason.CESSATION), (stolen, Reason.KEY_COMPROMISE)):
+            issue(connection, signer, first, key, NOW)
+            revoke(connection, first.id, first.name, reason, NOW)
+        for node in (first, second):
+            with pytest.raises(CaError, match="compromised"):
+                issue(connection, signer, node, stolen, NOW)
+            assert issue(connection, signer, node, kept, NOW)
 
 
 def test_a_wrong_passphrase_is_named(tmp_path: Path) -> None:
