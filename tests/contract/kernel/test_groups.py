@@ -57,6 +57,11 @@ def _peer(number: int, *groups: str) -> Peer:
 PEERS = (_peer(1, "branches"), _peer(2, "branches"), _peer(3, "servers"), _peer(4))
 MEMBERS = (Group("branches"), Group("servers", networks=(ip_network("10.9.0.0/16"),)))
 ISOLATED = Groups(MEMBERS, (GroupRule(("branches", "branches"), False),))
+ONE_PAIR = Groups(
+    (*MEMBERS, Group("last", networks=(ip_network("10.77.0.0/16"),))),
+    (GroupRule(("branches", "servers"), True), GroupRule(("last", "servers"), True)),
+    accept=False,
+)
 CLOSED = Groups(MEMBERS, (GroupRule(("branches", "servers"), True), GroupRule(("servers", "*"), True)), accept=False)
 
 
@@ -80,6 +85,20 @@ async def test_only_groups_that_may_talk_to_each_other_do(groups: Groups, passin
             if await _passes(*pair):
                 seen.add(pair)
         assert seen == passing | ({(3, 4), (4, 3)} if groups.accept else set())
+
+
+@pytest.mark.parametrize(("groups", "passes"), [(ISOLATED, True), (ONE_PAIR, False)], ids=["apart", "closed"])
+@in_network_namespace
+async def test_a_default_route_puts_nobody_into_a_group(groups: Groups, passes: bool) -> None:
+    """A branch carries the Internet; the packets between two others are no branch's."""
+    command("sh", "-c", ROUTER)
+    gateway = replace(PEERS[0], prefixes=(*PEERS[0].prefixes, ip_network("0.0.0.0/0"), ip_network("::/0")))
+    peers = gateway, *PEERS[1:]
+    table = TableReconciler(TableSettings(("gre1",), groups=groups), lambda: peers, Nftables(), Telemetry())
+    async with running(table.run()):
+        await until(lambda: table.installed)
+        assert await _passes(4, 3) is passes
+        assert await _passes(1, 3)
 
 
 async def _passes(source: int, destination: int) -> bool:

@@ -99,10 +99,14 @@ def sources(peer: Peer) -> frozenset[Network]:
 
 
 def own_networks(peer: Peer) -> frozenset[Network]:
-    """Return a peer's protocol address and its own prefixes, without what it carries for others."""
+    """Return a peer's protocol address and its own prefixes, without what it carries for others.
+
+    That includes a default route: each other peer's addresses are in it.
+    """
     if peer.quarantined:
         return frozenset()
-    return frozenset({ip_network(peer.protocol_address), *peer.prefixes})
+    prefixes = (prefix for prefix in peer.prefixes if prefix.prefixlen > 0)
+    return frozenset({ip_network(peer.protocol_address), *prefixes})
 
 
 def carries(peer: Peer) -> bool:
