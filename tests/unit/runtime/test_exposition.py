@@ -107,10 +107,10 @@ def test_the_figures_of_the_process_are_those_of_the_kernel(endpoint: Endpoint, 
     assert float(figures["process_cpu_seconds_total"]) == pytest.approx(sum(os.times()[:2]), abs=1)
     assert int(float(figures["process_open_fds"])) > 3
     assert float(figures["process_max_fds"]) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert (
-        0 < float(figures["process_resident_memory_bytes"]) <= used < float(figures["process_virtual_memory_bytes"])
-    )
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = float(figures["process_resident_memory_bytes"])
+    assert 0 < used < most * 1.2  # the kernel updates both now and then only
+    assert used < float(figures["process_virtual_memory_bytes"])
     assert utc_now().timestamp() - 86400 < float(figures["process_start_time_seconds"]) < utc_now().timestamp() + 1
 
 
