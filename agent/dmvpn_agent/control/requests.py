@@ -28,6 +28,8 @@ log = structlog.get_logger()
 RECENT = 20
 #: Entries of the history in one answer, if the request does not tell.
 DEFAULT_LIMIT = 1000
+#: How many peers a question about SAs may name.
+MOST_NAMES = 100
 
 
 @dataclass(slots=True)
@@ -105,10 +107,10 @@ class Requests:
 
     async def _sas(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         words = arguments.get("peers")
-        if words is not None and not isinstance(words, list):
-            raise RequestError(Code.USAGE, "peers is no list")
-        chosen = [await self._named({"peer": word}) for word in words or ()]
+        if words is not None and not (isinstance(words, list) and len(words) <= MOST_NAMES):
+            raise RequestError(Code.USAGE, f"peers is no list of at most {MOST_NAMES} names")
         peers = await self.peer_watch.refresh()
+        chosen = [self._present(str(word)) for word in words or ()]
         if not self.charon.connected:
             raise RequestError(Code.UNREACHABLE, "the agent is not connected to charon: no SAs are known")
         owners = {sa.unique_id: peer for peer in peers for sa in peer.ike_sas}
@@ -142,8 +144,10 @@ class Requests:
 
     async def _named(self, arguments: Mapping[str, Any]) -> JoinedPeer:
         """Return the peer that a request names. Raises ``RequestError``."""
-        word = str(arguments.get("peer", ""))
         await self.peer_watch.refresh()
+        return self._present(str(arguments.get("peer", "")))
+
+    def _present(self, word: str) -> JoinedPeer:
         found = self.peer_watch.find(word)
         if not found:
             raise _no_such_peer(word)

@@ -19,7 +19,7 @@ from dmvpn_agent.view.stages_text import TEXTS
 PREFIX = "/api/v1"
 #: Entries of the history in one answer.
 LIMIT = 1000
-_STATUSES = {
+_STATUSES: Mapping[str, HTTPStatus] = {
     Code.USAGE: HTTPStatus.BAD_REQUEST,
     Code.AMBIGUOUS: HTTPStatus.BAD_REQUEST,
     Code.NO_SUCH_PEER: HTTPStatus.NOT_FOUND,
@@ -113,7 +113,7 @@ def _sections(data: Any) -> Document:
 def _status(found: Document) -> HTTPStatus:
     if found["ok"] is True:
         return HTTPStatus.OK
-    code = found["error"].get("code")
+    code = str(found["error"].get("code"))
     return _STATUSES.get(code, HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -39,7 +39,11 @@ def accepted_peer(
         default_route=rules.allows_default_route,
         label=label,
         site=site,
-        groups=groups.of_peer(certificate.subject_rfc4514 if certificate else ike_identity, str(label or "")),
+        groups=groups.of_peer(
+            certificate.subject_rfc4514 if certificate else ike_identity,
+            str(label or ""),
+            certified=certificate is not None,
+        ),
     )
 
 

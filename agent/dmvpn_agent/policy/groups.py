@@ -1,5 +1,6 @@
 """Groups of peers, and the operator's rules over which of them may talk to each other."""
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -14,7 +15,7 @@ class Group:
     """The peers that match one of these, and the networks named here.
 
     ``subjects``: shell patterns for the certificate's subject as in RFC 4514, or the IKE identity of a peer without a
-    certificate; ``units``: OUs of the subject; ``labels``: shell patterns for the peer's label.
+    certificate; ``units``: OUs of a certificate's subject; ``labels``: shell patterns for the peer's label.
     """
 
     name: str
@@ -23,11 +24,16 @@ class Group:
     labels: tuple[str, ...] = ()
     networks: tuple[Network, ...] = ()
 
-    def has(self, subject: str, label: str) -> bool:
-        """Tell whether a peer with this subject and label is in it."""
+    def has(self, subject: str, label: str, *, certified: bool) -> bool:
+        """Tell whether a peer with this subject and label is in it; ``certified``: it has a certificate.
+
+        An IKE identity is the peer's own text, so no part of it is an OU. A comma or plus in a value is written in
+        hexadecimal in a certificate's subject.
+        """
+        attributes = re.split("[,+]", subject) if certified else ()
         return (
             any(fnmatchcase(subject, pattern) for pattern in self.subjects)
-            or any(f",OU={unit}," in f",{subject}," for unit in self.units)
+            or any(f"OU={unit}" in attributes for unit in self.units)
             or any(fnmatchcase(label, pattern) for pattern in self.labels)
         )
 
@@ -61,9 +67,9 @@ class Groups:
         """Tell whether anything can be dropped by them."""
         return bool(self.rules) or not self.accept
 
-    def of_peer(self, subject: str, label: str) -> tuple[str, ...]:
+    def of_peer(self, subject: str, label: str, *, certified: bool = True) -> tuple[str, ...]:
         """Return the names of a peer's groups."""
-        return tuple(group.name for group in self.groups if group.has(subject, label))
+        return tuple(group.name for group in self.groups if group.has(subject, label, certified=certified))
 
     def rule(self, one: tuple[str, ...], other: tuple[str, ...]) -> tuple[int, GroupRule] | None:
         """Return the rule that decides about packets between members of these groups, with its number from 1."""

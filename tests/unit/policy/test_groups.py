@@ -30,11 +30,18 @@ CONFIG: dict[str, Any] = {
         ("CN=OU\\=branches", "", ()),
         ("OU=branches", "dc-1", ("branches", "named")),
         ("CN=a,OU=branches2", "x-dc-1", ()),
+        ("CN=a+OU=branches", "", ("branches",)),
+        ("CN=a\\2COU=branches", "", ()),
     ],
 )
 def test_a_peer_is_in_every_group_that_it_matches(subject: str, label: str, expected: tuple[str, ...]) -> None:
     """By a whole OU, by a pattern for the subject or for the label."""
     assert GROUPS.of_peer(subject, label) == expected
+
+
+def test_an_ike_identity_has_no_units() -> None:
+    """A peer with a pre-shared key may choose its text."""
+    assert GROUPS.of_peer("x,OU=branches,O=lab", "", certified=False) == ("servers",)
 
 
 @pytest.mark.parametrize(
