@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Connection, or_, update
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, update
 
 from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.audit import record
@@ -30,26 +30,30 @@ def revoke(
 ) -> list[str]:
     """Revoke all certificates of a node that are valid or on hold, and return their serial numbers.
 
-    Nor can the node enrol by a token that it has. Raises ``CaError`` if there is none and one is ``required``.
+    ``KEY_COMPROMISE`` also becomes the reason of those that ended, or were revoked for another: their keys get no
+    certificate any more. Nor can the node enrol by a token that it has. Raises ``CaError`` if there is no such
+    certificate and one is ``required``.
     """
     drop_tokens(connection, node_id)
-    good = or_(_CERTIFICATE.revoked_at.is_(None), _CERTIFICATE.reason == Reason.HOLD)
-    if reason is Reason.HOLD:
-        good = _CERTIFICATE.revoked_at.is_(None)
-    return _change(
-        connection, node_id, good, reason, now, f"{name} has no certificate that could be revoked" if required else ""
-    )
+    if_none = f"{name} has no certificate that could be revoked" if required else ""
+    if reason is Reason.KEY_COMPROMISE:
+        others = or_(_CERTIFICATE.reason.is_(None), _CERTIFICATE.reason != Reason.KEY_COMPROMISE)
+        return _change(connection, node_id, others, reason, now, if_none)
+    free, held = _CERTIFICATE.revoked_at.is_(None), _CERTIFICATE.reason == Reason.HOLD
+    good = (free if reason is Reason.HOLD else or_(free, held)) & (_CERTIFICATE.not_after >= now)
+    return _change(connection, node_id, good, reason, now, if_none)
 
 
 def supersede(connection: Connection, node_id: int, kept_serial: int, now: datetime) -> list[str]:
     """Revoke all other certificates of a node that are valid, and return their serial numbers."""
     others = _CERTIFICATE.revoked_at.is_(None) & (_CERTIFICATE.serial != f"{kept_serial:x}")
+    others &= _CERTIFICATE.not_after >= now
     return _change(connection, node_id, others, Reason.SUPERSEDED, now, "")
 
 
 def release(connection: Connection, node_id: int, name: str, now: datetime) -> list[str]:
     """Take back the hold of a node's certificates, and return their serial numbers. Raises ``CaError``."""
-    held = _CERTIFICATE.reason == Reason.HOLD
+    held = (_CERTIFICATE.reason == Reason.HOLD) & (_CERTIFICATE.not_after >= now)
     return _change(connection, node_id, held, None, now, f"{name} has no certificate on hold")
 
 
@@ -61,8 +65,11 @@ def _change(
     now: datetime,
     if_none: str,
 ) -> list[str]:
-    which &= (_CERTIFICATE.node_id == node_id) & (_CERTIFICATE.not_after >= now)
-    values = {"revoked_at": now, "reason": str(reason)} if reason else {"revoked_at": None, "reason": None}
+    which &= _CERTIFICATE.node_id == node_id
+    since: object = now if reason else None
+    if reason is Reason.KEY_COMPROMISE:  # also what was revoked before: then, not now
+        since = func.coalesce(_CERTIFICATE.revoked_at, literal(now, _CERTIFICATE.revoked_at.type))
+    values = {"revoked_at": since, "reason": str(reason) if reason else None}
     changed = connection.execute(
         update(schema.certificate).where(which).values(values).returning(_CERTIFICATE.serial)
     )

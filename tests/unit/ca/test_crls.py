@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from ca_registry import NOW, make_registry, signer_of
 from dmvpn_agent.ca import schema
@@ -74,6 +74,37 @@ def test_a_held_certificate_can_be_revoked_for_good(database: Database) -> None:
         assert revoke(connection, node, "Hub-1", Reason.HOLD, NOW) == revoke(
             connection, node, "Hub-1", Reason.KEY_COMPROMISE, NOW
         )
+
+
+def test_a_key_that_proves_compromised_gets_nothing(database: Database) -> None:
+    """Whatever its certificate was revoked for before, and if it ended; the time of the revocation stays."""
+    with database.writing() as connection:
+        node, signer = find_node(connection, "Hub-1"), signer_of(connection)
+        keys = [new_key().public_key() for _ in range(3)]
+        old, former, last = (issue(connection, signer, node, key, NOW) for key in keys)
+        supersede(connection, node.id, former.serial_number, NOW)
+        revoke(connection, node.id, node.name, Reason.UNSPECIFIED, NOW + HOUR)
+        late = NOW + timedelta(days=1000)
+        marked = revoke(connection, node.id, node.name, Reason.KEY_COMPROMISE, late)
+        assert {f"{one.serial_number:x}" for one in (old, former, last)} < set(marked)
+        rows = {row.serial: row for row in connection.execute(select(schema.certificate))}
+        assert rows[f"{old.serial_number:x}"].revoked_at == NOW
+        assert rows[f"{former.serial_number:x}"].revoked_at == NOW + HOUR
+        for key in keys:
+            with pytest.raises(CaError, match="compromised"):
+                issue(connection, signer, node, key, NOW)
+        with pytest.raises(CaError, match="could be revoked"):
+            revoke(connection, node.id, node.name, Reason.KEY_COMPROMISE, late)
+
+
+def test_a_certificate_that_ended_unrevoked_can_be_marked_compromised(database: Database) -> None:
+    """Its key gets no certificate any more; for another reason there is nothing to revoke."""
+    late = NOW + timedelta(days=1000)
+    with database.writing() as connection:
+        node = find_node(connection, "Hub-1").id
+        with pytest.raises(CaError, match="could be revoked"):
+            revoke(connection, node, "Hub-1", Reason.UNSPECIFIED, late)
+        assert len(revoke(connection, node, "Hub-1", Reason.KEY_COMPROMISE, late)) == 1
 
 
 def test_others_are_superseded(database: Database) -> None:

@@ -187,9 +187,9 @@ def test_a_compromised_key_is_refused(tmp_path: Path) -> None:
     with database.writing() as connection:
         first, second = (find_node(connection, add_node(connection, HUBS)) for _ in range(2))
         signer = signer_of(connection)
-        for key, reason in ((kept, Reason.CESSATION), (stolen, Reason.KEY_COMPROMISE)):
-            issue(connection, signer, first, key, NOW)
-            revoke(connection, first.id, first.name, reason, NOW)
+        for node, key, reason in ((second, kept, Reason.CESSATION), (first, stolen, Reason.KEY_COMPROMISE)):
+            issue(connection, signer, node, key, NOW)
+            revoke(connection, node.id, node.name, reason, NOW)
         for node in (first, second):
             with pytest.raises(CaError, match="compromised"):
                 issue(connection, signer, node, stolen, NOW)
