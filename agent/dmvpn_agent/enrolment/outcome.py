@@ -31,7 +31,7 @@ class Refusal(StrEnum):
     FAILED = "failed"
 
 
-#: The token was used before for the same key: the client gets the same certificate again.
+#: The same token or certificate brought one for the same key before: the client gets that certificate again.
 REPEATED = "repeated"
 ISSUED = "issued"
 OUTCOMES = (ISSUED, REPEATED, *Refusal)

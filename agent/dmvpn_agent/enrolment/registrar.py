@@ -66,10 +66,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    """The node that a request is of, and the token that it came with."""
+    """The node that a request is of; with its token, or with the row of the certificate that it showed."""
 
     node: Node
     token: Token | None = None
+    shown: int = 0
 
 
 class Registrar:
@@ -101,10 +102,11 @@ class Registrar:
         try:
             with self._database.reading() as connection:  # strangers get no lock
                 grant = self._grant(connection, asked, now)
+                request = _request(asked, grant.node)
+                has_one = self._earlier(connection, grant, key_digest(request.public_key()), now) is not None
         except CaError as error:
             raise Refused(Refusal.REGISTRY, str(error)) from error
-        request = _request(asked, grant.node)
-        if not self._limits.admits_node(grant.node.name):
+        if not has_one and not self._limits.admits_node(grant.node.name):
             raise Refused(Refusal.RATE, f"{grant.node.name} has asked too often", node=grant.node.name)
         try:
             with self._database.writing() as connection:
@@ -119,35 +121,44 @@ class Registrar:
         self, connection: Connection, origin: Origin, asked: Asked, request: x509.CertificateSigningRequest,
         now: datetime,
     ) -> tuple[x509.Certificate, str]:  # fmt: skip
-        """Issue the certificate, in one transaction with all that says so."""
+        """Issue the certificate, in one transaction with all that says so; not if the same request brought one."""
         grant = self._grant(connection, asked, now)
-        key, outcome = request.public_key(), ISSUED
+        key = request.public_key()
         if issuing_authority(connection).certificate != self._signer.authority.certificate:
             raise CaError("the registry has another CA than when the server started", "restart it")
-        if grant.token is not None and grant.token.used_at is not None:
-            certificate, outcome = self._repeated(connection, grant, key_digest(key), now), REPEATED
-        else:
-            try:
-                certificate = issue(connection, self._signer, grant.node, key, now)
-            except CaError as error:
-                raise Refused(Refusal.DENIED, str(error), node=grant.node.name) from error
+        earlier = self._earlier(connection, grant, key_digest(key), now)
+        if earlier is not None:
+            if self._limits.admits_record():  # whoever saw a message of SCEP can send it again
+                text = f"{grant.node.name} serial {earlier.serial_number:x} by {asked.by}"
+                record(connection, f"enrol {REPEATED}", text, str(origin))
+            return earlier, REPEATED
+        try:
+            certificate = issue(connection, self._signer, grant.node, key, now)
+        except CaError as error:
+            raise Refused(Refusal.DENIED, str(error), node=grant.node.name) from error
         serial = f"{certificate.serial_number:x}"
-        if grant.token is not None and outcome == ISSUED:
+        if grant.token is not None:
             row = select(_CERTIFICATE.id).where(
                 _CERTIFICATE.serial == serial, _CERTIFICATE.authority_id == self._signer.authority.id
             )
             use_token(connection, grant.token, key_digest(key), connection.execute(row).scalar_one(), now)
-        record(connection, f"enrol {outcome}", f"{grant.node.name} serial {serial} by {asked.by}", str(origin))
-        return certificate, outcome
+        record(connection, f"enrol {ISSUED}", f"{grant.node.name} serial {serial} by {asked.by}", str(origin))
+        return certificate, ISSUED
 
     def _grant(self, connection: Connection, asked: Asked, now: datetime) -> _Grant:
         if asked.certificate is not None:
-            return _Grant(_by_certificate(connection, asked.certificate, now))
+            return _by_certificate(connection, asked.certificate, now)
         return _by_token(connection, asked, now)
 
-    def _repeated(self, connection: Connection, grant: _Grant, key: str, now: datetime) -> x509.Certificate:
-        """Return what a used token brought, if the same key asks again: the answer may have been lost."""
-        assert grant.token is not None  # noqa: S101
+    def _earlier(self, connection: Connection, grant: _Grant, key: str, now: datetime) -> x509.Certificate | None:
+        """Return what the same request brought before, if anything: the answer may have been lost.
+
+        ``key``: the digest of the request's. Raises ``Refused`` for a used token that comes with another key.
+        """
+        if grant.token is None:
+            return self._renewed(connection, grant, key, now)
+        if grant.token.used_at is None:
+            return None
         name = grant.node.name
         if grant.token.key != key:
             raise Refused(Refusal.TOKEN, f"the token of {name} was used at {grant.token.used_at:%Y-%m-%d %H:%M} UTC"
@@ -159,6 +170,18 @@ class Registrar:
             raise Refused(Refusal.TOKEN, f"the token of {name} was used, and its certificate is revoked or has ended",
                           node=name)  # fmt: skip
         return x509.load_der_x509_certificate(row.der)
+
+    def _renewed(self, connection: Connection, grant: _Grant, key: str, now: datetime) -> x509.Certificate | None:
+        """Return the node's last good certificate for a key, if it is newer than the one shown."""
+        query = (
+            select(_CERTIFICATE.der)
+            .where(_CERTIFICATE.node_id == grant.node.id, _CERTIFICATE.id > grant.shown)
+            .where(_CERTIFICATE.authority_id == self._signer.authority.id)
+            .where(_CERTIFICATE.revoked_at.is_(None), _CERTIFICATE.not_after >= now)
+            .order_by(_CERTIFICATE.id.desc())
+        )
+        found = (x509.load_der_x509_certificate(der) for der in connection.execute(query).scalars().all())
+        return next((one for one in found if key_digest(one.public_key()) == key), None)
 
     def _note_refusal(self, origin: Origin, error: Refused) -> None:
         log.warning("enrolment_refused", protocol=origin.protocol, source=origin.source, reason=error.why,
@@ -186,10 +209,17 @@ def _by_token(connection: Connection, asked: Asked, now: datetime) -> _Grant:
     return _Grant(node, token)
 
 
-def _by_certificate(connection: Connection, der: bytes, now: datetime) -> Node:
+def _by_certificate(connection: Connection, der: bytes, now: datetime) -> _Grant:
     """Return the node whose certificate this is, byte by byte as the registry has it."""
     query = (
-        select(_NODE.name, _NODE.removed_at, _CERTIFICATE.revoked_at, _CERTIFICATE.reason, _CERTIFICATE.not_after)
+        select(
+            _NODE.name,
+            _NODE.removed_at,
+            _CERTIFICATE.id,
+            _CERTIFICATE.revoked_at,
+            _CERTIFICATE.reason,
+            _CERTIFICATE.not_after,
+        )
         .join(schema.node, _CERTIFICATE.node_id == _NODE.id)
         .where(_CERTIFICATE.serial == _serial(der), _CERTIFICATE.der == der)
     )
@@ -201,7 +231,7 @@ def _by_certificate(connection: Connection, der: bytes, now: datetime) -> Node:
         ended = f"it ended at {row.not_after:%Y-%m-%d %H:%M} UTC"
     if ended:
         raise Refused(Refusal.CERTIFICATE, f"the certificate of {row.name} is no longer good: {ended}", node=row.name)
-    return find_node(connection, row.name)
+    return _Grant(find_node(connection, row.name), shown=row.id)
 
 
 def _request(asked: Asked, node: Node) -> x509.CertificateSigningRequest:

@@ -12,12 +12,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
+from sqlalchemy import update
 
+from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, release, revoke
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.enrolment import metrics
+from dmvpn_agent.enrolment.limits import NODE_BURST
 from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from enrolling import EST, World, request_of, serving
 
@@ -83,6 +86,33 @@ def test_a_token_is_for_one_key(world: World) -> None:
     assert world.node().enrol(token).status == 401
     assert world.certificates() == 1
     assert [row[1] for row in world.audit()] == ["enrol issued", "enrol repeated", "enrol refused"]
+
+
+def test_a_used_token_takes_nothing_from_its_node(world: World) -> None:
+    """Whoever has it may ask with other keys as often as he likes: the node's own renewal is not limited by that."""
+    node, token = world.node(), world.node().token()
+    first = node.enrol(token).certificate
+    assert {world.node().enrol(token).status for _ in range(NODE_BURST)} == {401}
+    assert node.renew(first).status == 200
+
+
+def test_a_node_gets_so_many_certificates_at_once(world: World) -> None:
+    """Then 429; what it has it gets again, for the same key, as long as that is good."""
+    node = world.node()
+    first = node.enrol(node.token()).certificate
+    request = request_of(new_key(), "FIN-1")
+    second = node.renew(first, request).certificate
+    statuses = [node.renew(first).status for _ in range(NODE_BURST)]
+    assert statuses == [200] * (NODE_BURST - 2) + [429] * 2
+    assert node.renew(first, request).certificate == second
+    with world.database.writing() as connection:
+        serial = f"{second.serial_number:x}"
+        connection.execute(
+            update(schema.certificate)
+            .where(schema.certificate.c.serial == serial)
+            .values(revoked_at=utc_now(), reason=Reason.SUPERSEDED)
+        )
+    assert node.renew(first, request).status == 429
 
 
 def test_two_racers_with_one_token(world: World) -> None:

@@ -14,6 +14,7 @@ from dmvpn_agent.ca.keys import new_key, plain_pem
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.enrolment import metrics
+from dmvpn_agent.enrolment.limits import NODE_BURST
 from dmvpn_agent.enrolment.scep import CAPABILITIES
 from dmvpn_agent.enrolment.signed_message import WeakAlgorithm, read_signed
 from dmvpn_agent.runtime.clocks import utc_now
@@ -64,6 +65,7 @@ def test_a_router_enrols_and_renews(world: World, client: Client) -> None:
         following = Client(client.server, client.key, first)
         message = following.message(following.sealed(scep_request(new_rsa_key())), kind)
         assert send(world, following, message).status == "0"
+    message = following.message(following.sealed(scep_request(new_rsa_key())))
     in_query = quote(base64.b64encode(message).decode())
     answer = world.ask_plain("GET", f"/cgi-bin/pkiclient.exe?operation=PKIOperation&message={in_query}")
     assert following.read(answer.body).status == "0"
@@ -79,6 +81,20 @@ def test_a_repeated_message_gets_the_same_certificate(world: World, client: Clie
     other = Client(client.server)
     assert enrol(world, other, token).failure == BAD_REQUEST
     assert world.certificates() == 1
+
+
+def test_a_repeated_renewal_gets_the_same_certificate(world: World, client: Client) -> None:
+    """Whoever saw the message can send it again: that brings nothing new, and takes nothing from the node."""
+    first = enrol(world, client, world.node().token()).certificate
+    following = Client(client.server, client.key, first)
+    message = following.message(following.sealed(scep_request(new_rsa_key())), "17")
+    second = send(world, following, message).certificate
+    for _ in range(NODE_BURST):
+        assert send(world, following, message).certificate == second
+    assert world.certificates() == 2
+    own = following.message(following.sealed(scep_request(new_rsa_key())), "17")
+    third = send(world, following, own).certificate
+    assert third not in {None, first, second}
 
 
 def test_who_gets_nothing(world: World, client: Client) -> None:
