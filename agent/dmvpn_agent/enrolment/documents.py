@@ -41,7 +41,7 @@ class Document:
         try:
             since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
             return self.modified.replace(microsecond=0) <= since
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):  # no date, one without zone, one of no calendar
             return False
 
 

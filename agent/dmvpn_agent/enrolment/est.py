@@ -90,7 +90,7 @@ def _credentials(authorization: str) -> tuple[str, str]:
     scheme, _, value = authorization.strip().partition(" ")
     try:
         text = base64.b64decode(value.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, or not of text
         text = ""
     name, _, token = text.partition(":")
     return name, token

@@ -147,6 +147,12 @@ def test_no_certificate_without_a_valid_token(world: World, case: str) -> None:
     assert (world.certificates(), [row[1] for row in world.audit()]) == (0, ["enrol refused"])
 
 
+def test_credentials_that_are_no_base64_are_none(world: World) -> None:
+    """Whatever octets they are, the client gets an answer."""
+    for value in ("Basic \xff", "Basic !", "Basic /w==", "Basic"):
+        assert world.node().enrol("", headers={"Authorization": value}).status == 401
+
+
 def test_a_refused_request_does_not_use_the_token(world: World) -> None:
     """A bad signature, garbage, another node's name, a weak key: the node may try again."""
     node = world.node()
