@@ -80,6 +80,8 @@ async def ask(question: HttpQuestion, limits: Limits, tls: ssl.SSLContext | None
         raise HttpFailed(f"TLS: {error.verify_message or error}") from error
     except h11.ProtocolError as error:
         raise HttpFailed(f"the answer is not HTTP, or cut off: {printable(str(error))}") from error
+    except UnicodeError as error:  # the resolver encodes names
+        raise HttpFailed(f"{url.host} is no name that can be resolved: {printable(str(error))}") from error
     except OSError as error:  # ssl.SSLError and socket.gaierror are such
         raise HttpFailed(printable(error.strerror or str(error) or type(error).__name__)) from error
 

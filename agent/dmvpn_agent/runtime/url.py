@@ -9,8 +9,9 @@ MAX_URL = 2048
 #: Those of RFC 3986 without "#": no quotation marks, blanks or backslashes.
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]+")
 _PORTS = {"http": 80, "https": 443}
-#: A name of RFC 1123, an IPv4 address, or an IPv6 address without zone.
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+#: A name of RFC 1123, whose labels have 1 to 63 characters, an IPv4 address, or an IPv6 address without zone.
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*|(?=[^:]*:)[0-9A-Fa-f:.]{{2,45}}")
 
 
 class BadUrl(ValueError):

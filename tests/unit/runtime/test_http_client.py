@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,13 @@ async def test_a_refused_connection_fails() -> None:
         await ask(HttpQuestion(Url.parse(url)), LIMITS)
 
 
+async def test_a_name_that_cannot_be_encoded_fails() -> None:
+    """As one that does not exist, whatever lets such a name through."""
+    url = replace(Url.parse("http://a.example/x"), host="a..example")
+    with pytest.raises(HttpFailed, match=r"a\.\.example is no name"):
+        await ask(HttpQuestion(url), LIMITS)
+
+
 async def test_tls_is_by_the_given_ca(tmp_path: Path) -> None:
     """A server of another CA is refused, and one with another name; one of the CA is asked."""
     certificate, key = server_files(tmp_path)
@@ -118,6 +126,7 @@ async def test_tls_is_by_the_given_ca(tmp_path: Path) -> None:
     [
         ("http://crl.example.com/dmvpn-ca.crl", "crl.example.com", 80, "/dmvpn-ca.crl"),
         ("https://192.0.2.1:8443", "192.0.2.1", 8443, "/"),
+        ("http://" + "a" * 63 + ".x-1_/", "a" * 63 + ".x-1_", 80, "/"),
         ("http://[2001:db8::1]:8080/a?b", "2001:db8::1", 8080, "/a?b"),
     ],
 )
@@ -133,7 +142,8 @@ def test_a_url_is_read(text: str, host: str, port: int, target: str) -> None:
         "", "dmvpn-ca.crl", "ftp://a/b", "file:///etc/shadow", "ldap://ca/cn=a", "http://", "http://user@host/",
         "http://host/a b", "http://host/\r\nX: 1", "http://host:0/", "http://host:99999/", "http://ho st/",
         "http://[fe80::1%25eth0]/", "http://host/#a", "http://host\\@other/", "http://\u00e4/",
-        "http://h/" + "a" * 3000,
+        "http://h/" + "a" * 3000, "http://a..b/x", "http://crl..example.com/x", "http://" + "a" * 64 + ".example.com/x",
+        "http://.example.com/", "http://" + "a." * 127 + "a/",
     ],
 )  # fmt: skip
 def test_anything_else_is_no_url(text: str) -> None:
