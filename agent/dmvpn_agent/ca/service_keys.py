@@ -18,7 +18,7 @@ from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.authorities import Signer
 from dmvpn_agent.ca.issuing import store_certificate
 from dmvpn_agent.ca.keys import SigningKey, decrypted, encrypted, new_key
-from dmvpn_agent.ca.profile import service_certificate
+from dmvpn_agent.ca.profile import general_name, service_certificate
 from dmvpn_agent.ca.reading import read_settings
 
 _SERVICE, _CERTIFICATE = schema.service.c, schema.certificate.c
@@ -91,7 +91,8 @@ def _stored(connection: Connection, signer: Signer, passphrase: bytes, service: 
 def is_current(certificate: x509.Certificate, names: Sequence[str], now: datetime) -> bool:
     """Tell whether a certificate names these, and its last third has not begun."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return begin <= now < end - (end - begin) / 3 and _names(certificate) == list(names)
+    wanted = [str(general_name(name).value) for name in names]  # of an address, the form that certificates show
+    return begin <= now < end - (end - begin) / 3 and _names(certificate) == wanted
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

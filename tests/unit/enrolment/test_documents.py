@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import select
 
 from ca_registry import PASSPHRASE
+from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.authorities import change_passphrase
 from dmvpn_agent.ca.backup import backup, restore
 from dmvpn_agent.ca.database import Database
@@ -63,6 +65,20 @@ def test_conditional_requests(world: World) -> None:
                   {"If-Modified-Since": "x"}, {"If-Modified-Since": NO_ZONE}):  # fmt: skip
         assert world.ask_plain("GET", CRL, headers=other).status == 200
     assert world.ask_plain("HEAD", CRL).headers["etag"] == tag
+
+
+def test_the_server_keeps_its_certificate(tmp_path: Path) -> None:
+    """However an address among its names is written."""
+    names = ("2001:DB8::1", "2001:db8:0:0::2", "192.0.2.1", "CA.example.com")
+    with serving(tmp_path, names=names) as world:
+        before = _service_certificates(world)
+        world.server.refresh()
+        assert _service_certificates(world) == before == 1
+
+
+def _service_certificates(world: World) -> int:
+    with world.database.reading() as connection:
+        return len(connection.execute(select(schema.certificate).where(schema.certificate.c.node_id.is_(None))).all())
 
 
 def test_what_is_revoked_is_in_the_next_crl(world: World) -> None:

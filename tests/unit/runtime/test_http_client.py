@@ -142,7 +142,7 @@ def test_a_url_is_read(text: str, host: str, port: int, target: str) -> None:
         "", "dmvpn-ca.crl", "ftp://a/b", "file:///etc/shadow", "ldap://ca/cn=a", "http://", "http://user@host/",
         "http://host/a b", "http://host/\r\nX: 1", "http://host:0/", "http://host:99999/", "http://ho st/",
         "http://[fe80::1%25eth0]/", "http://host/#a", "http://host\\@other/", "http://\u00e4/",
-        "http://h/" + "a" * 3000, "http://a..b/x", "http://crl..example.com/x", "http://" + "a" * 64 + ".example.com/x",
+        "http://h/" + "a" * 3000, "http://a..b/x", "http://crl..example.com/x", "http://" + "a" * 64 + ".example/x",
         "http://.example.com/", "http://" + "a." * 127 + "a/",
     ],
 )  # fmt: skip
