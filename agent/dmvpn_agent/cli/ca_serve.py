@@ -79,10 +79,11 @@ def _token(arguments: Namespace) -> Answer:
         root = issuing_authority(connection).chain[-1].fingerprint(SHA256()).hex()
     until = now + lifetime
     data = {"node": node.name, "token": token, "until": until.isoformat(), "ca_sha256": root}
-    command = f"dmvpn-agent setup --enrol URL --token {token} --ca-fingerprint {root}"
+    command = f"dmvpn-agent setup --enrol URL --token-file FILE --ca-fingerprint {root}"
     return Answer(data, [f"node         {node.name}", f"token        {token}   (shown only now; it is used once)",
                          f"until        {until:%Y-%m-%d %H:%M} UTC", f"CA           SHA-256 {root}",
-                         f"on the node  {command}"])  # fmt: skip
+                         f"on the node  {command}",
+                         "             FILE: with the token in its first line, for root only"])  # fmt: skip
 
 
 def _serve(arguments: Namespace) -> Answer:

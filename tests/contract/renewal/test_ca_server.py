@@ -79,9 +79,11 @@ class CaServer:
         capsys.readouterr()
         assert main(["ca", "token", self.node, "--database", str(self.registry)]) == 0
         printed = capsys.readouterr().out
-        found = re.search(r"setup --enrol URL --token (\S+) --ca-fingerprint ([0-9a-f]{64})", printed)
-        assert found is not None, printed
-        return found[1], found[2]
+        token = re.search(r"^token +(\S+) ", printed, re.MULTILINE)
+        command = re.search(r"setup --enrol URL --token-file FILE --ca-fingerprint ([0-9a-f]{64})", printed)
+        assert token is not None, printed
+        assert command is not None, printed
+        return token[1], command[1]
 
     async def enrol(self, token: str, fingerprint: str, folder: str = "enrol", authorities: bytes = b"") -> Bundle:
         return await enrol(

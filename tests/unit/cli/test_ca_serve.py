@@ -36,6 +36,10 @@ def test_a_token_is_shown_once(registry: Path, capsys: pytest.CaptureFixture[str
     data = json.loads(capsys.readouterr().out)["data"]
     assert (data["node"], len(data["token"])) == ("FIN-1", 20)
     assert data["token"].encode() not in registry.read_bytes()
+    assert main(["ca", "token", "fin-1", "--database", str(registry)]) == 0
+    printed = capsys.readouterr().out
+    (secret,) = [line.split()[1] for line in printed.splitlines() if line.startswith("token ")]
+    assert printed.count(secret) == 1  # not in the command, which others see
     assert main(["ca", "token", "SWE-1", "--database", str(registry)]) == 1
     assert main(["ca", "token", "FIN-1", "--hours", "0", "--database", str(registry)]) == 2
 
