@@ -39,6 +39,8 @@ BACKLOG = 1024
 MAX_REQUEST = 16384
 #: Seconds in which a client must send its request and read the answer.
 TIMEOUT = 10.0
+#: Octets of an answer that are copied for a client at once: there may be many that do not read.
+_PIECE = 65536
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -210,9 +212,7 @@ class HttpServer:
                 status_code=response.status.value, headers=_fields(response), reason=response.status.phrase
             )
             connection.writer.write(protocol.send(head) or b"")
-            # To HEAD, h11 sends no body.
-            connection.writer.write(protocol.send(h11.Data(data=response.body)) or b"")
-            connection.writer.write(protocol.send(h11.EndOfMessage()) or b"")
+            await _send_body(connection.writer, protocol, response.body)
             if connection.writer.can_write_eof():
                 connection.writer.write_eof()
                 await connection.closed_by_client()
@@ -292,6 +292,15 @@ async def _read_body(connection: Connection, protocol: h11.Connection, longest: 
         if len(body) > longest:
             return None
     return body
+
+
+async def _send_body(writer: asyncio.StreamWriter, protocol: h11.Connection, body: bytes) -> None:
+    """Send the body piece by piece, as the client reads it. To HEAD, h11 sends none."""
+    writer.transport.set_write_buffer_limits(high=_PIECE)
+    for at in range(0, len(body), _PIECE):
+        writer.write(protocol.send(h11.Data(data=body[at : at + _PIECE])) or b"")
+        await writer.drain()
+    writer.write(protocol.send(h11.EndOfMessage()) or b"")
 
 
 def _http_request(request: h11.Request, connection: Connection) -> HttpRequest:
