@@ -12,8 +12,9 @@ import structlog
 
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.x509.authorities import Authority, AuthorityError, read_authorities
-from dmvpn_agent.x509.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
+from dmvpn_agent.x509.crl import Crl, CrlError, read_crls
 from dmvpn_agent.x509.crl_index import SignedCrl
+from dmvpn_agent.x509.trust_paths import read_bounded
 
 log = structlog.get_logger()
 
@@ -118,10 +119,12 @@ class KeptTrust:
 
     def _load(self, path: Path, crls: dict[str, Crl]) -> None:
         try:
-            if path.suffix == _CRL and path.stat().st_size <= MAX_CRL_BYTES:
-                (crls[path.stem],) = read_crls(path.read_bytes())
+            if not path.is_file():  # root reads what the agent wrote: no FIFO or device
+                return
+            if path.suffix == _CRL:
+                (crls[path.stem],) = read_crls(read_bounded(path))
             elif path.suffix == _CA:
-                (self._authorities[path.stem],) = read_authorities(path.read_bytes())
+                (self._authorities[path.stem],) = read_authorities(read_bounded(path))
         except (OSError, CrlError, AuthorityError, ValueError) as error:
             self._log(f"{path}: {error}")
 

@@ -1,5 +1,7 @@
 """CRLs against rollback: an older one never replaces a newer one, also after a restart or a lost file."""
 
+import os
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +39,18 @@ class TestKeptCrls:
         clock.advance(timedelta(days=10).total_seconds())
         assert reader.stamp() != stamp
         assert serials(reader.read().trust) == {8}
+
+    @pytest.mark.parametrize("name", ["a.crl", "a.crt"])
+    def test_only_files_are_read(self, tmp_path: Path, name: str) -> None:
+        """Root reads what the agent's user may have put there: a FIFO without writer would stop it for ever."""
+        os.mkfifo(tmp_path / name)
+        reading = threading.Thread(target=KeptTrust(tmp_path, writes=False).crls, daemon=True)
+        reading.start()
+        reading.join(10)
+        hangs = reading.is_alive()
+        if hangs:
+            os.close(os.open(tmp_path / name, os.O_WRONLY | os.O_NONBLOCK))
+        assert not hangs
 
     def test_a_clock_that_is_set_back_drops_no_revocation(self, files: TrustFiles) -> None:
         """A CRL in force stays in force, and the only one of its signer counts at once."""
