@@ -10,8 +10,8 @@ from dmvpn_agent.runtime.clocks import Seconds
 _MINUTE = 60.0
 #: Certificates that a node may have at once, and in how many seconds one more: renewals that fail at the node's end.
 NODE_BURST, NODE_SECONDS = 10, 120.0
-#: Refusals that the registry's log takes at once, and how many a second: strangers must not fill it.
-RECORD_BURST, RECORDS_PER_SECOND = 100, 1.0
+#: Refusals that the registry's log takes at once, and in how many seconds one more: strangers must not fill it.
+RECORD_BURST, RECORD_SECONDS = 100, 60.0
 
 
 class Limits:
@@ -22,7 +22,7 @@ class Limits:
         self._lock = Lock()
         self._sources = RateLimit(per_minute / _MINUTE, per_minute)
         self._nodes = RateLimit(1 / NODE_SECONDS, NODE_BURST)
-        self._records = RateLimit(RECORDS_PER_SECOND, RECORD_BURST)
+        self._records = RateLimit(1 / RECORD_SECONDS, RECORD_BURST)
 
     def admits_source(self, source: str) -> bool:
         """Count a request from an address; of IPv6, all of a /64 count as one."""
@@ -33,7 +33,7 @@ class Limits:
         return self._admits(self._nodes, name)
 
     def admits_record(self) -> bool:
-        """Count a refusal that is written into the registry."""
+        """Count a refusal, or a repetition, that is written into the registry."""
         return self._admits(self._records, "")
 
     def _admits(self, limit: RateLimit, source: str) -> bool:

@@ -20,7 +20,7 @@ from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, release, revoke
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.enrolment import metrics
-from dmvpn_agent.enrolment.limits import NODE_BURST
+from dmvpn_agent.enrolment.limits import NODE_BURST, RECORD_BURST, Limits
 from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from enrolling import EST, World, request_of, serving
 
@@ -248,6 +248,18 @@ def test_one_address_may_ask_so_often(tmp_path: Path) -> None:
         assert [node.enrol("x").status for _ in range(4)] == [401, 401, 429, 429]
         assert len(world.audit()) == 2
         assert world.server.telemetry.value(metrics.ENROLMENTS, "est", "rate") == 2
+
+
+def test_strangers_do_not_fill_the_registry() -> None:
+    """Of what is refused, a burst is written, and then one a minute."""
+    now = 0.0
+    limits = Limits(30, lambda: now)
+    assert sum(limits.admits_record() for _ in range(1000)) == RECORD_BURST
+    written = 0
+    for _ in range(86_400):
+        now += 1
+        written += limits.admits_record()
+    assert written in {1439, 1440}
 
 
 def test_the_key_of_a_certificate_is_that_of_the_request(world: World) -> None:
