@@ -23,12 +23,17 @@ class Desk:
         self._limits = limits
         self._telemetry = telemetry
 
+    def admit(self, origin: Origin) -> None:
+        """Count a request, before anything is done for it. Raises ``Refused`` if the address has sent too many."""
+        if self._limits.admits_source(origin.source):
+            return
+        log.warning("enrolment_refused", protocol=origin.protocol, source=origin.source, reason=Refusal.RATE)
+        self._telemetry.increment(metrics.ENROLMENTS, origin.protocol, Refusal.RATE)
+        raise Refused(Refusal.RATE, "too many requests from this address")
+
     async def answer(self, origin: Origin, read: Callable[[], Asked]) -> x509.Certificate:
         """Return the certificate that a client asks for; ``read`` as of ``Registrar.answer``. Raises ``Refused``."""
         try:
-            if not self._limits.admits_source(origin.source):
-                log.warning("enrolment_refused", protocol=origin.protocol, source=origin.source, reason=Refusal.RATE)
-                raise Refused(Refusal.RATE, "too many requests from this address")
             certificate, outcome = await asyncio.to_thread(self._registrar.answer, origin, read)
         except Refused as error:
             self._telemetry.increment(metrics.ENROLMENTS, origin.protocol, error.why)

@@ -73,9 +73,11 @@ class Est:
         return await self._answer(request, "", "", request.certificate)
 
     async def _answer(self, request: HttpRequest, token: str, name: str, certificate: bytes | None) -> HttpResponse:
+        origin = Origin(Protocol.EST, request.source)
         try:
+            self._desk.admit(origin)
             asked = Asked(_decoded(request), token, name, certificate)
-            issued = await self._desk.answer(Origin(Protocol.EST, request.source), lambda: asked)
+            issued = await self._desk.answer(origin, lambda: asked)
         except Refused as error:
             headers = [_CHALLENGE] if error.why is Refusal.TOKEN else []
             if error.why in {Refusal.RATE, Refusal.REGISTRY}:

@@ -85,7 +85,11 @@ class Scep:
         return await self._answer(request, request.body)
 
     async def _answer(self, request: HttpRequest, data: bytes) -> HttpResponse:
-        nonce = secrets.token_bytes(_NONCE)
+        nonce, origin = secrets.token_bytes(_NONCE), Origin(Protocol.SCEP, request.source)
+        try:
+            self._desk.admit(origin)
+        except Refused as error:
+            return _later(_STATUS[error.why])
         try:
             message = ScepMessage.of(read_signed(data))
         except WeakAlgorithm as error:
@@ -96,10 +100,10 @@ class Scep:
             why = FailInfo.BAD_CERT_ID if message.type == MessageType.CERT_POLL else FailInfo.BAD_REQUEST
             return _encoded(self._own.failed(message, why, nonce))
         try:
-            issued = await self._desk.answer(Origin(Protocol.SCEP, request.source), self._asked(message))
+            issued = await self._desk.answer(origin, self._asked(message))
         except Refused as error:
             if (status := _STATUS.get(error.why)) is not None:
-                return error_page(status, ("Retry-After", "60"))
+                return _later(status)
             return _encoded(self._own.failed(message, _FAIL_INFO[error.why], nonce))
         return _encoded(self._own.granted(message, issued, nonce))
 
@@ -130,6 +134,10 @@ def _challenge(request: x509.CertificateSigningRequest) -> str:
         return ""
     except ValueError as error:
         raise CaError("the challenge password is no text") from error
+
+
+def _later(status: HTTPStatus) -> HttpResponse:
+    return error_page(status, ("Retry-After", "60"))
 
 
 def _encoded(content: bytes) -> HttpResponse:

@@ -138,6 +138,13 @@ def test_what_cannot_be_read_is_always_refused_alike(world: World, client: Clien
     assert world.certificates() == 0
 
 
+def test_what_comes_too_often_is_not_even_read(tmp_path: Path) -> None:
+    """Neither its signature is verified nor a refusal signed; garbage counts as well."""
+    with serving(tmp_path, scep=True, per_minute=2) as world:
+        assert [world.ask_plain("POST", MESSAGES, b"0").status for _ in range(4)] == [400, 400, 429, 429]
+        assert world.server.telemetry.value(metrics.ENROLMENTS, "scep", "rate") == 2
+
+
 def test_other_operations_are_refused(world: World, client: Client) -> None:
     """No pending requests to poll for; CRLs are fetched by HTTP."""
     assert send(world, client, client.message(b"x", "20")).failure == BAD_ID
