@@ -19,13 +19,13 @@ from dmvpn_agent.runtime.clocks import Clocks, in_seconds
 from dmvpn_agent.runtime.http_client import HttpAnswer, HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 from dmvpn_agent.runtime.url import Url
-from dmvpn_agent.x509.crl import MAX_CRL_BYTES, Crl, CrlError, read_crls
+from dmvpn_agent.x509.crl import Crl, CrlError, read_crls
 from dmvpn_agent.x509.trust_files import Refusal
 
 log = structlog.get_logger()
 
-#: The whole of a request, from the name to the last octet.
-LIMITS = Limits(seconds=60.0, octets=MAX_CRL_BYTES)
+#: The whole of a request, from the name to the last octet. A CRL of 200,000 entries has less than 8 MiB.
+LIMITS = Limits(seconds=60.0, octets=8 << 20)
 #: Seconds before an address that failed is asked again: at first, and at most as long as the interval, or an hour.
 FIRST_RETRY, LONGEST_RETRY = 15.0, 3600.0
 #: Requests are this much earlier or later than the interval says, so that not all nodes ask at once.
@@ -164,11 +164,12 @@ class CrlFetcher:
     async def _accept(self, body: bytes) -> None:
         """Raise ``_NotUsable`` if the reader of CAs and CRLs would not use all of it."""
         try:
-            crls = await asyncio.to_thread(read_crls, body)
+            heads = await asyncio.to_thread(read_crls, body, entries=False)
+            if refusal := await self._check(heads):  # strangers can send many entries, but not sign them
+                raise _NotUsable("older" if refusal.is_rollback else "refused", refusal.why)
+            await asyncio.to_thread(read_crls, body)
         except CrlError as error:
             raise _NotUsable("refused", f"{error}; expected CRLs in PEM or DER") from error
-        if refusal := await self._check(crls):
-            raise _NotUsable("older" if refusal.is_rollback else "refused", refusal.why)
 
     def _successes(self) -> Samples:
         return {

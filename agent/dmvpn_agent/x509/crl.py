@@ -80,10 +80,13 @@ class Crl:
         return hashlib.sha256(self.der).hexdigest()
 
 
-def read_crls(data: bytes) -> tuple[Crl, ...]:
-    """Read the CRLs of one file, DER or PEM. Raises ``CrlError``."""
+def read_crls(data: bytes, *, entries: bool = True) -> tuple[Crl, ...]:
+    """Read the CRLs of one file, DER or PEM; without ``entries``, ``serials`` is empty. Raises ``CrlError``.
+
+    There may be a million entries: from a stranger, they are read after the signature was verified.
+    """
     try:
-        return tuple(_crl(der) for der in der_blocks(data, "X509 CRL", MAX_CRL_BYTES))
+        return tuple(_crl(der, has_entries=entries) for der in der_blocks(data, "X509 CRL", MAX_CRL_BYTES))
     except PemError as error:
         raise CrlError(str(error)) from error
     except (Malformed, *UNREADABLE) as error:
@@ -96,7 +99,7 @@ def crl_issuer(der: bytes) -> str:
     return display_text(read_name(der[issuer[0] : issuer[1]]))
 
 
-def _crl(der: bytes) -> Crl:
+def _crl(der: bytes, *, has_entries: bool) -> Crl:
     content, issuer, entries, rest = _places(der)
     head = x509.load_der_x509_crl(_without_entries(der, content, entries, rest))
     name = der[issuer[0] : issuer[1]]
@@ -107,7 +110,7 @@ def _crl(der: bytes) -> Crl:
         number=number,
         this_update=head.last_update_utc,
         next_update=head.next_update_utc,
-        serials=SerialSet(_revoked(der, *entries)),
+        serials=SerialSet(_revoked(der, *entries) if has_entries else ()),
         key_id=key_id,
         signature=read_signature(head, der),
         der=der,

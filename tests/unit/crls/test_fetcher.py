@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from dmvpn_agent.crls.fetched_files import FetchedFiles
 from dmvpn_agent.crls.fetcher import CrlFetcher
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.url import Url
+from dmvpn_agent.x509 import crl
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.crl import _revoked
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.trust_files import TrustFilesReader
@@ -91,6 +93,24 @@ async def test_a_new_crl_is_in_force(world: World) -> None:
     assert await world.fetch(LAB.revoke_der(7, 8, number=2)) == "new"
     assert await world.revoked() == {7, 8}
     assert not world.trust.problems
+
+
+async def test_a_strangers_entries_are_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forged CRL may have hundreds of thousands: it is refused by its signature, for the work of a short one."""
+    read: list[bytes] = []
+
+    def noted(der: bytes, at: int, end: int) -> Iterator[bytes]:
+        read.append(der)
+        return _revoked(der, at, end)
+
+    monkeypatch.setattr(crl, "_revoked", noted)
+    assert await world.fetch(OTHER.revoke_der(7)) == "refused"
+    assert not read
+    good = LAB.revoke_der(7)
+    assert await world.fetch(good[:-20] + bytes(20)) == "refused"
+    assert not read
+    assert await world.fetch(good) == "new"
+    assert read == [good]
 
 
 async def test_what_did_not_change_is_not_sent_again(world: World) -> None:
