@@ -81,13 +81,17 @@ class _Parser(argparse.ArgumentParser):
     """A parser that raises its errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ``UsageError``, with the word that was probably meant."""
+        """Raise ``UsageError``, with the word that was probably meant, or those that are possible."""
         raise UsageError(message + self._hint(message), self.format_usage())
 
     def _hint(self, message: str) -> str:
         word = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (\S+)", message)
         close = get_close_matches((word[1] or word[2]).partition("=")[0], self._words(), 1) if word else []
-        return f"; did you mean {close[0]}?" if close else ""
+        if close:
+            return f"; did you mean {close[0]}?"
+        missing = message.removeprefix("the following arguments are required: ")
+        possible = next((action.choices for action in self._actions if action.metavar == missing), None)
+        return f": {', '.join(map(str, possible))}" if possible else ""
 
     def _words(self) -> Iterator[str]:
         """Yield all words that this parser knows: its options, and the choices of its arguments."""

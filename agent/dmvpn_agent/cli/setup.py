@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime import logs
-from dmvpn_agent.runtime.output import complain, say, say_lines
+from dmvpn_agent.runtime.output import OutputError, complain, discard, say, say_lines
 from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
 from dmvpn_agent.setup.bundle import (
     MAX_BUNDLE_BYTES,
@@ -24,7 +24,7 @@ from dmvpn_agent.setup.bundle import (
     read_router_certificate,
 )
 from dmvpn_agent.setup.choose import choose
-from dmvpn_agent.setup.enrol import Enrolment, enrol, forget_key, parse_server
+from dmvpn_agent.setup.enrol import KEY_FOLDER, Enrolment, enrol, forget_key, parse_server
 from dmvpn_agent.setup.ios import ANY_ROUTER, STYLES, parse_interface, router_text
 from dmvpn_agent.setup.journal import JournalUnreadable
 from dmvpn_agent.setup.machine import MachineError
@@ -73,7 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Set the node up, or undo it; return the exit status."""
     logs.set_up_for_command()
-    setup = Setup(lambda line: say_lines([f"  {line}"]))
+    setup = Setup(_progress)
     try:
         if arguments.router:
             return _router(arguments)
@@ -86,11 +86,22 @@ def run(arguments: Namespace) -> int:
     except ConfigError as error:
         complain(f"dmvpn-agent: {arguments.answers}: {error}")
         return EXIT_REFUSED
+    except BrokenPipeError:
+        discard(sys.stdout)
+        return EXIT_NOT
     except (OSError, MachineError, JournalUnreadable) as error:
         complain(f"dmvpn-agent: setup: {error}")
         if setup.has_run:
             complain("dmvpn-agent: setup is unfinished: run it again, or `dmvpn-agent setup --undo`")
         return EXIT_NOT
+
+
+def _progress(line: str) -> None:
+    """Print what setup does. A reader that has gone, as in ``setup … | head``, does not stop it half-way."""
+    try:
+        say_lines([f"  {line}"])
+    except (BrokenPipeError, OutputError):
+        discard(sys.stdout)
 
 
 def _print_refusal(refusal: Refusal) -> None:
@@ -124,6 +135,8 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
     _show(prepared)
     if arguments.dry_run or (prepared.plan.steps and not arguments.yes and not _agrees()):
         say("nothing was changed")
+        if bundle.enrolled and arguments.enrol and KEY_FOLDER.exists():
+            say(f"the CA has issued the certificate: the token is good for the key in {KEY_FOLDER} only")
         return EXIT_WORKS if arguments.dry_run else EXIT_NOT
     await setup.apply(prepared)
     if arguments.enrol:
@@ -132,7 +145,7 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
         return EXIT_WORKS
     from dmvpn_agent.setup.verdict import reach_verdict  # noqa: PLC0415  the doctor's imports take long
 
-    verdict = await reach_verdict(prepared.config, arguments.wait, lambda line: say_lines([f"  {line}"]))
+    verdict = await reach_verdict(prepared.config, arguments.wait, _progress)
     _print_verdict(verdict)
     return EXIT_WORKS if verdict.works else EXIT_NOT
 
@@ -240,15 +253,22 @@ def _print_verdict(verdict: "Verdict") -> None:
         complain(
             f"dmvpn-agent: setup: still waiting for {verdict.waiting}; `dmvpn-agent status` and `doctor` show more"
         )
+    if not verdict.works:
+        complain("dmvpn-agent: setup: the files are in place, but the node does not work yet: mend what is above, and"
+                 " look again by `dmvpn-agent doctor`; or `dmvpn-agent setup --undo`")  # fmt: skip
 
 
 async def _undo(setup: Setup, arguments: Namespace) -> int:
     if not setup.has_run:
         say("setup has changed nothing here")
         return EXIT_WORKS if not await setup.undo() else EXIT_NOT
+    say("stops what setup started, and puts files, accounts and kernel values back as before its first run")
     if not arguments.yes and not _agrees():
+        say("nothing was changed")
         return EXIT_NOT
     problems = await setup.undo()
+    if not problems:
+        say("everything is put back")
     for problem in problems:
         complain(f"dmvpn-agent: setup: {problem}")
     return EXIT_NOT if problems else EXIT_WORKS

@@ -40,7 +40,8 @@ class HttpAnswer:
         if location := self.headers.get("location"):
             return printable(f"{self.status} {phrase}, a redirect: name the address {location[:200]} instead")
         shown = self.body[:200] if "text/plain" in self.headers.get("content-type", "") else b""
-        return printable(": ".join(filter(None, (f"{self.status} {phrase}", shown.decode("latin-1").strip()))))
+        lines = dict.fromkeys((f"{self.status} {phrase}", *shown.decode("latin-1").strip().splitlines()))
+        return printable(": ".join(filter(None, lines)))
 
 
 @dataclass(frozen=True, slots=True)

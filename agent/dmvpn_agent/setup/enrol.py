@@ -62,8 +62,9 @@ def parse_server(text: str) -> Url:
     """Return the address of an EST server. Raises ``Refused``."""
     try:
         url = Url.parse(text)
-    except BadUrl as error:
-        raise Refused(Refusal("--enrol", text, "https://ca.example.com:8443", str(error))) from None
+    except BadUrl:
+        raise Refused(Refusal("--enrol", text, "https://ca.example.com:8443", "give the address of the CA's"
+                              " server: https://, a name of its certificate, and the port")) from None  # fmt: skip
     if url.scheme != "https" or "?" in url.target:
         raise Refused(Refusal("--enrol", text, "an address that begins with https://", "EST is for TLS only"))
     return url
@@ -83,8 +84,8 @@ async def enrol(enrolment: Enrolment, now: datetime, folder: Path = KEY_FOLDER) 
         raise Refused(Refusal("enrolment", str(error), "a certificate", "ask the CA's operator; for another token,"
                               " `dmvpn-agent ca token NODE`")) from error  # fmt: skip
     except EstError as error:
-        raise Refused(Refusal("enrolment", str(error), "the CA's EST server", "check the address, the network, the"
-                              " clock and the fingerprint")) from error  # fmt: skip
+        raise Refused(Refusal("enrolment", str(error), "the CA's EST server", "check the address (its host is one of"
+                              " `ca serve --name`), network, clock and fingerprint")) from error  # fmt: skip
     parts = (own, *(one for one in authorities if one != own))
     bundle = read_bundle(est.key_pem(key) + b"".join(map(_pem, parts)), None, now)
     return replace(bundle, enrolled=Enrolled(str(enrolment.server), _apart(anchors, bundle)))

@@ -1,6 +1,7 @@
 """The commands, as an operator enters them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from dmvpn_agent.cli.commands import COMMANDS
 from dmvpn_agent.cli.main import main
+from dmvpn_agent.cli.setup import _progress
 from dmvpn_agent.runtime.document import Exit
 from dmvpn_agent.runtime.output import PLAIN, RED, painted, wants_colors
 from dmvpn_agent.runtime.unix_socket import bind
@@ -230,3 +232,24 @@ def test_the_list_of_peers_fits_the_terminal(columns: int | None) -> None:
         assert columns is None or len(line) <= columns, line
     assert "PEER" in text
     assert re.search(r"^spoke2 +no_ike +.*it has no", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize(
+    ("words", "possible"), [(["example"], "TOPIC: hub, spoke"), (["ca"], "ACTION: init"), (["completion"], "bash")]
+)
+def test_a_missing_word_is_reported_with_those_that_are_possible(
+    words: list[str], possible: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for a wrong word."""
+    assert main(words) == Exit.USAGE
+    assert possible in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_does_not_stop_setup_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setup would otherwise end between two of its steps."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        _progress("writes one file")
+        _progress("writes another one")
