@@ -16,7 +16,7 @@ def tunnel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
         yield unknown("tunnel interfaces", node.links, "install iproute2: `ip -json -details address` must work")
         return
     for name in expected.tunnels:
-        yield from _tunnel(name, node.links.get(name), expected)
+        yield from _tunnel(name, node.links.get(name), expected, configured=name in node.tunnels.plans)
         if 6 in expected.ip_versions[name]:
             yield from _neighbours(name, node.neighbours)
     yield from _configured(node.tunnels)
@@ -32,9 +32,12 @@ def _configured(tunnels: LinkPreview) -> Iterator[Check]:
                      f"as in tunnel.{name}; with manage = true the agent keeps it so", "; ".join(lines))  # fmt: skip
 
 
-def _tunnel(name: str, link: LinkView | None, expected: Expected) -> Iterator[Check]:
+def _tunnel(name: str, link: LinkView | None, expected: Expected, *, configured: bool) -> Iterator[Check]:
     wanted = "a GRE interface, up, with an address"
     do = f"configure {name} in the system's network configuration, as the head of frr/hub.conf shows"
+    if configured:
+        do = (f"if tunnel.{name}.manage is true, the agent makes it, and `dmvpn-agent status` says what prevents that"
+              f" (a kernel without GRE needs: modprobe ip_gre); otherwise see tunnel.{name} below")  # fmt: skip
     if link is None:
         yield Check(f"interface {name}", Level.FAULT, "missing", wanted, do)
         return

@@ -16,7 +16,8 @@ def trust_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
         found = renewal.trouble or ("in time" if renewal.due else "`dmvpn-agent renew` has not run yet")
         yield result("renewal of the own certificate", found == "in time", found,
                      "a timer that runs `dmvpn-agent renew` as root, and a CA that answers",
-                     "enable dmvpn-renew.timer; `dmvpn-agent renew` says more", Level.WARNING)  # fmt: skip
+                     "enable dmvpn-renew.timer, which runs every 15 minutes; `dmvpn-agent renew` says more",
+                     Level.WARNING)  # fmt: skip
     for url, why in node.crl_fetches.items():
         yield result(f"CRL from {url}", not why, why or "fetched", "a CRL in PEM or DER",
                      "see that the server runs and that this node reaches it; or correct crl.mirrors",

@@ -46,7 +46,7 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
         yield f"own certificate    {own['subject']} {days_left(own['days_left'])}"
     yield f"CAs and CRLs       {_trust(state['trust'])}"
     if state["renewal"]:
-        yield f"own certificate    {_renewal(state['renewal'])}"
+        yield f"renewal            {_renewal(state['renewal'])}"
     yield f"bgpd               {_frr(state['frr'], state['dry_run'])}"
     yield f"FRR's daemons      {_access(state['frr_access'])}"
     yield f"redirect rule      {_logging_rule(state['redirect'])}"

@@ -80,3 +80,9 @@ def test_the_mtu_of_a_vrf_is_not_that_of_the_uplink(uplink: LinkView | None, mtu
     links |= {"eth0": uplink} if uplink else {}
     assert list(_problems(replace(SOUND, links=links))) == ["MTU of gre1"]
     assert _problems(replace(SOUND, links={**links, "gre1": replace(tunnel, mtu=mtu - 1)})) == {}
+
+
+def test_a_missing_interface_that_the_agent_makes_is_not_the_operators_to_make() -> None:
+    """The agent knows why it could not: the kernel may have no GRE."""
+    tunnels = preview({"gre1": TunnelSettings("gre1", manages=True)}, Observed({}))
+    assert "`dmvpn-agent status`" in _problems(replace(SOUND, links={}, tunnels=tunnels))["interface gre1"].do

@@ -151,7 +151,8 @@ def _is_netlink_error(error: Exception) -> bool:
 
 
 def _why(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = str(error.args[1]) if _is_netlink_error(error) and len(error.args) == 2 else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def _problem(change: LinkChange, error: Exception) -> LinkProblem:
