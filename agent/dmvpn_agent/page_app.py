@@ -47,7 +47,9 @@ class PageApp:
         pages = {**static_pages(), **exposed.pages, **Api(self.nodes).pages}
         page = config.page
         if page.listen is None:
-            raise ConfigError('page.listen is missing; expected an address and port, as "127.0.0.1:19344"')
+            raise ConfigError(
+                'page.listen is missing; expected an address and port, as "127.0.0.1:19344"; or name it by --listen'
+            )
         site = Site(pages, open_paths=OPEN_PATHS, name="page", hosts=page.names)
         guard = AccessGuard(page.access, site.name)
         self._server = HttpServer(page.listen, guard, site, telemetry, timeout=TIMEOUT)

@@ -1,7 +1,9 @@
 """``ca``: the certificate authority. Each action is in a module ``ca_…``."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from importlib import import_module
+from pathlib import Path
 
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
@@ -17,8 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         for name in _MODULES:
             import_module(f"dmvpn_agent.cli.{name}").add_actions(actions)
     except ModuleNotFoundError as error:  # nodes do not need it
-        parser.error(f"{error.name} is not installed: install dmvpn-agent[ca], or on Alpine py3-sqlalchemy and"
-                     " py3-alembic")  # fmt: skip
+        pip = Path(sys.prefix, "bin/pip")
+        parser.error(f"{error.name} is not installed: run {pip} install '.[ca]' in the checkout, or on Alpine apk add"
+                     " py3-sqlalchemy py3-alembic")  # fmt: skip
 
 
 def run(arguments: Namespace) -> int:

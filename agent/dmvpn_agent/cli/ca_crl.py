@@ -115,4 +115,4 @@ def _crl_lines(made: list[MadeCrl], files: list[Path]) -> Iterator[str]:
         yield f"CRL          {one.authority}: number {one.number}, until {one.next_update:%Y-%m-%d %H:%M} UTC"
     yield from (f"published    {path}" for path in files)
     if not files:
-        yield "published    nowhere: name a folder by --directory, or by `ca init --crl-directory`"
+        yield "published    in no folder; name one: --directory, or `ca set --crl-directory`; `ca serve` serves it"

@@ -14,6 +14,8 @@ def read_toml_file(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             text = stream.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError("there is no such file; `dmvpn-agent setup` makes one, -c names another") from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}; expected a readable TOML file") from None
     if len(text) > MAX_CONFIG_BYTES:

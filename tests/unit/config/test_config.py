@@ -188,7 +188,7 @@ def test_an_ipv6_endpoint_is_written_in_brackets() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file or directory; expected a readable TOML file"),
+        (None, "there is no such file; `dmvpn-agent setup` makes one, -c names another"),
         (b"role = hub", "not TOML: "),
         (b"role = '\xff'", "not TOML: "),
         (b"#" * (2 << 20), "longer than 1048576 bytes"),
