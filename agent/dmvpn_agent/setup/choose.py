@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cryptography import x509
 
@@ -75,51 +75,48 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
         return Choice(None, (), open_ones, refusals)
     lan = _lan_networks(bundle, system, answers)
     allowed = _allowed_networks(bundle, answers, role.value)
-    ibgp = _either(answers.ibgp, Value(bundle.dmvpn_ca, "the certificate's form" if bundle.dmvpn_ca else _DEFAULT))
-    cisco = _either(answers.cisco, Value(False, _DEFAULT))
-    bridged = _bridged(system, answers)
-    tunnel_by = _either(answers.tunnel, _tunnel_by(system))
-    key, mtu = _either(answers.key, Value(TUNNEL_KEY, _DEFAULT)), _either(answers.mtu, Value(TUNNEL_MTU, _DEFAULT))
-    node = Node(
-        role=role.value,
-        bridged=bridged.value,
-        as_number=as_number.value,
-        nbma_address=uplink.value,
-        protocol_addresses=bundle.protocol_addresses,
-        tunnel_networks=tunnels.value,
-        lan_networks=lan.value,
-        allowed_networks=allowed.value,
-        hubs=hubs.value,
+    chosen: dict[str, tuple[str, Value[Any]]] = {
+        "role": ("role", role),
+        "nbma_address": ("NBMA address", uplink),
+        "protocol_addresses": ("protocol addresses", Value(bundle.protocol_addresses, _CERTIFICATE)),
+        "as_number": ("AS number", as_number),
+        "hubs": ("hubs", hubs),
+        "tunnel_networks": ("tunnel networks", tunnels),
+        "lan_networks": ("networks announced", lan),
+        "allowed_networks": ("networks of peers", allowed),
+        **_options(bundle, system, answers),
+    }
+    node = _node(bundle, system, {name: value.value for name, (_, value) in chosen.items()})
+    return Choice(node, tuple(chosen.values()))
+
+
+def _options(bundle: Bundle, system: System, answers: Answers) -> dict[str, tuple[str, Value[Any]]]:
+    """Return what always has a default, with what it is called."""
+    ibgp = Value(bundle.dmvpn_ca, "the certificate's form" if bundle.dmvpn_ca else _DEFAULT)
+    fetches = Value(bundle.crl_is_fetched, "the certificates' distribution points")
+    server = Value(bundle.enrolled.server if bundle.enrolled else "", "--enrol")
+    return {
+        "ibgp": ("one AS number for all", _either(answers.ibgp, ibgp)),
+        "cisco": ("Cisco routers as peers", _either(answers.cisco, Value(False, _DEFAULT))),
+        "bridged": ("bridge", _bridged(system, answers)),
+        "tunnel_by": ("tunnel made by", _either(answers.tunnel, _tunnel_by(system))),
+        "key": ("tunnel key", _either(answers.key, Value(TUNNEL_KEY, _DEFAULT))),
+        "mtu": ("tunnel MTU", _either(answers.mtu, Value(TUNNEL_MTU, _DEFAULT))),
+        "fetches_crls": ("CRLs fetched", fetches),
+        "renewal_server": ("certificate renewed at", server),
+    }
+
+
+def _node(bundle: Bundle, system: System, chosen: dict[str, Any]) -> Node:
+    enrolled = bundle.enrolled
+    identity = swanctl_identity(x509.load_pem_x509_certificate(bundle.certificate_pem)) if enrolled else ""
+    return Node(
+        **chosen,
         dmvpn_ca=bundle.dmvpn_ca,
-        ibgp=ibgp.value,
-        cisco=cisco.value,
-        tunnel_by=tunnel_by.value,
-        key=key.value,
-        mtu=mtu.value,
         program=system.program,
-        fetches_crls=bundle.crl_is_fetched,
-        renewal_server=bundle.enrolled.server if bundle.enrolled else "",
-        renewal_has_own_ca=bool(bundle.enrolled and bundle.enrolled.authorities),
-        identity=swanctl_identity(x509.load_pem_x509_certificate(bundle.certificate_pem)) if bundle.enrolled else "",
+        renewal_has_own_ca=bool(enrolled and enrolled.authorities),
+        identity=identity,
     )
-    return Choice(node, (
-        ("role", role),
-        ("NBMA address", uplink),
-        ("protocol addresses", Value(bundle.protocol_addresses, _CERTIFICATE)),
-        ("AS number", as_number),
-        ("hubs", hubs),
-        ("tunnel networks", tunnels),
-        ("networks announced", lan),
-        ("networks of peers", allowed),
-        ("one AS number for all", ibgp),
-        ("Cisco routers as peers", cisco),
-        ("bridge", bridged),
-        ("tunnel made by", tunnel_by),
-        ("tunnel key", key),
-        ("tunnel MTU", mtu),
-        ("CRLs fetched", Value(node.fetches_crls, "the certificates' distribution points")),
-        ("certificate renewed at", Value(node.renewal_server, "--enrol")),
-    ))  # fmt: skip
 
 
 def _either(answer: T | None, otherwise: Value[T]) -> Value[T]:

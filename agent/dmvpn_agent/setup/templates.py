@@ -155,7 +155,6 @@ def example_text(example: Example) -> str:
     def both(name: str) -> Families[str]:
         return Families((f"@{name}@", f"@{name}_IPV6@"), ipv6)
 
-    only_ipv4 = Families(("@PROTOCOL_ADDRESS@",))
     hub = HubLine(f"@{other}HUB_PROTOCOL_ADDRESS@", f"@{other}HUB_NBMA_ADDRESS@")
     hub_ipv6 = HubLine("@HUB_PROTOCOL_ADDRESS_IPV6@", "@HUB_NBMA_ADDRESS_IPV6@")
     hubs = Families((hub,)) if other else Families((hub, hub_ipv6), ipv6)
@@ -173,7 +172,7 @@ def example_text(example: Example) -> str:
             "as_number": "@AS_NUMBER@",
             "router_id": "@PROTOCOL_ADDRESS@",
             "nbma_address": "@NBMA_ADDRESS@",
-            "protocol_addresses": only_ipv4,
+            "protocol_addresses": Families(("@PROTOCOL_ADDRESS@",)),
             "tunnel_networks": tunnels,
             "lan_networks": both("LAN_NETWORK"),
             "allowed_networks": ("@ALLOWED_NETWORK@",),
