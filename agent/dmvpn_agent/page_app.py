@@ -19,7 +19,8 @@ from dmvpn_agent.page.static_files import static_pages
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.exposition import OPEN_PATHS, SWITCH_INTERVAL, Exposed
 from dmvpn_agent.runtime.http_access import AccessGuard
-from dmvpn_agent.runtime.http_server import HttpServer, Site
+from dmvpn_agent.runtime.http_server import HttpServer
+from dmvpn_agent.runtime.http_site import Site
 from dmvpn_agent.runtime.process import StatelessProcess
 from dmvpn_agent.runtime.supervisor import Supervisor
 

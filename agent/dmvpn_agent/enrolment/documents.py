@@ -6,7 +6,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import sha256
 from http import HTTPStatus
 
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, Page
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page
 
 
 @dataclass(frozen=True, slots=True)

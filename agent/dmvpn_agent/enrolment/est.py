@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 from dmvpn_agent.enrolment.desk import Desk
 from dmvpn_agent.enrolment.outcome import Protocol, Refusal, Refused
 from dmvpn_agent.enrolment.registrar import Asked, Origin
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, Page, error_page
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page, error_page
 
 PREFIX = "/.well-known/est"
 #: ``CsrAttrs`` (RFC 7030, section 4.5.2): a key of the curve P-384, and ecdsa-with-SHA384.

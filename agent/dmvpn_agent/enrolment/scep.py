@@ -23,7 +23,7 @@ from dmvpn_agent.enrolment.outcome import Protocol, Refusal, Refused
 from dmvpn_agent.enrolment.registrar import Asked, Origin
 from dmvpn_agent.enrolment.scep_message import CannotDecrypt, FailInfo, MessageType, ScepKey, ScepMessage, WeakCipher
 from dmvpn_agent.enrolment.signed_message import WeakAlgorithm, read_signed
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, Page, error_page
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page, error_page
 from dmvpn_agent.x509.der import Malformed
 
 #: What routers are configured with; IOS adds the second to an address without a path.

@@ -29,7 +29,8 @@ from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.clocks import Clocks, in_seconds
 from dmvpn_agent.runtime.exposition import Exposition
 from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
-from dmvpn_agent.runtime.http_server import HttpServer, Site
+from dmvpn_agent.runtime.http_server import HttpServer
+from dmvpn_agent.runtime.http_site import Site
 from dmvpn_agent.runtime.metrics import Metric
 from dmvpn_agent.runtime.process_metrics import observe_process
 from dmvpn_agent.runtime.readiness import Readiness

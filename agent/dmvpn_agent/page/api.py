@@ -10,7 +10,7 @@ from typing import Any
 from dmvpn_agent.page.node import Answer, Node
 from dmvpn_agent.runtime.document import Code, Document, RequestError, document, failure
 from dmvpn_agent.runtime.http_coding import compressed, takes_gzip
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, Page
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page
 from dmvpn_agent.runtime.printable import printable_values
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.stage_sections import sections

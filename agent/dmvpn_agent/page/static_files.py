@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from dmvpn_agent.runtime.http_coding import compressed, takes_gzip
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, Page
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page
 
 _TYPES = {
     "html": "text/html; charset=utf-8",

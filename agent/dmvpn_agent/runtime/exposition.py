@@ -16,7 +16,8 @@ from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
 from dmvpn_agent.runtime.http_coding import compressed_parts, takes_gzip
-from dmvpn_agent.runtime.http_server import TIMEOUT, HttpRequest, HttpResponse, HttpServer, Page, Site
+from dmvpn_agent.runtime.http_server import TIMEOUT, HttpServer
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page, Site
 from dmvpn_agent.runtime.metrics import PREFIX
 from dmvpn_agent.runtime.openmetrics import OPENMETRICS, TEXT, render_in_parts
 from dmvpn_agent.runtime.readiness import Readiness

@@ -10,7 +10,8 @@ import pytest
 
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
-from dmvpn_agent.runtime.http_server import HttpRequest, HttpResponse, HttpServer, Site
+from dmvpn_agent.runtime.http_server import HttpServer
+from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Site
 from dmvpn_agent.runtime.telemetry import Telemetry
 from pki import server_files
 
