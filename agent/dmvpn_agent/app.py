@@ -18,6 +18,7 @@ from dmvpn_agent.control.requests import Requests
 from dmvpn_agent.policy.rules import Policy
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_socket import ControlSocket
+from dmvpn_agent.runtime.garbage import search_seldom
 from dmvpn_agent.runtime.supervisor import Part, Supervisor
 from dmvpn_agent.view.status import (
     access_status,
@@ -113,6 +114,7 @@ class AgentApp:
         """
         components = self.components
         log.info("agent_starting", version=__version__, role=str(self._config.role), dry_run=self._dry_run)
+        search_seldom()
         self.process.start()
         with self.process.failures.contained("quarantines"):
             components.quarantines.open()

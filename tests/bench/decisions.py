@@ -20,7 +20,7 @@ from dmvpn_agent.admission import metrics
 from dmvpn_agent.admission.event_socket import NhrpdSocket
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.runtime.clocks import Clocks
-from dmvpn_agent.runtime.garbage import spare_present_objects
+from dmvpn_agent.runtime.garbage import search_seldom, spare_present_objects
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.table import table
@@ -71,6 +71,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
     admission = Admission(PeerTable(store), telemetry, Clocks(now=lambda: NOW), LARGE)
     events = NhrpdSocket(directory / "nhrp.sock", admission.authorizer, telemetry)
     await events.start()
+    search_seldom()
     spare_present_objects()
     rows: list[tuple[object, ...]] = []
     decided = 0.0

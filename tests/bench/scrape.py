@@ -27,7 +27,7 @@ from dmvpn_agent.admission.reauthorizer import SETTLING
 from dmvpn_agent.app import AgentApp
 from dmvpn_agent.config.file import load
 from dmvpn_agent.runtime.clocks import Clocks
-from dmvpn_agent.runtime.garbage import spare_present_objects
+from dmvpn_agent.runtime.garbage import search_seldom, spare_present_objects
 from dmvpn_agent.view.table import table
 from factories import NOW
 from fakes.waiting import running, until
@@ -91,6 +91,7 @@ async def _run(directory: Path, frr: Path, port: int) -> None:
     file.write_text(CONFIG.format(directory=directory, frr=frr, port=port))
     app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
     await app.start()
+    search_seldom()
     spare_present_objects()
     keeper, probe = app.components.bgp.reconciler, _Probe()
     loop = asyncio.get_running_loop()

@@ -31,7 +31,7 @@ from dmvpn_agent.config.file import load
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_client import read_status
-from dmvpn_agent.runtime.garbage import spare_present_objects
+from dmvpn_agent.runtime.garbage import search_seldom, spare_present_objects
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.view.table import table
 from dmvpn_agent.x509.certificate_reader import read_certificate
@@ -216,6 +216,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
         bench = Bench(app)
         with bench.stopwatch.watching():
             await bench.during("start with the stored peers, before nhrpd is served", app.start, nhrpd_waits=False)
+            search_seldom()
             spare_present_objects()
             try:
                 async with running(app.run()):
