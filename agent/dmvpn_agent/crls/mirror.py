@@ -1,12 +1,12 @@
 """Serves the CRLs in force to other nodes, which name this address in ``crl.mirrors``."""
 
-import hashlib
 from collections.abc import Callable
 from http import HTTPStatus
 from ssl import DER_cert_to_PEM_cert
 
 from dmvpn_agent.runtime.endpoint import Endpoint
 from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
+from dmvpn_agent.runtime.http_document import Document
 from dmvpn_agent.runtime.http_server import HttpServer
 from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Site
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -21,7 +21,7 @@ class CrlMirror:
 
     def __init__(self, endpoint: Endpoint, crls: Callable[[], tuple[bytes, ...]], telemetry: Telemetry) -> None:
         self._crls = crls
-        self._shown: tuple[tuple[bytes, ...], bytes, str] = ((), b"", "")
+        self._shown: tuple[tuple[bytes, ...], Document] = (), Document(b"", CONTENT_TYPE)
         site = Site({PATH: self._page}, name="crl_mirror")
         self._server = HttpServer(endpoint, AccessGuard(HttpAccess()), site, telemetry)
 
@@ -38,12 +38,8 @@ class CrlMirror:
         if not crls:
             return HttpResponse(b"there is no CRL here yet\n", status=HTTPStatus.NOT_FOUND)
         if crls is not self._shown[0]:
-            body = b"".join(map(_pem, crls))
-            self._shown = crls, body, f'"{hashlib.sha256(body).hexdigest()}"'
-        _, body, etag = self._shown
-        if etag in request.headers.get("if-none-match", ""):
-            return HttpResponse(b"", CONTENT_TYPE, HTTPStatus.NOT_MODIFIED, (("ETag", etag),))
-        return HttpResponse(body, CONTENT_TYPE, headers=(("ETag", etag),))
+            self._shown = crls, Document(b"".join(map(_pem, crls)), CONTENT_TYPE)
+        return self._shown[1].answer(request)
 
 
 def _pem(der: bytes) -> bytes:

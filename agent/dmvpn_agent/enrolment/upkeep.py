@@ -15,10 +15,14 @@ from dmvpn_agent.ca.crls import MadeCrl, file_name, latest_crl, lifetime_of, mak
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.settings import Settings
-from dmvpn_agent.enrolment.documents import Document, Documents
+from dmvpn_agent.enrolment.documents import Documents
+from dmvpn_agent.runtime.http_document import Document
 
 log = structlog.get_logger()
 
+#: How often ``refresh`` is called, and how often it looks at all although nothing has changed.
+INTERVAL = timedelta(seconds=5)
+UNCHANGED_INTERVAL = timedelta(minutes=1)
 _CRL_TYPE, _CERTIFICATE_TYPE, _PEM_TYPE = "application/pkix-crl", "application/pkix-cert", "application/x-pem-file"
 
 
@@ -83,8 +87,3 @@ class Upkeep:
             paths |= {urlsplit(url).path for url in settings.crl_urls if url.startswith("http:")}
         for path in paths - {"", "/"}:
             self._documents.put(path, document)
-
-
-#: How often ``refresh`` is called, and how often it looks at all although nothing has changed.
-INTERVAL = timedelta(seconds=5)
-UNCHANGED_INTERVAL = timedelta(minutes=1)
