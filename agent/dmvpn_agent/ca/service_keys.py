@@ -48,7 +48,7 @@ class ServiceKey:
 def service_key(
     connection: Connection, signer: Signer, passphrase: bytes, service: Service, names: Sequence[str], now: datetime
 ) -> ServiceKey:
-    """Return the key for a service; a new one if there is none, if it names others, or if its last third began.
+    """Return the key for a service; a new one if it is missing, has other names, or is in its last third.
 
     ``names``: addresses and DNS names of the server. Raises ``CaError``.
     """
@@ -58,14 +58,14 @@ def service_key(
     key = new_key() if service is Service.TLS else rsa.generate_private_key(65537, _RSA_BITS)
     until = min(now + _LIFETIMES[service], signer.authority.certificate.not_valid_after_utc)
     draft = service_certificate(
-            names,
-            key.public_key(),
-            signer.authority.certificate,
-            read_settings(connection),
-            now,
-            until,
-            encrypts=service is Service.SCEP,
-        )  # fmt: skip
+        names,
+        key.public_key(),
+        signer.authority.certificate,
+        read_settings(connection),
+        now,
+        until,
+        encrypts=service is Service.SCEP,
+    )
     certificate = signer.sign(draft)
     row_id = store_certificate(connection, signer.authority, certificate, None)
     connection.execute(delete(schema.service).where(_SERVICE.name == service))

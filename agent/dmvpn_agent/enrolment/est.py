@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 from dmvpn_agent.enrolment.desk import Desk
 from dmvpn_agent.enrolment.outcome import Protocol, Refusal, Refused
 from dmvpn_agent.enrolment.registrar import Asked, Origin
+from dmvpn_agent.runtime.http_access import basic_credential
 from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page, error_page
 
 PREFIX = "/.well-known/est"
@@ -88,11 +89,10 @@ class Est:
 
 
 def _credentials(authorization: str) -> tuple[str, str]:
-    """Return name and token of HTTP Basic authentication (RFC 7617); empty if there are none."""
-    scheme, _, value = authorization.strip().partition(" ")
+    """Return name and token of HTTP Basic authentication; empty without it."""
     try:
-        text = base64.b64decode(value.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
-    except ValueError:  # no base64, or not of text
+        text = (basic_credential(authorization) or b"").decode()
+    except UnicodeDecodeError:
         text = ""
     name, _, token = text.partition(":")
     return name, token

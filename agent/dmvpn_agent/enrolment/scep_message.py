@@ -101,7 +101,7 @@ class ScepKey:
         return self._answer(message, {_PKI_STATUS: _printable("0")}, nonce, envelope)
 
     def failed(self, message: ScepMessage, why: FailInfo, nonce: bytes) -> bytes:
-        """Return the answer that says why there is none."""
+        """Return the answer that gives the reason."""
         return self._answer(message, {_PKI_STATUS: _printable("2"), _FAIL_INFO: _printable(why)}, nonce, None)
 
     def _answer(

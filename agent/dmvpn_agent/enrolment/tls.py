@@ -1,6 +1,5 @@
 """TLS of the CA's server: its own certificate, and the certificates of nodes that renew."""
 
-import os
 import ssl
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.keys import digest_for, new_key, plain_pem
 from dmvpn_agent.ca.profile import unbounded
 from dmvpn_agent.ca.service_keys import ServiceKey
+from dmvpn_agent.runtime.memory_file import memory_file
 
 log = structlog.get_logger()
 
@@ -23,8 +23,8 @@ class ServerTls:
 
     def __init__(self, authority: x509.Certificate) -> None:
         """``authority``: the CA that issues certificates to nodes."""
-        nobody = new_key()
-        self._anchor = unbounded(authority).sign(nobody, digest_for(nobody)).public_bytes(Encoding.DER)
+        unused = new_key()
+        self._anchor = unbounded(authority).sign(unused, digest_for(unused)).public_bytes(Encoding.DER)
         self._context: ssl.SSLContext | None = None
         self._files: object = None
 
@@ -44,13 +44,8 @@ class ServerTls:
 
     def use(self, own: ServiceKey, chain: bytes) -> None:
         """Show this certificate from now on; ``chain``: PEM of the CAs between it and the root."""
-        # Python's module reads files only; this one is in memory.
-        descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, plain_pem(own.key) + own.certificate.public_bytes(Encoding.PEM) + chain)
-            self._show(Path(f"/proc/self/fd/{descriptor}"), None)
-        finally:
-            os.close(descriptor)
+        with memory_file(plain_pem(own.key) + own.certificate.public_bytes(Encoding.PEM) + chain) as file:
+            self._show(file, None)
 
     def use_files(self, certificate: Path, key: Path) -> None:
         """Show a certificate of the operator from now on, if it has changed. Raises ``CaError``."""

@@ -1,6 +1,5 @@
 """Asks an EST server (RFC 7030) for certificates."""
 
-import os
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -10,6 +9,7 @@ from dmvpn_agent.renewal import est
 from dmvpn_agent.renewal.est import EstError, key_pem
 from dmvpn_agent.renewal.key_pair import KeyPair
 from dmvpn_agent.runtime.http_client import HttpAnswer, HttpFailed, HttpQuestion, Limits, ask
+from dmvpn_agent.runtime.memory_file import memory_file
 from dmvpn_agent.runtime.url import Url
 
 #: The server may have to wait for its registry.
@@ -43,14 +43,11 @@ def show_certificate(context: ssl.SSLContext, pair: KeyPair) -> None:
     OpenSSL sees them refuses address blocks that are not within those of the CA, which most often has none
     (RFC 3779, section 2.3). The CA's own server knows each node's certificate.
     """
-    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)  # the module ssl reads files only
     try:
-        os.write(descriptor, key_pem(pair.key) + pair.pem * 2)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        with memory_file(key_pem(pair.key) + pair.pem * 2) as file:
+            context.load_cert_chain(file)
     except OSError as error:  # ssl.SSLError is one
         raise EstError(f"the present certificate and its key: {error}") from error
-    finally:
-        os.close(descriptor)
 
 
 class EstClient:

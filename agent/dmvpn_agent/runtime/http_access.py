@@ -134,14 +134,21 @@ def secret_lines(file: Path | None) -> list[str]:
     return found
 
 
+def basic_credential(authorization: str) -> bytes | None:
+    """Return name and password of HTTP Basic authentication (RFC 7617), ``NAME:PASSWORD``; ``None`` without it."""
+    scheme, _, value = authorization.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value.strip(), validate=True)
+    except ValueError:  # no base64, or not even ASCII
+        return None
+
+
 def _credential(authorization: str) -> bytes:
-    """Return scheme and credential as ``AccessGuard`` keeps them; empty if there is none."""
+    """Return scheme and credential as ``AccessGuard`` keeps them; empty without one."""
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return b"bearer " + value.strip().encode()
-    if scheme.lower() != "basic":
-        return b""
-    try:
-        return b"basic " + base64.b64decode(value.strip(), validate=True)
-    except ValueError:  # no base64, or not even ASCII
-        return b""
+    basic = basic_credential(authorization)
+    return b"" if basic is None else b"basic " + basic

@@ -25,7 +25,7 @@ def compressed_parts(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decompressed(body: bytes, longest: int) -> bytes:
-    """Return what a body in gzip was. Raises ``ValueError`` if it is none, or becomes longer than ``longest``."""
+    """Return the content of a body in gzip. Raises ``ValueError`` if it is not gzip, or longer than ``longest``."""
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         found = unpacker.decompress(body, longest)

@@ -20,6 +20,11 @@ class Completed:
     stdout: str
     stderr: str
 
+    @property
+    def message(self) -> str:
+        """Return why it failed, in its own words as far as it has any."""
+        return " ".join(self.stderr.split())[:300] or f"status {self.status}"
+
 
 async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_output: int) -> Completed:
     """Run a program until it has ended and all processes that inherited its output have closed it.

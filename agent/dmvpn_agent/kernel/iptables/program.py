@@ -15,7 +15,7 @@ TIMEOUT, LOCK_TIMEOUT = 10.0, 5
 MAX_OUTPUT = 16 << 20
 
 #: By IP version.
-_PROGRAMS = {4: "iptables", 6: "ip6tables"}
+PROGRAMS = {4: "iptables", 6: "ip6tables"}
 _NAMES = {4: Path("/proc/thread-self/net/ip_tables_names"), 6: Path("/proc/thread-self/net/ip6_tables_names")}
 
 
@@ -33,10 +33,10 @@ class Iptables:
 
     async def show(self, version: int) -> ShownChain | None:
         """Return the chain for an IP version, ``None`` if there is none. Raises ``IptablesError``."""
-        program = f"{_PROGRAMS[version]}-save"
+        program = f"{PROGRAMS[version]}-save"
         done = await self._run(program, "-c", "-t", TABLE)
         if done.status != 0:
-            raise IptablesError(f"{program}: {_message(done)}")
+            raise IptablesError(f"{program}: {done.message}")
         try:
             return await asyncio.to_thread(parse_save, done.stdout)
         except SaveFormatError as error:
@@ -44,10 +44,10 @@ class Iptables:
 
     async def apply(self, version: int, script: str) -> None:
         """Apply commands in one transaction. Raises ``IptablesError``."""
-        program = f"{_PROGRAMS[version]}-restore"
+        program = f"{PROGRAMS[version]}-restore"
         done = await self._run(program, "-w", str(LOCK_TIMEOUT), "--noflush", stdin=script)
         if done.status != 0:
-            raise IptablesError(f"{program}: {_message(done)}")
+            raise IptablesError(f"{program}: {done.message}")
 
     async def leftover(self, version: int) -> ShownChain | None:
         """Return a chain that is there although none is desired; ``None`` too if it cannot be read.
@@ -73,7 +73,7 @@ class Iptables:
 
     async def variant(self, version: int = 4) -> str:
         """Return ``nf_tables`` or ``legacy``. Raises ``IptablesError``."""
-        done = await self._run(_PROGRAMS[version], "-V")
+        done = await self._run(PROGRAMS[version], "-V")
         found = re.search(r"\((\w+)\)", done.stdout)
         return found[1] if found else "legacy"  # before 1.8 there was no other one
 
@@ -91,7 +91,3 @@ def _may_have_table(version: int) -> bool:
         return False
     except OSError:
         return True  # only root may read it
-
-
-def _message(done: Completed) -> str:
-    return " ".join(done.stderr.split())[:300] or f"status {done.status}"

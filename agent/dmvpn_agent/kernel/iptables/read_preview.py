@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 from dmvpn_agent.kernel.iptables.chain import CHAIN, Chain, ShownChain, desired_chains
 from dmvpn_agent.kernel.iptables.plan import replace
-from dmvpn_agent.kernel.iptables.program import Iptables, IptablesError
+from dmvpn_agent.kernel.iptables.program import PROGRAMS, Iptables, IptablesError
 from dmvpn_agent.kernel.iptables.settings import ChainSettings
 from dmvpn_agent.kernel.listing import differences
 from dmvpn_agent.runtime.network_namespace import in_empty_namespace
-
-_PROGRAMS = {4: "iptables", 6: "ip6tables"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,6 @@ async def _tried(iptables: Iptables, version: int, chain: Chain) -> ShownChain |
 def _rules(version: int, shown: ShownChain | None) -> list[str]:
     """Return the program, the rules and the jumps; the same first line for all states."""
     if shown is None:
-        return [f"{_PROGRAMS[version]}:"]
+        return [f"{PROGRAMS[version]}:"]
     jumps = [f"-A {hook} -j {CHAIN}" for hook, number in sorted(shown.jumps.items()) for _ in range(number)]
-    return [f"{_PROGRAMS[version]}:", *(f"-A {CHAIN} {rule}" for rule in shown.rules), *jumps]
+    return [f"{PROGRAMS[version]}:", *(f"-A {CHAIN} {rule}" for rule in shown.rules), *jumps]

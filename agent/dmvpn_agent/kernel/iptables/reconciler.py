@@ -19,7 +19,7 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: Seconds between two checks: the kernel tells nobody of a change of a legacy table.
+#: Seconds between two checks: the kernel does not notify of changes to legacy tables.
 CHECK_INTERVAL = 2.0
 #: Seconds between two checks while no chain is desired, and the longest wait after failures.
 IDLE_INTERVAL, LONGEST_RETRY = 3600.0, 15.0

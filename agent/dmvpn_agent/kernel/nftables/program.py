@@ -58,7 +58,7 @@ class Nftables:
         """Return the table as nft prints it, without elements and what was counted. Raises ``FirewallError``."""
         done = await self._nft("-s", "-t", "list", "table", *TABLE.split())
         if done.status != 0:
-            raise FirewallError(f"nft cannot list table {TABLE}: {_message(done)}")
+            raise FirewallError(f"nft cannot list table {TABLE}: {done.message}")
         return done.stdout
 
     async def install(self, sections: tuple[Section, ...]) -> None:
@@ -69,7 +69,7 @@ class Nftables:
                 text += blocked.block(self._still_blocked(), TABLE)
             done = await self._nft("-f", "-", stdin=text)
         if done.status != 0:
-            raise FirewallError(f"nft refuses table {TABLE}: {_message(done)}")
+            raise FirewallError(f"nft refuses table {TABLE}: {done.message}")
 
     async def refusal(self, section: Section) -> str:
         """Return why nft or the kernel refuses a section; empty if it does not. Nothing is changed.
@@ -81,7 +81,7 @@ class Nftables:
             done = await self._nft("-c", "-f", "-", stdin=script.render((tried,)))
             if done.status == 0:
                 return why
-            why = why or _message(done)
+            why = why or done.message
         raise FirewallError(f"nft cannot check table {TABLE}: {why}")
 
     async def change(self, script: str) -> None:
@@ -93,7 +93,7 @@ class Nftables:
             done = await self._nft("-f", "-", stdin=script)
         if done.status != 0:
             kind = TableChangedError if _ABSENT in done.stderr else FirewallError
-            raise kind(f"nft refuses a change of table {TABLE}: {_message(done)}")
+            raise kind(f"nft refuses a change of table {TABLE}: {done.message}")
 
     def _still_blocked(self) -> dict[UdpEndpoint, int]:
         now = time.monotonic()
@@ -104,7 +104,7 @@ class Nftables:
         """Delete the agent's table if it exists. Raises ``FirewallError``."""
         done = await self._nft("delete", "table", *TABLE.split())
         if done.status != 0 and _ABSENT not in done.stderr:
-            raise FirewallError(f"nft cannot delete table {TABLE}: {_message(done)}")
+            raise FirewallError(f"nft cannot delete table {TABLE}: {done.message}")
 
     async def block(self, endpoint: UdpEndpoint, span: timedelta) -> None:
         """Drop packets from an endpoint. Raises ``FirewallError``."""
@@ -114,7 +114,7 @@ class Nftables:
             if done.status == 0:
                 self._blocked[endpoint] = time.monotonic() + span.total_seconds()
         if done.status != 0:
-            raise FirewallError(f"nft cannot block packets from {endpoint[0]} port {endpoint[1]}: {_message(done)}")
+            raise FirewallError(f"nft cannot block packets from {endpoint[0]} port {endpoint[1]}: {done.message}")
 
     async def unblock(self, endpoint: UdpEndpoint) -> None:
         """Stop dropping packets from an endpoint, if they are dropped. Raises ``FirewallError``."""
@@ -122,7 +122,7 @@ class Nftables:
             self._blocked.pop(endpoint, None)
             done = await self._nft("-f", "-", stdin=blocked.unblock(endpoint, TABLE))
         if done.status != 0 and _ABSENT not in done.stderr:
-            raise FirewallError(f"nft cannot unblock packets from {endpoint[0]} port {endpoint[1]}: {_message(done)}")
+            raise FirewallError(f"nft cannot unblock packets from {endpoint[0]} port {endpoint[1]}: {done.message}")
 
     async def _list(self, *words: str) -> str | None:
         # -n: without the operator's names for marks (/etc/iproute2/rt_marks).
@@ -131,14 +131,10 @@ class Nftables:
             return done.stdout
         if _ABSENT in done.stderr:
             return None
-        raise FirewallError(f"nft cannot list table {TABLE}: {_message(done)}")
+        raise FirewallError(f"nft cannot list table {TABLE}: {done.message}")
 
     async def _nft(self, *words: str, stdin: str = "") -> Completed:
         try:
             return await run(("nft", *words), stdin=stdin, timeout=TIMEOUT, max_output=MAX_OUTPUT)
         except ProgramError as error:
             raise FirewallError(str(error)) from error
-
-
-def _message(done: Completed) -> str:
-    return " ".join(done.stderr.split())[:300] or f"status {done.status}"
