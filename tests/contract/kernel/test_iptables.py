@@ -30,6 +30,11 @@ OPERATORS = (
 pytestmark = [pytest.mark.contract, each_variant]
 
 
+@pytest.fixture(autouse=True)
+def _chosen(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(variant, tmp_path, monkeypatch)
+
+
 @asynccontextmanager
 async def _kept(
     settings: ChainSettings = SETTINGS, telemetry: Telemetry | None = None
@@ -63,11 +68,8 @@ def _rules(family: str = "iptables") -> str:
     ],
 )
 @in_network_namespace
-async def test_iptables_accepts_every_rule_that_can_be_configured(
-    variant: str, rule: RedirectRule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_iptables_accepts_every_rule_that_can_be_configured(rule: RedirectRule) -> None:
     """The extreme values of the configuration."""
-    choose(variant, tmp_path, monkeypatch)
     async with _kept(replace(SETTINGS, redirect=rule)):
         for family in ("iptables", "ip6tables"):
             for name in rule.interfaces:
@@ -87,11 +89,8 @@ async def test_iptables_accepts_every_rule_that_can_be_configured(
     ids=" ".join,
 )
 @in_network_namespace
-async def test_a_damaged_chain_is_written_again(
-    variant: str, harm: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_damaged_chain_is_written_again(harm: tuple[str, ...]) -> None:
     """Whatever another program did to it, and what was counted stays counted."""
-    choose(variant, tmp_path, monkeypatch)
     for words in OPERATORS:
         command("iptables", *words)
     telemetry = Telemetry()
@@ -106,11 +105,8 @@ async def test_a_damaged_chain_is_written_again(
 
 
 @in_network_namespace
-async def test_a_missing_chain_is_written_again(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_missing_chain_is_written_again() -> None:
     """As when a firewall is restarted: all tables are flushed, and all chains deleted."""
-    choose(variant, tmp_path, monkeypatch)
     telemetry = Telemetry()
     async with _kept(telemetry=telemetry) as keeper:
         good = _rules("ip6tables")
@@ -122,11 +118,8 @@ async def test_a_missing_chain_is_written_again(
 
 
 @in_network_namespace
-async def test_an_unchanged_chain_is_not_written(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unchanged_chain_is_not_written() -> None:
     """Nor when rules of the operator's come and go: the counters of ours would begin again."""
-    choose(variant, tmp_path, monkeypatch)
     telemetry = Telemetry()
     async with _kept(telemetry=telemetry) as keeper:
         for words in OPERATORS:
@@ -136,11 +129,8 @@ async def test_an_unchanged_chain_is_not_written(
 
 
 @in_network_namespace
-async def test_the_chain_goes_when_it_is_no_longer_configured(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_chain_goes_when_it_is_no_longer_configured() -> None:
     """Also by an agent that is started with nftables in place of iptables; the operator's rules stay."""
-    choose(variant, tmp_path, monkeypatch)
     for words in OPERATORS:
         command("iptables", *words)
     before = _rules()
@@ -156,11 +146,8 @@ async def test_the_chain_goes_when_it_is_no_longer_configured(
 
 
 @in_network_namespace
-async def test_settings_take_the_place_of_former_ones(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_settings_take_the_place_of_former_ones() -> None:
     """With limits of another name, because the kernel keeps those of a name as they were."""
-    choose(variant, tmp_path, monkeypatch)
     async with _kept() as keeper:
         keeper.reload(ChainSettings(replace(RULE, rate_per_minute=60, nflog_group=9)))
         await until(lambda: "--nflog-group 9" in _rules())
@@ -169,9 +156,8 @@ async def test_settings_take_the_place_of_former_ones(
 
 
 @in_network_namespace
-async def test_a_dry_run_writes_nothing(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dry_run_writes_nothing() -> None:
     """It logs the commands, once."""
-    choose(variant, tmp_path, monkeypatch)
     before = _rules()
     keeper = ChainReconciler(SETTINGS, Iptables(), Telemetry(), dry_run=True)
     with capture_logs() as lines:
@@ -183,11 +169,8 @@ async def test_a_dry_run_writes_nothing(variant: str, tmp_path: Path, monkeypatc
 
 
 @in_network_namespace
-async def test_a_refused_chain_is_reported_and_the_old_one_stays(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refused_chain_is_reported_and_the_old_one_stays() -> None:
     """One transaction; the error has the message of iptables."""
-    choose(variant, tmp_path, monkeypatch)
     async with _kept():
         before = _rules()
         with pytest.raises(IptablesError, match="iptables-restore: "):
@@ -196,11 +179,8 @@ async def test_a_refused_chain_is_reported_and_the_old_one_stays(
 
 
 @in_network_namespace
-async def test_a_program_that_may_not_is_reported(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_program_that_may_not_is_reported(variant: str, tmp_path: Path) -> None:
     """With what to do; it is no reason to end."""
-    choose(variant, tmp_path, monkeypatch)
     for name in ("iptables-save", "ip6tables-save"):
         (tmp_path / name).unlink()
         (tmp_path / name).write_text(
@@ -218,11 +198,8 @@ async def test_a_program_that_may_not_is_reported(
 
 
 @in_network_namespace
-async def test_reset_finds_and_removes_the_chains(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_reset_finds_and_removes_the_chains() -> None:
     """Whatever is configured now; a second time there is nothing."""
-    choose(variant, tmp_path, monkeypatch)
     for words in OPERATORS:
         command("iptables", *words)
     before = _rules()
@@ -237,7 +214,7 @@ async def test_reset_finds_and_removes_the_chains(
     assert _rules() == before
 
 
-async def test_a_node_without_iptables_has_no_chain(monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
+async def test_a_node_without_iptables_has_no_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is no error of reset."""
     monkeypatch.setenv("PATH", "/nowhere")
     assert await Iptables().leftovers() == {}
