@@ -148,7 +148,7 @@ def service_certificate(
 
 
 def unbounded(authority: x509.Certificate) -> x509.CertificateBuilder:
-    """Return a CA's certificate with all address blocks and AS numbers, to be signed by a key that nobody keeps.
+    """Return a CA's certificate with all address blocks and AS numbers, to be signed by a key that is not kept.
 
     It is a trust anchor for OpenSSL, which refuses certificates with blocks if the anchor has none (RFC 3779, section
     2.3). It is never shown to anybody.

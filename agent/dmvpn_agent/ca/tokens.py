@@ -1,6 +1,6 @@
 """Tokens: what an operator hands out so that a node can enrol, once.
 
-A token has 116 random bits, so its SHA-256 digest is enough to recognise it, and tells nobody what it is.
+A token has 116 random bits, so its SHA-256 digest is enough to recognise it, and does not reveal it.
 """
 
 from dataclasses import dataclass

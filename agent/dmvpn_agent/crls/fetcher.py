@@ -185,7 +185,7 @@ def _conditions(validators: Validators) -> tuple[tuple[str, str], ...]:
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    """Return a field that may be sent back; empty if there is none, or none that a server sends."""
+    """Return a field to send back; empty if it is missing, too long or not printable."""
     value = headers.get(name, "")
     return value if len(value) <= MAX_VALIDATOR and value.isascii() and value.isprintable() else ""
 

@@ -72,7 +72,7 @@ class Node:
         self._trouble = Trouble()
 
     async def ask(self, command: str, arguments: Mapping[str, Any]) -> Answer:
-        """Return its answer. If there is none, or no valid one, that is a document too."""
+        """Return its answer. Without a valid one, return a document with the error."""
         key = json.dumps([command, arguments], sort_keys=True)
         if (task := self._running.get(key)) is None:
             task = self._running[key] = asyncio.create_task(self._answer(command, arguments))

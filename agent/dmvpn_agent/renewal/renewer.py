@@ -1,6 +1,6 @@
 """The whole of a renewal: when it is due, the CA's answer, its judgement, the files, charon.
 
-Each run looks what is there and does what is missing, so that it may be interrupted anywhere. It needs root: the key
+Each run checks the state and completes it, so it may be interrupted anywhere. It needs root: the key
 is root's, and neither the agent nor the bridge can read it.
 """
 
@@ -73,7 +73,7 @@ class Renewer:
         self._files = KeyPairFiles(settings.certificate, settings.key, settings.state)
 
     async def run(self, *, at_once: bool = False) -> Outcome:
-        """Renew if it is due, or ``at_once``; then see that charon uses what there is. Raises ``NotRenewed``.
+        """Renew if it is due, or ``at_once``; then have charon use the present certificate. Raises ``NotRenewed``.
 
         The state is written in any case.
         """

@@ -35,7 +35,7 @@ _TIMES = ("due", "not_after", "attempted", "succeeded", "next_attempt")
 
 
 def read_state(directory: Path) -> RenewalState:
-    """Return the state; that of a node that never renewed if there is none, or none that can be read."""
+    """Return the state; that of a node that never renewed if the file is missing or unreadable."""
     try:
         with (directory / FILE).open("rb") as file:
             return state_from(file.read(_LONGEST))

@@ -25,7 +25,7 @@ DEFAULT_VRF = "default"
 
 
 def neighbour_sysctls(interface: str) -> Iterator[Sysctl]:
-    """Yield what makes the kernel ask nhrpd, and nobody else, whether an IPv6 neighbour is still there.
+    """Yield the settings by which the kernel asks only nhrpd whether an IPv6 neighbour is still there.
 
     nhrpd wants that for both IP versions. zebra up to FRR 10.2.4, 10.3.2 and 10.4.1 sets it for IPv4 only: it cuts
     the name of the IPv6 table, and the kernel refuses. Then the kernel sends neighbour solicitations. For these the

@@ -11,7 +11,7 @@ from dmvpn_agent.kernel.nftables.section import Section, SectionName
 
 #: The counter of the packets that were logged.
 COUNTER = "redirected"
-#: nhrpd gets each packet at once. Otherwise the kernel gives it 100 together, or what there is after a second.
+#: nhrpd gets each packet at once. Otherwise the kernel collects 100 packets, or those of a second.
 AT_ONCE = "queue-threshold 1"
 
 
