@@ -19,6 +19,7 @@ from dmvpn_agent.ca.files import pending_file
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.sites import add_hubs
+from dmvpn_agent.runtime.owner_rights import own_rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def create_registry(database: Database, new: NewRegistry, passphrase: bytes, now
             make_crl(connection, signer, lifetime_of(signer.authority, new.settings), now)
         record(connection, "init", new.settings.to_json())
         if new.root_key is not None:
-            with pending_file(new.root_key, root_key.encode(), mode=0o600) as pending:
+            with own_rights(), pending_file(new.root_key, root_key.encode(), mode=0o600) as pending:
                 pending.put()
     publish_latest(database)
 

@@ -1,5 +1,6 @@
 """The CRLs of the registry: making them in time, and publishing them in a directory."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from dmvpn_agent.ca.files import write_file
 from dmvpn_agent.ca.profile import BACKDATED
 from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.settings import Settings
+from dmvpn_agent.runtime.owner_rights import own_rights
 from dmvpn_agent.x509.crl import read_crls
 
 _AUTHORITY, _CERTIFICATE, _CRL = schema.authority.c, schema.certificate.c, schema.crl.c
@@ -98,7 +100,7 @@ def why_due(connection: Connection, authority: CaAuthority, now: datetime) -> st
 def publish_latest(database: Database, directory: Path | None = None) -> list[Path]:
     """Publish what the registry has, after it was committed. Raises ``CaError``, which says that it was committed."""
     try:
-        with database.reading() as connection:
+        with database.reading() as connection, own_rights() if directory else nullcontext():
             return publish(connection, read_settings(connection), directory)
     except CaError as error:
         raise CaError(f"the registry has the change, but the CRL is not published: {error}",
@@ -116,9 +118,18 @@ def publish(connection: Connection, settings: Settings, directory: Path | None =
         last = latest_crl(connection, authority)
         if last is not None and folder is not None:
             path = folder / file_name(authority, settings)
-            write_file(path, last.der, mode=0o644, replace=True)
+            if not _has(path, last.der):
+                write_file(path, last.der, mode=0o644, replace=True)
             written.append(path)
     return written
+
+
+def _has(path: Path, data: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(data) + 1) == data
+    except OSError:
+        return False
 
 
 def file_name(authority: CaAuthority, settings: Settings) -> str:

@@ -5,8 +5,9 @@ in PostgreSQL an advisory one. The tables' constraints refuse what they must nev
 """
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.schema import REVISION
+from dmvpn_agent.runtime.owner_rights import Owner, owner_of, rights_of, user_name
 
 #: Seconds to wait for another process that writes.
 LOCK_TIMEOUT = 30
@@ -37,6 +39,25 @@ class Database:
 
     def __str__(self) -> str:
         return self._shown
+
+    @property
+    def owner(self) -> Owner | None:
+        """Return whose file the registry is, if that is not root: the server's user, say."""
+        return owner_of(self.file) if self.file is not None else None
+
+    @contextmanager
+    def rights(self) -> Iterator[None]:
+        """Do meanwhile, if this is root, only what the owner of the registry may do. Raises ``CaError``."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(rights_of(self.owner))
+            except PermissionError as error:
+                raise CaError(f"{self}: it belongs to {self.owner}, and this process may not act as that user",
+                              f"run the command as {self.owner}; in a unit of systemd: User=") from error  # fmt: skip
+            if not os.access(__file__, os.R_OK, effective_ids=True):
+                raise CaError(f"{self}: it belongs to {self.owner}, who cannot read this program, in {sys.prefix}",
+                              "install it where every user can read it, such as /opt/dmvpn-agent")  # fmt: skip
+            yield
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -83,7 +104,11 @@ class Database:
         if self.file is not None and not self.file.exists():
             raise self._no_registry()
         try:
-            with self._engine.connect().execution_options(writes=writes) as connection, connection.begin():
+            with (
+                self.rights(),
+                self._engine.connect().execution_options(writes=writes) as connection,
+                connection.begin(),
+            ):
                 if writes and not self._is_sqlite:
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
@@ -116,11 +141,12 @@ class Database:
         assert self.file is not None  # noqa: S101
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            with self.rights():
+                os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             return False
         except OSError as error:
-            do = "the registry needs a directory that you may write to; --database names another"
+            do = f"the registry needs a directory that {self._user} may write to; --database names another"
             raise CaError(f"{self.file}: {error.strerror}", do) from error
         return True
 
@@ -128,7 +154,12 @@ class Database:
         why = _first_line(error.orig)
         hints = _SQLITE_HINTS if self._is_sqlite else _POSTGRESQL_HINTS
         do = next((do for words, do in hints.items() if words in why), "nothing was changed")
-        return f"{self}: {why}", do
+        return f"{self}: {why}", do.format(user=self._user)
+
+    @property
+    def _user(self) -> str:
+        """Return with whose rights the registry is opened."""
+        return str(self.owner) if self.owner is not None and os.geteuid() == 0 else user_name()
 
 
 _POSTGRESQL_HINTS = {
@@ -140,8 +171,8 @@ _POSTGRESQL_HINTS = {
 }
 _SQLITE_HINTS = {
     "disk is full": "nothing was changed; make room, and repeat the command",
-    "readonly": "nothing was changed; the file and its folder must be writable for you",
-    "unable to open": "nothing was changed; the file must be readable, and its folder writable, for you",
+    "readonly": "nothing was changed; the file and its folder must be writable for {user}",
+    "unable to open": "nothing was changed; the file must be readable, and its folder writable, for {user}",
     "locked": f"nothing was changed: another command has been writing for {LOCK_TIMEOUT} s; repeat it later",
     "malformed": "restore a backup by `dmvpn-agent ca restore`",
     "not a database": "name the registry by --database, or restore a backup by `dmvpn-agent ca restore`",

@@ -19,6 +19,7 @@ from dmvpn_agent.ca.issuing import issue, public_key_of_request
 from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import Node
 from dmvpn_agent.ca.reading import find_node
+from dmvpn_agent.runtime.owner_rights import own_rights
 
 
 class Form(StrEnum):
@@ -72,10 +73,11 @@ def deliver(
             node = find_node(connection, prepare(connection))
             certificate, data, password = _issued(connection, signer, node, request, delivery.form, now)
             out = delivery.out or Path(f"{node.name}.{'pfx' if delivery.form is Form.PFX else 'pem'}")
-            pending = [stack.enter_context(pending_file(out, data, mode=0o600 if request is None else 0o644))]
-            if password is not None and delivery.password_file is not None:
-                text = f"{password}\n".encode()
-                pending.append(stack.enter_context(pending_file(delivery.password_file, text, mode=0o600)))
+            with own_rights():
+                pending = [stack.enter_context(pending_file(out, data, mode=0o600 if request is None else 0o644))]
+                if password is not None and delivery.password_file is not None:
+                    text = f"{password}\n".encode()
+                    pending.append(stack.enter_context(pending_file(delivery.password_file, text, mode=0o600)))
         try:
             for file in pending:
                 file.put()

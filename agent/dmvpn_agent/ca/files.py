@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.runtime.owner_rights import user_name
 
 #: No input of the CA is larger.
 MAX_INPUT_BYTES = 1 << 20
@@ -81,7 +82,8 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
 
 def _refused(path: Path, error: OSError) -> CaError:
     do = {errno.ENOSPC: "make room, and repeat the command", errno.EEXIST: "move it away, or name another file"}
-    return CaError(f"{path}: {error.strerror}", do.get(error.errno or 0, "name a directory that you may write to"))
+    otherwise = f"name a directory that {user_name()} may write to"
+    return CaError(f"{path}: {error.strerror}", do.get(error.errno or 0, otherwise))
 
 
 def _sync_folder(path: Path) -> None:

@@ -90,10 +90,10 @@ def _crl(arguments: Namespace) -> Answer:
             made = [_made(connection, one, settings, passphrase) for one in wanted]
     files = publish_latest(database, arguments.directory)
     with database.reading() as connection:
-        if arguments.metrics:
-            text = metrics_text(connection, utc_now())
-            write_file(arguments.metrics, text.encode(), mode=0o644, replace=True)
+        text = metrics_text(connection, utc_now())
         current = [last for one in read_authorities(connection) if (last := latest_crl(connection, one))]
+    if arguments.metrics:
+        write_file(arguments.metrics, text.encode(), mode=0o644, replace=True)
     return Answer(_crl_json(current, files), [] if arguments.if_due and not made else _crl_lines(made, files))
 
 

@@ -19,6 +19,7 @@ from dmvpn_agent.cli.ca_answer import Answer, add_common, add_passphrase, databa
 from dmvpn_agent.enrolment.settings import ServeSettings
 from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.runtime.owner_rights import become
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -91,7 +92,11 @@ def _serve(arguments: Namespace) -> Answer:
     from dmvpn_agent.runtime import logs  # noqa: PLC0415
 
     settings = _settings(arguments)
-    server = EnrolmentServer(database_of(arguments), passphrase_of(arguments), settings, Clocks())
+    database, passphrase = database_of(arguments), passphrase_of(arguments)
+    with database.rights():  # they can be had, and with them the program can be read
+        pass
+    become(database.owner)
+    server = EnrolmentServer(database, passphrase, settings, Clocks())
     with logs.running():
         asyncio.run(_run(server))
     return Answer({"stopped": True}, [])

@@ -101,10 +101,11 @@ class EnrolmentServer:
             again.clear()
             try:
                 await asyncio.to_thread(self.refresh)
+                await asyncio.to_thread(self._upkeep.publish)
             except Exception as error:
                 self.telemetry.increment(metrics.UPKEEP_FAILURES)
                 if self._trouble.is_new(str(error)):
-                    log.error("upkeep_failed", why=str(error), consequence="CRLs and certificates stay as they are",
+                    log.error("upkeep_failed", why=str(error), consequence="tried again; what is served stays",
                               exc_info=None if isinstance(error, CaError) else error)  # fmt: skip
             else:
                 self._trouble.over()

@@ -35,6 +35,7 @@ class Upkeep:
         self._database = database
         self._signers = signers
         self._last_line: int | None = -1
+        self._is_published = False
         self._at = datetime.min.replace(tzinfo=UTC)
         self._documents = documents
 
@@ -48,11 +49,17 @@ class Upkeep:
             last_line = connection.execute(select(func.max(schema.audit.c.id))).scalar()
         if last_line == self._last_line and self._at <= now < self._at + UNCHANGED_INTERVAL:
             return
-        made = [self._make_crl(signer, now) for signer in self._signers]
-        if True in made:
-            publish_latest(self._database)
+        for signer in self._signers:
+            self._make_crl(signer, now)
         self._serve_documents()
         self._last_line, self._at = last_line, now
+        self._is_published = False
+
+    def publish(self) -> None:
+        """Write the CRLs into their directory, if they are not there. Raises ``CaError``; then call it again."""
+        if not self._is_published:
+            publish_latest(self._database)
+            self._is_published = True
 
     def _serve_documents(self) -> None:
         with self._database.reading() as connection:
@@ -67,17 +74,16 @@ class Upkeep:
             der, begin = authority.certificate.public_bytes(Encoding.DER), authority.certificate.not_valid_before_utc
             self._documents.put(f"/{authority.name}.cer", Document(der, _CERTIFICATE_TYPE, begin))
 
-    def _make_crl(self, signer: Signer, now: datetime) -> bool:
-        """Make a CRL if one is due; tell whether it was."""
+    def _make_crl(self, signer: Signer, now: datetime) -> None:
+        """Make a CRL if one is due."""
         authority = signer.authority
         with self._database.reading() as connection:
             if not why_due(connection, authority, now):
-                return False
+                return
         with self._database.writing() as connection:
             if why := why_due(connection, authority, now):
                 made = make_crl(connection, signer, lifetime_of(authority, read_settings(connection)), now)
                 log.info("crl_made", authority=authority.name, number=made.number, why=why)
-        return True
 
     def _serve_crl(self, authority: CaAuthority, settings: Settings, crl: MadeCrl) -> None:
         self.next_updates[authority.name] = crl.next_update

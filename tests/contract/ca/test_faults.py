@@ -107,9 +107,9 @@ def test_a_read_only_folder(small: Path) -> None:
     before = state(database)
     with pytest.raises(CaError, match=r"readonly.*must be writable"), database.writing() as connection:
         add_site(connection, NewSite("FIN"), None)
-    with pytest.raises(CaError, match=r"other\.sqlite: .*that you may write to"):
+    with pytest.raises(CaError, match=r"other\.sqlite: .*that root may write to"):
         make_registry(small / "other.sqlite")
-    with database.reading() as connection, pytest.raises(CaError, match=r"dmvpn-ca\.crl: .*that you may write to"):
+    with database.reading() as connection, pytest.raises(CaError, match=r"dmvpn-ca\.crl: .*that root may write to"):
         publish(connection, read_settings(connection), small)
     assert state(database) == before
 

@@ -47,6 +47,34 @@ def test_openrc_and_systemd_grant_the_same_capability(service: str) -> None:
     assert f"CapabilityBoundingSet={openrc}" in unit
 
 
+def test_the_cas_services_have_a_user_of_their_own() -> None:
+    """systemd and OpenRC start them as the user that the package and the documents make; no unit runs as root."""
+    for unit in ("dmvpn-ca", "dmvpn-ca-crl"):
+        lines = (DEPLOY / f"ca/{unit}.service").read_text().splitlines()
+        assert "User=dmvpn-ca" in lines
+        assert [line for line in lines if line.startswith("CapabilityBoundingSet=CAP")] in (
+            [], ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE"]
+        )  # fmt: skip
+    assert '"${command_user:=dmvpn-ca:dmvpn-ca}"' in (DEPLOY / "ca/dmvpn-ca.initd").read_text()
+    assert "\nadduser -S -D -H -h /var/lib/dmvpn-ca " in (DEPLOY / "apk/dmvpn-agent.pre-install").read_text()
+    assert "dmvpn-ca" in (DEPLOY / "apk/APKBUILD").read_text().split('pkgusers="')[1].split('"')[0].split()
+    assert (
+        "\nadduser --system --group --no-create-home --home /var/lib/dmvpn-ca dmvpn-ca "
+        in (DEPLOY.parent / "docs/ca.md").read_text()
+    )
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", ["dmvpn-ca", "dmvpn-ca-crl"])
+def test_systemd_rates_the_cas_units_as_closed(unit: str) -> None:
+    """Exposure below 2.0 (`systemd-analyze security`; what is left is the network, and the host's file system)."""
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", DEPLOY / f"ca/{unit}.service"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 BOOT = """\
 [Unit]
 Wants=network.target network-online.target frr.service {strongswan} dmvpn-agent.service dmvpn-bridge.service
