@@ -4,6 +4,7 @@ The parts are those of the real composition roots, so that the tests cover a new
 """
 
 import asyncio
+import inspect
 import socket
 import tempfile
 import threading
@@ -338,7 +339,7 @@ async def test_the_bridge_serves_its_clients_if_something_inside_it_fails(
     tmp_path: Path, beside: FakeCharon, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, part: str
 ) -> None:
     """It announces a circuit without a certificate if it cannot find one, and the agent denies the peer."""
-    asynchronous = asyncio.iscoroutinefunction(getattr(owner, method))
+    asynchronous = inspect.iscoroutinefunction(getattr(owner, method))
     monkeypatch.setattr(owner, method, _broken_later if asynchronous else _broken)
     app = _bridge(tmp_path)
     async with _at_work(app):

@@ -363,5 +363,5 @@ async def test_the_real_kernel_is_asked() -> None:
     """It takes the guard, and refuses what it does not know; neither changes anything."""
     guard = GreGuard(FilterMode.ENFORCE, frozenset({42, None})).section()
     assert await Nftables().refusal(guard) == ""
-    assert "nonsense" in await Nftables().refusal(replace(guard, body="  chain x {\n    nonsense\n  }\n"))
+    assert "nowhere" in await Nftables().refusal(replace(guard, body="  chain x {\n    jump nowhere\n  }\n"))
     assert "dmvpn_agent" not in command("nft", "list", "ruleset")
