@@ -72,11 +72,21 @@ def find_node(connection: Connection, name: str) -> Node:
     query = select(_NODE.name, _NODE.removed_at).where(func.lower(_NODE.name) == name.lower())
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise CaError(f"there is no node {name!r:.60}", "`dmvpn-agent ca list` shows all")
+        raise CaError(
+            f"there is no node {name!r:.60}", _nodes_of_site(connection, name) or "`dmvpn-agent ca list` shows all"
+        )
     if row.removed_at is not None:
         raise CaError(f"the node {row.name} was removed at {row.removed_at:%Y-%m-%d %H:%M}", "add another one")
     (node,) = read_nodes(connection, _NODE.name == row.name)
     return node
+
+
+def _nodes_of_site(connection: Connection, name: str) -> str:
+    """Return what to name in place of a site."""
+    if not has_site(connection, name):
+        return ""
+    site = find_site(connection, name)
+    return f"{site.name} is a site, with the nodes {', '.join(site.nodes) or '(none)'}"
 
 
 def read_nodes(connection: Connection, *conditions: ColumnElement[bool]) -> list[Node]:

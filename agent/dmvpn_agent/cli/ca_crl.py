@@ -14,6 +14,7 @@ from dmvpn_agent.ca.reading import find_node, read_settings
 from dmvpn_agent.ca.revocation import Reason, release, revoke
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.cli.ca_answer import Answer, add_common, add_passphrase, database_of, passphrase_of
+from dmvpn_agent.cli.ca_nodes import NODE_HELP
 from dmvpn_agent.runtime.clocks import utc_now
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _node_action(actions: "_SubParsersAction[ArgumentParser]", name: str, text: 
     parser = actions.add_parser(name, help=text, description=text)
     add_common(parser, _crl)
     add_passphrase(parser)
-    parser.add_argument("node", metavar="NODE")
+    parser.add_argument("node", metavar="NODE", help=NODE_HELP)
     return parser
 
 

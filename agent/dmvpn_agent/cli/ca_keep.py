@@ -24,7 +24,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     text = "Write the whole registry into a file; the CA's keys in it stay encrypted."
     saving = actions.add_parser("backup", help=text, description=text)
     add_common(saving, _backup)
-    saving.add_argument("file", type=Path, metavar="FILE")
+    saving.add_argument("file", type=Path, metavar="FILE", help="the file to write")
     text = "Encrypt the CA's keys in the registry with another passphrase."
     changing = actions.add_parser("passphrase", help=text, description=text)
     add_common(changing, _passphrase)
@@ -34,11 +34,11 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     text = "Make a registry from a backup, in either kind of database."
     restoring = actions.add_parser("restore", help=text, description=text)
     add_common(restoring, _restore)
-    restoring.add_argument("file", type=Path, metavar="FILE")
+    restoring.add_argument("file", type=Path, metavar="FILE", help="what `ca backup` wrote")
     text = f"Add sites and nodes from a CSV table with the columns {','.join(COLUMNS)}."
     importing = actions.add_parser("import", help=text, description=text)
     add_common(importing, _import)
-    importing.add_argument("file", type=Path, metavar="FILE")
+    importing.add_argument("file", type=Path, metavar="FILE", help="the table")
     text = "Make a registry from dmvpn-ca's database: the same CA, sites, nodes and certificates."
     old = actions.add_parser("import-dmvpn-ca", help=text, description=text)
     add_common(old, _import_dmvpn_ca)

@@ -40,32 +40,35 @@ from dmvpn_agent.runtime.clocks import utc_now
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+SITE_HELP, NODE_HELP = "the site's name, such as FIN", "the node's name, such as FIN-1; `ca list` shows all"
 _POOLS = {"tunnel": Kind.ADDRESS, "site": Kind.PREFIX, "as": Kind.AS_NUMBER}
 
 
 def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     """Add the actions of this module."""
-    hub = _group(actions, "hub", "Add a hub.")
+    hub = _group(actions, "hub", "Add or remove a hub.")
     _add_node_action(hub, "Add a hub, with a certificate.", _add_hub)
     _add_sites(_group(actions, "site", "Add or remove a site."))
-    node = _group(actions, "node", "Add or remove a router of a site, or remove a hub.")
+    node = _group(actions, "node", "Add or remove a router of a site.")
     _add_node_action(node, "Add a router to a site, with a certificate.", _add_node).add_argument(
-        "site", metavar="SITE"
+        "site", metavar="SITE", help=SITE_HELP
     )
-    remove = _action(node, "remove", "Revoke a node's certificates, and free its addresses.", _remove_node)
-    remove.add_argument("node", metavar="NODE")
+    for group in (node, hub):
+        remove = _action(group, "remove", "Revoke a node's certificates, and free its addresses.", _remove_node)
+        remove.add_argument("node", metavar="NODE", help=NODE_HELP)
     prefix = _group(actions, "prefix", "Give a site another prefix, or take one away; then renew its nodes.")
     for word, act in (("add", add_prefix), ("remove", remove_prefix)):
         change = _action(prefix, word, f"{word.capitalize()} a prefix of a site.", _prefix_change(act))
-        change.add_argument("site", metavar="SITE")
-        change.add_argument("prefix", type=network, metavar="PREFIX")
+        change.add_argument("site", metavar="SITE", help=SITE_HELP)
+        change.add_argument("prefix", type=network, metavar="PREFIX", help="a network, such as 10.1.0.0/16")
     pool = _action(
         _group(actions, "pool", "Add a pool."), "add", "Add a network or AS numbers that can be given.", _add_pool
     )
-    pool.add_argument("kind", choices=list(_POOLS))
-    pool.add_argument("pool", metavar="NETWORK|LOW-HIGH")
+    pool.add_argument("kind", choices=list(_POOLS), help="what it is for: protocol addresses, prefixes of sites, AS"
+                      " numbers")  # fmt: skip
+    pool.add_argument("pool", metavar="NETWORK|LOW-HIGH", help="a network, or for AS numbers a range as 64512-65534")
     renew = _action(actions, "renew", "Issue a new certificate to a node; the present one stays valid.", _renew)
-    renew.add_argument("node", metavar="NODE")
+    renew.add_argument("node", metavar="NODE", help=NODE_HELP)
     renew.add_argument(
         "--revoke-others", action="store_true", help="revoke the node's other certificates (superseded)"
     )
@@ -87,7 +90,7 @@ def _action(
 
 def _add_sites(site: "_SubParsersAction[ArgumentParser]") -> None:
     add = _action(site, "add", "Add a site, with its prefixes and its AS number.", _add_site)
-    add.add_argument("site", metavar="NAME")
+    add.add_argument("site", metavar="NAME", help="its name, such as FIN; its routers are FIN-1, FIN-2")
     add.add_argument("--prefix", type=network, action="append", default=[], metavar="NETWORK",
                      help="a prefix of the site; may be repeated")  # fmt: skip
     add.add_argument("--prefix-length", type=int, action="append", default=[], metavar="N",
@@ -96,7 +99,7 @@ def _add_sites(site: "_SubParsersAction[ArgumentParser]") -> None:
                      help="a free IPv6 prefix of this length; may be repeated")  # fmt: skip
     add.add_argument("--as-number", type=as_number, metavar="NUMBER", help="its AS number (default: a free one)")
     remove = _action(site, "remove", "Remove a site without nodes, and free its prefixes.", _remove_site)
-    remove.add_argument("site", metavar="NAME")
+    remove.add_argument("site", metavar="NAME", help=SITE_HELP)
 
 
 def _add_node_action(

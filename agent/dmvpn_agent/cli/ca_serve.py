@@ -16,6 +16,7 @@ from dmvpn_agent.ca.profile import general_name
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.tokens import make_token
 from dmvpn_agent.cli.ca_answer import Answer, add_common, add_passphrase, database_of, passphrase_of
+from dmvpn_agent.cli.ca_nodes import NODE_HELP
 from dmvpn_agent.enrolment.settings import ServeSettings
 from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from dmvpn_agent.runtime.endpoint import Endpoint
@@ -32,7 +33,7 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     text = "Make a token by which a node can get one certificate from `ca serve`."
     token = actions.add_parser("token", help=text, description=text)
     add_common(token, _token)
-    token.add_argument("node", metavar="NODE")
+    token.add_argument("node", metavar="NODE", help=NODE_HELP)
     token.add_argument("--hours", type=_hours, default=24, metavar="N",
                        help="how long it can be used (default: %(default)s)")  # fmt: skip
     text = "Serve enrolment, renewal (EST), CRLs and CA certificates until it is stopped; make CRLs in time."

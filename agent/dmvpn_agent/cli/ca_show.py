@@ -28,7 +28,7 @@ from dmvpn_agent.ca.reading import (
 )
 from dmvpn_agent.cli.ca_answer import Answer, add_common, database_of
 from dmvpn_agent.cli.ca_init import authority_json
-from dmvpn_agent.cli.ca_nodes import node_json, site_json
+from dmvpn_agent.cli.ca_nodes import NODE_HELP, node_json, site_json
 from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.view.table import table
 
@@ -43,15 +43,15 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     text = "List nodes, sites, given blocks, pools, CAs, or the audit log."
     listing = actions.add_parser("list", help=text, description=text)
     add_common(listing, _list)
-    listing.add_argument("what", nargs="?", choices=list(_LISTS), default="nodes")
+    listing.add_argument("what", nargs="?", choices=list(_LISTS), default="nodes", help="what (default: %(default)s)")
     text = "Show a site, or a node with its certificates."
     show = actions.add_parser("show", help=text, description=text)
     add_common(show, _show)
-    show.add_argument("name", metavar="NAME")
+    show.add_argument("name", metavar="NAME", help="a site or a node, such as FIN or FIN-1")
     text = "Print the answers file that `setup` needs for a node besides its bundle."
     answers = actions.add_parser("answers", help=text, description=text)
     add_common(answers, _answers)
-    answers.add_argument("node", metavar="NODE")
+    answers.add_argument("node", metavar="NODE", help=NODE_HELP)
     text = "Write the CA's certificates, in PEM, for policy.ca_certificates and swanctl/x509ca."
     certificates = actions.add_parser("certificates", help=text, description=text)
     add_common(certificates, _certificates)

@@ -133,6 +133,7 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
         answers = _ask(bundle, system, answers)
     prepared = setup.prepare(bundle, system, answers, start=not arguments.no_start)
     _show(prepared)
+    say_lines(f"note: {line}" for line in await setup.unresolved(prepared.node))
     if arguments.dry_run or (prepared.plan.steps and not arguments.yes and not _agrees()):
         say("nothing was changed")
         if bundle.enrolled and arguments.enrol and KEY_FOLDER.exists():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dmvpn_agent.config.table import ConfigError
+from dmvpn_agent.runtime.placeholders import placeholders
 
 MAX_CONFIG_BYTES = 1 << 20
 
@@ -25,6 +26,9 @@ def read_toml_file(file: Path) -> dict[str, Any]:
 
 def read_toml(text: bytes) -> dict[str, Any]:
     """Return a TOML document's values. Raises ``ConfigError``."""
+    if left := list(placeholders(text.decode(errors="replace"))):
+        raise ConfigError(f"has placeholders that must be filled in: {'; '.join(left[:10])}; docs/by-hand.md, step 2,"
+                          " explains them, and `dmvpn-agent setup` fills them in")  # fmt: skip
     try:
         return tomllib.loads(text.decode())
     except ValueError as error:  # not TOML, not UTF-8, or a number with thousands of digits

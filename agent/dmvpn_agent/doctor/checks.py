@@ -10,16 +10,19 @@ from dmvpn_agent.doctor.nhrpd_checks import nhrpd_checks
 from dmvpn_agent.doctor.node import Expected, NodeView
 from dmvpn_agent.doctor.socket_checks import metrics_checks, socket_checks
 from dmvpn_agent.doctor.trust_checks import trust_checks
+from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, placeholder_checks
 
 
 def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
     """Return every check, in the order in which to fix the faults."""
     return (
         *(Check(f"version of {name}", Level.OK, version) for name, version in node.versions.items()),
+        *placeholder_checks(node.placeholders),
         *charon_checks(node, expected),
         *trap_checks(node, expected),
         *socket_checks(node),
         *nhrpd_checks(node.nhrpd, expected),
+        *hub_name_checks(node.unresolved_hubs),
         *tunnel_checks(node, expected),
         *mtu_checks(node, expected),
         *kernel_checks(node, expected),

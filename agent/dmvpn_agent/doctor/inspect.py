@@ -40,6 +40,7 @@ from dmvpn_agent.doctor.node import (
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.doctor.path_probe import Target, probe
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
+from dmvpn_agent.doctor.unfinished import read_placeholders, unresolved_hubs
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.iptables.chain import desired_chains
 from dmvpn_agent.kernel.iptables.program import Iptables
@@ -151,6 +152,8 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         neighbours=await _read(lambda: neighbour_differences(config.interfaces)),
         guard_refusal=await _read(lambda: _guard_refusal(config)),
         renewal=read_state(config.renewal.state) if config.renewal.server else None,
+        unresolved_hubs=await _read(lambda: unresolved_hubs(Terminals(config.frr).reader)),
+        placeholders=await _read(read_placeholders),
     )
 
 

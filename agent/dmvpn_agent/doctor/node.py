@@ -197,7 +197,9 @@ class NodeView:
     ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
     ``guard_refusal``: why nft refuses the GRE guard, empty if it does not. ``neighbours``: by interface, the commands
     without which the kernel asks IPv6 neighbours by itself.
-    ``renewal`` of the own certificate is ``None`` without ``renewal.server``.
+    ``renewal`` of the own certificate is ``None`` without ``renewal.server``. ``unresolved_hubs``: the hubs' DNS
+    names that nhrpd has not resolved, each with why this machine does not either, ``""`` if it does.
+    ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left.
     """
 
     now: datetime
@@ -223,3 +225,5 @@ class NodeView:
     guard_refusal: str | Unknown = ""
     renewal: RenewalState | None = None
     neighbours: Mapping[str, str] | Unknown = field(default_factory=dict)
+    unresolved_hubs: Mapping[str, str] | Unknown = field(default_factory=dict)
+    placeholders: tuple[str, ...] | Unknown = ()

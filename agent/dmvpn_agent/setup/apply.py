@@ -104,9 +104,10 @@ class Applier:
         try:
             await self._machine.must(step.argv, step.stdin)
         except MachineError as error:
-            if step.needed:
+            if not step.otherwise:
                 raise
-            self._report(f"  {error}; going on")
+            self._report(f"  {error}")
+            self._report(f"  it goes on: {step.otherwise}")
 
     @_do.register
     async def _(self, step: Tunnel) -> None:

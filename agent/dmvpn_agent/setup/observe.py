@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import platform
 import pwd
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError, found
 from dmvpn_agent.setup.observe_charon import find_charon
 from dmvpn_agent.setup.paths import ALL_PATHS, APPARMOR_PROFILE, CRLS, RENEW_TIMER
-from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED
+from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED, TUNNEL_MODULES
 from dmvpn_agent.setup.services import Commands
 from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy, Uplink
 
@@ -34,6 +35,8 @@ _CHARON_SERVICES = {Manager.SYSTEMD: ("strongswan", "strongswan-starter"), Manag
 #: What must be writable.
 _PLACES = ("/etc", "/var/lib")
 _NEEDED_BYTES, _NEEDED_FILES = 1 << 20, 100
+#: Of depmod's lists, which have 1 MB for a distribution's kernel.
+_LONGEST_LIST = 16 << 20
 _OWN_SERVICES = ("dmvpn-agent", "dmvpn-bridge")
 _OWN_TIMERS = {Manager.SYSTEMD: (RENEW_TIMER,), Manager.OPENRC: ()}
 
@@ -52,6 +55,7 @@ async def observe(disk: Disk, journal: Journal, machine: Machine) -> System:
         uplinks=uplinks,
         addresses=addresses,
         frr_daemons=frozenset(name for name in FRR_NEEDED for folder in _FRR if Path(folder, name).exists()),
+        has_nft=Path(found("nft")).is_absolute(),
         has_swanctl=Path(found("swanctl")).is_absolute(),
         has_vici=has_vici,
         patched=patched,
@@ -70,6 +74,8 @@ async def observe(disk: Disk, journal: Journal, machine: Machine) -> System:
         program=program,
         program_reachable=_is_reachable(Path(program)),
         has_packaged_units=_has_packaged_units(manager, program),
+        kernel=platform.release(),
+        lacks_modules=tuple(_lacking(Path("/lib/modules", platform.release()))),
         unfinished=journal.unfinished,
     )
 
@@ -79,6 +85,17 @@ def manager_here() -> Manager:
     if Path("/run/systemd/system").is_dir():
         return Manager.SYSTEMD
     return Manager.OPENRC if Path("/run/openrc/softlevel").exists() else Manager.NONE
+
+
+def _lacking(modules: Path) -> Iterator[str]:
+    """Yield the modules that are neither loaded nor among those that modprobe knows, built into the kernel or not."""
+    known = b""
+    for listed in ("modules.builtin", "modules.dep"):
+        with suppress(OSError), (modules / listed).open("rb") as file:
+            known += file.read(_LONGEST_LIST)
+    for name in TUNNEL_MODULES:
+        if not Path("/sys/module", name).exists() and f"/{name}.ko".encode() not in known:
+            yield name
 
 
 def _interfaces_by() -> TunnelBy:
@@ -120,7 +137,8 @@ async def _services(machine: Machine, manager: Manager) -> Services:
                 active.add(service)
             if (await machine.run(commands.is_enabled(service))).status == 0:
                 enabled.add(service)
-    return Services(manager, charon, "frr", frozenset(active), frozenset(enabled))
+    frr = "frr" if _is_known(manager, "frr") else ""
+    return Services(manager, charon, frr, frozenset(active), frozenset(enabled))
 
 
 def _is_known(manager: Manager, service: str) -> bool:

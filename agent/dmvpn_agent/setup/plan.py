@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from dmvpn_agent.setup import paths as at
-from dmvpn_agent.setup.bundle import MAX_BUNDLE_BYTES, NHRPD_LIMIT, Bundle
+from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.files import FileStep, node_files
 from dmvpn_agent.setup.frr_text import Comparison, compare, section_text
 from dmvpn_agent.setup.node import Node
-from dmvpn_agent.setup.refusal import Refusal
 from dmvpn_agent.setup.services import Argv, Commands
 from dmvpn_agent.setup.system import Manager, System, TunnelBy
 from dmvpn_agent.setup.templates import frr_conf
-from dmvpn_agent.x509.pem import PemError, der_blocks
 
 USER, VICI_GROUP, VTY_GROUP = "dmvpn-agent", "charon-vici", "frrvty"
 #: FRR's daemons without which a node cannot work.
 FRR_NEEDED = ("zebra", "staticd", "bgpd", "nhrpd")
+#: Modules without which there is no tunnel: GRE, and IPsec.
+TUNNEL_MODULES = ("ip_gre", "esp4")
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 #: What the services make; undo removes it if it was not there before.
 MADE_BY_SERVICES = ("/var/lib/dmvpn-agent", "/run/dmvpn-agent", "/var/lib/dmvpn-renew")
@@ -65,10 +65,13 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command. ``needed``: setup ends if it fails. ``service``: what it changes, which undo restarts."""
+    """A command. ``otherwise``: what follows if it fails, and what to do; without it, setup ends then.
+
+    ``service``: what it changes, which undo restarts.
+    """
 
     argv: Argv
-    needed: bool = True
+    otherwise: str = ""
     stdin: str = ""
     service: str = ""
 
@@ -134,72 +137,14 @@ def frr_comparison(node: Node, system: System) -> Comparison:
     return compare(frr_conf(node), text if system.frr_running is None else system.frr_running)
 
 
-def refusals(node: Node, bundle: Bundle, system: System) -> tuple[Refusal, ...]:
-    """Return why the plan cannot be carried out on this machine."""
-    return (*_of_programs(system), *_of_frr(node, system), *_of_place(node, bundle, system))
-
-
-def _of_programs(system: System) -> Iterator[Refusal]:
-    if not system.root:
-        yield Refusal("this user", "not root", "root", "run setup again with sudo, or as root")
-    for daemon in FRR_NEEDED:
-        if daemon not in system.frr_daemons:
-            found = "FRR is without it" if system.frr_daemons else "FRR is not installed"
-            yield Refusal(f"FRR's {daemon}", found, "an FRR with nhrpd and bgpd", "install one: apt install frr, or"
-                          " apk add frr")  # fmt: skip
-    if not system.has_swanctl:
-        yield Refusal("strongSwan's swanctl", "it is not installed", "swanctl", "apt install strongswan-swanctl"
-                      " charon-systemd, or apk add strongswan")  # fmt: skip
-    if system.has_vici is None:
-        yield Refusal("strongSwan's charon", "it is not installed", "a charon with the plugin vici", "apt install"
-                      " charon-systemd, or apk add strongswan")  # fmt: skip
-    elif not system.has_vici:
-        yield Refusal("strongSwan's plugin vici", "it is not installed", "a charon with it", "apt install"
-                      " libstrongswan-standard-plugins charon-systemd, or build strongSwan with"
-                      " --enable-vici")  # fmt: skip
-
-
-def _of_frr(node: Node, system: System) -> Iterator[Refusal]:
-    conf = system.files.get(at.FRR_CONF)
-    apart = [path for path in at.FRR_APART if path in system.files]
-    if conf is None and apart:
-        yield Refusal("FRR's configuration", f"each daemon has a file of its own: {', '.join(apart)}", at.FRR_CONF,
-                      "`vtysh -c 'write integrated'`, then run setup again")  # fmt: skip
-    for there, wanted in frr_comparison(node, system).conflicts:
-        yield Refusal("FRR's configuration", " / ".join(there), wanted[-1],
-                      "change that line in FRR, or the answers")  # fmt: skip
-
-
-def _of_place(node: Node, bundle: Bundle, system: System) -> Iterator[Refusal]:
-    for path, why in system.unwritable.items():
-        yield Refusal(path, why, "a place that can be written", "remount it, or make room, then run setup again")
-    if not system.program_reachable:
-        yield Refusal(f"the program {system.program}", f"the user {USER} may not enter a folder above it", "a program"
-                      " that the services can start", "install it in /opt or /usr/local, not in a home")  # fmt: skip
-    other = system.files.get(at.authority_path(0))
-    if other and system.files.get(at.KEY) and _der(other.content) not in map(_der, bundle.authorities):
-        yield Refusal(
-            at.authority_path(0),
-            "this node has a key and certificate of another CA",
-            "the CA of the bundle",
-            "`dmvpn-agent setup --undo`, or move that file and the node's certificate away, then run setup again",
-        )
-    if not node.bridged and len(bundle.certificate.der) >= NHRPD_LIMIT:
-        size = len(bundle.certificate.der)
-        yield Refusal("the certificate", f"{size} bytes long", f"less than {NHRPD_LIMIT}: without the bridge, nhrpd"
-                      " keeps no longer one", "ask the CA for one with fewer resources")  # fmt: skip
-
-
-def _der(pem: bytes) -> list[bytes]:
-    try:
-        return der_blocks(pem, "CERTIFICATE", MAX_BUNDLE_BYTES)
-    except PemError:
-        return []
-
-
 def _notes(node: Node, system: System, *, start: bool) -> Iterator[str]:
     if node.renewal_server and system.services.manager is not Manager.SYSTEMD:
         yield "the certificate is renewed by cron: `dmvpn-agent renew` must run every quarter of an hour, as root"
+    if start and system.lacks_modules:
+        lacking = ", ".join(system.lacks_modules)
+        yield (f"this kernel ({system.kernel}) seems to lack {lacking}: neither loaded, built in nor installed;"
+               " without GRE there is no tunnel, without ESP no IPsec: boot the distribution's kernel, or install its"
+               " modules")  # fmt: skip
     if start and system.services.manager is Manager.NONE:
         yield "no service manager runs here: start charon, dmvpn-bridge, dmvpn-agent and FRR in this order"
 
@@ -243,14 +188,17 @@ def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Itera
         return again or any(path.startswith(prefixes) for path in paths)
 
     if concerns(at.MODULES):
-        yield Run(("modprobe", "-a", "ip_gre", "nfnetlink_log"), needed=False)
+        yield Run(("modprobe", "-a", *TUNNEL_MODULES, "nfnetlink_log"), otherwise="modules that are built into the"
+                  " kernel need no loading; without the others there is no tunnel, or no shortcut")  # fmt: skip
     for path in FORWARDING if node.has_ipv6 else FORWARDING[:1]:
         if system.sysctls.get(path) != "1":
             yield Sysctl(path, "1")
     if concerns("/etc/systemd/system/") and (argv := commands.reload_units()):
         yield Run(argv)
     if concerns(at.APPARMOR) and node.bridged and system.has_apparmor:
-        yield Run(("systemctl", "reload", "apparmor"), needed=False)
+        yield Run(("systemctl", "try-reload-or-restart", "apparmor"), otherwise="AppArmor keeps its former rules: if"
+                  " it is in force, swanctl cannot open charon's socket until `apparmor_parser -r"
+                  f" {at.APPARMOR_PROFILE}` succeeds")  # fmt: skip
     services = system.services
     vici = "/run/charon.real.vici" if node.bridged else "/run/charon.vici"
     if concerns("/etc/strongswan.d/") or services.charon not in services.active:

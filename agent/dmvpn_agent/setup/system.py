@@ -71,6 +71,7 @@ class System:
     uplinks: tuple[Uplink, ...] = ()
     addresses: tuple[tuple[str, IPv4Interface | IPv6Interface], ...] = ()
     frr_daemons: frozenset[str] = frozenset()
+    has_nft: bool = True
     has_swanctl: bool = True
     has_vici: bool | None = True
     patched: bool = False
@@ -92,5 +93,8 @@ class System:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     #: Whether the service user can enter every folder above the program.
     program_reachable: bool = True
+    #: The kernel's release, and the modules of ``plan.TUNNEL_MODULES`` that are neither loaded nor can be.
+    kernel: str = ""
+    lacks_modules: tuple[str, ...] = ()
     #: An interrupted run left services behind that may not know their files yet.
     unfinished: bool = False

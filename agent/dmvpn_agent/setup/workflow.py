@@ -10,6 +10,7 @@ from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.config.toml_file import read_toml
+from dmvpn_agent.doctor.unfinished import why_unresolved
 from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.bundle import Bundle
@@ -19,9 +20,10 @@ from dmvpn_agent.setup.frr_text import compare
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError
 from dmvpn_agent.setup.node import Node
+from dmvpn_agent.setup.objections import refusals
 from dmvpn_agent.setup.observe import manager_here, observe
 from dmvpn_agent.setup.paths import FRR_CONF
-from dmvpn_agent.setup.plan import Plan, make_plan, refusals
+from dmvpn_agent.setup.plan import Plan, make_plan
 from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.setup.system import System
 from dmvpn_agent.setup.templates import frr_conf, node_values, render
@@ -61,7 +63,7 @@ class Setup:
         choice = choose(bundle, system, answers)
         if choice.node is None:
             raise Refused(*choice.refusals, *map(unanswered, choice.questions))
-        if found := refusals(choice.node, bundle, system):
+        if found := refusals(choice.node, bundle, system, start=start):
             raise Refused(*found)
         try:
             config = read_config(read_toml(render("agent.toml", node_values(choice.node)).encode()))
@@ -71,6 +73,12 @@ class Setup:
                                   "correct the answers"))  from None  # fmt: skip
         plan = make_plan(choice.node, bundle, system, start=start)
         return Prepared(system, choice, choice.node, plan, config)
+
+    async def unresolved(self, node: Node) -> tuple[str, ...]:
+        """Return a line for each hub whose name this machine cannot resolve now: nhrpd keeps trying."""
+        found = [(hub.nbma, await why_unresolved(hub.nbma)) for hub in node.hubs]
+        return tuple(f"the hub's name {name} cannot be resolved here: {why}; nhrpd registers once it can be"
+                     for name, why in found if why)  # fmt: skip
 
     async def apply(self, prepared: Prepared) -> None:
         """Carry out a plan. A first run that fails is undone at once. Raises ``OSError`` and ``MachineError``."""

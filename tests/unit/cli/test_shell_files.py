@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.cli.commands import COMMANDS
-from dmvpn_agent.cli.main import main
+from dmvpn_agent.cli.grammar import Command, commands
+from dmvpn_agent.cli.main import main, parser
 from dmvpn_agent.runtime.document import Exit
 from dmvpn_agent.setup.shipped import TOPICS, shipped
 
@@ -43,6 +44,18 @@ echo "${{COMPREPLY[@]}}"
 """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == offered
+
+
+def undescribed(command: Command, before: str = "") -> list[str]:
+    """The arguments of a command and its actions that --help does not describe."""
+    name = f"{before}{command.name}"
+    own = [f"{name} {one.names or one.value}" for one in (*command.options, *command.arguments) if not one.help]
+    return [*own, *(each for action in command.actions for each in undescribed(action, f"{name} "))]
+
+
+def test_every_argument_is_described() -> None:
+    """Those without a name too."""
+    assert [one for command in commands(parser()) for one in undescribed(command)] == []
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -10,8 +10,9 @@ from dmvpn_agent.config.file import read_config
 from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.files import node_files, with_daemons
+from dmvpn_agent.setup.objections import refusals
 from dmvpn_agent.setup.paths import AGENT_TOML, FRR_CONF, KEY, TUNNEL_INTERFACES, authority_path
-from dmvpn_agent.setup.plan import Restart, Run, Tunnel, make_plan, refusals
+from dmvpn_agent.setup.plan import Restart, Run, Tunnel, make_plan
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
 from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy
 from nodes import ANSWERS, MACHINE, hub_bundle, node, spoke_bundle
@@ -77,6 +78,9 @@ def test_a_packages_services_are_left_alone() -> None:
 @pytest.mark.parametrize(("changes", "what"), [
     ({"root": False}, "this user"),
     ({"frr_daemons": frozenset({"zebra", "staticd", "bgpd"})}, "FRR's nhrpd"),
+    ({"has_nft": False}, "nftables"),
+    ({"services": replace(MACHINE.services, charon="")}, "strongSwan's service"),
+    ({"services": replace(MACHINE.services, frr="")}, "FRR's service"),
     ({"has_swanctl": False}, "strongSwan's swanctl"),
     ({"has_vici": False}, "strongSwan's plugin vici"),
     ({"has_vici": None}, "strongSwan's charon"),
@@ -86,6 +90,30 @@ def test_a_packages_services_are_left_alone() -> None:
 def test_a_machine_that_lacks_something_is_refused(changes: dict[str, Any], what: str) -> None:
     found = refusals(NODE, spoke_bundle(), replace(MACHINE, **changes))
     assert [one.what for one in found] == [what]
+
+
+def test_a_service_is_not_needed_by_a_machine_that_is_not_started() -> None:
+    """An image has files only."""
+    without = replace(MACHINE, services=replace(MACHINE.services, charon="", frr=""))
+    assert refusals(NODE, spoke_bundle(), without, start=False) == ()
+
+
+def test_a_kernel_without_gre_is_named_before_anything_is_changed() -> None:
+    """Not refused: what is built into a kernel may be listed nowhere."""
+    lacking = replace(MACHINE, kernel="6.1.0-cloud", lacks_modules=("ip_gre",))
+    (note,) = make_plan(NODE, spoke_bundle(), lacking).notes
+    assert "6.1.0-cloud" in note
+    assert "ip_gre" in note
+    assert f"note: {note}" in steps_text(make_plan(NODE, spoke_bundle(), lacking))
+    assert make_plan(NODE, spoke_bundle(), lacking, start=False).notes == ()
+
+
+def test_a_command_that_may_fail_says_what_follows() -> None:
+    """Each of them; the others end setup."""
+    runs = [step for step in make_plan(NODE, spoke_bundle(), MACHINE).steps if isinstance(step, Run)]
+    assert {step.argv[0]: bool(step.otherwise) for step in runs if step.argv != ("systemctl", "daemon-reload")} == {
+        "modprobe": True, "systemctl": True, "swanctl": False,
+    }  # fmt: skip
 
 
 def test_a_conflict_in_frr_is_refused() -> None:
