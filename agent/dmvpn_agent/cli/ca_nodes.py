@@ -187,6 +187,8 @@ def _delivered_lines(delivered: Delivered) -> Iterator[str]:
         yield f"password     {delivered.password}   (shown only now; send it by another way than the file)"
     elif delivered.password_file is not None:
         yield f"password     in {delivered.password_file}"
+    name = delivered.node.name
+    yield f"next         dmvpn-agent ca answers {name} >{name}.toml: networks and hubs, for setup --answers"
 
 
 def node_json(node: Node) -> dict[str, Any]:

@@ -25,6 +25,12 @@ _PRIVATE: tuple[Network, ...] = tuple(ip_network(text) for text in ("10.0.0.0/8"
 _TUNNEL_LENGTH = {4: 24, 6: 64}
 _HUBS_QUESTION = "The hubs, each a DNS name or an address, as hub.example.com or 10.255.0.1=203.0.113.1"
 _AS_NUMBER_QUESTION = "The certificate names no AS number, or several. This node's AS number"
+_TUNNEL_QUESTION = (
+    "The certificate names {block}, which may hold networks of sites too: adjacent ones are merged. The networks of"
+    " protocol addresses alone, as `dmvpn-agent ca answers NODE` prints them"
+)
+#: A network of protocol addresses is hardly larger.
+_WIDEST_TUNNEL = {4: 16, 6: 48}
 _ANSWERS, _CERTIFICATE, _DEFAULT = "the answers", "the certificate", "the default"
 
 
@@ -65,16 +71,17 @@ def choose(bundle: Bundle, system: System, answers: Answers) -> Choice:
     as_number = _as_number(bundle, answers)
     tunnels = _tunnel_networks(bundle, answers, hubs.value if hubs else ())
     uplink, uplink_refusals = _uplink(system, answers)
-    refusals = (*uplink_refusals, *_contradictions(bundle, tunnels.value, role.value))
-    if refusals or not (uplink and hubs and as_number):
+    refusals = (*uplink_refusals, *_contradictions(bundle, tunnels, role.value))
+    if refusals or isinstance(tunnels, Question) or not (uplink and hubs and as_number):
         open_ones = (
+            *([tunnels] if isinstance(tunnels, Question) else []),
             *([] if uplink or uplink_refusals else [Question("uplink", _uplink_question(system.uplinks))]),
             *([] if hubs else [Question("hubs", _HUBS_QUESTION)]),
             *([] if as_number else [Question("as_number", _AS_NUMBER_QUESTION)]),
         )
         return Choice(None, (), open_ones, refusals)
     lan = _lan_networks(bundle, system, answers)
-    allowed = _allowed_networks(bundle, answers, role.value)
+    allowed = _allowed_networks(bundle, answers, role.value, tunnels.value)
     chosen: dict[str, tuple[str, Value[Any]]] = {
         "role": ("role", role),
         "nbma_address": ("NBMA address", uplink),
@@ -159,27 +166,44 @@ def _as_number(bundle: Bundle, answers: Answers) -> Value[int] | None:
     return Value(named[0], _CERTIFICATE) if len(named) == 1 else None
 
 
-def _tunnel_networks(bundle: Bundle, answers: Answers, hubs: Iterable[Hub]) -> Value[tuple[Network, ...]]:
-    """Return the networks of protocol addresses.
+def _tunnel_networks(bundle: Bundle, answers: Answers, hubs: Iterable[Hub]) -> Value[tuple[Network, ...]] | Question:
+    """Return the networks of protocol addresses, or the question about them.
 
-    A block of the certificate or its CA that holds a protocol address is one if no site has prefixes in it. Otherwise
-    it is the /24 or /64 around the address, wide enough for the hubs' addresses.
+    A block of the certificate or its CA that holds a protocol address is one if nothing suggests that it has sites'
+    networks too: RFC 3779 merges adjacent networks, and has none inside of another. Without such a block it is the
+    /24 or /64 around the address, wide enough for the hubs' addresses.
     """
     if answers.tunnel_networks is not None:
         return Value(answers.tunnel_networks, _ANSWERS)
-    own: Sequence[Network] = bundle.prefixes
-    for blocks, source in ((bundle.carried, _CERTIFICATE), (bundle.ca_blocks, "the CA's certificate")):
-        found = [_block(blocks, address, own) for address in bundle.protocol_addresses]
-        if found and all(found):
-            return Value(tuple(dict.fromkeys(one for one in found if one)), source)
     of_hubs = [hub.protocol_address for hub in hubs if hub.protocol_address]
+    for blocks, source in ((bundle.carried, _CERTIFICATE), (bundle.ca_blocks, "the CA's certificate")):
+        found = [one for address in bundle.protocol_addresses if (one := _block(blocks, address))]
+        if len(found) == len(bundle.protocol_addresses):
+            if shared := [one for one in found if _may_hold_sites(one, blocks, bundle.prefixes, of_hubs)]:
+                return Question("tunnel_networks", _TUNNEL_QUESTION.format(block=shared[0]))
+            return Value(tuple(dict.fromkeys(found)), source)
     around = (_around(address, of_hubs) for address in bundle.protocol_addresses)
     return Value(tuple(dict.fromkeys(around)), "around the protocol addresses")
 
 
-def _block(blocks: Iterable[Network], address: Address, own: Sequence[Network]) -> Network | None:
-    holding = [one for one in blocks if address in one and not any(overlap(one, prefix) for prefix in own)]
-    return max(holding, key=lambda one: one.prefixlen, default=None)
+def _block(blocks: Iterable[Network], address: Address) -> Network | None:
+    return max((one for one in blocks if address in one), key=lambda one: one.prefixlen, default=None)
+
+
+def _may_hold_sites(
+    block: Network, blocks: Iterable[Network], own: Iterable[Network], hubs: Iterable[Address]
+) -> bool:
+    """Tell whether a block is more, or less, than a network of protocol addresses.
+
+    The node's own prefixes are in it; or no other block is left for sites; or it is very wide; or a hub is outside.
+    """
+    alike = [one for one in blocks if one.version == block.version]
+    return (
+        any(overlap(block, prefix) for prefix in own)
+        or alike == [block]
+        or block.prefixlen < _WIDEST_TUNNEL[block.version]
+        or any(hub not in block for hub in hubs if hub.version == block.version)
+    )
 
 
 def _around(address: Address, hubs: Iterable[Address]) -> Network:
@@ -208,11 +232,13 @@ def _lan_networks(bundle: Bundle, system: System, answers: Answers) -> Value[tup
     return Value(prefixes, _CERTIFICATE)
 
 
-def _allowed_networks(bundle: Bundle, answers: Answers, role: Role) -> Value[tuple[Network, ...]]:
+def _allowed_networks(
+    bundle: Bundle, answers: Answers, role: Role, tunnels: Sequence[Network]
+) -> Value[tuple[Network, ...]]:
     if answers.allowed_networks is not None:
         return Value(answers.allowed_networks, _ANSWERS)
     for blocks, source in ((bundle.carried, _CERTIFICATE), (bundle.ca_blocks, "the CA's certificate")):
-        apart = tuple(one for one in blocks if not contains((one,), bundle.protocol_addresses[0]))
+        apart = tuple(one for one in blocks if not any(covers(tunnel, one) for tunnel in tunnels))
         if apart:
             return Value(apart, source)
     return Value(_PRIVATE, _DEFAULT) if role is Role.HUB else Value((), "all")
@@ -260,11 +286,12 @@ def _without_address(interface: str) -> Refusal:
                    "give the interface an address, or name another one as `uplink`")  # fmt: skip
 
 
-def _contradictions(bundle: Bundle, tunnels: tuple[Network, ...], role: Role) -> list[Refusal]:
+def _contradictions(bundle: Bundle, tunnels: Value[tuple[Network, ...]] | Question, role: Role) -> list[Refusal]:
     found = [
-        Refusal("tunnel_networks", f"{address} is in none of {', '.join(map(str, tunnels))}",
+        Refusal("tunnel_networks", f"{address} is in none of {tunnels}",
                 "the network of this node's protocol address", "correct `tunnel_networks` in the answers")
-        for address in bundle.protocol_addresses if not contains(tunnels, address)
+        for address in bundle.protocol_addresses
+        if isinstance(tunnels, Value) and not contains(tunnels.value, address)
     ]  # fmt: skip
     if role is Role.HUB and bundle.role is Role.SPOKE:
         found.append(Refusal("the role", "hub, by the answers; the certificate names no hub", "a certificate that"

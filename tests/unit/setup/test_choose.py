@@ -15,6 +15,7 @@ from dmvpn_agent.setup.node import Hub
 from dmvpn_agent.setup.system import Uplink
 from dmvpn_agent.x509.certificate import Role
 from dmvpn_lab.certificates import Authority
+from dmvpn_lab.dmvpn_ca import DmvpnCa
 from nodes import ANSWERS, MACHINE, hub_bundle, spoke_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
@@ -46,6 +47,32 @@ def test_dmvpn_ca_names_the_hubs_and_the_networks() -> None:
     assert hub.allowed_networks == (IPv4Network("10.0.0.0/8"),)
     assert spoke.ibgp
     assert hub.ibgp
+
+
+@pytest.mark.parametrize(("blocks", "address"), [
+    (("10.0.0.0/8",), "10.255.0.1"),  # 10.255.0.0/24 for protocol addresses, 10.0.0.0/8 for sites
+    (("10.0.0.0/23",), "10.0.0.1"),  # 10.0.0.0/24 and 10.0.1.0/24
+    (("10.0.0.0/8", "192.168.0.0/16"), "10.255.0.1"),
+])  # fmt: skip
+def test_a_block_that_may_hold_sites_networks_is_asked_about(blocks: tuple[str, ...], address: str) -> None:
+    """A CA merges adjacent networks (RFC 3779, section 2.2.3.6); the answer leaves the rest to sites."""
+    named = tuple(map(IPv4Network, blocks))
+    bundle = read_bundle(bundles.pfx(DmvpnCa().certify("hub", "", [IPv4Address(address)], named)), None,
+                         datetime.now(UTC))  # fmt: skip
+    choice = choose(bundle, MACHINE, Answers())
+    assert [question.key for question in choice.questions] == ["tunnel_networks"]
+    assert blocks[0] in choice.questions[0].text
+    tunnel = IPv4Network(f"{address}/24", strict=False)
+    node = choose(bundle, MACHINE, Answers(tunnel_networks=(tunnel,))).node
+    assert node is not None
+    assert (node.tunnel_networks, node.allowed_networks) == ((tunnel,), named)
+
+
+def test_a_block_without_a_hub_is_asked_about() -> None:
+    """A network of protocol addresses has the hubs' addresses."""
+    bundle = read_bundle(bundles.pfx(bundles.of_dmvpn_ca("")), None, datetime.now(UTC))
+    elsewhere = Answers(hubs=(Hub("203.0.113.1", IPv4Address("172.19.0.1")),))
+    assert [question.key for question in choose(bundle, MACHINE, elsewhere).questions] == ["tunnel_networks"]
 
 
 def test_the_uplink_is_asked_for_only_where_it_is_not_clear() -> None:
