@@ -107,6 +107,12 @@ class Decider:
         """Decide again on an accepted peer: what it holds already is no conflict, what it would gain may be."""
         return self._decide(request, self._sas.complete_accepted, self._holders_of_gained)[1]
 
+    def authorized_peer(self, request: BindingRequest) -> Peer | None:
+        """Return the peer that a denied request is by; ``None`` if the policy gives it nothing. Never raises."""
+        with self._failures.contained(ADMISSION):
+            return self._judge.authorized_peer(request, self._clocks.now())
+        return None
+
     def accepted_until(self, request: BindingRequest) -> datetime | None:
         """Return until when the clock alone cannot deny an accepted peer; ``None`` if unknown. Never raises."""
         with self._failures.contained(ADMISSION):

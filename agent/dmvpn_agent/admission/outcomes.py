@@ -66,7 +66,7 @@ class Outcomes:
 
     def load(self, decider: Decider) -> None:
         """Load the peers that were accepted before the restart, and judge each again."""
-        for gone in self.peers.load(decider.decide_stored, self._clocks.uptime()):
+        for gone in self.peers.load(decider.decide_stored, self._clocks.uptime(), decider.authorized_peer):
             self._deny(gone)
 
     def loaded(self) -> None:
@@ -92,6 +92,10 @@ class Outcomes:
         """Judge a denied request again; a peer that is acceptable now must register again."""
         if not self.denials.is_latest(denial):  # accepted or denied again since the pass began
             return
+        if denial.request.protocol_address in self.peers.denied:
+            peer = decider.authorized_peer(denial.request)
+            if peer and self.peers.denied.regroup(peer):
+                self._changed()
         request, decision = decider.decide_denied(denial.request)
         if isinstance(decision, Accept):
             self.denials.readmit(request)

@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address
+from dmvpn_agent.admission.denied_peers import DeniedPeers
 from dmvpn_agent.admission.peer_index import Membership, PeerIndex
 from dmvpn_agent.admission.prefix_index import PrefixIndex
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
@@ -63,11 +64,12 @@ class Revoked:
 
 
 class Peers(PeerIndex):
-    """The accepted peers, kept in the store."""
+    """The accepted peers, kept in the store. ``denied``: those that are denied now."""
 
     def __init__(self, store: PeerStore) -> None:
         super().__init__()
         self._store = store
+        self.denied = DeniedPeers()
         self._stored_conflicts: dict[Address, Membership] = {}
         self._judged: set[Address] = set()
 
@@ -79,8 +81,16 @@ class Peers(PeerIndex):
         """Note that the peer that this protocol address belongs to was judged."""
         self._judged.add(address)
 
-    def load(self, decide: Decide, now: timedelta) -> tuple[Revoked, ...]:
-        """Accept the stored peers that ``decide`` accepts; return the others."""
+    def load(
+        self,
+        decide: Decide,
+        now: timedelta,
+        authorized_peer: Callable[[BindingRequest], Peer | None] = lambda _: None,
+    ) -> tuple[Revoked, ...]:
+        """Accept the stored peers that ``decide`` accepts; return the others.
+
+        ``authorized_peer``: as ``Judge.authorized_peer``, for the others.
+        """
         denied, accepted = [], []
         for request in self._store.load():
             decision = decide(request)
@@ -89,6 +99,8 @@ class Peers(PeerIndex):
             else:
                 why = decision if isinstance(decision, Deny) else _NO_PEER
                 denied.append(Revoked(request, why))
+                if peer := authorized_peer(request):
+                    self.denied.add(peer)
                 self._deny(request.protocol_address, why)
         latest = _without_conflicts(accepted)
         self._stored_conflicts = {
@@ -203,16 +215,20 @@ class Peers(PeerIndex):
 
     def _replace(self, accept: Accept, peer: Peer) -> None:
         for other in accept.replaces:
+            self.denied.add(other)
             self._remove(other.protocol_address, f"taken over by {peer.subject}")
 
     def _accept(self, member: Membership) -> None:
         self._judged.add(member.peer.protocol_address)
         self._stored_conflicts.pop(member.peer.protocol_address, None)
+        self.denied.yield_to(member.peer)
         self._insert(member)
 
     def _deny(self, address: Address, why: Deny) -> None:
         """Remove a peer that is denied now. Its request stays stored, unless its certificate expired."""
         self._judged.add(address)
+        if member := self._members.get(address):
+            self.denied.add(member.peer)
         self._delete(address)
         if why.reason is Reason.CERTIFICATE_EXPIRED:
             self._store.remove(address)

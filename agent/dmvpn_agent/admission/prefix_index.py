@@ -24,6 +24,13 @@ class PrefixIndex:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, address: Address) -> Peer | None:
+        """Return the peer with this address."""
+        return self._peers.get(address)
+
     def add(self, peer: Peer) -> None:
         """Add a peer with its prefixes, in place of the peer that had its address."""
         self.remove(peer.protocol_address)

@@ -6,7 +6,6 @@ from pathlib import Path
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.cli.stored_peers import judged
 from dmvpn_agent.explain.context import load_context
-from dmvpn_agent.kernel.nftables.source_filter import own_networks
 from dmvpn_agent.policy.groups import Groups
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime.document import Exit
@@ -19,7 +18,8 @@ def explain_groups(config: Path, sender: Address, receiver: Address, *, as_json:
     context = load_context(config)
     groups = context.config.policy.groups
     try:
-        peers, _ = judged(context, frozenset())
+        stored = judged(context, frozenset())
+        peers = (*stored.accepted, *stored.restricted)
     except StoreUnreadable as error:
         complain(f"dmvpn-agent: {error}; only the networks of groups count")
         peers = ()
@@ -44,5 +44,5 @@ def explain_groups(config: Path, sender: Address, receiver: Address, *, as_json:
 def groups_of(address: Address, groups: Groups, peers: Iterable[Peer]) -> tuple[str, ...]:
     """Return the groups that an address belongs to: by a network of the group, or by its peer."""
     named = [group.name for group in groups.groups if any(address in network for network in group.networks)]
-    of_peers = [name for peer in peers if any(address in one for one in own_networks(peer)) for name in peer.groups]
+    of_peers = [name for peer in peers if any(address in one for one in peer.own_networks) for name in peer.groups]
     return tuple(dict.fromkeys((*named, *of_peers)))

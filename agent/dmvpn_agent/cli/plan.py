@@ -28,7 +28,7 @@ from dmvpn_agent.bgp.vtysh_lines import annotate, render
 from dmvpn_agent.cli import plan_nftables
 from dmvpn_agent.cli.plan_kernel import kernel_json, kernel_text, read_kernel
 from dmvpn_agent.cli.sections import section
-from dmvpn_agent.cli.stored_peers import judged
+from dmvpn_agent.cli.stored_peers import StoredPeers, judged
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.explain.context import JudgingContext, load_context
 from dmvpn_agent.frr.terminals import Terminals
@@ -80,11 +80,11 @@ def run(arguments: Namespace) -> int:
         return plan_nftables.run(context, as_json=as_json)
     bgp = context.config.bgp
     try:
-        peers, denied = _judged(context)
-        preview = asyncio.run(_preview(context.config, bgp, peers, denied)) if bgp else None
+        stored = _judged(context)
+        preview = asyncio.run(_preview(context.config, bgp, stored.accepted, stored.denied)) if bgp else None
     except (StoreUnreadable, FrrUnavailable) as error:
         raise RequestError(Code.UNREACHABLE, str(error)) from error
-    kernel = asyncio.run(read_kernel(context.config, peers))
+    kernel = asyncio.run(read_kernel(context.config, (*stored.accepted, *stored.restricted)))
     if as_json:
         say_json("plan/1", (_json(preview) if preview else {"managed": False}) | kernel_json(kernel))
     else:
@@ -93,14 +93,14 @@ def run(arguments: Namespace) -> int:
     return Exit.DEGRADED if kernel.different or (preview and preview.different) else Exit.HEALTHY
 
 
-def _judged(context: JudgingContext) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
-    """Return the peers that are accepted and those that are denied. Raises ``StoreUnreadable`` if BGP needs them."""
+def _judged(context: JudgingContext) -> StoredPeers:
+    """Judge the stored peers. Raises ``StoreUnreadable`` if BGP needs them."""
     try:
         return judged(context, asyncio.run(_bound(context)))
     except StoreUnreadable:
         if context.config.bgp:
             raise
-        return (), ()
+        return StoredPeers()
 
 
 async def _preview(config: Config, bgp: BgpSettings, peers: tuple[Peer, ...], denied: tuple[Revoked, ...]) -> Preview:

@@ -31,8 +31,8 @@ def run(context: JudgingContext, *, as_json: bool) -> int:
 
 
 async def _preview(context: JudgingContext) -> TablePreview:
-    peers, _ = judged(context, frozenset())
-    return await read_preview(context.config.table, peers)
+    stored = judged(context, frozenset())
+    return await read_preview(context.config.table, (*stored.accepted, *stored.restricted))
 
 
 def rules_text(found: TablePreview) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The stored peers, judged as an agent that starts now would judge them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dmvpn_agent.addresses import Address
@@ -28,13 +29,26 @@ class _ReadOnlyTable:
         pass
 
 
-def judged(context: JudgingContext, bound: frozenset[Address]) -> tuple[tuple[Peer, ...], tuple[Revoked, ...]]:
-    """Return the peers that are accepted and those that are denied; ``bound``: what nhrpd has bound.
+@dataclass(frozen=True, slots=True)
+class StoredPeers:
+    """The peers that are accepted, and those that are denied.
 
-    Raises ``StoreUnreadable``.
+    ``restricted``: the denied ones in quarantine, for the rules that go on to hold for them.
     """
+
+    accepted: tuple[Peer, ...] = ()
+    denied: tuple[Revoked, ...] = ()
+    restricted: tuple[Peer, ...] = ()
+
+
+def judged(context: JudgingContext, bound: frozenset[Address]) -> StoredPeers:
+    """Judge the stored peers; ``bound``: what nhrpd has bound. Raises ``StoreUnreadable``."""
     stored = _ReadOnlyTable(read_peers(context.config.state_directory / "agent.sqlite"))
     peers, now = Peers(stored), datetime.now(UTC)
-    denied = peers.load(lambda request: context.judge.decide(request, now), uptime())
+    denied = peers.load(
+        lambda request: context.judge.decide(request, now),
+        uptime(),
+        lambda request: context.judge.authorized_peer(request, now),
+    )
     peers.resolve_stored_conflicts(bound, uptime())
-    return tuple(peers), denied
+    return StoredPeers(tuple(peers), denied, tuple(peers.denied))

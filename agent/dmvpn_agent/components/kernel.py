@@ -14,7 +14,7 @@ from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
-from dmvpn_agent.kernel.nftables.source_filter import senders
+from dmvpn_agent.kernel.nftables.source_filter import with_restrictions
 from dmvpn_agent.kernel.routes.netlink_entries import NetlinkEntries
 from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
 from dmvpn_agent.kernel.routes.reconciler import RouteReconciler
@@ -37,7 +37,7 @@ class KernelComponents:
         self.links = LinkReconciler(config.links, KernelLinks(), telemetry, context.clocks, dry_run=dry_run)
         self.table = TableReconciler(
             config.table,
-            lambda: senders(peers, peers.absent(context.clocks.uptime())),
+            lambda: (*with_restrictions(peers, peers.absent(context.clocks.uptime())), *peers.denied),
             self.nftables,
             telemetry,
             dry_run=dry_run,

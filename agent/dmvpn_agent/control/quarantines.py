@@ -5,12 +5,16 @@ What must survive the loss of the state directory belongs there.
 """
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy
-from dmvpn_agent.runtime.sqlite_file import Row, Table, decode_plain, encode_plain
+from dmvpn_agent.runtime.sqlite_file import Row, Table, decode_plain, encode_plain, read_file
 from dmvpn_agent.runtime.store import Store
-from dmvpn_agent.runtime.unreadable import ItemSource
+from dmvpn_agent.runtime.telemetry import Telemetry
+from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
 #: Identities, and characters of one.
 LIMIT, LONGEST_IDENTITY = 1000, 1000
@@ -50,8 +54,22 @@ class Quarantines:
 
     def in_force(self, policy: Policy) -> Policy:
         """Return a policy with these quarantines added."""
-        rows = tuple(Maintenance(Action.QUARANTINE, _pattern(identity)) for identity, _ in self._store.load())
-        return replace(policy, maintenance=(*policy.maintenance, *rows)) if rows else policy
+        return with_quarantines(policy, (identity for identity, _ in self._store.load()))
+
+
+def with_quarantines(policy: Policy, identities: Iterable[str]) -> Policy:
+    """Return a policy with quarantines of these identities added."""
+    rows = tuple(Maintenance(Action.QUARANTINE, _pattern(identity)) for identity in identities)
+    return replace(policy, maintenance=(*policy.maintenance, *rows)) if rows else policy
+
+
+def read_quarantines(state_directory: Path) -> tuple[str, ...]:
+    """Return the identities that an agent, which may be running, has quarantined. Raises ``StoreUnreadable``."""
+    path = state_directory / f"{Quarantines.TABLE.name}.sqlite"
+    with suppress(OSError):
+        if not path.exists():
+            return ()  # the agent has never run here
+    return tuple(read_file(path, Quarantines.TABLE, Unreadable(Telemetry())))
 
 
 def _pattern(identity: str) -> str:

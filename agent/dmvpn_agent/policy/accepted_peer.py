@@ -14,9 +14,8 @@ from dmvpn_agent.x509.trust import Chain
 
 def accepted_peer(
     request: BindingRequest, kind: PeerKind, rules: Rules, authorized: Authorization, site: str, groups: Groups,
-    *, quarantined: bool,
 ) -> Peer:  # fmt: skip
-    """Return the peer of a request that passed every rule; ``site`` is its ``site_key``."""
+    """Return the peer of a request that passed every rule, not in quarantine; ``site`` is its ``site_key``."""
     certificate = request.certificate if isinstance(request.certificate, Certificate) else None
     ike_peer = None if certificate else next(iter(request.ike_peers or ()), None)
     ike_identity = ike_peer.identity if ike_peer else ""
@@ -25,16 +24,15 @@ def accepted_peer(
         protocol_address=request.protocol_address,
         nbma_address=request.nbma_address,
         interface=request.interface,
-        as_number=None if quarantined else authorized.as_number,
-        prefixes=() if quarantined else authorized.prefixes,
+        as_number=authorized.as_number,
+        prefixes=authorized.prefixes,
         fingerprint=certificate.fingerprint if certificate else "",
         subject=certificate.subject if certificate else ike_identity,
         not_after=certificate.not_after if certificate else None,
         kind=kind,
         identity=(certificate.identity if certificate else "") or f"ike:{ike_identity}",
-        quarantined=quarantined,
         max_prefix_length=rules.max_prefix_length,
-        transit=rules.transit_networks() if rules.transit and not quarantined else None,
+        transit=rules.transit_networks() if rules.transit else None,
         withheld=_withheld(rules, authorized),
         default_route=rules.allows_default_route,
         label=label,

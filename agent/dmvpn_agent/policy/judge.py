@@ -105,6 +105,14 @@ class Judge:
             return self._decide_host(request, result)
         return Accept(self._peer(request, result))
 
+    def authorized_peer(self, request: BindingRequest, now: datetime) -> Peer | None:
+        """Return the peer that a request is by, also if its authentication fails now, as by a revoked certificate.
+
+        ``None`` if the policy entitles it to nothing.
+        """
+        result = self._authorize(request, static_peer_of(request, self.policy), self._validate(request, now))
+        return self._peer(request, result) if result and result.failed is None and result.in_tunnel else None
+
     def accepted_until(self, request: BindingRequest) -> datetime | None:
         """Return until when the clock alone cannot deny a request that is accepted now; ``None`` if unknown."""
         certificate = request.certificate
@@ -203,13 +211,7 @@ class Judge:
         return Accept(None, behind=peers)
 
     def _peer(self, request: BindingRequest, result: _Result) -> Peer:
-        quarantined = maintenance_of(request, self.policy, Action.QUARANTINE) is not None
-        return accepted_peer(
-            request,
-            result.kind,
-            result.rules,
-            result.authorized,
-            result.site,
-            self.policy.groups,
-            quarantined=quarantined,
-        )
+        peer = accepted_peer(
+            request, result.kind, result.rules, result.authorized, result.site, self.policy.groups
+        )  # fmt: skip
+        return peer.in_quarantine() if maintenance_of(request, self.policy, Action.QUARANTINE) else peer

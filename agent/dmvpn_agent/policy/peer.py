@@ -1,8 +1,9 @@
 """An accepted peer, and the kinds of peer there are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_network
 
 from dmvpn_agent.addresses import Address, Network
 from dmvpn_agent.x509.certificate import Label
@@ -30,7 +31,8 @@ class Peer:
     it announces only its own prefixes. ``withheld``: no prefix that overlaps these networks is accepted from it.
     ``default_route``: 0.0.0.0/0 and ::/0 are accepted from it if they are in what it may announce. ``label``: its
     name for people. ``site``: peers with the same one may hold the same prefixes (``OnConflict.SHARE``); empty for a
-    peer that shares with no other. ``groups``: the names of its groups (``Groups``).
+    peer that shares with no other. ``groups``: the names of its groups (``Groups``). ``suspended``: its own prefixes
+    while it is in quarantine; it may not use them, but its groups' rules hold for them.
     """
 
     protocol_address: Address
@@ -51,6 +53,7 @@ class Peer:
     label: Label | None = None
     site: str = ""
     groups: tuple[str, ...] = ()
+    suspended: tuple[Network, ...] = ()
 
     @property
     def announces(self) -> tuple[tuple[Network, int], ...]:
@@ -58,3 +61,17 @@ class Peer:
         if self.transit is not None:
             return self.transit
         return tuple((prefix, self.max_prefix_length[prefix.version == 6]) for prefix in self.prefixes)
+
+    @property
+    def own_networks(self) -> frozenset[Network]:
+        """Return its protocol address and its own prefixes, also in quarantine, without what it carries for others.
+
+        A default route is among those: each other peer's addresses are in it.
+        """
+        prefixes = (prefix for prefix in (*self.prefixes, *self.suspended) if prefix.prefixlen > 0)
+        return frozenset({ip_network(self.protocol_address), *prefixes})
+
+    def in_quarantine(self) -> "Peer":
+        """Return it as a peer that may announce and send nothing."""
+        suspended = (*self.prefixes, *self.suspended)
+        return replace(self, quarantined=True, as_number=None, prefixes=(), transit=None, suspended=suspended)

@@ -87,6 +87,26 @@ async def test_only_groups_that_may_talk_to_each_other_do(groups: Groups, passin
         assert seen == passing | ({(3, 4), (4, 3)} if groups.accept else set())
 
 
+@in_network_namespace
+async def test_a_peer_that_is_quarantined_or_denied_is_not_freer_than_before() -> None:
+    """The rule that keeps the branches apart holds for it too, in both directions."""
+    command("sh", "-c", ROUTER)
+    peers = list(PEERS)
+    settings = TableSettings(("gre1",), groups=ISOLATED)
+    table = TableReconciler(settings, lambda: tuple(peers), Nftables(), Telemetry())
+    async with running(table.run()):
+        await until(lambda: table.installed)
+        before = command("nft", "list", "table", "inet", "dmvpn_agent")
+        peers[0] = peers[0].in_quarantine()
+        shown = table.shown
+        table.trigger()
+        await until(lambda: table.shown is not shown)
+        assert command("nft", "list", "table", "inet", "dmvpn_agent") == before
+        assert not await _passes(1, 2)
+        assert not await _passes(2, 1)
+        assert await _passes(1, 3)
+
+
 @pytest.mark.parametrize(("groups", "passes"), [(ISOLATED, True), (ONE_PAIR, False)], ids=["apart", "closed"])
 @in_network_namespace
 async def test_a_default_route_puts_nobody_into_a_group(groups: Groups, passes: bool) -> None:

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmvpn_agent.addresses import Address, Network, overlap
+from dmvpn_agent.kernel.nftables.group_rules import groups_section
 from dmvpn_agent.kernel.nftables.plan import ChangeElements, changed_elements
 from dmvpn_agent.kernel.nftables.section import Elements
-from dmvpn_agent.kernel.nftables.source_filter import FilterMode, SourceFilter, senders, source_filter_section
+from dmvpn_agent.kernel.nftables.source_filter import (
+    FilterMode,
+    SourceFilter,
+    source_filter_section,
+    with_restrictions,
+)
+from dmvpn_agent.policy.groups import Group, GroupRule, Groups
 from dmvpn_agent.policy.peer import Peer
 
 INTERFACES = ("gre1", "gre-2")
@@ -208,7 +215,8 @@ def test_who_left_may_not_send_from_an_nbma_address_that_another_peer_has(
             for other in peers
             if other.nbma_address == peer.nbma_address and other.protocol_address not in absent
         )
-        assert (peer in senders(peers, absent)) == (not replaced or peer.protocol_address not in absent)
+        restricted = replaced and peer.protocol_address in absent
+        assert (peer.in_quarantine() if restricted else peer) in with_restrictions(peers, absent)
 
 
 def test_an_address_without_a_mark_may_send_nothing_and_is_reported() -> None:
@@ -221,5 +229,17 @@ def test_an_address_without_a_mark_may_send_nothing_and_is_reported() -> None:
     assert len(section.elements["nbma4"]) == 7
     assert len(section.elements["sources4_gre1"]) == 7
     assert len(section.troubles) == 1
-    quarantined = tuple(replace(peer, quarantined=True) for peer in peers[:1])
+    quarantined = tuple(peer.in_quarantine() for peer in peers[:1])
     assert source_filter_section(NARROW, ("gre1",), quarantined, {}).elements["sources4_gre1"] == frozenset()
+    section = source_filter_section(NARROW, ("gre1",), (*quarantined, *peers[1:]), section.elements)
+    assert section.troubles == ()  # a peer that may send gets the mark of one that may not
+    assert len(section.elements["sources4_gre1"]) == 7
+
+
+@given(worlds, st.sets(st.sampled_from(PROTOCOL)))
+def test_in_quarantine_a_peer_stays_in_its_groups(peers: tuple[Peer, ...], chosen: set[Address]) -> None:
+    """Without its addresses in them, the default would decide about its packets, and may accept them."""
+    grouped = tuple(replace(peer, groups=("one",)) for peer in peers)
+    restricted = tuple(peer.in_quarantine() if peer.protocol_address in chosen else peer for peer in grouped)
+    groups = Groups((Group("one"),), (GroupRule(("one", "*"), False),))
+    assert groups_section(groups, INTERFACES, restricted) == groups_section(groups, INTERFACES, grouped)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from dmvpn_agent.addresses import IP_VERSIONS, Network
 from dmvpn_agent.kernel.nftables.section import Section, SectionName, element
-from dmvpn_agent.kernel.nftables.source_filter import outermost, own_networks
+from dmvpn_agent.kernel.nftables.source_filter import outermost
 from dmvpn_agent.policy.groups import ANY, GroupRule, Groups
 from dmvpn_agent.policy.peer import Peer
 
@@ -23,14 +23,17 @@ def counter(number: int) -> str:
 
 
 def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[Peer]) -> Section:
-    """Return the section for these peers."""
+    """Return the section for these peers.
+
+    A peer in quarantine stays in its groups: without them only ``groups.accept`` would decide about its packets.
+    """
     members: dict[str, dict[Network, None]] = defaultdict(dict)
     for group in groups.groups:
         for network in group.networks:
             members[f"group{network.version}_{group.name}"][network] = None
     for peer in peers:
         for name in peer.groups:
-            for network in own_networks(peer):
+            for network in peer.own_networks:
                 members[f"group{network.version}_{name}"][network] = None
     names = [f"group{version}_{group.name}" for group in groups.groups for version in IP_VERSIONS]
     elements = {

@@ -65,8 +65,8 @@ class SourceFilter:
         return range(self.step, self.mark_mask + 1, self.step)
 
 
-def senders(peers: Iterable[Peer], absent: Collection[Address]) -> tuple[Peer, ...]:
-    """Return the peers that may send.
+def with_restrictions(peers: Iterable[Peer], absent: Collection[Address]) -> tuple[Peer, ...]:
+    """Return the accepted peers, those in quarantine that may not send.
 
     A peer that has left stays accepted for a while. It may not send if another peer has its NBMA address now: the
     mark would be that peer's too.
@@ -78,8 +78,9 @@ def senders(peers: Iterable[Peer], absent: Collection[Address]) -> tuple[Peer, .
             present[peer.nbma_address].add(peer.identity)
     return tuple(
         peer
-        for peer in peers
         if peer.protocol_address not in absent or present.get(peer.nbma_address, set()) <= {peer.identity}
+        else peer.in_quarantine()
+        for peer in peers
     )
 
 
@@ -98,26 +99,15 @@ def sources(peer: Peer) -> frozenset[Network]:
     return frozenset({own, _LINK_LOCAL, *allowed})
 
 
-def own_networks(peer: Peer) -> frozenset[Network]:
-    """Return a peer's protocol address and its own prefixes, without what it carries for others.
-
-    That includes a default route: each other peer's addresses are in it.
-    """
-    if peer.quarantined:
-        return frozenset()
-    prefixes = (prefix for prefix in peer.prefixes if prefix.prefixlen > 0)
-    return frozenset({ip_network(peer.protocol_address), *prefixes})
-
-
 def carries(peer: Peer) -> bool:
     """Tell whether a peer's sources may contain this node's own addresses, which it may never use."""
     return peer.transit is not None or any(prefix.prefixlen == 0 for prefix in peer.prefixes)
 
 
 def assign_marks(
-    addresses: Iterable[Address], present: Elements, settings: SourceFilter
+    senders: Iterable[Address], others: Iterable[Address], present: Elements, settings: SourceFilter
 ) -> tuple[Mapping[Address, int], tuple[Address, ...]]:
-    """Return the mark of each NBMA address, and the addresses for which none is left.
+    """Return the mark of each NBMA address, and the senders for which none is left; ``others`` get what is left.
 
     An address keeps its present mark, so that packets under way stay marked. A mark that another address has now is
     given to a new one only if no other is left.
@@ -127,19 +117,20 @@ def assign_marks(
         for name in MAPS
         for key, _, mark in (text.partition(" : ") for text in present.get(name, ()))
     }
-    wanted = sorted(set(addresses), key=lambda address: (address.version, address))
     marks: dict[Address, int] = {}
-    used: set[int] = set()
-    for address in wanted:
-        mark = now.get(address)
-        if mark is not None and mark in settings.marks and mark not in used:
-            marks[address] = mark
-            used.add(mark)
-    free = _free(settings, frozenset(used), frozenset(now.values()))
-    for address in wanted:
-        if address not in marks and (new := next(free, None)) is not None:
-            marks[address] = new
-    return marks, tuple(address for address in wanted if address not in marks)
+    unmarked: list[tuple[Address, ...]] = []
+    for addresses in (senders, others):
+        wanted = sorted(set(addresses) - marks.keys(), key=lambda address: (address.version, address))
+        used = set(marks.values())
+        for address in wanted:
+            mark = now.get(address)
+            if mark is not None and mark in settings.marks and mark not in used:
+                marks[address] = mark
+                used.add(mark)
+        free = _free(settings, frozenset(used), frozenset(now.values()))
+        marks |= dict(zip([address for address in wanted if address not in marks], free, strict=False))
+        unmarked.append(tuple(address for address in wanted if address not in marks))
+    return marks, unmarked[0]
 
 
 def _free(settings: SourceFilter, used: Collection[int], known: Collection[int]) -> Iterator[int]:
@@ -164,10 +155,11 @@ def source_filter_section(
     settings: SourceFilter, interfaces: tuple[str, ...], peers: Iterable[Peer], present: Elements
 ) -> Section:
     """Return the filter for these peers; ``present``: the table's elements now."""
-    # In order, so that of peers with one mark always the same one owns what it counts.
+    # In order, so that of peers with one mark always the same one owns what it counts; one that may send, if any.
     peers = sorted((peer for peer in peers if peer.interface in interfaces), key=_order)
     tunnels = suffixes(interfaces)
-    marks, unmarked = assign_marks((peer.nbma_address for peer in peers), present, settings)
+    senders, others = ([peer.nbma_address for peer in peers if peer.quarantined is one] for one in (False, True))
+    marks, unmarked = assign_marks(senders, others, present, settings)
     collected = _Elements({name: set() for name in (*MAPS, "senders", *_all_sets(tunnels))})
     for address, mark in marks.items():
         collected.add(f"nbma{address.version}", element(address, value=mark))
@@ -189,8 +181,8 @@ def source_filter_section(
     )
 
 
-def _order(peer: Peer) -> tuple[int, int]:
-    return peer.protocol_address.version, int(peer.protocol_address)
+def _order(peer: Peer) -> tuple[bool, int, int]:
+    return peer.quarantined, peer.protocol_address.version, int(peer.protocol_address)
 
 
 def _by_set(
