@@ -47,6 +47,12 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=f"needs root and {', '.join(programs)}")
 
 
+def kernel_makes(kind: str) -> bool:
+    """Tell whether this kernel has this kind of interface, given as to ``ip link add``."""
+    words = ("unshare", "--net", "ip", "link", "add", "probe", "type", *kind.split())
+    return bool(shutil.which("unshare")) and subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
 def command(*words: str, stdin: str = "") -> str:
     """Run a program in the namespace of the calling thread, and return what it prints."""
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=30, check=False)

@@ -62,7 +62,7 @@ table inet test {
 }
 END
 """
-TUNNEL = LinkEvent(3, "gre1", present=True, kind="gre", local=ip_address(LOCAL), keys=(42, 42))
+TUNNEL = LinkEvent(3, "gre1", present=True, kind="gre", flags=IFF_UP, local=ip_address(LOCAL), keys=(42, 42))
 
 
 def _links(*others: LinkEvent, tunnel: LinkEvent = TUNNEL) -> dict[str, LinkEvent]:
@@ -134,7 +134,7 @@ class _Guarded:
         command("sh", "-c", NODE)
         self.changed()
         async with (
-            running(NftablesNotifications(self.table.trigger).run()),
+            running(NftablesNotifications(self.table.table_changed).run()),
             running(self.watch.run()),
         ):
             await until(lambda: self.table.in_force is not None)
@@ -214,10 +214,10 @@ async def test_other_gre_of_the_operator_is_not_touched(other: LinkEvent, far: s
 @in_network_namespace
 async def test_gre_on_the_interface_of_another_tunnel_is_not_touched() -> None:
     """Two multipoint interfaces with one key, each bound to its uplink."""
-    uplink = LinkEvent(2, "up0", present=True)
+    uplink, second = (LinkEvent(index, name, present=True) for index, name in ((2, "up0"), (9, "up1")))
     other = LinkEvent(5, "gre7", present=True, kind="gre", flags=IFF_UP, underlay=2, keys=(42, 42))
     bound = replace(TUNNEL, local=None, underlay=9)
-    async with _Guarded(FilterMode.ENFORCE, _links(other, uplink, tunnel=bound)).running() as guarded:
+    async with _Guarded(FilterMode.ENFORCE, _links(other, uplink, second, tunnel=bound)).running() as guarded:
         _receive(_ip(STRANGER, LOCAL, _gre()))
         await until(lambda: _packets("received") == 1)
         assert _send(STRANGER, _gre())

@@ -12,8 +12,8 @@ routes packets that need it to nowhere, by ``lo``: these are not sent in the cle
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dmvpn_agent.addresses import Address
-from dmvpn_agent.kernel.events import GreKeys, LinkEvent
+from dmvpn_agent.kernel.events import LinkEvent
+from dmvpn_agent.kernel.nftables.gre_interfaces import NO_KEY, GreInterface, gre_interfaces, other_senders, receivers
 from dmvpn_agent.kernel.nftables.section import Section, SectionName
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
 
@@ -28,38 +28,15 @@ _OTHER_PAYLOADS = "0x6558, 0x88be, 0x22eb"
 
 
 @dataclass(frozen=True, slots=True)
-class OtherTunnel:
-    """Another GRE interface of this node; a packet may have anything where a field is empty.
-
-    ``keys``: of the packets that it receives and that it sends. ``device``: the interface that it is bound to.
-    """
-
-    keys: GreKeys
-    remote: Address | None = None
-    local: Address | None = None
-    device: str = ""
-
-    def uses(self, key: int | None, direction: str) -> bool:
-        """Tell whether its packets have this key."""
-        return self.keys[direction == "sent"] == key
-
-    def conditions(self, direction: str) -> str:
-        """Return what its packets have, as nft's conditions."""
-        received = direction == "received"
-        far, near, device = ("saddr", "daddr", "iifname") if received else ("daddr", "saddr", "oifname")
-        parts = [f"ip {far} {self.remote}"] if self.remote else []
-        parts += [f"ip {near} {self.local}"] if self.local else []
-        parts += [f'{device} "{self.device}"'] if self.device else []
-        return " ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
 class GreGuard:
-    """``mode`` is never ``OFF``. ``keys``: those of the tunnels, ``None`` for one without a key."""
+    """``mode`` is never ``OFF``. ``keys``: those of the tunnels, ``None`` for one without a key.
+
+    ``interfaces``: the GRE interfaces of this node, which decide whose a packet is.
+    """
 
     mode: FilterMode
     keys: frozenset[int | None] = frozenset()
-    others: tuple[OtherTunnel, ...] = ()
+    interfaces: tuple[GreInterface, ...] = ()
 
     def observing(self, tunnels: Collection[str], links: Mapping[str, LinkEvent]) -> "GreGuard":
         """Return the guard with what the kernel's interfaces say: the tunnels' keys and the other GRE interfaces.
@@ -70,14 +47,10 @@ class GreGuard:
         keys = self.keys | {
             key for name in tunnels if name in links and links[name].kind == "gre" for key in links[name].keys
         }
-        names = {link.index: name for name, link in links.items()}
-        others = (
-            OtherTunnel(link.keys, link.remote, link.local, names.get(link.underlay, ""))
-            for name, link in sorted(links.items())
-            if link.kind == "gre" and link.up and name not in tunnels and keys & {*link.keys}
-        )
-        # One without any of the three receives what no other interface takes (gre0, or an ``external`` one).
-        return replace(self, keys=keys, others=tuple(one for one in others if one.conditions("sent")))
+        if keys & NO_KEY:
+            keys |= NO_KEY
+        interfaces = gre_interfaces(tunnels, links)
+        return replace(self, keys=keys, interfaces=tuple(one for one in interfaces if keys & {*one.keys}))
 
     def section(self) -> Section:
         """Return the guard as a section of the table."""
@@ -98,17 +71,28 @@ class GreGuard:
         )
 
     def _chain(self, direction: str) -> str:
-        rules = "".join(f"    {rule}\n" for rule in self._rules(direction))
+        count = f"counter name {COUNTERS[direction]}{' drop' if self.mode is FilterMode.ENFORCE else ' return'}"
+        conditions = self._received if direction == "received" else self._sent
+        rules = "".join(
+            f"    {header} {f'{condition} ' if condition else ''}{count if guarded else 'return'}\n"
+            for key in sorted(self.keys, key=lambda key: -1 if key is None else key)
+            for header in _headers(key)
+            for guarded, condition in conditions(key)
+        )
         return f"  chain clear_{direction} {{\n    @th,16,16 {{ {_OTHER_PAYLOADS} }} return\n{rules}  }}\n"
 
-    def _rules(self, direction: str) -> Iterator[str]:
-        verdict = " drop" if self.mode is FilterMode.ENFORCE else " return"
-        for key in sorted(self.keys, key=lambda key: -1 if key is None else key):
-            for header in _headers(key):
-                for other in self.others:
-                    if other.uses(key, direction):
-                        yield f"{header} {other.conditions(direction)} return"
-                yield f"{header} counter name {COUNTERS[direction]}{verdict}"
+    def _received(self, key: int | None) -> Iterator[tuple[bool, str]]:
+        """Yield which received packets with this key are guarded; the first condition that fits decides."""
+        found = [(one.is_tunnel, conditions) for one, conditions in receivers(self.interfaces, key)]
+        while found and found[-1][0]:
+            found.pop()  # as the last one says
+        yield from found
+        yield True, ""
+
+    def _sent(self, key: int | None) -> Iterator[tuple[bool, str]]:
+        """Yield which packets with this key are guarded when they are sent."""
+        yield from ((False, conditions) for conditions in other_senders(self.interfaces, key))
+        yield True, ""
 
 
 def _headers(key: int | None) -> Iterable[str]:

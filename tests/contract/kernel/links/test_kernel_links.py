@@ -1,8 +1,6 @@
 """Tunnel interfaces in a real kernel, by netlink, and the same in the fake. GRE needs a kernel that has it."""
 
 import asyncio
-import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.namespaces import command, in_network_namespace, needs
+from contract.namespaces import command, in_network_namespace, kernel_makes, needs
 from dmvpn_agent.doctor.neighbours import neighbour_differences
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.events import AddressEvent, LinkEvent
@@ -61,15 +59,9 @@ GRE1 = TunnelSettings(
 CREATE = CreateLink("gre1", Gre(GRE1.local, 42, 64), GRE1)
 
 
-def _kernel_makes(kind: str) -> bool:
-    unshare = shutil.which("unshare")
-    words = ("unshare", "--net", "ip", "link", "add", "probe", "type", *kind.split())
-    return bool(unshare) and subprocess.run(words, capture_output=True, check=False).returncode == 0
-
-
-gre = pytest.mark.skipif(not _kernel_makes("gre local 192.0.2.1 key 1"), reason="this kernel has no GRE")
-no_gre = pytest.mark.skipif(_kernel_makes("gre local 192.0.2.1 key 1"), reason="this kernel has GRE")
-vrf = pytest.mark.skipif(not _kernel_makes("vrf table 10"), reason="this kernel has no VRF")
+gre = pytest.mark.skipif(not kernel_makes("gre local 192.0.2.1 key 1"), reason="this kernel has no GRE")
+no_gre = pytest.mark.skipif(kernel_makes("gre local 192.0.2.1 key 1"), reason="this kernel has GRE")
+vrf = pytest.mark.skipif(not kernel_makes("vrf table 10"), reason="this kernel has no VRF")
 
 
 async def _observe(*tunnels: TunnelSettings) -> Observed:
