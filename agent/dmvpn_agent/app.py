@@ -97,6 +97,7 @@ class AgentApp:
         components.admission.bindings.trigger()
         components.admission.reauthorizer.sas_changed()
         components.context.peers_changed()
+        components.kernel.table.trigger()
 
     async def _reload_by_command(self) -> str:
         """Reload as SIGHUP does; return the outcome."""

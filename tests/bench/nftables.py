@@ -17,6 +17,7 @@ import structlog
 from contract.kernel.packets import frame_ipv4
 from contract.namespaces import command, in_network_namespace
 from dmvpn_agent.kernel.nftables.desired import desired_sections
+from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.kernel.nftables.plan import changed_elements
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
@@ -100,14 +101,14 @@ async def _gap(peers: list[Peer]) -> float:
 
     firewall.change = recorded  # type: ignore[method-assign]
     reconciler = TableReconciler(SETTINGS, lambda: tuple(peers), firewall, Telemetry())
-    async with running(reconciler.run()):
+    async with running(NftablesNotifications(reconciler.table_changed).run()), running(reconciler.run()):
         await until(lambda: reconciler.installed)
 
         async def accept() -> None:
             await asyncio.sleep(1)
             written.clear()
             peers.append(peer(len(peers)))
-            reconciler.trigger()
+            reconciler.peers_changed()
 
         async def accepted() -> float:
             await accept()

@@ -45,7 +45,7 @@ class KernelComponents:
         self.chain = ChainReconciler(config.chain, Iptables(), telemetry, dry_run=dry_run)
         self.rules = RulesInForce(self.table, self.chain)
         self.guard = GuardWatch(config.table, self.watch.links, self.table, self.nftables)
-        self.notifications = NftablesNotifications(self.table.trigger)
+        self.notifications = NftablesNotifications(self.table.table_changed)
         self.uplinks = self._make_uplinks(context)
         self.routes = self._make_routes(context)
         self.stale_entries = StaleEntries(
@@ -69,7 +69,7 @@ class KernelComponents:
         return RouteReconciler(self.uplinks.tables, NetlinkTables(), context.telemetry, dry_run=context.dry_run)
 
     def _subscribe(self, context: Context) -> None:
-        context.peers_changed.add(self.table.trigger)
+        context.peers_changed.add(self.table.peers_changed)
         self.watch.subscribe(self.links.kernel_changed, LinkEvent, AddressEvent)
         self.watch.subscribe(self.guard.kernel_changed, LinkEvent)
         self.watch.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)

@@ -148,7 +148,7 @@ async def test_a_peer_of_another_group_changes_elements_only() -> None:
     peers, telemetry = list(PEERS), Telemetry()
     settings = TableSettings(("gre1",), groups=ISOLATED)
     table = TableReconciler(settings, lambda: tuple(peers), Nftables(), telemetry)
-    async with running(NftablesNotifications(table.trigger).run()), running(table.run()):
+    async with running(NftablesNotifications(table.table_changed).run()), running(table.run()):
         await until(lambda: table.installed)
         assert not await _passes(1, 2)
         peers[1] = replace(peers[1], groups=("servers",))

@@ -83,7 +83,7 @@ def _ipv6(source: str, destination: str) -> bytes:
 async def _kept(telemetry: Telemetry) -> AsyncIterator[TableReconciler]:
     """A running keeper that the kernel notifies."""
     keeper = TableReconciler(TableSettings((), RULE), tuple, Nftables(), telemetry)
-    async with running(NftablesNotifications(keeper.trigger).run()), running(keeper.run()):
+    async with running(NftablesNotifications(keeper.table_changed).run()), running(keeper.run()):
         await until(lambda: keeper.installed)
         yield keeper
 

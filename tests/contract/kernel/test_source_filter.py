@@ -114,7 +114,7 @@ class _Filter:
 async def _filter(mode: FilterMode, *peers: Peer, telemetry: Telemetry | None = None) -> AsyncIterator[_Filter]:
     command("sh", "-c", ROUTER)
     one = _Filter(mode, peers, telemetry or Telemetry())
-    async with running(NftablesNotifications(one.table.trigger).run()), running(one.table.run()):
+    async with running(NftablesNotifications(one.table.table_changed).run()), running(one.table.run()):
         await until(lambda: one.table.installed)
         yield one
 
@@ -430,7 +430,7 @@ async def test_a_table_flushed_while_it_is_read_is_written_again_as_a_whole() ->
     one = _Filter(FilterMode.ENFORCE, tuple(_peer(number) for number in range(1, 9)), Telemetry())
     firewall = _FlushedWhileRead()
     one.table = TableReconciler(one.settings, lambda: one.peers, firewall, one.telemetry)
-    async with running(NftablesNotifications(one.table.trigger).run()), running(one.table.run()):
+    async with running(NftablesNotifications(one.table.table_changed).run()), running(one.table.run()):
         await until(lambda: firewall.flushed and one.table.installed)
         await one.wait_for("10.8.0.0/24")
     assert firewall.runs < 4

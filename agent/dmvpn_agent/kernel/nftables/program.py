@@ -7,6 +7,7 @@ would stop the event loop meanwhile, and its failed assertions would end the age
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,11 +16,13 @@ from dmvpn_agent.kernel.nftables.blocked import UdpEndpoint
 from dmvpn_agent.kernel.nftables.firewall import FirewallError, TableChangedError
 from dmvpn_agent.kernel.nftables.script import TABLE
 from dmvpn_agent.kernel.nftables.section import Section
-from dmvpn_agent.kernel.nftables.shown_table import NftFormatError, ShownTable, parse_elements, parse_table
+from dmvpn_agent.kernel.nftables.shown_table import Count, NftFormatError, ShownTable, parse_elements, parse_table
 from dmvpn_agent.runtime.program import Completed, ProgramError, run
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 16 << 20
+#: How many sets are read at the same time. A program may have put any number into the table.
+READS = 4
 _ABSENT = "No such file or directory"
 
 
@@ -29,6 +32,7 @@ class Nftables:
     def __init__(self) -> None:
         self._blocked: dict[UdpEndpoint, float] = {}
         self._writing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(READS)
 
     async def show(self) -> ShownTable | None:
         """Return the agent's table, ``None`` if there is none.
@@ -42,17 +46,21 @@ class Nftables:
         try:
             table = parse_table(shown)
             # One run for each set: of several in one run, nft 1.0.6 finds the last one only.
-            # In threads, because a thousand peers have 7,000 elements: the agent answers nhrpd in the meantime.
-            elements = {}
-            for name in table.kept_sets:
-                kind = "map" if f"map {name}" in table.content else "set"
-                listed = await self._list("list", kind, *TABLE.split(), name)
-                if listed is None:
-                    raise TableChangedError(f"{kind} {name} of table {TABLE} went away while it was read")
-                elements[name] = await asyncio.to_thread(parse_elements, listed)
+            reads = (self._elements(table, name) for name in table.kept_sets)
+            found = await asyncio.gather(*reads, return_exceptions=True)
+            elements = dict(zip(table.kept_sets, map(_unless_failed, found), strict=True))
         except NftFormatError as error:
             raise FirewallError(str(error)) from error
         return replace(table, elements=elements)
+
+    async def _elements(self, table: ShownTable, name: str) -> Mapping[str, Count]:
+        kind = "map" if f"map {name}" in table.content else "set"
+        async with self._reading:
+            listed = await self._list("list", kind, *TABLE.split(), name)
+        if listed is None:
+            raise TableChangedError(f"{kind} {name} of table {TABLE} went away while it was read")
+        # In a thread, because a thousand peers have 7,000 elements: the agent answers nhrpd in the meantime.
+        return await asyncio.to_thread(parse_elements, listed)
 
     async def text(self) -> str:
         """Return the table as nft prints it, without elements and what was counted. Raises ``FirewallError``."""
@@ -138,3 +146,9 @@ class Nftables:
             return await run(("nft", *words), stdin=stdin, timeout=TIMEOUT, max_output=MAX_OUTPUT)
         except ProgramError as error:
             raise FirewallError(str(error)) from error
+
+
+def _unless_failed(found: Mapping[str, Count] | BaseException) -> Mapping[str, Count]:
+    if isinstance(found, BaseException):
+        raise found
+    return found

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -15,8 +14,6 @@ from dmvpn_agent.kernel.nftables.plan import (
     ChangeElements,
     Rewrite,
     Written,
-    bodies,
-    changed_elements,
     is_new,
     plan,
     replace_rules,
@@ -74,6 +71,9 @@ class TableReconciler:
         self._backoff = Backoff(FIRST_RETRY_INTERVAL, CHECK_INTERVAL)
         self._source = Source(SourceName.NFTABLES, telemetry)
         self._troubles = Troubles[str]()
+        # How many events called for a reading, now and at the last reading; how many of them were notifications from
+        # the kernel, now and when that of the last write has come.
+        self._events, self._events_at_reading, self._notified, self._notified_of_write = 1, 0, 0, 0
         self.totals = Totals()
         self.peer_totals = PeerTotals()
         self.shown: ShownTable | None = None
@@ -81,8 +81,23 @@ class TableReconciler:
         self.in_force: TableSettings | None = None
 
     def trigger(self) -> None:
-        """Request a check now: something in nftables changed, or the accepted peers did."""
+        """Request a check now that reads the table."""
+        self._events += 1
         self._trigger.set()
+
+    def table_changed(self) -> None:
+        """Note that the kernel notified of a change of the table."""
+        self._notified += 1
+        self.trigger()
+
+    def peers_changed(self) -> None:
+        """Request a check now, because the peers changed; it reads the table only if that may have changed too."""
+        self._trigger.set()
+
+    @property
+    def _is_current(self) -> bool:
+        """Tell whether the last reading shows the table as it is: the kernel notifies, and there was no change."""
+        return self._events_at_reading == self._events and self._notified >= self._notified_of_write
 
     def reload(self, settings: TableSettings) -> None:
         """Put new settings in force."""
@@ -100,10 +115,12 @@ class TableReconciler:
                 self._backoff.succeeded()
                 self._trouble.over()
             except FirewallError as error:
+                self._events += 1
                 if not self._is_overtaken(error):
                     self._failed(error)
                 wait = self._backoff.failed()
-            await self._trigger.wait(within=wait)
+            if not await self._trigger.wait(within=wait):
+                self._events += 1
 
     def _is_overtaken(self, error: FirewallError) -> bool:
         """Tell whether the table was changed during the check, so that the next check has to read it first."""
@@ -123,10 +140,7 @@ class TableReconciler:
             )
 
     async def _check(self) -> None:
-        if not self._dry_run and self.shown is not None and self._written is not None:
-            with suppress(FirewallError):  # another program edited the table; what follows reads it
-                await self._write_elements(self.shown, self._written)
-        shown = self._read(await self._firewall.show())
+        shown = self.shown if self._is_current else await self._read()
         settings = self.settings  # a reload may come at any await
         sections = await self._sections(shown)
         todo = plan(sections, shown, self._written)
@@ -151,8 +165,10 @@ class TableReconciler:
             log.error("nftables_incomplete", why=trouble, consequence="packets of this peer count as spoofed")
         return sections
 
-    def _read(self, shown: ShownTable | None) -> ShownTable | None:
-        self.shown = shown
+    async def _read(self) -> ShownTable | None:
+        events = self._events
+        shown = self.shown = await self._firewall.show()
+        self._events_at_reading = events
         counts = shown.counts if shown else {}
         if self._written is None:
             self.totals.begin(counts)  # an earlier process has counted these
@@ -160,18 +176,10 @@ class TableReconciler:
             self.peer_totals.update(self.totals.update(counts))
         return shown
 
-    async def _write_elements(self, shown: ShownTable, written: Written) -> None:
-        """Write at once what peers changed, by the table of the last check; the next check covers the rest."""
-        sections = await self._sections(shown)
-        if bodies(sections) != bodies(written.sections):
-            return
-        if change := changed_elements(sections, shown.members):
-            await self._change(change)
-        self._assign(sections)
-
     async def _apply(
         self, todo: Rewrite | ChangeElements, sections: tuple[Section, ...], shown: ShownTable | None
     ) -> None:
+        self._notified_of_write = self._notified + 1
         if isinstance(todo, ChangeElements):
             await self._change_in_parts(todo)
         elif sections:
@@ -180,7 +188,7 @@ class TableReconciler:
             await self._firewall.remove()
             log.info("nftables_removed", why="no section is configured")
         self._assign(sections)
-        shown = self._read(await self._firewall.show())
+        shown = await self._read()
         if sections and shown is None:
             raise FirewallError("nft accepted the table, but does not show it")
         if isinstance(todo, Rewrite):
