@@ -16,6 +16,7 @@ pytestmark = [
 CHARON = "the hub's charon is killed and comes back: the hub calls its spokes"
 #: Each step with the spokes that it interrupts. Without the agent 30 to 123 s pass, or nothing comes back at all.
 INTERRUPTED = [
+    ("the nftables rules of the hub and of a spoke are flushed", "spoke1"),
     (CHARON, "spoke1"),
     (CHARON, "spoke2"),
     ("the hub's tunnel interface is deleted and made again", "spoke1"),

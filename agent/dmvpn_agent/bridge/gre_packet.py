@@ -12,6 +12,8 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.bridge.acquire import AcquireFailed
 
 IPPROTO_GRE = 47
+#: linux/in.h
+_IP_FREEBIND = 15
 #: RFC 2784: no flags, version 0; protocol type 0x2001, NHRP.
 PACKET = b"\x00\x00\x20\x01"
 
@@ -21,6 +23,9 @@ def send_acquire_packet(local: Address, remote: Address) -> None:
     family = socket.AF_INET if local.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, IPPROTO_GRE) as raw:
+            if local.version == 4:
+                # With the uplink in a VRF the address is local there only. Sending still needs it to be this node's.
+                raw.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             raw.bind((str(local), 0))
             raw.sendto(PACKET, (str(remote), 0))
     except PermissionError as error:

@@ -189,7 +189,8 @@ async def with_probes(node: NodeView, config: Config) -> NodeView:
             if link and isinstance(peer, IPv4Address) and isinstance(nbma, IPv4Address):
                 sizes = (sa and negotiated(sa.encryption, sa.integrity)) or ASSUMED
                 udp, key = bool(sa and sa.udp_encapsulated), link.key is not None
-                targets.append(Target(binding.interface, link.mtu, peer, nbma, sizes, udp, key))
+                device = link.device or ""
+                targets.append(Target(binding.interface, link.mtu, peer, nbma, sizes, udp, key, device))
     return replace(node, probes=await probe(targets))
 
 

@@ -31,7 +31,8 @@ _COARSE = (576, 1000, 1200, 1280, 1300, 1350, 1372, 1392, 1400, 1414, 1422, 1430
 class Target:
     """A peer: its protocol address through a tunnel interface of this MTU, and its NBMA address.
 
-    ``udp``: ESP goes through a NAT. ``key``: the tunnel has a key.
+    ``udp``: ESP goes through a NAT. ``key``: the tunnel has a key. ``device``: the uplink or VRF that the tunnel is
+    bound to, if any.
     """
 
     interface: str
@@ -41,6 +42,7 @@ class Target:
     esp: EspSizes
     udp: bool
     key: bool = True
+    device: str = ""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ async def _where(target: Target, size: int) -> str:
     whole = _Packet(size, 64)
     large = [_Packet(size, hop) for hop in range(1, HOPS + 1)]
     small = [_Packet(84, hop) for hop in range(1, HOPS + 1)]
-    await _exchange(target.nbma, [whole, *large, *small], "")
+    await _exchange(target.nbma, [whole, *large, *small], target.device)
     if whole.answer == (_ECHO_REPLY, 0):
         return (
             f"although {size} bytes reach {target.nbma}: a firewall at one of the two nodes, or another path for ESP"

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from dmvpn_lab.clear_gre import ClearGre
 from dmvpn_lab.collision import BothStart
 from dmvpn_lab.constancy import Remember
 from dmvpn_lab.lab import Lab
@@ -201,6 +202,7 @@ ACTIONS = {
     "remember": Remember,
     "ping": Ping,
     "spoof": Spoof,
+    "clear-gre": ClearGre,
     "traffic": Traffic,
     "revoke": Revoke,
     "unrevoke": Unrevoke,

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -106,6 +107,17 @@ async def test_a_black_hole_is_behind_the_last_hop_that_answers() -> None:
         _in(peer, "nft", f"add rule ip t c iifname eth0 ip length > {outer_size(1354, GCM, udp=False)} drop")
         (found,) = await probe([_target()])
         assert found.where == f"without a word behind 192.0.2.254, hop 1 to {NBMA}"
+
+
+@in_network_namespace
+async def test_a_path_that_only_the_tunnels_device_has() -> None:
+    """As with the uplink in a VRF: the routes for what is bound to the device are in a table of its own."""
+    with _path() as (_, peer):
+        command("sh", "-ec", "ip route delete default; ip route add default via 192.0.2.254 dev wan table 100")
+        command("ip", "rule", "add", "oif", "wan", "table", "100")
+        _loses(peer, "gre1-far", 1354)
+        (found,) = await probe([replace(_target(), device="wan")])
+        assert found.where.startswith("although ")
 
 
 @in_network_namespace
