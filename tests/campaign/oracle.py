@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
+from unicodedata import normalize
 
 from campaign.asn1 import Network
 from campaign.pki import Holder
@@ -294,12 +295,17 @@ class Oracle:
             if "serial" in row:
                 hit = serial is not None and serial == int(row["serial"].replace(":", ""), 16)
             else:
-                hit = any(fnmatchcase(form.casefold(), row["identity"].casefold()) for form in written)
+                hit = any(fnmatchcase(_compared(form), _compared(row["identity"])) for form in written)
             if hit and (row["action"] == "deny" or host):
                 opinion.wrong.add("maintenance")
             elif hit:
                 for grant in opinion.grants:
                     grant.quarantined = True
+
+
+def _compared(text: str) -> str:
+    """Return a name's text as RFC 5280, section 7.1, compares it."""
+    return " ".join(normalize("NFKC", text).casefold().split())
 
 
 def _is_host(claims: Claims, ask: Ask) -> bool:

@@ -12,6 +12,7 @@ from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy, StaticPeer, matches
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
+from dmvpn_agent.x509.name import folded_name, folded_text
 
 #: The types of binding that nhrpd makes for a peer's request or reply; the others are its own bookkeeping.
 PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
@@ -71,16 +72,20 @@ def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None
 
 
 def maintenance_of(request: BindingRequest, policy: Policy, action: Action) -> Maintenance | None:
-    """Return the maintenance with this action that is in force for a peer; case does not count.
+    """Return the maintenance with this action that is in force for a peer.
 
-    charon ignores case in names and mail addresses, and a peer with a pre-shared key chooses the case it sends.
+    A pattern matches the names that RFC 5280, section 7.1, calls the same: case, the amount of white space and the
+    form of letters do not count. charon ignores case in names and mail addresses too, and a peer with a pre-shared
+    key chooses the case it sends.
     """
     if not policy.maintenance:
         return None
-    names = frozenset(name.casefold() for name in _all_names(request))
+    names = frozenset(form for name in _all_names(request) for form in _without_case(name))
+    if isinstance(request.certificate, Certificate) and request.certificate.subject_name:
+        names |= {folded_name(request.certificate.subject_name)}
     serial = request.certificate.serial if isinstance(request.certificate, Certificate) else None
     for row in policy.maintenance:
-        by_identity = row.identity is not None and matches(row.identity.casefold(), names)
+        by_identity = row.identity is not None and any(matches(form, names) for form in _without_case(row.identity))
         if row.action is action and (by_identity or (serial is not None and row.serial == serial)):
             return row
     return None
@@ -98,6 +103,10 @@ def _all_names(request: BindingRequest) -> frozenset[str]:
     """Return those names and ambiguous forms too, for patterns that take something away: matching more is safe."""
     aliases = request.certificate.aliases if isinstance(request.certificate, Certificate) else ()
     return _proven_names(request) | frozenset(aliases)
+
+
+def _without_case(text: str) -> tuple[str, str]:
+    return text.casefold(), folded_text(text)
 
 
 def _static_table_hint(request: BindingRequest) -> str:

@@ -4,6 +4,7 @@ Attributes keep their octets, because charon prints and compares those. Other fo
 operator's patterns, ``ike_identity`` as charon prints it, ``peer_label`` as one safe word.
 """
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import NamedTuple, NewType
@@ -139,11 +140,36 @@ def _compared(attribute: Attribute) -> tuple[str, str]:
 
 def _prepared(text: str) -> str | None:
     """Prepare a string for comparison (RFC 4518, section 2); ``None`` if it has prohibited characters."""
+    folded = _folded(text)
+    if not folded.isascii() and any(unicodedata.category(char) in _PROHIBITED or char == "\ufffd" for char in folded):
+        return None
+    return folded
+
+
+@lru_cache(maxsize=4096)
+def folded_text(text: str) -> str:
+    """Return the text of a name, or of a pattern for names, without what does not count in a comparison.
+
+    The texts of different names may be equal too: a comma in a value looks like one between attributes. So this is
+    for patterns that take something away.
+    """
+    return _AROUND.sub(r"\1", _folded(_HEXADECIMAL.sub(_octets_text, text)))
+
+
+@lru_cache(maxsize=4096)
+def folded_name(data: bytes) -> str:
+    """Return a Name (DER) as ``folded_text``, in charon's order and uncut. Raises ``Malformed``."""
+    return folded_text(_joined(read_name(data)))
+
+
+def _octets_text(found: re.Match[str]) -> str:
+    return bytes.fromhex(found[0].replace("\\", "")).decode(errors="replace")
+
+
+def _folded(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFKC", "".join(map(_mapped, text)))
         text = unicodedata.normalize("NFKC", text.casefold())
-        if any(unicodedata.category(char) in _PROHIBITED or char == "\ufffd" for char in text):
-            return None
     return " ".join(text.casefold().split())
 
 
@@ -155,6 +181,9 @@ def _mapped(char: str) -> str:
     return "" if category in {"Cc", "Cf"} or char in _DROPPED else char
 
 
+#: Octets as RFC 4514 writes them, and the separators of attributes and values.
+_HEXADECIMAL = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
+_AROUND = re.compile(r" *([,+=]) *")
 _SPACES = frozenset("\t\n\v\f\r\x85")
 _DROPPED = frozenset("\u034f\u180b\u180c\u180d\ufffc" + "".join(map(chr, range(0xFE00, 0xFE10))))
 #: Unassigned, private and surrogate code points (RFC 4518, section 2.4).
@@ -180,8 +209,11 @@ def display_text(name: Name) -> str:
     A comma within a value is written ``\\2C``, so no value can look like several attributes. A value that is no
     string is written as its octets in hexadecimal.
     """
-    attributes = [f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text, _ in name]
-    return escaped(", ".join(attributes), _LONGEST)
+    return escaped(_joined(name), _LONGEST)
+
+
+def _joined(name: Name) -> str:
+    return ", ".join(f"{SHORT_NAMES.get(oid, oid)}={_shown(value, text)}" for oid, value, text, _ in name)
 
 
 def _shown(value: bytes, text: str | None) -> str:

@@ -211,6 +211,21 @@ class TestMaintenance:
         decision = decide(asked, by)
         assert isinstance(decision, Deny) or (decision.peer is not None and decision.peer.quarantined)
 
+    @pytest.mark.parametrize("action", Action)
+    @pytest.mark.parametrize("pattern", ["*CN=spoke 1*", "*, CN=Spoke 1", "CN=SPOKE  1,*", "CN=spoke\\C2\\A01,*"])
+    @pytest.mark.parametrize("written", ["spoke  1", "\uff33poke 1", "SPOKE\u00a01", " spoke 1 ", "spo\u200bke 1"])
+    def test_an_equal_name_does_not_evade_maintenance(self, written: str, pattern: str, action: Action) -> None:
+        """RFC 5280, 7.1: white space, the form of letters and case do not count, in the name or in the pattern."""
+        asked = request(certificate=certificate(name=written))
+        decision = decide(asked, policy(maintenance=(Maintenance(action, identity=pattern),)))
+        assert isinstance(decision, Deny) or (decision.peer is not None and decision.peer.quarantined)
+
+    @pytest.mark.parametrize("written", ["spoke1", "spoke 11", "spoke-1"])
+    def test_a_similar_name_is_another_peers(self, written: str) -> None:
+        """White space between words counts, its amount does not."""
+        by = policy(maintenance=(Maintenance(Action.DENY, identity="CN=spoke 1,*"),))
+        assert peer_of(request(certificate=certificate(name=written)), by)
+
     def test_maintenance_of_another_peer_at_the_nbma_address_does_not_matter(self) -> None:
         """The certificate names its peer, and no other."""
         present = frozenset({OWN, STRANGER})
