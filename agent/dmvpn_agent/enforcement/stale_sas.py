@@ -29,7 +29,7 @@ from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-#: An SA that is younger than this may be one that charon is about to list.
+#: An SA that was younger than this when charon's were listed may be one that charon is about to list.
 YOUNGEST = timedelta(seconds=3)
 #: A peer notices by dead peer detection: 15 s, and 24 s of retransmissions, in the swanctl and strongSwan files here.
 KEEP = timedelta(seconds=60)
@@ -87,6 +87,7 @@ class StaleSas:
         self._dry_run = dry_run
         self._trouble = Trouble()
         self._stale: tuple[KernelSa, ...] = ()
+        self._young: Set[KernelSa] = frozenset()
         self._found_at = timedelta(0)
 
     def find(self) -> None:
@@ -101,13 +102,11 @@ class StaleSas:
             return
         self._trouble.over()
         known, peers, youngest = self._known(), self._peers(), self._clocks.now() - YOUNGEST
-        self._stale = tuple(
-            sa
-            for sa in present
-            if _may_be_peers(sa, peers) and sa.spi not in known and sa.added_at < youngest.timestamp()
-        )
-        if self._stale:
-            log.info("stale_kernel_sas", sas=len(self._stale), why="charon does not know them: it was killed",
+        self._stale = tuple(sa for sa in present if _may_be_peers(sa, peers) and sa.spi not in known)
+        # After the time of day was set back, all are. They may go once charon had the time to list them.
+        self._young = frozenset(sa for sa in self._stale if sa.added_at >= youngest.timestamp())
+        if old := len(self._stale) - len(self._young):
+            log.info("stale_kernel_sas", sas=old, why="charon does not know them: it was killed",
                      consequence="the agent deletes them before it asks for new ones")  # fmt: skip
 
     def remove(self, local: Address, remote: Address) -> None:
@@ -122,8 +121,10 @@ class StaleSas:
     def _remove(self, concerns: Callable[[KernelSa], bool]) -> None:
         # Again: while charon rekeys an IKE_SA, one listing may lack its CHILD_SAs.
         known = self._known()
-        chosen = [sa for sa in self._stale if concerns(sa) and sa.spi not in known]
-        self._stale = tuple(sa for sa in self._stale if not concerns(sa))
+        young = self._young if self._clocks.uptime() - self._found_at < YOUNGEST else frozenset()
+        due = [sa for sa in self._stale if concerns(sa) and sa not in young]
+        chosen = [sa for sa in due if sa.spi not in known]
+        self._stale = tuple(sa for sa in self._stale if sa not in due)
         if not chosen:
             return
         if self._dry_run:

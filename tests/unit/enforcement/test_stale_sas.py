@@ -50,6 +50,38 @@ def test_others_are_left_alone(world: World, other: dict[str, Any]) -> None:
     assert len(world.kernel.present) == 1
 
 
+YOUNG = {
+    "just added": int(NOW.timestamp()) - 1,
+    "time of day set back by a minute": int(NOW.timestamp()) + 59,
+    "by a year": int(NOW.timestamp()) + 365 * 86400,
+}
+
+
+@pytest.mark.parametrize("added_at", YOUNG.values(), ids=YOUNG)
+@pytest.mark.parametrize("listed", [False, True])
+def test_one_that_looks_young_goes_when_charon_had_the_time_to_list_it(
+    world: World, clock: Clock, added_at: int, listed: bool
+) -> None:
+    """The kernel notes the time of day at which an SA was added; that may have been set back since."""
+    world.kernel.present = [replace(STALE, added_at=added_at)]
+    world.stale.find()
+    clock.advance(2.9)
+    world.stale.remove(LOCAL, NBMA)
+    assert len(world.kernel.present) == 1
+    world.ike_sas = (LISTED,) if listed else ()
+    clock.advance(0.1)
+    world.stale.remove(LOCAL, NBMA)
+    assert len(world.kernel.present) == listed
+
+
+def test_one_that_is_old_goes_at_once(world: World) -> None:
+    """The agent asks for an SA one second after it found none."""
+    world.kernel.present = [replace(STALE, added_at=int(NOW.timestamp()) - 4)]
+    world.stale.find()
+    world.stale.remove(LOCAL, NBMA)
+    assert world.kernel.present == []
+
+
 def test_one_that_charon_lists_is_left(world: World) -> None:
     """The agent was restarted, charon was not."""
     world.kernel.present, world.ike_sas = [STALE], (LISTED,)
