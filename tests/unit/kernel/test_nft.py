@@ -54,6 +54,11 @@ limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snap
     iifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
 ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 \
 queue-threshold 1
+    meta sdifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
+limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 queue-threshold 1
+    meta sdifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
+ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 \
+queue-threshold 1
   }
 }
 """
@@ -70,12 +75,14 @@ def test_a_table_without_sections_is_not_wanted() -> None:
 
 
 def test_each_interface_has_a_rule() -> None:
-    """Packets from one tunnel to another are not redirected."""
+    """Packets from one tunnel to another are not redirected. ``sdifname`` is the interface of one in a VRF."""
     body = replace(RULE, interfaces=("gre1", "gre2")).section().body
     lines = [line.split(" update ")[0].strip() for line in body.splitlines()]
-    assert [line for line in lines if "iifname" in line] == [
+    assert [line for line in lines if "oifname" in line] == [
         *['iifname "gre1" oifname "gre1"'] * 2,
+        *['meta sdifname "gre1" oifname "gre1"'] * 2,
         *['iifname "gre2" oifname "gre2"'] * 2,
+        *['meta sdifname "gre2" oifname "gre2"'] * 2,
     ]
 
 

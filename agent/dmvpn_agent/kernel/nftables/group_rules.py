@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from dmvpn_agent.addresses import IP_VERSIONS, Network
-from dmvpn_agent.kernel.nftables.section import Section, SectionName, element
+from dmvpn_agent.kernel.nftables.section import RECEIVED_IN_VRF, Section, SectionName, element
 from dmvpn_agent.kernel.nftables.source_filter import outermost
 from dmvpn_agent.policy.groups import ANY, GroupRule, Groups
 from dmvpn_agent.policy.peer import Peer
@@ -62,6 +62,7 @@ def _body(groups: Groups, interfaces: tuple[str, ...], names: Iterable[str]) -> 
   chain groups {{
     type filter hook forward priority filter - 10; policy accept;
     iifname {{ {tunnels} }} goto between_groups
+    {RECEIVED_IN_VRF} {{ {tunnels} }} goto between_groups
     oifname {{ {tunnels} }} goto between_groups
   }}
 """

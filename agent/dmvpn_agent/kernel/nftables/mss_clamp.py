@@ -5,7 +5,7 @@ the smaller one of the MTUs of the packet's route and of the route back, so that
 kernel only lowers the option (net/netfilter/nft_exthdr.c), and it knows the MTUs that ICMP has reported to it.
 """
 
-from dmvpn_agent.kernel.nftables.section import Section, SectionName
+from dmvpn_agent.kernel.nftables.section import RECEIVED_IN_VRF, Section, SectionName
 
 #: The counter of the packets that begin a connection through a tunnel.
 COUNTER = "clamped"
@@ -17,7 +17,7 @@ def mss_section(interfaces: tuple[str, ...]) -> Section:
     rules = "".join(
         f"    {direction} {{ {names} }} tcp flags & (syn | rst) == syn counter name {COUNTER}"
         " tcp option maxseg size set rt mtu return\n"
-        for direction in ("iifname", "oifname")
+        for direction in ("iifname", RECEIVED_IN_VRF, "oifname")
     )
     return Section(
         SectionName.MSS,

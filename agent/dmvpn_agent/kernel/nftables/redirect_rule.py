@@ -7,7 +7,7 @@ leaves through the tunnel interface the spokes can have a shortcut. A few packet
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from dmvpn_agent.kernel.nftables.section import Section, SectionName
+from dmvpn_agent.kernel.nftables.section import RECEIVED_IN_VRF, Section, SectionName
 
 #: The counter of the packets that were logged.
 COUNTER = "redirected"
@@ -37,8 +37,9 @@ class RedirectRule:
     def section(self) -> Section:
         """Return the rule as a section of the table."""
         rules = "\n".join(
-            f'    iifname "{name}" oifname "{name}" {statements}'
+            f'    {received} "{name}" oifname "{name}" {statements}'
             for name in self.interfaces
+            for received in ("iifname", RECEIVED_IN_VRF)
             for statements in self._statements()
         )
         return Section(

@@ -11,6 +11,10 @@ from dmvpn_agent.addresses import Address, Network
 #: Canonical text of the elements of each set that the agent fills itself.
 Elements = Mapping[str, frozenset[str]]
 
+#: In place of ``iifname`` in a forward or input chain, for an interface in a VRF: ``iifname`` is the VRF there. Empty
+#: for any other packet (net/netfilter/nft_meta.c; Linux 5.6).
+RECEIVED_IN_VRF = "meta sdifname"
+
 _DECLARED = re.compile(r"^ *(set|map|chain|counter) (\S+) \{", re.MULTILINE)
 
 
