@@ -118,8 +118,8 @@ def _sends_by(index: int, links: Iterable[LinkEvent], names: Mapping[int, str]) 
 def receivers(interfaces: Iterable[GreInterface], key: int | None) -> Iterator[tuple[GreInterface, str]]:
     """Yield what receives packets with this key, the first that fits, each with the conditions.
 
-    Another interface than a tunnel is left out where it has no condition: it receives what fits no other one (gre0,
-    or an ``external`` one).
+    Another interface than a tunnel is left out if it has neither address nor device: it receives what fits no other
+    one (gre0, or an ``external`` one).
     """
     fitting = [one for one in interfaces if one.has_key(key, sent=False)]
     for by_its_device in (True, False):
@@ -127,7 +127,7 @@ def receivers(interfaces: Iterable[GreInterface], key: int | None) -> Iterator[t
             if by_its_device and not one.device:
                 continue
             conditions = one.received(by_its_device=by_its_device)
-            if conditions or one.is_tunnel:
+            if conditions or one.device or one.is_tunnel:
                 yield one, conditions
 
 
