@@ -8,6 +8,7 @@ from dmvpn_agent.doctor.kernel_checks import kernel_checks, tunnel_checks
 from dmvpn_agent.doctor.mtu_checks import mtu_checks
 from dmvpn_agent.doctor.nhrpd_checks import nhrpd_checks
 from dmvpn_agent.doctor.node import Expected, NodeView
+from dmvpn_agent.doctor.route_checks import source_routing_checks
 from dmvpn_agent.doctor.socket_checks import metrics_checks, socket_checks
 from dmvpn_agent.doctor.trust_checks import trust_checks
 from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, placeholder_checks
@@ -26,6 +27,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *tunnel_checks(node, expected),
         *mtu_checks(node, expected),
         *kernel_checks(node, expected),
+        *source_routing_checks(node, expected),
         *guard_checks(node, expected),
         *trust_checks(node, expected),
         *bgpd_checks(node, expected),

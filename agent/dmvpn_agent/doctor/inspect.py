@@ -23,6 +23,7 @@ from dmvpn_agent.config.settings import Config
 from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.doctor.inspect_charon import read_charon, swanctl_confined
+from dmvpn_agent.doctor.inspect_routes import read_nbma_routes, read_rp_filters
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.neighbours import neighbour_differences
 from dmvpn_agent.doctor.node import (
@@ -121,7 +122,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
     agent = user_behind(config.control_socket) or user_named(SERVICE_USER, SERVICE_GROUP)
     with acting_as(agent):
         trust, trust_problems = read_trust(config.trust_files)
-    nhrpd = await _read(lambda: _nhrpd(config))
+    nhrpd, links = await _read(lambda: _nhrpd(config)), await _read(_links)
     charon = await _read(lambda: read_charon(config.ike.vici_socket, TIMEOUT))
     return NodeView(
         now=datetime.now(UTC),
@@ -130,7 +131,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         traps=await _read(_traps),
         nhrpd=nhrpd,
         sockets=_sockets(config, nhrpd_vici, agent),
-        links=await _read(_links),
+        links=links,
         forwards=await _read(lambda: _forwards("ipv4/ip_forward")),
         forwards_ipv6=await _read(lambda: _forwards("ipv6/conf/all/forwarding")),
         routes=await _read(lambda: _routes(expected(config).announced)),
@@ -154,6 +155,8 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         renewal=read_state(config.renewal.state) if config.renewal.server else None,
         unresolved_hubs=await _read(lambda: unresolved_hubs(Terminals(config.frr).reader)),
         placeholders=await _read(read_placeholders),
+        nbma_routes=await _read(lambda: read_nbma_routes(config.uplink, links)),
+        rp_filters=await _read(lambda: read_rp_filters(config.tunnels)),
     )
 
 

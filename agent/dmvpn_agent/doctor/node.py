@@ -6,6 +6,7 @@ A part that cannot be read is ``Unknown``, with the reason, and never counts as 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Address
 
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
@@ -18,6 +19,10 @@ from dmvpn_agent.runtime.url import Url
 
 #: The path that is compiled into nhrpd.
 NHRPD_VICI = "/run/charon.vici"
+#: A host in the Internet (RFC 5737), for questions about routes where the node knows none.
+SOMEWHERE = IPv4Address("198.51.100.1")
+#: The value of ``rp_filter`` with which the kernel drops packets that came by another way than answers go.
+STRICT = 1
 #: FRR's keyword for an IP version.
 FAMILIES = {4: "ip", 6: "ipv6"}
 
@@ -165,6 +170,21 @@ class LinkView:
 
 
 @dataclass(frozen=True, slots=True)
+class NbmaRoute:
+    """How the kernel routes between one of the node's NBMA addresses and a host far away.
+
+    ``interface`` has the address. ``leaves_by``: the interface of the route to ``far``, empty if there is none.
+    ``is_refused``: the kernel drops packets from ``far`` that come by ``interface`` (``rp_filter``).
+    """
+
+    interface: str
+    address: str
+    far: str
+    leaves_by: str
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PathProbe:
     """How large packets to a peer through a tunnel interface may be. ``mtu``: the interface's.
 
@@ -199,7 +219,8 @@ class NodeView:
     without which the kernel asks IPv6 neighbours by itself.
     ``renewal`` of the own certificate is ``None`` without ``renewal.server``. ``unresolved_hubs``: the hubs' DNS
     names that nhrpd has not resolved, each with why this machine does not either, ``""`` if it does.
-    ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left.
+    ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left. ``nbma_routes``: of the NBMA
+    addresses of uplinks and tunnels; ``rp_filters``: what is in force for each tunnel interface that exists.
     """
 
     now: datetime
@@ -227,3 +248,5 @@ class NodeView:
     neighbours: Mapping[str, str] | Unknown = field(default_factory=dict)
     unresolved_hubs: Mapping[str, str] | Unknown = field(default_factory=dict)
     placeholders: tuple[str, ...] | Unknown = ()
+    nbma_routes: tuple[NbmaRoute, ...] | Unknown = ()
+    rp_filters: Mapping[str, int] | Unknown = field(default_factory=dict)
