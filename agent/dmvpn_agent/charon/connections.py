@@ -37,6 +37,8 @@ class Connections:
         #: By SPIs: the connections whose method changed while the IKE_SA existed or was being set up.
         self._doubtful: dict[str, Set[str]] = {}
         self._absent: Set[str] = frozenset()
+        #: Grows with each change of a connection's method within a session.
+        self.version = 0
         self._updating = asyncio.Lock()
 
     def begin(self) -> None:
@@ -91,6 +93,7 @@ class Connections:
                         self._doubtful[sa.spis] = self._doubtful.get(sa.spis, frozenset()) | changed
             if changed and not first:
                 log.info("connections_changed", connections=sorted(changed))
+            self.version += not first and methods != self._methods
             self._methods = methods
             for sa in new:
                 doubtful = sa.name in self._doubtful.get(sa.spis, ())

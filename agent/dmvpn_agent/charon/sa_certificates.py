@@ -35,6 +35,8 @@ class SaCertificates:
         self._source = source
         self._found: dict[str, Certificate | BadCertificate] = {}
         self._absent: frozenset[str] = frozenset()
+        #: Grows whenever the source has shown certificates that were not known.
+        self.version = 0
         self._reading: asyncio.Future[dict[str, Certificate | BadCertificate | None]] | None = None
 
     async def refresh(self, sas: Iterable[IkeSa]) -> None:
@@ -52,7 +54,9 @@ class SaCertificates:
             self._reading = asyncio.ensure_future(asyncio.to_thread(_read, self._source, missing))
             read = await asyncio.shield(self._reading)
             # Not in the same statement as the await: ``update`` may replace the dictionary meanwhile.
-            self._found |= {spis: one for spis, one in read.items() if one is not None}
+            found = {spis: one for spis, one in read.items() if one is not None}
+            self._found |= found
+            self.version += bool(found)
             self._absent = frozenset(spis for spis, one in read.items() if one is None)
 
     def update(self, sas: Iterable[IkeSa]) -> None:

@@ -26,6 +26,11 @@ class SaIdentities:
         #: By SPIs, on the monotonic clock: when the certificate of a new IKE_SA is no longer awaited.
         self._deadlines: dict[str, timedelta] = {}
 
+    @property
+    def evidence(self) -> tuple[int, int]:
+        """Return what changes when the methods of connections do, or more certificates are known."""
+        return self._connections.version, self._certificates.version
+
     def begin(self) -> None:
         """Note that the session with charon is new: connections may have changed in between."""
         self._connections.begin()

@@ -14,8 +14,9 @@ _ALGORITHM_KEYS = ("encr-alg", "encr-keysize", "integ-alg", "integ-keysize", "pr
                    *(f"ake{number}" for number in range(1, 8)))  # fmt: skip
 
 
-# A thousand SAs share a few local addresses and ports: each value is held once.
-_local_address = lru_cache(maxsize=64)(ip_address)
+# A thousand SAs share a few local addresses and ports, and come with the same remote ones in each list: each value is
+# held once.
+_address = lru_cache(maxsize=4096)(ip_address)
 _port = lru_cache(maxsize=64)(int)
 
 
@@ -58,8 +59,8 @@ def _ike_sa(name: str, section: Section, now: datetime) -> IkeSa:
         unique_id=number(section, "uniqueid"),
         name=intern(name),
         state=intern(text(section, "state")),
-        local_host=_local_address(text(section, "local-host")),
-        remote_host=ip_address(text(section, "remote-host")),
+        local_host=_address(text(section, "local-host")),
+        remote_host=_address(text(section, "remote-host")),
         remote_port=_port(count(section, "remote-port")),
         local_id=intern(text(section, "local-id")),
         remote_id=intern(text(section, "remote-id")),
@@ -100,7 +101,12 @@ def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
         spi_in=intern(text(section, "spi-in")),
         spi_out=intern(text(section, "spi-out")),
         algorithms=_algorithms(section),
-        traffic=Traffic(*(count(section, key) for key in ("bytes-in", "packets-in", "bytes-out", "packets-out"))),
+        traffic=Traffic(
+            count(section, "bytes-in"),
+            count(section, "packets-in"),
+            count(section, "bytes-out"),
+            count(section, "packets-out"),
+        ),
         last_in=_ago(section, "use-in", now),
         last_out=_ago(section, "use-out", now),
         installed_at=_ago(section, "install-time", now),
@@ -110,15 +116,17 @@ def _child_sa(name: str, section: Section, now: datetime) -> ChildSa:
 
 
 def _algorithms(section: Section) -> Algorithms:
-    values = (section.get(key, b"") for key in _ALGORITHM_KEYS)
-    return _interned(*(value if isinstance(value, bytes) else b"" for value in values))
+    values = tuple(map(section.get, _ALGORITHM_KEYS))
+    try:
+        return _interned(values)
+    except TypeError:  # a section or a list
+        return _interned(tuple(value if isinstance(value, bytes) else None for value in values))
 
 
 @lru_cache(maxsize=256)
-def _interned(
-    encryption: bytes, encryption_bits: bytes, integrity: bytes, integrity_bits: bytes, prf: bytes, *exchanges: bytes
-) -> Algorithms:
+def _interned(values: tuple[bytes | None, ...]) -> Algorithms:
     """Return one value for all SAs with the same algorithms."""
+    encryption, encryption_bits, integrity, integrity_bits, prf, *exchanges = (value or b"" for value in values)
     return Algorithms(
         _sized(encryption, encryption_bits),
         _sized(integrity, integrity_bits),
@@ -148,11 +156,11 @@ def _ahead(section: Section, key: str, now: datetime) -> datetime | None:
 
 def _seconds(section: Section, key: str) -> int | None:
     """Return a number of seconds; charon prints some negative ones as unsigned 64-bit numbers (``use-in``)."""
-    seconds = text(section, key)
-    if not seconds:
+    seconds = section.get(key)
+    if not seconds or not isinstance(seconds, bytes):
         return None
-    if not (seconds.removeprefix("-").isdecimal() and len(seconds) <= 20):
-        raise ViciError(f"{key} is {seconds[:40]!r}, not a number of seconds")
+    if not (seconds.removeprefix(b"-").isdigit() and len(seconds) <= 20):
+        raise ViciError(f"{key} is {text(section, key)[:40]!r}, not a number of seconds")
     number = int(seconds)
     return number - 2**64 if number >= 2**63 else number
 
@@ -160,7 +168,7 @@ def _seconds(section: Section, key: str) -> int | None:
 def _moved(now: datetime, seconds: int) -> datetime | None:
     """Return the time so many seconds from now; ``None`` if it is out of the calendar's range."""
     try:
-        return now + timedelta(seconds=seconds)
+        return now + timedelta(0, seconds)
     except OverflowError:
         return None
 

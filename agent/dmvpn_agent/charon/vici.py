@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from vici.protocol import Message
@@ -116,31 +117,40 @@ def decode(body: bytes) -> Packet:
         raise ViciError(f"a packet cannot be read: {error}") from error
 
 
+# A thousand SAs have the same few dozen names: each is held once, with its hash.
+_name = lru_cache(maxsize=512)(bytes.decode)
+_KEY_VALUE, _SECTION_START = int(Message.KEY_VALUE), int(Message.SECTION_START)
+_SECTION_END, _LIST_START = int(Message.SECTION_END), int(Message.LIST_START)
+
+
 def _message(body: bytes, place: int) -> Section:
     """Read the message from ``place`` to the end. Raises ``ViciError``, ``IndexError``, ``ValueError``."""
     section: dict[str, Any] = {}
     above: list[dict[str, Any]] = []
-    while place < len(body):
+    size = len(body)
+    while place < size:
         element = body[place]
-        if element == Message.SECTION_END:
+        if element == _SECTION_END:
             section = above.pop()
             place += 1
             continue
         end = place + 2 + body[place + 1]
-        name = body[place + 2 : end].decode()
-        if element == Message.KEY_VALUE:
-            section[name], place = _value(body, end)
-        elif element == Message.SECTION_START:
+        name = _name(body[place + 2 : end])
+        if element == _KEY_VALUE:  # as ``_value`` does; most elements are values
+            start = end + 2
+            place = start + (body[end] << 8 | body[end + 1])
+            section[name] = body[start:place]
+        elif element == _SECTION_START:
             if len(above) >= MAX_DEPTH:
                 raise ViciError(f"a message has sections nested more than {MAX_DEPTH} deep")
             above.append(section)
             section[name] = section = {}
             place = end
-        elif element == Message.LIST_START:
+        elif element == _LIST_START:
             section[name], place = _list(body, end)
         else:
             raise ViciError(f"a message has an element of the unknown type {element}")
-    if place > len(body) or above:
+    if place > size or above:
         raise ViciError("a message ends within an element")
     return section
 
@@ -164,15 +174,15 @@ def _list(body: bytes, place: int) -> tuple[list[bytes], int]:
 
 def text(section: Section, key: str) -> str:
     """Return a value as text; empty if it is missing or a section. Bytes that are not UTF-8 are replaced."""
-    value = section.get(key, b"")
-    return value.decode(errors="replace") if isinstance(value, bytes) else ""
+    value = section.get(key)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
 def number(section: Section, key: str) -> int:
     """Return a value as a number of at most 20 digits. Raises ``ViciError`` if it is missing or not a number."""
-    value = text(section, key)
-    if not (value.isdecimal() and len(value) <= 20):
-        raise ViciError(f"{key} is {value[:40]!r}, not a number")
+    value = section.get(key)
+    if not (isinstance(value, bytes) and value.isdigit() and len(value) <= 20):
+        raise ViciError(f"{key} is {text(section, key)[:40]!r}, not a number")
     return int(value)
 
 

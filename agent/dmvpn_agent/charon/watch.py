@@ -41,8 +41,10 @@ log = structlog.get_logger()
 COALESCE = 0.2
 #: charon's whole cache of certificates is listed for this node's own.
 OWN_CERTIFICATES_INTERVAL = timedelta(hours=1)
-#: Seconds; the counts of traffic are no older.
-RESYNC_INTERVAL = 30.0
+#: Seconds between two lists without an event, at least and at most: the counts of traffic are no older.
+RESYNC_INTERVAL, LONGEST_RESYNC_INTERVAL = 30.0, 300.0
+#: Seconds between two lists for each IKE_SA: reading one takes 50 µs, so that all of it is a thousandth of a core.
+RESYNC_INTERVAL_PER_SA = 0.06
 
 _SasByAddress = Mapping[Address, tuple[IkeSa, ...]]
 
@@ -63,7 +65,8 @@ class CharonWatch:
     connection does not belong to the interface. ``certificates``: those that the bridge found, for a charon that does
     not list them. ``totals``: traffic and events since the start. ``last_alerts``: about peers without an IKE_SA.
     ``own_certificates``: those that charon has the private keys of.
-    ``changed`` is called when the DMVPN's IKE_SAs, their addresses or their identities have changed.
+    ``changed`` is called when the DMVPN's IKE_SAs, their addresses, their identities, or what is known of how their
+    peers authenticated have changed.
     ``learn_authorities`` is awaited before the changed IKE_SAs count, with all CA certificates (DER) in charon's
     cache, those of unauthenticated peers among them.
     """
@@ -164,7 +167,10 @@ class CharonWatch:
 
     async def refresh_certificates(self) -> None:
         """Load certificates that were not known at the last refresh: the bridge may have found them since."""
+        before = self._identities.evidence
         await self._identities.refresh_certificates(self.our_sas())
+        if self._identities.evidence != before:
+            self._changed()
 
     async def end(self, sa: IkeSa) -> None:
         """Delete an IKE_SA: charon notifies the peer, and drops the IKE_SA without waiting for an answer.
@@ -210,7 +216,7 @@ class CharonWatch:
         self._session, self._own_read_at = session, None
         events = decoded_events(session, self._profiles, self._unreadable, self._clock)
         await follow(
-            events, self._apply, self._refresh_for_events, resync_interval=RESYNC_INTERVAL, coalesce=COALESCE
+            events, self._apply, self._refresh_for_events, resync_interval=LONGEST_RESYNC_INTERVAL, coalesce=COALESCE
         )  # fmt: skip
 
     def _apply(self, event: CharonEvent) -> bool:
@@ -227,9 +233,10 @@ class CharonWatch:
                 self.last_alerts.clear(event.ike_sas[-1].remote_host)
         return True
 
-    async def _refresh_for_events(self) -> float | None:
+    async def _refresh_for_events(self) -> float:
         await self._refreshes.run()
-        return self._wait.due(complete=all(map(self._identities.has_connection, self._profiles)))
+        due = self._wait.due(complete=all(map(self._identities.has_connection, self._profiles)))
+        return max(RESYNC_INTERVAL, RESYNC_INTERVAL_PER_SA * len(self.ike_sas)) if due is None else due
 
     async def _refresh_session(self) -> None:
         session = self._session
@@ -246,12 +253,14 @@ class CharonWatch:
             listed = await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
         of_profiles = tuple(sa for sa in listed if sa.name in self._profiles)
         self.totals.update(of_profiles)
+        before = self._identities.evidence
         await self._identities.refresh(session, of_profiles, listed)
         ours: dict[Address, tuple[IkeSa, ...]] = {}
         for sa in of_profiles:
             if sa.established:
                 ours[sa.remote_host] = (*ours.get(sa.remote_host, ()), sa)
-        if changed := _identities(ours) != _identities(self._ours):
+        changed = _identities(ours) != _identities(self._ours)
+        if changed:
             # Before any decision by these IKE_SAs: a CA certificate that a peer sent may be a reason to deny it.
             await self._read_authorities(session)
         await self._read_own_certificates(session)
@@ -259,7 +268,7 @@ class CharonWatch:
         self.connected, self.ike_sas, self._ours = True, tuple(listed), ours
         self._trouble.over()
         self._identities.keep(self.our_sas())
-        if changed:
+        if changed or self._identities.evidence != before:
             self._changed()
 
     async def _read_authorities(self, session: CharonSession) -> None:

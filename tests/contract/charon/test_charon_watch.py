@@ -154,15 +154,45 @@ async def test_only_changed_ike_sas_are_reported(charon: FakeCharon, telemetry: 
         assert len(news) == 1
 
 
-class _Bridge:
-    """A bridge that knows all certificates, and records the requests."""
+async def test_a_connection_with_another_method_is_reported(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Who authenticated by it may have to be judged otherwise, and charon has no event for it."""
+    news: list[int] = []
+    async with watched(charon.path, telemetry, changed=lambda: news.append(1)) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: news)
+        charon.connections["dmvpn"] = rounds("pubkey", "psk")
+        await watch.refresh()
+        assert len(news) == 2
+        await watch.refresh()
+        assert len(news) == 2
 
-    def __init__(self) -> None:
+
+async def test_a_certificate_that_the_bridge_finds_late_is_reported(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Once, and not at each later look."""
+    news: list[int] = []
+    bridge = _Bridge(finds=False)
+    async with watched(charon.path, telemetry, bridge, changed=lambda: news.append(1)) as watch:
+        charon.up(FakeSa(1, "203.0.113.2", "CN=spoke1"))
+        await until(lambda: news)
+        await watch.refresh_certificates()
+        assert len(news) == 1
+        bridge.finds = True
+        await watch.refresh_certificates()
+        assert len(news) == 2
+        await watch.refresh_certificates()
+        assert len(news) == 2
+
+
+class _Bridge:
+    """A bridge that knows all certificates, or ``finds`` none yet, and records the requests."""
+
+    def __init__(self, *, finds: bool = True) -> None:
+        self.finds = finds
         self.asked: list[str] = []
 
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         self.asked += spis
-        return dict.fromkeys(spis, der())
+        return dict.fromkeys(spis, der()) if self.finds else {}
 
 
 async def test_no_certificate_is_loaded_for_a_peer_with_a_pre_shared_key(
