@@ -96,6 +96,10 @@ class BindingWatch:
         self.bound: frozenset[Address] = frozenset()
         self.cache: tuple[BindingRequest, ...] = ()
         self.last_read: timedelta | None = None
+        # A thousand bindings take long to compare with the peers: not again while both stay the same.
+        self._versions_read: frozenset[int] = frozenset()
+        self._compared_with: int | None = None  # the version of the peers
+        self._unknown: tuple[BindingRequest, ...] = ()
 
     @property
     def trouble(self) -> str | None:
@@ -128,20 +132,30 @@ class BindingWatch:
         self._source.note(readable)
         if readable:
             self.last_read = now
-        bindings = self.cache = tuple(binding for table in tables for binding in table.bindings)
+        bindings = tuple(binding for table in tables for binding in table.bindings)
         whole = frozenset(table.version for table in tables if table.whole)
-        # A missing peer may be in a table or row that cannot be read: it does not count as absent.
-        unread = (address for address in self.bound if address.version not in whole)
-        self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unread))
+        if (bindings, whole) != (self.cache, self._versions_read):
+            self._note_bindings(bindings, whole)
         if whole.issuperset(IP_VERSIONS) and self._peers.resolve_stored_conflicts(self.bound, now):
             self._departed()
-        if unknown := [binding for binding in bindings if binding.protocol_address not in self._peers]:
-            self._judge_unknown(unknown)
-        self._peers.update_bound(self.bound, now)
+        if self._peers.version != self._compared_with:
+            self._unknown = tuple(one for one in bindings if one.protocol_address not in self._peers)
+        if self._unknown:
+            self._judge_unknown(self._unknown)
+        if self._peers.version != self._compared_with:
+            self._peers.update_bound(self.bound, now)
+            self._compared_with = self._peers.version
         gone = self._peers.remove_absent(timedelta(seconds=self._frr.linger), now, whole)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:
             self._departed()
+
+    def _note_bindings(self, bindings: tuple[BindingRequest, ...], whole: frozenset[int]) -> None:
+        """Note another content of the cache; ``whole``: the IP versions whose table was read without a gap."""
+        # A missing peer may be in a table or row that cannot be read: it does not count as absent.
+        unread = (address for address in self.bound if address.version not in whole)
+        self.bound = frozenset((*(binding.protocol_address for binding in bindings), *unread))
+        self.cache, self._versions_read, self._compared_with = bindings, whole, None
 
     async def _read(self, version: int) -> _Table:
         skipped: list[str] = []

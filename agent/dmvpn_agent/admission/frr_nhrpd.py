@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv4Address
 
 from dmvpn_agent.addresses import Address, Network
@@ -24,6 +26,14 @@ from dmvpn_agent.policy.request import BindingRequest, BindingType
 _NOWHERE = IPv4Address(0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the cache, all of whose rows could be read; ``digest``: of the text."""
+
+    digest: bytes
+    bindings: tuple[BindingRequest, ...]
+
+
 class FrrNhrpd:
     """nhrpd's cache on the tunnel interfaces.
 
@@ -34,6 +44,7 @@ class FrrNhrpd:
         self._reader = reader
         self._interfaces = interfaces
         self._shortcuts: dict[int, tuple[Shortcut, ...]] = {}
+        self._tables: dict[int, _Table] = {}
         self.entries: dict[int, Counter[str]] = {}
 
     def shortcuts(self) -> Mapping[Address, tuple[Network, ...]]:
@@ -47,21 +58,35 @@ class FrrNhrpd:
     async def bindings(self, version: int, skip: Callable[[str], None]) -> tuple[BindingRequest, ...]:
         """Return the bindings in its table of one IP version, as requests without certificates.
 
-        ``skip`` is called with the reason for each row that cannot be read.
+        ``skip`` is called with the reason for each row that cannot be read. A table that shows what it showed at the
+        last call gives the same tuple.
 
         Raises ``NhrpdUnavailable``.
         """
         # An empty table gives status 1, so only the output tells.
+        skipped: list[str] = []
         try:
             cache = await self._reader.run("nhrpd", (CACHE_COMMANDS[version],))
-            entries = await asyncio.to_thread(parse_nhrp_cache, cache.text, skip, version)
+            digest = sha256(cache.text.encode()).digest()
+            table = self._tables.get(version)
+            if table is None or table.digest != digest:
+                entries = await asyncio.to_thread(parse_nhrp_cache, cache.text, skipped.append, version)
+                table = _Table(digest, self._bindings(entries, version))
         except TerminalError as error:
             raise NhrpdUnavailable(str(error)) from error
         except FrrFormatError as error:
             raise NhrpdUnavailable(f"{error}; FRR said: {cache.last_output()}") from error
+        self._tables[version] = table
+        if skipped:  # the next call has to report them again
+            del self._tables[version]
+        for why in skipped:
+            skip(why)
+        self._shortcuts[version] = await self._read_shortcuts(version)
+        return table.bindings
+
+    def _bindings(self, entries: Iterable[CacheEntry], version: int) -> tuple[BindingRequest, ...]:
         ours = [entry for entry in entries if entry.interface in self._interfaces]
         self.entries[version] = Counter(entry.binding_type for entry in ours)
-        self._shortcuts[version] = await self._read_shortcuts(version)
         own = frozenset(entry.protocol_address for entry in ours if entry.binding_type == BindingType.LOCAL)
         return tuple(_binding(entry, own) for entry in ours if entry.binding_type in PEER_BINDINGS)
 

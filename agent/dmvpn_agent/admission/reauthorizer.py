@@ -18,8 +18,9 @@ REJUDGE_AFTER_SAS = 0.7
 #: How long after a change each pass judges every peer: what follows from it with time, as a certificate that the
 #: bridge finds late or the end of ``peer_index.GRACE``, follows within it.
 SETTLING = timedelta(seconds=90)
-#: How long accepted peers of whom nothing is known to have changed are not judged. A thousand take 50 ms.
-JUDGE_ALL_INTERVAL = timedelta(seconds=60)
+#: How long accepted peers of whom nothing is known to have changed are not judged. A thousand take 50 ms, and every
+#: change that a decision depends on is reported.
+JUDGE_ALL_INTERVAL = timedelta(minutes=5)
 
 
 class Reauthorizer:

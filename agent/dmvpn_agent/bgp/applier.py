@@ -1,6 +1,5 @@
 """Writes the changes of a plan, and remembers those that bgpd refused."""
 
-import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -12,6 +11,7 @@ from dmvpn_agent.bgp.change_text import describe
 from dmvpn_agent.bgp.neighbors import Desired, Observed
 from dmvpn_agent.bgp.plan import Change, Plan, RefreshInbound, SetNeighbor, plan, recreate, subject
 from dmvpn_agent.bgp.refusals import Refusals
+from dmvpn_agent.runtime.last_result import LastResult
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -25,18 +25,20 @@ class Applier:
         self._telemetry = telemetry
         self._refusals = refusals
         # bgpd does not apply a changed prefix-list to routes it has, and its configuration does not show that.
-        self._refresh_pending: set[Address] = set()
+        self._refresh_pending: frozenset[Address] = frozenset()
+        self._plan_of = LastResult(plan)
 
     async def plan(self, wanted: Desired, observed: Observed) -> Plan:
         """Return what turns the observed configuration into the desired one."""
-        return await asyncio.to_thread(plan, wanted, observed, frozenset(self._refresh_pending))
+        return await self._plan_of.of(wanted, observed, self._refresh_pending)
 
     async def apply(self, changes: Sequence[Change], wanted: Desired) -> bool:
         """Write the changes of a plan, except those whose retry is not due; return whether any was due.
 
         What bgpd refuses is logged and retried later. Raises ``FrrUnavailable``.
         """
-        self._refresh_pending = {change.address for change in changes if isinstance(change, RefreshInbound)}
+        pending = (change.address for change in changes if isinstance(change, RefreshInbound))
+        self._refresh_pending = frozenset(pending)
         if due := self._refusals.due(changes):
             await self._apply_batch(due, wanted)
         return bool(due)
@@ -95,7 +97,7 @@ class Applier:
     def _applied(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if isinstance(change, RefreshInbound):
-                self._refresh_pending.discard(change.address)
+                self._refresh_pending -= {change.address}
             self._telemetry.increment(metrics.CHANGES, type(change).__name__, "applied")
 
     def record_ineffective(self, left: Sequence[Change]) -> None:

@@ -46,8 +46,11 @@ def without_blocked(wanted: Desired, observed: Observed, problems: Iterable[BgpP
 
     A neighbor whose AS number bgpd would not check is removed instead. Filters are always kept up to date.
     """
+    blocking = [problem for problem in problems if problem.blocks]
+    if not blocking:
+        return wanted
     neighbors = dict(wanted.neighbors)
-    for problem in problems:
+    for problem in blocking:
         for address in problem.blocks & neighbors.keys():
             found = observed.neighbors.get(address)
             if found is not None and not is_ours(found, wanted.neighbors[address], observed):

@@ -4,9 +4,9 @@ There is one writer. Events within the coalescing time are applied together. A m
 starts from the state of FRR, and there is a pass at every resync even if no event came.
 """
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from operator import eq
 
 import structlog
 
@@ -32,6 +32,7 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.runtime.backoff import Backoff, Trouble, Troubles
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
+from dmvpn_agent.runtime.last_result import LastResult
 from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 
@@ -77,6 +78,7 @@ class Reconciler:
         self._problems = BgpProblemWatch()
         self._applier = Applier(bgpd, telemetry, Refusals(FIRST_RETRY_INTERVAL, frr.resync_interval))
         self._stale = StaleNeighbors()
+        self._desired_of = LastResult(desired, same=eq)
         self._trouble = Trouble()
         self._source = Source(SourceName.BGPD, telemetry)
         self.snapshot: Snapshot | None = None
@@ -150,8 +152,7 @@ class Reconciler:
         now = self._clocks.uptime()
         peers, absent = tuple(self._peers), self._peers.absent(now)
         stale = self._stale.refresh(observed, self._peers, now)
-        # A thread, because a thousand neighbors take long: the agent answers nhrpd in the meantime.
-        wanted = keep_stale(await asyncio.to_thread(desired, peers, self._settings, absent), observed, stale)
+        wanted = keep_stale(await self._desired_of.of(peers, self._settings, absent), observed, stale)
         self.stale_neighbors = tuple(sorted(stale & wanted.neighbors.keys(), key=str))
         return wanted
 

@@ -39,6 +39,8 @@ class StaleNeighbors:
 
 def keep_stale(wanted: Desired, observed: Observed, stale: frozenset[Address]) -> Desired:
     """Return the desired state with the stale neighbors and their filters as they are."""
+    if not stale:
+        return wanted
     kept = {
         address: neighbor
         for address, neighbor in observed.neighbors.items()

@@ -3,7 +3,10 @@
 import pytest
 
 from dmvpn_agent.admission import bindings, metrics
-from fakes.node import Node
+from dmvpn_agent.admission.bindings import BindingWatch
+from dmvpn_agent.policy.decision import Deny
+from dmvpn_agent.policy.reasons import Reason
+from fakes.node import Node, accepted
 from fakes.waiting import running, until
 
 
@@ -26,3 +29,24 @@ async def test_a_cache_that_was_read_is_left_alone(node: Node, monkeypatch: pyte
         node.bindings.trigger()
         await until(lambda: node.telemetry.value(metrics.CACHE_READS, "read") >= 2)
     assert node.telemetry.value(metrics.CACHE_READS, "read") == 2
+
+
+async def test_an_unchanged_cache_is_compared_with_peers_that_changed(node: Node) -> None:
+    """A peer that was accepted meanwhile counts as bound, and one that was denied as unknown."""
+    judged: list[int] = []
+    peers, clock = node.peers, node.clock.uptime
+    watch = BindingWatch(
+        node.frr, node.nhrpd, peers, node.telemetry, clock, lambda: None, lambda some: judged.append(len(some))
+    )
+    request, decision = accepted(2)
+    node.nhrpd.cache = frozenset({request.protocol_address})
+    for _ in range(2):
+        await watch.refresh()
+    assert judged == [1, 1]
+    node.apply_decision(request, decision)
+    await watch.refresh()
+    assert judged == [1, 1]
+    assert [member.absent_since for member in peers.memberships()] == [None]
+    peers.apply_decision(request, Deny(Reason.INTERNAL_ERROR, "test", "", ""), clock())
+    await watch.refresh()
+    assert judged == [1, 1, 1]

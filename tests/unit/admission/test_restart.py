@@ -237,8 +237,6 @@ async def test_who_registers_while_the_first_pass_compares_keeps_the_neighbor(
         node.accept(2)
         await node.settled()
     store.rows.clear()
-    node.start()
-    node.bgpd.batches.clear()
     loop, compute = asyncio.get_running_loop(), desired
     came: list[bool] = []
 
@@ -249,6 +247,8 @@ async def test_who_registers_while_the_first_pass_compares_keeps_the_neighbor(
         return compute(*arguments)
 
     monkeypatch.setattr(reconciler, "desired", meanwhile)
+    node.start()
+    node.bgpd.batches.clear()
     async with node.running():
         await node.settled()
     assert came

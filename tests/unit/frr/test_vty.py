@@ -1,6 +1,7 @@
 """The client of the daemons' vty sockets."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ from dmvpn_agent.bgp.settings import Instance
 from dmvpn_agent.frr.terminal import NotConnected, Reply, TerminalError, WithFallback
 from dmvpn_agent.frr.vty import VtySockets
 from dmvpn_agent.frr.vtysh import Vtysh
+from dmvpn_agent.policy.request import BindingRequest
 from fakes.bgpd_model import BgpdModel
 from fakes.vty_server import VtyServer, reply
 from fakes.waiting import until
@@ -229,6 +231,27 @@ async def test_nhrpd_is_read_by_its_socket(tmp_path: Path) -> None:
             await nhrpd.bindings(4, no_row)
     with pytest.raises(NhrpdUnavailable, match="nhrpd is not running"):
         await nhrpd.bindings(4, no_row)
+
+
+async def test_a_cache_that_shows_the_same_is_not_read_again(tmp_path: Path) -> None:
+    """Rows that cannot be read are reported each time."""
+    nhrpd, shown, skipped = FrrNhrpd(VtySockets(tmp_path), ["gre1"]), {"nbma": "203.0.113.2"}, list[str]()
+
+    async def read() -> tuple[BindingRequest, ...]:
+        return await nhrpd.bindings(4, skipped.append)
+
+    def answer(_: str) -> bytes:
+        row = {"interface": "gre1", "type": "dynamic", "protocol": "10.255.0.2", **shown}
+        return reply(json.dumps({"table": [row]}))
+
+    async with VtyServer(tmp_path, answer, "nhrpd"):
+        first = await read()
+        assert await read() is first
+        shown["nbma"] = "203.0.113.3"
+        assert [str(one.nbma_address) for one in await read()] == ["203.0.113.3"]
+        shown["nbma"] = "unreadable"
+        assert [await read() for _ in range(2)] == [(), ()]
+        assert len(skipped) == 2
 
 
 def _address(number: int) -> Address:
