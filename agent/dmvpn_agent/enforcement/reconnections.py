@@ -51,12 +51,16 @@ class Reconnections:
         self._dry_run = dry_run
         self._reconnections: dict[Address, _Reconnection] = {}
         self._connecting = False
+        self._added = asyncio.Event()
 
     async def run(self) -> None:
         """Connect until cancelled."""
         while True:
+            await self._added.wait()
             await asyncio.sleep(INTERVAL)
             await self.connect()
+            if not self._reconnections:
+                self._added.clear()
 
     def add(self, request: BindingRequest, give_up_after: timedelta = GIVE_UP_AFTER) -> None:
         """Connect to the peer of a request, if the request has the local NBMA address."""
@@ -68,6 +72,7 @@ class Reconnections:
         now = self._clock()
         reconnection = _Reconnection(local, request, since=now, due=now, until=now + give_up_after)
         self._reconnections[request.nbma_address] = reconnection
+        self._added.set()
 
     async def connect(self) -> None:
         """Ask charon for the connections that are due, ``AT_ONCE`` at most."""

@@ -57,22 +57,25 @@ class TeardownWatch:
         self._neighbors = neighbors
         self._clock = clock
         self._departing: dict[Address, _Departing] = {}
+        self._added = asyncio.Event()
         telemetry.observe(metrics.REVOKED_PRESENT, lambda: len(self._departing))
 
     def add(self, revoked: Revoked) -> None:
         """Start to check a revoked peer."""
         self._departing[revoked.request.protocol_address] = _Departing(revoked, self._clock())
+        self._added.set()
 
     async def run(self) -> None:
         """Check until cancelled."""
         while True:
+            await self._added.wait()
             await asyncio.sleep(CHECK_INTERVAL)
             self.check()
+            if not self._departing:
+                self._added.clear()
 
     def check(self) -> None:
         """Check what is left of each revoked peer."""
-        if not self._departing:
-            return
         now, bound, neighbors = self._clock(), self._bound(), self._neighbors()
         if bound is None or neighbors is None:
             return

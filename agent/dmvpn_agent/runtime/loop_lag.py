@@ -8,8 +8,9 @@ from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.clocks import Seconds
 from dmvpn_agent.runtime.telemetry import Telemetry
 
-#: Seconds between two measurements, and seconds for which one counts.
-INTERVAL, WINDOW = 0.1, 60.0
+#: Seconds between two measurements, and seconds for which one counts. Ten a second would be a tenth of all that an
+#: idle agent does.
+INTERVAL, WINDOW = 0.25, 60.0
 
 
 class LoopLag:

@@ -55,8 +55,18 @@ class Draft:
         if self.certificate:
             names |= {self.certificate.subject_rfc4514, self.certificate.subject, *self.certificate.identities}
         for request in self.requests:
-            names |= {one.identity for one in request.ike_peers or () if request.certificate is None}
-        return frozenset(name for name in names if name)
+            if request.certificate is None:
+                names |= {one.identity for one in request.ike_peers or ()}
+        return frozenset(names - {""})
+
+    @property
+    def nbma_address(self) -> Address | None:
+        """Return the first of ``nbma_addresses``."""
+        for request in self.requests:
+            return request.nbma_address
+        if self.sas:
+            return self.sas[0].remote_host
+        return self.known.nbma_address if self.known else None
 
     @property
     def nbma_addresses(self) -> tuple[Address, ...]:

@@ -1,12 +1,13 @@
 """Joins what the sources know into one value for each peer, with the stage that it has reached."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 
-from dmvpn_agent.addresses import Address
+from dmvpn_agent.addresses import Address, Network
+from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import NO_TRAFFIC, Traffic
 from dmvpn_agent.charon.sa_totals import SaOwner
@@ -55,7 +56,8 @@ class _Shared:
 
 def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
     sources = shared.sources
-    draft.members.sort(key=lambda member: _precedence(member, sources))
+    if len(draft.members) > 1:
+        draft.members.sort(key=lambda member: _precedence(member, sources))
     best = draft.members[0].peer if draft.members else None
     denial = draft.denials[-1] if draft.denials and not best else None
     bgp, alert = bgp_state(best, sources), alert_of(draft, shared.alerts)
@@ -72,7 +74,7 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         expected=_expectation(draft, learn=sources.learn),
         interface=draft.interface,
         kind=best.kind if best else known.kind if known else None,
-        nbma_address=next(iter(draft.nbma_addresses), None),
+        nbma_address=draft.nbma_address,
         bindings=_bindings(draft, shared),
         subject=best.subject if best else _subject(draft),
         identity=_identity(draft),
@@ -86,7 +88,7 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         decided_at=denial.at if denial else None,
         ike_sas=tuple(draft.sas),
         bgp=bgp,
-        shortcuts=tuple(net for one in draft.protocol_addresses for net in sources.shortcuts.get(one, ())),
+        shortcuts=_shortcuts(draft, sources),
         traffic=_traffic(owners, sources),
         sa_events=_sa_events(owners, sources),
         alert=alert.kind if alert and not evidence.ike else "",
@@ -144,6 +146,12 @@ def _bindings(draft: Draft, shared: _Shared) -> tuple[Binding, ...]:
     return tuple(Binding(protocol, nbma) for protocol, nbma in dict.fromkeys(pairs))
 
 
+def _shortcuts(draft: Draft, sources: Sources) -> tuple[Network, ...]:
+    if not sources.shortcuts:
+        return ()
+    return tuple(network for one in draft.protocol_addresses for network in sources.shortcuts.get(one, ()))
+
+
 def _sa_owners(draft: Draft, sources: Sources) -> list[SaOwner]:
     """Return under which names charon's SAs of a peer are counted."""
     profile = sources.tunnels.get(draft.interface, "")
@@ -151,13 +159,16 @@ def _sa_owners(draft: Draft, sources: Sources) -> list[SaOwner]:
     return [found for name in names if (found := (profile, name)) in sources.traffic]
 
 
-def _traffic(owners: Iterable[SaOwner], sources: Sources) -> Traffic:
+def _traffic(owners: Sequence[SaOwner], sources: Sources) -> Traffic:
+    if len(owners) == 1:
+        return sources.traffic[owners[0]]
     return reduce(Traffic.plus, (sources.traffic[one] for one in owners), NO_TRAFFIC)
 
 
-def _sa_events(owners: Iterable[SaOwner], sources: Sources) -> dict[str, int]:
-    counts: Counter[str] = Counter()
+def _sa_events(owners: Sequence[SaOwner], sources: Sources) -> Mapping[SaEventKind, int]:
+    if len(owners) == 1:
+        return sources.sa_events.get(owners[0], {})
+    counts: Counter[SaEventKind] = Counter()
     for one in owners:
-        for kind, count in sources.sa_events.get(one, {}).items():
-            counts[str(kind)] += count
-    return dict(counts)
+        counts.update(sources.sa_events.get(one, {}))
+    return counts

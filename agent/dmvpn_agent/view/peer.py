@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from dmvpn_agent.addresses import Address, Network
+from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.sa import NO_TRAFFIC, IkeSa, Traffic
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.peer import PeerKind
@@ -77,7 +78,7 @@ class JoinedPeer:
     ``identity``: the same for patterns: the subject in RFC 4514, or the IKE identity; empty if it showed none.
     ``fingerprint``: SHA-256 in hexadecimal, empty without a certificate. ``accepted``: the agent's decision, ``None``
     without one; ``denial``: why not; ``decided_at``: when a denied peer was last refused.
-    ``bgp`` is ``None`` if the node runs no BGP with it. ``traffic`` and ``sa_events`` (by ``SaEventKind``): since the
+    ``bgp`` is ``None`` if the node runs no BGP with it. ``traffic`` and ``sa_events``: since the
     start, or since it came back after more than ten minutes; without an IKE_SA for so long there are no events.
     ``alert``: charon's last one about it, by its kind.
     """
@@ -105,7 +106,7 @@ class JoinedPeer:
     bgp: BgpState | None = None
     shortcuts: tuple[Network, ...] = ()
     traffic: Traffic = NO_TRAFFIC
-    sa_events: Mapping[str, int] = field(default_factory=dict)
+    sa_events: Mapping[SaEventKind, int] = field(default_factory=dict)
     alert: str = ""
     since: datetime | None = None
     track: Track = UNTRACKED

@@ -12,7 +12,7 @@ from dmvpn_agent.view.settings import PeersSettings
 from dmvpn_agent.view.stage import Stage
 
 #: Seconds between two looks if nothing has changed. With a thousand peers each takes 40 ms of a thread.
-INTERVAL = 30.0
+INTERVAL = 60.0
 #: Seconds until the sources are compared with what was joined: that takes no time.
 CHECK_INTERVAL = 1.0
 #: Seconds that changes wait for others, so that a thousand peers that come at once cost few looks.

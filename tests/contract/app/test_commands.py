@@ -218,7 +218,7 @@ def test_a_reload_of_an_invalid_configuration_is_refused(console: Console) -> No
     assert not console.agent.events("config_refused")
     console.agent.config.write_text(good)
     assert console("reload") == (0, "the configuration is in force\n")
-    assert console.agent.events("config_reloaded")
+    console.agent.wait_for("config_reloaded")
     assert console("resync")[0] == 0
 
 

@@ -146,7 +146,7 @@ class Node:
         if up:
             busy = self.chance.randint(1, 9) * 10**6 * (3 if name == "spoke2" else 1)
             carried = carried.plus(Traffic(busy, busy // 900, busy // 3, busy // 2700))
-        events = dict(before.sa_events) if before else {str(one): 0 for one in SaEventKind}
+        events = dict(before.sa_events) if before else dict.fromkeys(SaEventKind, 0)
         if step % 50 == number or (before and before.stage is not stage):
             events = {event: count + self.chance.randint(0, 1) for event, count in events.items()}
         address, nbma = ip_address(f"10.255.0.{number}"), ip_address(f"203.0.113.{number}")
