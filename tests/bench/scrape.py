@@ -4,7 +4,6 @@ The agent is a process of its own, with the real bgpd; charon and nhrpd's comman
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -14,27 +13,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-import structlog
-
-from bench.network import LARGE
 from bench.stretches import CONFIG, PEERS, _prepare, _world
 from contract.frr import available
 from dmvpn_agent.admission.reauthorizer import SETTLING
-from dmvpn_agent.app import AgentApp
-from dmvpn_agent.config.file import load
-from dmvpn_agent.runtime.clocks import Clocks
-from dmvpn_agent.runtime.garbage import search_seldom, spare_present_objects
 from dmvpn_agent.view.table import table
 from factories import NOW
-from fakes.waiting import running, until
 
 SCRAPES = 100
 SILENT = 1000
-IDLE = 60.0
+#: Seconds. charon's SAs are listed and the peers joined each minute.
+IDLE = 120.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -84,50 +75,6 @@ class _Agent:
         return found
 
 
-async def _run(directory: Path, frr: Path, port: int) -> None:
-    """Be the agent: print when all peers are configured, and the longest delay when asked."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    file = directory / "agent.toml"
-    file.write_text(CONFIG.format(directory=directory, frr=frr, port=port))
-    app = AgentApp(replace(load(file), policy=LARGE), clocks=Clocks(now=lambda: NOW))
-    await app.start()
-    search_seldom()
-    spare_present_objects()
-    keeper, probe = app.components.bgp.reconciler, _Probe()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, probe.start)
-    loop.add_signal_handler(signal.SIGUSR2, probe.stop)
-    async with running(app.run()):
-        assert keeper
-        await until(lambda: keeper.last_sync and len(keeper.neighbors() or ()) == PEERS)
-        await until(lambda: len(app.components.view.peer_watch.current) == PEERS)
-        print("ready", flush=True)
-        await asyncio.Event().wait()
-
-
-class _Probe:
-    """Measures by how much short sleeps are too long."""
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[None] | None = None
-        self._longest = 0.0
-
-    def start(self) -> None:
-        self._longest = 0.0
-        self._task = asyncio.create_task(self._measure())
-
-    def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-        print(self._longest, flush=True)
-
-    async def _measure(self) -> None:
-        while True:
-            began = time.perf_counter()
-            await asyncio.sleep(0.001)
-            self._longest = max(self._longest, time.perf_counter() - began - 0.001)
-
-
 def _rows(agent: _Agent) -> list[tuple[object, ...]]:
     for _ in range(3):
         agent.scrape()
@@ -174,9 +121,12 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with _world(directory) as bgpd:
+        file = directory / "agent.toml"
+        file.write_text(CONFIG.format(directory=directory, frr=bgpd.directory, port=port))
         # structlog imports rich if it is there, which only a tool of the tests brings: 5 MB.
-        code = "import sys, runpy; sys.modules['rich'] = None; runpy.run_module('bench.scrape', run_name='__main__')"
-        argv = [sys.executable, "-c", code, str(directory), str(bgpd.directory), str(port)]
+        module = "runpy.run_module('bench.scraped_agent', run_name='__main__')"
+        code = f"import sys, runpy; sys.modules['rich'] = None; {module}"
+        argv = [sys.executable, "-c", code, str(file), NOW.isoformat(), str(PEERS)]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE)
         try:
             assert process.stdout
@@ -199,8 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
-    else:
-        main()
+    main()

@@ -28,6 +28,7 @@ from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.app import AgentApp
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.config.file import load
+from dmvpn_agent.frr.nhrp_cache import CACHE_COMMANDS
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_client import read_status
@@ -127,9 +128,9 @@ async def _surroundings(directory: Path, frr: Path) -> None:
         {"interface": "gre1", "type": "dynamic", "protocol": str(address(number)), "nbma": str(nbma(number))}
         for number in range(PEERS)
     ]
-    cache = reply(json.dumps({"attr": {}, "table": rows}, indent=2))
+    cache, empty = (reply(json.dumps({"attr": {}, "table": table}, indent=2)) for table in (rows, []))
     await charon.start()
-    async with VtyServer(frr, lambda _: cache, "nhrpd"):
+    async with VtyServer(frr, lambda command: cache if command == CACHE_COMMANDS[4] else empty, "nhrpd"):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
