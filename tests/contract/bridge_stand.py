@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dmvpn_agent.bridge.commands import Commands, InitLimits
 from dmvpn_agent.bridge.duplicate_terminator import DuplicateTerminator
 from dmvpn_agent.bridge.vici_server import ViciServer
 from dmvpn_agent.charon.vici_client import ViciCharon
+from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import der
@@ -42,6 +44,7 @@ class Stand:
         self.forged: list[bytes] = []
         self.limits = InitLimits()
         self.now = 0.0
+        self.off = timedelta()
         self.bridge: Bridge
 
     def is_ours(self, certificate: bytes, _: Sequence[bytes]) -> bool:
@@ -56,12 +59,15 @@ class Stand:
     async def bridged(self) -> AsyncIterator[None]:
         store = Store(self.folder / "bridge.sqlite", CertificateTable.TABLE)
         store.open()
-        certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry)
+        clocks = Clocks(lambda: utc_now() + self.off)
+        certificates = Certificates(CertificateTable(store), self.is_ours, self.telemetry, clocks)
         certificates.start()
         upstream = ViciCharon(self.charon.path, self.telemetry)
         duplicates = DuplicateTerminator({"dmvpn"}, self.telemetry, lambda: self.now)
         acquirer = Acquirer(self.send_acquire_packet, self.telemetry, lambda: self.now)
-        self.bridge = Bridge(upstream, certificates, duplicates, acquirer, {"dmvpn", "dmvpn2"}, self.telemetry)
+        self.bridge = Bridge(
+            upstream, certificates, duplicates, acquirer, {"dmvpn", "dmvpn2"}, self.telemetry, clock=clocks.now
+        )
         commands = Commands(self.bridge, acquirer, {"dmvpn", "dmvpn2"}, self.limits, self.telemetry)
         server = ViciServer(self.listen, self.bridge, commands.answer, self.telemetry, max_unsent=100_000)
         server.start()

@@ -40,7 +40,8 @@ class Bridge:
     """Keeps nhrpd in step with charon.
 
     ``profiles``: the names of the connections that nhrpd has to know of. ``announced``: the circuits that the program
-    before this one announced to the clients that it handed over. ``acquirer``: accepts a request for two addresses
+    before this one announced to the clients that it handed over; those of other connections are announced as gone,
+    because no listing has them. ``acquirer``: accepts a request for two addresses
     again once a circuit between them has come or gone.
     """
 
@@ -73,7 +74,7 @@ class Bridge:
         self._ready = asyncio.Event()
         self._wait = ConnectionWait()
         self.clients = Clients(certificates, telemetry)
-        self.circuits = CircuitTable(circuit for circuit in announced if circuit[0].name in profiles)
+        self.circuits = CircuitTable(announced)
         self.session: CharonSession | None = None
         telemetry.observe(metrics.VICI_CONNECTED, lambda: self.ready)
 

@@ -52,9 +52,12 @@ class KeptTrust:
         if self._had_authorities or self._directory is None:
             return self._had_authorities
         try:
-            return (self._directory / _SEEN).exists()
+            (self._directory / _SEEN).stat()  # from Python 3.14 on, exists() hides why it is False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         except OSError:
             return True  # assume one: an unreadable directory must not let a peer in
+        return True
 
     def note_authorities(self) -> None:
         """Remember that the operator has CA certificates."""

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Hashable
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 #: A larger file is not a CRL of a DMVPN.
@@ -20,13 +21,26 @@ class Listing(NamedTuple):
     def of(cls, path: Path) -> "Listing":
         """List the files of a path; a directory that cannot be read is a problem, not an exception."""
         try:
-            if path.is_dir():
-                # The name of a file that is being written begins with a dot until it is renamed.
-                entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-                return cls(tuple(entry for entry in entries if entry.is_file()))
-            return cls((path,)) if path.exists() else cls((), missing=True)
+            if (mode := _mode(path)) is None:
+                return cls((), missing=True)
+            if not S_ISDIR(mode):
+                return cls((path,))
+            # The name of a file that is being written begins with a dot until it is renamed.
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+            return cls(tuple(entry for entry in entries if S_ISREG(_mode(entry) or 0)))
         except OSError as error:
             return cls((), problem=f"{path}: {why(error)}; check that the agent's user may read it")
+
+
+def _mode(path: Path) -> int | None:
+    """Return a file's type and mode, ``None`` if there is none. Raises ``OSError``.
+
+    From Python 3.14 on, ``is_dir`` and ``exists`` do not tell a file that is absent from one that cannot be reached.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def list_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[str]]:

@@ -8,6 +8,7 @@ from contract.bridge_stand import DESTROYING, HUB, INSTALLED, Stand, spoke, stan
 from dmvpn_agent.bridge import bridge, metrics
 from dmvpn_agent.charon.commands import list_plugins
 from dmvpn_agent.charon.vici import Packet, PacketType
+from dmvpn_agent.runtime.clocks import utc_now
 from factories import NOW, YEAR, der
 from fakes.charon import FakeSa
 from fakes.nhrpd_vici import NhrpdVici
@@ -108,6 +109,44 @@ async def test_a_certificate_goes_with_its_ike_sa(stand: Stand) -> None:
     stand.charon.up(spoke(2))
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.received == [("list-sa", 12, b"")]
+
+
+@pytest.mark.parametrize("jump", [YEAR, -YEAR], ids=["forward", "back"])
+async def test_a_jump_of_the_time_of_day_changes_no_circuit(stand: Stand, jump: timedelta) -> None:
+    """What is announced stays, with its certificate, and a peer that comes afterwards gets its own."""
+    valid = der(not_before=NOW - 3 * YEAR, not_after=NOW + 3 * YEAR)
+    stand.charon.certificates = [valid]
+    sa = spoke()
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(sa)
+        await until(lambda: nhrpd.received)
+        stand.off = jump
+        for _ in range(3):
+            stand.charon.requests.clear()
+            stand.charon.raise_event("ike-update", {sa.name: sa.section()})
+            await until(lambda: "list-sas" in {name for name, _ in stand.charon.requests})
+        stand.charon.up(spoke(5))
+        await until(lambda: len(nhrpd.received) == 2)
+        stand.charon.rekey_child(1, old=11, new=12)
+        await until(lambda: len(nhrpd.received) == 4)
+        assert nhrpd.received == [(INSTALLED, 11, valid), (INSTALLED, 15, valid), (INSTALLED, 12, valid),
+                                  (DESTROYING, 11, valid)]  # fmt: skip
+        assert "terminate" not in {name for name, _ in stand.charon.requests}
+
+
+@pytest.mark.parametrize("jump", [YEAR, -YEAR], ids=["forward", "back"])
+async def test_after_a_jump_a_certificate_that_is_not_valid_then_does_not_count(
+    stand: Stand, jump: timedelta
+) -> None:
+    """A peer that is connected keeps what it proved; the agent judges its dates."""
+    stand.charon.certificates = [der(not_before=utc_now() - YEAR / 2, not_after=utc_now() + YEAR / 2)]
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke())
+        await until(lambda: nhrpd.received)
+        stand.off = jump
+        stand.charon.up(spoke(5))
+        await until(lambda: len(nhrpd.received) == 2)
+        assert [bool(certificate) for _, _, certificate in nhrpd.received] == [True, False]
 
 
 async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> None:

@@ -6,13 +6,14 @@ import itertools
 import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from contract.bridge_process import BridgeProcess
 from dmvpn_agent.bridge.certificate_table import CertificateTable
-from dmvpn_agent.charon.vici import Packet, PacketType, encode
+from dmvpn_agent.charon.vici import Packet, PacketType, encode, text
 from factories import der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.nhrpd_vici import nhrpd_at
@@ -150,6 +151,32 @@ async def test_changes_during_an_upgrade_are_announced_after_it(bridge: BridgePr
         go_on.touch()
         await until(lambda: len(nhrpd.received) == 2)
         assert [what[:2] for what in nhrpd.received] == [(INSTALLED, 1003), (DESTROYING, 1001)]
+        assert not nhrpd.closed
+
+
+async def test_the_circuits_of_a_profile_that_was_removed_go_in_the_upgrade(
+    bridge: BridgeProcess, charon: FakeCharon
+) -> None:
+    """Their IKE_SAs stay, and nhrpd is not told of them again."""
+    both = 'interfaces = { gre1 = "dmvpn", gre2 = "dmvpn2" }'
+    config = bridge.config.read_text()
+    bridge.config.write_text(f"{config}[nhrp]\n{both}\n")
+    other = replace(_spoke(2), name="dmvpn2")
+    for sa in (_spoke(1), other):
+        charon.up(sa)
+    await bridge.start()
+    async with nhrpd_at(bridge.listen) as nhrpd:
+        assert {child for _, child, _ in nhrpd.received} == {1001, 1002}
+        nhrpd.received.clear()
+        bridge.config.write_text(config)
+        await bridge.upgrade()
+        await until(lambda: nhrpd.events(DESTROYING) == [1002])
+        nhrpd.received.clear()
+        nhrpd.request("list-sas")
+        nhrpd.request("terminate", ike_id="2")
+        await until(lambda: len(nhrpd.answers) == 7)
+        assert [child for _, child, _ in nhrpd.received] == [1001]
+        assert "no matching SAs" in text(nhrpd.answers[-1].message, "errmsg")
         assert not nhrpd.closed
 
 

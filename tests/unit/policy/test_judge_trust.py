@@ -152,9 +152,11 @@ class TestConfirmation:
         printed = ", ".join(f"OU={unit}" for unit in units[:-10]) + ", OU=(invalid ID_DE"
         cut = IkePeer(printed[:511], has_certificate=True)
         assert peer_of(request(*units, ike_peers=frozenset({cut})))
-        assert (
-            denial_of(request(*units, ike_peers=frozenset({cut, STRANGER}))).reason is Reason.CERTIFICATE_UNCONFIRMED
-        )
+        by_key = IkePeer("spoke6.example", has_certificate=False)
+        by_eap = IkePeer("spoke6.example", has_certificate=True, unproven=True)
+        for other in (STRANGER, by_key, by_eap):
+            denied = denial_of(request(*units, ike_peers=frozenset({cut, other})))
+            assert denied.reason is Reason.CERTIFICATE_UNCONFIRMED
 
     @pytest.mark.parametrize(
         "other",

@@ -3,17 +3,22 @@
 import os
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.x509.kept_trust import KeptTrust
 from dmvpn_agent.x509.settings import TrustFiles
 from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import TrustFilesReader, read_trust
 from factories import NOW, Clock, crl_pem
+from pki import Party
 from trusting import DAY, ca_and_crls, serials
 
 
@@ -81,6 +86,26 @@ class TestKeptCrls:
         read = reader.read()
         assert (serials(read.trust), read.rolled_back) == ({9}, ())
 
+    def test_each_key_of_a_ca_has_a_newest_crl_of_its_own(self, files: TrustFiles) -> None:
+        """A re-keyed CA keeps its name and begins to count anew; also after a restart, and without the files."""
+        kept, former, present = files.crls[0].parent / "kept", Party("CA", "former"), Party("CA", "present")
+        for number, one in enumerate((former, present)):
+            (files.authorities[0] / f"{number}.pem").write_text(DER_cert_to_PEM_cert(one.certify(one)))
+        paths = [files.crls[0] / name for name in ("former.crl", "present.crl")]
+        crls = [_crl(former, 5, number=9, update=NOW), _crl(present, 6, number=1, update=NOW - DAY)]
+        for path, crl in zip(paths, crls, strict=True):
+            path.write_bytes(crl)
+        read = TrustFilesReader(files, KeptTrust(kept)).read()
+        assert (serials(read.trust), read.rolled_back, read.problems) == ({5, 6}, (), ())
+        assert (len(list(kept.glob("*.crl"))), list(kept.glob("*-*.crl"))) == (2, [])
+        for path in paths:
+            path.unlink()
+        assert serials(TrustFilesReader(files, KeptTrust(kept)).read().trust) == {5, 6}
+        paths[0].write_bytes(_crl(former, number=8, update=NOW))
+        paths[1].write_bytes(_crl(present, 7, number=2, update=NOW))
+        read = TrustFilesReader(files, KeptTrust(kept)).read()
+        assert (serials(read.trust), len(read.rolled_back)) == ({5, 7}, 1)
+
     @pytest.mark.parametrize("first", [5, None])
     def test_if_no_crl_of_a_signer_is_newer_all_count(self, files: TrustFiles, first: int | None) -> None:
         """This holds in any order and after a restart, until there is a newer one."""
@@ -147,3 +172,27 @@ class TestKeptCrls:
         assert reader.read().trust == Trust(requires_chain=True)
         assert reader.read().trust == Trust(requires_chain=True)
         assert TrustFilesReader(files, KeptTrust(files.crls[0].parent / "kept")).read().trust.requires_chain
+
+    def test_a_state_directory_that_cannot_be_read_lets_no_peer_in(self, files: TrustFiles) -> None:
+        """It may say that there was a CA: charon's verification alone does not count then."""
+        (files.authorities[0] / "lab.pem").unlink()
+        directory = files.crls[0].parent / ("long" * 100)  # its name is longer than a file system takes
+        assert KeptTrust(directory).had_authorities
+        assert TrustFilesReader(files, KeptTrust(directory)).read().trust == Trust(requires_chain=True)
+        unreachable = replace(files, authorities=(directory,))
+        assert TrustFilesReader(unreachable, KeptTrust(None)).read().trust.requires_chain
+
+
+def _crl(by: Party, *revoked: int, number: int, update: datetime) -> bytes:
+    """Return a CRL (DER) of the party."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(by.name)
+        .last_update(update)
+        .next_update(update + 7 * DAY)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for serial in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(update).build()
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(by.private_key, SHA256()).public_bytes(Encoding.DER)
