@@ -23,6 +23,7 @@ from dmvpn_agent.config.settings import Config
 from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.doctor.inspect_charon import read_charon, swanctl_confined
+from dmvpn_agent.doctor.inspect_nftables import guard_refusal, read_table, section_refusals, titled_sections
 from dmvpn_agent.doctor.inspect_routes import read_nbma_routes, read_rp_filters
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.neighbours import neighbour_differences
@@ -48,9 +49,6 @@ from dmvpn_agent.kernel.iptables.program import Iptables
 from dmvpn_agent.kernel.links.mtu import negotiated
 from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.kernel.links.settings import DEFAULT_VRF
-from dmvpn_agent.kernel.nftables.desired import desired_sections
-from dmvpn_agent.kernel.nftables.program import Nftables
-from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
 from dmvpn_agent.renewal.state import read_state
 from dmvpn_agent.runtime.exposition import served
@@ -66,16 +64,6 @@ TIMEOUT = 10.0
 MAX_OUTPUT = 4 << 20
 #: User and primary group of the services in deploy/.
 SERVICE_USER, SERVICE_GROUP = "dmvpn-agent", "frrvty"
-
-#: The sections of the agent's nftables table that an operator configures.
-_SECTIONS = {
-    SectionName.REDIRECT: "redirect rule",
-    SectionName.SOURCE_FILTER: "source filter",
-    SectionName.GUARD: "GRE guard",
-    SectionName.GROUPS: "groups",
-    SectionName.MULTICAST: "multicast",
-    SectionName.MSS: "MSS clamp",
-}
 
 V = TypeVar("V")
 
@@ -93,11 +81,7 @@ def expected(config: Config) -> Expected:
         announced=_announced(config),
         ip_versions=config.policy.ip_versions,
         bgp_ipv6=config.bgp.ipv6 if config.bgp else None,
-        sections={
-            _SECTIONS[section.name]: section.objects
-            for section in desired_sections(config.table, (), {})
-            if section.name in _SECTIONS
-        },
+        sections={title: section.objects for title, section in titled_sections(config.table).items()},
         chains=desired_chains(config.chain),
         vrfs={name: link.vrf for name, link in config.links.items() if link.vrf and link.vrf != DEFAULT_VRF},
         guard=config.guard.mode if config.guard else FilterMode.OFF,
@@ -138,7 +122,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         swanctl_confined=await _read(lambda: swanctl_confined(config.ike.vici_socket)),
         authorities=tuple(authority.subject for authority in trust.authorities),
         trust_problems=trust_problems,
-        table=await _read(_table),
+        table=await _read(read_table),
         bgp=await _read(lambda: read_bgp(config)) if config.bgp else None,
         metrics={
             name: MetricsView(
@@ -151,7 +135,8 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         tunnels=await read_preview(config.links),
         crl_fetches=await _crl_fetches(config.crl, trust, charon),
         neighbours=await _read(lambda: neighbour_differences(config.interfaces)),
-        guard_refusal=await _read(lambda: _guard_refusal(config)),
+        refusals=await _read(lambda: section_refusals(config.table)),
+        guard_refusal=await _read(lambda: guard_refusal(config.guard)),
         renewal=read_state(config.renewal.state) if config.renewal.server else None,
         unresolved_hubs=await _read(lambda: unresolved_hubs(Terminals(config.frr).reader)),
         placeholders=await _read(read_placeholders),
@@ -288,12 +273,3 @@ async def _routes(networks: Sequence[Network]) -> dict[Network, str]:
         if found := parse_route(await _print(*words)):
             routes[network] = found
     return routes
-
-
-async def _guard_refusal(config: Config) -> str:
-    return await Nftables().refusal(config.guard.section()) if config.guard else ""
-
-
-async def _table() -> frozenset[str]:
-    shown = await Nftables().show()
-    return frozenset(shown.content) if shown else frozenset()

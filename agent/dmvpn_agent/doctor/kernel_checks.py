@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.doctor.check import Check, Level, result, unknown
-from dmvpn_agent.doctor.node import FAMILIES, Expected, LinkView, NodeView, Unknown
+from dmvpn_agent.doctor.node import FAMILIES, GUARD_TITLE, Expected, LinkView, NodeView, Unknown
 from dmvpn_agent.kernel.iptables.chain import CHAIN, REMEDY, TABLE, ChainState, matches
 from dmvpn_agent.kernel.links.changes import commands
 from dmvpn_agent.kernel.links.preview import LinkPreview
@@ -86,8 +86,12 @@ def kernel_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
         yield _forwarding("forwarding of IPv6", node.forwards_ipv6, "net.ipv6.conf.all.forwarding")
     yield from _routes(node.routes, expected)
     for title, objects in expected.sections.items():
-        if title == "GRE guard" and node.guard_refusal:
+        if title == GUARD_TITLE and node.guard_refusal:
             continue  # see guard_checks
+        if not isinstance(node.refusals, Unknown) and title in node.refusals:
+            why, do = node.refusals[title]
+            yield Check(title, Level.FAULT, f"refused by nft: {why}", "in table inet dmvpn_agent", do)
+            continue
         if isinstance(node.table, Unknown):
             yield unknown(title, node.table, "install nftables, the kernel needs nf_tables, nft_log and nft_fib_inet;"
                           f" or turn the {title} off: iptables cannot have it")  # fmt: skip

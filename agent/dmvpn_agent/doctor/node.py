@@ -23,6 +23,8 @@ NHRPD_VICI = "/run/charon.vici"
 SOMEWHERE = IPv4Address("198.51.100.1")
 #: The value of ``rp_filter`` with which the kernel drops packets that came by another way than answers go.
 STRICT = 1
+#: The title of the section that keeps GRE without IPsec out.
+GUARD_TITLE = "GRE guard"
 #: FRR's keyword for an IP version.
 FAMILIES = {4: "ip", 6: "ipv6"}
 
@@ -215,8 +217,9 @@ class NodeView:
     ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
     and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
     ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
-    ``guard_refusal``: why nft refuses the GRE guard, empty if it does not. ``neighbours``: by interface, the commands
-    without which the kernel asks IPv6 neighbours by itself.
+    ``refusals``: by title, why nft refuses a section of the table, and what to do. ``guard_refusal``: why nft refuses
+    the GRE guard, empty if it does not. ``neighbours``: by interface, the commands without which the kernel asks IPv6
+    neighbours by itself.
     ``renewal`` of the own certificate is ``None`` without ``renewal.server``. ``unresolved_hubs``: the hubs' DNS
     names that nhrpd has not resolved, each with why this machine does not either, ``""`` if it does.
     ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left. ``nbma_routes``: of the NBMA
@@ -243,6 +246,7 @@ class NodeView:
     tunnels: LinkPreview = NO_LINKS
     probes: tuple[PathProbe, ...] = ()
     crl_fetches: Mapping[str, str] = field(default_factory=dict)
+    refusals: Mapping[str, tuple[str, str]] | Unknown = field(default_factory=dict)
     guard_refusal: str | Unknown = ""
     renewal: RenewalState | None = None
     neighbours: Mapping[str, str] | Unknown = field(default_factory=dict)

@@ -20,6 +20,7 @@ from dmvpn_agent.kernel.nftables import multicast_rule, redirect_rule
 from dmvpn_agent.kernel.nftables.gre_guard import COUNTERS
 from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER
 from dmvpn_agent.renewal.settings import RenewalSettings
 from dmvpn_agent.renewal.state import read_state
@@ -176,7 +177,7 @@ def source_filter_status(table: TableReconciler) -> dict[str, Any] | None:
     received, spoofed = table.peer_totals.of(RECEIVED), table.peer_totals.of(SPOOFED)
     return {
         "mode": str(settings.mode),
-        "installed": table.installed,
+        "installed": table.has(SectionName.SOURCE_FILTER),
         "unknown_sender_packets": table.totals.total(UNKNOWN_COUNTER).packets,
         "peers": [
             {
@@ -197,7 +198,7 @@ def gre_guard_status(guard: GuardWatch, table: TableReconciler) -> dict[str, Any
         return None
     return {
         "mode": str(settings.mode),
-        "installed": table.installed and not guard.refusal,
+        "installed": table.has(SectionName.GUARD) and not guard.refusal,
         "refusal": guard.refusal,
         "clear_packets": {way: table.totals.total(name).packets for way, name in COUNTERS.items()},
     }

@@ -101,6 +101,9 @@ class _Firewall:
     async def change(self, script: str) -> None:
         self.installed = True
 
+    async def refusal(self, section: Section) -> str:
+        raise AssertionError
+
     async def remove(self) -> None:
         self.installed = True
 

@@ -85,7 +85,7 @@ def test_the_chain_of_iptables_must_be_there(state: ChainState | Unknown, level:
     """With all its rules and one jump; with the variant, and what to do if it cannot be read."""
     expected = replace(EXPECTED, chains=CHAINS)
     node: Any = SimpleNamespace(
-        forwards=True, forwards_ipv6=True, routes={}, table=frozenset(), iptables=state, tunnels=NO_LINKS
+        forwards=True, forwards_ipv6=True, routes={}, table=frozenset(), refusals={}, iptables=state, tunnels=NO_LINKS
     )
     (check,) = (check for check in kernel_checks(node, expected) if check.name == "chain of iptables")
     assert check.level is level
@@ -100,6 +100,7 @@ def test_what_iptables_cannot_have_is_named() -> None:
         forwards_ipv6=True,
         routes={},
         table=Unknown("nft cannot be started"),
+        refusals=Unknown("nft cannot be started"),
         iptables=ChainState("", {}),
         tunnels=NO_LINKS,
     )

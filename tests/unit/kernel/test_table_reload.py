@@ -31,6 +31,9 @@ class _Firewall:
     async def change(self, script: str) -> None:
         raise FirewallError("a set is declared in another way")
 
+    async def refusal(self, section: Section) -> str:
+        raise AssertionError
+
     async def remove(self) -> None:
         raise AssertionError
 

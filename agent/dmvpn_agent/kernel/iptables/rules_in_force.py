@@ -4,6 +4,7 @@ from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.iptables.reconciler import ChainReconciler
 from dmvpn_agent.kernel.nftables import multicast_rule, redirect_rule
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.runtime.telemetry import Telemetry
 
 
@@ -19,14 +20,14 @@ class RulesInForce:
         """Tell whether the redirect rule is in place; ``None`` if there is to be none."""
         if self._chain.settings.redirect:
             return self._chain.installed
-        return self._table.installed if self._table.settings.redirect else None
+        return self._table.has(SectionName.REDIRECT) if self._table.settings.redirect else None
 
     @property
     def multicast(self) -> bool | None:
         """Tell whether the multicast rule is in place; ``None`` if there is to be none."""
         if self._chain.settings.multicast:
             return self._chain.installed
-        return self._table.installed if self._table.settings.multicast else None
+        return self._table.has(SectionName.MULTICAST) if self._table.settings.multicast else None
 
     def packets(self, counter: str) -> int:
         """Return how many packets a rule has counted since the agent started."""

@@ -32,5 +32,11 @@ class Firewall(Protocol):
         Raises ``FirewallError``, or ``TableChangedError`` if something that the commands name is not there.
         """
 
+    async def refusal(self, section: Section) -> str:
+        """Return why nft or the kernel refuses a section; empty if it does not. Nothing is changed.
+
+        Raises ``FirewallError`` if nft cannot be run, or refuses any section.
+        """
+
     async def remove(self) -> None:
         """Delete the agent's table if it exists. Raises ``FirewallError``."""

@@ -45,7 +45,7 @@ def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callabl
             samples[label] = samples.get(label, 0) + getattr(count, attribute)
         return samples
 
-    telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed)
+    telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed and not table.refused.why)
     telemetry.observe(metrics.SOURCE_FILTER, lambda: _modes(table.in_force.source_filter if table.in_force else None))
     telemetry.observe(metrics.GRE_GUARD, lambda: _modes(table.in_force.guard if table.in_force else None))
     telemetry.observe(metrics.CLEAR_GRE, lambda: _clear_gre(table))

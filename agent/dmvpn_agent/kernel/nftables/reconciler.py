@@ -18,7 +18,8 @@ from dmvpn_agent.kernel.nftables.plan import (
     plan,
     replace_rules,
 )
-from dmvpn_agent.kernel.nftables.section import Elements, Section
+from dmvpn_agent.kernel.nftables.refused import RefusedSections
+from dmvpn_agent.kernel.nftables.section import Elements, Section, SectionName
 from dmvpn_agent.kernel.nftables.settings import TableSettings
 from dmvpn_agent.kernel.nftables.shown_table import ShownTable
 from dmvpn_agent.kernel.nftables.source_filter import MAPS
@@ -71,6 +72,7 @@ class TableReconciler:
         self._backoff = Backoff(FIRST_RETRY_INTERVAL, CHECK_INTERVAL)
         self._source = Source(SourceName.NFTABLES, telemetry)
         self._troubles = Troubles[str]()
+        self.refused = RefusedSections(firewall)
         # How many events called for a reading, now and at the last reading; how many of them were notifications from
         # the kernel, now and when that of the last write has come.
         self._events, self._events_at_reading, self._notified, self._notified_of_write = 1, 0, 0, 0
@@ -103,7 +105,12 @@ class TableReconciler:
         """Put new settings in force."""
         if settings != self.settings:
             self.settings = settings
+            self.refused.forget()
             self.trigger()
+
+    def has(self, section: SectionName) -> bool:
+        """Tell whether the table is as desired, with this section if it is configured."""
+        return self.installed and section not in self.refused.why
 
     async def run(self) -> None:
         """Check the table until cancelled."""
@@ -140,9 +147,12 @@ class TableReconciler:
             )
 
     async def _check(self) -> None:
-        shown = self.shown if self._is_current else await self._read()
-        settings = self.settings  # a reload may come at any await
-        sections = await self._sections(shown)
+        shown = self.shown
+        if not self._is_current:
+            shown = await self._read()
+            await self.refused.retry()
+        settings = self.refused.without(self.settings)  # a reload may come at any await
+        sections = await self._sections(shown, settings)
         todo = plan(sections, shown, self._written)
         if todo is None:
             self.installed = True
@@ -150,16 +160,22 @@ class TableReconciler:
             self.installed = shown is not None
             self._log_dry_run(todo, sections, shown)
         else:
-            await self._apply(todo, sections, shown)
+            try:
+                await self._apply(todo, sections, shown)
+            except FirewallError as error:
+                if self._is_overtaken(error) or not await self.refused.find(sections, shown):
+                    raise
+                self.trigger()
+                return
         self.in_force = settings if self.installed and not (self._dry_run and todo) else None
 
-    async def _sections(self, shown: ShownTable | None) -> tuple[Section, ...]:
+    async def _sections(self, shown: ShownTable | None, settings: TableSettings) -> tuple[Section, ...]:
         present: Elements = shown.members if shown else {}
-        inputs = self.settings, self._peers(), {name: present.get(name) for name in MAPS}
+        inputs = settings, self._peers(), {name: present.get(name) for name in MAPS}
         if inputs == self._computed[0]:
             return self._computed[1]
         # A thread, because a thousand peers take 30 ms: the agent answers nhrpd in the meantime.
-        sections = await asyncio.to_thread(desired_sections, self.settings, inputs[1], present)
+        sections = await asyncio.to_thread(desired_sections, settings, inputs[1], present)
         self._computed = inputs, sections
         for trouble in self._troubles.new(text for section in sections for text in section.troubles):
             log.error("nftables_incomplete", why=trouble, consequence="packets of this peer count as spoofed")
