@@ -23,7 +23,6 @@ from ca_registry import PASSPHRASE, make_registry
 from dmvpn_agent.ca import keys, schema
 from dmvpn_agent.ca.authorities import read_authorities
 from dmvpn_agent.ca.database import Database
-from dmvpn_agent.ca.keys import new_key, plain_pem
 from dmvpn_agent.ca.reading import find_node, read_audit
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.sites import NewSite, add_node, add_site
@@ -32,6 +31,7 @@ from dmvpn_agent.enrolment.server import EnrolmentServer
 from dmvpn_agent.enrolment.settings import ServeSettings
 from dmvpn_agent.runtime.clocks import Clocks, utc_now
 from dmvpn_agent.runtime.endpoint import Endpoint
+from dmvpn_agent.x509.private_key import new_key, plain_pem
 
 EST = "/.well-known/est"
 

@@ -33,13 +33,26 @@ def pools(connection: Connection, kind: Kind | None = None) -> list[Block]:
 
 def add_pool(connection: Connection, block: Block) -> None:
     """Add a pool. Raises ``CaError`` if it overlaps another one."""
+    if block.kind is Kind.PREFIX:
+        _refuse_inside_tunnels(connection, block)
     for other in pools(connection, block.kind):
         if block.overlaps(other):
             raise CaError(f"{_NAMES[block.kind]}: {block} overlaps {other}, which exists already",
                           "leave out what exists already")  # fmt: skip
+    if block.kind is not Kind.PREFIX and block.low == block.high and not is_usable(block, block.low):
+        raise CaError(f"{_NAMES[block.kind]}: {block} is reserved: no node can have it", "name another one")
+    if block.kind is Kind.ADDRESS and block.low == block.high:
+        raise CaError(f"{_NAMES[block.kind]}: {block} is a single address", "name a network with room for all nodes")
     _insert(connection, schema.pool.name, block, {"text": str(block), "low": block.start, "high": block.stop})
     if block.kind is Kind.ADDRESS:
         take(connection, Block(Kind.PREFIX, block.version, block.low, block.high), Owner(note="tunnel network"))
+
+
+def _refuse_inside_tunnels(connection: Connection, block: Block) -> None:
+    for tunnel in pools(connection, Kind.ADDRESS):
+        if tunnel.version == block.version and tunnel.low <= block.low and block.high <= tunnel.high:
+            raise CaError(f"site networks: {block} is inside of the tunnel network {tunnel}, so no site could have a"
+                          " prefix of it", "name networks of which some lie outside of tunnels")  # fmt: skip
 
 
 def give(connection: Connection, block: Block, owner: Owner) -> None:

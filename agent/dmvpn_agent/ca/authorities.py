@@ -12,8 +12,9 @@ from sqlalchemy import Connection, insert, select, update
 from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.keys import SigningKey, decrypted, digest_for, encrypted, new_key
+from dmvpn_agent.ca.keys import decrypted, encrypted
 from dmvpn_agent.ca.profile import Networks, ca_certificate, organization
+from dmvpn_agent.x509.private_key import PrivateKey, digest_for, new_key
 
 _AUTHORITY, _SERVICE = schema.authority.c, schema.service.c
 _TIME = "%Y-%m-%d %H:%M"
@@ -65,7 +66,7 @@ class Signer:
     """A CA with its decrypted key."""
 
     authority: CaAuthority
-    key: SigningKey
+    key: PrivateKey
 
     def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
         """Return the signed certificate."""
@@ -107,7 +108,7 @@ def make_authorities(
     return root_pem, [Signer(authority, key) for authority, key in made]
 
 
-def _signed(draft: x509.CertificateBuilder, key: SigningKey) -> x509.Certificate:
+def _signed(draft: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
     return draft.sign(key, digest_for(key))
 
 

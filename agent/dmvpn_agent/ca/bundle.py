@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 
-from dmvpn_agent.ca.keys import plain_pem
+from dmvpn_agent.x509.private_key import plain_pem
 
 #: Without the letters and digits that look alike.
 _LETTERS = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))

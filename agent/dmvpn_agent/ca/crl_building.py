@@ -7,8 +7,8 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dmvpn_agent.ca.keys import SigningKey, digest_for
 from dmvpn_agent.ca.profile import authority_key_identifier
+from dmvpn_agent.x509.private_key import PrivateKey, digest_for
 
 
 class RevokedCertificate(NamedTuple):
@@ -28,7 +28,7 @@ class CrlPeriod(NamedTuple):
 
 
 def build_crl(
-    issuer: x509.Certificate, key: SigningKey, period: CrlPeriod, revoked: Iterable[RevokedCertificate]
+    issuer: x509.Certificate, key: PrivateKey, period: CrlPeriod, revoked: Iterable[RevokedCertificate]
 ) -> bytes:
     """Return a signed CRL in DER."""
     builder = x509.CertificateRevocationListBuilder(

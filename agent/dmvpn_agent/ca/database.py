@@ -154,7 +154,7 @@ class Database:
         why = _first_line(error.orig)
         hints = _SQLITE_HINTS if self._is_sqlite else _POSTGRESQL_HINTS
         do = next((do for words, do in hints.items() if words in why), "nothing was changed")
-        return f"{self}: {why}", do.format(user=self._user)
+        return f"{self}: {why}", do.format(user=self._user, file=self)
 
     @property
     def _user(self) -> str:
@@ -169,10 +169,11 @@ _POSTGRESQL_HINTS = {
     "permission denied": "nothing was changed; only the owner of the database can create and change the registry",
     "read-only": "nothing was changed; name the server that may be written to",
 }
+_CHOWN = " a copy that root has put in place needs `chown {user}: {file}`"
 _SQLITE_HINTS = {
     "disk is full": "nothing was changed; make room, and repeat the command",
-    "readonly": "nothing was changed; the file and its folder must be writable for {user}",
-    "unable to open": "nothing was changed; the file must be readable, and its folder writable, for {user}",
+    "readonly": "nothing was changed; the file and its folder must be writable for {user}:" + _CHOWN,
+    "unable to open": "nothing was changed; the file must be readable, and its folder writable, for {user}:" + _CHOWN,
     "locked": f"nothing was changed: another command has been writing for {LOCK_TIMEOUT} s; repeat it later",
     "malformed": "restore a backup by `dmvpn-agent ca restore`",
     "not a database": "name the registry by --database, or restore a backup by `dmvpn-agent ca restore`",

@@ -16,10 +16,10 @@ from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import pending_file, read_input
 from dmvpn_agent.ca.issuing import issue, public_key_of_request
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import Node
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.runtime.owner_rights import own_rights
+from dmvpn_agent.x509.private_key import new_key
 
 
 class Form(StrEnum):

@@ -15,11 +15,12 @@ from dmvpn_agent.ca.creation import lay_out
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.dmvpn_ca import OldCa, OldCertificate, OldConfiguration, OldSite, tunnel_networks
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.keys import SigningKey, encrypted
+from dmvpn_agent.ca.keys import encrypted
 from dmvpn_agent.ca.node import HUBS, checked_name
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.ca.sites import NewNode, NewSite, add_node, add_site
+from dmvpn_agent.x509.private_key import PrivateKey
 
 _DAY, _HOUR = 24 * 3600, 3600
 
@@ -70,7 +71,7 @@ def _loaded(pem: bytes, serial: int) -> x509.Certificate:
                       "nothing was imported") from error  # fmt: skip
 
 
-def _key(old: OldCa, password: bytes | None) -> SigningKey:
+def _key(old: OldCa, password: bytes | None) -> PrivateKey:
     try:
         key = load_pem_private_key(old.key, password)
     except TypeError as error:
@@ -78,7 +79,7 @@ def _key(old: OldCa, password: bytes | None) -> SigningKey:
         raise CaError(f"the CA's key {wanted}", "give its password by --old-password-file, if it has one") from error
     except ValueError as error:
         raise CaError("the CA's key cannot be decrypted with this password", "nothing was imported") from error
-    if not isinstance(key, SigningKey):
+    if not isinstance(key, PrivateKey):
         raise CaError(f"the CA's key is of a kind that cannot sign: {type(key).__name__}", "nothing was imported")
     return key
 

@@ -15,12 +15,12 @@ from dmvpn_agent.ca.allocation import pools
 from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.authorities import CaAuthority, Signer
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.keys import digest_for, new_key
 from dmvpn_agent.ca.node import Node
 from dmvpn_agent.ca.profile import Networks, node_certificate
 from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.revocation import Reason
 from dmvpn_agent.ca.verdict import refuse_draft, refuse_signed
+from dmvpn_agent.x509.private_key import digest_for, new_key
 
 _CERTIFICATE = schema.certificate.c
 #: As ``IssuedCertificate`` has them.

@@ -1,22 +1,13 @@
-"""Private keys: of the CA, always encrypted, and of nodes."""
+"""The CA's private keys, always encrypted."""
 
 import base64
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-    pkcs12,
-)
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import PrivateFormat, load_pem_private_key, pkcs12
 
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.x509.der import expect
-
-#: The kinds of key that a CA may have; its own ones are of P-384.
-SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+from dmvpn_agent.x509.private_key import PrivateKey
 
 SHORTEST_PASSPHRASE = 8
 #: Of PBKDF2, for the CA's keys: 40 ms on a small machine.
@@ -26,12 +17,7 @@ _SHROUDED_KEY_BAG = bytes.fromhex("060b2a864886f70d010c0a0102")
 _CONTEXT_0 = 0xA0
 
 
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """Return a new key of the curve P-384."""
-    return ec.generate_private_key(ec.SECP384R1())
-
-
-def encrypted(key: SigningKey, passphrase: bytes) -> str:
+def encrypted(key: PrivateKey, passphrase: bytes) -> str:
     """Return a key as encrypted PKCS #8 in PEM. Raises ``CaError`` for a passphrase that is too short.
 
     cryptography writes PKCS #8 with 2048 rounds of PBKDF2, and can be told how many only for PKCS #12, which has PKCS
@@ -51,28 +37,16 @@ def encrypted(key: SigningKey, passphrase: bytes) -> str:
     return pem_encoded(bag[start:stop], "ENCRYPTED PRIVATE KEY")
 
 
-def decrypted(pem: str, passphrase: bytes) -> SigningKey:
+def decrypted(pem: str, passphrase: bytes) -> PrivateKey:
     """Return the key in an encrypted PEM. Raises ``CaError`` if the passphrase is not the right one."""
     try:
         key = load_pem_private_key(pem.encode(), passphrase)
     except (ValueError, TypeError) as error:
         raise CaError("the passphrase is wrong: the CA's key cannot be decrypted with it",
                       "nothing was changed; try again") from error  # fmt: skip
-    if not isinstance(key, SigningKey):
+    if not isinstance(key, PrivateKey):
         raise CaError(f"the CA's key is of a kind that cannot sign certificates: {type(key).__name__}")
     return key
-
-
-def plain_pem(key: SigningKey) -> bytes:
-    """Return a node's key as PKCS #8 in PEM, without encryption."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def digest_for(key: SigningKey) -> SHA256 | SHA384 | None:
-    """Return the digest that a key signs: as strong as P-384, and none of its own for EdDSA."""
-    if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
-        return None
-    return SHA384() if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size >= 384 else SHA256()
 
 
 def pem_encoded(der: bytes, label: str) -> str:

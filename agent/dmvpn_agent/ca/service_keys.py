@@ -17,9 +17,10 @@ from dmvpn_agent.ca import schema
 from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.authorities import Signer
 from dmvpn_agent.ca.issuing import store_certificate
-from dmvpn_agent.ca.keys import SigningKey, decrypted, encrypted, new_key
+from dmvpn_agent.ca.keys import decrypted, encrypted
 from dmvpn_agent.ca.profile import general_name, service_certificate
 from dmvpn_agent.ca.reading import read_settings
+from dmvpn_agent.x509.private_key import PrivateKey, new_key
 
 _SERVICE, _CERTIFICATE = schema.service.c, schema.certificate.c
 #: SCEP encrypts for an RSA key (RFC 8894, section 2.1.2).
@@ -41,7 +42,7 @@ _LIFETIMES = {Service.TLS: timedelta(days=90), Service.SCEP: timedelta(days=3650
 class ServiceKey:
     """A key of the server with its certificate."""
 
-    key: SigningKey
+    key: PrivateKey
     certificate: x509.Certificate
 
 

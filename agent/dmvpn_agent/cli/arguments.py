@@ -2,12 +2,27 @@
 
 import re
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import TypeVar
 
 from dmvpn_agent.addresses import Address
 
+T = TypeVar("T")
 _SPAN = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def typed(read: Callable[[str], T], expected: str) -> Callable[[str], T]:
+    """Return the type of an argument: what ``read`` makes of it, or an error that says what is expected."""
+
+    def convert(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r:.60} is not {expected}") from None
+
+    return convert
 
 
 def add_json(parser: ArgumentParser) -> None:

@@ -3,15 +3,13 @@
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.ca.block import parse_as_range, parse_network
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.passphrase import PassphraseSource, read_passphrase
-from dmvpn_agent.cli.arguments import add_json
+from dmvpn_agent.cli.arguments import add_json, typed
 
 DEFAULT_DATABASE = "/var/lib/dmvpn-ca/registry.sqlite"
 ENVIRONMENT = "DMVPN_CA_DATABASE"
@@ -56,24 +54,14 @@ def passphrase_of(arguments: Namespace, *, twice: bool = False) -> bytes:
     return read_passphrase(PassphraseSource(arguments.passphrase_fd, arguments.passphrase_file), twice=twice)
 
 
-def network(text: str) -> Network:
-    """Return a network that the operator typed. Raises ``ValueError``."""
-    return parse_network(text)
-
-
-def address(text: str) -> Address:
-    """Return an address that the operator typed. Raises ``ValueError``."""
-    return ip_address(text)
-
-
-def as_range(text: str) -> AsRange:
-    """Return a range of AS numbers that the operator typed. Raises ``ValueError``."""
-    return parse_as_range(text)
-
-
-def as_number(text: str) -> int:
-    """Return one AS number that the operator typed. Raises ``ValueError``."""
+def _as_number(text: str) -> int:
     low, high = parse_as_range(text)
     if low != high:
-        raise ValueError("not one AS number")
+        raise ValueError
     return low
+
+
+#: The types of arguments.
+network = typed(parse_network, "a network without host bits, such as 10.1.0.0/16")
+as_range = typed(parse_as_range, "a range of AS numbers, such as 64512-65534")
+as_number = typed(_as_number, "an AS number from 1 to 4294967294")

@@ -14,6 +14,7 @@ from dmvpn_agent.ca.creation import NewRegistry, change_settings, create_registr
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.reading import read_settings
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
+from dmvpn_agent.cli.arguments import typed
 from dmvpn_agent.cli.ca_answer import (
     Answer,
     add_common,
@@ -98,11 +99,14 @@ def _changed(settings: Settings, arguments: Namespace) -> Settings:
     return replace(settings, **{name: value for name, value in named.items() if value is not None})
 
 
-def _positive(text: str) -> int:
+def _read_positive(text: str) -> int:
     number = int(text)
     if not 0 < number < 100000:
-        raise ValueError("not a positive number")
+        raise ValueError
     return number
+
+
+_positive = typed(_read_positive, "a number from 1 to 99999")
 
 
 def _init(arguments: Namespace) -> Answer:

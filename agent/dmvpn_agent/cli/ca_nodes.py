@@ -25,11 +25,11 @@ from dmvpn_agent.ca.sites import (
     remove_prefix,
     remove_site,
 )
+from dmvpn_agent.cli.arguments import address
 from dmvpn_agent.cli.ca_answer import (
     Answer,
     add_common,
     add_passphrase,
-    address,
     as_number,
     database_of,
     network,

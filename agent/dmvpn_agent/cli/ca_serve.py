@@ -15,6 +15,7 @@ from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.profile import general_name
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.tokens import make_token
+from dmvpn_agent.cli.arguments import typed
 from dmvpn_agent.cli.ca_answer import Answer, add_common, add_passphrase, database_of, passphrase_of
 from dmvpn_agent.cli.ca_nodes import NODE_HELP
 from dmvpn_agent.enrolment.settings import ServeSettings
@@ -58,19 +59,23 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
                        help="where metrics are served (default: nowhere)")  # fmt: skip
 
 
-def _hours(text: str) -> int:
+def _read_hours(text: str) -> int:
     number = int(text)
     if not 0 < number <= 8784:
-        raise ValueError("not between an hour and a year")
+        raise ValueError
     return number
 
 
-def _endpoint(text: str) -> Endpoint:
+def _read_endpoint(text: str) -> Endpoint:
     host, _, port = text.rpartition(":")
     found = Endpoint(str(ip_address(host.removeprefix("[").removesuffix("]"))), int(port))
     if not 0 < found.port < 65536:
-        raise ValueError("not a port")
+        raise ValueError
     return found
+
+
+_hours = typed(_read_hours, "a number of hours from 1 to 8784")
+_endpoint = typed(_read_endpoint, "an address and a port, such as 0.0.0.0:8443 or [::]:8443")
 
 
 def _token(arguments: Namespace) -> Answer:

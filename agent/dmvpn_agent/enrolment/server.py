@@ -81,7 +81,9 @@ class EnrolmentServer:
         signers = [unlock(one, self._passphrase, self._clocks.now()) for one in kept]
         signer = signers[-1]
         self._signer = signer
-        self._tls, self._own = ServerTls(signer.authority.certificate), None
+        certificate, key = self._settings.certificate, self._settings.key
+        files = (certificate, key) if certificate is not None and key is not None else None
+        self._tls, self._own = ServerTls(signer.authority.certificate, files), None
         of_crls = [one for one in signers if one.authority.signs_crls]
         self._upkeep = Upkeep(self._database, of_crls, self._documents)
         self.refresh()
@@ -120,9 +122,9 @@ class EnrolmentServer:
         now = self._clocks.now()
         self._upkeep.refresh(now)
         settings = self._settings
-        if settings.certificate is not None and settings.key is not None:
-            self._tls.use_files(settings.certificate, settings.key)
-        elif self._own is None or not is_current(self._own.certificate, settings.names, now):
+        if self._tls.use_files():
+            return
+        if self._own is None or not is_current(self._own.certificate, settings.names, now):
             with self._database.writing() as connection:
                 own = service_key(connection, self._signer, self._passphrase, Service.TLS, settings.names, now)
             self._tls.use(own, chain_pem(self._signer.authority.chain[:-1]))

@@ -8,10 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.keys import digest_for, new_key, plain_pem
 from dmvpn_agent.ca.profile import unbounded
 from dmvpn_agent.ca.service_keys import ServiceKey
+from dmvpn_agent.runtime.http_access import FileValue
 from dmvpn_agent.runtime.memory_file import memory_file
+from dmvpn_agent.runtime.owner_rights import user_name
+from dmvpn_agent.x509.private_key import digest_for, new_key, plain_pem
 
 log = structlog.get_logger()
 
@@ -21,12 +23,13 @@ class ServerTls:
 
     challenges: tuple[str, ...] = ()
 
-    def __init__(self, authority: x509.Certificate) -> None:
-        """``authority``: the CA that issues certificates to nodes."""
+    def __init__(self, authority: x509.Certificate, files: tuple[Path, Path] | None = None) -> None:
+        """``authority``: the CA that issues certificates to nodes; ``files``: the operator's certificate and key."""
         unused = new_key()
         self._anchor = unbounded(authority).sign(unused, digest_for(unused)).public_bytes(Encoding.DER)
         self._context: ssl.SSLContext | None = None
-        self._files: object = None
+        self._files = FileValue(files, lambda: self._made(*files)) if files is not None else None
+        self._names = ", ".join(map(str, files or ()))
 
     def context(self) -> ssl.SSLContext:
         """Return how to do TLS with the next client. Raises ``OSError`` while there is no certificate to show."""
@@ -45,20 +48,24 @@ class ServerTls:
     def use(self, own: ServiceKey, chain: bytes) -> None:
         """Show this certificate from now on; ``chain``: PEM of the CAs between it and the root."""
         with memory_file(plain_pem(own.key) + own.certificate.public_bytes(Encoding.PEM) + chain) as file:
-            self._show(file, None)
+            self._context = self._made(file, None)
 
-    def use_files(self, certificate: Path, key: Path) -> None:
-        """Show a certificate of the operator from now on, if it has changed. Raises ``CaError``."""
+    def use_files(self) -> bool:
+        """Show the operator's certificate as it is now; return whether there is one. Raises ``CaError``.
+
+        A former one stays in use as long as the files cannot be used.
+        """
+        if self._files is None:
+            return False
         try:
-            found = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in (certificate, key)]
-            if found != self._files:
-                self._show(certificate, key)
-                self._files = found
+            self._context = self._files()
         except OSError as error:  # ssl.SSLError is one
-            raise CaError(f"{certificate}, {key}: {error}", "name a certificate and its key, in PEM") from error
+            do = f"name a certificate and its key, in PEM, which {user_name()} can read"
+            raise CaError(f"{self._names}: {error.strerror or error}", do) from error
+        return True
 
-    def _show(self, certificate: Path, key: Path | None) -> None:
-        """Make a new context: the thread of the port may use the one that there is."""
+    def _made(self, certificate: Path, key: Path | None) -> ssl.SSLContext:
+        """Return a new context: the thread of the port may use the one that there is."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -68,4 +75,4 @@ class ServerTls:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
         context.load_cert_chain(certificate, key)
-        self._context = context
+        return context

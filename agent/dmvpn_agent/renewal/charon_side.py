@@ -23,8 +23,9 @@ from dmvpn_agent.charon.commands import (
     unload_key,
 )
 from dmvpn_agent.charon.session import CharonSession, CommandFailed
-from dmvpn_agent.renewal.est import EstError, key_pem
+from dmvpn_agent.renewal.est import EstError
 from dmvpn_agent.renewal.key_pair import KeyPair
+from dmvpn_agent.x509.private_key import plain_pem
 
 log = structlog.get_logger()
 
@@ -50,7 +51,7 @@ async def use(session: CharonSession, pair: KeyPair) -> None:
     """Have charon show this certificate from now on; no other of the same subject."""
     own = await list_own_certificates(session)
     if pair.der not in own:
-        await load_key(session, key_pem(pair.key))
+        await load_key(session, plain_pem(pair.key))
         await load_certificate(session, pair.der)
     if pair.der not in await list_own_certificates(session):
         raise EstError("charon did not take the new certificate with its key; its log says why")

@@ -5,13 +5,9 @@ import binascii
 from collections.abc import Iterable
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
     pkcs7,
@@ -20,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509.claims import escaped
 from dmvpn_agent.x509.name import UNREADABLE
-
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+from dmvpn_agent.x509.private_key import PrivateKey, digest_for
 
 WELL_KNOWN = "/.well-known/est"
 #: Octets of an answer: some certificates.
@@ -40,23 +35,13 @@ def operation_url(server: Url, operation: str) -> Url:
     return Url.parse(f"{server.scheme}://{server.authority}{WELL_KNOWN}{label}/{operation}")
 
 
-def new_key() -> Key:
-    """Return a new key of the curve P-384."""
-    return ec.generate_private_key(ec.SECP384R1())
-
-
-def key_pem(key: Key) -> bytes:
-    """Return a key as PKCS #8 in PEM, not encrypted."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def read_key(pem: bytes) -> Key:
+def read_key(pem: bytes) -> PrivateKey:
     """Read a key that is not encrypted. Raises ``EstError``."""
     try:
         key = load_pem_private_key(pem, None)
     except (ValueError, TypeError, *UNREADABLE) as error:
         raise EstError(f"it is no private key in PEM, or encrypted: {escaped(str(error), 100)}") from error
-    if not isinstance(key, Key):
+    if not isinstance(key, PrivateKey):
         raise EstError(f"{type(key).__name__} is no key that signs certificate requests")
     return key
 
@@ -66,7 +51,7 @@ def public_octets(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def request_for(key: Key, subject: x509.Name, present: x509.Certificate | None = None) -> bytes:
+def request_for(key: PrivateKey, subject: x509.Name, present: x509.Certificate | None = None) -> bytes:
     """Return a request for a certificate (PKCS #10, DER).
 
     To renew, it has the names of the ``present`` one (RFC 7030, section 4.2.2).
@@ -78,12 +63,7 @@ def request_for(key: Key, subject: x509.Name, present: x509.Certificate | None =
             builder = builder.add_extension(names.value, critical=names.critical)
         except x509.ExtensionNotFound:
             pass
-    hashed = None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else _hash_for(key)
-    return builder.sign(key, hashed).public_bytes(Encoding.DER)
-
-
-def _hash_for(key: Key) -> SHA256 | SHA384:
-    return SHA384() if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256 else SHA256()
+    return builder.sign(key, digest_for(key)).public_bytes(Encoding.DER)
 
 
 def encode(request: bytes) -> bytes:
@@ -105,7 +85,7 @@ def decode_certificates(body: bytes) -> tuple[x509.Certificate, ...]:
     return found
 
 
-def of_key(certificates: Iterable[x509.Certificate], key: Key) -> x509.Certificate:
+def of_key(certificates: Iterable[x509.Certificate], key: PrivateKey) -> x509.Certificate:
     """Return the certificate of a key. Raises ``EstError`` if there is none."""
     wanted = public_octets(key.public_key())
     for one in certificates:

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from cryptography import x509
 
 from dmvpn_agent.renewal import est
-from dmvpn_agent.renewal.est import EstError, key_pem
+from dmvpn_agent.renewal.est import EstError
 from dmvpn_agent.renewal.key_pair import KeyPair
 from dmvpn_agent.runtime.http_client import HttpAnswer, HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.memory_file import memory_file
 from dmvpn_agent.runtime.url import Url
+from dmvpn_agent.x509.private_key import plain_pem
 
 #: The server may have to wait for its registry.
 LIMITS = Limits(seconds=60.0, octets=est.MAX_ANSWER)
@@ -44,7 +45,7 @@ def show_certificate(context: ssl.SSLContext, pair: KeyPair) -> None:
     (RFC 3779, section 2.3). The CA's own server knows each node's certificate.
     """
     try:
-        with memory_file(key_pem(pair.key) + pair.pem * 2) as file:
+        with memory_file(plain_pem(pair.key) + pair.pem * 2) as file:
             context.load_cert_chain(file)
     except OSError as error:  # ssl.SSLError is one
         raise EstError(f"the present certificate and its key: {error}") from error

@@ -12,9 +12,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dmvpn_agent.renewal.est import EstError, Key, key_pem, public_octets, read_key
+from dmvpn_agent.renewal.est import EstError, public_octets, read_key
 from dmvpn_agent.runtime.whole_file import sync_folder, write_whole
 from dmvpn_agent.x509.pem import PemError, der_blocks
+from dmvpn_agent.x509.private_key import PrivateKey, new_key, plain_pem
 from dmvpn_agent.x509.trust_paths import read_bounded
 
 
@@ -22,7 +23,7 @@ from dmvpn_agent.x509.trust_paths import read_bounded
 class KeyPair:
     """A key with its certificate."""
 
-    key: Key
+    key: PrivateKey
     certificate: x509.Certificate
 
     @property
@@ -39,6 +40,21 @@ class KeyPair:
     def fits(self) -> bool:
         """Tell whether the certificate is of the key."""
         return public_octets(self.key.public_key()) == public_octets(self.certificate.public_key())
+
+
+def requested_key(file: Path, present: KeyPair | None = None) -> PrivateKey:
+    """Return the key of the last request that brought no certificate, which the file has, or else a new one.
+
+    The server answers a request that is sent again only if it is of the same key. The key of the ``present``
+    certificate is not taken again. Raises ``OSError``.
+    """
+    with suppress(FileNotFoundError, EstError):
+        key = read_key(read_bounded(file))
+        if present is None or public_octets(key.public_key()) != public_octets(present.key.public_key()):
+            return key
+    key = new_key()
+    write_whole(file, plain_pem(key))
+    return key
 
 
 class KeyPairFiles:
@@ -70,7 +86,7 @@ class KeyPairFiles:
         for name, file in (("former-key.pem", self.key), ("former-certificate.pem", self.certificate)):
             write_whole(self._kept / name, read_bounded(file))
         try:
-            write_whole(self._beside, key_pem(pair.key))
+            write_whole(self._beside, plain_pem(pair.key))
             self._put(self.certificate, pair.pem)
         except OSError:
             with suppress(OSError):
@@ -79,8 +95,8 @@ class KeyPairFiles:
         self._finish(pair.key)
         self._drop_beside()
 
-    def _finish(self, key: Key) -> None:
-        self._put(self.key, key_pem(key))
+    def _finish(self, key: PrivateKey) -> None:
+        self._put(self.key, plain_pem(key))
 
     @staticmethod
     def _put(file: Path, data: bytes) -> None:
@@ -92,7 +108,7 @@ class KeyPairFiles:
         sync_folder(self._beside.parent)
 
 
-def _key(file: Path) -> Key:
+def _key(file: Path) -> PrivateKey:
     try:
         return read_key(read_bounded(file))
     except EstError as error:

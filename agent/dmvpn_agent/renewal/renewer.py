@@ -19,14 +19,13 @@ from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed
 from dmvpn_agent.charon.vici import ViciError
 from dmvpn_agent.renewal import charon_side, est
 from dmvpn_agent.renewal.candidate import Judgement, objections, readable
-from dmvpn_agent.renewal.est import EstError, Key
+from dmvpn_agent.renewal.est import EstError
 from dmvpn_agent.renewal.est_client import EstClient, show_certificate, tls_context
-from dmvpn_agent.renewal.key_pair import KeyPair, KeyPairFiles
+from dmvpn_agent.renewal.key_pair import KeyPair, KeyPairFiles, requested_key
 from dmvpn_agent.renewal.schedule import due_at, retry_after
 from dmvpn_agent.renewal.settings import RenewalSettings
 from dmvpn_agent.renewal.state import RenewalState, read_state, write_state
 from dmvpn_agent.runtime.clocks import Clock, utc_now
-from dmvpn_agent.runtime.whole_file import write_whole
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.trust_paths import list_files, read_bounded
@@ -129,7 +128,7 @@ class Renewer:
             await charon_side.refuse_fixed_certificates(session, self._profiles)
         context = tls_context(self._server_authorities())
         show_certificate(context, pair)
-        key = self._requested_key(pair)
+        key = requested_key(self._settings.state / _REQUESTED_KEY, pair)
         request = est.request_for(key, pair.certificate.subject, pair.certificate)
         answer = await EstClient(server, context).reenroll(request)
         new = KeyPair(key, est.of_key(answer, key))
@@ -152,17 +151,6 @@ class Renewer:
             if self._settings.reauthenticates:
                 await charon_side.renew_ike_sas(session, self._profiles)
         log.info("certificate_in_use", serial=f"{pair.certificate.serial_number:x}")
-
-    def _requested_key(self, present: KeyPair) -> Key:
-        """Return the key of the last request that brought no certificate, or a new one."""
-        file = self._settings.state / _REQUESTED_KEY
-        with suppress(FileNotFoundError, EstError):
-            key = est.read_key(read_bounded(file))
-            if est.public_octets(key.public_key()) != est.public_octets(present.key.public_key()):
-                return key
-        key = est.new_key()
-        write_whole(file, est.key_pem(key))
-        return key
 
     def _server_authorities(self) -> bytes:
         """Return the CAs of the server's TLS certificate as PEM."""

@@ -31,7 +31,7 @@ from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate, Resources, Role, Source
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.claims import escaped, values
-from dmvpn_agent.x509.pem import is_pkcs12
+from dmvpn_agent.x509.pem import is_cut_off, is_pkcs12
 
 MAX_BUNDLE_BYTES = 1 << 20
 #: nhrpd keeps no certificate of this length or more.
@@ -206,6 +206,9 @@ def _parts(data: bytes, passphrase: str | None) -> tuple[PrivateKeyTypes | None,
     if not is_pkcs12(data):
         raise Refused(Refusal("the bundle", "neither PKCS #12 (.pfx, .p12) nor PEM", "what `dmvpn-agent ca` or"
                               " another CA exports for a node", "name another file"))  # fmt: skip
+    if is_cut_off(data):
+        raise Refused(Refusal("the bundle", f"its end is missing, after {len(data)} bytes", "the whole file",
+                              "copy it again"))  # fmt: skip
     try:
         found = load_pkcs12(data, passphrase.encode() if passphrase else None)
     except ValueError as error:

@@ -16,16 +16,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dmvpn_agent.renewal import est
-from dmvpn_agent.renewal.est import EstError, Key
+from dmvpn_agent.renewal.est import EstError
 from dmvpn_agent.renewal.est_client import EstClient, EstRefused, tls_context
+from dmvpn_agent.renewal.key_pair import requested_key
 from dmvpn_agent.runtime.url import BadUrl, Url
-from dmvpn_agent.runtime.whole_file import write_whole
 from dmvpn_agent.setup.bundle import Bundle, Enrolled, read_bundle
 from dmvpn_agent.setup.refusal import Refusal, Refused
-from dmvpn_agent.x509.trust_paths import read_bounded
+from dmvpn_agent.x509.private_key import plain_pem
 
 #: The key until setup is done: a token counts once, but for the same key again, if an answer was lost.
 KEY_FOLDER = Path("/var/lib/dmvpn-agent-enrol")
+_KEY = "key.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ async def enrol(enrolment: Enrolment, now: datetime, folder: Path = KEY_FOLDER) 
     try:
         anchors = enrolment.authorities or await _pinned(enrolment)
         client = EstClient(enrolment.server, tls_context(anchors))
-        key = _key(folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        key = requested_key(folder / _KEY)
         authorities = await client.authorities()
         credentials = base64.b64encode(f":{enrolment.token}".encode()).decode()
         answer = await client.enroll(est.request_for(key, x509.Name([])), f"Basic {credentials}")
@@ -87,7 +89,7 @@ async def enrol(enrolment: Enrolment, now: datetime, folder: Path = KEY_FOLDER) 
         raise Refused(Refusal("enrolment", str(error), "the CA's EST server", "check the address (its host is one of"
                               " `ca serve --name`), network, clock and fingerprint")) from error  # fmt: skip
     parts = (own, *(one for one in authorities if one != own))
-    bundle = read_bundle(est.key_pem(key) + b"".join(map(_pem, parts)), None, now)
+    bundle = read_bundle(plain_pem(key) + b"".join(map(_pem, parts)), None, now)
     return replace(bundle, enrolled=Enrolled(str(enrolment.server), _apart(anchors, bundle)))
 
 
@@ -103,7 +105,7 @@ def _apart(anchors: bytes, bundle: Bundle) -> bytes:
 def forget_key(folder: Path = KEY_FOLDER) -> None:
     """Remove the key of the request: the node has its own copy by now."""
     with suppress(OSError):
-        (folder / "key.pem").unlink(missing_ok=True)
+        (folder / _KEY).unlink(missing_ok=True)
         folder.rmdir()
 
 
@@ -118,16 +120,6 @@ async def _pinned(enrolment: Enrolment) -> bytes:
     found = ", ".join(one.fingerprint(SHA256()).hex() for one in shown)
     raise Refused(Refusal("the CA", f"its server shows certificates with the SHA-256 {found}", enrolment.fingerprint,
                           "it is another CA, or somebody in between; the token was not sent"))  # fmt: skip
-
-
-def _key(folder: Path) -> Key:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    file = folder / "key.pem"
-    with suppress(FileNotFoundError, EstError):
-        return est.read_key(read_bounded(file))
-    key = est.new_key()
-    write_whole(file, est.key_pem(key))
-    return key
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -13,6 +13,8 @@ from dmvpn_agent.x509.pem import PemError, der_blocks
 
 def refusals(node: Node, bundle: Bundle, system: System, *, start: bool = True) -> tuple[Refusal, ...]:
     """Return why the plan cannot be carried out on this machine. ``start``: the services too."""
+    if not system.root:
+        return (Refusal("this user", "not root", "root", "run setup again with sudo, or as root"),)
     return (
         *_of_programs(system),
         *(_of_services(system) if start else ()),
@@ -22,8 +24,6 @@ def refusals(node: Node, bundle: Bundle, system: System, *, start: bool = True) 
 
 
 def _of_programs(system: System) -> Iterator[Refusal]:
-    if not system.root:
-        yield Refusal("this user", "not root", "root", "run setup again with sudo, or as root")
     for daemon in FRR_NEEDED:
         if daemon not in system.frr_daemons:
             found = "FRR is without it" if system.frr_daemons else "FRR is not installed"

@@ -42,6 +42,13 @@ def is_pkcs12(data: bytes) -> bool:
     return _PKCS12.match(data) is not None
 
 
+def is_cut_off(data: bytes) -> bool:
+    """Tell whether PKCS #12 ends before its outermost element; not known of an indefinite length (X.690, 8.1.3.6)."""
+    octets = data[1] & 0x7F if data[1] > 0x80 else 0
+    length = int.from_bytes(data[2 : 2 + octets]) if octets else data[1] & 0x7F
+    return len(data) < 2 + octets + length
+
+
 def _is_of_a_key(block: bytes) -> bool:
     kind = block.partition(_DASHES)[0]
     return kind.endswith(b"PRIVATE KEY") or kind == b"EC PARAMETERS"

@@ -25,7 +25,6 @@ from contract.charon_pair import Side
 from dmvpn_agent.ca.bundle import chain_pem
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.issuing import issue
-from dmvpn_agent.ca.keys import new_key, plain_pem
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.settings import Settings
@@ -33,6 +32,7 @@ from dmvpn_agent.ca.sites import NewSite, add_node, add_site
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.x509.private_key import new_key, plain_pem
 from factories import event
 from fakes.waiting import until_now
 

@@ -15,13 +15,13 @@ from contract.charon_pair import Side
 from contract.charons import CHARON, needs_charon
 from dmvpn_agent.ca.bundle import chain_pem
 from dmvpn_agent.ca.issuing import issue
-from dmvpn_agent.ca.keys import new_key, plain_pem
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.ca.sites import NewSite, add_node, add_site
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.x509.private_key import new_key, plain_pem
 from dmvpn_lab import strongswan
 
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]

@@ -28,12 +28,12 @@ from dmvpn_agent.ca.crls import latest_crl, make_crl, why_due
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import certificates_of, issue
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.reading import find_node, find_site, read_holdings, read_nodes
 from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.ca.sites import NewSite, add_node, add_site, remove_node, remove_site
+from dmvpn_agent.x509.private_key import new_key
 
 #: Turns of each of four operators, with two additions each: 1,000 additions with CA_RACES=125.
 RACES = int(os.environ.get("CA_RACES", "24"))

@@ -8,6 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,11 +68,11 @@ class Operator:
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Operator:
-    for parent in (tmp_path, *tmp_path.parents):  # pytest's folders are for root only
-        if str(parent).startswith("/tmp/") and parent.stat().st_uid == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return Operator(tmp_path)
+def operator() -> Iterator[Operator]:
+    """In a folder of its own: each run of pytest closes its own ones to other users."""
+    with tempfile.TemporaryDirectory(prefix="dmvpn-ca-") as folder:
+        Path(folder).chmod(0o755)
+        yield Operator(Path(folder))
 
 
 def owners(folder: Path) -> dict[str, tuple[int, int]]:
@@ -156,7 +158,7 @@ def test_a_root_without_the_right_to_become_the_owner_says_so(operator: Operator
     assert "run the command as daemon; in a unit of systemd: User=" in done.stderr
 
 
-def test_a_program_that_the_owner_cannot_read_says_so(operator: Operator, tmp_path: Path) -> None:
+def test_a_program_that_the_owner_cannot_read_says_so(operator: Operator) -> None:
     """Nothing is opened with an import half done."""
     operator.init()
     hidden = operator.own / "agent"

@@ -24,7 +24,7 @@ from dmvpn_agent.ca.sites import NewSite, add_node, add_site
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.config.file import read_config
 from dmvpn_agent.renewal.candidate import Judgement
-from dmvpn_agent.renewal.est import key_pem, read_key
+from dmvpn_agent.renewal.est import read_key
 from dmvpn_agent.renewal.identity import swanctl_identity
 from dmvpn_agent.renewal.renewer import Renewer
 from dmvpn_agent.renewal.settings import RenewalSettings
@@ -34,6 +34,7 @@ from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.enrol import Enrolment, enrol, forget_key
 from dmvpn_agent.setup.refusal import Refused
 from dmvpn_agent.x509.authorities import read_authorities
+from dmvpn_agent.x509.private_key import plain_pem
 from dmvpn_agent.x509.trust_store import TrustStore
 from fakes.waiting import until_now
 
@@ -150,7 +151,7 @@ async def test_a_node_enrols_and_renews(server: CaServer, capsys: pytest.Capture
     assert outcome.renewed
     renewed = x509.load_pem_x509_certificate((tmp_path / "node.pem").read_bytes())
     assert renewed.subject.public_bytes() == bundle.certificate.subject_name
-    assert key_pem(read_key((tmp_path / "key.pem").read_bytes())) != bundle.key
+    assert plain_pem(read_key((tmp_path / "key.pem").read_bytes())) != bundle.key
 
 
 async def test_a_lost_answer_is_repeated_and_a_used_token_is_no_use(

@@ -20,7 +20,6 @@ from contract.charons import connection, needs_charon
 from dmvpn_agent.ca.bundle import chain_pem
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.issuing import issue
-from dmvpn_agent.ca.keys import new_key, plain_pem
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
@@ -29,6 +28,7 @@ from dmvpn_agent.charon.commands import list_certificates, list_own_certificates
 from dmvpn_agent.renewal.key_pair import KeyPair, KeyPairFiles
 from dmvpn_agent.renewal.state import read_state
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.x509.private_key import new_key, plain_pem
 from fakes.est import est_server
 from fakes.http import FakeHttp
 

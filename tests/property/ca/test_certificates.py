@@ -15,13 +15,13 @@ from pyasn1_modules import rfc3779
 
 from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.ca.extensions import address_blocks, as_identifiers
-from dmvpn_agent.ca.keys import digest_for, new_key
 from dmvpn_agent.ca.node import Node, merged
 from dmvpn_agent.ca.profile import Networks, ca_certificate, node_certificate, organization
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.x509.certificate import Certificate, Role, Source
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.claims import values
+from dmvpn_agent.x509.private_key import digest_for, new_key
 from dmvpn_agent.x509.rfc3779 import read_address_blocks, read_as_identifiers
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

@@ -21,7 +21,7 @@ from dmvpn_agent.ca.csv_import import read_rows
 from dmvpn_agent.ca.dmvpn_ca import OldConfiguration, read_old_configuration, read_old_database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import public_key_of_request
-from dmvpn_agent.ca.keys import new_key
+from dmvpn_agent.x509.private_key import new_key
 from old_dmvpn_ca import CONFIGURATION, make_database
 
 TABLE = b"site,node,addresses,prefixes,as_number\nHubs,1,10.255.0.1,,\nFIN,1,10.255.0.2,10.1.0.0/16 fd00::/48,64513\n"

@@ -10,7 +10,6 @@ from dmvpn_agent.ca.answers_text import answers_text
 from dmvpn_agent.ca.bundle import Bundle, new_password
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import issue
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node, read_settings
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
@@ -18,6 +17,7 @@ from dmvpn_agent.ca.sites import NewSite, add_node, add_site
 from dmvpn_agent.setup.answers import read_answers
 from dmvpn_agent.setup.bundle import WrongPassphrase, read_bundle
 from dmvpn_agent.x509.certificate import Role
+from dmvpn_agent.x509.private_key import new_key
 
 
 @pytest.mark.parametrize("place", list(ResourcesIn))

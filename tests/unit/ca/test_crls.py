@@ -14,7 +14,6 @@ from dmvpn_agent.ca.crls import ROOT_CRL, latest_crl, lifetime_of, make_crl, pub
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import issue
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.metrics_text import metrics_text
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node, read_settings
@@ -22,6 +21,7 @@ from dmvpn_agent.ca.revocation import Reason, release, revoke, supersede
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.sites import add_node
 from dmvpn_agent.x509.crl import read_crls
+from dmvpn_agent.x509.private_key import new_key
 
 HOUR = timedelta(hours=1)
 

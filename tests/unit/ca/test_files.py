@@ -7,8 +7,9 @@ import pytest
 
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.files import pending_file, read_input, write_file
-from dmvpn_agent.ca.keys import decrypted, encrypted, new_key
+from dmvpn_agent.ca.keys import decrypted, encrypted
 from dmvpn_agent.ca.passphrase import PassphraseSource, read_passphrase
+from dmvpn_agent.x509.private_key import new_key
 
 
 def test_a_file_is_there_only_when_it_is_put(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from dmvpn_agent.ca.dmvpn_ca import OldConfiguration, read_old_configuration, re
 from dmvpn_agent.ca.dmvpn_ca_import import import_dmvpn_ca
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import certificates_of, issue
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.reading import find_node, find_site, read_holdings, read_nodes
 from dmvpn_agent.ca.sites import NewSite, add_node, add_site
@@ -28,6 +27,7 @@ from dmvpn_agent.x509.authorities import read_authority
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 from dmvpn_agent.x509.crl import read_crls
+from dmvpn_agent.x509.private_key import new_key
 from dmvpn_agent.x509.trust_store import TrustStore
 from old_dmvpn_ca import CONFIGURATION, make_database
 

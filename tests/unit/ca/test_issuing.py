@@ -18,7 +18,6 @@ from dmvpn_agent.ca.authorities import issuing_authority, read_authorities, unlo
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
 from dmvpn_agent.ca.issuing import certificates_of, issue, latest_certificates, public_key_of_request
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.reading import find_node
@@ -27,6 +26,7 @@ from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.ca.sites import NewSite, add_node, add_site
 from dmvpn_agent.x509.certificate import Certificate, Role, Source
 from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.private_key import new_key
 
 
 def certificate_of(database: Database, site: str, *prefixes: str) -> Certificate:

@@ -42,6 +42,17 @@ def test_hubs_and_sites_get_the_first_free_numbers(database: Database) -> None:
     assert router.prefixes == (ip_network("10.1.0.0/16"),)
 
 
+@pytest.mark.parametrize(("block", "why"), [
+    (Block.of_network(Kind.PREFIX, ip_network("10.255.0.0/25")), "inside of the tunnel network 10.255.0.0/24"),
+    (Block.of_network(Kind.ADDRESS, ip_network("10.254.0.1/32")), "a single address"),
+    (Block.of_as_numbers(AsRange(65535, 65535)), "reserved"),
+])  # fmt: skip
+def test_a_pool_of_which_nothing_can_be_given_is_refused(database: Database, block: Block, why: str) -> None:
+    """Not only when somebody wants something of it."""
+    with pytest.raises(CaError, match=why), database.writing() as connection:
+        add_pool(connection, block)
+
+
 def test_nodes_of_a_site_share_its_prefixes(database: Database) -> None:
     """And its AS number; each has its own address."""
     site(database, "FIN", "10.1.0.0/16", "fd00:0:1::/48")

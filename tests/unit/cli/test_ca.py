@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from dmvpn_agent.ca import keys
 from dmvpn_agent.cli.main import main
+from dmvpn_agent.x509.private_key import new_key
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 
@@ -180,7 +181,7 @@ def test_the_roots_crl_with_its_key_from_elsewhere(ca: Ca) -> None:
     first = Path("crls/dmvpn-root-ca.crl").read_bytes()
     assert main(["ca", "crl", "--directory", "crls", "--root-key", "root.pem", *place]) == 0
     assert Path("crls/dmvpn-root-ca.crl").read_bytes() != first
-    Path("other.pem").write_text(keys.encrypted(keys.new_key(), b"correct horse battery"))
+    Path("other.pem").write_text(keys.encrypted(new_key(), b"correct horse battery"))
     assert main(["ca", "crl", "--directory", "crls", "--root-key", "other.pem", *place]) == 1
 
 

@@ -18,13 +18,13 @@ from dmvpn_agent.ca.authorities import change_passphrase
 from dmvpn_agent.ca.backup import backup, restore
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.keys import plain_pem
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.tokens import find_token
 from dmvpn_agent.enrolment.tls import ServerTls
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.x509.private_key import plain_pem
 from enrolling import World, serving
 from scep_client import new_rsa_key, self_signed
 
@@ -183,17 +183,17 @@ def test_a_client_that_leaves_tls_at_once_is_nothing_to_report(
 def test_a_certificate_of_the_operator(tmp_path: Path) -> None:
     """Its files are read again when they change; one that cannot be read leaves the former in use."""
     key, file = new_rsa_key(), tmp_path / "tls.pem"
-    own = ServerTls(self_signed(key))
+    own = ServerTls(self_signed(key), (file, file))
     with pytest.raises(OSError, match="no certificate"):
         own.context()
     with pytest.raises(CaError, match=r"tls\.pem"):
-        own.use_files(file, file)
+        own.use_files()
     file.write_bytes(plain_pem(key) + self_signed(key).public_bytes(Encoding.PEM))
-    own.use_files(file, file)
+    own.use_files()
     first = own.context()
-    own.use_files(file, file)
+    own.use_files()
     assert own.context() is first
     file.write_text("nothing")
     with pytest.raises(CaError, match=r"tls\.pem"):
-        own.use_files(file, file)
+        own.use_files()
     assert own.context() is first

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from sqlalchemy import update
 
 from dmvpn_agent.ca import schema
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, release, revoke
 from dmvpn_agent.ca.settings import ResourcesIn, Settings
 from dmvpn_agent.enrolment import metrics
 from dmvpn_agent.enrolment.limits import NODE_BURST, RECORD_BURST, Limits
 from dmvpn_agent.runtime.clocks import Clocks, utc_now
+from dmvpn_agent.x509.private_key import new_key
 from enrolling import EST, World, request_of, serving
 
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from dmvpn_agent.ca.keys import new_key, plain_pem
 from dmvpn_agent.ca.reading import find_node
 from dmvpn_agent.ca.revocation import Reason, revoke
 from dmvpn_agent.enrolment import metrics
@@ -18,6 +17,7 @@ from dmvpn_agent.enrolment.limits import NODE_BURST
 from dmvpn_agent.enrolment.scep import CAPABILITIES
 from dmvpn_agent.enrolment.signed_message import WeakAlgorithm, read_signed
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.x509.private_key import new_key, plain_pem
 from enrolling import World, serving
 from scep_client import Client, Reply, new_rsa_key, scep_request, self_signed
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.config.file import read_config
 from dmvpn_agent.renewal.candidate import Judgement
-from dmvpn_agent.renewal.est import Key, key_pem, new_key, public_octets, read_key
+from dmvpn_agent.renewal.est import public_octets, read_key
 from dmvpn_agent.renewal.key_pair import KeyPair, KeyPairFiles
 from dmvpn_agent.renewal.renewer import NotRenewed, Outcome, Renewer
 from dmvpn_agent.renewal.schedule import due_at, retry_after
@@ -29,6 +29,7 @@ from dmvpn_agent.runtime.url import Url
 from dmvpn_agent.x509.authorities import read_authority
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
+from dmvpn_agent.x509.private_key import PrivateKey, new_key, plain_pem
 from dmvpn_agent.x509.trust_store import TrustStore
 from fakes.est import est_server
 from fakes.http import FakeHttp, answer
@@ -96,7 +97,7 @@ class Node:
         self.first = self.certificate(self.key, self.now - 80 * DAY, self.now + 20 * DAY)
         self.certificate_file, self.key_file = folder / "node.pem", folder / "key.pem"
         self.certificate_file.write_bytes(self.first.public_bytes(Encoding.PEM))
-        self.key_file.write_bytes(key_pem(self.key))
+        self.key_file.write_bytes(plain_pem(self.key))
         self.key_file.chmod(0o600)
         self.charon = CharonSession(self.first)
         self.issue: Callable[[x509.CertificateSigningRequest], Sequence[x509.Certificate]] = self.good
@@ -108,7 +109,7 @@ class Node:
 
     def certificate(
         self,
-        key: Key | CertificatePublicKeyTypes,
+        key: PrivateKey | CertificatePublicKeyTypes,
         begin: datetime,
         end: datetime,
         units: Sequence[str] = UNITS,
@@ -116,7 +117,7 @@ class Node:
         by: Party | None = None,
     ) -> x509.Certificate:
         by = by or self.ca
-        public = key.public_key() if isinstance(key, Key) else key
+        public = key.public_key() if isinstance(key, PrivateKey) else key
         return (
             x509.CertificateBuilder()
             .subject_name(units_name(units, name))
@@ -390,7 +391,7 @@ async def test_a_full_disk_at_each_write_leaves_a_pair_that_fits(
 async def test_a_key_that_does_not_fit_is_named(tmp_path: Path) -> None:
     """And nothing is asked: the CA could not be shown who this is."""
     async with serving(tmp_path) as node:
-        node.key_file.write_bytes(key_pem(new_key()))
+        node.key_file.write_bytes(plain_pem(new_key()))
         with pytest.raises(NotRenewed, match="is not the key of"):
             await node.run()
         assert node.server.requests == []

@@ -10,6 +10,7 @@ import bundles
 from dmvpn_agent.setup.bundle import WrongPassphrase, is_host, passphrase_in_name, read_bundle
 from dmvpn_agent.setup.refusal import Refused
 from dmvpn_agent.x509.certificate import Role
+from dmvpn_agent.x509.pem import is_cut_off
 from dmvpn_lab.certificates import Authority
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
@@ -53,6 +54,15 @@ def test_a_wrong_passphrase() -> None:
     for wrong in (None, "", "wrong"):
         with pytest.raises(WrongPassphrase):
             read_bundle(data, wrong, NOW)
+
+
+def test_a_bundle_that_was_cut_off_is_not_taken_for_a_wrong_passphrase() -> None:
+    """At any point behind its head; a whole one, and one with an indefinite length, say nothing of the kind."""
+    whole = bundles.pfx(bundles.guide(), "secret")
+    for left in (40, 300, len(whole) - 1):
+        assert refused(whole[:left], "secret") == ["the bundle"]
+    assert not is_cut_off(whole)
+    assert not is_cut_off(b"\x30\x80\x02\x01\x03")
 
 
 def test_a_passphrase_in_the_files_name_as_dmvpn_ca_writes_it() -> None:

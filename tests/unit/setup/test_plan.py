@@ -92,6 +92,12 @@ def test_a_machine_that_lacks_something_is_refused(changes: dict[str, Any], what
     assert [one.what for one in found] == [what]
 
 
+def test_a_user_other_than_root_is_told_only_that() -> None:
+    """What root could read and write is not known then."""
+    other = replace(MACHINE, root=False, unwritable={"/etc": "Permission denied"}, has_swanctl=False)
+    assert [one.what for one in refusals(NODE, spoke_bundle(), other)] == ["this user"]
+
+
 def test_a_service_is_not_needed_by_a_machine_that_is_not_started() -> None:
     """An image has files only."""
     without = replace(MACHINE, services=replace(MACHINE.services, charon="", frr=""))
