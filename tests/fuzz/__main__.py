@@ -42,6 +42,7 @@ from fuzz.program_targets import (
     Recordings,
     Settings,
 )
+from fuzz.socket_targets import ControlRequests, FailureLogs, HttpRequests
 from fuzz.targets import AddressBlocks, AsIdentifiers, Certificates, Events, Vici
 
 #: Inputs of one task.
@@ -69,7 +70,7 @@ def _targets() -> tuple[Target, ...]:
         *[certificates] * 4, *[cache] * 4, *[events] * 2, AddressBlocks(), AsIdentifiers(), Vici(), Crls(),
         Authorities(), Configuration(), NhrpCache(), BgpSummary(), Nft(), NodeText(), Recordings(), Handovers(),
         Settings(), Answers(), EstAnswers(), Candidates(), DistributionPoints(), Urls(), RenewalStates(),
-        CaRequests(), CaFiles(), ScepMessages(),
+        CaRequests(), CaFiles(), ScepMessages(), FailureLogs(), ControlRequests(), HttpRequests(),
     )  # fmt: skip
 
 

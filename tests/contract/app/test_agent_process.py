@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from contract.agent import TODAY, Agent
 from dmvpn_agent.admission.peer_table import PeerTable
 from dmvpn_agent.cli.main import main
-from factories import authority_pem, crl_pem
+from factories import authority_pem, certificate, crl_pem, event
 from fakes.stored import rows_on_disk
 from fakes.waiting import until_now
 
@@ -140,6 +141,22 @@ def test_a_reload_that_requires_crls_denies_no_valid_peer(agent: Agent) -> None:
     assert agent.ask() == b"eventid=1\nresult=accept\n\n"
     assert agent.status()["trust"]["authorities"] == ["CN=test CA"]
     assert agent.events("peer_revoked") == []
+
+
+def test_a_crl_too_long_for_charon_is_enforced_from_the_start(agent: Agent) -> None:
+    """VICI takes 65,535 octets; this one has 10,001 entries. The agent starts, says so, and denies who is in it."""
+    valid = {"not_before": TODAY - timedelta(days=1), "not_after": TODAY + timedelta(days=1)}
+    revoked = certificate(**valid)
+    files = {name: agent.directory / name for name in ("ca.pem", "ca.crl")}
+    files["ca.pem"].write_bytes(authority_pem())
+    files["ca.crl"].write_bytes(crl_pem(*range(1 << 80, (1 << 80) + 10_000), revoked.serial, update=TODAY))
+    rows = f'ca_certificates = ["{files["ca.pem"]}"]\ncrls = ["{files["ca.crl"]}"]\nrequire_crl = true\n'
+    agent.config.write_text(agent.config.read_text().replace("[policy]\n", f"[policy]\n{rows}"))
+    agent.start()
+    agent.wait_for("agent_ready")
+    for der_hex, result in ((revoked.der.hex(), b"deny"), (certificate(name="spoke2", **valid).der.hex(), b"accept")):
+        assert agent.ask(event(der_hex=der_hex)) == b"eventid=1\nresult=%s\n\n" % result
+    assert any("charon takes 65535 at most" in problem for problem in agent.status()["trust"]["problems"])
 
 
 def test_a_new_tunnel_interface_needs_a_restart(agent: Agent) -> None:
