@@ -31,6 +31,7 @@ package)
     [ -e /usr/bin/dmvpn-agent ] || ln -s /usr/local/bin/dmvpn-agent /usr/bin/dmvpn-agent
     id dmvpn-agent
     /usr/bin/dmvpn-agent --help >/dev/null
+    test -d /etc/dmvpn-agent/crl # the agent's policy names it; a directory that is missing is a problem in its log
     test -x /etc/init.d/dmvpn-agent && test -x /etc/init.d/dmvpn-bridge
     ;;
 esac

@@ -221,6 +221,14 @@ class Reconciler:
         """Return the problems in the operator's part of FRR's configuration, as of the last pass."""
         return self._problems.found
 
+    def drops_prefixes_of(self) -> Mapping[Address, tuple[Address, ...]]:
+        """Return, by neighbor, the neighbors whose prefixes it receives and drops: they have its own AS number."""
+        return {
+            address: tuple(sorted(problem.sharing_as - {address}, key=str))
+            for problem in self.problems
+            for address in problem.sharing_as
+        }
+
     def neighbors(self) -> frozenset[Address] | None:
         """Return the addresses of the agent's neighbors as of the last pass; ``None`` before the first one."""
         return None if self.snapshot is None else self.snapshot.own_neighbors()

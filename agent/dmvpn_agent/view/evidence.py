@@ -24,6 +24,7 @@ def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
         drops=session.drops if session else 0,
         allowed=tuple(network for network, _ in binding.announces),
         over_limit=session is not None and session.over_limit,
+        drops_prefixes_of=tuple(sources.bgp.drops.get(binding.protocol_address, ())),
     )
 
 

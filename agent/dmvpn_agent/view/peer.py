@@ -48,6 +48,7 @@ class BgpState:
     ``filtered``: how often the filter refused one since it was written, ``None`` while any is
     accepted. ``allowed``: the networks that it may announce. ``over_limit``: bgpd ended the session because of its
     ``maximum-prefix``. ``since``: when the session came up. ``drops``: how often it went down, as bgpd counts.
+    ``drops_prefixes_of``: the neighbors whose prefixes it receives and drops, because they have its own AS number.
     """
 
     neighbor: Address
@@ -59,6 +60,7 @@ class BgpState:
     since: datetime | None = None
     drops: int = 0
     accepted_ipv6: int | None = None
+    drops_prefixes_of: tuple[Address, ...] = ()
 
     @property
     def established(self) -> bool:

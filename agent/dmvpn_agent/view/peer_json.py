@@ -81,4 +81,5 @@ def _bgp(peer: JoinedPeer) -> dict[str, Any] | None:
         "filtered": bgp.filtered,
         "allowed": [str(network) for network in bgp.allowed],
         "over_limit": bgp.over_limit,
+        "drops_prefixes_of": [str(other) for other in bgp.drops_prefixes_of],
     }

@@ -89,4 +89,5 @@ class PeerSources:
         if reconciler is None:
             return None
         snapshot = reconciler.snapshot if reconciler.bgpd_readable else None
-        return BgpView(snapshot.sessions if snapshot else None, reconciler.neighbor_bindings())
+        sessions = snapshot.sessions if snapshot else None
+        return BgpView(sessions, reconciler.neighbor_bindings(), reconciler.drops_prefixes_of())

@@ -40,11 +40,13 @@ class BgpView:
     """The sessions that the agent keeps.
 
     ``sessions``: by neighbor, ``None`` if bgpd cannot be read. ``neighbors``: the binding that has a peer's neighbor,
-    by each of the peer's protocol addresses; a peer that is missing runs no BGP with this node.
+    by each of the peer's protocol addresses; a peer that is missing runs no BGP with this node. ``drops``: by
+    neighbor, the neighbors whose prefixes it drops.
     """
 
     sessions: Mapping[Address, Session] | None
     neighbors: Mapping[Address, Peer]
+    drops: Mapping[Address, tuple[Address, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

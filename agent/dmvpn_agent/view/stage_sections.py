@@ -9,6 +9,9 @@ from typing import Any
 from dmvpn_agent.view.spans import short_span, size
 from dmvpn_agent.view.stage import Stage
 
+#: Peers that one text names.
+_NAMED = 8
+
 
 class SectionState(StrEnum):
     """Whether the peer is beyond what a section describes."""
@@ -98,4 +101,9 @@ def _prefixes(peer: dict[str, Any]) -> str:
     if not bgp:
         return "none"
     filtered = f", {bgp['filtered']} filtered" if bgp["filtered"] is not None else ""
-    return f"{bgp['accepted']} accepted{filtered}; may announce {', '.join(bgp['allowed']) or 'nothing'}"
+    text = f"{bgp['accepted']} accepted{filtered}; may announce {', '.join(bgp['allowed']) or 'nothing'}"
+    if others := bgp.get("drops_prefixes_of"):  # an agent from before this key does not send it
+        text += (
+            f"; drops those of {', '.join(others[:_NAMED])}{' …' * (len(others) > _NAMED)}: they have its AS number"
+        )
+    return text

@@ -37,8 +37,7 @@ def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) ->
     """
     sessions = reconciler.snapshot.sessions if reconciler and reconciler.snapshot else {}
     neighbors = reconciler.neighbor_bindings() if reconciler else {}
-    problems = reconciler.problems if reconciler else ()
-    sharing_as = {address: problem.sharing_as for problem in problems for address in problem.sharing_as}
+    drops = reconciler.drops_prefixes_of() if reconciler else {}
     result = []
     for member in peers.memberships():
         address = member.peer.protocol_address
@@ -47,9 +46,7 @@ def peers_status(peers: Peers, reconciler: Reconciler | None, clocks: Clocks) ->
             "state": session.state,
             "prefixes_received": session.prefixes,
             "dynamic": session.dynamic,
-            "drops_prefixes_of": [
-                str(other) for other in sorted(sharing_as.get(address, {address}) - {address}, key=str)
-            ],
+            "drops_prefixes_of": [str(other) for other in drops.get(address, ())],
         }
         binding = neighbors.get(address)
         neighbor = str(binding.protocol_address) if binding else None

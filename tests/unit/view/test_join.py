@@ -14,9 +14,11 @@ from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import Traffic
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.view.peer import Expectation
+from dmvpn_agent.view.peer_json import peer_summary
 from dmvpn_agent.view.settings import ExpectedPeer
 from dmvpn_agent.view.sources import KnownPeer, Sources
 from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.stage_sections import sections
 from dmvpn_agent.view.track import Track
 from factories import NOW, YEAR, certificate, request, spoke_request
 from joining import bgp, denial, identity, joined, member, sa, sources
@@ -165,6 +167,21 @@ def test_a_peer_with_several_addresses_is_one() -> None:
     view = replace(bgp((first,)), neighbors=neighbors, sessions={ip_address("10.255.0.9"): Session("Established", 1)})
     (peer,) = joined(sources(members=both, sas=(), bgp=view)).values()
     assert [str(one) for one in peer.protocol_addresses] == ["10.255.0.9", "10.255.0.1"]
+
+
+def test_the_peers_whose_prefixes_a_peer_drops_are_named() -> None:
+    """``peers --json`` and ``peer`` have them, and the text that the page shows too; most peers drop none."""
+    members = (member(1), member(2))
+    drops = {members[0].peer.protocol_address: tuple(ip_address("10.255.0.2") + at for at in range(10))}
+    peers = joined(sources(1, 2, bgp=replace(bgp(members), drops=drops)))
+    one, other = (peer_summary(peers[name], NOW) for name in ("spoke1", "spoke2"))
+    assert one["bgp"]["drops_prefixes_of"][:2] == ["10.255.0.2", "10.255.0.3"]
+    assert (len(one["bgp"]["drops_prefixes_of"]), other["bgp"]["drops_prefixes_of"]) == (10, [])
+    texts = [{one.title: one.text for one in sections(peer, NOW)}["prefixes"] for peer in (one, other)]
+    assert "drops those of 10.255.0.2, 10.255.0.3, 10.255.0.4" in texts[0]
+    assert "drops" not in texts[1]
+    del one["bgp"]["drops_prefixes_of"]
+    assert sections(one, NOW)
 
 
 def test_a_peer_without_certificate_is_named_by_its_identity() -> None:
