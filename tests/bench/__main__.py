@@ -1,7 +1,7 @@
 """``python -m bench`` with ``tests`` on the path: every figure, one table each."""
 
-from bench import bgp, bridge, certificates, crls, decisions, memory, nftables, sas, scrape, stretches
+from bench import bgp, bridge, certificates, crls, decisions, memory, nftables, page, sas, scrape, stretches
 
-for part in (certificates, crls, decisions, memory, sas, bridge, bgp, nftables, stretches, scrape):
+for part in (certificates, crls, decisions, memory, sas, bridge, bgp, nftables, stretches, scrape, page):
     part.main()
     print()

@@ -10,6 +10,8 @@ import os
 import resource
 import socket
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -30,11 +32,15 @@ log = structlog.get_logger()
 #: More than the connections that are accepted before the request of the first is read; fewer if the process may have
 #: few descriptors, which nhrpd needs too.
 MAX_CONNECTIONS = max(8, min(128, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 8))
+#: The others of one address have to wait: so there is room for everybody else, and their answers cost little time.
+MAX_FROM_ONE_ADDRESS = max(8, MAX_CONNECTIONS // 4)
 BACKLOG = 1024
 #: Octets of a request's head.
 MAX_REQUEST = 16384
 #: Seconds in which a client must send its request and read the answer.
 TIMEOUT = 10.0
+#: Seconds after which a client that does not read its answer has to make room for others from its address.
+PATIENCE = 2.0
 #: Octets of an answer that are copied for a client at once: there may be many that do not read.
 _PIECE = 65536
 
@@ -107,8 +113,8 @@ class HttpServer:
 
     async def _serve(self, listener: socket.socket) -> None:
         server = StreamListener(
-            self._site.name, self._answer, self._telemetry, limit=MAX_CONNECTIONS, tls=self._guard.context,
-            tls_failed=self._guard.refused,
+            self._site.name, self._answer, self._telemetry, limit=MAX_CONNECTIONS, limit_each=MAX_FROM_ONE_ADDRESS,
+            tls=self._guard.context, tls_failed=self._guard.refused,
         )  # fmt: skip
         server.start(listener)
         try:
@@ -128,13 +134,14 @@ class HttpServer:
                 status_code=response.status.value, headers=_fields(response), reason=response.status.phrase
             )
             connection.writer.write(protocol.send(head) or b"")
-            await _send_body(connection.writer, protocol, response.body)
-            if connection.writer.can_write_eof():
-                connection.writer.write_eof()
-                await connection.closed_by_client()
-            else:  # TLS
-                connection.writer.close()
-                await connection.writer.wait_closed()
+            await _send_body(connection, protocol, response.body)
+            async with _waiting_for(connection):
+                if connection.writer.can_write_eof():
+                    connection.writer.write_eof()
+                    await connection.closed_by_client()
+                else:  # TLS
+                    connection.writer.close()
+                    await connection.writer.wait_closed()
 
     async def _response(self, connection: Connection, protocol: h11.Connection) -> HttpResponse | None:
         try:
@@ -210,13 +217,29 @@ async def _read_body(connection: Connection, protocol: h11.Connection, longest: 
     return body
 
 
-async def _send_body(writer: asyncio.StreamWriter, protocol: h11.Connection, body: bytes) -> None:
+async def _send_body(connection: Connection, protocol: h11.Connection, body: bytes) -> None:
     """Send the body piece by piece, as the client reads it. To HEAD, h11 sends none."""
+    writer = connection.writer
     writer.transport.set_write_buffer_limits(high=_PIECE)
     for at in range(0, len(body), _PIECE):
         writer.write(protocol.send(h11.Data(data=body[at : at + _PIECE])) or b"")
-        await writer.drain()
+        async with _waiting_for(connection):
+            await writer.drain()
     writer.write(protocol.send(h11.EndOfMessage()) or b"")
+
+
+@asynccontextmanager
+async def _waiting_for(connection: Connection) -> AsyncIterator[None]:
+    """Wait for the client to read. After ``PATIENCE`` it counts as unused, until it reads again.
+
+    Otherwise clients that do not read would keep out all others of their address, as behind one proxy or NAT.
+    """
+    timer = asyncio.get_running_loop().call_later(PATIENCE, setattr, connection, "engaged", False)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        connection.engaged = True
 
 
 def _http_request(request: h11.Request, connection: Connection) -> HttpRequest:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -69,7 +69,8 @@ def _ignored(_: str, __: str) -> None:
 class StreamListener:
     """Serves at most ``limit`` connections at once: runs ``handler`` for each in its own task, then closes it.
 
-    A handler that raises, or is cancelled, closes its own connection only. ``reserve``: as in ``Acceptor``. ``tls``
+    At most ``limit_each`` of them come from one source. A handler that raises, or is cancelled, closes its own
+    connection only. ``reserve``: as in ``Acceptor``. ``tls``
     returns how to do TLS on the next connection, if at all; if it raises ``OSError`` the connection is closed.
     ``tls_failed`` is called with the client's address, and what is wrong with its TLS.
     """
@@ -81,6 +82,7 @@ class StreamListener:
         telemetry: Telemetry,
         *,
         limit: int,
+        limit_each: int | None = None,
         reserve: int = 0,
         tls: Callable[[], ssl.SSLContext | None] = _plain,
         tls_failed: Callable[[str, str], None] = _ignored,
@@ -91,6 +93,7 @@ class StreamListener:
         self._handler = handler
         self._telemetry = telemetry
         self._limit = limit
+        self._limit_each = limit_each or limit
         self._acceptor = Acceptor(name, self._taken, telemetry, reserve=reserve)
         self._listener: socket.socket | None = None
         self._open: dict[Connection, asyncio.Task[None]] = {}
@@ -117,8 +120,10 @@ class StreamListener:
 
     def _taken(self, accepted: socket.socket) -> bool:
         connection = Connection(accepted)
+        theirs = [one for one in self._open if one.source == connection.source]
         full = len(self._open) >= self._limit
-        if full and not self._make_room(connection):
+        rivals = tuple(self._open) if full else theirs
+        if (full or len(theirs) >= self._limit_each) and not self._make_room(connection, rivals):
             connection.close()
             return True
         task = asyncio.create_task(self._serve(connection))
@@ -126,8 +131,8 @@ class StreamListener:
         task.add_done_callback(lambda _: self._ended(connection))
         return not full  # the evicted connection frees its descriptor only when the loop goes on
 
-    def _make_room(self, newcomer: Connection) -> bool:
-        leaves = makes_room(tuple(self._open), newcomer.source)
+    def _make_room(self, newcomer: Connection, rivals: Sequence[Connection]) -> bool:
+        leaves = makes_room(rivals, newcomer.source)
         self._telemetry.increment(metrics.CONNECTIONS_REFUSED, self._name, "evicted" if leaves else "refused")
         if leaves is None:
             return False
