@@ -169,6 +169,7 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
               (f"sum({metric('bridge_certificates')})", "in memory"),
               (increase("instance", "bridge_certificates_missing_total"), "missing"),
               (increase("instance", "bridge_certificates_competing_total"), "competing"),
+              (f"sum({metric('bridge_foreign_authorities')})", "foreign CAs"),
               (increase("cause", "bridge_reauthentications_total"), "reauthenticated: {{cause}}"),
               (increase("outcome", "bridge_cache_flushes_total"), "cache {{outcome}}"), empty="no bridge"),
         graph("Triggers", "GRE packets that make the kernel ask charon for an SA, and surplus IKE_SAs.",

@@ -1,6 +1,6 @@
 """The bridges of two nodes, each on a real charon, with clients that behave as nhrpd."""
 
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -52,12 +52,23 @@ class Node:
         return {certificate for event, _, certificate in self.nhrpd.received if event != DESTROYING}
 
 
+IsOurs = Callable[[bytes, Sequence[bytes]], bool]
+
+
+def any_certificate(_: bytes, __: Sequence[bytes]) -> bool:
+    return True
+
+
 @asynccontextmanager
-async def bridged(side: Side, profiles: Set[str] = frozenset({"dmvpn"})) -> AsyncIterator[Node]:
+async def bridged(
+    side: Side,
+    profiles: Set[str] = frozenset({"dmvpn"}),
+    is_ours: IsOurs = any_certificate,
+) -> AsyncIterator[Node]:
     telemetry = Telemetry()
     store = Store(side.path.with_suffix(".sqlite"), CertificateTable.TABLE)
     store.open()
-    certificates = Certificates(CertificateTable(store), lambda *_: True, telemetry)
+    certificates = Certificates(CertificateTable(store), is_ours, telemetry)
     certificates.start()
     acquirer = Acquirer(lambda *_: None, telemetry, lambda: node.now)
     bridge = Bridge(

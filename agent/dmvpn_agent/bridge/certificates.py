@@ -15,6 +15,7 @@ from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_cache import CertificateCache
 from dmvpn_agent.bridge.certificate_choice import REVOKE, Chosen, NotFound, choose, names
 from dmvpn_agent.bridge.certificate_index import CertificateIndex, Match
+from dmvpn_agent.bridge.foreign_authorities import SERVED_BY_FOREIGN, ForeignAuthorities
 from dmvpn_agent.bridge.ike_sa_certificates import CertificatePair, CertificateStore, IkeSaCertificates
 from dmvpn_agent.bridge.renewals import Renewals
 from dmvpn_agent.charon.commands import list_sas
@@ -50,6 +51,7 @@ class Certificates:
         self._clock = clocks.now
         self._known = IkeSaCertificates(store)
         self._cache = CertificateCache(telemetry)
+        self._foreign = ForeignAuthorities(is_ours, self._cache, telemetry, clocks.now)
         self._renewals = Renewals(self._cache, telemetry, clocks)
         self._unreadable = Unreadable(telemetry)
         self._connections = Connections(dict.fromkeys(proven, Authentication.PUBLIC_KEY))
@@ -64,13 +66,14 @@ class Certificates:
     async def begin(self, session: CharonSession, profiles: Set[str]) -> None:
         """Begin a session with charon, before any other command.
 
-        What is stored of an IKE_SA is dropped if its connection authenticates by another method than public key.
+        What is stored of an IKE_SA is dropped if its connection proves no certificate now.
         """
         self._connections.begin()
         sas = await list_sas(session)
         self._connections.note((sa for sa in sas if sa.spis in self._known), Authentication.PUBLIC_KEY)
         await self._connections.update(session, sas)
-        other = [sa for sa in sas if self._connections.now(sa.name) is not Authentication.PUBLIC_KEY]
+        await self._foreign.update(session, tuple(await self._cache.read(session)), again=True)
+        other = [sa for sa in sas if not self._proves(sa.name)]
         self._connections.note(other, Authentication.OTHER)
         for sa in other:
             self._known.forget(sa.spis)
@@ -107,6 +110,8 @@ class Certificates:
         await self.read_connections(session)
         self._connections.prune(sas)
         self._known.forget_all_but({sa.spis for sa in sas})
+        if self._foreign:
+            await self._foreign.update(session, tuple(await self._cache.read(session)), again=True)
 
     def authenticated(self, sas: Iterable[IkeSa]) -> None:
         """Note that these IKE_SAs' peers authenticated just now."""
@@ -122,9 +127,9 @@ class Certificates:
         self._has_authenticated.clear()
         sas, self._authenticated = self._authenticated, []
         await self._cache.remember(session)
-        if not (unknown := await self._unknown_by_public_key(session, sas)):
-            return
         cached = tuple(self._cache.remembered())
+        if not (unknown := await self._proving(session, await self._unknown_by_public_key(session, sas), cached)):
+            return
         index = self._index(cached)
         for sa in unknown:
             chosen = choose(sa, self._matches(sa, index, cached), self._clock())
@@ -140,6 +145,7 @@ class Certificates:
         if not by_public_key:
             return
         cached = tuple(await self._cache.read(session) | remembered)
+        by_public_key = await self._proving(session, by_public_key, cached)
         index = self._index(cached)
         renewable: list[tuple[IkeSa, list[Certificate]]] = []
         for sa in self._unknown(by_public_key):
@@ -162,13 +168,30 @@ class Certificates:
         await self._connections.update(session, unknown)
         return [sa for sa in unknown if self._connections.of(sa) is Authentication.PUBLIC_KEY]
 
+    async def _proving(self, session: CharonSession, sas: Sequence[IkeSa], cached: Sequence[bytes]) -> list[IkeSa]:
+        """Return those of these IKE_SAs whose connection takes certificates of the operator's CAs only.
+
+        Of the others the method counts as unknown: once the operator has named the CAs, they authenticate again.
+        """
+        if sas:
+            await self._foreign.update(session, cached)
+        others = [sa for sa in sas if not self._proves(sa.name)]
+        self._connections.note(others, Authentication.OTHER)
+        for sa in others:
+            self._report_not_found(sa, SERVED_BY_FOREIGN)
+        return [sa for sa in sas if sa not in others]
+
+    def _proves(self, name: str) -> bool:
+        """Tell whether charon takes, for this connection, only certificates of the operator's CAs."""
+        by_public_key = self._connections.now(name) is Authentication.PUBLIC_KEY
+        return by_public_key and not self._foreign.serve(self._connections.ca_names(name))
+
     def _of_unknown_method(self, sas: Iterable[IkeSa]) -> list[IkeSa]:
         """Return those that came up before their connection was known, or while it was loaded with another method."""
         return [
             sa
             for sa in self._unknown(sas)
-            if self._connections.of(sa) is Authentication.OTHER
-            and self._connections.now(sa.name) is Authentication.PUBLIC_KEY
+            if self._connections.of(sa) is Authentication.OTHER and self._proves(sa.name)
         ]
 
     def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:

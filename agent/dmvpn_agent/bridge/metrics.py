@@ -41,6 +41,9 @@ BRIDGE_CERTIFICATES_COMPETING = counter(
     "bridge_certificates_competing",
     "IKE_SAs whose peer also has certificates with more resources, which do not count.",
 )
+BRIDGE_FOREIGN_AUTHORITIES = gauge(
+    "bridge_foreign_authorities", "CA certificates that charon trusts and policy.ca_certificates lacks."
+)
 BRIDGE_CACHE_FLUSHES = counter(
     "bridge_cache_flushes",
     "Requests to charon to empty its certificate cache, by outcome.",

@@ -14,6 +14,7 @@ import structlog
 
 from dmvpn_agent.charon.commands import list_connections, list_sas
 from dmvpn_agent.charon.sa import Authentication, IkeSa
+from dmvpn_agent.charon.sa_reader import Connection
 from dmvpn_agent.charon.session import CharonSession, CommandFailed
 
 log = structlog.get_logger()
@@ -33,6 +34,7 @@ class Connections:
         self._former = former
         self._trusts_first = trusts_first
         self._methods: Mapping[str, Authentication] | None = None
+        self._ca_names: Mapping[str, tuple[frozenset[str], ...]] = {}
         self._known: dict[str, Authentication] = {}
         #: By SPIs: the connections whose method changed while the IKE_SA existed or was being set up.
         self._doubtful: dict[str, Set[str]] = {}
@@ -52,6 +54,10 @@ class Connections:
     def now(self, name: str) -> Authentication:
         """Return the present method of a connection; ``OTHER`` if charon does not have it."""
         return (self._methods or {}).get(name, Authentication.OTHER)
+
+    def ca_names(self, name: str) -> tuple[frozenset[str], ...]:
+        """Return the present ``ca_names`` of a connection (``sa_reader.Connection``)."""
+        return self._ca_names.get(name, ())
 
     def of(self, sa: IkeSa) -> Authentication:
         """Return how the peer of an IKE_SA authenticated; ``OTHER`` if that is not known."""
@@ -83,7 +89,8 @@ class Connections:
             new = [sa for sa in sas if sa.established and sa.spis not in self._known]
             if not new and not read and self._methods is not None:
                 return
-            first, methods = self._methods is None, await _methods(session)
+            first, listed = self._methods is None, await _listed(session)
+            methods = _methods(listed)
             former = self._former if self._methods is None else self._methods
             self._former = {}
             changed = {name for name in methods.keys() | former.keys() if methods.get(name) != former.get(name)}
@@ -94,7 +101,7 @@ class Connections:
             if changed and not first:
                 log.info("connections_changed", connections=sorted(changed))
             self.version += not first and methods != self._methods
-            self._methods = methods
+            self._methods, self._ca_names = methods, _all_ca_names(listed)
             for sa in new:
                 doubtful = sa.name in self._doubtful.get(sa.spis, ())
                 self._known[sa.spis] = Authentication.OTHER if doubtful else self.now(sa.name)
@@ -115,15 +122,27 @@ class Connections:
         self._absent = absent
 
 
-async def _methods(session: CharonSession) -> dict[str, Authentication]:
-    """Return the method of each connection; ``OTHER`` if two of one name differ. Raises ``CharonLost``."""
+async def _listed(session: CharonSession) -> list[Connection]:
+    """Return charon's connections; none if it refuses. Raises ``CharonLost``."""
     try:
-        listed = await list_connections(session)
+        return await list_connections(session)
     except CommandFailed as error:
         log.warning("connections_unknown", why=str(error), consequence="no peer counts as authenticated")
-        return {}
+        return []
+
+
+def _methods(listed: Iterable[Connection]) -> dict[str, Authentication]:
+    """Return the method of each connection; ``OTHER`` if two of one name differ."""
     methods: dict[str, Authentication] = {}
     for one in listed:
         same = methods.get(one.name, one.authentication) is one.authentication
         methods[one.name] = one.authentication if same else Authentication.OTHER
     return methods
+
+
+def _all_ca_names(listed: Iterable[Connection]) -> dict[str, tuple[frozenset[str], ...]]:
+    """Return the CAs of each connection's rounds; of two connections of one name, those of both."""
+    names: dict[str, tuple[frozenset[str], ...]] = {}
+    for one in listed:
+        names[one.name] = names.get(one.name, ()) + (one.ca_names or (frozenset(),))
+    return names

@@ -55,14 +55,16 @@ class SaCertificates:
             read = await asyncio.shield(self._reading)
             # Not in the same statement as the await: ``update`` may replace the dictionary meanwhile.
             found = {spis: one for spis, one in read.items() if one is not None}
+            absent = (self._absent - read.keys()) | (read.keys() - found.keys())
+            self.version += bool(found) or absent != self._absent
             self._found |= found
-            self.version += bool(found)
-            self._absent = frozenset(spis for spis, one in read.items() if one is None)
+            self._absent = absent
 
     def update(self, sas: Iterable[IkeSa]) -> None:
         """Forget the certificates of all IKE_SAs but these."""
         present = {sa.spis: sa for sa in sas}
         self._found = {spis: one for spis, one in self._found.items() if spis in present}
+        self._absent &= present.keys()
         self._read_listed(present.values())
 
     def of(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:
@@ -71,6 +73,10 @@ class SaCertificates:
         self._read_listed(wanted)
         found = (self._found.get(sa.spis) for sa in wanted)
         return tuple(one for one in found if isinstance(one, Certificate))
+
+    def is_absent(self, sa: IkeSa) -> bool:
+        """Tell whether the bridge found no certificate for an IKE_SA."""
+        return sa.spis in self._absent and sa.spis not in self._found
 
     def are_known(self, sas: Iterable[IkeSa]) -> bool:
         """Tell whether each of these IKE_SAs' certificates is known, unreadable or was not found."""

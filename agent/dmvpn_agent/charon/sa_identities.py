@@ -63,12 +63,15 @@ class SaIdentities:
         self._certificates.update(self._by_public_key(sas))
 
     def peer(self, sa: IkeSa) -> IkePeer:
-        """Return who authenticated."""
+        """Return who authenticated.
+
+        Where the bridge found no certificate, the identity proves none: charon may have taken another CA's.
+        """
         method = self._authentication(sa)
         return ike_peer(
             sa.remote_id,
             has_certificate=method is not Authentication.PRE_SHARED_KEY,
-            unproven=method is Authentication.OTHER,
+            unproven=method is Authentication.OTHER or self._certificates.is_absent(sa),
         )
 
     def certificates(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:

@@ -188,13 +188,16 @@ def certificate_data(message: Section) -> Iterator[bytes]:
 class Connection:
     """A connection of swanctl.conf; ``modes``: its children's by name, as charon prints them (``TRANSPORT``).
 
-    ``names_certificate``: it has the certificate that it shows (``certs``), and not only an identity.
+    ``names_certificate``: it has the certificate that it shows (``certs``), and not only an identity. ``ca_names``:
+    for each remote round the CAs of which one must be above the peer's certificate (``cacerts``): their subjects, as
+    charon prints them; none: any CA that charon trusts.
     """
 
     name: str
     authentication: Authentication
     modes: Mapping[str, str]
     names_certificate: bool = False
+    ca_names: tuple[frozenset[str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +215,23 @@ def parse_connections(message: Section) -> Iterator[Connection]:
     whose ``auth`` is not set is listed without a class, and accepts a pre-shared key as well.
     """
     for name, section in sections(message):
-        rounds = {text(part, "class") for key, part in sections(section) if key.startswith("remote-")}
-        method = _METHODS.get(rounds.pop()) if len(rounds) == 1 else None
+        rounds = [part for key, part in sections(section) if key.startswith("remote-")]
+        classes = {text(part, "class") for part in rounds}
+        method = _METHODS.get(classes.pop()) if len(classes) == 1 else None
         children = sections(subsection(section, "children"))
         modes = {child: text(part, "mode") for child, part in children}
         own = [part for key, part in sections(section) if key.startswith("local-")]
         names_certificate = any(part.get("certs") for part in own)
-        yield Connection(name, method or Authentication.OTHER, modes, names_certificate)
+        ca_names = tuple(_texts(part, "cacerts") for part in rounds)
+        yield Connection(name, method or Authentication.OTHER, modes, names_certificate, ca_names)
+
+
+def _texts(section: Section, key: str) -> frozenset[str]:
+    """Return the texts of a list; one that is no list has none."""
+    values = section.get(key, ())
+    if isinstance(values, str | bytes | Mapping):
+        return frozenset()
+    return frozenset(one if isinstance(one, str) else one.decode(errors="replace") for one in values)
 
 
 def parse_load(stats: Section) -> Load:

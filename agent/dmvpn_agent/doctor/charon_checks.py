@@ -58,7 +58,22 @@ def _profile(charon: CharonView, profile: str, expected: Expected) -> Iterator[C
                  f"a connection {profile} with a child {profile}, mode = transport",
                  "add it as in the examples in swanctl/, then run `swanctl --load-all`")  # fmt: skip
     if loaded:
-        yield _authentication(profile, charon.methods.get(profile, Authentication.OTHER), expected)
+        method = charon.methods.get(profile, Authentication.OTHER)
+        yield _authentication(profile, method, expected)
+        if method is Authentication.PUBLIC_KEY and not charon.patched and charon.foreign_authorities:
+            yield _authorities(profile, charon)
+
+
+def _authorities(profile: str, charon: CharonView) -> Check:
+    """Check that a connection takes no certificate of a CA that is not the operator's."""
+    others = "; ".join(charon.foreign_authorities)
+    any_ca = profile in charon.of_any_ca
+    found = f"any that charon trusts; it lists {others}" if any_ca else "named by `cacerts`"
+    return result(f"CAs of {profile}", not any_ca, found,
+                  "`cacerts`: policy.ca_certificates lacks these, and if charon trusts one of them, the bridge gives"
+                  " the profile's peers no certificate",
+                  f"set `cacerts` to the DMVPN's CA in the remote section of {profile}, then `swanctl --load-all`",
+                  Level.WARNING)  # fmt: skip
 
 
 def _authentication(profile: str, method: Authentication, expected: Expected) -> Check:

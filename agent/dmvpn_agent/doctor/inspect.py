@@ -19,6 +19,7 @@ from dmvpn_agent.bgp.frr_bgpd import FrrBgpd
 from dmvpn_agent.bgp.neighbors import Desired, owns_neighbor
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.bgp.problems import bgp_problems
+from dmvpn_agent.bridge.authority_files import AuthorityFiles
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
@@ -107,7 +108,8 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
     with acting_as(agent):
         trust, trust_problems = read_trust(config.trust_files)
     nhrpd, links = await _read(lambda: _nhrpd(config)), await _read(_links)
-    charon = await _read(lambda: read_charon(config.ike.vici_socket, TIMEOUT))
+    authorities = AuthorityFiles(config.trust_files.authorities)
+    charon = await _read(lambda: read_charon(config.ike.vici_socket, TIMEOUT, authorities.issued))
     return NodeView(
         now=datetime.now(UTC),
         versions=_versions(nhrpd),

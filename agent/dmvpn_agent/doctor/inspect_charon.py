@@ -2,10 +2,17 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dmvpn_agent.charon.commands import list_connections, list_own_certificates, list_plugins, list_sas
+from dmvpn_agent.charon.commands import (
+    list_authorities,
+    list_connections,
+    list_own_certificates,
+    list_plugins,
+    list_sas,
+)
 from dmvpn_agent.charon.commands import version as charon_version
 from dmvpn_agent.charon.events import PATCHED_EVENT
 from dmvpn_agent.charon.sa import ChildSa, IkeSa, circuits
@@ -20,8 +27,11 @@ _APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
 _SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.swanctl", "local/usr.sbin.swanctl"))
 
 
-async def read_charon(path: Path, timeout: float) -> CharonView:
-    """Ask charon what it has loaded, and for its SAs. Raises ``OSError``, ``CharonLost``, ``CommandFailed``."""
+async def read_charon(path: Path, timeout: float, is_ours: Callable[[bytes, Sequence[bytes]], bool]) -> CharonView:
+    """Ask charon what it has loaded, and for its SAs. Raises ``OSError``, ``CharonLost``, ``CommandFailed``.
+
+    ``is_ours(certificate, others)``: whether a CA of the operator issued a certificate, perhaps by way of the others.
+    """
     session = ViciSession(*await asyncio.open_unix_connection(path), Telemetry(), timeout, max_waiting_events=1000)
     try:
         release = await charon_version(session)
@@ -30,6 +40,7 @@ async def read_charon(path: Path, timeout: float) -> CharonView:
         plugins = await list_plugins(session)
         own = [read_certificate(der) for der in await list_own_certificates(session)]
         sas = await list_sas(session)
+        authorities = await list_authorities(session)
     finally:
         with suppress(OSError):
             await session.close()
@@ -39,7 +50,14 @@ async def read_charon(path: Path, timeout: float) -> CharonView:
         OwnCertificate(one.subject, one.not_before, one.not_after, distribution_points([one]))
         for one in own
         if isinstance(one, Certificate)
-    ), plugins, methods, tuple(_sa(*circuit) for circuit in circuits(sas).values()))  # fmt: skip
+    ), plugins, methods, tuple(_sa(*circuit) for circuit in circuits(sas).values()),
+        frozenset(one.name for one in connections if not one.ca_names or not all(one.ca_names)),
+        tuple(sorted({_subject(one) for one in authorities if not is_ours(one, authorities)})))  # fmt: skip
+
+
+def _subject(der: bytes) -> str:
+    read = read_certificate(der)
+    return read.subject if isinstance(read, Certificate) else f"one that cannot be read ({read.why})"
 
 
 def _sa(sa: IkeSa, child: ChildSa) -> SaView:

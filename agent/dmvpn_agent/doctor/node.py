@@ -114,7 +114,9 @@ class SaView:
 class CharonView:
     """charon. ``modes``: for each connection the mode of its child of the same name, ``None`` without such a child.
 
-    ``plugins``: the loaded plugins. ``methods``: how each connection authenticates its peers.
+    ``plugins``: the loaded plugins. ``methods``: how each connection authenticates its peers. ``of_any_ca``: the
+    connections that take certificates of each CA that charon trusts. ``foreign_authorities``: the CAs, among those
+    that charon lists, that are not the operator's; charon need not trust them.
     """
 
     version: str
@@ -124,6 +126,8 @@ class CharonView:
     plugins: frozenset[str]
     methods: Mapping[str, Authentication]
     sas: tuple[SaView, ...] = ()
+    of_any_ca: frozenset[str] = frozenset()
+    foreign_authorities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which certificate of charon's cache each IKE_SA gets, and when its peer must authenticate again."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -13,58 +13,13 @@ from dmvpn_agent.bridge import metrics as bridge_metrics
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.renewals import PER_CACHE, PER_IDENTITY
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
-from dmvpn_agent.charon.session import CommandFailed, Read
-from dmvpn_agent.charon.vici import Section
 from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import NOW, UNITS, Clock, der
+from fakes.certificate_cache import Cache
 
 DAY = timedelta(days=1)
 BY_DNS = "spoke1.example"
-
-
-class Cache:
-    """A session with charon; ``cache``: the certificates in charon's cache."""
-
-    def __init__(self, *cache: bytes) -> None:
-        self.cache = list(cache)
-        self.refuses: set[str] = set()
-        self.requests: list[tuple[str, Section]] = []
-        self.method = b"public key"
-        self.sas: list[Section] = []
-
-    async def request(self, command: str, message: Section) -> Section:
-        self.requests.append((command, message))
-        if command in self.refuses:
-            raise CommandFailed("no")
-        if command == "flush-certs":
-            self.cache.clear()
-        return {"success": "yes"}
-
-    async def stream(
-        self, command: str, message: Section, event: str, read: Callable[[Section], Iterable[Read]]
-    ) -> list[Read]:
-        if command == "list-conns":
-            return list(read({"dmvpn": {"remote-1": {"class": self.method}}}))
-        if command == "list-sas":
-            return [one for section in self.sas for one in read({"dmvpn": section})]
-        assert (command, event) == ("list-certs", "list-cert")
-        return [one for item in self.cache for one in read({"data": item})]
-
-    async def register(self, event: str) -> bool:
-        return True
-
-    async def events(self) -> AsyncIterator[tuple[str, Section]]:
-        return
-        yield
-
-    @property
-    def flushes(self) -> int:
-        return sum(command == "flush-certs" for command, _ in self.requests)
-
-    @property
-    def ended(self) -> list[str]:
-        return [str(message["ike-id"]) for command, message in self.requests if command == "terminate"]
 
 
 class Memory:

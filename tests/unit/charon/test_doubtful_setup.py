@@ -35,7 +35,7 @@ async def test_it_proves_nothing_although_charon_first_listed_it_under_another_c
     method, listed = Authentication.PRE_SHARED_KEY, list[IkeSa]()
 
     async def list_connections(_: Any) -> Iterable[Any]:
-        return [SimpleNamespace(name="dmvpn", authentication=method)]
+        return [SimpleNamespace(name="dmvpn", authentication=method, ca_names=())]
 
     async def list_sas(*_: Any, **__: Any) -> list[IkeSa]:
         return list(listed)

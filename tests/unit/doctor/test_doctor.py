@@ -274,6 +274,23 @@ IPV6_EXPECTED = replace(EXPECTED, ip_versions={"gre1": frozenset({4, 6})}, bgp_i
 IPV6_SOUND = replace(SOUND, nhrpd=IPV6_NHRPD, links={"gre1": IPV6_LINK})
 
 
+@pytest.mark.parametrize(
+    ("of_any_ca", "foreign", "warned"),
+    [({"dmvpn"}, ("CN=Office CA",), True), ({"dmvpn"}, (), False), ({"office"}, ("CN=Office CA",), False)],
+)
+def test_a_profile_of_any_ca_beside_a_foreign_one_is_a_warning(
+    of_any_ca: set[str], foreign: tuple[str, ...], warned: bool
+) -> None:
+    """A patched charon shows the certificate itself."""
+    charon = replace(UNPATCHED, of_any_ca=frozenset(of_any_ca), foreign_authorities=foreign)
+    problems = _problems(replace(SOUND, charon=charon))
+    assert list(problems) == ["CAs of dmvpn"] * warned
+    for check in problems.values():
+        assert check.level is Level.WARNING
+        assert "CN=Office CA" in check.found
+        assert "cacerts" in check.do
+
+
 def test_a_node_without_ipv6_needs_neither_forwarding_nor_addresses() -> None:
     """A node with both is sound."""
     assert _problems(replace(SOUND, forwards_ipv6=False)) == {}

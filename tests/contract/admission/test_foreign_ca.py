@@ -1,0 +1,109 @@
+"""A CA that charon trusts and the policy does not: nobody of it is taken for a peer of ours, on two real charons."""
+
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+import foreign_ca
+from contract.bridged_pair import INSTALLED, IsOurs
+from contract.charon_pair import Side
+from contract.charons import needs_charon
+from contract.impersonation import ELSEWHERE, ONE, OWN, VICTIM, Scene, conn, scene_of
+from dmvpn_agent.admission import sa_lookup
+from dmvpn_agent.bridge.authority_files import AuthorityFiles
+from dmvpn_agent.charon.session import CommandFailed
+from dmvpn_agent.policy.decision import Accept
+from dmvpn_agent.policy.reasons import Reason
+from factories import authority_pem
+
+pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
+
+OFFICE = foreign_ca.authority("Office CA")
+SUBJECT = x509.load_der_x509_certificate(VICTIM).subject
+KEY = foreign_ca.KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the agent not wait for long for a certificate that never comes."""
+    monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.5)
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> IsOurs:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(authority_pem())
+    return AuthorityFiles((file,)).issued
+
+
+async def _trust(side: Side) -> None:
+    await side.ask("load-cert", {"type": "X509", "flag": "CA", "data": DER_cert_to_PEM_cert(OFFICE)})
+
+
+async def _attack(scene: Scene) -> bool:
+    """Have somebody of the office come as the victim; return whether charon lets him in."""
+    certificate = DER_cert_to_PEM_cert(foreign_ca.certificate("Office CA", SUBJECT))
+    made: dict[str, Any] = conn(scene.peer, scene.node, (OWN,), (OWN,), scene.node.host, ELSEWHERE)
+    made |= {"local-0": {"auth": "pubkey", "certs": [certificate]}, "local_addrs": [ELSEWHERE]}
+    await scene.peer.ask("load-key", {"type": "any", "data": KEY})
+    await scene.peer.ask("load-conn", {"attack": made})
+    with suppress(CommandFailed):
+        await scene.peer.ask("initiate", {"ike": "attack", "child": "dmvpn", "timeout": "10000"})
+    await scene.look()
+    while not scene.watch.certificates_complete("gre1", ip_address(ELSEWHERE)):
+        await scene.look()
+    return ELSEWHERE in {str(sa.remote_host) for sa in await scene.node.sas()}
+
+
+async def _name_ca(scene: Scene) -> None:
+    """Load the node's connection again, with the CA of its peers."""
+    made = conn(scene.node, scene.peer, (OWN,), ({"auth": "pubkey", "cacerts": [authority_pem()]},), "%any", "")
+    await scene.node.ask("load-conn", {"dmvpn": made})
+    await scene.look()
+
+
+@pytest.mark.parametrize("online", [True, False], ids=["victim online", "victim gone"])
+async def test_its_holder_is_given_no_certificate_of_ours(tmp_path: Path, ours: IsOurs, online: bool) -> None:
+    """nhrpd is told of him without, and the agent accepts him neither with nor without."""
+    async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
+        await scene.come()
+        assert isinstance(await scene.ask("gre1", scene.peer.host, VICTIM), Accept)
+        for side in (scene.node, scene.peer):
+            await _trust(side)
+        if not online:
+            await scene.leave()
+        assert await _attack(scene)
+        assert {shown for _, shown in scene.told(ELSEWHERE)} == {b""}
+        for shown, reason in ((VICTIM, Reason.CERTIFICATE_UNCONFIRMED), (b"", Reason.NO_CERTIFICATE)):
+            assert (await scene.ask("gre1", ELSEWHERE, shown)).reason is reason
+
+
+async def test_a_connection_that_names_its_ca_serves_its_peers_alone(tmp_path: Path, ours: IsOurs) -> None:
+    """Who came before that authenticates anew; charon refuses the other CA's."""
+    async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
+        for side in (scene.node, scene.peer):
+            await _trust(side)
+        before = await scene.come()
+        assert {shown for _, shown in scene.told(scene.peer.host)} == {b""}
+        await _name_ca(scene)
+        while before.spis in {sa.spis for sa in await scene.node.sas()}:
+            await scene.look()
+        await scene.come()
+        assert scene.told(scene.peer.host)[-1] == (INSTALLED, VICTIM)
+        assert isinstance(await scene.ask("gre1", scene.peer.host, VICTIM), Accept)
+        assert not await _attack(scene)
+
+
+async def test_a_ca_that_only_a_stranger_has_keeps_out_nobody(tmp_path: Path, ours: IsOurs) -> None:
+    """charon refuses him, and the victim is served as before."""
+    async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
+        await _trust(scene.peer)
+        assert not await _attack(scene)
+        await scene.come()
+        assert scene.told(scene.peer.host)[-1] == (INSTALLED, VICTIM)
