@@ -12,9 +12,9 @@ from factories import NOW, YEAR
 KEY = ec.derive_private_key(4711, ec.SECP256R1())
 
 
-def authority(name: str, not_after: datetime = NOW + YEAR) -> bytes:
-    """Return a CA's own certificate (DER)."""
-    builder = _builder(_name(name), _name(name), not_after)
+def authority(name: str, not_after: datetime = NOW + YEAR, issuer: str = "") -> bytes:
+    """Return a CA's certificate (DER), by itself if it has no issuer."""
+    builder = _builder(_name(name), _name(issuer or name), not_after)
     constraints = x509.BasicConstraints(ca=True, path_length=None)
     return builder.add_extension(constraints, critical=True).sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
-from campaign.pki import Holder
+from campaign.pki import Holder, printed
 from campaign.world import PUBKEY, Sa, World
 from dmvpn_agent.bridge.clients import CLIENT_EVENTS
 from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT
@@ -102,7 +102,7 @@ class WorldCharon:
         """Run a command: a peer whose IKE_SA is ended comes back with another one."""
         await asyncio.sleep(0)
         if command == "flush-certs" and message.get("type") == "X509":
-            self.cache = []
+            self.cache, self._sent_authorities = [], []
         if command == "terminate" and (sa := self.sas.get(int(message["ike-id"]))):
             self.down(sa.number)
             self._next += 1
@@ -125,7 +125,8 @@ class WorldCharon:
         return found
 
     def _certificates(self, wanted: str) -> list[tuple[str, bytes]]:
-        loaded = [authority.der for authority in self._world.authorities]
+        beside = [self._world.beside] if self._world.beside else []
+        loaded = [authority.der for authority in (*self._world.authorities, *beside)]
         shown = [("CA", der) for der in dict.fromkeys([*loaded, *self._sent_authorities])]
         return shown + [("NONE", der) for der in self.cache if wanted != "CA"]
 
@@ -137,9 +138,9 @@ class WorldCharon:
             return [{name: self._connection(rounds)} for name, rounds in self._world.connections.items()]
         raise AssertionError(command)
 
-    @staticmethod
-    def _connection(rounds: tuple[str, ...]) -> dict[str, Any]:
-        remote = {f"remote-{number}": {"class": kind} for number, kind in enumerate(rounds, 1)}
+    def _connection(self, rounds: tuple[str, ...]) -> dict[str, Any]:
+        names = [printed(one.name) for one in self._world.authorities] if self._world.names_authorities else []
+        remote = {f"remote-{number}": {"class": kind, "cacerts": names} for number, kind in enumerate(rounds, 1)}
         local = {"local-1": {"class": rounds[0]}}
         return {
             "local_addrs": ["%any"],

@@ -1,6 +1,7 @@
 """Random worlds: mostly honest ones, with a few things wrong. The same seed makes the same world."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from random import Random
@@ -208,6 +209,15 @@ class Maker:
             made.addresses, made.hosts, made.resources = (), (), Resources()
         return made
 
+    def beside(self, holders: list[Holder]) -> Authority:
+        """Return a CA that is not the operator's, and add its certificate of a peer's name to the holders."""
+        name = (("O", "office", asn1.UTF8), ("CN", "Office CA", asn1.UTF8))
+        office = Authority("office", name, 11, None, NOW - YEAR, NOW + YEAR)
+        victim = self.random.choice(holders)
+        holders.append(replace(victim, label=f"office {victim.label}", issuer=office, key=self.key(),
+                               serial=self.serial(), issuer_name=None))  # fmt: skip
+        return office
+
     def crl(self, issuers: dict[str, Authority], holders: list[Holder], now: datetime) -> Crl:
         """Return a CRL; often a good one."""
         signers = [one for one in issuers.values() if one.label not in ("leaf", "expired")]
@@ -252,6 +262,7 @@ def make_world(seed: int) -> World:
         holders.append(make.renewed(make.random.choice(holders)))
     if make.chance(0.35):
         holders.append(make.imitation(make.random.choice(holders), issuers))
+    beside = make.beside(holders) if make.chance(0.08) else None
     bgp: dict[str, Any] | None = {
         "as_number": 65000, "peer_group": "spokes", "hub_peer_group": "hubs", "ibgp_peer_group": "ibgp",
     }  # fmt: skip
@@ -273,6 +284,7 @@ def make_world(seed: int) -> World:
         seed, make.chance(0.35), role, interfaces, connections, {"gre1": "10.255.0.254", "gre2": "10.255.0.253"},
         random_policy(make.random, role, holders, tuple(interfaces)), bgp, files, sent, crls,
         [holder.der for holder in holders if make.chance(0.1)], NOW, [], holders,
+        beside, beside is not None and make.chance(0.4),
     )  # fmt: skip
     happenings.fill(make, world, issuers)
     return world

@@ -75,7 +75,7 @@ class Happenings:
         if PUBKEY not in rounds:
             return self.attack() if self._make.chance(0.5) else None
         nbma = "203.0.113.99" if self._make.chance(0.08) else self._nbma(holder)
-        if self._trust.chain_fault(holder, self._now):
+        if not self._takes(holder):
             self._world.cached.append(holder.der)  # sent, but not believed
             return None
         identity = self._identity(holder)
@@ -84,6 +84,10 @@ class Happenings:
         self._up(connection, nbma, identity, holder, holder.der)
         self._ask(interface, self._own_address(holder), nbma, holder)
         return None
+
+    def _takes(self, holder: Holder) -> bool:
+        """Tell whether charon takes a certificate."""
+        return self._world.takes(holder, self._now) or not self._trust.chain_fault(holder, self._now)
 
     def _ask(self, interface: str, address: str, nbma: str, holder: Holder | None) -> None:
         stale = None
@@ -108,7 +112,7 @@ class Happenings:
         elif how < 0.75:
             attacker = self._random.choice(self._world.holders)
             names = [name for name, rounds in self._world.connections.items() if PUBKEY in rounds]
-            if names and not self._trust.chain_fault(attacker, self._now):
+            if names and self._takes(attacker):
                 name = self._random.choice(names)
                 identity = self._identity(attacker)
                 if self._world.connections[name][-1] != PUBKEY:

@@ -51,6 +51,12 @@ def canonical(name: Name) -> tuple[tuple[str, str], ...]:
     return tuple((kind, " ".join(text.split()).lower()) for kind, text, _ in name)
 
 
+def printed(name: Name) -> str:
+    """Return a name as charon prints it."""
+    shown = ", ".join(f"{kind}={text}" for kind, text, _ in name)
+    return "".join(char if char.isascii() and char.isprintable() else "?" * len(char.encode()) for char in shown)
+
+
 @dataclass
 class Resources:
     """RFC 3779 extensions: ``None`` is inherit; a missing extension has no entry."""
@@ -166,8 +172,7 @@ class Holder:
 
     def text(self) -> str:
         """Return the subject as charon prints it."""
-        shown = ", ".join(f"{kind}={text}" for kind, text, _ in self.name)
-        return "".join(char if char.isascii() and char.isprintable() else "?" * len(char.encode()) for char in shown)
+        return printed(self.name)
 
     @cached_property
     def der(self) -> bytes:

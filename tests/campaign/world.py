@@ -78,7 +78,11 @@ Step = Up | Down | Ask | Crls | Later | Reload | Restart
 
 @dataclass
 class World:
-    """What the node is and what happens to it. ``authorities`` are the files of ``ca_certificates``."""
+    """What the node is and what happens to it. ``authorities`` are the files of ``ca_certificates``.
+
+    ``beside``: a CA that charon alone trusts; ``names_authorities``: the connections take certificates of
+    ``authorities`` only (``cacerts``).
+    """
 
     seed: int
     patched: bool
@@ -95,3 +99,10 @@ class World:
     now: datetime
     steps: list[Step]
     holders: list[Holder] = field(default_factory=list)
+    beside: Authority | None = None
+    names_authorities: bool = False
+
+    def takes(self, holder: Holder, now: datetime) -> bool:
+        """Tell whether charon takes a certificate of the CA that it alone trusts."""
+        of_it = self.beside is not None and holder.issuer is self.beside and not self.names_authorities
+        return of_it and holder.start <= now <= holder.end

@@ -26,7 +26,10 @@ class AuthorityFiles:
         self._others: Sequence[bytes] = ()
 
     def issued(self, certificate: bytes, others: Sequence[bytes]) -> bool:
-        """Tell whether a CA issued a certificate (DER), directly or by way of CA certificates among the others."""
+        """Tell whether a CA issued a certificate (DER), directly or by way of CA certificates among the others.
+
+        A CA of the files counts as well, also if its own issuer is not known.
+        """
         stamp = self._reader.stamp()
         if stamp != self._stamp:
             self._stamp = stamp
@@ -35,6 +38,8 @@ class AuthorityFiles:
             log.info("authorities_read", authorities=[one.certificate.subject for one in authorities],
                      problems=problems)  # fmt: skip
             self._others = ()
+        if any(one.certificate.der == certificate for one in self._store.given):
+            return True
         read = read_certificate(certificate)
         if not isinstance(read, Certificate):
             return False
