@@ -35,7 +35,7 @@ class SaCertificates:
         self._source = source
         self._found: dict[str, Certificate | BadCertificate] = {}
         self._absent: frozenset[str] = frozenset()
-        #: Grows whenever the source has shown certificates that were not known.
+        #: Grows whenever the source has shown certificates that were not known, or that there are none.
         self.version = 0
         self._reading: asyncio.Future[dict[str, Certificate | BadCertificate | None]] | None = None
 
