@@ -190,6 +190,9 @@ class Bridge:
         if event.rekeyed:
             self._certificates.move(*event.rekeyed)
         self.circuits.note(event.child_changes)
+        for change in event.child_changes:
+            if not change.came:  # a listing that has begun may not show it any more: it is not new again
+                self._arrivals.pop(change.unique_id, None)
         if event.kind is SaEventKind.IKE_ESTABLISHED and event.ike_sas:
             self._certificates.authenticated(event.ike_sas)
         if event.precedes_child and not event.ike_ids & self.circuits.sas.keys():

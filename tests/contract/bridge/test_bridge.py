@@ -1,5 +1,7 @@
 """The events that the bridge sends nhrpd about SAs."""
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -147,6 +149,34 @@ async def test_after_a_jump_a_certificate_that_is_not_valid_then_does_not_count(
         stand.charon.up(spoke(5))
         await until(lambda: len(nhrpd.received) == 2)
         assert [bool(certificate) for _, _, certificate in nhrpd.received] == [True, False]
+
+
+async def test_a_circuit_that_ends_while_it_is_listed_is_not_announced_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate is known, so that the event alone was enough to announce it; another peer's event follows."""
+    command = stand.charon._command
+    before_answers = [
+        lambda: stand.charon.down(5),
+        lambda: stand.charon.up(replace(spoke(6), remote_host="203.0.113.6")),
+    ]
+
+    def answered(packet: Packet, writer: asyncio.StreamWriter) -> Packet:
+        if packet.name == "list-sas" and before_answers:
+            before_answers.pop(0)()
+        return command(packet, writer)
+
+    async with stand.bridged(), stand.nhrpd() as nhrpd:
+        stand.charon.up(spoke(1))
+        await until(lambda: nhrpd.received)
+        other = replace(spoke(5), remote_host="203.0.113.5")
+        stand.charon.raise_event("ike-updown", {"up": "yes", other.name: other.section(**{"child-sas": {}})})
+        await until(lambda: stand.charon.requests[-1][0] == "list-conns")
+        monkeypatch.setattr(stand.charon, "_command", answered)
+        stand.charon.up(other)
+        await until(lambda: nhrpd.events(DESTROYING) == [15])
+        await until(lambda: 16 in nhrpd.events(INSTALLED))
+        assert nhrpd.events(INSTALLED) == [11, 15, 16]
 
 
 async def test_rekeying_a_child_announces_the_new_one_first(stand: Stand) -> None:
