@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -18,8 +19,8 @@ from ca_registry import PASSPHRASE
 from dmvpn_agent.ca import database as database_module
 from dmvpn_agent.runtime.owner_rights import Owner, rights_of
 
-#: The user "daemon" of every distribution.
-USER = 1
+#: A user that every distribution has; user and group have one number.
+USER = pwd.getpwnam("daemon").pw_uid
 
 
 def _can_run_here() -> bool:
@@ -163,5 +164,5 @@ def test_a_program_that_the_owner_cannot_read_says_so(operator: Operator) -> Non
     operator.init()
     hidden = operator.own / "agent"
     shutil.copytree(Path(database_module.__file__).parents[2], hidden, ignore=shutil.ignore_patterns("__pycache__"))
-    operator.environment["PYTHONPATH"] = str(hidden)
+    operator.environment["PYTHONPATH"] = os.pathsep.join((str(hidden), os.environ.get("PYTHONPATH", "")))
     assert "who cannot read this program" in operator.ca("list", status=1).stderr
