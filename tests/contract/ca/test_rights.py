@@ -148,6 +148,7 @@ def test_a_server_that_root_starts_becomes_the_owner(operator: Operator) -> None
     assert owners(operator.state) == {"registry.sqlite": (USER, 0o600)}
 
 
+@pytest.mark.skipif(shutil.which("capsh") is None, reason="needs capsh")
 def test_a_root_without_the_right_to_become_the_owner_says_so(operator: Operator) -> None:
     """A unit that still runs the command as root, with few capabilities, is refused with what to change."""
     operator.init()
