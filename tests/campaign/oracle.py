@@ -295,12 +295,19 @@ class Oracle:
             if "serial" in row:
                 hit = serial is not None and serial == int(row["serial"].replace(":", ""), 16)
             else:
-                hit = any(fnmatchcase(_compared(form), _compared(row["identity"])) for form in written)
+                pattern = _compared(row["identity"])
+                hit = any(fnmatchcase(_compared(form), pattern) for form in written)
+                if not hit and any(fnmatchcase(_dense(form), _dense(pattern)) for form in written):
+                    opinion.doubts.add("maintenance")  # white space where a value begins or ends
             if hit and (row["action"] == "deny" or host):
                 opinion.wrong.add("maintenance")
             elif hit:
                 for grant in opinion.grants:
                     grant.quarantined = True
+
+
+def _dense(text: str) -> str:
+    return "".join(_compared(text).split())
 
 
 def _compared(text: str) -> str:

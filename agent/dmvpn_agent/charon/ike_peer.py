@@ -16,18 +16,23 @@ class IkePeer:
 
     ``identity``: as charon prints it. ``has_certificate``: the connection does not authenticate by pre-shared key.
     ``unproven``: the method is neither public key nor pre-shared key (EAP, several methods), or not known; the
-    identity then proves nothing.
+    identity then proves nothing. ``certificate``: the ``identity`` of the certificate that it proved; empty if that
+    is not known.
     """
 
     identity: str
     has_certificate: bool
     label: Label | None = dataclass_field(default=None, compare=False)
     unproven: bool = False
+    certificate: str = dataclass_field(default="", compare=False)
 
 
 def is_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool:
-    """Tell whether the peer of one of the IKE_SAs ``present`` proved this certificate."""
-    proven = [one.identity for one in present if is_proven(one)]
+    """Tell whether the peer of one of the IKE_SAs ``present`` proved this certificate.
+
+    A peer of another CA can have the same name: where the certificate of an IKE_SA is known, no other counts.
+    """
+    proven = [one.identity for one in present if is_proven(one) and one.certificate in {"", certificate.identity}]
     if any(proves(certificate, identity) for identity in proven):
         return True
     # The identity cannot be compared, but no other peer has an IKE_SA here.
@@ -59,6 +64,6 @@ def may_be_unprintable_subject(certificate: Certificate, printed: str) -> bool:
     return may_print_as(read_name(certificate.subject_name), printed)
 
 
-def ike_peer(identity: str, *, has_certificate: bool, unproven: bool = False) -> IkePeer:
+def ike_peer(identity: str, *, has_certificate: bool, unproven: bool = False, certificate: str = "") -> IkePeer:
     """Return the peer of an IKE_SA, with the label that its identity names."""
-    return IkePeer(identity, has_certificate, read_label(identity), unproven)
+    return IkePeer(identity, has_certificate, read_label(identity), unproven, certificate)

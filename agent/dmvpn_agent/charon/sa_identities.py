@@ -72,6 +72,7 @@ class SaIdentities:
             sa.remote_id,
             has_certificate=method is not Authentication.PRE_SHARED_KEY,
             unproven=method is Authentication.OTHER or self._certificates.is_absent(sa),
+            certificate=next((one.identity for one in self._certificates.of((sa,))), ""),
         )
 
     def certificates(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:

@@ -173,6 +173,12 @@ class TestConfirmation:
         present = frozenset({IkePeer(other, has_certificate=True)})
         assert denial_of(request(*units, ike_peers=present)).reason is Reason.CERTIFICATE_UNCONFIRMED
 
+    def test_a_peer_that_proved_another_certificate_confirms_none(self) -> None:
+        """As one of another CA with the same name, where charon shows what it proved; a renewed one is the same."""
+        other = replace(OWN, certificate="another CA's")
+        assert denial_of(request(ike_peers=frozenset({other}))).reason is Reason.CERTIFICATE_UNCONFIRMED
+        assert peer_of(request(ike_peers=frozenset({replace(OWN, certificate=certificate().identity)})))
+
     def test_it_can_be_switched_off(self) -> None:
         """Then nhrpd's certificate counts."""
         assert peer_of(request(ike_peers=frozenset({STRANGER})), policy(confirms_certificates=False))
