@@ -50,7 +50,8 @@ async def test_a_peer_stays_in_its_groups_while_it_is_quarantined_or_denied(
         """Wait for the peer's elements, and for ``plan`` to find nothing that differs."""
         await until(lambda: ("10.255.0.2" in _listed("set", "sources4_gre1")) is sources)
         assert all(member in _listed("set", "group4_branches") for member in MEMBERS)
-        assert await run("plan", "--nftables") == 0
+        while await run("plan", "--nftables"):
+            pass  # the peer's row is on its way to the disk
         assert await run("explain", "--from", "192.168.2.7", "--to", "192.168.77.1") == 1
 
     try:

@@ -93,15 +93,18 @@ def _is_guarded(links: dict[str, LinkEvent], packet: _Packet) -> bool:
 def test_what_the_kernel_gives_to_a_tunnel_is_guarded_and_what_it_gives_to_another_is_not(
     links: dict[str, LinkEvent],
 ) -> None:
-    """Packets of an interface without addresses and device are guarded: it receives what fits no other one."""
+    """Packets of an interface without addresses and device are guarded: it receives what fits no other one.
+
+    Between two others of one precision the kernel chooses by age, which the rules do not know.
+    """
     for packet in PACKETS:
         found = _kernel(links, packet)
         guarded = _is_guarded(links, packet)
         if not found or "gre1" in found:
             assert guarded
         else:
-            link = links[min(found)]
-            assert guarded is (link.remote is None and link.local is None and not link.underlay)
+            of_all = [not (link.remote or link.local or link.underlay) for link in map(links.get, found) if link]
+            assert guarded in of_all
 
 
 @given(_interfaces())
