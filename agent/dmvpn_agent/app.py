@@ -58,6 +58,7 @@ class AgentApp:
         clocks: Clocks = Clocks(),  # noqa: B008  frozen
     ) -> None:
         self._config = config
+        self._restart_needed: tuple[str, ...] = ()
         self._dry_run = dry_run
         self._clocks = clocks
         self.components = Components(config, record, clocks, dry_run=dry_run)
@@ -155,7 +156,8 @@ class AgentApp:
         components = self.components
         former, self._config = self._config, reloaded(self._config, wanted)
         config = self._config
-        if keys := restart_needed(AGENT, former, wanted):
+        self._restart_needed = keys = restart_needed(AGENT, former, wanted)
+        if keys:
             log.warning("restart_needed", keys=keys, why="the agent reads these keys at start only")
         components.reload(config)
         if config.trust_files != former.trust_files or components.trust.watch.is_reloading:
@@ -180,6 +182,11 @@ class AgentApp:
             "dry_run": self._dry_run,
             "role": str(self._config.role),
             "started": self.process.started.isoformat(timespec="seconds"),
+            "configuration": {
+                "read": self.process.config_read.isoformat(timespec="milliseconds"),
+                "last_reload": self.process.last_reload,
+                "restart_needed": list(self._restart_needed),
+            },
             "tunnel_interfaces": [
                 {"name": name, "profile": profile, "up": kernel.watch.up[name]}
                 for name, profile in self._config.tunnels.items()

@@ -5,12 +5,14 @@ import dataclasses
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dmvpn_agent.config.file import load
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.checks import check_node
 from dmvpn_agent.doctor.inspect import expected, inspect, with_probes
+from dmvpn_agent.doctor.inspect_running import read_running
 from dmvpn_agent.doctor.node import NodeView
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.document import Exit
@@ -28,7 +30,7 @@ def run(arguments: Namespace) -> int:
     """Check this node and print the result; return the exit status. Raises ``ConfigError``."""
     logs.set_up_for_command()
     config = load(arguments.config)
-    checks = check_node(asyncio.run(_inspect(config, probes=arguments.probe)), expected(config))
+    checks = check_node(asyncio.run(_inspect(config, arguments)), expected(config))
     if arguments.json:
         say_json("doctor/1", [dataclasses.asdict(check) for check in checks])
     else:
@@ -36,9 +38,11 @@ def run(arguments: Namespace) -> int:
     return Exit.DEGRADED if any(check.level is Level.FAULT for check in checks) else Exit.HEALTHY
 
 
-async def _inspect(config: Config, *, probes: bool) -> NodeView:
+async def _inspect(config: Config, arguments: Namespace) -> NodeView:
     node = await inspect(config)
-    if not probes:
+    socket = arguments.socket or config.control_socket
+    node = replace(node, running=await read_running(socket, arguments.config))
+    if not arguments.probe:
         return node
     try:
         return await with_probes(node, config)

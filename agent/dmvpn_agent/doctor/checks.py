@@ -9,6 +9,7 @@ from dmvpn_agent.doctor.mtu_checks import mtu_checks
 from dmvpn_agent.doctor.nhrpd_checks import nhrpd_checks
 from dmvpn_agent.doctor.node import Expected, NodeView
 from dmvpn_agent.doctor.route_checks import source_routing_checks
+from dmvpn_agent.doctor.running_checks import running_checks
 from dmvpn_agent.doctor.socket_checks import metrics_checks, socket_checks
 from dmvpn_agent.doctor.trust_checks import trust_checks
 from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, placeholder_checks
@@ -19,6 +20,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
     return (
         *(Check(f"version of {name}", Level.OK, version) for name, version in node.versions.items()),
         *placeholder_checks(node.placeholders),
+        *running_checks(node.running),
         *charon_checks(node, expected),
         *trap_checks(node, expected),
         *socket_checks(node),

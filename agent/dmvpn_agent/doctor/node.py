@@ -205,6 +205,20 @@ class PathProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningView:
+    """The configuration file beside the one that the running agent has applied.
+
+    ``changed``: when the file was changed last. ``read``: when the agent read what it has applied.
+    ``restart_needed``: the changed keys that count only after a restart.
+    """
+
+    file: str
+    changed: datetime
+    read: datetime
+    restart_needed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsView:
     """A metrics port. ``served``: ``False`` if another program answers, ``None`` if no program answers."""
 
@@ -228,6 +242,7 @@ class NodeView:
     names that nhrpd has not resolved, each with why this machine does not either, ``""`` if it does.
     ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left. ``nbma_routes``: of the NBMA
     addresses of uplinks and tunnels; ``rp_filters``: what is in force for each tunnel interface that exists.
+    ``running`` is ``None`` if no agent answers, which another check reports.
     """
 
     now: datetime
@@ -258,3 +273,4 @@ class NodeView:
     placeholders: tuple[str, ...] | Unknown = ()
     nbma_routes: tuple[NbmaRoute, ...] | Unknown = ()
     rp_filters: Mapping[str, int] | Unknown = field(default_factory=dict)
+    running: RunningView | None = None

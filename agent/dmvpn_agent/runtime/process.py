@@ -24,12 +24,13 @@ class StatelessProcess:
     """One process that stores nothing.
 
     ``name``: the label of its build information. ``failing``: what can fail besides the parts. ``parts``: those of
-    every process.
+    every process. ``config_read``: when it read the configuration that it has applied.
     """
 
     def __init__(self, name: str, failing: tuple[str, ...], clocks: Clocks) -> None:
         self.name = name
-        self.started = clocks.now()
+        self._clocks = clocks
+        self.started = self.config_read = clocks.now()
         self.telemetry = telemetry = Telemetry(self._metric_failed)
         self.failures = Failures(telemetry, *failing)
         lag = LoopLag(telemetry)
@@ -51,6 +52,8 @@ class StatelessProcess:
         """Count a reload: ``applied``, ``refused`` (the new configuration is not valid) or ``failed``."""
         self.telemetry.increment(metrics.CONFIG_RELOADS, outcome)
         self.last_reload = outcome
+        if outcome == "applied":
+            self.config_read = self._clocks.now()
         self.reloaded.set()
 
     def _metric_failed(self, metric: Metric, error: Exception) -> None:

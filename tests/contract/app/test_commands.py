@@ -1,5 +1,6 @@
 """The commands with an agent that runs: what they print, their exit status, and what they change."""
 
+import asyncio
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import pytest
 
 from contract.agent import CONFIG, VALID, Agent
 from dmvpn_agent.cli.main import main
+from dmvpn_agent.doctor.inspect_running import read_running
+from dmvpn_agent.doctor.running_checks import running_checks
 from dmvpn_agent.runtime.document import Exit
 from factories import event
 from fakes.waiting import until_now
@@ -220,6 +223,28 @@ def test_a_reload_of_an_invalid_configuration_is_refused(console: Console) -> No
     assert console("reload") == (0, "the configuration is in force\n")
     console.agent.wait_for("config_reloaded")
     assert console("resync")[0] == 0
+
+
+def test_the_doctor_sees_a_configuration_that_is_newer_than_the_running_one(console: Console) -> None:
+    """Until it is in force; a key that needs a restart is named."""
+    config, control = console.agent.config, console.agent.directory / "control.sock"
+
+    def problem() -> str:
+        return " ".join(one.do for one in running_checks(asyncio.run(read_running(control, config))))
+
+    assert problem() == ""
+    text = config.read_text()
+    replacement = config.with_suffix(".new")
+    replacement.write_text(text + "[peers]\nlearn = false\n")
+    os.utime(replacement, (0, 0))  # as a file from a package or an archive
+    replacement.rename(config)
+    assert "dmvpn-agent reload" in problem()
+    assert console("reload")[0] == Exit.HEALTHY
+    assert problem() == ""
+    config.write_text(text.replace('listen = ""', 'listen = "127.0.0.1:1"'))
+    assert console("reload")[0] == Exit.HEALTHY
+    assert problem() == "restart dmvpn-agent"
+    assert console.json("status")[1]["data"]["configuration"]["restart_needed"] == ["metrics.listen"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user than root")

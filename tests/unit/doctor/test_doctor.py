@@ -23,6 +23,7 @@ from dmvpn_agent.doctor.node import (
     NhrpdView,
     NodeView,
     OwnCertificate,
+    RunningView,
     SocketView,
     TrapPolicy,
     Unknown,
@@ -107,6 +108,22 @@ def test_a_sound_node_has_no_problem() -> None:
     assert _problems(SOUND) == {}
     sockets = {**SOUND.sockets, "nhrpd's charon": _socket("/run/charon.vici", CHARON)}
     assert _problems(replace(SOUND, charon=PATCHED, traps=(), sockets=sockets)) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "keys", "do"),
+    [(-1, (), ""), (1, (), "dmvpn-agent reload"), (-1, ("role",), "restart dmvpn-agent"), (1, ("role",), "reload")],
+)
+def test_a_configuration_newer_than_the_running_one_is_a_warning(
+    changed: int, keys: tuple[str, ...], do: str
+) -> None:
+    """Also one that the agent has read, with keys that need a restart."""
+    running = RunningView("agent.toml", NOW + timedelta(hours=changed), NOW, keys)
+    problems = _problems(replace(SOUND, running=running))
+    assert [(name, check.level) for name, check in problems.items()] == (
+        [("configuration in force", Level.WARNING)] if do else []
+    )
+    assert all(do in check.do for check in problems.values())
 
 
 def test_ipv6_neighbours_that_the_kernel_asks_itself_are_a_fault() -> None:
