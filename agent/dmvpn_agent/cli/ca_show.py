@@ -52,6 +52,10 @@ def add_actions(actions: "_SubParsersAction[ArgumentParser]") -> None:
     answers = actions.add_parser("answers", help=text, description=text)
     add_common(answers, _answers)
     answers.add_argument("node", metavar="NODE", help=NODE_HELP)
+    text = "Print the rows of [[peers.expected]] for a node: of a hub all other nodes, of a spoke the hubs."
+    peers = actions.add_parser("expected", help=text, description=text)
+    add_common(peers, _expected)
+    peers.add_argument("node", metavar="NODE", help=NODE_HELP)
     text = "Write the CA's certificates, in PEM, for policy.ca_certificates and swanctl/x509ca."
     certificates = actions.add_parser("certificates", help=text, description=text)
     add_common(certificates, _certificates)
@@ -162,6 +166,24 @@ def _answers(arguments: Namespace) -> Answer:
         node, settings = find_node(connection, arguments.node), read_settings(connection)
         text = answers_text(node, Networks.of_pools(pools(connection)), settings)
     return Answer({"node": node.name, "answers": text}, text.splitlines())
+
+
+def _expected(arguments: Namespace) -> Answer:
+    with database_of(arguments).reading() as connection:
+        node, nodes = find_node(connection, arguments.node), read_nodes(connection)
+        latest = latest_certificates(connection)
+    now = utc_now()
+    rows = [
+        {"name": one.name, "protocol_address": str(one.addresses[0])}
+        for one in nodes
+        if one.name != node.name and (node.is_hub or one.is_hub) and _is_valid(latest.get(one.id), now)
+    ]
+    texts = ("\n".join(("[[peers.expected]]", *(f'{key} = "{value}"' for key, value in row.items()))) for row in rows)
+    return Answer({"node": node.name, "expected": rows}, "\n\n".join(texts).split("\n"))
+
+
+def _is_valid(certificate: IssuedCertificate | None, now: datetime) -> bool:
+    return certificate is not None and certificate.revoked_at is None and now <= certificate.not_after
 
 
 def _certificates(arguments: Namespace) -> Answer:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from dmvpn_agent.ca import keys
 from dmvpn_agent.cli.main import main
+from dmvpn_agent.config.peers import read_peers
+from dmvpn_agent.config.table import Table
 from dmvpn_agent.x509.private_key import new_key
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
@@ -195,6 +198,27 @@ def test_what_was_done_is_said_if_its_publication_fails(ca: Ca) -> None:
     ca.do("crl", "--if-due")
     assert "is not a directory" in ca.refused("init", "--tunnel", "10.0.0.0/8", "--crl-directory", "missing",
                                         "--passphrase-file", "passphrase")  # fmt: skip
+
+
+def test_the_cas_list_is_what_a_node_expects(ca: Ca, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hub expects all other nodes in service, a spoke the hubs; the rows are those that the agent reads."""
+    ca.signing("hub", "add")
+    for site in ("FIN", "SWE", "NOR"):
+        ca.do("site", "add", site, "--prefix-length", "24")
+        ca.signing("node", "add", site)
+    ca.signing("revoke", "NOR-1")
+
+    def expected(node: str) -> list[str]:
+        assert main(["ca", "expected", node, "--database", str(ca.folder / "registry.sqlite")]) == 0
+        rows = read_peers(Table("peers", tomllib.loads(capsys.readouterr().out)["peers"])).expected
+        assert [row.protocol_address and str(row.protocol_address) for row in rows] == [
+            row["protocol_address"] for row in ca.do("expected", node)["expected"]
+        ]
+        return [row.name for row in rows]
+
+    capsys.readouterr()
+    assert expected("hub-1") == ["FIN-1", "SWE-1"]
+    assert expected("FIN-1") == ["Hub-1"]
 
 
 def test_a_backup_and_a_table(ca: Ca) -> None:
