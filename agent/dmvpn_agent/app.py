@@ -20,6 +20,7 @@ from dmvpn_agent.runtime.clocks import Clocks
 from dmvpn_agent.runtime.control_socket import ControlSocket
 from dmvpn_agent.runtime.garbage import search_seldom
 from dmvpn_agent.runtime.supervisor import Part, Supervisor
+from dmvpn_agent.view.history import EntryKind
 from dmvpn_agent.view.status import (
     access_status,
     charon_status,
@@ -118,6 +119,7 @@ class AgentApp:
         log.info("agent_starting", version=__version__, role=str(self._config.role), dry_run=self._dry_run)
         search_seldom()
         self.process.start()
+        self._note("start", f"version {__version__}{', dry run' if self._dry_run else ''}")
         with self.process.failures.contained("quarantines"):
             components.quarantines.open()
             components.admission.decider.use_policy(self._policy())
@@ -141,6 +143,7 @@ class AgentApp:
 
     async def stop(self) -> None:
         """Close everything. Bindings, BGP neighbors and the redirect rule stay for the next start."""
+        self._note("stop", f"version {__version__}")
         with self.process.failures.contained("admission"):
             await self.components.admission.events.stop()
         await self.supervisor.stop()
@@ -165,7 +168,12 @@ class AgentApp:
         else:
             components.admission.reauthorizer.use_policy(self._policy())
         self.process.count_reload("applied")
+        self._note("reload", f"a restart is needed for {', '.join(keys)}" if keys else "in force")
         log.info("config_reloaded")
+
+    def _note(self, what: str, text: str) -> None:
+        with self.process.failures.contained("history"):
+            self.components.history.history.add(EntryKind.AGENT, what, text=text)
 
     def _judge_by(self, policy: Policy, trust: Trust) -> None:
         reauthorizer = self.components.admission.reauthorizer

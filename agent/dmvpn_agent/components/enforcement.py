@@ -10,7 +10,6 @@ from dmvpn_agent.config.settings import Config
 from dmvpn_agent.enforcement import metrics
 from dmvpn_agent.enforcement.enforcer import Enforcer
 from dmvpn_agent.enforcement.frr_hubs import FrrHubs
-from dmvpn_agent.enforcement.hub_names import HubNames
 from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
@@ -23,10 +22,10 @@ from dmvpn_agent.enforcement.stale_sas import StaleSas
 from dmvpn_agent.enforcement.teardown_watch import TeardownWatch
 from dmvpn_agent.kernel.events import AddressEvent, KernelEvent, LinkEvent, RouteEvent, brings_back, may_change_paths
 from dmvpn_agent.kernel.nftables.program import Nftables
-from dmvpn_agent.kernel.xfrm_socket import XfrmSocket
 from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime.supervisor import Part
-from dmvpn_agent.view.recorded import HistoryWriter, RecordedReconnector
+from dmvpn_agent.view.recorded import HistoryWriter, RecordedHubNames, RecordedReconnector
+from dmvpn_agent.view.recorded_kernel import RecordedXfrm
 from dmvpn_agent.x509.certificate import Role
 
 
@@ -52,11 +51,11 @@ class EnforcementComponents:
         uptime, dry_run = context.clocks.uptime, context.dry_run
         peers, denials, bindings = admission.peers, admission.denials, admission.bindings
         self.terminator = SaTerminator(charon, context.telemetry, uptime, dry_run=dry_run)
-        self.stale_sas = self._make_stale_sas()
+        self.stale_sas = self._make_stale_sas(writer)
         self.sa_requests = self._make_sa_requests(writer)
         self.reconnections = Reconnections(charon, self.sa_requests, denials, uptime, dry_run=dry_run)
         self.enforcer = self._make_enforcer(nftables)
-        self.hub_sas = self._make_hub_sas()
+        self.hub_sas = self._make_hub_sas(writer)
         self.lost_peers = self._make_lost_peers()
         is_hub = context.config.role is Role.HUB
         self.orphan_sas = OrphanSas(charon, peers, denials, bindings, uptime) if is_hub else None
@@ -64,11 +63,11 @@ class EnforcementComponents:
         self.teardown = self._make_teardown_watch(neighbors)
         self._subscribe()
 
-    def _make_stale_sas(self) -> StaleSas:
+    def _make_stale_sas(self, writer: HistoryWriter) -> StaleSas:
         peers, context = self._admission.peers, self._context
         return StaleSas(
             self._charon,
-            XfrmSocket(),
+            RecordedXfrm(writer),
             lambda: {member.request.nbma_address for member in peers.memberships()},
             context.telemetry,
             context.clocks,
@@ -91,14 +90,14 @@ class EnforcementComponents:
             self._charon, self.terminator, self.reconnections, guard, peers, denials, ends_denied=ends_denied
         )
 
-    def _make_hub_sas(self) -> HubSas | None:
+    def _make_hub_sas(self, writer: HistoryWriter) -> HubSas | None:
         context = self._context
         # A hub that registers with another one has no need: the other one's agent has the orphan IKE_SAs.
         if context.config.role is Role.HUB:
             return None
         terminals, dry_run = context.terminals, context.dry_run
         hubs = FrrHubs(terminals.reader, context.config.interfaces, context.kernel_watch, context.telemetry)
-        names = HubNames(terminals.reader, terminals.writer, context.telemetry, dry_run=dry_run)
+        names = RecordedHubNames(writer, terminals.reader, terminals.writer, context.telemetry, dry_run=dry_run)
         return HubSas(
             self._charon,
             self.sa_requests,

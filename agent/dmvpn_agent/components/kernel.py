@@ -6,17 +6,13 @@ from dmvpn_agent.components.context import Context
 from dmvpn_agent.config.settings import Config
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.events import AddressEvent, KernelEvent, LinkEvent, RouteEvent
-from dmvpn_agent.kernel.iptables.program import Iptables
 from dmvpn_agent.kernel.iptables.reconciler import ChainReconciler
 from dmvpn_agent.kernel.iptables.rules_in_force import RulesInForce
-from dmvpn_agent.kernel.links.kernel_links import KernelLinks
 from dmvpn_agent.kernel.links.reconciler import LinkReconciler
 from dmvpn_agent.kernel.nftables.guard_watch import GuardWatch
 from dmvpn_agent.kernel.nftables.notifications import NftablesNotifications
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.source_filter import with_restrictions
-from dmvpn_agent.kernel.routes.netlink_entries import NetlinkEntries
-from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
 from dmvpn_agent.kernel.routes.reconciler import RouteReconciler
 from dmvpn_agent.kernel.routes.stale_entries import StaleEntries
 from dmvpn_agent.kernel.uplink.interfaces import Interfaces
@@ -24,6 +20,7 @@ from dmvpn_agent.kernel.uplink.keeper import UplinkKeeper
 from dmvpn_agent.runtime.supervisor import Part
 from dmvpn_agent.runtime.telemetry import Samples
 from dmvpn_agent.view.recorded import HistoryWriter, RecordedNftables
+from dmvpn_agent.view.recorded_kernel import RecordedEntries, RecordedIptables, RecordedLinks, RecordedTables
 
 
 class KernelComponents:
@@ -34,7 +31,7 @@ class KernelComponents:
         telemetry.expect(metrics)
         self.watch = context.kernel_watch
         self.nftables = RecordedNftables(writer)
-        self.links = LinkReconciler(config.links, KernelLinks(), telemetry, context.clocks, dry_run=dry_run)
+        self.links = LinkReconciler(config.links, RecordedLinks(writer), telemetry, context.clocks, dry_run=dry_run)
         self.table = TableReconciler(
             config.table,
             lambda: (*with_restrictions(peers, peers.absent(context.clocks.uptime())), *peers.denied),
@@ -42,14 +39,14 @@ class KernelComponents:
             telemetry,
             dry_run=dry_run,
         )
-        self.chain = ChainReconciler(config.chain, Iptables(), telemetry, dry_run=dry_run)
+        self.chain = ChainReconciler(config.chain, RecordedIptables(writer), telemetry, dry_run=dry_run)
         self.rules = RulesInForce(self.table, self.chain)
         self.guard = GuardWatch(config.table, self.watch.links, self.table, self.nftables)
         self.notifications = NftablesNotifications(self.table.table_changed)
         self.uplinks = self._make_uplinks(context)
-        self.routes = self._make_routes(context)
+        self.routes = self._make_routes(context, writer)
         self.stale_entries = StaleEntries(
-            NetlinkEntries(config.interfaces), bindings, telemetry, context.clocks.uptime, dry_run=dry_run
+            RecordedEntries(writer, config.interfaces), bindings, telemetry, context.clocks.uptime, dry_run=dry_run
         )
         self._subscribe(context)
         self._observe(context)
@@ -63,10 +60,12 @@ class KernelComponents:
             settings, interfaces, context.telemetry, context.tunnel_moved, dry_run=context.dry_run
         )  # fmt: skip
 
-    def _make_routes(self, context: Context) -> RouteReconciler | None:
+    def _make_routes(self, context: Context, writer: HistoryWriter) -> RouteReconciler | None:
         if self.uplinks is None:
             return None
-        return RouteReconciler(self.uplinks.tables, NetlinkTables(), context.telemetry, dry_run=context.dry_run)
+        return RouteReconciler(
+            self.uplinks.tables, RecordedTables(writer), context.telemetry, dry_run=context.dry_run
+        )
 
     def _subscribe(self, context: Context) -> None:
         context.peers_changed.add(self.table.peers_changed)

@@ -16,6 +16,8 @@ from dmvpn_agent.bgp.plan import Change, subject
 from dmvpn_agent.charon.reconnect import ViciReconnector
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.enforcement.hub_names import HubNames
+from dmvpn_agent.enforcement.hub_state import Hub
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.section import Section
 from dmvpn_agent.policy.decision import Accept
@@ -138,6 +140,12 @@ class RecordedCharon(CharonWatch):
         text = f"IKE_SA {sa.unique_id} with {sa.remote_id} was ended"
         self._writer.changed(EntryKind.CHARON, "terminate", text, str(sa.remote_host))
 
+    async def load_crls(self, crls: tuple[bytes, ...]) -> None:
+        """Load these CRLs (DER) into charon, now and after each connect; charon keeps the newest of each issuer."""
+        await super().load_crls(crls)
+        if crls and self.connected:
+            self._writer.changed(EntryKind.CHARON, "load-cert", f"{len(crls)} CRLs were sent to charon")
+
 
 class RecordedReconnector(ViciReconnector):
     """A reconnector that writes down the IKE_SAs that the agent asks for."""
@@ -150,3 +158,18 @@ class RecordedReconnector(ViciReconnector):
         """Request an IKE_SA. Raises ``CharonLost``, ``CommandFailed``."""
         await super().initiate(interface, local, remote)
         self._writer.changed(EntryKind.CHARON, "initiate", f"an IKE_SA was requested on {interface}", str(remote))
+
+
+class RecordedHubNames(HubNames):
+    """The hubs' names: that nhrpd was made to resolve one again is written into the history."""
+
+    def __init__(self, writer: HistoryWriter, *parts: Any, **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self._history = writer
+
+    async def check(self, hub: Hub) -> bool:
+        """Have nhrpd resolve a hub's name again if it has moved; return whether that was done."""
+        done = await super().check(hub)
+        if done:
+            self._history.changed(EntryKind.FRR, "nhrpd", f"the hub {hub.name} on {hub.interface} is resolved again")
+        return done

@@ -247,6 +247,21 @@ def test_the_doctor_sees_a_configuration_that_is_newer_than_the_running_one(cons
     assert console.json("status")[1]["data"]["configuration"]["restart_needed"] == ["metrics.listen"]
 
 
+def test_start_stop_and_reload_are_in_the_history(console: Console) -> None:
+    """With the version, and the keys that need a restart."""
+    config = console.agent.config
+    config.write_text(config.read_text().replace('listen = ""', 'listen = "127.0.0.1:1"'))
+    assert console("reload")[0] == Exit.HEALTHY
+    process = console.agent.processes[-1]
+    process.terminate()
+    process.wait(timeout=30)
+    console.agent.start()
+    console.agent.wait_for("agent_ready", 2)
+    entries = [one for one in console.json("history")[1]["data"]["entries"] if one["kind"] == "agent"]
+    assert [one["what"] for one in entries] == ["start", "reload", "stop", "start"]
+    assert entries[1]["text"] == "a restart is needed for metrics.listen"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user than root")
 def test_only_root_may_change_something(accepted: Console) -> None:
     """Whoever may open the socket may look."""
