@@ -2,6 +2,9 @@
 
 Certificates, identities, file names and answers of other programs may contain anything. None of it may act on the
 terminal, or look like a line of this program.
+
+Not by rich: it would add a third to the 0.08 s and 6.5 MB to the memory of `dmvpn-agent status`, which somebody waits
+for while the node is overloaded, and it takes brackets in a name for its markup.
 """
 
 import json

@@ -67,7 +67,7 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
     lines = [
         f"{BOLD}{peer['name']}{PLAIN}  {color}{TEXTS[stage].title}{PLAIN}"
         + (f" for {short_span(peer['since'], now)}" if peer["since"] else ""),
-        f"  kind         {peer['kind'] or 'unknown'} on {peer['interface']}, {_EXPECTED[peer['expected']]}",
+        f"  kind         {_kind(peer)}, {_EXPECTED[peer['expected']]}",
         f"  certificate  {peer['subject'] or 'none known'}"
         + (f", {_days(peer['certificate_days_left'])}" if peer["certificate_expires"] else ""),
         f"  last up      {_last_seen(peer, now)}",
@@ -97,6 +97,11 @@ _EXPECTED = {
     "learned": "known since it was accepted",
     "no": "not expected",
 }
+
+
+def _kind(peer: dict[str, Any]) -> str:
+    number = f", AS {peer['as_number']}" if peer["as_number"] else ""
+    return f"{peer['kind'] or 'unknown'} on {peer['interface']}{number}"
 
 
 def _days(days: int) -> str:

@@ -51,13 +51,14 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
     yield (
         "IKE", (Stage.NO_IKE, Stage.AUTHENTICATION_FAILED),
         f"{ike['state'].lower()} for {short_span(ike['established_at'], now)}, {ike['algorithms'] or 'no algorithms'}"
+        + (", behind NAT" if peer["nat"] else "")
         if ike else _lacking(peer, "no IKE_SA"),
     )  # fmt: skip
     children = ike["children"] if ike else 0
     traffic = peer["traffic"]
     yield (
         "ESP", (Stage.NO_CHILD_SA,),
-        f"{children} CHILD_SAs, {ike['child_algorithms']}; {size(traffic['bytes_in'])} in,"
+        f"{children} CHILD_SAs{_newest(peer, now)}, {ike['child_algorithms']}; {size(traffic['bytes_in'])} in,"
         f" {size(traffic['bytes_out'])} out" if children else _lacking(peer, "no CHILD_SA"),
     )  # fmt: skip
     yield "registration", (Stage.NOT_REGISTERED,), _registration(peer, now)
@@ -68,6 +69,13 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
     yield "prefixes", (Stage.NOTHING_ANNOUNCED, Stage.FILTERED), _prefixes(peer)
     if peer["shortcuts"]:
         yield "shortcuts", (), ", ".join(peer["shortcuts"])
+
+
+def _newest(peer: dict[str, Any], now: datetime) -> str:
+    """Return the age of the newest CHILD_SA; the document ``peers`` does not have it."""
+    times = [child["installed_at"] for sa in peer.get("ike_sas", ()) for child in sa["children"]]
+    newest = max(filter(None, times), default=None)
+    return f", the newest for {short_span(newest, now)}" if newest else ""
 
 
 def _lacking(peer: dict[str, Any], text: str) -> str:

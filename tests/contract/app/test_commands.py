@@ -311,6 +311,24 @@ def test_events_are_streamed_as_they_happen(console: Console) -> None:
     assert (answer["schema"], answer["data"]["kind"], answer["data"]["what"]) == ("event/1", "decision", "deny")
 
 
+def test_the_peers_are_shown_live(accepted: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look with its time and the numbers, until an interrupt."""
+    looks = 0
+
+    def wait(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        assert seconds == 0.5
+        if looks == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("dmvpn_agent.cli.watch.time.sleep", wait)
+    status, text = accepted("watch", "--interval", "0.5")
+    assert status == 130
+    assert text.count(" UTC, 0 of 1 peers up, 0 of 1 expected; every 0.5 s") == 2
+    assert len(re.findall(r"^spoke1 +unknown ", text, re.MULTILINE)) == 2
+
+
 def test_a_silent_client_delays_nobody(console: Console) -> None:
     """It has a connection of its own, for ten seconds."""
     with socket.socket(socket.AF_UNIX) as silent:
@@ -319,7 +337,7 @@ def test_a_silent_client_delays_nobody(console: Console) -> None:
 
 
 def test_every_answer_is_documented(accepted: Console) -> None:
-    """Every key of every document of the agent is a row of docs/json.md, and the other way."""
+    """Every key of every document of the agent is a row of docs/json.md."""
     text = (Path(__file__).parents[3] / "docs" / "json.md").read_text()
     _deny(accepted.agent)
     for words in (("status",), ("peers",), ("peer", "spoke1"), ("history",)):
@@ -332,6 +350,19 @@ def test_every_answer_is_documented(accepted: Console) -> None:
             for path in _paths(answer["data"])
         }
         assert found <= documented, f"{words}: not in docs/json.md: {sorted(found - documented)}"
+
+
+def test_the_answer_of_every_command_that_changes_something_is_documented(accepted: Console) -> None:
+    """Each key, and which commands there are."""
+    text = (Path(__file__).parents[3] / "docs" / "json.md").read_text()
+    section = text.split("### `action/1`")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+    found = {"ended", "forgotten"}  # of kick and forget, for which other tests have a peer
+    for words in (("quarantine", "spoke1"), ("release", "spoke1"), ("reload",), ("resync",)):
+        status, answer = accepted.json(*words)
+        assert (status, answer["schema"], answer["data"]["command"]) == (Exit.HEALTHY, "action/1", words[0])
+        found |= set(answer["data"])
+    assert found == documented
 
 
 def _paths(value: Any, path: str = "") -> set[str]:

@@ -131,6 +131,12 @@ class Node:
         self._cleanup.callback(speaker.stop)
         return speaker
 
+    async def command(self, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+        """Return the data that a command prints."""
+        capsys.readouterr()
+        assert await asyncio.to_thread(main, [*words, "--json", "--config", str(self.agent.config)]) == 0
+        return json.loads(capsys.readouterr().out)["data"]
+
     async def reaches(self, stage: Stage, capsys: pytest.CaptureFixture[str]) -> str:
         """Wait until the peer is at a stage, and return what ``peer side2`` prints: it marks the stage."""
         state: dict[str, Any] = {}
@@ -213,7 +219,13 @@ async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
         await asyncio.to_thread(speaker.type, *SPEAKER_FAMILY, "network 10.0.0.0/8")
         assert marked(await made.reaches(Stage.FILTERED, capsys)) == "prefixes"
         await asyncio.to_thread(speaker.type, *SPEAKER_FAMILY, "network 192.168.2.0/24")
-        assert "1 accepted" in await made.reaches(Stage.UP, capsys)
+        text = await made.reaches(Stage.UP, capsys)
+        assert "1 accepted" in text
+        assert "AS 64514" in text
+        assert "1 CHILD_SAs, the newest for " in text
+        for words in (("sas",), ("sas", "side2"), ("sas", "10.255.0.2")):
+            (listed,) = await made.command(capsys, *words)
+            assert (listed["peer"], listed["state"]) == ("side2", "ESTABLISHED")
         await made.peer.ask("terminate", {"ike": "dmvpn"})
         text = await made.reaches(Stage.NO_IKE, capsys)
         assert "lost 1 times" in text
@@ -225,6 +237,10 @@ async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
         await made.peer.show(made.certificate, made.hub)
         await made.peer.ask("initiate", {"child": "dmvpn", "timeout": "5000"})
         text = await made.reaches(Stage.UP, capsys)
+        assert (await made.command(capsys, "kick", "side2"))["ended"] == 1
+        await made.reaches(Stage.NO_IKE, capsys)
+        entries = (await made.command(capsys, "history", "side2"))["entries"]
+        assert {"terminate", "kick"} <= {one["what"] for one in entries}
         made.hub.kill()
         assert "charon cannot be read" in " ".join((await made.reaches(Stage.UNKNOWN, capsys)).split())
         entries = text.partition("TIME (UTC)")[2]

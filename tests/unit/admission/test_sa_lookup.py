@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.admission import reauthorizer, sa_lookup
+from dmvpn_agent.admission.metrics import DECISION_DURATION
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
@@ -284,6 +285,22 @@ class TestProof:
         node.sas.arrive(1, OWN)
         node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
         assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
+
+    async def test_the_wait_is_part_of_the_time_to_decide(
+        self, node: WithCharon, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """nhrpd waits as long, and denies after 10 s."""
+        monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
+        node.sas.arrive(1, OWN)
+
+        def known_late() -> None:
+            clock.advance(9)
+            node.sas.certificates[1] = certificate()
+
+        node.sas.at_look(2, known_late)
+        assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
+        (durations,) = (one for one in telemetry.families() if one.metric is DECISION_DURATION)
+        assert durations.distributions["accept",].total == 9
 
     async def test_not_for_ever(self, node: WithCharon, monkeypatch: pytest.MonkeyPatch) -> None:
         """nhrpd is answered before it gives up."""

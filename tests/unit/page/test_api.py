@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -72,6 +73,17 @@ async def test_the_api_sends_the_documents_of_the_control_socket(tmp_path: Path,
         found = await client.document(path)
         assert _still(found) == _still(await ask_socket(tmp_path / "control.sock", command, arguments)), path
         assert found["status"] == (200 if found["ok"] else 404)
+
+
+async def test_the_documents_of_the_page_are_documented(client: Client) -> None:
+    """Every key of the two that the control socket does not have is a row of docs/json.md, and the other way."""
+    text = (Path(__file__).parents[3] / "docs" / "json.md").read_text()
+    for path, rows in (("nodes", "nodes"), ("stages/spoke3", "sections")):
+        answer = await client.document(path)
+        section = text.split(f"### `{answer['schema']}`")[1].split("\n## ")[0].split("\n### ")[0]
+        data = answer["data"]
+        found = {*data, *(f"{rows}[].{key}" for one in data[rows] for key in one)}
+        assert found == set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
 
 
 async def test_a_peer_is_found_by_any_name(client: Client) -> None:
