@@ -115,6 +115,25 @@ def test_frr_is_started_after_the_socket_is_served(service: str) -> None:
     assert "start_post() {" in (DEPLOY / f"openrc/{service}.initd").read_text().splitlines()
 
 
+@pytest.mark.parametrize(
+    ("settings", "made"),
+    [("", []), ("control_directory=/run/control", ["2750 dmvpn-agent:dmvpn-page /run/control"])],
+)
+def test_openrc_gives_the_control_socket_a_group_of_its_own(settings: str, made: list[str]) -> None:
+    """If that is set: the page then needs no group of FRR, and by the package its user has none."""
+    script = DEPLOY / "openrc/dmvpn-agent.initd"
+    stubs = 'checkconfig() { :; }; checkpath() { echo "$5 $3 $6"; }'
+    done = subprocess.run(
+        ["sh", "-ec", f"{settings}\n. {script}\n{stubs}\nstart_pre"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "2750 dmvpn-agent:frrvty /run/dmvpn-agent",
+        *made,
+        "0700 dmvpn-agent:frrvty /var/lib/dmvpn-agent",
+    ]
+    assert "addgroup dmvpn-page " not in (DEPLOY / "apk/dmvpn-agent.pre-install").read_text()
+
+
 @pytest.mark.parametrize("service", ["dmvpn-agent", "dmvpn-bridge"])
 def test_a_reload_checks_the_configuration_and_writes_nothing_to_the_journal(service: str, tmp_path: Path) -> None:
     """A reload discards the output of `check`, and keeps its exit status and errors."""
