@@ -4,7 +4,7 @@ import json
 import re
 import runpy
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,21 @@ VARIABLES = {"cluster": "lab", "job": ".*", "hub": "hub2", "peer": "spoke3", "__
 NODES = {"dmvpn-fleet": ".*", "dmvpn-hub": "hub1", "dmvpn-spoke": "spoke1", "dmvpn-peer": ".*"}
 
 
-def queries() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield board, panel, expression and whether it is about one moment, of every query."""
+def queries(values: Mapping[str, str] = VARIABLES) -> Iterator[tuple[str, str, str, bool]]:
+    """Yield board, panel, expression and whether it is about one moment, of every query.
+
+    ``values``: of the variables; without ``instance`` each board has its own.
+    """
     for board in BOARDS:
         for panel in json.loads((GRAFANA / f"{board}.json").read_text())["panels"]:
             for target in panel.get("targets", ()):
-                yield board, panel["title"], expanded(board, target["expr"]), target.get("instant", False)
+                yield board, panel["title"], expanded(board, target["expr"], values), target.get("instant", False)
 
 
-def expanded(board: str, expression: str) -> str:
+def expanded(board: str, expression: str, values: Mapping[str, str] = VARIABLES) -> str:
     """Return an expression of a dashboard with a value for each variable."""
-    values = VARIABLES | {"instance": NODES[board]}
-    return re.sub(r"\$(\w+)", lambda found: values[found[1]], expression)
+    known = {"instance": NODES[board], **values}
+    return re.sub(r"\$(\w+)", lambda found: known[found[1]], expression)
 
 
 @pytest.fixture(scope="module")
