@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 from bench.stretches import CONFIG, PEERS, _prepare, _world
 from contract.frr import available
 from dmvpn_agent.admission.reauthorizer import SETTLING
+from dmvpn_agent.runtime.document import Exit
 from dmvpn_agent.view.table import table
 from factories import NOW
 
@@ -32,9 +33,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 class _Agent:
     """The agent's process, seen from outside."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, config: Path) -> None:
         self.process = process
         self.port = port
+        self._config = config
 
     def cpu(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -65,6 +67,17 @@ class _Agent:
         assert self.process.stdout
         return float(self.process.stdout.readline())
 
+    def commands(self) -> list[float]:
+        """Return how long each of nine `dmvpn-agent peers` took, from its start to its end."""
+        found = []
+        argv = [sys.executable, "-m", "dmvpn_agent.cli", "peers", "--config", str(self._config)]
+        for _ in range(9):
+            began = time.perf_counter()
+            done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)
+            found.append(time.perf_counter() - began)
+            assert done.returncode in {Exit.HEALTHY, Exit.DEGRADED}
+        return found
+
     def times(self) -> list[float]:
         """Return how long each of a hundred scrapes took, one after another."""
         found = []
@@ -92,6 +105,7 @@ def _rows(agent: _Agent) -> list[tuple[object, ...]]:
     beside = agent.times()
     for connection in silent:
         connection.close()
+    listed = agent.commands()
     return [
         ("CPU of a scrape (OpenMetrics, gzip)", f"{spent * 1e3:.0f} ms", "60 ms", _met(spent <= 0.06)),
         ("delay of the event loop by a scrape", f"{delays[10] * 1e3:.1f} ms", "15 ms", _met(delays[10] <= 0.015)),
@@ -99,6 +113,7 @@ def _rows(agent: _Agent) -> list[tuple[object, ...]]:
         (f"{SCRAPES} scrapes: median, longest", _spread(alone), "", ""),
         (f"the same beside {SILENT} silent clients", _spread(beside), "as above",
          _met(statistics.median(beside) < 1.2 * statistics.median(alone) + 0.005)),
+        ("`dmvpn-agent peers`: median, longest", _spread(listed), "300 ms", _met(statistics.median(listed) <= 0.3)),
         ("memory of its own", f"{own / 1e6:.0f} MB", "75 MB", _met(own <= 75e6)),
         ("the same after the silent clients", f"{agent.memory()[0] / 1e6:.0f} MB", "", ""),
         ("the same with libraries that others use too", f"{resident / 1e6:.0f} MB", "", ""),
@@ -131,7 +146,7 @@ async def _measure(directory: Path) -> list[tuple[object, ...]]:
         try:
             assert process.stdout
             await asyncio.to_thread(process.stdout.readline)
-            return await asyncio.to_thread(_rows, _Agent(process, port))
+            return await asyncio.to_thread(_rows, _Agent(process, port, file))
         finally:
             process.kill()
             process.wait()
