@@ -16,7 +16,9 @@ from dmvpn_agent.bgp import metrics as bgp
 from dmvpn_agent.charon import metrics as charon
 from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.sa import Traffic
+from dmvpn_agent.crls import metrics as crls
 from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.renewal import metrics as renewal
 from dmvpn_agent.runtime import metrics as runtime
 from dmvpn_agent.runtime.metrics import Kind, Metric
 from dmvpn_agent.runtime.openmetrics import render
@@ -39,7 +41,7 @@ STUCK = {3: (Stage.NO_IKE, 60, 110), 5: (Stage.DENIED, 120, 180), 7: (Stage.NO_B
          9: (Stage.NOT_REGISTERED, 140, 150), 11: (Stage.NO_IKE, 0, 180), 12: (Stage.FILTERED, 90, 180)}  # fmt: skip
 #: Gauges that are not 1: by name, the value of each series.
 GAUGES = {"denied_peers": 1, "revoked_peers_present": 0, "pending_changes": 0, "foreign_neighbors": 0,
-          "orphan_neighbors": 0,
+          "orphan_neighbors": 0, "renewal_failures": 0,
           "event_loop_lag_seconds": 0.02, "ike_sas": 12, "child_sas": 12, "peers": 6, "nhrp_cache_entries": 11,
           "nhrp_shortcuts": 2, "bridge_certificates": 12, "silenced_peers": 0, "crl_revoked_certificates": 3,
           "routes": 4, "bgp_neighbors_over_limit": 0}  # fmt: skip
@@ -53,7 +55,8 @@ LABELS = {"interface": ("gre1",), "state": ("ESTABLISHED",), "issuer": ("CN=DMVP
           "event": ("child_rekeyed",)}  # fmt: skip
 _STEADY = {"decisions", "reconciles", "vici_events", "ipsec_events", "kernel_events", "nhrp_cache_reads",
            "trust_reads", "http_requests", "bridge_requests", "bridge_events"}  # fmt: skip
-_SET = {runtime.BUILD_INFO, runtime.START_TIME, charon.VICI_CONNECTED, bgp.LAST_SYNC, x509.CRL_NEXT_UPDATE}
+_SET = {runtime.BUILD_INFO, runtime.START_TIME, charon.VICI_CONNECTED, bgp.LAST_SYNC, x509.CRL_NEXT_UPDATE,
+        renewal.RENEWAL_DUE, renewal.RENEWAL_SUCCESS, crls.CRL_FETCHED}  # fmt: skip
 _STATES = {"peers": ("bound", "absent"), "child_sas": ("INSTALLED",)}
 _OF_PEERS = {one for one in vars(view_metrics).values() if isinstance(one, Metric)}
 
@@ -95,6 +98,10 @@ class Node:
         if self.process == "agent":
             self.telemetry.set(bgp.LAST_SYNC, (now - timedelta(seconds=self.chance.randint(1, 30))).timestamp())
             self.telemetry.set(x509.CRL_NEXT_UPDATE, (END + timedelta(days=3)).timestamp(), "CN=DMVPN CA")
+            self.telemetry.set(renewal.RENEWAL_DUE, (END + timedelta(days=133)).timestamp())
+            self.telemetry.set(renewal.RENEWAL_SUCCESS, (NOW - timedelta(days=67)).timestamp())
+            fetched = now - timedelta(seconds=self.chance.randint(1, 60))
+            self.telemetry.set(crls.CRL_FETCHED, fetched.timestamp(), "http://ca.example.org/dmvpn.crl")
             for kind, days in ("own", 200), ("ca", 1200):
                 subject = f"CN={self.instance}" if kind == "own" else "CN=DMVPN CA"
                 self.telemetry.set(

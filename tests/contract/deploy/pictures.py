@@ -62,7 +62,7 @@ def draw(server: Prometheus, board: dict[str, Any], file: Path) -> None:
         _DRAWERS[panel["type"]](axes, panel, server)
     figure.savefig(file, dpi=60)
     plt.close(figure)
-    Image.open(file).convert("RGB").quantize(256).save(file, optimize=True)
+    Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(file, optimize=True)
 
 
 def _expanded(panel: dict[str, Any], target: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,27 @@ def test_every_topic_has_its_files(topic: str, capsys: pytest.CaptureFixture[str
     for name, text in found.items():
         assert text in {file.read_text() for file in CHECKOUT.rglob(name) if ".venv" not in file.parts}, name
     assert json.loads(printed(capsys, "example", topic, "--json"))["data"] == found
+
+
+@pytest.mark.skipif(find_spec("setuptools") is None, reason="no setuptools here")
+def test_the_wheel_has_every_file_of_every_topic(tmp_path: Path) -> None:
+    """And those of the page: what an installed program prints is not read from a checkout."""
+    argv = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(argv, cwd=CHECKOUT, check=True, capture_output=True)
+    code = (
+        "import json, dmvpn_agent.setup.shipped as s;"
+        "print(json.dumps([s.__file__, {one: s.shipped(one) for one in s.TOPICS}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, cwd="/", capture_output=True, check=True
+    )
+    file, found = json.loads(done.stdout)
+    assert Path(file).is_relative_to(tmp_path)
+    assert found == {topic: shipped(topic) for topic in TOPICS}
+    own = Path("agent/dmvpn_agent/page/static")
+    assert {one.name for one in (tmp_path / "dmvpn_agent/page/static").iterdir()} == {
+        one.name for one in (CHECKOUT / own).iterdir()
+    }
 
 
 def test_examples_are_written_to_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
