@@ -359,6 +359,27 @@ async def test_tls(endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path) -> 
         assert await served(endpoint) is False
 
 
+def test_a_client_must_show_a_certificate_of_the_ca(endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path) -> None:
+    """One without, or with another one, is refused."""
+    (tmp_path / "other").mkdir()
+    certificate, key = server_files(tmp_path)
+    access = HttpAccess(certificate=certificate, key=key, client_ca=certificate)
+    with _running(Exposition(endpoint, access, telemetry, Readiness())):
+        for shown, is_served in (
+            (None, False),
+            (server_files(tmp_path / "other"), False),
+            ((certificate, key), True),
+        ):
+            context = ssl.create_default_context(cafile=str(certificate))
+            if shown:
+                context.load_cert_chain(*map(str, shown))
+            try:
+                with urlopen(f"https://localhost:{endpoint.port}/metrics", context=context, timeout=30) as answer:
+                    assert (answer.status, is_served) == (200, True)
+            except OSError:
+                assert not is_served
+
+
 def test_an_unusable_certificate_is_an_error_that_names_it(
     endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path
 ) -> None:
