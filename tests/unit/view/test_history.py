@@ -1,6 +1,7 @@
 """The history: what is kept, what repeats, and what is found."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +19,10 @@ def _history(path: Path, clock: Clock) -> History:
 
 
 @pytest.fixture
-def history(tmp_path: Path, clock: Clock) -> History:
-    return _history(tmp_path, clock)
+def history(tmp_path: Path, clock: Clock) -> Iterator[History]:
+    history = _history(tmp_path, clock)
+    yield history
+    history.close()
 
 
 def _deny(history: History, peer: str, text: str = "no") -> None:

@@ -1,6 +1,6 @@
 """What the agent changes in FRR, charon and the kernel is written into the history, once it is changed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,11 @@ CHANGES: tuple[tuple[type, str, Callable[[HistoryWriter], Awaitable[None]], tupl
 
 
 @pytest.fixture
-def history(tmp_path: Path, clock: Clock) -> History:
+def history(tmp_path: Path, clock: Clock) -> Iterator[History]:
     history = History(Store(tmp_path / "history.sqlite", TABLE), clock)
     history.open()
-    return history
+    yield history
+    history.close()
 
 
 def _writer(history: History) -> HistoryWriter:
