@@ -139,16 +139,20 @@ class BindingWatch:
         if whole.issuperset(IP_VERSIONS) and self._peers.resolve_stored_conflicts(self.bound, now):
             self._departed()
         if self._peers.version != self._compared_with:
-            self._unknown = tuple(one for one in bindings if one.protocol_address not in self._peers)
+            self._unknown = self._unknown_of(bindings)
         if self._unknown:
             self._judge_unknown(self._unknown)
         if self._peers.version != self._compared_with:
             self._peers.update_bound(self.bound, now)
             self._compared_with = self._peers.version
+            self._unknown = self._unknown_of(self._unknown)  # without those that were accepted just now
         gone = self._peers.remove_absent(timedelta(seconds=self._frr.linger), now, whole)
         self._telemetry.increment(metrics.PEER_DEPARTURES, "left", by=len(gone))
         if gone:
             self._departed()
+
+    def _unknown_of(self, bindings: Iterable[BindingRequest]) -> tuple[BindingRequest, ...]:
+        return tuple(one for one in bindings if one.protocol_address not in self._peers)
 
     def _note_bindings(self, bindings: tuple[BindingRequest, ...], whole: frozenset[int]) -> None:
         """Note another content of the cache; ``whole``: the IP versions whose table was read without a gap."""

@@ -2,7 +2,8 @@
 
 charon lists an IKE_SA with the name of its connection, but without the method by which its peer authenticated. A
 connection can be loaded again with another method while its IKE_SAs stay under the same name. The method of an IKE_SA
-is therefore known only if its connection had the same method before the IKE_SA began and after it was established.
+is therefore known only if its connection had the same method, and the same CAs (``cacerts``), before the IKE_SA
+began and after it was established.
 charon raises no event when a connection is loaded: connections are listed with each new IKE_SA and at intervals.
 """
 
@@ -36,7 +37,7 @@ class Connections:
         self._methods: Mapping[str, Authentication] | None = None
         self._ca_names: Mapping[str, tuple[frozenset[str], ...]] = {}
         self._known: dict[str, Authentication] = {}
-        #: By SPIs: the connections whose method changed while the IKE_SA existed or was being set up.
+        #: By SPIs: the connections whose method or CAs changed while the IKE_SA existed or was being set up.
         self._doubtful: dict[str, Set[str]] = {}
         self._absent: Set[str] = frozenset()
         #: Grows with each change of a connection's method within a session.
@@ -90,10 +91,12 @@ class Connections:
             if not new and not read and self._methods is not None:
                 return
             first, listed = self._methods is None, await _listed(session)
-            methods = _methods(listed)
+            methods, ca_names = _methods(listed), _all_ca_names(listed)
             former = self._former if self._methods is None else self._methods
             self._former = {}
             changed = {name for name in methods.keys() | former.keys() if methods.get(name) != former.get(name)}
+            if not first:
+                changed |= {name for name, cas in ca_names.items() if cas != self._ca_names.get(name, cas)}
             if changed and not (first and self._trusts_first):
                 for sa in (*new, *await list_sas(session)):
                     if sa.spis not in self._known:
@@ -101,7 +104,7 @@ class Connections:
             if changed and not first:
                 log.info("connections_changed", connections=sorted(changed))
             self.version += not first and methods != self._methods
-            self._methods, self._ca_names = methods, _all_ca_names(listed)
+            self._methods, self._ca_names = methods, ca_names
             for sa in new:
                 doubtful = sa.name in self._doubtful.get(sa.spis, ())
                 self._known[sa.spis] = Authentication.OTHER if doubtful else self.now(sa.name)

@@ -24,7 +24,7 @@ class IkePeer:
     has_certificate: bool
     label: Label | None = dataclass_field(default=None, compare=False)
     unproven: bool = False
-    certificate: str = dataclass_field(default="", compare=False)
+    certificate: str = ""
 
 
 def is_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool:

@@ -74,9 +74,11 @@ class SaCertificates:
         found = (self._found.get(sa.spis) for sa in wanted)
         return tuple(one for one in found if isinstance(one, Certificate))
 
-    def is_absent(self, sa: IkeSa) -> bool:
-        """Tell whether the bridge found no certificate for an IKE_SA."""
-        return sa.spis in self._absent and sa.spis not in self._found
+    def has_none(self, sa: IkeSa) -> bool:
+        """Tell whether the bridge found no certificate for an IKE_SA, or the one that there is cannot be read."""
+        self._read_listed((sa,))
+        found = self._found.get(sa.spis)
+        return isinstance(found, BadCertificate) or (found is None and sa.spis in self._absent)
 
     def are_known(self, sas: Iterable[IkeSa]) -> bool:
         """Tell whether each of these IKE_SAs' certificates is known, unreadable or was not found."""

@@ -60,18 +60,20 @@ class SaIdentities:
         """Forget all IKE_SAs but these established ones."""
         sas = tuple(sas)
         self._deadlines = {sa.spis: self._deadlines.get(sa.spis) or self._deadline(sa) for sa in sas}
-        self._certificates.update(self._by_public_key(sas))
+        # The same as in ``refresh_certificates``: of others nothing is known to forget.
+        self._certificates.update(self._may_have_certificate(sas))
 
     def peer(self, sa: IkeSa) -> IkePeer:
         """Return who authenticated.
 
-        Where the bridge found no certificate, the identity proves none: charon may have taken another CA's.
+        Where the bridge found no certificate, or one that cannot be read, the identity proves none: charon may have
+        taken another CA's.
         """
         method = self._authentication(sa)
         return ike_peer(
             sa.remote_id,
             has_certificate=method is not Authentication.PRE_SHARED_KEY,
-            unproven=method is Authentication.OTHER or self._certificates.is_absent(sa),
+            unproven=method is Authentication.OTHER or self._certificates.has_none(sa),
             certificate=next((one.identity for one in self._certificates.of((sa,))), ""),
         )
 

@@ -12,7 +12,7 @@ from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.rules import Action, Maintenance, Policy, StaticPeer, matches
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
-from dmvpn_agent.x509.name import folded_name, folded_text
+from dmvpn_agent.x509.name import folded_text
 
 #: The types of binding that nhrpd makes for a peer's request or reply; the others are its own bookkeeping.
 PEER_BINDINGS = frozenset({BindingType.DYNAMIC, BindingType.CACHED, BindingType.NHS, BindingType.STATIC})
@@ -81,8 +81,6 @@ def maintenance_of(request: BindingRequest, policy: Policy, action: Action) -> M
     if not policy.maintenance:
         return None
     names = frozenset(form for name in _all_names(request) for form in _without_case(name))
-    if isinstance(request.certificate, Certificate) and request.certificate.subject_name:
-        names |= {folded_name(request.certificate.subject_name)}
     serial = request.certificate.serial if isinstance(request.certificate, Certificate) else None
     for row in policy.maintenance:
         by_identity = row.identity is not None and any(matches(form, names) for form in _without_case(row.identity))

@@ -48,9 +48,12 @@ class BindingRequest:
 
     @property
     def kept(self) -> "BindingRequest":
-        """Return it without the octets of the certificate's subject, which only readers of certificates need."""
+        """Return it without the octets of the certificate's subject, if charon's form of the subject is known.
+
+        Otherwise ``may_be_unprintable_subject`` needs them.
+        """
         certificate = self.certificate
-        if not isinstance(certificate, Certificate) or not certificate.subject_name:
+        if not isinstance(certificate, Certificate) or not any("=" in one for one in certificate.identities):
             return self
         return replace(self, certificate=replace(certificate, subject_name=b""))
 

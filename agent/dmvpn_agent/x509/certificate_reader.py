@@ -31,6 +31,8 @@ from dmvpn_agent.x509.name import (
     canonical_name,
     canonical_rdns,
     display_text,
+    folded_name,
+    folded_text,
     issuer_and_subject,
     read_name,
     read_rdns,
@@ -89,7 +91,7 @@ def _read(der: bytes) -> Certificate:
         issuer_name=issuer_name,
         identity=_identity(issuer_name, rdns),
         identities=tuple(sorted(identities)),
-        aliases=tuple(sorted({name, approximate_printed_subject(subject)} - identities)),
+        aliases=_aliases(subject_name, {name, approximate_printed_subject(subject)}, identities),
         subject_rfc4514=rfc4514_text(rdns),
         issuer_rfc4514=issuer_rfc4514,
         resources={source: named for source, named in resources.items() if named != _NO_RESOURCES},
@@ -99,6 +101,15 @@ def _read(der: bytes) -> Certificate:
         site=_site(rdns),
         der=der,
     )
+
+
+def _aliases(subject_name: bytes, forms: set[str], identities: set[str]) -> tuple[str, ...]:
+    """Return these forms of a subject, and the whole one for patterns if it is not the same as one of them.
+
+    It is computed here, because requests are kept without the octets of the subject.
+    """
+    folded = {folded_name(subject_name)}.difference(map(folded_text, forms))
+    return tuple(sorted((forms | folded) - identities))
 
 
 def _serial(certificate: x509.Certificate) -> int:

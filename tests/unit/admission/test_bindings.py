@@ -1,11 +1,14 @@
 """nhrpd's cache is read again when nhrpd may answer differently."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from dmvpn_agent.admission import bindings, metrics
 from dmvpn_agent.admission.bindings import BindingWatch
 from dmvpn_agent.policy.decision import Deny
 from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.policy.request import BindingRequest
 from fakes.node import Node, accepted
 from fakes.waiting import running, until
 
@@ -50,3 +53,22 @@ async def test_an_unchanged_cache_is_compared_with_peers_that_changed(node: Node
     peers.apply_decision(request, Deny(Reason.INTERNAL_ERROR, "test", "", ""), clock())
     await watch.refresh()
     assert judged == [1, 1, 1]
+
+
+async def test_a_binding_that_was_taken_up_is_not_judged_again(node: Node) -> None:
+    """Its peer is known from then on; otherwise every read would accept it anew."""
+    request, decision = accepted(2)
+    judged: list[int] = []
+
+    def take_up(unknown: Sequence[BindingRequest]) -> None:
+        judged.append(len(unknown))
+        node.apply_decision(request, decision)
+
+    watch = BindingWatch(
+        node.frr, node.nhrpd, node.peers, node.telemetry, node.clock.uptime, lambda: None, take_up
+    )  # fmt: skip
+    node.nhrpd.cache = frozenset({request.protocol_address})
+    for _ in range(3):
+        await watch.refresh()
+    assert judged == [1]
+    assert [member.absent_since for member in node.peers.memberships()] == [None]

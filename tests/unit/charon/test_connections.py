@@ -21,6 +21,7 @@ class Charon:
     def __init__(self, *connections: tuple[str, Authentication]) -> None:
         self.connections = list(connections)
         self.there: list[str] = []
+        self.ca_names: list[bytes] = []
         self.refuses = False
 
     async def request(self, command: str, message: Section) -> Section:
@@ -39,7 +40,8 @@ class Charon:
         if self.refuses and command == "list-conns":
             raise CommandFailed("no")
         if command == "list-conns":
-            return [one for name, by in self.connections for one in read({name: {"remote-1": {"class": BY[by]}}})]
+            rounds = [(name, {"class": BY[by], "cacerts": self.ca_names}) for name, by in self.connections]
+            return [one for name, part in rounds for one in read({name: {"remote-1": part}})]
         return [one for spi in self.there for one in read({"dmvpn": _section(spi)})]
 
 
@@ -95,6 +97,16 @@ async def test_the_method_of_an_ike_sa_older_than_the_reload_is_unknown(former: 
     connections = await begun(charon)
     charon.connections = [("dmvpn", CERTIFICATE)]
     charon.there = ["slow"]
+    await connections.update(charon, (), read=True)
+    await connections.update(charon, [sa("slow"), sa("later")])
+    assert [connections.of(sa(spi)) for spi in ("slow", "later")] == [OTHER, CERTIFICATE]
+
+
+async def test_who_began_before_the_connection_named_its_cas_proved_nothing() -> None:
+    """charon may have taken a certificate of another CA, and waited for its CRL until the reload."""
+    charon = Charon(("dmvpn", CERTIFICATE))
+    connections = await begun(charon)
+    charon.ca_names, charon.there = [b"CN=ours"], ["slow"]
     await connections.update(charon, (), read=True)
     await connections.update(charon, [sa("slow"), sa("later")])
     assert [connections.of(sa(spi)) for spi in ("slow", "later")] == [OTHER, CERTIFICATE]
