@@ -111,7 +111,7 @@ class Certificates:
         self._connections.prune(sas)
         self._known.forget_all_but({sa.spis for sa in sas})
         if self._foreign:
-            await self._foreign.update(session, tuple(await self._cache.read(session)), again=True)
+            await self._look_for_foreign(session, tuple(await self._cache.read(session)), again=True)
 
     def authenticated(self, sas: Iterable[IkeSa]) -> None:
         """Note that these IKE_SAs' peers authenticated just now."""
@@ -173,13 +173,27 @@ class Certificates:
 
         Of the others the method counts as unknown: once the operator has named the CAs, they authenticate again.
         """
-        if sas:
-            await self._foreign.update(session, cached)
-        others = [sa for sa in sas if not self._proves(sa.name)]
+        served = await self._look_for_foreign(session, cached) if sas else _nobody
+        others = [sa for sa in sas if served(sa.name) or not self._proves(sa.name)]
         self._connections.note(others, Authentication.OTHER)
         for sa in others:
             self._report_not_found(sa, SERVED_BY_FOREIGN)
         return [sa for sa in sas if sa not in others]
+
+    async def _look_for_foreign(
+        self, session: CharonSession, cached: Sequence[bytes], *, again: bool = False
+    ) -> Callable[[str], bool]:
+        """Find out which other CAs charon trusts now; return whether a former one could serve a connection.
+
+        An IKE_SA that began before charon ceased to trust it may still be by a certificate of it.
+        """
+        before = await self._foreign.update(session, cached, again=again)
+
+        def served(name: str) -> bool:
+            return before(self._connections.ca_names(name))
+
+        await self._connections.doubt(session, lambda name: served(name) and self._proves(name))
+        return served
 
     def _proves(self, name: str) -> bool:
         """Tell whether charon takes, for this connection, only certificates of the operator's CAs."""
@@ -227,3 +241,7 @@ class Certificates:
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
         log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=none.why,
                     consequence="nhrpd is given none, and the agent denies the peer", do=none.todo)  # fmt: skip
+
+
+def _nobody(_: str) -> bool:
+    return False

@@ -58,11 +58,14 @@ class ForeignAuthorities:
         self._trusted: Mapping[bytes, CaCertificate] = {}
         telemetry.observe(metrics.BRIDGE_FOREIGN_AUTHORITIES, lambda: len(self._trusted))
 
-    async def update(self, session: CharonSession, listed: Sequence[bytes], *, again: bool = False) -> None:
-        """Determine them from the certificates (DER) that charon lists.
+    async def update(
+        self, session: CharonSession, listed: Sequence[bytes], *, again: bool = False
+    ) -> Callable[[CaNames], bool]:
+        """Determine them from the certificates (DER) that charon lists; return ``serve`` of before.
 
         The cache is emptied if there is a new one among these; with ``again`` also if there is only a known one.
         """
+        before = self._trusted
         found = {
             der: read for der in listed if (read := _read_authority(der)) and self._is_foreign(read, der, listed)
         }
@@ -72,17 +75,14 @@ class ForeignAuthorities:
         if found.keys() != self._trusted.keys():
             self._report(found)
         self._trusted = found
+        return lambda rounds: _serve(before.values(), rounds)
 
     def __bool__(self) -> bool:
         return bool(self._trusted)
 
     def serve(self, rounds: CaNames) -> bool:
         """Tell whether charon takes a certificate of one of them in a round of a connection."""
-        return any(
-            not names or any(_may_be_called(authority, name) for name in names)
-            for names in rounds or (frozenset[str](),)
-            for authority in self._trusted.values()
-        )
+        return _serve(self._trusted.values(), rounds)
 
     def _is_foreign(self, read: CaCertificate, der: bytes, listed: Sequence[bytes]) -> bool:
         if isinstance(read, Certificate) and read.not_after < self._clock():
@@ -122,6 +122,14 @@ def _read_authority(der: bytes) -> CaCertificate | None:
     except Exception as error:
         return BadCertificate(escaped(str(error) or type(error).__name__))
     return read_certificate(der) if constraints.value.ca else None
+
+
+def _serve(authorities: Collection[CaCertificate], rounds: CaNames) -> bool:
+    return any(
+        not names or any(_may_be_called(authority, name) for name in names)
+        for names in rounds or (frozenset[str](),)
+        for authority in authorities
+    )
 
 
 def _may_be_called(authority: CaCertificate, printed: str) -> bool:

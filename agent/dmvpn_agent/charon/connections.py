@@ -8,7 +8,7 @@ charon raises no event when a connection is loaded: connections are listed with 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from types import MappingProxyType
 
 import structlog
@@ -63,6 +63,16 @@ class Connections:
     def of(self, sa: IkeSa) -> Authentication:
         """Return how the peer of an IKE_SA authenticated; ``OTHER`` if that is not known."""
         return self._known.get(sa.spis, Authentication.OTHER)
+
+    async def doubt(self, session: CharonSession, takes: Callable[[str], bool]) -> None:
+        """Note that some connections take other certificates now than when charon's present IKE_SAs began.
+
+        ``takes`` tells whether a connection, by its name, is one of them. Raises ``CharonLost``.
+        """
+        changed = frozenset(filter(takes, self._methods or {}))
+        for sa in await list_sas(session) if changed else ():
+            if sa.spis not in self._known:
+                self._doubtful[sa.spis] = self._doubtful.get(sa.spis, frozenset()) | changed
 
     def note(self, sas: Iterable[IkeSa], method: Authentication) -> None:
         """Set how the peers of IKE_SAs authenticated, as known before this session."""

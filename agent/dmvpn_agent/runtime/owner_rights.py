@@ -37,8 +37,16 @@ def owner_of(file: Path) -> Owner | None:
         except OSError:
             continue
         if status.st_uid != 0:
-            return Owner(status.st_uid, status.st_gid)
+            return Owner(status.st_uid, _group(status))
     return None
+
+
+def _group(status: os.stat_result) -> int:
+    """Return the group of a file's owner; the file itself may have root's, as after a ``chown`` without a group."""
+    try:
+        return pwd.getpwuid(status.st_uid).pw_gid
+    except KeyError:
+        return status.st_gid
 
 
 @contextmanager

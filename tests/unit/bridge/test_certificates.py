@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import certificates
+import foreign_ca
 from dmvpn_agent.bridge import metrics as bridge_metrics
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.renewals import PER_CACHE, PER_IDENTITY
@@ -257,3 +258,25 @@ async def test_collect_keeps_a_certificate_only_if_no_other_matches(stand: Stand
     stand.certificates.authenticated([stand.sa()])
     await stand.certificates.collect(cache)
     assert stand.certificates.of(stand.sa()) == (b"", b"")
+
+
+@pytest.mark.parametrize("looks", [False, True], ids=["first", "after a refresh"])
+async def test_who_began_while_charon_trusted_another_ca_proved_nothing(stand: Stand, looks: bool) -> None:
+    """Its IKE_AUTH may have waited for a CRL until charon ceased to trust that CA; who comes later did."""
+    ours, office = foreign_ca.authority("test CA"), foreign_ca.authority("Office CA")
+    stand.certificates = Certificates(
+        stand.stored, lambda one, _: one in (ours, OLD), stand.telemetry, stand.clock.both
+    )  # fmt: skip
+    slow = stand.sa(1)
+    cache = Cache(ours, office, OLD)
+    cache.loaded = [ours, office]
+    assert await stand.learn(cache) == []
+    texts = {"uniqueid": "1", "state": "CONNECTING", "local-host": "203.0.113.1", "remote-host": "203.0.113.1",
+             "initiator-spi": slow.initiator_spi, "responder-spi": slow.responder_spi}  # fmt: skip
+    cache.sas = [{key: value.encode() for key, value in texts.items()}]
+    cache.loaded, cache.cache = [ours], [ours, OLD]
+    if looks:
+        await stand.certificates.resync(cache, ())
+    assert await stand.learn(cache, slow) == [b""]
+    cache.sas = []
+    assert await stand.learn(cache, stand.sa(2)) == [OLD]
