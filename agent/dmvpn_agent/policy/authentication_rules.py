@@ -99,8 +99,10 @@ def _proven_names(request: BindingRequest) -> frozenset[str]:
 
 def _all_names(request: BindingRequest) -> frozenset[str]:
     """Return those names and ambiguous forms too, for patterns that take something away: matching more is safe."""
-    aliases = request.certificate.aliases if isinstance(request.certificate, Certificate) else ()
-    return _proven_names(request) | frozenset(aliases)
+    names = _proven_names(request)
+    if isinstance(request.certificate, Certificate):
+        names |= {*request.certificate.aliases, request.certificate.folded_subject} - {""}
+    return names
 
 
 def _without_case(text: str) -> tuple[str, str]:

@@ -107,7 +107,7 @@ class Certificate:
     ``identity`` stays the same if the certificate is renewed, also with other resources or with names in another
     encoding (RFC 5280, section 7.1). ``identities``: the IKE identities that the certificate proves, as charon prints
     them: its subject, if charon's form of it is known for certain, and its subjectAltNames. ``aliases``: other forms
-    of the subject.
+    of the subject. ``folded_subject``: its ``name.folded_name``, for patterns; empty if an alias is the same to them.
 
     ``resources``: what each source names; a source that names nothing is absent. ``lookalikes``: OUs that look like
     resources and are none, with the form that would count. ``hub_hosts``: where dmvpn-ca says that hubs are, for
@@ -126,6 +126,7 @@ class Certificate:
     identity: str = ""
     identities: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    folded_subject: str = ""
     subject_rfc4514: str = ""
     issuer_rfc4514: str = ""
     resources: Mapping[Source, Resources] = dataclass_field(default_factory=dict, hash=False)

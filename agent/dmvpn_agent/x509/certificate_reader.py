@@ -6,6 +6,7 @@ read from the DER itself: charon compares and prints their octets, which cryptog
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 
 from cryptography import x509
@@ -79,6 +80,7 @@ def _read(der: bytes) -> Certificate:
     identities = set(printed_alternative_names(alternatives))
     if (printed := printed_subject(subject)) is not None:
         identities.add(name if printed == name else printed)  # most often equal, and kept by the thousand
+    forms = {name, approximate_printed_subject(subject)}
     issuer_name, issuer, issuer_rfc4514 = _issuer(issuer_name)
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
@@ -91,7 +93,8 @@ def _read(der: bytes) -> Certificate:
         issuer_name=issuer_name,
         identity=_identity(issuer_name, rdns),
         identities=tuple(sorted(identities)),
-        aliases=_aliases(subject_name, {name, approximate_printed_subject(subject)}, identities),
+        aliases=tuple(sorted(forms - identities)),
+        folded_subject=_folded(subject_name, forms),
         subject_rfc4514=rfc4514_text(rdns),
         issuer_rfc4514=issuer_rfc4514,
         resources={source: named for source, named in resources.items() if named != _NO_RESOURCES},
@@ -103,13 +106,10 @@ def _read(der: bytes) -> Certificate:
     )
 
 
-def _aliases(subject_name: bytes, forms: set[str], identities: set[str]) -> tuple[str, ...]:
-    """Return these forms of a subject, and the whole one for patterns if it is not the same as one of them.
-
-    It is computed here, because requests are kept without the octets of the subject.
-    """
-    folded = {folded_name(subject_name)}.difference(map(folded_text, forms))
-    return tuple(sorted((forms | folded) - identities))
+def _folded(subject_name: bytes, forms: Iterable[str]) -> str:
+    """Return the whole subject for patterns, empty if one of its other forms is the same to them."""
+    folded = folded_name(subject_name)
+    return "" if folded in map(folded_text, forms) else folded
 
 
 def _serial(certificate: x509.Certificate) -> int:
