@@ -29,8 +29,9 @@ from dmvpn_agent.x509.name import read_name
 
 log = structlog.get_logger()
 
-#: A peer can send its CA again between flush and listing: so often in a row it does not.
-_FLUSHES = 3
+#: A peer can send its CA again between flush and listing, by chance or with hundreds of IKE_AUTH requests a second: so
+#: often in a row it does not.
+_FLUSHES = 8
 
 _NAME_CAS = "set `cacerts` to the DMVPN's CA in the connection's remote section (swanctl.conf), `swanctl --load-all`"
 SERVED_BY_FOREIGN = NotFound(

@@ -80,7 +80,7 @@ async def test_a_stranger_that_sends_it_again_at_once_is_seen_through() -> None:
     """It need not be listed after each of several flushes."""
     stand = Stand(OURS)
     stranger = authority("Stranger CA")
-    stand.charon.returning = [stranger]
+    stand.charon.returning = [stranger] * 5
     await stand.update([OURS, stranger])
     assert not stand.foreign.serve(ANY)
 
