@@ -93,6 +93,8 @@ class FakeCharon:
         self.path = path
         self.sas: dict[int, FakeSa] = {}
         self.certificates: list[bytes] = []
+        #: Those of them that are not there any more after a flush.
+        self.sent: list[bytes] = []
         self.own: list[bytes] = []
         self.crls: list[bytes] = []
         #: As ``list-conns`` shows them.
@@ -229,6 +231,7 @@ class FakeCharon:
                 self.crls.append(crl.public_bytes(Encoding.DER))
                 message = {"success": "yes"}
             case "flush-certs":
+                self.certificates = [der for der in self.certificates if der not in self.sent]
                 message = {"success": "yes"}
             case "load-cert":
                 certificate = x509.load_pem_x509_certificate(packet.message["data"])

@@ -15,7 +15,7 @@ from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_cache import CertificateCache
 from dmvpn_agent.bridge.certificate_choice import REVOKE, Chosen, NotFound, choose, names
 from dmvpn_agent.bridge.certificate_index import CertificateIndex, Match
-from dmvpn_agent.bridge.foreign_authorities import SERVED_BY_FOREIGN, ForeignAuthorities
+from dmvpn_agent.bridge.foreign_authorities import NAMESAKE, SERVED_BY_FOREIGN, ForeignAuthorities
 from dmvpn_agent.bridge.ike_sa_certificates import CertificatePair, CertificateStore, IkeSaCertificates
 from dmvpn_agent.bridge.renewals import Renewals
 from dmvpn_agent.charon.commands import list_sas
@@ -55,6 +55,8 @@ class Certificates:
         self._renewals = Renewals(self._cache, telemetry, clocks)
         self._unreadable = Unreadable(telemetry)
         self._connections = Connections(dict.fromkeys(proven, Authentication.PUBLIC_KEY))
+        #: By SPIs: the certificates of charon's own that the IKE_SA may be by.
+        self._namesakes: dict[str, Set[bytes]] = {}
         self._authenticated: list[IkeSa] = []
         self._has_authenticated = asyncio.Event()
         telemetry.observe(metrics.BRIDGE_CERTIFICATES, lambda: len(self._known))
@@ -112,6 +114,9 @@ class Certificates:
         self._known.forget_all_but({sa.spis for sa in sas})
         if self._foreign:
             await self._look_for_foreign(session, tuple(await self._cache.read(session)), again=True)
+        present = {sa.spis for sa in sas}
+        self._namesakes = {spis: ders for spis, ders in self._namesakes.items() if spis in present}
+        await self._foreign.look_again(session)
 
     def authenticated(self, sas: Iterable[IkeSa]) -> None:
         """Note that these IKE_SAs' peers authenticated just now."""
@@ -131,7 +136,7 @@ class Certificates:
         if not (unknown := await self._proving(session, await self._unknown_by_public_key(session, sas), cached)):
             return
         index = self._index(cached)
-        for sa in unknown:
+        for sa in await self._without_namesake(session, unknown, index, cached):
             chosen = choose(sa, self._matches(sa, index, cached), self._clock())
             if isinstance(chosen, Chosen) and not chosen.wider:
                 self._keep(sa, index, chosen.certificate)
@@ -148,7 +153,8 @@ class Certificates:
         by_public_key = await self._proving(session, by_public_key, cached)
         index = self._index(cached)
         renewable: list[tuple[IkeSa, list[Certificate]]] = []
-        for sa in self._unknown(by_public_key):
+        unknown = await self._without_namesake(session, by_public_key, index, cached)
+        for sa in self._unknown(unknown):
             matches = self._matches(sa, index, cached)
             chosen = choose(sa, matches, self._clock())
             if chosen.renewable:
@@ -180,6 +186,33 @@ class Certificates:
             self._report_not_found(sa, SERVED_BY_FOREIGN)
         return [sa for sa in sas if sa not in others]
 
+    async def _without_namesake(
+        self, session: CharonSession, sas: Iterable[IkeSa], index: CertificateIndex, cached: Sequence[bytes]
+    ) -> list[IkeSa]:
+        """Return those of these IKE_SAs whose peer cannot have used a certificate that charon has itself.
+
+        Such a one need not be of a CA, unless the connection names its CAs. Of the others the method counts as
+        unknown: once charon has it no more, they authenticate again.
+        """
+        namesakes: dict[str, Set[bytes]] = {}
+        for sa in filter(lambda one: self._takes_any(one.name), sas):
+            matching = {match.certificate.der for match in index.matching(sa.remote_id)}
+            foreign = {der for der in matching if not self._is_ours(der, cached)}
+            if foreign != matching:  # otherwise it gets none of ours anyway
+                namesakes[sa.spis] = foreign
+        loaded = await self._foreign.loaded(session, frozenset[bytes]().union(*namesakes.values()))
+        found = {spis: loaded & ders for spis, ders in namesakes.items() if loaded & ders}
+        self._namesakes |= found
+        others = [sa for sa in sas if sa.spis in found]
+        self._connections.note(others, Authentication.OTHER)
+        for sa in others:
+            self._report_not_found(sa, NAMESAKE)
+        return [sa for sa in sas if sa.spis not in found]
+
+    def _takes_any(self, name: str) -> bool:
+        """Tell whether a round of a connection names no CA."""
+        return not all(self._connections.ca_names(name) or (frozenset(),))
+
     async def _look_for_foreign(
         self, session: CharonSession, cached: Sequence[bytes], *, again: bool = False
     ) -> Callable[[str], bool]:
@@ -205,7 +238,9 @@ class Certificates:
         return [
             sa
             for sa in self._unknown(sas)
-            if self._connections.of(sa) is Authentication.OTHER and self._proves(sa.name)
+            if self._connections.of(sa) is Authentication.OTHER
+            and self._proves(sa.name)
+            and not (self._takes_any(sa.name) and self._foreign.has(self._namesakes.get(sa.spis, ())))
         ]
 
     def _unknown(self, sas: Iterable[IkeSa]) -> list[IkeSa]:

@@ -6,9 +6,12 @@ serve proves no certificate: a peer of that CA may have the name of one of ours.
 
 charon lists the CA certificates that it trusts and those that any peer sent in the same way. Only the former are
 still listed after its cache was emptied.
+
+charon also takes a certificate that it has itself, as for another connection (``certs``), whoever issued it. Its
+holder may have the name of a peer of ours too.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from functools import lru_cache
 
 import structlog
@@ -17,7 +20,7 @@ from cryptography import x509
 from dmvpn_agent.bridge import metrics
 from dmvpn_agent.bridge.certificate_cache import CertificateCache
 from dmvpn_agent.bridge.certificate_choice import NotFound
-from dmvpn_agent.charon.commands import list_authorities
+from dmvpn_agent.charon.commands import list_authorities, list_certificates
 from dmvpn_agent.charon.session import CharonLost, CharonSession, CommandFailed
 from dmvpn_agent.runtime.clocks import Clock
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -29,8 +32,8 @@ from dmvpn_agent.x509.name import read_name
 
 log = structlog.get_logger()
 
-#: A peer can send its CA again between flush and listing, by chance or with hundreds of IKE_AUTH requests a second: so
-#: often in a row it does not.
+#: A peer can send its CA again between flush and listing, by chance or with hundreds of requests a second: so often
+#: in a row it does not.
 _FLUSHES = 8
 
 _NAME_CAS = "set `cacerts` to the DMVPN's CA in the connection's remote section (swanctl.conf), `swanctl --load-all`"
@@ -38,9 +41,15 @@ SERVED_BY_FOREIGN = NotFound(
     "charon takes certificates of another CA for its connection: see foreign_authorities in the log", _NAME_CAS
 )
 
+NAMESAKE = NotFound(
+    "charon has a certificate of the same name that no CA in policy.ca_certificates issued, and takes it",
+    f"remove it from swanctl/x509 and from `certs` of other connections, or {_NAME_CAS}",
+)
+
 #: What charon calls the CAs of each remote round; an empty round takes any CA that charon trusts.
 CaNames = tuple[frozenset[str], ...]
 CaCertificate = Certificate | BadCertificate
+Listing = Callable[[CharonSession], Awaitable[list[bytes]]]
 
 
 class ForeignAuthorities:
@@ -57,6 +66,7 @@ class ForeignAuthorities:
         self._cache = cache
         self._clock = clock
         self._trusted: Mapping[bytes, CaCertificate] = {}
+        self._loaded: frozenset[bytes] = frozenset()
         telemetry.observe(metrics.BRIDGE_FOREIGN_AUTHORITIES, lambda: len(self._trusted))
 
     async def update(
@@ -71,7 +81,7 @@ class ForeignAuthorities:
             der: read for der in listed if (read := _read_authority(der)) and self._is_foreign(read, der, listed)
         }
         if found and (again or found.keys() - self._trusted.keys()):
-            kept = await self._trusted_of(session, found.keys())
+            kept = await self._kept(session, found.keys(), list_authorities)
             found = {der: read for der, read in found.items() if der in kept}
         if found.keys() != self._trusted.keys():
             self._report(found)
@@ -85,20 +95,39 @@ class ForeignAuthorities:
         """Tell whether charon takes a certificate of one of them in a round of a connection."""
         return _serve(self._trusted.values(), rounds)
 
+    async def loaded(self, session: CharonSession, some: Collection[bytes], *, again: bool = False) -> Set[bytes]:
+        """Return those of these certificates (DER), not of the operator's CAs, that charon has itself.
+
+        The cache is emptied if one of them was not known to be; with ``again`` in any case.
+        """
+        new = set(some) if again else set(some) - self._loaded
+        kept = frozenset(await self._kept(session, new, list_certificates)) if new else frozenset[bytes]()
+        self._loaded = (self._loaded - new) | kept
+        return self.has(some)
+
+    def has(self, some: Collection[bytes]) -> Set[bytes]:
+        """Return those of these certificates (DER) that charon had itself when ``loaded`` was asked last."""
+        return self._loaded.intersection(some)
+
+    async def look_again(self, session: CharonSession) -> None:
+        """Forget which of the certificates that ``loaded`` found charon has no more."""
+        await self.loaded(session, self._loaded, again=True)
+
     def _is_foreign(self, read: CaCertificate, der: bytes, listed: Sequence[bytes]) -> bool:
         if isinstance(read, Certificate) and read.not_after < self._clock():
             return False  # charon accepts nothing of it
         return not self._is_ours(der, listed)
 
-    async def _trusted_of(self, session: CharonSession, foreign: Collection[bytes]) -> Collection[bytes]:
+    async def _kept(self, session: CharonSession, some: Collection[bytes], listing: Listing) -> Collection[bytes]:
+        """Return those of these certificates that charon lists also after its cache was emptied."""
         for _ in range(_FLUSHES):
-            if not foreign or not await self._cache.flush(session, set(foreign)):
+            if not some or not await self._cache.flush(session, set(some)):
                 break
             try:
-                foreign = set(foreign).intersection(await list_authorities(session))
+                some = set(some).intersection(await listing(session))
             except CommandFailed as error:
                 raise CharonLost(f"list-certs: {error}") from error
-        return foreign
+        return some
 
     def _report(self, found: Mapping[bytes, CaCertificate]) -> None:
         if not found:

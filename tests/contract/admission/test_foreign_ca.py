@@ -46,9 +46,9 @@ async def _trust(side: Side) -> None:
     await side.ask("load-cert", {"type": "X509", "flag": "CA", "data": DER_cert_to_PEM_cert(OFFICE)})
 
 
-async def _attack(scene: Scene) -> bool:
-    """Have somebody of the office come as the victim; return whether charon lets him in."""
-    certificate = DER_cert_to_PEM_cert(foreign_ca.certificate("Office CA", SUBJECT))
+async def _attack(scene: Scene, by: bytes = b"") -> bool:
+    """Have somebody of the office come as the victim, by this certificate; return whether charon lets him in."""
+    certificate = DER_cert_to_PEM_cert(by or foreign_ca.certificate("Office CA", SUBJECT))
     made: dict[str, Any] = conn(scene.peer, scene.node, (OWN,), (OWN,), scene.node.host, ELSEWHERE)
     made |= {"local-0": {"auth": "pubkey", "certs": [certificate]}, "local_addrs": [ELSEWHERE]}
     await scene.peer.ask("load-key", {"type": "any", "data": KEY})
@@ -98,6 +98,25 @@ async def test_a_connection_that_names_its_ca_serves_its_peers_alone(tmp_path: P
         assert scene.told(scene.peer.host)[-1] == (INSTALLED, VICTIM)
         assert isinstance(await scene.ask("gre1", scene.peer.host, VICTIM), Accept)
         assert not await _attack(scene)
+
+
+async def test_a_certificate_that_another_connection_pins_is_not_taken_for_one_of_ours(
+    tmp_path: Path, ours: IsOurs
+) -> None:
+    """charon takes it for each connection that names no CA, although it trusts nobody who issued it."""
+    pinned = foreign_ca.certificate("nobody", SUBJECT)
+    async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
+        await scene.come()
+        remote = {"auth": "pubkey", "certs": [DER_cert_to_PEM_cert(pinned)]}
+        office = {"version": "2", "local-0": {"auth": "psk", "id": "office"}, "remote-0": remote}
+        await scene.node.ask("load-conn", {"office": office})
+        assert await _attack(scene, pinned)
+        assert {shown for _, shown in scene.told(ELSEWHERE)} == {b""}
+        assert (await scene.ask("gre1", ELSEWHERE, VICTIM)).reason is Reason.CERTIFICATE_UNCONFIRMED
+        await _name_ca(scene)
+        while ELSEWHERE in {str(sa.remote_host) for sa in await scene.node.sas()}:
+            await scene.look()
+        assert not await _attack(scene, pinned)
 
 
 async def test_a_ca_that_only_a_stranger_has_keeps_out_nobody(tmp_path: Path, ours: IsOurs) -> None:

@@ -307,7 +307,7 @@ async def test_of_two_equal_certificates_the_newer_counts(stand: Stand) -> None:
 async def test_a_certificate_of_another_ca_does_not_count(stand: Stand) -> None:
     """Any peer can send one with another's subject; charon keeps it in the same cache."""
     forged = der(not_before=NOW - YEAR + timedelta(days=1))
-    stand.charon.certificates, stand.forged = [forged, der()], [forged]
+    stand.charon.certificates, stand.forged, stand.charon.sent = [forged, der()], [forged], [forged]
     await stand.came(spoke())
     async with stand.bridged(), stand.nhrpd() as nhrpd:
         assert nhrpd.received == [("list-sa", 11, der())]

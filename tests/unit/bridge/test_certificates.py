@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 import certificates
 import foreign_ca
@@ -280,3 +281,30 @@ async def test_who_began_while_charon_trusted_another_ca_proved_nothing(stand: S
     assert await stand.learn(cache, slow) == [b""]
     cache.sas = []
     assert await stand.learn(cache, stand.sa(2)) == [OLD]
+
+
+NAMESAKE = foreign_ca.certificate("Office CA", x509.load_der_x509_certificate(OLD).subject)
+SUBJECT = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
+
+
+@pytest.mark.parametrize("names_ca", [False, True], ids=["any CA", "cacerts"])
+@pytest.mark.parametrize("has_it", [False, True], ids=["sent", "loaded"])
+async def test_a_certificate_that_charon_has_itself_may_be_the_one(
+    stand: Stand, names_ca: bool, has_it: bool
+) -> None:
+    """As one that the operator pins for another connection; one that a stranger sent goes with the cache."""
+    stand.certificates = Certificates(stand.stored, lambda one, _: one == OLD, stand.telemetry, stand.clock.both)
+    cache = Cache(OLD, NAMESAKE)
+    cache.loaded = [NAMESAKE] if has_it else []
+    cache.ca_names = [b"CN=test CA"] if names_ca else []
+    expected = b"" if has_it and not names_ca else OLD
+    sa = stand.sa(identity=SUBJECT)
+    for _ in range(2):
+        assert await stand.learn(cache, sa) == [expected]
+    assert cache.flushes == (0 if names_ca else 8 if has_it else 1)
+    assert cache.ended == []
+    cache.cache, cache.loaded = [OLD, NAMESAKE], []
+    await stand.certificates.resync(cache, [sa])
+    assert await stand.learn(cache, sa) == [expected]
+    assert cache.ended == ([] if expected else ["1"])  # its holder has to come again
+    assert await stand.learn(cache, stand.sa(2, SUBJECT)) == [OLD]
