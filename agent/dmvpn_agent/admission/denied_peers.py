@@ -28,8 +28,11 @@ class DeniedPeers:
         return self._peers.get(address) is not None
 
     def add(self, peer: Peer) -> None:
-        """Add a peer as it was accepted, in place of the one that had its protocol address."""
-        self._peers.add(replace(peer, prefixes=(*peer.prefixes, *peer.suspended), suspended=()))
+        """Add a peer as it was accepted, in place of the one that had its protocol address.
+
+        It shares nothing with its site any more.
+        """
+        self._peers.add(replace(peer, prefixes=(*peer.prefixes, *peer.suspended), suspended=(), site=""))
         if len(self._peers) > REMEMBERED:
             self._peers.remove(next(iter(self._peers)).protocol_address)
 

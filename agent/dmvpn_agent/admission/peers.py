@@ -215,7 +215,7 @@ class Peers(PeerIndex):
 
     def _replace(self, accept: Accept, peer: Peer) -> None:
         for other in accept.replaces:
-            self.denied.add(other)
+            self._add_denied(other)
             self._remove(other.protocol_address, f"taken over by {peer.subject}")
 
     def _accept(self, member: Membership) -> None:
@@ -228,11 +228,17 @@ class Peers(PeerIndex):
         """Remove a peer that is denied now. Its request stays stored, unless its certificate expired."""
         self._judged.add(address)
         if member := self._members.get(address):
-            self.denied.add(member.peer)
+            self._add_denied(member.peer)
         self._delete(address)
         if why.reason is Reason.CERTIFICATE_EXPIRED:
             self._store.remove(address)
         log.info("peer_denied_now", protocol_address=str(address), why=str(why))
+
+    def _add_denied(self, peer: Peer) -> None:
+        """Note a peer that is denied now, without what others have too, as those of its site."""
+        self.denied.add(peer)
+        for other in self._prefixes.conflicting(replace(peer, site="")):
+            self.denied.yield_to(other)
 
     def _remove(self, address: Address, why: str) -> None:
         self._judged.add(address)

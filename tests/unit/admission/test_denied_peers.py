@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 from deciding import peer_of
 from dmvpn_agent.admission.denied_peers import REMEMBERED, DeniedPeers
+from dmvpn_agent.admission.peer_index import Membership
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.policy.decision import Accept, Deny
 from dmvpn_agent.policy.groups import Group, Groups
@@ -105,3 +106,16 @@ def test_in_quarantine_a_peer_has_the_groups_of_its_certificate() -> None:
     held = peer_of(request(), policy(groups=groups, maintenance=(Maintenance(Action.QUARANTINE, identity="*"),)))
     assert held == free.in_quarantine()
     assert (held.own_networks, held.groups) == (free.own_networks, ("branches",))
+
+
+def test_a_denied_peer_of_a_site_leaves_its_prefixes_to_the_others(store: MemoryStore) -> None:
+    """They may be in other groups."""
+    peers, decided = Peers(store), decide(request())
+    assert isinstance(decided, Accept)
+    assert decided.peer is not None
+    for address, identity in ((ADDRESS, "one"), (ADDRESS + 1, "its mate")):
+        peer = replace(decided.peer, protocol_address=address, identity=identity, site="FIN")
+        peers._insert(Membership(replace(request(), protocol_address=address), peer, NOW))
+    peers.rejudge(peers.memberships()[0], lambda _: DENY)
+    (denied,) = peers.denied
+    assert denied.own_networks == {ip_network(ADDRESS)}
