@@ -24,7 +24,8 @@ def explain_groups(config: Path, sender: Address, receiver: Address, *, as_json:
         complain(f"dmvpn-agent: {error}; only the networks of groups count")
         peers = ()
     ends = {address: groups_of(address, groups, peers) for address in (sender, receiver)}
-    found = groups.rule(ends[sender], ends[receiver])
+    restricted = any(is_restricted(address, peers) for address in ends)
+    found = groups.rule(ends[sender], ends[receiver], restricted=restricted)
     accepts = found[1].accept if found else groups.accept
     if as_json:
         say_json("explain-groups/1", {
@@ -35,7 +36,8 @@ def explain_groups(config: Path, sender: Address, receiver: Address, *, as_json:
         })  # fmt: skip
     else:
         for address, names in ends.items():
-            say(f"{address} is in {', '.join(names) or 'no group'}.")
+            state = "; its peer is in quarantine or denied, and no rule accepts its packets"
+            say(f"{address} is in {', '.join(names) or 'no group'}{state if is_restricted(address, peers) else ''}.")
         why = f"rule {found[0]}, {found[1]}" if found else "no rule applies, and policy.groups.default decides"
         say(f"Packets between them {'pass' if accepts else 'are DROPPED'}: {why}.")
     return Exit.HEALTHY if accepts else Exit.DEGRADED
@@ -46,3 +48,9 @@ def groups_of(address: Address, groups: Groups, peers: Iterable[Peer]) -> tuple[
     named = [group.name for group in groups.groups if any(address in network for network in group.networks)]
     of_peers = [name for peer in peers if any(address in one for one in peer.own_networks) for name in peer.groups]
     return tuple(dict.fromkeys((*named, *of_peers)))
+
+
+def is_restricted(address: Address, peers: Iterable[Peer]) -> bool:
+    """Tell whether an address is one of a peer in quarantine or denied, and of no other peer."""
+    owners = [peer.quarantined for peer in peers if any(address in one for one in peer.own_networks)]
+    return bool(owners) and all(owners)

@@ -71,9 +71,15 @@ class Groups:
         """Return the names of a peer's groups."""
         return tuple(group.name for group in self.groups if group.has(subject, label, certified=certified))
 
-    def rule(self, one: tuple[str, ...], other: tuple[str, ...]) -> tuple[int, GroupRule] | None:
-        """Return the rule that decides about packets between members of these groups, with its number from 1."""
-        return next(((at, rule) for at, rule in enumerate(self.rules, 1) if rule.applies(one, other)), None)
+    def rule(
+        self, one: tuple[str, ...], other: tuple[str, ...], *, restricted: bool = False
+    ) -> tuple[int, GroupRule] | None:
+        """Return the rule that decides about packets between members of these groups, with its number from 1.
+
+        ``restricted``: one of them is a peer in quarantine or denied; then no rule accepts.
+        """
+        rules = ((at, rule) for at, rule in enumerate(self.rules, 1) if not (restricted and rule.accept))
+        return next(((at, rule) for at, rule in rules if rule.applies(one, other)), None)
 
 
 def _is(name: str, groups: tuple[str, ...]) -> bool:

@@ -96,15 +96,32 @@ async def test_a_peer_that_is_quarantined_or_denied_is_not_freer_than_before() -
     table = TableReconciler(settings, lambda: tuple(peers), Nftables(), Telemetry())
     async with running(table.run()):
         await until(lambda: table.installed)
-        before = command("nft", "list", "table", "inet", "dmvpn_agent")
         peers[0] = peers[0].in_quarantine()
-        shown = table.shown
         table.trigger()
-        await until(lambda: table.shown is not shown)
-        assert command("nft", "list", "table", "inet", "dmvpn_agent") == before
+        await until(lambda: "10.1.0.0" in command("nft", "list", "set", "inet", "dmvpn_agent", "restricted4"))
         assert not await _passes(1, 2)
         assert not await _passes(2, 1)
         assert await _passes(1, 3)
+
+
+@in_network_namespace
+async def test_no_rule_accepts_a_peer_that_is_quarantined_or_denied() -> None:
+    """In a network that is closed by default, neither by its group nor by everybody's; the others' rules hold."""
+    command("sh", "-c", ROUTER)
+    peers = list(PEERS)
+    groups = replace(CLOSED, rules=(*CLOSED.rules, GroupRule(("*", "*"), True)))
+    table = TableReconciler(TableSettings(("gre1",), groups=groups), lambda: tuple(peers), Nftables(), Telemetry())
+    async with running(table.run()):
+        await until(lambda: table.installed)
+        assert await _passes(1, 3)
+        assert await _passes(2, 4)
+        peers[0] = peers[0].in_quarantine()
+        table.trigger()
+        await until(lambda: "10.1.0.0" in command("nft", "list", "set", "inet", "dmvpn_agent", "restricted4"))
+        for pair in ((1, 3), (3, 1), (1, 4), (1, 9)):
+            assert not await _passes(*pair)
+        for pair in ((2, 3), (3, 4), (2, 4)):
+            assert await _passes(*pair)
 
 
 @pytest.mark.parametrize(("groups", "passes"), [(ISOLATED, True), (ONE_PAIR, False)], ids=["apart", "closed"])

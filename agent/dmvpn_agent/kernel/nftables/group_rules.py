@@ -13,6 +13,8 @@ from dmvpn_agent.kernel.nftables.source_filter import outermost
 from dmvpn_agent.policy.groups import ANY, GroupRule, Groups
 from dmvpn_agent.policy.peer import Peer
 
+#: The sets of the addresses that no rule accepts, before the IP version.
+_RESTRICTED = "restricted"
 #: The counter of packets that no rule matches, if they are dropped.
 DEFAULT_COUNTER = "group_default"
 
@@ -25,8 +27,10 @@ def counter(number: int) -> str:
 def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[Peer]) -> Section:
     """Return the section for these peers.
 
-    A peer in quarantine stays in its groups: without them only ``groups.accept`` would decide about its packets.
+    A peer in quarantine stays in its groups: without them only ``groups.accept`` would decide about its packets. Only
+    rules that drop hold for it.
     """
+    peers = tuple(peers)
     members: dict[str, dict[Network, None]] = defaultdict(dict)
     for group in groups.groups:
         for network in group.networks:
@@ -35,16 +39,28 @@ def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[
         for name in peer.groups:
             for network in peer.own_networks:
                 members[f"group{network.version}_{name}"][network] = None
-    names = [f"group{version}_{group.name}" for group in groups.groups for version in IP_VERSIONS]
+    for network in restricted_networks(peers):
+        members[f"{_RESTRICTED}{network.version}"][network] = None
+    names = [f"{_RESTRICTED}{version}" for version in IP_VERSIONS]
+    names += [f"group{version}_{group.name}" for group in groups.groups for version in IP_VERSIONS]
     elements = {
         name: frozenset(element(network) for network in outermost(members.get(name, {}))) for name in names
     }  # fmt: skip
     return Section(SectionName.GROUPS, _body(groups, interfaces, names), elements)
 
 
+def restricted_networks(peers: tuple[Peer, ...]) -> frozenset[Network]:
+    """Return the networks of peers in quarantine that no other peer has."""
+    restricted = {network for peer in peers if peer.quarantined for network in peer.own_networks}
+    if not restricted:
+        return frozenset()
+    free = {network for peer in peers if not peer.quarantined for network in peer.own_networks}
+    return frozenset(one for one in restricted if one not in free)
+
+
 def _body(groups: Groups, interfaces: tuple[str, ...], names: Iterable[str]) -> str:
     sets = "".join(
-        f"  set {name} {{\n    type {'ipv4_addr' if name.startswith('group4') else 'ipv6_addr'}\n"
+        f"  set {name} {{\n    type {'ipv4_addr' if name.partition('_')[0].endswith('4') else 'ipv6_addr'}\n"
         f"    flags interval\n  }}\n"
         for name in names
     )
@@ -70,7 +86,7 @@ def _body(groups: Groups, interfaces: tuple[str, ...], names: Iterable[str]) -> 
 
 def _lines(rule: GroupRule, name: str) -> Iterator[str]:
     end = f"counter name {name} {'return' if rule.accept else 'drop'}"
-    if rule.between == (ANY, ANY):
+    if rule.between == (ANY, ANY) and not rule.accept:
         yield end
         return
     first, second = rule.between
@@ -81,4 +97,6 @@ def _lines(rule: GroupRule, name: str) -> Iterator[str]:
                 for field, group in (("saddr", source), ("daddr", destination))
                 if group != ANY
             ]
+            if rule.accept:
+                conditions += [f"{family} {field} != @{_RESTRICTED}{version}" for field in ("saddr", "daddr")]
             yield f"{' '.join(conditions)} {end}"
