@@ -128,7 +128,9 @@ class Check:
             else:
                 yield Opinion({"proved_nothing"})
         if self._policy.get("confirm_certificates") is False:
-            for holder in self._shown.get(ask.nbma, []):
+            # Without confirmation what an IKE_SA proved stays in force, also a certificate that nhrpd cannot hold.
+            gone = [sa.holder for sa in self._product.charon.gone if sa.nbma == ask.nbma and sa.holder]
+            for holder in (*self._shown.get(ask.nbma, []), *gone):
                 yield oracle.by_certificate(holder, holder.text(), ask)
 
     async def _ask(self, ask: Ask) -> None:
