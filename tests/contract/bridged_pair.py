@@ -1,12 +1,13 @@
 """The bridges of two nodes, each on a real charon, with clients that behave as nhrpd."""
 
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from contract.charon_pair import Side, two_charons
 from dmvpn_agent.bridge.acquire import Acquirer
+from dmvpn_agent.bridge.authority_files import IsOurs
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.certificate_table import CertificateTable
 from dmvpn_agent.bridge.certificates import Certificates
@@ -50,9 +51,6 @@ class Node:
 
     def certificates(self) -> set[bytes]:
         return {certificate for event, _, certificate in self.nhrpd.received if event != DESTROYING}
-
-
-IsOurs = Callable[[bytes, Sequence[bytes]], bool]
 
 
 def any_certificate(_: bytes, __: Sequence[bytes]) -> bool:

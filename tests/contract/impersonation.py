@@ -14,9 +14,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from contract.bridged_pair import DESTROYING, IsOurs, Node, any_certificate, bridged
+from contract.bridged_pair import DESTROYING, Node, any_certificate, bridged
 from contract.charon_pair import Side, two_charons
 from contract.charons import connection
+from dmvpn_agent.bridge.authority_files import IsOurs
 from dmvpn_agent.bridge.certificate_table import BridgeCertificates
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.vici_client import ViciCharon

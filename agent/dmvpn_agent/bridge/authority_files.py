@@ -1,6 +1,6 @@
 """The operator's CA certificates, as the bridge needs them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import structlog
@@ -13,6 +13,9 @@ from dmvpn_agent.x509.trust_files import TrustFilesReader
 from dmvpn_agent.x509.trust_store import TrustStore
 
 log = structlog.get_logger()
+
+#: Whether a CA of the operator issued a certificate (DER), perhaps by way of CA certificates among others (DER).
+IsOurs = Callable[[bytes, Sequence[bytes]], bool]
 
 
 class AuthorityFiles:

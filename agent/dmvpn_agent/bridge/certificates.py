@@ -12,6 +12,7 @@ from hashlib import sha256
 import structlog
 
 from dmvpn_agent.bridge import metrics
+from dmvpn_agent.bridge.authority_files import IsOurs
 from dmvpn_agent.bridge.certificate_cache import CertificateCache
 from dmvpn_agent.bridge.certificate_choice import REVOKE, Chosen, NotFound, choose, names
 from dmvpn_agent.bridge.certificate_index import CertificateIndex, Match
@@ -41,7 +42,7 @@ class Certificates:
     def __init__(
         self,
         store: CertificateStore,
-        is_ours: Callable[[bytes, Sequence[bytes]], bool],
+        is_ours: IsOurs,
         telemetry: Telemetry,
         clocks: Clocks = Clocks(),  # noqa: B008  frozen
         proven: Set[str] = frozenset(),

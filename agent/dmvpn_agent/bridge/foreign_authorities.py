@@ -18,6 +18,7 @@ import structlog
 from cryptography import x509
 
 from dmvpn_agent.bridge import metrics
+from dmvpn_agent.bridge.authority_files import IsOurs
 from dmvpn_agent.bridge.certificate_cache import CertificateCache
 from dmvpn_agent.bridge.certificate_choice import NotFound
 from dmvpn_agent.charon.commands import list_authorities, list_certificates
@@ -57,7 +58,7 @@ class ForeignAuthorities:
 
     def __init__(
         self,
-        is_ours: Callable[[bytes, Sequence[bytes]], bool],
+        is_ours: IsOurs,
         cache: CertificateCache,
         telemetry: Telemetry,
         clock: Clock,
@@ -141,7 +142,7 @@ class ForeignAuthorities:
 
 @lru_cache(maxsize=128)
 def _read_authority(der: bytes) -> CaCertificate | None:
-    """Return a CA's certificate, or why it cannot be read: charon may be able to. ``None`` if it is no CA's.
+    """Return a CA's certificate, or why it cannot be read: charon may be able to. ``None`` if it is not a CA's.
 
     Any peer can put a certificate into charon's cache: no exception of the libraries that read it may escape.
     """

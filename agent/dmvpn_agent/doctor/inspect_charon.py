@@ -2,10 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dmvpn_agent.bridge.authority_files import IsOurs
 from dmvpn_agent.charon.commands import (
     list_authorities,
     list_connections,
@@ -27,7 +27,7 @@ _APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
 _SWANCTL_PROFILE = tuple(Path("/etc/apparmor.d", name) for name in ("usr.sbin.swanctl", "local/usr.sbin.swanctl"))
 
 
-async def read_charon(path: Path, timeout: float, is_ours: Callable[[bytes, Sequence[bytes]], bool]) -> CharonView:
+async def read_charon(path: Path, timeout: float, is_ours: IsOurs) -> CharonView:
     """Ask charon what it has loaded, and for its SAs. Raises ``OSError``, ``CharonLost``, ``CommandFailed``.
 
     ``is_ours(certificate, others)``: whether a CA of the operator issued a certificate, perhaps by way of the others.

@@ -1,4 +1,4 @@
-"""A CA that charon trusts and the policy does not: nobody of it is taken for a peer of ours, on two real charons."""
+"""A CA that charon trusts and the policy does not: its holders are not our peers, on two real charons."""
 
 from contextlib import suppress
 from ipaddress import ip_address
@@ -11,12 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import foreign_ca
-from contract.bridged_pair import INSTALLED, IsOurs
+from contract.bridged_pair import INSTALLED
 from contract.charon_pair import Side
 from contract.charons import needs_charon
 from contract.impersonation import ELSEWHERE, ONE, OWN, VICTIM, Scene, conn, scene_of
 from dmvpn_agent.admission import sa_lookup
-from dmvpn_agent.bridge.authority_files import AuthorityFiles
+from dmvpn_agent.bridge.authority_files import AuthorityFiles, IsOurs
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
@@ -70,7 +70,7 @@ async def _name_ca(scene: Scene) -> None:
 
 @pytest.mark.parametrize("online", [True, False], ids=["victim online", "victim gone"])
 async def test_its_holder_is_given_no_certificate_of_ours(tmp_path: Path, ours: IsOurs, online: bool) -> None:
-    """nhrpd is told of him without, and the agent accepts him neither with nor without."""
+    """The bridge gives nhrpd none, and the agent accepts him neither with the victim's nor without one."""
     async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
         await scene.come()
         assert isinstance(await scene.ask("gre1", scene.peer.host, VICTIM), Accept)

@@ -32,7 +32,7 @@ from factories import NOW, YEAR, authority_pem, der, event
 from fakes.waiting import running, until_now
 from page_process import free_endpoint
 
-pytestmark = [
+NEEDS_DAEMONS = [
     pytest.mark.contract,
     pytest.mark.timeout(300),
     pytest.mark.skipif(
@@ -40,6 +40,7 @@ pytestmark = [
         reason="needs root, FRR and a charon with kernel-libipsec",
     ),
 ]
+pytestmark = NEEDS_DAEMONS
 
 CONFIG = """\
 role = "hub"

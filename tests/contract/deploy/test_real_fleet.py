@@ -2,29 +2,19 @@
 
 import asyncio
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from contract import charons, frr
-from contract.admission.test_nhrpd import FRR
-from contract.app.test_stages import QUIET, SPEAKER_FAMILY, node
+from contract.app.test_stages import NEEDS_DAEMONS, QUIET, SPEAKER_FAMILY, node
 from contract.deploy.prometheus_server import Prometheus, prometheus
 from contract.deploy.test_grafana import queries
 from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.view.stage import Stage
 from fakes.waiting import until_now
 
-pytestmark = [
-    pytest.mark.contract,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not (FRR / "nhrpd").exists() or not frr.available() or not charons.available(sas=True),
-        reason="needs root, FRR and a charon with kernel-libipsec",
-    ),
-]
+pytestmark = NEEDS_DAEMONS
 
 #: The scraped node, whose only peer is a spoke.
 VALUES = {"cluster": "lab", "job": ".*", "instance": ".*", "hub": ".*", "peer": ".*", "__rate_interval": "10s"}

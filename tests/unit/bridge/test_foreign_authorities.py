@@ -97,7 +97,7 @@ async def test_one_that_charon_trusts_no_more_is_forgotten() -> None:
 
 
 async def test_if_charon_cannot_empty_its_cache_every_foreign_one_counts() -> None:
-    """Then nobody knows which of them it trusts."""
+    """Then the bridge cannot know which of them it trusts."""
     stand = Stand(OURS)
     stand.charon.refuses = {"flush-certs"}
     await stand.update([OURS, OFFICE])

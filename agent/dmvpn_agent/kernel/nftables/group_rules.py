@@ -39,7 +39,7 @@ def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[
         for name in peer.groups:
             for network in peer.own_networks:
                 members[f"group{network.version}_{name}"][network] = None
-    for network in restricted_networks(peers):
+    for network in _restricted_networks(peers):
         members[f"{_RESTRICTED}{network.version}"][network] = None
     names = [f"{_RESTRICTED}{version}" for version in IP_VERSIONS]
     names += [f"group{version}_{group.name}" for group in groups.groups for version in IP_VERSIONS]
@@ -49,7 +49,7 @@ def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[
     return Section(SectionName.GROUPS, _body(groups, interfaces, names), elements)
 
 
-def restricted_networks(peers: tuple[Peer, ...]) -> frozenset[Network]:
+def _restricted_networks(peers: tuple[Peer, ...]) -> frozenset[Network]:
     """Return the networks of peers in quarantine that no other peer has."""
     restricted = {network for peer in peers if peer.quarantined for network in peer.own_networks}
     if not restricted:
