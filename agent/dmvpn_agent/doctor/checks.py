@@ -10,7 +10,7 @@ from dmvpn_agent.doctor.nhrpd_checks import nhrpd_checks
 from dmvpn_agent.doctor.node import Expected, NodeView
 from dmvpn_agent.doctor.route_checks import source_routing_checks
 from dmvpn_agent.doctor.running_checks import running_checks
-from dmvpn_agent.doctor.socket_checks import metrics_checks, socket_checks
+from dmvpn_agent.doctor.socket_checks import port_checks, socket_checks
 from dmvpn_agent.doctor.trust_checks import trust_checks
 from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, placeholder_checks
 
@@ -33,5 +33,5 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *guard_checks(node, expected),
         *trust_checks(node, expected),
         *bgpd_checks(node, expected),
-        *metrics_checks(node, expected),
+        *port_checks(node, expected),
     )

@@ -25,6 +25,7 @@ from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.doctor.inspect_charon import read_charon, swanctl_confined
 from dmvpn_agent.doctor.inspect_nftables import guard_refusal, read_table, section_refusals, titled_sections
+from dmvpn_agent.doctor.inspect_ports import read_ports
 from dmvpn_agent.doctor.inspect_routes import read_nbma_routes, read_rp_filters
 from dmvpn_agent.doctor.mtu_checks import ASSUMED
 from dmvpn_agent.doctor.neighbours import neighbour_differences
@@ -33,7 +34,6 @@ from dmvpn_agent.doctor.node import (
     CharonView,
     Expected,
     LinkView,
-    MetricsView,
     NhrpdView,
     NodeView,
     SocketView,
@@ -52,7 +52,6 @@ from dmvpn_agent.kernel.links.read_preview import read_preview
 from dmvpn_agent.kernel.links.settings import DEFAULT_VRF
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
 from dmvpn_agent.renewal.state import read_state
-from dmvpn_agent.runtime.exposition import served
 from dmvpn_agent.runtime.http_client import HttpFailed, HttpQuestion, Limits, ask
 from dmvpn_agent.runtime.program import run
 from dmvpn_agent.runtime.url import Url
@@ -126,13 +125,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         trust_problems=trust_problems,
         table=await _read(read_table),
         bgp=await _read(lambda: read_bgp(config)) if config.bgp else None,
-        metrics={
-            name: MetricsView(
-                str(endpoint), await served(endpoint, tls=config.metrics_access.certificate is not None)
-            )
-            for name, endpoint in (("agent", config.metrics), ("bridge", config.bridge.metrics))
-            if endpoint
-        },
+        ports=await read_ports(config),
         iptables=await _read(lambda: Iptables().state(desired_chains(config.chain))),
         tunnels=await read_preview(config.links),
         crl_fetches=await _crl_fetches(config.crl, trust, charon),

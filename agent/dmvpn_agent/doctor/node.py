@@ -6,6 +6,7 @@ A part that cannot be read is ``Unknown``, with the reason, and never counts as 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from ipaddress import IPv4Address
 
 from dmvpn_agent.addresses import Network
@@ -218,9 +219,18 @@ class RunningView:
     restart_needed: tuple[str, ...] = ()
 
 
+class PortName(StrEnum):
+    """The TCP ports of agent, bridge and page."""
+
+    AGENT = "metrics, agent"
+    BRIDGE = "metrics, bridge"
+    PAGE = "page"
+    MIRROR = "CRL mirror"
+
+
 @dataclass(frozen=True, slots=True)
-class MetricsView:
-    """A metrics port. ``served``: ``False`` if another program answers, ``None`` if no program answers."""
+class PortView:
+    """A TCP port. ``served``: ``False`` if another program answers, ``None`` if no program listens."""
 
     listen: str
     served: bool | None
@@ -232,8 +242,8 @@ class NodeView:
 
     ``routes``: type and protocol of the route to each network in ``Expected.announced`` that has one.
     ``forwards`` and ``forwards_ipv6``: whether the kernel forwards packets of that IP version.
-    ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``metrics``: the ports of agent
-    and bridge, if configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
+    ``swanctl_confined``: whether an AppArmor profile denies swanctl charon's socket. ``ports``: those that are
+    configured. ``tunnels``: what differs from ``[tunnel.NAME]``. ``probes``: with ``--probe``.
     ``crl_fetches``: for each address of a CRL why none could be fetched just now, ``""`` if one could.
     ``refusals``: by title, why nft refuses a section of the table, and what to do. ``guard_refusal``: why nft refuses
     the GRE guard, empty if it does not. ``neighbours``: by interface, the commands without which the kernel asks IPv6
@@ -260,7 +270,7 @@ class NodeView:
     trust_problems: tuple[str, ...]
     table: frozenset[str] | Unknown
     bgp: tuple[BgpProblem, ...] | Unknown | None
-    metrics: Mapping[str, MetricsView]
+    ports: Mapping[PortName, PortView]
     iptables: ChainState | Unknown = NO_CHAINS
     tunnels: LinkPreview = NO_LINKS
     probes: tuple[PathProbe, ...] = ()

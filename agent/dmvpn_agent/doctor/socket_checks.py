@@ -1,10 +1,10 @@
-"""Checks of the Unix sockets between the programs, and of the metrics ports."""
+"""Checks of the Unix sockets between the programs, and of the TCP ports."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from dmvpn_agent.doctor.check import Check, Level, result
-from dmvpn_agent.doctor.node import Expected, NodeView, SocketView
+from dmvpn_agent.doctor.node import Expected, NodeView, PortName, SocketView
 
 
 class _Socket(NamedTuple):
@@ -54,17 +54,33 @@ def _socket_check(name: str, view: SocketView, socket: _Socket) -> Check:
     return result(name, good, found, "a socket that a program serves", f"start {socket.server}")
 
 
-def metrics_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
-    """Yield a check for the metrics port of the agent, and of the bridge if nhrpd uses it."""
+class _Port(NamedTuple):
+    """``program``: the one that serves the port. ``key``: where it is configured. ``expected``: what is served."""
+
+    program: str
+    key: str
+    expected: str
+
+
+_PORTS = {
+    PortName.AGENT: _Port("dmvpn-agent", "metrics.listen", "dmvpn-agent's /metrics"),
+    PortName.BRIDGE: _Port("dmvpn-bridge", "bridge.metrics_listen", "dmvpn-bridge's /metrics"),
+    PortName.PAGE: _Port("dmvpn-page", "page.listen", "dmvpn-agent's page"),
+    PortName.MIRROR: _Port("dmvpn-agent", "crl.listen", "the CRLs in force, for other nodes"),
+}
+
+
+def port_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
+    """Yield a check for each TCP port that is configured; for the bridge's only if nhrpd uses the bridge."""
     bridged = node.sockets["nhrpd's charon"].leads_to == expected.bridge_socket
-    programs = {"agent": ("dmvpn-agent", "metrics.listen"), "bridge": ("dmvpn-bridge", "bridge.metrics_listen")}
-    for name, view in node.metrics.items():
-        if name == "bridge" and not bridged:
+    for name, view in node.ports.items():
+        if name is PortName.BRIDGE and not bridged:
             continue
-        program, key = programs[name]
+        port = _PORTS[name]
         found = {True: "served", False: "another program answers", None: "no program listens"}[view.served]
-        do = f"start {program}"
+        do = f"start {port.program}, or remove {port.key}"
         if view.served is not None:
-            do = f"stop the other program (`ss -ltnp`), or set {key} to another port"
-        yield result(f"metrics, {name}", bool(view.served), f"{view.listen}: {found}", f"{program}'s /metrics", do,
-                     Level.WARNING)  # fmt: skip
+            do = (
+                f"stop the other program (`ss -ltnp`), or set {port.key} to another port; then restart {port.program}"
+            )
+        yield result(name, bool(view.served), f"{view.listen}: {found}", port.expected, do, Level.WARNING)

@@ -5,7 +5,6 @@ Nothing is asked of a daemon for an answer: the pages show what the parts know a
 
 import asyncio
 import html
-import ssl
 import sys
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -18,7 +17,6 @@ from dmvpn_agent.runtime.http_access import AccessGuard, HttpAccess
 from dmvpn_agent.runtime.http_coding import compressed_parts, takes_gzip
 from dmvpn_agent.runtime.http_server import TIMEOUT, HttpServer
 from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page, Site
-from dmvpn_agent.runtime.metrics import PREFIX
 from dmvpn_agent.runtime.openmetrics import OPENMETRICS, TEXT, render_in_parts
 from dmvpn_agent.runtime.readiness import Readiness
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -127,34 +125,3 @@ def _verdict(word: str, troubles: Iterable[str]) -> HttpResponse:
     lines = list(troubles)
     status = HTTPStatus.SERVICE_UNAVAILABLE if lines else HTTPStatus.OK
     return HttpResponse("\n".join([*(lines or [word]), ""]).encode(), status=status)
-
-
-async def served(endpoint: Endpoint, *, tls: bool = False) -> bool | None:
-    """Return whether the agent or the bridge serves the address; ``None`` if nothing listens there.
-
-    ``tls``: it does TLS. Its certificate is not checked: the question is only which program has the port.
-    """
-    context = None
-    if tls:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
-    except ssl.SSLError:
-        return False
-    except (OSError, TimeoutError):
-        return None
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            writer.write(b"GET /metrics?name[]=dmvpn_agent_build_info HTTP/1.0\r\n\r\n")
-            while line := await reader.readline():
-                if line.startswith(
-                    (f"{PREFIX}build_info{{".encode(), b'WWW-Authenticate: Basic realm="dmvpn-agent"')
-                ):
-                    return True
-    except (OSError, TimeoutError, ValueError):
-        return False
-    finally:
-        writer.transport.abort()
-    return False

@@ -19,10 +19,11 @@ from dmvpn_agent.doctor.node import (
     CharonView,
     Expected,
     LinkView,
-    MetricsView,
     NhrpdView,
     NodeView,
     OwnCertificate,
+    PortName,
+    PortView,
     RunningView,
     SocketView,
     TrapPolicy,
@@ -92,10 +93,7 @@ SOUND = NodeView(
     trust_problems=(),
     table=frozenset({"set redirected"}),
     bgp=(),
-    metrics={
-        "agent": MetricsView("127.0.0.1:19342", served=True),
-        "bridge": MetricsView("127.0.0.1:19343", served=True),
-    },
+    ports={name: PortView("127.0.0.1:19342", served=True) for name in PortName},
 )
 
 
@@ -361,22 +359,29 @@ def test_a_spoke_announces_no_tunnel_network_and_needs_no_route_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("served", "found", "do"),
+    ("name", "key", "program"),
     [
-        (False, "another program answers", "set metrics.listen to another"),
-        (None, "no program listens", "start dmvpn-agent"),
+        (PortName.AGENT, "metrics.listen", "start dmvpn-agent"),
+        (PortName.BRIDGE, "bridge.metrics_listen", "start dmvpn-bridge"),
+        (PortName.PAGE, "page.listen", "start dmvpn-page"),
+        (PortName.MIRROR, "crl.listen", "start dmvpn-agent"),
     ],
 )
-def test_a_metrics_port_of_another_program_is_a_warning(served: bool | None, found: str, do: str) -> None:
-    """Everything else works. The bridge's port is checked only if nhrpd uses the bridge."""
-    views = {name: MetricsView("127.0.0.1:19342", served) for name in ("agent", "bridge")}
-    problems = _problems(replace(SOUND, metrics=views))
-    assert list(problems) == ["metrics, agent", "metrics, bridge"]
-    check = problems["metrics, agent"]
-    assert check.level is Level.WARNING
-    assert found in check.found
-    assert do in check.do
-    direct = replace(SOUND, metrics=views, sockets={**SOUND.sockets, "nhrpd's charon": _socket(CHARON)})
+def test_a_port_that_is_not_ours_is_a_warning(name: PortName, key: str, program: str) -> None:
+    """Everything else works: it is named with its key, and with what to do."""
+    for served, found, do in ((False, "another program answers", f"set {key} to another"),
+                              (None, "no program listens", program)):  # fmt: skip
+        views = {**SOUND.ports, name: PortView("127.0.0.1:19349", served)}
+        (check,) = _problems(replace(SOUND, ports=views)).values()
+        assert (check.name, check.level) == (name, Level.WARNING)
+        assert check.found == f"127.0.0.1:19349: {found}"
+        assert do in check.do
+
+
+def test_the_bridges_port_is_checked_only_if_nhrpd_uses_the_bridge() -> None:
+    """With a patched charon the bridge does not run."""
+    sockets = {**SOUND.sockets, "nhrpd's charon": _socket(CHARON)}
+    direct = replace(SOUND, ports={PortName.BRIDGE: PortView("127.0.0.1:19343", None)}, sockets=sockets)
     assert "metrics, bridge" not in _problems(direct)
 
 

@@ -1,6 +1,5 @@
 """What Prometheus scrapes."""
 
-import asyncio
 import base64
 import contextlib
 import errno
@@ -24,7 +23,7 @@ from dmvpn_agent.admission import metrics as admission_metrics
 from dmvpn_agent.runtime import metrics as runtime_metrics
 from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.runtime.endpoint import Endpoint
-from dmvpn_agent.runtime.exposition import Exposition, served
+from dmvpn_agent.runtime.exposition import Exposition
 from dmvpn_agent.runtime.http_access import HttpAccess
 from dmvpn_agent.runtime.http_server import MAX_CONNECTIONS
 from dmvpn_agent.runtime.process_metrics import observe_process
@@ -343,7 +342,7 @@ def test_a_file_of_users_without_users_is_an_error(
     assert _open(endpoint) is False
 
 
-async def test_tls(endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path) -> None:
+def test_tls(endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path) -> None:
     """A client that checks the certificate is served; one without TLS is not, and a silent one delays nobody."""
     certificate, key = server_files(tmp_path)
     context = ssl.create_default_context(cafile=str(certificate))
@@ -356,8 +355,6 @@ async def test_tls(endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path) -> 
                 assert answer.read().count(b"# TYPE") == 1
         with pytest.raises(OSError, match=r"reset|closed|peer"):
             urlopen(f"http://{endpoint}/metrics", timeout=30)
-        assert await served(endpoint, tls=True) is True
-        assert await served(endpoint) is False
 
 
 def test_a_client_must_show_a_certificate_of_the_ca(endpoint: Endpoint, telemetry: Telemetry, tmp_path: Path) -> None:
@@ -410,22 +407,3 @@ def test_nothing_waits_for_dns(endpoint: Endpoint, telemetry: Telemetry, monkeyp
     exposition = Exposition(endpoint, HttpAccess(), telemetry, Readiness())
     exposition.start()
     exposition.stop()
-
-
-async def test_doctor_distinguishes_our_metrics_from_those_of_another_program(
-    endpoint: Endpoint, telemetry: Telemetry
-) -> None:
-    """Ours have ``build_info``; another program may answer anything."""
-    telemetry.observe(runtime_metrics.BUILD_INFO, lambda: {("1.0", "agent"): 1})
-    assert await served(endpoint) is None
-    exposition = Exposition(endpoint, HttpAccess(), telemetry, Readiness())
-    exposition.start()
-    assert await served(endpoint) is True
-    exposition.stop()
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.0 200 OK\r\n\r\nfrr_up 1\n" + b"x" * 100_000)
-        writer.close()
-
-    async with await asyncio.start_server(answer, endpoint.host, endpoint.port):
-        assert await served(endpoint) is False
