@@ -8,6 +8,10 @@ import pytest
 
 from contract.frr import RealBgpd, available
 from contract.hub import Hub
+from dmvpn_agent.cli.tunnel_text import tunnel_json
+from dmvpn_agent.kernel.links.preview import LinkPreview
+from dmvpn_agent.kernel.links.problem import not_gre
+from documented import assert_documented
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
 
@@ -30,9 +34,13 @@ def test_a_listen_range_that_covers_the_spokes_is_a_problem(hub: Hub, capsys: py
     assert hub.run("check") == 0
     assert f"remove it: `no {RANGE}`" in capsys.readouterr().out
     hub.run("check", "--json")
-    assert "listen_range" in {one["kind"] for one in json.loads(capsys.readouterr().out)["data"]["frr_problems"]}
+    result = json.loads(capsys.readouterr().out)["data"]
+    assert "listen_range" in {one["kind"] for one in result["frr_problems"]}
+    tunnels = tunnel_json(LinkPreview({}, problems=(not_gre("gre1", "veth"),)))
+    assert_documented("check/1", result, {"tunnels": tunnels}, opaque={"configuration"})
     hub.run("doctor", "--json")
     checks = json.loads(capsys.readouterr().out)["data"]
+    assert_documented("doctor/1", checks)
     (found,) = [check for check in checks if check["name"] == "bgpd" and RANGE in check["found"]]
     assert (found["level"], found["do"].startswith(f"remove it: `no {RANGE}`")) == ("fault", True)
 

@@ -11,6 +11,7 @@ import pytest
 from contract.frr import RealBgpd, available
 from contract.hub import Hub
 from dmvpn_agent.admission.peer_table import PeerTable
+from documented import documented, paths
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
 
@@ -127,3 +128,12 @@ def test_without_bgp_there_is_nothing_to_plan(hub: Hub, capsys: pytest.CaptureFi
     hub.config.write_text(hub.config.read_text().replace("[bgp]", "[bgp]\nenabled = false"))
     assert hub.run("plan") == 0
     assert "does not manage BGP" in capsys.readouterr().out
+
+
+def test_the_document_is_documented(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """With changes and a denied peer; another test has the key of --nftables."""
+    hub.accept(2, 3)
+    hub.config.write_text(hub.config.read_text().replace('["192.168.0.0/16"]', '["192.168.3.0/24"]'))
+    assert hub.run("plan", "--json") == 1
+    found = paths(json.loads(capsys.readouterr().out)["data"], opaque={"tunnels"})
+    assert found == {path for path in documented("plan/1") if not path.startswith("nftables.")}

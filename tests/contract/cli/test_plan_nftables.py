@@ -14,6 +14,7 @@ from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.telemetry import Telemetry
+from documented import documented, paths
 from fakes.waiting import running, until
 
 pytestmark = [pytest.mark.contract, needs("nft")]
@@ -67,6 +68,9 @@ async def test_the_printed_table_is_what_the_agent_writes(tmp_path: Path, capsys
     status, printed = await plan("--json")
     found = json.loads(printed)["data"]["nftables"]
     assert (status, found["there"], found["missing"]) == (1, True, ["guard"])
+    assert paths(found) == {
+        path.removeprefix("nftables.") for path in documented("plan/1") if path.startswith("nftables.")
+    }
 
 
 @in_network_namespace

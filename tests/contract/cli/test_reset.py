@@ -15,6 +15,7 @@ from contract.hub import Hub
 from contract.namespaces import needs
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.redirect_rule import RedirectRule
+from documented import assert_documented
 
 pytestmark = [
     pytest.mark.contract,
@@ -101,6 +102,8 @@ def test_forget_removes_the_stored_peers_too(used: Hub, capsys: pytest.CaptureFi
     """No file is left."""
     assert used.run("reset", "--yes", "--forget", "--json") == 0
     result = json.loads(capsys.readouterr().out)["data"]
+    assert set(result["left"]) == set(result["found"])
+    assert_documented("reset/1", result, opaque={"left"})
     assert result["found"]["store"] == f"2 stored peers in {used.directory}/agent.sqlite"
     assert result["left"] == {
         "anything": False, "changes": [], "vtysh": [], "prefix_lists_in_use": [], "iptables_chains": [],

@@ -9,6 +9,7 @@ import pytest
 from dmvpn_agent.cli.explain_groups import groups_of
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.policy.groups import Group, Groups
+from documented import assert_documented
 from factories import spoke
 
 CONFIG = """\
@@ -63,3 +64,9 @@ def test_an_address_has_the_groups_of_its_peer() -> None:
     assert groups_of(peer.protocol_address, groups, [peer]) == ("a",)
     assert groups_of(peer.prefixes[0][7], groups, [peer]) == ("a",)
     assert groups_of(peer.nbma_address, groups, [peer]) == ()
+
+
+def test_the_document_is_documented(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each key."""
+    main(["explain", "--from", BRANCH, "--to", SERVER, "--config", str(config), "--json"])
+    assert_documented("explain-groups/1", json.loads(capsys.readouterr().out)["data"])

@@ -9,6 +9,7 @@ import pytest
 
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.runtime.document import Exit
+from documented import assert_documented
 
 GENERAL = """\
 role = "hub"
@@ -155,3 +156,9 @@ def test_kinds_and_interfaces_have_their_own_columns(file: Path, capsys: pytest.
         "^maintenance +quarantine of serial 2a$",
     ):
         assert re.search(row, text, re.MULTILINE), row
+
+
+def test_the_document_is_documented(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The policy's own form is not part of the schema."""
+    _, result = lint(file, capsys, '[[policy.maintenance]]\naction = "deny"\nidentity = "*"')
+    assert_documented("lint-policy/1", result, opaque={"policy"})

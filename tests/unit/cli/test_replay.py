@@ -18,6 +18,7 @@ from dmvpn_agent.cli.main import main
 from dmvpn_agent.policy.decision import Decision, Deny
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import Reason
+from documented import assert_documented
 from factories import NOW, POLICY, YEAR, decide, der, event, spoke
 
 CONFIG = """\
@@ -196,3 +197,9 @@ def test_a_recorded_accept_has_the_resources_of_the_decision() -> None:
     assert entitled is not None
     assert (entitled.prefixes, entitled.max_prefix_length) == (peer.prefixes, peer.max_prefix_length)
     assert ip_address("10.255.0.2") == peer.protocol_address
+
+
+def test_the_document_is_documented(replayed: Replayed) -> None:
+    """With a change and a damaged line; the kinds of changes are not keys of the schema."""
+    _, result = replayed.json([GOOD, b"damaged\n"], 'as_numbers = ["65001"]')
+    assert_documented("replay/1", result, opaque={"totals"})

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from dmvpn_agent.cli.main import main
+from documented import assert_documented
 from factories import authority_pem, certificate, crl_pem, der, event, key
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
@@ -333,3 +334,10 @@ def test_ous_that_look_like_resources_are_shown(tmp_path: Path, capsys: Output) 
     ):
         assert re.search(line, text), line
     assert 'Asia"' not in text
+
+
+def test_the_document_is_documented(capsys: Output) -> None:
+    """Of an accepted and a denied peer, and of a certificate that cannot be read."""
+    asked = (SPOKE,), (IMPOSTOR, "--address", "10.255.0.9"), (BROKEN,)
+    documents = [explain_json(capsys, *arguments)[1] for arguments in asked]
+    assert_documented("explain/1", *documents, opaque={"bindings[].would_have_to_change"})

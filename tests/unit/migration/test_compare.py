@@ -9,6 +9,7 @@ import pytest
 
 from dmvpn_agent.cli.main import main
 from dmvpn_lab.render import render
+from documented import assert_documented, documented, paths
 from factories import der
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
@@ -181,3 +182,12 @@ def test_conflicting_peers_are_named(dmvpn_ca: Path, capsys: Output) -> None:
         "now: fin1.pem has the same address or prefixes, and one is accepted at a time (policy.on_conflict)"
     ]
     assert differences(result)["fin1.pem", "10.255.1.1"] is None
+
+
+def test_the_document_is_documented(folder: Path, capsys: Output) -> None:
+    """What the agent decides has the keys that explain's document has."""
+    shutil.copy(DATA / "impostor.pem", folder)
+    _, result = compare_json(folder, capsys)
+    assert_documented("compare/1", result, opaque={"certificates[].now"})
+    known = {path.removeprefix("bindings[].") for path in documented("explain/1")}
+    assert paths([row["now"] for row in result["certificates"]]) <= {f"[].{path}" for path in known}
