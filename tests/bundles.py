@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
-from dmvpn_lab.certificates import Authority, Credentials
 from dmvpn_lab.dmvpn_ca import DmvpnCa
+from dmvpn_lab.issued import Credentials
+from guide_ca import Authority
 
 HUB = ("Hubs", "GRE=10.255.0.1", "AS=65000", "NET=192.168.0.0/24")
 SPOKE = ("GRE=10.255.0.17", "AS=65017", "NET=192.168.17.0/24")
@@ -39,5 +40,5 @@ def of_dmvpn_ca(site: str = "FIN", authority: DmvpnCa | None = None) -> Credenti
     """Return a certificate of dmvpn-ca: of a site's router, or a hub's without a site."""
     ca = authority or DmvpnCa()
     if site:
-        return ca.certify("node", site, [IPv4Address("172.18.0.17")], [IPv4Network("10.17.0.0/16")])
-    return ca.certify("node", "", [IPv4Address("172.18.0.1")], HUB_BLOCKS)
+        return ca.certify(site, [IPv4Address("172.18.0.17")], [IPv4Network("10.17.0.0/16")])
+    return ca.certify("", [IPv4Address("172.18.0.1")], HUB_BLOCKS)

@@ -7,7 +7,6 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -61,9 +60,8 @@ _SUBNETS = {"": ("10.0.0.0/8", "172.18.0.0/16", "fd00::/32"), "FIN": ("10.1.0.0/
 def make_database(path: Path, password: bytes | None = None) -> DmvpnCa:
     """Write the database, with FIN's first certificate revoked; ``password`` encrypts the CA's key."""
     ca = DmvpnCa()
-    key: ec.EllipticCurvePrivateKey = ca._key
     encryption = BestAvailableEncryption(password) if password else NoEncryption()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
+    pem = ca.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
     now = int(datetime.now(UTC).timestamp())
     with closing(sqlite3.connect(path)) as db:
         db.executescript(_TABLES)
@@ -78,7 +76,7 @@ def make_database(path: Path, password: bytes | None = None) -> DmvpnCa:
                 db.execute("INSERT INTO greAddress VALUES (?, ?, ?, ?)", (site, number, family, address))
             subnets = [ip_network(one) for one in _SUBNETS[site]]
             as_number = 65001 if site == "SWE" else 65000
-            made = ca.certify(f"{site}-{number}", site, [ip_address(one) for one in addresses], subnets, as_number)
+            made = ca.certify(site, [ip_address(one) for one in addresses], subnets, as_number)
             assert x509.load_pem_x509_certificate(made.certificate).serial_number == serial
             revoked = now if (site, number) == ("FIN", 1) else None
             _certificate(db, serial, site, number, made.certificate, made.key.decode(), revoked, now)

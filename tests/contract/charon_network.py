@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from contract.charons import RealCharon, connection, load_credentials
 from dmvpn_agent.charon.commands import list_sas
-from dmvpn_lab.certificates import Authority, Credentials
+from dmvpn_lab.issued import Credentials
+from guide_ca import Authority
 
 HUB = IPv4Address("198.18.0.1")
 _INSIDE = "10.254.0.1/32"

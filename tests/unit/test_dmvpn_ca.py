@@ -179,7 +179,7 @@ class TestHubs:
     def test_a_site_called_hubs_is_no_hub(self) -> None:
         """A site may have any name; only dmvpn-ca's extension marks a hub."""
         hubs = DmvpnCa()
-        mine = hubs.certify("x", "Hubs", [ip_address("10.255.1.9")], [ip_network("192.168.9.0/24")])
+        mine = hubs.certify("Hubs", [ip_address("10.255.1.9")], [ip_network("192.168.9.0/24")])
         asked = ask(read(mine.certificate), "10.255.1.9")
         decision = decide(HUB, asked, trusting=trusting_in(hubs))
         assert isinstance(decision, Accept)
@@ -268,7 +268,7 @@ class TestSites:
         ca = DmvpnCa()
         trusted = trusting_in(ca)
         peers = Peers(MemoryStore())
-        given = [ca.certify("x", "FIN", [ip_address("10.255.1.1")], [ip_network("192.168.1.0/24")]) for _ in "12"]
+        given = [ca.certify("FIN", [ip_address("10.255.1.1")], [ip_network("192.168.1.0/24")]) for _ in "12"]
         first, second = (ask(read(one.certificate), "10.255.1.1") for one in given)
         assert isinstance(decide(HUB, first, peers, trusted), Accept)
         denied = decide(HUB, second, peers, trusted)
@@ -304,7 +304,7 @@ class TestNoOtherPeerShares:
         """Both are the operator's CAs, with one name and two keys."""
         one, other = DmvpnCa(), DmvpnCa()
         trusted = trusting_in(one, other)
-        other.certify("x", "FIN", [ip_address("10.255.9.9")], [])  # so that the next one has another name
+        other.certify("FIN", [ip_address("10.255.9.9")], [])  # so that the next one has another name
         assert self._admit([(one, *self.HELD), (other, *self.HELD)], trusted) == [None, Reason.PREFIX_CONFLICT]
         assert self._admit([(one, *self.HELD), (one, *self.HELD)], trusted) == [None, None]
 
@@ -317,7 +317,7 @@ class TestNoOtherPeerShares:
     def test_a_blank_ou(self, blank: str) -> None:
         """It names no site."""
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, blank, _validate=False)])
-        assert read(DmvpnCa().certificate(subject, "x", ()).certificate).site == ""
+        assert read(DmvpnCa().certificate(subject, ()).certificate).site == ""
 
     def test_a_hub_has_no_site(self) -> None:
         """Resources and the name of the holder are not a site."""
@@ -331,7 +331,7 @@ class TestNoOtherPeerShares:
         peers, reasons = Peers(MemoryStore()), []
         for number, (ca, site, prefixes) in enumerate(given, start=1):
             address = f"10.255.9.{number}"
-            mine = ca.certify("x", site, [ip_address(address)], [ip_network(one) for one in prefixes])
+            mine = ca.certify(site, [ip_address(address)], [ip_network(one) for one in prefixes])
             decision = decide(by, ask(read(mine.certificate), address), peers, trusted)
             reasons.append(decision.reason if isinstance(decision, Deny) else None)
         return reasons
@@ -345,12 +345,12 @@ def test_every_certificate_of_its_readme_is_accepted() -> None:
     issued: list[tuple[str, Certificate]] = []
     for number in (1, 2):
         addresses = [ip_address(f"172.18.0.{number}"), ip_address(f"fd00::{number}")]
-        issued.append((f"172.18.0.{number}", read(ca.certify("x", "", addresses, whole).certificate)))
+        issued.append((f"172.18.0.{number}", read(ca.certify("", addresses, whole).certificate)))
     for site, name in enumerate(("FIN", "SWE"), start=1):
         subnets = [ip_network(f"10.{site}.0.0/16"), ip_network(f"fd00:0:{site}::/48")]
         for number in (1, 2):
             addresses = [ip_address(f"172.18.{site}.{number}"), ip_address(f"fd00::{site}:{number}")]
-            mine = ca.certify("x", name, addresses, subnets)
+            mine = ca.certify(name, addresses, subnets)
             issued.append((f"172.18.{site}.{number}", read(mine.certificate)))
     for role in ("hub", "spoke"):
         by, peers = shipped(role, README).policy, Peers(MemoryStore())

@@ -11,10 +11,12 @@ import threading
 import time
 from pathlib import Path
 
+from dmvpn_agent.ca.errors import CaError
 from dmvpn_lab import keep, kernel, report, strongswan, summary
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
 from dmvpn_lab.files import CHECKOUT
+from dmvpn_lab.issued import Issued
 from dmvpn_lab.lab import Lab, StepOutcome
 from dmvpn_lab.namespace import CommandError
 from dmvpn_lab.scenario import Scenario, load
@@ -22,6 +24,8 @@ from dmvpn_lab.tables import ScenarioError
 
 SCENARIOS = CHECKOUT / "deploy/lab/scenarios"
 RESULTS = CHECKOUT / ".lab"
+# The CA's registry, and what it has issued, in the result.
+CA = "ca"
 # What booting a VM and starting all nodes may take, in seconds, besides the steps' own time.
 START_SECONDS = 900
 _KEPT = """
@@ -55,6 +59,7 @@ def _outside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     strongswan.check(strongswan.MODES[scenario.mode])
     shutil.rmtree(result, ignore_errors=True)
     result.mkdir(parents=True)
+    _issue(scenario, result / CA)
     argv = [sys.executable, "-m", "dmvpn_lab", scenario.name, "--inside", "--result", str(result)]
     argv += ["--keep"] if keep_up else []
     missing = kernel.lacking()
@@ -72,6 +77,15 @@ def _outside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     return 0 if json.loads(file.read_text())["true"] else 1
 
 
+def _issue(scenario: Scenario, folder: Path) -> None:
+    from dmvpn_lab.ca import issue_all  # noqa: PLC0415  not in the VM, where it takes long to load
+
+    try:
+        issue_all(scenario, folder)
+    except CaError as error:
+        raise ScenarioError(f"{scenario.name}: the CA refuses: {error}") from None
+
+
 def _inside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     begin = time.monotonic()
     lock = threading.Lock()
@@ -82,7 +96,7 @@ def _inside(scenario: Scenario, result: Path, keep_up: bool) -> int:
 
     with tempfile.TemporaryDirectory(prefix="dmvpn-lab-") as folder:
         work = Path(folder)
-        lab = Lab(scenario, work, say)
+        lab = Lab(scenario, Issued(result / CA), work, say)
         outcomes: list[StepOutcome] = []
         error: str | None = None
         try:

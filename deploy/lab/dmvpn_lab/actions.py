@@ -3,7 +3,8 @@
 import signal
 import time
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
 
 from dmvpn_lab.clear_gre import ClearGre
 from dmvpn_lab.collision import BothStart
@@ -13,6 +14,9 @@ from dmvpn_lab.node import PROFILE
 from dmvpn_lab.packets import Ping
 from dmvpn_lab.spoofing import Spoof
 from dmvpn_lab.traffic import Traffic
+
+if TYPE_CHECKING:
+    from dmvpn_lab.ca import Ca
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,44 +140,54 @@ class FlushNft:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Have the CA revoke a node's certificate, and put the new CRL on one node, where its agent looks for CRLs."""
+    """Have the CA put a node's certificate on hold, and put the new CRL on one node, where its agent looks for it."""
 
     node: str
     on: str
 
+    def prepare(self, ca: "Ca") -> None:
+        """Have the CRL made."""
+        ca.hold(self.node)
+
     def perform(self, lab: Lab) -> None:
         """Returns when the CRL lies there; other nodes keep what they have."""
-        lab.revoked.add(self.node)
-        lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
+        lab.nodes[self.on].publish(lab.issued.crl())
 
 
 @dataclass(frozen=True, slots=True)
 class Unrevoke:
-    """Have the CA take a revocation back, and put the new CRL on one node."""
+    """Have the CA take the hold back, and put the new CRL on one node."""
 
     node: str
     on: str
 
+    def prepare(self, ca: "Ca") -> None:
+        """Have the CRL made."""
+        ca.release(self.node)
+
     def perform(self, lab: Lab) -> None:
         """Returns when the CRL lies there."""
-        lab.revoked.remove(self.node)
-        lab.nodes[self.on].publish(lab.authority.revocation_list(lab.revoked))
+        lab.nodes[self.on].publish(lab.issued.crl())
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Give a node another certificate, with these OUs, as its operator does: loaded, and the IKE_SAs ended.
+    """Give a node another certificate, with these prefixes, as its operator does: loaded, and the IKE_SAs ended.
 
     An IKE_SA keeps the configuration it was made by; a rekeying or reauthentication would use the old certificate.
     """
 
     node: str
-    certificate: tuple[str, ...]
+    prefixes: tuple[IPv4Network | IPv6Network, ...]
+
+    def prepare(self, ca: "Ca") -> None:
+        """Have the certificate issued."""
+        ca.renew(self.node, self.prefixes)
 
     def perform(self, lab: Lab) -> None:
         """Returns when the old IKE_SAs are gone; nhrpd asks for new ones by itself."""
         node = lab.nodes[self.node]
-        node.renew(lab.issue(self.node, self.certificate))
+        node.renew(lab.credentials(self.node))
         node.space.run("swanctl", "--terminate", "--ike", PROFILE)
 
 

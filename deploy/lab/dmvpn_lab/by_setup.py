@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
-from dmvpn_lab.certificates import Credentials
+from dmvpn_lab.issued import Credentials
 from dmvpn_lab.namespace import Namespace
 from dmvpn_lab.scenario import Node, Scenario
 

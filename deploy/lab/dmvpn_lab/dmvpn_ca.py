@@ -1,115 +1,139 @@
-"""The certificates of dmvpn-ca (github.com/alpinelinux/dmvpn-tools), in its exact form.
+"""The certificates of dmvpn-ca (github.com/alpinelinux/dmvpn-tools), in its exact form, and what its database has.
 
 The CA has serial number 0; the others count from 1. Keys are of the curve secp384r1. A site's router is
 ``OU=<site>, CN=VPNc-<n>``, a hub ``OU=Hubs, CN=Hub-<n>``. What a router may have stands in extensions: its protocol
 addresses in subjectAltName, the site's subnets in RFC 3779 address blocks, its AS number. A hub's blocks are those of
-the whole network, with the tunnel's.
+the whole network, with the tunnel's. Unlike those of ``dmvpn-agent ca``, role and AS number are critical, and the
+certificates say nothing about the use of their keys.
 """
 
-import warnings
-from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from dmvpn_lab.certificates import Authority, Credentials
+from dmvpn_agent.addresses import Address, AsRange, Network
+from dmvpn_agent.ca.dmvpn_ca import OldCa, OldCertificate, OldConfiguration, OldNode, OldSite
+from dmvpn_agent.ca.extensions import address_blocks, as_identifiers, hub_hosts, is_hub
+from dmvpn_agent.ca.keys import new_key, plain_pem
+from dmvpn_lab.issued import Credentials
+from dmvpn_lab.scenario import Scenario
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+_CRL, _HUB_HOSTS = "http://crl.example.com/dmvpn-ca.crl", ("hubs.example.com",)
+CONFIGURATION = OldConfiguration(hub_hosts=_HUB_HOSTS, crl_urls=(_CRL,))
+_LIFETIME = timedelta(days=30)
 
-_ROOT = "DMVPN"
-_CRL = "http://crl.example.com/dmvpn-ca.crl"
-_HUB_HOSTS = b"hubs.example.com"
-_OID_IS_HUB = x509.ObjectIdentifier("1.3.6.1.4.1.31536.1.1")
-_OID_HUB_HOSTS = x509.ObjectIdentifier("1.3.6.1.4.1.31536.1.2")
-_OID_ADDRESS_BLOCKS = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.7")
-_OID_AS_IDENTIFIERS = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.8")
-
-_BOOLEAN, _INTEGER, _BIT_STRING, _OCTET_STRING, _IA5_STRING, _SEQUENCE, _ASNUM = 1, 2, 3, 4, 0x16, 0x30, 0xA0
+#: An extension, and whether it is critical.
+Extension = tuple[x509.ExtensionType, bool]
 
 
-class DmvpnCa(Authority):
-    """Issues certificates as ``dmvpn-ca cert generate`` does, and CRLs as ``dmvpn-ca crl`` does."""
+class DmvpnCa:
+    """Issues certificates as ``dmvpn-ca cert generate`` does."""
 
     def __init__(self) -> None:
+        self.key = new_key()
+        self._name = _name()
+        self._next_serial = 0
         self._issued: dict[str, int] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # at the serial number
-            super().__init__(_name(), first_serial=0)
+        own = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
+        constraints, usage = x509.BasicConstraints(ca=True, path_length=0), _ca_usage()
+        self.root = self._signed(self._name, self.key, ((constraints, True), (usage, True), (own, False)))
 
     def certify(
-        self, called: str, site: str, addresses: Sequence[Address], subnets: Sequence[Network], as_number: int = 65000
+        self, site: str, addresses: Sequence[Address], subnets: Sequence[Network], as_number: int = 65000
     ) -> Credentials:
         """A certificate for the next router of a site, or for the next hub if ``site`` is empty.
 
-        ``addresses`` are its protocol addresses, ``subnets`` the site's; ``called`` is how to revoke it.
+        ``addresses`` are its protocol addresses, ``subnets`` the site's.
         """
         number = self._issued[site] = self._issued.get(site, 0) + 1
-        name = _name(site or "Hubs", f"{'VPNc' if site else 'Hub'}-{number}")
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(_CRL)], None, None, None)
         return self.certificate(
-            name,
-            called,
+            _name(site or "Hubs", f"{'VPNc' if site else 'Hub'}-{number}"),
             (
-                (x509.CRLDistributionPoints([_distribution_point()]), False),
-                (_unrecognized(_OID_IS_HUB, _der(_BOOLEAN, b"\x00" if site else b"\xff")), True),
-                (_unrecognized(_OID_HUB_HOSTS, _der(_SEQUENCE, _der(_IA5_STRING, _HUB_HOSTS))), False),
-                (_unrecognized(_OID_ADDRESS_BLOCKS, _address_blocks(subnets)), True),
+                (x509.CRLDistributionPoints([point]), False),
+                (is_hub(not site), True),
+                (hub_hosts(_HUB_HOSTS), False),
+                (address_blocks(subnets), True),
                 (x509.SubjectAlternativeName([x509.IPAddress(address) for address in addresses]), False),
-                (_unrecognized(_OID_AS_IDENTIFIERS, _as_identifiers(as_number)), True),
+                (as_identifiers([AsRange(as_number, as_number)]), True),
             ),
-            key_usage=False,
         )
+
+    def certificate(self, subject: x509.Name, extensions: Sequence[Extension]) -> Credentials:
+        """A certificate with these extensions."""
+        key = new_key()
+        common: tuple[Extension, ...] = (
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),
+        )
+        return Credentials(self._signed(subject, key, (*common, *extensions)), plain_pem(key), self.root)
+
+    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extensions: Sequence[Extension]) -> bytes:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(
+            self._name, subject, key.public_key(), self._next_serial, now - timedelta(hours=1), now + _LIFETIME
+        )
+        self._next_serial += 1
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, SHA256()).public_bytes(Encoding.PEM)
+
+
+@dataclass(frozen=True, slots=True)
+class OldNetwork:
+    """What dmvpn-ca has of a scenario. ``names``: what ``ca import-dmvpn-ca`` calls the nodes."""
+
+    ca: OldCa
+    credentials: Mapping[str, Credentials]
+    names: Mapping[str, str]
+
+
+def network(scenario: Scenario) -> OldNetwork:
+    """Return a scenario's network as dmvpn-ca makes one."""
+    ca, whole = DmvpnCa(), (*scenario.networks.alloweds, *scenario.networks.tunnels)
+    nodes: list[OldNode] = []
+    certificates, credentials, names = [], {}, {}
+    sites: dict[str, OldSite] = {}
+    for serial, node in enumerate(scenario.nodes.values(), 1):
+        code = "" if node.role == "hub" else node.site_name
+        subnets = node.certified_prefixes if code else whole
+        number = 1 + sum(one.site == code for one in nodes)
+        made = credentials[node.name] = ca.certify(code, node.certified_addresses, subnets, node.as_number)
+        names[node.name] = f"{code or 'Hub'}-{number}"
+        nodes.append(OldNode(code, number, f"{'VPNc' if code else 'Hub'}-{number}", node.certified_addresses))
+        certificates.append(OldCertificate(serial, code, number, made.certificate, None))
+        if code:
+            sites.setdefault(code, OldSite(code, code, node.as_number, subnets))
+    old = OldCa(
+        tuple(sites.values()), tuple(nodes), tuple(certificates), whole, scenario.hubs[0].as_number, ca.root,
+        plain_pem(ca.key), 0,
+    )  # fmt: skip
+    return OldNetwork(old, credentials, names)
 
 
 def _name(unit: str = "", common_name: str = "") -> x509.Name:
-    parts = [(NameOID.ORGANIZATION_NAME, _ROOT)]
+    parts = [(NameOID.ORGANIZATION_NAME, "DMVPN")]
     if unit:
         parts += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit), (NameOID.COMMON_NAME, common_name)]
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
 
 
-def _distribution_point() -> x509.DistributionPoint:
-    return x509.DistributionPoint(
-        full_name=[x509.UniformResourceIdentifier(_CRL)], relative_name=None, reasons=None, crl_issuer=None
+def _ca_usage() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
-
-
-def _unrecognized(oid: x509.ObjectIdentifier, value: bytes) -> x509.UnrecognizedExtension:
-    return x509.UnrecognizedExtension(oid, value)
-
-
-def _address_blocks(subnets: Sequence[Network]) -> bytes:
-    """IPAddrBlocks (RFC 3779, section 2.2.3): a family after the other, each with its prefixes."""
-    families = {version: [one for one in subnets if one.version == version] for version in (4, 6)}
-    return _der(
-        _SEQUENCE,
-        *(
-            _der(
-                _SEQUENCE,
-                _der(_OCTET_STRING, afi.to_bytes(2)),
-                _der(_SEQUENCE, *(_prefix(one) for one in sorted(families[version]))),
-            )
-            for afi, version in ((1, 4), (2, 6))
-            if families[version]
-        ),
-    )
-
-
-def _prefix(network: Network) -> bytes:
-    octets = (network.prefixlen + 7) // 8
-    return _der(_BIT_STRING, bytes([octets * 8 - network.prefixlen]), network.network_address.packed[:octets])
-
-
-def _as_identifiers(number: int) -> bytes:
-    value = _der(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1))
-    return _der(_SEQUENCE, _der(_ASNUM, _der(_SEQUENCE, value)))
-
-
-def _der(tag: int, *content: bytes) -> bytes:
-    data = b"".join(content)
-    length = len(data)
-    if length < 0x80:
-        return bytes([tag, length]) + data
-    octets = length.to_bytes((length.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(octets)]) + octets + data

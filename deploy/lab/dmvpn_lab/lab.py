@@ -10,8 +10,7 @@ from typing import Any
 from vici.exception import SessionException
 
 from dmvpn_lab import wiring
-from dmvpn_lab.certificates import Authority, Credentials
-from dmvpn_lab.dmvpn_ca import DmvpnCa
+from dmvpn_lab.issued import Credentials, Issued
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
@@ -54,13 +53,14 @@ class StepOutcome:
 class Lab:
     """Runs a scenario. What actions leave for expectations is in the public attributes after ``nodes``."""
 
-    def __init__(self, scenario: Scenario, work: Path, say: Say) -> None:
-        self._dmvpn_ca = DmvpnCa() if scenario.authority == "dmvpn-ca" else None
-        self.authority = self._dmvpn_ca or Authority()
+    def __init__(self, scenario: Scenario, issued: Issued, work: Path, say: Say) -> None:
+        self.issued = issued
         self.scenario = scenario
         self._work = work
-        self.nodes = {name: self._make_node(name) for name in scenario.nodes}
-        self.revoked: set[str] = set()
+        crl = issued.crl()
+        self.nodes = {
+            name: LabNode(node, scenario, self.credentials(name), crl, work) for name, node in scenario.nodes.items()
+        }
         self.remembered: dict[tuple[str, str | None], dict[str, Any]] = {}
         self.forged: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.replies: dict[tuple[str, str, bool], tuple[int, dict[int, int]]] = {}
@@ -69,19 +69,9 @@ class Lab:
         self._routers = {name: Namespace(name) for name in scenario.routers}
         self._say = say
 
-    def _make_node(self, name: str) -> LabNode:
-        node = self.scenario.nodes[name]
-        return LabNode(node, self.scenario, self.issue(name, node.certificate), self._work)
-
-    def issue(self, name: str, units: Sequence[str]) -> Credentials:
-        """Have the CA issue a certificate to a node, whose own it is from now on."""
-        node = self.scenario.nodes[name]
-        if self._dmvpn_ca is None:
-            credentials = self.authority.issue(name, units, node.comment)
-        else:
-            credentials = self._dmvpn_ca.certify(
-                name, node.site, [node.protocol_address], node.blocks, node.as_number
-            )
+    def credentials(self, name: str) -> Credentials:
+        """A node's next certificate, which is its own from now on."""
+        credentials = self.issued.credentials(name)
         file = self._work / "certificates" / f"{name}.pem"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(credentials.certificate)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmvpn_lab import by_setup, frr_config, openrc, strongswan, wiring
-from dmvpn_lab.certificates import Credentials
 from dmvpn_lab.files import CHECKOUT, configuration, text_of
+from dmvpn_lab.issued import Credentials
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.scenario import Node, Scenario
 from dmvpn_lab.strongswan import CONNECTIONS
@@ -103,12 +103,13 @@ def daemons(mode: strongswan.Mode) -> tuple[Daemon, ...]:
 class LabNode:
     """A running node and the host behind it."""
 
-    def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, work: Path) -> None:
+    def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, crl: bytes, work: Path) -> None:
         self.node = node
         self.logs = work / "logs" / node.name
         self.mode = strongswan.MODES[scenario.mode]
         self._scenario = scenario
         self._credentials = credentials
+        self._crl = crl
         self._certificates = work / "certificates"
         self._disk = work / "disks" / node.name
         self.space = Namespace(node.name, _PRIVATE, _EMPTY)
@@ -265,7 +266,7 @@ class LabNode:
         else:
             self._configure()
             self.space.path(CRL).parent.mkdir()
-        self.publish(self._credentials.crl)
+        self.publish(self._crl)
 
     def _configure(self) -> None:
         texts = configuration(self.node, self._scenario)

@@ -30,8 +30,9 @@ class Node:
 
     ``protocol_address`` and ``lan`` may be of either IP version; a node that has both has those of IPv6 in
     ``protocol_address_ipv6`` and ``lan_ipv6``.
-    ``certificate`` holds the OUs of its subject; in a network of dmvpn-ca, ``site`` and ``blocks`` are what that puts
-    into a certificate instead. ``comment`` is how many bytes of comment make it larger, ``behind``
+    Its certificate names its protocol addresses, its AS number and, of a spoke, its LANs; ``addresses`` and
+    ``prefixes`` are in it instead, if given. Nodes with the same ``site`` have the same prefixes.
+    ``comment`` is how many bytes of comment make the certificate larger, ``behind``
     the name of the NAT router it sits at, if any; a ``late`` node is started by an action; a spoke that is ``second``
     is in the hub's second DMVPN. ``openrc``: OpenRC starts its daemons, on a machine that has it. ``managed``: its
     agent makes the tunnel interface. ``uplink``: its agent keeps the tunnel's local address; ``backup`` names the NAT
@@ -44,9 +45,9 @@ class Node:
     protocol_address: Address
     as_number: int
     lan: Network
-    certificate: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    prefixes: tuple[Network, ...] = ()
     site: str = ""
-    blocks: tuple[Network, ...] = ()
     comment: int = 0
     behind: str | None = None
     late: bool = False
@@ -68,6 +69,21 @@ class Node:
     def lans(self) -> tuple[Network, ...]:
         """All networks behind it."""
         return tuple(filter(None, (self.lan, self.lan_ipv6)))
+
+    @property
+    def site_name(self) -> str:
+        """What the CA calls its site."""
+        return self.site or self.name
+
+    @property
+    def certified_addresses(self) -> tuple[Address, ...]:
+        """The protocol addresses in its certificate."""
+        return self.addresses or self.protocol_addresses
+
+    @property
+    def certified_prefixes(self) -> tuple[Network, ...]:
+        """The prefixes in its certificate, if it is a spoke's."""
+        return self.prefixes or self.lans
 
     def host(self, *, ipv6: bool = False) -> Address:
         """The address of the host behind it; ``ipv6``: that in ``lan_ipv6``."""
@@ -153,6 +169,16 @@ class Scenario:
         """The hubs in the order of the file: those that a spoke's configuration names."""
         return tuple(node for node in self.nodes.values() if node.role == "hub")
 
+    @property
+    def spokes(self) -> tuple[Node, ...]:
+        """The spokes in the order of the file."""
+        return tuple(node for node in self.nodes.values() if node.role == "spoke")
+
+    @property
+    def all_tunnels(self) -> tuple[Network, ...]:
+        """The networks of all protocol addresses, with those of the second DMVPN."""
+        return (*self.networks.tunnels, *((self.second.network,) if self.second else ()))
+
     def outer_address(self, name: str) -> str:
         """The address that others see of a node: its own NBMA address, or that of the router it sits behind."""
         node = self.nodes[name]
@@ -236,9 +262,8 @@ def _check(scenario: Scenario) -> None:
         where = f"{scenario.name}: nodes.{node.name}"
         if node.role not in ROLES:
             raise ScenarioError(f"{where}: role = {node.role!r}; expected one of {', '.join(ROLES)}")
-        needed = ("blocks", node.blocks) if scenario.authority == "dmvpn-ca" else ("certificate", node.certificate)
-        if not needed[1]:
-            raise ScenarioError(f"{where}: {needed[0]} is missing, or empty")
+        if node.role == "hub" and node.prefixes:
+            raise ScenarioError(f"{where}: prefixes: a hub's certificate has none")
         if node.second and (scenario.second is None or node.role == "hub"):
             raise ScenarioError(f"{where}: second = true; expected only of spokes, and only with a table [second]")
         if node.backup is not None and (node.backup not in scenario.routers or node.backup_address is None):

@@ -15,8 +15,8 @@ from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.charon.vici import Section
 from dmvpn_agent.x509.certificate import Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
-from dmvpn_lab.certificates import Credentials
 from dmvpn_lab.dmvpn_ca import DmvpnCa
+from dmvpn_lab.issued import Credentials
 
 pytestmark = [pytest.mark.contract, needs_charon()]
 
@@ -42,7 +42,7 @@ def of_file() -> str:
 
 
 def concentrator() -> Credentials:
-    return DmvpnCa().certify("fin1", "FIN", [ip_address("172.18.1.1")], [ip_network("10.1.0.0/16")])
+    return DmvpnCa().certify("FIN", [ip_address("172.18.1.1")], [ip_network("10.1.0.0/16")])
 
 
 def load(pem: bytes, flag: str = "NONE") -> Section:

@@ -24,7 +24,6 @@ MINIMAL: dict[str, Any] = {
             "protocol_address": "10.255.0.1",
             "as_number": 65000,
             "lan": "192.168.0.0/24",
-            "certificate": ["GRE=10.255.0.1"],
         }
     },
     "steps": [
@@ -70,7 +69,8 @@ def test_tables_become_values() -> None:
         (("nodes", "hub", "nbma_address"), "203.0.113", "nodes.hub: nbma_address = '203.0.113'"),
         (("nodes", "hub", "nbma_address"), "198.51.100.1", "lies not in 203.0.113.0/24"),
         (("nodes", "hub", "as_number"), "65000", "as_number = '65000': is no int"),
-        (("nodes", "hub", "certificate"), "GRE=10.255.0.1", "expected a list"),
+        (("nodes", "hub", "addresses"), "10.255.0.1", "expected a list"),
+        (("nodes", "hub", "prefixes"), ["10.0.0.0/8"], "a hub's certificate has none"),
         (("nodes", "hub", "role"), "spoke", "none has role = 'hub'"),
         (("nodes", "hub", "behind"), "router", "behind = 'router'; expected one of nat"),
         (("nodes", "hub", "second"), True, "nodes.hub: second = true; expected only of spokes"),

@@ -11,7 +11,7 @@ from dmvpn_agent.setup.bundle import WrongPassphrase, is_host, passphrase_in_nam
 from dmvpn_agent.setup.refusal import Refused
 from dmvpn_agent.x509.certificate import Role
 from dmvpn_agent.x509.pem import is_cut_off
-from dmvpn_lab.certificates import Authority
+from guide_ca import Authority
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
 

@@ -14,8 +14,8 @@ from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.node import Hub
 from dmvpn_agent.setup.system import Uplink
 from dmvpn_agent.x509.certificate import Role
-from dmvpn_lab.certificates import Authority
 from dmvpn_lab.dmvpn_ca import DmvpnCa
+from guide_ca import Authority
 from nodes import ANSWERS, MACHINE, hub_bundle, spoke_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
@@ -57,7 +57,7 @@ def test_dmvpn_ca_names_the_hubs_and_the_networks() -> None:
 def test_a_block_that_may_hold_sites_networks_is_asked_about(blocks: tuple[str, ...], address: str) -> None:
     """A CA merges adjacent networks (RFC 3779, section 2.2.3.6); the answer leaves the rest to sites."""
     named = tuple(map(IPv4Network, blocks))
-    bundle = read_bundle(bundles.pfx(DmvpnCa().certify("hub", "", [IPv4Address(address)], named)), None,
+    bundle = read_bundle(bundles.pfx(DmvpnCa().certify("", [IPv4Address(address)], named)), None,
                          datetime.now(UTC))  # fmt: skip
     choice = choose(bundle, MACHINE, Answers())
     assert [question.key for question in choice.questions] == ["tunnel_networks"]

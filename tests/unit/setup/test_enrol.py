@@ -18,7 +18,7 @@ from dmvpn_agent.setup.paths import AGENT_TOML, CERTIFICATE, CONNECTIONS, EST_CA
 from dmvpn_agent.setup.plan import Restart, make_plan
 from dmvpn_agent.setup.refusal import Refused
 from dmvpn_agent.setup.system import File, Manager, Services
-from dmvpn_lab.certificates import Authority
+from guide_ca import Authority
 from nodes import ANSWERS, MACHINE, spoke_bundle
 
 SERVER = "https://ca.example.com:8443/label"
