@@ -36,9 +36,9 @@ from dmvpn_agent.x509.trust import Trust
 from dmvpn_agent.x509.trust_files import read_trust
 from dmvpn_agent.x509.trust_store import TrustStore
 from dmvpn_lab.dmvpn_ca import DmvpnCa
-from dmvpn_lab.render import render
 from factories import Clock
 from fakes.frr import MemoryStore
+from placeholders import render
 
 CHECKOUT = Path(__file__).parents[2]
 DATA = CHECKOUT / "tests/data/cases/dmvpn-ca"

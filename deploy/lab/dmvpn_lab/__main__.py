@@ -11,12 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from dmvpn_agent.ca.errors import CaError
-from dmvpn_lab import keep, kernel, report, strongswan, summary
+from dmvpn_lab import CHECKOUT, keep, kernel, report, strongswan, summary
 from dmvpn_lab.actions import ACTIONS
 from dmvpn_lab.expectations import EXPECTATIONS
-from dmvpn_lab.files import CHECKOUT
-from dmvpn_lab.issued import Issued
 from dmvpn_lab.lab import Lab, StepOutcome
 from dmvpn_lab.namespace import CommandError
 from dmvpn_lab.scenario import Scenario, load
@@ -24,8 +21,6 @@ from dmvpn_lab.tables import ScenarioError
 
 SCENARIOS = CHECKOUT / "deploy/lab/scenarios"
 RESULTS = CHECKOUT / ".lab"
-# The CA's registry, and what it has issued, in the result.
-CA = "ca"
 # What booting a VM and starting all nodes may take, in seconds, besides the steps' own time.
 START_SECONDS = 900
 _KEPT = """
@@ -59,7 +54,9 @@ def _outside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     strongswan.check(strongswan.MODES[scenario.mode])
     shutil.rmtree(result, ignore_errors=True)
     result.mkdir(parents=True)
-    _issue(scenario, result / CA)
+    from dmvpn_lab.prepare import prepare  # noqa: PLC0415  takes long to load in an emulated VM, which does not need it
+
+    prepare(scenario, result)
     argv = [sys.executable, "-m", "dmvpn_lab", scenario.name, "--inside", "--result", str(result)]
     argv += ["--keep"] if keep_up else []
     missing = kernel.lacking()
@@ -77,15 +74,6 @@ def _outside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     return 0 if json.loads(file.read_text())["true"] else 1
 
 
-def _issue(scenario: Scenario, folder: Path) -> None:
-    from dmvpn_lab.ca import issue_all  # noqa: PLC0415  not in the VM, where it takes long to load
-
-    try:
-        issue_all(scenario, folder)
-    except CaError as error:
-        raise ScenarioError(f"{scenario.name}: the CA refuses: {error}") from None
-
-
 def _inside(scenario: Scenario, result: Path, keep_up: bool) -> int:
     begin = time.monotonic()
     lock = threading.Lock()
@@ -96,7 +84,7 @@ def _inside(scenario: Scenario, result: Path, keep_up: bool) -> int:
 
     with tempfile.TemporaryDirectory(prefix="dmvpn-lab-") as folder:
         work = Path(folder)
-        lab = Lab(scenario, Issued(result / CA), work, say)
+        lab = Lab(scenario, result, work, say)
         outcomes: list[StepOutcome] = []
         error: str | None = None
         try:

@@ -23,7 +23,6 @@ from dmvpn_agent.ca.crls import lifetime_of, make_crl
 from dmvpn_agent.ca.database import Database
 from dmvpn_agent.ca.dmvpn_ca_import import import_dmvpn_ca
 from dmvpn_agent.ca.issuing import issue, store_certificate
-from dmvpn_agent.ca.keys import new_key
 from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.node import Node as RegisteredNode
 from dmvpn_agent.ca.profile import Networks, node_certificate
@@ -32,6 +31,7 @@ from dmvpn_agent.ca.revocation import Reason, release, revoke
 from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.sites import NewNode, NewSite, add_node, add_site, remove_prefix
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.x509.private_key import new_key
 from dmvpn_lab import dmvpn_ca
 from dmvpn_lab.issued import Issued
 from dmvpn_lab.scenario import Node, Scenario
@@ -98,7 +98,8 @@ class Ca:
 
     def _create(self) -> None:
         scenario = self._scenario
-        numbers = Counter(site.as_number for site in {node.site_name: node for node in scenario.spokes}.values())
+        numbers = Counter({node.site_name: node.as_number for node in scenario.spokes}.values())
+        # A CA gives an AS number to one site only, or one to all that have none of their own.
         common = next((number for number, count in numbers.items() if count > 1), None)
         new = NewRegistry(
             settings=Settings(organization="O=DMVPN lab", as_number=common),

@@ -20,12 +20,13 @@ from cryptography.x509.oid import NameOID
 from dmvpn_agent.addresses import Address, AsRange, Network
 from dmvpn_agent.ca.dmvpn_ca import OldCa, OldCertificate, OldConfiguration, OldNode, OldSite
 from dmvpn_agent.ca.extensions import address_blocks, as_identifiers, hub_hosts, is_hub
-from dmvpn_agent.ca.keys import new_key, plain_pem
+from dmvpn_agent.x509.private_key import new_key, plain_pem
 from dmvpn_lab.issued import Credentials
 from dmvpn_lab.scenario import Scenario
 
 _CRL, _HUB_HOSTS = "http://crl.example.com/dmvpn-ca.crl", ("hubs.example.com",)
-CONFIGURATION = OldConfiguration(hub_hosts=_HUB_HOSTS, crl_urls=(_CRL,))
+#: Without a distribution point: the lab has no server for CRLs.
+CONFIGURATION = OldConfiguration(hub_hosts=_HUB_HOSTS)
 _LIFETIME = timedelta(days=30)
 
 #: An extension, and whether it is critical.
@@ -35,7 +36,9 @@ Extension = tuple[x509.ExtensionType, bool]
 class DmvpnCa:
     """Issues certificates as ``dmvpn-ca cert generate`` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, crl_urls: Sequence[str] = (_CRL,)) -> None:
+        """``crl_urls``: the distribution points."""
+        self._crl_urls = crl_urls
         self.key = new_key()
         self._name = _name()
         self._next_serial = 0
@@ -52,11 +55,13 @@ class DmvpnCa:
         ``addresses`` are its protocol addresses, ``subnets`` the site's.
         """
         number = self._issued[site] = self._issued.get(site, 0) + 1
-        point = x509.DistributionPoint([x509.UniformResourceIdentifier(_CRL)], None, None, None)
+        points = [
+            x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None) for url in self._crl_urls
+        ]
         return self.certificate(
             _name(site or "Hubs", f"{'VPNc' if site else 'Hub'}-{number}"),
             (
-                (x509.CRLDistributionPoints([point]), False),
+                *(((x509.CRLDistributionPoints(points), False),) if points else ()),
                 (is_hub(not site), True),
                 (hub_hosts(_HUB_HOSTS), False),
                 (address_blocks(subnets), True),
@@ -97,7 +102,7 @@ class OldNetwork:
 
 def network(scenario: Scenario) -> OldNetwork:
     """Return a scenario's network as dmvpn-ca makes one."""
-    ca, whole = DmvpnCa(), (*scenario.networks.alloweds, *scenario.networks.tunnels)
+    ca, whole = DmvpnCa(CONFIGURATION.crl_urls), (*scenario.networks.alloweds, *scenario.networks.tunnels)
     nodes: list[OldNode] = []
     certificates, credentials, names = [], {}, {}
     sites: dict[str, OldSite] = {}

@@ -1,137 +1,159 @@
-"""The files that users take, as one node has them."""
+"""The files of a node, as ``dmvpn-agent setup`` writes them from the node's bundle and an operator's answers."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Interface
 from pathlib import Path
 
-from dmvpn_lab.render import render
-from dmvpn_lab.scenario import GRE, KEY, Address, Network, Node, Scenario, Second
-from dmvpn_lab.strongswan import CONNECTIONS, MODES
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-CHECKOUT = Path(__file__).parents[3]
+from dmvpn_agent.ca.bundle import Bundle
+from dmvpn_agent.setup.answers import read_answers
+from dmvpn_agent.setup.bundle import read_bundle
+from dmvpn_agent.setup.choose import choose
+from dmvpn_agent.setup.files import FileStep, node_files
+from dmvpn_agent.setup.paths import AGENT_TOML, CONNECTIONS, FRR_CONF, FRR_DAEMONS
+from dmvpn_agent.setup.system import File, System
+from dmvpn_lab import CHECKOUT, by_setup
+from dmvpn_lab.issued import Credentials
+from dmvpn_lab.scenario import Node, Scenario, Second
+
 # The NBMA addresses of swanctl/several-profiles.conf.
 _FIRST, _SECOND = "203.0.113.1", "198.51.100.1"
+_INTERFACES = 'interfaces = { gre1 = "dmvpn" }'
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """The texts of agent.toml, frr.conf, and of the connections in swanctl's configuration."""
+class NotSetUp(Exception):
+    """setup cannot make a node of this scenario. The text says why."""
 
-    agent: str
-    frr: str
-    connections: str
+
+def answers(node: Node, scenario: Scenario) -> str:
+    """Return what only the operator knows (TOML): the networks, and the hubs' addresses."""
+    networks, second = scenario.networks, scenario.second_at(node.name)
+    tunnels = (() if node.second else networks.tunnels) + ((second.network,) if second else ())
+    found: dict[str, object] = {
+        "uplink": str(node.nbma_address),
+        "tunnel_networks": [str(one) for one in tunnels],
+        "networks": [str(one) for one in node.lans],
+        "hubs": _hubs(node, scenario),
+        "tunnel": "agent" if node.managed or scenario.setup else "operator",
+        "strongswan": scenario.mode,
+    }
+    if node.role == "hub" or scenario.authority == "dmvpn-ca":
+        found["allowed_networks"] = [str(one) for one in networks.alloweds]
+    # JSON's strings and lists are TOML's too.
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in found.items())
+
+
+def _hubs(node: Node, scenario: Scenario) -> list[str]:
+    others = [hub for hub in scenario.hubs if hub is not node]
+    if node.second and scenario.second:
+        return [f"{scenario.second.protocol_address}={scenario.second.nbma_address}"]
+    if scenario.setup and node.role == "spoke":
+        return [str(hub.nbma_address) for hub in others]  # nhrpd learns the protocol address
+    return [f"{address}={hub.nbma_address}" for hub in others for address in hub.protocol_addresses]
+
+
+def node_steps(node: Node, scenario: Scenario, credentials: Credentials) -> tuple[FileStep, ...]:
+    """Return all files of a node. Raises ``NotSetUp``, and ``Refused`` for a bundle that setup refuses."""
+    bundle = read_bundle(credentials.bundle, None, datetime.now(UTC))
+    system = System(
+        addresses=(("eth0", IPv4Interface(node.nbma_address)),),
+        files={path: File(b"", 0o640, "root", "frrvty") for path in (FRR_CONF, FRR_DAEMONS)},
+        has_packaged_units=True,
+    )
+    choice = choose(bundle, system, read_answers(answers(node, scenario).encode()))
+    if choice.node is None:
+        raise NotSetUp("; ".join(map(str, (*choice.refusals, *choice.questions))))
+    return tuple(_completed(step, node, scenario) for step in node_files(choice.node, bundle, system))
+
+
+def write_files(node: Node, scenario: Scenario, credentials: Credentials, folder: Path) -> None:
+    """Write all files of a node below a folder, with their modes and owners."""
+    if scenario.setup:
+        steps = _before_setup(node, scenario, credentials)
+        for name in by_setup.PACKAGED:
+            (folder / name.removeprefix("/")).mkdir(parents=True)
+    else:
+        steps = node_steps(node, scenario, credentials)
+    for step in steps:
+        if step.content is not None:
+            file = folder / step.path.removeprefix("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(step.content)
+            shutil.chown(file, step.owner, step.group)
+            file.chmod(step.mode)
+
+
+def _before_setup(node: Node, scenario: Scenario, credentials: Credentials) -> tuple[FileStep, ...]:
+    """Return the files of a node on which setup is still to be run."""
+    return (
+        FileStep(by_setup.BUNDLE, _pfx(credentials), 0o600),
+        FileStep(by_setup.ANSWERS, answers(node, scenario).encode()),
+        FileStep(FRR_DAEMONS, by_setup.DAEMONS, 0o640, "root", "frrvty"),
+    )
+
+
+def _pfx(credentials: Credentials) -> bytes:
+    key = load_pem_private_key(credentials.key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    certificate, ca = map(x509.load_pem_x509_certificate, (credentials.certificate, credentials.ca_certificate))
+    return Bundle("node", certificate, key, (ca,)).pfx(by_setup.PASSWORD)
+
+
+def _completed(step: FileStep, node: Node, scenario: Scenario) -> FileStep:
+    """Return a file with what setup does not write: a second tunnel, and uplinks to choose from."""
+    second = scenario.second_at(node.name)
+    has_two = second is not None and not node.second
+    if step.content is None:
+        return step
+    text = step.content.decode()
+    if step.path == AGENT_TOML:
+        text += "".join(_uplink(node, scenario))
+        text = _replaced(text, _INTERFACES, _INTERFACES[:-2] + ', gre2 = "dmvpn2" }') if has_two else text
+    elif step.path == FRR_CONF and has_two:
+        text += _second_interface()
+    elif step.path == CONNECTIONS and second is not None and has_two:
+        text = _two_connections(node, second)
+    return replace(step, content=text.encode())
+
+
+def _uplink(node: Node, scenario: Scenario) -> Iterator[str]:
+    """Yield the tables [[uplink.link]] of a node that has them: with two, the first hub is probed by way of both."""
+    if not node.uplink:
+        return
+    targets = f'targets = ["{scenario.hubs[0].nbma_address}"]\n' if node.backup else ""
+    yield f'\n[[uplink.link]]\nname = "eth0"\n{targets}'
+    if node.backup:
+        yield f'\n[[uplink.link]]\nname = "eth1"\ngateway = "{scenario.routers[node.backup].inside.ip}"\n{targets}'
+
+
+def _second_interface() -> str:
+    """Return the interface of the file that users append; setup has written the rest of it."""
+    found = re.search(r"^interface gre2\n.*?^exit\n", text_of("frr/second-tunnel.conf"), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError("frr/second-tunnel.conf has no interface gre2 any more")
+    return found[0]
+
+
+def _two_connections(node: Node, second: Second) -> str:
+    text = text_of("swanctl/several-profiles.conf")
+    text = text.replace(f"{_FIRST}\n", f"{node.nbma_address}\n").replace(f"{_FIRST}/", f"{node.nbma_address}/")
+    return text.replace(_SECOND, str(second.nbma_address))
 
 
 def text_of(file: str) -> str:
-    """The text of a file of the checkout."""
+    """Return the text of a file of the checkout."""
     return (CHECKOUT / file).read_text()
-
-
-def configuration(node: Node, scenario: Scenario) -> Configuration:
-    """What a node is configured with."""
-    values = template_values(node, scenario)
-    agent, frr = _agent(node, scenario, values), _frr(node, scenario, values)
-    second = scenario.second_at(node.name)
-    if second is None or node.second:
-        return Configuration(agent, frr, text_of(MODES[scenario.mode].files[CONNECTIONS]))
-    return Configuration(
-        _with_second_interface(agent, scenario, second),
-        frr + render(text_of("frr/second-tunnel.conf"), values),
-        text_of("swanctl/several-profiles.conf")
-        .replace(f"{_FIRST}\n", f"{node.nbma_address}\n")
-        .replace(f"{_FIRST}/", f"{node.nbma_address}/")
-        .replace(_SECOND, str(second.nbma_address)),
-    )
-
-
-def _agent(node: Node, scenario: Scenario, values: Mapping[str, object]) -> str:
-    """The agent's file, which has the networks of both IP versions in one list."""
-    tunnels = (scenario.second.network,) if scenario.second and node.second else scenario.networks.tunnels
-    lists = {"TUNNEL_NETWORK": tunnels, "ALLOWED_NETWORK": scenario.networks.alloweds}
-    joined = {name: '", "'.join(map(str, networks)) for name, networks in lists.items()}
-    form = "dmvpn-ca." if scenario.authority == "dmvpn-ca" else ""
-    text = render(text_of(f"deploy/agent.{form}{node.role}.toml"), {**values, **joined}) + _uplink(node, scenario)
-    text = _replaced(text, "ipv6 = false ", "ipv6 = true ") if _has_ipv6(node) else text
-    return text + _managed_tunnel(node) if node.managed else text
-
-
-def _managed_tunnel(node: Node) -> str:
-    addresses = ", ".join(f'"{address}/{address.max_prefixlen}"' for address in node.protocol_addresses)
-    return f'\n[tunnel.{GRE}]\nmanage = true\nlocal = "{node.nbma_address}"\nkey = {KEY}\naddresses = [{addresses}]\n'
-
-
-def _uplink(node: Node, scenario: Scenario) -> str:
-    """The table [uplink] of a node that has it: with a second uplink, the first hub is probed by way of both."""
-    if not node.uplink:
-        return ""
-    if node.backup is None:
-        return '\n[[uplink.link]]\nname = "eth0"\n'
-    targets, gateway = f'targets = ["{scenario.hubs[0].nbma_address}"]', scenario.routers[node.backup].inside.ip
-    return (
-        f'\n[[uplink.link]]\nname = "eth0"\n{targets}\n'
-        f'\n[[uplink.link]]\nname = "eth1"\ngateway = "{gateway}"\n{targets}\n'
-    )
-
-
-def _frr(node: Node, scenario: Scenario, values: Mapping[str, object]) -> str:
-    files = [f"frr/{node.role}{'-ibgp' if scenario.authority == 'dmvpn-ca' else ''}.conf"]
-    if node.role == "hub" and values["OTHER_HUB_NBMA_ADDRESS"]:
-        files.append("frr/other-hub.conf")
-    if _has_ipv6(node):
-        files.append(f"frr/{node.role}-ipv6.conf")
-    return "".join(render(text_of(file), values) for file in files)
-
-
-def _has_ipv6(node: Node) -> bool:
-    return any(address.version == 6 for address in node.protocol_addresses)
 
 
 def _replaced(text: str, old: str, new: str) -> str:
     if old not in text:
-        raise ValueError(f"the file that users take has no {old} any more")
+        raise ValueError(f"the file of setup has no {old} any more")
     return text.replace(old, new)
-
-
-def _with_second_interface(agent: str, scenario: Scenario, second: Second) -> str:
-    agent = _replaced(agent, 'interfaces = { gre1 = "dmvpn" }', 'interfaces = { gre1 = "dmvpn", gre2 = "dmvpn2" }')
-    return _replaced(agent, f'["{scenario.networks.tunnel}"]', f'["{scenario.networks.tunnel}", "{second.network}"]')
-
-
-def template_values(node: Node, scenario: Scenario) -> dict[str, object]:
-    """What the placeholders of the files that users take stand for on one node.
-
-    If an IP version is not used, its placeholder is an empty list, and its lines are left out.
-    """
-    second = scenario.second
-    tunnels, hubs = scenario.networks.tunnels, scenario.hubs
-    addresses = [(address, hub.nbma_address) for hub in hubs for address in hub.protocol_addresses]
-    if second and node.second:
-        tunnels, addresses = (second.network,), [(second.protocol_address, second.nbma_address)]
-    others = [(address, hub.nbma_address) for hub in hubs if hub is not node for address in hub.protocol_addresses]
-    return {
-        "AS_NUMBER": node.as_number,
-        "PROTOCOL_ADDRESS": node.protocol_address,
-        "ALLOWED_NETWORK": scenario.networks.allowed,
-        "SECOND_TUNNEL_NETWORK": second.network if second else "",
-        **_by_version("LAN_NETWORK", node.lans),
-        **_by_version("TUNNEL_NETWORK", tunnels),
-        **_of_hubs("HUB", addresses),
-        **_of_hubs("OTHER_HUB", others),
-    }
-
-
-def _by_version(name: str, things: Iterable[Address | Network]) -> dict[str, object]:
-    listed = tuple(things)
-    return {
-        name: [thing for thing in listed if thing.version == 4],
-        f"{name}_IPV6": [thing for thing in listed if thing.version == 6],
-    }
-
-
-def _of_hubs(name: str, addresses: Sequence[tuple[Address, IPv4Address]]) -> dict[str, object]:
-    return {
-        **_by_version(f"{name}_PROTOCOL_ADDRESS", [protocol for protocol, _ in addresses]),
-        f"{name}_NBMA_ADDRESS": [nbma for protocol, nbma in addresses if protocol.version == 4],
-        f"{name}_NBMA_ADDRESS_IPV6": [nbma for protocol, nbma in addresses if protocol.version == 6],
-    }

@@ -5,6 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+#: The folders of what is prepared: the CA's registry with what it has issued, and the files of each node.
+CA, FILES = "ca", "files"
 _BLOCK = re.compile(rb"-----BEGIN .*?-----END [A-Z ]+-----\n", re.DOTALL)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vici.exception import SessionException
 
 from dmvpn_lab import wiring
-from dmvpn_lab.issued import Credentials, Issued
+from dmvpn_lab.issued import CA, FILES, Credentials, Issued
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.node import LabNode
 from dmvpn_lab.observation import Observation
@@ -53,14 +53,17 @@ class StepOutcome:
 class Lab:
     """Runs a scenario. What actions leave for expectations is in the public attributes after ``nodes``."""
 
-    def __init__(self, scenario: Scenario, issued: Issued, work: Path, say: Say) -> None:
-        self.issued = issued
+    def __init__(self, scenario: Scenario, prepared: Path, work: Path, say: Say) -> None:
+        """``prepared``: the folder with what was prepared (``dmvpn_lab.prepare``)."""
+        self.issued = Issued(prepared / CA)
         self.scenario = scenario
         self._work = work
-        crl = issued.crl()
+        crl = self.issued.crl()
         self.nodes = {
-            name: LabNode(node, scenario, self.credentials(name), crl, work) for name, node in scenario.nodes.items()
+            name: LabNode(node, scenario, prepared / FILES / name, crl, work) for name, node in scenario.nodes.items()
         }
+        for name in scenario.nodes:
+            self.credentials(name)
         self.remembered: dict[tuple[str, str | None], dict[str, Any]] = {}
         self.forged: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.replies: dict[tuple[str, str, bool], tuple[int, dict[int, int]]] = {}

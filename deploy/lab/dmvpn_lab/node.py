@@ -11,12 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmvpn_lab import by_setup, frr_config, openrc, strongswan, wiring
-from dmvpn_lab.files import CHECKOUT, configuration, text_of
+from dmvpn_lab import CHECKOUT, by_setup, frr_config, openrc, strongswan, wiring
 from dmvpn_lab.issued import Credentials
 from dmvpn_lab.namespace import CommandError, Namespace
 from dmvpn_lab.scenario import Node, Scenario
-from dmvpn_lab.strongswan import CONNECTIONS
 
 # The service user may not enter the folder that the checkout lies in (a home is often 0700): it has these instead.
 _INSTALLED = {"/run/lab/venv": Path(sys.prefix), "/run/lab/agent": CHECKOUT / "agent"}
@@ -103,13 +101,14 @@ def daemons(mode: strongswan.Mode) -> tuple[Daemon, ...]:
 class LabNode:
     """A running node and the host behind it."""
 
-    def __init__(self, node: Node, scenario: Scenario, credentials: Credentials, crl: bytes, work: Path) -> None:
+    def __init__(self, node: Node, scenario: Scenario, files: Path, crl: bytes, work: Path) -> None:
         self.node = node
         self.logs = work / "logs" / node.name
         self.mode = strongswan.MODES[scenario.mode]
         self._scenario = scenario
-        self._credentials = credentials
+        self._files = files
         self._crl = crl
+        self._renewed: Credentials | None = None
         self._certificates = work / "certificates"
         self._disk = work / "disks" / node.name
         self.space = Namespace(node.name, _PRIVATE, _EMPTY)
@@ -214,8 +213,8 @@ class LabNode:
 
     def renew(self, credentials: Credentials) -> None:
         """Put another certificate and key in place and have charon take them up, for the IKE_SAs to come."""
-        self._credentials = credentials
-        self._write_credentials()
+        self._renewed = credentials
+        self._write_credentials(credentials)
         self.space.run("swanctl", "--load-all", "--noprompt")
 
     @property
@@ -261,34 +260,20 @@ class LabNode:
             self.space.run("install", "-d", "-o", str(AGENT_USER), "-g", "frrvty", "-m", "0750", folder)
         if self.mode.bridge:
             self.space.run("ln", "-s", BRIDGE_SOCKET, "/run/charon.vici")
+        for begun in sorted(self._files.iterdir()):
+            self.space.run("cp", "-a", f"{begun}/.", f"/{begun.name}/")
         if self._scenario.setup:
-            self._set_up()
+            self._before = by_setup.files(self.space)
+            self._run_setup(by_setup.BUNDLE, "--answers", by_setup.ANSWERS, "--no-start", "--yes")
         else:
-            self._configure()
             self.space.path(CRL).parent.mkdir()
+        if self._renewed is not None:
+            self._write_credentials(self._renewed)
         self.publish(self._crl)
 
-    def _configure(self) -> None:
-        texts = configuration(self.node, self._scenario)
-        config = texts.agent.replace(strongswan.MODES["bridged"].socket, self.mode.socket)
-        self._write(CONFIG, config, mode=0o644)
-        self._write(_FRR_CONFIG, texts.frr, group="frrvty")
-        for target, file in self.mode.files.items():
-            self._write(target, texts.connections if target == CONNECTIONS else text_of(file))
-        if self._scenario.authority == "dmvpn-ca":
-            self._write("/etc/strongswan.d/dmvpn-ca.conf", text_of("swanctl/strongswan-dmvpn-ca.conf"))
-        self._write_credentials()
-
-    def _set_up(self) -> None:
-        """Have ``dmvpn-agent setup`` write all files, as on a machine with the packages installed."""
-        for folder in by_setup.PACKAGED:
-            self.space.path(folder).mkdir(parents=True, exist_ok=True)
-        self._write("/etc/frr/daemons", by_setup.DAEMONS, group="frrvty")
-        bundle = self.space.path(by_setup.BUNDLE)
-        bundle.write_bytes(by_setup.bundle(self._credentials))
-        self._write(by_setup.ANSWERS, by_setup.answers(self.node, self._scenario))
-        self._before = by_setup.files(self.space)
-        self._run_setup(by_setup.BUNDLE, "--answers", by_setup.ANSWERS, "--no-start", "--yes")
+    def _write_credentials(self, credentials: Credentials) -> None:
+        self._write("/etc/swanctl/x509/node.pem", credentials.certificate.decode())
+        self._write("/etc/swanctl/private/node.pem", credentials.key.decode())
 
     def undo_setup(self) -> None:
         """Undo it. Raises ``CommandError`` if a file below /etc is not as it was."""
@@ -302,12 +287,6 @@ class LabNode:
         printed = self.space.run(*AGENT, "setup", *words, seconds=READY_SECONDS)
         with (self.logs / "setup.log").open("a") as log:
             log.write(printed)
-
-    def _write_credentials(self) -> None:
-        # The agent reads the CA's certificate too.
-        self._write("/etc/swanctl/x509ca/ca.pem", self._credentials.ca_certificate.decode(), mode=0o644)
-        self._write("/etc/swanctl/x509/node.pem", self._credentials.certificate.decode())
-        self._write("/etc/swanctl/private/node.pem", self._credentials.key.decode())
 
     def _write_entry(self, inside: str, name: str, rest: str) -> None:
         """Put a user or group into its file, in place of the machine's own of that name."""

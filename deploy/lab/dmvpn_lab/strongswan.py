@@ -1,14 +1,11 @@
 """The two ways to have nhrpd and strongSwan on a node: by the bridge, or natively where charon is patched."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmvpn_lab.namespace import CommandError
 
-#: Where the connections of a node are.
-CONNECTIONS = "/etc/swanctl/conf.d/dmvpn.conf"
 # Debian has two packages of it, of which only one can be installed: strongswan-charon and charon-systemd.
 _CHARONS = (
     "/usr/lib/ipsec/charon",
@@ -22,35 +19,18 @@ _PATCHED_EVENT = b"child-state-installed"
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """``socket`` is where charon's own VICI socket is, ``files`` which file of the checkout goes where."""
+    """``socket`` is where charon's own VICI socket is."""
 
     name: str
     bridge: bool
     socket: str
-    files: Mapping[str, str]
 
 
 MODES = {
     mode.name: mode
     for mode in (
-        Mode(
-            "bridged",
-            bridge=True,
-            socket="/run/charon.real.vici",
-            files={
-                CONNECTIONS: "swanctl/bridged.conf",
-                "/etc/strongswan.d/dmvpn-bridged.conf": "swanctl/strongswan-bridged.conf",
-            },
-        ),
-        Mode(
-            "native",
-            bridge=False,
-            socket="/run/charon.vici",
-            files={
-                CONNECTIONS: "swanctl/native.conf",
-                "/etc/strongswan.d/dmvpn-native.conf": "swanctl/strongswan-native.conf",
-            },
-        ),
+        Mode("bridged", bridge=True, socket="/run/charon.real.vici"),
+        Mode("native", bridge=False, socket="/run/charon.vici"),
     )
 }
 

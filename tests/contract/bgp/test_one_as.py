@@ -16,9 +16,9 @@ from dmvpn_agent.bgp.plan import plan
 from dmvpn_agent.bgp.settings import BgpSettings
 from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_lab.frr_config import lacking
-from dmvpn_lab.render import render
 from factories import spoke
 from fakes.waiting import until_now
+from placeholders import render
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(not available(), reason="needs root and FRR's bgpd")]
 

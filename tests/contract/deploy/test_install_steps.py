@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.config.file import load
-from dmvpn_lab.files import CHECKOUT
+from dmvpn_lab import CHECKOUT
 
 #: The words above a block of commands that limit it to one distribution or role.
 _ONLY = re.compile(r"on (?:an? )?(Debian|Alpine|hub|spoke)\b", re.IGNORECASE)

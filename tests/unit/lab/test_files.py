@@ -1,58 +1,95 @@
-"""The files that users take, as a node of a scenario has them."""
+"""The files of a scenario's nodes, as ``dmvpn-agent setup`` makes them."""
 
 import tomllib
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configuration import config_from
-from dmvpn_lab.actions import ACTIONS
-from dmvpn_lab.expectations import EXPECTATIONS
-from dmvpn_lab.files import CHECKOUT, Configuration, configuration
-from dmvpn_lab.scenario import Scenario, load
-
-SCENARIOS = sorted((CHECKOUT / "deploy/lab/scenarios").glob("*.toml"))
+from dmvpn_agent.setup.paths import AGENT_TOML, CONNECTIONS, DMVPN_CA, FRR_CONF, STRONGSWAN
+from scenarios import NAMES, Prepared, prepared, scenario_of
 
 
 @pytest.fixture
-def two() -> Scenario:
-    return load(CHECKOUT / "deploy/lab/scenarios/two-tunnels.toml", ACTIONS, EXPECTATIONS)
+def two() -> Prepared:
+    return prepared("two-tunnels")
 
 
-@pytest.fixture
-def hub(two: Scenario) -> Configuration:
-    return configuration(two.nodes["hub"], two)
+def agent_of(given: Prepared, node: str) -> dict[str, Any]:
+    return tomllib.loads(given.files[node][AGENT_TOML])
 
 
-@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
-def test_every_node_has_a_configuration_that_the_agent_takes(file: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_node_has_a_configuration_that_the_agent_takes(name: str) -> None:
     """With the tunnels that nhrpd has."""
-    scenario = load(file, ACTIONS, EXPECTATIONS)
-    for node in scenario.nodes.values():
-        texts = configuration(node, scenario)
-        config = config_from(tomllib.loads(texts.agent))
-        assert not [line for line in (texts.agent + texts.frr).splitlines() if "@" in line and line[0] not in "#!"]
+    given = prepared(name)
+    for node in given.scenario.nodes:
+        config = config_from(agent_of(given, node))
+        frr = given.files[node][FRR_CONF]
         assert [f"interface {name}" for name in config.interfaces] == list(
-            dict.fromkeys(line for line in texts.frr.splitlines() if line.startswith("interface "))
+            dict.fromkeys(line for line in frr.splitlines() if line.startswith("interface "))
         )
 
 
-def test_a_hub_with_two_tunnels_is_told_of_both(hub: Configuration) -> None:
+@pytest.mark.parametrize(("name", "hubs", "others"), [("policy", 1, 0), ("two-hubs", 2, 1)])
+def test_every_hub_is_named(name: str, hubs: int, others: int) -> None:
+    """A spoke registers with every hub, a hub with every other one, an only hub with none."""
+    given = prepared(name)
+
+    def named(node: str) -> int:
+        return sum(line.startswith(" ip nhrp nhs ") for line in given.files[node][FRR_CONF].splitlines())
+
+    assert (named("spoke1"), named(given.scenario.hubs[0].name)) == (hubs, others)
+
+
+def test_a_hub_with_two_tunnels_is_told_of_both(two: Prepared) -> None:
     """In each of its three files; FRR's is one file still."""
-    assert 'interfaces = { gre1 = "dmvpn", gre2 = "dmvpn2" }' in hub.agent
-    assert "\nend\n" not in hub.frr
-    assert [line.split()[-1] for line in hub.connections.splitlines() if " local_addrs = " in line] == [
+    agent, files = agent_of(two, "hub"), two.files["hub"]
+    assert agent["nhrp"]["interfaces"] == {"gre1": "dmvpn", "gre2": "dmvpn2"}
+    assert agent["policy"]["tunnel_networks"] == ["10.255.0.0/24", "10.254.0.0/24"]
+    assert "\nend\n" not in files[FRR_CONF]
+    assert [line.split()[-1] for line in files[CONNECTIONS].splitlines() if " local_addrs = " in line] == [
         "203.0.113.1", "203.0.113.2",
     ]  # fmt: skip
 
 
-def test_a_spoke_of_the_second_dmvpn_has_one_tunnel_and_the_hubs_other_addresses(two: Scenario) -> None:
+def test_a_spoke_of_the_second_dmvpn_has_one_tunnel_and_the_hubs_other_addresses(two: Prepared) -> None:
     """It is configured as any spoke is."""
-    texts = configuration(two.nodes["spoke2"], two)
-    assert [line for line in texts.frr.splitlines() if " nhs " in line] == [
-        " ip nhrp nhs 10.254.0.1 nbma 203.0.113.2"
+    hubs = [line for line in two.files["spoke2"][FRR_CONF].splitlines() if " nhs " in line]
+    assert hubs == [" ip nhrp nhs 10.254.0.1 nbma 203.0.113.2"]
+    assert agent_of(two, "spoke2")["policy"]["tunnel_networks"] == ["10.254.0.0/24"]
+
+
+def test_a_patched_charon_needs_no_bridge() -> None:
+    """The file of the other mode must not exist; in the lab's folders it never did."""
+    files = prepared("native").files["hub"]
+    assert files[STRONGSWAN[False]]
+    assert not files[STRONGSWAN[True]]
+    assert agent_of(prepared("native"), "hub")["ike"]["vici_socket"] == "/run/charon.vici"
+
+
+def test_charon_takes_the_certificates_of_dmvpn_ca() -> None:
+    """By one file more."""
+    assert DMVPN_CA in prepared("dmvpn-ca").files["fin1"]
+    assert DMVPN_CA not in prepared("policy").files["spoke1"]
+
+
+def test_uplinks_to_choose_from() -> None:
+    """The first hub is probed by way of both, if there are two."""
+    given = prepared("uplink")
+    links = {node: agent_of(given, node).get("uplink", {}).get("link") for node in ("hub", "spoke1", "spoke2")}
+    assert links["hub"] is None
+    assert links["spoke1"] == [{"name": "eth0"}]
+    assert links["spoke2"] == [
+        {"name": "eth0", "targets": ["203.0.113.1"]},
+        {"name": "eth1", "targets": ["203.0.113.1"], "gateway": "10.9.0.1"},
     ]
-    assert 'tunnel_networks = ["10.254.0.0/24"]' in texts.agent
+
+
+@pytest.mark.parametrize(("name", "has_tunnel"), [("tunnel", True), ("policy", False)])
+def test_the_agent_makes_the_tunnel_if_it_manages_it(name: str, has_tunnel: bool) -> None:
+    """Otherwise the lab makes it, as an operator's network configuration does."""
+    assert ("tunnel" in agent_of(prepared(name), "hub")) is has_tunnel
 
 
 @pytest.mark.parametrize(
@@ -64,6 +101,6 @@ def test_a_spoke_of_the_second_dmvpn_has_one_tunnel_and_the_hubs_other_addresses
         ("spoke2", "hub", "10.254.0.12"),
     ],
 )
-def test_a_hub_is_known_by_the_address_of_the_tunnel(two: Scenario, name: str, seen_from: str, address: str) -> None:
+def test_a_hub_is_known_by_the_address_of_the_tunnel(name: str, seen_from: str, address: str) -> None:
     """Its spokes by the one they have."""
-    assert two.protocol_address(name, seen_from) == address
+    assert scenario_of("two-tunnels").protocol_address(name, seen_from) == address

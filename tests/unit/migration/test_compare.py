@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dmvpn_agent.cli.main import main
-from dmvpn_lab.render import render
 from documented import assert_documented, documented, paths
 from factories import der
+from placeholders import render
 
 DATA = Path(__file__).parents[2] / "data" / "explain"
 

@@ -1,4 +1,4 @@
-"""Fill the placeholders of the files that users take: ``@NAME@`` becomes the value of ``NAME``.
+"""Fill the placeholders of the files of the checkout, as users do: ``@NAME@`` becomes the value of ``NAME``.
 
 A list has its line repeated for each value; if it is empty, the line is left out.
 """
