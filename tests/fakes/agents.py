@@ -18,7 +18,7 @@ from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.runtime.control_socket import ControlSocket, Request
 from dmvpn_agent.runtime.document import Code, Document, RequestError, document
 from dmvpn_agent.runtime.telemetry import Telemetry
-from dmvpn_agent.view.health import peer_counts
+from dmvpn_agent.view.health import faults, peer_counts
 from dmvpn_agent.view.history import Entry, EntryKind
 from dmvpn_agent.view.peer import BgpState, Binding, Expectation, JoinedPeer
 from dmvpn_agent.view.peer_json import peer_details, peer_summary
@@ -58,7 +58,7 @@ def peer(number: int, stage: Stage = Stage.UP, name: str = "", **changes: Any) -
         accepted=stage is not Stage.DENIED,
         denial=Deny(Reason.PROTOCOL_ADDRESS_MISMATCH, "GRE", "10.255.0.8", "10.255.0.9")
         if stage is Stage.DENIED else None,
-        decided_at=now, ike_sas=(one,) if connected else (),
+        decided_at=now - timedelta(minutes=7 * number + 3), ike_sas=(one,) if connected else (),
         bgp=BgpState(address, "Established" if established else "Active", int(stage is Stage.UP),
                      2 if stage is Stage.FILTERED else None, prefixes),
         since=now - timedelta(minutes=7 * number + 3), track=Track(),
@@ -78,12 +78,24 @@ def crowd(count: int, seed: int = 1) -> list[JoinedPeer]:
     return [peer(1, name="hub2", kind=PeerKind.HUB), *spokes]
 
 
-class FakeAgent:
-    """Answers as the agent does. ``busy``: its peers' traffic grows with each answer."""
+#: The state of a node that is healthy, as far as the rules of health read it.
+SOUND: dict[str, Any] = {
+    "dry_run": False, "tunnel_interfaces": [{"name": "gre1", "profile": "dmvpn", "up": True}],
+    "tunnels": {"left": {}, "problems": []}, "nhrpd": {"connected": True, "trouble": ""},
+    "charon": {"connected": True, "own_certificates": []}, "frr": None, "redirect": None, "multicast": None,
+    "trust": {"problems": []},
+}  # fmt: skip
 
-    def __init__(self, peers: list[JoinedPeer], *, busy: bool = False, faults: tuple[str, ...] = ()) -> None:
+
+class FakeAgent:
+    """Answers as the agent does, and is healthy if its rules say so.
+
+    ``busy``: its peers' traffic grows with each answer. ``state``: what differs from ``SOUND``.
+    """
+
+    def __init__(self, peers: list[JoinedPeer], *, busy: bool = False, **state: Any) -> None:
         self.peers = peers
-        self.faults = faults
+        self.state = SOUND | state
         self.busy = busy
         self.asked: list[Request] = []
         self._chance = random.Random(1)
@@ -92,10 +104,10 @@ class FakeAgent:
         self.asked.append(request)
         now = utc_now()
         if request.command == "status":
-            data = {"role": "hub", "version": "0.2.0", "started": now.isoformat(), "dry_run": False,
-                    "degraded": bool(self.faults), "faults": list(self.faults),
-                    "peer_counts": peer_counts(self.peers)}  # fmt: skip
-            return document("status/1", data)
+            found = faults(self.state, self.peers)
+            data = {"role": "hub", "version": "0.2.0", "started": now.isoformat(), "degraded": bool(found),
+                    "faults": found, "peer_counts": peer_counts(self.peers)}  # fmt: skip
+            return document("status/1", self.state | data)
         if request.command == "peers":
             self._grow()
             return document("peers/1", {
@@ -105,12 +117,12 @@ class FakeAgent:
             word = request.arguments.get("peer")
             for one in self.peers:
                 if word in {one.name, str(one.protocol_address), one.subject}:
-                    history = [entry.as_json() for entry in self._entries(one.name)]
+                    history = [entry.as_json() for entry in self._entries(one)]
                     return document("peer/1", {"peer": peer_details(one, now), "history": history})
             raise RequestError(Code.NO_SUCH_PEER, f"no peer is named {word!r}")
         if request.command == "history":
-            names = [one.name for one in self.peers[:20]]
-            return document("history/1", {"entries": [e.as_json() for n in names for e in self._entries(n)]})
+            entries = [entry.as_json() for one in self.peers[:20] for entry in self._entries(one)]
+            return document("history/1", {"entries": entries})
         raise RequestError(Code.USAGE, f"{request.command!r} is unknown")
 
     def _grow(self) -> None:
@@ -121,13 +133,22 @@ class FakeAgent:
     def _burst(self) -> Traffic:
         return Traffic(int(10 ** self._chance.uniform(3, 8)), 1, 1000, 1)
 
-    def _entries(self, name: str) -> list[Entry]:
-        now = utc_now()
-        return [
-            Entry(1, now - timedelta(hours=3), EntryKind.DECISION, "accept", name, "10.255.0.7 at 203.0.113.7"),
-            Entry(2, now - timedelta(hours=2), EntryKind.FRR, "bgpd", name, "neighbor and filter"),
-            Entry(3, now - timedelta(hours=1), EntryKind.STAGE, "up", name, "", count=3, last=now),
+    @staticmethod
+    def _entries(one: JoinedPeer) -> list[Entry]:
+        """The peer was up an hour before it came to its stage."""
+        assert one.since is not None
+        joined, where = one.since - timedelta(hours=1), f"{one.protocol_address} at {one.nbma_address}"
+        entries = [
+            Entry(1, joined, EntryKind.DECISION, "accept", one.name, where),
+            Entry(2, joined, EntryKind.FRR, "bgpd", one.name, "neighbor and filter"),
+            Entry(3, joined, EntryKind.STAGE, "up", one.name, ""),
         ]
+        if one.denial:
+            entries.append(Entry(4, one.since, EntryKind.DECISION, "deny", one.name, f"{where}: {one.why}"))
+        if not one.up:
+            entries.append(Entry(5, one.since, EntryKind.STAGE, str(one.stage), one.name, one.why, count=3,
+                                 last=one.since + timedelta(minutes=2)))  # fmt: skip
+        return entries
 
 
 @asynccontextmanager

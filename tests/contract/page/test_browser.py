@@ -84,7 +84,7 @@ def _node(client: Client) -> str:
 
 async def test_the_peers_are_filtered_and_sorted(tab: Tab, socket_path: Path) -> None:
     """By text, stage and column; who is stuck comes first."""
-    async with serving(socket_path, FakeAgent(crowd(30), faults=("charon is away",))), page(socket_path) as client:
+    async with serving(socket_path, FakeAgent(crowd(30), charon={"connected": False})), page(socket_path) as client:
         await _show(tab, client)
         await tab.until(f"{ROWS} === 30")
         assert "no IKE_SA" in await _text(tab, "tbody tr")
@@ -146,7 +146,10 @@ async def test_a_peers_page_says_where_it_is_stuck_and_what_to_do(tab: Tab, sock
 async def test_nothing_in_a_certificate_becomes_part_of_the_page(tab: Tab, socket_path: Path) -> None:
     """Every text of a peer, of a node, and of a failure is shown as text, without what is invisible."""
     evil = peer(7, Stage.DENIED, EVIL, subject=EVIL, why=EVIL, interface=EVIL, fingerprint=EVIL)
-    async with serving(socket_path, FakeAgent([evil, peer(8)], faults=(EVIL,))), page(socket_path) as client:
+    async with (
+        serving(socket_path, FakeAgent([evil, peer(8)], nhrpd={"connected": True, "trouble": EVIL})),
+        page(socket_path) as client,
+    ):
         await _show(tab, client)
         await tab.until(f"{ROWS} === 2")
         await tab.until("document.querySelectorAll('.picture [data-link]').length === 2")
@@ -189,7 +192,8 @@ async def test_a_node_that_goes_away_is_not_shown_as_healthy(tab: Tab, tmp_path:
     """Its reason, the age of what is known, and no peer of it that is up; back when it answers again."""
     one, two = tmp_path / "one.sock", tmp_path / "two.sock"
     nodes = NodeSettings("hub1", one), NodeSettings("hub2", two)
-    async with serving(one, FakeAgent(crowd(5))), page(tmp_path / "none", *nodes) as client:
+    peers = [peer(number) for number in range(1, 6)]
+    async with serving(one, FakeAgent(peers)), page(tmp_path / "none", *nodes) as client:
         async with serving(two, FakeAgent([peer(50), peer(51)])):
             await _show(tab, client)
             await tab.until(f"{ROWS} === 7")
