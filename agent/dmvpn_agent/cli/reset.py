@@ -101,7 +101,7 @@ class Reset:
             unreadable += [str(error)] if self._config.table.keeps_table else []
         routes: tuple[RouteChange, ...] = ()
         try:
-            routes = plan_routes(Tables(), await self._routes.observe())
+            routes = plan_routes(Tables(), (await self._routes.observe()).own)
         except RoutesError as error:
             unreadable += [str(error)] if self._config.uplink else []
         links: tuple[LinkChange, ...] = ()

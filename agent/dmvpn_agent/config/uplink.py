@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Literal
 
 from dmvpn_agent.config import values as parse
 from dmvpn_agent.config.table import ConfigError, Parser, Table
 from dmvpn_agent.kernel.links.settings import TunnelSettings
-from dmvpn_agent.kernel.uplink.settings import ProbeProtocol, Target, Uplink, UplinkSettings
+from dmvpn_agent.kernel.uplink.settings import AUTO, ProbeProtocol, Target, Uplink, UplinkSettings
+
+#: linux/rtnetlink.h: default, main, local.
+_SYSTEM_TABLES = frozenset({253, 254, 255})
 
 
 def read_uplinks(table: Table, tunnels: tuple[str, ...]) -> UplinkSettings | None:
@@ -28,6 +31,8 @@ def read_uplinks(table: Table, tunnels: tuple[str, ...]) -> UplinkSettings | Non
         raise ConfigError(f"uplink.link: {twice[0]} has two rows; expected one for each interface")
     if both := [name for name in names if name in tunnels]:
         raise ConfigError(f"uplink.link: {both[0]} is a tunnel interface; expected the interface below it")
+    if taken := _SYSTEM_TABLES & {settings.table + number for number in range(len(settings.uplinks))}:
+        raise ConfigError(f"uplink.table: {min(taken)} is a table of the system; expected tables of the agent alone")
     return settings if settings.uplinks else None
 
 
@@ -51,7 +56,7 @@ def _refuse_others(key: str, names: Iterable[str], tunnels: tuple[str, ...]) -> 
 def _uplink(row: Table) -> Uplink:
     return Uplink(
         interface=row.get("name", parse.interface),
-        gateway=row.get_or("gateway", _ipv4, None),
+        gateway=row.get_or("gateway", _gateway, None),
         targets=row.get("targets", _targets, []),
     )
 
@@ -77,7 +82,10 @@ _targets: Parser[tuple[Target, ...]] = Parser(
     ' "udp:192.0.2.1:33434" to a datagram',
     _parse_targets,
 )
-_ipv4: Parser[IPv4Address] = Parser("an IPv4 address", IPv4Address)
+_gateway: Parser[IPv4Address | Literal["auto"] | None] = Parser(
+    'an IPv4 address, or "auto": that of the interface\'s default route, as DHCP, PPP or ModemManager sets it',
+    lambda value: AUTO if value == AUTO else IPv4Address(value),
+)
 _interfaces: Parser[tuple[str, ...]] = Parser(
     'a list of interfaces, as ["gre1"]', lambda value: tuple(parse.interface.parse(name) for name in value)
 )

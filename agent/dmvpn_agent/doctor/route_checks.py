@@ -28,8 +28,9 @@ def _route_checks(route: NbmaRoute) -> Iterator[Check]:
             f"leave by {route.leaves_by}" if route.leaves_by else f"have no route to {route.far}",
             f"to {route.far} they leave by {route.interface}, which has the address: a provider drops packets from"
             " another one's address",
-            f"set `gateway` of the uplink {route.interface} ([[uplink.link]]), or: ip rule add from {route.address}"
-            f" table N, with a default route by {route.interface} in table N", Level.WARNING,
+            f"set `gateway` of the uplink {route.interface} ([[uplink.link]]), to \"auto\" with DHCP, PPP or WWAN;"
+            f" or: ip rule add from {route.address} table N, with a default route by {route.interface} in table N",
+            Level.WARNING,
         )  # fmt: skip
     yield result(
         f"packets to {route.address}", not route.is_refused,

@@ -18,7 +18,7 @@ GreKeys = tuple[int | None, int | None]
 RTPROT_NHRP = 191
 
 #: linux/if.h
-IFF_UP, IFF_RUNNING, IFF_MULTICAST = 1, 1 << 6, 1 << 12
+IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP, IFF_MULTICAST = 1, 1 << 4, 1 << 6, 1 << 7, 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ class LinkEvent:
     def up(self) -> bool:
         """Tell whether it is set up."""
         return self.present and bool(self.flags & IFF_UP)
+
+    @property
+    def direct(self) -> bool:
+        """Tell whether its packets need no gateway: one host at the other end (PPP), or no ARP (WWAN)."""
+        return bool(self.flags & (IFF_POINTOPOINT | IFF_NOARP))
 
     @property
     def running(self) -> bool:

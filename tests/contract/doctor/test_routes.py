@@ -59,8 +59,8 @@ async def test_a_second_uplink_without_routes_of_its_own_is_found(strict: bool) 
 async def test_with_the_agents_tables_nothing_is_wrong(strict: bool) -> None:
     """Also where rp_filter is strict: the kernel asks for the route back by the rules too."""
     _two_uplinks(strict)
-    tables = uplink_tables(SETTINGS, {"up0": Condition(FIRST, True), "up1": Condition(SECOND, True)})
-    await RouteReconciler(lambda: tables, NetlinkTables(), Telemetry()).check()
+    tables = uplink_tables(SETTINGS, {"up0": Condition(FIRST, True), "up1": Condition(SECOND, True)}, ())
+    await RouteReconciler(lambda _: tables, NetlinkTables(), Telemetry()).check()
     (_, second) = await read_nbma_routes(SETTINGS, {})
     assert second == NbmaRoute("up1", str(SECOND.ip), str(HUB.ip), "up1")
 

@@ -4,21 +4,15 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
+from contract.kernel.kept_uplinks import KeptUplinks, rules
 from contract.namespaces import command, in_network_namespace, needs
-from dmvpn_agent.kernel.events import AddressEvent, KernelEvent, LinkEvent
-from dmvpn_agent.kernel.netlink import KernelWatch
-from dmvpn_agent.kernel.routes.netlink_tables import NetlinkTables
-from dmvpn_agent.kernel.routes.reconciler import RouteReconciler
-from dmvpn_agent.kernel.uplink.interfaces import Interfaces
-from dmvpn_agent.kernel.uplink.keeper import UplinkKeeper
-from dmvpn_agent.kernel.uplink.settings import Uplink, UplinkSettings
-from dmvpn_agent.runtime.telemetry import Telemetry
-from fakes.waiting import running, until
+from dmvpn_agent.kernel.uplink.settings import AUTO, Uplink
+from fakes.waiting import until
 
 
 def _has_dhcp() -> bool:
@@ -35,11 +29,13 @@ pytestmark = [
     pytest.mark.skipif(not _has_dhcp(), reason="busybox has no udhcpc and udhcpd"),
 ]
 
-#: As the script of a distribution sets the address: it removes the former one first.
+#: As the script of a distribution sets address and route: it removes the former ones first.
 SCRIPT = """#!/bin/sh
 case $1 in
   deconfig) ip address flush dev $interface; ip link set $interface up ;;
-  bound|renew) ip address flush dev $interface; ip address add $ip/$mask dev $interface ;;
+  bound|renew)
+    ip address flush dev $interface; ip address add $ip/$mask dev $interface
+    ip route add default via $router dev $interface proto dhcp ;;
 esac
 """
 SERVER = """
@@ -49,20 +45,9 @@ interface far0
 pidfile {directory}/udhcpd.pid
 lease_file {directory}/leases.{network}
 option subnet 255.255.255.0
+option router {network}.1
 option lease 60
 """
-
-
-class _Node(Interfaces):
-    """The real interfaces, and a tunnel in memory: this kernel may have no GRE."""
-
-    local: IPv4Address | None = None
-
-    def local_address(self, tunnel: str) -> IPv4Address | None:
-        return self.local
-
-    def set_local_address(self, tunnel: str, address: IPv4Address) -> None:
-        self.local = address
 
 
 @contextmanager
@@ -89,23 +74,18 @@ def _server(directory: Path, holder: int, network: str, first: int) -> Iterator[
 
 
 @in_network_namespace
-async def test_the_tunnel_follows_the_address_that_dhcp_gives_anew(tmp_path: Path) -> None:
-    """With the uplink's rules, and once; a renewal of the same address changes nothing."""
+async def test_the_tunnel_follows_address_and_gateway_that_dhcp_gives_anew(tmp_path: Path) -> None:
+    """With the uplink's rules, once, and in another network; a renewal of the same lease changes nothing."""
     script = tmp_path / "script"
     script.write_text(SCRIPT)
     script.chmod(0o755)
     command("ip", "link", "set", "lo", "up")
-    watch, moves = KernelWatch(("gre1",), Telemetry()), list[None]()
-    node = _Node(watch)
-    settings = UplinkSettings(("gre1",), (Uplink("up0", gateway=IPv4Address("192.0.2.1")),))
-    keeper = UplinkKeeper(settings, node, Telemetry(), lambda: moves.append(None))
-    routes = RouteReconciler(keeper.tables, NetlinkTables(), Telemetry())
+    kept = KeptUplinks(Uplink("up0", AUTO))
 
-    def changed(_: KernelEvent) -> None:
-        keeper.trigger()
-        routes.trigger()
+    def has(address: str, gateway: str) -> bool:
+        table = command("ip", "route", "show", "table", "7700") if address in rules() else ""
+        return kept.local == address and f"default via {gateway} dev up0" in table
 
-    watch.subscribe(changed, LinkEvent, AddressEvent)
     with _process("unshare", "--net", "sleep", "3600") as holder:
         await until(
             lambda: Path(f"/proc/{holder.pid}/ns/net").readlink() != Path("/proc/thread-self/ns/net").readlink()
@@ -113,19 +93,17 @@ async def test_the_tunnel_follows_the_address_that_dhcp_gives_anew(tmp_path: Pat
         command("ip", "link", "add", "up0", "type", "veth", "peer", "name", "far0", "netns", str(holder.pid))
         command("nsenter", f"--net=/proc/{holder.pid}/ns/net", "ip", "link", "set", "far0", "up")
         client = ("busybox", "udhcpc", "-f", "-i", "up0", "-s", str(script), "-t", "20", "-T", "1", "-A", "1")
-        async with running(watch.run()), running(keeper.run()), running(routes.run()):
+        async with kept.run():
             with _process(*client) as process:
                 with _server(tmp_path, holder.pid, "192.0.2", 50):
-                    await until(lambda: node.local == IPv4Address("192.0.2.50"))
-                    await until(lambda: "192.0.2.50" in command("ip", "rule"))
-                    before = len(moves)
+                    await until(lambda: has("192.0.2.50", "192.0.2.1"))
+                    before = kept.moves
                     process.send_signal(signal.SIGUSR1)  # renew
-                with _server(tmp_path, holder.pid, "192.0.2", 60):
+                with _server(tmp_path, holder.pid, "198.51.100", 60):
                     process.send_signal(signal.SIGUSR2)  # release
                     process.send_signal(signal.SIGUSR1)  # and ask anew
-                    await until(lambda: node.local == IPv4Address("192.0.2.60"))
-                    await until(lambda: "192.0.2.60" in command("ip", "rule"))
-                    assert "192.0.2.50" not in command("ip", "rule")
-                    assert len(moves) == before + 1
-                    (address,) = watch.addresses_of("up0")
-                    assert address == IPv4Interface("192.0.2.60/24")
+                    await until(lambda: has("198.51.100.60", "198.51.100.1"))
+                    assert "192.0.2.50" not in rules()
+                    assert kept.moves == before + 1
+                    (address,) = kept.watch.addresses_of("up0")
+                    assert address == IPv4Interface("198.51.100.60/24")

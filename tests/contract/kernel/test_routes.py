@@ -40,7 +40,7 @@ def _uplink() -> None:
 class Node:
     def __init__(self, desired: Tables, *, dry_run: bool = False) -> None:
         self.desired = desired
-        self.reconciler = RouteReconciler(lambda: self.desired, NetlinkTables(), Telemetry(), dry_run=dry_run)
+        self.reconciler = RouteReconciler(lambda _: self.desired, NetlinkTables(), Telemetry(), dry_run=dry_run)
 
 
 @in_network_namespace

@@ -7,7 +7,7 @@ import pytest
 
 from configuration import config_from
 from dmvpn_agent.config.table import ConfigError
-from dmvpn_agent.kernel.uplink.settings import ProbeProtocol, Target, Uplink, UplinkSettings
+from dmvpn_agent.kernel.uplink.settings import AUTO, ProbeProtocol, Target, Uplink, UplinkSettings
 
 POLICY = {"tunnel_networks": ["10.255.0.0/24"]}
 REQUIRED = {"role": "spoke", "policy": POLICY}
@@ -39,6 +39,13 @@ def test_a_link_has_targets_of_three_kinds() -> None:
     assert [str(target) for target in settings.uplinks[0].targets] == targets
 
 
+def test_the_gateway_may_be_that_of_the_default_route() -> None:
+    """``auto``; without the key the agent makes no routes, as before."""
+    settings = uplink({"name": "eth0", "gateway": "auto"}, {"name": "eth1"})
+    assert settings is not None
+    assert [one.gateway for one in settings.uplinks] == [AUTO, None]
+
+
 @pytest.mark.parametrize(
     "target", ["hub.example.net", "tcp:192.0.2.1", "icmp:192.0.2.1:1", "udp:192.0.2.1:0", "", "::1"]
 )
@@ -55,7 +62,9 @@ def test_other_targets_are_refused(target: str) -> None:
         ([{"name": "gre1"}], {}, "gre1 is a tunnel interface"),
         ([{"name": "eth0"}], {"tunnels": ["gre9"]}, "gre9; expected some of nhrp.interfaces: gre1"),
         ([{}], {}, "name is missing"),
-        ([{"name": "eth0", "gateway": "2001:db8::1"}], {}, "expected an IPv4 address"),
+        ([{"name": "eth0", "gateway": "2001:db8::1"}], {}, 'expected an IPv4 address, or "auto"'),
+        ([{"name": "eth0", "gateway": "dhcp"}], {}, 'expected an IPv4 address, or "auto"'),
+        ([{"name": "eth0"}, {"name": "eth1"}], {"table": 253}, "uplink.table: 253 is a table of the system"),
     ],
 )
 def test_mistakes_are_named(links: list[dict[str, Any]], keys: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_interface
 from typing import Any
 
 from dmvpn_agent.kernel import gre
-from dmvpn_agent.kernel.events import IFF_MULTICAST, IFF_UP, InterfaceAddress
+from dmvpn_agent.kernel.events import IFF_MULTICAST, IFF_NOARP, IFF_POINTOPOINT, IFF_UP, InterfaceAddress
 
 #: Marks an address that the agent added (IFA_PROTO, Linux 5.18). Kernels before it keep no mark.
 ADDRESS_MARK = 77
@@ -44,7 +44,10 @@ class Gre:
 
 @dataclass(frozen=True, slots=True)
 class ObservedLink:
-    """An interface. ``gre`` is ``None`` unless its kind is gre. ``marked``: those of ``addresses`` with our mark."""
+    """An interface. ``gre`` is ``None`` unless its kind is gre. ``marked``: those of ``addresses`` with our mark.
+
+    ``direct``: its packets need no gateway, as those of PPP.
+    """
 
     index: int
     kind: str
@@ -56,6 +59,7 @@ class ObservedLink:
     gre: Gre | None = None
     addresses: frozenset[InterfaceAddress] = frozenset()
     marked: frozenset[InterfaceAddress] = frozenset()
+    direct: bool = False
 
     @property
     def ours(self) -> bool:
@@ -107,6 +111,7 @@ def _link(message: Any, addresses: frozenset[InterfaceAddress], marked: frozense
         gre=_gre(information.get_attr("IFLA_INFO_DATA")) if kind == "gre" else None,
         addresses=addresses,
         marked=marked,
+        direct=bool(message["flags"] & (IFF_POINTOPOINT | IFF_NOARP)),
     )
 
 

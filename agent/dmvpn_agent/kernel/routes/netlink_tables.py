@@ -1,13 +1,23 @@
 """The agent's routes and rules in the kernel, by pyroute2."""
 
 import errno
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from dmvpn_agent.kernel.pyroute import load_pyroute2
-from dmvpn_agent.kernel.routes.tables import PROTOCOL, Change, Route, Rule, Tables, Verb
+from dmvpn_agent.kernel.routes.tables import (
+    PROTOCOL,
+    Change,
+    DefaultRoute,
+    Observed,
+    Route,
+    Rule,
+    Tables,
+    Verb,
+)
 
-_AF_INET, _SCOPE_LINK, _SCOPE_UNIVERSE, _RTN_UNICAST, _FR_ACT_TO_TBL = 2, 253, 0, 1, 1
+_AF_INET, _SCOPE_LINK, _SCOPE_UNIVERSE, _RTN_UNICAST, _FR_ACT_TO_TBL, _RT_TABLE_MAIN = 2, 253, 0, 1, 1, 254
 #: The change is done already, or its interface is gone and took the route along.
 _HARMLESS = {Verb.ADD: frozenset({errno.EEXIST}), Verb.REMOVE: frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV})}
 
@@ -19,17 +29,18 @@ class RoutesError(Exception):
 class NetlinkTables:
     """The tables of this network namespace."""
 
-    async def observe(self) -> Tables:
-        """Return the agent's routes and rules. Raises ``RoutesError``."""
+    async def observe(self) -> Observed:
+        """Return the agent's routes and rules, and others' default routes. Raises ``RoutesError``."""
         pyroute2 = await load_pyroute2()
         try:
             async with pyroute2.AsyncIPRoute() as netlink:
                 names = {link["index"]: link.get_attr("IFLA_IFNAME") async for link in await netlink.link("dump")}
-                routes = [
-                    _route(message, names)
-                    async for message in await netlink.route("dump", family=_AF_INET)
-                    if message["proto"] == PROTOCOL
-                ]
+                routes, defaults = set[Route | None](), set[DefaultRoute]()
+                async for message in await netlink.route("dump", family=_AF_INET):
+                    if message["proto"] == PROTOCOL:
+                        routes.add(_route(message, names))
+                    elif message["dst_len"] == 0 and message["type"] == _RTN_UNICAST and not message["tos"]:
+                        defaults.update(_defaults(message, names))
                 rules = [
                     _rule(message)
                     async for message in await netlink.rule("dump", family=_AF_INET)
@@ -37,7 +48,7 @@ class NetlinkTables:
                 ]
         except (OSError, pyroute2.NetlinkError) as error:
             raise RoutesError(f"the kernel's routes cannot be read: {error}") from error
-        return Tables(frozenset(filter(None, routes)), frozenset(rules))
+        return Observed(Tables(frozenset(filter(None, routes)), frozenset(rules)), frozenset(defaults))
 
     async def apply(self, changes: tuple[Change, ...]) -> None:
         """Make the changes in order, up to the first that is refused. Raises ``RoutesError``."""
@@ -114,6 +125,19 @@ def _route(message: Any, names: dict[int, str]) -> Route | None:
         gateway=IPv4Address(gateway) if gateway else None,
         mtu=(metrics.get_attr("RTAX_MTU") or 0) if metrics else 0,
     )
+
+
+def _defaults(message: Any, names: dict[int, str]) -> Iterator[DefaultRoute]:
+    """Yield a default route, one for each of its next hops. One by an IPv6 gateway (RFC 5549) has none for us."""
+    if (message.get_attr("RTA_TABLE") or message["table"]) != _RT_TABLE_MAIN:
+        return
+    metric = message.get_attr("RTA_PRIORITY") or 0
+    hops = message.get_attr("RTA_MULTIPATH")
+    for hop in hops or (message,):
+        name = names.get(hop["oif"] if hops else message.get_attr("RTA_OIF") or 0)
+        if name is not None and not hop.get_attr("RTA_VIA"):
+            gateway = hop.get_attr("RTA_GATEWAY")
+            yield DefaultRoute(name, IPv4Address(gateway) if gateway else None, metric)
 
 
 def _rule(message: Any) -> Rule:

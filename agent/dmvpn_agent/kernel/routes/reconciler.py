@@ -7,7 +7,7 @@ import structlog
 
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.routes.netlink_tables import RoutesError
-from dmvpn_agent.kernel.routes.tables import Change, Tables, plan
+from dmvpn_agent.kernel.routes.tables import Change, DefaultRoute, Observed, Tables, plan
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -21,18 +21,26 @@ CHECK_INTERVAL, COALESCE = 15.0, 0.2
 class KernelTables(Protocol):
     """The kernel's routes and rules."""
 
-    async def observe(self) -> Tables:
-        """Return the agent's. Raises ``RoutesError``."""
+    async def observe(self) -> Observed:
+        """Return the agent's, and the main table's default routes. Raises ``RoutesError``."""
 
     async def apply(self, changes: tuple[Change, ...]) -> None:
         """Make the changes in order, up to the first that is refused. Raises ``RoutesError``."""
 
 
 class RouteReconciler:
-    """``desired`` returns the wanted tables. In a ``dry_run`` the changes are only logged."""
+    """``desired`` returns the wanted tables, by the main table's default routes.
+
+    In a ``dry_run`` the changes are only logged.
+    """
 
     def __init__(
-        self, desired: Callable[[], Tables], kernel: KernelTables, telemetry: Telemetry, *, dry_run: bool = False
+        self,
+        desired: Callable[[frozenset[DefaultRoute]], Tables],
+        kernel: KernelTables,
+        telemetry: Telemetry,
+        *,
+        dry_run: bool = False,
     ) -> None:
         self._desired = desired
         self._kernel = kernel
@@ -57,16 +65,14 @@ class RouteReconciler:
     async def check(self) -> None:
         """Make one pass: observe, plan, apply, read back."""
         try:
-            self.observed = await self._kernel.observe()
-            changes = plan(self._desired(), self.observed)
+            changes = await self._left()
             if self._dry_run:
                 if self._reported.is_new(changes) and changes:
                     log.info("would_change_routes", changes=[str(change) for change in changes])
                 return
             if changes:
                 await self._kernel.apply(changes)
-                self.observed = await self._kernel.observe()
-                if left := plan(self._desired(), self.observed):
+                if left := await self._left():
                     raise RoutesError(f"the kernel accepted the changes, but does not show all: {left[0]} is left")
                 for change in changes:
                     self._telemetry.increment(metrics.ROUTE_CHANGES, change.verb)
@@ -77,3 +83,9 @@ class RouteReconciler:
                 log.error("routes_not_changed", why=str(error), consequence="the agent tries again")
             return
         self._trouble.over()
+
+    async def _left(self) -> tuple[Change, ...]:
+        """Observe; return the changes that are left to make."""
+        seen = await self._kernel.observe()
+        self.observed = seen.own
+        return plan(self._desired(seen.defaults), seen.own)

@@ -57,6 +57,26 @@ class Tables:
     rules: frozenset[Rule] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """A default route of the main table that somebody else made: a DHCP client, pppd, ModemManager, an operator.
+
+    ``gateway``: ``None`` if the route needs none. The kernel prefers the lowest ``metric``.
+    """
+
+    interface: str
+    gateway: IPv4Address | None = None
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The agent's ``own`` routes and rules, and the main table's ``defaults``."""
+
+    own: Tables = Tables()
+    defaults: frozenset[DefaultRoute] = frozenset()
+
+
 class Verb(StrEnum):
     """What a change does."""
 

@@ -18,7 +18,7 @@ class Interfaces:
         link = self._watch.links.get(interface)
         if link is None:
             return Condition()
-        return Condition(self._watch.first_address(link.index), link.running)
+        return Condition(self._watch.first_address(link.index), link.running, link.direct)
 
     def local_address(self, tunnel: str) -> IPv4Address | None:
         """Return a tunnel's local address. Raises ``TunnelError``."""

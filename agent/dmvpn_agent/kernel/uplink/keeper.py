@@ -6,19 +6,19 @@ fails.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Protocol
 
 import structlog
 
 from dmvpn_agent.kernel import metrics
-from dmvpn_agent.kernel.routes.tables import Tables
+from dmvpn_agent.kernel.routes.tables import DefaultRoute, Tables
 from dmvpn_agent.kernel.uplink.probes import ProbeImpossible, probe
 from dmvpn_agent.kernel.uplink.selection import Condition, Selection
 from dmvpn_agent.kernel.uplink.settings import Target, Uplink, UplinkSettings
 from dmvpn_agent.kernel.uplink.tunnel_local import TunnelError
-from dmvpn_agent.kernel.uplink.uplink_tables import uplink_tables
+from dmvpn_agent.kernel.uplink.uplink_tables import lacks_next_hop, uplink_tables
 from dmvpn_agent.runtime.backoff import Trouble
 from dmvpn_agent.runtime.debounced_event import DebouncedEvent
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
@@ -148,9 +148,19 @@ class UplinkKeeper:
             for tunnel in self._settings.tunnels:
                 self._move(tunnel, address.ip)
 
-    def tables(self) -> Tables:
-        """Return the routing tables of the uplinks."""
-        return uplink_tables(self._settings, self._conditions())
+    def tables(self, defaults: Collection[DefaultRoute]) -> Tables:
+        """Return the routing tables of the uplinks, by the main table's default routes."""
+        conditions = self._conditions()
+        for uplink in self._settings.uplinks:
+            trouble = self._troubles.setdefault(f"gateway {uplink.interface}", Trouble())
+            if not lacks_next_hop(uplink, conditions[uplink.interface], defaults):
+                trouble.over()
+            elif trouble.is_new(uplink.interface):
+                log.warning("uplink_without_gateway", interface=uplink.interface,
+                            consequence="packets from its address leave by the node's other routes",
+                            do=f"have the DHCP client or pppd set a default route by {uplink.interface}, with a"
+                               " metric of its own, or set gateway of this [[uplink.link]]")  # fmt: skip
+        return uplink_tables(self._settings, conditions, defaults)
 
     def _conditions(self) -> Mapping[str, Condition]:
         return {uplink.interface: self._kernel.condition(uplink.interface) for uplink in self._settings.uplinks}

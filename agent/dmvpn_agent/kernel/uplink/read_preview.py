@@ -28,7 +28,8 @@ async def read_preview(settings: UplinkSettings | None) -> UplinkPreview:
     try:
         links = (await KernelLinks().observe(())).links
         conditions = {one.interface: _condition(links.get(one.interface)) for one in settings.uplinks}
-        routes = plan(uplink_tables(settings, conditions), await NetlinkTables().observe())
+        seen = await NetlinkTables().observe()
+        routes = plan(uplink_tables(settings, conditions, seen.defaults), seen.own)
     except (LinkError, RoutesError) as error:
         return UplinkPreview(trouble=str(error))
     return UplinkPreview((*map(str, routes), *_moves(settings, links, conditions)))
@@ -38,7 +39,7 @@ def _condition(link: ObservedLink | None) -> Condition:
     if link is None:
         return Condition()
     addresses = (address for address in link.addresses if isinstance(address, IPv4Interface))
-    return Condition(min(addresses, default=None), link.up)
+    return Condition(min(addresses, default=None), link.up, link.direct)
 
 
 def _moves(

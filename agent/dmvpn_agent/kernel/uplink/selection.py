@@ -14,10 +14,14 @@ from ipaddress import IPv4Interface
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the kernel says about an uplink: its first address, and whether it is up and has a carrier."""
+    """What the kernel says about an uplink: its first address, and whether it is up and has a carrier.
+
+    ``direct``: its packets need no gateway, because there is one host at its other end, or no ARP (PPP, WWAN).
+    """
 
     address: IPv4Interface | None = None
     running: bool = False
+    direct: bool = False
 
     @property
     def present(self) -> bool:

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import Final, Literal
+
+#: The gateway is that of the default route which a DHCP client or another program has given the interface.
+AUTO: Final = "auto"
 
 
 class ProbeProtocol(StrEnum):
@@ -36,11 +40,12 @@ class Target:
 class Uplink:
     """An interface towards the internet. ``gateway``: the agent gives it routes of its own, ``None`` to leave that.
 
-    ``targets``: one that answers is enough; without any, an address and a carrier are.
+    With ``AUTO`` the gateway is taken from the interface's default route in the main table. ``targets``: one that
+    answers is enough; without any, an address and a carrier are.
     """
 
     interface: str
-    gateway: IPv4Address | None = None
+    gateway: IPv4Address | Literal["auto"] | None = None
     targets: tuple[Target, ...] = ()
 
 

@@ -145,11 +145,11 @@ def test_an_uplink_with_a_gateway_has_a_table_of_its_own(telemetry: Telemetry) -
     gateway = IPv4Address("198.51.100.1")
     uplinks = (Uplink("e0"), Uplink("e1", gateway))
     node = Node(telemetry, replace(SETTINGS, uplinks=uplinks))
-    tables = node.keeper.tables()
+    tables = node.keeper.tables(())
     assert tables.routes == {
         Route(7701, DEFAULT, "e1", gateway),
         Route(7701, IPv4Network("198.51.100.0/24"), "e1"),
     }
     assert tables.rules == {Rule(7700, 7701, source=SECOND.ip), Rule(7700, 7701, interface="e1")}
     node.conditions["e1"] = Condition()
-    assert node.keeper.tables().routes == set()
+    assert node.keeper.tables(()).routes == set()
