@@ -1,14 +1,15 @@
 # The commands of the checkout. demo and test need root and install what they need, on Debian or Alpine (deploy/lab/setup.sh).
+# test installs more on Debian: a browser for the page, and shells for the completion.
 
 bin := .venv/bin
 SCENARIO ?= policy
 
-.PHONY: demo test lint bench fuzz platforms dist setup clean
+.PHONY: demo test lint bench fuzz platforms dist setup setup-tests clean
 
 demo: setup ## two spokes join, an impostor is refused; KEEP=1 leaves it up, SCENARIO= takes another file of deploy/lab/scenarios
 	@PYTHONPATH=deploy/lab $(bin)/python -m dmvpn_lab $(SCENARIO) $(if $(KEEP),--keep)
 
-test: lint ## every tier, end to end last
+test: setup-tests lint ## every tier, end to end last
 	$(bin)/pytest --ignore=tests/e2e --ignore=tests/bench
 	$(bin)/pytest tests/e2e
 
@@ -36,6 +37,9 @@ dist: ## the release's tarball and the recipe of the Alpine package, in dist/; U
 
 setup:
 	@sh deploy/lab/setup.sh
+
+setup-tests: setup
+	@sh deploy/lab/setup.sh tests
 
 clean:
 	rm -rf dist .venv .lab .platforms .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,11 +1,13 @@
 #!/bin/sh
 # Install what the lab and the tests need: Debian's packages by apt, Alpine's by apk, Python's into .venv of the checkout.
 # Says what it installs (prometheus for promtool and Alertmanager for amtool, which check the alerts). A second run finds its stamp and ends at once.
+# With the argument `tests` only what some tests need besides, on Debian: a browser for the page, shells for the completion.
 set -eu
 
 checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 venv=$checkout/.venv
-stamp=$venv/.set-up
+for_tests=${1:-}
+stamp=$venv/.set-up${for_tests:+-$for_tests}
 want=$(cat "$checkout/pyproject.toml" "$0" | cksum)
 
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
@@ -106,6 +108,19 @@ find_python() {
     echo "setup: no Python of version 3.11 or later with venv is here" >&2
     exit 1
 }
+
+if [ "$for_tests" = tests ]; then
+    if [ -e /etc/debian_version ]; then
+        deny_services
+        debian_install chromium zsh fish || true
+        if [ -n "$(debian_lacks chromium zsh fish)" ]; then
+            say "not all of them can be installed: some tests will be skipped"
+            exit 0
+        fi
+    fi
+    echo "$want" >"$stamp"
+    exit 0
+fi
 
 if [ -e /etc/debian_version ]; then
     debian

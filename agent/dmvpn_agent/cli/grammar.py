@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """``names``: as typed. ``value``: the name of its value, empty for a switch. ``choices``: what that may be."""
+    """``names``: as typed. ``value``: the name of its value, empty for a switch. ``choices``: what that may be.
+
+    ``repeats``: it may be given several times.
+    """
 
     names: tuple[str, ...]
     help: str
     value: str = ""
     choices: tuple[str, ...] = ()
+    repeats: bool = False
 
     @property
     def takes_path(self) -> bool:
@@ -30,6 +34,18 @@ class Command:
     options: tuple[Option, ...]
     arguments: tuple[Option, ...]
     actions: tuple["Command", ...] = ()
+
+
+def whole(parser: argparse.ArgumentParser) -> Command:
+    """Return the program as a command without a name, whose actions are the commands."""
+    return Command("", "", "", options(parser), (), commands(parser))
+
+
+def places(command: Command, before: tuple[str, ...] = ()) -> Iterator[tuple[str, Command]]:
+    """Yield a command and all actions below it, each with the words that lead there."""
+    yield " ".join(before), command
+    for action in command.actions:
+        yield from places(action, (*before, action.name))
 
 
 def commands(parser: argparse.ArgumentParser) -> tuple[Command, ...]:
@@ -73,4 +89,6 @@ def _option(action: argparse.Action) -> Option:
     choices = tuple(str(one) for one in action.choices) if action.choices else ()
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     text = (action.help or "").replace("%(default)s", str(action.default)).replace("%(default)g", str(action.default))
-    return Option(tuple(action.option_strings), text.replace("%%", "%"), metavar if takes_value else "", choices)
+    repeats = isinstance(action, argparse._AppendAction) or action.nargs in {"*", "+"}
+    names, value = tuple(action.option_strings), metavar if takes_value else ""
+    return Option(names, text.replace("%%", "%"), value, choices, repeats)

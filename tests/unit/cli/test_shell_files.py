@@ -24,30 +24,6 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("dmvpn-agent qua", ["quarantine"]),
-        ("dmvpn-agent --no", ["--no-color"]),
-        ("dmvpn-agent -c peers peers --exp", ["--expiring"]),
-        ("dmvpn-agent peers --sort fl", ["flaps"]),
-        ("dmvpn-agent --json example pro", ["prometheus"]),
-        ("dmvpn-agent ca si", ["site"]),
-    ],
-)
-def test_bash_completes(typed: str, offered: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Commands, options before and after them, and the values that an option may have."""
-    script = f"""{printed(capsys, "completion", "bash")}
-COMP_WORDS=({typed})
-COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))
-_dmvpn_agent
-echo "${{COMPREPLY[@]}}"
-"""
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == offered
-
-
 def undescribed(command: Command, before: str = "") -> list[str]:
     """The arguments of a command and its actions that --help does not describe."""
     name = f"{before}{command.name}"
@@ -58,16 +34,6 @@ def undescribed(command: Command, before: str = "") -> list[str]:
 def test_every_argument_is_described() -> None:
     """Those without a name too."""
     assert [one for command in commands(parser()) for one in undescribed(command)] == []
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_every_command_is_in_the_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """And the shell reads the file, where it is installed."""
-    text = printed(capsys, "completion", shell)
-    for command in COMMANDS:
-        assert re.search(rf"\b{command}\b", text)
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=text, text=True, check=True)
 
 
 def test_the_man_page_has_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import { Failure, readNodes, readPeers } from "./reading.js";
 import { afterPaint, learnTitles, shown, span, write } from "./words.js";
 
 const INTERVAL = 5000;
+const LONGEST = 30000; // also if one of the nodes is slow or does not answer
 const main = document.getElementById("main");
 const fleet = { nodes: [], rows: [], readAt: 0 };
 const before = new Map(); // what the last but one reading had, by node
@@ -30,7 +31,8 @@ async function read() {
   await view?.refresh();
   reading = false;
   // With many peers a reading costs the agent more, so it is made more seldom.
-  if (!paused) timer = setTimeout(read, Math.max(INTERVAL, 10 * (performance.now() - began)));
+  const pause = Math.min(LONGEST, Math.max(INTERVAL, 10 * (performance.now() - began)));
+  if (!paused) timer = setTimeout(read, pause);
 }
 
 async function readFleet() {
