@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dmvpn_agent.ca.errors import CaError
+from dmvpn_agent.runtime.file_input import read_file_input
 from dmvpn_agent.runtime.owner_rights import user_name
 
 #: No input of the CA is larger.
@@ -62,8 +63,7 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> 
 def read_input(path: Path, what: str, longest: int = MAX_INPUT_BYTES) -> bytes:
     """Return a file's content. Raises ``CaError``."""
     try:
-        with path.open("rb") as file:
-            data = file.read(longest + 1)
+        data = read_file_input(path, longest)
     except OSError as error:
         raise CaError(f"{path}: {error.strerror}", f"{what} is read from there") from error
     if len(data) > longest:

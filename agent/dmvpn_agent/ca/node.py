@@ -13,6 +13,8 @@ HUBS = "Hubs"
 #: Characters of a site's name; a node's name has a number behind it, and 32 at most (``Label``).
 _LONGEST = 24
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: A CN that needs no quotes anywhere: in swanctl's identities, DN patterns and commands; 64 at most (RFC 5280).
+_COMMON_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._@-]{0,62}[A-Za-z0-9._@-])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,14 @@ def checked_name(name: str) -> str:
     if len(name) > _LONGEST or not _NAME.fullmatch(name) or name.casefold() in {"hub", "hubs"}:
         raise CaError(f"{name!r:.60} cannot be a name", f"use 1 to {_LONGEST} of the letters A to Z, digits, `.`, `_`"
                       " and `-`, a letter or digit first; `hub` and `hubs` are taken")  # fmt: skip
+    return name
+
+
+def checked_common_name(name: str) -> str:
+    """Return a CN for a node's certificates. Raises ``CaError`` if it cannot be one."""
+    if not _COMMON_NAME.fullmatch(name):
+        raise CaError(f"{name!r:.80} cannot be a common name", "use 1 to 64 of the letters A to Z, digits, blanks,"
+                      " `.`, `_`, `@` and `-`, a letter or digit first")  # fmt: skip
     return name
 
 

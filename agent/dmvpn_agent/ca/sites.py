@@ -10,7 +10,7 @@ from dmvpn_agent.ca.allocation import Owner, allocate, give, pools, take
 from dmvpn_agent.ca.audit import record
 from dmvpn_agent.ca.block import Block, Kind
 from dmvpn_agent.ca.errors import CaError
-from dmvpn_agent.ca.node import HUBS, checked_name
+from dmvpn_agent.ca.node import HUBS, checked_common_name, checked_name
 from dmvpn_agent.runtime.clocks import utc_now
 
 _SITE, _NODE = schema.site.c, schema.node.c
@@ -89,6 +89,21 @@ def add_node(connection: Connection, site: str, new: NewNode = NewNode()) -> str
         given = [allocate(connection, Kind.ADDRESS, version, 1, owner) for version in versions]
     record(connection, "node add", f"{name} {' '.join(map(str, given))}")
     return name
+
+
+def refuse_common_name(connection: Connection, site: str, name: str) -> None:
+    """Raise ``CaError`` for a CN that cannot be one, or that another node of the site has, or is going to have.
+
+    Subjects of one site differ by it alone.
+    """
+    checked_common_name(name)
+    row = site_row(connection, site)
+    query = select(_NODE.common_name).where(_NODE.site_id == row.id, _NODE.common_name.is_not(None))
+    taken = {str(one).casefold() for one in connection.execute(query).scalars()}
+    stem, _, number = name.casefold().rpartition("-")
+    own = "hub" if row.is_hubs else str(row.name).casefold()
+    if name.casefold() in taken or (number.isdecimal() and stem == own):
+        raise CaError(f"{name} is the name of another node of {row.name}, or may become one", "use another name")
 
 
 def add_prefix(connection: Connection, site: str, prefix: Network) -> None:

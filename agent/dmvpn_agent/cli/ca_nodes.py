@@ -21,6 +21,7 @@ from dmvpn_agent.ca.sites import (
     add_node,
     add_prefix,
     add_site,
+    refuse_common_name,
     remove_node,
     remove_prefix,
     remove_site,
@@ -109,6 +110,7 @@ def _add_node_action(
     add.add_argument("--address", type=address, action="append", default=[], metavar="ADDRESS",
                      help="its protocol address; may be repeated (default: free ones)")  # fmt: skip
     add.add_argument("--as-number", type=as_number, metavar="NUMBER", help="its AS number (default: the site's)")
+    add.add_argument("--common-name", metavar="CN", help="the CN of its certificates (default: its name)")
     add.add_argument(
         "--no-certificate", action="store_true", help="add it to the registry only, and issue its certificate later"
     )
@@ -138,7 +140,10 @@ def _add_node(arguments: Namespace) -> Answer:
 
 def _new_node(arguments: Namespace, site: str) -> Answer:
     def prepare(connection: Connection) -> str:
-        return add_node(connection, site, NewNode(tuple(arguments.address), arguments.as_number))
+        if arguments.common_name is not None:
+            refuse_common_name(connection, site, arguments.common_name)
+        new = NewNode(tuple(arguments.address), arguments.as_number, common_name=arguments.common_name)
+        return add_node(connection, site, new)
 
     if not arguments.no_certificate:
         return _delivered(arguments, prepare)
@@ -196,6 +201,7 @@ def node_json(node: Node) -> dict[str, Any]:
     return {
         "name": node.name,
         "site": node.site,
+        "common_name": node.common_name,
         "role": "hub" if node.is_hub else "spoke",
         "addresses": [str(one) for one in node.addresses],
         "as_number": node.as_number,

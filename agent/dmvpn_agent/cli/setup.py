@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.file_input import read_file_input
 from dmvpn_agent.runtime.output import OutputError, complain, discard, say, say_lines
 from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
 from dmvpn_agent.setup.bundle import (
@@ -202,8 +203,7 @@ def _bundle(arguments: Namespace, reader: Callable[[bytes, str | None, datetime]
 
 def _read(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            return stream.read(MAX_BUNDLE_BYTES + 1)
+        return read_file_input(file, MAX_BUNDLE_BYTES)
     except OSError as error:
         raise Refused(
             Refusal(str(file), error.strerror or str(error), "a readable file", "name another one")
@@ -260,16 +260,20 @@ def _print_verdict(verdict: "Verdict") -> None:
 
 
 async def _undo(setup: Setup, arguments: Namespace) -> int:
-    if not setup.has_run:
-        say("setup has changed nothing here")
-        return EXIT_WORKS if not await setup.undo() else EXIT_NOT
-    say("stops what setup started, and puts files, accounts and kernel values back as before its first run")
-    if not arguments.yes and not _agrees():
-        say("nothing was changed")
-        return EXIT_NOT
+    if setup.has_run:
+        say("stops what setup started, and puts files, accounts and kernel values back as before its first run")
+        if not arguments.yes and not _agrees():
+            say("nothing was changed")
+            return EXIT_NOT
+        done = "everything is put back"
+    else:
+        done = "setup has changed nothing here"
     problems = await setup.undo()
     if not problems:
-        say("everything is put back")
+        if KEY_FOLDER.exists():
+            say(f"removes {KEY_FOLDER}: a token that was used for the key in it is of no use any more")
+            forget_key()
+        say(done)
     for problem in problems:
         complain(f"dmvpn-agent: setup: {problem}")
     return EXIT_NOT if problems else EXIT_WORKS

@@ -9,7 +9,6 @@ certificate in their connection (``certs``) would keep it for ever.
 import asyncio
 from collections.abc import Set
 
-import structlog
 from cryptography import x509
 
 from dmvpn_agent.charon.commands import (
@@ -26,8 +25,6 @@ from dmvpn_agent.charon.session import CharonSession, CommandFailed
 from dmvpn_agent.renewal.est import EstError
 from dmvpn_agent.renewal.key_pair import KeyPair
 from dmvpn_agent.x509.private_key import plain_pem
-
-log = structlog.get_logger()
 
 #: Seconds between two IKE_SAs, so that a hub with a thousand spokes does not do everything at once.
 PAUSE = 0.05
@@ -63,13 +60,17 @@ async def use(session: CharonSession, pair: KeyPair) -> None:
 
 
 async def renew_ike_sas(session: CharonSession, profiles: Set[str], patience: float = PATIENCE) -> None:
-    """Authenticate every IKE_SA again, and wait until the new ones have replaced them. Raises ``EstError``."""
+    """Authenticate every IKE_SA again, and wait until the new ones have replaced them. Raises ``EstError``.
+
+    charon's refusal alone says nothing: the IKE_SA may have ended by itself meanwhile.
+    """
     former = {sa.unique_id: sa for sa in await list_sas(session) if sa.established and sa.name in profiles}
+    refused: dict[int, str] = {}
     for number in former:
         try:
             await reauthenticate(session, number)
         except CommandFailed as error:
-            log.info("ike_sa_gone_meanwhile", ike_id=number, why=str(error))
+            refused[number] = str(error)
         await asyncio.sleep(PAUSE)
     left = set(former)
     for _ in range(int(patience / 0.25)):
@@ -77,10 +78,14 @@ async def renew_ike_sas(session: CharonSession, profiles: Set[str], patience: fl
             return
         await asyncio.sleep(0.25)
         left &= {sa.unique_id for sa in await list_sas(session)}
+        if left <= refused.keys():
+            break
     if left:
-        peers = ", ".join(sorted(str(former[number].remote_host) for number in left)[:10])
-        raise EstError(f"{len(left)} of {len(former)} IKE_SAs still have the former certificate, with {peers}; they"
-                       " work until it ends, and are asked for again with the next run")  # fmt: skip
+        why = (f"{former[number].remote_host}" + (f" (charon: {refused[number]})" if number in refused else "")
+               for number in sorted(left)[:10])  # fmt: skip
+        peers = ", ".join(why)
+        raise EstError(f"{len(left)} of {len(former)} IKE_SAs still have the former certificate, with {peers};"
+                       " they work until it ends, and are asked for again with the next run")  # fmt: skip
 
 
 def _key_id(certificate: x509.Certificate) -> bytes:

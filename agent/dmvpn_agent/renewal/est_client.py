@@ -21,7 +21,14 @@ Ask = Callable[[HttpQuestion, Limits, ssl.SSLContext | None], Awaitable[HttpAnsw
 
 
 class EstRefused(EstError):
-    """The server answers, and gives no certificate; the text has its reason."""
+    """The server answers, and gives no certificate; the text has its reason.
+
+    ``issued_nothing``: it says that the request is wrong; after another answer, a certificate may exist.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.issued_nothing = 400 <= status < 500
 
 
 def tls_context(authorities: bytes) -> ssl.SSLContext:
@@ -84,7 +91,9 @@ class EstClient:
         except HttpFailed as error:
             raise EstError(f"{question.url}: {error}") from error
         if answer.status == 202:
-            raise EstRefused(f"{question.url}: the CA has not decided yet (202); it is asked again later")
+            raise EstRefused(
+                f"{question.url}: the CA has not decided yet (202); it is asked again later", answer.status
+            )
         if answer.status != 200:
-            raise EstRefused(f"{question.url} answered {answer.text}")
+            raise EstRefused(f"{question.url} answered {answer.text}", answer.status)
         return answer.body

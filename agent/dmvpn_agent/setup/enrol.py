@@ -22,7 +22,7 @@ from dmvpn_agent.renewal.key_pair import requested_key
 from dmvpn_agent.runtime.url import BadUrl, Url
 from dmvpn_agent.setup.bundle import Bundle, Enrolled, read_bundle
 from dmvpn_agent.setup.refusal import Refusal, Refused
-from dmvpn_agent.x509.private_key import plain_pem
+from dmvpn_agent.x509.private_key import PrivateKey, plain_pem
 
 #: The key until setup is done: a token counts once, but for the same key again, if an answer was lost.
 KEY_FOLDER = Path("/var/lib/dmvpn-agent-enrol")
@@ -76,11 +76,8 @@ async def enrol(enrolment: Enrolment, now: datetime, folder: Path = KEY_FOLDER) 
     try:
         anchors = enrolment.authorities or await _pinned(enrolment)
         client = EstClient(enrolment.server, tls_context(anchors))
-        folder.mkdir(mode=0o700, exist_ok=True)
-        key = requested_key(folder / _KEY)
         authorities = await client.authorities()
-        credentials = base64.b64encode(f":{enrolment.token}".encode()).decode()
-        answer = await client.enroll(est.request_for(key, x509.Name([])), f"Basic {credentials}")
+        key, answer = await _enrolled(client, enrolment.token, folder)
         own = est.of_key(answer, key)
     except EstRefused as error:
         raise Refused(Refusal("enrolment", str(error), "a certificate", "ask the CA's operator; for another token,"
@@ -91,6 +88,20 @@ async def enrol(enrolment: Enrolment, now: datetime, folder: Path = KEY_FOLDER) 
     parts = (own, *(one for one in authorities if one != own))
     bundle = read_bundle(plain_pem(key) + b"".join(map(_pem, parts)), None, now)
     return replace(bundle, enrolled=Enrolled(str(enrolment.server), _apart(anchors, bundle)))
+
+
+async def _enrolled(client: EstClient, token: str, folder: Path) -> tuple[PrivateKey, tuple[x509.Certificate, ...]]:
+    """Return the key and what the CA has issued for it. A new key stays only if the CA may have issued something."""
+    is_new = not folder.exists()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    key = requested_key(folder / _KEY)
+    credentials = base64.b64encode(f":{token}".encode()).decode()
+    try:
+        return key, await client.enroll(est.request_for(key, x509.Name([])), f"Basic {credentials}")
+    except EstRefused as error:
+        if is_new and error.issued_nothing:
+            forget_key(folder)
+        raise
 
 
 def _apart(anchors: bytes, bundle: Bundle) -> bytes:

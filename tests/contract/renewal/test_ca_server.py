@@ -168,6 +168,25 @@ async def test_a_lost_answer_is_repeated_and_a_used_token_is_no_use(
     assert not (tmp_path / "enrol").exists()
 
 
+async def test_a_refused_token_leaves_nothing_behind(server: CaServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither does a server that cannot be reached; a key for which the CA may have issued something stays."""
+    token, fingerprint = server.token(capsys)
+    folder = server.folder / "enrol"
+    with pytest.raises(Refused) as refused:
+        await server.enrol("wrong", fingerprint)
+    assert "the token is not valid" in refused.value.refusals[0].found
+    assert not folder.exists()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nowhere = f"https://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(Refused):
+        await enrol(Enrolment.parse(nowhere, token, b"", fingerprint), utc_now(), folder)
+    assert not folder.exists()
+    await server.enrol(token, fingerprint)
+    with pytest.raises(Refused):
+        await server.enrol("wrong", fingerprint)
+    assert folder.exists()
+
+
 async def test_no_token_goes_to_another_ca(server: CaServer, capsys: pytest.CaptureFixture[str]) -> None:
     """With another fingerprint, or another CA for TLS; the token is good afterwards."""
     token, fingerprint = server.token(capsys)

@@ -18,7 +18,17 @@ from dmvpn_agent.ca.node import HUBS
 from dmvpn_agent.ca.profile import Networks
 from dmvpn_agent.ca.reading import find_node, find_site, read_audit, read_holdings
 from dmvpn_agent.ca.settings import Settings
-from dmvpn_agent.ca.sites import NewSite, add_node, add_prefix, add_site, remove_node, remove_prefix, remove_site
+from dmvpn_agent.ca.sites import (
+    NewNode,
+    NewSite,
+    add_node,
+    add_prefix,
+    add_site,
+    refuse_common_name,
+    remove_node,
+    remove_prefix,
+    remove_site,
+)
 
 
 @pytest.fixture
@@ -220,3 +230,18 @@ def test_the_registry_is_readable_for_its_owner_only(database: Database) -> None
     with database.reading() as connection:
         (key,) = connection.execute(select(schema.authority.c.key)).scalars()
     assert key.startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+
+
+def test_a_common_name_is_the_nodes_own(database: Database) -> None:
+    """It needs no quotes anywhere, and no other node of the site has it or gets it as its name."""
+    site(database, "FIN", "10.1.0.0/16")
+    with database.writing() as connection:
+        add_node(connection, "FIN", NewNode(common_name="gw.example.com"))
+        assert find_node(connection, "FIN-1").common_name == "gw.example.com"
+        refuse_common_name(connection, "FIN", "Router 2 old")
+        refuse_common_name(connection, HUBS, "gw.example.com")
+        for name in ("", "a,b", "a=b", 'a"', "\u00e4", " a", "a ", "a\n", "x" * 65, "GW.example.com", "fin-9"):
+            with pytest.raises(CaError):
+                refuse_common_name(connection, "FIN", name)
+        with pytest.raises(CaError):
+            refuse_common_name(connection, HUBS, "Hub-7")
