@@ -11,7 +11,7 @@ from dmvpn_agent.config.table import Parser, Table
 from dmvpn_agent.config.toml_file import read_toml
 from dmvpn_agent.setup.bundle import is_host
 from dmvpn_agent.setup.node import Hub
-from dmvpn_agent.setup.system import TunnelBy
+from dmvpn_agent.setup.system import FirewallBy, TunnelBy
 from dmvpn_agent.x509.certificate import Role
 
 
@@ -34,6 +34,7 @@ class Answers:
     strongswan: str | None = None
     cisco: bool | None = None
     tunnel: TunnelBy | None = None
+    firewall: FirewallBy | None = None
     key: int | None = None
     mtu: int | None = None
 
@@ -74,6 +75,7 @@ _PARSERS: Mapping[str, Parser[Any]] = {
     "strongswan": parse.one_of("bridged", "native"),
     "cisco": parse.boolean,
     "tunnel": Parser("one of agent, ifupdown, systemd-networkd, operator", TunnelBy),
+    "firewall": Parser("one of firewalld, awall, none", FirewallBy),
     "key": parse.integer(0, 4294967295),
     "mtu": parse.integer(576, 9000),
 }  # fmt: skip

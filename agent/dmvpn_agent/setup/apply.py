@@ -100,7 +100,12 @@ class Applier:
     async def _(self, step: Run) -> None:
         if step.service:
             await self._keep_service(step.service, ours=False)
-        self._report(" ".join(step.argv))
+        for path in step.writes:
+            self._journal.keep_file(path)
+        name = " ".join(step.argv)
+        if step.again and not self._journal.has("again", name):
+            self._journal.add(Entry("again", name, {"argv": step.argv, "writes": step.writes}))
+        self._report(name)
         try:
             await self._machine.must(step.argv, step.stdin)
         except MachineError as error:
@@ -108,6 +113,8 @@ class Applier:
                 raise
             self._report(f"  {error}")
             self._report(f"  it goes on: {step.otherwise}")
+        for path in step.writes:
+            self._journal.written(path)
 
     @_do.register
     async def _(self, step: Tunnel) -> None:

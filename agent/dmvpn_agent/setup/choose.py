@@ -14,7 +14,7 @@ from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.node import TUNNEL_KEY, TUNNEL_MTU, Hub, Node
 from dmvpn_agent.setup.paths import AGENT_TOML, NETDEV, TUNNEL_INTERFACES
 from dmvpn_agent.setup.refusal import Refusal
-from dmvpn_agent.setup.system import System, TunnelBy, Uplink
+from dmvpn_agent.setup.system import FirewallBy, System, TunnelBy, Uplink
 from dmvpn_agent.x509.certificate import Role
 
 T = TypeVar("T")
@@ -107,6 +107,7 @@ def _options(bundle: Bundle, system: System, answers: Answers) -> dict[str, tupl
         "cisco": ("Cisco routers as peers", _either(answers.cisco, Value(False, _DEFAULT))),
         "bridged": ("bridge", _bridged(system, answers)),
         "tunnel_by": ("tunnel made by", _either(answers.tunnel, _tunnel_by(system))),
+        "firewall": ("firewall rules by", _either(answers.firewall, _firewall(system))),
         "key": ("tunnel key", _either(answers.key, Value(TUNNEL_KEY, _DEFAULT))),
         "mtu": ("tunnel MTU", _either(answers.mtu, Value(TUNNEL_MTU, _DEFAULT))),
         "fetches_crls": ("CRLs fetched", fetches),
@@ -138,6 +139,11 @@ def _tunnel_by(system: System) -> Value[TunnelBy]:
     if "gre1" in system.links and not any(path in system.files for path in (TUNNEL_INTERFACES, NETDEV)):
         return Value(TunnelBy.OPERATOR, "gre1 exists")
     return Value(system.network, "what makes interfaces here")
+
+
+def _firewall(system: System) -> Value[FirewallBy]:
+    by = system.firewall.by
+    return Value(by, "neither firewalld nor awall is in charge" if by is FirewallBy.NONE else "it is in charge here")
 
 
 def _bridged(system: System, answers: Answers) -> Value[bool]:

@@ -14,10 +14,13 @@ from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.paths import (
     AGENT_TOML,
     APPARMOR,
+    AWALL,
     CERTIFICATE,
     CONNECTIONS,
     DMVPN_CA,
     EST_CA,
+    FIREWALLD_POLICIES,
+    FIREWALLD_ZONE,
     FRR_CONF,
     FRR_DAEMONS,
     INTERFACES,
@@ -25,6 +28,7 @@ from dmvpn_agent.setup.paths import (
     MODULES,
     NETDEV,
     NETWORK,
+    OWN_ZONE,
     RENEW_UNITS,
     STRONGSWAN,
     SYSCTL,
@@ -32,7 +36,7 @@ from dmvpn_agent.setup.paths import (
     UNITS,
     authority_path,
 )
-from dmvpn_agent.setup.system import System, TunnelBy
+from dmvpn_agent.setup.system import FirewallBy, System, TunnelBy
 from dmvpn_agent.setup.templates import frr_conf, node_values, render
 
 
@@ -58,6 +62,7 @@ def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ..
         *_frr(node, system),
         FileStep(AGENT_TOML, render("agent.toml", node_values(node)).encode()),
         *_network(node, system),
+        *_firewall(node, system),
         *_units(node, system),
     )
 
@@ -141,6 +146,26 @@ def _network(node: Node, system: System) -> Iterator[FileStep]:
         text = local.content if local else b""
         if line not in text:
             yield FileStep(APPARMOR, text + line)
+
+
+def _firewall(node: Node, system: System) -> Iterator[FileStep]:
+    """Yield what the firewall in charge needs; files of its own, beside the operator's."""
+    uplink = next((name for name, one in system.addresses if one.ip == node.nbma_address), "")
+    firewall = system.firewall
+    values = {
+        **node_values(node),
+        "uplink": uplink,
+        "uplink_zone": firewall.zones.get(uplink, firewall.default_zone),
+        "tunnel_zone": firewall.tunnel_zone or OWN_ZONE,
+    }
+    if node.firewall is FirewallBy.FIREWALLD:
+        if not firewall.tunnel_zone:
+            yield FileStep(FIREWALLD_ZONE, render("firewall/zone.xml", values).encode())
+        for name, path in FIREWALLD_POLICIES.items():
+            wanted = name == "ike" or node.lan_networks
+            yield FileStep(path, render(f"firewall/policy-{name}.xml", values).encode() if wanted else None)
+    elif node.firewall is FirewallBy.AWALL:
+        yield FileStep(AWALL, render("firewall/awall.json", values).encode())
 
 
 def _units(node: Node, system: System) -> Iterator[FileStep]:

@@ -25,9 +25,9 @@ class JournalUnreadable(Exception):
 class Entry:
     """One thing that was about to be changed, and how it was.
 
-    ``kind``: ``file``, ``directory``, ``group``, ``user``, ``sysctl``, ``service``, ``link``, ``tree`` (a directory
-    that services fill); ``begin`` and ``done`` for a run; ``undone``, after which nothing before counts; ``written``
-    for a file's new content. ``before``: by kind.
+    ``kind``: ``file``, ``directory``, ``group``, ``user``, ``sysctl``, ``service``, ``link``, ``again`` (a command
+    that reads files, for undo), ``tree`` (a directory that services fill); ``begin`` and ``done`` for a run;
+    ``undone``, after which nothing before counts; ``written`` for a file's new content. ``before``: by kind.
     """
 
     kind: str

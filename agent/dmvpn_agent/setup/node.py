@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Generic, TypeVar
 
 from dmvpn_agent.addresses import Address, Network
-from dmvpn_agent.setup.system import TunnelBy
+from dmvpn_agent.setup.system import FirewallBy, TunnelBy
 from dmvpn_agent.x509.certificate import Role
 
 #: swanctl's proposals: the first is what Linux nodes use among themselves, the others are for Cisco routers.
@@ -110,6 +110,7 @@ class Node:
     ibgp: bool = False
     cisco: bool = False
     tunnel_by: TunnelBy = TunnelBy.AGENT
+    firewall: FirewallBy = FirewallBy.NONE
     key: int = TUNNEL_KEY
     mtu: int = TUNNEL_MTU
     program: str = field(default=PACKAGED_PROGRAM)

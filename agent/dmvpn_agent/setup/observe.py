@@ -16,6 +16,7 @@ from dmvpn_agent.setup.disk import Disk
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError, found
 from dmvpn_agent.setup.observe_charon import find_charon
+from dmvpn_agent.setup.observe_firewall import find_firewall
 from dmvpn_agent.setup.paths import ALL_PATHS, APPARMOR_PROFILE, CRLS, RENEW_TIMER
 from dmvpn_agent.setup.plan import FORWARDING, FRR_NEEDED, TUNNEL_MODULES
 from dmvpn_agent.setup.services import Commands
@@ -62,6 +63,7 @@ async def observe(disk: Disk, journal: Journal, machine: Machine) -> System:
         frr_running=await _frr_running(machine),
         services=services,
         network=_interfaces_by(),
+        firewall=await find_firewall(machine),
         has_apparmor=Path(APPARMOR_PROFILE).exists(),
         users=users,
         groups=groups,

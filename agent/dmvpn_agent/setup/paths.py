@@ -18,6 +18,14 @@ CRLS = "/etc/dmvpn-agent/crl"
 EST_CA = "/etc/dmvpn-agent/est-ca.pem"
 INTERFACES, TUNNEL_INTERFACES = "/etc/network/interfaces", "/etc/network/interfaces.d/gre1"
 NETDEV, NETWORK = "/etc/systemd/network/50-gre1.netdev", "/etc/systemd/network/50-gre1.network"
+#: firewalld's zone of the tunnel, unless the operator has put it into another one.
+OWN_ZONE = "dmvpn-agent"
+FIREWALLD_ZONE = f"/etc/firewalld/zones/{OWN_ZONE}.xml"
+#: firewalld's policies: what comes from the uplink to this node, from the tunnel, and into it.
+FIREWALLD_POLICIES = {name: f"/etc/firewalld/policies/dmvpn-agent-{name}.xml" for name in ("ike", "in", "out")}
+AWALL = "/etc/awall/dmvpn-agent.json"
+#: What awall makes of its policies.
+AWALL_RULES = tuple(f"/etc/iptables/{name}" for name in ("rules-save", "rules6-save", "awall-save"))
 SYSCTL, MODULES = "/etc/sysctl.d/dmvpn.conf", "/etc/modules-load.d/dmvpn.conf"
 APPARMOR, APPARMOR_PROFILE = "/etc/apparmor.d/local/usr.sbin.swanctl", "/etc/apparmor.d/usr.sbin.swanctl"
 UNITS = {
@@ -57,4 +65,5 @@ ALL_PATHS = (
     *(INTERFACES, TUNNEL_INTERFACES, NETDEV, NETWORK, SYSCTL, MODULES, APPARMOR, APPARMOR_PROFILE),
     *(path for paths in (*UNITS.values(), *RENEW_UNITS.values()) for path in paths),
     EST_CA,
+    *(FIREWALLD_ZONE, *FIREWALLD_POLICIES.values(), AWALL),
 )

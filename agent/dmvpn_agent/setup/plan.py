@@ -14,7 +14,7 @@ from dmvpn_agent.setup.files import FileStep, node_files
 from dmvpn_agent.setup.frr_text import Comparison, compare, section_text
 from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.services import Argv, Commands
-from dmvpn_agent.setup.system import Manager, System, TunnelBy
+from dmvpn_agent.setup.system import FirewallBy, Manager, System, TunnelBy
 from dmvpn_agent.setup.templates import frr_conf
 
 USER, VICI_GROUP, VTY_GROUP = "dmvpn-agent", "charon-vici", "frrvty"
@@ -67,13 +67,16 @@ class Sysctl:
 class Run:
     """A command. ``otherwise``: what follows if it fails, and what to do; without it, setup ends then.
 
-    ``service``: what it changes, which undo restarts.
+    ``service``: what it changes, which undo restarts. ``writes``: files that it changes. ``again``: undo runs it too,
+    once the files that it reads are as before.
     """
 
     argv: Argv
     otherwise: str = ""
     stdin: str = ""
     service: str = ""
+    writes: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,8 @@ def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Itera
         yield Run(("systemctl", "try-reload-or-restart", "apparmor"), otherwise="AppArmor keeps its former rules: if"
                   " it is in force, swanctl cannot open charon's socket until `apparmor_parser -r"
                   f" {at.APPARMOR_PROFILE}` succeeds")  # fmt: skip
+    if concerns("/etc/firewalld/", "/etc/awall/"):
+        yield from _firewall(node)
     services = system.services
     vici = "/run/charon.real.vici" if node.bridged else "/run/charon.vici"
     if concerns("/etc/strongswan.d/") or services.charon not in services.active:
@@ -212,6 +217,13 @@ def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Itera
     if node.renewal_server and services.manager is Manager.SYSTEMD:
         yield from _ours(at.RENEW_TIMER, "", system, concerns(*at.RENEW_UNITS[Manager.SYSTEMD]))
     yield from _frr_started(node, system, concerns(at.FRR_DAEMONS))
+
+
+def _firewall(node: Node) -> Iterator[Step]:
+    if node.firewall is FirewallBy.FIREWALLD:
+        yield Run(("firewall-cmd", "--reload"), again=True)
+    elif node.firewall is FirewallBy.AWALL:
+        yield Run(("awall", "activate", "--force"), writes=at.AWALL_RULES, again=True)
 
 
 def _ours(service: str, socket: str, system: System, concerned: bool) -> Iterator[Step]:

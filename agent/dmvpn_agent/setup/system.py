@@ -25,6 +25,29 @@ class TunnelBy(StrEnum):
     OPERATOR = "operator"
 
 
+class FirewallBy(StrEnum):
+    """What keeps the machine's firewall rules, if setup knows it."""
+
+    FIREWALLD = "firewalld"
+    AWALL = "awall"
+    #: No firewall, or rules that the operator keeps in another way.
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """The firewall that is in charge.
+
+    ``zones``: of firewalld, by interface; ``default_zone``: that of all other interfaces. ``tunnel_zone``: the zone
+    that the operator has put gre1 into, if any.
+    """
+
+    by: FirewallBy = FirewallBy.NONE
+    zones: Mapping[str, str] = field(default_factory=dict)
+    default_zone: str = "public"
+    tunnel_zone: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Uplink:
     """An interface with a default route, and the address that packets by it come from."""
@@ -78,6 +101,7 @@ class System:
     frr_running: str | None = None
     services: Services = Services()
     network: TunnelBy = TunnelBy.AGENT
+    firewall: Firewall = Firewall()
     has_apparmor: bool = False
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()

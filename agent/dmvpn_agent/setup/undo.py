@@ -49,6 +49,10 @@ class Undo:
             elif entry.kind == "link":
                 for argv in entry.before:
                     await self._try(tuple(argv), any_status=True)
+        for entry in [one for one in entries if one.kind == "again"]:
+            await self._try(tuple(entry.before["argv"]))
+            for file in [one for one in entries if one.kind == "file" and one.name in entry.before["writes"]]:
+                self._put_if_changed(file)
         await self._accounts(entries)
         self._former_accounts(entries)
         await self._start(services)
@@ -99,6 +103,10 @@ class Undo:
             self._report(f"keeps {entry.name}, which was changed since, as {entry.name}{CHANGED}")
             self._disk.write(entry.name + CHANGED, now)
         self._put(entry.name, before)
+
+    def _put_if_changed(self, entry: Entry) -> None:
+        if (before := self._journal.file_before(entry)) != self._disk.read(entry.name):
+            self._put(entry.name, before)
 
     def _directory(self, entry: Entry) -> None:
         if entry.before is None:
