@@ -15,7 +15,7 @@ from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine
 from dmvpn_agent.setup.paths import ALL_PATHS
 from dmvpn_agent.setup.plan import FORWARDING, Plan, make_plan
-from dmvpn_agent.setup.system import File, Manager, System
+from dmvpn_agent.setup.system import File, Firewall, FirewallBy, Manager, System
 from dmvpn_agent.setup.undo import Undo
 from nodes import ANSWERS, MACHINE, spoke_bundle
 
@@ -112,6 +112,8 @@ class FakeMachine(Machine):
                 self.enabled.add(name)
             case ("systemctl", "disable", name):
                 self.enabled.discard(name)
+            case ("awall", "activate", _):
+                self.rules()
             case ("ifup", *_):
                 self.links.add("gre1")
             case ("ip", "link", "delete", _):
@@ -125,6 +127,11 @@ class FakeMachine(Machine):
             case ("groupdel", name):
                 self._delete("/etc/group", name)
         return 0
+
+    def rules(self) -> None:
+        """Write what awall makes of its policies."""
+        names = sorted(one.name for one in self._disk.path("/etc/awall").glob("*.json"))
+        self._disk.path("/etc/iptables/rules-save").write_text("\n".join(names))
 
     def _add(self, path: str, line: str) -> int:
         file = self._disk.path(path)
@@ -154,16 +161,18 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for folder in (*MACHINE.directories, "/var/lib"):
+        for folder in (*MACHINE.directories, "/var/lib", "/etc/awall", "/etc/iptables"):
             (root / folder[1:]).mkdir(parents=True, exist_ok=True)
         for path, file in {
             **{path: file.content.decode() for path, file in MACHINE.files.items()},
             **ACCOUNTS,
+            "/etc/awall/base.json": "{}",
         }.items():
             (root / path[1:]).write_text(file)
         self.fuse = Fuse()
         self.disk = FusedDisk(root, self.fuse)
         self.machine = FakeMachine(self.disk, self.fuse)
+        self.machine.rules()
         self.before = self.snapshot()
 
     def restart(self, left: int | None = None) -> None:
@@ -185,6 +194,7 @@ class World:
         return replace(
             MACHINE,
             files=files,
+            firewall=Firewall(FirewallBy.AWALL),
             directories={path: mode for path in parents if (mode := self.disk.directory_mode(path)) is not None},
             groups=frozenset(groups),
             users=frozenset(users),

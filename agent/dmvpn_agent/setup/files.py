@@ -152,10 +152,11 @@ def _firewall(node: Node, system: System) -> Iterator[FileStep]:
     """Yield what the firewall in charge needs; files of its own, beside the operator's."""
     uplink = next((name for name, one in system.addresses if one.ip == node.nbma_address), "")
     firewall = system.firewall
+    # firewalld applies a policy of a zone only to interfaces that were put into it, not to those of the default zone.
     values = {
         **node_values(node),
         "uplink": uplink,
-        "uplink_zone": firewall.zones.get(uplink, firewall.default_zone),
+        "uplink_zone": firewall.zones.get(uplink, "ANY"),
         "tunnel_zone": firewall.tunnel_zone or OWN_ZONE,
     }
     if node.firewall is FirewallBy.FIREWALLD:

@@ -26,12 +26,9 @@ async def find_firewall(machine: Machine) -> Firewall:
 
 
 async def _firewalld(machine: Machine) -> Firewall:
-    default = (await machine.must(("firewall-cmd", "--get-default-zone"))).strip()
     zones = dict(zones_of(await machine.must(("firewall-cmd", "--get-active-zones"))))
-    if not _ZONE.fullmatch(default):
-        raise MachineError(f"firewall-cmd --get-default-zone: {default!r:.40} is not a zone")
     of_tunnel = zones.get("gre1", "")
-    return Firewall(FirewallBy.FIREWALLD, zones, default, "" if of_tunnel == OWN_ZONE else of_tunnel)
+    return Firewall(FirewallBy.FIREWALLD, zones, "" if of_tunnel == OWN_ZONE else of_tunnel)
 
 
 def zones_of(printed: str) -> Iterator[tuple[str, str]]:

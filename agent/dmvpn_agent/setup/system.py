@@ -38,13 +38,12 @@ class FirewallBy(StrEnum):
 class Firewall:
     """The firewall that is in charge.
 
-    ``zones``: of firewalld, by interface; ``default_zone``: that of all other interfaces. ``tunnel_zone``: the zone
-    that the operator has put gre1 into, if any.
+    ``zones``: of firewalld, by interface; all others are in the default zone. ``tunnel_zone``: the zone that the
+    operator has put gre1 into, if any.
     """
 
     by: FirewallBy = FirewallBy.NONE
     zones: Mapping[str, str] = field(default_factory=dict)
-    default_zone: str = "public"
     tunnel_zone: str = ""
 
 
