@@ -22,5 +22,6 @@ def test_every_template_for_users_is_rendered_into_the_checkout() -> None:
     """Only files that have no form for reading, because setup alone writes them, have no copy in the checkout."""
     templates = files("dmvpn_agent.setup") / "templates"
     found = {str(path.relative_to(str(templates))) for path in Path(str(templates)).rglob("*") if path.is_file()}
-    only_setup = {name for name in found if name.startswith(("network/", "cisco/", "firewall/"))} - {"network/gre1.interfaces"}
+    only = ("network/", "cisco/", "firewall/")
+    only_setup = {name for name in found if name.startswith(only)} - {"network/gre1.interfaces"}
     assert found - only_setup == {example.template for example in EXAMPLES}
