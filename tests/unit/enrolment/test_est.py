@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
@@ -186,6 +187,28 @@ def test_without_a_certificate_nothing_is_renewed(world: World) -> None:
     """A token is no way to renew."""
     headers = {"Content-Type": "application/pkcs10"}
     assert world.ask("POST", f"{EST}/simplereenroll", b"AA==", headers).status == 403
+
+
+@pytest.mark.parametrize("field", ["X-SSL-Client-Cert", "Ssl-Client-Cert", "X-Forwarded-Client-Cert", "Client-Cert"])
+def test_a_certificate_in_a_field_of_http_renews_nothing(world: World, field: str) -> None:
+    """As a reverse proxy sets it, or anybody: only TLS proves that the client has the key."""
+    node = world.node()
+    der = node.enrol(node.token()).certificate.public_bytes(Encoding.DER)
+    for value in (quote(ssl.DER_cert_to_PEM_cert(der)), f":{base64.b64encode(der).decode()}:"):
+        headers = {"Content-Type": "application/pkcs10", field: value}
+        body = base64.encodebytes(request_of(new_key(), "FIN-1"))
+        assert world.ask("POST", f"{EST}/simplereenroll", body, headers).status == 403
+        assert world.ask("POST", f"{EST}/simpleenroll", body, headers).status == 401
+    assert world.certificates() == 1
+
+
+def test_a_field_of_http_is_no_address(tmp_path: Path) -> None:
+    """Neither for the rate nor for the registry's log."""
+    with serving(tmp_path, per_minute=2) as world:
+        for number, status in enumerate((401, 401, 429)):
+            fields = {"X-Forwarded-For": f"192.0.2.{number}", "Forwarded": f"for=192.0.2.{number}"}
+            assert world.node().enrol("x", headers=fields).status == status
+        assert {operator for operator, _, _ in world.audit()} == {"est 127.0.0.1"}
 
 
 def test_a_certificate_that_the_registry_does_not_have_fails_in_tls(world: World, tmp_path: Path) -> None:
