@@ -37,7 +37,7 @@ ip link set gre1 up; ip link set other up
 echo 1 > /proc/sys/net/ipv4/ip_forward
 ip route add 10.0.0.0/8 dev gre1
 ip neigh add 10.2.0.2 lladdr 02:00:00:00:00:09 dev gre1
-nft 'add table inet test; add chain inet test m { type filter hook prerouting priority -295; };
+nft 'add table inet test; add chain inet test m { type filter hook prerouting priority -600; };
      add rule inet test m iifname gre1 meta mark set 0x10000'
 """
 

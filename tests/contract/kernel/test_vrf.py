@@ -61,7 +61,7 @@ table inet test {
   counter received_again { }
   counter forwarded { }
   chain marking {
-    type filter hook prerouting priority -295;
+    type filter hook prerouting priority -600;
     iifname gre1 meta l4proto 0xfd counter name received
     iifname red meta l4proto 0xfd counter name received_again
     iifname gre1 ether saddr 02:00:00:00:00:01 meta mark set 0x10000

@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from dmvpn_agent.addresses import IP_VERSIONS, Address, Network, covers
-from dmvpn_agent.kernel.nftables.section import Elements, Owner, Section, SectionName, element
+from dmvpn_agent.kernel.nftables.section import RECEIVED_IN_VRF, Elements, Owner, Section, SectionName, element
 from dmvpn_agent.policy.peer import Peer
 
 T = TypeVar("T")
@@ -234,7 +234,11 @@ def _all_sets(tunnels: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
-    """Return the sets and chains. Packets of a tunnel are not marked: GRE inside it is the peer's own."""
+    """Return the sets and chains. Packets of a tunnel are not marked: GRE inside it is the peer's own.
+
+    The mark comes in the last place before GRE is taken off, and is looked up in the first one after that, before
+    connection tracking joins the fragments of different peers: no other program's chain sees or changes it.
+    """
     mask, rest = f"{settings.mark_mask:#x}", f"{settings.mark_mask ^ _ALL_BITS:#x}"
     names = ", ".join(f'"{name}"' for name in tunnels)
     jumps = "\n".join(f'    iifname "{name}" jump sources_{suffix}' for name, suffix in tunnels.items())
@@ -247,8 +251,9 @@ def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
   counter {UNKNOWN_COUNTER} {{
   }}
   chain mark_peers {{
-    type filter hook prerouting priority raw; policy accept;
+    type filter hook input priority 500; policy accept;
     iifname {{ {names} }} return
+    {RECEIVED_IN_VRF} {{ {names} }} return
     meta l4proto gre meta mark set meta mark & {rest}
     meta l4proto gre meta mark set ip saddr map @nbma4
     meta l4proto gre meta mark set ip6 saddr map @nbma6
@@ -257,7 +262,7 @@ def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
   }}
 {"".join(_interface(suffix, mask, rest) for suffix in tunnels.values())}\
   chain source_filter {{
-    type filter hook prerouting priority raw + 10; policy accept;
+    type filter hook prerouting priority -500; policy accept;
 {jumps}
   }}
 """
