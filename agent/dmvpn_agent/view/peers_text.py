@@ -5,11 +5,12 @@ from textwrap import wrap
 from typing import Any
 
 from dmvpn_agent.runtime.output import BOLD, GREEN, PLAIN, RED, YELLOW
+from dmvpn_agent.runtime.printable import printable
 from dmvpn_agent.view.spans import short_span, size
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.stage_sections import SectionState, sections
 from dmvpn_agent.view.stages_text import TEXTS
-from dmvpn_agent.view.table import cells, table
+from dmvpn_agent.view.table import cells
 
 _COLORS = {Stage.UP: GREEN, Stage.UNKNOWN: YELLOW}
 HEADER = ("PEER", "STAGE", "SINCE", "ADDRESS", "NBMA", "AS", "BGP", "PREFIXES", "IN", "OUT", "WHY")
@@ -17,6 +18,12 @@ HEADER = ("PEER", "STAGE", "SINCE", "ADDRESS", "NBMA", "AS", "BGP", "PREFIXES", 
 _DROPPED = ("OUT", "IN", "AS", "PREFIXES", "BGP", "NBMA")
 #: Columns of a terminal at which all are shown.
 _WIDE = 130
+#: Columns that wrapped text has at least.
+_NARROWEST = 20
+#: Columns that the text of an entry of the history needs to stand beside it.
+_BESIDE = 30
+#: Columns of the time of an entry, with the gap behind it.
+_TIME = 21
 
 
 def peers_text(peers: list[dict[str, Any]], now: datetime, width: int | None) -> str:
@@ -60,36 +67,41 @@ def _row(peer: dict[str, Any], now: datetime) -> dict[str, str]:
 
 
 def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
-    """Return one peer: who it is, a section for each stage, and its history."""
+    """Return one peer: who it is, a section for each stage, and its history; longer lines are wrapped."""
     peer = data["peer"]
     stage = Stage(peer["stage"])
     color = _COLORS.get(stage, RED)
+    days = f", {_days(peer['certificate_days_left'])}" if peer["certificate_expires"] else ""
     lines = [
         f"{BOLD}{peer['name']}{PLAIN}  {color}{TEXTS[stage].title}{PLAIN}"
         + (f" for {short_span(peer['since'], now)}" if peer["since"] else ""),
-        f"  kind         {_kind(peer)}, {_EXPECTED[peer['expected']]}",
-        f"  certificate  {peer['subject'] or 'none known'}"
-        + (f", {_days(peer['certificate_days_left'])}" if peer["certificate_expires"] else ""),
-        f"  last up      {_last_seen(peer, now)}",
+        *_hanging(f"  {'kind':12} ", f"{_kind(peer)}, {_EXPECTED[peer['expected']]}", width),
+        *_hanging(f"  {'certificate':12} ", f"{peer['subject'] or 'none known'}{days}", width),
+        *_hanging(f"  {'last up':12} ", _last_seen(peer, now), width),
         "",
     ]
     if stage is Stage.UNKNOWN:
-        lines[-1:] = [*_wrapped("", peer["why"], width), *_wrapped("do", TEXTS[stage].do, width), ""]
+        lines[-1:] = [*_below("", peer["why"], width), *_below("do", TEXTS[stage].do, width), ""]
     for section in sections(peer, now):
         here = section.state is SectionState.FAILED
-        mark = f"{color}>>>{PLAIN}" if here else "   "
-        lines.append(f"{mark} {section.title:13} {section.text}")
+        first, *others = _hanging(f"{'>>>' if here else '':3} {section.title:13} ", section.text, width)
+        lines += [first.replace(">>>", f"{color}>>>{PLAIN}", 1) if here else first, *others]
         if here:
-            lines += _wrapped("", peer["why"], width)
-            lines += _wrapped("do", TEXTS[stage].do, width)
-    lines += ["", history_text(data["history"], width)]
+            lines += _below("", peer["why"], width)
+            lines += _below("do", TEXTS[stage].do, width)
+    lines += ["", history_text(data["history"], width, of_one=True)]
     return "\n".join(lines)
 
 
-def _wrapped(title: str, text: str, width: int | None) -> list[str]:
-    indent = 18
-    lines = wrap(text, max((width or 1000) - indent, 20)) or [""]
-    return [f"{title:>{indent - 1}} {lines[0]}", *(" " * indent + line for line in lines[1:])]
+def _below(title: str, text: str, width: int | None) -> list[str]:
+    return _hanging(f"{title:>17} ", text, width)
+
+
+def _hanging(before: str, text: str, width: int | None) -> list[str]:
+    """Return a text behind ``before``, wrapped to a terminal's width; further lines are indented as far."""
+    room = max((width or 0) - len(before), _NARROWEST)
+    lines = [text] if width is None else wrap(text, room, break_on_hyphens=False) or [""]
+    return [before + lines[0], *(" " * len(before) + line for line in lines[1:])]
 
 
 _EXPECTED = {
@@ -115,14 +127,35 @@ def _last_seen(peer: dict[str, Any], now: datetime) -> str:
     return last + (f", lost {peer['flaps']} times since the agent started" if peer["flaps"] else "")
 
 
-def history_text(entries: list[dict[str, Any]], width: int | None) -> str:
-    """Return the entries of the history, oldest first."""
+def history_text(entries: list[dict[str, Any]], width: int | None, *, of_one: bool = False) -> str:
+    """Return the entries of the history, oldest first; ``of_one``: all are of one peer.
+
+    In a narrow terminal the text of an entry stands below it, so that nothing is cut.
+    """
     if not entries:
         return "no history"
+    names = ("TIME (UTC)", "ABOUT", "WHAT", *(() if of_one else ("PEER",)), "")
     rows = [
-        (entry["time"][:19].replace("T", " "), entry["kind"], entry["what"], entry["peer"] or "-",
-         entry["text"] + (f" ({entry['count']} times, last {entry['last'][:19].replace('T', ' ')})"
-                          if entry["count"] > 1 else ""))
+        (_shown(entry["time"]), entry["kind"], entry["what"], *(() if of_one else (entry["peer"] or "-",)), "")
         for entry in entries
-    ]  # fmt: skip
-    return table(("TIME (UTC)", "ABOUT", "WHAT", "PEER", "TEXT"), rows, width=width)
+    ]
+    texts = [printable(_entry_text(entry)) for entry in entries]
+    header, *lines = ("  ".join(line) for line in cells(names, rows))
+    if width is not None and width - len(header) < _BESIDE:
+        shown = [header]
+        for line, text in zip(lines, texts, strict=True):
+            shown += [line, *(_hanging(" " * _TIME, text, width) if text else ())]
+    else:
+        shown = [f"{header}TEXT"]
+        for line, text in zip(lines, texts, strict=True):
+            shown += _hanging(line, text, width)
+    return "\n".join(line.rstrip() for line in shown)
+
+
+def _entry_text(entry: dict[str, Any]) -> str:
+    times = f" ({entry['count']} times, last {_shown(entry['last'])})" if entry["count"] > 1 else ""
+    return f"{entry['text']}{times}"
+
+
+def _shown(time: str) -> str:
+    return time[:19].replace("T", " ")
