@@ -337,6 +337,17 @@ def test_the_peers_are_shown_live(accepted: Console, monkeypatch: pytest.MonkeyP
     assert len(re.findall(r"^spoke1 +unknown ", text, re.MULTILINE)) == 2
 
 
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("peers",), ("history",), ()])
+def test_a_full_disk_is_one_line(accepted: Console, words: tuple[str, ...]) -> None:
+    """The agent's answer cannot be written; that is said, and nothing else."""
+    argv = [sys.executable, "-m", "dmvpn_agent.cli", *words, "--config", str(accepted.agent.config)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != Exit.HEALTHY
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_silent_client_delays_nobody(console: Console) -> None:
     """It has a connection of its own, for ten seconds."""
     with socket.socket(socket.AF_UNIX) as silent:
