@@ -1,7 +1,8 @@
 """How the agent's components are connected."""
 
+from dataclasses import replace
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,14 @@ import pytest
 from configuration import config_from
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.components.root import Components
+from dmvpn_agent.kernel.metrics import PEER_BYTES, PEER_PACKETS, PEER_SPOOFED
+from dmvpn_agent.kernel.nftables.section import Owner
+from dmvpn_agent.kernel.nftables.shown_table import Count
+from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED
 from dmvpn_agent.runtime.clocks import Clocks
-from factories import ADDRESS, UNITS, decide, request
+from dmvpn_agent.view.metrics import CERTIFICATE_NOT_AFTER
+from dmvpn_agent.x509.trust_files import read_trust
+from factories import ADDRESS, NOW, UNITS, YEAR, authority_pem, certificate, decide, request
 
 
 def _components(directory: Path) -> Components:
@@ -37,3 +44,39 @@ async def test_the_shortcuts_through_a_peer_are_shown_with_it(
     components.admission.peers.apply_decision(request(*UNITS), decide(request(*UNITS)), timedelta())
     (peer,) = await components.view.peer_watch.refresh()
     assert peer.shortcuts == (network,)
+
+
+async def test_certificates_expiry_is_exported_of_peers_this_node_and_its_cas(tmp_path: Path) -> None:
+    """Of two with one subject, as before and after a renewal, the later end counts."""
+    components = _components(tmp_path)
+    components.admission.peers.apply_decision(request(*UNITS), decide(request(*UNITS)), timedelta())
+    await components.view.peer_watch.refresh()
+    own, renewed = (certificate(name="hub1", not_after=NOW + timedelta(days)) for days in (3, 300))
+    components.charon.watch.own_certificates = (renewed, own)
+    file = tmp_path / "ca.pem"
+    file.write_bytes(authority_pem())
+    components.trust.watch.trust, _ = read_trust(replace(components.context.config.trust_files, authorities=(file,)))
+    exported = components.context.process.telemetry.samples(CERTIFICATE_NOT_AFTER)
+    (ca,) = components.trust.watch.trust.authorities
+    assert exported == {
+        ("peer", "spoke1", ""): (NOW + YEAR).timestamp(),
+        ("own", "", own.subject): (NOW + timedelta(300)).timestamp(),
+        ("ca", "", ca.subject): ca.not_after.timestamp(),
+    }
+
+
+async def test_what_the_source_filter_counts_has_the_peers_name(tmp_path: Path) -> None:
+    """The word of every other series of the peer; an address that no peer has stays an address."""
+    components = _components(tmp_path)
+    components.admission.peers.apply_decision(request(*UNITS), decide(request(*UNITS)), timedelta())
+    await components.view.peer_watch.refresh()
+    nobody = ip_address("10.255.0.77")
+    totals = components.kernel.table.peer_totals
+    elements = {
+        (what, str(address)): Owner(what, address) for address in (ADDRESS, nobody) for what in (RECEIVED, SPOOFED)
+    }
+    totals.assign(elements)
+    totals.update({key: Count(2, 300) for key in elements})
+    telemetry = components.context.process.telemetry
+    for metric, value in ((PEER_PACKETS, 2), (PEER_BYTES, 300), (PEER_SPOOFED, 2)):
+        assert telemetry.samples(metric) == {("spoke1",): value, ("10.255.0.77",): value}
