@@ -3,6 +3,7 @@
 from dmvpn_agent.doctor.bgpd_checks import bgpd_checks
 from dmvpn_agent.doctor.charon_checks import charon_checks, trap_checks
 from dmvpn_agent.doctor.check import Check, Level
+from dmvpn_agent.doctor.clock_checks import clock_checks
 from dmvpn_agent.doctor.guard_checks import guard_checks
 from dmvpn_agent.doctor.kernel_checks import kernel_checks, tunnel_checks
 from dmvpn_agent.doctor.mtu_checks import mtu_checks
@@ -21,6 +22,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *(Check(f"version of {name}", Level.OK, version) for name, version in node.versions.items()),
         *placeholder_checks(node.placeholders),
         *running_checks(node.running),
+        *clock_checks(node.clock, node.now),
         *charon_checks(node, expected),
         *trap_checks(node, expected),
         *socket_checks(node),

@@ -219,6 +219,22 @@ class RunningView:
     restart_needed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ClockView:
+    """What says if the clock is right.
+
+    ``daemon``: a time daemon that runs, if any. ``synchronised``: whether it has set the clock, ``None`` if that is
+    not known. ``file``: what the agent wrote last, at the time ``written``. ``authorities_from``: when the first of
+    the CA certificates begins to be valid.
+    """
+
+    daemon: str = ""
+    synchronised: bool | None = None
+    file: str = ""
+    written: datetime | None = None
+    authorities_from: datetime | None = None
+
+
 class PortName(StrEnum):
     """The TCP ports of agent, bridge and page."""
 
@@ -284,3 +300,4 @@ class NodeView:
     nbma_routes: tuple[NbmaRoute, ...] | Unknown = ()
     rp_filters: Mapping[str, int] | Unknown = field(default_factory=dict)
     running: RunningView | None = None
+    clock: ClockView | Unknown = field(default_factory=ClockView)
