@@ -25,8 +25,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 _OPTIONS = ("--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
             "--hide-scrollbars", "--font-render-hinting=none")  # fmt: skip
-#: Seconds for one order, on a machine under load.
-TIMEOUT = 60.0
+#: Seconds for one order, and for what has to come: under load the page has to read again, half a minute later.
+TIMEOUT = 120.0
 
 
 class Tab:
