@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from dmvpn_agent.setup.enrol import KEY_FOLDER, Enrolment, enrol, forget_key, pa
 from dmvpn_agent.setup.ios import ANY_ROUTER, STYLES, parse_interface, router_text
 from dmvpn_agent.setup.journal import JournalUnreadable
 from dmvpn_agent.setup.machine import MachineError
+from dmvpn_agent.setup.objections import machine_refusals
 from dmvpn_agent.setup.paths import CERTIFICATE, EST_CA, KEY, authority_path
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
 from dmvpn_agent.setup.refusal import Refusal, Refused
@@ -78,6 +80,8 @@ def run(arguments: Namespace) -> int:
     try:
         if arguments.router:
             return _router(arguments)
+        if os.geteuid() != 0:  # who could not even read what there is
+            raise Refused(*machine_refusals(System(root=False)))
         return asyncio.run(_undo(setup, arguments) if arguments.undo else _set_up(setup, arguments))
     except Refused as refused:
         for refusal in refused.refusals:
@@ -128,8 +132,10 @@ def _answers(arguments: Namespace) -> Answers:
 
 async def _set_up(setup: Setup, arguments: Namespace) -> int:
     answers = _answers(arguments)
-    bundle = await _enrolled(arguments) if arguments.enrol else _bundle(arguments, read_bundle)
     system = await setup.observe()
+    if found := machine_refusals(system, start=not arguments.no_start):
+        raise Refused(*found)
+    bundle = await _enrolled(arguments) if arguments.enrol else _bundle(arguments, read_bundle)
     if not arguments.yes:
         answers = _ask(bundle, system, answers)
     prepared = setup.prepare(bundle, system, answers, start=not arguments.no_start)

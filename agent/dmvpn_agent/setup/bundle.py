@@ -201,14 +201,15 @@ def _parts(data: bytes, passphrase: str | None) -> tuple[PrivateKeyTypes | None,
         raise Refused(
             Refusal("the bundle", f"longer than {MAX_BUNDLE_BYTES} bytes", "a PFX file", "name another file")
         )
-    if b"-----BEGIN " in data:
+    is_pem = b"-----BEGIN " in data
+    if (is_pem or is_pkcs12(data)) and is_cut_off(data):
+        raise Refused(Refusal("the bundle", f"its end is missing, after {len(data)} bytes", "the whole file",
+                              "copy it again"))  # fmt: skip
+    if is_pem:
         return _pem_parts(data, passphrase)
     if not is_pkcs12(data):
         raise Refused(Refusal("the bundle", "neither PKCS #12 (.pfx, .p12) nor PEM", "what `dmvpn-agent ca` or"
                               " another CA exports for a node", "name another file"))  # fmt: skip
-    if is_cut_off(data):
-        raise Refused(Refusal("the bundle", f"its end is missing, after {len(data)} bytes", "the whole file",
-                              "copy it again"))  # fmt: skip
     try:
         found = load_pkcs12(data, passphrase.encode() if passphrase else None)
     except ValueError as error:

@@ -13,14 +13,15 @@ from dmvpn_agent.x509.pem import PemError, der_blocks
 
 def refusals(node: Node, bundle: Bundle, system: System, *, start: bool = True) -> tuple[Refusal, ...]:
     """Return why the plan cannot be carried out on this machine. ``start``: the services too."""
+    of_machine = machine_refusals(system, start=start)
+    return of_machine if not system.root else (*of_machine, *_of_frr(node, system), *_of_bundle(node, bundle, system))
+
+
+def machine_refusals(system: System, *, start: bool = True) -> tuple[Refusal, ...]:
+    """Return why no plan at all can be carried out here: what can be known before a token is used."""
     if not system.root:
         return (Refusal("this user", "not root", "root", "run setup again with sudo, or as root"),)
-    return (
-        *_of_programs(system),
-        *(_of_services(system) if start else ()),
-        *_of_frr(node, system),
-        *_of_place(node, bundle, system),
-    )
+    return (*_of_programs(system), *(_of_services(system) if start else ()), *_of_place(system))
 
 
 def _of_programs(system: System) -> Iterator[Refusal]:
@@ -67,12 +68,15 @@ def _of_frr(node: Node, system: System) -> Iterator[Refusal]:
                       "change that line in FRR, or the answers")  # fmt: skip
 
 
-def _of_place(node: Node, bundle: Bundle, system: System) -> Iterator[Refusal]:
+def _of_place(system: System) -> Iterator[Refusal]:
     for path, why in system.unwritable.items():
         yield Refusal(path, why, "a place that can be written", "remount it, or make room, then run setup again")
     if not system.program_reachable:
         yield Refusal(f"the program {system.program}", f"the user {USER} may not enter a folder above it", "a program"
                       " that the services can start", "install it in /opt or /usr/local, not in a home")  # fmt: skip
+
+
+def _of_bundle(node: Node, bundle: Bundle, system: System) -> Iterator[Refusal]:
     other = system.files.get(at.authority_path(0))
     if other and system.files.get(at.KEY) and _der(other.content) not in map(_der, bundle.authorities):
         yield Refusal(

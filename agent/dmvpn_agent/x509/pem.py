@@ -6,6 +6,7 @@ import re
 from dmvpn_agent.x509.claims import escaped
 
 _BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
+_END_LINE = re.compile(rb"-----END [A-Z0-9 ]+-----")
 _SPACE = b" \t\r\n"
 _PKCS12 = re.compile(rb"\x30(?:[\x00-\x80]|[\x81-\x84].{1,4}?)\x02\x01\x03", re.DOTALL)
 
@@ -43,7 +44,12 @@ def is_pkcs12(data: bytes) -> bool:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Tell whether PKCS #12 ends before its outermost element; not known of an indefinite length (X.690, 8.1.3.6)."""
+    """Tell whether PEM ends within a block, or PKCS #12 before its outermost element ends.
+
+    The latter is not known of an indefinite length (X.690, 8.1.3.6).
+    """
+    if _BEGIN in data:
+        return data.count(_BEGIN) > len(_END_LINE.findall(data))
     octets = data[1] & 0x7F if data[1] > 0x80 else 0
     length = int.from_bytes(data[2 : 2 + octets]) if octets else data[1] & 0x7F
     return len(data) < 2 + octets + length

@@ -65,6 +65,15 @@ def test_a_bundle_that_was_cut_off_is_not_taken_for_a_wrong_passphrase() -> None
     assert not is_cut_off(b"\x30\x80\x02\x01\x03")
 
 
+def test_pem_that_was_cut_off_is_named() -> None:
+    """Within a block; between two there is nothing to see, and a part is missing then."""
+    credentials = bundles.guide()
+    whole = credentials.key + credentials.certificate + credentials.ca_certificate
+    for left in (len(whole) - 3, len(whole) - 300, len(credentials.key) + 100):
+        assert refused(whole[:left]) == ["the bundle"]
+    assert refused(whole[: -len(credentials.ca_certificate)]) == ["the bundle's chain"]
+
+
 def test_a_passphrase_in_the_files_name_as_dmvpn_ca_writes_it() -> None:
     assert passphrase_in_name(PurePath("/x/FIN_1.Pa55.pfx")) == "Pa55"
     assert passphrase_in_name(PurePath("node.pfx")) is None
