@@ -28,7 +28,7 @@ def check(folder: Path) -> int:
 
 @pytest.mark.parametrize("zones", [{}, {"eth0": "external"}, {"eth0": "external", "gre1": "trusted"}])
 def test_firewalld_accepts_the_files(tmp_path: Path, zones: dict[str, str]) -> None:
-    """With the uplink in a zone and in none, gre1 in the operator's, networks of both versions; and an error shows."""
+    """With the uplink in a zone and in none, gre1 in the operator's, networks of both versions; an error shows."""
     machine = replace(MACHINE, firewall=Firewall(FirewallBy.FIREWALLD, zones, zones.get("gre1", "")))
     networks = tuple(map(ip_network, ("192.168.17.0/24", "fd00:17::/48")))
     node = choose(spoke_bundle(), machine, replace(ANSWERS, networks=networks)).node
