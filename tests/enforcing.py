@@ -6,6 +6,7 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.admission.peers import Peers
 from dmvpn_agent.enforcement.enforcer import Enforcer
+from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.lost_peers import LostPeers
 from dmvpn_agent.enforcement.nat_guard import NatGuard
 from dmvpn_agent.enforcement.orphan_sas import OrphanSas
@@ -21,6 +22,7 @@ from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import Clock, decide
 from fakes.frr import MemoryStore
+from fakes.hubs import FakeConfiguration, FakeHubs
 from fakes.sas import FakeKernelSas, FakeSas
 
 SPOKE1 = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -39,7 +41,12 @@ class Node:
         self.kernel = FakeKernelSas()
         stale = StaleSas(self.sas, self.kernel, self.nbma_addresses, telemetry, clock.both, dry_run=dry_run)
         requests = SaRequests(self.sas, self.sas, stale, telemetry)
-        self.reconnections = Reconnections(self.sas, requests, self.denied, clock.uptime, dry_run=dry_run)
+        names = FakeConfiguration().names(telemetry, dry_run=dry_run)
+        self.nhrpd_hubs = FakeHubs()
+        hubs = HubSas(self.sas, requests, self.denied, self.nhrpd_hubs, names, clock.uptime, dry_run=dry_run)
+        self.reconnections = Reconnections(
+            self.sas, requests, hubs, self.denied, clock.uptime, dry_run=dry_run
+        )  # fmt: skip
         guard = NatGuard(self.sas, self.ender, self.peers, self.denied, telemetry, clock.uptime, None)
         self.enforcer = Enforcer(
             self.sas, self.ender, self.reconnections, guard, self.peers, self.denied, ends_denied=True
@@ -48,7 +55,7 @@ class Node:
         self.last_read: Any = None
         self.reads_wanted = 0
         self.orphans = OrphanSas(self.sas, self.peers, self.denied, self, clock.uptime)
-        self.registrations = Registrations(self.sas, None, self.orphans, self.ender, clock.uptime)
+        self.registrations = Registrations(self.sas, hubs, self.orphans, self.ender, clock.uptime)
         self.neighbors: frozenset[Any] = frozenset()
         self.departures = TeardownWatch(
             self.peers, self.sas, lambda: self.bound, lambda: self.neighbors, telemetry, clock.uptime

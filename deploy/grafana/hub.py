@@ -26,7 +26,7 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
         Panel("bars", "Funnel", "How many get how far: IKE_SAs, CHILD_SAs, bindings in nhrpd, accepted, BGP, up.", (
             (f"sum({metric('ike_sas', state='ESTABLISHED')})", "1 IKE_SA"),
             (f"sum({metric('child_sas', state='INSTALLED')})", "2 CHILD_SA"),
-            (f"sum({metric('nhrp_cache_entries', type='dynamic')})", "3 NHRP"),
+            (f"sum({metric('nhrp_cache_entries', type='~dynamic|nhs')})", "3 NHRP"),
             (f"sum({metric('peers', state='bound')})", "4 accepted"),
             (f"sum({metric('bgp_established')})", "5 BGP"),
             (f"sum({metric('peer_up')})", "6 up"),
@@ -63,7 +63,8 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
               unit="s", line=10),
         graph("Decisions", "Answers to nhrpd by reason.",
               (increase("decision, reason", "decisions_total") + " > 0", "{{decision}} {{reason}}"), empty="none"),
-        graph("IKE_SAs ended", "By cause: the reason of a denial, readmitted, unbound. Invitations call peers back.",
+        graph("IKE_SAs ended", "By cause: the reason of a denial, readmitted, unbound; with a hub that this node"
+              " registers with: hub_restarted, unregistered, address_gone. Invitations call peers back.",
               (increase("cause, outcome", "ike_sas_ended_total") + " > 0", "{{cause}} {{outcome}}"),
               (increase("outcome", "invitations_total") + " > 0", "invitation {{outcome}}"),
               (increase("outcome", "stale_sas_total") + " > 0", "stale {{outcome}}"), empty="none"),

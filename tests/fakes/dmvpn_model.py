@@ -1,9 +1,12 @@
-"""Several nodes with nhrpd and charon as a model, whose agents' ``Registrations`` are the real ones.
+"""Several nodes with nhrpd, charon and bridge as a model, whose agents' ``Registrations`` are the real ones.
 
-A step is half a second. nhrpd registers with a hub when the first circuit comes, asks for an IKE_SA when the last one
-goes, and repeats a registration after 2, 6, 14, 30 and 62 s. A hub makes a binding ``delay`` steps after a
-registration, if the circuit is still there, and drops it with the last circuit. charon notices that a peer has lost
-an IKE_SA after ``DEAD`` steps, and a deletion in the next step.
+A step is half a second. nhrpd registers with a hub when the first circuit comes, and after a third of the holding
+time again; it asks for an IKE_SA when the last circuit goes. It repeats a registration after 2, 6, 14, 30 and 62 s;
+after 30 s without success its own binding is gone, and after 126 s it ends the IKE_SA. A hub makes a binding
+``delay`` steps after a registration, if the circuit is still there, and drops it with the last circuit; it answers at
+once about one that it has. It refuses
+the registration of another hub with which it is registered itself. charon notices that a peer has lost an IKE_SA
+after ``DEAD`` steps, and a deletion in the next step. The bridge ends a duplicate that this node began after 10 s.
 """
 
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from itertools import count
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
+from dmvpn_agent.bridge.duplicates import duplicates
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.hub_state import Hub
@@ -23,6 +27,7 @@ from dmvpn_agent.enforcement.registrations import Registrations
 from dmvpn_agent.enforcement.sa_requests import SaRequests
 from dmvpn_agent.enforcement.sa_terminator import SaTerminator
 from dmvpn_agent.enforcement.stale_sas import StaleSas
+from dmvpn_agent.policy.request import BindingType
 from dmvpn_agent.runtime.telemetry import Telemetry
 from factories import Clock
 from fakes.hubs import FakeConfiguration, FakeHubs
@@ -33,6 +38,10 @@ STEP = 0.5
 DEAD, START, ASK = 70, 6, 2
 #: Steps after the first registration at which nhrpd registers.
 REGISTRATIONS = frozenset({0, 4, 12, 28, 60, 124})
+#: Steps after which an unregistered nhrpd gives its binding up, and ends the IKE_SA; a registered one starts again.
+GIVEN_UP, ENDED, REFRESHED = 60, 252, 200
+#: Steps in which the bridge ends a duplicate.
+SETTLING = 20
 BASE = ip_address("203.0.113.10")
 
 
@@ -62,9 +71,12 @@ class Tunnel:
 
 @dataclass
 class Registration:
-    """What nhrpd of a node knows of a hub: since when there is a circuit, or none, and whether it is registered."""
+    """What nhrpd of a node knows of a hub: whether it is registered, and since when there is no circuit.
 
-    up_at: int | None = None
+    ``began_at``: when the present attempt to register began, or begins; ``None`` without a circuit.
+    """
+
+    began_at: int | None = None
     down_at: int | None = 0
     registered: bool = False
 
@@ -78,9 +90,10 @@ class Node(FakeHubs):
         self.address = self.local = BASE + number
         self.away_until = 0
         self.registrations: dict[Node, Registration] = {}
-        #: The peers that are bound; those whose registration waits, with the step of its answer.
-        self.bound: set[Node] = set()
+        #: The peers that are bound, with nhrpd's type; those whose registration waits, with the step of its answer.
+        self.bound: dict[Node, BindingType] = {}
         self.waiting: dict[Node, int] = {}
+        self.duplicate_since: dict[int, int] = {}
         self.unbound_since: dict[int, timedelta] = {}
         #: When the agent ended an IKE_SA, and whose.
         self.ends: list[tuple[int, Address]] = []
@@ -124,8 +137,11 @@ class Node(FakeHubs):
         """Do nothing: all is known at once."""
 
     async def end(self, sa: IkeSa) -> None:
-        tunnel = next(one for one in self.tunnels if one.number == sa.unique_id)
         self.ends.append((self.world.step, sa.remote_host))
+        self.terminate(sa.unique_id)
+
+    def terminate(self, number: int) -> None:
+        tunnel = next(one for one in self.tunnels if one.number == number)
         tunnel.ends.discard(self)
         tunnel.lost_at = self.world.step + 1 - DEAD  # the peer is told
 
@@ -146,7 +162,10 @@ class Node(FakeHubs):
     # nhrpd
 
     async def read(self) -> list[Hub]:
-        return [Hub("gre1", hub.address, one.registered, str(hub.address)) for hub, one in self.registrations.items()]
+        return [
+            Hub("gre1", hub.address, one.registered or self.bound.get(hub) is BindingType.DYNAMIC, str(hub.address))
+            for hub, one in self.registrations.items()
+        ]
 
     def restart_nhrpd(self) -> None:
         """Lose all bindings; its own registrations start again."""
@@ -159,27 +178,54 @@ class Node(FakeHubs):
         now = self.world.step
         for peer in {*self.bound, *self.waiting}:
             if not self.with_peer(peer):
-                self.bound.discard(peer)
+                self.bound.pop(peer, None)
                 self.waiting.pop(peer, None)
         for peer in [peer for peer, due in self.waiting.items() if now >= due]:
             del self.waiting[peer]
-            self.bound.add(peer)
-            if self in peer.registrations:
-                peer.registrations[self].registered = True
+            self._answer(peer)
         for hub, one in self.registrations.items():
             self._step_registration(hub, one, now)
 
+    def _answer(self, peer: "Node") -> None:
+        """Answer a peer's registration."""
+        refused = self.bound.get(peer) is BindingType.NHS
+        if refused and not self.world.one_name:
+            return
+        if not refused:
+            self.bound[peer] = BindingType.DYNAMIC
+        peer.registrations[self] = Registration(self.world.step + REFRESHED, None, registered=True)
+        peer.bound[self] = BindingType.NHS
+
     def _step_registration(self, hub: "Node", one: Registration, now: int) -> None:
         if not self.with_peer(hub):
-            if one.up_at is not None or one.down_at is None:
+            if one.began_at is not None or one.down_at is None:
                 self.registrations[hub] = one = Registration(down_at=now)
             if now - (one.down_at or 0) == ASK:
                 self.world.begin(self, hub)
             return
-        if one.up_at is None:
-            one.up_at, one.down_at = now, None
-        if now - one.up_at in REGISTRATIONS and not one.registered and hub.with_peer(self):
-            hub.waiting.setdefault(self, now + hub.delay)
+        if one.began_at is None:
+            one.began_at, one.down_at = now, None
+        since = now - one.began_at
+        if since in REGISTRATIONS and hub.with_peer(self):
+            hub.waiting.setdefault(self, now + (0 if self in hub.bound else hub.delay))
+        if since == GIVEN_UP and one.registered:
+            one.registered = False
+            if self.bound.get(hub) is BindingType.NHS:
+                del self.bound[hub]
+        if since == ENDED:
+            one.began_at = now
+            self.terminate(self.with_peer(hub)[0].number)
+
+    # the bridge
+
+    def end_duplicates(self) -> None:
+        """End the duplicates that this node began."""
+        now = self.world.step
+        found = [sa for sa, _ in duplicates(self.ike_sas) if sa.initiator]
+        self.duplicate_since = {sa.unique_id: self.duplicate_since.get(sa.unique_id, now) for sa in found}
+        for number, since in self.duplicate_since.items():
+            if now - since >= SETTLING:
+                self.terminate(number)
 
     # what OrphanSas does, with its shortest patience
 
@@ -200,9 +246,14 @@ class Node(FakeHubs):
 
 
 class World:
-    """Hubs that register with each other, and spokes that register with all hubs."""
+    """Hubs, and spokes that register with all hubs.
 
-    def __init__(self, hub_delays: list[int], spokes: int) -> None:
+    ``mutual``: hubs register with each other; otherwise only a later one with an earlier one. ``one_name``: their
+    configurations name all of them by one DNS name, so that nhrpd takes a refusal for an answer.
+    """
+
+    def __init__(self, hub_delays: list[int], spokes: int, *, mutual: bool = False, one_name: bool = False) -> None:
+        self.one_name = one_name
         self.clock = Clock()
         self.step = 0
         self.tunnels: list[Tunnel] = []
@@ -210,7 +261,8 @@ class World:
         hubs = [Node(self, number, is_hub=True, delay=delay) for number, delay in enumerate(hub_delays)]
         self.nodes = [*hubs, *(Node(self, len(hubs) + one, is_hub=False, delay=0) for one in range(spokes))]
         for node in self.nodes:
-            node.registrations = {hub: Registration() for hub in hubs if hub is not node}
+            named = [hub for hub in hubs if hub is not node and (mutual or hub.number < node.number)]
+            node.registrations = {hub: Registration() for hub in named}
         self._calls: list[tuple[int, Node, Node]] = []
 
     def at(self, address: Address) -> Node:
@@ -222,10 +274,11 @@ class World:
             self.tunnels.append(Tunnel(next(self._numbers), node, (node, peer), self.step, {node, peer}))
 
     def kill_charon(self, node: Node) -> None:
-        """Kill a node's charon. A hub calls its spokes when it is back."""
-        spokes = [peer for peer in node.bound if not peer.is_hub]
+        """Kill a node's charon. A hub calls those that have registered with it when it is back."""
+        registered = [peer for peer, kind in node.bound.items() if kind is BindingType.DYNAMIC]
+        called = [peer for peer in registered if peer not in node.registrations]
         node.kill_charon()
-        self._calls += [(node.away_until, node, spoke) for spoke in spokes]
+        self._calls += [(node.away_until, node, peer) for peer in called]
 
     async def go(self) -> None:
         """Make a step."""
@@ -240,14 +293,15 @@ class World:
                 self.begin(node, peer)
         for node in self.nodes:
             node.step_nhrpd()
+            node.end_duplicates()
         for node in self.nodes:
             await node.agent.check()
 
     @property
     def complete(self) -> bool:
-        """Tell whether everybody is registered with each of his hubs, which has the binding."""
+        """Tell whether each node and each of its hubs have one IKE_SA, and are bound at both ends."""
         return all(
-            one.registered and node in hub.bound and hub.with_peer(node)
+            node in hub.bound and hub in node.bound and len(hub.with_peer(node)) == 1
             for node in self.nodes
-            for hub, one in node.registrations.items()
+            for hub in node.registrations
         )

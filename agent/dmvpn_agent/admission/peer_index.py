@@ -9,7 +9,7 @@ from dmvpn_agent.admission.nbma_index import NbmaIndex
 from dmvpn_agent.admission.prefix_index import PrefixIndex
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.peer import Peer
-from dmvpn_agent.policy.request import BindingRequest, is_requester
+from dmvpn_agent.policy.request import BindingRequest, BindingType, is_requester
 
 #: A peer that was not in nhrpd's cache for this long does not keep other peers from its address and prefixes. Of a
 #: peer's protocol addresses, one that is bound has the neighbor then.
@@ -94,6 +94,15 @@ class PeerIndex:
             for other in self._nbma_addresses.before(peer)
             if self._is_live(other, now)
             and any(is_requester(self._members[other.protocol_address].request, ike_peer) for ike_peer in present)
+        )
+
+    def has_registered(self, interface: str, nbma_address: Address) -> bool:
+        """Tell whether a peer at an NBMA address is bound because it has registered with this node, a hub."""
+        return any(
+            member.absent_since is None
+            for member in self._members.values()
+            if (member.request.interface, member.request.nbma_address) == (interface, nbma_address)
+            and member.request.binding_type is BindingType.DYNAMIC
         )
 
     def _is_live(self, peer: Peer, now: timedelta) -> bool:

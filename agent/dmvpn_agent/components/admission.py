@@ -48,7 +48,7 @@ class AdmissionComponents:
         self.nhrpd = FrrNhrpd(context.terminals.reader, self._interfaces)
         self.bindings = self._make_bindings(context)
         self.events = NhrpdSocket(
-            context.config.event_socket, self.authorizer, context.telemetry, opened=self.bindings.trigger
+            context.config.event_socket, self.authorizer, context.telemetry, opened=context.nhrpd_connected
         )
         self._subscribe(context)
         self._observe(context)
@@ -75,6 +75,7 @@ class AdmissionComponents:
         )
 
     def _subscribe(self, context: Context) -> None:
+        context.nhrpd_connected.add(self.bindings.trigger)
         context.sas_changed.add(self.reauthorizer.sas_changed)
         context.sas_changed.add(self.denials.changed.set)  # a new peer may share the NBMA address of an accepted one
         context.kernel_watch.subscribe(self._kernel_changed, LinkEvent, RouteEvent, NeighbourEvent)

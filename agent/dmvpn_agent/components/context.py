@@ -20,7 +20,7 @@ class Context:
 
     ``sas_changed``: charon's IKE_SAs changed. ``peers_changed``: the accepted peers, or what they may do, changed.
     ``peer_revoked``: a peer was accepted and is denied now. ``tunnel_moved``: a tunnel interface has another local
-    address.
+    address. ``nhrpd_connected``: nhrpd has connected to the event socket, as it does when it starts.
     """
 
     def __init__(self, config: Config, clocks: Clocks, *, dry_run: bool) -> None:
@@ -38,6 +38,7 @@ class Context:
         self.peers_changed = Callbacks[[]]()
         self.peer_revoked = Callbacks[[Revoked]]()
         self.tunnel_moved = Callbacks[[]]()
+        self.nhrpd_connected = Callbacks[[]]()
 
     def store(self, name: str, table: Table[K, V]) -> Store[K, V]:
         """Return a store in a file of its own in the state directory."""

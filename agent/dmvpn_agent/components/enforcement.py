@@ -30,7 +30,7 @@ from dmvpn_agent.x509.certificate import Role
 
 
 class EnforcementComponents:
-    """``orphan_sas`` is ``None`` on a spoke, ``hub_sas`` on a hub.
+    """``orphan_sas`` is ``None`` on a spoke.
 
     ``neighbors`` returns the addresses of the agent's BGP neighbors; ``None`` while they are unknown.
     """
@@ -53,9 +53,9 @@ class EnforcementComponents:
         self.terminator = SaTerminator(charon, context.telemetry, uptime, dry_run=dry_run)
         self.stale_sas = self._make_stale_sas(writer)
         self.sa_requests = self._make_sa_requests(writer)
-        self.reconnections = Reconnections(charon, self.sa_requests, denials, uptime, dry_run=dry_run)
-        self.enforcer = self._make_enforcer(nftables)
         self.hub_sas = self._make_hub_sas(writer)
+        self.reconnections = Reconnections(charon, self.sa_requests, self.hub_sas, denials, uptime, dry_run=dry_run)
+        self.enforcer = self._make_enforcer(nftables)
         self.lost_peers = self._make_lost_peers()
         is_hub = context.config.role is Role.HUB
         self.orphan_sas = OrphanSas(charon, peers, denials, bindings, uptime) if is_hub else None
@@ -90,13 +90,17 @@ class EnforcementComponents:
             self._charon, self.terminator, self.reconnections, guard, peers, denials, ends_denied=ends_denied
         )
 
-    def _make_hub_sas(self, writer: HistoryWriter) -> HubSas | None:
+    def _make_hub_sas(self, writer: HistoryWriter) -> HubSas:
         context = self._context
-        # A hub that registers with another one has no need: the other one's agent has the orphan IKE_SAs.
-        if context.config.role is Role.HUB:
-            return None
         terminals, dry_run = context.terminals, context.dry_run
-        hubs = FrrHubs(terminals.reader, context.config.interfaces, context.kernel_watch, context.telemetry)
+        hubs = FrrHubs(
+            terminals.reader,
+            context.config.interfaces,
+            context.kernel_watch,
+            context.telemetry,
+            # On a spoke nobody registers: a binding of this type answers a request for a shortcut.
+            self._admission.peers.has_registered if context.config.role is Role.HUB else lambda *_: False,
+        )
         names = RecordedHubNames(writer, terminals.reader, terminals.writer, context.telemetry, dry_run=dry_run)
         return HubSas(
             self._charon,
@@ -129,13 +133,13 @@ class EnforcementComponents:
     def _subscribe(self) -> None:
         context = self._context
         context.peer_revoked.add(self.teardown.add)
-        if self.hub_sas:
-            context.tunnel_moved.add(self.hub_sas.hurry)
+        context.tunnel_moved.add(self.hub_sas.hurry)
+        context.nhrpd_connected.add(self.hub_sas.expect)
         context.kernel_watch.subscribe(self._paths_changed, LinkEvent, AddressEvent, RouteEvent)
 
     def _paths_changed(self, event: KernelEvent) -> None:
         interfaces = self._context.config.interfaces
-        if self.hub_sas and may_change_paths(event, interfaces):
+        if may_change_paths(event, interfaces):
             self.hub_sas.hurry()
         if self.orphan_sas and brings_back(event, interfaces):
             self.orphan_sas.link_back()

@@ -13,7 +13,7 @@ from dmvpn_agent.doctor.route_checks import source_routing_checks
 from dmvpn_agent.doctor.running_checks import running_checks
 from dmvpn_agent.doctor.socket_checks import port_checks, socket_checks
 from dmvpn_agent.doctor.trust_checks import trust_checks
-from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, placeholder_checks
+from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, mutual_hub_checks, placeholder_checks
 
 
 def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
@@ -28,6 +28,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *socket_checks(node),
         *nhrpd_checks(node.nhrpd, expected),
         *hub_name_checks(node.unresolved_hubs),
+        *mutual_hub_checks(node.mutual_hubs),
         *tunnel_checks(node, expected),
         *mtu_checks(node, expected),
         *kernel_checks(node, expected),

@@ -44,7 +44,7 @@ from dmvpn_agent.doctor.node import (
 from dmvpn_agent.doctor.node_text import parse_links, parse_nhrpd, parse_route, parse_traps
 from dmvpn_agent.doctor.path_probe import Target, probe
 from dmvpn_agent.doctor.sockets import User, acting_as, check_socket, user_behind, user_named
-from dmvpn_agent.doctor.unfinished import read_placeholders, unresolved_hubs
+from dmvpn_agent.doctor.unfinished import mutual_hubs, read_placeholders, unresolved_hubs
 from dmvpn_agent.frr.terminals import Terminals
 from dmvpn_agent.kernel.iptables.chain import desired_chains
 from dmvpn_agent.kernel.iptables.program import Iptables
@@ -135,6 +135,9 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         guard_refusal=await _read(lambda: guard_refusal(config.guard)),
         renewal=read_state(config.renewal.state) if config.renewal.server else None,
         unresolved_hubs=await _read(lambda: unresolved_hubs(Terminals(config.frr).reader)),
+        mutual_hubs=(
+            await _read(lambda: mutual_hubs(Terminals(config.frr).reader)) if config.role is Role.HUB else ()
+        ),
         placeholders=await _read(read_placeholders),
         nbma_routes=await _read(lambda: read_nbma_routes(config.uplink, links)),
         clock=await _read(lambda: read_clock(config.state_directory, trust)),

@@ -266,8 +266,9 @@ class NodeView:
     neighbours by itself.
     ``renewal`` of the own certificate is ``None`` without ``renewal.server``. ``unresolved_hubs``: the hubs' DNS
     names that nhrpd has not resolved, each with why this machine does not either, ``""`` if it does.
-    ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left. ``nbma_routes``: of the NBMA
-    addresses of uplinks and tunnels; ``rp_filters``: what is in force for each tunnel interface that exists.
+    ``mutual_hubs``: see ``unfinished.mutual_hubs``. ``placeholders``: where FRR's, strongSwan's and the tunnel's
+    files have some left. ``nbma_routes``: of the NBMA addresses of uplinks and tunnels; ``rp_filters``: what is in
+    force for each tunnel interface that exists.
     ``running`` is ``None`` if no agent answers, which another check reports.
     """
 
@@ -296,6 +297,7 @@ class NodeView:
     renewal: RenewalState | None = None
     neighbours: Mapping[str, str] | Unknown = field(default_factory=dict)
     unresolved_hubs: Mapping[str, str] | Unknown = field(default_factory=dict)
+    mutual_hubs: tuple[str, ...] | Unknown = ()
     placeholders: tuple[str, ...] | Unknown = ()
     nbma_routes: tuple[NbmaRoute, ...] | Unknown = ()
     rp_filters: Mapping[str, int] | Unknown = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a node by hand may still lack: values in the files to start from, and names of hubs that DNS knows."""
+"""What a node by hand may still lack: values in the files to start from, names of hubs that DNS knows, an order."""
 
 import asyncio
 import socket
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dmvpn_agent.frr.nhrp_cache import CACHE_COMMANDS, parse_nhrp_cache
 from dmvpn_agent.frr.nhs_table import NHS_COMMANDS, parse_nhs_table
 from dmvpn_agent.frr.terminal import Terminal
 from dmvpn_agent.runtime.placeholders import placeholders
@@ -46,6 +47,24 @@ async def unresolved_hubs(nhrpd: Terminal) -> dict[str, str]:
         rows = parse_nhs_table((await nhrpd.run("nhrpd", (command,))).text, lambda _: None, version)
         names |= dict.fromkeys(row.name for row in rows if row.nbma_address is None)
     return {name: await why_unresolved(name) for name in names}
+
+
+async def mutual_hubs(nhrpd: Terminal) -> tuple[str, ...]:
+    """Return the protocol addresses of the hubs that have registered here, and that have not taken a registration.
+
+    Raises ``TerminalError`` and ``FrrFormatError``.
+    """
+    found: list[str] = []
+    for version, command in NHS_COMMANDS.items():
+        hubs = parse_nhs_table((await nhrpd.run("nhrpd", (command,))).text, lambda _: None, version)
+        refused = {(hub.interface, hub.nbma_address) for hub in hubs if hub.protocol_address is None}
+        cache = parse_nhrp_cache((await nhrpd.run("nhrpd", (CACHE_COMMANDS[version],))).text, lambda _: None, version)
+        found += [
+            str(entry.protocol_address)
+            for entry in cache
+            if entry.binding_type == "dynamic" and (entry.interface, entry.nbma_address) in refused
+        ]
+    return tuple(found)
 
 
 async def why_unresolved(name: str) -> str:

@@ -24,3 +24,12 @@ def hub_name_checks(unresolved: Mapping[str, str] | Unknown) -> Iterator[Check]:
             yield Check(f"hub {name}", Level.WARNING, "nhrpd has not resolved its name yet; this machine can",
                         "an NBMA address", "wait until nhrpd tries again; if it stays, restart FRR: nhrpd reads"
                         " /etc/resolv.conf at its start")  # fmt: skip
+
+
+def mutual_hub_checks(mutual: tuple[str, ...] | Unknown) -> Iterator[Check]:
+    """Yield the hubs of which nhrpd refuses one registration; without nhrpd none, which another check reports."""
+    for address in () if isinstance(mutual, Unknown) else mutual:
+        yield Check(f"hub {address}", Level.FAULT, "it registers with this hub, and this one with it: nhrpd refuses"
+                    " one of them, and ends the IKE_SA every one to two minutes", "only one of the two registers",
+                    "remove the line `ip nhrp nhs` of the other one on the hub with the lower NBMA address, as"
+                    " docs/several-hubs.md explains")  # fmt: skip

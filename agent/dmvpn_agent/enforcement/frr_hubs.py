@@ -1,6 +1,11 @@
-"""The hubs that nhrpd registers with, read by FRR's command line, and the tunnels' own NBMA addresses."""
+"""The hubs that nhrpd registers with, read by FRR's command line, and the tunnels' own NBMA addresses.
 
-from collections.abc import Collection, Sequence
+If two hubs register with each other, nhrpd refuses the later registration ("administratively prohibited"): the hub
+has a binding of type ``nhs``, which one of type ``dynamic`` cannot replace. The other hub is never registered then
+and needs not be: the first one's registration has made its binding.
+"""
+
+from collections.abc import Callable, Collection, Sequence
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.enforcement.hub_sas import HubsUnknown
@@ -14,14 +19,23 @@ from dmvpn_agent.runtime.unreadable import ItemSource, Unreadable
 
 
 class FrrHubs:
-    """The hubs on the tunnel interfaces."""
+    """The hubs on the tunnel interfaces.
+
+    ``has_registered``: whether the peer at an NBMA address has registered with this node, and is bound.
+    """
 
     def __init__(
-        self, reader: Terminal, interfaces: Collection[str], kernel: KernelWatch, telemetry: Telemetry
+        self,
+        reader: Terminal,
+        interfaces: Collection[str],
+        kernel: KernelWatch,
+        telemetry: Telemetry,
+        has_registered: Callable[[str, Address], bool],
     ) -> None:
         self._reader = reader
         self._interfaces = interfaces
         self._kernel = kernel
+        self._has_registered = has_registered
         self._unreadable = Unreadable(telemetry)
 
     async def read(self) -> Sequence[Hub]:
@@ -44,7 +58,10 @@ class FrrHubs:
                     key = row.interface, row.nbma_address
                     names[key] = row.name
                     registered[key] = registered.get(key, True) and row.protocol_address is not None
-        return [Hub(*key, registered=one, name=names[key]) for key, one in registered.items()]
+        return [
+            Hub(*key, registered=one or self._has_registered(*key), name=names[key])
+            for key, one in registered.items()
+        ]
 
     def local_address(self, interface: str) -> Address | None:
         """Return a tunnel's own NBMA address, if an interface has it: its local address, or its underlay's first."""

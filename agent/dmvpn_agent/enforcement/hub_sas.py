@@ -24,6 +24,9 @@ log = structlog.get_logger()
 
 #: Time between two reads of nhrpd's hubs: while there is a problem, and otherwise.
 READ_SOON, READ_SELDOM = timedelta(seconds=2), timedelta(seconds=30)
+#: How long nhrpd may name no hub although it has one: it reads its configuration, or resolves a name. After that the
+#: node has none, as most hubs.
+START_UP = timedelta(minutes=1)
 
 
 class HubsUnknown(Exception):
@@ -73,9 +76,18 @@ class HubSas:
         self._dry_run = dry_run
         self._hubs: Sequence[Hub] = ()
         self._read_at: timedelta | None = None
+        self._expected_until = clock() + START_UP
         self._known_at = timedelta.min
         self._trouble = Trouble()
         self._states: dict[tuple[str, Address], HubState] = {}
+
+    def has(self, interface: str, nbma_address: Address) -> bool:
+        """Tell whether this node registers with a hub at this address: then only this object asks for its IKE_SA."""
+        return any((hub.interface, hub.nbma_address) == (interface, nbma_address) for hub in self._hubs)
+
+    def expect(self) -> None:
+        """Read often for a while: nhrpd has started, or resolves a name again, and may not name its hubs yet."""
+        self._read_at, self._expected_until = None, self._clock() + START_UP
 
     def hurry(self) -> None:
         """Ask at once for what is missing: a link or address has changed."""
@@ -86,6 +98,8 @@ class HubSas:
     async def check(self) -> list[Lack]:
         """Make one pass over all hubs: ask for what is missing, and return the registrations that are."""
         await self._read_if_due()
+        if not self._hubs:
+            return []
         denied = {denial.request.nbma_address for denial in self._denials}
         lacks: list[Lack] = []
         for hub in self._hubs:
@@ -98,8 +112,8 @@ class HubSas:
                 self._states.pop(key, None)
                 continue
             state = self._states.setdefault(key, HubState())
-            if hub.name != str(hub.nbma_address) and state.name_due(now):
-                await self._names.check(hub)
+            if hub.name != str(hub.nbma_address) and state.name_due(now) and await self._names.check(hub):
+                self.expect()
             for action in state.step(now, local, present, registered=hub.registered):
                 match action:
                     case Lack(cause=cause):
@@ -130,9 +144,7 @@ class HubSas:
 
     async def _read_if_due(self) -> None:
         now = self._clock()
-        # Until nhrpd names a hub, it may not have read its configuration yet.
-        calm = self._hubs and self._trouble.text is None and all(state.settled for state in self._states.values())
-        if self._read_at is not None and now - self._read_at < (READ_SELDOM if calm else READ_SOON):
+        if self._read_at is not None and now - self._read_at < (READ_SELDOM if self._is_calm(now) else READ_SOON):
             return
         self._read_at = now
         try:
@@ -146,3 +158,8 @@ class HubSas:
         self._known_at = now
         present = {(hub.interface, hub.nbma_address) for hub in self._hubs}
         self._states = {key: state for key, state in self._states.items() if key in present}
+
+    def _is_calm(self, now: timedelta) -> bool:
+        if not self._hubs:
+            return now >= self._expected_until
+        return self._trouble.text is None and all(state.settled for state in self._states.values())

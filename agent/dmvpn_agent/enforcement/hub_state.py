@@ -42,7 +42,9 @@ HUB_RESTARTED, UNREGISTERED, ADDRESS_GONE = "hub_restarted", "unregistered", "ad
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub in nhrpd's configuration; ``registered``: it has answered this node's registrations.
+    """A hub in nhrpd's configuration.
+
+    ``registered``: it has answered this node's registrations, or has registered with this node.
 
     ``name``: its NBMA address as configured, which may be a DNS name.
     """

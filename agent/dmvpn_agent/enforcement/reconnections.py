@@ -1,7 +1,7 @@
 """Connects to peers that have no IKE_SA: those that are acceptable again, and those whose IKE_SA charon lost.
 
 The agent repeats the request, because the kernel acquires no SA while an earlier attempt is pending. It asks for a
-few at once: each peer has to authenticate.
+few at once: each peer has to authenticate. ``HubSas`` asks for the hubs that this node registers with.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import structlog
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
+from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.enforcement.sa_requests import Asked, SaRequests
 from dmvpn_agent.enforcement.sa_terminator import Sas, own_sas
 from dmvpn_agent.policy.request import BindingRequest
@@ -42,10 +43,18 @@ class Reconnections:
     """
 
     def __init__(
-        self, sas: Sas, requests: SaRequests, denials: DenialTable, clock: Uptime, *, dry_run: bool = False
+        self,
+        sas: Sas,
+        requests: SaRequests,
+        hubs: HubSas,
+        denials: DenialTable,
+        clock: Uptime,
+        *,
+        dry_run: bool = False,
     ) -> None:
         self._sas = sas
         self._requests = requests
+        self._hubs = hubs
         self._denials = denials
         self._clock = clock
         self._dry_run = dry_run
@@ -94,7 +103,8 @@ class Reconnections:
     def _is_wanted(self, reconnection: _Reconnection) -> bool:
         request = reconnection.request
         over = self._clock() > reconnection.until or request in self._denials
-        return not over and not own_sas(self._sas, request)
+        asked_for = self._hubs.has(request.interface, request.nbma_address)
+        return not over and not asked_for and not own_sas(self._sas, request)
 
     async def _ask(self, reconnection: _Reconnection) -> Asked:
         request, now = reconnection.request, self._clock()

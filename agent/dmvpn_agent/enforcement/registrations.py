@@ -20,10 +20,10 @@ READING_INTERVAL = 0.3
 
 
 class Registrations:
-    """Checks them. ``hubs`` is ``None`` on a node that asks for no hub, ``orphans`` where no peers register."""
+    """Checks them. ``orphans`` is ``None`` on a node with which no peers register."""
 
     def __init__(
-        self, sas: Sas, hubs: HubSas | None, orphans: OrphanSas | None, terminator: SaTerminator, clock: Uptime
+        self, sas: Sas, hubs: HubSas, orphans: OrphanSas | None, terminator: SaTerminator, clock: Uptime
     ) -> None:
         self._sas = sas
         self._hubs = hubs
@@ -42,7 +42,7 @@ class Registrations:
 
     async def check(self) -> bool:
         """Make one pass; return whether an IKE_SA is about to end, and nhrpd has to be read before."""
-        lacks = await self._hubs.check() if self._hubs else []
+        lacks = await self._hubs.check()
         if self._orphans:
             lacks += self._orphans.check()
         due, unread = self._patience.due(self._clock(), lacks, self._sas.our_sas())

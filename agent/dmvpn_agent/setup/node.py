@@ -125,7 +125,24 @@ class Node:
         return any(address.version == 6 for address in self.protocol_addresses)
 
     @property
+    def registers_with(self) -> tuple[Hub, ...]:
+        """Return the hubs that nhrpd registers with: on a hub, none whose NBMA address is known to be higher.
+
+        Of two hubs that register with each other's address, nhrpd refuses one.
+        """
+        if self.role is Role.SPOKE:
+            return self.hubs
+        return tuple(hub for hub in self.hubs if not _is_higher(hub.nbma, self.nbma_address))
+
+    @property
     def router_id(self) -> IPv4Address:
         """Return BGP's router id: an IPv4 protocol address, or else the NBMA address."""
         of_ipv4 = (address for address in self.protocol_addresses if isinstance(address, IPv4Address))
         return next(of_ipv4, self.nbma_address)
+
+
+def _is_higher(nbma: str, own: IPv4Address) -> bool:
+    try:
+        return IPv4Address(nbma) > own
+    except ValueError:  # a name
+        return False

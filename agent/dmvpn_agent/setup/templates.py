@@ -79,7 +79,7 @@ def node_values(node: Node) -> dict[str, object]:
         "tunnel_networks": networks(node.tunnel_networks),
         "lan_networks": networks(node.lan_networks),
         "allowed_networks": node.allowed_networks,
-        "hubs": hub_lines(node.hubs, dynamic_is_ipv6=not has_ipv4),
+        "hubs": hub_lines(node.registers_with, dynamic_is_ipv6=not has_ipv4),
         "tunnel_by": str(node.tunnel_by),
         "key": node.key,
         "mtu": node.mtu,
@@ -95,7 +95,7 @@ def frr_conf(node: Node) -> str:
     """Return FRR's configuration of a node."""
     values = node_values(node)
     parts = [f"frr/{node.role}.conf"]
-    parts += ["frr/other-hub.conf"] if node.role is Role.HUB and node.hubs else []
+    parts += ["frr/other-hub.conf"] if node.role is Role.HUB and node.registers_with else []
     parts += [f"frr/{node.role}-ipv6.conf"] if node.has_ipv6 else []
     return "".join(render(part, values) for part in parts)
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -100,9 +101,13 @@ async def test_each_address_family_has_its_table(nhrpd: RealNhrpd) -> None:
 
 
 async def test_its_hubs_are_read(nhrpd: RealNhrpd) -> None:
-    """One that has not answered has no protocol address; a name that is not resolved has no NBMA address."""
+    """One that has not answered has no protocol address; a name that is not resolved has no NBMA address.
+
+    One that has registered here needs not answer.
+    """
     watch = KernelWatch(["gre1"], Telemetry())
-    hubs = FrrHubs(VtySockets(nhrpd.directory), ["gre1"], watch, Telemetry())
+    peers = set[tuple[str, Address]]()
+    hubs = FrrHubs(VtySockets(nhrpd.directory), ["gre1"], watch, Telemetry(), lambda *hub: hub in peers)
     interface = ("configure terminal", "interface gre1", "ip nhrp network-id 1")
     nhrpd.run("nhrpd", *interface, "ip nhrp nhs 10.255.0.1 nbma 203.0.113.1", "ip nhrp nhs dynamic nbma hub.invalid")
     expected = [Hub("gre1", ip_address("203.0.113.1"), registered=False, name="203.0.113.1")]
@@ -110,6 +115,8 @@ async def test_its_hubs_are_read(nhrpd: RealNhrpd) -> None:
     while (read := list(await hubs.read())) != expected and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
     assert read == expected
+    peers.add(("gre1", expected[0].nbma_address))
+    assert await hubs.read() == [replace(expected[0], registered=True)]
 
 
 async def test_a_hubs_line_is_removed_and_added_again(nhrpd: RealNhrpd) -> None:

@@ -9,7 +9,7 @@ from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.policy.decision import Accept, Decision, Deny
 from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.policy.reasons import Reason
-from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.policy.request import BindingRequest, BindingType
 from dmvpn_agent.policy.rules import Action, Maintenance
 from factories import ADDRESS, NBMA, UNITS, Clock, certificate, decide, policy, request, spoke
 from fakes.frr import MemoryStore
@@ -271,3 +271,17 @@ def test_after_a_restart_peers_are_judged_again(store: MemoryStore, clock: Clock
 def test_two_requests_with_equal_certificates_are_the_same() -> None:
     """The certificate's identity is its fingerprint, wherever it came from."""
     assert certificate() == certificate()
+
+
+def test_a_peer_has_registered_if_it_is_bound_as_dynamic(store: MemoryStore) -> None:
+    """Before that nhrpd has not made its binding; of type ``nhs`` it is by a registration of this node."""
+    peers = _with_peer(store)
+    assert not peers.has_registered("gre1", NBMA)
+    peers.update_bound(frozenset({ADDRESS}), START)
+    assert peers.has_registered("gre1", NBMA)
+    assert not peers.has_registered("gre2", NBMA)
+    assert not peers.has_registered("gre1", NBMA + 1)
+    asked = replace(request(), binding_type=BindingType.NHS)
+    peers.apply_decision(asked, _accept(asked), START)
+    peers.update_bound(frozenset({ADDRESS}), START)
+    assert not peers.has_registered("gre1", NBMA)

@@ -1,6 +1,7 @@
 """What a node by hand still lacks: placeholders in its files, names of hubs that nothing resolves."""
 
 import asyncio
+import json
 import shutil
 import socket
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.doctor.check import Level
-from dmvpn_agent.doctor.unfinished import read_placeholders, unresolved_hubs
-from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, placeholder_checks
+from dmvpn_agent.doctor.unfinished import mutual_hubs, read_placeholders, unresolved_hubs
+from dmvpn_agent.doctor.unfinished_checks import hub_name_checks, mutual_hub_checks, placeholder_checks
 from dmvpn_agent.frr.terminal import Reply
 
 CHECKOUT = Path(__file__).parents[3]
@@ -67,3 +68,23 @@ def test_a_hub_that_dns_does_not_know_is_a_fault(monkeypatch: pytest.MonkeyPatch
         "hub hub.invalid": Level.FAULT,
         "hub hub2.example.com": Level.WARNING,
     }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "found"),
+    [("-", "dynamic", ("10.255.0.2",)), ("10.255.0.2", "nhs", ()), ("-", "cached", ())],
+    ids=["both register", "only this one", "nobody"],
+)
+def test_hubs_that_register_with_each_other_are_a_fault(protocol: str, kind: str, found: tuple[str, ...]) -> None:
+    """nhrpd refuses the later registration."""
+    nhs = {"interface": "gre1", "fqdn": "203.0.113.2", "nbma": "203.0.113.2", "protocol": protocol}
+    entry = {"interface": "gre1", "type": kind, "protocol": "10.255.0.2", "nbma": "203.0.113.2"}
+
+    class Both:
+        async def run(self, _: str, commands: tuple[str, ...]) -> Reply:
+            row = nhs if "nhs" in commands[0] else entry
+            rows = [row] if commands[0].startswith("show ip ") else []
+            return Reply(0, json.dumps({"attr": {"entriesCount": len(rows)}, "table": rows}))
+
+    assert asyncio.run(mutual_hubs(Both())) == found  # type: ignore[arg-type]
+    assert [one.level for one in mutual_hub_checks(found)] == [Level.FAULT] * len(found)

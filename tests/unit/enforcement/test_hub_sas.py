@@ -8,7 +8,7 @@ import pytest
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial_table import DenialTable
 from dmvpn_agent.charon.sa import IkeSa
-from dmvpn_agent.enforcement.hub_sas import HubSas
+from dmvpn_agent.enforcement.hub_sas import START_UP, HubSas
 from dmvpn_agent.enforcement.hub_state import Hub
 from dmvpn_agent.enforcement.registrations import Registrations
 from dmvpn_agent.enforcement.sa_requests import SaRequests
@@ -50,9 +50,9 @@ class Spoke(FakeHubs):
         stale = StaleSas(self.sas, FakeKernelSas(), lambda: {NBMA}, telemetry, clock.both)
         requests = SaRequests(self.sas, self.sas, stale, telemetry)
         names = self.nhrpd.names(telemetry, dry_run=dry_run)
-        hubs = HubSas(self.sas, requests, self.denials, self, names, clock.uptime, dry_run=dry_run)
+        self.rules = HubSas(self.sas, requests, self.denials, self, names, clock.uptime, dry_run=dry_run)
         terminator = SaTerminator(self.sas, telemetry, clock.uptime, dry_run=dry_run)
-        self.watch = Registrations(self.sas, hubs, None, terminator, clock.uptime)
+        self.watch = Registrations(self.sas, self.rules, None, terminator, clock.uptime)
 
     def arrive(self, number: int = 1, **fields: Any) -> IkeSa:
         """Have charon list an IKE_SA with the hub."""
@@ -60,10 +60,13 @@ class Spoke(FakeHubs):
         self.sas.show()
         return sa
 
-    async def go(self, seconds: float) -> None:
+    async def go(self, seconds: float) -> int:
+        """Let time go by; return how often nhrpd was read."""
+        before = self.reads
         for _ in range(int(seconds * 2)):
             self.clock.advance(0.5)
             await self.watch.check()
+        return self.reads - before
 
 
 @pytest.fixture
@@ -157,9 +160,30 @@ async def test_where_nothing_is_missing_nhrpd_is_read_seldom(spoke: Spoke) -> No
     """Once in half a minute."""
     spoke.arrive()
     await spoke.go(1)
-    before = spoke.reads
+    assert await spoke.go(300) <= 10
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["none", "no answer"])
+async def test_a_node_that_registers_with_nobody_reads_nhrpd_seldom(
+    clock: Clock, telemetry: Telemetry, *, answers: bool
+) -> None:
+    """As most hubs. nhrpd may have read its configuration later than the agent started."""
+    spoke = Spoke(clock, telemetry)
+    spoke.hubs = [] if answers else None
+    await spoke.go(START_UP.total_seconds() + 30)
+    assert await spoke.go(300) <= 10
+
+
+async def test_after_a_restart_of_nhrpd_its_hubs_are_known_soon(spoke: Spoke) -> None:
+    """It connects to the agent before it has read its whole configuration."""
+    spoke.hubs = []
     await spoke.go(300)
-    assert spoke.reads - before <= 10
+    spoke.rules.expect()
+    await spoke.go(20)
+    spoke.sas.initiated.clear()
+    spoke.hubs = [HUB]
+    await spoke.go(4)
+    assert set(spoke.sas.initiated) == {(LOCAL, NBMA)}
 
 
 async def test_one_whose_registration_cannot_be_read_keeps_it(spoke: Spoke) -> None:
@@ -209,6 +233,17 @@ class TestNames:
         spoke.hubs, spoke.nhrpd.addresses = [NAMED], {NBMA + 9}
         await spoke.go(15)
         assert spoke.nhrpd.written == [("configure terminal", "interface gre1", f"no {LINE}", LINE)]
+
+    async def test_the_new_address_is_asked_for_soon(self, spoke: Spoke) -> None:
+        """Until nhrpd has resolved the name, it names no hub."""
+        spoke.hubs, spoke.nhrpd.addresses = [NAMED], {NBMA + 9}
+        await spoke.go(300)
+        spoke.sas.initiated.clear()
+        spoke.hubs = []
+        await spoke.go(6)
+        spoke.hubs = [Hub("gre1", NBMA + 9, name=NAMED.name)]
+        await spoke.go(4)
+        assert set(spoke.sas.initiated) == {(LOCAL, NBMA + 9)}
 
     @pytest.mark.parametrize(
         ("hub", "addresses"),

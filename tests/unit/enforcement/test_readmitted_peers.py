@@ -7,6 +7,7 @@ import pytest
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon import metrics as charon_metrics
 from dmvpn_agent.enforcement import metrics as enforcement_metrics
+from dmvpn_agent.enforcement.hub_state import Hub
 from dmvpn_agent.kernel.xfrm import KernelSa
 from dmvpn_agent.policy.request import BindingType
 from enforcing import REVOKED, Node
@@ -176,6 +177,16 @@ class TestLostWithCharon:
         """``HubSas`` asks for its IKE_SA."""
         node.accept(replace(self.ASKED, binding_type=BindingType.NHS))
         assert await self._calls(node) == []
+
+    async def test_a_hub_that_registers_here_and_is_registered_with_is_asked_for_once(self, node: Node) -> None:
+        """``HubSas`` asks, also where the binding is the other hub's registration, of type ``dynamic``."""
+        node.nhrpd_hubs.hubs = [Hub("gre1", NBMA)]
+        await node.registrations.check()
+        node.accept(self.ASKED)
+        assert await self._calls(node) == []
+        node.clock.advance(1)
+        await node.registrations.check()
+        assert node.sas.initiated == [(LOCAL, NBMA)]
 
     async def test_a_thousand_are_called_ten_at_a_time(self, node: Node) -> None:
         """Each has to authenticate."""

@@ -1,8 +1,12 @@
 """FRR's configuration: an operator's stays, what is missing is added, contradictions are named."""
 
+from dataclasses import replace
+from ipaddress import IPv4Address
+
 import pytest
 
 from dmvpn_agent.setup.frr_text import Comparison, compare, lines, merged, section_text
+from dmvpn_agent.setup.node import Hub
 from dmvpn_agent.setup.templates import frr_conf
 from nodes import hub_bundle, node, spoke_bundle
 
@@ -79,3 +83,14 @@ def test_another_vrfs_instance_is_none_of_ours() -> None:
 
 def test_equal_configurations_differ_in_nothing() -> None:
     assert compare(HUB, HUB) == Comparison()
+
+
+def test_of_two_hubs_the_one_with_the_higher_nbma_address_registers() -> None:
+    """nhrpd refuses one of two that register with each other; of a name the address is not known."""
+    this = node(hub_bundle())
+    hubs = tuple(Hub(str(this.nbma_address + step), IPv4Address("10.255.0.9") + step) for step in (-1, 1))
+    names = (Hub("hub.example.com"),)
+    wanted = frr_conf(replace(this, hubs=(*hubs, *names)))
+    listed = [line.split(" nbma ")[1] for line in wanted.splitlines() if " nhrp nhs " in line]
+    assert listed == [hubs[0].nbma, "hub.example.com"]
+    assert " nhrp nhs " not in frr_conf(replace(this, hubs=hubs[1:]))
