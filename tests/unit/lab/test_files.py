@@ -33,13 +33,14 @@ def test_every_node_has_a_configuration_that_the_agent_takes(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "hubs", "others"), [("policy", 1, 0), ("two-hubs", 2, 1)])
 def test_every_hub_is_named(name: str, hubs: int, others: int) -> None:
-    """A spoke registers with every hub, a hub with every other one, an only hub with none."""
+    """A spoke registers with every hub, a hub with each that has a lower NBMA address, the first one with none."""
     given = prepared(name)
 
     def named(node: str) -> int:
         return sum(line.startswith(" ip nhrp nhs ") for line in given.files[node][FRR_CONF].splitlines())
 
-    assert (named("spoke1"), named(given.scenario.hubs[0].name)) == (hubs, others)
+    first, *_, last = (named(one.name) for one in (given.scenario.hubs[0], *given.scenario.hubs))
+    assert (named("spoke1"), first, last) == (hubs, 0, others)
 
 
 def test_a_hub_with_two_tunnels_is_told_of_both(two: Prepared) -> None:
