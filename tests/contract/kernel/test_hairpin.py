@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from contract.kernel.firewalls import VARIANTS, choose
 from contract.kernel.nflog import Logged, NflogGroup
 from contract.kernel.packets import frame_ipv4, frame_ipv6
 from contract.namespaces import command, in_network_namespace, needs
+from dmvpn_agent.kernel.iptables import chain
 from dmvpn_agent.kernel.iptables.program import Iptables
 from dmvpn_agent.kernel.iptables.reconciler import ChainReconciler
 from dmvpn_agent.kernel.iptables.settings import ChainSettings
+from dmvpn_agent.kernel.nftables import redirect_rule
 from dmvpn_agent.kernel.nftables.program import Nftables
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
 from dmvpn_agent.kernel.nftables.redirect_rule import COUNTER, RedirectRule
@@ -57,16 +60,16 @@ pytestmark = [
 
 @asynccontextmanager
 async def _kept(
-    firewall: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+    firewall: str, directory: Path, monkeypatch: pytest.MonkeyPatch, rule: RedirectRule = RULE
 ) -> AsyncIterator[TableReconciler | ChainReconciler]:
     """A router with the rule kept."""
     command("sh", "-c", ROUTER)
     keeper: TableReconciler | ChainReconciler
     if firewall == "nft":
-        keeper = TableReconciler(TableSettings((), RULE), tuple, Nftables(), Telemetry())
+        keeper = TableReconciler(TableSettings((), rule), tuple, Nftables(), Telemetry())
     else:
         choose(firewall, directory, monkeypatch)
-        keeper = ChainReconciler(ChainSettings(RULE), Iptables(), Telemetry())
+        keeper = ChainReconciler(ChainSettings(rule), Iptables(), Telemetry())
     async with running(keeper.run()):
         await until(lambda: keeper.installed)
         yield keeper
@@ -90,6 +93,30 @@ def address(version: int, short: str) -> str:
     """Return ``1.7.9`` as 10.1.7.9 or 2001:db8:1:7::9."""
     tunnel, network, host = short.split(".")
     return f"10.{short}" if version == 4 else f"2001:db8:{tunnel}:{network}::{host}"
+
+
+@in_network_namespace
+async def test_a_peer_that_makes_up_pairs_keeps_no_other_one_from_its_shortcut(
+    firewall: str, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor from being forwarded: with too many pairs in iptables the kernel would drop the packets of further ones."""
+    monkeypatch.setattr(redirect_rule, "MAX_PAIRS", 64)
+    monkeypatch.setattr(chain, "MAX_PAIRS", 12_000)
+    async with _kept(firewall, tmp_path, monkeypatch, replace(RULE, rate_per_minute=4)):
+        wire = Wire(version)
+        for number in range(200 if firewall == "nft" else 14_000):
+            wire.send(f"1.{number % 200}.1", f"1.{number // 200}.1")
+        with NflogGroup(GROUP) as group:
+            logged: list[Logged] = []
+            async with asyncio.timeout(10):
+                while not any(ip_address(one.source) == _ip(version, "1.250.1") for one in logged):
+                    wire.send("1.250.1", "1.251.1")
+                    await asyncio.sleep(0.01)
+                    logged += group.read()
+
+
+def _ip(version: int, short: str) -> IPv4Address | IPv6Address:
+    return ip_address(address(version, short))
 
 
 async def _logged(group: NflogGroup, at_least: int) -> list[Logged]:

@@ -73,7 +73,7 @@ async def test_iptables_accepts_every_rule_that_can_be_configured(rule: Redirect
     async with _kept(replace(SETTINGS, redirect=rule)):
         for family in ("iptables", "ip6tables"):
             for name in rule.interfaces:
-                assert f"-A dmvpn_agent -i {name} -o {name} -m hashlimit" in _rules(family)
+                assert f"-A dmvpn_agent -i {name} -o {name} -m limit" in _rules(family)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from dmvpn_agent.kernel.iptables import plan
 from dmvpn_agent.kernel.iptables.chain import (
+    MAX_PAIRS,
     SaveFormatError,
     ShownChain,
     desired_chain,
@@ -37,6 +38,22 @@ COMMIT
 """
 
 
+@pytest.mark.parametrize("interfaces", [1, 9])
+@pytest.mark.parametrize(("rate", "burst"), [(4, 1), (60000, 1), (1, 1), (1, 60000)])
+def test_the_pairs_never_become_too_many(rate: int, burst: int, interfaces: int) -> None:
+    """The packets that are looked at while a pair stays known are fewer than the pairs that the kernel can limit."""
+    rule = RedirectRule(tuple(f"gre{number}" for number in range(interfaces)), 3, 24, 24, rate, burst)
+    chain = desired_chain(ChainSettings(rule), 4)
+    assert chain is not None
+    pairs = 0.0
+    for one in chain.rules:
+        words = one.split()
+        at = {word: words[number + 1] for number, word in enumerate(words[:-1])}
+        seconds = int(at["--hashlimit-htable-expire"]) / 1000 + 1  # the kernel forgets once a second
+        pairs += int(at["--limit-burst"]) + int(at["--limit"].removesuffix("/second")) * seconds
+    assert pairs < MAX_PAIRS
+
+
 def test_the_commands_are_the_known_ones() -> None:
     """The contract tests give them to the real iptables-restore."""
     chain = desired_chain(SETTINGS, 4)
@@ -50,7 +67,8 @@ def test_the_commands_are_the_known_ones() -> None:
 -D FORWARD -j dmvpn_agent
 -D FORWARD -j dmvpn_agent
 -D OUTPUT -j dmvpn_agent
--A dmvpn_agent -i gre1 -o gre1 -m hashlimit --hashlimit-upto 4/minute --hashlimit-burst 2 \
+-A dmvpn_agent -i gre1 -o gre1 -m limit --limit 2500/second --limit-burst 10000 \
+-m hashlimit --hashlimit-upto 4/minute --hashlimit-burst 2 \
 --hashlimit-mode srcip,dstip --hashlimit-srcmask 24 --hashlimit-dstmask 16 --hashlimit-htable-max 524288 \
 --hashlimit-htable-expire 30001 --hashlimit-name dmvpn_agent_4_2_24_16 \
 -j NFLOG --nflog-group 3 --nflog-size 128 --nflog-threshold 1

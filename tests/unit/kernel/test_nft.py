@@ -1,6 +1,7 @@
 """The table as an nft script, and as nft shows it."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +38,13 @@ table inet dmvpn_agent {
   }
   set redirected {
     type ipv4_addr . ipv4_addr
-    size 65535
+    size 4096
     flags dynamic,timeout
     timeout 1m
   }
   set redirected6 {
     type ipv6_addr . ipv6_addr
-    size 65535
+    size 4096
     flags dynamic,timeout
     timeout 1m
   }
@@ -51,13 +52,23 @@ table inet dmvpn_agent {
     type filter hook forward priority filter; policy accept;
     iifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
 limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 queue-threshold 1
+    iifname "gre1" oifname "gre1" ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 != @redirected \
+limit rate 100/second burst 100 packets counter name "redirected" log group 1 snaplen 128 queue-threshold 1
     iifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
 ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 \
 queue-threshold 1
+    iifname "gre1" oifname "gre1" ip6 saddr & ffff:ffff:ffff:ffff:: . ip6 daddr & ffff:ffff:ffff:: \
+!= @redirected6 limit rate 100/second burst 100 packets counter name "redirected" log group 1 snaplen 128 \
+queue-threshold 1
     meta sdifname "gre1" oifname "gre1" update @redirected { ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 \
 limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 queue-threshold 1
+    meta sdifname "gre1" oifname "gre1" ip saddr & 255.255.255.0 . ip daddr & 255.255.0.0 != @redirected \
+limit rate 100/second burst 100 packets counter name "redirected" log group 1 snaplen 128 queue-threshold 1
     meta sdifname "gre1" oifname "gre1" update @redirected6 { ip6 saddr & ffff:ffff:ffff:ffff:: . \
 ip6 daddr & ffff:ffff:ffff:: limit rate 4/minute burst 1 packets } counter name "redirected" log group 1 snaplen 128 \
+queue-threshold 1
+    meta sdifname "gre1" oifname "gre1" ip6 saddr & ffff:ffff:ffff:ffff:: . ip6 daddr & ffff:ffff:ffff:: \
+!= @redirected6 limit rate 100/second burst 100 packets counter name "redirected" log group 1 snaplen 128 \
 queue-threshold 1
   }
 }
@@ -77,12 +88,12 @@ def test_a_table_without_sections_is_not_wanted() -> None:
 def test_each_interface_has_a_rule() -> None:
     """Packets from one tunnel to another are not redirected. ``sdifname`` is the interface of one in a VRF."""
     body = replace(RULE, interfaces=("gre1", "gre2")).section().body
-    lines = [line.split(" update ")[0].strip() for line in body.splitlines()]
+    lines = [re.split(" update | ip", line)[0].strip() for line in body.splitlines()]
     assert [line for line in lines if "oifname" in line] == [
-        *['iifname "gre1" oifname "gre1"'] * 2,
-        *['meta sdifname "gre1" oifname "gre1"'] * 2,
-        *['iifname "gre2" oifname "gre2"'] * 2,
-        *['meta sdifname "gre2" oifname "gre2"'] * 2,
+        *['iifname "gre1" oifname "gre1"'] * 4,
+        *['meta sdifname "gre1" oifname "gre1"'] * 4,
+        *['iifname "gre2" oifname "gre2"'] * 4,
+        *['meta sdifname "gre2" oifname "gre2"'] * 4,
     ]
 
 

@@ -19,13 +19,19 @@ from dmvpn_agent.kernel.nftables.shown_table import Count
 TABLE, CHAIN = "security", "dmvpn_agent"
 #: How many pairs of networks the kernel limits at the same time. It drops the packets of further pairs.
 MAX_PAIRS = 524288
+#: The limits of xt_limit: packets a second, and at once. A rate is one of these packets divided by a whole number.
+_MOST = 10_000
+#: How many packets a second are looked at, at most: one peer can make up any number of pairs.
+_LOOKED_AT = 2_500
 #: The longest time in milliseconds that a pair stays known without a packet.
 _LONGEST = 3_600_000
+#: How often, in milliseconds, the kernel forgets idle pairs.
+_COLLECTED = 1000
 
 #: What to do if iptables cannot be run or refuses the chain.
 REMEDY = (
-    "install iptables 1.6.2 or later; the kernel needs xt_hashlimit and xt_NFLOG, for a legacy iptables also"
-    " iptable_security; a legacy iptables needs root, or CAP_NET_RAW and write access to"
+    "install iptables 1.6.2 or later; the kernel needs xt_limit, xt_hashlimit and xt_NFLOG, for a legacy iptables"
+    " also iptable_security; a legacy iptables needs root, or CAP_NET_RAW and write access to"
     " /run/xtables.lock (docs/iptables.md)"
 )
 
@@ -98,7 +104,8 @@ def _redirect(rule: RedirectRule, version: int) -> Iterator[str]:
     """Yield the rule of each interface.
 
     The kernel finds the limits of a name again as they were, whatever a new rule says; so the name has their values.
-    A pair that sent nothing while it gained all its packets back is as good as new, and is forgotten.
+    A pair that sent nothing while it gained all its packets back is as good as new, and is forgotten. Only so many
+    packets reach the limits that the pairs never become too many, on all interfaces together.
     """
     source, destination = (
         (rule.source_prefix_length, rule.destination_prefix_length)
@@ -107,9 +114,12 @@ def _redirect(rule: RedirectRule, version: int) -> Iterator[str]:
     )
     idle = min(max(1000, rule.burst * 60_000 // rule.rate_per_minute + 1), _LONGEST)
     name = f"{CHAIN}_{rule.rate_per_minute}_{rule.burst}_{source}_{destination}"
+    most = (MAX_PAIRS // len(rule.interfaces) - _MOST) * 1000 // (idle + 2 * _COLLECTED)
+    looked_at = _MOST // -(-_MOST // max(1, min(most, _LOOKED_AT)))
     for interface in rule.interfaces:
         yield (
-            f"-i {interface} -o {interface} -m hashlimit --hashlimit-upto {rule.rate_per_minute}/minute"
+            f"-i {interface} -o {interface} -m limit --limit {looked_at}/second --limit-burst {_MOST}"
+            f" -m hashlimit --hashlimit-upto {rule.rate_per_minute}/minute"
             f" --hashlimit-burst {rule.burst} --hashlimit-mode srcip,dstip"
             f" --hashlimit-srcmask {source} --hashlimit-dstmask {destination}"
             f" --hashlimit-htable-max {MAX_PAIRS} --hashlimit-htable-expire {idle} --hashlimit-name {name}"
