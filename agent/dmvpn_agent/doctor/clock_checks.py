@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from dmvpn_agent.doctor.check import Check, Level
-from dmvpn_agent.doctor.node import ClockView, Unknown
+from dmvpn_agent.doctor.clock import ClockView
+from dmvpn_agent.doctor.node import Unknown
 
 #: A file server's clock may differ from the node's.
 TOLERANCE = timedelta(minutes=10)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from dmvpn_agent.doctor.node import ClockView
+from dmvpn_agent.doctor.clock import ClockView
 from dmvpn_agent.runtime.program import ProgramError, run
 from dmvpn_agent.x509.trust import Trust
 

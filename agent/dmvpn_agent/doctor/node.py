@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
+from dmvpn_agent.doctor.clock import ClockView
 from dmvpn_agent.kernel.iptables.chain import NO_CHAINS, Chain, ChainState
 from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
@@ -217,22 +218,6 @@ class RunningView:
     changed: datetime
     read: datetime
     restart_needed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ClockView:
-    """What says if the clock is right.
-
-    ``daemon``: a time daemon that runs, if any. ``synchronised``: whether it has set the clock, ``None`` if that is
-    not known. ``file``: what the agent wrote last, at the time ``written``. ``authorities_from``: when the first of
-    the CA certificates begins to be valid.
-    """
-
-    daemon: str = ""
-    synchronised: bool | None = None
-    file: str = ""
-    written: datetime | None = None
-    authorities_from: datetime | None = None
 
 
 class PortName(StrEnum):

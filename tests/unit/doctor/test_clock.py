@@ -8,9 +8,10 @@ import pytest
 
 from dmvpn_agent.doctor import inspect_clock
 from dmvpn_agent.doctor.check import Level
+from dmvpn_agent.doctor.clock import ClockView
 from dmvpn_agent.doctor.clock_checks import clock_checks
 from dmvpn_agent.doctor.inspect_clock import read_clock
-from dmvpn_agent.doctor.node import ClockView, Unknown
+from dmvpn_agent.doctor.node import Unknown
 from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.runtime.program import Completed, ProgramError
 from dmvpn_agent.x509.trust import Trust
