@@ -78,7 +78,7 @@ def port_checks(node: NodeView, expected: Expected) -> Iterator[Check]:
             continue
         port = _PORTS[name]
         found = {True: "served", False: "another program answers", None: "no program listens"}[view.served]
-        do = f"start {port.program}, or remove {port.key}"
+        do = f'start {port.program}, or set {port.key} = ""'
         if view.served is not None:
             do = (
                 f"stop the other program (`ss -ltnp`), or set {port.key} to another port; then restart {port.program}"
