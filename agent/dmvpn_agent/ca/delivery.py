@@ -73,8 +73,9 @@ def deliver(
             node = find_node(connection, prepare(connection))
             certificate, data, password = _issued(connection, signer, node, request, delivery.form, now)
             out = delivery.out or Path(f"{node.name}.{'pfx' if delivery.form is Form.PFX else 'pem'}")
+            mode = 0o600 if request is None else 0o644
             with own_rights():
-                pending = [stack.enter_context(pending_file(out, data, mode=0o600 if request is None else 0o644))]
+                pending = [stack.enter_context(pending_file(out, data, mode=mode, option="--out"))]
                 if password is not None and delivery.password_file is not None:
                     text = f"{password}\n".encode()
                     pending.append(stack.enter_context(pending_file(delivery.password_file, text, mode=0o600)))

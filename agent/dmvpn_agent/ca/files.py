@@ -35,13 +35,16 @@ class PendingFile:
 
 
 @contextmanager
-def pending_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> Iterator[PendingFile]:
+def pending_file(
+    path: Path, data: bytes, *, mode: int, replace: bool = False, option: str = ""
+) -> Iterator[PendingFile]:
     """Write data to the disk, and let the caller decide when it becomes the file. Raises ``CaError``.
 
+    ``option``: the one by which the operator may name another file.
     So what can fail (no room, no permission, a file of this name) fails before anything else is changed.
     """
     if not replace and path.exists():
-        raise CaError(f"{path} exists already", "move it away, or name another file")
+        raise CaError(f"{path} exists already", f"move it away, or name another file{option and f' ({option})'}")
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         try:

@@ -27,7 +27,7 @@ Action = Callable[[Namespace], Answer]
 
 def add_common(parser: ArgumentParser, action: Action) -> None:
     """Add what every action has."""
-    parser.set_defaults(action=action)
+    parser.set_defaults(action=action, parser=parser)
     add_json(parser)
     parser.add_argument(
         "--database", metavar="PLACE", default=os.environ.get(ENVIRONMENT, DEFAULT_DATABASE),

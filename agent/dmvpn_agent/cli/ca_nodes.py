@@ -193,7 +193,9 @@ def _delivered_lines(delivered: Delivered) -> Iterator[str]:
     elif delivered.password_file is not None:
         yield f"password     in {delivered.password_file}"
     name = delivered.node.name
-    yield f"next         dmvpn-agent ca answers {name} >{name}.toml: networks and hubs, for setup --answers"
+    if delivered.password is not None or delivered.password_file is not None:
+        yield f"next         on the node: dmvpn-agent setup {delivered.file.name}"
+    yield f"answers      dmvpn-agent ca answers {name} >FILE: the CA's networks and hubs, for setup --answers FILE"
 
 
 def node_json(node: Node) -> dict[str, Any]:

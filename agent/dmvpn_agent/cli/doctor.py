@@ -65,4 +65,6 @@ def render(checks: Sequence[Check]) -> Iterator[str]:
             yield printable(f"  expected  {check.expected}")
             yield printable(f"  do        {check.do}")
     count = Counter(check.level for check in checks)
-    yield f"\n{count[Level.FAULT]} faults, {count[Level.WARNING]} warnings, {count[Level.OK]} ok"
+    named = ((Level.FAULT, "fault"), (Level.WARNING, "warning"))
+    found = ", ".join(f"{count[level]} {word}{'' if count[level] == 1 else 's'}" for level, word in named)
+    yield f"\n{found}, {count[Level.OK]} ok"

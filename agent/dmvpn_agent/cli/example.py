@@ -5,7 +5,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from dmvpn_agent.runtime.document import Code, Exit, RequestError
-from dmvpn_agent.runtime.output import complain, say, say_json
+from dmvpn_agent.runtime.output import complain, say, say_file, say_json
 from dmvpn_agent.setup.shipped import TOPICS, shipped
 
 #: The part of each ``runbook_url`` that is the same in all.
@@ -44,9 +44,9 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         say_json("example/1", found)
     elif len(found) == 1:
-        say("".join(found.values()).rstrip("\n"))
+        say_file("".join(found.values()).rstrip("\n"))
     else:
-        say("\n\n".join(f"##### {name}\n{text.rstrip()}" for name, text in found.items()))
+        say_file("\n\n".join(f"##### {name}\n{text.rstrip()}" for name, text in found.items()))
     return Exit.HEALTHY
 
 

@@ -88,7 +88,9 @@ def _option(action: argparse.Action) -> Option:
     takes_value = action.nargs != 0
     choices = tuple(str(one) for one in action.choices) if action.choices else ()
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    text = (action.help or "").replace("%(default)s", str(action.default)).replace("%(default)g", str(action.default))
+    text = action.help or ""
+    for name, shown in (("default", action.default), ("choices", ", ".join(choices))):
+        text = text.replace(f"%({name})s", str(shown)).replace(f"%({name})g", str(shown))
     repeats = isinstance(action, argparse._AppendAction) or action.nargs in {"*", "+"}
     names, value = tuple(action.option_strings), metavar if takes_value else ""
     return Option(names, text.replace("%%", "%"), value, choices, repeats)

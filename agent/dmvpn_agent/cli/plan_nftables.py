@@ -37,7 +37,7 @@ async def _preview(context: JudgingContext) -> TablePreview:
 
 def rules_text(found: TablePreview) -> Iterator[str]:
     """Yield what of the rules differs."""
-    yield from found.rules
+    yield from (line.expandtabs(4) for line in found.rules)
     if found.uncompared:
         yield f"The rules are not compared: {found.uncompared}; run the command as root."
 

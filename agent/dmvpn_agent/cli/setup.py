@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from dmvpn_agent.setup.verdict import Verdict
 
 EXIT_WORKS, EXIT_NOT, EXIT_REFUSED = 0, 1, 2
+_NOT_STARTED = "the files are in place; nothing was started: the same command without --no-start does that"
+_NO_MANAGER = """\
+the files are in place; nothing was started, because no service manager runs here
+next: start the programs in the order of the note above, with the users, groups and capabilities of the units that
+      `dmvpn-agent example systemd` prints; then `dmvpn-agent doctor`"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -150,6 +155,7 @@ async def _set_up(setup: Setup, arguments: Namespace) -> int:
     if arguments.enrol:
         forget_key()
     if arguments.no_start or system.services.manager is Manager.NONE:
+        say(_NOT_STARTED if arguments.no_start else _NO_MANAGER)
         return EXIT_WORKS
     from dmvpn_agent.setup.verdict import reach_verdict  # noqa: PLC0415  the doctor's imports take long
 

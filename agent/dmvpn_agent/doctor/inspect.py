@@ -221,6 +221,8 @@ async def _read(part: Callable[[], Awaitable[V]]) -> V | Unknown:
         return Unknown(f"no answer within {TIMEOUT:g} s")
     except Exception as error:
         words = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:  # without the number
+            words = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
         denied = isinstance(error, PermissionError) or "not permitted" in words or "ermission denied" in words
         return Unknown(words, permission=denied)
 

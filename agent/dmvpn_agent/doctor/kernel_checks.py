@@ -119,7 +119,7 @@ def _forwarding(name: str, forwards: bool | Unknown, setting: str) -> Check:
     if isinstance(forwards, Unknown):
         return unknown(name, forwards, "mount /proc/sys")
     return result(name, forwards, "on" if forwards else "off", "on, because the node is a router",
-                  f"set {setting}=1 in /etc/sysctl.d")  # fmt: skip
+                  f"sysctl -w {setting}=1; a line in /etc/sysctl.d sets it at each boot")  # fmt: skip
 
 
 def _routes(routes: Mapping[Network, str] | Unknown, expected: Expected) -> Iterator[Check]:

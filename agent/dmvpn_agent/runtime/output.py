@@ -28,6 +28,11 @@ def say(text: str) -> None:
     _write(sys.stdout, printable_lines(text))
 
 
+def say_file(text: str) -> None:
+    """Print a file that comes with this program to standard output, as it is: a shell script keeps its tabs."""
+    _write(sys.stdout, text)
+
+
 #: Marks in a text for ``say_painted``: what follows is in this color. They are private-use characters, which
 #: ``printable`` escapes, so that no text from outside contains one.
 RED, GREEN, YELLOW, BOLD, PLAIN = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"

@@ -247,7 +247,7 @@ def _allowed_networks(
         apart = tuple(one for one in blocks if not any(covers(tunnel, one) for tunnel in tunnels))
         if apart:
             return Value(apart, source)
-    return Value(_PRIVATE, _DEFAULT) if role is Role.HUB else Value((), "all")
+    return Value(_PRIVATE, _DEFAULT) if role is Role.HUB else Value((), "a spoke does not limit them")
 
 
 def _uplink_question(uplinks: Sequence[Uplink]) -> str:

@@ -4,9 +4,11 @@ A plan for a machine that is as it must be is empty. The order is the one in whi
 accounts, files, then the services, each after what it needs (charon, tunnel, bridge, agent, FRR).
 """
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from dmvpn_agent.setup import paths as at
 from dmvpn_agent.setup.bundle import Bundle
@@ -130,7 +132,8 @@ def make_plan(node: Node, bundle: Bundle, system: System, *, start: bool = True)
         steps += _started(node, system, changed)
     running = frr_comparison(node, system)
     kept = tuple(f"{' / '.join(there)} (setup's: {wanted[-1]})" for there, wanted in running.kept)
-    return Plan(tuple(steps), kept, tuple(_notes(node, system, start=start)))
+    notes = (*_agent_notes(changed, system), *_notes(node, system, start=start))
+    return Plan(tuple(steps), kept, notes)
 
 
 def frr_comparison(node: Node, system: System) -> Comparison:
@@ -138,6 +141,32 @@ def frr_comparison(node: Node, system: System) -> Comparison:
     conf = system.files.get(at.FRR_CONF)
     text = conf.content.decode(errors="surrogateescape") if conf else ""
     return compare(frr_conf(node), text if system.frr_running is None else system.frr_running)
+
+
+def _agent_notes(changed: tuple[FileStep, ...], system: System) -> Iterator[str]:
+    """Yield what is lost of an ``agent.toml`` that somebody has edited: setup writes the whole file anew."""
+    found = system.files.get(at.AGENT_TOML)
+    for step in changed:
+        if step.path == at.AGENT_TOML and step.content is not None and found is not None:
+            try:
+                present = tomllib.loads(found.content.decode())
+            except ValueError:
+                yield f"{at.AGENT_TOML} is no TOML file, and is written anew"
+                return
+            keys = ", ".join(_other_keys(present, tomllib.loads(step.content.decode())))
+            if keys:
+                yield (f"{at.AGENT_TOML} is written anew; these keys of the present one go or change: {keys}; keep a"
+                       " copy, and write yours again after setup")  # fmt: skip
+
+
+def _other_keys(present: Mapping[str, Any], wanted: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the keys of ``present``, dotted, that ``wanted`` lacks or has with another value."""
+    for key, value in present.items():
+        other = wanted.get(key)
+        if isinstance(value, dict):
+            yield from _other_keys(value, other if isinstance(other, dict) else {}, f"{before}{key}.")
+        elif value != other:
+            yield f"{before}{key}"
 
 
 def _notes(node: Node, system: System, *, start: bool) -> Iterator[str]:
@@ -149,7 +178,8 @@ def _notes(node: Node, system: System, *, start: bool) -> Iterator[str]:
                " without GRE there is no tunnel, without ESP no IPsec: boot the distribution's kernel, or install its"
                " modules")  # fmt: skip
     if start and system.services.manager is Manager.NONE:
-        yield "no service manager runs here: start charon, dmvpn-bridge, dmvpn-agent and FRR in this order"
+        bridge = " `dmvpn-agent bridge`," if node.bridged else ""
+        yield f"no service manager runs here: start charon,{bridge} `dmvpn-agent run` and FRR yourself, in this order"
 
 
 def _is_so(step: FileStep, system: System) -> bool:

@@ -119,7 +119,9 @@ class RecordedNftables(Nftables):
         """Apply commands in one transaction. Raises ``FirewallError``."""
         await super().change(script)
         lines = script.splitlines()
-        self._writer.changed(EntryKind.KERNEL, "nftables", "; ".join(lines[:MAX_NAMED])[:500])
+        whole = any(line.startswith("flush table") for line in lines[:MAX_NAMED])
+        text = "the rules of the agent's table were written again" if whole else "; ".join(lines[:MAX_NAMED])[:500]
+        self._writer.changed(EntryKind.KERNEL, "nftables", text)
 
     async def remove(self) -> None:
         """Remove the agent's table. Raises ``FirewallError``."""

@@ -102,7 +102,8 @@ def _renewal(renewal: dict[str, Any]) -> str:
 
 
 def _trust(trust: dict[str, Any]) -> str:
-    parts = [f"{len(trust['authorities'])} CAs"]
+    authorities = len(trust["authorities"])
+    parts = [f"{authorities} CA{'' if authorities == 1 else 's'}"]
     for crl in trust["crls"]:
         until = f", next update {crl['next_update']}" if crl["next_update"] else ""
         parts.append(f"{crl['revoked']} revoked by {crl['issuer']}{until}")

@@ -240,7 +240,7 @@ def test_what_is_refused_changes_nothing(ca: Ca) -> None:
     before = ca.do("list", "holdings"), ca.do("list", "audit")
     add = ("node", "add", "FIN", "--passphrase-file")
     assert "passphrase is wrong" in ca.refused(*add, "wrong")
-    assert "FIN-1.pfx exists already" in ca.refused(*add, "passphrase")
+    assert "FIN-1.pfx exists already; move it away, or name another file (--out)" in ca.refused(*add, "passphrase")
     assert "directory" in ca.refused(*add, "passphrase", "--out", "missing/x.pfx")
     assert "overlaps 10.1.0.0/16 of FIN" in ca.refused("site", "add", "SWE", "--prefix", "10.1.2.0/24")
     assert "no node 'FIN-9'" in ca.refused("revoke", "FIN-9", "--passphrase-file", "passphrase")

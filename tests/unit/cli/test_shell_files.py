@@ -79,6 +79,31 @@ def test_the_wheel_has_every_file_of_every_topic(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("topic", TOPICS)
+def test_each_file_is_printed_as_it_is(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that is redirected into its place has its tabs."""
+    for name, text in shipped(topic).items():
+        assert printed(capsys, "example", topic, name) == f"{text.rstrip(chr(10))}\n"
+
+
+def test_help_leaves_no_placeholder() -> None:
+    """The manual page and the completions show an option's default and choices, as --help does."""
+    assert [one for command in commands(parser()) for one in placeholders(command)] == []
+
+
+def placeholders(command: Command) -> list[str]:
+    own = [one.help for one in (*command.options, *command.arguments) if "%(" in one.help]
+    return [*own, *(each for action in command.actions for each in placeholders(action))]
+
+
+def test_an_unknown_option_shows_the_usage_of_the_action(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not that of the command, and the name of another action is no hint."""
+    assert main(["ca", "node", "remove", "FIN-1", "--passphrase-file", "x"]) == Exit.USAGE
+    shown = capsys.readouterr().err
+    assert "usage: dmvpn-agent ca node remove" in shown
+    assert "did you mean" not in shown
+
+
 def test_examples_are_written_to_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An existing file stays as it is."""
     (tmp_path / "hub.conf").write_text("mine")

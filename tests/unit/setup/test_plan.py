@@ -167,3 +167,15 @@ def test_a_tunnel_that_exists_stays_the_operators() -> None:
     assert [one.tunnel_by for one in chosen if one] == [TunnelBy.OPERATOR, TunnelBy.IFUPDOWN, TunnelBy.AGENT]
     assert chosen[0]
     assert not any(isinstance(step, Tunnel) for step in make_plan(chosen[0], spoke_bundle(), there).steps)
+
+
+def test_keys_of_an_edited_agent_toml_that_go_are_named() -> None:
+    """Setup writes the file anew: what somebody added or changed there is in a note before he agrees."""
+    (step,) = (one for one in node_files(NODE, spoke_bundle(), MACHINE) if one.path == AGENT_TOML)
+    assert step.content is not None
+    edited = step.content.replace(b"127.0.0.1:19342", b"192.0.2.9:19342") + b'\n[gre_guard]\nmode = "enforce"\n'
+    files = {**MACHINE.files, AGENT_TOML: File(edited, 0o644, "root", "root")}
+    notes = " ".join(make_plan(NODE, spoke_bundle(), replace(MACHINE, files=files)).notes)
+    assert "metrics.listen, gre_guard.mode" in notes
+    files[AGENT_TOML] = File(step.content, 0o644, "root", "root")
+    assert "written anew" not in " ".join(make_plan(NODE, spoke_bundle(), replace(MACHINE, files=files)).notes)

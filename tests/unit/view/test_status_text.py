@@ -64,7 +64,7 @@ def test_crls_and_unusable_files_are_shown() -> None:
     fetch = {"url": "http://ca/a.crl", "succeeded": None, "trouble": "no route"}
     trust = {"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"], "fetches": [fetch]}
     text = status_text(_state(trust=trust))
-    assert "1 CAs; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL;" in text
+    assert "1 CA; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL;" in text
     assert "NOT FETCHED: http://ca/a.crl: no route" in text
 
 
