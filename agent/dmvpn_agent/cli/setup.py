@@ -26,6 +26,7 @@ from dmvpn_agent.setup.bundle import (
     read_router_certificate,
 )
 from dmvpn_agent.setup.choose import choose
+from dmvpn_agent.setup.disk import failure_text
 from dmvpn_agent.setup.enrol import KEY_FOLDER, Enrolment, enrol, forget_key, parse_server
 from dmvpn_agent.setup.ios import ANY_ROUTER, STYLES, parse_interface, router_text
 from dmvpn_agent.setup.journal import JournalUnreadable
@@ -100,7 +101,7 @@ def run(arguments: Namespace) -> int:
         discard(sys.stdout)
         return EXIT_NOT
     except (OSError, MachineError, JournalUnreadable) as error:
-        complain(f"dmvpn-agent: setup: {error}")
+        complain(f"dmvpn-agent: setup: {failure_text(error)}")
         if setup.has_run:
             complain("dmvpn-agent: setup is unfinished: run it again, or `dmvpn-agent setup --undo`")
         return EXIT_NOT

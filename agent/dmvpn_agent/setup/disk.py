@@ -1,11 +1,13 @@
 """Files of the machine: each is replaced as a whole, so that an interruption leaves the old one or the new one."""
 
+import errno
 import grp
 import os
 import pwd
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dmvpn_agent.setup.system import File
@@ -46,15 +48,16 @@ class Disk:
         real = place.resolve() if place.is_symlink() else place
         new = real.with_name(real.name + UNFINISHED)
         self.discard_unfinished(str(real.relative_to(self._root)))
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(file.content)
-            stream.flush()
-            self._own(descriptor, file.owner, file.group)
-            os.fchmod(descriptor, file.mode)
-            os.fsync(descriptor)
-        new.rename(real)
-        _sync(real.parent)
+        with _naming(path):
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(file.content)
+                stream.flush()
+                self._own(descriptor, file.owner, file.group)
+                os.fchmod(descriptor, file.mode)
+                os.fsync(descriptor)
+            new.rename(real)
+            _sync(real.parent)
 
     def remove(self, path: str) -> None:
         """Remove a file. Raises ``OSError``."""
@@ -67,11 +70,12 @@ class Disk:
 
     def append(self, path: str, line: bytes) -> None:
         """Append to a file that only root may read, and wait until it is on the disk. Raises ``OSError``."""
-        descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as stream:
-            stream.write(line)
-            stream.flush()
-            os.fsync(descriptor)
+        with _naming(path):
+            descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "ab") as stream:
+                stream.write(line)
+                stream.flush()
+                os.fsync(descriptor)
 
     def directory_mode(self, path: str) -> int | None:
         """Return the mode of a directory, ``None`` if there is none."""
@@ -116,6 +120,23 @@ class Disk:
         with suppress(KeyError):
             group = grp.getgrgid(status.st_gid).gr_name
         return owner, group
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Name the file in the errors of what is done meanwhile; a write to a full disk raises one that names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
+
+
+def failure_text(error: Exception) -> str:
+    """Return what an operator is told about an error: of a file, its path, and what to do if the disk is full."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    do = {errno.ENOSPC: "; make room, then run setup again", errno.EROFS: "; remount it, then run setup again"}
+    return f"{error.filename}: {error.strerror}{do.get(error.errno or 0, '')}"
 
 
 def _sync(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.choose import Choice, Question, choose
-from dmvpn_agent.setup.disk import Disk
+from dmvpn_agent.setup.disk import Disk, failure_text
 from dmvpn_agent.setup.frr_text import compare
 from dmvpn_agent.setup.journal import Journal
 from dmvpn_agent.setup.machine import Machine, MachineError
@@ -91,9 +91,9 @@ class Setup:
         except (OSError, MachineError) as error:
             if not first:
                 raise
-            self._report(f"fails: {error}; everything is put back")
+            self._report(f"fails: {failure_text(error)}; everything is put back")
             if problems := await self.undo():
-                raise MachineError(f"{error}; and then: {'; '.join(problems)}") from error
+                raise MachineError(f"{failure_text(error)}; and then: {'; '.join(problems)}") from error
             raise
 
     async def _read_back(self, node: Node) -> None:
