@@ -12,7 +12,7 @@ from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.disk import UNFINISHED, Disk
 from dmvpn_agent.setup.journal import Journal
-from dmvpn_agent.setup.machine import Machine
+from dmvpn_agent.setup.machine import Machine, MachineError
 from dmvpn_agent.setup.paths import ALL_PATHS
 from dmvpn_agent.setup.plan import FORWARDING, Plan, make_plan
 from dmvpn_agent.setup.system import File, Firewall, FirewallBy, Manager, System
@@ -93,8 +93,11 @@ class FakeMachine(Machine):
         self.active, self.enabled = {"strongswan", "frr"}, {"strongswan", "frr"}
         self.starts: list[str] = []
         self.links: set[str] = set()
+        self.missing: set[str] = set()
 
     async def run(self, argv: Sequence[str], stdin: str = "") -> Completed:
+        if argv[0] in self.missing:
+            raise MachineError(f"{argv[0]} cannot be started")
         return Completed(self._fuse.burn(lambda: self._status(tuple(argv))), "", "")
 
     def _status(self, argv: tuple[str, ...]) -> int:

@@ -50,7 +50,7 @@ class Undo:
                 for argv in entry.before:
                     await self._try(tuple(argv), any_status=True)
         for entry in [one for one in entries if one.kind == "again"]:
-            await self._try(tuple(entry.before["argv"]))
+            await self._again(tuple(entry.before["argv"]))
             for file in [one for one in entries if one.kind == "file" and one.name in entry.before["writes"]]:
                 self._put_if_changed(file)
         await self._accounts(entries)
@@ -103,6 +103,14 @@ class Undo:
             self._report(f"keeps {entry.name}, which was changed since, as {entry.name}{CHANGED}")
             self._disk.write(entry.name + CHANGED, now)
         self._put(entry.name, before)
+
+    async def _again(self, argv: Argv) -> None:
+        """Have a program read its files; one that was stopped or removed meanwhile has nothing to undo."""
+        try:
+            await self._machine.must(argv)
+        except MachineError as error:
+            self._report(f"  {error}")
+            self._report("  it goes on: the files are as before, and count when that program reads them again")
 
     def _put_if_changed(self, entry: Entry) -> None:
         if (before := self._journal.file_before(entry)) != self._disk.read(entry.name):

@@ -109,3 +109,12 @@ def test_undo_takes_the_rules_back(tmp_path: Path) -> None:
     assert world.undo() == []
     assert rules.read_text() == before
     assert world.is_as_before()
+
+
+def test_a_firewall_that_is_gone_keeps_nothing_from_being_undone(tmp_path: Path) -> None:
+    """Its files are as before; without the program, nothing reads them."""
+    world = World(tmp_path)
+    world.set_up()
+    world.machine.missing.add("awall")
+    assert world.undo() == []
+    assert world.is_as_before()
