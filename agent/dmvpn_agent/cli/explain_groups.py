@@ -46,11 +46,16 @@ def explain_groups(config: Path, sender: Address, receiver: Address, *, as_json:
 def groups_of(address: Address, groups: Groups, peers: Iterable[Peer]) -> tuple[str, ...]:
     """Return the groups that an address belongs to: by a network of the group, or by its peer."""
     named = [group.name for group in groups.groups if any(address in network for network in group.networks)]
-    of_peers = [name for peer in peers if any(address in one for one in peer.own_networks) for name in peer.groups]
+    of_peers = [name for peer in _owners(address, peers) for name in peer.groups]
     return tuple(dict.fromkeys((*named, *of_peers)))
 
 
 def is_restricted(address: Address, peers: Iterable[Peer]) -> bool:
     """Tell whether an address is one of a peer in quarantine or denied, and of no other peer."""
-    owners = [peer.quarantined for peer in peers if any(address in one for one in peer.own_networks)]
-    return bool(owners) and all(owners)
+    return any(peer.quarantined for peer in _owners(address, peers))
+
+
+def _owners(address: Address, peers: Iterable[Peer]) -> list[Peer]:
+    """Return the peers that an address belongs to: those in quarantine, or denied, only if it is of no other."""
+    found = [peer for peer in peers if any(address in one for one in peer.own_networks)]
+    return [peer for peer in found if not peer.quarantined] or found

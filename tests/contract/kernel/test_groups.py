@@ -124,6 +124,31 @@ async def test_no_rule_accepts_a_peer_that_is_quarantined_or_denied() -> None:
             assert await _passes(*pair)
 
 
+@pytest.mark.parametrize(
+    "networks", [("10.0.0.0/14", "2001:db8::/44"), ("10.2.0.0/25", "10.2.1.0/25", "2001:db8:2::/64")]
+)
+@pytest.mark.parametrize("groups", [ISOLATED, CLOSED], ids=["branches are apart", "closed by default"])
+@in_network_namespace
+async def test_a_peer_in_quarantine_takes_nothing_from_a_peer_that_has_its_addresses_now(
+    networks: tuple[str, ...], groups: Groups
+) -> None:
+    """Neither is that peer restricted, nor does it get into the group of the one in quarantine."""
+    command("sh", "-c", ROUTER)
+    quarantined = replace(
+        PEERS[0], prefixes=tuple(map(ip_network, networks)), protocol_address=ip_address("10.255.0.99"), identity="9"
+    ).in_quarantine()
+    peers = [quarantined, PEERS[0]]
+    table = TableReconciler(TableSettings(("gre1",), groups=groups), lambda: tuple(peers), Nftables(), Telemetry())
+    async with running(table.run()):
+        await until(lambda: table.installed)
+        assert not await _passes(1, 2)
+        peers.append(replace(PEERS[1], groups=("servers",)))
+        table.trigger()
+        await until(lambda: "10.2.0.0/24" in command("nft", "list", "set", "inet", "dmvpn_agent", "group4_servers"))
+        assert await _passes(1, 2)
+        assert await _passes(2, 1)
+
+
 @pytest.mark.parametrize(("groups", "passes"), [(ISOLATED, True), (ONE_PAIR, False)], ids=["apart", "closed"])
 @in_network_namespace
 async def test_a_default_route_puts_nobody_into_a_group(groups: Groups, passes: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmvpn_agent.cli.explain_groups import groups_of
+from dmvpn_agent.cli.explain_groups import groups_of, is_restricted
 from dmvpn_agent.cli.main import main
 from dmvpn_agent.policy.groups import Group, Groups
 from documented import assert_documented
@@ -64,6 +64,17 @@ def test_an_address_has_the_groups_of_its_peer() -> None:
     assert groups_of(peer.protocol_address, groups, [peer]) == ("a",)
     assert groups_of(peer.prefixes[0][7], groups, [peer]) == ("a",)
     assert groups_of(peer.nbma_address, groups, [peer]) == ()
+
+
+def test_an_address_that_an_accepted_peer_has_too_is_that_peers_alone() -> None:
+    """As in the kernel's sets."""
+    groups = Groups((Group("a"), Group("b")))
+    quarantined = replace(spoke(1), groups=("a",)).in_quarantine()
+    address = quarantined.suspended[0][7]
+    other = replace(spoke(2), prefixes=quarantined.suspended[:1], groups=("b",))
+    assert groups_of(address, groups, [quarantined, other]) == ("b",)
+    assert groups_of(address, groups, [quarantined]) == ("a",)
+    assert [is_restricted(address, peers) for peers in ([quarantined, other], [quarantined])] == [False, True]
 
 
 def test_the_document_is_documented(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,12 @@ Packets are assigned to groups by their addresses, so that the rules hold in bot
 source filter makes the source addresses true.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import product
 
-from dmvpn_agent.addresses import IP_VERSIONS, Network
+from dmvpn_agent.addresses import IP_VERSIONS, Network, covers, overlap
 from dmvpn_agent.kernel.nftables.section import RECEIVED_IN_VRF, Section, SectionName, element
 from dmvpn_agent.kernel.nftables.source_filter import outermost
 from dmvpn_agent.policy.groups import ANY, GroupRule, Groups
@@ -28,19 +30,19 @@ def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[
     """Return the section for these peers.
 
     A peer in quarantine stays in its groups: without them only ``groups.accept`` would decide about its packets. Only
-    rules that drop hold for it.
+    rules that drop hold for it. What another peer has now is that peer's.
     """
     peers = tuple(peers)
+    held = _Held(network for peer in peers if not peer.quarantined for network in peer.own_networks)
     members: dict[str, dict[Network, None]] = defaultdict(dict)
     for group in groups.groups:
         for network in group.networks:
             members[f"group{network.version}_{group.name}"][network] = None
     for peer in peers:
-        for name in peer.groups:
-            for network in peer.own_networks:
-                members[f"group{network.version}_{name}"][network] = None
-    for network in _restricted_networks(peers):
-        members[f"{_RESTRICTED}{network.version}"][network] = None
+        own = held.rest(peer.own_networks) if peer.quarantined else peer.own_networks
+        sets = (*(f"group{{}}_{name}" for name in peer.groups), *([f"{_RESTRICTED}{{}}"] if peer.quarantined else []))
+        for name, network in product(sets, own):
+            members[name.format(network.version)][network] = None
     names = [f"{_RESTRICTED}{version}" for version in IP_VERSIONS]
     names += [f"group{version}_{group.name}" for group in groups.groups for version in IP_VERSIONS]
     elements = {
@@ -49,13 +51,35 @@ def groups_section(groups: Groups, interfaces: tuple[str, ...], peers: Iterable[
     return Section(SectionName.GROUPS, _body(groups, interfaces, names), elements)
 
 
-def _restricted_networks(peers: tuple[Peer, ...]) -> frozenset[Network]:
-    """Return the networks of peers in quarantine that no other peer has."""
-    restricted = {network for peer in peers if peer.quarantined for network in peer.own_networks}
-    if not restricted:
-        return frozenset()
-    free = {network for peer in peers if not peer.quarantined for network in peer.own_networks}
-    return frozenset(one for one in restricted if one not in free)
+class _Held:
+    """The networks of the peers that are not in quarantine."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        by_version: dict[int, dict[Network, None]] = {version: {} for version in IP_VERSIONS}
+        for network in networks:
+            by_version[network.version][network] = None
+        self._networks = {version: tuple(outermost(found)) for version, found in by_version.items()}
+        self._starts = {
+            version: [int(one.network_address) for one in found] for version, found in self._networks.items()
+        }
+
+    def rest(self, networks: Iterable[Network]) -> Iterator[Network]:
+        """Yield what of these networks lies in none of them."""
+        for network in networks:
+            starts = self._starts[network.version]
+            first = max(0, bisect_left(starts, int(network.network_address)) - 1)
+            last = bisect_right(starts, int(network.broadcast_address))
+            held = self._networks[network.version][first:last]
+            yield from _rest(network, [one for one in held if overlap(one, network)])
+
+
+def _rest(network: Network, held: list[Network]) -> Iterator[Network]:
+    """Yield what of a network lies in none of these, each of which overlaps it."""
+    if not held:
+        yield network
+    elif not covers(held[0], network):
+        for half in network.subnets():
+            yield from _rest(half, [one for one in held if overlap(one, half)])
 
 
 def _body(groups: Groups, interfaces: tuple[str, ...], names: Iterable[str]) -> str:
