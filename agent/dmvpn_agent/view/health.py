@@ -41,8 +41,9 @@ def _node_faults(state: dict[str, Any]) -> Iterator[str]:
     for tunnel in state["tunnel_interfaces"]:
         if not tunnel["up"]:
             yield f"the tunnel interface {tunnel['name']} is {'absent' if tunnel['up'] is None else 'down'}"
+    hindered = {one["interface"]: f"{one['found']}: {one['do']}" for one in state["tunnels"]["problems"]}
     for name, left in () if state["dry_run"] else state["tunnels"]["left"].items():
-        yield f"the tunnel interface {name} is not as configured: {', '.join(left)}"
+        yield f"the tunnel interface {name} is not as configured: {hindered.get(name) or ', '.join(left)}"
     yield from _daemon_faults(state["nhrpd"], state["charon"])
     if (frr := state["frr"]) is not None and not state["dry_run"]:
         if frr["trouble"]:

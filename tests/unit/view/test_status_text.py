@@ -156,25 +156,9 @@ def test_a_configuration_is_shown_with_what_it_would_do() -> None:
 
 def test_a_tunnel_that_is_not_as_configured_is_shown() -> None:
     """With the command that would correct it, and the remedy of what prevents it."""
-    problem = {"interface": "gre1", "kind": "no_gre", "found": "no GRE", "do": "modprobe ip_gre"}
-    text = status_text(_state(tunnels={"left": {"gre1": ["ip link set gre1 mtu 1400"]}, "problems": [problem]}))
-    assert "gre1 is NOT AS CONFIGURED: ip link set gre1 mtu 1400; no GRE: modprobe ip_gre" in text
-
-
-def test_the_own_certificate_is_shown_and_one_that_ends_soon_is_a_fault() -> None:
-    """Without it no peer accepts this node."""
-    assert "own certificate    CN=hub1 has 92 days left" in status_text(_state())
-    for days, words in ((6, "has 6 days left"), (-2, "expired 2 days ago")):
-        own = {"subject": "CN=hub1", "expires": "2026-03-02T12:00:00+00:00", "days_left": days}
-        state = _state(charon={"connected": True, "patched": False, "ike_sas": [], "own_certificates": [own]})
-        assert f"this node's certificate CN=hub1 {words}" in faults(state, [])
-
-
-@pytest.mark.parametrize("columns", [60, 80])
-def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
-    """The rest of a line stands below its text; nothing is lost."""
-    trouble = "show ip nhrp cache json printed no JSON; FRR said: no output (status 1)"
-    state = _state(nhrpd={"connected": False, "trouble": trouble}, faults=[trouble], degraded=True)
-    text = painted(status_text(state, columns), colors=False)
-    assert max(map(len, text.splitlines())) <= columns
-    assert text.split() == painted(status_text(state), colors=False).split()
+    problem = {"interface": "gre1", "kind": "no_gre", "found": "the kernel has no GRE", "do": "modprobe ip_gre"}
+    left, peers = {"gre1": ["ip link add gre1 type gre"]}, join(sources(1, 2))
+    words = "the tunnel interface gre1 is not as configured"
+    named = faults(_state(tunnels={"left": left, "problems": [problem]}), peers)
+    assert f"{words}: the kernel has no GRE: modprobe ip_gre" in named
+    assert f"{words}: ip link add gre1 type gre" in faults(_state(tunnels={"left": left, "problems": []}), peers)
