@@ -48,8 +48,12 @@ def test_resync_corrects_what_somebody_changed_by_hand(
 
         assert agent.ask() == b"eventid=1\nresult=accept\n\n"
         until_now(lambda: has_neighbor() and agent.status()["frr"]["in_sync"])
-        bgpd.type("configure terminal", "router bgp 65000", "no neighbor 10.255.0.2")
-        assert not has_neighbor()
+
+        def removed() -> bool:
+            bgpd.type("configure terminal", "router bgp 65000", "no neighbor 10.255.0.2")
+            return not has_neighbor()
+
+        until_now(removed)  # a pass that the acceptance caused may have begun before
         assert main(["resync", "--json", "--config", str(agent.config)]) == 0
         assert json.loads(capsys.readouterr().out)["data"] == {"command": "resync", "resync": "started"}
         until_now(has_neighbor)
