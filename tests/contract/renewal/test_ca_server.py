@@ -72,7 +72,7 @@ class CaServer:
         with self.log.open("wb") as log:
             argv = [sys.executable, "-c", _HARDENED, "-m", "dmvpn_agent.cli", "ca", "serve", *words, *listen]
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
-        until_now(self._answers)
+        until_now(self._answers, within=120)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
