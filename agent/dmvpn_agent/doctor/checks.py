@@ -4,6 +4,7 @@ from dmvpn_agent.doctor.bgpd_checks import bgpd_checks
 from dmvpn_agent.doctor.charon_checks import charon_checks, trap_checks
 from dmvpn_agent.doctor.check import Check, Level
 from dmvpn_agent.doctor.clock_checks import clock_checks
+from dmvpn_agent.doctor.firewall_checks import firewall_checks
 from dmvpn_agent.doctor.guard_checks import guard_checks
 from dmvpn_agent.doctor.kernel_checks import kernel_checks, tunnel_checks
 from dmvpn_agent.doctor.mtu_checks import mtu_checks
@@ -32,6 +33,7 @@ def check_node(node: NodeView, expected: Expected) -> tuple[Check, ...]:
         *tunnel_checks(node, expected),
         *mtu_checks(node, expected),
         *kernel_checks(node, expected),
+        *firewall_checks(node.firewalls),
         *source_routing_checks(node, expected),
         *guard_checks(node, expected),
         *trust_checks(node, expected),

@@ -25,6 +25,7 @@ from dmvpn_agent.crls.distribution_points import distribution_points
 from dmvpn_agent.crls.settings import CrlSettings
 from dmvpn_agent.doctor.inspect_charon import read_charon, swanctl_confined
 from dmvpn_agent.doctor.inspect_clock import read_clock
+from dmvpn_agent.doctor.inspect_firewalls import read_firewalls
 from dmvpn_agent.doctor.inspect_nftables import guard_refusal, read_table, section_refusals, titled_sections
 from dmvpn_agent.doctor.inspect_ports import read_ports
 from dmvpn_agent.doctor.inspect_routes import read_nbma_routes, read_rp_filters
@@ -141,6 +142,7 @@ async def inspect(config: Config, nhrpd_vici: Path = Path(NHRPD_VICI)) -> NodeVi
         placeholders=await _read(read_placeholders),
         nbma_routes=await _read(lambda: read_nbma_routes(config.uplink, links)),
         clock=await _read(lambda: read_clock(config.state_directory, trust)),
+        firewalls=await _read(lambda: read_firewalls(config, links)),
         rp_filters=await _read(lambda: read_rp_filters(config.tunnels)),
     )
 

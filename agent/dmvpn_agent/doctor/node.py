@@ -13,6 +13,7 @@ from dmvpn_agent.addresses import Network
 from dmvpn_agent.bgp.problem import BgpProblem
 from dmvpn_agent.charon.sa import Authentication
 from dmvpn_agent.doctor.clock import ClockView
+from dmvpn_agent.kernel.firewalls.flows import NO_FIREWALLS, FirewallView
 from dmvpn_agent.kernel.iptables.chain import NO_CHAINS, Chain, ChainState
 from dmvpn_agent.kernel.links.preview import NO_LINKS, LinkPreview
 from dmvpn_agent.kernel.nftables.source_filter import FilterMode
@@ -254,6 +255,9 @@ class NodeView:
     ``mutual_hubs``: see ``unfinished.mutual_hubs``. ``placeholders``: where FRR's, strongSwan's and the tunnel's
     files have some left. ``nbma_routes``: of the NBMA addresses of uplinks and tunnels; ``rp_filters``: what is in
     force for each tunnel interface that exists.
+    ``placeholders``: where FRR's, strongSwan's and the tunnel's files have some left. ``nbma_routes``: of the NBMA
+    addresses of uplinks and tunnels; ``rp_filters``: what is in force for each tunnel interface that exists.
+    ``firewalls``: what the rules of other programs drop.
     ``running`` is ``None`` if no agent answers, which another check reports.
     """
 
@@ -288,3 +292,4 @@ class NodeView:
     rp_filters: Mapping[str, int] | Unknown = field(default_factory=dict)
     running: RunningView | None = None
     clock: ClockView | Unknown = field(default_factory=ClockView)
+    firewalls: FirewallView | Unknown = NO_FIREWALLS
