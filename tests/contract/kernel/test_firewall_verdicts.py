@@ -58,6 +58,7 @@ NFT = {
     "a mark": (f"chain f {{ {HOOK} policy drop; meta mark 7 accept\n }}", False, True),
     "a limit": (f"chain f {{ {HOOK} limit rate 100/second accept; drop\n }}", False, False),
     "an address, then return": (f"chain f {{ {HOOK} ip saddr 10.1.0.7 return; drop\n }}", False, False),
+    "the kind of destination": (f"chain f {{ {HOOK} fib daddr type local accept; drop\n }}", True, True),
     "IPsec": (f"chain f {{ {HOOK} meta secpath missing drop\n }}", True, True),
 }  # fmt: skip
 
@@ -88,6 +89,7 @@ IPTABLES = {
     "goto": ("-N c\n-P FORWARD DROP\n-A FORWARD -g c\n-A FORWARD -j ACCEPT", True, True),
     "an address": ("-A FORWARD -s 10.1.0.7 -j DROP", False, True),
     "an address before": ("-P FORWARD DROP\n-A FORWARD -s 10.1.0.0/16 -j ACCEPT", False, False),
+    "the kind of destination": ("-A FORWARD -m addrtype --dst-type LOCAL -j ACCEPT\n-A FORWARD -j DROP", True, True),
     "IPsec": ("-A FORWARD -m policy --dir in --pol none -j DROP", True, True),
     "a limit": ("-A FORWARD -m limit --limit 100/sec -j ACCEPT\n-A FORWARD -j DROP", False, False),
     "not TCP": ("-A FORWARD ! -p tcp -j DROP", True, True),

@@ -105,5 +105,6 @@ _KNOWN: Mapping[str, tuple[Field, _Read]] = {
     "--dports": (Field.PORT, _ports),
     "--ctstate": (Field.STATE, _states),
     "--state": (Field.STATE, _states),
+    "--dst-type": (Field.DESTINATION, _states),
     "--pol": (Field.IPSEC, lambda text: (int(text == "ipsec"),)),
 }

@@ -102,6 +102,9 @@ def _field(left: Any) -> tuple[Field, tuple[Condition, ...]]:
         return _META.get(value["key"], Field.OTHER), ()
     if kind == "ct":
         return {"state": Field.STATE, "status": Field.STATUS}.get(value["key"], Field.OTHER), ()
+    if kind == "fib":
+        asks_kind = value["result"] == "type" and value["flags"] in (["daddr"], "daddr")
+        return Field.DESTINATION if asks_kind else Field.OTHER, ()
     if kind != "payload" or "protocol" not in value:
         return Field.OTHER, ()
     protocol, name = value["protocol"], value["field"]

@@ -16,6 +16,7 @@ class Field(StrEnum):
     STATE = "state"
     STATUS = "status"
     IPSEC = "IPsec"
+    DESTINATION = "kind of destination"
     OTHER = "other"
 
 
@@ -63,6 +64,7 @@ class Packet:
             Field.STATE: "new",
             Field.STATUS: None,
             Field.IPSEC: int(self.ipsec),
+            Field.DESTINATION: "unicast" if self.sent_by else "local",
         }
         return values[what]
 
