@@ -70,6 +70,11 @@ class FakeSas:
     def certificates_complete(self, interface: str, address: Address) -> bool:
         return self.settled or len(self.certificates_at(interface, address)) == len(self.sas_at(address))
 
+    def find_no_certificate(self, identity: str) -> None:
+        """Have the bridge store that it found none for the IKE_SAs of a peer."""
+        self._unproven.add(identity)
+        self.settled = True
+
     def at_look(self, number: int, happens: Callable[[], object]) -> None:
         """Call ``happens`` at the refresh with this number."""
         self._at_look[number] = happens
@@ -105,7 +110,12 @@ class FakeSas:
         if self.away or self.connecting:
             return None
         return frozenset(
-            IkePeer(sa.remote_id, sa.remote_id not in self._psk, unproven=sa.remote_id in self._unproven)
+            IkePeer(
+                sa.remote_id,
+                sa.remote_id not in self._psk,
+                unproven=sa.remote_id in self._unproven,
+                certificate=self.certificates[sa.unique_id].identity if sa.unique_id in self.certificates else "",
+            )
             for sa in self.sas_of(interface, address)
         )
 

@@ -91,7 +91,8 @@ class SaLookup:
         present = self._present(request) or frozenset()
         if isinstance(request.certificate, Certificate):
             unconfirmed = policy.confirms_certificates and not is_confirmed(request.certificate, present)
-            return unconfirmed or is_superseded(request.certificate, self._proven(request))
+            superseded = is_superseded(request.certificate, self._proven(request))
+            return unconfirmed or superseded or self._is_confirmed_by_name_only(request, policy)
         if request.certificate is not None or (present and not any(map(is_proven, present))):
             return False
         completed = with_sa_certificate(replace(request, ike_peers=present), self._proven(request))
@@ -107,19 +108,36 @@ class SaLookup:
             async with asyncio.timeout(ASK_TIMEOUT):
                 await self._source.refresh()
                 answered = True
-                while self._may_come(request) and self.is_insufficient(request, policy):
+                while self._may_come(request, policy) and self.is_insufficient(request, policy):
                     await asyncio.sleep(ASK_PAUSE)
                     await self._source.refresh()
         except Exception as error:
             log.warning("charon_not_asked", why=str(error) or type(error).__name__)
         return answered
 
-    def _may_come(self, request: BindingRequest) -> bool:
+    def _may_come(self, request: BindingRequest, policy: Policy) -> bool:
         """Tell whether a later read can show more: a certificate, or charon if the agent has just started."""
         certificate = request.certificate
         if isinstance(certificate, Certificate) and is_superseded(certificate, self._proven(request)):
             return not self._source.certificates_complete(request.interface, request.nbma_address)
-        return certificate is None or self._present(request) is None
+        by_name_only = self._is_confirmed_by_name_only(request, policy)
+        return by_name_only or certificate is None or self._present(request) is None
+
+    def _is_confirmed_by_name_only(self, request: BindingRequest, policy: Policy) -> bool:
+        """Tell whether only IKE_SAs confirm a request's certificate whose own certificate is awaited.
+
+        nhrpd keeps certificates by address. The IKE_SA may have come since, from a peer with the same name whose
+        certificate another CA issued: the bridge finds none for it.
+        """
+        certificate, present = request.certificate, self._present(request) or frozenset()
+        if not (isinstance(certificate, Certificate) and policy.confirms_certificates):
+            return False
+        known = frozenset(one for one in present if one.certificate)
+        return (
+            is_confirmed(certificate, present)
+            and not is_confirmed(certificate, known)
+            and not self._source.certificates_complete(request.interface, request.nbma_address)
+        )
 
     def _present(self, request: BindingRequest) -> frozenset[IkePeer] | None:
         return self._source.peers_at(request.interface, request.nbma_address)

@@ -134,10 +134,10 @@ class Certificates:
         sas, self._authenticated = self._authenticated, []
         await self._cache.remember(session)
         cached = tuple(self._cache.remembered())
-        if not (unknown := await self._proving(session, await self._unknown_by_public_key(session, sas), cached)):
+        if not (by_public_key := await self._unknown_by_public_key(session, sas)):
             return
         index = self._index(cached)
-        for sa in await self._without_namesake(session, unknown, index, cached):
+        for sa in await self._by_ours_only(session, by_public_key, index, cached):
             chosen = choose(sa, self._matches(sa, index, cached), self._clock())
             if isinstance(chosen, Chosen) and not chosen.wider:
                 self._keep(sa, index, chosen.certificate)
@@ -151,11 +151,9 @@ class Certificates:
         if not by_public_key:
             return
         cached = tuple(await self._cache.read(session) | remembered)
-        by_public_key = await self._proving(session, by_public_key, cached)
         index = self._index(cached)
         renewable: list[tuple[IkeSa, list[Certificate]]] = []
-        unknown = await self._without_namesake(session, by_public_key, index, cached)
-        for sa in self._unknown(unknown):
+        for sa in self._unknown(await self._by_ours_only(session, by_public_key, index, cached)):
             matches = self._matches(sa, index, cached)
             chosen = choose(sa, matches, self._clock())
             if chosen.renewable:
@@ -175,28 +173,31 @@ class Certificates:
         await self._connections.update(session, unknown)
         return [sa for sa in unknown if self._connections.of(sa) is Authentication.PUBLIC_KEY]
 
-    async def _proving(self, session: CharonSession, sas: Sequence[IkeSa], cached: Sequence[bytes]) -> list[IkeSa]:
-        """Return those of these IKE_SAs whose connection takes certificates of the operator's CAs only.
+    async def _by_ours_only(
+        self, session: CharonSession, sas: Sequence[IkeSa], index: CertificateIndex, cached: Sequence[bytes]
+    ) -> list[IkeSa]:
+        """Return those of these IKE_SAs whose peer can have used only a certificate of the operator's CAs.
 
-        Of the others the method counts as unknown: once the operator has named the CAs, they authenticate again.
+        Of the others the method counts as unknown: once the operator has mended the cause, they authenticate again.
         """
-        served = await self._look_for_foreign(session, cached) if sas else _nobody
-        others = [sa for sa in sas if served(sa.name) or not self._proves(sa.name)]
+        causes = await self._other_acceptable(session, sas, index, cached)
+        others = [sa for sa in sas if sa.spis in causes]
         self._connections.note(others, Authentication.OTHER)
         for sa in others:
-            self._report_not_found(sa, SERVED_BY_FOREIGN)
-        return [sa for sa in sas if sa not in others]
+            self._report_not_found(sa, causes[sa.spis])
+        return [sa for sa in sas if sa.spis not in causes]
 
-    async def _without_namesake(
-        self, session: CharonSession, sas: Iterable[IkeSa], index: CertificateIndex, cached: Sequence[bytes]
-    ) -> list[IkeSa]:
-        """Return those of these IKE_SAs whose peer cannot have used a certificate that charon has itself.
+    async def _other_acceptable(
+        self, session: CharonSession, sas: Sequence[IkeSa], index: CertificateIndex, cached: Sequence[bytes]
+    ) -> dict[str, NotFound]:
+        """Return by SPIs which other certificates charon can have accepted for these IKE_SAs.
 
-        Such a one need not be of a CA, unless the connection names its CAs. Of the others the method counts as
-        unknown: once charon has it no more, they authenticate again.
+        Those of other CAs that it trusts, and, if the connection does not name its CAs, those that it has itself.
         """
+        served = await self._look_for_foreign(session, cached)
+        causes = {sa.spis: SERVED_BY_FOREIGN for sa in sas if served(sa.name) or not self._proves(sa.name)}
         namesakes: dict[str, Set[bytes]] = {}
-        for sa in filter(lambda one: self._takes_any(one.name), sas):
+        for sa in (one for one in sas if one.spis not in causes and self._takes_any(one.name)):
             matching = {match.certificate.der for match in index.matching(sa.remote_id)}
             foreign = {der for der in matching if not self._is_ours(der, cached)}
             if foreign != matching:  # otherwise it gets none of ours anyway
@@ -204,11 +205,7 @@ class Certificates:
         loaded = await self._foreign.loaded(session, frozenset[bytes]().union(*namesakes.values()))
         found = {spis: loaded & ders for spis, ders in namesakes.items() if loaded & ders}
         self._namesakes |= found
-        others = [sa for sa in sas if sa.spis in found]
-        self._connections.note(others, Authentication.OTHER)
-        for sa in others:
-            self._report_not_found(sa, NAMESAKE)
-        return [sa for sa in sas if sa.spis not in found]
+        return causes | dict.fromkeys(found, NAMESAKE)
 
     def _takes_any(self, name: str) -> bool:
         """Tell whether a round of a connection names no CA."""
@@ -277,7 +274,3 @@ class Certificates:
         self._telemetry.increment(metrics.BRIDGE_CERTIFICATES_MISSING)
         log.warning("certificate_not_found", remote_id=sa.remote_id, nbma_address=str(sa.remote_host), why=none.why,
                     consequence="nhrpd is given none, and the agent denies the peer", do=none.todo)  # fmt: skip
-
-
-def _nobody(_: str) -> bool:
-    return False

@@ -1,5 +1,6 @@
 """A CA that charon trusts and the policy does not: its holders are not our peers, on two real charons."""
 
+import asyncio
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,10 +18,12 @@ from contract.charons import needs_charon
 from contract.impersonation import ELSEWHERE, ONE, OWN, VICTIM, Scene, conn, scene_of
 from dmvpn_agent.admission import sa_lookup
 from dmvpn_agent.bridge.authority_files import AuthorityFiles, IsOurs
+from dmvpn_agent.bridge.ike_sa_certificates import IkeSaCertificates
 from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
 from factories import authority_pem
+from fakes.waiting import until
 
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
 
@@ -46,8 +49,8 @@ async def _trust(side: Side) -> None:
     await side.ask("load-cert", {"type": "X509", "flag": "CA", "data": DER_cert_to_PEM_cert(OFFICE)})
 
 
-async def _attack(scene: Scene, by: bytes = b"") -> bool:
-    """Have somebody of the office come as the victim, by this certificate; return whether charon lets him in."""
+async def _come(scene: Scene, by: bytes = b"") -> None:
+    """Have somebody of the office come as the victim, by this certificate."""
     certificate = DER_cert_to_PEM_cert(by or foreign_ca.certificate("Office CA", SUBJECT))
     made: dict[str, Any] = conn(scene.peer, scene.node, (OWN,), (OWN,), scene.node.host, ELSEWHERE)
     made |= {"local-0": {"auth": "pubkey", "certs": [certificate]}, "local_addrs": [ELSEWHERE]}
@@ -55,10 +58,38 @@ async def _attack(scene: Scene, by: bytes = b"") -> bool:
     await scene.peer.ask("load-conn", {"attack": made})
     with suppress(CommandFailed):
         await scene.peer.ask("initiate", {"ike": "attack", "child": "dmvpn", "timeout": "10000"})
+
+
+async def _attack(scene: Scene, by: bytes = b"") -> bool:
+    """Have him come; return whether charon lets him in."""
+    await _come(scene, by)
     await scene.look()
     while not scene.watch.certificates_complete("gre1", ip_address(ELSEWHERE)):
         await scene.look()
     return ELSEWHERE in {str(sa.remote_host) for sa in await scene.node.sas()}
+
+
+async def test_the_agent_waits_until_the_bridge_has_looked(
+    tmp_path: Path, ours: IsOurs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nhrpd shows the victim's certificate, and asks before the bridge has stored that it found none."""
+    held: list[tuple[IkeSaCertificates, str, str]] = []
+    note = IkeSaCertificates.note_not_found
+    monkeypatch.setattr(IkeSaCertificates, "note_not_found", lambda *args: held.append(args))
+    monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 8.0)
+    async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
+        for side in (scene.node, scene.peer):
+            await _trust(side)
+        await _come(scene)
+        await until(lambda: bool(held))
+        await scene.look()
+        before = scene.watch.ike_sas
+        assert not scene.watch.certificates_complete("gre1", ip_address(ELSEWHERE))
+        asked = asyncio.create_task(scene.ask("gre1", ELSEWHERE, VICTIM))
+        await until(lambda: scene.watch.ike_sas is not before)
+        for args in held:
+            note(*args)
+        assert (await asked).reason is Reason.CERTIFICATE_UNCONFIRMED
 
 
 async def _name_ca(scene: Scene) -> None:

@@ -286,6 +286,36 @@ class TestProof:
         node.sas.at_look(3, lambda: node.sas.certificates.update({1: certificate()}))
         assert isinstance(await node.ask_waiting(AuthorizeBinding(1, request(certificate=None))), Accept)
 
+    @pytest.mark.parametrize("foreign", [True, False], ids=["none of ours", "the one that nhrpd shows"])
+    async def test_the_certificate_of_a_new_ike_sa_is_waited_for(
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch, *, foreign: bool
+    ) -> None:
+        """nhrpd keeps certificates by address: whoever comes from there with this name may have used another CA's."""
+        monkeypatch.setattr(sa_lookup, "ASK_PAUSE", 0)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.sas.settled = False
+        found = (
+            node.sas.find_no_certificate if foreign else lambda _: node.sas.certificates.update({1: certificate()})
+        )
+        node.sas.at_look(3, lambda: found(OWN))
+        decision = await node.ask_waiting(GOOD)
+        assert node.sas.looks == 3
+        if foreign:
+            assert decision.reason is Reason.CERTIFICATE_UNCONFIRMED
+        else:
+            assert isinstance(decision, Accept)
+
+    async def test_where_the_bridge_cannot_store_it_the_name_counts(
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No disk that is full keeps peers out; what the bridge stores later takes them back."""
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.sas.settled = False
+        assert isinstance(await node.ask_waiting(GOOD), Accept)
+
     async def test_the_wait_is_part_of_the_time_to_decide(
         self, node: WithCharon, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
