@@ -97,7 +97,8 @@ AGENT = (
         "{{ $labels.instance }}: no hub is up",
         '(count by (job, instance) (dmvpn_agent_peer_info{kind="hub",$s}) > 0) '
         "unless on (job, instance) (dmvpn_agent_peer_up{$s} == 1 "
-        'and on (job, instance, peer) dmvpn_agent_peer_info{kind="hub",$s})',
+        'and on (job, instance, peer) dmvpn_agent_peer_info{kind="hub",$s}) '
+        'unless on (job, instance) dmvpn_agent_peer_info{kind="spoke",$s}',  # a hub has spokes
     ),
     Alert(
         "DmvpnPeerFlapping", "warning", "",

@@ -10,6 +10,7 @@ import pytest
 from configuration import config_from
 from dmvpn_agent.admission.frr_nhrpd import FrrNhrpd
 from dmvpn_agent.components.root import Components
+from dmvpn_agent.enforcement.hub_sas import HubSas
 from dmvpn_agent.kernel.metrics import PEER_BYTES, PEER_PACKETS, PEER_SPOOFED
 from dmvpn_agent.kernel.nftables.section import Owner
 from dmvpn_agent.kernel.nftables.shown_table import Count
@@ -80,3 +81,14 @@ async def test_what_the_source_filter_counts_has_the_peers_name(tmp_path: Path) 
     telemetry = components.context.process.telemetry
     for metric, value in ((PEER_PACKETS, 2), (PEER_BYTES, 300), (PEER_SPOOFED, 2)):
         assert telemetry.samples(metric) == {("spoke1",): value, ("10.255.0.77",): value}
+
+
+def test_a_hub_too_keeps_ike_sas_with_its_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads nhrpd's hubs when nhrpd has connected, and asks at once when a tunnel interface has moved."""
+    called: list[str] = []
+    for name in ("expect", "hurry"):
+        monkeypatch.setattr(HubSas, name, lambda _, name=name: called.append(name))
+    context = _components(tmp_path).context
+    context.nhrpd_connected()
+    context.tunnel_moved()
+    assert called == ["expect", "hurry"]

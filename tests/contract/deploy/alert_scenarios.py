@@ -161,6 +161,17 @@ SCENARIOS = (
         },
     ),
     Scenario(
+        "a hub lost the only other hub, and has its spokes",
+        _on(
+            HUB,
+            peer_up__peer__hub2="0x60",
+            peer_up__peer__s1="1x60",
+            peer_info__peer__hub2__kind__hub="1x60",
+            peer_info__peer__s1__kind__spoke="1x60",
+        ),
+        {"9m": (hub("DmvpnHubLost", peer="hub2"),)},
+    ),
+    Scenario(
         "a peer and its sessions come and go",
         _on(
             HUB,
