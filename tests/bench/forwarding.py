@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -124,21 +126,29 @@ def _compare(script: str, kind: str) -> tuple[str, str, str, str]:
     return kind, f"{median(without):.0f}", f"{median(within):.0f}", f"{ratio:.3f}"
 
 
+@contextmanager
+def _server() -> Iterator[None]:
+    """Have the second spoke answer iperf3."""
+    answers = ["ip", "netns", "exec", SPOKES[1].name, "iperf3", "-s", "-B", SPOKES[1].lan]
+    with subprocess.Popen(answers, stdout=subprocess.DEVNULL) as server:
+        try:
+            _on(SPOKES[1], "until ss -Hltn 'sport = 5201' | grep -q .; do sleep 0.1; done")
+            _on(SPOKES[0], f"until ping -c 1 -W 1 -I {SPOKES[0].lan} {SPOKES[1].lan} >/dev/null; do :; done")
+            yield
+        finally:
+            server.kill()
+
+
 def measure() -> None:
     """Print the figures of this kernel, in this network namespace and three new ones."""
     _build()
     rows = []
-    for encrypted in (False, True):
+    for name, encrypted in (("GRE", False), ("ESP", True)):
         if encrypted:
             _encrypt()
-        with subprocess.Popen(
-            ["ip", "netns", "exec", SPOKES[1].name, "iperf3", "-s", "-B", SPOKES[1].lan], stdout=subprocess.DEVNULL
-        ) as server:
-            _on(SPOKES[0], f"until ping -c 1 -W 1 -I {SPOKES[0].lan} {SPOKES[1].lan} >/dev/null; do :; done")
-            script = _table(encrypted=encrypted)
-            name = "ESP" if encrypted else "GRE"
+        script = _table(encrypted=encrypted)
+        with _server():
             rows += [(name, *_compare(script, kind)) for kind in KINDS]
-            server.terminate()
     print(table((f"FORWARDED, {PEERS} PEERS", "", "WITHOUT", "WITH", "RATIO"), rows))
 
 
