@@ -93,13 +93,17 @@ def _encrypt() -> None:
                 )
 
 
-def _table(*, encrypted: bool) -> str:
+def _table(*, encrypted: bool) -> tuple[str, str]:
+    """Return the transactions that the agent makes: the last rules come after the elements."""
     guard = GreGuard(FilterMode.ENFORCE, frozenset({KEY})) if encrypted else None
-    return render(desired_sections(replace(SETTINGS, guard=guard), tuple(map(peer, range(PEERS))), {}))
+    sections = desired_sections(replace(SETTINGS, guard=guard), tuple(map(peer, range(PEERS))), {})
+    late = "".join(section.late for section in sections)
+    return render(replace(section, late="") for section in sections), late
 
 
-def _load(script: str) -> None:
-    command("ip", "netns", "exec", ROUTER.name, "nft", "-f", "-", stdin=script)
+def _load(*scripts: str) -> None:
+    for script in scripts:
+        command("ip", "netns", "exec", ROUTER.name, "nft", "-f", "-", stdin=script)
 
 
 def _iperf(*options: str) -> float:
@@ -112,14 +116,14 @@ def _iperf(*options: str) -> float:
     return float(end["sum_received"]["bits_per_second"]) / 1e6
 
 
-def _compare(script: str, kind: str) -> tuple[str, str, str, str]:
+def _compare(scripts: tuple[str, ...], kind: str) -> tuple[str, str, str, str]:
     """Return the medians without the table and with it, and that of the pairs' ratios."""
     without: list[float] = []
     within: list[float] = []
     for number in range(PAIRS):
-        turns = [("flush ruleset", without), (script, within)]
+        turns = [(("flush ruleset",), without), (scripts, within)]
         for rules, figures in turns if number % 2 == 0 else turns[::-1]:  # whichever is first has the colder caches
-            _load(rules)
+            _load(*rules)
             figures.append(_iperf(*KINDS[kind]))
         print(f"{kind}, {number + 1} of {PAIRS}: {without[-1]:.0f}, with the table {within[-1]:.0f}", flush=True)
     ratio = median(new / old for old, new in zip(without, within, strict=True))
@@ -146,9 +150,9 @@ def measure() -> None:
     for name, encrypted in (("GRE", False), ("ESP", True)):
         if encrypted:
             _encrypt()
-        script = _table(encrypted=encrypted)
+        scripts = _table(encrypted=encrypted)
         with _server():
-            rows += [(name, *_compare(script, kind)) for kind in KINDS]
+            rows += [(name, *_compare(scripts, kind)) for kind in KINDS]
     print(table((f"FORWARDED, {PEERS} PEERS", "", "WITHOUT", "WITH", "RATIO"), rows))
 
 
