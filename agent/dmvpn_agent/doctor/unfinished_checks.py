@@ -31,5 +31,5 @@ def mutual_hub_checks(mutual: tuple[str, ...] | Unknown) -> Iterator[Check]:
     for address in () if isinstance(mutual, Unknown) else mutual:
         yield Check(f"hub {address}", Level.FAULT, "it registers with this hub, and this one with it: nhrpd refuses"
                     " one of them, and ends the IKE_SA every one to two minutes", "only one of the two registers",
-                    "remove the line `ip nhrp nhs` of the other one on the hub with the lower NBMA address, as"
+                    "remove the line `ip nhrp nhs` of the other one on the hub with the lower protocol address, as"
                     " docs/several-hubs.md explains")  # fmt: skip

@@ -126,23 +126,27 @@ class Node:
 
     @property
     def registers_with(self) -> tuple[Hub, ...]:
-        """Return the hubs that nhrpd registers with: on a hub, none whose NBMA address is known to be higher.
+        """Return the hubs that nhrpd registers with: on a hub, none that is known to have a higher address.
 
-        Of two hubs that register with each other's address, nhrpd refuses one.
+        Of two hubs that register with each other's address, nhrpd refuses one. Both hubs know both protocol
+        addresses; behind NAT, neither knows the NBMA addresses of both as the other one does.
         """
         if self.role is Role.SPOKE:
             return self.hubs
-        return tuple(hub for hub in self.hubs if not _is_higher(hub.nbma, self.nbma_address))
+        return tuple(hub for hub in self.hubs if not self._is_below(hub))
+
+    def _is_below(self, hub: Hub) -> bool:
+        """Tell whether a hub has the higher protocol address or, if that is not known, the higher NBMA address."""
+        for own in self.protocol_addresses:
+            if hub.protocol_address is not None and hub.protocol_address.version == own.version:
+                return int(hub.protocol_address) > int(own)
+        try:
+            return IPv4Address(hub.nbma) > self.nbma_address
+        except ValueError:  # a name
+            return False
 
     @property
     def router_id(self) -> IPv4Address:
         """Return BGP's router id: an IPv4 protocol address, or else the NBMA address."""
         of_ipv4 = (address for address in self.protocol_addresses if isinstance(address, IPv4Address))
         return next(of_ipv4, self.nbma_address)
-
-
-def _is_higher(nbma: str, own: IPv4Address) -> bool:
-    try:
-        return IPv4Address(nbma) > own
-    except ValueError:  # a name
-        return False

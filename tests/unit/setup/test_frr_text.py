@@ -85,12 +85,28 @@ def test_equal_configurations_differ_in_nothing() -> None:
     assert compare(HUB, HUB) == Comparison()
 
 
-def test_of_two_hubs_the_one_with_the_higher_nbma_address_registers() -> None:
-    """nhrpd refuses one of two that register with each other; of a name the address is not known."""
+@pytest.mark.parametrize("nbma", [("203.0.113.1", "203.0.113.2"), ("54.0.0.1", "34.0.0.1"), ("3.0.0.1", "4.0.0.1")])
+@pytest.mark.parametrize("private", [("10.0.0.5", "10.1.0.5"), ("172.31.0.5", "10.0.0.5"), ("", "")])
+def test_of_two_hubs_one_registers(nbma: tuple[str, str], private: tuple[str, str]) -> None:
+    """nhrpd refuses one of two that register with each other. Behind NAT, each sees its own address otherwise."""
+    ends = [Hub(address, IPv4Address("10.255.0.1") + number) for number, address in enumerate(nbma)]
+    nodes = [
+        replace(
+            node(hub_bundle()),
+            nbma_address=IPv4Address(private[number] or end.nbma),
+            protocol_addresses=(end.protocol_address,),
+            hubs=(ends[1 - number],),
+        )
+        for number, end in enumerate(ends)
+    ]
+    assert [" nhrp nhs " in frr_conf(one) for one in nodes] == [False, True]
+
+
+def test_a_hub_whose_protocol_address_is_not_known_is_compared_by_its_nbma_address() -> None:
+    """Of a name that address is not known: all hubs may have one name, and nhrpd takes the refusal for an answer."""
     this = node(hub_bundle())
-    hubs = tuple(Hub(str(this.nbma_address + step), IPv4Address("10.255.0.9") + step) for step in (-1, 1))
-    names = (Hub("hub.example.com"),)
-    wanted = frr_conf(replace(this, hubs=(*hubs, *names)))
+    hubs = tuple(Hub(str(this.nbma_address + step)) for step in (-1, 1))
+    wanted = frr_conf(replace(this, hubs=(*hubs, Hub("hubs.example.com"))))
     listed = [line.split(" nbma ")[1] for line in wanted.splitlines() if " nhrp nhs " in line]
-    assert listed == [hubs[0].nbma, "hub.example.com"]
+    assert listed == [hubs[0].nbma, "hubs.example.com"]
     assert " nhrp nhs " not in frr_conf(replace(this, hubs=hubs[1:]))
