@@ -19,6 +19,9 @@ log = structlog.get_logger()
 ASK_TIMEOUT = 4.0
 #: Seconds between two reads of charon's IKE_SAs while a certificate is not known: the bridge finds it meanwhile.
 ASK_PAUSE = 0.5
+#: How many answers that could be given by the name alone wait for a certificate at once. If they took all the room
+#: (``waiting_requests``), as where the bridge's disk is full, requests that cannot be answered would be denied.
+MAX_CONFIRMED_BY_NAME = 64
 
 
 class SaSource(Protocol):
@@ -45,6 +48,7 @@ class SaLookup:
 
     def __init__(self, source: SaSource) -> None:
         self._source = source
+        self._confirmed_by_name = 0
 
     def complete(self, request: BindingRequest) -> BindingRequest:
         """Return a request with the peers at its NBMA address now, and the certificate that its peer proved last.
@@ -103,17 +107,37 @@ class SaLookup:
 
         Repeats that, for as long as nhrpd can wait, while a certificate or charon itself may still come.
         """
-        answered = False
+        answered = known = False
         try:
             async with asyncio.timeout(ASK_TIMEOUT):
                 await self._source.refresh()
                 answered = True
-                while self._may_come(request, policy) and self.is_insufficient(request, policy):
-                    await asyncio.sleep(ASK_PAUSE)
-                    await self._source.refresh()
+                known = await self._wait(request, policy)
         except Exception as error:
-            log.warning("charon_not_asked", why=str(error) or type(error).__name__)
+            if not (answered and isinstance(error, TimeoutError)):
+                log.warning("charon_not_asked", why=str(error) or type(error).__name__)
+                return answered
+        if not known:
+            log.warning("certificate_not_known_in_time", nbma_address=str(request.nbma_address),
+                        consequence="the peer is judged by its name and the certificate that nhrpd has")  # fmt: skip
         return answered
+
+    async def _wait(self, request: BindingRequest, policy: Policy) -> bool:
+        """Read charon's IKE_SAs until they suffice, or no more can come; return ``False`` if too many wait already.
+
+        Raises ``CharonLost``.
+        """
+        while self._may_come(request, policy) and self.is_insufficient(request, policy):
+            by_name = self._is_confirmed_by_name_only(request, policy)
+            if by_name and self._confirmed_by_name >= MAX_CONFIRMED_BY_NAME:
+                return False
+            self._confirmed_by_name += by_name
+            try:
+                await asyncio.sleep(ASK_PAUSE)
+                await self._source.refresh()
+            finally:
+                self._confirmed_by_name -= by_name
+        return True
 
     def _may_come(self, request: BindingRequest, policy: Policy) -> bool:
         """Tell whether a later read can show more: a certificate, or charon if the agent has just started."""

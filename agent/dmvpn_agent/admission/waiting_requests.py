@@ -8,7 +8,9 @@ from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 
 #: Requests of a connection that may wait; one more is answered by what is known.
-MAX_WAITING = 256
+MAX_WAITING = 512
+#: Of those, how many may have a certificate: by what is known, one without is always denied, and one with may not be.
+MAX_WAITING_WITH_CERTIFICATE = 256
 #: Of those, how many may be from one NBMA address: a peer that registers many addresses does not delay the others.
 MAX_WAITING_PER_NBMA_ADDRESS = 16
 
@@ -18,6 +20,7 @@ _Binding = tuple[str, Address]
 
 class _Waiting(NamedTuple):
     nbma_address: Address
+    has_certificate: bool
     task: asyncio.Task[None]
 
 
@@ -29,16 +32,20 @@ class WaitingRequests:
 
     def has_room(self, event: AuthorizeBinding) -> bool:
         """Tell whether one more request from the event's NBMA address may wait."""
-        if len(self._waiting) >= MAX_WAITING:
+        waiting = self._waiting.values()
+        if len(waiting) >= MAX_WAITING:
             return False
-        here = sum(one.nbma_address == event.request.nbma_address for one in self._waiting.values())
+        certified = sum(one.has_certificate for one in waiting)
+        if event.request.certificate is not None and certified >= MAX_WAITING_WITH_CERTIFICATE:
+            return False
+        here = sum(one.nbma_address == event.request.nbma_address for one in waiting)
         return here < MAX_WAITING_PER_NBMA_ADDRESS
 
     def start(self, event: AuthorizeBinding, answering: Coroutine[Any, Any, None]) -> None:
         """Run ``answering`` in a task of its own."""
         binding = _binding(event)
         task = asyncio.create_task(answering)
-        self._waiting[binding] = _Waiting(event.request.nbma_address, task)
+        self._waiting[binding] = _Waiting(event.request.nbma_address, event.request.certificate is not None, task)
         task.add_done_callback(lambda done: self._forget(binding, done))
 
     def _forget(self, binding: _Binding, done: asyncio.Task[None]) -> None:

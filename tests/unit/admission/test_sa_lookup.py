@@ -316,6 +316,20 @@ class TestProof:
         node.sas.settled = False
         assert isinstance(await node.ask_waiting(GOOD), Accept)
 
+    async def test_few_wait_that_the_name_can_answer(self, node: WithCharon, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Requests that it cannot answer need the room: without a certificate, or of an IKE_SA not listed yet."""
+        monkeypatch.setattr(sa_lookup, "MAX_CONFIRMED_BY_NAME", 1)
+        node.sas.settled = False
+        for number in (1, 2, 3):
+            node.sas.arrive(number, OWN, NBMA + number)
+        node.sas.show()
+        events = [AuthorizeBinding(number, replace(request(), nbma_address=NBMA + number)) for number in (1, 2, 3)]
+        asked = [asyncio.create_task(node.ask_waiting(one)) for one in events]
+        await until(lambda: sum(one.done() for one in asked) == 2)
+        assert all(isinstance(one.result(), Accept) for one in asked if one.done())
+        for one in asked:
+            one.cancel()
+
     async def test_the_wait_is_part_of_the_time_to_decide(
         self, node: WithCharon, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
