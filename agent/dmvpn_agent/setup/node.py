@@ -126,24 +126,24 @@ class Node:
 
     @property
     def registers_with(self) -> tuple[Hub, ...]:
-        """Return the hubs that nhrpd registers with: on a hub, none that is known to have a higher address.
+        """Return the hubs that nhrpd registers with: on a hub, those with a lower address, and not the node itself.
 
         Of two hubs that register with each other's address, nhrpd refuses one. Both hubs know both protocol
         addresses; behind NAT, neither knows the NBMA addresses of both as the other one does.
         """
         if self.role is Role.SPOKE:
             return self.hubs
-        return tuple(hub for hub in self.hubs if not self._is_below(hub))
+        return tuple(hub for hub in self.hubs if self._is_above(hub))
 
-    def _is_below(self, hub: Hub) -> bool:
-        """Tell whether a hub has the higher protocol address or, if that is not known, the higher NBMA address."""
+    def _is_above(self, hub: Hub) -> bool:
+        """Tell whether a hub's protocol address is lower or, if that is not known, its NBMA address, or a name."""
         for own in self.protocol_addresses:
             if hub.protocol_address is not None and hub.protocol_address.version == own.version:
-                return int(hub.protocol_address) > int(own)
+                return int(hub.protocol_address) < int(own)
         try:
-            return IPv4Address(hub.nbma) > self.nbma_address
-        except ValueError:  # a name
-            return False
+            return IPv4Address(hub.nbma) < self.nbma_address
+        except ValueError:
+            return True
 
     @property
     def router_id(self) -> IPv4Address:

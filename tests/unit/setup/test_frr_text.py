@@ -88,18 +88,22 @@ def test_equal_configurations_differ_in_nothing() -> None:
 @pytest.mark.parametrize("nbma", [("203.0.113.1", "203.0.113.2"), ("54.0.0.1", "34.0.0.1"), ("3.0.0.1", "4.0.0.1")])
 @pytest.mark.parametrize("private", [("10.0.0.5", "10.1.0.5"), ("172.31.0.5", "10.0.0.5"), ("", "")])
 def test_of_two_hubs_one_registers(nbma: tuple[str, str], private: tuple[str, str]) -> None:
-    """nhrpd refuses one of two that register with each other. Behind NAT, each sees its own address otherwise."""
-    ends = [Hub(address, IPv4Address("10.255.0.1") + number) for number, address in enumerate(nbma)]
+    """nhrpd refuses one of two that register with each other. Behind NAT, each sees its own address otherwise.
+
+    The answers may be the same on all hubs, and name the node itself.
+    """
+    protocol = [IPv4Address("10.255.0.1") + number for number in range(2)]
+    hubs = tuple(map(Hub, nbma, protocol))
     nodes = [
         replace(
             node(hub_bundle()),
-            nbma_address=IPv4Address(private[number] or end.nbma),
-            protocol_addresses=(end.protocol_address,),
-            hubs=(ends[1 - number],),
+            nbma_address=IPv4Address(private[number] or nbma[number]),
+            protocol_addresses=(protocol[number],),
+            hubs=hubs,
         )
-        for number, end in enumerate(ends)
+        for number in range(2)
     ]
-    assert [" nhrp nhs " in frr_conf(one) for one in nodes] == [False, True]
+    assert [frr_conf(one).count(" nhrp nhs ") for one in nodes] == [0, 1]
 
 
 def test_a_hub_whose_protocol_address_is_not_known_is_compared_by_its_nbma_address() -> None:
