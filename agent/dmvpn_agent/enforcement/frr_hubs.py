@@ -1,8 +1,8 @@
 """The hubs that nhrpd registers with, read by FRR's command line, and the tunnels' own NBMA addresses.
 
 If two hubs register with each other, nhrpd refuses the later registration ("administratively prohibited"): the hub
-has a binding of type ``nhs``, which one of type ``dynamic`` cannot replace. The other hub is never registered then
-and needs not be: the first one's registration has made its binding.
+has a binding of type ``nhs``, which one of type ``dynamic`` cannot replace. The refused node is never registered then
+and need not be: the other hub's registration has made the binding.
 """
 
 from collections.abc import Callable, Collection, Sequence

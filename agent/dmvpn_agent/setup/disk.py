@@ -132,7 +132,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def failure_text(error: Exception) -> str:
-    """Return what an operator is told about an error: of a file, its path, and what to do if the disk is full."""
+    """Return an error's text for the operator: of a file, its path, and what to do if the disk is full."""
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
     do = {errno.ENOSPC: "; make room, then run setup again", errno.EROFS: "; remount it, then run setup again"}

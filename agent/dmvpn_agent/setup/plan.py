@@ -144,7 +144,7 @@ def frr_comparison(node: Node, system: System) -> Comparison:
 
 
 def _agent_notes(changed: tuple[FileStep, ...], system: System) -> Iterator[str]:
-    """Yield what is lost of an ``agent.toml`` that somebody has edited: setup writes the whole file anew."""
+    """Yield which keys of an edited ``agent.toml`` go or change: setup writes the whole file anew."""
     found = system.files.get(at.AGENT_TOML)
     for step in changed:
         if step.path == at.AGENT_TOML and step.content is not None and found is not None:

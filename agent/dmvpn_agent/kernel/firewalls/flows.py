@@ -11,7 +11,7 @@ from enum import Enum, auto
 from dmvpn_agent.kernel.firewalls.rules import Drop, Packet
 
 _TCP, _UDP, _GRE, _ESP, _BGP = 6, 17, 47, 50, 179
-#: A protocol that no rule knows (RFC 3692): what is said of it holds for all that is not let through by name.
+#: A protocol that no rule knows (RFC 3692): its verdict is that of all that no rule names.
 _ANY = 253
 _IPTABLES = {4: "iptables", 6: "ip6tables"}
 
