@@ -252,9 +252,9 @@ def _body(settings: SourceFilter, tunnels: Mapping[str, str]) -> str:
   }}
   chain mark_peers {{
     type filter hook input priority 500; policy accept;
+    meta l4proto gre meta mark set meta mark & {rest}
     iifname {{ {names} }} return
     {RECEIVED_IN_VRF} {{ {names} }} return
-    meta l4proto gre meta mark set meta mark & {rest}
     meta l4proto gre meta mark set ip saddr map @nbma4
     meta l4proto gre meta mark set ip6 saddr map @nbma6
   }}
