@@ -73,7 +73,7 @@ async def test_gre_inside_the_tunnel_has_no_mark_of_a_peer() -> None:
         command("nft", "-f", "-", stdin=OTHER.format(hook="prerouting", priority=-150, mark="0x20005"))
         command("nft", "add counter inet test inside; add counter inet test of_peer;"
                 " add rule inet test marked iifname gre1 meta l4proto gre counter name inside;"
-                " add rule inet test marked iifname gre1 meta mark & 0xffff0000 != 0 counter name of_peer")  # fmt: skip
+                " add rule inet test marked iifname gre1 mark & 0xffff0000 != 0 counter name of_peer")  # fmt: skip
         send(frame_ipv4("10.1.0.7", "192.0.2.1", bytes((2, 0, 0, 0, 0, 2)), GRE))
         await until(lambda: packets("inside") == 1)
         assert packets("of_peer") == 0

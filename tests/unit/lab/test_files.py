@@ -33,7 +33,7 @@ def test_every_node_has_a_configuration_that_the_agent_takes(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "hubs", "others"), [("policy", 1, 0), ("two-hubs", 2, 1)])
 def test_every_hub_is_named(name: str, hubs: int, others: int) -> None:
-    """A spoke registers with every hub, a hub with each that has a lower protocol address, the first one with none."""
+    """A spoke registers with every hub, a hub with each that has a lower protocol address, the first with none."""
     given = prepared(name)
 
     def named(node: str) -> int:
