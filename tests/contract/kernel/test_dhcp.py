@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.kernel.far_namespace import far_namespace, process
 from contract.kernel.kept_uplinks import KeptUplinks, rules
 from contract.namespaces import command, in_network_namespace, needs
 from dmvpn_agent.kernel.uplink.settings import AUTO, Uplink
@@ -51,25 +52,14 @@ option lease 60
 
 
 @contextmanager
-def _process(*words: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def _server(directory: Path, holder: int, network: str, first: int) -> Iterator[None]:
-    """Run a server that gives out one address, in the namespace of the process ``holder``."""
-    inside = ("nsenter", f"--net=/proc/{holder}/ns/net")
+def _server(directory: Path, inside: tuple[str, ...], network: str, first: int) -> Iterator[None]:
+    """Run a server that gives out one address; ``inside``: how a command is run in its namespace."""
     command(*inside, "ip", "address", "flush", "dev", "far0")
     command(*inside, "ip", "address", "add", f"{network}.1/24", "dev", "far0")
     file = directory / "udhcpd.conf"
     file.write_text(SERVER.format(directory=directory, network=network, first=first))
     (directory / f"leases.{network}").touch()
-    with _process(*inside, "busybox", "udhcpd", "-f", str(file)):
+    with process(*inside, "busybox", "udhcpd", "-f", str(file)):
         yield
 
 
@@ -86,22 +76,17 @@ async def test_the_tunnel_follows_address_and_gateway_that_dhcp_gives_anew(tmp_p
         table = command("ip", "route", "show", "table", "7700") if address in rules() else ""
         return kept.local == address and f"default via {gateway} dev up0" in table
 
-    with _process("unshare", "--net", "sleep", "3600") as holder:
-        await until(
-            lambda: Path(f"/proc/{holder.pid}/ns/net").readlink() != Path("/proc/thread-self/ns/net").readlink()
-        )
-        command("ip", "link", "add", "up0", "type", "veth", "peer", "name", "far0", "netns", str(holder.pid))
-        command("nsenter", f"--net=/proc/{holder.pid}/ns/net", "ip", "link", "set", "far0", "up")
+    async with far_namespace("up0", "far0") as inside:
         client = ("busybox", "udhcpc", "-f", "-i", "up0", "-s", str(script), "-t", "20", "-T", "1", "-A", "1")
         async with kept.run():
-            with _process(*client) as process:
-                with _server(tmp_path, holder.pid, "192.0.2", 50):
+            with process(*client) as udhcpc:
+                with _server(tmp_path, inside, "192.0.2", 50):
                     await until(lambda: has("192.0.2.50", "192.0.2.1"))
                     before = kept.moves
-                    process.send_signal(signal.SIGUSR1)  # renew
-                with _server(tmp_path, holder.pid, "198.51.100", 60):
-                    process.send_signal(signal.SIGUSR2)  # release
-                    process.send_signal(signal.SIGUSR1)  # and ask anew
+                    udhcpc.send_signal(signal.SIGUSR1)  # renew
+                with _server(tmp_path, inside, "198.51.100", 60):
+                    udhcpc.send_signal(signal.SIGUSR2)  # release
+                    udhcpc.send_signal(signal.SIGUSR1)  # and ask anew
                     await until(lambda: has("198.51.100.60", "198.51.100.1"))
                     assert "192.0.2.50" not in rules()
                     assert kept.moves == before + 1
