@@ -35,10 +35,10 @@ def test_hub_sees_the_address_of_the_nat(report: Report) -> None:
 
 
 def test_shortcut_through_nat(report: Report) -> None:
-    """Traffic from behind the NAT to a spoke that is not behind it goes direct within 10 packets, none lost after."""
+    """Traffic from behind the NAT to a spoke outside it goes direct within 10 packets; one is lost at most."""
     seen = report.evidence(SHORTCUT, "Shortcut")
     assert seen["first_direct_packet"] <= 10
-    assert seen["lost_after_direct"] == []
+    assert len(seen["lost_after_direct"]) <= 1
 
 
 def test_second_behind_the_same_address_is_refused(report: Report) -> None:

