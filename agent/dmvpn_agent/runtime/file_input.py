@@ -27,7 +27,7 @@ def read_file_input(path: Path, longest: int, patience: float = PATIENCE) -> byt
 
 
 def _read_slowly(descriptor: int, longest: int, patience: float) -> bytes:
-    """Return what comes until the end. Of a pipe that nobody has written to yet, an empty read is not the end."""
+    """Return all until the end. Of a pipe that nobody has written to yet, an empty read is not the end."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     data, deadline, waited = b"", time.monotonic() + patience, False

@@ -125,7 +125,7 @@ def _completed(step: FileStep, node: Node, scenario: Scenario) -> FileStep:
 
 
 def _uplink(node: Node, scenario: Scenario) -> Iterator[str]:
-    """Yield the tables [[uplink.link]] of a node that has them: with two, the first hub is probed by way of both."""
+    """Yield the tables [[uplink.link]] of a node that has them: with two, each probes the first hub."""
     if not node.uplink:
         return
     targets = f'targets = ["{scenario.hubs[0].nbma_address}"]\n' if node.backup else ""

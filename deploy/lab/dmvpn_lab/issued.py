@@ -25,7 +25,7 @@ class Credentials:
 
 
 class Issued:
-    """Gives what the CA has issued, to each node its next certificate, and its next CRL to whoever asks."""
+    """Hands out the issued certificates, to each node its next one, and the next CRL."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -68,7 +68,7 @@ async def test_gre_that_only_passes_through_keeps_its_mark() -> None:
 
 @in_network_namespace
 async def test_gre_inside_the_tunnel_has_no_mark_of_a_peer() -> None:
-    """Another program's rule may mark what comes by the tunnel, with the same bits: its sender would be that peer."""
+    """Another program may mark packets from the tunnel with the same bits: their sender would be that peer."""
     async with filtered(FilterMode.ENFORCE, peer(1), peer(2)):
         command("nft", "-f", "-", stdin=OTHER.format(hook="prerouting", priority=-150, mark="0x20005"))
         command("nft", "add counter inet test inside; add counter inet test of_peer;"

@@ -108,7 +108,7 @@ async def test_an_uplink_that_is_absent_at_the_start_is_used_when_it_comes() -> 
 @has_tun
 @in_network_namespace
 async def test_a_modem_that_has_a_carrier_before_its_address() -> None:
-    """The interface alone is no uplink yet, and nobody is warned of it."""
+    """An interface without an address is no uplink yet, and nothing is logged about it."""
     _ip("link set lo up")
     kept = KeptUplinks(WWAN)
     async with kept.run():

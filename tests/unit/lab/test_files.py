@@ -76,7 +76,7 @@ def test_charon_takes_the_certificates_of_dmvpn_ca() -> None:
 
 
 def test_uplinks_to_choose_from() -> None:
-    """The first hub is probed by way of both, if there are two."""
+    """If there are two, each probes the first hub."""
     given = prepared("uplink")
     links = {node: agent_of(given, node).get("uplink", {}).get("link") for node in ("hub", "spoke1", "spoke2")}
     assert links["hub"] is None

@@ -72,7 +72,7 @@ def _rules(item: Mapping[str, Any]) -> Iterator[Rule]:
 
 def _map(value: Mapping[str, Any], conditions: tuple[Condition, ...], where: str) -> Iterator[Rule]:
     elements = value["data"].get("set") if isinstance(value["data"], dict) else None
-    if elements is None:  # a named map: what is in it may accept
+    if elements is None:  # a named map: its elements may accept
         yield Rule((*conditions, UNKNOWN), Verdict.ACCEPT, where)
         return
     for key, verdict in elements:

@@ -1,4 +1,4 @@
-"""The rules of a packet filter as values, whoever wrote them, and a packet as they see it."""
+"""Values for the rules of any packet filter, and for a packet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import Enum, StrEnum, auto
 
 
 class Field(StrEnum):
-    """What a condition looks at. ``OTHER``: what is not known of the packet, such as the address of a peer."""
+    """The property that a condition tests. ``OTHER``: one that is unknown here, such as a peer's address."""
 
     VERSION = "version"
     RECEIVED_BY = "received by"
@@ -78,7 +78,7 @@ class Condition:
     negated: bool = False
 
     def holds(self, packet: Packet) -> bool | None:
-        """Tell whether it holds; ``None`` if that depends on what is not known."""
+        """Tell whether it holds; ``None`` if unknown properties decide."""
         if self.field is Field.OTHER:
             return None
         value = packet.value(self.field)
@@ -109,7 +109,7 @@ class Rule:
     target: str = ""
 
     def matches(self, packet: Packet) -> bool | None:
-        """Tell whether all conditions hold; ``None`` if that depends on what is not known."""
+        """Tell whether all conditions hold; ``None`` if unknown properties decide."""
         answers = [condition.holds(packet) for condition in self.conditions]
         return False if False in answers else None if None in answers else True
 

@@ -1,8 +1,8 @@
 """Which rule drops a packet, as far as the rules alone say it.
 
-A rule may look at what is not known of the packet: the address of a peer, a mark, a named set. Such a rule that drops
-is passed over, because it drops some packets only. After one that accepts, a drop is not certain any more, and is not
-reported. So what is reported holds for every packet of the flow.
+A rule may test properties that are not known of the packet: the address of a peer, a mark, a named set. Such a rule
+that drops is passed over, because it drops some packets only. After one that accepts, a drop is not certain any more,
+and is not reported. So what is reported holds for every packet of the flow.
 """
 
 from collections.abc import Iterable
