@@ -112,6 +112,7 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
               (increase("cause", "nftables_writes_total"), "{{cause}}"),
               (increase("instance", "nftables_failures_total"), "failures"),
               (f"min({metric('nftables_installed')})", "in place"),
+              (f"max by (filter) ({metric('filter_missing')})", "{{filter}} is missing"),
               (increase("cause", "iptables_writes_total"), "iptables {{cause}}"),
               (increase("instance", "iptables_failures_total"), "iptables failures"),
               (f"max({metric('iptables_installed')})", "iptables in place"),

@@ -83,6 +83,7 @@ SOUND: dict[str, Any] = {
     "dry_run": False, "tunnel_interfaces": [{"name": "gre1", "profile": "dmvpn", "up": True}],
     "tunnels": {"left": {}, "problems": []}, "nhrpd": {"connected": True, "trouble": ""},
     "charon": {"connected": True, "own_certificates": []}, "frr": None, "redirect": None, "multicast": None,
+    "source_filter": None, "gre_guard": None,
     "trust": {"problems": []},
 }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from argparse import Namespace
 
 from dmvpn_agent.cli.client import reads_answers, request, show
-from dmvpn_agent.cli.commands import COMMANDS
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime.document import Exit, RequestError
 from dmvpn_agent.runtime.output import complain, say, width
@@ -12,7 +11,7 @@ from dmvpn_agent.view.status_text import overview_text
 
 @reads_answers
 def run(arguments: Namespace) -> int:
-    """Print a short status and the commands; return the exit status of ``status``."""
+    """Print a short status and what to type next; return the exit status of ``status``."""
     try:
         answer = request(arguments, "status")
     except (ConfigError, RequestError) as error:
@@ -27,7 +26,15 @@ def run(arguments: Namespace) -> int:
     return Exit.DEGRADED if answer["data"].get("degraded") else Exit.HEALTHY
 
 
+#: What to type next; more than fits beside a status on a terminal of 24 lines helps nobody.
+_NEXT = {
+    "peers --down": "which peers are not up, and where each is stuck",
+    "peer NAME": "why one peer is not up, and what to do",
+    "doctor": "what is wrong with this node, and what to do",
+    "history": "what happened, and when",
+    "--help": "all commands",
+}
+
+
 def _commands() -> str:
-    return "\n".join(
-        f"  dmvpn-agent {name:12} {text.partition('.')[0].partition(':')[0]}" for name, text in COMMANDS.items()
-    )
+    return "\n".join(f"  dmvpn-agent {words:12}  {text}" for words, text in _NEXT.items())

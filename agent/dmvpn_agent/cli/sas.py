@@ -8,8 +8,12 @@ from dmvpn_agent.cli.client import reads_answers, request, show
 from dmvpn_agent.runtime.document import Exit
 from dmvpn_agent.runtime.output import width
 from dmvpn_agent.view.spans import short_span, size
-from dmvpn_agent.view.table import table
+from dmvpn_agent.view.table import fitting_columns, table
 
+#: The columns that a narrow terminal has no room for, the first to go first.
+_DROPPED = ("IKE", "ESP", "REKEY IN", "OUT", "IN", "NAT")
+#: Columns that the identity needs before one of these is shown.
+_IDENTITY = 30
 HEADER = ("PEER", "NBMA", "STATE", "NAT", "UP", "REKEY IN", "IKE", "ESP", "IN", "OUT", "IDENTITY")
 
 
@@ -28,7 +32,11 @@ def run(arguments: Namespace) -> int:
 
 def render(sas: list[dict[str, Any]], now: datetime, columns: int | None = None) -> str:
     """Return a table with a line for each IKE_SA; its traffic is the sum over its present CHILD_SAs."""
-    return table(HEADER, (_row(sa, now) for sa in sas), width=columns) if sas else "no SAs"
+    if not sas:
+        return "no SAs"
+    rows = [_row(sa, now) for sa in sas]
+    shown = fitting_columns(HEADER, rows, _DROPPED, columns, _IDENTITY)
+    return table([HEADER[one] for one in shown], ([row[one] for one in shown] for row in rows), width=columns)
 
 
 def _row(sa: dict[str, Any], now: datetime) -> tuple[str, ...]:

@@ -25,6 +25,11 @@ MSS_CLAMPED = counter("mss_clamped_packets", "TCP packets that begin a connectio
 GROUP_PACKETS = counter(
     "group_packets", "Packets that a rule of policy.groups decided about; 0 is the default.", "rule", "verdict"
 )
+FILTER_MISSING = gauge(
+    "filter_missing",
+    "1 if the filter is configured and was not in the agent's nftables table at the last check.",
+    "filter",
+)
 REDIRECT_INSTALLED = gauge("redirect_rule_installed", "1 if the redirect rule was in place at the last check.")
 REDIRECT_PACKETS = counter("redirect_packets", "Packets that the redirect rule logged to nhrpd.")
 MULTICAST_INSTALLED = gauge("multicast_rule_installed", "1 if the multicast rule was in place at the last check.")

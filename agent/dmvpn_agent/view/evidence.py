@@ -6,7 +6,7 @@ from dmvpn_agent.policy.peer import Peer
 from dmvpn_agent.view.drafts import Draft
 from dmvpn_agent.view.peer import BgpState
 from dmvpn_agent.view.sources import Sources
-from dmvpn_agent.view.stage import Evidence, Stage
+from dmvpn_agent.view.stage import NO_NEIGHBOR, SESSION_UNKNOWN, Evidence, Stage
 
 
 def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
@@ -14,9 +14,10 @@ def bgp_state(peer: Peer | None, sources: Sources) -> BgpState | None:
     if peer is None or sources.bgp is None or (binding := sources.bgp.neighbors.get(peer.protocol_address)) is None:
         return None
     session = (sources.bgp.sessions or {}).get(binding.protocol_address)
+    absent = SESSION_UNKNOWN if sources.bgp.sessions is None else NO_NEIGHBOR
     return BgpState(
         neighbor=binding.protocol_address,
-        state=session.state if session else "none",
+        state=session.state if session else absent,
         accepted=session.prefixes + (session.prefixes_ipv6 or 0) if session else 0,
         accepted_ipv6=session.prefixes_ipv6 if session else None,
         filtered=session.filtered if session else None,
@@ -71,7 +72,7 @@ def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert]) -> LastAlert 
 
 
 def why(stage: Stage, draft: Draft, bgp: BgpState | None, alert: LastAlert | None, evidence: Evidence) -> str:
-    """Return what keeps a peer from the next stage, in words; empty if it is up."""
+    """Return what keeps a peer from the next stage, or from having routes, in words; empty if nothing does."""
     reported = f"; charon reported {alert.kind}" if alert else ""
     match stage:
         case Stage.NO_IKE:
@@ -90,7 +91,8 @@ def why(stage: Stage, draft: Draft, bgp: BgpState | None, alert: LastAlert | Non
         case Stage.UNKNOWN:
             return f"{', '.join(_unread(evidence))} cannot be read"
         case Stage.UP:
-            return ""
+            quarantined = any(member.peer.quarantined for member in draft.members)
+            return "in quarantine: no BGP neighbor until `dmvpn-agent release`" if quarantined else ""
 
 
 def _why_bgp(stage: Stage, bgp: BgpState | None) -> str:
@@ -100,7 +102,7 @@ def _why_bgp(stage: Stage, bgp: BgpState | None) -> str:
         return "its filter refused everything that it announced"
     if stage is Stage.NOTHING_ANNOUNCED:
         return "its BGP session is up and has accepted no prefix"
-    if bgp.state == "none":
+    if bgp.state == NO_NEIGHBOR:
         return f"bgpd has no neighbor {bgp.neighbor}"
     exceeded = ": it sent more prefixes than bgp.maximum_prefixes allows" if bgp.over_limit else ""
     return f"the BGP session with {bgp.neighbor} is {bgp.state}{exceeded}"

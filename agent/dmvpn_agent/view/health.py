@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dmvpn_agent.view.peer import Expectation, JoinedPeer
+from dmvpn_agent.view.spans import counted
 from dmvpn_agent.view.stage import Stage
 
 #: Expected peers that a fault names; more are counted.
@@ -23,6 +24,7 @@ def peer_counts(peers: Iterable[JoinedPeer]) -> dict[str, Any]:
         "up": stages[Stage.UP],
         "expected": len(expected),
         "expected_up": sum(peer.up for peer in expected),
+        "quarantined": sum(peer.quarantined for peer in peers),
         "stages": {str(stage): stages[stage] for stage in Stage},
     }
 
@@ -34,7 +36,7 @@ def faults(state: dict[str, Any], peers: Iterable[JoinedPeer]) -> list[str]:
 
 def days_left(days: int) -> str:
     """Return for how many days a certificate is still valid, in words."""
-    return f"expired {-days} days ago" if days < 0 else f"has {days} days left"
+    return f"expired {counted(-days, 'day')} ago" if days < 0 else f"has {counted(days, 'day')} left"
 
 
 def _node_faults(state: dict[str, Any]) -> Iterator[str]:
@@ -54,6 +56,10 @@ def _node_faults(state: dict[str, Any]) -> Iterator[str]:
         yield "the redirect rule is not installed"
     if state["multicast"] is not None and not state["multicast"]["installed"] and not state["dry_run"]:
         yield "the multicast rule is not installed"
+    for name, key in (("source filter", "source_filter"), ("GRE guard", "gre_guard")):
+        if (part := state[key]) is not None and not part["installed"] and not state["dry_run"]:
+            why = f": {part['refusal']}" if part.get("refusal") else ""
+            yield f"the {name} is not installed{why}"
     for problem in state["trust"]["problems"]:
         yield f"a CA or CRL file is not used: {problem}"
 
@@ -76,4 +82,5 @@ def _peer_faults(peers: Iterable[JoinedPeer]) -> Iterator[str]:
     if failed:
         named = ", ".join(f"{peer.name} ({peer.stage})" for peer in failed[:NAMED])
         more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-        yield f"{len(failed)} expected peers are not up: {named}{more}"
+        verb = "is" if len(failed) == 1 else "are"
+        yield f"{counted(len(failed), 'expected peer')} {verb} not up: {named}{more}"

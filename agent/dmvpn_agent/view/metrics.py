@@ -26,7 +26,10 @@ PEER_STAGE_SINCE = gauge(
 PEER_FLAPS = counter("peer_flaps", "Times that the peer left the stage up.", "peer")
 PEER_SHORTCUTS = gauge("peer_shortcuts", "Networks that nhrpd reaches through the peer by a shortcut.", "peer")
 PEERS_AT_STAGE = gauge("peers_at_stage", "Peers by stage.", "stage")
-PEERS_EXPECTED = gauge("peers_expected", "Expected peers by whether they are up or absent.", "state")
+PEERS_EXPECTED = gauge(
+    "peers_expected", "Expected peers by whether they are up, absent, or unknown: a daemon cannot be read.", "state"
+)
+QUARANTINED_PEERS = gauge("quarantined_peers", "Accepted peers in quarantine: they have no BGP neighbor.")
 PEERS_WITHOUT_SERIES = gauge(
     "peers_without_series", "Peers above the limit, which have no series of their own and count in totals only."
 )

@@ -43,7 +43,8 @@ class Binding:
 class BgpState:
     """A peer's BGP session.
 
-    ``neighbor``: its address. ``state``: bgpd's, or ``none`` without a neighbor. ``accepted``: the prefixes that its
+    ``neighbor``: its address. ``state``: bgpd's, ``none`` without a neighbor, or ``unknown`` if bgpd
+    cannot be read, and then the counts are 0. ``accepted``: the prefixes that its
     filter accepted; ``accepted_ipv6``: how many of them are of IPv6, ``None`` if the session exchanges none.
     ``filtered``: how often the filter refused one since it was written, ``None`` while any is
     accepted. ``allowed``: the networks that it may announce. ``over_limit``: bgpd ended the session because of its
@@ -74,7 +75,8 @@ class JoinedPeer:
 
     ``name``: one word, unique among the peers; the label ``peer`` of every metric of a peer. ``key``: identity and
     interface, which stay the same when the certificate is renewed. ``why``: what keeps it from the next stage, in
-    words; empty if it is up. ``since``: when it came to its stage, ``None`` if that was before the agent knew it.
+    words; of one that is up, that it is in quarantine, or nothing. ``since``: when it came to its stage, ``None`` if
+    that was before the agent knew it.
 
     ``kind`` is ``None`` as long as no decision tells. ``subject``: its certificate's, or its IKE identity.
     ``identity``: the same for patterns: the subject in RFC 4514, or the IKE identity; empty if it showed none.

@@ -11,7 +11,7 @@ from dmvpn_agent.runtime.metrics import Metric
 from dmvpn_agent.runtime.telemetry import Labels, Samples, Telemetry
 from dmvpn_agent.view import metrics
 from dmvpn_agent.view.peer import Expectation, JoinedPeer
-from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.stage import SESSION_UNKNOWN, Stage
 
 #: Peers with series of their own; each has about 30.
 LIMIT = 5000
@@ -67,8 +67,9 @@ class PeerSeries:
         series[metrics.PEERS_WITHOUT_SERIES] = {(): len(peers) - len(shown)}
         at_stage = Counter(peer.stage for peer in peers)
         series[metrics.PEERS_AT_STAGE] = {(str(stage),): at_stage[stage] for stage in Stage}
-        expected = Counter(peer.up for peer in peers if peer.expected is not Expectation.NO)
-        series[metrics.PEERS_EXPECTED] = {("absent",): expected[False], ("up",): expected[True]}
+        expected = Counter(_presence(peer) for peer in peers if peer.expected is not Expectation.NO)
+        series[metrics.PEERS_EXPECTED] = {(state,): expected[state] for state in _PRESENCES}
+        series[metrics.QUARANTINED_PEERS] = {(): sum(peer.quarantined for peer in peers)}
         return series
 
     def _within_limit(self, peers: Sequence[JoinedPeer]) -> Sequence[JoinedPeer]:
@@ -76,6 +77,14 @@ class PeerSeries:
             return peers
         ordered = sorted(peers, key=lambda peer: (peer.key not in self._shown, peer.expected is Expectation.NO))
         return ordered[: self._limit]
+
+
+#: Whether an expected peer is there: the label of ``peers_expected``.
+_PRESENCES = ("absent", "unknown", "up")
+
+
+def _presence(peer: JoinedPeer) -> str:
+    return {Stage.UP: "up", Stage.UNKNOWN: "unknown"}.get(peer.stage, "absent")
 
 
 def _add_stage(series: Series, peer: JoinedPeer, label: Labels) -> None:
@@ -129,7 +138,7 @@ def _add_traffic(series: Series, peer: JoinedPeer, label: Labels) -> None:
 
 def _add_bgp(series: Series, peer: JoinedPeer, label: Labels) -> None:
     bgp = peer.bgp
-    if bgp is None:
+    if bgp is None or bgp.state == SESSION_UNKNOWN:
         return
     series[metrics.BGP_ESTABLISHED][label] = int(bgp.established)
     series[metrics.BGP_DROPS][label] = bgp.drops

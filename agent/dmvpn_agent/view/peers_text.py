@@ -6,18 +6,20 @@ from typing import Any
 
 from dmvpn_agent.runtime.output import BOLD, GREEN, PLAIN, RED, YELLOW
 from dmvpn_agent.runtime.printable import printable
-from dmvpn_agent.view.spans import short_span, size
-from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.spans import counted, short_span, size
+from dmvpn_agent.view.stage import SESSION_UNKNOWN, Stage
 from dmvpn_agent.view.stage_sections import SectionState, sections
 from dmvpn_agent.view.stages_text import TEXTS
-from dmvpn_agent.view.table import cells
+from dmvpn_agent.view.table import cells, fitting_columns
 
 _COLORS = {Stage.UP: GREEN, Stage.UNKNOWN: YELLOW}
 HEADER = ("PEER", "STAGE", "SINCE", "ADDRESS", "NBMA", "AS", "BGP", "PREFIXES", "IN", "OUT", "WHY")
 #: The columns that a narrow terminal has no room for, the first to go first.
-_DROPPED = ("OUT", "IN", "AS", "PREFIXES", "BGP", "NBMA")
-#: Columns of a terminal at which all are shown.
-_WIDE = 130
+_DROPPED = ("OUT", "IN", "AS", "PREFIXES", "BGP", "NBMA", "ADDRESS")
+#: Columns that the reason needs before a column is shown that a narrow terminal can do without.
+_REASON = 45
+#: Name, stage and time are never cut.
+_WHOLE = 3
 #: Columns that wrapped text has at least.
 _NARROWEST = 20
 #: Columns that the text of an entry of the history needs to stand beside it.
@@ -30,15 +32,13 @@ def peers_text(peers: list[dict[str, Any]], now: datetime, width: int | None) ->
     """Return a table with a line for each peer; a narrow terminal gets fewer columns."""
     if not peers:
         return "no peers"
-    columns = list(HEADER)
-    for name in _DROPPED if width is not None and width < _WIDE else ():
-        if len("  ".join(columns)) > (width or 0) * 0.62:
-            columns.remove(name)
     rows = [_row(peer, now) for peer in peers]
-    lines = cells(columns, [[row[name] for name in columns] for row in rows], width=width, whole=1)
+    shown = fitting_columns(HEADER, rows, _DROPPED, width, _REASON)
+    names = [HEADER[column] for column in shown]
+    lines = cells(names, [[row[column] for column in shown] for row in rows], width=width, whole=_WHOLE)
     return "\n".join([
         "  ".join(lines[0]).rstrip(),
-        *(_painted(line, columns.index("STAGE"), peer["stage"])
+        *(_painted(line, names.index("STAGE"), peer["stage"])
           for line, peer in zip(lines[1:], peers, strict=True)),
     ])  # fmt: skip
 
@@ -48,22 +48,22 @@ def _painted(line: list[str], column: int, stage: str) -> str:
     return "  ".join([*line[:column], f"{color}{line[column]}{PLAIN}", *line[column + 1 :]]).rstrip()
 
 
-def _row(peer: dict[str, Any], now: datetime) -> dict[str, str]:
-    bgp = peer["bgp"]
-    prefixes = f"{bgp['accepted']}/{len(bgp['allowed'])}" if bgp else "-"
-    return {
-        "PEER": peer["name"] + (" (quarantined)" if peer["quarantined"] else ""),
-        "STAGE": peer["stage"],
-        "SINCE": short_span(peer["since"], now),
-        "ADDRESS": ",".join(peer["protocol_addresses"]) or "-",
-        "NBMA": (peer["nbma_address"] or "-") + (" (NAT)" if peer["nat"] else ""),
-        "AS": str(peer["as_number"] or "-"),
-        "BGP": bgp["state"] if bgp else "-",
-        "PREFIXES": prefixes,
-        "IN": size(peer["traffic"]["bytes_in"]),
-        "OUT": size(peer["traffic"]["bytes_out"]),
-        "WHY": peer["why"],
-    }
+def _row(peer: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    bgp, traffic = peer["bgp"], peer["traffic"]
+    known = bgp and bgp["state"] != SESSION_UNKNOWN
+    return (
+        peer["name"],
+        peer["stage"],
+        short_span(peer["since"], now),
+        ",".join(peer["protocol_addresses"]) or "-",
+        (peer["nbma_address"] or "-") + (" (NAT)" if peer["nat"] else ""),
+        str(peer["as_number"] or "-"),
+        bgp["state"] if bgp else "-",
+        f"{bgp['accepted']}/{len(bgp['allowed'])}" if known else "-",
+        size(traffic["bytes_in"]),
+        size(traffic["bytes_out"]),
+        peer["why"],
+    )
 
 
 def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
@@ -74,7 +74,8 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
     days = f", {_days(peer['certificate_days_left'])}" if peer["certificate_expires"] else ""
     lines = [
         f"{BOLD}{peer['name']}{PLAIN}  {color}{TEXTS[stage].title}{PLAIN}"
-        + (f" for {short_span(peer['since'], now)}" if peer["since"] else ""),
+        + (f" for {short_span(peer['since'], now)}" if peer["since"] else "")
+        + (f"{YELLOW}, in quarantine{PLAIN}" if peer["quarantined"] else ""),
         *_hanging(f"  {'kind':12} ", f"{_kind(peer)}, {_EXPECTED[peer['expected']]}", width),
         *_hanging(f"  {'certificate':12} ", f"{peer['subject'] or 'none known'}{days}", width),
         *_hanging(f"  {'last up':12} ", _last_seen(peer, now), width),
@@ -117,14 +118,14 @@ def _kind(peer: dict[str, Any]) -> str:
 
 
 def _days(days: int) -> str:
-    return f"expired {-days} days ago" if days < 0 else f"{days} days left"
+    return f"expired {counted(-days, 'day')} ago" if days < 0 else f"{counted(days, 'day')} left"
 
 
 def _last_seen(peer: dict[str, Any], now: datetime) -> str:
     if peer["stage"] == Stage.UP:
         return "now"
     last = f"{short_span(peer['last_seen'], now)} ago" if peer["last_seen"] else "never, as far as the agent knows"
-    return last + (f", lost {peer['flaps']} times since the agent started" if peer["flaps"] else "")
+    return last + (f", lost {counted(peer['flaps'], 'time')} since the agent started" if peer["flaps"] else "")
 
 
 def history_text(entries: list[dict[str, Any]], width: int | None, *, of_one: bool = False) -> str:

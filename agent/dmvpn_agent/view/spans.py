@@ -22,6 +22,11 @@ def short_span(moment: str | None, now: datetime, sign: int = -1) -> str:
     return f"{minus}{minutes}m{seconds % 60}s"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with a noun: ``1 peer``, ``2 peers``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def size(count: float) -> str:
     """Return a number of bytes with its unit, with three digits."""
     for unit in _UNITS[:-1]:

@@ -33,6 +33,10 @@ class Stage(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: States of a BGP session besides bgpd's own: bgpd has no such neighbor; bgpd cannot be read.
+NO_NEIGHBOR, SESSION_UNKNOWN = "none", "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of a peer. ``None`` is what cannot be known now, because its daemon cannot be read.

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from dmvpn_agent.view.spans import short_span, size
-from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.spans import counted, short_span, size
+from dmvpn_agent.view.stage import SESSION_UNKNOWN, Stage
 
 #: Peers that one text names.
 _NAMED = 8
@@ -58,14 +58,13 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
     traffic = peer["traffic"]
     yield (
         "ESP", (Stage.NO_CHILD_SA,),
-        f"{children} CHILD_SAs{_newest(peer, now)}, {ike['child_algorithms']}; {size(traffic['bytes_in'])} in,"
-        f" {size(traffic['bytes_out'])} out" if children else _lacking(peer, "no CHILD_SA"),
+        f"{counted(children, 'CHILD_SA')}{_newest(peer, now)}, {ike['child_algorithms']};"
+        f" {size(traffic['bytes_in'])} in, {size(traffic['bytes_out'])} out"
+        if children else _lacking(peer, "no CHILD_SA"),
     )  # fmt: skip
     yield "registration", (Stage.NOT_REGISTERED,), _registration(peer, now)
     yield "decision", (Stage.DENIED,), _decision(peer, now)
-    bgp = peer["bgp"]
-    session = f"{bgp['neighbor']} is {bgp['state']}" if bgp else _lacking(peer, "the node runs no BGP with it")
-    yield "BGP", (Stage.NO_BGP,), session
+    yield "BGP", (Stage.NO_BGP,), _session(peer)
     yield "prefixes", (Stage.NOTHING_ANNOUNCED, Stage.FILTERED), _prefixes(peer)
     if peer["shortcuts"]:
         yield "shortcuts", (), ", ".join(peer["shortcuts"])
@@ -104,12 +103,24 @@ def _decision(peer: dict[str, Any], now: datetime) -> str:
     return "none: nhrpd has not asked"
 
 
+def _session(peer: dict[str, Any]) -> str:
+    if bgp := peer["bgp"]:
+        state = "not known, because bgpd cannot be read" if bgp["state"] == SESSION_UNKNOWN else bgp["state"]
+        return f"{bgp['neighbor']} is {state}"
+    if peer["quarantined"]:
+        return "no neighbor while it is in quarantine: `dmvpn-agent release` ends that"
+    if not peer["accepted"]:
+        return _lacking(peer, "no neighbor, because the peer is not accepted")
+    return _lacking(peer, "the node runs no BGP with it")
+
+
 def _prefixes(peer: dict[str, Any]) -> str:
     bgp = peer["bgp"]
     if not bgp:
         return "none"
     filtered = f", {bgp['filtered']} filtered" if bgp["filtered"] is not None else ""
-    text = f"{bgp['accepted']} accepted{filtered}; may announce {', '.join(bgp['allowed']) or 'nothing'}"
+    counts = "not known" if bgp["state"] == SESSION_UNKNOWN else f"{bgp['accepted']} accepted{filtered}"
+    text = f"{counts}; may announce {', '.join(bgp['allowed']) or 'nothing'}"
     if others := bgp.get("drops_prefixes_of"):  # an agent from before this key does not send it
         text += (
             f"; drops those of {', '.join(others[:_NAMED])}{' …' * (len(others) > _NAMED)}: they have its AS number"

@@ -6,6 +6,7 @@ from typing import Any
 
 from dmvpn_agent.runtime.output import GREEN, PLAIN, RED
 from dmvpn_agent.view.health import days_left
+from dmvpn_agent.view.spans import counted
 from dmvpn_agent.view.stage import Stage
 
 #: Columns of a line's title.
@@ -58,11 +59,13 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
 def _peers(counts: dict[str, Any]) -> Iterator[str]:
     yield (
         f"peers              {counts['up']} of {counts['total']} up; {counts['expected_up']} of"
-        f" {counts['expected']} expected ones"
+        f" {counted(counts['expected'], 'expected one')}"
     )
     stuck = [f"{count} {stage}" for stage, count in counts["stages"].items() if count and stage != Stage.UP]
     if stuck:
         yield f"stuck at           {', '.join(stuck)}"
+    if quarantined := counts.get("quarantined"):  # an agent from before this key does not send it
+        yield f"in quarantine      {counted(quarantined, 'peer')}: no BGP neighbor until `dmvpn-agent release`"
 
 
 def _faults(state: dict[str, Any]) -> Iterator[str]:
@@ -89,7 +92,7 @@ def _charon(charon: dict[str, Any]) -> str:
     if not charon["connected"]:
         return "NOT CONNECTED"
     kind = "patched: no bridge needed" if charon["patched"] else "unpatched: nhrpd needs the bridge"
-    return f"connected, {len(charon['ike_sas'])} IKE_SAs, {kind}"
+    return f"connected, {counted(len(charon['ike_sas']), 'IKE_SA')}, {kind}"
 
 
 def _renewal(renewal: dict[str, Any]) -> str:

@@ -39,6 +39,23 @@ def cells(
     return [[_cell(cell, size, cut=cut) for cell, size in zip(line, widths, strict=True)] for line in lines]
 
 
+def fitting_columns(
+    header: Sequence[str], rows: Iterable[Sequence[str]], dropped: Iterable[str], width: int | None, last: int
+) -> list[int]:
+    """Return the columns to show: those in ``dropped`` go, in its order, until the last column has its room.
+
+    The last column needs its widest cell, or ``last`` characters if that is less.
+    """
+    columns = list(range(len(header)))
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for name in dropped:
+        needed = sum(widths[column] + 2 for column in columns[:-1]) + min(widths[-1], last)
+        if width is None or needed <= width:
+            break
+        columns.remove(header.index(name))
+    return columns
+
+
 def _fitted(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
     """Return widths that need no more than the room if possible: the widest columns give way first."""
     fitted = list(widths)

@@ -95,9 +95,11 @@ def test_status_says_what_is_wrong(console: Console) -> None:
 
 
 def test_without_a_command_there_is_a_short_status(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
-    """And the list of commands."""
+    """And what to type next; both fit on a terminal of 24 lines and 80 columns."""
     assert main(["-c", str(console.agent.config)]) == Exit.DEGRADED
     text = capsys.readouterr().out
+    assert text.count("\n") < 24
+    assert max(map(len, text.partition("\n\n")[2].splitlines())) <= 80
     assert "charon is away" in text
     assert "dmvpn-agent peers" in text
 

@@ -161,6 +161,37 @@ SCENARIOS = (
         },
     ),
     Scenario(
+        "a spoke cannot read bgpd: nobody is known to be down",
+        _on(
+            HUB,
+            peers_expected__state__absent="0x200",
+            peers_expected__state__unknown="0x20 9x180",
+            peers_expected__state__up="9x20 0x180",
+            peer_up__peer__hub1="1x20 0x180",
+            peer_expected__peer__hub1="1x200",
+            peer_bound__peer__hub1="1x200",
+            peer_info__peer__hub1__kind__hub="1x200",
+            peer_stage__peer__hub1__stage__up="1x20 _x180",
+            peer_stage__peer__hub1__stage__unknown="_x20 1x180",
+            bgp_established__peer__hub1="1x20 _x180",
+            source_up__source__bgpd="1x20 0x180",
+        ),
+        {"30m": (hub("DmvpnSourceDown", source="bgpd"),)},
+    ),
+    Scenario(
+        "a peer is left in quarantine, and nft does not take the source filter",
+        _on(
+            HUB,
+            quarantined_peers="0x20 1x400",
+            filter_missing__filter__source_filter="0x20 1x400",
+            filter_missing__filter__guard="0x420",
+        ),
+        {
+            "20m": (hub("DmvpnFilterMissing", filter="source_filter"),),
+            "80m": (hub("DmvpnQuarantine", "1"), hub("DmvpnFilterMissing", filter="source_filter")),
+        },
+    ),
+    Scenario(
         "a hub lost the only other hub, and has its spokes",
         _on(
             HUB,
@@ -254,6 +285,8 @@ SCENARIOS = (
             peer_bound__peer__s3="1x60",
             bgp_established__peer__s1="1x60",
             bgp_established__peer__s2="1x20 0x40",
+            bgp_established__peer__s3="0x60",
+            peer_bound__peer__quarantined="1x60",
         )
         | _on({"job": "dmvpn-agent", "instance": "spoke1"}, peer_bound__peer__hub1="1x60"),
         {"14m": (hub("DmvpnPeerWithoutBgp", peer="s2"), hub("DmvpnPeerWithoutBgp", peer="s3"))},

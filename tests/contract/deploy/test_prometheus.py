@@ -52,8 +52,9 @@ def _built() -> tuple[str, dict[str, tuple[str, str, str]]]:
     return text, {name: (severity, json.loads(summary), url) for name, severity, summary, url in found}
 
 
-def test_the_rules_are_the_output_of_build() -> None:
+def test_the_rules_are_the_output_of_build(monkeypatch: pytest.MonkeyPatch) -> None:
     """rules.yml is as deploy/prometheus/build.py writes it; run that after a change."""
+    monkeypatch.syspath_prepend(PROMETHEUS)
     built = runpy.run_path(str(PROMETHEUS / "build.py"))
     assert built["rules"](built["Settings"]()) == _built()[0]
 

@@ -19,8 +19,10 @@ from dmvpn_agent.runtime.unix_socket import bind
 from dmvpn_agent.view.join import join
 from dmvpn_agent.view.peer_json import peer_summary
 from dmvpn_agent.view.peers_text import peers_text
+from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.table import table
 from factories import NOW
+from fakes.agents import peer
 from joining import denial, sa, sources
 
 GOOD = """\
@@ -226,12 +228,24 @@ def test_text_from_outside_has_no_colors() -> None:
 @pytest.mark.parametrize("columns", [80, 100, 132, 200, None])
 def test_the_list_of_peers_fits_the_terminal(columns: int | None) -> None:
     """At 80 columns with name, stage and reason."""
-    peers = [peer_summary(peer, NOW) for peer in join(sources(1, 2, 3, sas=(sa(1),), denials=(denial(4),)))]
+    peers = [peer_summary(one, NOW) for one in join(sources(1, 2, 3, sas=(sa(1),), denials=(denial(4),)))]
     text = painted(peers_text(peers, NOW, columns), colors=False)
     for line in text.splitlines():
         assert columns is None or len(line) <= columns, line
     assert "PEER" in text
-    assert re.search(r"^spoke2 +no_ike +.*it has no", text, re.MULTILINE), text
+    assert re.search(r"^spoke2 +no_ike +.*it has no IKE_SA", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.UP])
+def test_at_80_columns_stage_and_reason_can_be_read(stage: Stage) -> None:
+    """Also beside a long name, which is never cut: what the reader has to type is whole."""
+    peers = [peer_summary(peer(1, stage, "x" * 32), NOW), peer_summary(peer(2, Stage.UP), NOW)]
+    line = painted(peers_text(peers, NOW, 80), colors=False).splitlines()[1]
+    assert len(line) <= 80
+    assert line.split()[:2] == ["x" * 32, str(stage)]
+    peers = [peer_summary(peer(1, stage, "spoke17"), NOW)]
+    line = painted(peers_text(peers, NOW, 80), colors=False).splitlines()[1]
+    assert peer(1, stage).why[:38] in line
 
 
 @pytest.mark.parametrize(

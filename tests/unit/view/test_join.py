@@ -97,6 +97,25 @@ def test_a_peer_is_at_the_first_stage_that_it_has_not_passed(case: str) -> None:
     assert bool(peer.why) is (stage is not Stage.UP)
 
 
+def test_a_session_is_unknown_while_bgpd_cannot_be_read() -> None:
+    """Not none, as if bgpd had no neighbor; the text of a peer has no counts then."""
+    peer = joined(sources(1, bgp=replace(bgp((member(1),)), sessions=None)))["spoke1"]
+    assert peer.bgp is not None
+    assert peer.bgp.state == "unknown"
+    found = {one.title: one.text for one in sections(peer_summary(peer, NOW), NOW)}
+    assert "cannot be read" in found["BGP"]
+    assert found["prefixes"].startswith("not known")
+
+
+def test_a_peer_in_quarantine_says_so_where_peers_are_listed() -> None:
+    """It has passed every stage, and yet has no routes."""
+    one = member(1)
+    shut = replace(one, peer=one.peer.in_quarantine())
+    peer = joined(sources(members=(shut,), cache=(shut.request,), sas=(sa(1),), bgp=bgp(())))["spoke1"]
+    assert (peer.stage, peer.why.partition(":")[0]) == (Stage.UP, "in quarantine")
+    assert "quarantine" in {one.title: one.text for one in sections(peer_summary(peer, NOW), NOW)}["BGP"]
+
+
 def test_all_parts_of_a_peer_are_in_one_value() -> None:
     """Addresses, certificate, decision, IKE_SA, binding and session."""
     peer = joined(sources(1, 2))["spoke2"]

@@ -63,9 +63,27 @@ def test_an_expected_peer_that_is_absent_is_a_series_of_value_0() -> None:
     series = _series(sources(1, expected=(ExpectedPeer("spoke1"), ExpectedPeer("spoke9"))))
     assert series[metrics.PEER_UP] == {("spoke1",): 1, ("spoke9",): 0}
     assert series[metrics.PEER_EXPECTED] == {("spoke1",): 1, ("spoke9",): 1}
-    assert series[metrics.PEERS_EXPECTED] == {("up",): 1, ("absent",): 1}
+    assert series[metrics.PEERS_EXPECTED] == {("up",): 1, ("absent",): 1, ("unknown",): 0}
     for metric in (metrics.PEER_BOUND, metrics.BGP_ESTABLISHED, metrics.PEER_LAST_SEEN):
         assert ("spoke9",) not in series[metric]
+
+
+def test_what_bgpd_would_show_has_no_series_while_it_cannot_be_read() -> None:
+    """A session of value 0 would be a false alarm for each peer, and so would an absent one."""
+    unread = replace(bgp((member(1),), spoke1=UP), sessions=None)
+    series = _series(sources(1, bgp=unread, expected=(ExpectedPeer("spoke1"),)))
+    assert series[metrics.PEER_STAGE] == {("spoke1", "unknown"): 1}
+    assert series[metrics.BGP_ESTABLISHED] == series[metrics.BGP_ACCEPTED] == {}
+    assert series[metrics.PEERS_EXPECTED] == {("absent",): 0, ("unknown",): 1, ("up",): 0}
+
+
+def test_peers_in_quarantine_are_counted() -> None:
+    """They are up, and have no session."""
+    one = member(1)
+    shut = replace(one, peer=one.peer.in_quarantine())
+    series = _series(sources(members=(shut,), cache=(shut.request,), sas=(sa(1),), bgp=bgp(())))
+    assert series[metrics.QUARANTINED_PEERS] == {(): 1}
+    assert series[metrics.PEER_UP] == {("spoke1",): 1}
 
 
 def test_a_peer_without_ike_sa_for_ten_minutes_has_no_traffic() -> None:

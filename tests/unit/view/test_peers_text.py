@@ -28,7 +28,7 @@ def test_a_peer_is_shown_with_its_as_number_nat_and_the_age_of_its_sas() -> None
     assert "spoke on gre1, AS 64519, " in text
     assert "established for 2h0m, " in text
     assert ", behind NAT\n" in text
-    assert "1 CHILD_SAs, the newest for 3m0s" in text
+    assert "1 CHILD_SA, the newest for 3m0s" in text
     assert "the newest" not in sections(peer_summary(one, NOW), NOW)[1].text
 
 

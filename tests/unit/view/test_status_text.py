@@ -7,7 +7,7 @@ import pytest
 from configuration import config_from
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.runtime.output import painted
-from dmvpn_agent.view.health import faults, peer_counts
+from dmvpn_agent.view.health import days_left, faults, peer_counts
 from dmvpn_agent.view.join import join
 from dmvpn_agent.view.settings import ExpectedPeer
 from dmvpn_agent.view.status_text import overview_text, status_text
@@ -113,6 +113,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": [], "own_certificates": []}},
     "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
     "the multicast rule is not installed": {"multicast": {"installed": False, "packets": 0}},
+    "the source filter is not installed": {"source_filter": {"mode": "count", "installed": False}},
+    "the GRE guard is not installed: why": {"gre_guard": {"mode": "count", "installed": False, "refusal": "why"}},
     "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"], "fetches": []}},
     "FRR is not as desired: why": {"frr": {"trouble": "why", "pending_changes": [], "foreign_neighbors": []}},
     "FRR is not as desired yet": {"frr": {"trouble": None, "pending_changes": ["x"], "foreign_neighbors": []}},
@@ -126,10 +128,25 @@ def test_each_fault_of_a_node_is_one(fault: str) -> None:
     assert faults(_state(**FAULTS[fault]), ()) == [fault]
 
 
+def test_numbers_agree_with_their_nouns() -> None:
+    """One peer is, two peers are."""
+    expected = tuple(ExpectedPeer(f"spoke{number}") for number in (1, 2))
+    assert faults(_state(), join(sources(expected=expected[:1])))[0].startswith("1 expected peer is ")
+    assert faults(_state(), join(sources(expected=expected)))[0].startswith("2 expected peers are ")
+    assert (days_left(1), days_left(-1), days_left(2)) == ("has 1 day left", "expired 1 day ago", "has 2 days left")
+
+
+def test_peers_in_quarantine_are_on_the_first_screen() -> None:
+    """Somebody else's quarantine is why a site cannot be reached."""
+    counts = peer_counts(join(sources(1))) | {"quarantined": 1}
+    for text in (status_text(_state(peer_counts=counts)), overview_text(_state(peer_counts=counts))):
+        assert "in quarantine      1 peer:" in text
+
+
 def test_an_expected_peer_that_is_not_up_is_a_fault() -> None:
     """Not another peer, and not one whose stage is unknown."""
     peers = join(sources(1, 2, sas=(sa(1),), expected=(ExpectedPeer("spoke2"),)))
-    assert faults(_state(), peers) == ["1 expected peers are not up: spoke2 (no_ike)"]
+    assert faults(_state(), peers) == ["1 expected peer is not up: spoke2 (no_ike)"]
     assert faults(_state(), join(sources(1, 2, sas=()))) == []
     assert faults(_state(), join(sources(1, sas=None, expected=(ExpectedPeer("spoke1"),)))) == []
 

@@ -7,6 +7,7 @@ from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.nftables import gre_guard, group_rules, mss_clamp
 from dmvpn_agent.kernel.nftables.gre_guard import GreGuard
 from dmvpn_agent.kernel.nftables.reconciler import TableReconciler
+from dmvpn_agent.kernel.nftables.section import SectionName
 from dmvpn_agent.kernel.nftables.source_filter import RECEIVED, SPOOFED, UNKNOWN_COUNTER, FilterMode, SourceFilter
 from dmvpn_agent.runtime.telemetry import Samples, Telemetry
 
@@ -18,6 +19,14 @@ def _modes(settings: SourceFilter | GreGuard | None) -> Samples:
 
 def _clear_gre(table: TableReconciler) -> Samples:
     return {(way,): table.totals.total(name).packets for way, name in gre_guard.COUNTERS.items()}
+
+
+def _missing(table: TableReconciler) -> Samples:
+    wanted = {
+        SectionName.SOURCE_FILTER: table.settings.source_filter is not None,
+        SectionName.GUARD: table.settings.guard is not None,
+    }
+    return {(str(name),): float(on and not table.has(name)) for name, on in wanted.items()}
 
 
 def _groups(table: TableReconciler) -> Samples:
@@ -46,6 +55,7 @@ def observe_table(telemetry: Telemetry, table: TableReconciler, name_of: Callabl
         return samples
 
     telemetry.observe(metrics.NFTABLES_INSTALLED, lambda: table.installed and not table.refused.why)
+    telemetry.observe(metrics.FILTER_MISSING, lambda: _missing(table))
     telemetry.observe(metrics.SOURCE_FILTER, lambda: _modes(table.in_force.source_filter if table.in_force else None))
     telemetry.observe(metrics.GRE_GUARD, lambda: _modes(table.in_force.guard if table.in_force else None))
     telemetry.observe(metrics.CLEAR_GRE, lambda: _clear_gre(table))
