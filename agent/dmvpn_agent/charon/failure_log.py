@@ -1,7 +1,7 @@
-"""Finds failures to authenticate in charon's log, for a charon that raises no alerts (strongSwan before 6.0.3).
+"""Finds in charon's log why an IKE_SA or its CHILD_SA failed, for a charon without alerts (strongSwan before 6.0.3).
 
 The texts are those of strongSwan 5.9 and 6.0: ``ike_init.c``, ``ike_cert_post.c``, ``credential_manager.c``,
-``revocation_validator.c``, ``constraints_validator.c``, ``message.c``, ``ike_auth.c``.
+``revocation_validator.c``, ``constraints_validator.c``, ``message.c``, ``ike_auth.c``, ``child_create.c``.
 """
 
 import re
@@ -25,21 +25,27 @@ CAUSES = {
     "violates constraint": "cert-exceeded-path-len",
 }
 PEER_FAILED, OWN_FAILED = "peer-auth-failed", "local-auth-failed"
-KINDS = (*CAUSES.values(), PEER_FAILED, OWN_FAILED)
+#: Why a CHILD_SA was not set up, by how the message begins.
+CHILD_CAUSES = {
+    "no acceptable proposal found": "proposal-mismatch-child",
+    "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA": "proposal-mismatch-child",
+    "traffic selectors ": "ts-mismatch",
+    "received TS_UNACCEPTABLE notify": "ts-mismatch",
+}
+NO_PROPOSAL = "proposal-mismatch-ike"
+KINDS = (*CAUSES.values(), PEER_FAILED, OWN_FAILED, NO_PROPOSAL, *dict.fromkeys(CHILD_CAUSES.values()))
 
 _RESPONDER, _INITIATOR = re.compile(r"(\S+) is initiating an? "), re.compile(r"initiating IKE_SA .* to (\S+)$")
 _SEARCH, _SENT, _NOTIFY = "looking for peer configs matching ", "generating ", "N(AUTH_FAILED)"
 _RECEIVED, _OVER = "received AUTHENTICATION_FAILED notify", " established between "
-_MARKS = re.compile(
-    b"|".join(
-        re.escape(mark.encode())
-        for mark in (" is initiating a", "initiating IKE_SA", _SEARCH, _NOTIFY, _RECEIVED, _OVER, *CAUSES)
-    )
-)
+_REFUSED = ("received proposals unacceptable", "received NO_PROPOSAL_CHOSEN notify error")
+_NO_CHILD = "failed to establish CHILD_SA"
+_READ = (" is initiating a", "initiating IKE_SA", _SEARCH, _NOTIFY, _RECEIVED, _OVER, *_REFUSED, _NO_CHILD)
+_MARKS = re.compile(b"|".join(re.escape(mark.encode()) for mark in (*_READ, *CAUSES, *CHILD_CAUSES)))
 
 
 class Failure(NamedTuple):
-    """A failure to authenticate: why, at which NBMA address, and the identity that the peer claimed, if any."""
+    """A failure: why, at which NBMA address, and the identity that the peer claimed, if any."""
 
     kind: str
     address: Address
@@ -51,6 +57,7 @@ class _Begun:
     address: Address
     identity: str = ""
     cause: str = ""
+    established: bool = False
 
 
 def may_matter(packet: bytes) -> bool:
@@ -59,7 +66,7 @@ def may_matter(packet: bytes) -> bool:
 
 
 class FailureLog:
-    """Follows each IKE_SA from its first message until it is established, or has failed.
+    """Follows each IKE_SA from its first message until it, or its CHILD_SA, has failed.
 
     A text may quote what a peer sent, so only its beginning, or a part in a message of charon's own, counts. The
     address is the one that charon logs before it reads anything of the peer's.
@@ -78,16 +85,31 @@ class FailureLog:
         if group == "IKE" and (begun := _RESPONDER.match(said) or _INITIATOR.match(said)):
             self._begin(key, begun[1])
         elif (one := self._begun.get(key)) is not None:
-            if group == "ENC" and said.startswith(_SENT) and _NOTIFY in said:
-                return self._end(key, one.cause or PEER_FAILED)
-            if group == "IKE" and said.startswith(_RECEIVED):
-                return self._end(key, OWN_FAILED)
-            if group == "IKE" and said.startswith("IKE_SA ") and _OVER in said:
-                del self._begun[key]
-            elif group == "CFG" and said.startswith(_SEARCH):
-                self._begun[key] = replace(one, identity=said.partition(f"]...{one.address}[")[2].removesuffix("]"))
-            elif cause := _cause(said):
-                self._begun[key] = replace(one, cause=one.cause or cause)
+            return self._of_child(key, one, group, said) if one.established else self._of_ike(key, one, group, said)
+        return None
+
+    def _of_ike(self, key: int, one: _Begun, group: str, said: str) -> Failure | None:
+        if group == "ENC" and said.startswith(_SENT) and _NOTIFY in said:
+            return self._end(key, one.cause or PEER_FAILED)
+        if group == "IKE" and said.startswith(_RECEIVED):
+            return self._end(key, OWN_FAILED)
+        if group == "IKE" and said.startswith(_REFUSED):
+            return self._end(key, NO_PROPOSAL)
+        if group == "IKE" and said.startswith("IKE_SA ") and _OVER in said:
+            self._begun[key] = replace(one, cause="", established=True)
+        elif group == "CFG" and said.startswith(_SEARCH):
+            self._begun[key] = replace(one, identity=said.partition(f"]...{one.address}[")[2].removesuffix("]"))
+        elif cause := _cause(said):
+            self._begun[key] = replace(one, cause=one.cause or cause)
+        return None
+
+    def _of_child(self, key: int, one: _Begun, group: str, said: str) -> Failure | None:
+        if group != "IKE":
+            return None
+        if one.cause and said.startswith(_NO_CHILD):
+            return self._end(key, one.cause)
+        if cause := next((kind for start, kind in CHILD_CAUSES.items() if said.startswith(start)), ""):
+            self._begun[key] = replace(one, cause=cause)
         return None
 
     def _begin(self, key: int, address: str) -> None:

@@ -12,11 +12,16 @@ AUTHENTICATION = frozenset({
     "authorization-failed", "cert-exceeded-path-len", "cert-expired", "cert-no-issuer", "cert-policy-violation",
     "cert-revoked", "cert-untrusted-root", "cert-validation-failed", "local-auth-failed", "peer-auth-failed",
 })  # fmt: skip
-#: The IKE_SA or the CHILD_SA could not be set up for another reason.
+#: The IKE_SA could not be set up for another reason.
 _OTHERS = frozenset({
-    "half-open-timeout", "install-child-policy-failed", "install-child-sa-failed", "peer-init-unreachable",
-    "proposal-mismatch-child", "proposal-mismatch-ike", "retransmit-send-timeout", "ts-mismatch",
+    "half-open-timeout", "peer-init-unreachable", "proposal-mismatch-ike", "retransmit-send-timeout",
 })  # fmt: skip
+#: The IKE_SA is there, and its CHILD_SA could not be set up.
+CHILD = frozenset({
+    "install-child-policy-failed", "install-child-sa-failed", "proposal-mismatch-child", "ts-mismatch",
+})  # fmt: skip
+#: The kinds that are kept.
+KEPT = AUTHENTICATION | _OTHERS | CHILD
 #: Addresses that are remembered; beyond that the oldest are forgotten, because any host can fail to authenticate.
 REMEMBERED = 2000
 
@@ -34,9 +39,14 @@ class LastAlert:
         """Tell whether authentication failed."""
         return self.kind in AUTHENTICATION
 
+    @property
+    def is_of_child(self) -> bool:
+        """Tell whether the IKE_SA was set up, and its CHILD_SA was not."""
+        return self.kind in CHILD
+
 
 class LastAlerts:
-    """The last alert about each NBMA address, until an IKE_SA with it is established; ``version`` grows with each."""
+    """The last alert about each NBMA address, until what failed was set up; ``version`` grows with each."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -48,7 +58,7 @@ class LastAlerts:
         One certificate raises several: the first of them names the cause, ``peer-auth-failed`` follows from it.
         """
         sa = alert.ike_sa
-        if sa is None or alert.kind not in AUTHENTICATION | _OTHERS:
+        if sa is None or alert.kind not in KEPT:
             return
         before = self._alerts.get(sa.remote_host)
         follows = before is not None and alert.kind == "peer-auth-failed" and before.kind.startswith("cert-")
@@ -63,8 +73,13 @@ class LastAlerts:
         if len(self._alerts) > REMEMBERED:
             del self._alerts[next(iter(self._alerts))]
 
-    def clear(self, address: Address) -> None:
-        """Forget what was reported about an address: an IKE_SA with it was established."""
+    def ike_established(self, address: Address) -> None:
+        """Forget why there was no IKE_SA. What is known of its CHILD_SA may have come just before this."""
+        if (alert := self._alerts.get(address)) and not alert.is_of_child:
+            del self._alerts[address]
+
+    def child_installed(self, address: Address) -> None:
+        """Forget what was reported about an address."""
         self._alerts.pop(address, None)
 
     def by_address(self) -> Mapping[Address, LastAlert]:

@@ -1,4 +1,4 @@
-"""Reads why peers fail to authenticate from charon's log, over VICI, if charon raises no alerts.
+"""Reads why peers fail to connect from charon's log, over VICI, if charon raises no alerts.
 
 The connection is one of its own, so that a flood of messages delays no event about SAs. It is open only while it is
 wanted: charon sends every message of level 1, some ten for each exchange with each peer.

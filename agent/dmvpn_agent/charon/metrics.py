@@ -30,7 +30,7 @@ CHARON_ALERTS = counter(
 )
 LOGGED_FAILURES = counter(
     "charon_logged_failures",
-    "Failures to authenticate in the log of a charon without alerts, read while a peer has no IKE_SA.",
+    "Failed attempts in the log of a charon without alerts, read while a peer has no IKE_SA or CHILD_SA.",
     "kind",
     starts=each(KINDS_IN_LOG),
 )

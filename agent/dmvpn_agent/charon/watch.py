@@ -230,7 +230,9 @@ class CharonWatch:
         if event.kind and event.ike_sas:  # of two, the new IKE_SA comes last, and has the peer's present address
             self.totals.add_event(event.kind, event.ike_sas[-1])
             if event.kind is SaEventKind.IKE_ESTABLISHED:
-                self.last_alerts.clear(event.ike_sas[-1].remote_host)
+                self.last_alerts.ike_established(event.ike_sas[-1].remote_host)
+            elif event.kind is SaEventKind.CHILD_INSTALLED:
+                self.last_alerts.child_installed(event.ike_sas[-1].remote_host)
         return True
 
     async def _refresh_for_events(self) -> float:

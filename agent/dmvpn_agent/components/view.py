@@ -68,8 +68,8 @@ class ViewComponents:
         observe_table(context.telemetry, table, self.peer_series.name_of)
 
     def _wants_log(self) -> bool:
-        """Tell whether charon's log may explain why a peer has no IKE_SA, and nothing else does."""
-        absent = {Stage.NO_IKE, Stage.AUTHENTICATION_FAILED}
+        """Tell whether charon's log may explain why a peer has no IKE_SA or CHILD_SA, and nothing else does."""
+        absent = {Stage.NO_IKE, Stage.AUTHENTICATION_FAILED, Stage.NO_CHILD_SA}
         needed = self._charon.connected and not self._charon.raises_alerts
         return needed and any(peer.stage in absent for peer in self.peer_watch.current)
 

@@ -14,7 +14,7 @@ from dmvpn_agent.runtime.http_site import HttpRequest, HttpResponse, Page
 from dmvpn_agent.runtime.printable import printable_values
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.stage_sections import sections
-from dmvpn_agent.view.stages_text import TEXTS
+from dmvpn_agent.view.stages_text import TEXTS, remedy
 
 PREFIX = "/api/v1"
 #: Entries of the history in one answer.
@@ -98,7 +98,7 @@ def _sections(data: Any) -> Document:
     """Return the document with the sections of a peer's document; a failure if that has another form."""
     try:
         peer = printable_values(data)["peer"]
-        text = TEXTS[Stage(peer["stage"])]
+        title, do = TEXTS[Stage(peer["stage"])].title, remedy(peer)
         made = [
             {"title": one.title, "state": str(one.state), "text": one.text}
             for one in sections(peer, datetime.now(UTC))
@@ -107,7 +107,7 @@ def _sections(data: Any) -> Document:
         why = f"{type(error).__name__} {error!s:.100}"
         message = f"the node describes the peer in another form than this program knows: {why}"
         return failure("error/1", Code.FAILED, message)
-    return document("stages/1", {"title": text.title, "why": peer["why"], "do": text.do, "sections": made})
+    return document("stages/1", {"title": title, "why": peer["why"], "do": do, "sections": made})
 
 
 def _status(found: Document) -> HTTPStatus:

@@ -1,8 +1,11 @@
 """What is known of one peer about each stage, and in words what keeps it from the next one."""
 
+from collections.abc import Mapping
+
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.view.alerts_text import TEXTS
 from dmvpn_agent.view.drafts import Draft
 from dmvpn_agent.view.peer import BgpState
 from dmvpn_agent.view.sources import Sources
@@ -58,30 +61,34 @@ def _accepted(bgp: BgpState) -> bool:
     return bgp.accepted > 0 or not any(network.version in exchanged for network in bgp.allowed)
 
 
-def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert]) -> LastAlert | None:
-    """Return charon's last alert about a peer without an IKE_SA: by its address, or by the identity that it claimed.
+def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert], owners: Mapping[str, str]) -> LastAlert | None:
+    """Return charon's last alert about what a peer lacks: by its address, or by the identity that it claimed.
 
-    A claim proves nothing; it only explains an absence.
+    A claim proves nothing; it only explains an absence. ``owners``: the keys of the peers whose identity an alert
+    claims. Of two peers behind one address, each has only its own.
     """
     if not alerts:
         return None
     named = [draft.configured.name] if draft.configured else []
     keys = [*draft.nbma_addresses, *draft.identities, *([draft.known.subject] if draft.known else []), *named]
-    found = [alerts[key] for key in keys if key in alerts]
-    return max(found, key=lambda alert: alert.at, default=None)
+    has_ike = any(sa.established for sa in draft.sas)
+    found = (alerts[key] for key in keys if key in alerts)
+    fitting = [
+        one for one in found if one.is_of_child is has_ike and owners.get(one.remote_id, draft.key) == draft.key
+    ]
+    return max(fitting, key=lambda alert: alert.at, default=None)
 
 
 def why(stage: Stage, draft: Draft, bgp: BgpState | None, alert: LastAlert | None, evidence: Evidence) -> str:
     """Return what keeps a peer from the next stage, or from having routes, in words; empty if nothing does."""
-    reported = f"; charon reported {alert.kind}" if alert else ""
     match stage:
-        case Stage.NO_IKE:
-            begun = "an IKE_SA with it is being set up" if draft.sas else "it has no IKE_SA"
-            return begun + reported
-        case Stage.AUTHENTICATION_FAILED:
-            return f"its last IKE_SA failed to authenticate{reported}"
-        case Stage.NO_CHILD_SA:
-            return f"its IKE_SA has no installed CHILD_SA{reported}"
+        case Stage.NO_IKE | Stage.AUTHENTICATION_FAILED | Stage.NO_CHILD_SA:
+            # A narrow terminal cuts the end: the cause comes first.
+            if alert:
+                return f"{TEXTS[alert.kind].because}; charon reported {alert.kind}"
+            if stage is Stage.NO_CHILD_SA:
+                return "its IKE_SA has no installed CHILD_SA"
+            return "an IKE_SA with it is being set up" if draft.sas else "it has no IKE_SA"
         case Stage.NOT_REGISTERED:
             return "nhrpd has no binding for it"
         case Stage.DENIED:

@@ -26,7 +26,7 @@ def join(sources: Sources) -> tuple[JoinedPeer, ...]:
     """Return every peer that is there, was denied, or is expected, ordered by name."""
     found = drafts(sources)
     names = peer_names(found, sources.names)
-    shared = _Shared.of(sources)
+    shared = _Shared.of(sources, found)
     return tuple(sorted((_joined(names[one.key], one, shared) for one in found), key=lambda peer: peer.name))
 
 
@@ -34,15 +34,17 @@ def join(sources: Sources) -> tuple[JoinedPeer, ...]:
 class _Shared:
     """What the values of all peers need.
 
-    ``types``: of nhrpd's bindings. ``alerts``: by address, by claimed identity, and by its label.
+    ``types``: of nhrpd's bindings. ``alerts``: by address, by claimed identity, and by its label. ``owners``: the
+    keys of the peers whose identity an alert claims.
     """
 
     sources: Sources
     types: dict[tuple[str, Address], str]
     alerts: dict[Address | str, LastAlert]
+    owners: dict[str, str]
 
     @classmethod
-    def of(cls, sources: Sources) -> "_Shared":
+    def of(cls, sources: Sources, found: Sequence[Draft]) -> "_Shared":
         alerts: dict[Address | str, LastAlert] = dict(sources.alerts.items())
         claimed = [one for one in sources.alerts.values() if one.remote_id not in {"", "%any"}]
         alerts |= {label: one for one in claimed if (label := str(identity_label(one.remote_id) or ""))}
@@ -51,7 +53,17 @@ class _Shared:
             sources,
             {(one.interface, one.protocol_address): str(one.binding_type) for one in sources.cache or ()},
             alerts,
+            _claimed(found, frozenset(one.remote_id for one in claimed)),
         )
+
+
+def _claimed(found: Sequence[Draft], identities: frozenset[str]) -> dict[str, str]:
+    """Return the keys of the peers that have these identities."""
+    owners: dict[str, str] = {}
+    for draft in found if identities else ():
+        names = draft.identities | ({draft.known.subject} if draft.known else frozenset())
+        owners |= dict.fromkeys(names & identities, draft.key)
+    return owners
 
 
 def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
@@ -60,7 +72,7 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         draft.members.sort(key=lambda member: _precedence(member, sources))
     best = draft.members[0].peer if draft.members else None
     denial = draft.denials[-1] if draft.denials and not best else None
-    bgp, alert = bgp_state(best, sources), alert_of(draft, shared.alerts)
+    bgp, alert = bgp_state(best, sources), alert_of(draft, shared.alerts, shared.owners)
     owners = _sa_owners(draft, sources)
     evidence = evidence_of(draft, bgp, alert, sources)
     stage = stage_of(evidence)
@@ -91,7 +103,8 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         shortcuts=_shortcuts(draft, sources),
         traffic=_traffic(owners, sources),
         sa_events=_sa_events(owners, sources),
-        alert=alert.kind if alert and not evidence.ike else "",
+        alert=alert.kind if alert and not evidence.child else "",
+        alerted_at=alert.at if alert and not evidence.child else None,
         since=track.since if stage is track.stage else None,
         track=track,
     )

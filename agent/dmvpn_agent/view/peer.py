@@ -84,7 +84,7 @@ class JoinedPeer:
     without one; ``denial``: why not; ``decided_at``: when a denied peer was last refused.
     ``bgp`` is ``None`` if the node runs no BGP with it. ``traffic`` and ``sa_events``: since the
     start, or since it came back after more than ten minutes; without an IKE_SA for so long there are no events.
-    ``alert``: charon's last one about it, by its kind.
+    ``alert``: charon's last one about what it lacks, by its kind; ``alerted_at``: when charon raised it.
     """
 
     name: str
@@ -112,6 +112,7 @@ class JoinedPeer:
     traffic: Traffic = NO_TRAFFIC
     sa_events: Mapping[SaEventKind, int] = field(default_factory=dict)
     alert: str = ""
+    alerted_at: datetime | None = None
     since: datetime | None = None
     track: Track = UNTRACKED
 

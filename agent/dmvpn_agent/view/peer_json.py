@@ -39,6 +39,7 @@ def peer_summary(peer: JoinedPeer, now: datetime) -> dict[str, Any]:
         "shortcuts": [str(network) for network in peer.shortcuts],
         "traffic": peer.traffic._asdict(),
         "alert": peer.alert or None,
+        "alerted_at": time_json(peer.alerted_at),
     }
 
 

@@ -9,7 +9,7 @@ from dmvpn_agent.runtime.printable import printable
 from dmvpn_agent.view.spans import counted, short_span, size
 from dmvpn_agent.view.stage import SESSION_UNKNOWN, Stage
 from dmvpn_agent.view.stage_sections import SectionState, sections
-from dmvpn_agent.view.stages_text import TEXTS
+from dmvpn_agent.view.stages_text import TEXTS, remedy
 from dmvpn_agent.view.table import cells, fitting_columns
 
 _COLORS = {Stage.UP: GREEN, Stage.UNKNOWN: YELLOW}
@@ -82,14 +82,14 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
         "",
     ]
     if stage is Stage.UNKNOWN:
-        lines[-1:] = [*_below("", peer["why"], width), *_below("do", TEXTS[stage].do, width), ""]
+        lines[-1:] = [*_below("", peer["why"], width), *_below("do", remedy(peer), width), ""]
     for section in sections(peer, now):
         here = section.state is SectionState.FAILED
         first, *others = _hanging(f"{'>>>' if here else '':3} {section.title:13} ", section.text, width)
         lines += [first.replace(">>>", f"{color}>>>{PLAIN}", 1) if here else first, *others]
         if here:
             lines += _below("", peer["why"], width)
-            lines += _below("do", TEXTS[stage].do, width)
+            lines += _below("do", remedy(peer), width)
     lines += ["", history_text(data["history"], width, of_one=True)]
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
         "IKE", (Stage.NO_IKE, Stage.AUTHENTICATION_FAILED),
         f"{ike['state'].lower()} for {short_span(ike['established_at'], now)}, {ike['algorithms'] or 'no algorithms'}"
         + (", behind NAT" if peer["nat"] else "")
-        if ike else _lacking(peer, "no IKE_SA"),
+        if ike else _lacking(peer, "no IKE_SA") + _last_failure(peer, now),
     )  # fmt: skip
     children = ike["children"] if ike else 0
     traffic = peer["traffic"]
@@ -60,7 +60,7 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
         "ESP", (Stage.NO_CHILD_SA,),
         f"{counted(children, 'CHILD_SA')}{_newest(peer, now)}, {ike['child_algorithms']};"
         f" {size(traffic['bytes_in'])} in, {size(traffic['bytes_out'])} out"
-        if children else _lacking(peer, "no CHILD_SA"),
+        if children else _lacking(peer, "no CHILD_SA") + (_last_failure(peer, now) if ike else ""),
     )  # fmt: skip
     yield "registration", (Stage.NOT_REGISTERED,), _registration(peer, now)
     yield "decision", (Stage.DENIED,), _decision(peer, now)
@@ -68,6 +68,12 @@ def _found(peer: dict[str, Any], now: datetime) -> Iterator[tuple[str, tuple[Sta
     yield "prefixes", (Stage.NOTHING_ANNOUNCED, Stage.FILTERED), _prefixes(peer)
     if peer["shortcuts"]:
         yield "shortcuts", (), ", ".join(peer["shortcuts"])
+
+
+def _last_failure(peer: dict[str, Any], now: datetime) -> str:
+    """Return how long ago charon reported a failure; an agent from before this key does not send it."""
+    at = peer.get("alerted_at")
+    return f"; the last attempt failed {short_span(at, now)} ago" if at else ""
 
 
 def _newest(peer: dict[str, Any], now: datetime) -> str:

@@ -1,7 +1,11 @@
 """The stages in words: what each needs, and what to do about a peer that is stuck there."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from dmvpn_agent.policy.advice import ADVICE
+from dmvpn_agent.policy.reasons import Reason
+from dmvpn_agent.view.alerts_text import TEXTS as ALERTS
 from dmvpn_agent.view.stage import Stage
 
 
@@ -33,11 +37,12 @@ TEXTS = {
     ),
     Stage.DENIED: StageText(
         "denied",
-        "read the reason; `dmvpn-agent explain` shows each rule for the peer's certificate",
+        "read the reason; docs/metrics.md has a remedy for each",
     ),
     Stage.NO_BGP: StageText(
         "no BGP session",
-        "check `show bgp neighbors` here and on the peer: AS numbers, the neighbor's address, TCP port 179",
+        "ping its protocol address to test the tunnel; `show bgp neighbors` on the peer has the last error. AS"
+        " numbers, password and addresses have to agree, and TCP port 179 has to pass in the tunnel",
     ),
     Stage.NOTHING_ANNOUNCED: StageText(
         "nothing announced",
@@ -48,5 +53,18 @@ TEXTS = {
         "compare what the peer announces with the prefixes in its certificate",
     ),
     Stage.UP: StageText("up", ""),
-    Stage.UNKNOWN: StageText("unknown", "start the daemon that cannot be read; `dmvpn-agent doctor` names it"),
+    Stage.UNKNOWN: StageText(
+        "unknown", "`dmvpn-agent status` says why it cannot be read: start that daemon, or restart it if it hangs"
+    ),
 }
+
+
+def remedy(peer: dict[str, Any]) -> str:
+    """Return what to do about a peer of the document ``peers`` or ``peer``, as precisely as it is known."""
+    stage = Stage(peer["stage"])
+    if stage is Stage.DENIED and (denial := peer["denial"]) and denial["reason"] in set(Reason):
+        remedies = ADVICE[Reason(denial["reason"])].remedies
+        return "; or ".join(remedies) or TEXTS[stage].do
+    if peer["alert"] in ALERTS and stage in {Stage.NO_IKE, Stage.AUTHENTICATION_FAILED, Stage.NO_CHILD_SA}:
+        return ALERTS[peer["alert"]].do
+    return TEXTS[stage].do

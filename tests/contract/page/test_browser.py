@@ -12,9 +12,11 @@ import pytest_asyncio
 from browser import CHROMIUM, MISSING, Tab, chromium
 from dmvpn_agent.page.settings import NodeSettings
 from dmvpn_agent.policy.peer import PeerKind
+from dmvpn_agent.runtime.clocks import utc_now
 from dmvpn_agent.runtime.http_access import HttpAccess
+from dmvpn_agent.view.peer_json import peer_summary
 from dmvpn_agent.view.stage import Stage
-from dmvpn_agent.view.stages_text import TEXTS
+from dmvpn_agent.view.stages_text import TEXTS, remedy
 from fakes.agents import FakeAgent, crowd, peer, serving
 from page_process import Client, page
 
@@ -135,7 +137,7 @@ async def test_a_peers_page_says_where_it_is_stuck_and_what_to_do(tab: Tab, sock
         assert failed == (stage not in {Stage.UP, Stage.UNKNOWN})
         if failed:
             text = await _text(tab, ".stages .failed")
-            assert TEXTS[stage].do in text
+            assert remedy(peer_summary(peer(7, stage), utc_now())) in text
         passed = await tab.run("document.querySelectorAll('.stages .passed').length")
         assert (passed == 6) is (stage is Stage.UP)
         assert "CN=spoke7" in await _text(tab, "dl")

@@ -10,6 +10,7 @@ from dmvpn_agent.charon.vici import Packet, PacketType, encode
 PEER = ip_address("203.0.113.2")
 BEGUN = ("IKE", f"{PEER} is initiating an IKE_SA")
 ASKED = ("CFG", f"looking for peer configs matching 203.0.113.1[%any]...{PEER}[O=x, CN=evil]")
+ESTABLISHED = ("IKE", f"IKE_SA dmvpn[7] established between 203.0.113.1[CN=hub]...{PEER}[CN=evil]")
 ANSWERED = ("ENC", "generating IKE_AUTH response 1 [ N(AUTH_FAILED) ]")
 
 
@@ -52,11 +53,40 @@ def test_a_peer_that_refuses_this_node_is_one_too() -> None:
     assert _read(FailureLog(), *messages) == [Failure("local-auth-failed", PEER, "")]
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (BEGUN, ("IKE", "received proposals unacceptable")),
+        (("IKE", f"initiating IKE_SA dmvpn[6] to {PEER}"), ("IKE", "received NO_PROPOSAL_CHOSEN notify error")),
+    ],
+)
+def test_proposals_without_a_common_one_are_a_cause_too(messages: tuple[tuple[str, str], ...]) -> None:
+    """There is no claim yet; an older cause of the same address no longer counts."""
+    assert _read(FailureLog(), *messages) == [Failure("proposal-mismatch-ike", PEER, "")]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("no acceptable proposal found", "proposal-mismatch-child"),
+        ("received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "proposal-mismatch-child"),
+        ("traffic selectors 10.0.0.1/32 === 10.0.0.2/32 unacceptable", "ts-mismatch"),
+        ("received TS_UNACCEPTABLE notify, no CHILD_SA built", "ts-mismatch"),
+    ],
+)
+def test_an_ike_sa_without_child_sa_has_a_cause(said: str, kind: str) -> None:
+    """Once charon gives the CHILD_SA up."""
+    log = FailureLog()
+    assert _read(log, BEGUN, ASKED, ESTABLISHED, ("IKE", said)) == []
+    given_up = ("IKE", "failed to establish CHILD_SA, keeping IKE_SA")
+    assert _read(log, given_up) == [Failure(kind, PEER, "O=x, CN=evil")]
+    assert _read(log, given_up) == []
+
+
 def test_an_ike_sa_that_was_established_cannot_fail() -> None:
     """Its unique id may be used again."""
     log = FailureLog()
-    established = ("IKE", f"IKE_SA dmvpn[7] established between 203.0.113.1[CN=hub]...{PEER}[CN=evil]")
-    assert _read(log, BEGUN, ASKED, established, ANSWERED) == []
+    assert _read(log, BEGUN, ASKED, ESTABLISHED, ANSWERED) == []
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,15 @@ def test_other_alerts_explain_nothing(alert: Alert) -> None:
 
 
 def test_an_established_ike_sa_ends_it() -> None:
-    """The peer has authenticated since."""
+    """The peer has authenticated since; why it has no CHILD_SA may be reported before."""
     alerts = LastAlerts()
-    alerts.add(_alert("peer-auth-failed"), NOW)
-    alerts.clear(ADDRESS)
-    alerts.clear(ADDRESS)
+    for kind, kept in (("peer-auth-failed", False), ("proposal-mismatch-child", True)):
+        alerts.add(_alert(kind), NOW)
+        alerts.ike_established(ADDRESS)
+        alerts.ike_established(ADDRESS)
+        assert (ADDRESS in alerts.by_address()) is kept
+    alerts.child_installed(ADDRESS)
+    alerts.child_installed(ADDRESS)
     assert alerts.by_address() == {}
 
 
