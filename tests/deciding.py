@@ -72,6 +72,10 @@ def revoked(*serials: int, **changes: Any) -> Trust:
 #: The peer of ``request()``, as charon prints it.
 OWN = IkePeer("OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", has_certificate=True)
 STRANGER = IkePeer("CN=stranger", has_certificate=True)
+#: One with the name of the requests' certificate, of whose own certificate the bridge has said nothing.
+AWAITED = IkePeer(
+    "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", has_certificate=True, awaited=True
+)
 PSK = IkePeer("spoke7@example.net", has_certificate=False)
 ROW = StaticPeer("*@example.net", Resources((Claim("policy.peer", "10.255.0.2", ADDRESS),),
                                             (Claim("policy.peer", "64512", AsRange(64512, 64512)),)))  # fmt: skip

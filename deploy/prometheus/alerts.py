@@ -205,6 +205,11 @@ AGENT = (
         'sum by (job, instance, reason) (increase(dmvpn_agent_decisions_total{decision="deny",$s}[10m])) > 20',
     ),
     Alert(
+        "DmvpnCertificateAwaited", "critical", "",
+        "{{ $labels.instance }}: new peers are denied because the bridge does not say which certificate they have",
+        'increase(dmvpn_agent_decisions_total{reason="certificate_awaited",$s}[15m]) > 0',
+    ),
+    Alert(
         "DmvpnInternalError", "warning", "",
         "{{ $labels.instance }}: a decision failed inside the agent",
         'increase(dmvpn_agent_decisions_total{reason="internal_error",$s}[15m]) > 0',

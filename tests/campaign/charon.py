@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +36,7 @@ class WorldCharon:
         self._clock = clock
         self.sas: dict[int, Sa] = {}
         self._since: dict[int, float] = {}
+        self._came: dict[int, float] = {}  # by a clock that is never set
         self.cache: list[bytes] = list(dict.fromkeys(world.cached))
         self._sent_authorities = [one.der for one in world.intermediates if one.label == "rogue"]
         self._queues: list[asyncio.Queue[tuple[str, Any]]] = []
@@ -48,8 +50,18 @@ class WorldCharon:
         self._sent_authorities += [authority.der for authority in between if authority.is_ca]
         self.sas[sa.number] = sa
         self._since[sa.number] = self._clock()
+        self._came[sa.number] = asyncio.get_running_loop().time()
         self._tell("ike-updown", sa, up=True)
         self._tell("child-updown", sa, up=True)
+
+    def age(self, sa: Sa) -> float:
+        """Return for how long an IKE_SA has been there, in seconds."""
+        return asyncio.get_running_loop().time() - self._came[sa.number]
+
+    def awaits(self, spis: str) -> bool:
+        """Tell whether the bridge has yet to say which certificate an IKE_SA has."""
+        sa = self.sas.get(int(spis.partition(":")[0], 16))
+        return sa is not None and self.age(sa) < sa.late
 
     def down(self, number: int) -> None:
         """Have an IKE_SA go."""
@@ -106,7 +118,7 @@ class WorldCharon:
         if command == "terminate" and (sa := self.sas.get(int(message["ike-id"]))):
             self.down(sa.number)
             self._next += 1
-            again = Sa(self._next, sa.connection, sa.nbma, sa.port, sa.identity, sa.holder)
+            again = replace(sa, number=self._next)
             self.up(again, [sa.holder.der] if sa.holder else [])
         return {"success": b"yes"}
 

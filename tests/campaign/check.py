@@ -18,6 +18,11 @@ from campaign.product import Product, Refused
 from campaign.trust import Trust
 from campaign.virtual_loop import VirtualLoop
 from campaign.world import PUBKEY, Ask, Crls, Down, Later, Reload, Restart, Sa, Up, World
+from dmvpn_agent.admission.peer_index import Membership
+
+#: Seconds that the bridge may take, after a question, for the answer to wait: the agent reads every two here, and
+#: gives up after four.
+SAID_IN_TIME = 1.9
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Check:
         self._folder = folder
         self._verbose = verbose
         self.result = Result()
-        self._restarted = False
+        self._restarted, self._started = False, 0.0
         self._trust = Trust(world.authorities, world.intermediates)
         self._trust.add(world.crls, world.now)
         self._files = world.crls
@@ -102,7 +107,7 @@ class Check:
                 self._say("refused", str(error))
                 self.result.counts["refused configurations"] += 1
         elif isinstance(step, Restart):
-            self._restarted = True
+            self._restarted, self._started = True, product.uptime().total_seconds()
             await product.restart_agent()
 
     def _oracle(self) -> Oracle:
@@ -133,13 +138,36 @@ class Check:
             for holder in (*self._shown.get(ask.nbma, []), *gone):
                 yield oracle.by_certificate(holder, holder.text(), ask)
 
+    def _is_awaited(self, sa: Sa) -> bool:
+        """Tell whether the bridge has yet to say which certificate an IKE_SA has."""
+        by_certificate = set(self._world.connections[sa.connection]) == {PUBKEY}
+        return not self._world.patched and by_certificate and self._product.charon.age(sa) < sa.late
+
+    def _stays(self, member: Membership, ask: Ask, sas: list[Sa]) -> Iterator[Opinion]:
+        """Yield the opinion on an accepted peer while the bridge has not said which certificate its IKE_SA has.
+
+        Soon after the IKE_SA came, or the agent started, it stays; later only if it has the name.
+        """
+        holder = self._by_print.get(member.peer.fingerprint)
+        for sa in filter(self._is_awaited, sas):
+            if holder is None:
+                continue
+            young = min(self._product.charon.age(sa), self._product.uptime().total_seconds() - self._started) < 12
+            if young or sa.identity.lower() in {one.lower() for one in (holder.text(), *holder.hosts)}:
+                yield self._oracle().by_certificate(holder, holder.text(), ask)
+
     async def _ask(self, ask: Ask) -> None:
         shown = ask.stale.der if ask.stale else self._product.nhrpd.shown.get(ask.nbma, b"")
         if holder := self._by_der.get(shown):
             self._shown.setdefault(ask.nbma, []).append(holder)
-        opinions = list(self._opinions(ask, self._at(ask.nbma)))
+        sas = self._at(ask.nbma)
+        opinions = list(self._opinions(ask, sas))
         must = self._must(ask, opinions, shown)
         accepted = await self._product.ask(ask)
+        # Afterwards: the bridge may have said it while the answer waited.
+        for sa, opinion in zip(sas, opinions, strict=False):
+            if self._is_awaited(sa) and self._policy.get("confirm_certificates") is not False:
+                opinion.wrong.add("awaited")
         counts = self.result.counts
         counts["questions"] += 1
         counts["accepts" if accepted else f"denied: {self._product.reason}"] += 1
@@ -159,6 +187,8 @@ class Check:
         if len(sas) != 1 or ask.stale or not opinions or not opinions[0].must:
             return False
         (sa,) = sas
+        if self._is_awaited(sa) and sa.late - self._product.charon.age(sa) > SAID_IN_TIME:
+            return False
         rounds, holder = self._world.connections[sa.connection], sa.holder
         if self._world.beside and not self._world.names_authorities and not self._world.patched:
             return False
@@ -211,6 +241,7 @@ class Check:
             ask = Ask(request.interface, str(request.binding_type), address, str(request.nbma_address))
             sas = self._of_interface(ask, self._at(ask.nbma)) or self._of_interface(ask, self._product.charon.gone)
             opinions = list(self._opinions(ask, sas))
+            opinions += self._stays(member, ask, sas)
             if not sas and self._restarted:  # who was accepted stays after a restart, until charon shows another peer
                 oracle = self._oracle()
                 opinions += [oracle.by_certificate(one, one.text(), ask) for one in self._shown.get(ask.nbma, [])]
@@ -295,7 +326,7 @@ class Check:
 
     def _find_accept(self, kind: str, what: str, ask: Ask, sas: list[Sa]) -> None:
         """Note an accept; apart, if the peer has another certificate of its name: charon does not say which."""
-        if not self._world.patched and any(self._by_another(sa, ask) for sa in sas):
+        if not self._world.patched and any(self._by_another(sa, ask) for sa in sas if not self._is_awaited(sa)):
             self.result.counts[f"{kind} by another certificate of the same peer"] += 1
             self._say("twin", what)
         else:

@@ -1,6 +1,8 @@
 """What happens in a world: peers come and go, nhrpd asks, attackers try, CRLs and policies change, time passes."""
 
 from datetime import timedelta
+from math import inf
+from random import Random
 from typing import TYPE_CHECKING
 
 from campaign.pki import Authority, Crl, Holder
@@ -18,6 +20,7 @@ class Happenings:
     def __init__(self, make: "Maker", world: World, issuers: dict[str, Authority]) -> None:
         self._make, self._world, self._issuers = make, world, issuers
         self._random = make.random
+        self._late = Random(world.seed)  # of its own: the seeds keep their worlds
         self._sas: list[Sa] = []
         self._number = 0
         self._now = world.now
@@ -37,9 +40,11 @@ class Happenings:
 
     def _up(self, connection: str, nbma: str, identity: str, holder: Holder | None, *sent: bytes) -> Sa:
         self._number += 1
-        sa = Sa(
-            self._number, connection, nbma, 500 if self._make.chance(0.8) else 4500 + self._number, identity, holder
-        )
+        port = 500 if self._make.chance(0.8) else 4500 + self._number
+        late = 0.0
+        if self._late.random() < (0.5 if self._world.beside else 0.15):
+            late = self._late.choice([2.0, 3.0, 7.0, 20.0, inf, inf])
+        sa = Sa(self._number, connection, nbma, port, identity, holder, late)
         self._sas.append(sa)
         self._world.steps.append(Up(sa, tuple(sent)))
         return sa

@@ -52,7 +52,7 @@ SETTLING = 1.5
 
 
 class _BridgeFile:
-    """The certificates by IKE_SA that the bridge stores, and the agent reads."""
+    """The certificates by IKE_SA that the bridge stores."""
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[bytes, bytes]] = {}
@@ -63,11 +63,24 @@ class _BridgeFile:
     def remove(self, spis: str) -> None:
         self._rows.pop(spis, None)
 
-    def load(self, spis: Collection[str] | None = None) -> Any:
-        if spis is None:
-            return [(key, *pair) for key, pair in self._rows.items()]
-        found: Mapping[str, bytes] = {key: self._rows[key][1] for key in spis if key in self._rows}
-        return found
+    def load(self) -> Any:
+        return [(key, *pair) for key, pair in self._rows.items()]
+
+    def get(self, spis: str) -> bytes | None:
+        """Return what the bridge found of an IKE_SA; ``None`` if it has not looked yet."""
+        return self._rows[spis][1] if spis in self._rows else None
+
+
+class _Bridge:
+    """The bridge as the agent asks it: of some IKE_SAs it says late, or never, which certificate they have."""
+
+    def __init__(self, file: _BridgeFile, charon: WorldCharon) -> None:
+        self._file = file
+        self._charon = charon
+
+    async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+        said = ((one, self._file.get(one)) for one in spis if not self._charon.awaits(one))
+        return {one: der for one, der in said if der is not None}
 
 
 async def _no_crls_for_charon(_: tuple[bytes, ...]) -> None:
@@ -161,7 +174,7 @@ class Product:
         telemetry = Telemetry()
         self._store.open()
         self.peers = Peers(PeerTable(self._store))
-        source = None if self._world.patched else self._bridge_file
+        source = None if self._world.patched else _Bridge(self._bridge_file, self.charon)
         clocks = Clocks(self.clock, self.uptime)
         self.watch = CharonWatch(
             self.charon, self._config.tunnels, telemetry, clocks, source,

@@ -11,7 +11,10 @@ PUBKEY, PSK, EAP = "public key", "pre-shared key", "EAP"
 
 @dataclass(frozen=True)
 class Sa:
-    """An IKE_SA: ``holder`` is whose key the peer truly proved, ``None`` where it proved none."""
+    """An IKE_SA: ``holder`` is whose key the peer truly proved, ``None`` where it proved none.
+
+    ``late``: seconds until the bridge says which certificate it has.
+    """
 
     number: int
     connection: str
@@ -19,6 +22,7 @@ class Sa:
     port: int
     identity: str
     holder: Holder | None = field(hash=False, default=None)
+    late: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from contract.bridged_pair import DESTROYING, Node, any_certificate, bridged
 from contract.charon_pair import Side, two_charons
 from contract.charons import connection
 from dmvpn_agent.bridge.authority_files import IsOurs
-from dmvpn_agent.bridge.certificate_table import BridgeCertificates
+from dmvpn_agent.bridge.bridge_certificates import BridgeCertificates
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.vici_client import ViciCharon
 from dmvpn_agent.charon.watch import CharonWatch
@@ -157,7 +157,7 @@ async def scene_of(
         await node.ask("load-conn", {"dmvpn": conn(node, peer, (OWN,), (OWN,), "%any", "")})
         async with bridged(node, frozenset(profiles.values()), is_ours) as bridge:
             telemetry = Telemetry()
-            known = BridgeCertificates(node.path.with_suffix(".sqlite"))
+            known = BridgeCertificates(node.path.with_suffix(".sqlite"), node.path.with_suffix(".listen"), telemetry)
             watch = CharonWatch(ViciCharon(node.path, telemetry), profiles, telemetry, certificates=known)
             admission = Admission(MemoryStore(), telemetry, Clocks(), by, watch)
             async with running(watch.run()):

@@ -17,6 +17,7 @@ class FakeSas:
     """Implements ``Sas``, ``SaSource`` and ``Reconnector``.
 
     ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an ended IKE_SA stays.
+    ``settled``: the bridge has said of each IKE_SA which certificate it has; ``overdue``: it has not for long.
     ``loaded``: charon has the connection. ``answers``: peers answer a rekeying. ``ended``,
     ``rekeyed`` and ``initiated`` are the requests. SAs that ``arrive`` are known
     after the next refresh.
@@ -35,6 +36,7 @@ class FakeSas:
         self.initiated: list[tuple[Address, Address]] = []
         self.looks = 0
         self.settled = True
+        self.overdue = False
         #: By the IKE_SA's unique id.
         self.certificates: dict[int, Certificate] = {}
         self._at_look: dict[int, Callable[[], object]] = {}
@@ -67,8 +69,14 @@ class FakeSas:
             self._unproven.add(identity)
         return sa
 
+    def awaits(self, sa: IkeSa) -> bool:
+        known = sa.unique_id in self.certificates or sa.remote_id in self._psk | self._unproven
+        return not (self.settled or known)
+
     def certificates_complete(self, interface: str, address: Address) -> bool:
-        return self.settled or len(self.certificates_at(interface, address)) == len(self.sas_at(address))
+        return (
+            self.settled or self.overdue or len(self.certificates_at(interface, address)) == len(self.sas_at(address))
+        )
 
     def find_no_certificate(self, identity: str) -> None:
         """Have the bridge store that it found none for the IKE_SAs of a peer."""
@@ -115,6 +123,7 @@ class FakeSas:
                 sa.remote_id not in self._psk,
                 unproven=sa.remote_id in self._unproven,
                 certificate=self.certificates[sa.unique_id].identity if sa.unique_id in self.certificates else "",
+                awaited=self.awaits(sa),
             )
             for sa in self.sas_of(interface, address)
         )

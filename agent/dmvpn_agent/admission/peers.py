@@ -32,7 +32,7 @@ Decide = Callable[[BindingRequest], Decision]
 
 _NO_PEER = Deny(Reason.INTERNAL_ERROR, "peer", "none", "a peer")
 #: A denial for one of these reasons says nothing about the peer that the address belongs to.
-_ABOUT_OTHERS = CONFLICTS | {Reason.CERTIFICATE_UNCONFIRMED, Reason.INTERNAL_ERROR}
+_ABOUT_OTHERS = CONFLICTS | {Reason.CERTIFICATE_UNCONFIRMED, Reason.CERTIFICATE_AWAITED, Reason.INTERNAL_ERROR}
 
 
 class PeerStore(Protocol):

@@ -2,7 +2,8 @@
 
 ``{"v": 1, "time": ISO 8601, "message": text, "ike_peers": [[identity, has certificate], …], "outcome": {…}}``, with
 ``"nobody": true`` if charon was asked and had no IKE_SA. After ``has certificate`` may follow whether the identity is
-not proven (``IkePeer.unproven``), and the identity of the certificate that was proved (``IkePeer.certificate``).
+not proven (``IkePeer.unproven``), the identity of the certificate that was proved (``IkePeer.certificate``), and
+whether that certificate was still awaited (``IkePeer.awaited``).
 
 ``message`` is what nhrpd wrote, without the empty line at its end, one character for each byte. ``ike_peers`` are the
 peers that had an IKE_SA. ``outcome`` is the decision, to compare with.
@@ -99,15 +100,20 @@ def write(recorded: Recorded) -> bytes:
 def _write_ike_peer(peer: IkePeer) -> list[str | bool]:
     if peer.certificate:
         return [peer.identity, peer.has_certificate, peer.unproven, peer.certificate]
+    if peer.awaited:
+        return [peer.identity, peer.has_certificate, peer.unproven, "", True]
     return [peer.identity, peer.has_certificate, *([True] if peer.unproven else [])]
 
 
-def _read_ike_peer(identity: Any, has_certificate: Any, unproven: Any = False, certificate: Any = "") -> IkePeer:
+def _read_ike_peer(
+    identity: Any, has_certificate: Any, unproven: Any = False, certificate: Any = "", awaited: Any = False
+) -> IkePeer:
     return ike_peer(
         text(identity),
         has_certificate=boolean(has_certificate),
         unproven=boolean(unproven),
         certificate=text(certificate),
+        awaited=boolean(awaited),
     )
 
 

@@ -63,7 +63,7 @@ class CertificateTable:
         self._store.remove(spis)
 
 
-class BridgeCertificates:
+class CertificateFile:
     """The bridge's file, as the agent reads it. Without a bridge there is no file, and no certificate."""
 
     def __init__(self, path: Path, telemetry: Telemetry | None = None) -> None:
@@ -72,7 +72,7 @@ class BridgeCertificates:
         self._trouble = Trouble()
 
     def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
-        """Return the peers' certificates (DER) of these IKE_SAs, as far as the bridge knows them."""
+        """Return the peers' certificates (DER) of these IKE_SAs, as far as the file has them. Never raises."""
         try:
             if not self._path.exists():
                 return {}
@@ -80,7 +80,7 @@ class BridgeCertificates:
         except (OSError, StoreUnreadable) as error:
             if self._trouble.is_new(error):
                 log.warning("bridge_certificates_unreadable", file=str(self._path), why=self._trouble.text,
-                            consequence="large and renewed certificates are not seen")  # fmt: skip
+                            consequence="without an answer of the bridge no new peer is accepted")  # fmt: skip
             return {}
         self._trouble.over()
         return {key: row[2] for key, row in rows.items() if isinstance(row[2], bytes)}

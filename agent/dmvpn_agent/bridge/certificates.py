@@ -101,6 +101,10 @@ class Certificates:
         """Return an IKE_SA's certificates."""
         return self._known.of(sa.spis)
 
+    def verdict(self, spis: str) -> bytes | None:
+        """Return the certificate of an IKE_SA's peer; empty if none was found, ``None`` if not looked for yet."""
+        return self._known.verdict(spis)
+
     def move(self, old: str, new: str) -> None:
         """Give the certificates of an IKE_SA (SPIs) to the one that replaced it by rekeying."""
         self._connections.move(old, new)

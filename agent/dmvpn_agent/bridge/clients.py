@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from dmvpn_agent.bridge import metrics
+from dmvpn_agent.bridge import metrics, verdict_messages
 from dmvpn_agent.bridge.certificates import Certificates
 from dmvpn_agent.bridge.nhrpd_sections import render_for_nhrpd
 from dmvpn_agent.charon.sa import Circuit
@@ -55,6 +55,12 @@ class Clients:
             message = render_for_nhrpd(*circuit, *self._certificates.of(circuit[0]))
             client.send(Packet(PacketType.EVENT, event, message))
             self._telemetry.increment(metrics.BRIDGE_EVENTS, event)
+
+    def send_verdict(self, client: Client, spis: str) -> None:
+        """Tell one client by which certificate an IKE_SA's peer authenticated, if it was looked for."""
+        certificate = self._certificates.verdict(spis)
+        if certificate is not None and verdict_messages.EVENT in client.events:
+            client.send(Packet(PacketType.EVENT, verdict_messages.EVENT, verdict_messages.verdict(spis, certificate)))
 
     def announce(self, event: str, circuit: Circuit) -> None:
         """Send all clients an event about a circuit."""

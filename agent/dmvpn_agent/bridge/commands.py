@@ -1,4 +1,4 @@
-"""The VICI commands that nhrpd sends: the bridge checks, translates and answers these three, and no others."""
+"""The VICI commands that the bridge answers: nhrpd's three, checked and translated, and the agent's one."""
 
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import structlog
 
-from dmvpn_agent.bridge import metrics
+from dmvpn_agent.bridge import metrics, verdict_messages
 from dmvpn_agent.bridge.acquire import AcquireFailed, Acquirer, Pair
 from dmvpn_agent.bridge.bridge import Bridge
 from dmvpn_agent.bridge.clients import CLIENT_EVENTS, Client
@@ -60,7 +60,7 @@ class Commands:
         """Execute a client's request; return the answer, ``None`` for a packet that needs none."""
         match packet.type:
             case PacketType.EVENT_REGISTER:
-                if packet.name not in CLIENT_EVENTS:
+                if packet.name not in {*CLIENT_EVENTS, verdict_messages.EVENT}:
                     return Packet(PacketType.EVENT_UNKNOWN)
                 client.events.add(packet.name)
                 return Packet(PacketType.EVENT_CONFIRM)
@@ -79,6 +79,8 @@ class Commands:
             match name:
                 case "list-sas":
                     await self._list(client)
+                case verdict_messages.COMMAND:
+                    await self._list_verdicts(client, message)
                 case "initiate":
                     await self._initiate(client, message)
                 case "terminate":
@@ -98,6 +100,11 @@ class Commands:
             await client.drained()
             if circuit := self._bridge.circuits.announced.get(number):  # it may be gone meanwhile
                 self._bridge.clients.send(client, "list-sa", circuit)
+
+    async def _list_verdicts(self, client: Client, message: Section) -> None:
+        async for spis in in_slices(verdict_messages.requested(message)):
+            await client.drained()
+            self._bridge.clients.send_verdict(client, spis)
 
     async def _initiate(self, client: Client, message: Section) -> None:
         profile = text(message, "child")

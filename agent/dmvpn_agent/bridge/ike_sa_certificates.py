@@ -46,6 +46,12 @@ class IkeSaCertificates:
         """Return an IKE_SA's certificates."""
         return self._pairs.get(spis, (b"", b""))
 
+    def verdict(self, spis: str) -> bytes | None:
+        """Return the peer's certificate; empty if none was found, ``None`` if it was not looked for yet."""
+        if spis in self._pairs:
+            return self._pairs[spis][1]
+        return b"" if spis in self._not_found else None
+
     def keep(self, spis: str, pair: CertificatePair) -> None:
         """Store an IKE_SA's certificates."""
         self._pairs[spis] = pair

@@ -8,7 +8,12 @@ BRIDGE_REQUESTS = counter(
     "Commands of clients by outcome.",
     "command",
     "outcome",
-    starts=[("list-sas", "done"), *each(("initiate", "terminate"), ("done", "refused")), ("other", "unknown")],
+    starts=[
+        ("list-sas", "done"),
+        ("list-sa-certs", "done"),
+        *each(("initiate", "terminate"), ("done", "refused")),
+        ("other", "unknown"),
+    ],
 )
 BRIDGE_EVENTS = counter(
     "bridge_events",

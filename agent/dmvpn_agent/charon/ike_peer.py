@@ -17,7 +17,8 @@ class IkePeer:
     ``identity``: as charon prints it. ``has_certificate``: the connection does not authenticate by pre-shared key.
     ``unproven``: the method is neither public key nor pre-shared key (EAP, several methods), or not known; the
     identity then proves nothing. ``certificate``: the ``identity`` of the certificate that it proved; empty if that
-    is not known.
+    is not known. ``awaited``: it is the bridge that will know; until then the peer may have used another CA's
+    certificate with this name, or another one of its own.
     """
 
     identity: str
@@ -25,18 +26,30 @@ class IkePeer:
     label: Label | None = dataclass_field(default=None, compare=False)
     unproven: bool = False
     certificate: str = ""
+    awaited: bool = False
 
 
 def is_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool:
-    """Tell whether the peer of one of the IKE_SAs ``present`` proved this certificate.
+    """Tell whether the peer of one of the IKE_SAs ``present`` proved this certificate."""
+    return any(not one.awaited for one in _namesakes(certificate, present))
+
+
+def may_be_confirmed(certificate: Certificate, present: Collection[IkePeer]) -> bool:
+    """Tell whether one did, or may have: it has the name, and the bridge does not know its certificate yet."""
+    return bool(_namesakes(certificate, present))
+
+
+def _namesakes(certificate: Certificate, present: Collection[IkePeer]) -> list[IkePeer]:
+    """Return the peers that proved a certificate's identity, but for those that did by another certificate.
 
     A peer of another CA can have the same name: where the certificate of an IKE_SA is known, no other counts.
     """
-    proven = [one.identity for one in present if is_proven(one) and one.certificate in {"", certificate.identity}]
-    if any(proves(certificate, identity) for identity in proven):
-        return True
+    proven = [one for one in present if is_proven(one) and one.certificate in {"", certificate.identity}]
+    if named := [one for one in proven if proves(certificate, one.identity)]:
+        return named
     # The identity cannot be compared, but no other peer has an IKE_SA here.
-    return len(proven) == len(present) == 1 and may_be_unprintable_subject(certificate, proven[0])
+    is_only = len(proven) == len(present) == 1 and may_be_unprintable_subject(certificate, proven[0].identity)
+    return proven if is_only else []
 
 
 def is_proven(ike_peer: IkePeer) -> bool:
@@ -64,6 +77,8 @@ def may_be_unprintable_subject(certificate: Certificate, printed: str) -> bool:
     return may_print_as(read_name(certificate.subject_name), printed)
 
 
-def ike_peer(identity: str, *, has_certificate: bool, unproven: bool = False, certificate: str = "") -> IkePeer:
+def ike_peer(
+    identity: str, *, has_certificate: bool, unproven: bool = False, certificate: str = "", awaited: bool = False
+) -> IkePeer:
     """Return the peer of an IKE_SA, with the label that its identity names."""
-    return IkePeer(identity, has_certificate, read_label(identity), unproven, certificate)
+    return IkePeer(identity, has_certificate, read_label(identity), unproven, certificate, awaited)

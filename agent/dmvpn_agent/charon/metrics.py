@@ -11,6 +11,12 @@ INVITATIONS = counter(
     "outcome",
     starts=each(("failed", "sent")),
 )
+CERTIFICATE_READS = counter(
+    "ike_sa_certificate_reads",
+    "Requests for the certificates of IKE_SAs that charon does not list, by who answered.",
+    "source",
+    starts=each(("bridge", "file", "none")),
+)
 CRLS_LOADED = counter(
     "crls_loaded",
     "CRLs sent to charon by outcome.",

@@ -1,8 +1,8 @@
 """The certificate of each IKE_SA's peer.
 
-A charon with Alpine's patches lists it with the IKE_SA; for other charons the bridge finds and stores it. The
-certificate that nhrpd sends does not suffice: nhrpd holds none of 2048 bytes or more, and sends no event when a peer
-returns with a renewed one.
+A charon with Alpine's patches lists it with the IKE_SA; for other charons the bridge finds it. The certificate that
+nhrpd sends does not suffice: nhrpd may still show a former peer's, holds none of 2048 bytes or more, and sends no
+event when a peer returns with a renewed one.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.x509.certificate import BadCertificate, Certificate
 from dmvpn_agent.x509.certificate_reader import read_certificate
 
-#: Seconds that the source may take. Revocations are enforced afterwards, even if the disk hangs.
-READ_TIMEOUT = 2.0
+#: Seconds that the source may take. Revocations are enforced afterwards, even if the bridge and the disk hang.
+READ_TIMEOUT = 2.5
 
 
 class CertificateSource(Protocol):
-    """Certificates by IKE_SA, stored by another process."""
+    """Certificates by IKE_SA, found by another process."""
 
-    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+    async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         """Return the peers' certificates (DER) by SPIs, as far as they are known. Never raises.
 
-        Empty bytes mean that the bridge found no certificate. Called in a thread.
+        Empty bytes mean that the bridge found no certificate.
         """
 
 
@@ -37,28 +37,28 @@ class SaCertificates:
         self._absent: frozenset[str] = frozenset()
         #: Grows whenever the source has shown certificates that were not known, or that there are none.
         self.version = 0
-        self._reading: asyncio.Future[dict[str, Certificate | BadCertificate | None]] | None = None
+        self._loading = asyncio.Lock()
 
     async def refresh(self, sas: Iterable[IkeSa]) -> None:
         """Load the certificates that are not known yet; what takes too long is loaded by a later refresh."""
+        if self._source is None:
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(READ_TIMEOUT):
-                await self._refresh(tuple(sas))
+            async with asyncio.timeout(READ_TIMEOUT), self._loading:
+                await self._load(self._source, tuple(sas))
 
-    async def _refresh(self, sas: tuple[IkeSa, ...]) -> None:
-        # One thread at a time: hanging ones would use up the thread pool.
-        while self._reading is not None and not self._reading.done():
-            await asyncio.wait((self._reading,))
+    async def _load(self, source: CertificateSource, sas: tuple[IkeSa, ...]) -> None:
         missing = [sa.spis for sa in sas if sa.spis not in self._found and not sa.remote_certificate]
-        if missing and self._source is not None:
-            self._reading = asyncio.ensure_future(asyncio.to_thread(_read, self._source, missing))
-            read = await asyncio.shield(self._reading)
-            # Not in the same statement as the await: ``update`` may replace the dictionary meanwhile.
-            found = {spis: one for spis, one in read.items() if one is not None}
-            absent = (self._absent - read.keys()) | (read.keys() - found.keys())
-            self.version += bool(found) or absent != self._absent
-            self._found |= found
-            self._absent = absent
+        if not missing:
+            return
+        loaded = await source.load(missing)
+        read = await asyncio.to_thread(_read, loaded)  # a thousand take 80 ms
+        # Not in the same statement as the await: ``update`` may replace the dictionary meanwhile.
+        found = {spis: one for spis, one in read.items() if one is not None}
+        absent = (self._absent - read.keys()) | (read.keys() - found.keys())
+        self.version += bool(found) or absent != self._absent
+        self._found |= found
+        self._absent = absent
 
     def update(self, sas: Iterable[IkeSa]) -> None:
         """Forget the certificates of all IKE_SAs but these."""
@@ -80,6 +80,11 @@ class SaCertificates:
         found = self._found.get(sa.spis)
         return isinstance(found, BadCertificate) or (found is None and sa.spis in self._absent)
 
+    def awaits(self, sa: IkeSa) -> bool:
+        """Tell whether the source has yet to say which certificate an IKE_SA has, or that there is none."""
+        self._read_listed((sa,))
+        return self._source is not None and not self.are_known((sa,))
+
     def are_known(self, sas: Iterable[IkeSa]) -> bool:
         """Tell whether each of these IKE_SAs' certificates is known, unreadable or was not found."""
         return all(sa.spis in self._found or sa.spis in self._absent for sa in sas)
@@ -90,5 +95,5 @@ class SaCertificates:
                 self._found[sa.spis] = read_certificate(sa.remote_certificate)
 
 
-def _read(source: CertificateSource, spis: Collection[str]) -> dict[str, Certificate | BadCertificate | None]:
-    return {one: read_certificate(der) if der else None for one, der in source.load(spis).items()}
+def _read(loaded: Mapping[str, bytes]) -> dict[str, Certificate | BadCertificate | None]:
+    return {spis: read_certificate(der) if der else None for spis, der in loaded.items()}

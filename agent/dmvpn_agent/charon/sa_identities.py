@@ -75,6 +75,7 @@ class SaIdentities:
             has_certificate=method is not Authentication.PRE_SHARED_KEY,
             unproven=method is Authentication.OTHER or self._certificates.has_none(sa),
             certificate=next((one.identity for one in self._certificates.of((sa,))), ""),
+            awaited=method is Authentication.PUBLIC_KEY and self._certificates.awaits(sa),
         )
 
     def certificates(self, sas: Iterable[IkeSa]) -> tuple[Certificate, ...]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -141,8 +141,10 @@ class ViciSession:
 
     async def close(self) -> None:
         """Close the connection."""
-        self._receiver.cancel()
-        await asyncio.gather(self._receiver, return_exceptions=True)
+        running: list[asyncio.Future[Any]] = [self._receiver, *self._streamed.values()]
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         self._writer.close()
 
     async def request(self, command: str, message: Section) -> Section:

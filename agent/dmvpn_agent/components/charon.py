@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from dmvpn_agent.bridge.certificate_table import BridgeCertificates
+from dmvpn_agent.bridge.bridge_certificates import BridgeCertificates
 from dmvpn_agent.charon import metrics
 from dmvpn_agent.charon.sa_gauges import observe_sas
 from dmvpn_agent.charon.vici_client import ViciCharon
@@ -30,7 +30,9 @@ class CharonComponents:
             config.tunnels,
             telemetry,
             context.clocks,
-            certificates=BridgeCertificates(config.state_directory / "bridge.sqlite", telemetry),
+            certificates=BridgeCertificates(
+                config.state_directory / "bridge.sqlite", config.bridge.listen, telemetry
+            ),
             changed=context.sas_changed,
             learn_authorities=learn_authorities,
         )

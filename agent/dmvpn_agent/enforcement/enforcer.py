@@ -28,6 +28,7 @@ HARMLESS = frozenset(
         Reason.UNEXPECTED_BINDING_TYPE,
         Reason.HOST_OUTSIDE_PREFIXES,
         Reason.CERTIFICATE_UNCONFIRMED,
+        Reason.CERTIFICATE_AWAITED,
         Reason.INTERNAL_ERROR,
     }
 )

@@ -77,6 +77,10 @@ _AUTHENTICATION = {
         policy="policy.confirm_certificates = false turns this rule off",
         otherwise="give each peer an NBMA address of its own",
     ),
+    Reason.CERTIFICATE_AWAITED: Advice(
+        "the bridge has not yet said with which certificate the peer's IKE_SA was authenticated",
+        otherwise="start the bridge (`dmvpn-agent bridge`), or see its log; the peer is judged again once it answers",
+    ),
 }
 
 _CHAIN = {

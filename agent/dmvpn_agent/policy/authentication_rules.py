@@ -6,7 +6,7 @@ They come before the rules about what the certificate entitles it to (``authoriz
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from dmvpn_agent.charon.ike_peer import is_confirmed, is_proven
+from dmvpn_agent.charon.ike_peer import IkePeer, is_confirmed, is_proven, may_be_confirmed
 from dmvpn_agent.policy.check import Check, CommaList, OrList
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest, BindingType
@@ -48,7 +48,7 @@ def authentication_checks(
         yield from _validity_checks(certificate, now)
         yield from chain_checks
         if policy.confirms_certificates and request.ike_peers is not None:
-            yield _confirmation_check(certificate, request)
+            yield from _confirmation_checks(certificate, request.ike_peers, request)
 
 
 def static_peer_of(request: BindingRequest, policy: Policy) -> StaticPeer | None:
@@ -121,16 +121,23 @@ def _validity_checks(certificate: Certificate, now: datetime) -> Iterator[Check]
                 certificate.not_after, "not earlier than the current time, ", now)  # fmt: skip
 
 
-def _confirmation_check(certificate: Certificate, request: BindingRequest) -> Check:
-    """Return whether a peer with an IKE_SA at the NBMA address authenticated with the certificate.
+def _confirmation_checks(
+    certificate: Certificate, present: frozenset[IkePeer], request: BindingRequest
+) -> Iterator[Check]:
+    """Yield whether a peer with an IKE_SA at the NBMA address (``present``) authenticated with the certificate.
 
     nhrpd stores a certificate by the pair of NBMA addresses: of two peers behind one address it may show the other's.
-    Only an identity that authenticated by public key confirms: any other may have been chosen freely.
+    Only an identity that authenticated by public key confirms: any other may have been chosen freely. The name alone
+    confirms nothing: another CA that charon trusts may have issued a certificate with it, and an older certificate of
+    the same peer, which is revoked now, has it too.
     """
-    present = request.ike_peers or frozenset()
-    confirmed = is_confirmed(certificate, present)
     proven = sorted(one.identity for one in present if is_proven(one))
     nbma = "the NBMA address" if request.nbma_address.is_unspecified else request.nbma_address
-    return Check(Reason.CERTIFICATE_UNCONFIRMED, confirmed, "certificate", CommaList(sorted(certificate.identities)),
-                 f"an identity that authenticated by certificate in an IKE_SA with {nbma}: ",
-                 OrList(proven or ("there is none",)))  # fmt: skip
+    yield Check(Reason.CERTIFICATE_UNCONFIRMED, may_be_confirmed(certificate, present), "certificate",
+                CommaList(sorted(certificate.identities)),
+                f"an identity that authenticated by certificate in an IKE_SA with {nbma}: ",
+                OrList(proven or ("there is none",)))  # fmt: skip
+    yield Check(Reason.CERTIFICATE_AWAITED, is_confirmed(certificate, present), "certificate",
+                f"not known of the IKE_SA with {nbma}",
+                "the certificate by which its peer authenticated, from the bridge: does it run? The peer is judged"
+                " again once it answers")  # fmt: skip

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     RESOURCES_EXCEED_ISSUER = "resources_exceed_issuer"
     # the peer's IKE_SA:
     CERTIFICATE_UNCONFIRMED = "certificate_unconfirmed"
+    CERTIFICATE_AWAITED = "certificate_awaited"
 
     # Authorization, once for each certificate and address. Names and resources:
     ISSUER_NOT_ALLOWED = "issuer_not_allowed"

@@ -1,35 +1,27 @@
 """A CA that charon trusts and the policy does not: its holders are not our peers, on two real charons."""
 
 import asyncio
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from ssl import DER_cert_to_PEM_cert
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import foreign_ca
+from contract import other_ca
 from contract.bridged_pair import INSTALLED
-from contract.charon_pair import Side
 from contract.charons import needs_charon
 from contract.impersonation import ELSEWHERE, ONE, OWN, VICTIM, Scene, conn, scene_of
+from contract.other_ca import SUBJECT, come, trust
 from dmvpn_agent.admission import sa_lookup
-from dmvpn_agent.bridge.authority_files import AuthorityFiles, IsOurs
+from dmvpn_agent.bridge.authority_files import IsOurs
 from dmvpn_agent.bridge.ike_sa_certificates import IkeSaCertificates
-from dmvpn_agent.charon.session import CommandFailed
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
 from factories import authority_pem
 from fakes.waiting import until
 
 pytestmark = [pytest.mark.contract, needs_charon(sas=True)]
-
-OFFICE = foreign_ca.authority("Office CA")
-SUBJECT = x509.load_der_x509_certificate(VICTIM).subject
-KEY = foreign_ca.KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @pytest.fixture(autouse=True)
@@ -40,29 +32,12 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ours(tmp_path: Path) -> IsOurs:
-    file = tmp_path / "ca.pem"
-    file.write_bytes(authority_pem())
-    return AuthorityFiles((file,)).issued
-
-
-async def _trust(side: Side) -> None:
-    await side.ask("load-cert", {"type": "X509", "flag": "CA", "data": DER_cert_to_PEM_cert(OFFICE)})
-
-
-async def _come(scene: Scene, by: bytes = b"") -> None:
-    """Have somebody of the office come as the victim, by this certificate."""
-    certificate = DER_cert_to_PEM_cert(by or foreign_ca.certificate("Office CA", SUBJECT))
-    made: dict[str, Any] = conn(scene.peer, scene.node, (OWN,), (OWN,), scene.node.host, ELSEWHERE)
-    made |= {"local-0": {"auth": "pubkey", "certs": [certificate]}, "local_addrs": [ELSEWHERE]}
-    await scene.peer.ask("load-key", {"type": "any", "data": KEY})
-    await scene.peer.ask("load-conn", {"attack": made})
-    with suppress(CommandFailed):
-        await scene.peer.ask("initiate", {"ike": "attack", "child": "dmvpn", "timeout": "10000"})
+    return other_ca.ours(tmp_path)
 
 
 async def _attack(scene: Scene, by: bytes = b"") -> bool:
     """Have him come; return whether charon lets him in."""
-    await _come(scene, by)
+    await come(scene, by)
     await scene.look()
     while not scene.watch.certificates_complete("gre1", ip_address(ELSEWHERE)):
         await scene.look()
@@ -79,8 +54,8 @@ async def test_the_agent_waits_until_the_bridge_has_looked(
     monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 8.0)
     async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
         for side in (scene.node, scene.peer):
-            await _trust(side)
-        await _come(scene)
+            await trust(side)
+        await come(scene)
         await until(lambda: bool(held))
         await scene.look()
         before = scene.watch.ike_sas
@@ -106,7 +81,7 @@ async def test_its_holder_is_given_no_certificate_of_ours(tmp_path: Path, ours: 
         await scene.come()
         assert isinstance(await scene.ask("gre1", scene.peer.host, VICTIM), Accept)
         for side in (scene.node, scene.peer):
-            await _trust(side)
+            await trust(side)
         if not online:
             await scene.leave()
         assert await _attack(scene)
@@ -119,7 +94,7 @@ async def test_a_connection_that_names_its_ca_serves_its_peers_alone(tmp_path: P
     """Who came before that authenticates anew; charon refuses the other CA's."""
     async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
         for side in (scene.node, scene.peer):
-            await _trust(side)
+            await trust(side)
         before = await scene.come()
         assert {shown for _, shown in scene.told(scene.peer.host)} == {b""}
         await _name_ca(scene)
@@ -153,7 +128,7 @@ async def test_a_certificate_that_another_connection_pins_is_not_taken_for_one_o
 async def test_a_ca_that_only_a_stranger_has_keeps_out_nobody(tmp_path: Path, ours: IsOurs) -> None:
     """charon refuses him, and the victim is served as before."""
     async with scene_of(tmp_path, ONE, is_ours=ours) as scene:
-        await _trust(scene.peer)
+        await trust(scene.peer)
         assert not await _attack(scene)
         await scene.come()
         assert scene.told(scene.peer.host)[-1] == (INSTALLED, VICTIM)

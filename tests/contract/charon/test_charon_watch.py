@@ -1,7 +1,6 @@
 """What the agent knows of charon's SAs, over a socket."""
 
 import asyncio
-import threading
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
@@ -51,15 +50,15 @@ async def test_requests_during_a_refresh_share_the_next_one(charon: FakeCharon, 
 
 
 class _SlowBridge:
-    """A bridge whose file hangs at the first read."""
+    """A bridge that does not answer the first request."""
 
     def __init__(self) -> None:
-        self.asked, self.readable = threading.Event(), threading.Event()
+        self.asked, self.readable = asyncio.Event(), asyncio.Event()
 
-    def load(self, _: Collection[str]) -> Mapping[str, bytes]:
+    async def load(self, _: Collection[str]) -> Mapping[str, bytes]:
         if not self.asked.is_set():
             self.asked.set()
-            self.readable.wait(30)
+            await self.readable.wait()
         return {}
 
 
@@ -190,7 +189,7 @@ class _Bridge:
         self.finds = finds
         self.asked: list[str] = []
 
-    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+    async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         self.asked += spis
         return dict.fromkeys(spis, der()) if self.finds else {}
 

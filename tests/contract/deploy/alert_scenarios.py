@@ -355,6 +355,7 @@ SCENARIOS = (
         _on(
             HUB,
             decisions_total__decision__deny__reason__internal_error="0x80 1x160",
+            decisions_total__decision__deny__reason__certificate_awaited="0x80 1x160",
             part_failures_total__part__reconciler="0x80 1x160",
             config_last_reload_successful="1x80 0x120 1x40",
         )
@@ -368,6 +369,7 @@ SCENARIOS = (
         {
             "22m": (
                 hub("DmvpnInternalError", decision="deny", reason="internal_error"),
+                hub("DmvpnCertificateAwaited", decision="deny", reason="certificate_awaited"),
                 hub("DmvpnPartFailing", part="reconciler"),
                 hub("DmvpnConfigRefused"),
                 bridge("DmvpnStoreInMemory"),

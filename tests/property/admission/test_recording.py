@@ -35,7 +35,12 @@ RECORDED = st.builds(
     Recorded,
     time=st.datetimes(timezones=st.just(UTC)),
     message=st.binary(max_size=300),
-    ike_peers=st.frozensets(st.builds(IkePeer, TEXT, st.booleans()), max_size=3),
+    ike_peers=st.frozensets(
+        st.builds(IkePeer, TEXT, st.booleans(), unproven=st.booleans())
+        | st.builds(IkePeer, TEXT, st.just(True), certificate=TEXT)
+        | st.builds(IkePeer, TEXT, st.just(True), awaited=st.booleans()),
+        max_size=3,
+    ),
     outcome=OUTCOMES,
 )
 PLAIN = Recorded(datetime(2026, 3, 1, tzinfo=UTC), b"eventid=1", frozenset(), Outcome(None))

@@ -1,6 +1,5 @@
 """Decisions by the certificates that peers proved to charon."""
 
-import asyncio
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -12,10 +11,9 @@ from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime.telemetry import Telemetry
-from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from factories import ADDRESS, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.admission import WithCharon
 from fakes.frr import MemoryStore
-from fakes.waiting import until
 
 GOOD = AuthorizeBinding(1, request())
 OWN = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
@@ -75,29 +73,64 @@ class TestProof:
         else:
             assert isinstance(decision, Accept)
 
-    async def test_where_the_bridge_cannot_store_it_the_name_counts(
+    @pytest.mark.parametrize("overdue", [True, False], ids=["for long", "for a moment"])
+    async def test_the_name_alone_is_not_enough(
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch, *, overdue: bool
+    ) -> None:
+        """However long the bridge says nothing: no time-out ends in an accept."""
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.sas.settled, node.sas.overdue = False, overdue
+        assert (await node.ask_waiting(GOOD)).reason is Reason.CERTIFICATE_AWAITED
+        assert node.ask(GOOD).reason is Reason.CERTIFICATE_AWAITED  # as where no more requests may wait
+
+    @pytest.mark.parametrize("foreign", [True, False], ids=["none of ours", "the one that nhrpd shows"])
+    async def test_who_is_denied_for_that_is_called_once_the_bridge_has_said(
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch, *, foreign: bool
+    ) -> None:
+        """Not before: it would be denied and called without end."""
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.sas.settled, node.sas.overdue = False, True
+        await node.ask_waiting(GOOD)
+        await node.reauthorizer.rejudge()
+        assert node.denials.take_readmitted() == ()
+        if foreign:
+            node.sas.find_no_certificate(OWN)
+        else:
+            node.sas.certificates[1] = certificate()
+        await node.reauthorizer.rejudge()
+        assert bool(node.denials.take_readmitted()) is not foreign
+
+    async def test_an_accepted_peer_stays_while_the_bridge_says_nothing(self, node: WithCharon) -> None:
+        """It has come back with another IKE_SA; one of another name puts it out."""
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        await node.ask_waiting(GOOD)
+        node.sas.leave(1)
+        node.sas.arrive(2, OWN)
+        node.sas.show()
+        node.sas.settled, node.sas.overdue = False, True
+        await node.reauthorizer.rejudge()
+        assert (len(node.peers), node.revoked) == (1, [])
+        node.sas.leave(2)
+        node.sas.arrive(3, "CN=stranger")
+        node.sas.show()
+        await node.reauthorizer.rejudge()
+        assert [gone.why.reason for gone in node.revoked] == [Reason.CERTIFICATE_UNCONFIRMED]
+
+    async def test_a_revoked_certificate_of_the_same_name_does_not_pass_for_its_successor(
         self, node: WithCharon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No disk that is full keeps peers out; what the bridge stores later takes them back."""
+        """nhrpd still shows the renewed one; which of the two the IKE_SA is by, only the bridge can say."""
         monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
         node.sas.arrive(1, OWN)
         node.sas.show()
         node.sas.settled = False
-        assert isinstance(await node.ask_waiting(GOOD), Accept)
-
-    async def test_few_wait_that_the_name_can_answer(self, node: WithCharon, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Requests that it cannot answer need the room: without a certificate, or of an IKE_SA not listed yet."""
-        monkeypatch.setattr(sa_lookup, "MAX_CONFIRMED_BY_NAME", 1)
-        node.sas.settled = False
-        for number in (1, 2, 3):
-            node.sas.arrive(number, OWN, NBMA + number)
-        node.sas.show()
-        events = [AuthorizeBinding(number, replace(request(), nbma_address=NBMA + number)) for number in (1, 2, 3)]
-        asked = [asyncio.create_task(node.ask_waiting(one)) for one in events]
-        await until(lambda: sum(one.done() for one in asked) == 2)
-        assert all(isinstance(one.result(), Accept) for one in asked if one.done())
-        for one in asked:
-            one.cancel()
+        renewed = AuthorizeBinding(1, request(certificate=certificate(not_before=NOW)))
+        assert (await node.ask_waiting(renewed)).reason is Reason.CERTIFICATE_AWAITED
 
     async def test_the_wait_is_part_of_the_time_to_decide(
         self, node: WithCharon, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch

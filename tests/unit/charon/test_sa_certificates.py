@@ -1,6 +1,6 @@
-"""The certificates of IKE_SAs, from charon or from the bridge's file."""
+"""The certificates of IKE_SAs, from charon or from the bridge."""
 
-import threading
+import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.bridge.certificate_table import BridgeCertificates, CertificateTable
+from dmvpn_agent.bridge.certificate_table import CertificateFile, CertificateTable
 from dmvpn_agent.charon import sa_certificates as module
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_certificates import SaCertificates
@@ -27,7 +27,7 @@ class Source:
         self.known = {spis.replace("_", ":"): one for spis, one in known.items()}
         self.asked: list[str] = []
 
-    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+    async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         self.asked += spis
         return {one: self.known[one] for one in spis if one in self.known}
 
@@ -67,38 +67,31 @@ class TestSaCertificates:
         await sa_certificates.refresh([SA])
         assert sa_certificates.of([SA]) == (read_certificate(der()),)
 
-    async def test_the_file_is_read_in_another_thread(self) -> None:
-        """A disk that hangs delays no answer to nhrpd."""
-        threads = []
-
-        class Slow(Source):
-            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
-                threads.append(threading.current_thread())
-                return super().load(spis)
-
-        await SaCertificates(Slow()).refresh([SA])
-        assert threads
-        assert threading.main_thread() not in threads
-
-    async def test_a_disk_that_hangs_occupies_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Refreshes go on without its certificates; what it returns later counts."""
+    async def test_a_source_that_hangs_holds_up_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refreshes go on without its certificates, and ask it again."""
         monkeypatch.setattr(module, "READ_TIMEOUT", 0.02)
-        answers = threading.Event()
+        answers = asyncio.Event()
 
         class Hanging(Source):
-            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
-                found = super().load(spis)
-                answers.wait(30)
+            async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+                found = await super().load(spis)
+                await answers.wait()
                 return found
 
         source = Hanging(**{"1_2": der()})
         sa_certificates = SaCertificates(source)
-        for _ in range(3):
-            await sa_certificates.refresh([SA])
-        assert (source.asked, sa_certificates.of([SA])) == (["1:2"], ())
+        await sa_certificates.refresh([SA])
+        assert sa_certificates.awaits(SA)
         answers.set()
-        while not sa_certificates.of([SA]):
-            await sa_certificates.refresh([SA])
+        await sa_certificates.refresh([SA])
+        assert not sa_certificates.awaits(SA)
+
+    async def test_two_refreshes_at_once_ask_once(self) -> None:
+        """What one of them found is no news to the other: news has all peers judged again."""
+        source = Source(**{"1_2": der()})
+        sa_certificates = SaCertificates(source)
+        await asyncio.gather(*(sa_certificates.refresh([SA]) for _ in range(3)))
+        assert (source.asked, sa_certificates.version) == (["1:2"], 1)
 
     async def test_a_certificate_is_forgotten_with_its_ike_sa(self) -> None:
         """If the IKE_SA is listed again, its certificate is loaded again."""
@@ -117,9 +110,9 @@ class TestSaCertificates:
         await sa_certificates.refresh([SA])
 
         class Interrupted(Source):
-            def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+            async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
                 sa_certificates.update([shown])
-                return super().load(spis)
+                return await super().load(spis)
 
         sa_certificates._source = Interrupted()
         await sa_certificates.refresh([replace(SA, initiator_spi="5")])
@@ -136,7 +129,7 @@ class TestSaCertificates:
         assert source.asked == ["1:2"]
 
 
-class TestBridgeCertificates:
+class TestCertificateFile:
     """The bridge's file."""
 
     @pytest.fixture
@@ -151,7 +144,7 @@ class TestBridgeCertificates:
     ) -> None:
         """The bridge has its file open; unknown SPIs are left out."""
         table = CertificateTable(store)
-        reader = BridgeCertificates(tmp_path / "bridge.sqlite")
+        reader = CertificateFile(tmp_path / "bridge.sqlite")
         assert reader.load(["1:2"]) == {}
         for number in range(CHUNK + 1):
             table.save(f"{number}:2", b"", b"%d" % number)
@@ -164,12 +157,12 @@ class TestBridgeCertificates:
 
     def test_without_a_bridge_no_certificate_is_found(self, tmp_path: Path) -> None:
         """No file is created."""
-        assert BridgeCertificates(tmp_path / "bridge.sqlite").load(["1:2"]) == {}
+        assert CertificateFile(tmp_path / "bridge.sqlite").load(["1:2"]) == {}
         assert list(tmp_path.iterdir()) == []
 
     def test_an_unreadable_file_is_logged_once(self, tmp_path: Path, logs: list[dict[str, Any]]) -> None:
         """The agent goes on: nhrpd sends most certificates itself."""
         (tmp_path / "bridge.sqlite").write_bytes(b"nonsense" * 200)
-        reader = BridgeCertificates(tmp_path / "bridge.sqlite")
+        reader = CertificateFile(tmp_path / "bridge.sqlite")
         assert (reader.load(["1:2"]), reader.load(["1:2"])) == ({}, {})
         assert [entry["event"] for entry in logs] == ["bridge_certificates_unreadable"]

@@ -25,7 +25,7 @@ SA = IkeSa(1, "dmvpn", "ESTABLISHED", NBMA - 1, NBMA, 500, "CN=hub", VICTIM.subj
 class Nothing:
     """A bridge that found no certificate of any IKE_SA."""
 
-    def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
+    async def load(self, spis: Collection[str]) -> Mapping[str, bytes]:
         return dict.fromkeys(spis, b"")
 
 

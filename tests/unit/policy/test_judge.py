@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deciding import AS, EVERYTHING, GRE, NET, SPOKE_POLICY, STRANGER, denial_of, named, net, peer_of, rules
+from deciding import AS, AWAITED, EVERYTHING, GRE, NET, SPOKE_POLICY, STRANGER, denial_of, named, net, peer_of, rules
 from dmvpn_agent.addresses import AsRange
 from dmvpn_agent.policy.judge import Judge
 from dmvpn_agent.policy.peer import PeerKind
@@ -35,6 +35,8 @@ DENIED = [
     (request(), policy(requires_crl=True), "revocation_unknown", "CRL", "none"),
     (request(ike_peers=frozenset({STRANGER})), POLICY, "certificate_unconfirmed", "certificate",
      "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"),
+    (request(ike_peers=frozenset({AWAITED})), POLICY, "certificate_awaited", "certificate",
+     "not known of the IKE_SA with 203.0.113.2"),
     (request(), rules(issuers=("CN=another CA",)), "issuer_not_allowed", "issuer", "CN=test CA"),
     (request(), rules(subjects=("*CN=hub*",)), "subject_not_allowed", "subject",
      certificate().subject_rfc4514),

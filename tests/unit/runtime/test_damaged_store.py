@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmvpn_agent.bridge.certificate_table import BridgeCertificates
+from dmvpn_agent.bridge.certificate_table import CertificateFile
 from dmvpn_agent.runtime import metrics
 from dmvpn_agent.runtime.telemetry import Telemetry
 from storing import fill, opened, save, stored
@@ -53,7 +53,7 @@ class TestDamage:
         """SQLite's message about it is not UTF-8, and sqlite3 raises ``UnicodeDecodeError``."""
         fill(path, 1)
         path.write_bytes(path.read_bytes().replace(b"spis TEXT PRIMARY KEY", b"spis TEXT PRI\xc5ARY KEY"))
-        assert BridgeCertificates(path).load(["0"]) == {}
+        assert CertificateFile(path).load(["0"]) == {}
         assert stored(path) == set()
         assert path.with_suffix(".unreadable").exists()
 
@@ -80,7 +80,7 @@ class TestDamage:
             other.execute("UPDATE certificates SET remote = CAST(x'ff' AS TEXT) WHERE spis = '3'")
             other.execute("UPDATE certificates SET remote = zeroblob(10000000) WHERE spis = '4'")
         telemetry = Telemetry()
-        source = BridgeCertificates(path, telemetry)
+        source = CertificateFile(path, telemetry)
         assert source.load(["0", "1", "2", "3", "4"]) == {"0": b"x"}
         assert telemetry.value(metrics.UNREADABLE, "stored_certificate") == 4
         assert stored(path) == {"0"}
@@ -108,7 +108,7 @@ class TestDamage:
             size = data.draw(st.sampled_from([0, 1, 1, 1, 50]))
             whole[at : at + size] = data.draw(st.binary(min_size=1, max_size=3))
         path.write_bytes(whole)
-        BridgeCertificates(path).load(["1", "2"])
+        CertificateFile(path).load(["1", "2"])
         with opened(path) as store:
             save(store, "new")
             store.flush()
