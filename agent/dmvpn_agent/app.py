@@ -195,6 +195,7 @@ class AgentApp:
                 "last_reload": self.process.last_reload,
                 "restart_needed": list(self._restart_needed),
             },
+            "store": {"directory": str(self._config.state_directory), "writable": self.process.store.survives},
             "tunnel_interfaces": [
                 {"name": name, "profile": profile, "up": kernel.watch.up[name]}
                 for name, profile in self._config.tunnels.items()
@@ -204,7 +205,7 @@ class AgentApp:
                 "trouble": admission.bindings.trouble,
             },
             "charon": charon_status(components.charon.watch, self._clocks.now()),
-            "trust": trust_status(trust, admission.denials, components.trust.fetcher),
+            "trust": trust_status(trust, admission.denials, components.trust.fetcher, self._clocks.now()),
             "renewal": renewal_status(self._config.renewal),
             "peers": peers_status(admission.peers, reconciler, self._clocks),
             "decisions": decisions_status(admission.authorizer),

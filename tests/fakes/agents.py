@@ -84,7 +84,8 @@ SOUND: dict[str, Any] = {
     "tunnels": {"left": {}, "problems": []}, "nhrpd": {"connected": True, "trouble": ""},
     "charon": {"connected": True, "own_certificates": []}, "frr": None, "redirect": None, "multicast": None,
     "source_filter": None, "gre_guard": None,
-    "trust": {"problems": []},
+    "trust": {"problems": [], "crls": []}, "renewal": None, "store": {"directory": "/x", "writable": True},
+    "configuration": {"last_reload": "applied"},
 }  # fmt: skip
 
 

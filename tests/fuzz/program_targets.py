@@ -181,6 +181,6 @@ class Answers(PrintedIdentity):
     @staticmethod
     def _read(text: str) -> None:
         state = printable_values(document(text))
-        shown = painted(status_text(state), colors=False) + sas.render(state["charon"]["ike_sas"], NOW)
+        shown = painted(status_text(state, NOW), colors=False) + sas.render(state["charon"]["ike_sas"], NOW)
         if not shown.replace("\n", "").isprintable():
             raise Broken("what is shown is not printable")

@@ -1,6 +1,7 @@
 """Without a command: a short status, and where to go on."""
 
 from argparse import Namespace
+from datetime import UTC, datetime
 
 from dmvpn_agent.cli.client import reads_answers, request, show
 from dmvpn_agent.config.table import ConfigError
@@ -20,7 +21,7 @@ def run(arguments: Namespace) -> int:
         complain(f"dmvpn-agent: {error}")
         say(_commands())
         return Exit.CONFIGURATION if isinstance(error, ConfigError) else error.code.exit
-    show(arguments, answer, lambda state: overview_text(state, width()))
+    show(arguments, answer, lambda state: overview_text(state, datetime.now(UTC), width()))
     if not arguments.json:
         say("\n" + _commands())
     return Exit.DEGRADED if answer["data"].get("degraded") else Exit.HEALTHY

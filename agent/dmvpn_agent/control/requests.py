@@ -21,6 +21,7 @@ from dmvpn_agent.view.peer import JoinedPeer
 from dmvpn_agent.view.peer_json import peer_details, peer_summary
 from dmvpn_agent.view.peer_watch import PeerWatch
 from dmvpn_agent.view.sa_json import ike_sa_json
+from dmvpn_agent.view.strangers import failed_attempts
 
 log = structlog.get_logger()
 
@@ -94,7 +95,14 @@ class Requests:
         peers = await self.peer_watch.refresh()
         state = self.state()
         found = faults(state, peers)
-        return {**state, "degraded": bool(found), "faults": found, "peer_counts": peer_counts(peers)}
+        failed = failed_attempts(self.charon.last_alerts.by_address(), peers, self.clock())
+        return {
+            **state,
+            "degraded": bool(found),
+            "faults": found,
+            "peer_counts": peer_counts(peers),
+            "failed_attempts": failed,
+        }
 
     async def _peers(self, _: Mapping[str, Any]) -> dict[str, Any]:
         peers, now = await self.peer_watch.refresh(), self.clock()

@@ -16,8 +16,8 @@ class AlertText:
 
 _LOG = "charon's log here, and on the peer, names the check"
 _TRUST = (
-    "give the peer a certificate of your CA; or put the CA that issued it, with those between, into"
-    " /etc/swanctl/x509ca here, and run `swanctl --load-creds`"
+    "give the peer a certificate of your CA. If the other CA is yours too, put it, and those between, into"
+    " policy.ca_certificates (/etc/swanctl/x509ca) here, and run `swanctl --load-creds`"
 )
 _WAY = "check that the peer runs, and that UDP ports 500 and 4500 pass both ways"
 

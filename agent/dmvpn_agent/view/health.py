@@ -47,21 +47,32 @@ def _node_faults(state: dict[str, Any]) -> Iterator[str]:
     for name, left in () if state["dry_run"] else state["tunnels"]["left"].items():
         yield f"the tunnel interface {name} is not as configured: {hindered.get(name) or ', '.join(left)}"
     yield from _daemon_faults(state["nhrpd"], state["charon"])
+    yield from _own_faults(state)
     if (frr := state["frr"]) is not None and not state["dry_run"]:
         if frr["trouble"]:
             yield f"FRR is not as desired: {frr['trouble']}"
         elif frr["pending_changes"] or frr["foreign_neighbors"]:
             yield "FRR is not as desired yet"
-    if state["redirect"] is not None and not state["redirect"]["installed"] and not state["dry_run"]:
-        yield "the redirect rule is not installed"
-    if state["multicast"] is not None and not state["multicast"]["installed"] and not state["dry_run"]:
-        yield "the multicast rule is not installed"
-    for name, key in (("source filter", "source_filter"), ("GRE guard", "gre_guard")):
-        if (part := state[key]) is not None and not part["installed"] and not state["dry_run"]:
+    yield from () if state["dry_run"] else _rule_faults(state)
+    yield from _trust_faults(state["trust"])
+
+
+def _rule_faults(state: dict[str, Any]) -> Iterator[str]:
+    for name, key in (
+        ("redirect rule", "redirect"), ("multicast rule", "multicast"), ("source filter", "source_filter"),
+        ("GRE guard", "gre_guard"),
+    ):  # fmt: skip
+        if (part := state[key]) is not None and not part["installed"]:
             why = f": {part['refusal']}" if part.get("refusal") else ""
             yield f"the {name} is not installed{why}"
-    for problem in state["trust"]["problems"]:
+
+
+def _trust_faults(trust: dict[str, Any]) -> Iterator[str]:
+    for problem in trust["problems"]:
         yield f"a CA or CRL file is not used: {problem}"
+    for crl in trust["crls"]:
+        if crl["outdated"]:
+            yield f"the CRL of {crl['issuer']} is outdated since {crl['next_update']}: revoked peers may be accepted"
 
 
 def _daemon_faults(nhrpd: dict[str, Any], charon: dict[str, Any]) -> Iterator[str]:
@@ -74,6 +85,16 @@ def _daemon_faults(nhrpd: dict[str, Any], charon: dict[str, Any]) -> Iterator[st
     for own in charon.get("own_certificates", ()):
         if own["days_left"] < EXPIRING:
             yield f"this node's certificate {own['subject']} {days_left(own['days_left'])}"
+
+
+def _own_faults(state: dict[str, Any]) -> Iterator[str]:
+    if state["configuration"]["last_reload"] in {"refused", "failed"}:
+        yield "the changed configuration is not in force: `dmvpn-agent check` says why"
+    if not state["store"]["writable"]:
+        where = state["store"]["directory"]
+        yield f"{where} cannot be written: a restart loses what the agent learned; is the disk full, or read-only?"
+    if (renewal := state["renewal"]) and renewal["trouble"]:
+        yield f"this node's certificate is not renewed: {renewal['trouble']}"
 
 
 def _peer_faults(peers: Iterable[JoinedPeer]) -> Iterator[str]:

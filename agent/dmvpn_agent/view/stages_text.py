@@ -20,7 +20,8 @@ class StageText:
 TEXTS = {
     Stage.NO_IKE: StageText(
         "no IKE_SA",
-        "check that the peer runs and reaches this node's UDP ports 500 and 4500, and charon's log on both sides",
+        "check that the peer runs and reaches this node's UDP ports 500 and 4500, and charon's log on both sides."
+        " `dmvpn-agent status` lists attempts that failed under a name or address that no peer has",
     ),
     Stage.AUTHENTICATION_FAILED: StageText(
         "authentication failed",

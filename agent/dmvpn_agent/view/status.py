@@ -73,7 +73,7 @@ def _peer(member: Membership, clocks: Clocks) -> dict[str, Any]:
     }
 
 
-def trust_status(watch: TrustWatch, denied: DenialTable, fetcher: CrlFetcher | None) -> dict[str, Any]:
+def trust_status(watch: TrustWatch, denied: DenialTable, fetcher: CrlFetcher | None, now: datetime) -> dict[str, Any]:
     """Return the CAs and CRLs in force, the problems with files and fetches, and the number of denied peers."""
     return {
         "authorities": [authority.subject for authority in watch.trust.authorities],
@@ -84,6 +84,7 @@ def trust_status(watch: TrustWatch, denied: DenialTable, fetcher: CrlFetcher | N
                 "this_update": time_json(crl.this_update),
                 "next_update": time_json(crl.next_update),
                 "revoked": len(crl.serials),
+                "outdated": crl.next_update is not None and crl.next_update < now,
             }
             for crl in watch.trust.crls
         ],

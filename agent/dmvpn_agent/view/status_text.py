@@ -1,27 +1,31 @@
 """The state of the node as text, for ``dmvpn-agent status``."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from textwrap import wrap
 from typing import Any
 
 from dmvpn_agent.runtime.output import GREEN, PLAIN, RED
+from dmvpn_agent.view.alerts_text import TEXTS as ALERTS
 from dmvpn_agent.view.health import days_left
-from dmvpn_agent.view.spans import counted
+from dmvpn_agent.view.spans import counted, short_span
 from dmvpn_agent.view.stage import Stage
 
 #: Columns of a line's title.
 _TITLE = 19
 
 
-def status_text(state: dict[str, Any], width: int | None = None) -> str:
+def status_text(state: dict[str, Any], now: datetime, width: int | None = None) -> str:
     """Return the state of each component, the peers in numbers, and what is wrong, in lines of ``width`` columns."""
-    lines = [_head(state), *_components(state), "", *_peers(state["peer_counts"]), "", *_faults(state)]
+    failed = _failed_attempts(state.get("failed_attempts", []), now)  # an older agent does not send them
+    lines = [_head(state), *_components(state), "", *_peers(state["peer_counts"]), *failed, "", *_faults(state)]
     return "\n".join(_wrapped(lines, width))
 
 
-def overview_text(state: dict[str, Any], width: int | None = None) -> str:
+def overview_text(state: dict[str, Any], now: datetime, width: int | None = None) -> str:
     """Return the state in a few lines."""
-    return "\n".join(_wrapped([_head(state), *_peers(state["peer_counts"]), *_faults(state)], width))
+    failed = _failed_attempts(state.get("failed_attempts", []), now)
+    return "\n".join(_wrapped([_head(state), *_peers(state["peer_counts"]), *failed, *_faults(state)], width))
 
 
 def _wrapped(lines: list[str], width: int | None) -> Iterator[str]:
@@ -59,13 +63,21 @@ def _components(state: dict[str, Any]) -> Iterator[str]:
 def _peers(counts: dict[str, Any]) -> Iterator[str]:
     yield (
         f"peers              {counts['up']} of {counts['total']} up; {counts['expected_up']} of"
-        f" {counted(counts['expected'], 'expected one')}"
+        f" {counts['expected']} expected"
     )
     stuck = [f"{count} {stage}" for stage, count in counts["stages"].items() if count and stage != Stage.UP]
     if stuck:
         yield f"stuck at           {', '.join(stuck)}"
     if quarantined := counts.get("quarantined"):  # an agent from before this key does not send it
         yield f"in quarantine      {counted(quarantined, 'peer')}: no BGP neighbor until `dmvpn-agent release`"
+
+
+def _failed_attempts(failed: list[dict[str, Any]], now: datetime) -> Iterator[str]:
+    """Yield who failed to connect and is none of the peers: an expected peer with another name may be among them."""
+    for one in failed:
+        who = f"{one['nbma_address']}{' as ' * bool(one['identity'])}{one['identity']:.100}"
+        because = ALERTS[one["alert"]].because if one["alert"] in ALERTS else one["alert"]
+        yield f"failed attempt     {who}, {short_span(one['at'], now)} ago: {because}"
 
 
 def _faults(state: dict[str, Any]) -> Iterator[str]:
@@ -109,6 +121,7 @@ def _trust(trust: dict[str, Any]) -> str:
     parts = [f"{authorities} CA{'' if authorities == 1 else 's'}"]
     for crl in trust["crls"]:
         until = f", next update {crl['next_update']}" if crl["next_update"] else ""
+        until += ", OUTDATED" if crl.get("outdated") else ""
         parts.append(f"{crl['revoked']} revoked by {crl['issuer']}{until}")
     if not trust["crls"]:
         parts.append("no CRL")

@@ -1,18 +1,23 @@
 """The text of ``status`` and of a configuration."""
 
+from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from configuration import config_from
+from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.cli.configuration_text import configuration_text
 from dmvpn_agent.runtime.output import painted
 from dmvpn_agent.view.health import days_left, faults, peer_counts
 from dmvpn_agent.view.join import join
 from dmvpn_agent.view.settings import ExpectedPeer
 from dmvpn_agent.view.status_text import overview_text, status_text
+from dmvpn_agent.view.strangers import failed_attempts
 from dmvpn_agent.view.table import table
-from joining import denial, sa, sources
+from factories import NOW
+from joining import denial, identity, sa, sources
 
 
 def _state(**changes: object) -> dict[str, Any]:
@@ -34,7 +39,9 @@ def _state(**changes: object) -> dict[str, Any]:
         "gre_guard": {"mode": "enforce", "installed": True, "refusal": "",
                       "clear_packets": {"received": 3, "sent": 0}},
         "trust": {"authorities": ["CN=lab CA"], "crls": [], "problems": [], "fetches": []},
-        "renewal": None, **changes,
+        "renewal": None, "store": {"directory": "/var/lib/dmvpn-agent", "writable": True},
+        "configuration": {"read": "2026-03-01T12:00:00+00:00", "last_reload": "applied", "restart_needed": []},
+        **changes,
     }  # fmt: skip
 
 
@@ -45,7 +52,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 def test_the_state_of_a_hub_is_shown() -> None:
     """Every component has its line; a denial has field, value and rule."""
-    text = status_text(_state())
+    text = status_text(_state(), NOW)
     assert "gre1 (profile dmvpn) is up" in text
     assert "connected, 0 IKE_SAs, unpatched: nhrpd needs the bridge" in text
     assert "as desired" in text
@@ -53,7 +60,7 @@ def test_the_state_of_a_hub_is_shown() -> None:
     assert "installed, 3 packets logged" in text
     assert "count; forged packets counted, not dropped: 4 of 10.255.0.2" in text
     assert "enforce; GRE packets without IPsec dropped: 3 received, 0 sent" in text
-    assert "2 of 3 up; 0 of 0 expected ones" in text
+    assert "2 of 3 up; 0 of 0 expected" in text
     assert "1 denied" in text
     assert painted(text, colors=False).endswith("healthy")
 
@@ -63,7 +70,7 @@ def test_crls_and_unusable_files_are_shown() -> None:
     crl = {"issuer": "CN=lab CA", "revoked": 3, "next_update": "2026-03-08T12:00:00+00:00"}
     fetch = {"url": "http://ca/a.crl", "succeeded": None, "trouble": "no route"}
     trust = {"authorities": ["CN=lab CA"], "crls": [crl], "problems": ["x.crl: no CRL"], "fetches": [fetch]}
-    text = status_text(_state(trust=trust))
+    text = status_text(_state(trust=trust), NOW)
     assert "1 CA; 3 revoked by CN=lab CA, next update 2026-03-08T12:00:00+00:00; NOT USED: x.crl: no CRL;" in text
     assert "NOT FETCHED: http://ca/a.crl: no route" in text
 
@@ -82,7 +89,8 @@ def test_a_failure_is_shown_in_capitals() -> None:
             },
             redirect={"installed": False, "packets": 0},
             tunnel_interfaces=[{"name": "gre1", "profile": "dmvpn", "up": None}],
-        )
+        ),
+        NOW,
     )
     assert "NOT CONNECTED" in text
     assert "nhrpd is not running" in text
@@ -93,7 +101,7 @@ def test_a_failure_is_shown_in_capitals() -> None:
 
 def test_a_node_with_nothing_yet_is_shown() -> None:
     """No peers, nothing managed."""
-    text = status_text(_state(peer_counts=peer_counts([]), frr=None, redirect=None))
+    text = status_text(_state(peer_counts=peer_counts([]), frr=None, redirect=None), NOW)
     assert "0 of 0 up" in text
     assert "BGP is not managed" in text
 
@@ -101,7 +109,7 @@ def test_a_node_with_nothing_yet_is_shown() -> None:
 def test_a_degraded_node_says_why() -> None:
     """Every fault on a line of its own, in `status` and in the overview."""
     state = _state(degraded=True, faults=["charon is away", "bgpd is away"])
-    for text in (status_text(state), overview_text(state)):
+    for text in (status_text(state, NOW), overview_text(state, NOW)):
         assert painted(text, colors=False).endswith("DEGRADED\n  charon is away\n  bgpd is away")
 
 
@@ -113,6 +121,16 @@ FAULTS: dict[str, dict[str, Any]] = {
     "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": [], "own_certificates": []}},
     "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
     "the multicast rule is not installed": {"multicast": {"installed": False, "packets": 0}},
+    "the changed configuration is not in force: `dmvpn-agent check` says why": {
+        "configuration": {"last_reload": "refused"}
+    },
+    "/x cannot be written: a restart loses what the agent learned; is the disk full, or read-only?": {
+        "store": {"directory": "/x", "writable": False}
+    },
+    "this node's certificate is not renewed: why": {"renewal": {"trouble": "why"}},
+    "the CRL of CN=CA is outdated since 2026: revoked peers may be accepted": {
+        "trust": {"problems": [], "crls": [{"issuer": "CN=CA", "outdated": True, "next_update": "2026"}]}
+    },
     "the source filter is not installed": {"source_filter": {"mode": "count", "installed": False}},
     "the GRE guard is not installed: why": {"gre_guard": {"mode": "count", "installed": False, "refusal": "why"}},
     "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"], "fetches": []}},
@@ -136,10 +154,31 @@ def test_numbers_agree_with_their_nouns() -> None:
     assert (days_left(1), days_left(-1), days_left(2)) == ("has 1 day left", "expired 1 day ago", "has 2 days left")
 
 
+def test_attempts_of_nobody_known_are_on_the_first_screen() -> None:
+    """An expected peer that comes with another name, or with proposals that do not fit, is only there."""
+    known, other = ip_address("203.0.113.1"), ip_address("203.0.113.2")
+    alerts = {
+        known: LastAlert("cert-expired", identity(1), NOW),
+        other: LastAlert("cert-no-issuer", "CN=x\x1b[2J", NOW - timedelta(minutes=2)),
+        ip_address("203.0.113.3"): LastAlert("peer-auth-failed", "", NOW - timedelta(hours=2)),
+    }
+    peers = join(sources(expected=(ExpectedPeer("spoke1"),), alerts=alerts))
+    assert [str(peer.stage) for peer in peers] == ["authentication_failed"]
+    (failed,) = attempts = failed_attempts(alerts, peers, NOW)
+    assert (failed["nbma_address"], failed["alert"]) == (str(other), "cert-no-issuer")
+    many = {ip_address("203.0.113.4") + number: LastAlert("cert-revoked", "", NOW) for number in range(99)}
+    assert len(failed_attempts(many, (), NOW)) < 10
+    for show in (status_text, overview_text):
+        text = painted(show(_state(failed_attempts=attempts), NOW, 80), colors=False)
+        words = " ".join(text.split())
+        assert "failed attempt 203.0.113.2 as CN=x\\x1b[2J, 2m0s ago: the CA that issued" in words
+        assert max(map(len, text.splitlines())) <= 80
+
+
 def test_peers_in_quarantine_are_on_the_first_screen() -> None:
     """Somebody else's quarantine is why a site cannot be reached."""
     counts = peer_counts(join(sources(1))) | {"quarantined": 1}
-    for text in (status_text(_state(peer_counts=counts)), overview_text(_state(peer_counts=counts))):
+    for text in (text(_state(peer_counts=counts), NOW) for text in (status_text, overview_text)):
         assert "in quarantine      1 peer:" in text
 
 
