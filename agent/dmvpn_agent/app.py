@@ -195,7 +195,7 @@ class AgentApp:
                 "last_reload": self.process.last_reload,
                 "restart_needed": list(self._restart_needed),
             },
-            "store": {"directory": str(self._config.state_directory), "writable": self.process.store.survives},
+            "store": {"directory": str(self._config.state_directory), "writable": self.process.is_stored},
             "tunnel_interfaces": [
                 {"name": name, "profile": profile, "up": kernel.watch.up[name]}
                 for name, profile in self._config.tunnels.items()

@@ -42,4 +42,5 @@ class Context:
 
     def store(self, name: str, table: Table[K, V]) -> Store[K, V]:
         """Return a store in a file of its own in the state directory."""
-        return Store(self.config.state_directory / f"{name}.sqlite", table, Unreadable(self.telemetry))
+        file = self.config.state_directory / f"{name}.sqlite"
+        return self.process.add_store(Store(file, table, Unreadable(self.telemetry)))

@@ -46,18 +46,18 @@ class Actions:
             raise RequestError(Code.REFUSED, f"{peer.name} has shown no identity that a rule can match")
         if len(self.quarantines) >= LIMIT:
             raise RequestError(Code.REFUSED, f"{LIMIT} peers are quarantined already; use [[policy.maintenance]]")
-        self.quarantines.add(peer.identity, peer.name)
+        stored = self.quarantines.add(peer.identity, peer.name)
         self.policy_changed()
-        return {"peer": peer.name, "identity": peer.identity, "quarantined": True}
+        return {"peer": peer.name, "identity": peer.identity, "quarantined": True, "stored": stored}
 
     async def release(self, peer: JoinedPeer) -> dict[str, Any]:
         """End a quarantine."""
         if peer.identity not in self.quarantines:
             by_file = "; [[policy.maintenance]] in the configuration quarantines it" if peer.quarantined else ""
             raise RequestError(Code.REFUSED, f"no command has quarantined {peer.name}{by_file}")
-        self.quarantines.remove(peer.identity)
+        stored = self.quarantines.remove(peer.identity)
         self.policy_changed()
-        return {"peer": peer.name, "identity": peer.identity, "quarantined": False}
+        return {"peer": peer.name, "identity": peer.identity, "quarantined": False, "stored": stored}
 
     async def forget(self, peer: JoinedPeer) -> dict[str, Any]:
         """Forget an absent peer that was learned."""

@@ -42,15 +42,15 @@ class Quarantines:
     def __len__(self) -> int:
         return len(self._store.load())
 
-    def add(self, identity: str, name: str) -> None:
-        """Quarantine an identity."""
+    def add(self, identity: str, name: str) -> bool:
+        """Quarantine an identity; return whether that survives a restart."""
         self._store.save(identity, (name,))
-        self._store.flush()
+        return self._store.flush() and self._store.survives
 
-    def remove(self, identity: str) -> None:
-        """Release an identity."""
+    def remove(self, identity: str) -> bool:
+        """Release an identity; return whether that survives a restart."""
         self._store.remove(identity)
-        self._store.flush()
+        return self._store.flush() and self._store.survives
 
     def in_force(self, policy: Policy) -> Policy:
         """Return a policy with these quarantines added."""

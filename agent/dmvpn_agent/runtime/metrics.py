@@ -68,7 +68,7 @@ BUILD_INFO = gauge("build_info", "Version of the running program; always 1.", "v
 UNREADABLE = counter("unreadable", "Items from outside that could not be read and were skipped, by source.", "source")
 START_TIME = gauge("start_time_seconds", "Unix time at which the process started.")
 STORE_WRITABLE = gauge(
-    "store_writable", "1 if the state file can be written, so that what the process stores survives a restart."
+    "store_writable", "1 if the state files can be written, so that what the process stores survives a restart."
 )
 PART_FAILURES = counter(
     "part_failures", "Failures of a part of the process, each followed by a restart of that part.", "part"

@@ -13,7 +13,7 @@ from dmvpn_agent.runtime.loop_lag import LoopLag
 from dmvpn_agent.runtime.metrics import Metric
 from dmvpn_agent.runtime.process_metrics import observe_process
 from dmvpn_agent.runtime.readiness import Readiness
-from dmvpn_agent.runtime.sqlite_file import Table
+from dmvpn_agent.runtime.sqlite_file import K, Table, V
 from dmvpn_agent.runtime.store import Store
 from dmvpn_agent.runtime.supervisor import Failures, Part
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -80,8 +80,9 @@ class Process(StatelessProcess):
         super().__init__(name, ("store", *failing), clocks)
         telemetry = self.telemetry
         self.store = Store(database, table, Unreadable(telemetry))
-        self.readiness.add("store", lambda: "" if self.store.survives else "the state file cannot be written")
-        telemetry.observe(metrics.STORE_WRITABLE, lambda: self.store.survives)
+        self._others: list[Store[Any, Any]] = []
+        self.readiness.add("store", lambda: "" if self.is_stored else "a state file cannot be written")
+        telemetry.observe(metrics.STORE_WRITABLE, lambda: self.is_stored)
         if metrics_at:
             from dmvpn_agent.runtime.exposition import Exposition  # noqa: PLC0415  costs nothing while it is off
 
@@ -93,6 +94,16 @@ class Process(StatelessProcess):
         super().start()
         with self.failures.contained("store"):
             self.store.open()
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether what the process stores survives a restart."""
+        return self.store.survives and not any(other.is_behind for other in self._others)
+
+    def add_store(self, store: Store[K, V]) -> Store[K, V]:
+        """Report also a store that somebody else opens and closes; return it."""
+        self._others.append(store)
+        return store
 
     def stop(self) -> None:
         """Close the SQLite file."""

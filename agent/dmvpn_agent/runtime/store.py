@@ -82,6 +82,11 @@ class Store(Generic[K, V]):
         """Tell whether what is saved now survives a restart."""
         return self._thread is not None and self._trouble.text is None and not self._hangs()
 
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether it is open, and what is saved now is lost at a restart."""
+        return self._thread is not None and not self.survives
+
     def open(self) -> None:
         """Read the file, or create it. If that fails, start with what can be read, and retry later."""
         with self._condition:

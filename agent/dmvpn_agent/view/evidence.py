@@ -111,8 +111,8 @@ def _why_bgp(stage: Stage, bgp: BgpState | None) -> str:
         return "its BGP session is up and has accepted no prefix"
     if bgp.state == NO_NEIGHBOR:
         return f"bgpd has no neighbor {bgp.neighbor}"
-    exceeded = ": it sent more prefixes than bgp.maximum_prefixes allows" if bgp.over_limit else ""
-    return f"the BGP session with {bgp.neighbor} is {bgp.state}{exceeded}"
+    exceeded = "it sent more prefixes than bgp.maximum_prefixes allows: " if bgp.over_limit else ""
+    return f"{exceeded}the BGP session with {bgp.neighbor} is {bgp.state}"
 
 
 def _unread(evidence: Evidence) -> list[str]:

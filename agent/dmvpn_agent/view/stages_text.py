@@ -6,7 +6,7 @@ from typing import Any
 from dmvpn_agent.policy.advice import ADVICE
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.view.alerts_text import TEXTS as ALERTS
-from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.stage import NO_NEIGHBOR, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +68,20 @@ def remedy(peer: dict[str, Any]) -> str:
         return "; or ".join(remedies) or TEXTS[stage].do
     if peer["alert"] in ALERTS and stage in {Stage.NO_IKE, Stage.AUTHENTICATION_FAILED, Stage.NO_CHILD_SA}:
         return ALERTS[peer["alert"]].do
+    if stage is Stage.NO_BGP and (bgp := peer["bgp"]):
+        return _about_session(bgp) or TEXTS[stage].do
     return TEXTS[stage].do
+
+
+def _about_session(bgp: dict[str, Any]) -> str:
+    """Return what to do about a session that bgpd itself keeps down; empty if it tries to open it."""
+    if bgp["over_limit"]:
+        return (
+            "have the site announce fewer prefixes, or raise bgp.maximum_prefixes here and run `dmvpn-agent reload`;"
+            f" then `vtysh -c 'clear bgp {bgp['neighbor']}'`, or wait for bgp.maximum_prefixes_restart_minutes"
+        )
+    if bgp["state"] == NO_NEIGHBOR:
+        return "`dmvpn-agent status`, line bgpd, says why the agent has not written the neighbor"
+    if bgp["state"] == "Idle (Admin)":
+        return f"somebody shut it down: in vtysh, under `router bgp`, `no neighbor {bgp['neighbor']} shutdown`"
+    return ""

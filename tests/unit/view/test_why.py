@@ -18,7 +18,7 @@ from dmvpn_agent.view.stage_sections import SectionState, sections
 from dmvpn_agent.view.stages_text import remedy
 from dmvpn_agent.view.track import Track
 from factories import NOW, YEAR, spoke_request
-from joining import denial, identity, joined, member, sa, sources
+from joining import bgp, denial, identity, joined, member, sa, sources
 
 
 def _nbma(number: int) -> Address:
@@ -78,3 +78,20 @@ def test_a_denial_says_what_would_let_the_peer_in(reason: Reason) -> None:
     summary = peer_summary(replace(peer, denial=replace(peer.denial, reason=reason)), NOW)
     assert all(one in remedy(summary) for one in ADVICE[reason].remedies)
     assert remedy(summary)
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        ("Idle (PfxCt)", "bgp.maximum_prefixes"),
+        ("Idle (Admin)", "no neighbor 10.255.0.1 shutdown"),
+        (None, "dmvpn-agent status"),
+        ("Active", "TCP port 179"),
+    ],
+)
+def test_a_session_that_bgpd_keeps_down_has_its_own_advice(state: str | None, named: str) -> None:
+    """To look at AS numbers and ports would be in vain."""
+    peer = joined(sources(1, bgp=bgp((member(1),), spoke1=state)))["spoke1"]
+    assert peer.stage is Stage.NO_BGP
+    assert named in remedy(peer_summary(peer, NOW))
+    assert peer.why.startswith("it sent more prefixes") is (state == "Idle (PfxCt)")
