@@ -17,6 +17,7 @@ class FakeSas:
     """Implements ``Sas``, ``SaSource`` and ``Reconnector``.
 
     ``away``: charon does not answer; ``connecting``: it was not reached yet. ``stubborn``: an ended IKE_SA stays.
+    ``reported``: addresses that charon reported events about since the last refresh.
     ``settled``: the bridge has said of each IKE_SA which certificate it has; ``overdue``: it has not for long.
     ``loaded``: charon has the connection. ``answers``: peers answer a rekeying. ``ended``,
     ``rekeyed`` and ``initiated`` are the requests. SAs that ``arrive`` are known
@@ -37,6 +38,7 @@ class FakeSas:
         self.looks = 0
         self.settled = True
         self.overdue = False
+        self.reported: set[Address] = set()
         #: By the IKE_SA's unique id.
         self.certificates: dict[int, Certificate] = {}
         self._at_look: dict[int, Callable[[], object]] = {}
@@ -86,6 +88,9 @@ class FakeSas:
     def at_look(self, number: int, happens: Callable[[], object]) -> None:
         """Call ``happens`` at the refresh with this number."""
         self._at_look[number] = happens
+
+    def has_news(self, address: Address) -> bool:
+        return address in self.reported
 
     def leave(self, number: int) -> None:
         self._there = [sa for sa in self._there if sa.unique_id != number]
@@ -143,6 +148,7 @@ class FakeSas:
         self._at_look.get(self.looks, lambda: None)()
         if self.away:
             raise CharonLost("charon is away")
+        self.reported.clear()
         self.show()
 
     async def end(self, sa: IkeSa) -> None:

@@ -85,8 +85,7 @@ class Decider:
 
         ``sas_are_recent``: charon was asked if ``must_ask_charon``, and answered.
         """
-        if not sas_are_recent and request.certificate is None:
-            # The IKE_SAs of an earlier read may be another peer's.
+        if not sas_are_recent and self._sas.may_be_anothers(request):
             return self._decide(replace(request, ike_peers=frozenset()), _unchanged, self._holders)
         return self._decide(request, self._sas.complete, self._holders)
 

@@ -38,6 +38,9 @@ class SaSource(Protocol):
     def peers_at(self, interface: str, address: Address) -> frozenset[IkePeer] | None:
         """Return the peers with an IKE_SA; ``None`` if charon is down."""
 
+    def has_news(self, address: Address) -> bool:
+        """Tell whether an IKE_SA there has come, gone or changed since the last read."""
+
     def certificates_at(self, interface: str, address: Address) -> tuple[Certificate, ...]:
         """Return the certificates that they proved, as far as these are known."""
 
@@ -96,12 +99,16 @@ class SaLookup:
             log.warning("certificates_not_looked_for", why=str(error) or type(error).__name__)
 
     def must_ask(self, request: BindingRequest, policy: Policy) -> bool:
-        """Tell whether charon must be asked before nhrpd is answered.
+        """Tell whether charon must be asked before nhrpd is answered."""
+        return self.may_be_anothers(request) or self.is_insufficient(request, policy)
+
+    def may_be_anothers(self, request: BindingRequest) -> bool:
+        """Tell whether the peer may be another than those of the last read.
 
         A request without certificate names no peer: it is by one that has an IKE_SA at this moment, and that IKE_SA
-        may have come, or replaced another one, since the last read.
+        may have come, or replaced another one, since. So may a namesake's, if charon has reported an event there.
         """
-        return request.certificate is None or self.is_insufficient(request, policy)
+        return request.certificate is None or self._source.has_news(request.nbma_address)
 
     def is_insufficient(self, request: BindingRequest, policy: Policy) -> bool:
         """Tell whether the decision depends on charon's IKE_SAs, and those last read do not identify the peer."""

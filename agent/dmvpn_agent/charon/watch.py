@@ -21,6 +21,7 @@ from dmvpn_agent.charon.events import ALERT_EVENT, PATCHED_EVENT, SA_EVENTS, Ale
 from dmvpn_agent.charon.failure_log import Failure
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.charon.last_alerts import LastAlert, LastAlerts
+from dmvpn_agent.charon.news import News
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_certificates import CertificateSource
 from dmvpn_agent.charon.sa_identities import SaIdentities
@@ -100,6 +101,7 @@ class CharonWatch:
         self._wait = ConnectionWait()
         self._session: CharonSession | None = None
         self._ours: _SasByAddress = {}
+        self._news = News()
         self.connected = False
         self.sessions = 0
         self.patched: bool | None = None
@@ -135,6 +137,10 @@ class CharonWatch:
     def certificates_complete(self, interface: str, address: Address) -> bool:
         """Tell whether no certificate of these IKE_SAs is awaited any longer."""
         return self._identities.certificates_complete(self.sas_of(interface, address))
+
+    def has_news(self, address: Address) -> bool:
+        """Tell whether charon has reported an event about an IKE_SA with an NBMA address since the last list."""
+        return address in self._news
 
     def certificate_of(self, sa: IkeSa) -> Certificate | None:
         """Return the certificate by which the peer of an IKE_SA authenticated; ``None`` if it is not known."""
@@ -225,6 +231,7 @@ class CharonWatch:
             self._alerts.add(event)
             self.last_alerts.add(event, self._clock())
             return True
+        self._news.note(sa.remote_host for sa in event.ike_sas)
         if event.rekeyed:
             self._identities.rekeyed(*event.rekeyed)
         if event.kind and event.ike_sas:  # of two, the new IKE_SA comes last, and has the peer's present address
@@ -251,6 +258,7 @@ class CharonWatch:
                 self._forget_sas()
 
     async def _refresh(self, session: CharonSession) -> None:
+        self._news.begin_list()
         with self._source.read():
             listed = await list_sas(session, self._clock, {sa.unique_id: sa for sa in self.ike_sas}, self._unreadable)
         of_profiles = tuple(sa for sa in listed if sa.name in self._profiles)
@@ -268,6 +276,7 @@ class CharonWatch:
         await self._read_own_certificates(session)
         self.sessions += not self.connected
         self.connected, self.ike_sas, self._ours = True, tuple(listed), ours
+        self._news.end_list()
         self._trouble.over()
         self._identities.keep(self.our_sas())
         if changed or self._identities.evidence != before:

@@ -41,8 +41,11 @@ def _fill(folder: Path) -> None:
             return
 
 
-async def test_a_full_disk_keeps_out_nobody_and_lets_in_nobody(small: Path, tmp_path: Path) -> None:
+async def test_a_full_disk_keeps_out_nobody_and_lets_in_nobody(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bridge answers from memory: the victim is accepted, and whoever poses as it is not."""
+    monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 20.0)
     async with scene_of(small, ONE, is_ours=ours(tmp_path)) as scene:
         _fill(small)
         await scene.come()
@@ -68,9 +71,10 @@ async def test_a_bridge_that_says_nothing_lets_in_nobody(
                 await come(scene)
             else:
                 await scene.come()
+            await scene.look()
             host = ELSEWHERE if impostor else scene.peer.host
             assert (await scene.ask("gre1", host, VICTIM)).reason is Reason.CERTIFICATE_AWAITED
-        await scene.look()
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 20.0)
         decision = await scene.ask("gre1", host, VICTIM)
         if impostor:
             assert decision.reason is Reason.CERTIFICATE_UNCONFIRMED

@@ -206,6 +206,28 @@ async def test_no_certificate_is_loaded_for_a_peer_with_a_pre_shared_key(
         assert bridge.asked == []
 
 
+async def test_an_event_is_news_until_a_list_that_began_after_it(charon: FakeCharon, telemetry: Telemetry) -> None:
+    """Until then another peer may be there than was listed."""
+    first, second = ip_address("203.0.113.2"), ip_address("203.0.113.3")
+    bridge = _SlowBridge()
+    bridge.asked.set()
+    async with watched(charon.path, telemetry, bridge) as watch:
+        assert not watch.has_news(first)
+        bridge.asked.clear()
+        charon.up(FakeSa(1, str(first), "CN=spoke1"))
+        await until(bridge.asked.is_set)
+        charon.up(FakeSa(2, str(second), "CN=spoke2"))
+        charon.up(FakeSa(3, str(first), "CN=spoke3"))
+        await until(lambda: watch.has_news(second))
+        bridge.readable.set()
+        await until(lambda: watch.sas_at(first))
+        assert watch.has_news(first)
+        assert watch.has_news(second)
+        await until(lambda: watch.sas_at(second))
+        assert not watch.has_news(first)
+        assert not watch.has_news(second)
+
+
 OWN, VICTIM = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1", "CN=victim"
 
 

@@ -11,7 +11,7 @@ from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
 from dmvpn_agent.policy.decision import Accept
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.runtime.telemetry import Telemetry
-from factories import ADDRESS, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
+from factories import ADDRESS, NBMA, NOW, RULES, UNITS, YEAR, Clock, certificate, policy, request
 from fakes.admission import WithCharon
 from fakes.frr import MemoryStore
 
@@ -131,6 +131,28 @@ class TestProof:
         node.sas.settled = False
         renewed = AuthorizeBinding(1, request(certificate=certificate(not_before=NOW)))
         assert (await node.ask_waiting(renewed)).reason is Reason.CERTIFICATE_AWAITED
+
+    async def test_after_an_event_of_charon_the_last_read_does_not_do(
+        self, node: WithCharon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A namesake's IKE_SA has just replaced that of the peer whose certificate nhrpd shows."""
+        monkeypatch.setattr(sa_lookup, "ASK_TIMEOUT", 0.02)
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.sas.leave(1)
+        node.sas.arrive(2, OWN)
+        node.sas.at_look(1, lambda: setattr(node.sas, "settled", False))
+        node.sas.reported.add(NBMA)
+        assert (await node.ask_waiting(GOOD)).reason is Reason.CERTIFICATE_AWAITED
+
+    async def test_if_charon_does_not_answer_after_its_event_nobody_is_confirmed(self, node: WithCharon) -> None:
+        """Nor where no more requests may wait for it."""
+        node.sas.arrive(1, OWN)
+        node.sas.show()
+        node.sas.reported.add(NBMA)
+        assert node.ask(GOOD).reason is Reason.CERTIFICATE_UNCONFIRMED
+        node.sas.away = True
+        assert (await node.ask_waiting(GOOD)).reason is Reason.CERTIFICATE_UNCONFIRMED
 
     async def test_the_wait_is_part_of_the_time_to_decide(
         self, node: WithCharon, telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch

@@ -3,24 +3,44 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
+from dmvpn_agent.admission import waiting_requests
 from dmvpn_agent.admission.nhrp_event import AuthorizeBinding
-from dmvpn_agent.admission.waiting_requests import MAX_WAITING, MAX_WAITING_WITH_CERTIFICATE, WaitingRequests
-from dmvpn_agent.policy.request import BindingRequest
+from dmvpn_agent.admission.waiting_requests import MAX_WAITING_PER_NBMA_ADDRESS, WaitingRequests
 from factories import ADDRESS, NBMA, request
 
 
-def _event(number: int, request: BindingRequest) -> AuthorizeBinding:
-    return AuthorizeBinding(number, replace(request, protocol_address=ADDRESS + number, nbma_address=NBMA + number))
+def _event(number: int, nbma: int) -> AuthorizeBinding:
+    return AuthorizeBinding(number, replace(request(), protocol_address=ADDRESS + number, nbma_address=NBMA + nbma))
 
 
-async def test_requests_with_a_certificate_leave_room_for_those_without() -> None:
-    """nhrpd holds no certificate of 2048 bytes or more: such a peer is denied if its request cannot wait."""
+async def test_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More would be without a bound."""
+    monkeypatch.setattr(waiting_requests, "MAX_WAITING", 100)
     waiting = WaitingRequests()
-    for number in range(MAX_WAITING):
-        event = _event(number, request())
-        if waiting.has_room(event):
-            waiting.start(event, asyncio.sleep(3600))
-    assert number >= MAX_WAITING_WITH_CERTIFICATE
-    assert not waiting.has_room(_event(MAX_WAITING, request()))
-    assert waiting.has_room(_event(MAX_WAITING, request(certificate=None)))
+    for number in range(100):
+        assert waiting.has_room(_event(number, number))
+        waiting.start(_event(number, number), asyncio.sleep(3600))
+    assert not waiting.has_room(_event(100, 100))
     waiting.cancel_all()
+
+
+async def test_one_address_leaves_room_for_the_others() -> None:
+    """A peer that registers many addresses; whatever ends its requests makes room for more of them."""
+    waiting = WaitingRequests()
+    for number in range(MAX_WAITING_PER_NBMA_ADDRESS):
+        assert waiting.has_room(_event(number, 0))
+        waiting.start(_event(number, 0), asyncio.sleep(0 if number == 1 else 3600))
+    assert not waiting.has_room(_event(50, 0))
+    assert waiting.has_room(_event(50, 1))
+    waiting.cancel_earlier(_event(0, 0))
+    assert waiting.has_room(_event(0, 0))
+    waiting.start(_event(0, 0), asyncio.sleep(3600))
+    assert not waiting.has_room(_event(50, 0))
+    await asyncio.sleep(0.01)  # the one that is done
+    assert waiting.has_room(_event(50, 0))
+    waiting.cancel_all()
+    await asyncio.sleep(0.01)
+    assert not waiting._waiting
+    assert not waiting._here
