@@ -86,6 +86,7 @@ class AgentApp:
             components.history.history,
             actions,
             self._clocks.now,
+            self.process.telemetry,
         )
 
     def _policy(self) -> Policy:

@@ -42,6 +42,8 @@ FLEET = Board("dmvpn-fleet", "DMVPN fleet", (
               ((stage_number(), "{{peer}} on {{instance}}"),), width=24, height=14, link="dmvpn-peer"),
         graph("Peers by stage", "All selected nodes.",
               (f"sum by (stage) ({metric('peers_at_stage')})", "{{stage}}"), stacked=True),
+        graph("Stage changes", "Peers that came to a stage.",
+              (increase("stage", "peer_stage_changes_total"), "{{stage}}")),
         graph("Expected peers", "Up, absent, or unknown: a daemon cannot be read; and those in quarantine.",
               (f"sum by (state) ({metric('peers_expected')})", "{{state}}"),
               (f"sum({metric('quarantined_peers')})", "in quarantine")),

@@ -52,7 +52,8 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
         graph("Denied", "Denials in memory, revoked and silenced peers.",
               (f"sum({metric('denied_peers')})", "denied"),
               (f"sum({metric('revoked_peers_present')})", "revoked, present"),
-              (f"sum({metric('silenced_peers')})", "silenced")),
+              (f"sum({metric('silenced_peers')})", "silenced"),
+              (increase("outcome", "peer_silences_total"), "silences {{outcome}}")),
     )),
     ("Decisions", (
         graph("Time to decide", "99th percentile of the whole wait; nhrpd denies after 10 s.",
@@ -195,6 +196,7 @@ HUB = Board("dmvpn-hub", "DMVPN hub", (
               (increase("listener, outcome", "connections_refused_total") + " > 0", "{{listener}} {{outcome}}"),
               (increase("listener", "accept_failures_total") + " > 0", "{{listener}} no descriptor"),
               (increase("outcome", "config_reloads_total") + " > 0", "reload {{outcome}}"),
+              (increase("command, outcome", "operator_commands_total") + " > 0", "{{command}} {{outcome}}"),
               (f"1 - min by (job) ({metric('store_writable')})", "{{job}} in memory"),
               (f"changes({metric('start_time_seconds')}{RATE})", "{{job}} restarted")),
         graph("Requests", "To the metrics port by status; connections to the event socket.",

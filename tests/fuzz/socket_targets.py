@@ -137,7 +137,9 @@ class ControlRequests:
         nothing: Any = SimpleNamespace(
             **dict.fromkeys(("kick", "quarantine", "release", "forget", "reload", "resync"))
         )
-        self._requests = Requests(status_state, peers, charon, History(store, lambda: NOW), nothing, lambda: NOW)
+        self._requests = Requests(
+            status_state, peers, charon, History(store, lambda: NOW), nothing, lambda: NOW, Telemetry()
+        )
 
     def make(self, random: Random) -> bytes:
         """Return a line."""

@@ -12,6 +12,7 @@ from dmvpn_agent.runtime.supervisor import Part
 from dmvpn_agent.runtime.telemetry import Samples
 from dmvpn_agent.view import metrics
 from dmvpn_agent.view.known_peers import KnownPeers
+from dmvpn_agent.view.peer import JoinedPeer
 from dmvpn_agent.view.peer_series import PeerSeries
 from dmvpn_agent.view.peer_sources import PeerSources
 from dmvpn_agent.view.peer_watch import PeerWatch
@@ -43,8 +44,10 @@ class ViewComponents:
             admission.nhrpd.shortcuts,
         )
         self.known_peers = KnownPeers(context.store("known_peers", KnownPeers.TABLE))
-        self.peer_watch = PeerWatch(sources, self.known_peers, config.peers, writer.moved)
+        self.peer_watch = PeerWatch(sources, self.known_peers, config.peers, self._moved)
         self._charon = charon
+        self._writer, self._telemetry = writer, context.telemetry
+        self._telemetry.expect(metrics.STAGE_CHANGES)
         self._log_watch = CharonLogWatch(
             config.ike.vici_socket, self._wants_log, charon.note_failure, context.telemetry
         )
@@ -66,6 +69,10 @@ class ViewComponents:
 
         context.telemetry.observe(metrics.CERTIFICATE_NOT_AFTER, certificates)
         observe_table(context.telemetry, table, self.peer_series.name_of)
+
+    def _moved(self, peer: JoinedPeer, before: Stage | None) -> None:
+        self._telemetry.increment(metrics.STAGE_CHANGES, str(peer.stage))
+        self._writer.moved(peer, before)
 
     def _wants_log(self) -> bool:
         """Tell whether charon's log may explain why a peer has no IKE_SA or CHILD_SA, and nothing else does."""

@@ -11,10 +11,12 @@ from typing import Any
 import structlog
 
 from dmvpn_agent.charon.watch import CharonWatch
+from dmvpn_agent.control import metrics
 from dmvpn_agent.control.actions import Actions
 from dmvpn_agent.runtime.clocks import Clock
 from dmvpn_agent.runtime.control_socket import Request
 from dmvpn_agent.runtime.document import Code, Document, RequestError, document
+from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.view.health import faults, peer_counts
 from dmvpn_agent.view.history import EntryKind, Filter, History
 from dmvpn_agent.view.peer import JoinedPeer
@@ -43,6 +45,11 @@ class Requests:
     history: History
     actions: Actions
     clock: Clock
+    telemetry: Telemetry
+
+    def __post_init__(self) -> None:
+        """Begin the counters at 0."""
+        self.telemetry.expect(metrics)
 
     async def answer(self, request: Request) -> Document | AsyncIterator[Document]:
         """Return the answer, or the documents of a stream. Raises ``RequestError``."""
@@ -80,9 +87,11 @@ class Requests:
         try:
             done = await work
         except RequestError as error:
+            self.telemetry.increment(metrics.OPERATOR_COMMANDS, request.command, "refused")
             log.warning("operator_command_refused", command=request.command, peer=name, user=user, why=str(error))
             self._note(request.command, name, peer, f"refused to {user}: {error}")
             raise
+        self.telemetry.increment(metrics.OPERATOR_COMMANDS, request.command, "done")
         log.info("operator_command", command=request.command, peer=name, user=user)
         self._note(request.command, name, peer, f"by {user}")
         return done

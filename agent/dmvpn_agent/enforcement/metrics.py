@@ -15,6 +15,12 @@ IKE_SAS_ENDED = counter(
 SILENCED_PEERS = gauge(
     "silenced_peers", "Peers whose packets are dropped because another peer is behind the same NAT address."
 )
+SILENCES = counter(
+    "peer_silences",
+    "Times that a peer behind another one's NAT address was silenced, by outcome.",
+    "outcome",
+    starts=each(("silenced", "ended", "failed")),
+)
 REVOKED_PRESENT = gauge("revoked_peers_present", "Revoked peers that still have an IKE_SA, binding or neighbor.")
 HUB_NAMES = counter("hub_names", "Times that nhrpd was made to resolve a hub's DNS name again.", "outcome",
                      starts=each(("resolved", "failed")))  # fmt: skip

@@ -82,6 +82,7 @@ class NatGuard:
         self._trouble = Trouble()
         self._counted: tuple[IkeSa, ...] | None = None
         self._has_crowd = False
+        self._telemetry = telemetry
         telemetry.observe(metrics.SILENCED_PEERS, lambda: len(self._blocked))
 
     async def check(self) -> None:
@@ -162,6 +163,7 @@ class NatGuard:
         try:
             await self._gate.block(end, BLOCK_TIME)
         except FirewallError as error:
+            self._telemetry.increment(metrics.SILENCES, "failed")
             if self._trouble.is_new(error):
                 log.error(
                     "peer_not_silenced",
@@ -171,6 +173,7 @@ class NatGuard:
             return False
         self._trouble.over()
         self._blocked[end] = _Blocked(request, self._clock() + BLOCK_TIME)
+        self._telemetry.increment(metrics.SILENCES, "silenced")
         log.warning("peer_silenced", remote_id=sa.remote_id, nbma_address=str(end[0]), port=end[1],
                     seconds=BLOCK_TIME.total_seconds(), why="another peer is behind this NAT address",
                     do="docs/nat.md")  # fmt: skip
@@ -183,6 +186,7 @@ class NatGuard:
 
     async def _unblock(self, end: End, request: BindingRequest) -> None:
         del self._blocked[end]
+        self._telemetry.increment(metrics.SILENCES, "ended")
         log.info("peer_heard_again", protocol_address=str(request.protocol_address), nbma_address=str(end[0]),
                  port=end[1])  # fmt: skip
         try:

@@ -79,8 +79,19 @@ def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert], owners: Mappi
     return max(fitting, key=lambda alert: alert.at, default=None)
 
 
+def quarantine(draft: Draft, sources: Sources) -> str:
+    """Return what a peer's quarantine means now, in words; empty if it is in none."""
+    quarantined = [member.peer.protocol_address for member in draft.members if member.peer.quarantined]
+    if not quarantined:
+        return ""
+    sessions = (sources.bgp.sessions if sources.bgp else None) or {}
+    if any(address in sessions for address in quarantined):
+        return "in quarantine, and bgpd STILL HAS its neighbor: `dmvpn-agent status` says why"
+    return "in quarantine: no BGP neighbor until `dmvpn-agent release`"
+
+
 def why(stage: Stage, draft: Draft, bgp: BgpState | None, alert: LastAlert | None, evidence: Evidence) -> str:
-    """Return what keeps a peer from the next stage, or from having routes, in words; empty if nothing does."""
+    """Return what keeps a peer from the next stage, in words; empty if it is up."""
     match stage:
         case Stage.NO_IKE | Stage.AUTHENTICATION_FAILED | Stage.NO_CHILD_SA:
             # A narrow terminal cuts the end: the cause comes first.
@@ -98,8 +109,7 @@ def why(stage: Stage, draft: Draft, bgp: BgpState | None, alert: LastAlert | Non
         case Stage.UNKNOWN:
             return f"{', '.join(_unread(evidence))} cannot be read"
         case Stage.UP:
-            quarantined = any(member.peer.quarantined for member in draft.members)
-            return "in quarantine: no BGP neighbor until `dmvpn-agent release`" if quarantined else ""
+            return ""
 
 
 def _why_bgp(stage: Stage, bgp: BgpState | None) -> str:

@@ -81,7 +81,7 @@ def _daemon_faults(nhrpd: dict[str, Any], charon: dict[str, Any]) -> Iterator[st
     if nhrpd["trouble"]:
         yield f"nhrpd's cache cannot be read: {nhrpd['trouble']}"
     if not charon["connected"]:
-        yield "charon is away"
+        yield "charon is away, or does not answer"
     for own in charon.get("own_certificates", ()):
         if own["days_left"] < EXPIRING:
             yield f"this node's certificate {own['subject']} {days_left(own['days_left'])}"

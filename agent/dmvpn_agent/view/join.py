@@ -13,7 +13,7 @@ from dmvpn_agent.charon.sa import NO_TRAFFIC, Traffic
 from dmvpn_agent.charon.sa_totals import SaOwner
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.view.drafts import Draft, drafts
-from dmvpn_agent.view.evidence import alert_of, bgp_state, evidence_of, why
+from dmvpn_agent.view.evidence import alert_of, bgp_state, evidence_of, quarantine, why
 from dmvpn_agent.view.peer import Binding, Expectation, JoinedPeer
 from dmvpn_agent.view.peer_names import peer_names
 from dmvpn_agent.view.sources import Member, Sources
@@ -82,7 +82,7 @@ def _joined(name: str, draft: Draft, shared: _Shared) -> JoinedPeer:
         name=name,
         key=draft.key,
         stage=stage,
-        why=why(stage, draft, bgp, alert, evidence),
+        why=why(stage, draft, bgp, alert, evidence) or quarantine(draft, sources),
         expected=_expectation(draft, learn=sources.learn),
         interface=draft.interface,
         kind=best.kind if best else known.kind if known else None,

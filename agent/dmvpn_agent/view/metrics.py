@@ -1,6 +1,7 @@
 """The metrics of peers; docs/metrics.md explains them. Every series of a peer has its name as the label ``peer``."""
 
-from dmvpn_agent.runtime.metrics import counter, gauge
+from dmvpn_agent.runtime.metrics import counter, each, gauge
+from dmvpn_agent.view.stage import Stage
 
 PEER_UP = gauge(
     "peer_up", "1 if the peer has passed every stage, 0 if not, also if it is expected and absent.", "peer"
@@ -22,6 +23,9 @@ PEER_BOUND = gauge("peer_bound", "1 if nhrpd has the accepted peer bound, 0 if n
 PEER_LAST_SEEN = gauge("peer_last_seen_timestamp_seconds", "Unix time at which the peer was last up.", "peer")
 PEER_STAGE_SINCE = gauge(
     "peer_stage_since_timestamp_seconds", "Unix time at which the peer came to its stage.", "peer"
+)
+STAGE_CHANGES = counter(
+    "peer_stage_changes", "Times that a peer came to a stage, all peers together.", "stage", starts=each(Stage)
 )
 PEER_FLAPS = counter("peer_flaps", "Times that the peer left the stage up.", "peer")
 PEER_SHORTCUTS = gauge("peer_shortcuts", "Networks that nhrpd reaches through the peer by a shortcut.", "peer")

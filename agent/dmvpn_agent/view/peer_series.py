@@ -21,7 +21,7 @@ Series = dict[Metric, Samples]
 _OF_PEERS = tuple(
     value
     for value in vars(metrics).values()
-    if isinstance(value, Metric) and value is not metrics.CERTIFICATE_NOT_AFTER
+    if isinstance(value, Metric) and value not in {metrics.CERTIFICATE_NOT_AFTER, metrics.STAGE_CHANGES}
 )
 
 

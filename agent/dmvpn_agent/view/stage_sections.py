@@ -114,7 +114,7 @@ def _session(peer: dict[str, Any]) -> str:
         state = "not known, because bgpd cannot be read" if bgp["state"] == SESSION_UNKNOWN else bgp["state"]
         return f"{bgp['neighbor']} is {state}"
     if peer["quarantined"]:
-        return "no neighbor while it is in quarantine: `dmvpn-agent release` ends that"
+        return peer["why"] if peer["stage"] == Stage.UP else "the agent wants no neighbor while it is in quarantine"
     if not peer["accepted"]:
         return _lacking(peer, "no neighbor, because the peer is not accepted")
     return _lacking(peer, "the node runs no BGP with it")

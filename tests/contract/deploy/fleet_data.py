@@ -58,7 +58,7 @@ _STEADY = {"decisions", "reconciles", "vici_events", "ipsec_events", "kernel_eve
 _SET = {runtime.BUILD_INFO, runtime.START_TIME, charon.VICI_CONNECTED, bgp.LAST_SYNC, x509.CRL_NEXT_UPDATE,
         renewal.RENEWAL_DUE, renewal.RENEWAL_SUCCESS, crls.CRL_FETCHED}  # fmt: skip
 _STATES = {"peers": ("bound", "absent"), "child_sas": ("INSTALLED",)}
-_OF_PEERS = {one for one in vars(view_metrics).values() if isinstance(one, Metric)}
+_OF_PEERS = {one for one in vars(view_metrics).values() if isinstance(one, Metric)} - {view_metrics.STAGE_CHANGES}
 
 
 class Node:

@@ -114,6 +114,11 @@ def test_a_peer_in_quarantine_says_so_where_peers_are_listed() -> None:
     peer = joined(sources(members=(shut,), cache=(shut.request,), sas=(sa(1),), bgp=bgp(())))["spoke1"]
     assert (peer.stage, peer.why.partition(":")[0]) == (Stage.UP, "in quarantine")
     assert "quarantine" in {one.title: one.text for one in sections(peer_summary(peer, NOW), NOW)}["BGP"]
+    late = bgp((member(1),), spoke1="Established")
+    late = replace(late, neighbors={})
+    peer = joined(sources(members=(shut,), cache=(shut.request,), sas=(sa(1),), bgp=late))["spoke1"]
+    assert "STILL HAS" in peer.why
+    assert "STILL HAS" in {one.title: one.text for one in sections(peer_summary(peer, NOW), NOW)}["BGP"]
 
 
 def test_all_parts_of_a_peer_are_in_one_value() -> None:

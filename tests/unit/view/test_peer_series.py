@@ -116,5 +116,5 @@ def test_all_metrics_of_peers_are_exported_with_certificates_apart() -> None:
     PeerSeries(lambda: peers).observe(telemetry)
     exported = {family.metric for family in telemetry.families()}
     defined = {one for one in vars(metrics).values() if isinstance(one, Metric)}
-    assert defined - exported == {metrics.CERTIFICATE_NOT_AFTER}
+    assert defined - exported == {metrics.CERTIFICATE_NOT_AFTER, metrics.STAGE_CHANGES}
     assert metrics.SA_BYTES.kind is metrics.PEER_FLAPS.kind is metrics.BGP_DROPS.kind is Kind.COUNTER

@@ -118,7 +118,9 @@ FAULTS: dict[str, dict[str, Any]] = {
     "the tunnel interface gre1 is down": {"tunnel_interfaces": [{"name": "gre1", "profile": "x", "up": False}]},
     "nhrpd is not connected to the event socket": {"nhrpd": {"connected": False, "trouble": None}},
     "nhrpd's cache cannot be read: why": {"nhrpd": {"connected": True, "trouble": "why"}},
-    "charon is away": {"charon": {"connected": False, "patched": None, "ike_sas": [], "own_certificates": []}},
+    "charon is away, or does not answer": {
+        "charon": {"connected": False, "patched": None, "ike_sas": [], "own_certificates": []}
+    },
     "the redirect rule is not installed": {"redirect": {"installed": False, "packets": 0}},
     "the multicast rule is not installed": {"multicast": {"installed": False, "packets": 0}},
     "the changed configuration is not in force: `dmvpn-agent check` says why": {
