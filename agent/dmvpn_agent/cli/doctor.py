@@ -16,9 +16,9 @@ from dmvpn_agent.doctor.inspect_running import read_running
 from dmvpn_agent.doctor.node import NodeView
 from dmvpn_agent.runtime import logs
 from dmvpn_agent.runtime.document import Exit
-from dmvpn_agent.runtime.output import complain, say, say_json
+from dmvpn_agent.runtime.output import complain, say, say_json, width
 from dmvpn_agent.runtime.printable import printable
-from dmvpn_agent.view.table import table
+from dmvpn_agent.view.table import cells, hanging
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         say_json("doctor/1", [dataclasses.asdict(check) for check in checks])
     else:
-        say("\n".join(render(checks)))
+        say("\n".join(render(checks, width())))
     return Exit.DEGRADED if any(check.level is Level.FAULT for check in checks) else Exit.HEALTHY
 
 
@@ -53,16 +53,23 @@ async def _inspect(config: Config, arguments: Namespace) -> NodeView:
     return node
 
 
-def render(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield the table of all checks, what to do about each fault and warning, and their numbers."""
+def render(checks: Sequence[Check], columns: int | None = None) -> Iterator[str]:
+    """Yield the table of all checks, what to do about each fault and warning, and their numbers.
+
+    What is too long for a terminal of ``columns`` is wrapped, except what to do: a command must stay one line to be
+    copied.
+    """
     words = {Level.OK: "ok", Level.WARNING: "warning", Level.FAULT: "FAULT"}
-    yield table(("", "CHECK", "FOUND"), ((words[check.level], check.name, check.found) for check in checks))
+    rows = [("", "CHECK"), *((words[check.level], check.name) for check in checks)]
+    texts = ["FOUND", *(printable(check.found) for check in checks)]
+    for (level, name), text in zip(cells(rows[0], rows[1:]), texts, strict=True):
+        yield from hanging(f"{level}  {name}  ", text, columns)
     for check in checks:
         if check.level is not Level.OK:
             yield ""
             yield printable(f"{words[check.level]}: {check.name}")
-            yield printable(f"  found     {check.found}")
-            yield printable(f"  expected  {check.expected}")
+            yield from hanging("  found     ", printable(check.found), columns)
+            yield from hanging("  expected  ", printable(check.expected), columns)
             yield printable(f"  do        {check.do}")
     count = Counter(check.level for check in checks)
     named = ((Level.FAULT, "fault"), (Level.WARNING, "warning"))

@@ -1,7 +1,6 @@
 """Peers as text: the list of all, and one stage by stage."""
 
 from datetime import datetime
-from textwrap import wrap
 from typing import Any
 
 from dmvpn_agent.runtime.output import BOLD, GREEN, PLAIN, RED, YELLOW
@@ -10,7 +9,7 @@ from dmvpn_agent.view.spans import counted, short_span, size
 from dmvpn_agent.view.stage import SESSION_UNKNOWN, Stage
 from dmvpn_agent.view.stage_sections import SectionState, sections
 from dmvpn_agent.view.stages_text import TEXTS, remedy
-from dmvpn_agent.view.table import cells, fitting_columns
+from dmvpn_agent.view.table import cells, fitting_columns, hanging
 
 _COLORS = {Stage.UP: GREEN, Stage.UNKNOWN: YELLOW}
 HEADER = ("PEER", "STAGE", "SINCE", "ADDRESS", "NBMA", "AS", "BGP", "PREFIXES", "IN", "OUT", "WHY")
@@ -20,8 +19,6 @@ _DROPPED = ("OUT", "IN", "AS", "PREFIXES", "BGP", "NBMA", "ADDRESS")
 _REASON = 45
 #: Name, stage and time are never cut.
 _WHOLE = 3
-#: Columns that wrapped text has at least.
-_NARROWEST = 20
 #: Columns that the text of an entry of the history needs to stand beside it.
 _BESIDE = 30
 #: Columns of the time of an entry, with the gap behind it.
@@ -76,16 +73,16 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
         f"{BOLD}{peer['name']}{PLAIN}  {color}{TEXTS[stage].title}{PLAIN}"
         + (f" for {short_span(peer['since'], now)}" if peer["since"] else "")
         + (f"{YELLOW}, in quarantine{PLAIN}" if peer["quarantined"] else ""),
-        *_hanging(f"  {'kind':12} ", f"{_kind(peer)}, {_EXPECTED[peer['expected']]}", width),
-        *_hanging(f"  {'certificate':12} ", f"{peer['subject'] or 'none known'}{days}", width),
-        *_hanging(f"  {'last up':12} ", _last_seen(peer, now), width),
+        *hanging(f"  {'kind':12} ", f"{_kind(peer)}, {_EXPECTED[peer['expected']]}", width),
+        *hanging(f"  {'certificate':12} ", f"{peer['subject'] or 'none known'}{days}", width),
+        *hanging(f"  {'last up':12} ", _last_seen(peer, now), width),
         "",
     ]
     if stage is Stage.UNKNOWN:
         lines[-1:] = [*_below("", peer["why"], width), *_below("do", remedy(peer), width), ""]
     for section in sections(peer, now):
         here = section.state is SectionState.FAILED
-        first, *others = _hanging(f"{'>>>' if here else '':3} {section.title:13} ", section.text, width)
+        first, *others = hanging(f"{'>>>' if here else '':3} {section.title:13} ", section.text, width)
         lines += [first.replace(">>>", f"{color}>>>{PLAIN}", 1) if here else first, *others]
         if here:
             lines += _below("", peer["why"], width)
@@ -95,14 +92,7 @@ def peer_text(data: dict[str, Any], now: datetime, width: int | None) -> str:
 
 
 def _below(title: str, text: str, width: int | None) -> list[str]:
-    return _hanging(f"{title:>17} ", text, width)
-
-
-def _hanging(before: str, text: str, width: int | None) -> list[str]:
-    """Return a text behind ``before``, wrapped to a terminal's width; further lines are indented as far."""
-    room = max((width or 0) - len(before), _NARROWEST)
-    lines = [text] if width is None else wrap(text, room, break_on_hyphens=False) or [""]
-    return [before + lines[0], *(" " * len(before) + line for line in lines[1:])]
+    return hanging(f"{title:>17} ", text, width)
 
 
 _EXPECTED = {
@@ -145,11 +135,11 @@ def history_text(entries: list[dict[str, Any]], width: int | None, *, of_one: bo
     if width is not None and width - len(header) < _BESIDE:
         shown = [header]
         for line, text in zip(lines, texts, strict=True):
-            shown += [line, *(_hanging(" " * _TIME, text, width) if text else ())]
+            shown += [line, *(hanging(" " * _TIME, text, width) if text else ())]
     else:
         shown = [f"{header}TEXT"]
         for line, text in zip(lines, texts, strict=True):
-            shown += _hanging(line, text, width)
+            shown += hanging(line, text, width)
     return "\n".join(line.rstrip() for line in shown)
 
 

@@ -1,11 +1,14 @@
 """Aligned columns of text."""
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 
 from dmvpn_agent.runtime.printable import printable
 
 #: The narrowest that a column becomes to fit a terminal.
 NARROWEST = 6
+#: Columns that wrapped text has at least.
+NARROWEST_TEXT = 20
 
 
 def table(
@@ -37,6 +40,13 @@ def cells(
         widths = _fitted(widths, least, width - 2 * (len(header) - 1))
     cut = width is not None
     return [[_cell(cell, size, cut=cut) for cell, size in zip(line, widths, strict=True)] for line in lines]
+
+
+def hanging(before: str, text: str, width: int | None) -> list[str]:
+    """Return a text behind ``before``, wrapped to a terminal's width; further lines are indented as far."""
+    room = max((width or 0) - len(before), NARROWEST_TEXT)
+    lines = [text] if width is None else wrap(text, room, break_on_hyphens=False) or [""]
+    return [before + lines[0], *(" " * len(before) + line for line in lines[1:])]
 
 
 def fitting_columns(

@@ -195,9 +195,12 @@ class Node:
 
     def _stages(self) -> list[str]:
         """Return the stages in the peer's series."""
+        return re.findall(r'^dmvpn_agent_peer_stage\{peer="side2",stage="(\w+)"\} 1', self.scrape(), re.MULTILINE)
+
+    def scrape(self) -> str:
+        """Return the agent's series."""
         with urlopen(f"http://{self.metrics}/metrics", timeout=30) as answer:
-            series = answer.read().decode()
-        return re.findall(r'^dmvpn_agent_peer_stage\{peer="side2",stage="(\w+)"\} 1', series, re.MULTILINE)
+            return bytes(answer.read()).decode()
 
 
 @asynccontextmanager
@@ -270,6 +273,9 @@ async def test_a_peer_shows_the_stage_at_which_it_is_stuck(
         text = await made.reaches(Stage.UP, capsys)
         assert (await made.command(capsys, "kick", "side2"))["ended"] == 1
         await made.reaches(Stage.NO_IKE, capsys)
+        series = await asyncio.to_thread(made.scrape)
+        assert 'dmvpn_agent_operator_commands_total{command="kick",outcome="done"} 1' in series
+        assert re.search(r'^dmvpn_agent_peer_stage_changes_total\{stage="up"\} [2-9]', series, re.MULTILINE)
         entries = (await made.command(capsys, "history", "side2"))["entries"]
         assert {"terminate", "kick"} <= {one["what"] for one in entries}
         made.hub.kill()

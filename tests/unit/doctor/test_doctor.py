@@ -418,3 +418,13 @@ def test_an_unknown_state_is_never_ok(parts: set[str], permission: bool) -> None
     assert len(unread) == len(parts - ({"traps", "swanctl_confined"} if "charon" in parts else set()))
     assert all(check.level is not Level.OK for check in unread)
     assert "a reason" in "\n".join(render(checks))
+
+
+def test_the_report_fits_a_terminal_and_commands_stay_whole() -> None:
+    """Nothing is cut; without a terminal each check is one line of the table."""
+    long = "word " * 40 + "end"
+    check = Check("a name", Level.FAULT, long, long, f"run `{long}`")
+    lines = "\n".join(render([check], 80)).splitlines()
+    assert [line for line in lines if len(line) > 80] == [f"  do        run `{long}`"]
+    assert " ".join(lines).count("end") == 4
+    assert "\n".join(render([check])).splitlines()[1] == f"FAULT  a name  {long}"
