@@ -23,6 +23,9 @@ from dmvpn_agent.admission.peer_index import Membership
 #: Seconds that the bridge may take, after a question, for the answer to wait: the agent reads every two here, and
 #: gives up after four.
 SAID_IN_TIME = 1.9
+#: Seconds after an IKE_SA came by which its name counts: the agent awaits the bridge for ten, and judges all peers
+#: every ten.
+PUT_OUT_BY = 22
 
 
 @dataclass
@@ -152,7 +155,9 @@ class Check:
         for sa in filter(self._is_awaited, sas):
             if holder is None:
                 continue
-            young = min(self._product.charon.age(sa), self._product.uptime().total_seconds() - self._started) < 12
+            young = (
+                min(self._product.charon.age(sa), self._product.uptime().total_seconds() - self._started) < PUT_OUT_BY
+            )
             if young or sa.identity.lower() in {one.lower() for one in (holder.text(), *holder.hosts)}:
                 yield self._oracle().by_certificate(holder, holder.text(), ask)
 

@@ -63,6 +63,12 @@ async def _answering(path: Path, *answers: PacketType) -> AsyncIterator[list[int
         server.close()
 
 
+@pytest.fixture(autouse=True)
+def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the file not given up while the machine is busy."""
+    monkeypatch.setattr(module, "FILE_TIMEOUT", 30.0)
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the agent wait for long: the machine may be busy."""
@@ -132,6 +138,8 @@ async def test_a_bridge_that_does_not_answer_is_not_waited_for(
 ) -> None:
     """Its file counts; soon it is asked again, and not at each read."""
     monkeypatch.setattr(module, "ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr(module, "FIRST_RETRY", 60.0)
+    monkeypatch.setattr(module, "LONGEST_RETRY", 60.0)
     _stored(tmp_path)
     async with _answering(tmp_path / "charon.vici", *answers) as connections:
         asked = BridgeCertificates(tmp_path / "bridge.sqlite", tmp_path / "charon.vici", telemetry)
