@@ -232,7 +232,7 @@ async def _read(part: Callable[[], Awaitable[V]]) -> V | Unknown:
 async def _print(*argv: str) -> str:
     done = await run(argv, timeout=TIMEOUT, max_output=MAX_OUTPUT)
     if done.status != 0:
-        raise ValueError(f"{' '.join(argv)}: {done.stderr.strip()[:300] or f'status {done.status}'}")
+        raise ValueError(f"{' '.join(argv)}: {done.message}")
     return done.stdout
 
 

@@ -23,7 +23,13 @@ class Completed:
     @property
     def message(self) -> str:
         """Return why it failed, in its own words as far as it has any."""
-        return " ".join(self.stderr.split())[:300] or f"status {self.status}"
+        return " ".join(self.stderr.split())[:300] or _ending(self.status)
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"status {status}, and no message"
+    return f"it crashed, or was killed: {signal.strsignal(-status) or 'unknown'} (signal {-status})"
 
 
 async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_output: int) -> Completed:

@@ -75,3 +75,16 @@ def _runs(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo why >&2; exit 3", "why"),
+        ("exit 3", "status 3, and no message"),
+        ("kill -SEGV $$", "it crashed, or was killed: Segmentation fault (signal 11)"),
+    ],
+)
+async def test_a_failure_is_described_in_words(script: str, message: str) -> None:
+    """A negative status means nothing to an operator."""
+    assert (await run(["sh", "-c", script], timeout=30, max_output=1000)).message == message
