@@ -210,6 +210,7 @@ class World:
             links=MACHINE.links | self.machine.links,
             sysctls=dict(self.machine.sysctls),
             frr_running=files["/etc/frr/frr.conf"].content.decode() if "frr" in self.machine.starts else None,
+            digests=journal.digests,
             unfinished=journal.unfinished,
         )
 

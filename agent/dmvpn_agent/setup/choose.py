@@ -9,6 +9,7 @@ from cryptography import x509
 
 from dmvpn_agent.addresses import RESERVED_AS_NUMBERS, Address, Network, contains, covers, overlap
 from dmvpn_agent.renewal.identity import swanctl_identity
+from dmvpn_agent.setup.agent_toml import makes_tunnel
 from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.node import TUNNEL_KEY, TUNNEL_MTU, Hub, Node
@@ -133,8 +134,7 @@ def _either(answer: T | None, otherwise: Value[T]) -> Value[T]:
 
 def _tunnel_by(system: System) -> Value[TunnelBy]:
     """Return what makes the tunnel. One that exists, and is not by setup, stays the operator's."""
-    agent = system.files.get(AGENT_TOML)
-    if agent is not None and b"\n[tunnel.gre1]\n" in agent.content:
+    if makes_tunnel(system):
         return Value(TunnelBy.AGENT, AGENT_TOML)
     if "gre1" in system.links and not any(path in system.files for path in (TUNNEL_INTERFACES, NETDEV)):
         return Value(TunnelBy.OPERATOR, "gre1 exists")

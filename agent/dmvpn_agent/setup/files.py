@@ -8,11 +8,13 @@ from cryptography import x509
 
 from dmvpn_agent.renewal.est import EstError, read_key
 from dmvpn_agent.renewal.key_pair import KeyPair
+from dmvpn_agent.setup.agent_toml import agent_toml
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.frr_text import merged
 from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.paths import (
     AGENT_TOML,
+    AGENT_TOML_WRITTEN,
     APPARMOR,
     AWALL,
     CERTIFICATE,
@@ -28,6 +30,7 @@ from dmvpn_agent.setup.paths import (
     MODULES,
     NETDEV,
     NETWORK,
+    OWN_FOLDER,
     OWN_ZONE,
     RENEW_UNITS,
     STRONGSWAN,
@@ -36,8 +39,11 @@ from dmvpn_agent.setup.paths import (
     UNITS,
     authority_path,
 )
-from dmvpn_agent.setup.system import FirewallBy, System, TunnelBy
+from dmvpn_agent.setup.system import FirewallBy, System, TunnelBy, content_digest
 from dmvpn_agent.setup.templates import frr_conf, node_values, render
+
+#: Files that are merged with an operator's; every other one is setup's alone.
+_MERGED = frozenset({AGENT_TOML, AGENT_TOML_WRITTEN, FRR_CONF, FRR_DAEMONS, INTERFACES, APPARMOR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +61,42 @@ class FileStep:
 
 
 def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ...]:
-    """Return every file of a node, in the order in which they are written."""
+    """Return every file of a node, in the order in which they are written. Raises ``Refused``."""
     return (
         *_credentials(bundle, system),
         *_strongswan(node),
         *_frr(node, system),
-        FileStep(AGENT_TOML, render("agent.toml", node_values(node)).encode()),
+        *_agent(node, system),
         *_network(node, system),
         *_firewall(node, system),
         *_units(node, system),
     )
+
+
+def settled(step: FileStep, system: System) -> tuple[FileStep, ...]:
+    """Return what becomes of a file of setup's own if an operator has changed it since.
+
+    Their version stays as long as setup would write what it wrote before; otherwise a copy of it is kept.
+    """
+    found, former = system.files.get(step.path), system.digests.get(step.path)
+    if step.path in _MERGED or step.shown or found is None or former is None:
+        return (step,)
+    if found.content == step.content or content_digest(found.content) == former:
+        return (step,)
+    if step.content is not None and content_digest(step.content) == former:
+        return ()
+    copy = f"{OWN_FOLDER}/{step.path[1:].replace('/', '_')}"
+    return FileStep(copy, found.content, 0o600, shown=f"your version of {step.path}, which setup must change"), step
+
+
+def _agent(node: Node, system: System) -> Iterator[FileStep]:
+    """Yield ``agent.toml``, with the access that it has if the agent can read it, and what setup remembers of it."""
+    wanted, found = agent_toml(node, system), system.files.get(AGENT_TOML)
+    if found and (found.mode & 0o004 or (found.group == "dmvpn-agent" and found.mode & 0o040)):
+        yield FileStep(AGENT_TOML, wanted.text.encode(), found.mode, found.owner, found.group)
+    else:
+        yield FileStep(AGENT_TOML, wanted.text.encode())
+    yield FileStep(AGENT_TOML_WRITTEN, wanted.written.encode(), 0o600, shown="what setup itself would have in it")
 
 
 def _credentials(bundle: Bundle, system: System) -> Iterator[FileStep]:

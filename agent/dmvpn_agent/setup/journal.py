@@ -7,14 +7,13 @@ overwrites what an earlier one kept.
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import Any
 
 from dmvpn_agent.setup.disk import Disk
-from dmvpn_agent.setup.system import File
+from dmvpn_agent.setup.paths import OWN_FOLDER
+from dmvpn_agent.setup.system import File, content_digest
 
-FOLDER = "/var/lib/dmvpn-agent-setup"
-_JOURNAL, _BACKUPS = f"{FOLDER}/journal", f"{FOLDER}/files"
+_JOURNAL, _BACKUPS = f"{OWN_FOLDER}/journal", f"{OWN_FOLDER}/files"
 
 
 class JournalUnreadable(Exception):
@@ -66,7 +65,7 @@ class Journal:
         """Add an entry, and wait until it is on the disk. Raises ``OSError``."""
         entries = self.entries
         if self._disk.directory_mode(_BACKUPS) is None:
-            for folder in (FOLDER, _BACKUPS):
+            for folder in (OWN_FOLDER, _BACKUPS):
                 self._disk.make_directory(folder, 0o700)
         if self._torn:
             whole, _ = self._lines()
@@ -94,9 +93,13 @@ class Journal:
     def written(self, path: str) -> None:
         """Record a file's new content, to notice later changes. Raises ``OSError``."""
         new = digest(self._disk.read(path))
-        latest = (entry.before for entry in reversed(self.entries) if (entry.kind, entry.name) == ("written", path))
-        if next(latest, "") != new:
+        if self.digests.get(path, "") != new:
             self.add(Entry("written", path, new))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Return the hash of what setup wrote last into each file. Raises ``OSError`` and ``JournalUnreadable``."""
+        return {entry.name: entry.before for entry in self.entries if entry.kind == "written"}
 
     def file_before(self, entry: Entry) -> File | None:
         """Return a file as it was. Raises ``OSError`` and ``JournalUnreadable``."""
@@ -113,7 +116,7 @@ class Journal:
             self.add(Entry("undone"))
         self._disk.remove_tree(_BACKUPS)
         self._disk.remove(_JOURNAL)
-        self._disk.remove_tree(FOLDER)
+        self._disk.remove_tree(OWN_FOLDER)
         self._entries = None
 
     def _read(self) -> Iterator[Entry]:
@@ -138,4 +141,4 @@ def _line(entry: Entry) -> bytes:
 
 def digest(file: File | None) -> str:
     """Return a hash of a file's content, empty if there is none."""
-    return sha256(file.content).hexdigest() if file else ""
+    return content_digest(file.content if file else None)

@@ -78,6 +78,7 @@ async def observe(disk: Disk, journal: Journal, machine: Machine) -> System:
         has_packaged_units=_has_packaged_units(manager, program),
         kernel=platform.release(),
         lacks_modules=tuple(_lacking(Path("/lib/modules", platform.release()))),
+        digests=journal.digests,
         unfinished=journal.unfinished,
     )
 

@@ -5,6 +5,10 @@ from dmvpn_agent.setup.system import Manager
 #: The certificate's file in /etc/swanctl/x509, and the key's in /etc/swanctl/private.
 CERTIFICATE_FILE = "node.pem"
 AGENT_TOML = "/etc/dmvpn-agent/agent.toml"
+#: Where setup keeps its journal; only root can enter it.
+OWN_FOLDER = "/var/lib/dmvpn-agent-setup"
+#: What setup itself would have written last, to know later what an operator has changed.
+AGENT_TOML_WRITTEN = f"{OWN_FOLDER}/agent.toml"
 CONNECTIONS = "/etc/swanctl/conf.d/dmvpn.conf"
 STRONGSWAN = {True: "/etc/strongswan.d/dmvpn-bridged.conf", False: "/etc/strongswan.d/dmvpn-native.conf"}
 DMVPN_CA = "/etc/strongswan.d/dmvpn-ca.conf"
@@ -60,7 +64,18 @@ def authority_path(number: int) -> str:
 
 #: All files that a node may have.
 ALL_PATHS = (
-    *(AGENT_TOML, CONNECTIONS, *STRONGSWAN.values(), DMVPN_CA, FRR_CONF, FRR_DAEMONS, *FRR_APART, CERTIFICATE, KEY),
+    *(
+        AGENT_TOML,
+        AGENT_TOML_WRITTEN,
+        CONNECTIONS,
+        *STRONGSWAN.values(),
+        DMVPN_CA,
+        FRR_CONF,
+        FRR_DAEMONS,
+        *FRR_APART,
+        CERTIFICATE,
+        KEY,
+    ),
     *(authority_path(number) for number in range(8)),
     *(INTERFACES, TUNNEL_INTERFACES, NETDEV, NETWORK, SYSCTL, MODULES, APPARMOR, APPARMOR_PROFILE),
     *(path for paths in (*UNITS.values(), *RENEW_UNITS.values()) for path in paths),

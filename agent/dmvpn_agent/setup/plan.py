@@ -4,15 +4,14 @@ A plan for a machine that is as it must be is empty. The order is the one in whi
 accounts, files, then the services, each after what it needs (charon, tunnel, bridge, agent, FRR).
 """
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from dmvpn_agent.setup import paths as at
+from dmvpn_agent.setup.agent_toml import agent_toml
 from dmvpn_agent.setup.bundle import Bundle
-from dmvpn_agent.setup.files import FileStep, node_files
+from dmvpn_agent.setup.files import FileStep, node_files, settled
 from dmvpn_agent.setup.frr_text import Comparison, compare, section_text
 from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.services import Argv, Commands
@@ -125,14 +124,16 @@ class Plan:
 
 
 def make_plan(node: Node, bundle: Bundle, system: System, *, start: bool = True) -> Plan:
-    """Return what has to change. ``start``: the services too."""
-    changed = tuple(step for step in node_files(node, bundle, system) if not _is_so(step, system))
+    """Return what has to change. ``start``: the services too. Raises ``Refused``."""
+    wanted = {step.path: settled(step, system) for step in node_files(node, bundle, system)}
+    changed = tuple(step for steps in wanted.values() for step in steps if not _is_so(step, system))
     steps: list[Step] = [*_accounts(system), *_directories(changed, system), *changed]
     if start and system.services.manager is not Manager.NONE:
         steps += _started(node, system, changed)
     running = frr_comparison(node, system)
     kept = tuple(f"{' / '.join(there)} (setup's: {wanted[-1]})" for there, wanted in running.kept)
-    notes = (*_agent_notes(changed, system), *_notes(node, system, start=start))
+    stays = (f"{path} stays as you have changed it" for path, steps in wanted.items() if not steps)
+    notes = (*agent_toml(node, system).notes, *stays, *_notes(node, system, start=start))
     return Plan(tuple(steps), kept, notes)
 
 
@@ -143,35 +144,11 @@ def frr_comparison(node: Node, system: System) -> Comparison:
     return compare(frr_conf(node), text if system.frr_running is None else system.frr_running)
 
 
-def _agent_notes(changed: tuple[FileStep, ...], system: System) -> Iterator[str]:
-    """Yield which keys of an edited ``agent.toml`` go or change: setup writes the whole file anew."""
-    found = system.files.get(at.AGENT_TOML)
-    for step in changed:
-        if step.path == at.AGENT_TOML and step.content is not None and found is not None:
-            try:
-                present = tomllib.loads(found.content.decode())
-            except ValueError:
-                yield f"{at.AGENT_TOML} is no TOML file, and is written anew"
-                return
-            keys = ", ".join(_other_keys(present, tomllib.loads(step.content.decode())))
-            if keys:
-                yield (f"{at.AGENT_TOML} is written anew; these keys of the present one go or change: {keys}; keep a"
-                       " copy, and write yours again after setup")  # fmt: skip
-
-
-def _other_keys(present: Mapping[str, Any], wanted: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Yield the keys of ``present``, dotted, that ``wanted`` lacks or has with another value."""
-    for key, value in present.items():
-        other = wanted.get(key)
-        if isinstance(value, dict):
-            yield from _other_keys(value, other if isinstance(other, dict) else {}, f"{before}{key}.")
-        elif value != other:
-            yield f"{before}{key}"
-
-
 def _notes(node: Node, system: System, *, start: bool) -> Iterator[str]:
     if node.renewal_server and system.services.manager is not Manager.SYSTEMD:
-        yield "the certificate is renewed by cron: `dmvpn-agent renew` must run every quarter of an hour, as root"
+        files = ", ".join(at.RENEW_UNITS[system.services.manager])
+        yield (f"the certificate is renewed by {files}: crond must run" if files else "setup installs nothing here that"
+               " renews the certificate: have `dmvpn-agent renew` run every quarter of an hour, as root")  # fmt: skip
     if start and system.lacks_modules:
         lacking = ", ".join(system.lacks_modules)
         yield (f"this kernel ({system.kernel}) seems to lack {lacking}: neither loaded, built in nor installed;"
@@ -209,7 +186,7 @@ def _directories(changed: tuple[FileStep, ...], system: System) -> Iterator[Step
         if path in _READABLE and system.directories.get(path) != 0o755:
             yield Directory(path, 0o755)
         elif path not in system.directories:
-            yield Directory(path, 0o700 if path.endswith("/private") else 0o755)
+            yield Directory(path, 0o700 if path.endswith(("/private", at.OWN_FOLDER)) else 0o755)
 
 
 def _started(node: Node, system: System, changed: tuple[FileStep, ...]) -> Iterator[Step]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 
 
@@ -66,6 +67,11 @@ class File:
     group: str
 
 
+def content_digest(content: bytes | None) -> str:
+    """Return a hash of a file's content, empty if there is no file."""
+    return "" if content is None else sha256(content).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The units of the programs, by the names that the manager knows; empty for one that it does not know."""
@@ -109,6 +115,8 @@ class System:
     directories: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, File] = field(default_factory=dict)
     unwritable: Mapping[str, str] = field(default_factory=dict)
+    #: The hash of what setup wrote last into each file.
+    digests: Mapping[str, str] = field(default_factory=dict)
     #: A package has installed the services.
     has_packaged_units: bool = False
     program: str = "/usr/bin/dmvpn-agent"

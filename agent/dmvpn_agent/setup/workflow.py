@@ -11,6 +11,7 @@ from dmvpn_agent.config.settings import Config
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.config.toml_file import read_toml
 from dmvpn_agent.doctor.unfinished import why_unresolved
+from dmvpn_agent.setup.agent_toml import agent_toml
 from dmvpn_agent.setup.answers import Answers
 from dmvpn_agent.setup.apply import Applier
 from dmvpn_agent.setup.bundle import Bundle
@@ -22,11 +23,11 @@ from dmvpn_agent.setup.machine import Machine, MachineError
 from dmvpn_agent.setup.node import Node
 from dmvpn_agent.setup.objections import refusals
 from dmvpn_agent.setup.observe import manager_here, observe
-from dmvpn_agent.setup.paths import FRR_CONF
+from dmvpn_agent.setup.paths import AGENT_TOML, FRR_CONF
 from dmvpn_agent.setup.plan import Plan, make_plan
 from dmvpn_agent.setup.refusal import Refusal, Refused
 from dmvpn_agent.setup.system import System
-from dmvpn_agent.setup.templates import frr_conf, node_values, render
+from dmvpn_agent.setup.templates import frr_conf
 from dmvpn_agent.setup.undo import Undo
 
 #: How long FRR may take until it has read its file, and how often it is asked.
@@ -65,14 +66,26 @@ class Setup:
             raise Refused(*choice.refusals, *map(unanswered, choice.questions))
         if found := refusals(choice.node, bundle, system, start=start):
             raise Refused(*found)
-        try:
-            config = read_config(read_toml(render("agent.toml", node_values(choice.node)).encode()))
-            refuse_contradictions(config)
-        except ConfigError as error:
-            raise Refused(Refusal("the agent's configuration", str(error), "one without contradictions",
-                                  "correct the answers"))  from None  # fmt: skip
+        config = self._config(choice.node, system)
         plan = make_plan(choice.node, bundle, system, start=start)
         return Prepared(system, choice, choice.node, plan, config)
+
+    @staticmethod
+    def _config(node: Node, system: System) -> Config:
+        """Read ``agent.toml`` as the agent will. Raises ``Refused``."""
+        try:
+            config = read_config(read_toml(agent_toml(node, system).text.encode()))
+            refuse_contradictions(config)
+        except ConfigError as error:
+            do = (
+                f"correct the answers, or what {AGENT_TOML} has"
+                if AGENT_TOML in system.files
+                else "correct the answers"
+            )
+            raise Refused(
+                Refusal("the agent's configuration", str(error), "one without contradictions", do)
+            ) from None
+        return config
 
     async def unresolved(self, node: Node) -> tuple[str, ...]:
         """Return a line for each hub whose name this machine cannot resolve now: nhrpd keeps trying."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.setup.apply import ACCOUNT_FILES, FORMER_ACCOUNT_FILES
-from dmvpn_agent.setup.journal import FOLDER
+from dmvpn_agent.setup.paths import OWN_FOLDER
 from setup_world import Killed, World
 
 
@@ -36,7 +36,7 @@ def test_killed_at_any_point_it_can_be_run_again_and_undone(tmp_path: Path) -> N
     """Each effect is interrupted before it and after it, and a write in its middle."""
     whole = World(tmp_path / "whole")
     whole.set_up()
-    wanted = {path: one for path, one in whole.snapshot().items() if not path.startswith(FOLDER[1:])}
+    wanted = {path: one for path, one in whole.snapshot().items() if not path.startswith(OWN_FOLDER[1:])}
     for point in _points(_effects(tmp_path)):
         world = World(tmp_path / f"at-{point}")
         world.restart(point)
@@ -44,7 +44,7 @@ def test_killed_at_any_point_it_can_be_run_again_and_undone(tmp_path: Path) -> N
             world.set_up()
         world.restart()
         world.set_up()
-        found = {path: one for path, one in world.snapshot().items() if not path.startswith(FOLDER[1:])}
+        found = {path: one for path, one in world.snapshot().items() if not path.startswith(OWN_FOLDER[1:])}
         accounts = {path.lstrip("/") for path in (*ACCOUNT_FILES, *FORMER_ACCOUNT_FILES)}
         assert {path: one for path, one in found.items() if path not in accounts} == {
             path: one for path, one in wanted.items() if path not in accounts

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.setup.apply import ACCOUNT_FILES
-from dmvpn_agent.setup.journal import FOLDER
+from dmvpn_agent.setup.paths import OWN_FOLDER
 from dmvpn_agent.setup.undo import CHANGED
 from setup_world import World
 
@@ -32,7 +32,7 @@ def test_services_start_after_what_they_need(world: World) -> None:
 def test_the_key_is_readable_by_root_alone(world: World) -> None:
     world.set_up()
     assert stat.S_IMODE(world.disk.path("/etc/swanctl/private/node.pem").stat().st_mode) == 0o600
-    assert stat.S_IMODE(world.disk.path(FOLDER).stat().st_mode) == 0o700
+    assert stat.S_IMODE(world.disk.path(OWN_FOLDER).stat().st_mode) == 0o700
 
 
 def test_undo_leaves_the_machine_as_it_was(world: World) -> None:

@@ -11,10 +11,10 @@ from dmvpn_agent.config.findings import refuse_contradictions
 from dmvpn_agent.setup.choose import choose
 from dmvpn_agent.setup.files import node_files, with_daemons
 from dmvpn_agent.setup.objections import refusals
-from dmvpn_agent.setup.paths import AGENT_TOML, FRR_CONF, KEY, TUNNEL_INTERFACES, authority_path
+from dmvpn_agent.setup.paths import AGENT_TOML, CONNECTIONS, FRR_CONF, KEY, TUNNEL_INTERFACES, authority_path
 from dmvpn_agent.setup.plan import Restart, Run, Tunnel, make_plan
 from dmvpn_agent.setup.plan_text import diff_text, steps_text, values_text
-from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy
+from dmvpn_agent.setup.system import File, Manager, Services, System, TunnelBy, content_digest
 from nodes import ANSWERS, MACHINE, hub_bundle, node, spoke_bundle
 
 NODE = node()
@@ -169,13 +169,29 @@ def test_a_tunnel_that_exists_stays_the_operators() -> None:
     assert not any(isinstance(step, Tunnel) for step in make_plan(chosen[0], spoke_bundle(), there).steps)
 
 
-def test_keys_of_an_edited_agent_toml_that_go_are_named() -> None:
-    """Setup writes the file anew: what somebody added or changed there is in a note before he agrees."""
+def test_an_edited_agent_toml_is_kept_and_named() -> None:
+    """With the access that its owner gave it, if the agent can read it."""
     (step,) = (one for one in node_files(NODE, spoke_bundle(), MACHINE) if one.path == AGENT_TOML)
     assert step.content is not None
     edited = step.content.replace(b"127.0.0.1:19342", b"192.0.2.9:19342") + b'\n[gre_guard]\nmode = "enforce"\n'
-    files = {**MACHINE.files, AGENT_TOML: File(edited, 0o644, "root", "root")}
-    notes = " ".join(make_plan(NODE, spoke_bundle(), replace(MACHINE, files=files)).notes)
-    assert "metrics.listen, gre_guard.mode" in notes
-    files[AGENT_TOML] = File(step.content, 0o644, "root", "root")
-    assert "written anew" not in " ".join(make_plan(NODE, spoke_bundle(), replace(MACHINE, files=files)).notes)
+    for mode, group, kept in ((0o640, "dmvpn-agent", True), (0o600, "root", False)):
+        files = {**MACHINE.files, AGENT_TOML: File(edited, mode, "root", group)}
+        plan = make_plan(NODE, spoke_bundle(), replace(MACHINE, files=files))
+        assert "metrics.listen" in " ".join(plan.notes)
+        assert (AGENT_TOML in [one.path for one in plan.files]) is not kept
+
+
+def test_a_file_that_the_operator_changed_stays_until_setup_has_to_change_it() -> None:
+    """Then a copy of theirs is kept where only root can read it."""
+    (step,) = (one for one in node_files(NODE, spoke_bundle(), MACHINE) if one.path == CONNECTIONS)
+    theirs = File((step.content or b"") + b"# ours\n", 0o644, "root", "root")
+    for wrote, paths in (
+        (step.content, []),
+        (b"an earlier version", ["/var/lib/dmvpn-agent-setup/etc_swanctl_conf.d_dmvpn.conf", CONNECTIONS]),
+        (theirs.content, [CONNECTIONS]),
+    ):
+        digests = {CONNECTIONS: content_digest(wrote)}
+        machine = replace(MACHINE, files={**MACHINE.files, CONNECTIONS: theirs}, digests=digests)
+        plan = make_plan(NODE, spoke_bundle(), machine)
+        assert [one.path for one in plan.files if "dmvpn.conf" in one.path and "swanctl" in one.path] == paths
+        assert (f"{CONNECTIONS} stays" in " ".join(plan.notes)) is not bool(paths)

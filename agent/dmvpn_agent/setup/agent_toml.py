@@ -1,0 +1,131 @@
+"""``agent.toml`` on a node that has one: what an operator has changed stays, what the bundle decides is set.
+
+Three versions are compared by their values: the present one, the wanted one, and what setup wrote last, if anything.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dmvpn_agent.config.table import ConfigError
+from dmvpn_agent.config.toml_file import read_toml
+from dmvpn_agent.setup.node import Node
+from dmvpn_agent.setup.paths import AGENT_TOML, AGENT_TOML_WRITTEN
+from dmvpn_agent.setup.refusal import Refusal, Refused
+from dmvpn_agent.setup.system import System
+from dmvpn_agent.setup.templates import node_values, render
+from dmvpn_agent.setup.toml_edit import Path, comments_of, dotted, edited, leaves, value_text
+
+#: What certificate, strongSwan and the files of FRR and of the services decide: another value cannot work.
+_DECIDED = frozenset({
+    ("role",),
+    ("control_socket",),
+    ("nhrp", "interfaces", "gre1"),
+    ("nhrp", "event_socket"),
+    ("ike", "vici_socket"),
+    ("policy", "allow_ibgp"),
+    ("bgp", "as_number"),
+    ("bgp", "ipv6"),
+    ("renewal", "server"),
+    ("tunnel", "gre1", "addresses"),
+    ("bridge", "listen"),
+})  # fmt: skip
+#: Lists to which an operator adds: setup's own entries are set, and the operator's stay.
+_LISTS = frozenset({("policy", "tunnel_networks"), ("policy", "allowed_networks"), ("policy", "crls")})
+
+
+@dataclass(frozen=True, slots=True)
+class AgentToml:
+    """The file as it must be. ``written``: what setup has to remember of it. ``notes``: what an operator has changed
+    and setup overrides, or keeps although it would write something else.
+    """
+
+    text: str
+    written: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    present: Mapping[Path, Any]
+    wanted: Mapping[Path, Any]
+    #: Empty if setup has not written it yet, or a version that did not remember it has.
+    base: Mapping[Path, Any]
+
+    def value(self, path: Path) -> Any:
+        """Return what a key of the wanted file must have; ``None`` if it must be missing."""
+        present, wanted, base = (one.get(path) for one in (self.present, self.wanted, self.base))
+        if path in _LISTS and isinstance(present, list) and isinstance(wanted, list):
+            former = base if isinstance(base, list) else []
+            mine = [one for one in present if one in wanted or one not in former]
+            return [*mine, *(one for one in wanted if one not in mine)]
+        if path in _DECIDED or base != wanted:
+            return present if base is None and present is not None and path not in _DECIDED else wanted
+        return present
+
+
+def agent_toml(node: Node, system: System) -> AgentToml:
+    """Return ``agent.toml`` of a node on a machine. Raises ``Refused`` if the present file cannot be edited."""
+    wanted = render("agent.toml", node_values(node))
+    found = system.files.get(AGENT_TOML)
+    if found is None or not found.content.strip():
+        return AgentToml(wanted, wanted)
+    try:
+        present = read_toml(found.content)
+    except ConfigError as error:
+        raise Refused(_refusal(str(error), "a configuration in TOML, without placeholders")) from None
+    former = system.files.get(AGENT_TOML_WRITTEN)
+    base = tomllib.loads(former.content.decode()) if former else {}
+    versions = _Versions(*(dict(leaves(one)) for one in (present, tomllib.loads(wanted), base)))
+    return _merged(wanted, found.content.decode(), versions)
+
+
+def _merged(wanted: str, text: str, versions: _Versions) -> AgentToml:
+    present = versions.present
+    values = {path: versions.value(path) for path in versions.wanted}
+    written = {path: one for path, one in values.items() if one is not None and one != present.get(path)}
+    removed = [
+        path for path, one in versions.base.items() if path not in versions.wanted and present.get(path) == one
+    ]
+    expected = {path: one for path, one in {**present, **written}.items() if path not in removed}
+    result = edited(text, removed, written, comments_of(wanted)) if removed or written else text
+    try:
+        right = dict(leaves(tomllib.loads(result))) == expected
+    except ValueError:
+        right = False
+    if not right:
+        keys = ", ".join(map(dotted, (*written, *removed)))
+        raise Refused(_refusal(f"it is in a form that setup cannot edit, and these keys must change: {keys}",
+                               "each table with a header of its own, as `[bgp]`"))  # fmt: skip
+    return AgentToml(result, wanted, tuple(_notes(versions, values)))
+
+
+def _notes(versions: _Versions, values: Mapping[Path, Any]) -> list[str]:
+    notes = []
+    for path, value in values.items():
+        present, wanted = versions.present.get(path), versions.wanted[path]
+        if present is None or path in _LISTS:
+            continue
+        name = f"{AGENT_TOML}: {dotted(path)}"
+        if value != present and versions.base.get(path) != present:
+            notes.append(f"{name} = {value_text(present)} becomes {value_text(value)}")
+        elif value == present != wanted:
+            notes.append(f"{name} = {value_text(present)} stays; setup's is {value_text(wanted)}")
+    return notes
+
+
+def _refusal(found: str, expected: str) -> Refusal:
+    return Refusal(AGENT_TOML, found, expected, "correct it (`dmvpn-agent check` reads it), or move it away; then run"
+                   " setup again")  # fmt: skip
+
+
+def makes_tunnel(system: System) -> bool:
+    """Tell whether the present file has the agent make gre1."""
+    found = system.files.get(AGENT_TOML)
+    try:
+        values = read_toml(found.content) if found else {}
+    except ConfigError:
+        return False
+    tunnel = values.get("tunnel", {})
+    return isinstance(tunnel, dict) and "gre1" in tunnel
