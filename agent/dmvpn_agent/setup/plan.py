@@ -147,8 +147,8 @@ def frr_comparison(node: Node, system: System) -> Comparison:
 def _notes(node: Node, system: System, *, start: bool) -> Iterator[str]:
     if node.renewal_server and system.services.manager is not Manager.SYSTEMD:
         files = ", ".join(at.RENEW_UNITS[system.services.manager])
-        yield (f"the certificate is renewed by {files}: crond must run" if files else "setup installs nothing here that"
-               " renews the certificate: have `dmvpn-agent renew` run every quarter of an hour, as root")  # fmt: skip
+        yield (f"the certificate is renewed by {files}: crond must run" if files else "setup installs nothing here"
+               " that renews the certificate: run `dmvpn-agent renew` every quarter of an hour, as root")  # fmt: skip
     if start and system.lacks_modules:
         lacking = ", ".join(system.lacks_modules)
         yield (f"this kernel ({system.kernel}) seems to lack {lacking}: neither loaded, built in nor installed;"
