@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from dmvpn_agent.charon.failure_log import KINDS, Failure, FailureLog, may_matter
+from dmvpn_agent.charon.last_alerts import LastAlerts
 from dmvpn_agent.charon.vici import Packet, PacketType, ViciError, decode, encode
 from dmvpn_agent.control.requests import Requests
 from dmvpn_agent.page.api import PREFIX, Api
@@ -133,7 +134,7 @@ class ControlRequests:
         ]  # fmt: skip
         peers: Any = _NoPeers()
         store: Any = MemoryStore()
-        charon: Any = SimpleNamespace(connected=True, ike_sas=())
+        charon: Any = SimpleNamespace(connected=True, ike_sas=(), last_alerts=LastAlerts())
         nothing: Any = SimpleNamespace(
             **dict.fromkeys(("kick", "quarantine", "release", "forget", "reload", "resync"))
         )

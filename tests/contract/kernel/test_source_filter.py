@@ -110,6 +110,19 @@ async def test_a_quarantined_peer_is_cut_off_at_once_and_one_that_goes_loses_its
     assert {cause for (cause,) in telemetry.samples(metrics.NFTABLES_WRITES)} == {"start", "elements"}
 
 
+@in_network_namespace
+async def test_a_peer_without_prefixes_that_goes_loses_its_elements() -> None:
+    """nft 1.0.6 does not find an address without a length in a set of concatenated intervals."""
+    telemetry = Telemetry()
+    bare = replace(peer(1), prefixes=())
+    async with filtered(FilterMode.ENFORCE, bare, peer(2), telemetry=telemetry) as running_filter:
+        running_filter.peers = (peer(2),)
+        running_filter.table.trigger()
+        await running_filter.wait_for("10.255.0.11", gone=True)
+        assert running_filter.table.installed
+    assert {cause for (cause,) in telemetry.samples(metrics.NFTABLES_WRITES)} == {"start", "elements"}
+
+
 @pytest.mark.parametrize(
     "harm",
     [
