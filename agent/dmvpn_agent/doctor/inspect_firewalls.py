@@ -63,7 +63,8 @@ async def read_tables() -> tuple[tuple[Table, ...], tuple[str, ...]]:
                 hidden |= {f"{'ip' if version == 4 else 'ip6'} {table.name.split()[1]}" for table in found}
     if shutil.which("nft"):
         try:
-            listed = tuple(read_nft(await _print("nft", "-j", "list", "ruleset")))
+            # -t (terse): without the elements of named sets, which may be very many.
+            listed = tuple(read_nft(await _print("nft", "-j", "-t", "list", "ruleset")))
             tables += (table for table in listed if table.name not in hidden)
         except ValueError as error:
             unread.append(str(error))

@@ -12,6 +12,10 @@ class ProgramError(Exception):
     """A program could not be started, or was killed; the text names it."""
 
 
+class ProgramTimeoutError(ProgramError):
+    """A program was killed because it took too long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """Exit status and output of a program."""
@@ -52,7 +56,7 @@ async def run(argv: Sequence[str], *, stdin: str = "", timeout: float, max_outpu
         async with asyncio.timeout(timeout):
             await program.ended
     except TimeoutError:
-        raise ProgramError(f"{argv[0]} did not end within {timeout:g} s and was killed") from None
+        raise ProgramTimeoutError(f"{argv[0]} did not end within {timeout:g} s and was killed") from None
     except _TooMuch:
         raise ProgramError(f"{argv[0]} printed more than {max_output} bytes and was killed") from None
     finally:

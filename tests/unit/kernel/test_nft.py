@@ -130,11 +130,17 @@ def test_a_foreign_object_in_the_table_is_a_change() -> None:
 
 def test_elements_are_in_the_same_transaction() -> None:
     """And late commands are its last."""
-    section = Section(SectionName.GUARD, "  body\n", {"a": frozenset({"2", "1"})}, late="late\n")
-    assert render([section]).splitlines()[3:] == [
-        "  body",
+    body = "  set a {\n    type mark\n  }\n"
+    section = Section(SectionName.GUARD, body, {"a": frozenset({"2", "1"})}, late="late\n")
+    assert render([section]).splitlines()[7:] == [
+        "table inet dmvpn_agent {",
+        "  set a {",
+        "    type mark",
+        "    elements = {",
+        "      1,",
+        "      2 }",
+        "  }",
         "}",
-        "add element inet dmvpn_agent a { 1, 2 }",
         "late",
     ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from dmvpn_agent.addresses import Address
-from dmvpn_agent.kernel.nftables.section import Section, SectionName
+from dmvpn_agent.kernel.nftables.section import Elements, Section, SectionName
 
 #: NBMA address and UDP port of a peer behind a NAT.
 UdpEndpoint = tuple[Address, int]
@@ -25,12 +25,11 @@ BLOCKED = Section(
 )
 
 
-def block(blocked: Mapping[UdpEndpoint, int], table: str) -> str:
-    """Return the commands that drop packets from endpoints, each for so many seconds."""
-    return "".join(
-        f"add element {table} blocked {{ {address} . {port} timeout {seconds}s }}\n"
-        for (address, port), seconds in blocked.items()
-    )
+def elements(blocked: Mapping[UdpEndpoint, int]) -> Elements:
+    """Return the elements that drop packets from endpoints, each for so many seconds."""
+    return {
+        "blocked": frozenset(f"{address} . {port} timeout {seconds}s" for (address, port), seconds in blocked.items())
+    }
 
 
 def unblock(endpoint: UdpEndpoint, table: str) -> str:

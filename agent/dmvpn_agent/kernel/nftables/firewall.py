@@ -14,6 +14,10 @@ class TableChangedError(FirewallError):
     """The table, or a set in it, went away since it was read: it must be read again."""
 
 
+class FirewallSlowError(FirewallError):
+    """nft was killed because it took too long; the change may have been applied."""
+
+
 class Firewall(Protocol):
     """The agent's nftables table on this node."""
 
@@ -29,7 +33,8 @@ class Firewall(Protocol):
     async def change(self, script: str) -> None:
         """Apply commands in one transaction.
 
-        Raises ``FirewallError``, or ``TableChangedError`` if something that the commands name is not there.
+        Raises ``FirewallError``: ``TableChangedError`` if something that the commands name is not there, and
+        ``FirewallSlowError``.
         """
 
     async def refusal(self, section: Section) -> str:

@@ -7,7 +7,7 @@ late rules.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from dmvpn_agent.kernel.nftables import script
 from dmvpn_agent.kernel.nftables.section import Elements, Section, SectionName
@@ -31,15 +31,28 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class ChangeElements:
-    """Change the elements of sets in one transaction."""
+    """Change the elements of sets in one transaction.
+
+    ``kept``: the other elements of the sets; ``sets``: the sets' declarations (``Section.sets``).
+    """
 
     added: Elements
     removed: Elements
+    kept: Elements = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def script(self) -> str:
         """Return nft's commands; what goes, goes first."""
-        return script.delete(self.removed) + script.add(self.added)
+        return script.delete(self.removed) + script.add(self.added, self.sets)
+
+    @property
+    def refilling(self) -> str:
+        """Return the commands that fill the sets anew from which elements go, and add the others."""
+        none: frozenset[str] = frozenset()
+        filled = {name: self.kept.get(name, none) | self.added.get(name, none) for name in self.removed}
+        others = {name: members for name, members in self.added.items() if name not in self.removed}
+        return script.refill(filled, self.sets) + script.add(others, self.sets)
 
     @property
     def count(self) -> int:
@@ -51,11 +64,11 @@ class ChangeElements:
         if self.count < 2:
             return ()
         if self.removed and self.added:
-            return ChangeElements({}, self.removed), ChangeElements(self.added, {})
+            return replace(self, added={}), replace(self, removed={})
         ordered = sorted((name, text) for name, members in (self.added or self.removed).items() for text in members)
         middle = len(ordered) // 2
         halves = (_grouped(ordered[:middle]), _grouped(ordered[middle:]))
-        return tuple(ChangeElements(half, {}) if self.added else ChangeElements({}, half) for half in halves)
+        return tuple(replace(self, added=half) if self.added else replace(self, removed=half) for half in halves)
 
 
 def _grouped(members: Iterable[tuple[str, str]]) -> Elements:
@@ -96,7 +109,12 @@ def changed_elements(wanted: tuple[Section, ...], present: Elements) -> ChangeEl
     elements = {name: members for section in wanted for name, members in section.elements.items()}
     added = {name: new for name, members in elements.items() if (new := members - present.get(name, frozenset()))}
     removed = {name: old for name, members in present.items() if (old := members - elements.get(name, frozenset()))}
-    return ChangeElements(added, removed) if added or removed else None
+    if not added and not removed:
+        return None
+    kept = {name: members & present.get(name, frozenset()) for name, members in elements.items()}
+    return ChangeElements(
+        added, removed, kept, {name: text for section in wanted for name, text in section.sets.items()}
+    )
 
 
 def replace_rules(sections: tuple[Section, ...], shown: ShownTable) -> str:

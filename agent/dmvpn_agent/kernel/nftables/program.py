@@ -13,11 +13,11 @@ from datetime import timedelta
 
 from dmvpn_agent.kernel.nftables import blocked, script
 from dmvpn_agent.kernel.nftables.blocked import UdpEndpoint
-from dmvpn_agent.kernel.nftables.firewall import FirewallError, TableChangedError
+from dmvpn_agent.kernel.nftables.firewall import FirewallError, FirewallSlowError, TableChangedError
 from dmvpn_agent.kernel.nftables.script import TABLE
 from dmvpn_agent.kernel.nftables.section import Section
 from dmvpn_agent.kernel.nftables.shown_table import Count, NftFormatError, ShownTable, parse_elements, parse_table
-from dmvpn_agent.runtime.program import Completed, ProgramError, run
+from dmvpn_agent.runtime.program import Completed, ProgramError, ProgramTimeoutError, run
 
 TIMEOUT = 10.0
 MAX_OUTPUT = 16 << 20
@@ -74,7 +74,7 @@ class Nftables:
         async with self._writing:
             text = script.render(sections)
             if blocked.BLOCKED in sections:
-                text += blocked.block(self._still_blocked(), TABLE)
+                text += _block(self._still_blocked())
             done = await self._nft("-f", "-", stdin=text)
         if done.status != 0:
             raise FirewallError(f"nft refuses table {TABLE}: {done.message}")
@@ -95,7 +95,8 @@ class Nftables:
     async def change(self, script: str) -> None:
         """Apply commands in one transaction.
 
-        Raises ``FirewallError``, or ``TableChangedError`` if something that the commands name is not there.
+        Raises ``FirewallError``: ``TableChangedError`` if something that the commands name is not there, and
+        ``FirewallSlowError``.
         """
         async with self._writing:
             done = await self._nft("-f", "-", stdin=script)
@@ -117,8 +118,7 @@ class Nftables:
     async def block(self, endpoint: UdpEndpoint, span: timedelta) -> None:
         """Drop packets from an endpoint. Raises ``FirewallError``."""
         async with self._writing:
-            command = blocked.block({endpoint: int(span.total_seconds())}, TABLE)
-            done = await self._nft("-f", "-", stdin=command)
+            done = await self._nft("-f", "-", stdin=_block({endpoint: int(span.total_seconds())}))
             if done.status == 0:
                 self._blocked[endpoint] = time.monotonic() + span.total_seconds()
         if done.status != 0:
@@ -144,8 +144,14 @@ class Nftables:
     async def _nft(self, *words: str, stdin: str = "") -> Completed:
         try:
             return await run(("nft", *words), stdin=stdin, timeout=TIMEOUT, max_output=MAX_OUTPUT)
+        except ProgramTimeoutError as error:
+            raise FirewallSlowError(str(error)) from error
         except ProgramError as error:
             raise FirewallError(str(error)) from error
+
+
+def _block(endpoints: Mapping[UdpEndpoint, int]) -> str:
+    return script.add(blocked.elements(endpoints), blocked.BLOCKED.sets)
 
 
 def _unless_failed(found: Mapping[str, Count] | BaseException) -> Mapping[str, Count]:

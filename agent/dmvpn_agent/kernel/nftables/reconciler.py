@@ -9,6 +9,7 @@ import structlog
 from dmvpn_agent.kernel import metrics
 from dmvpn_agent.kernel.nftables import script
 from dmvpn_agent.kernel.nftables.desired import desired_sections
+from dmvpn_agent.kernel.nftables.element_writer import ElementWriter
 from dmvpn_agent.kernel.nftables.firewall import Firewall, FirewallError, TableChangedError
 from dmvpn_agent.kernel.nftables.plan import (
     ChangeElements,
@@ -76,6 +77,7 @@ class TableReconciler:
         # How many events called for a reading, now and at the last reading; how many of them were notifications from
         # the kernel, now and when that of the last write has come.
         self._events, self._events_at_reading, self._notified, self._notified_of_write = 1, 0, 0, 0
+        self._elements = ElementWriter(firewall, telemetry, self._is_overtaken)
         self.totals = Totals()
         self.peer_totals = PeerTotals()
         self.shown: ShownTable | None = None
@@ -197,7 +199,7 @@ class TableReconciler:
     ) -> None:
         self._notified_of_write = self._notified + 1
         if isinstance(todo, ChangeElements):
-            await self._change_in_parts(todo)
+            await self._elements.apply(todo)
         elif sections:
             await self._rewrite(todo, sections, shown)
         else:
@@ -241,32 +243,6 @@ class TableReconciler:
         if late := "".join(section.late for section in sections):
             await asyncio.sleep(UNDER_WAY)
             await self._firewall.change(late)
-
-    async def _change(self, change: ChangeElements) -> None:
-        await self._firewall.change(change.script)
-        self._telemetry.increment(metrics.NFTABLES_WRITES, "elements")
-        log.debug("nftables_elements_changed", elements=change.count)
-
-    async def _change_in_parts(self, change: ChangeElements) -> None:
-        """Apply a change; if nft refuses it, apply all parts of it that nft does not refuse, removals first.
-
-        Raises ``FirewallError`` for what was refused. Without its element a packet is not accepted.
-        """
-        try:
-            await self._change(change)
-        except FirewallError as error:
-            if self._is_overtaken(error):
-                raise  # nft would refuse each part too, one after the other
-            if not (parts := change.parts()):
-                raise FirewallError(f"{error} ({change.script.strip()})") from None
-            refused: FirewallError | None = None
-            for part in parts:
-                try:
-                    await self._change_in_parts(part)
-                except FirewallError as cause:
-                    refused = cause
-            if refused:
-                raise refused from None
 
     def _log_dry_run(
         self, todo: Rewrite | ChangeElements, sections: tuple[Section, ...], shown: ShownTable | None

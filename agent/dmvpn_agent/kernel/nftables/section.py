@@ -16,6 +16,7 @@ Elements = Mapping[str, frozenset[str]]
 RECEIVED_IN_VRF = "meta sdifname"
 
 _DECLARED = re.compile(r"^ *(set|map|chain|counter) (\S+) \{", re.MULTILINE)
+_SET = re.compile(r"^  (?:set|map) (\S+) \{\n.*?(?=^  \}\n)", re.MULTILINE | re.DOTALL)
 
 
 class Owner(NamedTuple):
@@ -60,6 +61,11 @@ class Section:
     def objects(self) -> frozenset[str]:
         """Return the objects that it declares, as ``chain input``."""
         return frozenset(f"{kind} {name}" for kind, name in _DECLARED.findall(self.body))
+
+    @property
+    def sets(self) -> Mapping[str, str]:
+        """Return the declarations of its sets and maps by name, each without the brace at its end."""
+        return {found[1]: found[0] for found in _SET.finditer(self.body)}
 
 
 def element(*parts: int | str | Address | Network, value: int | None = None) -> str:
