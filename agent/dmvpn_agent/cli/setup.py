@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from dmvpn_agent.config.table import ConfigError
 from dmvpn_agent.runtime import logs
+from dmvpn_agent.runtime.document import Code
 from dmvpn_agent.runtime.file_input import read_file_input
-from dmvpn_agent.runtime.output import OutputError, complain, discard, say, say_lines
+from dmvpn_agent.runtime.output import OutputError, complain, discard, report_failure, say, say_lines
 from dmvpn_agent.setup.answers import Answers, parse_answer, read_answers
 from dmvpn_agent.setup.bundle import (
     MAX_BUNDLE_BYTES,
@@ -90,20 +91,17 @@ def run(arguments: Namespace) -> int:
             raise Refused(*machine_refusals(System(root=False)))
         return asyncio.run(_undo(setup, arguments) if arguments.undo else _set_up(setup, arguments))
     except Refused as refused:
-        for refusal in refused.refusals:
-            _print_refusal(refusal)
-        complain("dmvpn-agent: setup: nothing was changed")
+        _print_refusals(refused, arguments.json)
         return EXIT_REFUSED
     except ConfigError as error:
-        complain(f"dmvpn-agent: {arguments.answers}: {error}")
+        report_failure(Code.USAGE, f"{arguments.answers}: {error}", arguments.json)
         return EXIT_REFUSED
     except BrokenPipeError:
         discard(sys.stdout)
         return EXIT_NOT
     except (OSError, MachineError, JournalUnreadable) as error:
-        complain(f"dmvpn-agent: setup: {failure_text(error)}")
-        if setup.has_run:
-            complain("dmvpn-agent: setup is unfinished: run it again, or `dmvpn-agent setup --undo`")
+        unfinished = "; setup is unfinished: run it again, or `dmvpn-agent setup --undo`" if setup.has_run else ""
+        report_failure(Code.FAILED, f"setup: {failure_text(error)}{unfinished}", arguments.json)
         return EXIT_NOT
 
 
@@ -115,11 +113,16 @@ def _progress(line: str) -> None:
         discard(sys.stdout)
 
 
-def _print_refusal(refusal: Refusal) -> None:
-    complain(f"FAULT: {refusal.what}")
-    complain(f"  found     {refusal.found}")
-    complain(f"  expected  {refusal.expected}")
-    complain(f"  do        {refusal.do}")
+def _print_refusals(refused: Refused, as_json: bool) -> None:
+    if as_json:
+        report_failure(Code.REFUSED, f"{refused}; nothing was changed", as_json)
+        return
+    for refusal in refused.refusals:
+        complain(f"FAULT: {refusal.what}")
+        complain(f"  found     {refusal.found}")
+        complain(f"  expected  {refusal.expected}")
+        complain(f"  do        {refusal.do}")
+    complain("dmvpn-agent: setup: nothing was changed")
 
 
 def _router(arguments: Namespace) -> int:

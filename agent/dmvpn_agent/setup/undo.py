@@ -9,8 +9,14 @@ from dmvpn_agent.setup.machine import Machine, MachineError
 from dmvpn_agent.setup.services import Argv, Commands
 from dmvpn_agent.setup.system import File, Manager
 
-#: Where a file goes that somebody changed after setup had written it.
-CHANGED = ".dmvpn-agent-changed"
+#: The end of the name of a copy of a file that somebody changed after setup had written it.
+_CHANGED = ".dmvpn-agent-changed"
+
+
+def changed_copy(name: str) -> str:
+    """Return where the copy goes: a name with a dot first, so that ifupdown's ``source …/*`` does not read it."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}.{file}{_CHANGED}"
 
 
 class Undo:
@@ -100,8 +106,9 @@ class Undo:
         if changed and entry.name in ACCOUNT_FILES:
             return  # other accounts came since: ours are removed by name
         if changed and now is not None:
-            self._report(f"keeps {entry.name}, which was changed since, as {entry.name}{CHANGED}")
-            self._disk.write(entry.name + CHANGED, now)
+            copy = changed_copy(entry.name)
+            self._report(f"keeps {entry.name}, which was changed since, as {copy}")
+            self._disk.write(copy, now)
         self._put(entry.name, before)
 
     async def _again(self, argv: Argv) -> None:

@@ -1,5 +1,6 @@
 """``setup``: what is known before a bundle is read or a token is used."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,17 @@ def test_a_user_other_than_root_is_told_that_alone(
     monkeypatch.setattr(Setup, "observe", _never)
     assert main(["setup", *words]) == command.EXIT_REFUSED
     assert "FAULT: this user" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["/nowhere.pfx", "--for", "cisco-ios"], ["--undo"]])
+def test_a_refusal_can_be_a_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """With the same exit status."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["setup", "--json", *words]) == command.EXIT_REFUSED
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ok"], printed["error"]["code"]) == (False, "refused")
 
 
 def test_no_token_is_used_on_a_machine_that_lacks_something(

@@ -7,7 +7,7 @@ import pytest
 
 from dmvpn_agent.setup.apply import ACCOUNT_FILES
 from dmvpn_agent.setup.paths import OWN_FOLDER
-from dmvpn_agent.setup.undo import CHANGED
+from dmvpn_agent.setup.undo import changed_copy
 from setup_world import World
 
 
@@ -53,8 +53,8 @@ def test_undo_keeps_a_copy_of_what_was_changed_since(world: World) -> None:
     world.set_up()
     world.disk.path("/etc/frr/frr.conf").write_text("! mine\n")
     world.undo()
-    assert world.disk.path(f"/etc/frr/frr.conf{CHANGED}").read_text() == "! mine\n"
-    world.disk.path(f"/etc/frr/frr.conf{CHANGED}").unlink()
+    assert world.disk.path(changed_copy("/etc/frr/frr.conf")).read_text() == "! mine\n"
+    world.disk.path(changed_copy("/etc/frr/frr.conf")).unlink()
     assert world.is_as_before()
 
 
