@@ -75,10 +75,17 @@ def agent_toml(node: Node, system: System) -> AgentToml:
         present = read_toml(found.content)
     except ConfigError as error:
         raise Refused(_refusal(str(error), "a configuration in TOML, without placeholders")) from None
-    former = system.files.get(AGENT_TOML_WRITTEN)
-    base = tomllib.loads(former.content.decode()) if former else {}
-    versions = _Versions(*(dict(leaves(one)) for one in (present, tomllib.loads(wanted), base)))
+    versions = _Versions(*(dict(leaves(one)) for one in (present, tomllib.loads(wanted), _last_written(system))))
     return _merged(wanted, found.content.decode(), versions)
+
+
+def _last_written(system: System) -> dict[str, Any]:
+    """Return what setup wrote last; empty if it does not remember, or the disk has damaged that."""
+    found = system.files.get(AGENT_TOML_WRITTEN)
+    try:
+        return tomllib.loads(found.content.decode()) if found else {}
+    except ValueError:
+        return {}
 
 
 def _merged(wanted: str, text: str, versions: _Versions) -> AgentToml:

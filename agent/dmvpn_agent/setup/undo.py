@@ -11,12 +11,19 @@ from dmvpn_agent.setup.system import File, Manager
 
 #: The end of the name of a copy of a file that somebody changed after setup had written it.
 _CHANGED = ".dmvpn-agent-changed"
+_SWANCTL = "/etc/swanctl/"
 
 
 def changed_copy(name: str) -> str:
-    """Return where the copy goes: a name with a dot first, so that ifupdown's ``source …/*`` does not read it."""
-    folder, slash, file = name.rpartition("/")
-    return f"{folder}{slash}.{file}{_CHANGED}"
+    """Return where the copy goes, so that no program reads it.
+
+    ifupdown's ``source …/*`` skips names with a dot first. swanctl loads every file in its folders of keys,
+    certificates and CAs, but none in the folder above them.
+    """
+    folder, _, file = name.rpartition("/")
+    if folder.startswith(_SWANCTL):
+        folder, file = _SWANCTL[:-1], f"{folder.removeprefix(_SWANCTL)}_{file}"
+    return f"{folder}/.{file}{_CHANGED}"
 
 
 class Undo:

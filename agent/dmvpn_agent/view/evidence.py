@@ -1,6 +1,6 @@
 """What is known of one peer about each stage, and in words what keeps it from the next one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.charon.last_alerts import LastAlert
@@ -61,11 +61,14 @@ def _accepted(bgp: BgpState) -> bool:
     return bgp.accepted > 0 or not any(network.version in exchanged for network in bgp.allowed)
 
 
-def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert], owners: Mapping[str, str]) -> LastAlert | None:
+def alert_of(
+    draft: Draft, alerts: dict[Address | str, LastAlert], owners: Mapping[str, Set[str]]
+) -> LastAlert | None:
     """Return charon's last alert about what a peer lacks: by its address, or by the identity that it claimed.
 
     A claim proves nothing; it only explains an absence. ``owners``: the keys of the peers whose identity an alert
-    claims. Of two peers behind one address, each has only its own.
+    claims. Of two peers behind one address, each has only its own; a peer with two tunnels has it on
+    both.
     """
     if not alerts:
         return None
@@ -74,7 +77,7 @@ def alert_of(draft: Draft, alerts: dict[Address | str, LastAlert], owners: Mappi
     has_ike = any(sa.established for sa in draft.sas)
     found = (alerts[key] for key in keys if key in alerts)
     fitting = [
-        one for one in found if one.is_of_child is has_ike and owners.get(one.remote_id, draft.key) == draft.key
+        one for one in found if one.is_of_child is has_ike and draft.key in owners.get(one.remote_id, {draft.key})
     ]
     return max(fitting, key=lambda alert: alert.at, default=None)
 

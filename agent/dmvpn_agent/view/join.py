@@ -41,7 +41,7 @@ class _Shared:
     sources: Sources
     types: dict[tuple[str, Address], str]
     alerts: dict[Address | str, LastAlert]
-    owners: dict[str, str]
+    owners: dict[str, set[str]]
 
     @classmethod
     def of(cls, sources: Sources, found: Sequence[Draft]) -> "_Shared":
@@ -57,12 +57,13 @@ class _Shared:
         )
 
 
-def _claimed(found: Sequence[Draft], identities: frozenset[str]) -> dict[str, str]:
-    """Return the keys of the peers that have these identities."""
-    owners: dict[str, str] = {}
+def _claimed(found: Sequence[Draft], identities: frozenset[str]) -> dict[str, set[str]]:
+    """Return the keys of the peers that have these identities; one with two tunnels has two."""
+    owners: dict[str, set[str]] = {}
     for draft in found if identities else ():
         names = draft.identities | ({draft.known.subject} if draft.known else frozenset())
-        owners |= dict.fromkeys(names & identities, draft.key)
+        for name in names & identities:
+            owners.setdefault(name, set()).add(draft.key)
     return owners
 
 

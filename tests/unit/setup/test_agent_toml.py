@@ -48,6 +48,12 @@ def test_what_an_operator_added_stays_word_by_word(written: str | None) -> None:
     assert merged(edited, written).text == edited
 
 
+def test_damage_to_what_setup_remembers_changes_nothing_of_the_operators() -> None:
+    """As on a node that an earlier version has set up."""
+    edited = WRITTEN + OPERATORS
+    assert merged(edited, "half = ").text == edited
+
+
 def test_a_changed_value_stays_if_the_bundle_does_not_decide_it() -> None:
     """It is named, with setup's value."""
     edited = WRITTEN.replace('"127.0.0.1:19342"', '"192.0.2.9:19342"')

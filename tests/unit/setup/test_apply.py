@@ -58,6 +58,14 @@ def test_undo_keeps_a_copy_of_what_was_changed_since(world: World) -> None:
     assert world.is_as_before()
 
 
+@pytest.mark.parametrize("folder", ["private", "x509", "x509ca"])
+def test_swanctl_does_not_load_the_copy_of_a_changed_key_or_certificate(folder: str) -> None:
+    """It loads every file in these folders, whatever its name."""
+    copy = changed_copy(f"/etc/swanctl/{folder}/node.pem")
+    assert copy.rpartition("/")[0] == "/etc/swanctl"
+    assert folder in copy
+
+
 def test_undo_leaves_accounts_that_came_since(world: World) -> None:
     world.set_up()
     passwd = world.disk.path("/etc/passwd")

@@ -177,6 +177,14 @@ def test_attempts_of_nobody_known_are_on_the_first_screen() -> None:
         assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_peer_that_is_connected_again_is_no_failed_attempt() -> None:
+    """charon gives up its former IKE_SA minutes later; another identity at its address is one."""
+    own, address = sa(1).sa.remote_id, sa(1).sa.remote_host
+    for claimed, count in ((own, 0), ("CN=x", 1)):
+        alerts = {address: LastAlert("retransmit-send-timeout", claimed, NOW)}
+        assert len(failed_attempts(alerts, join(sources(1, alerts=alerts)), NOW)) == count, claimed
+
+
 def test_peers_in_quarantine_are_on_the_first_screen() -> None:
     """Somebody else's quarantine is why a site cannot be reached."""
     counts = peer_counts(join(sources(1))) | {"quarantined": 1}

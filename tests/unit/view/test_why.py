@@ -11,6 +11,7 @@ from dmvpn_agent.policy.advice import ADVICE
 from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.view.alerts_text import TEXTS
+from dmvpn_agent.view.join import join
 from dmvpn_agent.view.peer_json import peer_summary
 from dmvpn_agent.view.sources import KnownPeer
 from dmvpn_agent.view.stage import Stage
@@ -46,6 +47,15 @@ def test_peers_behind_one_nat_have_their_own_failures() -> None:
     peers = joined(sources(known=known, alerts=alerts))
     assert (peers["spoke1"].stage, peers["spoke1"].alert) == (Stage.NO_IKE, "")
     assert (peers["spoke2"].stage, peers["spoke2"].alert) == (Stage.AUTHENTICATION_FAILED, "cert-expired")
+
+
+def test_a_peer_with_two_tunnels_has_its_failure_on_both() -> None:
+    """The alert claims the identity, which is the same."""
+    one = member(1)
+    second = replace(one, peer=replace(one.peer, interface="gre2"), request=replace(one.request, interface="gre2"))
+    alerts = {_nbma(1): _alert("cert-expired", remote_id=identity(1))}
+    peers = join(sources(members=(one, second), sas=(), alerts=alerts))
+    assert [peer.alert for peer in peers] == ["cert-expired", "cert-expired"]
 
 
 @pytest.mark.parametrize("kind", sorted(KEPT))
