@@ -109,7 +109,9 @@ class Disk:
 
     def _own(self, descriptor: int, owner: str, group: str) -> None:
         if self._owns:
-            os.fchown(descriptor, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+            # An account that is gone has only its number, as ``_names`` returns it.
+            user = int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid
+            os.fchown(descriptor, user, int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid)
 
     def _names(self, status: os.stat_result) -> tuple[str, str]:
         if not self._owns:

@@ -30,7 +30,6 @@ from dmvpn_agent.setup.paths import (
     MODULES,
     NETDEV,
     NETWORK,
-    OWN_FOLDER,
     OWN_ZONE,
     RENEW_UNITS,
     STRONGSWAN,
@@ -38,6 +37,7 @@ from dmvpn_agent.setup.paths import (
     TUNNEL_INTERFACES,
     UNITS,
     authority_path,
+    kept_copy,
 )
 from dmvpn_agent.setup.system import FirewallBy, System, TunnelBy, content_digest
 from dmvpn_agent.setup.templates import frr_conf, node_values, render
@@ -85,7 +85,7 @@ def settled(step: FileStep, system: System) -> tuple[FileStep, ...]:
         return (step,)
     if step.content is not None and content_digest(step.content) == former:
         return ()
-    copy = f"{OWN_FOLDER}/{step.path[1:].replace('/', '_')}"
+    copy = kept_copy(step.path)
     return FileStep(copy, found.content, 0o600, shown=f"your version of {step.path}, which setup must change"), step
 
 

@@ -26,7 +26,8 @@ class Entry:
 
     ``kind``: ``file``, ``directory``, ``group``, ``user``, ``sysctl``, ``service``, ``link``, ``again`` (a command
     that reads files, for undo), ``tree`` (a directory that services fill); ``begin`` and ``done`` for a run;
-    ``undone``, after which nothing before counts; ``written`` for a file's new content. ``before``: by kind.
+    ``undone``, after which nothing before counts; ``written`` for a file's new content; ``edited`` for one that
+    somebody else had changed when a later run wrote it. ``before``: by kind.
     """
 
     kind: str
@@ -77,6 +78,9 @@ class Journal:
     def keep_file(self, path: str) -> None:
         """Keep a file as it is, unless an earlier run has. Raises ``OSError``."""
         if self.has("file", path):
+            written = self.digests.get(path)
+            if written is not None and written != digest(self._disk.read(path)) and not self.has("edited", path):
+                self.add(Entry("edited", path))
             return
         found = self._disk.read(path)
         if found is None:

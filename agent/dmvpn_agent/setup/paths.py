@@ -57,6 +57,11 @@ RENEW_UNITS = {
 }
 
 
+def kept_copy(path: str) -> str:
+    """Return where setup keeps an operator's version of a file of its own that it has to change."""
+    return f"{OWN_FOLDER}/{path[1:].replace('/', '_')}"
+
+
 def authority_path(number: int) -> str:
     """Return the path of the bundle's CA of this number, from 0: charon reads one certificate from a file."""
     return f"/etc/swanctl/x509ca/ca{f'-{number + 1}' if number else ''}.pem"

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dmvpn_agent.setup.toml_tokens import array_with, comment_of_value, comments_inside, end_of_value
+
 #: The keys that lead to a value.
 Path = tuple[str, ...]
 
@@ -18,9 +20,6 @@ _NAME = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _KEY = re.compile(rf"\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=\s*")
 _HEADER = re.compile(rf"\s*\[(\[?)\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*\]")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
-#: What ends a value of several lines.
-_CLOSING = ("]", "}", '"""', "'''")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +69,24 @@ def value_text(value: Any) -> str:
 def statements(text: str) -> Iterator[Statement]:
     """Yield the statements of a valid file in order; their texts make the file."""
     table: Path | None = ()
-    rest = iter(_LINE.findall(text))
-    for line in rest:
+    arrays: set[Path] = set()
+    place = 0
+    while place < len(text):
+        end = text.find("\n", place) + 1 or len(text)
+        line = text[place:end]
         if not line.strip() or line.lstrip().startswith("#"):
             yield Statement(line, table)
         elif header := _HEADER.match(line):
-            table = None if header[1] or (table is None and _is_below(header[2], text)) else _path(header[2])
+            path = _path(header[2])
+            if header[1]:
+                arrays.add(path)
+            table = None if any(path[:length] in arrays for length in range(1, len(path) + 1)) else path
             yield Statement(line, table, is_header=True)
         else:
-            whole = _whole(line, rest)
-            key = _KEY.match(whole)
-            yield Statement(whole, table, _path(key[1]) if key else ())
-
-
-def _is_below(name: str, text: str) -> bool:
-    """Tell whether a header stands for a part of an array's last table."""
-    arrays = {_path(found[1]) for found in re.finditer(rf"^\s*\[\[\s*({_NAME}(?:\s*\.\s*{_NAME})*)", text, re.M)}
-    path = _path(name)
-    return any(path[:length] in arrays for length in range(1, len(path)))
+            key = _KEY.match(line)
+            end = end_of_value(text, place + key.end()) if key else end
+            yield Statement(text[place:end], table, _path(key[1]) if key else ())
+        place = end
 
 
 def _path(name: str) -> Path:
@@ -100,36 +99,20 @@ def _path(name: str) -> Path:
     return tuple(keys)
 
 
-def _whole(line: str, rest: Iterator[str]) -> str:
-    """Return a statement that begins with a line, with the further lines that it takes."""
-    if _parses(line):
-        return line
-    for more in rest:
-        line += more
-        if any(end in more for end in _CLOSING) and _parses(line):
-            break
-    return line
-
-
-def _parses(text: str) -> bool:
-    try:
-        tomllib.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
 def edited(text: str, removed: Iterable[Path], written: Mapping[Path, Any], comments: Mapping[Path, str]) -> str:
     """Return a file without some values, and with others. ``comments``: those of lines that are added.
 
-    Parts of the file that TOML allows and this function does not know come out unchanged, or make it invalid.
+    Parts of the file that TOML allows and this function does not know come out unchanged, or make it invalid. A file
+    whose lines all end in CR LF stays one.
     """
-    found = list(statements(text))
+    has_crlf = "\r\n" in text and text.count("\n") == text.count("\r\n")
+    found = list(statements(text.replace("\r\n", "\n") if has_crlf else text))
     for path in removed:
         found = _without(found, path)
     for path, value in written.items():
         found = _with(found, path, value, comments.get(path, ""))
-    return "".join(one.text for one in found)
+    result = "".join(one.text for one in found)
+    return result.replace("\n", "\r\n") if has_crlf else result
 
 
 def _without(found: Sequence[Statement], path: Path) -> list[Statement]:
@@ -178,27 +161,24 @@ def _set(values: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _changed(one: Statement, value: Any) -> Statement:
-    """Return a statement with another value, and its own comment."""
+    """Return a statement with another value, and its own comments."""
     key = _KEY.match(one.text)
-    before, comment = (key[0] if key else "", _comment(one.text))
+    before = key[0] if key else ""
+    comment, old = comment_of_value(one.text, len(before)), one.text[len(before) :]
+    if isinstance(value, list) and old.startswith("[") and "\n" in old.rstrip("\n"):
+        text = array_with(_ended(replace(one, text=old)).text, value, value_text)
+        if text is not None:
+            return replace(one, text=before + text)
     text = f"{before}{value_text(value)}"
     gap = " " * max(1, len(one.text) - len(comment.lstrip()) - 1 - len(text)) if comment else ""
-    return replace(one, text=f"{text}{gap}{comment}\n")
-
-
-def _comment(text: str) -> str:
-    """Return the comment at the end of a statement."""
-    value, text = tomllib.loads(text), text.rstrip("\n")
-    for number in (at.start() for at in re.finditer("#", text)):
-        if _parses(text[:number]) and tomllib.loads(text[:number]) == value:
-            return text[number:].rstrip()
-    return ""
+    inside = "".join(f"{line}\n" for line in comments_inside(one.text, len(before)))
+    return replace(one, text=f"{inside}{text}{gap}{comment}\n")
 
 
 def _added(found: list[Statement], path: Path, value: Any, comment: str) -> list[Statement]:
     """Return the statements with one more, after the last one of its table; or in a section at the end."""
     table = path[:-1]
-    beside = [number for number, one in enumerate(found) if one.path and one.path[:-1] == table]
+    beside = [number for number, one in enumerate(found) if one.path and _is_beside(one, table)]
     headers = [number for number, one in enumerate(found) if one.is_header and one.table == table]
     section = found[beside[-1]].table if beside else table
     new = _new(section or (), path[len(section or ()) :], value, comment)
@@ -208,6 +188,12 @@ def _added(found: list[Statement], path: Path, value: Any, comment: str) -> list
         return [*before, new, *found[place:]]
     before = [*found[:-1], _ended(found[-1])] if found else []
     return [*before, Statement("\n", table), Statement(f"[{dotted(table)}]\n", table, is_header=True), new]
+
+
+def _is_beside(one: Statement, table: Path) -> bool:
+    """Tell whether a key is of a table, or makes that table by dots, so that it may have no header."""
+    by_dots = len(one.table or ()) < len(table) < len(one.path) and one.path[: len(table)] == table
+    return one.path[:-1] == table or by_dots
 
 
 def _new(table: Path, key: Path, value: Any, comment: str) -> Statement:
@@ -231,4 +217,5 @@ def _replaced(found: Sequence[Statement], number: int, one: Statement) -> list[S
 
 def comments_of(text: str) -> dict[Path, str]:
     """Return the comment of each key that has one on its line."""
-    return {one.path: comment for one in statements(text) if one.path and (comment := _comment(one.text))}
+    found = ((one.path, _KEY.match(one.text), one.text) for one in statements(text) if one.path)
+    return {path: comment for path, key, text in found if key and (comment := comment_of_value(text, key.end()))}

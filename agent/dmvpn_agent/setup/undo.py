@@ -6,6 +6,7 @@ from dmvpn_agent.setup.apply import ACCOUNT_FILES, FORMER_ACCOUNT_FILES
 from dmvpn_agent.setup.disk import Disk
 from dmvpn_agent.setup.journal import Entry, Journal, digest
 from dmvpn_agent.setup.machine import Machine, MachineError
+from dmvpn_agent.setup.paths import kept_copy
 from dmvpn_agent.setup.services import Argv, Commands
 from dmvpn_agent.setup.system import File, Manager
 
@@ -37,6 +38,8 @@ class Undo:
         self._machine = machine
         self._commands = Commands(manager)
         self._report = report
+        #: What somebody changed between two runs: their version, ``None`` if setup has merged it into its own.
+        self._edited: dict[str, File | None] = {}
         self.problems: list[str] = []
 
     async def undo(self) -> None:
@@ -46,6 +49,8 @@ class Undo:
         """
         entries = self._journal.entries
         written = {entry.name: entry.before for entry in entries if entry.kind == "written"}
+        edited = [entry.name for entry in entries if entry.kind == "edited"]
+        self._edited = {path: self._disk.read(kept_copy(path)) for path in edited}
         services = [entry for entry in reversed(entries) if entry.kind == "service"]
         await self._stop(services)
         if services:  # the agent leaves its table when it stops, so that a restart changes nothing
@@ -109,13 +114,14 @@ class Undo:
         before, now = self._journal.file_before(entry), self._disk.read(entry.name)
         if now == before:
             return
-        changed = written is not None and now is not None and digest(now) not in (written, digest(before))
+        changed = entry.name in self._edited or digest(now) not in (written, digest(before))
+        changed = changed and written is not None and now is not None
         if changed and entry.name in ACCOUNT_FILES:
             return  # other accounts came since: ours are removed by name
         if changed and now is not None:
             copy = changed_copy(entry.name)
             self._report(f"keeps {entry.name}, which was changed since, as {copy}")
-            self._disk.write(copy, now)
+            self._disk.write(copy, (self._edited.get(entry.name) if digest(now) == written else None) or now)
         self._put(entry.name, before)
 
     async def _again(self, argv: Argv) -> None:

@@ -62,3 +62,27 @@ def test_a_value_is_removed_and_the_others_stay(
     path = data.draw(st.sampled_from([one for one in before if one != ("list",)] or [("none",)]))
     found = dict(leaves(tomllib.loads(edited(text, [path], {}, {}))))
     assert found == {one: value for one, value in before.items() if one != path}
+
+
+ENTRIES = st.lists(st.sampled_from(["a", "b]", "#c", "d,", 'e"', "\n"]), max_size=5)
+
+
+@given(ENTRIES, ENTRIES, st.data())
+def test_an_array_gets_other_entries_and_all_comments_stay(
+    old: list[str], new: list[str], data: st.DataObject
+) -> None:
+    """However it is laid out; lines of entries that stay are the same but for a comma."""
+    space = st.sampled_from(["", " ", "\n", "\n\t", " # one ]\n  ", "\n# two, [\n"])
+    parts = ["[", data.draw(space)]
+    for number, entry in enumerate(old):
+        last = number == len(old) - 1 and data.draw(st.booleans())
+        spelled = data.draw(st.sampled_from([value_text(entry), f"""\"\"\"{value_text(entry)[1:-1]}\"\"\""""]))
+        parts += [spelled, data.draw(space), "" if last else ",", data.draw(space)]
+    text = f"before = 1\na = {''.join(parts)}] # three\nafter = 2 # four\n"
+    assert tomllib.loads(text)["a"] == old
+    found = edited(text, [], {("a",): new}, {})
+    assert tomllib.loads(found) == {"before": 1, "a": new, "after": 2}
+    assert found.startswith("before = 1\n")
+    assert found.endswith("# three\nafter = 2 # four\n")
+    for comment in ("# one ]", "# two, ["):
+        assert found.count(comment) == text.count(comment)

@@ -2,11 +2,13 @@
 
 import tomllib
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from dmvpn_agent.config.file import read_config
+from dmvpn_agent.config.toml_file import MAX_CONFIG_BYTES
 from dmvpn_agent.setup.agent_toml import AgentToml, agent_toml, makes_tunnel
 from dmvpn_agent.setup.paths import AGENT_TOML, AGENT_TOML_WRITTEN
 from dmvpn_agent.setup.refusal import Refused
@@ -146,3 +148,83 @@ def test_the_tunnel_of_an_edited_file_is_the_agents() -> None:
     for text, expected in ((made.replace("[tunnel.gre1]", "[ tunnel . gre1 ] # ours"), True), (WRITTEN, False)):
         files = {AGENT_TOML: File(text.encode(), 0o644, "root", "root")}
         assert makes_tunnel(replace(MACHINE, files=files)) is expected
+
+
+ALLOWED = 'allowed_networks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]'
+TUNNELS = 'tunnel_networks = ["10.255.0.0/24"]'
+
+
+@pytest.mark.parametrize("written", [WRITTEN, None])
+def test_networks_that_the_operator_took_away_stay_away(written: str | None) -> None:
+    """Setup widens no policy that somebody has narrowed, whether it remembers what it wrote or not, and says so."""
+    assert ALLOWED in WRITTEN
+    narrowed = WRITTEN.replace(ALLOWED, 'allowed_networks = ["10.1.0.0/16"]')
+    found = merged(narrowed, written)
+    assert found.text == narrowed
+    assert [f"{AGENT_TOML}: policy.allowed_networks stays without" in note for note in found.notes] == [True]
+
+
+def test_a_new_network_of_the_bundle_comes_to_those_that_were_narrowed() -> None:
+    narrowed = WRITTEN.replace(ALLOWED, 'allowed_networks = ["10.1.0.0/16"]')
+    found = merged(narrowed, allowed_networks=(*HUB.allowed_networks, ip_network("100.64.0.0/10")))
+    assert tomllib.loads(found.text)["policy"]["allowed_networks"] == ["10.1.0.0/16", "100.64.0.0/10"]
+
+
+def test_a_key_that_stays_away_is_named() -> None:
+    """A policy without CRLs is no secret."""
+    found = merged("".join(line for line in WRITTEN.splitlines(True) if not line.startswith("crls")))
+    assert [f"{AGENT_TOML}: policy.crls stays away" in note for note in found.notes] == [True]
+
+
+def test_a_file_of_comments_gets_everything_and_one_without_tunnel_networks_gets_those() -> None:
+    """Without them the agent refuses its configuration."""
+    found = merged("# ours\n").text
+    assert found.startswith("# ours\n")
+    read_config(tomllib.loads(found))
+    assert TUNNELS in merged(WRITTEN.replace(TUNNELS, "")).text
+
+
+def test_comments_in_an_array_stay() -> None:
+    """Those of entries, those beside them, and an entry that was commented out."""
+    lines = (
+        "tunnel_networks = [ # ours",
+        '\t"10.9.0.0/24", # B ]',
+        '\t# "10.8.0.0/24", # off',
+        '\t"10.7.0.0/24" # last',
+    )
+    found = merged(WRITTEN.replace(TUNNELS, "\n".join([*lines, "] # end"])), None).text
+    assert "\n".join([*lines[:3], '\t"10.7.0.0/24", # last', '\t"10.255.0.0/24",', "] # end"]) in found
+
+
+def test_dotted_keys_of_the_root_get_dotted_ones() -> None:
+    """A header for their table would be a second one."""
+    found = merged('role = "hub"\npolicy.groups.default = "deny"\npolicy.max_prefix_length = 24\n', None).text
+    policy = tomllib.loads(found)["policy"]
+    assert (policy["groups"], policy["max_prefix_length"]) == ({"default": "deny"}, 24)
+    assert policy["tunnel_networks"] == ["10.255.0.0/24"]
+
+
+def test_lines_that_end_in_cr_lf_stay_such() -> None:
+    found = merged((WRITTEN + OPERATORS).replace("\n", "\r\n"), as_number=65098).text
+    assert found == merged(WRITTEN + OPERATORS, as_number=65098).text.replace("\n", "\r\n")
+
+
+def test_a_decided_value_of_another_type_is_set() -> None:
+    """Python holds 65000.0 and 65000 for the same; the agent does not."""
+    assert merged(WRITTEN.replace("as_number = 65000", "as_number = 65000.0")).text == WRITTEN
+
+
+def test_what_looks_like_a_header_in_a_string_is_none() -> None:
+    text = 'x = """\n[[policy]]\n[bgp]\nas_number = 3\n"""\n' + WRITTEN
+    assert merged(text, as_number=65098).text == text.replace("as_number = 65000", "as_number = 65098")
+
+
+def test_a_file_that_the_agent_would_not_read_for_its_length_is_refused() -> None:
+    with pytest.raises(Refused):
+        merged(f"{WRITTEN}# {'x' * MAX_CONFIG_BYTES}\n")
+
+
+@pytest.mark.parametrize(("written", "is_named"), [("role = ", True), ("\0", True), (WRITTEN, False), (None, False)])
+def test_a_damaged_memory_is_named(written: str | None, is_named: bool) -> None:
+    """An earlier bundle's networks stay then, and not without a word."""
+    assert any(AGENT_TOML_WRITTEN in note for note in merged(WRITTEN, written).notes) == is_named

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dmvpn_agent.setup.apply import ACCOUNT_FILES
-from dmvpn_agent.setup.paths import OWN_FOLDER
+from dmvpn_agent.setup.journal import Entry, Journal
+from dmvpn_agent.setup.paths import AGENT_TOML, CONNECTIONS, OWN_FOLDER
 from dmvpn_agent.setup.undo import changed_copy
 from setup_world import World
 
@@ -42,10 +43,30 @@ def test_undo_leaves_the_machine_as_it_was(world: World) -> None:
 
 
 def test_undo_after_two_runs_with_an_operators_change_between_goes_back_to_the_beginning(world: World) -> None:
+    """What they wrote, and setup merged, is in a copy."""
     world.set_up()
-    world.disk.path("/etc/dmvpn-agent/agent.toml").write_text("# mine\n")
+    world.disk.path(AGENT_TOML).write_text("# mine\n")
     world.set_up()
     world.undo()
+    copy = world.disk.path(changed_copy(AGENT_TOML))
+    assert copy.read_text().startswith("# mine\nrole = ")
+    copy.unlink()
+    assert world.is_as_before()
+
+
+def test_undo_keeps_an_operators_version_of_a_file_that_a_later_run_replaced(world: World) -> None:
+    """Which setup itself has kept only in its own folder."""
+    world.set_up()
+    file = world.disk.path(CONNECTIONS)
+    file.write_text("# mine\n")
+    journal = Journal(world.disk)
+    journal.add(Entry("written", CONNECTIONS, "of another version"))
+    world.set_up()
+    assert file.read_text() != "# mine\n"
+    world.undo()
+    copy = world.disk.path(changed_copy(CONNECTIONS))
+    assert copy.read_text() == "# mine\n"
+    copy.unlink()
     assert world.is_as_before()
 
 
