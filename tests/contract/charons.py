@@ -7,6 +7,7 @@ network namespace, but for those that are linked.
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -109,7 +110,12 @@ class RealCharon:
         self.path.unlink(missing_ok=True)
         with Path(os.devnull).open("wb") as nowhere:
             self._process = self.space.spawn((*self._configured, str(CHARON)), nowhere)
-        await until(self.path.is_socket)
+        await until(self._accepts)
+
+    def _accepts(self) -> bool:
+        """Tell whether charon accepts connections: its socket is there a moment earlier."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.path)) == 0
 
     def kill(self) -> None:
         """End charon without giving it a chance to do anything; the namespaces stay."""
