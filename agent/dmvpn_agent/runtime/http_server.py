@@ -151,6 +151,7 @@ class HttpServer:
             return error_page(HTTPStatus(error.error_status_hint))
         if not isinstance(request, HttpRequest):
             return request
+        connection.engaged = True  # not before: requests without their end would keep out others of their address
         page = self._site.page(request.method, request.path)
         return self._refusal(request) or (await page(request) if page else None)
 
@@ -162,7 +163,6 @@ class HttpServer:
         head = await _next_event(connection, protocol)
         if not isinstance(head, h11.Request):
             return None
-        connection.engaged = True
         request = _http_request(head, connection)
         method, allowed = request.method, self._site.methods(request.path)
         if not allowed and method in {"GET", "HEAD", "POST"}:

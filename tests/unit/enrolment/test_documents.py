@@ -24,6 +24,7 @@ from dmvpn_agent.ca.settings import Settings
 from dmvpn_agent.ca.tokens import find_token
 from dmvpn_agent.enrolment.tls import ServerTls
 from dmvpn_agent.runtime.clocks import utc_now
+from dmvpn_agent.runtime.http_server import MAX_FROM_ONE_ADDRESS
 from dmvpn_agent.x509.private_key import plain_pem
 from enrolling import World, serving
 from scep_client import new_rsa_key, self_signed
@@ -36,6 +37,12 @@ NO_ZONE = "Mon, 01 Jan 2020 00:00:00 +99999999999999999999"
 def world(tmp_path: Path) -> Iterator[World]:
     settings = Settings(crl_urls=(f"http://ca.example.com{CRL}",))
     with serving(tmp_path, settings, new={"with_issuing": True}) as found:
+        yield found
+
+
+@pytest.fixture
+def scep_world(tmp_path: Path) -> Iterator[World]:
+    with serving(tmp_path, scep=True) as found:
         yield found
 
 
@@ -128,17 +135,32 @@ def test_the_server_has_a_certificate_of_the_ca(world: World) -> None:
     assert x509.load_der_x509_certificate(shown()) == certificate
 
 
-def test_silent_clients_keep_nobody_out(world: World) -> None:
+def test_silent_clients_keep_nobody_out(scep_world: World) -> None:
     """Connections that send nothing, or half a request, wait; others are served meanwhile."""
-    endpoint = world.settings.http
+    endpoint = scep_world.settings.http
     assert endpoint is not None
     silent = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(200)]
     try:
         for one in silent[::2]:
             one.sendall(b"POST /scep HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-        assert world.ask_plain("GET", CRL).status == 200
+        assert scep_world.ask_plain("GET", "/scep?operation=GetCACert").status == 200
     finally:
         for one in silent:
+            one.close()
+
+
+def test_requests_without_their_end_keep_nobody_out(scep_world: World) -> None:
+    """As many as one address may have, of which the server has read the beginning."""
+    endpoint = scep_world.settings.http
+    assert endpoint is not None
+    halves = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(MAX_FROM_ONE_ADDRESS)]
+    try:
+        for one in halves:
+            one.sendall(b"POST /scep HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+        assert all(one.recv(1000).startswith(b"HTTP/1.1 100 ") for one in halves)
+        assert scep_world.ask_plain("GET", "/scep?operation=GetCACert").status == 200
+    finally:
+        for one in halves:
             one.close()
 
 
