@@ -53,7 +53,7 @@ async def test_certificates_expiry_is_exported_of_peers_this_node_and_its_cas(tm
     components.admission.peers.apply_decision(request(*UNITS), decide(request(*UNITS)), timedelta())
     await components.view.peer_watch.refresh()
     own, renewed = (certificate(name="hub1", not_after=NOW + timedelta(days)) for days in (3, 300))
-    components.charon.watch.own_certificates = (renewed, own)
+    components.charon.watch.own_certificates.known = (renewed, own)
     file = tmp_path / "ca.pem"
     file.write_bytes(authority_pem())
     components.trust.watch.trust, _ = read_trust(replace(components.context.config.trust_files, authorities=(file,)))

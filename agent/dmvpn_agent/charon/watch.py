@@ -1,8 +1,6 @@
 """Follows charon: its IKE_SAs as last listed, their peers, and whether this strongSwan has Alpine's patches."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
-from datetime import timedelta
 
 import structlog
 
@@ -11,7 +9,6 @@ from dmvpn_agent.charon.alerts import CharonAlerts
 from dmvpn_agent.charon.commands import (
     end_ike_sa,
     list_authorities,
-    list_own_certificates,
     list_sas,
     rekey_child_sa,
 )
@@ -22,6 +19,7 @@ from dmvpn_agent.charon.failure_log import Failure
 from dmvpn_agent.charon.ike_peer import IkePeer
 from dmvpn_agent.charon.last_alerts import LastAlert, LastAlerts
 from dmvpn_agent.charon.news import News
+from dmvpn_agent.charon.own_certificates import OwnCertificates
 from dmvpn_agent.charon.sa import IkeSa
 from dmvpn_agent.charon.sa_certificates import CertificateSource
 from dmvpn_agent.charon.sa_identities import SaIdentities
@@ -34,14 +32,11 @@ from dmvpn_agent.runtime.source import Source, SourceName
 from dmvpn_agent.runtime.telemetry import Telemetry
 from dmvpn_agent.runtime.unreadable import Unreadable
 from dmvpn_agent.x509.certificate import Certificate
-from dmvpn_agent.x509.certificate_reader import read_certificate
 
 log = structlog.get_logger()
 
 #: Seconds in which events share one refresh.
 COALESCE = 0.2
-#: charon's whole cache of certificates is listed for this node's own.
-OWN_CERTIFICATES_INTERVAL = timedelta(hours=1)
 #: Seconds between two lists without an event, at least and at most: the counts of traffic are no older.
 RESYNC_INTERVAL, LONGEST_RESYNC_INTERVAL = 30.0, 300.0
 #: Seconds between two lists for each IKE_SA: reading one takes 50 µs, so that all of it is a thousandth of a core.
@@ -65,7 +60,6 @@ class CharonWatch:
     ``tunnels``: the profile of each tunnel interface, which is the name of its connection. An IKE_SA of another
     connection does not belong to the interface. ``certificates``: those that the bridge found, for a charon that does
     not list them. ``totals``: traffic and events since the start. ``last_alerts``: about peers without an IKE_SA.
-    ``own_certificates``: those that charon has the private keys of.
     ``changed`` is called when the DMVPN's IKE_SAs, their addresses, their identities, or what is known of how their
     peers authenticated have changed.
     ``learn_authorities`` is awaited before the changed IKE_SAs count, with all CA certificates (DER) in charon's
@@ -86,8 +80,6 @@ class CharonWatch:
         self._tunnels = tunnels
         self._profiles = frozenset(tunnels.values())
         self._clock = clocks.now
-        self._uptime = clocks.uptime
-        self._own_read_at: timedelta | None = None
         self._changed = changed
         self._learn_authorities = learn_authorities
         self._identities = SaIdentities(certificates, clocks)
@@ -108,7 +100,7 @@ class CharonWatch:
         self.raises_alerts = True
         self.ike_sas: tuple[IkeSa, ...] = ()
         self.totals = SaTotals()
-        self.own_certificates: tuple[Certificate, ...] = ()
+        self.own_certificates = OwnCertificates(clocks.uptime)
         self.last_alerts = LastAlerts()
 
     async def run(self) -> None:
@@ -219,7 +211,8 @@ class CharonWatch:
         self._wait.begin()
         self._log_patched(await session.register(PATCHED_EVENT))
         await self._crls.load(session)
-        self._session, self._own_read_at = session, None
+        self._session = session
+        self.own_certificates.begin()
         events = decoded_events(session, self._profiles, self._unreadable, self._clock)
         await follow(
             events, self._apply, self._refresh_for_events, resync_interval=LONGEST_RESYNC_INTERVAL, coalesce=COALESCE
@@ -273,7 +266,7 @@ class CharonWatch:
         if changed:
             # Before any decision by these IKE_SAs: a CA certificate that a peer sent may be a reason to deny it.
             await self._read_authorities(session)
-        await self._read_own_certificates(session)
+        await self.own_certificates.refresh(session)
         self.sessions += not self.connected
         self.connected, self.ike_sas, self._ours = True, tuple(listed), ours
         self._news.end_list()
@@ -291,15 +284,6 @@ class CharonWatch:
                         consequence="intermediate CAs are known by policy.ca_certificates only")  # fmt: skip
             return
         await self._learn_authorities(authorities)
-
-    async def _read_own_certificates(self, session: CharonSession) -> None:
-        now = self._uptime()
-        if self._own_read_at is not None and now - self._own_read_at < OWN_CERTIFICATES_INTERVAL:
-            return
-        self._own_read_at = now
-        with suppress(CommandFailed):
-            own = map(read_certificate, await list_own_certificates(session))
-            self.own_certificates = tuple(one for one in own if isinstance(one, Certificate))
 
     def _forget_sas(self) -> None:
         self.connected, self.ike_sas, self._ours = False, (), {}

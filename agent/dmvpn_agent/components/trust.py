@@ -57,7 +57,7 @@ def _fetcher(context: Context, charon: CharonWatch, watch: TrustWatch) -> CrlFet
         return None
 
     def urls() -> tuple[Url, ...]:
-        named = (*watch.trust.authorities, *charon.own_certificates) if crl.fetches else ()
+        named = (*watch.trust.authorities, *charon.own_certificates.known) if crl.fetches else ()
         return *crl.mirrors, *distribution_points(named)
 
     files = FetchedFiles(directory)

@@ -61,7 +61,7 @@ class ViewComponents:
 
         def certificates() -> Samples:
             samples = dict(self.peer_series.read()[metrics.CERTIFICATE_NOT_AFTER])
-            for kind, found in ("own", charon.own_certificates), ("ca", trust.trust.authorities):
+            for kind, found in ("own", charon.own_certificates.known), ("ca", trust.trust.authorities):
                 for one in found:
                     key = (kind, "", one.subject)
                     samples[key] = max(samples.get(key, 0), one.not_after.timestamp())

@@ -72,7 +72,8 @@ def _trust_faults(trust: dict[str, Any]) -> Iterator[str]:
         yield f"a CA or CRL file is not used: {problem}"
     for crl in trust["crls"]:
         if crl["outdated"]:
-            yield f"the CRL of {crl['issuer']} is outdated since {crl['next_update']}: revoked peers may be accepted"
+            yield (f"the CRL of {crl['issuer']} is outdated since {crl['next_update']}: later revocations are"
+                   " unknown, and with policy.require_crl its peers are denied")  # fmt: skip
 
 
 def _daemon_faults(nhrpd: dict[str, Any], charon: dict[str, Any]) -> Iterator[str]:

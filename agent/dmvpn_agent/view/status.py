@@ -131,7 +131,7 @@ def charon_status(watch: CharonWatch, now: datetime) -> dict[str, Any]:
                 "expires": one.not_after.isoformat(timespec="seconds"),
                 "days_left": (one.not_after - now).days,
             }
-            for one in watch.own_certificates
+            for one in watch.own_certificates.known
         ],
         "ike_sas": [ike_sa_json(sa) for sa in watch.ike_sas],
         "traffic": watch.totals.all_traffic._asdict(),

@@ -75,4 +75,4 @@ async def test_this_nodes_own_certificates_are_read(charon: FakeCharon, telemetr
     """Those that charon has the private keys of, and no peer's."""
     charon.certificates, charon.own = [der(name="spoke1")], [der(name="hub")]
     async with watched(charon.path, telemetry) as watch:
-        assert [str(one.label) for one in watch.own_certificates] == ["hub"]
+        assert [str(one.label) for one in watch.own_certificates.known] == ["hub"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dmvpn_agent.charon import connections, watch
+from dmvpn_agent.charon import connections, own_certificates, watch
 from dmvpn_agent.charon.sa import Authentication, ChildSa, IkeSa
 from dmvpn_agent.charon.watch import CharonWatch
 from dmvpn_agent.runtime.telemetry import Telemetry
@@ -44,8 +44,8 @@ async def test_it_proves_nothing_although_charon_first_listed_it_under_another_c
         return []
 
     monkeypatch.setattr(connections, "list_connections", list_connections)
-    for name in ("list_authorities", "list_own_certificates"):
-        monkeypatch.setattr(watch, name, list_authorities)
+    monkeypatch.setattr(watch, "list_authorities", list_authorities)
+    monkeypatch.setattr(own_certificates, "list_own_certificates", list_authorities)
     for module in (connections, watch):
         monkeypatch.setattr(module, "list_sas", list_sas)
     charon: Any = None

@@ -130,9 +130,10 @@ FAULTS: dict[str, dict[str, Any]] = {
         "store": {"directory": "/x", "writable": False}
     },
     "this node's certificate is not renewed: why": {"renewal": {"trouble": "why"}},
-    "the CRL of CN=CA is outdated since 2026: revoked peers may be accepted": {
-        "trust": {"problems": [], "crls": [{"issuer": "CN=CA", "outdated": True, "next_update": "2026"}]}
-    },
+    (
+        "the CRL of CN=CA is outdated since 2026: later revocations are unknown, and with"
+        " policy.require_crl its peers are denied"
+    ): {"trust": {"problems": [], "crls": [{"issuer": "CN=CA", "outdated": True, "next_update": "2026"}]}},
     "the source filter is not installed": {"source_filter": {"mode": "count", "installed": False}},
     "the GRE guard is not installed: why": {"gre_guard": {"mode": "count", "installed": False, "refusal": "why"}},
     "a CA or CRL file is not used: x": {"trust": {"authorities": [], "crls": [], "problems": ["x"], "fetches": []}},
