@@ -18,7 +18,7 @@ from factories import der
 from fakes.charon import FakeCharon, FakeSa
 from fakes.nhrpd_vici import nhrpd_at
 from fakes.stored import rows_on_disk
-from fakes.waiting import until
+from fakes.waiting import LIMIT, until
 
 NAME = "OU=GRE=10.255.0.2, OU=AS=64512, OU=NET=192.168.2.0/24, CN=spoke1"
 INSTALLED, DESTROYING = "child-state-installed", "child-state-destroying"
@@ -285,11 +285,11 @@ async def test_signals_during_an_upgrade_do_not_end_the_process(bridge: BridgePr
     """Several in a row, also before the new program has installed its handlers."""
     await bridge.start()
     async with nhrpd_at(bridge.listen) as nhrpd:
-        for _ in range(60):
-            bridge.signal(signal.SIGUSR2)
-            bridge.signal(signal.SIGHUP)
-            await asyncio.sleep(0.02)
-        await bridge.wait_for("bridge_taken_over", 2)
+        async with asyncio.timeout(LIMIT):
+            while len(bridge.events("bridge_taken_over")) < 3:
+                bridge.signal(signal.SIGUSR2)
+                bridge.signal(signal.SIGHUP)
+                await asyncio.sleep(0.02)
         nhrpd.request("list-sas")
         await until(lambda: len(nhrpd.answers) == 6)
         assert bridge.process is not None
