@@ -6,15 +6,18 @@ from typing import Any
 from dmvpn_agent.addresses import Address
 from dmvpn_agent.admission.denial import Denial
 from dmvpn_agent.bgp.sessions import Session
+from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import ChildSa, IkeSa
 from dmvpn_agent.policy.decision import Accept, Deny
-from dmvpn_agent.policy.peer import Peer
+from dmvpn_agent.policy.peer import Peer, PeerKind
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.policy.request import BindingRequest
 from dmvpn_agent.view.join import join
 from dmvpn_agent.view.peer import JoinedPeer
-from dmvpn_agent.view.sources import BgpView, Member, PeerSa, Sources
-from factories import NOW, decide, spoke_request
+from dmvpn_agent.view.sources import BgpView, KnownPeer, Member, PeerSa, Sources
+from dmvpn_agent.view.stage import Stage
+from dmvpn_agent.view.track import Track
+from factories import NOW, YEAR, decide, spoke_request
 
 DENY = Deny(Reason.CERTIFICATE_EXPIRED, "notAfter", "2020", "a later time")
 
@@ -91,3 +94,24 @@ def sources(*numbers: int, **changes: Any) -> Sources:
 def joined(found: Sources) -> dict[str, JoinedPeer]:
     """Return the joined peers by name."""
     return {peer.name: peer for peer in join(found)}
+
+
+def nbma(number: int) -> Address:
+    """Where a spoke connects from."""
+    return spoke_request(number).nbma_address
+
+
+def known_peer(number: int, **changes: object) -> KnownPeer:
+    """A spoke that was up."""
+    one = member(number).peer
+    fields = {
+        "key": f"{one.identity}@gre1", "name": f"spoke{number}", "interface": "gre1", "kind": PeerKind.SPOKE,
+        "protocol_address": one.protocol_address, "nbma_address": one.nbma_address, "subject": one.subject,
+        "not_after": NOW + YEAR, "track": Track(Stage.UP, NOW - YEAR, NOW - YEAR), **changes,
+    }  # fmt: skip
+    return KnownPeer(**fields)  # type: ignore[arg-type]
+
+
+def alert(kind: str = "peer-auth-failed", **changes: object) -> LastAlert:
+    """What charon reported last."""
+    return LastAlert(**{"kind": kind, "remote_id": "", "at": NOW, **changes})  # type: ignore[arg-type]

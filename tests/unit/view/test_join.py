@@ -6,52 +6,30 @@ from ipaddress import ip_address
 
 import pytest
 
-from dmvpn_agent.addresses import Address
 from dmvpn_agent.bgp.sessions import Session
 from dmvpn_agent.charon.events import SaEventKind
 from dmvpn_agent.charon.ike_peer import ike_peer
-from dmvpn_agent.charon.last_alerts import LastAlert
 from dmvpn_agent.charon.sa import Traffic
-from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.view.peer import Expectation
 from dmvpn_agent.view.peer_json import peer_summary
 from dmvpn_agent.view.settings import ExpectedPeer
-from dmvpn_agent.view.sources import KnownPeer, Sources
+from dmvpn_agent.view.sources import Sources
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.stage_sections import sections
 from dmvpn_agent.view.track import Track
 from factories import NOW, YEAR, certificate, request, spoke_request
-from joining import bgp, denial, identity, joined, member, sa, sources
-
-
-def _nbma(number: int) -> Address:
-    return spoke_request(number).nbma_address
-
-
-def _known(number: int, **changes: object) -> KnownPeer:
-    one = member(number).peer
-    fields = {
-        "key": f"{one.identity}@gre1", "name": f"spoke{number}", "interface": "gre1", "kind": PeerKind.SPOKE,
-        "protocol_address": one.protocol_address, "nbma_address": one.nbma_address, "subject": one.subject,
-        "not_after": NOW + YEAR, "track": Track(Stage.UP, NOW - YEAR, NOW - YEAR), **changes,
-    }  # fmt: skip
-    return KnownPeer(**fields)  # type: ignore[arg-type]
-
-
-def _alert(kind: str = "peer-auth-failed", **changes: object) -> LastAlert:
-    return LastAlert(**{"kind": kind, "remote_id": "", "at": NOW, **changes})  # type: ignore[arg-type]
-
+from joining import alert, bgp, denial, identity, joined, known_peer, member, nbma, sa, sources
 
 STUCK: dict[str, tuple[Sources, Stage]] = {
     "up": (sources(1), Stage.UP),
     "no IKE_SA": (sources(1, sas=()), Stage.NO_IKE),
     "an IKE_SA that is not established": (sources(1, sas=(sa(1, state="CONNECTING"),)), Stage.NO_IKE),
     "an IKE_SA that failed": (
-        sources(1, sas=(), alerts={_nbma(1): _alert()}),
+        sources(1, sas=(), alerts={nbma(1): alert()}),
         Stage.AUTHENTICATION_FAILED,
     ),
     "an IKE_SA that nobody answered": (
-        sources(1, sas=(), alerts={_nbma(1): _alert("retransmit-send-timeout")}),
+        sources(1, sas=(), alerts={nbma(1): alert("retransmit-send-timeout")}),
         Stage.NO_IKE,
     ),
     "no CHILD_SA": (sources(1, sas=(sa(1, child=""),)), Stage.NO_CHILD_SA),
@@ -83,7 +61,7 @@ STUCK: dict[str, tuple[Sources, Stage]] = {
         sources(1, sas=None, bgp=bgp((member(1),), spoke1="Idle")),
         Stage.NO_BGP,
     ),
-    "known, and nothing there": (sources(known=(_known(1),)), Stage.NO_IKE),
+    "known, and nothing there": (sources(known=(known_peer(1),)), Stage.NO_IKE),
     "expected, and nothing there": (sources(expected=(ExpectedPeer("spoke1"),)), Stage.NO_IKE),
 }  # fmt: skip
 
@@ -125,7 +103,7 @@ def test_all_parts_of_a_peer_are_in_one_value() -> None:
     """Addresses, certificate, decision, IKE_SA, binding and session."""
     peer = joined(sources(1, 2))["spoke2"]
     assert peer.protocol_address == ip_address("10.255.0.2")
-    assert peer.nbma_address == _nbma(2)
+    assert peer.nbma_address == nbma(2)
     assert (peer.accepted, peer.denial, peer.as_number) == (True, None, 64514)
     assert [one.unique_id for one in peer.ike_sas] == [2]
     assert [one.type for one in peer.bindings] == ["dynamic"]
@@ -145,22 +123,22 @@ def test_a_denied_peer_has_its_reason() -> None:
 def test_a_failure_to_authenticate_after_a_denial_counts_more() -> None:
     """An earlier one does not."""
     for minutes, stage in ((1, Stage.AUTHENTICATION_FAILED), (-1, Stage.DENIED)):
-        alerts = {_nbma(1): _alert(at=NOW + timedelta(minutes=minutes))}
+        alerts = {nbma(1): alert(at=NOW + timedelta(minutes=minutes))}
         assert joined(sources(denials=(denial(1),), alerts=alerts))["spoke1"].stage is stage
 
 
 def test_an_alert_from_another_address_is_found_by_the_claimed_identity() -> None:
     """A known peer that moved and whose certificate expired has failed to authenticate."""
-    known = _known(1, subject=identity(1))
-    alerts = {ip_address("198.51.100.9"): _alert("cert-expired", remote_id=identity(1))}
+    known = known_peer(1, subject=identity(1))
+    alerts = {ip_address("198.51.100.9"): alert("cert-expired", remote_id=identity(1))}
     peer = joined(sources(known=(known,), alerts=alerts))["spoke1"]
     assert (peer.stage, peer.alert) == (Stage.AUTHENTICATION_FAILED, "cert-expired")
 
 
 def test_peers_behind_one_nat_have_their_own_ike_sas() -> None:
     """The certificate tells them apart, not the address."""
-    behind = tuple(member(number, request=replace(spoke_request(number), nbma_address=_nbma(1))) for number in (1, 2))
-    sas = tuple(sa(number, remote_host=_nbma(1), remote_port=4500 + number) for number in (2, 1))
+    behind = tuple(member(number, request=replace(spoke_request(number), nbma_address=nbma(1))) for number in (1, 2))
+    sas = tuple(sa(number, remote_host=nbma(1), remote_port=4500 + number) for number in (2, 1))
     peers = joined(sources(members=behind, sas=sas, cache=tuple(one.request for one in behind)))
     assert [[one.unique_id for one in peers[name].ike_sas] for name in ("spoke1", "spoke2")] == [[1], [2]]
 
@@ -183,7 +161,7 @@ def test_a_peer_with_several_addresses_is_one() -> None:
     first = member(1)
     units = ("GRE=10.255.0.1", "GRE=10.255.0.9", "AS=64513", "NET=192.168.1.0/24")
     both = tuple(
-        member(1, request=request(*units, protocol_address=ip_address(one), nbma_address=_nbma(1)))
+        member(1, request=request(*units, protocol_address=ip_address(one), nbma_address=nbma(1)))
         for one in ("10.255.0.1", "10.255.0.9")
     )
     assert both[0].peer.identity == both[1].peer.identity
@@ -219,7 +197,7 @@ def test_a_peer_without_certificate_is_named_by_its_identity() -> None:
 def test_a_denied_peer_cannot_take_an_accepted_peers_name() -> None:
     """Nor its IKE_SA, its binding or its place among the expected peers."""
     foreign = replace(certificate("GRE=10.255.0.77", name="spoke1"), identity="another CA's", identities=())
-    stranger = replace(denial(2), request=request(certificate=foreign, nbma_address=_nbma(7)))
+    stranger = replace(denial(2), request=request(certificate=foreign, nbma_address=nbma(7)))
     found = sources(1, denials=(stranger,), expected=(ExpectedPeer("spoke1"),))
     peers = joined(found)
     assert peers["spoke1"].stage is Stage.UP
@@ -234,22 +212,22 @@ def test_an_expected_peer_is_found_by_name_identity_or_address() -> None:
         ExpectedPeer("helsinki", identity="*CN=spoke1*"),
     ):
         peers = joined(sources(1, 2, expected=(wanted,)))
-        assert peers["helsinki"].nbma_address == _nbma(1)
+        assert peers["helsinki"].nbma_address == nbma(1)
         assert peers["helsinki"].expected is Expectation.CONFIGURED
         assert set(peers) == {"helsinki", "spoke2"}
 
 
 def test_a_known_peer_that_is_absent_has_what_it_had() -> None:
     """Its addresses, its subject, and since when it is gone."""
-    peer = joined(sources(known=(_known(1),)))["spoke1"]
-    assert (peer.protocol_address, peer.nbma_address) == (ip_address("10.255.0.1"), _nbma(1))
+    peer = joined(sources(known=(known_peer(1),)))["spoke1"]
+    assert (peer.protocol_address, peer.nbma_address) == (ip_address("10.255.0.1"), nbma(1))
     assert (peer.since, peer.last_seen) == (NOW, NOW - YEAR)
     assert peer.expected is Expectation.LEARNED
 
 
 def test_traffic_and_events_are_those_of_the_peers_identity() -> None:
     """Also of peers behind one address, and after the IKE_SA is gone; another connection's do not count."""
-    behind = tuple(member(number, request=replace(spoke_request(number), nbma_address=_nbma(1))) for number in (1, 2))
+    behind = tuple(member(number, request=replace(spoke_request(number), nbma_address=nbma(1))) for number in (1, 2))
     counted = {("dmvpn", identity(1)): Traffic(7, 1, 0, 0), ("other", identity(2)): Traffic(9, 1, 0, 0)}
     events = {("dmvpn", identity(1)): {SaEventKind.IKE_CLOSED: 2}}
     peers = joined(sources(members=behind, sas=(), traffic=counted, sa_events=events))

@@ -5,45 +5,23 @@ from datetime import timedelta
 
 import pytest
 
-from dmvpn_agent.addresses import Address
-from dmvpn_agent.charon.last_alerts import CHILD, KEPT, LastAlert
+from dmvpn_agent.charon.last_alerts import CHILD, KEPT
 from dmvpn_agent.policy.advice import ADVICE
-from dmvpn_agent.policy.peer import PeerKind
 from dmvpn_agent.policy.reasons import Reason
 from dmvpn_agent.view.alerts_text import TEXTS
 from dmvpn_agent.view.join import join
 from dmvpn_agent.view.peer_json import peer_summary
-from dmvpn_agent.view.sources import KnownPeer
 from dmvpn_agent.view.stage import Stage
 from dmvpn_agent.view.stage_sections import SectionState, sections
 from dmvpn_agent.view.stages_text import remedy
-from dmvpn_agent.view.track import Track
-from factories import NOW, YEAR, spoke_request
-from joining import bgp, denial, identity, joined, member, sa, sources
-
-
-def _nbma(number: int) -> Address:
-    return spoke_request(number).nbma_address
-
-
-def _known(number: int, **changes: object) -> KnownPeer:
-    one = member(number).peer
-    fields = {
-        "key": f"{one.identity}@gre1", "name": f"spoke{number}", "interface": "gre1", "kind": PeerKind.SPOKE,
-        "protocol_address": one.protocol_address, "nbma_address": one.nbma_address, "subject": one.subject,
-        "not_after": NOW + YEAR, "track": Track(Stage.UP, NOW - YEAR, NOW - YEAR), **changes,
-    }  # fmt: skip
-    return KnownPeer(**fields)  # type: ignore[arg-type]
-
-
-def _alert(kind: str = "peer-auth-failed", **changes: object) -> LastAlert:
-    return LastAlert(**{"kind": kind, "remote_id": "", "at": NOW, **changes})  # type: ignore[arg-type]
+from factories import NOW
+from joining import alert, bgp, denial, identity, joined, known_peer, member, nbma, sa, sources
 
 
 def test_peers_behind_one_nat_have_their_own_failures() -> None:
     """The address is of both, and the alert claims the identity of one: the other only has no IKE_SA."""
-    known = tuple(_known(number, nbma_address=_nbma(1), subject=identity(number)) for number in (1, 2))
-    alerts = {_nbma(1): _alert("cert-expired", remote_id=identity(2))}
+    known = tuple(known_peer(number, nbma_address=nbma(1), subject=identity(number)) for number in (1, 2))
+    alerts = {nbma(1): alert("cert-expired", remote_id=identity(2))}
     peers = joined(sources(known=known, alerts=alerts))
     assert (peers["spoke1"].stage, peers["spoke1"].alert) == (Stage.NO_IKE, "")
     assert (peers["spoke2"].stage, peers["spoke2"].alert) == (Stage.AUTHENTICATION_FAILED, "cert-expired")
@@ -53,7 +31,7 @@ def test_a_peer_with_two_tunnels_has_its_failure_on_both() -> None:
     """The alert claims the identity, which is the same."""
     one = member(1)
     second = replace(one, peer=replace(one.peer, interface="gre2"), request=replace(one.request, interface="gre2"))
-    alerts = {_nbma(1): _alert("cert-expired", remote_id=identity(1))}
+    alerts = {nbma(1): alert("cert-expired", remote_id=identity(1))}
     peers = join(sources(members=(one, second), sas=(), alerts=alerts))
     assert [peer.alert for peer in peers] == ["cert-expired", "cert-expired"]
 
@@ -61,9 +39,9 @@ def test_a_peer_with_two_tunnels_has_its_failure_on_both() -> None:
 @pytest.mark.parametrize("kind", sorted(KEPT))
 def test_each_alert_says_in_words_what_is_wrong_and_what_to_do(kind: str) -> None:
     """What charon calls it comes last: a narrow terminal cuts the end."""
-    alerts = {_nbma(1): _alert(kind)}
+    alerts = {nbma(1): alert(kind)}
     found = sa(1, child="") if kind in CHILD else None
-    peer = joined(sources(sas=(found,) if found else (), known=(_known(1),), alerts=alerts))["spoke1"]
+    peer = joined(sources(sas=(found,) if found else (), known=(known_peer(1),), alerts=alerts))["spoke1"]
     assert peer.why.endswith(f"; charon reported {kind}")
     assert not peer.why.startswith("charon")
     summary = peer_summary(peer, NOW)
@@ -76,7 +54,7 @@ def test_each_alert_says_in_words_what_is_wrong_and_what_to_do(kind: str) -> Non
 def test_an_alert_about_another_stage_explains_nothing() -> None:
     """An IKE_SA that was refused says nothing of the CHILD_SA of the present one, and the other way."""
     for found, kind in ((sa(1, child=""), "cert-expired"), (None, "ts-mismatch")):
-        peer = joined(sources(sas=(found,) if found else (), known=(_known(1),), alerts={_nbma(1): _alert(kind)}))
+        peer = joined(sources(sas=(found,) if found else (), known=(known_peer(1),), alerts={nbma(1): alert(kind)}))
         assert (peer["spoke1"].alert, peer["spoke1"].stage) == ("", Stage.NO_CHILD_SA if found else Stage.NO_IKE)
 
 
