@@ -49,7 +49,7 @@ _MERGED = frozenset({AGENT_TOML, AGENT_TOML_WRITTEN, FRR_CONF, FRR_DAEMONS, INTE
 @dataclass(frozen=True, slots=True)
 class FileStep:
     """A file as it must be. ``content`` is ``None`` if it must not exist. ``shown``: what is displayed of it, if not
-    all; of a key, never more.
+    all; of a key, never more. ``notes``: what an operator should know of it.
     """
 
     path: str
@@ -58,6 +58,7 @@ class FileStep:
     owner: str = "root"
     group: str = "root"
     shown: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def node_files(node: Node, bundle: Bundle, system: System) -> tuple[FileStep, ...]:
@@ -93,9 +94,9 @@ def _agent(node: Node, system: System) -> Iterator[FileStep]:
     """Yield ``agent.toml``, with the access that it has if the agent can read it, and what setup remembers of it."""
     wanted, found = agent_toml(node, system), system.files.get(AGENT_TOML)
     if found and (found.mode & 0o004 or (found.group == "dmvpn-agent" and found.mode & 0o040)):
-        yield FileStep(AGENT_TOML, wanted.text.encode(), found.mode, found.owner, found.group)
+        yield FileStep(AGENT_TOML, wanted.text.encode(), found.mode, found.owner, found.group, notes=wanted.notes)
     else:
-        yield FileStep(AGENT_TOML, wanted.text.encode())
+        yield FileStep(AGENT_TOML, wanted.text.encode(), notes=wanted.notes)
     yield FileStep(AGENT_TOML_WRITTEN, wanted.written.encode(), 0o600, shown="what setup itself would have in it")
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from dmvpn_agent.setup import paths as at
-from dmvpn_agent.setup.agent_toml import agent_toml
 from dmvpn_agent.setup.bundle import Bundle
 from dmvpn_agent.setup.files import FileStep, node_files, settled
 from dmvpn_agent.setup.frr_text import Comparison, compare, section_text
@@ -133,7 +132,8 @@ def make_plan(node: Node, bundle: Bundle, system: System, *, start: bool = True)
     running = frr_comparison(node, system)
     kept = tuple(f"{' / '.join(there)} (setup's: {wanted[-1]})" for there, wanted in running.kept)
     stays = (f"{path} stays as you have changed it" for path, steps in wanted.items() if not steps)
-    notes = (*agent_toml(node, system).notes, *stays, *_notes(node, system, start=start))
+    said = (note for steps in wanted.values() for step in steps for note in step.notes)
+    notes = (*said, *stays, *_notes(node, system, start=start))
     return Plan(tuple(steps), kept, notes)
 
 
