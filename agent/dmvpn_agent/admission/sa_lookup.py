@@ -78,7 +78,7 @@ class SaLookup:
     def complete_accepted(self, request: BindingRequest) -> BindingRequest:
         """Complete the request of an accepted peer, once the certificates of the IKE_SAs are known.
 
-        If the bridge does not say for long, the name counts: its absence puts out nobody.
+        If the bridge gives no answer for long, the name counts: an absent bridge removes no accepted peer.
         """
         if not self._source.certificates_complete(request.interface, request.nbma_address):
             return request
@@ -144,7 +144,7 @@ class SaLookup:
         except Exception as error:
             if answered and isinstance(error, TimeoutError):
                 log.warning("certificate_not_known_in_time", nbma_address=str(request.nbma_address),
-                            consequence="a peer of which only the name is known is denied, and judged again once the"
+                            consequence="a peer whose name alone is known is denied, and judged again once the"
                             " bridge has looked for its certificate")  # fmt: skip
             else:
                 log.warning("charon_not_asked", why=str(error) or type(error).__name__)

@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> int:
     return Exit.DEGRADED if answer["data"].get("degraded") else Exit.HEALTHY
 
 
-#: What to type next; more than fits beside a status on a terminal of 24 lines helps nobody.
+#: What to type next: few enough that the status stays on a terminal of 24 lines.
 _NEXT = {
     "peers --down": "which peers are not up, and where each is stuck",
     "peer NAME": "why one peer is not up, and what to do",

@@ -1,7 +1,7 @@
 """Edits a TOML file as text: lines that do not change stay as they are, with their comments and their order.
 
-``tomllib`` finds where statements end and what their keys are; a caller compares the values of the result with those
-that it wants, and so no form of TOML that this module does not know can be written wrongly.
+``tomllib`` reads the keys. The caller compares the values of the result with those that it wants: an unknown form of
+TOML is refused, and never written wrongly.
 """
 
 import json

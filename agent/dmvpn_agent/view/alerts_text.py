@@ -35,7 +35,7 @@ TEXTS = {
     "cert-policy-violation": AlertText("the peer's certificate breaks a policy of its CA", _LOG),
     "cert-revoked": AlertText(
         "the peer's certificate is revoked",
-        "if that is right, nothing: the peer shall not come in. If not, have the CA issue a new certificate",
+        "if that is intended, nothing. If not, have the CA issue a new certificate",
     ),
     "cert-untrusted-root": AlertText("the root CA of the peer's certificate is not trusted here", _TRUST),
     "cert-validation-failed": AlertText(
